@@ -1,0 +1,341 @@
+/**
+ * The table of faults: whatever ends a conversation, what the client is told, how loudly we log it, and the exit code.
+ *
+ * A fault is for what ends something. A frame that is not complete yet, a rule that does not match and an empty bucket
+ * are values. Codes are those of the server's `src/mongo/base/error_codes.yml`.
+ */
+import { type Document, Double, Int32, Long } from 'bson'
+
+/** What a client is answered. `labels` and `backoff` tell drivers to come back instead of giving up. */
+type Reply = { code: number; codeName: string; labels?: readonly string[] }
+
+/** `reply: null` means the socket is closed without a word; `exit` is a code of sysexits(3). */
+type Row = { level: Level; reply: Reply | null; about: string; todo: string; exit?: number }
+export type Level = 'debug' | 'info' | 'warn' | 'error'
+
+/** The identity is not good enough. Drivers report it at once and forget their cached AWS credentials. */
+const REFUSED: Reply = { code: 18, codeName: 'AuthenticationFailed' }
+/** The identity may be good, we could not find out now. The union of what makes each driver come back (never code 18). */
+const LATER: Reply = {
+  code: 262,
+  codeName: 'ExceededTimeLimit',
+  labels: ['SystemOverloadedError', 'RetryableError', 'RetryableWriteError'],
+}
+/** The MongoDB behind us is away. */
+const AWAY: Reply = { code: 6, codeName: 'HostUnreachable', labels: ['RetryableWriteError'] }
+const PROTOCOL: Reply = { code: 17, codeName: 'ProtocolError' }
+const UNAUTHORIZED: Reply = { code: 13, codeName: 'Unauthorized' }
+
+export const faults = {
+  'frame/length': {
+    level: 'warn',
+    reply: null,
+    about: 'a message length is outside of the allowed range',
+    todo: 'Something that does not speak the MongoDB protocol knocks, or speaks TLS to a plain port.',
+  },
+  'frame/opcode': {
+    level: 'warn',
+    reply: null,
+    about: 'an opcode that is not served here',
+    todo: 'Update the driver: supported drivers use OP_MSG, and OP_QUERY for the first hello only.',
+  },
+  'message/malformed': {
+    level: 'warn',
+    reply: null,
+    about: 'a message or a document in it is malformed',
+    todo: 'Look at the facts of the log line; a supported driver never sends this.',
+  },
+  'message/compressed': {
+    level: 'warn',
+    reply: null,
+    about: 'a compressed message where compression was not negotiated',
+    todo: 'Update the driver: none may compress what was not negotiated.',
+  },
+  'hello/metadata-missing': {
+    level: 'warn',
+    reply: { code: 183, codeName: 'ClientMetadataMissingField' },
+    about: 'the client document of hello lacks a field or has one of the wrong type',
+    todo: 'Update the driver.',
+  },
+  'hello/app-name': {
+    level: 'warn',
+    reply: { code: 184, codeName: 'ClientMetadataAppNameTooLarge' },
+    about: 'the application name of hello is longer than 128 bytes',
+    todo: 'Shorten appName in the connection string.',
+  },
+  'hello/metadata-large': {
+    level: 'warn',
+    reply: { code: 185, codeName: 'ClientMetadataDocumentTooLarge' },
+    about: 'the client document of hello is larger than 512 bytes',
+    todo: 'Shorten the driver info that the application adds.',
+  },
+  'hello/metadata-again': {
+    level: 'warn',
+    reply: { code: 186, codeName: 'ClientMetadataCannotBeMutated' },
+    about: 'a second client document on one connection',
+    todo: 'Update the driver: metadata is sent once a connection.',
+  },
+  'hello/await': {
+    level: 'warn',
+    reply: { code: 51760, codeName: 'Location51760' },
+    about: 'hello takes topologyVersion and maxAwaitTimeMS together or neither',
+    todo: 'Update the driver.',
+  },
+  'hello/loadBalanced': {
+    level: 'warn',
+    reply: { code: 354, codeName: 'LoadBalancerSupportMismatch' },
+    about: 'loadBalanced=true is not served by this listener',
+    todo: 'Take loadBalanced=true out of the connection string.',
+  },
+  'command/unauthorized': {
+    level: 'info',
+    reply: UNAUTHORIZED,
+    about: 'a command before login',
+    todo: 'Log in first: authSource=$external and authMechanism=MONGODB-AWS in the connection string.',
+  },
+  'command/identity': {
+    level: 'warn',
+    reply: UNAUTHORIZED,
+    about: 'a command that would change who this connection is',
+    todo: 'Open a second connection to be somebody else; a connection keeps its principal for life.',
+  },
+  'sasl/mechanism': {
+    level: 'info',
+    reply: { code: 334, codeName: 'MechanismUnavailable' },
+    about: 'an authentication mechanism that is not served here',
+    todo: 'Set authMechanism=MONGODB-AWS and authSource=$external; database passwords are not taken here.',
+  },
+  'sasl/turn': {
+    level: 'info',
+    reply: PROTOCOL,
+    about: 'a step of the SASL conversation out of turn',
+    todo: 'Update the driver; a new conversation begins with saslStart.',
+  },
+  'sasl/payload': {
+    level: 'info',
+    reply: { code: 2, codeName: 'BadValue' },
+    about: 'a SASL payload that is not the document of its step',
+    todo: 'Update the driver.',
+  },
+  'proof/malformed': {
+    level: 'warn',
+    reply: REFUSED,
+    about: 'the signed request does not have the form of a MONGODB-AWS proof',
+    todo: 'Update the driver; if it is current, report its version and this log line.',
+  },
+  'proof/unsigned': {
+    level: 'warn',
+    reply: REFUSED,
+    about: 'the signature does not cover a header that binds it to this conversation',
+    todo: 'A signature made for another service was tried here. Find out who holds it.',
+  },
+  'proof/scope': {
+    level: 'info',
+    reply: REFUSED,
+    about: 'the credential scope names another service, region or day than the offered STS host',
+    todo: 'Update the driver; it takes the region from the host that the proxy offers.',
+  },
+  'proof/date': {
+    level: 'info',
+    reply: REFUSED,
+    about: 'the signature is not of now: it is more than 15 minutes off',
+    todo: 'Set the clock of the client (or of the proxy: the log line has both times).',
+  },
+  'sts/refused': {
+    level: 'info',
+    reply: REFUSED,
+    about: 'AWS STS refused the credentials',
+    todo: 'Look at the code that AWS gave: renew the session (ExpiredToken), check key and secret (the others).',
+  },
+  'sts/throttled': {
+    level: 'warn',
+    reply: LATER,
+    about: 'AWS STS asked to slow down',
+    todo: 'The account used up its STS quota. Drivers come back by themselves.',
+  },
+  'sts/unavailable': {
+    level: 'error',
+    reply: LATER,
+    about: 'AWS STS gave no usable answer',
+    todo: 'Check the way from the proxy to the STS host: name resolution, firewall, certificates, `check`.',
+  },
+  'identity/partition': {
+    level: 'error',
+    reply: LATER,
+    about: 'STS answered with an ARN of another partition than its own',
+    todo: 'The STS host does not belong to the partition it serves; check sts.hosts.',
+  },
+  'users/stranger': {
+    level: 'info',
+    reply: REFUSED,
+    about: 'no rule for this principal',
+    todo: 'Add the ARN of the message to `users` if it is to log in.',
+  },
+  'login/deadline': {
+    level: 'error',
+    reply: LATER,
+    about: 'the login took longer than its deadline',
+    todo: 'See in the log line which stage took the time.',
+  },
+  'login/left': {
+    level: 'info',
+    reply: null,
+    about: 'the client left before its login was decided',
+    todo: 'Nothing; tools that open several connections abandon some.',
+  },
+  'ldap/on': {
+    level: 'error',
+    reply: REFUSED,
+    about: 'LDAP authorization is on at the upstream, so IAM logins are refused',
+    todo: 'Turn LDAP authorization off (security.ldap.authz.queryTemplate), or use another MongoDB behind the proxy.',
+  },
+  'ldap/unknown': {
+    level: 'error',
+    reply: LATER,
+    about: 'whether LDAP authorization is on at the upstream cannot be known, so IAM logins wait',
+    todo: 'Give upstream.admin a user with clusterMonitor, or set ldap.assume: off if you know that it is off.',
+  },
+  'upstream/away': {
+    level: 'error',
+    reply: AWAY,
+    about: 'the MongoDB behind the proxy cannot be reached',
+    todo: 'Check upstream.uri, the network, and that MongoDB runs.',
+  },
+  'upstream/refused': {
+    level: 'error',
+    reply: LATER,
+    about: 'the MongoDB behind the proxy did not accept the database user of this principal',
+    todo: 'Check user and password of the rule; `mongo-iam-proxy check` tries them.',
+  },
+  'upstream/malformed': {
+    level: 'error',
+    reply: AWAY,
+    about: 'the MongoDB behind the proxy answered against the protocol',
+    todo: 'Check that upstream.uri names a MongoDB; if it does, treat it as hostile until explained.',
+  },
+  'relay/stalled': {
+    level: 'warn',
+    reply: null,
+    about: 'one side took no bytes for too long',
+    todo: 'A peer hangs or its network is gone; the connection was closed.',
+  },
+  'relay/away': {
+    level: 'info',
+    reply: null,
+    about: 'a socket of the relay broke',
+    todo: 'The facts say which side.',
+  },
+  'listener/full': {
+    level: 'warn',
+    reply: null,
+    about: 'no slot is left for a connection that has not logged in',
+    todo: 'Raise listen.connections, or find out who holds connections open without logging in.',
+  },
+  'listener/slow': {
+    level: 'info',
+    reply: null,
+    about: 'a message was begun and not completed in time',
+    todo: 'Port scanners and health checks do this; point health checks at the admin port.',
+  },
+  'listener/idle': {
+    level: 'debug',
+    reply: null,
+    about: 'nothing was asked for ten minutes by a connection that never logged in',
+    todo: 'Nothing; drivers ask every ten seconds.',
+  },
+  'listener/draining': {
+    level: 'info',
+    reply: null,
+    about: 'the proxy is stopping',
+    todo: 'Nothing; drivers connect again.',
+  },
+  'tls/handshake': {
+    level: 'info',
+    reply: null,
+    about: 'the TLS handshake failed or took too long',
+    todo: 'Use tls=true in the connection string and a CA file that knows the certificate of the proxy.',
+  },
+  'address/busy': {
+    level: 'error',
+    reply: null,
+    about: 'the address to listen on is taken or not ours',
+    todo: 'Stop the program that holds it, or choose another listen.port or admin.port.',
+    exit: 69,
+  },
+  'config/invalid': {
+    level: 'error',
+    reply: null,
+    about: 'a setting is missing or wrong',
+    todo: 'Every problem is named with its source; `mongo-iam-proxy settings` prints the table.',
+    exit: 78,
+  },
+  usage: {
+    level: 'error',
+    reply: null,
+    about: 'the command line cannot be understood',
+    todo: 'See mongo-iam-proxy --help.',
+    exit: 64,
+  },
+  internal: {
+    level: 'error',
+    reply: { code: 8, codeName: 'UnknownError' },
+    about: 'a bug of the proxy',
+    todo: 'Report the log line, which has the stack.',
+    exit: 70,
+  },
+} as const satisfies Record<string, Row>
+
+export type Kind = keyof typeof faults
+
+/** Log-only particulars. Values that must not be read belong into a `Secret`, which prints as `[secret]`. */
+export type Facts = Record<string, unknown>
+
+/**
+ * The one error that is thrown. `detail` is told to the client, so it holds only what that client may know; `facts` and
+ * `cause` go to the log alone.
+ */
+export class Fault extends Error {
+  override readonly name = 'Fault'
+  readonly kind: Kind
+  readonly detail: string | undefined
+  readonly facts: Facts
+
+  constructor(kind: Kind, detail?: string, facts: Facts = {}, cause?: unknown) {
+    const { about }: Row = faults[kind]
+    super(detail === undefined ? about : `${about}: ${detail}`, cause === undefined ? undefined : { cause })
+    this.kind = kind
+    this.detail = detail
+    this.facts = facts
+  }
+
+  get row(): Row {
+    return faults[this.kind]
+  }
+
+  /** Anything thrown, as a fault: what is not one already is a bug of ours. */
+  static from(thrown: unknown): Fault {
+    return thrown instanceof Fault ? thrown : new Fault('internal', undefined, {}, thrown)
+  }
+}
+
+/**
+ * The reply that a client gets, or null where the socket is closed without one.
+ * `connection` is our connection id, by which the log line is found; `backoffMS` is how long drivers are asked to wait.
+ */
+export function toReply(fault: Fault, connection: number, backoffMS?: number): Document | null {
+  const { reply } = fault.row
+  if (reply === null) return null
+  return {
+    ok: new Double(0),
+    errmsg: `${fault.message} (connection ${connection})`,
+    code: new Int32(reply.code),
+    codeName: reply.codeName,
+    ...(reply.labels && { errorLabels: [...reply.labels] }),
+    ...(backoffMS !== undefined && { baseBackoffMS: Long.fromNumber(backoffMS) }),
+  }
+}
+
+/** The exit code of a program that ends with this fault. */
+export function toExit(fault: Fault): number {
+  return fault.row.exit ?? 70
+}

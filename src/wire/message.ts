@@ -1,0 +1,162 @@
+/**
+ * Commands and replies, read from frames and written to them.
+ *
+ *     OP_MSG    header | uint32 flagBits | section … | [uint32 CRC-32C]
+ *       section 0: 00 | document                                     the body, exactly one
+ *       section 1: 01 | int32 size | cstring identifier | document … size counts itself, not the kind
+ *     OP_QUERY  header | int32 flags | cstring "db.$cmd" | int32 skip | int32 return | document [| document]
+ *     OP_REPLY  header | int32 flags | int64 cursorID | int32 startingFrom | int32 numberReturned | document
+ *
+ * https://github.com/mongodb/specifications/blob/master/source/message/OP_MSG.md
+ */
+import { type Document, serialize } from 'bson'
+import { Fault } from '../errors.js'
+import { crc32c } from './crc32c.js'
+import { readDocument } from './document.js'
+import { type Frame, frame, HEADER, OP_COMPRESSED, OP_MSG, OP_QUERY, OP_REPLY } from './frame.js'
+
+export const CHECKSUM_PRESENT = 1 << 0
+export const MORE_TO_COME = 1 << 1
+export const EXHAUST_ALLOWED = 1 << 16
+/** Bits 0–15 must be understood; 0 and 1 are all there are. */
+const UNKNOWN_REQUIRED = 0xffff & ~(CHECKSUM_PRESENT | MORE_TO_COME)
+
+export type Sequence = { identifier: string; documents: Buffer[] }
+
+/** The parts of one OP_MSG, not yet looked into. */
+export type Message = { flagBits: number; body: Buffer; sequences: Sequence[] }
+
+/** A request, whatever opcode brought it. `bytes` is the body as it was sent. */
+export type Command = {
+  requestID: number
+  opCode: typeof OP_MSG | typeof OP_QUERY
+  flagBits: number
+  name: string
+  db: string
+  body: Document
+  bytes: Buffer
+}
+
+/** A request from a client. Throws `frame/opcode`, `message/compressed`, `message/malformed`. */
+export function readCommand(from: Frame): Command {
+  const { requestID, opCode } = from
+  if (opCode === OP_MSG) {
+    const { flagBits, body: bytes } = readMessage(from)
+    const body = readDocument(bytes)
+    if (typeof body.$db !== 'string') throw malformed('$db is missing')
+    return { requestID, opCode, flagBits, name: firstElement(bytes).name, db: body.$db, body, bytes }
+  }
+  if (opCode === OP_QUERY) return readQuery(from)
+  if (opCode === OP_COMPRESSED) throw new Fault('message/compressed')
+  throw new Fault('frame/opcode', undefined, { opCode })
+}
+
+/** A reply from a server, OP_MSG or OP_REPLY. Numbers keep their BSON types with `exact`. */
+export function readReply(from: Frame, options?: { exact: boolean }): { document: Document; moreToCome: boolean } {
+  if (from.opCode === OP_MSG) {
+    const { flagBits, body } = readMessage(from)
+    return { document: readDocument(body, options), moreToCome: (flagBits & MORE_TO_COME) !== 0 }
+  }
+  if (from.opCode === OP_REPLY && from.bytes.length > HEADER + 20) {
+    return { document: readDocument(from.bytes.subarray(HEADER + 20), options), moreToCome: false }
+  }
+  throw new Fault('frame/opcode', undefined, { opCode: from.opCode })
+}
+
+/** Takes an OP_MSG apart. Sections may come in any order; a checksum is verified. */
+export function readMessage({ bytes }: Frame): Message {
+  if (bytes.length < HEADER + 4) throw malformed('no flag bits')
+  const flagBits = bytes.readUInt32LE(HEADER)
+  if (flagBits & UNKNOWN_REQUIRED) throw malformed('unknown flag bits')
+  let end = bytes.length
+  if (flagBits & CHECKSUM_PRESENT) {
+    end -= 4
+    if (end < HEADER + 4 || crc32c(bytes.subarray(0, end)) !== bytes.readUInt32LE(end)) throw malformed('checksum')
+  }
+  let body: Buffer | undefined
+  const sequences: Sequence[] = []
+  for (let at = HEADER + 4; at < end; ) {
+    const kind = bytes[at++]
+    const size = sized(bytes, at, end)
+    if (kind === 0) {
+      if (body) throw malformed('two bodies')
+      body = bytes.subarray(at, at + size)
+    } else if (kind === 1) {
+      sequences.push(readSequence(bytes.subarray(at + 4, at + size)))
+    } else {
+      throw malformed('unknown section kind')
+    }
+    at += size
+  }
+  if (!body) throw malformed('no body')
+  return { flagBits, body, sequences }
+}
+
+/** The reply to a command, in the opcode that it came in. `requestID` is a number of our own. */
+export function writeReply(to: Pick<Command, 'opCode' | 'requestID'>, document: Document, requestID: number): Buffer {
+  if (to.opCode === OP_MSG) return writeMessage(document, requestID, to.requestID)
+  const fields = Buffer.alloc(20)
+  fields.writeInt32LE(8, 0) // AwaitCapable, as every server since 1.6 says
+  fields.writeInt32LE(1, 16)
+  return frame(OP_REPLY, requestID, to.requestID, [fields, serialize(document)])
+}
+
+/** An OP_MSG with a body and nothing else. */
+export function writeMessage(document: Document, requestID: number, responseTo = 0, flagBits = 0): Buffer {
+  const flags = Buffer.alloc(5)
+  flags.writeUInt32LE(flagBits, 0)
+  return frame(OP_MSG, requestID, responseTo, [flags, serialize(document)])
+}
+
+function readQuery({ requestID, bytes }: Frame): Command {
+  const nul = bytes.indexOf(0, HEADER + 4)
+  if (nul < 0 || nul + 9 > bytes.length) throw malformed('no namespace')
+  const namespace = bytes.toString('utf8', HEADER + 4, nul)
+  if (!namespace.endsWith('.$cmd')) throw new Fault('frame/opcode', undefined, { why: 'OP_QUERY on a collection' })
+  const at = nul + 9
+  let sent = bytes.subarray(at, at + sized(bytes, at, bytes.length))
+  const { name, type, value } = firstElement(sent)
+  if (type === 3 && (name === '$query' || name === 'query'))
+    sent = sent.subarray(value, value + sized(sent, value, sent.length))
+  return {
+    requestID,
+    opCode: OP_QUERY,
+    flagBits: 0,
+    name: firstElement(sent).name,
+    db: namespace.slice(0, -'.$cmd'.length),
+    body: readDocument(sent),
+    bytes: sent,
+  }
+}
+
+function readSequence(bytes: Buffer): Sequence {
+  const nul = bytes.indexOf(0)
+  if (nul < 0) throw malformed('a sequence without a name')
+  const documents: Buffer[] = []
+  for (let at = nul + 1; at < bytes.length; ) {
+    const size = sized(bytes, at, bytes.length)
+    documents.push(bytes.subarray(at, at + size))
+    at += size
+  }
+  return { identifier: bytes.toString('utf8', 0, nul), documents }
+}
+
+/** The int32 at `at`, once it is known to stay between the least document and the end. */
+function sized(bytes: Buffer, at: number, end: number): number {
+  if (at + 5 > end) throw malformed('cut off')
+  const size = bytes.readInt32LE(at)
+  if (size < 5 || at + size > end) throw malformed('a size leaves the frame')
+  return size
+}
+
+/** The command is the first element as sent; a JavaScript object would list a key like "0" before it. */
+function firstElement(document: Buffer): { name: string; type: number; value: number } {
+  const nul = document.indexOf(0, 5)
+  const type = document[4]
+  if (!type || nul < 0) throw malformed('an empty command')
+  return { name: document.toString('utf8', 5, nul), type, value: nul + 1 }
+}
+
+function malformed(why: string): Fault {
+  return new Fault('message/malformed', undefined, { why })
+}
