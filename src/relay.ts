@@ -1,0 +1,264 @@
+/**
+ * Two sockets, bytes both ways, until one side is done.
+ *
+ * The ledger `owed` holds the requests that the upstream has yet to answer. An answer of our own (hello, a refusal) waits
+ * until nothing is owed and the upstream's stream stands between two frames; while it waits, the client's next bytes
+ * wait too, so that answers keep the order of the requests (R1).
+ */
+import type { Socket } from 'node:net'
+import type { Document } from 'bson'
+import { Fault, toReply } from './errors.js'
+import { type Command, readCommand, writeReply } from './wire/message.js'
+import { type Local, ReplySplitter, type Request, RequestSplitter } from './wire/split.js'
+
+/** A write that makes no progress for this long means a dead peer; so does a side left half-closed (R5). Milliseconds. */
+const STALLED = 60_000
+const HALF_CLOSED = 10_000
+/** Requests that a client may have sent ahead of their replies. Drivers wait for each. */
+const AHEAD = 10_000
+
+export type Side = 'client' | 'upstream' | 'proxy'
+
+/** How a relay ended: who closed first, and why if it was not simply over. */
+export type Ending = { by: Side; fault?: Fault }
+
+export type Relay = {
+  ended: Promise<Ending>
+  /** Replies the client waits for, answers of our own included. */
+  owed(): number
+  /** Ends at once if nothing is owed, else when the last reply is through. */
+  drain(): void
+  /** Ends now, whatever is owed. */
+  destroy(by: Side, fault?: Fault): void
+}
+
+type Parts = {
+  client: Socket
+  upstream: Socket
+  /** What was read from each side before the relay began. */
+  fromClient: Buffer
+  fromUpstream: Buffer
+  /** The upstream's maxMessageSizeBytes. */
+  limit: number
+  connectionId: number
+  /** The answer to a hello. A fault that it throws is answered as such. */
+  hello(command: Command, signal: AbortSignal): Promise<Document>
+  /** Told of each command that was refused. */
+  refused(name: string): void
+  nextRequestID(): number
+}
+
+/** Starts relaying. Both sockets must allow half-open and have no readers left; the relay owns them from here on. */
+export function relay(parts: Parts): Relay {
+  const { client, upstream, limit, connectionId } = parts
+  const requests = new RequestSplitter(limit)
+  const replies = new ReplySplitter(limit)
+  const owed: Request[] = []
+  const gone = new AbortController()
+  let waiting: Buffer | undefined // the client's bytes behind an answer of ours
+  let local: Local | undefined
+  let clientEnded = false
+  let draining = false
+  let finish: (ending: Ending) => void
+  let over = false
+  const ended = new Promise<Ending>(resolve => {
+    finish = resolve
+  })
+
+  const end = (by: Side, fault?: Fault): void => {
+    if (over) return
+    over = true
+    clearTimeout(halfClosed)
+    gone.abort()
+    stalls.client.clear()
+    stalls.upstream.clear()
+    finish(fault ? { by, fault } : { by })
+  }
+  const destroy = (by: Side, fault?: Fault): void => {
+    end(by, fault)
+    client.destroy()
+    upstream.destroy()
+  }
+  let halfClosed: NodeJS.Timeout | undefined
+  const stalls = { client: stall(client, destroy), upstream: stall(upstream, destroy) }
+
+  /** Runs a step whose fault ends both sides, mid-frame if need be. */
+  const guarded = (by: Side, step: () => void): void => {
+    if (over) return
+    try {
+      step()
+    } catch (thrown) {
+      destroy(by, Fault.from(thrown))
+    }
+  }
+
+  /** Writes, and holds the source while the sink is full. */
+  const write = (to: 'client' | 'upstream', bytes: Buffer): void => {
+    const [sink, source] = to === 'client' ? [client, upstream] : [upstream, client]
+    if (sink.write(bytes)) return
+    source.pause()
+    stalls[to].drained(() => {
+      if (source === upstream || !local) source.resume()
+    })
+  }
+
+  const fromClient = (chunk: Buffer): void => {
+    if (local) {
+      waiting = waiting ? Buffer.concat([waiting, chunk]) : chunk
+      return
+    }
+    const taken = requests.take(chunk)
+    for (const request of taken.requests) if (!request.moreToCome) owed.push(request)
+    if (owed.length > AHEAD) throw new Fault('relay/stalled', undefined, { why: 'too many requests ahead of replies' })
+    for (const bytes of taken.forward) write('upstream', bytes)
+    if (taken.local) {
+      local = taken.local
+      waiting = taken.rest
+      client.pause()
+      settle()
+    }
+  }
+
+  const fromUpstream = (chunk: Buffer): void => {
+    const { forward, replies: complete } = replies.take(chunk)
+    if (forward.length > 0) {
+      if (owed.length === 0) throw new Fault('upstream/malformed', undefined, { why: 'a reply that nobody asked for' })
+      write('client', forward)
+    }
+    for (const { requestID, responseTo, moreToCome } of complete) {
+      const due = owed[0]
+      if (due?.requestID !== responseTo) {
+        throw new Fault('upstream/malformed', undefined, { why: 'a reply to another request', responseTo })
+      }
+      if (moreToCome && !due.exhaustAllowed) {
+        throw new Fault('upstream/malformed', undefined, { why: 'a stream that nobody asked for' })
+      }
+      if (moreToCome) due.requestID = requestID
+      else owed.shift()
+    }
+    settle()
+  }
+
+  /** Does what had to wait until nothing is owed. */
+  const settle = (): void => {
+    if (over || owed.length > 0 || replies.midway) return
+    if (local) answer(local)
+    else if (draining && !requests.midway) close('proxy')
+    else if (clientEnded) close('client')
+  }
+
+  const answer = (asked: Local): void => {
+    if (asked.is === 'refused') {
+      parts.refused(asked.name)
+      const fault = new Fault('command/identity', asked.name)
+      answered(asked, toReply(fault, connectionId) as Document)
+      return
+    }
+    const command = readCommand(asked.frame)
+    parts
+      .hello(command, gone.signal)
+      .catch(thrown => {
+        const fault = Fault.from(thrown)
+        const document = toReply(fault, connectionId)
+        if (!document) throw fault
+        return document
+      })
+      .then(
+        document => guarded('proxy', () => answered(command, document)),
+        thrown => destroy('proxy', Fault.from(thrown)),
+      )
+  }
+
+  const answered = (to: { opCode: Command['opCode']; requestID: number }, document: Document): void => {
+    if (over) return
+    write('client', writeReply(to, document, parts.nextRequestID()))
+    if (client.writableNeedDrain) stalls.client.drained(() => guarded('client', goOn))
+    else goOn()
+  }
+
+  /** Takes up the client's stream again, once it has taken our answer: one that never reads gets no further. */
+  const goOn = (): void => {
+    const rest = waiting
+    local = undefined
+    waiting = undefined
+    if (rest && rest.length > 0) fromClient(rest)
+    if (!local && !upstream.writableNeedDrain) client.resume()
+    settle()
+  }
+
+  /** Ends in peace: what was written is flushed, then each side is closed. */
+  const close = (by: Side): void => {
+    end(by)
+    for (const socket of [client, upstream]) {
+      socket.end()
+      const timer = setTimeout(() => socket.destroy(), HALF_CLOSED)
+      socket.once('close', () => clearTimeout(timer))
+      socket.resume()
+    }
+  }
+
+  client.on('data', chunk => guarded('client', () => fromClient(chunk)))
+  upstream.on('data', chunk => guarded('upstream', () => fromUpstream(chunk)))
+  client.once('end', () => {
+    if (over) return
+    if (requests.midway) return destroy('client', new Fault('relay/away', undefined, { why: 'ended within a message' }))
+    clientEnded = true
+    halfClosed = setTimeout(() => destroy('client'), HALF_CLOSED)
+    settle()
+  })
+  upstream.once('end', () => {
+    if (!over) close('upstream')
+  })
+  for (const [by, socket] of [
+    ['client', client],
+    ['upstream', upstream],
+  ] as const) {
+    socket.on('error', error => {
+      if (!over) destroy(by, new Fault('relay/away', undefined, { side: by, why: error.message }))
+    })
+    socket.once('close', () => {
+      if (!over) destroy(by)
+    })
+  }
+
+  guarded('upstream', () => {
+    if (parts.fromUpstream.length > 0)
+      throw new Fault('upstream/malformed', undefined, { why: 'bytes after the login' })
+  })
+  guarded('client', () => {
+    if (parts.fromClient.length > 0) fromClient(parts.fromClient)
+  })
+  if (!over) {
+    if (!local) client.resume()
+    upstream.resume()
+  }
+
+  return {
+    ended,
+    owed: () => owed.length + (local ? 1 : 0),
+    drain: () => {
+      draining = true
+      settle()
+    },
+    destroy,
+  }
+}
+
+/** What happens once a full socket has drained; a socket that does not drain in time is given up. */
+function stall(socket: Socket, destroy: (by: Side, fault: Fault) => void) {
+  let timer: NodeJS.Timeout | undefined
+  let steps: (() => void)[] = []
+  return {
+    drained(step: () => void): void {
+      if (steps.push(step) > 1) return
+      timer = setTimeout(() => destroy('proxy', new Fault('relay/stalled', undefined, { ms: STALLED })), STALLED)
+      socket.once('drain', () => {
+        clearTimeout(timer)
+        const due = steps
+        steps = []
+        for (const next of due) next()
+      })
+    },
+    clear: () => clearTimeout(timer),
+  }
+}

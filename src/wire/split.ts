@@ -1,0 +1,283 @@
+/**
+ * Splitters: where frames begin and end in a stream that is relayed, and which of them are not relayed.
+ *
+ * Bytes are forwarded as they came and none is kept but the beginning of a frame until its command is known (R2).
+ * Sections are walked by arithmetic alone:
+ *
+ *     header 16 | flagBits 4 | 01 size … | 00 size type "name\0 … | [checksum 4]
+ *     └──── a frame begins ───────────────────────────────┘ decided here, before the body is forwarded
+ *
+ * A frame that breaks the rules is a fault; both sockets are then destroyed and the upstream never has it whole.
+ */
+import { Fault } from '../errors.js'
+import { type Frame, Framer, HEADER, OP_COMPRESSED, OP_MSG, OP_QUERY } from './frame.js'
+import { CHECKSUM_PRESENT, EXHAUST_ALLOWED, MORE_TO_COME, readCommand } from './message.js'
+
+/** Answered here, whoever is logged in. */
+const HELLO = new Set(['hello', 'isMaster', 'ismaster'])
+
+/** Whatever could change who the connection is upstream, in lower case: no server is known to fold case, none shall surprise us. */
+const REFUSED = new Set([
+  'saslstart',
+  'saslcontinue',
+  'authenticate',
+  'logout',
+  'getnonce',
+  'copydbgetnonce',
+  'copydbsaslstart',
+  '$query',
+  'query',
+])
+/** A name longer than this is none of the above. */
+const NAME = 32
+
+/** hello and its metadata fit many times over. */
+const WHOLE = 64 * 1024
+
+const EMPTY = Buffer.alloc(0)
+
+/** A request that goes upstream and, unless it said moreToCome, is owed a reply. */
+export type Request = { requestID: number; moreToCome: boolean; exhaustAllowed: boolean }
+
+/** A request that does not go upstream: hello, whole; or a command that is refused, of which only this is kept. */
+export type Local =
+  | { is: 'hello'; frame: Frame }
+  | { is: 'refused'; name: string; requestID: number; opCode: typeof OP_MSG }
+
+/**
+ * What one chunk came to. `forward` goes upstream, in order. With a `local` nothing after it was looked at: answer it,
+ * then take `rest`.
+ */
+export type Taken = { forward: Buffer[]; requests: Request[]; local?: Local; rest: Buffer }
+
+type Sections = { left: number; trailer: number; body: boolean }
+
+/** The client's stream. `take` throws the fault for which both sockets are destroyed. */
+export class RequestSplitter {
+  readonly #limit: number
+  #carry: Buffer = EMPTY
+  #pass = 0
+  #skip = 0
+  #sections: Sections | undefined
+  #whole: Framer | undefined
+
+  /** `limit`: the upstream's maxMessageSizeBytes. */
+  constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  /** True within a frame. */
+  get midway(): boolean {
+    return this.#carry.length > 0 || this.#pass > 0 || this.#skip > 0 || !!this.#sections || !!this.#whole
+  }
+
+  take(chunk: Buffer): Taken {
+    const bytes = this.#carry.length > 0 ? Buffer.concat([this.#carry, chunk]) : chunk
+    this.#carry = EMPTY
+    const taken: Taken = { forward: [], requests: [], rest: EMPTY }
+    let from = 0
+    let at = 0
+    while (at < bytes.length) {
+      if (this.#pass > 0) {
+        const passed = Math.min(this.#pass, bytes.length - at)
+        this.#pass -= passed
+        at += passed
+        continue
+      }
+      if (this.#skip > 0) {
+        const skipped = Math.min(this.#skip, bytes.length - at)
+        this.#skip -= skipped
+        at += skipped
+        from = at
+        continue
+      }
+      if (this.#sections) {
+        if (this.#section(bytes, at, this.#sections)) continue
+        this.#carry = bytes.subarray(at)
+        break
+      }
+      if (!this.#whole) {
+        const decided = this.#begin(bytes, at, taken)
+        if (decided === 'later') {
+          this.#carry = bytes.subarray(at)
+          break
+        }
+        if (decided === 'forward') continue
+      }
+      if (at > from) taken.forward.push(bytes.subarray(from, at))
+      taken.rest = bytes.subarray(at)
+      if (this.#whole) this.#collect(taken)
+      return taken
+    }
+    if (at > from) taken.forward.push(from === 0 && at === bytes.length ? bytes : bytes.subarray(from, at))
+    return taken
+  }
+
+  /** A frame begins at `at`. Says what becomes of it, or that more must be seen first. */
+  #begin(bytes: Buffer, at: number, taken: Taken): 'forward' | 'local' | 'later' {
+    if (bytes.length - at < 4) return 'later'
+    const length = bytes.readInt32LE(at)
+    if (length < HEADER || length > this.#limit) {
+      throw new Fault('frame/length', undefined, { length, limit: this.#limit })
+    }
+    if (bytes.length - at < HEADER) return 'later'
+    const requestID = bytes.readInt32LE(at + 4)
+    const opCode = bytes.readInt32LE(at + 12)
+    if (opCode === OP_QUERY) {
+      this.#whole = new Framer(WHOLE)
+      return 'local'
+    }
+    if (opCode === OP_COMPRESSED) throw new Fault('message/compressed')
+    if (opCode !== OP_MSG) throw new Fault('frame/opcode', undefined, { opCode })
+    if (length < HEADER + 4 + 1 + 5) throw malformed('a frame without room for a body')
+    if (bytes.length - at < HEADER + 4 + 1) return 'later'
+    const flagBits = bytes.readUInt32LE(at + HEADER)
+    const trailer = flagBits & CHECKSUM_PRESENT ? 4 : 0
+    const sections = { left: length - HEADER - 4 - trailer, trailer, body: false }
+    const moreToCome = (flagBits & MORE_TO_COME) !== 0
+    if (bytes[at + HEADER + 4] === 0) {
+      const name = this.#name(bytes, at + HEADER + 4, sections)
+      if (name === undefined) return 'later'
+      const hello = HELLO.has(name)
+      if (hello || REFUSED.has(name.toLowerCase())) {
+        if (moreToCome) throw new Fault('command/identity', undefined, { command: name, moreToCome })
+        if (hello) {
+          this.#whole = new Framer(WHOLE)
+        } else {
+          this.#skip = length
+          taken.local = { is: 'refused', name, requestID, opCode }
+        }
+        return 'local'
+      }
+    }
+    this.#sections = sections
+    this.#pass = HEADER + 4
+    taken.requests.push({ requestID, moreToCome, exhaustAllowed: (flagBits & EXHAUST_ALLOWED) !== 0 })
+    return 'forward'
+  }
+
+  /** A section begins at `at`, in a frame whose beginning is already upstream. False: more must be seen first. */
+  #section(bytes: Buffer, at: number, sections: Sections): boolean {
+    if (bytes.length - at < 5) return false
+    const kind = bytes[at]
+    if (kind === 0) {
+      if (sections.body) throw malformed('two bodies')
+      const name = this.#name(bytes, at, sections)
+      if (name === undefined) return false
+      if (HELLO.has(name) || REFUSED.has(name.toLowerCase())) {
+        throw new Fault('command/identity', undefined, { command: name, why: 'behind another section' })
+      }
+      sections.body = true
+    } else if (kind !== 1) {
+      throw malformed('an unknown kind of section')
+    }
+    const size = 1 + sized(bytes, at + 1, sections.left - 1)
+    sections.left -= size
+    if (sections.left === 0) {
+      if (!sections.body) throw malformed('no body')
+      this.#pass = size + sections.trailer
+      this.#sections = undefined
+    } else {
+      if (sections.left < 6) throw malformed('a size leaves the frame')
+      this.#pass = size
+    }
+    return true
+  }
+
+  /** The first key of the body whose section begins at `at`; undefined while it is not whole. */
+  #name(bytes: Buffer, at: number, sections: Sections): string | undefined {
+    if (bytes.length - at < 5) return undefined
+    const size = sized(bytes, at + 1, sections.left - 1)
+    if (size === 5) throw malformed('an empty command')
+    const start = at + 1 + 4 + 1
+    const end = Math.min(start + NAME, at + 1 + size)
+    const nul = bytes.indexOf(0, start)
+    if (nul >= 0 && nul < end) return bytes.toString('latin1', start, nul)
+    if (bytes.length >= end) {
+      if (end < start + NAME) throw malformed('a key without an end')
+      return bytes.toString('latin1', start, end)
+    }
+    return undefined
+  }
+
+  /** Gathers the frame that is answered here. */
+  #collect(taken: Taken): void {
+    const framer = this.#whole as Framer
+    for (const frame of framer.push(taken.rest)) {
+      taken.rest = framer.rest()
+      this.#whole = undefined
+      const { name } = readCommand(frame)
+      if (!HELLO.has(name)) throw new Fault('command/identity', undefined, { command: name })
+      taken.local = { is: 'hello', frame }
+      return
+    }
+    taken.rest = EMPTY
+  }
+}
+
+/** A reply that the client now has whole. */
+export type Reply = { requestID: number; responseTo: number; moreToCome: boolean }
+
+/** The upstream's stream: only header and flag bits are read. */
+export class ReplySplitter {
+  readonly #limit: number
+  #carry: Buffer = EMPTY
+  #pass = 0
+  #current: Reply | undefined
+
+  constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  /** True within a frame: no answer of ours may be written now. */
+  get midway(): boolean {
+    return this.#pass > 0 || this.#carry.length > 0
+  }
+
+  /** What goes to the client, and the replies that end within it. Throws the fault for which both sockets are destroyed. */
+  take(chunk: Buffer): { forward: Buffer; replies: Reply[] } {
+    const bytes = this.#carry.length > 0 ? Buffer.concat([this.#carry, chunk]) : chunk
+    this.#carry = EMPTY
+    const replies: Reply[] = []
+    let at = 0
+    while (at < bytes.length) {
+      if (this.#pass === 0) {
+        if (bytes.length - at < HEADER + 4) {
+          this.#carry = bytes.subarray(at)
+          return { forward: bytes.subarray(0, at), replies }
+        }
+        this.#begin(bytes, at)
+      }
+      const passed = Math.min(this.#pass, bytes.length - at)
+      this.#pass -= passed
+      at += passed
+      if (this.#pass === 0) replies.push(this.#current as Reply)
+    }
+    return { forward: bytes, replies }
+  }
+
+  #begin(bytes: Buffer, at: number): void {
+    const length = bytes.readInt32LE(at)
+    const opCode = bytes.readInt32LE(at + 12)
+    if (length < HEADER + 4 + 1 + 5 || length > this.#limit || opCode !== OP_MSG) {
+      throw new Fault('upstream/malformed', undefined, { length, opCode, limit: this.#limit })
+    }
+    this.#pass = length
+    this.#current = {
+      requestID: bytes.readInt32LE(at + 4),
+      responseTo: bytes.readInt32LE(at + 8),
+      moreToCome: (bytes.readUInt32LE(at + HEADER) & MORE_TO_COME) !== 0,
+    }
+  }
+}
+
+/** The int32 at `at`, once it is known to stay within `room` bytes. */
+function sized(bytes: Buffer, at: number, room: number): number {
+  const size = bytes.readInt32LE(at)
+  if (size < 5 || size > room) throw malformed('a size leaves the frame')
+  return size
+}
+
+function malformed(why: string): Fault {
+  return new Fault('message/malformed', undefined, { why })
+}
