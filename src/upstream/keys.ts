@@ -1,0 +1,70 @@
+/**
+ * Derived SCRAM keys, remembered: stretching a password costs milliseconds of CPU, and a pool logs in a hundred times.
+ *
+ * Keys are kept only once a server has proven to know them (`check` of SCRAM gives them back), or whoever answers on the
+ * upstream's address could fill the memory with salts of its choice (R28).
+ */
+import { createHash, pbkdf2 } from 'node:crypto'
+import { promisify } from 'node:util'
+import saslprep from '@mongodb-js/saslprep'
+import { LRUCache } from 'lru-cache'
+import { Fault } from '../errors.js'
+import type { Secret } from '../log.js'
+import { type Derive, type Keys, keysFrom, MECHANISM, type Stretched } from '../sasl/scram.js'
+
+/** Whose keys: a database user at one upstream. `upstream` is its host:port. */
+export type Owner = { upstream: string; name: string; password: Secret }
+
+export type KeyRing = {
+  /** The derivation for this user: from memory where a server has verified it, computed otherwise. */
+  derive(owner: Owner): Derive
+  /** Remembers what `check` gave. */
+  keep(owner: Owner, verified: Stretched): void
+}
+
+/** PBKDF2 with HMAC-SHA-256, 32 bytes. */
+export type Stretch = (password: string, salt: Buffer, iterations: number) => Promise<Buffer>
+
+const derived = promisify(pbkdf2)
+const inThePool: Stretch = (password, salt, iterations) => derived(password, salt, iterations, 32, 'sha256')
+
+/** `entries`: how many keys are kept at most, the longest unused going first. */
+export function keyRing({ entries, stretch = inThePool }: { entries: number; stretch?: Stretch }): KeyRing {
+  const kept = new LRUCache<string, Keys>({ max: entries })
+  /** Logins that come at once wait for one derivation; this shares work in progress and remembers nothing. */
+  const underway = new Map<string, Promise<Keys>>()
+
+  const compute = async (owner: Owner, salt: Buffer, iterations: number) =>
+    keysFrom(await stretch(prepared(owner.password), salt, iterations))
+
+  return {
+    derive: owner => (salt, iterations) => {
+      const label = labelOf(owner, salt, iterations)
+      const known = kept.get(label)
+      if (known) return Promise.resolve(known)
+      const running = underway.get(label)
+      if (running) return running
+      const started = compute(owner, salt, iterations).finally(() => underway.delete(label))
+      underway.set(label, started)
+      return started
+    },
+    keep: (owner, { salt, iterations, keys }) => {
+      kept.set(labelOf(owner, salt, iterations), keys)
+    },
+  }
+}
+
+/** The password itself is not part of the label, a digest is: a changed password is another entry. */
+function labelOf({ upstream, name, password }: Owner, salt: Buffer, iterations: number): string {
+  const digest = createHash('sha256').update(password.reveal()).digest('base64')
+  return JSON.stringify([upstream, MECHANISM, name, digest, salt.toString('base64'), iterations])
+}
+
+function prepared(password: Secret): string {
+  try {
+    return saslprep(password.reveal())
+  } catch {
+    // The library's message may quote the password, so it is not passed on.
+    throw new Fault('upstream/refused', undefined, { why: 'the password has characters that SASLprep prohibits' })
+  }
+}
