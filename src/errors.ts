@@ -81,22 +81,16 @@ export const faults = {
     about: 'hello takes topologyVersion and maxAwaitTimeMS together or neither',
     todo: 'Update the driver.',
   },
-  'hello/loadBalanced': {
-    level: 'warn',
-    reply: { code: 354, codeName: 'LoadBalancerSupportMismatch' },
-    about: 'loadBalanced=true is not served by this listener',
-    todo: 'Take loadBalanced=true out of the connection string.',
-  },
   'command/unauthorized': {
     level: 'info',
     reply: UNAUTHORIZED,
-    about: 'a command before login',
+    about: 'this command requires authentication',
     todo: 'Log in first: authSource=$external and authMechanism=MONGODB-AWS in the connection string.',
   },
   'command/identity': {
     level: 'warn',
     reply: UNAUTHORIZED,
-    about: 'a command that would change who this connection is',
+    about: 'refused, since it would change who this connection is',
     todo: 'Open a second connection to be somebody else; a connection keeps its principal for life.',
   },
   'sasl/mechanism': {
