@@ -1,0 +1,111 @@
+import { randomBytes } from 'node:crypto'
+import { Binary, BSONSymbol, type Document, Double, deserialize, Int32, Long, serialize } from 'bson'
+import t from 'tap'
+import { challenge, readProof } from '../../src/sasl/aws.js'
+import { faultOf } from '../support/faults.js'
+
+const HOST = 'sts.eu-west-1.amazonaws.com'
+const bson = (document: Document, options = {}) => Buffer.from(serialize(document, options))
+const r = new Binary(Buffer.alloc(32, 7))
+const p = new Int32(110)
+const random = Buffer.alloc(32, 9)
+
+t.test('a nonce of 32 bytes comes back with 32 of ours and the host', async t => {
+  for (const first of [
+    { r, p },
+    { p, r },
+  ]) {
+    const said = challenge(bson(first), HOST, random)
+    const nonce = Buffer.concat([Buffer.alloc(32, 7), random])
+    t.same(said.challenge, { nonce, host: HOST })
+    const reply = deserialize(said.payload, { promoteValues: false })
+    t.same(Object.keys(reply), ['s', 'h'])
+    t.equal(reply.s.sub_type, 0)
+    t.same(Buffer.from(reply.s.buffer), nonce)
+    t.equal(reply.h, HOST)
+  }
+})
+
+t.test('D4: a client nonce of another length or type is refused', async t => {
+  const wrong: Document[] = [
+    ...[0, 31, 33, 64, 65].map(length => ({ r: new Binary(Buffer.alloc(length)), p })),
+    { r: new Binary(Buffer.alloc(32), 2), p },
+    { r: new Binary(Buffer.alloc(16), 4), p },
+    { r: 'x'.repeat(32), p },
+    { r: null, p },
+    { p },
+  ]
+  for (const document of wrong) t.equal(faultOf(() => challenge(bson(document), HOST, random))?.kind, 'sasl/payload')
+})
+
+t.test('D4: our half of the nonce is never shorter', async t => {
+  for (const length of [0, 31, 33]) {
+    t.equal(faultOf(() => challenge(bson({ r, p }), HOST, Buffer.alloc(length)))?.kind, 'internal')
+  }
+})
+
+t.test('D5: a channel binding flag that is not int32 110 is refused', async t => {
+  for (const flag of [10, 13, 121, 0, -110].map(value => new Int32(value))) {
+    t.equal(faultOf(() => challenge(bson({ r, p: flag }), HOST, random))?.kind, 'sasl/payload', `${flag.value}`)
+  }
+  for (const flag of [new Double(110), Long.fromNumber(110), 'n', true, null]) {
+    t.equal(faultOf(() => challenge(bson({ r, p: flag }), HOST, random))?.kind, 'sasl/payload')
+  }
+  t.equal(faultOf(() => challenge(bson({ r }), HOST, random))?.kind, 'sasl/payload')
+})
+
+t.test('a host that no driver would take is a bug of ours', async t => {
+  for (const host of ['', 'h'.repeat(256)]) {
+    t.equal(faultOf(() => challenge(bson({ r, p }), host, random))?.kind, 'internal')
+  }
+})
+
+t.test('fields beyond those of the step are refused', async t => {
+  t.match(faultOf(() => challenge(bson({ r, p, x: 1 }), HOST, random)), { kind: 'sasl/payload', facts: { unknown: ['x'] } })
+  t.equal(faultOf(() => challenge(bson({ ['__proto__']: 1, r, p }), HOST, random))?.kind, 'sasl/payload')
+  for (const extra of ['p', 'c', 'o', 'A']) {
+    t.equal(faultOf(() => readProof(bson({ a: 'a', d: 'd', [extra]: 'x' })))?.kind, 'sasl/payload', extra)
+  }
+})
+
+t.test('a document that is not one to the last byte is refused', async t => {
+  const whole = bson({ r, p })
+  const twice = bson({ a: 'a', d: 'd', x: 'd' })
+  twice[twice.lastIndexOf('x')] = 'd'.charCodeAt(0)
+  for (const payload of [
+    Buffer.alloc(0),
+    whole.subarray(0, -1),
+    Buffer.concat([whole, Buffer.of(0)]),
+    Buffer.from('{"r":1}'),
+    twice,
+    randomBytes(52),
+  ]) {
+    t.equal(faultOf(() => challenge(payload, HOST, random))?.kind, 'sasl/payload')
+    t.equal(faultOf(() => readProof(payload))?.kind, 'sasl/payload')
+  }
+})
+
+t.test('a proof comes in any order of its fields, with a token or without', async t => {
+  t.same(readProof(bson({ a: 'A', d: 'D' })), { a: 'A', d: 'D', t: undefined })
+  t.same(readProof(bson({ t: 'T', d: 'D', a: 'A' })), { a: 'A', d: 'D', t: 'T' })
+  t.same(readProof(bson({ a: 'A', d: 'D', t: null })), { a: 'A', d: 'D', t: undefined })
+  t.same(readProof(bson({ a: 'A', d: 'D', t: '' })), { a: 'A', d: 'D', t: undefined })
+})
+
+t.test('a proof with a field missing, of another type or too long is refused', async t => {
+  const wrong: Document[] = [
+    { a: 'A' },
+    { d: 'D' },
+    { a: 1, d: 'D' },
+    { a: new BSONSymbol('A'), d: 'D' },
+    { a: 'A', d: new Date(0) },
+    { a: 'A', d: 'D', t: 0 },
+    { a: 'A', d: 'D', t: ['x'] },
+    { a: 'a'.repeat(1025), d: 'D' },
+    { a: 'A', d: 'd'.repeat(17) },
+    { a: 'A', d: 'D', t: 't'.repeat(8193) },
+  ]
+  for (const document of wrong) t.equal(faultOf(() => readProof(bson(document)))?.kind, 'sasl/payload')
+  const undefinedToken = bson({ a: 'A', d: 'D', t: undefined }, { ignoreUndefined: false })
+  t.same(readProof(undefinedToken).t, undefined, 'a driver that writes null for undefined')
+})
