@@ -1,0 +1,161 @@
+/**
+ * One socket to the upstream before it is a relay: a command out, its reply in, one at a time.
+ *
+ * The upstream may be hostile: frames are bounded, a reply must answer the request that is open, and nobody may speak
+ * unasked. Whatever goes wrong destroys the socket, so a channel never has to be resynchronised.
+ */
+import { connect as connectTCP, isIP, type Socket } from 'node:net'
+import { connect as connectTLS } from 'node:tls'
+import type { Document } from 'bson'
+import { Fault } from '../errors.js'
+import { type Frame, Framer } from '../wire/frame.js'
+import { readReply, writeMessage } from '../wire/message.js'
+import type { Target } from './target.js'
+
+/** Hello and SASL replies are a few KiB; a large set's hello stays far below this. */
+const LIMIT = 256 * 1024
+const KEEP_ALIVE_MS = 60_000
+
+type Open = { requestID: number; resolve(reply: Document): void; reject(reason: unknown): void }
+
+export class Channel {
+  readonly #socket: Socket
+  readonly #target: Target
+  readonly #framer = new Framer(LIMIT)
+  #requests = 0
+  #open: Open | undefined
+  #over: unknown
+
+  /** Of a connected socket; use `connect`. */
+  constructor(socket: Socket, target: Target) {
+    this.#socket = socket
+    this.#target = target
+    socket.on('data', this.#onData).on('end', this.#onEnd).on('error', this.#onError).on('close', this.#onEnd)
+  }
+
+  /** False once nothing can be asked here any more. */
+  get alive(): boolean {
+    return this.#over === undefined
+  }
+
+  /**
+   * Sends a command (with its `$db`) and gives the reply, `ok: 0` or not, numbers with their BSON types.
+   * Throws `upstream/away`, `upstream/malformed`, or the signal's reason, which also destroys the socket.
+   */
+  request(command: Document, signal?: AbortSignal): Promise<Document> {
+    if (signal?.aborted) this.#fail(signal.reason)
+    if (!this.#over && (this.#open || this.#framer.midway)) this.#fail(this.#malformed('it spoke unasked'))
+    if (this.#over) return Promise.reject(this.#over)
+    const requestID = ++this.#requests
+    const onAbort = () => this.#fail(signal?.reason)
+    signal?.addEventListener('abort', onAbort, { once: true })
+    return new Promise<Document>((resolve, reject) => {
+      this.#open = { requestID, resolve, reject }
+      this.#socket.write(writeMessage(command, requestID))
+    }).finally(() => signal?.removeEventListener('abort', onAbort))
+  }
+
+  /** Gives the socket away, paused, with what was read and not asked for. Call it in the tick of the last reply. */
+  handOver(): { socket: Socket; rest: Buffer } {
+    if (this.#over) throw this.#over
+    this.#over = new Fault('internal', undefined, { why: 'the channel was handed over' })
+    this.#socket.pause()
+    this.#socket.off('data', this.#onData).off('end', this.#onEnd).off('error', this.#onError).off('close', this.#onEnd)
+    this.#socket.on('error', () => {}) // until the new owner listens, an error must not end the process
+    return { socket: this.#socket, rest: this.#framer.rest() }
+  }
+
+  destroy(): void {
+    this.#fail(away(this.#target, 'closed here'))
+  }
+
+  readonly #onData = (chunk: Buffer) => {
+    try {
+      if (!this.#open) throw this.#malformed('it spoke unasked')
+      for (const frame of this.#framer.push(chunk)) {
+        const reply = this.#read(frame, this.#open.requestID)
+        const { resolve } = this.#open
+        this.#open = undefined
+        resolve(reply)
+        return
+      }
+    } catch (thrown) {
+      const fault = Fault.from(thrown)
+      this.#fail(fault.kind === 'upstream/malformed' ? fault : this.#malformed(fault.kind, fault.facts, fault))
+    }
+  }
+
+  #read(frame: Frame, requestID: number): Document {
+    const { responseTo } = frame
+    if (responseTo !== requestID) throw this.#malformed('a reply to another request', { responseTo })
+    const { document, moreToCome } = readReply(frame, { exact: true })
+    if (moreToCome) throw this.#malformed('an exhaust stream that was not asked for')
+    return document
+  }
+
+  readonly #onEnd = () => this.#fail(away(this.#target, 'closed by the upstream'))
+  readonly #onError = (error: Error) => this.#fail(away(this.#target, undefined, error))
+
+  #fail(reason: unknown): void {
+    if (this.#over !== undefined) return
+    this.#over = reason ?? away(this.#target, 'aborted')
+    this.#socket.destroy()
+    const open = this.#open
+    this.#open = undefined
+    open?.reject(this.#over)
+  }
+
+  #malformed(why: string, facts = {}, cause?: unknown): Fault {
+    return new Fault('upstream/malformed', undefined, { upstream: this.#target.address, why, ...facts }, cause)
+  }
+}
+
+/**
+ * Opens a channel: TCP, and TLS where the target says so. Takes at most the target's `connectTimeoutMS`.
+ * Throws `upstream/away` with host, port and the system's code, or the signal's reason.
+ */
+export function connect(target: Target, signal?: AbortSignal): Promise<Channel> {
+  if (signal?.aborted) return Promise.reject(signal.reason)
+  return new Promise((resolve, reject) => {
+    const socket = open(target)
+    const settle = (act: () => void) => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+      socket.off('error', onError).off('close', onClose)
+      act()
+    }
+    const giveUp = (reason: unknown) =>
+      settle(() => {
+        socket.on('error', () => {}).destroy() // a late error of a socket nobody wants is nobody's
+        reject(reason)
+      })
+    const onAbort = () => giveUp(signal?.reason)
+    const onError = (error: Error) => giveUp(away(target, undefined, error))
+    const onClose = () => giveUp(away(target, 'closed by the upstream'))
+    const timer = setTimeout(() => giveUp(away(target, 'ETIMEDOUT')), target.connectTimeoutMS)
+    signal?.addEventListener('abort', onAbort, { once: true })
+    socket.on('error', onError).on('close', onClose)
+    socket.once(target.tls ? 'secureConnect' : 'connect', () => settle(() => resolve(new Channel(socket, target))))
+  })
+}
+
+/** Half-open is allowed because the relay needs it: a side that ended may still be owed its last answer. */
+function open({ host, port, tls }: Target): Socket {
+  const where = { host, port, allowHalfOpen: true }
+  const name = tls?.servername ?? (isIP(host) ? undefined : host)
+  const socket = tls
+    ? connectTLS({
+        ...where,
+        secureContext: tls.context,
+        rejectUnauthorized: tls.verify !== 'none',
+        ...(name !== undefined && { servername: name }),
+        ...(tls.verify === 'chain' && { checkServerIdentity: () => undefined }),
+      })
+    : connectTCP(where)
+  return socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS)
+}
+
+function away({ host, port }: Target, code: string | undefined, cause?: Error): Fault {
+  const told = code ?? (cause as NodeJS.ErrnoException | undefined)?.code ?? cause?.message
+  return new Fault('upstream/away', undefined, { host, port, code: told }, cause)
+}

@@ -1,0 +1,138 @@
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
+import { Int32, Long } from 'bson'
+import t from 'tap'
+import { Secret } from '../../src/log.js'
+import { connect } from '../../src/upstream/channel.js'
+import { readTarget } from '../../src/upstream/target.js'
+import { MORE_TO_COME, writeMessage } from '../../src/wire/message.js'
+import { faultOf, faultOfAsync } from '../support/faults.js'
+import { hangUp, type Script, scriptedUpstream, silence } from '../support/scriptedUpstream.js'
+
+const readFile = (path: string) => readFileSync(new URL(`../support/tls/${path}`, import.meta.url))
+const never = new AbortController().signal
+const ping = { ping: 1, $db: 'admin' }
+
+t.test('a command goes out and its reply comes back with the types of its numbers', async t => {
+  const upstream = await scriptedUpstream(t, () => ({ n: Long.fromNumber(5), i: new Int32(1), ok: 1 }))
+  const channel = await connect(upstream.target, never)
+  t.match(await channel.request(ping, never), { n: { _bsontype: 'Long' }, i: { _bsontype: 'Int32' } })
+  await channel.request({ hello: 1, $db: 'admin' }, never)
+  t.match(upstream.asked, [{ name: 'ping' }, { name: 'hello' }])
+  t.equal(channel.alive, true)
+  channel.destroy()
+  t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/away')
+})
+
+const reply = (responseTo: number, flagBits = 0) => writeMessage({ ok: 1 }, 9, responseTo, flagBits)
+const length = (value: number) => {
+  const bytes = reply(1)
+  bytes.writeInt32LE(value)
+  return bytes
+}
+const lies: Record<string, Script> = {
+  'a length of zero': () => length(0),
+  'a length below a header': () => length(15),
+  'a negative length': () => length(-1),
+  'a length without end': () => length(2 ** 31 - 1),
+  'a length above the limit': () => length(256 * 1024 + 1),
+  'a document that lies about its size': () => {
+    const bytes = reply(1)
+    bytes.writeInt32LE(5000, 21)
+    return bytes
+  },
+  'a reply to another request': () => reply(2),
+  'a reply to none': () => reply(0),
+  'an exhaust stream': () => reply(1, MORE_TO_COME),
+  'unknown flag bits': () => reply(1, 1 << 5),
+  'a web page': () => Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'),
+  'a key that stands twice': () => {
+    const bytes = writeMessage({ ok: 1, xx: 2, xy: 3 }, 9, 1)
+    bytes.write('xx', bytes.indexOf('xy'))
+    return bytes
+  },
+}
+for (const [name, script] of Object.entries(lies)) {
+  t.test(`${name} is a malformed upstream, and the socket is gone`, async t => {
+    const upstream = await scriptedUpstream(t, script)
+    const channel = await connect(upstream.target, never)
+    t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/malformed')
+    t.equal(channel.alive, false)
+  })
+}
+
+t.test('an upstream that speaks unasked is not believed', async t => {
+  const upstream = await scriptedUpstream(t, () => Buffer.concat([reply(1), reply(2).subarray(0, 20)]))
+  const channel = await connect(upstream.target, never)
+  await channel.request(ping, never)
+  const fault = await faultOfAsync(() => channel.request(ping, never))
+  t.match(fault, { kind: 'upstream/malformed', facts: { why: 'it spoke unasked' } })
+})
+
+t.test('an upstream that hangs up, now or between two commands, is away', async t => {
+  const upstream = await scriptedUpstream(t, () => hangUp)
+  const channel = await connect(upstream.target, never)
+  t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/away')
+})
+
+t.test('a reply that never comes ends with the signal, and so does the socket', async t => {
+  const upstream = await scriptedUpstream(t, () => silence)
+  const channel = await connect(upstream.target, never)
+  const stop = new AbortController()
+  const asked = channel.request(ping, stop.signal)
+  await upstream.until(1)
+  const [socket] = upstream.sockets
+  if (!socket) throw new Error('nobody connected')
+  const closed = once(socket, 'close')
+  stop.abort(new Error('enough'))
+  await t.rejects(asked, { message: 'enough' })
+  await closed
+  await t.rejects(connect(upstream.target, stop.signal), { message: 'enough' })
+})
+
+t.test('nobody listens there: away, with host, port and code', async t => {
+  const upstream = await scriptedUpstream(t, () => silence)
+  await upstream.stop()
+  const fault = await faultOfAsync(() => connect(upstream.target, never))
+  t.match(fault, { kind: 'upstream/away', facts: { host: '127.0.0.1', port: upstream.port, code: 'ECONNREFUSED' } })
+})
+
+t.test('the socket is handed over with what was read beyond the last reply', async t => {
+  const upstream = await scriptedUpstream(t, () => Buffer.concat([reply(1), Buffer.from('beyond')]))
+  const channel = await connect(upstream.target, never)
+  await channel.request(ping, never)
+  const { socket, rest } = channel.handOver()
+  t.equal(rest.toString(), 'beyond')
+  t.equal(socket.isPaused(), true)
+  t.equal(socket.allowHalfOpen, true)
+  t.equal(faultOf(() => channel.handOver())?.kind, 'internal')
+  socket.destroy()
+})
+
+t.test('TLS: the chain and the name are verified unless told otherwise', async t => {
+  const through = async (pem: string, options: string) => {
+    const upstream = await scriptedUpstream(t, () => ({ ok: 1 }), pem)
+    const target = readTarget(new Secret(`${upstream.uri}tls=true&${options}`), readFile)
+    const channel = await connect(target, never)
+    const { ok } = await channel.request(ping, never)
+    channel.destroy()
+    return Number(ok) === 1
+  }
+  const kind = async (pem: string, options: string) => (await faultOfAsync(() => through(pem, options)))?.facts.code
+  t.ok(await through('upstream.pem', 'tlsCAFile=ca.pem'))
+  t.ok(await through('upstream.pem', 'tlsCAFile=ca.pem&servername=upstream.test'))
+  t.ok(await through('misnamed.pem', 'tlsCAFile=ca.pem&tlsAllowInvalidHostnames=true'))
+  t.ok(await through('misnamed.pem', 'tlsInsecure=true'))
+  t.equal(await kind('misnamed.pem', 'tlsCAFile=ca.pem'), 'ERR_TLS_CERT_ALTNAME_INVALID')
+  t.equal(await kind('upstream.pem', 'tlsAllowInvalidHostnames=true'), 'UNABLE_TO_VERIFY_LEAF_SIGNATURE')
+})
+
+t.test('a TLS handshake that goes nowhere ends with the connect time-out', async t => {
+  const mute = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => mute.close())
+  await once(mute, 'listening')
+  const { port } = mute.address() as AddressInfo
+  const target = readTarget(new Secret(`mongodb://127.0.0.1:${port}/?tls=true&connectTimeoutMS=20`), readFile)
+  t.match(await faultOfAsync(() => connect(target, never)), { kind: 'upstream/away', facts: { code: 'ETIMEDOUT' } })
+})
