@@ -1,0 +1,84 @@
+/** The actions of STS: what an authenticated caller asks for, and is given or not. */
+import type { Caller, Iam, Role, SessionCredentials } from './iam.js'
+import type { Refusal, Tree } from './reply.js'
+
+type Action = (caller: Caller, parameters: URLSearchParams, iam: Iam) => Tree | Refusal
+
+/** By name, in the order in which calls are counted. */
+export const actions = {
+  // Needs no permission, and none can forbid it.
+  GetCallerIdentity: ({ arn, userId, account }) => ({ Arn: arn, UserId: userId, Account: account }),
+
+  AssumeRole(caller, parameters, iam) {
+    const [arn, name] = [parameters.get('RoleArn'), parameters.get('RoleSessionName')]
+    if (arn === null || !/^arn:[!-~]{16,2044}$/.test(arn)) return invalid('roleArn', arn)
+    if (name === null || !/^[\w+=,.@-]{2,64}$/.test(name)) return invalid('roleSessionName', name)
+    const role = iam.role(arn)
+    if (!role || !trusts(role, caller)) return denied(caller, 'sts:AssumeRole', arn)
+    // A session that a session opens lasts an hour at most.
+    const longest = caller.issuer.kind === 'role' ? Math.min(3600, role.maxSessionSeconds) : role.maxSessionSeconds
+    const seconds = duration(parameters, 3600, longest)
+    if (seconds === undefined) return invalid('durationSeconds', parameters.get('DurationSeconds'))
+    const session = iam.assumeRole(role, name, seconds)
+    return {
+      AssumedRoleUser: { AssumedRoleId: session.caller.userId, Arn: session.caller.arn },
+      Credentials: credentials(session),
+    }
+  },
+
+  GetSessionToken(caller, parameters, iam) {
+    if (caller.temporary) {
+      return { code: 'AccessDenied', message: 'Cannot call GetSessionToken with session credentials' }
+    }
+    const seconds = duration(parameters, 43_200, 129_600)
+    if (seconds === undefined) return invalid('durationSeconds', parameters.get('DurationSeconds'))
+    return { Credentials: credentials(iam.sessionOf(caller.issuer, seconds)) }
+  },
+} as const satisfies Record<string, Action>
+
+export type ActionName = keyof typeof actions
+
+/** The action of that name; undefined where STS (or this one) has none. */
+export function actionOf(name: string | null): ActionName | undefined {
+  return name !== null && Object.hasOwn(actions, name) ? (name as ActionName) : undefined
+}
+
+/** Whether the role may be assumed by this caller. There are no policies here: trust is all that is asked. */
+function trusts({ trusts, partition }: Role, { arn, issuer }: Caller): boolean {
+  const federated = issuer.kind === 'user' && arn !== issuer.arn
+  if (issuer.kind === 'root' || federated || issuer.partition !== partition) return false
+  return [arn, issuer.arn, `arn:${partition}:iam::${issuer.account}:root`].some(name => trusts.includes(name))
+}
+
+/** The asked seconds, or `fallback`; undefined where they are not a number from 15 minutes to `longest`. */
+function duration(parameters: URLSearchParams, fallback: number, longest: number): number | undefined {
+  const asked = parameters.get('DurationSeconds')
+  if (asked === null) return Math.min(fallback, longest)
+  const seconds = /^\d{1,6}$/.test(asked) ? Number(asked) : 0
+  return seconds >= 900 && seconds <= longest ? seconds : undefined
+}
+
+function credentials({ accessKeyId, secretAccessKey, sessionToken, expiration }: SessionCredentials): Tree {
+  return {
+    AccessKeyId: accessKeyId,
+    SecretAccessKey: secretAccessKey,
+    SessionToken: sessionToken,
+    Expiration: new Date(expiration),
+  }
+}
+
+/** The same for a role that is not there, so that nobody learns which are. */
+function denied({ arn }: Caller, action: string, resource: string): Refusal {
+  return {
+    code: 'AccessDenied',
+    message: `User: ${arn} is not authorized to perform: ${action} on resource: ${resource}`,
+  }
+}
+
+function invalid(name: string, value: string | null): Refusal {
+  const shown = value === null ? 'null' : `'${value}'`
+  return {
+    code: 'ValidationError',
+    message: `1 validation error detected: Value ${shown} at '${name}' failed to satisfy constraint`,
+  }
+}

@@ -1,0 +1,193 @@
+/**
+ * An STS small enough to embed, which really verifies signatures. It speaks plain HTTP on 127.0.0.1 only.
+ *
+ *     const aws = iam({ random: randomBytes, now: Date.now })
+ *     const sts = await stsServer({ iam: aws })          // { url, port, calls(), misbehave(), close() }
+ *
+ * GetCallerIdentity, AssumeRole and GetSessionToken, by POST form or GET query, answered in XML or, with
+ * `Accept: application/json`, in JSON. The region to sign for is that of the Host header: `sts.REGION.amazonaws.com` and
+ * the like, `sts.amazonaws.com` (us-east-1), any region on loopback, or what `names` says.
+ *
+ * `GET /sandbox/calls`, unsigned and uncounted, tells how often each action was asked, refused calls included, and how
+ * many of them were throttled.
+ */
+import { randomBytes, randomUUID } from 'node:crypto'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { Fault } from '../../errors.js'
+import { type ActionName, actionOf, actions } from './actions.js'
+import { authenticate } from './authentication.js'
+import type { Iam } from './iam.js'
+import { quota } from './quota.js'
+import { type Refusal, type Result, reply } from './reply.js'
+import { type Received, readHeaders } from './signature.js'
+
+export type StsOptions = {
+  iam: Iam
+  /** Milliseconds since 1970; the Date header of answers is of this clock too. */
+  now?: () => number
+  /** 0, the default: any free one. */
+  port?: number
+  /** How long each answer waits, in milliseconds. */
+  latencyMS?: number
+  /** Calls a second of one account at one endpoint; beyond it `Throttling`. */
+  quotaPerSecond?: number
+  /** Further host names (lower case, no port) and the region that each plays. */
+  names?: ReadonlyMap<string, string>
+  /** Waits so many milliseconds. */
+  wait?: (ms: number) => Promise<void>
+}
+
+/** How often each action was asked, and how many calls were throttled. */
+export type Calls = Record<ActionName | 'throttled', number>
+
+/**
+ * Takes over an action's call after it was read and counted: answer in its stead, never answer, or `proceed` as if
+ * nothing was wrong.
+ */
+export type Misbehaviour = (request: IncomingMessage, response: ServerResponse, proceed: () => void) => void
+
+export type StsServer = {
+  /** `http://127.0.0.1:PORT` */
+  url: string
+  port: number
+  calls(): Calls
+  /** From now on each call is given to this function; undefined ends it. */
+  misbehave(how: Misbehaviour | undefined): void
+  /** Stops listening and ends every connection. */
+  close(): Promise<void>
+}
+
+const VERSION = '2011-06-15'
+/** The longest headers and the longest body that are read, in bytes. */
+const LONGEST_HEADERS = 16_384
+const LONGEST_BODY = 65_536
+/** AWS turns away what is too large with an empty body and no headers at all. */
+const TOO_LARGE = 'HTTP/1.1 413 Request Entity Too Large\r\n\r\n'
+
+/** Resolves once it listens. Throws `address/busy`. */
+export async function stsServer(options: StsOptions): Promise<StsServer> {
+  const { iam, now = Date.now, port = 0, latencyMS = 0, names = new Map(), wait = sleep } = options
+  const take = quota(options.quotaPerSecond ?? Number.POSITIVE_INFINITY, now)
+  const calls = Object.fromEntries([...Object.keys(actions), 'throttled'].map(name => [name, 0])) as Calls
+  let misbehaviour: Misbehaviour | undefined
+
+  const judge = async (received: Received, parameters: URLSearchParams): Promise<Result | Refusal> => {
+    const name = parameters.get('Action')
+    const action = parameters.get('Version') === VERSION ? actionOf(name) : undefined
+    if (received.path !== '/') return { code: 'UnknownOperationException', message: 'no such path' }
+    if (name === null) return { code: 'MissingAction', message: 'Missing Action' }
+    if (!action) {
+      const version = parameters.get('Version') ?? 'NO_VERSION_SPECIFIED'
+      return { code: 'InvalidAction', message: `Could not find operation ${name} for version ${version}` }
+    }
+    const authenticated = await authenticate(received, iam, now(), names)
+    if ('code' in authenticated) return authenticated
+    const { caller, endpoint } = authenticated
+    if (!take(`${caller.account} ${endpoint}`)) {
+      calls.throttled++
+      return { code: 'Throttling', message: 'Rate exceeded' }
+    }
+    const outcome = actions[action](caller, parameters, iam)
+    return isRefusal(outcome) ? outcome : { action, result: outcome }
+  }
+
+  const serve = (request: IncomingMessage, response: ServerResponse, body: Buffer) => {
+    const [path = '', search = ''] = cut(request.url ?? '')
+    const headers = readHeaders(request.rawHeaders)
+    const received = { method: request.method ?? '', path, query: new URLSearchParams(search), headers, body }
+    // Of a parameter that stands twice the first counts.
+    const parameters = new URLSearchParams(body.length > 0 ? `${body.toString()}&${search}` : search)
+    const action = actionOf(parameters.get('Action'))
+    if (action) calls[action]++
+    const proceed = async () => {
+      const outcome = await judge(received, parameters).catch(bug)
+      if (latencyMS > 0) await wait(latencyMS)
+      write(response, outcome, headers.get('accept')?.includes('application/json') ?? false, now())
+    }
+    if (misbehaviour) misbehaviour(request, response, proceed)
+    else void proceed()
+  }
+
+  const server = createServer({ maxHeaderSize: LONGEST_HEADERS, keepAliveTimeout: 60_000 }, (request, response) => {
+    if (request.method === 'GET' && request.url === '/sandbox/calls') {
+      response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify(calls))
+    } else collect(request, body => serve(request, response, body))
+  })
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    if (!socket.writable) socket.destroy()
+    else socket.end(error.code === 'HPE_HEADER_OVERFLOW' ? TOO_LARGE : 'HTTP/1.1 400 Bad Request\r\n\r\n')
+  })
+  await listen(server, port)
+  const bound = (server.address() as AddressInfo).port
+
+  return {
+    url: `http://127.0.0.1:${bound}`,
+    port: bound,
+    calls: () => ({ ...calls }),
+    misbehave(how) {
+      misbehaviour = how
+    },
+    close: () =>
+      new Promise(resolve => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+}
+
+/** Reads a whole body, or turns the request away where it is too long. */
+function collect(request: IncomingMessage, done: (body: Buffer) => void): void {
+  const chunks: Buffer[] = []
+  let length = 0
+  request.on('data', (chunk: Buffer) => {
+    const before = length
+    length += chunk.length
+    if (length <= LONGEST_BODY) chunks.push(chunk)
+    else if (before <= LONGEST_BODY) request.socket.end(TOO_LARGE)
+    else if (length > 16 * LONGEST_BODY) request.socket.destroy()
+  })
+  request.on('end', () => {
+    if (length <= LONGEST_BODY) done(Buffer.concat(chunks, length))
+  })
+}
+
+function write(response: ServerResponse, outcome: Result | Refusal, json: boolean, time: number): void {
+  const requestId = randomUUID()
+  const { status, type, text } = reply(outcome, json, requestId)
+  response.writeHead(status, {
+    'x-amzn-RequestId': requestId,
+    'x-amz-sts-extended-request-id': randomBytes(42).toString('base64'),
+    'Content-Type': type,
+    'Content-Length': Buffer.byteLength(text),
+    Date: new Date(time).toUTCString(),
+  })
+  response.end(text)
+}
+
+function listen(server: Server, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', cause => reject(new Fault('address/busy', `127.0.0.1:${port}`, {}, cause)))
+    server.listen(port, '127.0.0.1', resolve)
+  })
+}
+
+/** Path and query of a request target. */
+function cut(target: string): [path: string, search: string] {
+  const at = target.indexOf('?')
+  return at < 0 ? [target, ''] : [target.slice(0, at), target.slice(at + 1)]
+}
+
+function isRefusal(outcome: object): outcome is Refusal {
+  return 'code' in outcome
+}
+
+function bug(thrown: unknown): Refusal {
+  return { code: 'InternalFailure', message: String(thrown) }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise(resolve => {
+    setTimeout(resolve, ms).unref()
+  })
+}

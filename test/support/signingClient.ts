@@ -1,0 +1,74 @@
+/** What drivers do with AWS credentials: the client-final message of MONGODB-AWS, signed. */
+import { SignatureV4 } from '@smithy/signature-v4'
+import { Sha256 } from '../../src/sandbox/aws/sha256.js'
+
+export type ClientCredentials = { accessKeyId: string; secretAccessKey: string; sessionToken?: string }
+
+/** The fields of client-final: the Authorization header, its date, the session token where there is one. */
+export type ClientFinal = { a: string; d: string; t?: string }
+
+/** What is signed. The options after `host` are those of an attacker, or of a driver that has gone wrong. */
+export type Signing = {
+  /** All 64 bytes of the server's nonce. */
+  nonce: Uint8Array
+  /** As the server offered it. */
+  host: string
+  /** Of the signature and its scope; now unless told. */
+  date?: Date
+  /** Of the scope; unless told that of the host, as drivers read it. */
+  region?: string
+  service?: string
+  body?: string
+  /** Names (lower case) that the signature does not cover. */
+  signedHeadersWithout?: readonly string[]
+  /** Signed with the others; a name that is there already is replaced. */
+  extraHeaders?: Readonly<Record<string, string>>
+}
+
+export const BODY = 'Action=GetCallerIdentity&Version=2011-06-15'
+
+/** Signs as drivers do. */
+export async function sign(credentials: ClientCredentials, signing: Signing): Promise<ClientFinal> {
+  const { host, date = new Date(), region = regionOf(host), service = 'sts', body = BODY } = signing
+  const signer = new SignatureV4({ credentials, region, service, sha256: Sha256, applyChecksum: false })
+  const { headers } = await signer.sign(
+    {
+      method: 'POST',
+      protocol: 'https:',
+      hostname: host,
+      path: '/',
+      headers: { ...unsigned(signing), ...signing.extraHeaders },
+      body,
+    },
+    { signingDate: date, unsignableHeaders: new Set(signing.signedHeadersWithout) },
+  )
+  const [a, d] = [headers.authorization as string, headers['x-amz-date'] as string]
+  return credentials.sessionToken === undefined ? { a, d } : { a, d, t: credentials.sessionToken }
+}
+
+/** The headers of the POST to STS that these fields belong to, as the proxy has to send them. */
+export function headersOf({ a, d, t }: ClientFinal, signing: Signing): Record<string, string> {
+  return {
+    ...unsigned(signing),
+    'x-amz-date': d,
+    ...(t !== undefined && { 'x-amz-security-token': t }),
+    ...signing.extraHeaders,
+    authorization: a,
+  }
+}
+
+function unsigned({ host, nonce, body = BODY }: Signing): Record<string, string> {
+  return {
+    host,
+    'content-type': 'application/x-www-form-urlencoded',
+    'content-length': String(Buffer.byteLength(body)),
+    'x-mongodb-server-nonce': Buffer.from(nonce).toString('base64'),
+    'x-mongodb-gs2-cb-flag': 'n',
+  }
+}
+
+/** The rule of drivers: the second label, but us-east-1 for the global host and for a name without a dot. */
+function regionOf(host: string): string {
+  const [, region] = host.split('.')
+  return region === undefined || host === 'sts.amazonaws.com' ? 'us-east-1' : region
+}
