@@ -1,0 +1,110 @@
+import t from 'tap'
+import { canonical, readArn } from '../../src/identity/arn.js'
+import { partitions } from '../../src/identity/partition.js'
+
+const A = '123456789012'
+const spelled = (text: string) => {
+  const arn = readArn(text)
+  return arn && canonical(arn)
+}
+
+t.test('an ARN comes apart into its parts', async t => {
+  t.same(readArn(`arn:aws:iam::${A}:user/alice`), {
+    partition: 'aws',
+    account: A,
+    kind: 'user',
+    path: '/',
+    name: 'alice',
+    session: undefined,
+  })
+  t.same(readArn(`arn:aws-cn:iam::${A}:user/div/a:b/al+ice@x,=.-_`), {
+    partition: 'aws-cn',
+    account: A,
+    kind: 'user',
+    path: '/div/a:b/',
+    name: 'al+ice@x,=.-_',
+    session: undefined,
+  })
+  t.match(readArn(`arn:aws:iam::${A}:role/service-role/x/R`), { kind: 'role', path: '/service-role/x/', name: 'R' })
+  t.match(readArn(`arn:aws:sts::${A}:assumed-role/R/s@x.com`), { kind: 'assumed-role', name: 'R', session: 's@x.com' })
+  t.match(readArn(`arn:aws:sts::${A}:federated-user/bob`), { kind: 'federated-user', name: 'bob' })
+  t.match(readArn(`arn:aws:iam::${A}:root`), { kind: 'root', name: 'root', account: A })
+})
+
+t.test('one spelling a principal, in every partition', async t => {
+  t.equal(partitions.size, 8)
+  for (const p of partitions) {
+    for (const [text, wanted] of [
+      [`arn:${p}:iam::${A}:user/alice`, `arn:${p}:iam::${A}:user/alice`],
+      [`arn:${p}:iam::${A}:user/a/b/alice`, `arn:${p}:iam::${A}:user/a/b/alice`],
+      [`arn:${p}:iam::${A}:role/R`, `arn:${p}:iam::${A}:role/R`],
+      [`arn:${p}:iam::${A}:role/a/b/R`, `arn:${p}:iam::${A}:role/R`],
+      [`arn:${p}:sts::${A}:assumed-role/R`, `arn:${p}:iam::${A}:role/R`],
+      [`arn:${p}:sts::${A}:assumed-role/R/*`, `arn:${p}:iam::${A}:role/R`],
+      [`arn:${p}:sts::${A}:assumed-role/R/admin`, `arn:${p}:iam::${A}:role/R`],
+      [`arn:${p}:sts::${A}:federated-user/bob`, `arn:${p}:sts::${A}:federated-user/bob`],
+      [`arn:${p}:iam::${A}:root`, `arn:${p}:iam::${A}:root`],
+    ] as const) {
+      t.equal(spelled(text), wanted, text)
+    }
+  }
+})
+
+t.test('case, partition, account and kind keep principals apart', async t => {
+  const all = [
+    `arn:aws:iam::${A}:user/x`,
+    `arn:aws:iam::${A}:user/X`,
+    `arn:aws:iam::${A}:user/p/x`,
+    `arn:aws:iam::${A}:role/x`,
+    `arn:aws:iam::210987654321:role/x`,
+    `arn:aws-cn:iam::${A}:role/x`,
+    `arn:aws:sts::${A}:federated-user/xx`,
+    `arn:aws:iam::${A}:root`,
+  ]
+  t.equal(new Set(all.map(spelled)).size, all.length)
+})
+
+t.test('what is not exactly the ARN of a principal is none', async t => {
+  for (const text of [
+    '',
+    'alice',
+    `arn:aws:iam::${A}:user/`,
+    `arn:aws:iam::${A}:user`,
+    `arn:aws:iam::${A}:user/alice/`,
+    `arn:aws:iam::${A}:user//`,
+    `arn:aws:iam::${A}:user/alice\n`,
+    `arn:aws:iam::${A}:user/al ice`,
+    `arn:aws:iam::${A}:user/älice`,
+    `arn:aws:iam::${A}:user/p\u0000/alice`,
+    `arn:aws:iam::${A}:user/${'x'.repeat(65)}`,
+    `arn:aws:iam::${A}:user/${'p'.repeat(511)}/x`,
+    `arn:aws:iam::${A}:user/${'p/'.repeat(2048)}x`,
+    `arn:aws:iam::${A}:group/g`,
+    `arn:aws:iam::${A}:User/x`,
+    `arn:aws:iam::${A}:rooted`,
+    `arn:aws:iam::${A}:root/x`,
+    `arn:aws:sts::${A}:user/x`,
+    `arn:aws:sts::${A}:role/x`,
+    `arn:aws:iam::${A}:assumed-role/R/ss`,
+    `arn:aws:sts::${A}:assumed-role/p/R/ss`,
+    `arn:aws:sts::${A}:assumed-role/R/s`,
+    `arn:aws:sts::${A}:assumed-role/R/`,
+    `arn:aws:sts::${A}:assumed-role/R/**`,
+    `arn:aws:sts::${A}:assumed-role/*/ss`,
+    `arn:aws:sts::${A}:federated-user/x`,
+    `arn:aws:s3:::bucket`,
+    `arn:aws:iam:us-east-1:${A}:user/x`,
+    `arn:aws:iam::12345678901:user/x`,
+    `arn:aws:iam::1234567890123:user/x`,
+    `arn:aws:iam::*:user/x`,
+    'arn:aws:iam:::user/x',
+    `arn:aws-moon:iam::${A}:user/x`,
+    `arn:*:iam::${A}:user/x`,
+    `arn::iam::${A}:user/x`,
+    `ARN:aws:iam::${A}:user/x`,
+    ` arn:aws:iam::${A}:user/x`,
+    `xarn:aws:iam::${A}:user/x`,
+  ]) {
+    t.equal(readArn(text), undefined, JSON.stringify(text.slice(0, 80)))
+  }
+})

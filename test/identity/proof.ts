@@ -1,0 +1,239 @@
+import { createHash, createHmac } from 'node:crypto'
+import { SignatureV4 } from '@smithy/signature-v4'
+import t from 'tap'
+import { judge, regionOf, requestOf } from '../../src/identity/proof.js'
+import type { Fields } from '../../src/sasl/aws.js'
+import { faultOf } from '../support/faults.js'
+import { alice, type Credentials, challenge, date, orders, signedBy } from '../support/proofs.js'
+
+const MINUTE = 60_000
+const later = (ms: number) => new Date(date.getTime() + ms)
+const byAlice = await signedBy(alice)
+const byOrders = await signedBy(orders)
+const fault = (fields: Fields, now = date) => faultOf(() => judge(fields, challenge, now))
+
+/** The fields with a part of the authorization replaced. */
+const edited = (from: Fields, find: string | RegExp, put: string): Fields => {
+  const a = from.a.replace(find, put)
+  if (a === from.a) throw new Error(`nothing to replace: ${find}`)
+  return { ...from, a }
+}
+
+class Sha256 {
+  #hash
+  constructor(key?: string | ArrayBuffer | ArrayBufferView) {
+    this.#hash = key === undefined ? createHash('sha256') : createHmac('sha256', key as string)
+  }
+  update(data: string | Uint8Array) {
+    this.#hash.update(data)
+  }
+  async digest() {
+    return new Uint8Array(this.#hash.digest())
+  }
+  reset() {}
+}
+
+/** Signs the headers of a request as they stand, with another signer than the driver's. */
+async function resigned(credentials: Credentials, headers: Record<string, string>, body: string): Promise<unknown> {
+  const signer = new SignatureV4({
+    service: 'sts',
+    region: 'eu-west-1',
+    credentials,
+    sha256: Sha256,
+    applyChecksum: false,
+  })
+  const { Authorization, ...rest } = Object.fromEntries(Object.entries(headers))
+  const request = { method: 'POST', protocol: 'https:', hostname: challenge.host, path: '/', headers: rest, body }
+  const signed = await signer.sign(request, { signingDate: date })
+  return signed.headers.authorization
+}
+
+t.test('what a driver signed is written anew, and the signature still holds', async t => {
+  for (const [credentials, fields] of [
+    [alice, byAlice],
+    [orders, byOrders],
+  ] as const) {
+    const proof = judge(fields, challenge, date)
+    t.match(proof, { accessKeyId: credentials.accessKeyId, date: '20260813T120000Z', region: 'eu-west-1', challenge })
+    t.equal(proof.token?.reveal(), credentials.sessionToken)
+    const { headers, body } = requestOf(proof)
+    t.same(headers, {
+      Host: 'sts.eu-west-1.amazonaws.com',
+      'Content-Type': 'application/x-www-form-urlencoded',
+      'Content-Length': '43',
+      'X-Amz-Date': '20260813T120000Z',
+      ...(credentials.sessionToken && { 'X-Amz-Security-Token': credentials.sessionToken }),
+      'X-MongoDB-Server-Nonce': challenge.nonce.toString('base64'),
+      'X-MongoDB-GS2-CB-Flag': 'n',
+      Authorization: fields.a,
+    })
+    t.equal(body, 'Action=GetCallerIdentity&Version=2011-06-15')
+    t.equal(headers.Authorization, await resigned(credentials, headers, body))
+  }
+})
+
+t.test('a proof does not print its secrets', async t => {
+  const printed = JSON.stringify({ ...judge(byOrders, challenge, date), challenge: undefined })
+  t.notMatch(printed, orders.sessionToken as string)
+  t.notMatch(printed, byOrders.a.slice(-64))
+})
+
+t.test('D1: a signature that does not cover what binds it to this conversation is refused', async t => {
+  for (const name of ['content-length', 'content-type', 'host', 'x-amz-date', 'x-mongodb-gs2-cb-flag']) {
+    t.match(fault(edited(byAlice, `${name};`, '')), { kind: 'proof/unsigned', detail: new RegExp(name) }, name)
+  }
+  t.equal(fault(edited(byAlice, ';x-mongodb-server-nonce', ''))?.kind, 'proof/unsigned')
+  t.equal(fault(edited(byOrders, 'x-amz-security-token;', ''))?.kind, 'proof/unsigned')
+})
+
+t.test('D1: a signature captured at another service is refused as one', async t => {
+  const elsewhere = edited(byAlice, /SignedHeaders=[^,]+/, 'SignedHeaders=content-length;content-type;host;x-amz-date')
+  t.equal(fault(elsewhere)?.kind, 'proof/unsigned')
+  const vault = 'SignedHeaders=content-length;content-type;host;x-amz-date;x-vault-aws-iam-server-id'
+  t.equal(fault(edited(byAlice, /SignedHeaders=[^,]+/, vault))?.kind, 'proof/unsigned')
+})
+
+t.test('names that are unknown, doubled, out of order or in capitals are refused', async t => {
+  for (const [find, put] of [
+    ['x-amz-date;', 'x-amz-date;x-amz-security-token;'],
+    ['host;', 'host;user-agent;'],
+    ['host;', 'host;host;'],
+    ['content-type;host', 'host;content-type'],
+    ['x-mongodb-server-nonce', 'X-MongoDB-Server-Nonce'],
+    ['x-mongodb-server-nonce', 'x-mongodb-server-nonce;'],
+    ['host;', 'host;;'],
+  ] as const) {
+    t.equal(fault(edited(byAlice, find, put))?.kind, 'proof/malformed', put)
+  }
+})
+
+t.test('D2: a line break or any other strange character in any field is refused', async t => {
+  for (const bad of ['\r\n', '\n', '\r', '\0', '\u2028', '\u0100', ' ', '\t', '\x7f', '\x85']) {
+    const name = Buffer.from(bad).toString('hex')
+    t.equal(fault({ ...byAlice, a: `${byAlice.a}${bad}` })?.kind, 'proof/malformed', `a ends with ${name}`)
+    t.equal(fault({ ...byAlice, a: `${bad}${byAlice.a}` })?.kind, 'proof/malformed', `a starts with ${name}`)
+    t.equal(fault({ ...byAlice, d: `${byAlice.d}${bad}` })?.kind, 'proof/malformed', `d ends with ${name}`)
+    t.equal(fault({ ...byOrders, t: `${byOrders.t}${bad}` })?.kind, 'proof/malformed', `t ends with ${name}`)
+    t.equal(fault({ ...byOrders, t: `to${bad}ken` })?.kind, 'proof/malformed', `t holds ${name}`)
+  }
+  const smuggled = `${byOrders.t}\r\nX-Vault-AWS-IAM-Server-ID: vault.example.com`
+  t.equal(fault({ ...byOrders, t: smuggled })?.kind, 'proof/malformed')
+  for (const token of ['', 't'.repeat(8193)]) t.equal(fault({ ...byOrders, t: token })?.kind, 'proof/malformed')
+})
+
+t.test('D3: an authorization that two parsers may read differently is refused', async t => {
+  const credential = /Credential=[^,]+/.exec(byAlice.a)?.[0] ?? ''
+  const signature = byAlice.a.slice(-64)
+  for (const [find, put] of [
+    [credential, `${credential}, ${credential}`],
+    [credential, `${credential}, ${credential.replace('AKIASP2', 'AKIAXX2')}`],
+    ['SignedHeaders=', 'SignedHeaders=host, SignedHeaders='],
+    [`Signature=${signature}`, `Signature=${signature}, Signature=${'0'.repeat(64)}`],
+    ['Credential=', 'credential='],
+    ['Credential=', 'Credential ='],
+    ['AWS4-HMAC-SHA256 ', 'AWS4-HMAC-SHA256  '],
+    ['AWS4-HMAC-SHA256', 'aws4-hmac-sha256'],
+    ['AWS4-HMAC-SHA256', 'AWS4-ECDSA-P256-SHA256'],
+    [', SignedHeaders', ' SignedHeaders'],
+    [', SignedHeaders', ',\tSignedHeaders'],
+    [', SignedHeaders', ' , SignedHeaders'],
+    ['aws4_request', 'aws4_request/x'],
+    ['/aws4_request', ''],
+    [signature, signature.toUpperCase()],
+    [signature, signature.slice(1)],
+    [signature, `${signature}0`],
+    ['AKIASP2TPHJSQH3FJXYZ', 'AKIASP2/TPHJSQH3FJXYZ'],
+    ['AKIASP2TPHJSQH3FJXYZ', 'AKIASP2'],
+  ] as const) {
+    t.equal(fault(edited(byAlice, find, put))?.kind, 'proof/malformed', put)
+  }
+  const swapped = byAlice.a.replace(/(Credential=.+), (SignedHeaders=.+), /, '$2, $1, ')
+  t.equal(fault({ ...byAlice, a: swapped })?.kind, 'proof/malformed')
+  t.equal(fault({ ...byAlice, a: '' })?.kind, 'proof/malformed')
+})
+
+t.test('spaces after commas are as you like, and are written as one', async t => {
+  for (const comma of [',', ',   ']) {
+    const proof = judge({ ...byAlice, a: byAlice.a.replaceAll(', ', comma) }, challenge, date)
+    t.equal(requestOf(proof).headers.Authorization, byAlice.a)
+  }
+})
+
+t.test('a scope of another region, service or day is refused', async t => {
+  for (const [find, put] of [
+    ['/eu-west-1/', '/us-east-1/'],
+    ['/sts/', '/s3/'],
+    ['/20260813/', '/20260812/'],
+  ] as const) {
+    t.match(fault(edited(byAlice, find, put)), { kind: 'proof/scope', detail: /wanted 20260813\/eu-west-1\/sts/ }, put)
+  }
+  const elsewhere = await signedBy(alice, { ...challenge, host: 'sts.us-west-2.amazonaws.com' })
+  t.equal(fault(elsewhere)?.kind, 'proof/scope')
+})
+
+t.test('D18: a signature is good for fifteen minutes either way', async t => {
+  for (const ms of [-15 * MINUTE, -1, 0, 15 * MINUTE]) t.equal(fault(byAlice, later(ms)), undefined, `${ms}`)
+  for (const ms of [-15 * MINUTE - 1, 15 * MINUTE + 1, 24 * 60 * MINUTE]) {
+    t.match(fault(byAlice, later(ms)), {
+      kind: 'proof/date',
+      detail: /signed at 2026-08-13T12:00:00.000Z/,
+      facts: { signed: '2026-08-13T12:00:00.000Z', now: later(ms).toISOString() },
+    })
+  }
+})
+
+t.test('a date has one form and is a day that exists', async t => {
+  for (const d of [
+    '',
+    '20260813T120000',
+    '2026-08-13T12:00:00Z',
+    '20260231T120000Z',
+    '20260813T250000Z',
+    '20260813T240000Z',
+    '20260813t120000z',
+    '20260813T120000+',
+    '２0260813T120000Z',
+  ]) {
+    t.equal(fault({ ...byAlice, d })?.kind, 'proof/malformed', d)
+  }
+})
+
+t.test('temporary keys come with their token, long-term keys without one', async t => {
+  const bare = await signedBy({ accessKeyId: orders.accessKeyId, secretAccessKey: 'x' })
+  t.match(fault(bare), { kind: 'proof/malformed', detail: /ASIAY34FZKBOKMUTVV7A.+session token/ })
+  const dressed = await signedBy({ ...alice, sessionToken: 'token' })
+  t.match(fault(dressed), { kind: 'proof/malformed', detail: /no session token/ })
+  const old = { accessKeyId: '0PN5J17HBGZHT7JJ3X82', secretAccessKey: 'x' }
+  t.equal(fault(await signedBy(old)), undefined, 'a key from before the prefixes')
+})
+
+t.test('no fault tells a secret', async t => {
+  const token = orders.sessionToken as string
+  for (const wrong of [
+    edited(byOrders, '/eu-west-1/', '/us-east-1/'),
+    edited(byOrders, 'host;', ''),
+    edited(byOrders, 'host;', 'host;host;'),
+    { ...byOrders, d: '19700101T000000Z' },
+    { ...byOrders, t: `${token} ` },
+    { ...byOrders, a: `${byOrders.a} ` },
+  ]) {
+    const thrown = fault(wrong)
+    const said = `${thrown?.message} ${JSON.stringify(thrown?.facts)}`
+    t.notOk(said.includes(token) || said.includes(byOrders.a.slice(-64)), thrown?.message ?? 'nothing thrown')
+  }
+})
+
+t.test('the region of a host is what drivers take it for', async t => {
+  for (const [host, region] of [
+    ['sts.amazonaws.com', 'us-east-1'],
+    ['sts.us-west-2.amazonaws.com', 'us-west-2'],
+    ['sts-fips.us-east-1.amazonaws.com', 'us-east-1'],
+    ['sts.cn-north-1.amazonaws.com.cn', 'cn-north-1'],
+    ['localhost', 'us-east-1'],
+    ['localhost:8443', 'us-east-1'],
+    ['127.0.0.1', '0'],
+    ['vpce-xyz.sts.us-east-1.vpce.amazonaws.com', 'sts'],
+  ] as const) {
+    t.equal(regionOf(host), region, host)
+  }
+})
