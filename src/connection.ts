@@ -1,0 +1,243 @@
+/**
+ * One client from accept to close, and the only reader of its commands before the relay.
+ *
+ * One frame in, one answer out, then the next frame is looked at. While the proof is being judged nobody takes the next
+ * one, so nothing overtakes the verdict.
+ */
+import type { Socket } from 'node:net'
+import type { Document } from 'bson'
+import { Fault, type Kind, toReply } from './errors.js'
+import { type Asked, answer, opening, readHello, type Server, type State, settle, type Turn } from './handshake.js'
+import { inbox } from './inbox.js'
+import type { Log } from './log.js'
+import type { Admitted, Candidate, Journal } from './login.js'
+import { type Ending, type Relay, relay } from './relay.js'
+import { type Command, readCommand, writeReply } from './wire/message.js'
+
+/** Bytes of the longest frame before login: hello and SASL fit many times over. */
+const LIMIT = 64 * 1024
+/** A frame that has begun must be complete within this time, the first one within this time of accept. Milliseconds. */
+const FRAME_MS = 5_000
+/** Between frames, drivers ask every ten seconds or so; nothing for this long is nobody. */
+const IDLE_MS = 600_000
+
+/** Where a connection is: the names of the listener's sets. */
+export type Stage = 'opening' | 'greeted' | 'login' | 'relay'
+
+export type Parts = {
+  id: number
+  /** The client's address. */
+  peer: string
+  log: Log
+  /** What the proxy brings to a conversation: asked anew for each frame. */
+  server(): Server
+  /** The answer to a hello, from an upstream reply obtained after it was asked. */
+  greet(asked: Asked, connectionId: number, signal: AbortSignal): Promise<Document>
+  login(candidate: Candidate, signal: AbortSignal): Promise<Admitted>
+  move(stage: Stage): void
+  /** A whole frame came: the connection is alive. */
+  alive(): void
+  seen: Seen
+  nextRequestID(): number
+  now(): number
+  /** Runs a step after so many milliseconds unless the returned function is called. */
+  after(ms: number, run: () => void): () => void
+}
+
+/** What is counted. */
+export type Seen = {
+  fault(kind: Kind): void
+  login(outcome: 'admitted' | Kind, journal: Journal): void
+  refusedCommand(): void
+  relayed(bytes: { toUpstream: number; toClient: number }): void
+}
+
+export type Connection = {
+  closed: Promise<void>
+  /** Closes as soon as the client waits for nothing. */
+  drain(): void
+  /** Closes now. */
+  destroy(fault: Fault): void
+}
+
+/** Serves a client whose socket (TLS done, if any) allows half-open and has no readers. */
+export function connection(socket: Socket, parts: Parts): Connection {
+  const { id, log, seen, now } = parts
+  const journal: Journal = { ms: {} }
+  const born = now()
+  let state: State = opening
+  let stage: Stage = 'opening'
+  let through: Relay | undefined
+  let killed: Fault | undefined
+  let idle = true
+  let draining = false
+  let cancel = (): void => {}
+
+  const kill = (fault: Fault): void => {
+    killed ??= fault
+    if (through) through.destroy('proxy', fault)
+    else socket.destroy()
+  }
+  /** Whoever begins a frame has to finish it; whoever is between frames has all the time that monitors need. */
+  let begun = true
+  const watch = (midway: boolean): void => {
+    if (midway && begun) return
+    cancel()
+    begun = midway
+    cancel = midway
+      ? parts.after(FRAME_MS, () => kill(new Fault('listener/slow')))
+      : parts.after(IDLE_MS, () => kill(new Fault('listener/idle')))
+  }
+  cancel = parts.after(FRAME_MS, () => kill(new Fault('listener/slow')))
+  let first = true
+  const box = inbox(socket, LIMIT, midway => {
+    if (!first || midway) watch(midway)
+  })
+  socket.on('error', error => {
+    killed ??= new Fault('relay/away', undefined, { side: 'client', why: error.message })
+  })
+
+  const move = (to: Stage): void => {
+    stage = to
+    parts.move(to)
+  }
+
+  const reply = (command: Command, document: Document): void => {
+    socket.write(writeReply(command, document, parts.nextRequestID()))
+  }
+
+  /** Carries out a turn. True: go on with the next frame. */
+  const act = async (command: Command, turn: Turn): Promise<boolean> => {
+    state = turn.next
+    switch (turn.do) {
+      case 'reply':
+        reply(command, turn.document)
+        return true
+      case 'hello':
+        idle = true
+        if (stage === 'opening') move('greeted')
+        reply(command, await parts.greet(turn.asked, id, box.gone))
+        return true
+      case 'refuse': {
+        const document = toReply(turn.fault, id)
+        if (!document || state.at === 'over') throw turn.fault
+        log('debug', 'refused', { fault: turn.fault.kind })
+        seen.fault(turn.fault.kind)
+        reply(command, document)
+        return true
+      }
+      case 'prove': {
+        move('login')
+        let admitted: Admitted
+        try {
+          const { fields, challenge, client } = turn
+          admitted = await parts.login({ fields, challenge, client, journal }, box.gone)
+        } catch (thrown) {
+          const fault = Fault.from(thrown)
+          seen.login(fault.kind, journal)
+          return act(command, settle(state, fault))
+        }
+        seen.login('admitted', journal)
+        log('debug', 'admitted', { arn: journal.arn, user: journal.user })
+        const welcome = settle(state)
+        if (welcome.do !== 'reply') throw new Fault('internal')
+        state = welcome.next
+        through = enter(admitted, writeReply(command, welcome.document, parts.nextRequestID()))
+        return false
+      }
+    }
+  }
+
+  /** From here on the relay owns both sockets. */
+  const enter = ({ socket: upstream, rest, limit }: Admitted, welcome: Buffer): Relay => {
+    if (box.gone.aborted) {
+      upstream.destroy()
+      throw new Fault('login/left')
+    }
+    cancel()
+    const fromClient = box.release()
+    socket.removeAllListeners('error')
+    move('relay')
+    socket.write(welcome)
+    const started = relay({
+      client: socket,
+      upstream,
+      fromClient,
+      fromUpstream: rest,
+      limit,
+      connectionId: id,
+      hello: (command, signal) => {
+        if (command.body.client !== undefined) throw new Fault('hello/metadata-again')
+        return parts.greet(readHello(command), id, signal)
+      },
+      refused: () => seen.refusedCommand(),
+      nextRequestID: parts.nextRequestID,
+    })
+    if (draining) started.drain()
+    return started
+  }
+
+  const converse = async (): Promise<Ending> => {
+    for (;;) {
+      idle = true
+      if (draining) return { by: 'proxy' }
+      const frame = await box.next()
+      if (!frame) return killed ? { by: 'proxy', fault: killed } : { by: 'client' }
+      idle = false
+      first = false
+      parts.alive()
+      const command = readCommand(frame)
+      try {
+        if (!(await act(command, answer(state, command, parts.server())))) break
+      } catch (thrown) {
+        const fault = Fault.from(thrown)
+        if (box.gone.aborted && fault.kind !== 'login/left')
+          return killed ? { by: 'proxy', fault: killed } : { by: 'client' }
+        const document = toReply(fault, id)
+        if (document) reply(command, document)
+        return { by: 'proxy', fault }
+      }
+    }
+    const ending = await (through as Relay).ended
+    seen.relayed({ toUpstream: socket.bytesRead, toClient: socket.bytesWritten })
+    return ending
+  }
+
+  const closed = converse()
+    .catch((thrown): Ending => ({ by: 'proxy', fault: Fault.from(thrown) }))
+    .then(({ by, fault = killed }) => {
+      cancel()
+      if (!through) leave(socket)
+      if (fault) seen.fault(fault.kind)
+      log(fault ? fault.row.level : stage === 'relay' ? 'info' : 'debug', 'closed', {
+        stage,
+        by,
+        ...(journal.arn && { arn: journal.arn }),
+        ...(journal.user && { user: journal.user }),
+        ...(fault && { fault: fault.kind, why: fault.message, ...fault.facts }),
+        ...(fault?.kind === 'internal' && { stack: (fault.cause as Error | undefined)?.stack ?? fault.stack }),
+        ms: { ...journal.ms, open: Math.round(now() - born) },
+        bytes: { toUpstream: socket.bytesRead, toClient: socket.bytesWritten },
+      })
+    })
+
+  return {
+    closed,
+    drain() {
+      draining = true
+      if (through) through.drain()
+      else if (idle) kill(new Fault('listener/draining'))
+    },
+    destroy: kill,
+  }
+}
+
+/** Closes a socket once the last answer is on its way; a client that never closes its side is cut off. */
+function leave(socket: Socket): void {
+  if (socket.destroyed) return
+  socket.removeAllListeners('data')
+  socket.resume()
+  socket.end()
+  const timer = setTimeout(() => socket.destroy(), 1_000)
+  socket.once('close', () => clearTimeout(timer))
+}

@@ -1,0 +1,74 @@
+/** What a client has sent and nobody has taken yet: whole frames, in order, bounded, with its leaving noticed at once. */
+import type { Socket } from 'node:net'
+import { type Frame, Framer } from './wire/frame.js'
+
+const EMPTY = Buffer.alloc(0)
+
+export type Inbox = {
+  /** The next frame; undefined once the client has ended its side. Throws `frame/length`. */
+  next(): Promise<Frame | undefined>
+  /** Aborted when the client ends its side or its socket closes, also while nobody waits for a frame. */
+  readonly gone: AbortSignal
+  /** Stops reading and gives what was read and not taken. */
+  release(): Buffer
+}
+
+/**
+ * Reads a socket, which keeps flowing while nobody asks (a paused one would hide that its peer left), up to `limit`
+ * bytes behind. `progress` is told whether a frame has begun and is not complete, whenever bytes arrive or frames leave.
+ */
+export function inbox(socket: Socket, limit: number, progress: (midway: boolean) => void): Inbox {
+  const framer = new Framer(limit)
+  const gone = new AbortController()
+  let chunks: Buffer[] = []
+  let held = 0
+  let wake: (() => void) | undefined
+
+  const stir = (): void => {
+    wake?.()
+    wake = undefined
+  }
+  const leave = (): void => {
+    gone.abort()
+    stir()
+  }
+  const keep = (chunk: Buffer): void => {
+    chunks.push(chunk)
+    held += chunk.length
+    if (held > limit) socket.pause()
+    stir()
+  }
+  socket.on('data', keep)
+  socket.on('end', leave)
+  socket.on('close', leave)
+
+  return {
+    gone: gone.signal,
+    async next() {
+      for (;;) {
+        const chunk = chunks.shift() ?? EMPTY
+        held -= chunk.length
+        for (const frame of framer.push(chunk)) {
+          progress(framer.midway)
+          return frame
+        }
+        if (chunks.length > 0) continue
+        if (gone.signal.aborted) return undefined
+        progress(framer.midway)
+        if (socket.isPaused()) socket.resume()
+        await new Promise<void>(resolve => {
+          wake = resolve
+        })
+      }
+    },
+    release() {
+      socket.off('data', keep)
+      socket.off('end', leave)
+      socket.off('close', leave)
+      socket.pause()
+      const rest = Buffer.concat([framer.rest(), ...chunks])
+      chunks = []
+      return rest
+    },
+  }
+}

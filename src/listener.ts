@@ -1,0 +1,200 @@
+/**
+ * Accepts sockets, keeps them in one set a stage, sheds when full.
+ *
+ * The sets are the state: a connection is in exactly one, `move` is the only transition, the gauges are the sizes. Within
+ * a set the order is by last whole frame, so the first one is who has been silent longest.
+ */
+import { createServer, type Server, type Socket } from 'node:net'
+import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
+import type { Connection, Stage } from './connection.js'
+import { Fault } from './errors.js'
+import type { Log } from './log.js'
+
+/** A TLS handshake takes at most this long. Milliseconds. */
+const TLS_MS = 5_000
+/** Load balancers forget idle flows at 350 s; kernels ask earlier than that (R5). */
+const KEEP_ALIVE_MS = 60_000
+
+export type Hooks = { move(stage: Stage): void; alive(): void }
+
+export type ListenerParts = {
+  host: string
+  port: number
+  backlog: number
+  /** Sockets at most; those not yet logged in take at most half of them, and `perAddress` an address. */
+  connections: number
+  perAddress: number
+  tls?: { cert: Buffer; key: Buffer }
+  log: Log
+  /** Serves one client; `id` counts connections. */
+  serve(socket: Socket, id: number, peer: string, hooks: Hooks): Connection
+  /** Told of each socket that was closed before its client could be answered. */
+  turnedAway(fault: Fault): void
+}
+
+export type Listener = {
+  port: number
+  sizes(): Record<Stage, number>
+  /** Accepts no more. */
+  stop(): void
+  /** Lets each end as soon as it is owed nothing; resolves when all have. */
+  drain(): Promise<void>
+  destroy(): void
+}
+
+type Entry = { connection?: Connection; socket: Socket; address: string; stage: Stage }
+
+/** Starts to listen. Throws `address/busy`. */
+export async function listen(parts: ListenerParts): Promise<Listener> {
+  const { log } = parts
+  const stages: Record<Stage, Set<Entry>> = {
+    opening: new Set(),
+    greeted: new Set(),
+    login: new Set(),
+    relay: new Set(),
+  }
+  const perAddress = new Map<string, number>()
+  const context = parts.tls && createSecureContext({ ...parts.tls, minVersion: 'TLSv1.2' })
+  let lastId = 0
+  let emptied = (): void => {}
+
+  const strangers = (): number => stages.opening.size + stages.greeted.size + stages.login.size
+  const total = (): number => strangers() + stages.relay.size
+
+  const move = (entry: Entry, to: Stage): void => {
+    stages[entry.stage].delete(entry)
+    if (entry.stage !== 'relay' && to === 'relay') count(entry.address, -1)
+    entry.stage = to
+    stages[to].add(entry)
+  }
+  const count = (address: string, by: number): void => {
+    const left = (perAddress.get(address) ?? 0) + by
+    if (left > 0) perAddress.set(address, left)
+    else perAddress.delete(address)
+  }
+
+  /** Makes room by closing who has been silent longest without ever logging in; a login under way is left alone. */
+  const makeRoom = (): boolean => {
+    const [silent] = stages.opening.size > 0 ? stages.opening : stages.greeted
+    if (!silent) return false
+    evict(silent)
+    return true
+  }
+  const evict = (entry: Entry): void => {
+    const fault = new Fault('listener/full')
+    parts.turnedAway(fault)
+    forget(entry)
+    if (entry.connection) entry.connection.destroy(fault)
+    else entry.socket.destroy()
+  }
+  const forget = (entry: Entry): void => {
+    if (!stages[entry.stage].delete(entry)) return
+    if (entry.stage !== 'relay') count(entry.address, -1)
+    if (total() === 0) emptied()
+  }
+
+  const accept = (raw: Socket): void => {
+    const { remoteAddress, remotePort } = raw
+    raw.on('error', () => {})
+    if (!remoteAddress) return void raw.destroy()
+    const address = remoteAddress.replace(/^::ffff:/, '')
+    const full = (perAddress.get(address) ?? 0) >= parts.perAddress
+    if (full || ((strangers() >= parts.connections / 2 || total() >= parts.connections) && !makeRoom())) {
+      const fault = new Fault('listener/full', undefined, { address, why: full ? 'this address' : 'all slots' })
+      parts.turnedAway(fault)
+      log('debug', 'shed', fault.facts)
+      return void raw.destroy()
+    }
+    const id = ++lastId
+    const entry: Entry = { socket: raw, address, stage: 'opening' }
+    stages.opening.add(entry)
+    count(address, 1)
+    raw.once('close', () => forget(entry))
+    const begin = (socket: Socket): void => {
+      entry.connection = parts.serve(socket, id, `${address}:${remotePort}`, {
+        move: stage => stages[entry.stage].has(entry) && move(entry, stage),
+        alive: () => stages[entry.stage].has(entry) && move(entry, entry.stage),
+      })
+    }
+    if (context) {
+      secure(raw, context, begin, why => {
+        const fault = new Fault('tls/handshake', undefined, { id, peer: address, why })
+        parts.turnedAway(fault)
+        log(fault.row.level, 'refused', { fault: fault.kind, ...fault.facts })
+      })
+    } else begin(raw)
+  }
+
+  const server = createServer(
+    { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS },
+    accept,
+  )
+  await bound(server, parts)
+  const port = (server.address() as { port: number }).port
+
+  const each = (run: (entry: Entry) => void): void => {
+    for (const stage of Object.values(stages)) for (const entry of [...stage]) run(entry)
+  }
+  return {
+    port,
+    sizes: () => ({
+      opening: stages.opening.size,
+      greeted: stages.greeted.size,
+      login: stages.login.size,
+      relay: stages.relay.size,
+    }),
+    stop: () => void server.close(),
+    drain() {
+      const empty = new Promise<void>(resolve => {
+        emptied = resolve
+      })
+      if (total() === 0) emptied()
+      each(({ connection, socket }) => (connection ? connection.drain() : socket.destroy()))
+      return empty
+    },
+    destroy() {
+      server.close()
+      each(({ connection, socket }) => {
+        connection?.destroy(new Fault('listener/draining'))
+        socket.destroy()
+      })
+    },
+  }
+}
+
+/** Does the TLS handshake within its deadline, then gives the socket that speaks plain text inwards. */
+function secure(
+  raw: Socket,
+  context: SecureContext,
+  begin: (socket: Socket) => void,
+  failed: (why: string) => void,
+): void {
+  const socket = new TLSSocket(raw, { isServer: true, secureContext: context })
+  const give = (why: string): void => {
+    clearTimeout(timer)
+    failed(why)
+    raw.destroy()
+  }
+  const timer = setTimeout(() => give('took too long'), TLS_MS)
+  const refuse = (error: Error): void => give(error.message)
+  socket.once('error', refuse)
+  raw.once('close', () => clearTimeout(timer))
+  socket.once('secure', () => {
+    clearTimeout(timer)
+    socket.off('error', refuse)
+    begin(socket)
+  })
+}
+
+function bound(server: Server, { host, port, backlog }: ListenerParts): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(new Fault('address/busy', `${host}:${port} (${error.code})`, {}, error)),
+    )
+    server.listen({ host, port, backlog }, () => {
+      server.removeAllListeners('error')
+      server.on('error', () => {}) // accept errors such as EMFILE: the next accept tries again
+      resolve()
+    })
+  })
+}

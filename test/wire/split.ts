@@ -1,0 +1,211 @@
+import { serialize } from 'bson'
+import fc from 'fast-check'
+import t from 'tap'
+import { Fault } from '../../src/errors.js'
+import { crc32c } from '../../src/wire/crc32c.js'
+import { frame, OP_COMPRESSED, OP_MSG, OP_QUERY, OP_REPLY } from '../../src/wire/frame.js'
+import { writeMessage } from '../../src/wire/message.js'
+import { ReplySplitter, type Request, RequestSplitter } from '../../src/wire/split.js'
+import { faultOf } from '../support/faults.js'
+
+const LIMIT = 48_000_000
+const int32 = (value: number) => {
+  const bytes = Buffer.alloc(4)
+  bytes.writeInt32LE(value)
+  return bytes
+}
+const body = (command: object) => Buffer.concat([Buffer.of(0), serialize({ ...command, $db: 'app' })])
+const sequence = (() => {
+  const documents = Buffer.concat([Buffer.from('documents\0'), serialize({ _id: 1 }), serialize({ _id: 'two' })])
+  return Buffer.concat([Buffer.of(1), int32(documents.length + 4), documents])
+})()
+const message = (id: number, flags: number, ...sections: Uint8Array[]) =>
+  frame(OP_MSG, id, 0, [int32(flags), ...sections])
+const query = (id: number, document: object) =>
+  frame(OP_QUERY, id, 0, [int32(4), Buffer.from('admin.$cmd\0'), int32(0), int32(-1), serialize(document)])
+
+/** Everything that a stream comes to, cut as told. */
+function all(chunks: Buffer[], splitter = new RequestSplitter(LIMIT)) {
+  const forward: Buffer[] = []
+  const requests: Request[] = []
+  const locals: string[] = []
+  for (let chunk of chunks) {
+    for (;;) {
+      const taken = splitter.take(chunk)
+      forward.push(...taken.forward)
+      requests.push(...taken.requests)
+      if (!taken.local) break
+      locals.push(taken.local.is === 'hello' ? 'hello' : taken.local.name)
+      chunk = taken.rest
+    }
+  }
+  return { forward: Buffer.concat(forward), requests: requests.map(r => r.requestID), locals, midway: splitter.midway }
+}
+const kind = (...frames: Buffer[]) => faultOf(() => all(frames))?.kind
+
+const find = message(1, 0, body({ find: 'c' }))
+const insert = message(2, 0, body({ insert: 'c' }), sequence)
+const reversed = message(3, 0, sequence, body({ insert: 'c' }))
+const checked = (() => {
+  const bytes = message(4, 1, body({ ping: 1 }), int32(0))
+  bytes.writeUInt32LE(crc32c(bytes.subarray(0, -4)), bytes.length - 4)
+  return bytes
+})()
+const quiet = message(5, 2, body({ insert: 'c', writeConcern: { w: 0 } }), sequence)
+const hello = message(6, 0, body({ hello: 1, helloOk: true }))
+const logout = message(7, 0, body({ logout: 1 }))
+const old = query(8, { isMaster: 1 })
+
+t.test('what may pass goes through byte for byte, and each request is named', async t => {
+  const stream = Buffer.concat([find, insert, reversed, checked, quiet])
+  t.same(all([stream]), { forward: stream, requests: [1, 2, 3, 4, 5], locals: [], midway: false })
+})
+
+t.test('hello and refused commands stay here, in order, and what follows them passes', async t => {
+  const seen = all([Buffer.concat([find, hello, insert, logout, reversed, old, find])])
+  t.same(seen.forward, Buffer.concat([find, insert, reversed, find]))
+  t.same(seen.locals, ['hello', 'logout', 'hello'])
+})
+
+t.test('every split into three chunks gives the same', async t => {
+  const stream = Buffer.concat([reversed, hello, checked, logout, old, find])
+  const whole = all([stream])
+  for (let a = 0; a <= stream.length; a++) {
+    for (let b = a; b <= stream.length; b += 7) {
+      const cut = all([stream.subarray(0, a), stream.subarray(a, b), stream.subarray(b)])
+      if (!cut.forward.equals(whole.forward) || `${cut.locals}` !== `${whole.locals}`) t.fail(`cut at ${a} and ${b}`)
+    }
+  }
+  t.same(all([...stream].map(byte => Buffer.of(byte))), whole, 'and so does a byte at a time')
+})
+
+t.test('a document of 16 MB passes without being held', async t => {
+  const splitter = new RequestSplitter(LIMIT)
+  const big = message(1, 0, body({ insert: 'c', documents: [{ text: 'x'.repeat(16_000_000) }] }))
+  let passed = 0
+  for (let at = 0; at < big.length; at += 65536) {
+    const chunk = big.subarray(at, at + 65536)
+    for (const bytes of splitter.take(chunk).forward) passed += bytes.length
+    if (passed !== Math.min(at + 65536, big.length)) t.fail('held back')
+  }
+  t.equal(passed, big.length)
+})
+
+t.test('no form of a refused command passes', async t => {
+  for (const name of [
+    'saslStart',
+    'saslContinue',
+    'authenticate',
+    'logout',
+    'getnonce',
+    'copydbgetnonce',
+    'copydbsaslstart',
+    'SASLSTART',
+    '$query',
+    'query',
+  ]) {
+    const seen = all([message(1, 0, body({ [name]: 1 })), find])
+    t.same(seen, { forward: find, requests: [1], locals: [name], midway: false }, name)
+    t.equal(kind(message(1, 2, body({ [name]: 1 }))), 'command/identity', `${name} with moreToCome closes`)
+    t.equal(kind(message(1, 0, sequence, body({ [name]: 1 }))), 'command/identity', `${name} behind a sequence closes`)
+    t.equal(
+      kind(message(1, 0, body({ insert: 'c' }), body({ [name]: 1 }))),
+      'message/malformed',
+      `${name} as a second body closes`,
+    )
+    t.equal(kind(query(1, { [name]: 1 })), 'command/identity', `${name} by OP_QUERY closes`)
+    t.equal(kind(query(1, { $query: { [name]: 1 } })), 'command/identity', `${name} in $query closes`)
+    t.equal(kind(query(1, { query: { [name]: 1 } })), 'command/identity', `${name} in query closes`)
+  }
+  t.same(all([query(1, { $query: { ismaster: 1 } }), query(2, { query: { hello: 1 } })]).locals, ['hello', 'hello'])
+})
+
+t.test('when a frame is refused midway its last byte never goes upstream', async t => {
+  for (const bad of [
+    message(1, 0, sequence, body({ logout: 1 })),
+    message(1, 0, body({ insert: 'c' }), body({ logout: 1 })),
+  ]) {
+    const splitter = new RequestSplitter(LIMIT)
+    let forwarded = 0
+    t.ok(
+      faultOf(() => {
+        for (const byte of bad) for (const bytes of splitter.take(Buffer.of(byte)).forward) forwarded += bytes.length
+      }),
+    )
+    t.ok(forwarded < bad.length)
+  }
+})
+
+t.test('malformed frames are faults', async t => {
+  const lying = Buffer.from(find)
+  lying.writeInt32LE(find.length, 21)
+  const short = Buffer.from(insert)
+  short.writeInt32LE(insert.length - 3, 0)
+  t.equal(kind(lying), 'message/malformed', 'a size beyond the frame')
+  t.equal(kind(short), 'message/malformed', 'a frame shorter than its sections')
+  t.equal(kind(message(1, 0, sequence)), 'message/malformed', 'no body')
+  t.equal(kind(message(1, 0, sequence, sequence)), 'message/malformed', 'no body behind two')
+  t.equal(
+    kind(message(1, 0, Buffer.concat([Buffer.of(2), body({ ping: 1 }).subarray(1)]))),
+    'message/malformed',
+    'kind 2',
+  )
+  t.equal(kind(message(1, 0, Buffer.of(0), int32(5), Buffer.of(0))), 'message/malformed', 'an empty body')
+  t.equal(kind(frame(OP_MSG, 1, 0, [int32(0)])), 'message/malformed', 'no section')
+  t.equal(kind(frame(OP_COMPRESSED, 1, 0, [int32(OP_MSG)])), 'message/compressed')
+  t.equal(kind(frame(2002, 1, 0, [int32(0)])), 'frame/opcode')
+  for (const length of [0, 15, -1, LIMIT + 1]) t.equal(kind(int32(length)), 'frame/length', `${length}`)
+})
+
+t.test('random bytes behind a good header give bytes or a fault and nothing else', async t => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 120 }), fc.nat(119), (bytes, cut) => {
+      const stream = frame(OP_MSG, 1, 0, [bytes])
+      try {
+        const { forward, locals } = all([stream.subarray(0, cut), stream.subarray(cut)])
+        if (locals.length === 0 && forward.length > stream.length) throw new Error('more out than in')
+      } catch (thrown) {
+        if (!(thrown instanceof Fault) || thrown.kind === 'internal') throw thrown
+      }
+    }),
+    { numRuns: 2000 },
+  )
+  t.pass()
+})
+
+t.test('replies pass byte for byte, each named when it is whole, however they are cut', async t => {
+  const stream = Buffer.concat([
+    writeMessage({ ok: 1 }, 10, 1),
+    writeMessage({ ok: 1 }, 11, 2, 2),
+    writeMessage({ ok: 1 }, 12, 11),
+  ])
+  const wanted = [
+    { requestID: 10, responseTo: 1, moreToCome: false },
+    { requestID: 11, responseTo: 2, moreToCome: true },
+    { requestID: 12, responseTo: 11, moreToCome: false },
+  ]
+  for (let cut = 0; cut <= stream.length; cut++) {
+    const splitter = new ReplySplitter(LIMIT)
+    const taken = [stream.subarray(0, cut), stream.subarray(cut)].map(chunk => splitter.take(chunk))
+    t.same(
+      taken.flatMap(each => each.replies),
+      wanted,
+    )
+    t.same(Buffer.concat(taken.map(each => each.forward)), stream)
+    t.notOk(splitter.midway)
+  }
+})
+
+t.test('an upstream that lies about lengths or speaks another opcode is a fault', async t => {
+  const reply = writeMessage({ ok: 1 }, 1, 1)
+  for (const length of [0, 15, 25, -1, LIMIT + 1]) {
+    const lying = Buffer.from(reply)
+    lying.writeInt32LE(length, 0)
+    t.equal(faultOf(() => new ReplySplitter(LIMIT).take(lying))?.kind, 'upstream/malformed')
+  }
+  for (const opCode of [OP_REPLY, OP_COMPRESSED, 7]) {
+    const other = Buffer.from(reply)
+    other.writeInt32LE(opCode, 12)
+    t.equal(faultOf(() => new ReplySplitter(LIMIT).take(other))?.kind, 'upstream/malformed')
+  }
+})
