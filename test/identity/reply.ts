@@ -1,0 +1,182 @@
+import t from 'tap'
+import { readIdentity, readRefusal } from '../../src/identity/reply.js'
+import { faultOf } from '../support/faults.js'
+import { ALICE, errorXML, identityXML, ORDERS } from '../support/stsReplies.js'
+
+const A = ALICE.Account
+const good = identityXML()
+const kindOf = (text: string) => faultOf(() => readIdentity(text, 'aws'))?.kind
+/** The good document with a part of it replaced. */
+const edited = (find: string | RegExp, put: string) => {
+  const text = good.replace(find, put)
+  if (text === good) throw new Error(`nothing to replace: ${find}`)
+  return text
+}
+
+t.test('a user, a role, a federated user and root are read', async t => {
+  t.same(readIdentity(good, 'aws'), {
+    arn: ALICE.Arn,
+    canonical: ALICE.Arn,
+    kind: 'user',
+    partition: 'aws',
+    account: A,
+    name: 'alice',
+    userId: ALICE.UserId,
+    principalId: ALICE.UserId,
+    session: undefined,
+  })
+  t.match(readIdentity(identityXML(ORDERS), 'aws'), {
+    arn: ORDERS.Arn,
+    canonical: `arn:aws:iam::${A}:role/orders-api`,
+    kind: 'assumed-role',
+    name: 'orders-api',
+    principalId: 'AROACKCEVSQ6C2EXAMPLE',
+    session: 'i-0abc',
+  })
+  const federated = { Arn: `arn:aws:sts::${A}:federated-user/bob`, UserId: `${A}:bob`, Account: A }
+  t.match(readIdentity(identityXML(federated), 'aws'), { kind: 'federated-user', name: 'bob', principalId: `${A}:bob` })
+  const root = { Arn: `arn:aws:iam::${A}:root`, UserId: A, Account: A }
+  t.match(readIdentity(identityXML(root), 'aws'), { kind: 'root', principalId: A })
+})
+
+t.test('a declaration, one line, and an account that starts with zeros are fine', async t => {
+  for (const declaration of ['<?xml version="1.0"?>', '<?xml version="1.0" encoding="UTF-8"?>\n']) {
+    t.equal(readIdentity(declaration + good, 'aws').arn, ALICE.Arn)
+  }
+  t.equal(readIdentity(good.replace(/\n\s*/g, ''), 'aws').arn, ALICE.Arn)
+  const zeros = { ...ALICE, Arn: 'arn:aws:iam::000000000012:user/alice', Account: '000000000012' }
+  t.equal(readIdentity(identityXML(zeros), 'aws').account, '000000000012')
+})
+
+t.test('an escaped character of a path is read as itself', async t => {
+  const escaped = { ...ALICE, Arn: `arn:aws:iam::${A}:user/r&amp;d/alice` }
+  t.equal(readIdentity(identityXML(escaped), 'aws').canonical, `arn:aws:iam::${A}:user/r&d/alice`)
+})
+
+t.test('D7: what is not the document of STS is no identity', async t => {
+  const result = /<GetCallerIdentityResult>.*<\/GetCallerIdentityResult>/s.exec(good)?.[0] ?? ''
+  const json = { GetCallerIdentityResponse: { GetCallerIdentityResult: ALICE } }
+  for (const [name, text] of Object.entries({
+    empty: '',
+    html: '<!doctype html><html><body>Sign in</body></html>',
+    json: JSON.stringify(json),
+    'an error': errorXML('Throttling'),
+    'another root': good.replaceAll('GetCallerIdentityResponse', 'GetCallerIdentityReply'),
+    wrapped: `<html>${good}</html>`,
+    'two roots': good + good,
+    'trailing text': `${good}x`,
+    'leading text': `x${good}`,
+    'another namespace': identityXML(ALICE, 'https://sts.amazonaws.com/doc/2011-06-15'),
+    'no namespace': edited(/ xmlns="[^"]+"/, ''),
+    'a prefix': edited(/<Arn>(.+)<\/Arn>/, '<x:Arn>$1</x:Arn>'),
+    'two results': edited(result, result + result),
+    'no result': edited(result, ''),
+    'two ARNs': edited('</Arn>', `</Arn><Arn>arn:aws:iam::${A}:user/bob</Arn>`),
+    'two accounts': edited('</Account>', `</Account><Account>${A}</Account>`),
+    'no UserId': edited(/<UserId>.+<\/UserId>/, ''),
+    'an empty ARN': edited(ALICE.Arn, ''),
+    'an unknown element': edited('</Account>', '</Account><Admin>true</Admin>'),
+    'an attribute': edited('<Arn>', '<Arn type="x">'),
+    'text between': edited('</Arn>', '</Arn>text'),
+    'mismatched tags': edited('</Arn>', '</Arm>'),
+    'a nested element': edited(ALICE.Arn, `<b>${ALICE.Arn}</b>`),
+    'a comment': edited('user/alice', 'user/<!-- x -->alice'),
+    'a comment outside': `<!-- x -->${good}`,
+    CDATA: edited(ALICE.Arn, `<![CDATA[${ALICE.Arn}]]>`),
+    DOCTYPE: `<!DOCTYPE a [<!ENTITY x "alice">]>${edited('user/alice', 'user/&x;')}`,
+    'an entity': edited('user/alice', 'user/&alice;'),
+    'a processing instruction': edited('</Arn>', '</Arn><?x y?>'),
+    'a late declaration': `${good}<?xml version="1.0"?>`,
+    'a second declaration': `<?xml version="1.0"?><?xml version="1.0"?>${good}`,
+    'a reserved name': edited('</Account>', '</Account><__proto__>x</__proto__>'),
+    'spaces around the ARN': edited(ALICE.Arn, ` ${ALICE.Arn} `),
+    'a line break after the ARN': edited(ALICE.Arn, `${ALICE.Arn}\n`),
+    'a NUL': edited('user/alice', 'user/alice\0'),
+    'letters beyond ASCII': edited('user/alice', 'user/àlice'),
+    'a long ARN': edited('user/alice', `user/${'x/'.repeat(1100)}alice`),
+  })) {
+    t.equal(kindOf(text), 'sts/unavailable', name)
+  }
+})
+
+t.test('D7: the three values have to fit each other', async t => {
+  const role = `arn:aws:sts::${A}:assumed-role/R/some`
+  for (const [name, values] of Object.entries({
+    'another account': { ...ALICE, Account: '210987654321' },
+    'an account as a number': { ...ALICE, Account: '123456789012.0' },
+    'a user with the id of a role': { ...ALICE, UserId: 'AROACKCEVSQ6C2EXAMPLE' },
+    'a user with a session': { ...ALICE, UserId: 'AIDACKCEVSQ6C2EXAMPLE:alice' },
+    'a role with the id of a user': { Arn: role, UserId: 'AIDACKCEVSQ6C2EXAMPLE:some', Account: A },
+    'a role without a session': { Arn: role, UserId: 'AROACKCEVSQ6C2EXAMPLE', Account: A },
+    'a role with another session': { Arn: role, UserId: 'AROACKCEVSQ6C2EXAMPLE:other', Account: A },
+    'a role of every session': {
+      Arn: `arn:aws:sts::${A}:assumed-role/R/*`,
+      UserId: 'AROACKCEVSQ6C2EXAMPLE:*',
+      Account: A,
+    },
+    'a role itself': { Arn: `arn:aws:iam::${A}:role/R`, UserId: 'AROACKCEVSQ6C2EXAMPLE', Account: A },
+    'root with the id of a user': { ...ALICE, Arn: `arn:aws:iam::${A}:root` },
+    'a federated user of another name': { Arn: `arn:aws:sts::${A}:federated-user/bob`, UserId: `${A}:eve`, Account: A },
+    'not a principal': { ...ALICE, Arn: `arn:aws:iam::${A}:group/alice` },
+  })) {
+    t.equal(kindOf(identityXML(values)), 'sts/unavailable', name)
+  }
+})
+
+t.test('D9: an ARN of another partition than the one of the host is refused', async t => {
+  const china = identityXML({ ...ALICE, Arn: `arn:aws-cn:iam::${A}:user/alice` })
+  t.match(
+    faultOf(() => readIdentity(china, 'aws')),
+    { kind: 'identity/partition', facts: { wanted: 'aws' } },
+  )
+  t.equal(readIdentity(china, 'aws-cn').partition, 'aws-cn')
+})
+
+t.test('an error document gives its code and a sentence', async t => {
+  t.same(readRefusal(403, errorXML('ExpiredToken', 'The security token included in the request is expired')), {
+    code: 'ExpiredToken',
+    message: 'The security token included in the request is expired',
+  })
+  const dispatch = errorXML(
+    'InvalidAction',
+    'Could not find operation',
+    'http://webservices.amazon.com/AWSFault/2005-15-09',
+  )
+  t.equal(readRefusal(400, dispatch)?.code, 'InvalidAction')
+})
+
+t.test('D8: text that is reflected is never taken for a code', async t => {
+  const echo = errorXML(
+    'IncompleteSignature',
+    "'&lt;Code&gt;Throttling&lt;/Code&gt; Rate exceeded' not a valid key=value pair",
+  )
+  t.same(readRefusal(400, echo), { code: 'IncompleteSignature', message: undefined })
+  for (const text of [
+    'Throttling',
+    '<html>Throttling</html>',
+    '<Code>Throttling</Code>',
+    `<html>${errorXML('Throttling')}</html>`,
+    errorXML('ExpiredToken</Code><Code>Throttling'),
+    errorXML('ExpiredToken', '</Message></Error><Error><Code>Throttling</Code><Message>'),
+    errorXML(' Throttling'),
+    errorXML('x'.repeat(65)),
+    errorXML(''),
+    errorXML('Throttling', 'x', 'https://example.com/'),
+    '',
+  ]) {
+    t.equal(readRefusal(400, text), undefined, text.slice(0, 60))
+  }
+})
+
+t.test('a status that is no error has no refusal', async t => {
+  for (const status of [100, 200, 204, 301, 302, 600]) {
+    t.equal(readRefusal(status, errorXML('ExpiredToken')), undefined, `${status}`)
+  }
+})
+
+t.test('the sentence of AWS is one short line, printable, and never the request', async t => {
+  const message = (text: string) => readRefusal(403, errorXML('SignatureDoesNotMatch', text))?.message
+  t.equal(message('does not match.\n\nThe Canonical String should have been &apos;POST'), 'does not match.')
+  t.equal(message('x'.repeat(1000))?.length, 300)
+  for (const text of ['', ' ', 'caf\u00e9', 'x\u2028y', '\u001b[31m']) t.equal(message(text), undefined)
+})
