@@ -181,7 +181,7 @@ export function mongod(options: Mongod = {}): Script {
       const wanted: Document | undefined = body.speculativeAuthenticate
       const reply = wanted && speculates ? begin(asked, wanted, wanted.db) : undefined
       const { ok, ...rest } = hello
-      if (!reply || reply.ok !== 1) return hello
+      if (reply?.ok !== 1) return hello
       const lie = options.start?.(reply) ?? reply
       if (Buffer.isBuffer(lie) || typeof lie === 'symbol') return lie
       const { ok: _, ...speculative } = lie as Document

@@ -1,0 +1,116 @@
+/**
+ * A new connection to the upstream, logged in as a database user: connect, hello, SCRAM-SHA-256.
+ *
+ *     ─▶ hello {client, speculativeAuthenticate: saslStart}     ◀─ hello, and the first SASL reply where it speculates
+ *    (─▶ saslStart                                              ◀─ … where it does not)
+ *     ─▶ saslContinue                                           ◀─ the server's signature: checked before anything else
+ *    (─▶ saslContinue, empty                                    ◀─ done, where it does not skip the empty exchange)
+ */
+import { Binary, type Document } from 'bson'
+import { Fault } from '../errors.js'
+import type { Secret } from '../log.js'
+import { check, final, first, MECHANISM } from '../sasl/scram.js'
+import { type Channel, connect } from './channel.js'
+import type { KeyRing } from './keys.js'
+import { withProxy } from './metadata.js'
+import type { Target } from './target.js'
+
+export type DatabaseUser = { name: string; db: string; password: Secret }
+
+export type Dialling = {
+  target: Target
+  user: DatabaseUser
+  /** The client's own `client` document with its BSON types, undefined if it sent none. */
+  metadata: Document | undefined
+  keys: KeyRing
+  random: (bytes: number) => Buffer
+  signal: AbortSignal
+  /** The client's apiVersion, which then goes on our own commands on this socket. */
+  api?: string | undefined
+  /** Asked over the connection once it has logged in and before it is given away (the LDAP guard). */
+  ask?: ((channel: Channel) => Promise<void>) | undefined
+}
+
+/** `socket` is paused and half-open capable; `rest` was read beyond the last reply; `hello` keeps its BSON types. */
+export type Dialled = { socket: ReturnType<Channel['handOver']>['socket']; rest: Buffer; hello: Document }
+
+/**
+ * Throws `upstream/away` (unreachable, stopping, another set), `upstream/refused` (it does not take this user),
+ * `upstream/malformed` (it breaks the protocol or cannot prove that it knows the password), and the signal's reason.
+ */
+export async function dial(wanted: Dialling): Promise<Dialled> {
+  const channel = await connect(wanted.target, wanted.signal)
+  try {
+    const hello = await logIn(channel, wanted)
+    await wanted.ask?.(channel)
+    return { ...channel.handOver(), hello }
+  } catch (thrown) {
+    channel.destroy()
+    throw thrown
+  }
+}
+
+async function logIn(channel: Channel, wanted: Dialling): Promise<Document> {
+  const { target, user, metadata, keys, random, signal, api } = wanted
+  const run = async (command: Document, $db: string) => {
+    const reply = await channel.request({ ...command, ...(api !== undefined && { apiVersion: api }), $db }, signal)
+    return accepted(reply, target)
+  }
+  const owner = { upstream: target.address, name: user.name, password: user.password }
+  const start = first(user.name, random(24).toString('base64'))
+  const saslStart = {
+    saslStart: 1,
+    mechanism: MECHANISM,
+    payload: new Binary(start.payload),
+    options: { skipEmptyExchange: true },
+  }
+  const client = withProxy(metadata)
+  const hello = await run({ hello: 1, client, speculativeAuthenticate: { ...saslStart, db: user.db } }, 'admin')
+  if (target.replicaSet !== undefined && hello.setName !== target.replicaSet) {
+    const facts = { wanted: target.replicaSet, setName: String(hello.setName).slice(0, 100) }
+    throw new Fault('upstream/away', 'it is not of the replica set that upstream.uri names', facts)
+  }
+  const opened = readStep(hello.speculativeAuthenticate ?? (await run(saslStart, user.db)))
+  if (opened.done) throw malformed('done before anything was proven')
+  const { conversationId } = opened
+  const next = async (payload: Buffer) =>
+    readStep(await run({ saslContinue: 1, conversationId, payload: new Binary(payload) }, user.db), conversationId)
+  const last = await final(start, keys.derive(owner), opened.payload)
+  const answer = await next(last.payload)
+  keys.keep(owner, check(last, answer.payload))
+  if (!answer.done && !(await next(Buffer.alloc(0))).done) throw malformed('never done')
+  return hello
+}
+
+/** A SASL reply in its form. The conversation id is whatever the server chose first, and then stays. */
+function readStep({ payload, conversationId, done }: Document, expected = conversationId) {
+  if (!(payload instanceof Binary) || typeof done !== 'boolean') throw malformed('not a SASL reply')
+  if (!Number.isInteger(Number(conversationId ?? 'none')) || Number(conversationId) !== Number(expected)) {
+    throw malformed('a SASL reply of another conversation')
+  }
+  return { payload: Buffer.from(payload.value()), conversationId, done }
+}
+
+/** Codes by which a server says that it is stopping, starting or stepping down: away, not a word about the user. */
+const STOPPING = new Set([6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436])
+const MECHANISM_UNAVAILABLE = 334
+
+function accepted(reply: Document, { address }: Target): Document {
+  if (Number(reply.ok) === 1) return reply
+  const code = Number(reply.code)
+  const facts = { upstream: address, code, codeName: told(reply.codeName), errmsg: told(reply.errmsg) }
+  if (STOPPING.has(code)) throw new Fault('upstream/away', undefined, facts)
+  throw new Fault(
+    'upstream/refused',
+    code === MECHANISM_UNAVAILABLE ? `${MECHANISM} is not enabled there` : undefined,
+    facts,
+  )
+}
+
+function told(text: unknown): string | undefined {
+  return typeof text === 'string' ? text.slice(0, 200) : undefined
+}
+
+function malformed(why: string): Fault {
+  return new Fault('upstream/malformed', undefined, { why })
+}

@@ -1,0 +1,176 @@
+import { pbkdf2Sync, randomBytes } from 'node:crypto'
+import { Binary, Int32, Long } from 'bson'
+import t from 'tap'
+import { Secret } from '../../src/log.js'
+import { type Dialling, dial } from '../../src/upstream/dial.js'
+import { keyRing, type Stretch } from '../../src/upstream/keys.js'
+import { faultOfAsync } from '../support/faults.js'
+import {
+  type Mongod,
+  memberHello,
+  mongod,
+  type Script,
+  type ScriptedUpstream,
+  scriptedUpstream,
+  silence,
+} from '../support/scriptedUpstream.js'
+
+const user = { name: 'app', db: 'admin', password: new Secret('pencil') }
+const client = { driver: { name: 'nodejs', version: '7.9.0' }, os: { type: 'Linux' }, platform: 'Node.js v20' }
+
+const to = (upstream: ScriptedUpstream, changes: Partial<Dialling> = {}) =>
+  dial({
+    target: upstream.target,
+    user,
+    metadata: client,
+    keys: keyRing({ entries: 10 }),
+    random: randomBytes,
+    signal: new AbortController().signal,
+    ...changes,
+  })
+const names = (upstream: ScriptedUpstream) => upstream.asked.map(command => command.name)
+
+type T = { teardown(run: () => unknown): unknown }
+async function refusal(t: T, script: Mongod | Script, changes: Partial<Dialling> = {}) {
+  const upstream = await scriptedUpstream(t, typeof script === 'function' ? script : mongod(script))
+  return await faultOfAsync(() => to(upstream, changes))
+}
+
+t.test('hello speaks of both the client and the proxy, and logs in with one more trip', async t => {
+  const upstream = await scriptedUpstream(t, mongod())
+  const { socket, rest, hello } = await to(upstream)
+  t.same(names(upstream), ['hello', 'saslContinue'])
+  t.match(upstream.asked[0]?.body, {
+    client: { ...client, platform: /^Node\.js v20 \| mongo-iam-proxy / },
+    speculativeAuthenticate: { mechanism: 'SCRAM-SHA-256', db: 'admin', options: { skipEmptyExchange: true } },
+    compression: undefined,
+    apiVersion: undefined,
+  })
+  t.match(hello, { maxWireVersion: new Int32(25), topologyVersion: { counter: Long.fromNumber(6) } })
+  t.equal(rest.length, 0)
+  t.equal(socket.destroyed, false)
+  socket.destroy()
+})
+
+t.test('a server that neither speculates nor skips the empty exchange takes two more', async t => {
+  const upstream = await scriptedUpstream(t, mongod({ speculates: false, skipsEmpty: false }))
+  const { socket } = await to(upstream)
+  t.same(names(upstream), ['hello', 'saslStart', 'saslContinue', 'saslContinue'])
+  socket.destroy()
+})
+
+t.test("the client's apiVersion goes on every command of ours", async t => {
+  const upstream = await scriptedUpstream(t, mongod({ speculates: false }))
+  const { socket } = await to(upstream, { api: '1' })
+  t.same(
+    upstream.asked.map(command => command.body.apiVersion),
+    ['1', '1', '1'],
+  )
+  socket.destroy()
+})
+
+t.test('a user of another database, with = and , in the name', async t => {
+  const other = { name: 'a=b,c', db: 'app', password: new Secret('sesame') }
+  const upstream = await scriptedUpstream(t, mongod({ user: { ...other, password: 'sesame' } }))
+  const { socket } = await to(upstream, { user: other })
+  t.equal(upstream.asked[1]?.db, 'app')
+  socket.destroy()
+})
+
+t.test('keys are derived once for many logins, and never remembered from a server that lied', async t => {
+  let derived = 0
+  const stretch: Stretch = async (password, salt, iterations) => {
+    derived++
+    return pbkdf2Sync(password, salt, iterations, 32, 'sha256')
+  }
+  const keys = keyRing({ entries: 10, stretch })
+  const upstream = await scriptedUpstream(t, mongod({ final: () => `v=${Buffer.alloc(32).toString('base64')}` }))
+  for (let login = 0; login < 2; login++) await faultOfAsync(() => to(upstream, { keys }))
+  t.equal(derived, 2)
+  upstream.script(mongod())
+  for (let login = 0; login < 3; login++) (await to(upstream, { keys })).socket.destroy()
+  t.equal(derived, 3)
+})
+
+t.test('what the upstream refuses: the user, the password, the mechanism', async t => {
+  t.match(await refusal(t, {}, { user: { ...user, name: 'nobody' } }), {
+    kind: 'upstream/refused',
+    facts: { code: 18, codeName: 'AuthenticationFailed' },
+  })
+  t.match(await refusal(t, {}, { user: { ...user, password: new Secret('wrong') } }), { kind: 'upstream/refused' })
+  const without: Script = ({ name }) =>
+    name === 'hello'
+      ? memberHello()
+      : { ok: 0, code: 334, codeName: 'MechanismUnavailable', errmsg: 'x'.repeat(10_000) }
+  const fault = await refusal(t, without)
+  t.match(fault, { kind: 'upstream/refused', detail: /SCRAM-SHA-256 is not enabled/, facts: { code: 334 } })
+  t.equal(String(fault?.facts.errmsg).length, 200)
+})
+
+t.test('an upstream that is stopping is away, whatever it is asked', async t => {
+  const stopping = { ok: 0, code: 11600, codeName: 'InterruptedAtShutdown', errmsg: 'interrupted at shutdown' }
+  t.equal((await refusal(t, () => stopping))?.kind, 'upstream/away')
+  t.equal((await refusal(t, ({ name }) => (name === 'hello' ? memberHello() : stopping)))?.kind, 'upstream/away')
+})
+
+t.test('the set that hello names must be the one of the connection string', async t => {
+  const upstream = await scriptedUpstream(t, mongod())
+  const named = (replicaSet: string) => ({ target: { ...upstream.target, replicaSet } })
+  const { socket } = await to(upstream, named('rs0'))
+  socket.destroy()
+  const fault = await faultOfAsync(() => to(upstream, named('rs1')))
+  t.match(fault, { kind: 'upstream/away', facts: { wanted: 'rs1', setName: 'rs0' } })
+})
+
+const malformed: Record<string, Mongod> = {
+  'a nonce of its own': { first: message => message.replace(/^r=[^,]+/, 'r=fyko+d2lbbFgONRv9qkxdawL') },
+  'one iteration': { iterations: 1 },
+  'ten million iterations': { iterations: 10_000_000 },
+  'done at the first step': { start: reply => ({ ...reply, done: true }) },
+  'done without a signature': { next: reply => ({ ...reply, done: true, payload: new Binary(Buffer.alloc(0)) }) },
+  'a signature that is not its own': { final: () => `v=${Buffer.alloc(32).toString('base64')}` },
+  'another conversation': { next: reply => ({ ...reply, conversationId: 2 }) },
+  'no conversation': { start: ({ conversationId: _, ...reply }) => reply },
+  'no payload': { start: ({ payload: _, ...reply }) => reply },
+  'a payload of text': { next: reply => ({ ...reply, payload: 'v=' }) },
+  'no word about done': { next: ({ done: _, ...reply }) => reply },
+  'never done': { skipsEmpty: false, next: reply => ({ ...reply, done: false }) },
+}
+for (const [lie, options] of Object.entries(malformed)) {
+  t.test(`not believed: ${lie}`, async t => {
+    const upstream = await scriptedUpstream(t, mongod(options))
+    const kept: unknown[] = []
+    const keys = { ...keyRing({ entries: 1 }), keep: (...all: unknown[]) => void kept.push(all) }
+    t.equal((await faultOfAsync(() => to(upstream, { keys })))?.kind, 'upstream/malformed')
+    if (lie !== 'never done') t.same(kept, [], 'nothing is remembered')
+  })
+}
+
+t.test('an error that SCRAM itself names is a refusal', async t => {
+  t.match(await refusal(t, { final: () => 'e=other-error' }), {
+    kind: 'upstream/refused',
+    facts: { error: 'other-error' },
+  })
+})
+
+t.test('a login that nobody answers ends with the signal, and leaves no socket', async t => {
+  const upstream = await scriptedUpstream(t, ({ name }) => (name === 'hello' ? memberHello() : silence))
+  const stop = new AbortController()
+  const dialled = to(upstream, { signal: stop.signal })
+  await upstream.until(1, 'saslStart')
+  const closed = [...upstream.sockets].map(socket => new Promise(resolve => socket.once('close', resolve)))
+  stop.abort(new Error('deadline'))
+  await t.rejects(dialled, { message: 'deadline' })
+  await Promise.all(closed)
+})
+
+t.test('a question may be asked over the connection before it is given away, and may refuse it', async t => {
+  const upstream = await scriptedUpstream(t, mongod())
+  const never = new AbortController().signal
+  const { socket } = await to(upstream, {
+    ask: async channel => void (await channel.request({ ping: 1, $db: 'admin' }, never)),
+  })
+  t.same(names(upstream), ['hello', 'saslContinue', 'ping'])
+  socket.destroy()
+  await t.rejects(to(upstream, { ask: () => Promise.reject(new Error('no')) }), { message: 'no' })
+})
