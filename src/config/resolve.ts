@@ -1,0 +1,161 @@
+/**
+ * What the settings point to, read and checked: files, variables, and rows that only make sense together.
+ *
+ * `Config` is the plain value that the rest of the program takes. Times are milliseconds.
+ */
+import { createSecureContext } from 'node:tls'
+import { Secret } from '../log.js'
+import { isLoopback } from './hosts.js'
+import type { Problem } from './problem.js'
+import { type ReadFile, readText } from './reading.js'
+import type { Settings } from './settings.js'
+import { uriProblem } from './uri.js'
+
+export type Config = Omit<Settings, 'tls' | 'upstream' | 'users'> & {
+  /** PEM texts. Undefined means plain connections, which were written out or stay on loopback (R29). */
+  tls: { cert: string; key: Secret } | undefined
+  /** Connection strings. `admin` has a user for administrative questions and is never a relay. */
+  upstream: { uri: Secret; admin: Secret | undefined }
+  users: readonly User[]
+  /** Sentences for the log: nothing is wrong, and somebody should know. */
+  warnings: readonly string[]
+}
+export type User = { arn: string; user: string; password: Secret }
+
+/** Where a setting came from, for messages: as a whole, and at a place inside of a list. */
+export type Origin = { from: string; inside(way: readonly PropertyKey[]): string }
+
+/** `origins` has the settings that were given, whether or not their value was any good. */
+type Around = {
+  settings: Settings
+  origins: ReadonlyMap<string, Origin>
+  env: Readonly<Record<string, string | undefined>>
+  readFile: ReadFile
+}
+type Found = { problems: Problem[]; warnings: string[] }
+
+/** A configuration; usable only if no problems come with it. */
+export function resolve(around: Around): { config: Config; problems: Problem[] } {
+  const { tls: _tls, upstream: _upstream, users: _users, ...rest } = around.settings
+  const found: Found = { problems: [], warnings: [] }
+  checkInsecure(around, found)
+  const config = {
+    ...rest,
+    tls: readTLS(around, found),
+    upstream: {
+      uri: readURI('upstream.uri', around.settings.upstream, around, found, 'required') ?? new Secret(''),
+      admin: readURI('upstream.admin.uri', around.settings.upstream.admin, around, found),
+    },
+    users: readUsers(around, found),
+    warnings: found.warnings,
+  }
+  return { config, problems: found.problems }
+}
+
+function readTLS({ settings, origins, readFile }: Around, found: Found): Config['tls'] {
+  const { self, certFile, keyFile } = settings.tls
+  const given = ['tls', 'tls.certFile', 'tls.keyFile'].filter(path => origins.has(path))
+  const refuse = (path: string, message: string) => {
+    found.problems.push({ path, message, from: origins.get(path)?.from })
+    return undefined
+  }
+  if (given.length === 0 && !isLoopback(settings.listen.host ?? 'localhost')) {
+    return refuse('tls', `needed on ${settings.listen.host}: give certFile and keyFile, or write out tls: off`)
+  }
+  if (self === 'off' && given.length > 1) return refuse('tls', `off contradicts ${given.slice(1).join(' and ')}`)
+  if (given.length === 1 && given[0] !== 'tls') {
+    return refuse(given[0] ?? '', `needs ${given[0] === 'tls.keyFile' ? 'tls.certFile' : 'tls.keyFile'} as well`)
+  }
+  const cert = readNamed({ path: 'tls.certFile', from: origins.get('tls.certFile')?.from }, certFile, readFile, found)
+  const key = readNamed(
+    { path: 'tls.keyFile', from: origins.get('tls.keyFile')?.from, secret: true },
+    keyFile,
+    readFile,
+    found,
+  )
+  const certFits = cert !== undefined && isUsable({ cert })
+  const keyFits = key !== undefined && isUsable({ key })
+  if (cert !== undefined && !certFits) refuse('tls.certFile', `${certFile} holds no PEM certificate`)
+  if (key !== undefined && !keyFits) refuse('tls.keyFile', `${keyFile} holds no PEM private key without a passphrase`)
+  if (!certFits || !keyFits) return undefined
+  if (!isUsable({ cert, key })) return refuse('tls.keyFile', `${keyFile} is not the key of ${certFile}`)
+  return { cert, key: new Secret(key) }
+}
+
+function isUsable(pair: { cert?: string; key?: string }): boolean {
+  try {
+    createSecureContext(pair)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function readURI(
+  path: 'upstream.uri' | 'upstream.admin.uri',
+  { uri, uriFile }: { uri: string | undefined; uriFile: string | undefined },
+  { origins, readFile }: Around,
+  found: Found,
+  need?: 'required',
+): Secret | undefined {
+  const filePath = `${path}File`
+  const from = origins.get(filePath)?.from
+  const text = readNamed({ path: filePath, from, secret: true }, uriFile, readFile, found)
+  const why = text === undefined ? undefined : uriProblem(text)
+  if (why !== undefined) found.problems.push({ path: filePath, message: `in ${uriFile}: ${why}`, from })
+  if (origins.has(path) && origins.has(filePath)) {
+    found.problems.push({ path, message: `excludes ${filePath}: give one of them`, from: origins.get(path)?.from })
+  }
+  if (need && !origins.has(path) && !origins.has(filePath)) {
+    found.problems.push({ path, message: `required: give it or ${filePath}` })
+  }
+  const value = uri ?? text
+  return value === undefined ? undefined : new Secret(value)
+}
+
+function readUsers({ settings, origins, env, readFile }: Around, found: Found): User[] {
+  const origin = origins.get('users')
+  if (origin === undefined) found.warnings.push('users: there are none, so nobody can log in')
+  return (settings.users ?? []).flatMap(({ arn, user, passwordFile, passwordEnv }, index) => {
+    const key = passwordFile === undefined ? 'passwordEnv' : 'passwordFile'
+    const at = { path: `users[${index}].${key}`, from: origin?.inside([index, key]), secret: true }
+    const password =
+      passwordEnv === undefined
+        ? readNamed(at, passwordFile, readFile, found)
+        : readVariable(at, passwordEnv, env[passwordEnv], found)
+    return password === undefined ? [] : [{ arn, user, password: new Secret(password) }]
+  })
+}
+
+function readVariable(at: Named, name: string, value: string | undefined, { problems }: Found) {
+  if (value !== undefined && value !== '') return value
+  const message = value === undefined ? `the variable ${name} is not set` : `the variable ${name} is empty`
+  problems.push({ path: at.path, message, from: at.from })
+  return undefined
+}
+
+type Named = { path: string; from: string | undefined; secret?: boolean }
+
+/** The text of a file that a setting names, without the line end that editors leave. */
+function readNamed({ path, from, secret }: Named, file: string | undefined, read: ReadFile, found: Found) {
+  if (file === undefined) return undefined
+  const result = readText(read, file)
+  const text = 'text' in result ? result.text.replace(/\r?\n$/, '') : ''
+  if (text === '') {
+    const message = 'why' in result ? `cannot read ${file}: ${result.why}` : `${file} is empty`
+    found.problems.push({ path, message, from })
+    return undefined
+  }
+  if (secret && 'open' in result && result.open)
+    found.warnings.push(`${path}: everybody on this machine can read ${file}`)
+  return text
+}
+
+/** Plain http is for a fake STS on the same machine; anywhere else it would hand out identities to whoever listens. */
+function checkInsecure({ settings, origins }: Around, { problems }: Found): void {
+  const { insecure, hosts } = settings.sts
+  const far = (hosts ?? []).find(({ connect }) => connect === undefined || !isLoopback(connect.host))
+  if (!insecure || far === undefined) return
+  const message = `only where every host of sts.hosts connects to loopback, and ${far.host} does not`
+  problems.push({ path: 'sts.insecure', message, from: origins.get('sts.insecure')?.from })
+}

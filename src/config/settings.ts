@@ -1,0 +1,123 @@
+/**
+ * The settings, one row each. The path in the nesting gives the key in the file, the flag and the variable; the tables,
+ * the checks and the type of the configuration are read from here as well.
+ */
+import type { z } from 'zod'
+import { stsHosts } from './hosts.js'
+import { address, duration, oneOf, path, port, portOrOff, type Row, share, toggle, whole } from './row.js'
+import { uri } from './uri.js'
+import { users } from './users.js'
+
+/** `self` is the group's own value: `tls: off` stands where `tls: { certFile: … }` could. */
+export const settings = {
+  listen: {
+    host: address({ about: 'Address that clients connect to.', fallback: '127.0.0.1' }),
+    port: port({ about: 'Port that clients connect to; 0 takes any free one.', fallback: '27017' }),
+    backlog: whole(1, 65535)({ about: 'Connections that the kernel holds until they are accepted.', fallback: '4096' }),
+    connections: whole(
+      2,
+      1_000_000,
+    )({
+      about: 'Client connections at most; those that have not logged in get half of them at most.',
+      fallback: '20000',
+    }),
+    perAddress: whole(
+      1,
+      1_000_000,
+    )({
+      about: 'Connections at most that have not logged in, from one client address.',
+      fallback: '1000',
+    }),
+  },
+  tls: {
+    self: oneOf('off')({ about: 'Written out, allows plain connections on an address that is not loopback.' }),
+    certFile: path({ about: 'PEM file of the certificate shown to clients, its chain after it.' }),
+    keyFile: path({ about: 'PEM file of its private key.' }),
+  },
+  upstream: {
+    uri: uri({ about: 'The MongoDB behind the proxy, as a mongodb:// URI.' }),
+    uriFile: path({ about: 'A file that holds upstream.uri.' }),
+    admin: {
+      uri: uri({ about: 'The same MongoDB with a user for administrative questions; no relay ever uses it.' }),
+      uriFile: path({ about: 'A file that holds upstream.admin.uri.' }),
+    },
+  },
+  sts: {
+    hosts: stsHosts({
+      about: 'STS hosts that clients are offered; in the file an entry may also be { host, connect: host:port }.',
+      fallback: 'sts.amazonaws.com',
+    }),
+    insecure: toggle({
+      about: 'Asks STS over plain http; only where every host connects to loopback.',
+      fallback: 'false',
+    }),
+    quota: whole(
+      1,
+      1_000_000,
+    )({ about: 'Calls a second that AWS grants one account at one STS host.', fallback: '600' }),
+    share: share({ about: 'Part of that quota that logins may use.', fallback: '0.9' }),
+  },
+  login: {
+    timeout: duration('100ms', '1m')({ about: 'Longest login, from saslStart to its answer.', fallback: '8s' }),
+  },
+  ldap: {
+    assume: oneOf('off')({ about: 'Vouches that LDAP authorization is off where the upstream cannot be asked.' }),
+    every: duration(
+      '1s',
+      '24h',
+    )({ about: 'How often the upstream is asked about LDAP authorization.', fallback: '1m' }),
+  },
+  drain: {
+    delay: duration(
+      '0s',
+      '1h',
+    )({ about: 'How long a stopping proxy is not ready and still accepts.', fallback: '15s' }),
+    timeout: duration(
+      '0s',
+      '24h',
+    )({ about: 'How long running operations may take after that before they are cut.', fallback: '30s' }),
+  },
+  admin: {
+    host: address({ about: 'Address of /healthz, /readyz and /metrics.', fallback: '127.0.0.1' }),
+    port: portOrOff({ about: 'Port of the same, 0 for any free one, or off.', fallback: '9216' }),
+  },
+  log: {
+    level: oneOf('debug', 'info', 'warn', 'error')({ about: 'Least level that is logged.', fallback: 'info' }),
+  },
+  users: users({
+    about: 'Who is whom, first match first: entries of arn, user, and passwordFile or passwordEnv.',
+  }),
+} as const satisfies Group
+
+export type Group = { readonly [key: string]: Row | Group }
+
+type Value<R> = R extends { schema: z.ZodType<infer T> } ? (R extends { fallback: string } ? T : T | undefined) : never
+type Infer<G> = { [K in keyof G]: G[K] extends { schema: z.ZodType } ? Value<G[K]> : Infer<G[K]> }
+
+/** The values of all rows as they were written; what they point to is not read yet. */
+export type Settings = Infer<typeof settings>
+
+/** A row with its names. `keys` lead to it in the table, `path` is what people call it. */
+export type Setting = { keys: readonly string[]; path: string; flag: string; variable: string; row: Row }
+
+export const isRow = (node: Row | Group): node is Row => 'schema' in node && typeof node.about === 'string'
+
+const VARIABLE_PREFIX = 'MONGO_IAM_PROXY_'
+export const isOurVariable = (name: string): boolean => name.startsWith(VARIABLE_PREFIX)
+
+const words = (path: string) => path.replace(/[A-Z]/g, letter => `.${letter}`).split('.')
+
+function* walk(group: Group, keys: readonly string[] = []): Generator<Setting> {
+  for (const [key, node] of Object.entries(group)) {
+    const here = [...keys, key]
+    if (!isRow(node)) yield* walk(node, here)
+    else {
+      const path = here.filter(part => part !== 'self').join('.')
+      const flag = `--${words(path).join('-').toLowerCase()}`
+      yield { keys: here, path, flag, variable: VARIABLE_PREFIX + words(path).join('_').toUpperCase(), row: node }
+    }
+  }
+}
+
+/** Every row with its names, in the order of the table. */
+export const allSettings: readonly Setting[] = [...walk(settings)]
