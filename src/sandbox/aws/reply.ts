@@ -12,7 +12,7 @@ const NAMESPACE = 'https://sts.amazonaws.com/doc/2011-06-15/'
 /** Of errors from before an action was found. */
 const DISPATCH = 'http://webservices.amazon.com/AWSFault/2005-15-09'
 
-type Row = { status: number; type?: 'Receiver'; namespace?: string }
+type Row = { status: number; type?: 'Sender' | 'Receiver'; namespace?: string }
 const errors = {
   SignatureDoesNotMatch: { status: 403 },
   InvalidClientTokenId: { status: 403 },
