@@ -11,7 +11,7 @@ import { type Asked, answer, opening, readHello, type Server, type State, settle
 import { inbox } from './inbox.js'
 import type { Log } from './log.js'
 import type { Admitted, Candidate, Journal } from './login.js'
-import { type Ending, type Relay, relay } from './relay.js'
+import { type After, type Ending, type Relay, relay } from './relay.js'
 import { type Command, readCommand, writeReply } from './wire/message.js'
 
 /** Bytes of the longest frame before login: hello and SASL fit many times over. */
@@ -40,8 +40,7 @@ export type Parts = {
   seen: Seen
   nextRequestID(): number
   now(): number
-  /** Runs a step after so many milliseconds unless the returned function is called. */
-  after(ms: number, run: () => void): () => void
+  after: After
 }
 
 /** What is counted. */
@@ -172,6 +171,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
       },
       refused: () => seen.refusedCommand(),
       nextRequestID: parts.nextRequestID,
+      after: parts.after,
     })
     if (draining) started.drain()
     return started
@@ -207,7 +207,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
     .catch((thrown): Ending => ({ by: 'proxy', fault: Fault.from(thrown) }))
     .then(({ by, fault = killed }) => {
       cancel()
-      if (!through) leave(socket)
+      if (!through) leave(socket, parts.after)
       if (fault) seen.fault(fault.kind)
       log(fault ? fault.row.level : stage === 'relay' ? 'info' : 'debug', 'closed', {
         stage,
@@ -233,11 +233,13 @@ export function connection(socket: Socket, parts: Parts): Connection {
 }
 
 /** Closes a socket once the last answer is on its way; a client that never closes its side is cut off. */
-function leave(socket: Socket): void {
+function leave(socket: Socket, after: After): void {
   if (socket.destroyed) return
   socket.removeAllListeners('data')
   socket.resume()
   socket.end()
-  const timer = setTimeout(() => socket.destroy(), 1_000)
-  socket.once('close', () => clearTimeout(timer))
+  socket.once(
+    'close',
+    after(1_000, () => socket.destroy()),
+  )
 }

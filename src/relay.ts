@@ -22,6 +22,9 @@ export type Side = 'client' | 'upstream' | 'proxy'
 /** How a relay ended: who closed first, and why if it was not simply over. */
 export type Ending = { by: Side; fault?: Fault }
 
+/** Runs a step after so many milliseconds, unless the returned function is called before. */
+export type After = (ms: number, run: () => void) => () => void
+
 export type Relay = {
   ended: Promise<Ending>
   /** Replies the client waits for, answers of our own included. */
@@ -46,17 +49,19 @@ type Parts = {
   /** Told of each command that was refused. */
   refused(name: string): void
   nextRequestID(): number
+  after: After
 }
 
 /** Starts relaying. Both sockets must allow half-open and have no readers left; the relay owns them from here on. */
 export function relay(parts: Parts): Relay {
-  const { client, upstream, limit, connectionId } = parts
+  const { client, upstream, limit, connectionId, after } = parts
   const requests = new RequestSplitter(limit)
   const replies = new ReplySplitter(limit)
   const owed: Request[] = []
   const gone = new AbortController()
   let waiting: Buffer | undefined // the client's bytes behind an answer of ours
   let local: Local | undefined
+  let answering = false
   let clientEnded = false
   let draining = false
   let finish: (ending: Ending) => void
@@ -68,7 +73,7 @@ export function relay(parts: Parts): Relay {
   const end = (by: Side, fault?: Fault): void => {
     if (over) return
     over = true
-    clearTimeout(halfClosed)
+    halfClosed()
     gone.abort()
     stalls.client.clear()
     stalls.upstream.clear()
@@ -79,8 +84,8 @@ export function relay(parts: Parts): Relay {
     client.destroy()
     upstream.destroy()
   }
-  let halfClosed: NodeJS.Timeout | undefined
-  const stalls = { client: stall(client, destroy), upstream: stall(upstream, destroy) }
+  let halfClosed = (): void => {}
+  const stalls = { client: stall(client, after, destroy), upstream: stall(upstream, after, destroy) }
 
   /** Runs a step whose fault ends both sides, mid-frame if need be. */
   const guarded = (by: Side, step: () => void): void => {
@@ -142,8 +147,11 @@ export function relay(parts: Parts): Relay {
   /** Does what had to wait until nothing is owed. */
   const settle = (): void => {
     if (over || owed.length > 0 || replies.midway) return
-    if (local) answer(local)
-    else if (draining && !requests.midway) close('proxy')
+    if (local) {
+      if (answering) return
+      answering = true
+      answer(local)
+    } else if (draining && !requests.midway) close('proxy')
     else if (clientEnded) close('client')
   }
 
@@ -180,6 +188,7 @@ export function relay(parts: Parts): Relay {
   const goOn = (): void => {
     const rest = waiting
     local = undefined
+    answering = false
     waiting = undefined
     if (rest && rest.length > 0) fromClient(rest)
     if (!local && !upstream.writableNeedDrain) client.resume()
@@ -191,8 +200,10 @@ export function relay(parts: Parts): Relay {
     end(by)
     for (const socket of [client, upstream]) {
       socket.end()
-      const timer = setTimeout(() => socket.destroy(), HALF_CLOSED)
-      socket.once('close', () => clearTimeout(timer))
+      socket.once(
+        'close',
+        after(HALF_CLOSED, () => socket.destroy()),
+      )
       socket.resume()
     }
   }
@@ -203,7 +214,7 @@ export function relay(parts: Parts): Relay {
     if (over) return
     if (requests.midway) return destroy('client', new Fault('relay/away', undefined, { why: 'ended within a message' }))
     clientEnded = true
-    halfClosed = setTimeout(() => destroy('client'), HALF_CLOSED)
+    halfClosed = after(HALF_CLOSED, () => destroy('client'))
     settle()
   })
   upstream.once('end', () => {
@@ -245,20 +256,20 @@ export function relay(parts: Parts): Relay {
 }
 
 /** What happens once a full socket has drained; a socket that does not drain in time is given up. */
-function stall(socket: Socket, destroy: (by: Side, fault: Fault) => void) {
-  let timer: NodeJS.Timeout | undefined
+function stall(socket: Socket, after: After, destroy: (by: Side, fault: Fault) => void) {
+  let cancel = (): void => {}
   let steps: (() => void)[] = []
   return {
     drained(step: () => void): void {
       if (steps.push(step) > 1) return
-      timer = setTimeout(() => destroy('proxy', new Fault('relay/stalled', undefined, { ms: STALLED })), STALLED)
+      cancel = after(STALLED, () => destroy('proxy', new Fault('relay/stalled', undefined, { ms: STALLED })))
       socket.once('drain', () => {
-        clearTimeout(timer)
+        cancel()
         const due = steps
         steps = []
         for (const next of due) next()
       })
     },
-    clear: () => clearTimeout(timer),
+    clear: () => cancel(),
   }
 }

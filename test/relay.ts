@@ -1,0 +1,280 @@
+import { once } from 'node:events'
+import { setImmediate as turn } from 'node:timers/promises'
+import { type Document, serialize } from 'bson'
+import t, { type Test } from 'tap'
+import { Fault } from '../src/errors.js'
+import { type Relay, relay } from '../src/relay.js'
+import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../src/wire/message.js'
+import { handClock } from './support/clock.js'
+import { frames, socketPair } from './support/pair.js'
+
+/** A client and an upstream with a relay between them. */
+async function set(
+  t: Test,
+  { fromClient = Buffer.alloc(0) as Buffer, hello = async () => ({ ok: 1 }) as Document } = {},
+) {
+  const clock = handClock()
+  const client = await socketPair(t)
+  const upstream = await socketPair(t)
+  const refused: string[] = []
+  const running: Relay = relay({
+    client: client.near,
+    upstream: upstream.near,
+    fromClient,
+    fromUpstream: Buffer.alloc(0),
+    limit: 48_000_000,
+    connectionId: 5,
+    hello,
+    refused: name => refused.push(name),
+    nextRequestID: () => 900,
+    after: clock.after,
+  })
+  return {
+    clock,
+    relay: running,
+    client: client.far,
+    upstream: upstream.far,
+    near: client.near,
+    upNear: upstream.near,
+    refused,
+  }
+}
+
+const request = (id: number, command: Document, flags = 0) => writeMessage({ ...command, $db: 'app' }, id, 0, flags)
+
+t.test('requests and replies pass both ways', async t => {
+  const { client, upstream } = await set(t)
+  const [asked, answered] = [frames(upstream), frames(client)]
+  client.write(request(1, { ping: 1 }))
+  t.equal((await asked()).requestID, 1)
+  upstream.write(writeMessage({ ok: 1 }, 50, 1))
+  t.match(await answered(), { responseTo: 1, requestID: 50 })
+})
+
+t.test('what was pipelined behind the login is the first to go upstream', async t => {
+  const { upstream } = await set(t, { fromClient: request(3, { ping: 1 }) })
+  t.equal((await frames(upstream)()).requestID, 3)
+})
+
+t.test('a hello asked during a reply of 16 MB is answered behind it, not inside', async t => {
+  const { client, upstream } = await set(t)
+  const [asked, answered] = [frames(upstream), frames(client)]
+  const big = writeMessage({ text: 'x'.repeat(16_000_000), ok: 1 }, 50, 1)
+  client.write(request(1, { find: 'c' }))
+  await asked()
+  upstream.write(big.subarray(0, 8_000_000))
+  client.write(request(2, { hello: 1 }))
+  client.write(request(3, { ping: 1 }))
+  await turn()
+  upstream.write(big.subarray(8_000_000))
+  t.same((await answered()).bytes.length, big.length)
+  t.match(await answered(), { responseTo: 2, requestID: 900 })
+  t.equal((await asked()).requestID, 3, 'and the next request goes on after it')
+})
+
+t.test('each of several hellos in one chunk is answered once', async t => {
+  let asked = 0
+  const { client } = await set(t, { hello: async () => ({ asked: ++asked, ok: 1 }) })
+  const answered = frames(client)
+  client.write(Buffer.concat([1, 2, 3].map(id => request(id, { hello: 1 }))))
+  for (const id of [1, 2, 3]) {
+    const reply = await answered()
+    t.equal(reply.responseTo, id)
+    t.equal(readReply(reply).document.asked, id)
+  }
+})
+
+t.test('a refused command is answered in its turn and named, and never goes upstream', async t => {
+  const { client, upstream, refused } = await set(t)
+  const [asked, answered] = [frames(upstream), frames(client)]
+  client.write(Buffer.concat([request(1, { find: 'c' }), request(2, { logout: 1 }), request(3, { ping: 1 })]))
+  t.equal((await asked()).requestID, 1)
+  upstream.write(writeMessage({ ok: 1 }, 50, 1))
+  t.equal((await answered()).responseTo, 1)
+  const refusal = await answered()
+  t.equal(refusal.responseTo, 2)
+  t.match(readReply(refusal).document, { ok: 0, code: 13, errmsg: /logout.*connection 5/ })
+  t.equal((await asked()).requestID, 3)
+  t.same(refused, ['logout'])
+})
+
+t.test('a fault of hello is answered as such', async t => {
+  const { client } = await set(t, { hello: async () => Promise.reject(new Fault('hello/metadata-again')) })
+  const answered = frames(client)
+  client.write(request(1, { hello: 1 }))
+  t.match(readReply(await answered()).document, { ok: 0, code: 186 })
+})
+
+t.test('a write that wants no reply is owed none', async t => {
+  const { client, upstream, relay } = await set(t)
+  const asked = frames(upstream)
+  client.write(request(1, { insert: 'c', writeConcern: { w: 0 } }, MORE_TO_COME))
+  await asked()
+  t.equal(relay.owed(), 0)
+})
+
+t.test('a stream of replies is owed until the one without moreToCome', async t => {
+  const { client, upstream, relay } = await set(t)
+  const [asked, answered] = [frames(upstream), frames(client)]
+  client.write(request(1, { getMore: 1 }, EXHAUST_ALLOWED))
+  await asked()
+  client.write(request(2, { hello: 1 }))
+  upstream.write(writeMessage({ ok: 1 }, 50, 1, MORE_TO_COME))
+  upstream.write(writeMessage({ ok: 1 }, 51, 50, MORE_TO_COME))
+  t.equal((await answered()).requestID, 50)
+  t.equal((await answered()).requestID, 51)
+  t.equal(relay.owed(), 2)
+  upstream.write(writeMessage({ ok: 1 }, 52, 51))
+  t.equal((await answered()).requestID, 52)
+  t.equal((await answered()).responseTo, 2)
+  t.equal(relay.owed(), 0)
+})
+
+t.test('a client that ends its side after its last request gets the answer', async t => {
+  const { client, upstream, relay } = await set(t)
+  const [asked, answered] = [frames(upstream), frames(client)]
+  client.end(request(1, { find: 'c' }))
+  await asked()
+  upstream.write(writeMessage({ ok: 1 }, 50, 1))
+  t.equal((await answered()).responseTo, 1)
+  t.same(await relay.ended, { by: 'client' })
+  await Promise.all([once(upstream, 'end'), once(client, 'end')])
+  upstream.end()
+})
+
+t.test('it waits ten seconds for that answer and no longer', async t => {
+  const { client, upstream, relay, clock } = await set(t)
+  const asked = frames(upstream)
+  client.end(request(1, { find: 'c' }))
+  await asked()
+  while (clock.waiting() === 0) await turn()
+  clock.advance(9_999)
+  t.equal(relay.owed(), 1)
+  clock.advance(1)
+  t.same(await relay.ended, { by: 'client' })
+})
+
+t.test('when the upstream ends, the client gets what came before', async t => {
+  const { client, upstream, relay } = await set(t)
+  const [asked, answered] = [frames(upstream), frames(client)]
+  client.write(request(1, { find: 'c' }))
+  await asked()
+  upstream.end(writeMessage({ text: 'x'.repeat(1_000_000), ok: 1 }, 50, 1))
+  t.equal((await answered()).responseTo, 1)
+  await once(client, 'end')
+  t.same(await relay.ended, { by: 'upstream' })
+  client.end()
+})
+
+t.test('a client that ends within a message takes the upstream with it, and nothing executes', async t => {
+  const { client, upstream, relay } = await set(t)
+  upstream.on('data', () => {})
+  client.end(request(1, { insert: 'c', documents: [{ text: 'x'.repeat(1000) }] }).subarray(0, -1))
+  t.match(await relay.ended, { by: 'client', fault: { kind: 'relay/away' } })
+  if (!upstream.readableEnded) await once(upstream, 'end')
+})
+
+t.test('destroying one side destroys the other', async t => {
+  const { client, upstream, relay } = await set(t)
+  client.resetAndDestroy()
+  t.match(await relay.ended, { by: 'client' })
+  upstream.resume()
+  if (!upstream.readableEnded) await once(upstream, 'end')
+  t.pass()
+})
+
+t.test('an upstream that answers what nobody asked, or asks for more than was allowed, is cut off', async t => {
+  for (const reply of [
+    writeMessage({ ok: 1 }, 50, 7),
+    writeMessage({ ok: 1 }, 50, 1, MORE_TO_COME),
+    Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'),
+  ]) {
+    const { client, upstream, relay } = await set(t)
+    const asked = frames(upstream)
+    client.write(request(1, { find: 'c' }))
+    await asked()
+    upstream.write(reply)
+    t.match(await relay.ended, { by: 'upstream', fault: { kind: 'upstream/malformed' } })
+  }
+  const { upstream, relay } = await set(t)
+  upstream.write(writeMessage({ ok: 1 }, 50, 1))
+  t.match(await relay.ended, { by: 'upstream', fault: { kind: 'upstream/malformed' } }, 'with nothing owed')
+})
+
+t.test('a client that does not read holds the upstream back, and is given up after a minute', async t => {
+  const { client, upstream, relay, near, upNear, clock } = await set(t)
+  const asked = frames(upstream)
+  client.pause()
+  client.write(request(1, { find: 'c' }))
+  await asked()
+  upstream.write(writeMessage({ text: 'x'.repeat(16_000_000), ok: 1 }, 50, 1))
+  while (!upNear.isPaused()) await turn()
+  t.ok(near.writableLength < 2_000_000, 'little is held in memory')
+  clock.advance(60_000)
+  t.match(await relay.ended, { by: 'proxy', fault: { kind: 'relay/stalled' } })
+})
+
+t.test('a client that asks hello and never reads the answers gets no further', async t => {
+  let asked = 0
+  const text = 'x'.repeat(100_000)
+  const { client, near } = await set(t, {
+    hello: async () => {
+      asked++
+      return { text, ok: 1 }
+    },
+  })
+  client.pause()
+  for (let i = 0; i < 1000; i++) client.write(request(i, { hello: 1 }))
+  let before = -1
+  while (asked !== before || asked === 0) {
+    before = asked
+    for (let i = 0; i < 50; i++) await turn()
+  }
+  t.ok(asked < 200, `${asked} of 1000`)
+  t.ok(near.writableLength < 1_000_000, `${near.writableLength} bytes held`)
+})
+
+t.test('a client is stopped when it runs ten thousand requests ahead of their replies', async t => {
+  const { client, upstream, relay } = await set(t)
+  upstream.on('data', () => {})
+  client.write(Buffer.concat(Array.from({ length: 10_001 }, (_, i) => request(i, { ping: 1 }))))
+  t.match(await relay.ended, { fault: { kind: 'relay/stalled' } })
+})
+
+t.test('draining ends a quiet relay at once and a busy one after its reply', async t => {
+  const quiet = await set(t)
+  quiet.relay.drain()
+  t.same(await quiet.relay.ended, { by: 'proxy' })
+  const { client, upstream, relay } = await set(t)
+  const [asked, answered] = [frames(upstream), frames(client)]
+  client.write(request(1, { find: 'c' }))
+  await asked()
+  relay.drain()
+  upstream.write(writeMessage({ ok: 1 }, 50, 1))
+  t.equal((await answered()).responseTo, 1)
+  t.same(await relay.ended, { by: 'proxy' })
+})
+
+t.test('a refused command that wants no reply closes both sides', async t => {
+  const { client, relay } = await set(t)
+  client.write(request(1, { logout: 1 }, MORE_TO_COME))
+  t.match(await relay.ended, { by: 'client', fault: { kind: 'command/identity' } })
+})
+
+t.test('bytes of the upstream behind the login are refused', async t => {
+  const client = await socketPair(t)
+  const upstream = await socketPair(t)
+  const running = relay({
+    client: client.near,
+    upstream: upstream.near,
+    fromClient: Buffer.alloc(0),
+    fromUpstream: Buffer.from(serialize({ ok: 1 })),
+    limit: 48_000_000,
+    connectionId: 5,
+    hello: async () => ({}),
+    refused: () => {},
+    nextRequestID: () => 900,
+    after: handClock().after,
+  })
+  t.match(await running.ended, { by: 'upstream', fault: { kind: 'upstream/malformed' } })
+})

@@ -1,0 +1,42 @@
+/** Two ends of one TCP connection on loopback, closed when the test ends; and frames read off an end. */
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+import { type Frame, Framer } from '../../src/wire/frame.js'
+
+type Teardown = { teardown(run: () => void): void }
+
+export async function socketPair(t: Teardown): Promise<{ near: Socket; far: Socket }> {
+  const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const far = connect({ port: (server.address() as { port: number }).port, host: '127.0.0.1', allowHalfOpen: true })
+  const [[near]] = (await Promise.all([once(server, 'connection'), once(far, 'connect')])) as [[Socket], unknown]
+  server.close()
+  far.on('error', () => {})
+  t.teardown(() => {
+    near.destroy()
+    far.destroy()
+  })
+  return { near, far }
+}
+
+/** Frames off a socket, one a call; rejects when the socket closes before the next one is whole. */
+export function frames(socket: Socket): () => Promise<Frame> {
+  const framer = new Framer(48_000_000)
+  const ready: Frame[] = []
+  let wake = (): void => {}
+  socket.on('data', chunk => {
+    ready.push(...framer.push(chunk))
+    wake()
+  })
+  socket.on('close', () => wake())
+  return async () => {
+    while (ready.length === 0) {
+      if (socket.destroyed) throw new Error('closed')
+      await new Promise<void>(resolve => {
+        wake = resolve
+      })
+    }
+    return ready.shift() as Frame
+  }
+}
