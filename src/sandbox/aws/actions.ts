@@ -63,7 +63,7 @@ function credentials({ accessKeyId, secretAccessKey, sessionToken, expiration }:
     AccessKeyId: accessKeyId,
     SecretAccessKey: secretAccessKey,
     SessionToken: sessionToken,
-    Expiration: new Date(expiration),
+    Expiration: expiration,
   }
 }
 

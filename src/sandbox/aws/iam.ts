@@ -27,16 +27,16 @@ export type Principal = {
 /** `trusts`: ARNs that may assume it: of users, roles, role sessions, or a root for its whole account. */
 export type Role = Principal & { kind: 'role'; trusts: readonly string[]; maxSessionSeconds: number }
 
-/** What a client is configured with. `expiration` is in milliseconds since 1970. */
+/** What a client is configured with, in the shape that the AWS SDK takes. */
 export type Credentials = { accessKeyId: string; secretAccessKey: string }
-export type SessionCredentials = Credentials & { sessionToken: string; expiration: number }
+export type SessionCredentials = Credentials & { sessionToken: string; expiration: Date }
 
 /**
  * Who signs with a key, in the words of GetCallerIdentity. `issuer` is the user, role or root behind it, `temporary` says
  * that the key is a session's.
  */
 export type Caller = { arn: string; userId: string; account: string; issuer: Principal; temporary: boolean }
-/** A key as STS looks it up. Sessions have a token and an expiration. */
+/** A key as STS looks it up. Sessions have a token and an expiration, in milliseconds since 1970. */
 export type Key = Credentials & { caller: Caller; active: boolean; session?: { token: string; expiration: number } }
 
 type Naming = { account: string; name: string; path?: string; partition?: Partition }
@@ -76,7 +76,7 @@ export function iam({ random, now }: { random: Random; now: () => number }) {
       if (sessions.size <= SESSIONS) break
       sessions.delete(oldest)
     }
-    return { ...credentials, sessionToken: session.token, expiration: session.expiration }
+    return { ...credentials, sessionToken: session.token, expiration: new Date(session.expiration) }
   }
 
   const secret = () => random(30).toString('base64')

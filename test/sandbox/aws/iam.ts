@@ -21,7 +21,7 @@ t.test('the session of a role has no path, the id and name of the session, and e
   const role = aws.createRole({ account, name: 'app', path: '/x/', partition: 'aws-cn' })
   const session = aws.assumeRole(role, 'pod-1', 900)
   t.match(session.accessKeyId, /^ASIA/)
-  t.equal(session.expiration, 901_000)
+  t.same(session.expiration, new Date(901_000))
   t.match(aws.key(session.accessKeyId), {
     session: { token: session.sessionToken, expiration: 901_000 },
     caller: { arn: `arn:aws-cn:sts::${account}:assumed-role/app/pod-1`, userId: `${role.id}:pod-1`, issuer: role },
