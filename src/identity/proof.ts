@@ -75,25 +75,36 @@ export function regionOf(host: string): string {
   return host === 'sts.amazonaws.com' ? 'us-east-1' : (host.split('.')[1] ?? 'us-east-1')
 }
 
-/** The one request that a proof stands for, to be sent as `POST /`. It holds the token and a live signature. */
-export function requestOf(proof: Proof): { headers: Record<string, string>; body: string } {
-  const { accessKeyId, date, region, signature, token, challenge } = proof
-  const scope = `${date.slice(0, 8)}/${region}/sts/aws4_request`
-  const names = headerNames(token !== undefined).join(';')
+/** One `POST /` to STS. */
+export type Request = { headers: Record<string, string>; body: string }
+
+/** The one request that a proof stands for. It holds the token and a live signature. */
+export function requestOf({ accessKeyId, date, region, signature, token, challenge }: Proof): Request {
+  const { headers, body } = unsigned(challenge.host)
   return {
     headers: {
-      Host: challenge.host,
-      'Content-Type': 'application/x-www-form-urlencoded',
-      'Content-Length': String(BODY.length),
+      ...headers,
       'X-Amz-Date': date,
       ...(token && { 'X-Amz-Security-Token': token.reveal() }),
       'X-MongoDB-Server-Nonce': challenge.nonce.toString('base64'),
       'X-MongoDB-GS2-CB-Flag': 'n',
       Authorization: [
-        `AWS4-HMAC-SHA256 Credential=${accessKeyId}/${scope}`,
-        `SignedHeaders=${names}`,
+        `AWS4-HMAC-SHA256 Credential=${accessKeyId}/${date.slice(0, 8)}/${region}/sts/aws4_request`,
+        `SignedHeaders=${headerNames(token !== undefined).join(';')}`,
         `Signature=${signature.reveal()}`,
       ].join(', '),
+    },
+    body,
+  }
+}
+
+/** The same question with nobody's signature: STS refuses it, which shows that STS is there. */
+export function unsigned(host: string): Request {
+  return {
+    headers: {
+      Host: host,
+      'Content-Type': 'application/x-www-form-urlencoded',
+      'Content-Length': String(BODY.length),
     },
     body: BODY,
   }

@@ -114,15 +114,16 @@ const ids: Record<IdentityKind, (userId: string, arn: Arn) => string | undefined
   root: (userId, { account }) => (userId === account ? userId : undefined),
 }
 
-/** Of this message AWS makes an echo of the Authorization header. */
+/** In the message of this code, AWS repeats the Authorization header. */
 const ECHO = 'IncompleteSignature'
-const LONGEST_MESSAGE = 300
+/** A longer sentence is dropped rather than cut, since a cut echo could not be told any more. */
+const SENTENCE = /^(?!.*(?:Signature|Credential)=)[\x20-\x7e]{1,300}$/
 
 /** The first line: some services append the canonical request, with the token in it, after an empty one. */
 function shown(code: string, message: string): string | undefined {
   if (code === ECHO) return undefined
   const [line = ''] = message.trim().split(/[\r\n]/, 1)
-  return /^[\x20-\x7e]+$/.test(line) ? line.slice(0, LONGEST_MESSAGE) : undefined
+  return SENTENCE.test(line) ? line : undefined
 }
 
 const parser = new XMLParser({
