@@ -1,0 +1,110 @@
+/** The admin port: whether we live, whether we are ready, what was measured. Read only, small, and bounded. */
+import { createServer, type IncomingMessage, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { isLoopback } from '../config/hosts.js'
+import { Fault } from '../errors.js'
+
+export type AdminSources = {
+  host: string
+  /** 0 takes any free one. */
+  port: number
+  ready: () => { ready: boolean; body: Record<string, unknown> }
+  /** The text for Prometheus. */
+  metrics: () => Promise<string>
+  /** Told when an answer could not be made; who asked gets a 500 without particulars. */
+  failed?: (fault: Fault) => void
+}
+
+export type AdminServer = {
+  port: number
+  /** Answers until then; resolves when the port is free again. */
+  close(): Promise<void>
+}
+
+type Answer = { status: number; type: string; body: string; allow?: 'GET' }
+
+const text = (status: number, body: string): Answer => ({
+  status,
+  type: 'text/plain; charset=utf-8',
+  body: `${body}\n`,
+})
+
+const pages: Readonly<Record<string, (sources: AdminSources) => Answer | Promise<Answer>>> = {
+  '/healthz': () => text(200, 'ok'),
+  '/readyz': ({ ready: ask }) => {
+    const { ready, body } = ask()
+    const json = JSON.stringify({ ready, ...body })
+    return { status: ready ? 200 : 503, type: 'application/json', body: `${json}\n` }
+  },
+  '/metrics': async ({ metrics }) => ({
+    status: 200,
+    type: 'text/plain; version=0.0.4; charset=utf-8',
+    body: await metrics(),
+  }),
+}
+
+/** Whoever asks needs milliseconds; more than this is somebody who holds sockets. */
+const LIMITS = { headersTimeout: 5000, requestTimeout: 5000, keepAliveTimeout: 5000, maxHeaderSize: 8192 }
+const CONNECTIONS = 64
+
+/** Starts to answer. Throws `address/busy` where the address cannot be had. */
+export async function adminServer(sources: AdminSources): Promise<AdminServer> {
+  const server = createServer({ ...LIMITS, connectionsCheckingInterval: 1000 }, async (request, response) => {
+    const { status, type, body, allow } = await answer(request, sources)
+    response.writeHead(status, {
+      'content-type': type,
+      'content-length': Buffer.byteLength(body),
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      ...(allow && { allow }),
+    })
+    response.end(body)
+  })
+  server.maxConnections = CONNECTIONS
+  await listen(server, sources)
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () =>
+      new Promise(resolve => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+}
+
+async function answer(request: IncomingMessage, sources: AdminSources): Promise<Answer> {
+  if (!isMeant(request.headers.host, sources.host)) return text(421, 'this host is not served here')
+  const path = request.url?.split('?')[0] ?? ''
+  const page = Object.hasOwn(pages, path) ? pages[path] : undefined
+  if (page === undefined) return text(404, `not here; there are ${Object.keys(pages).join(', ')}`)
+  if (request.method !== 'GET') return { ...text(405, 'GET only'), allow: 'GET' }
+  try {
+    return await page(sources)
+  } catch (thrown) {
+    sources.failed?.(Fault.from(thrown))
+    return text(500, 'failed; the log says why')
+  }
+}
+
+/**
+ * On loopback a web page could reach us through a name that it points at 127.0.0.1; then Host has that name. Elsewhere
+ * we cannot know our names: Prometheus and kubelets ask by the address of a pod.
+ */
+function isMeant(asked: string | undefined, bound: string): boolean {
+  if (asked === undefined || !isLoopback(bound)) return true
+  return isLoopback(asked.replace(/:\d+$/, '').toLowerCase())
+}
+
+const TAKEN = new Set(['EADDRINUSE', 'EADDRNOTAVAIL', 'EACCES', 'ENOTFOUND', 'EAI_AGAIN'])
+
+function listen(server: Server, { host, port }: AdminSources): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (thrown: NodeJS.ErrnoException) => {
+      const { code } = thrown
+      const address = `${host.includes(':') ? `[${host}]` : host}:${port}`
+      const busy = code !== undefined && TAKEN.has(code)
+      reject(busy ? new Fault('address/busy', address, { address, code }, thrown) : Fault.from(thrown))
+    })
+    server.listen({ host, port }, resolve)
+  })
+}

@@ -1,0 +1,101 @@
+import t from 'tap'
+import { metrics, metricsTable, type Recorder, recorder } from '../../src/admin/metrics.js'
+
+const sizes = () => ({ handshake: 1, idle: 2, login: 3, relay: 4 })
+const lines = async (from: Recorder) =>
+  (await from.render())
+    .split('\n')
+    .filter(line => line !== '' && !line.startsWith('#'))
+    .map(line => line.replace('mongo_iam_proxy_', ''))
+
+t.test('every series is there from the start, with its zero', async t => {
+  const shown = await lines(recorder(sizes))
+  for (const line of [
+    'connections{stage="handshake"} 1',
+    'connections{stage="relay"} 4',
+    'logins_total{outcome="admitted"} 0',
+    'logins_total{outcome="sts/refused"} 0',
+    'login_seconds_count 0',
+    'login_stage_seconds_bucket{le="0.005",stage="sts"} 0',
+    'sts_calls_total{outcome="throttled"} 0',
+    'relay_bytes_total{direction="toClient"} 0',
+    'faults_total{kind="internal"} 0',
+    'refused_commands_total 0',
+    'ldap_authorization{state="unknown"} 1',
+    'ldap_authorization{state="on"} 0',
+    'upstream_up 0',
+    'shed_total 0',
+    'clock_skew_seconds 0',
+  ]) {
+    t.ok(shown.includes(line), line)
+  }
+})
+
+t.test('what is recorded is shown', async t => {
+  const record = recorder(sizes)
+  record.count('logins_total', 1, { outcome: 'admitted' })
+  record.count('logins_total', 1, { outcome: 'users/stranger' })
+  record.count('relay_bytes_total', 500, { direction: 'toUpstream' })
+  record.count('shed_total', 1)
+  record.observe('login_seconds', 0.02)
+  record.observe('login_stage_seconds', 3, { stage: 'queue' })
+  record.set('upstream_up', 1)
+  record.set('clock_skew_seconds', -2.5)
+  record.enter('ldap_authorization', 'off')
+  const shown = await lines(record)
+  for (const line of [
+    'logins_total{outcome="admitted"} 1',
+    'logins_total{outcome="users/stranger"} 1',
+    'relay_bytes_total{direction="toUpstream"} 500',
+    'shed_total 1',
+    'login_seconds_bucket{le="0.01"} 0',
+    'login_seconds_bucket{le="0.025"} 1',
+    'login_stage_seconds_sum{stage="queue"} 3',
+    'upstream_up 1',
+    'clock_skew_seconds -2.5',
+    'ldap_authorization{state="off"} 1',
+    'ldap_authorization{state="unknown"} 0',
+  ]) {
+    t.ok(shown.includes(line), line)
+  }
+})
+
+t.test('two recorders know nothing of each other', async t => {
+  const [one, other] = [recorder(sizes), recorder(sizes)]
+  one.count('shed_total', 1)
+  t.ok((await lines(other)).includes('shed_total 0'))
+})
+
+t.test('names and labels that are not in the table do not compile', async t => {
+  const record = recorder(sizes)
+  const misspelt = () => {
+    // @ts-expect-error
+    record.count('login_total', 1, { outcome: 'admitted' })
+    // @ts-expect-error
+    record.count('logins_total', 1, { outcome: 'admited' })
+    // @ts-expect-error
+    record.count('logins_total', 1)
+    // @ts-expect-error
+    record.count('shed_total', 1, { outcome: 'admitted' })
+    // @ts-expect-error: a histogram
+    record.count('login_seconds', 1)
+    // @ts-expect-error: asked for when read
+    record.set('connections', 1)
+    // @ts-expect-error
+    record.enter('ldap_authorization', 'maybe')
+  }
+  t.type(misspelt, 'function')
+})
+
+t.test('each metric has a sentence, and a line in the table', async t => {
+  for (const [name, { about }] of Object.entries(metrics)) {
+    t.match(about, /^[A-Z0-9][^\n|]+\.$/, name)
+    t.match(metricsTable(), `| \`mongo_iam_proxy_${name}\` | `)
+  }
+  t.match(metricsTable(), '| `mongo_iam_proxy_sts_calls_total` | counter | `outcome`: identity, refused, throttled, ')
+})
+
+t.test('metrics of the process are there if wanted, and do not keep this test from ending', async t => {
+  t.match(await recorder(sizes, { ofProcess: true }).render(), /^process_resident_memory_bytes \d+$/m)
+  t.notMatch(await recorder(sizes).render(), 'process_resident_memory_bytes')
+})

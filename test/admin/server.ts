@@ -1,0 +1,120 @@
+import { request } from 'node:http'
+import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
+import t, { type Test } from 'tap'
+import { type AdminSources, adminServer } from '../../src/admin/server.js'
+import type { Fault } from '../../src/errors.js'
+import { faultOfAsync } from '../support/faults.js'
+
+async function started(t: Test, sources: Partial<AdminSources> = {}) {
+  const server = await adminServer({
+    host: '127.0.0.1',
+    port: 0,
+    ready: () => ({ ready: true, body: {} }),
+    metrics: async () => 'up 1\n',
+    ...sources,
+  })
+  t.teardown(() => server.close())
+  const ask = (path: string, { method = 'GET', headers = {} as Record<string, string> } = {}) =>
+    new Promise<{ status: number | undefined; headers: Record<string, unknown>; body: string }>((resolve, reject) => {
+      request({ host: '127.0.0.1', port: server.port, path, method, headers }, async response =>
+        resolve({ status: response.statusCode, headers: response.headers, body: await text(response) }),
+      )
+        .on('error', reject)
+        .end()
+    })
+  return { server, ask }
+}
+
+t.test('alive', async t => {
+  const { ask } = await started(t)
+  t.match(await ask('/healthz'), { status: 200, body: 'ok\n', headers: { 'cache-control': 'no-store' } })
+  t.match(await ask('/healthz?verbose'), { status: 200 })
+})
+
+t.test('ready, and not, with what is behind it', async t => {
+  let ready = true
+  const { ask } = await started(t, { ready: () => ({ ready, body: { ldap: 'off' } }) })
+  t.match(await ask('/readyz'), { status: 200, headers: { 'content-type': 'application/json' } })
+  ready = false
+  const refused = await ask('/readyz')
+  t.equal(refused.status, 503)
+  t.same(JSON.parse(refused.body), { ready: false, ldap: 'off' })
+  t.match(await ask('/healthz'), { status: 200 })
+})
+
+t.test('measured', async t => {
+  const { ask } = await started(t)
+  t.match(await ask('/metrics'), {
+    status: 200,
+    body: 'up 1\n',
+    headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
+  })
+})
+
+t.test('what cannot be made is a 500 without particulars', async t => {
+  const faults: Fault[] = []
+  const { ask } = await started(t, {
+    metrics: () => Promise.reject(new Error('inner matters')),
+    ready: () => {
+      throw new Error('inner matters')
+    },
+    failed: fault => faults.push(fault),
+  })
+  for (const path of ['/metrics', '/readyz']) {
+    t.match(await ask(path), { status: 500, body: 'failed; the log says why\n' }, path)
+  }
+  t.match(faults, [{ kind: 'internal' }, { kind: 'internal' }])
+})
+
+t.test('nothing else is here, and nothing but GET', async t => {
+  const { ask } = await started(t)
+  for (const path of ['/', '/nope', '/healthz/', '/__proto__', '/constructor']) {
+    t.match(await ask(path), { status: 404 }, path)
+  }
+  for (const method of ['POST', 'HEAD', 'DELETE', 'OPTIONS']) {
+    t.match(await ask('/metrics', { method }), { status: 405, headers: { allow: 'GET' } }, method)
+  }
+  t.notOk('access-control-allow-origin' in (await ask('/metrics', { headers: { origin: 'http://x' } })).headers)
+})
+
+t.test('a name that somebody pointed at loopback is not served', async t => {
+  const { ask } = await started(t)
+  for (const host of ['evil.example.com', 'evil.example.com:9216', '127.0.0.1.evil.example.com', '10.0.0.1']) {
+    t.match(await ask('/metrics', { headers: { host } }), { status: 421 }, host)
+  }
+  for (const host of ['localhost', 'LOCALHOST:9216', '127.0.0.1', '[::1]:9216']) {
+    t.match(await ask('/metrics', { headers: { host } }), { status: 200 }, host)
+  }
+})
+
+t.test('headers without end are cut', async t => {
+  const { ask } = await started(t)
+  t.match(await ask('/healthz', { headers: { x: 'x'.repeat(9000) } }), { status: 431 })
+})
+
+t.test('a busy port is a fault that names the address', async t => {
+  const { server } = await started(t)
+  const fault = await faultOfAsync(() => started(t, { port: server.port }))
+  t.equal(fault?.kind, 'address/busy')
+  t.equal(fault?.detail, `127.0.0.1:${server.port}`)
+  t.match(fault?.facts, { code: 'EADDRINUSE' })
+})
+
+t.test('close frees the port at once, whoever holds a connection', async t => {
+  const { server } = await started(t)
+  const silent = connect(server.port, '127.0.0.1')
+  await new Promise(resolve => silent.once('connect', resolve))
+  const gone = new Promise(resolve => silent.once('close', resolve))
+  silent.on('error', () => {})
+  silent.resume()
+  await server.close()
+  await gone
+  const again = await adminServer({
+    host: '127.0.0.1',
+    port: server.port,
+    ready: () => ({ ready: true, body: {} }),
+    metrics: async () => '',
+  })
+  await again.close()
+})
