@@ -153,6 +153,12 @@ export const faults = {
     about: 'AWS STS gave no usable answer',
     todo: 'Check the way from the proxy to the STS host: name resolution, firewall, certificates, `check`.',
   },
+  'budget/spent': {
+    level: 'warn',
+    reply: LATER,
+    about: 'more logins of this account wait for AWS STS than its quota can serve in time',
+    todo: 'Drivers come back by themselves. Fewer logins: longer-lived connections, a larger minPoolSize.',
+  },
   'identity/partition': {
     level: 'error',
     reply: LATER,
@@ -314,10 +320,12 @@ export class Fault extends Error {
 
 /**
  * The reply that a client gets, or null where the socket is closed without one.
- * `connection` is our connection id, by which the log line is found; `backoffMS` is how long drivers are asked to wait.
+ * `connection` is our connection id, by which the log line is found; the fact `backoffMS` is how long drivers are asked
+ * to wait.
  */
-export function toReply(fault: Fault, connection: number, backoffMS?: number): Document | null {
+export function toReply(fault: Fault, connection: number): Document | null {
   const { reply } = fault.row
+  const { backoffMS } = fault.facts
   if (reply === null) return null
   return {
     ok: new Double(0),
@@ -325,7 +333,7 @@ export function toReply(fault: Fault, connection: number, backoffMS?: number): D
     code: new Int32(reply.code),
     codeName: reply.codeName,
     ...(reply.labels && { errorLabels: [...reply.labels] }),
-    ...(backoffMS !== undefined && { baseBackoffMS: Long.fromNumber(backoffMS) }),
+    ...(typeof backoffMS === 'number' && { baseBackoffMS: Long.fromNumber(backoffMS) }),
   }
 }
 

@@ -1,20 +1,25 @@
 /**
  * From a proof to a socket that is logged in upstream, within one deadline.
  *
- *     judge (no network) ─▶ LDAP guard ─▶ STS ─▶ identity ─▶ rule ─▶ upstream login
+ *     judge (no network) ─▶ LDAP guard ─▶ STS budget ─▶ STS ─▶ identity ─▶ rule ─▶ upstream login
  */
 import type { Socket } from 'node:net'
 import type { Document } from 'bson'
+import { accountOf } from './budget/account.js'
 import { Fault } from './errors.js'
 import type { Introduction } from './handshake.js'
+import type { Outcome } from './identity/outcome.js'
 import { judge, type Proof } from './identity/proof.js'
 import type { Identity } from './identity/reply.js'
-import type { Outcome } from './identity/sts.js'
 import type { Challenge, Fields } from './sasl/aws.js'
 import type { Match } from './users/rules.js'
 
 /** What happened, for the one log line of the connection: milliseconds by stage, and who it turned out to be. */
-export type Journal = { arn?: string; user?: string; ms: { sts?: number; upstream?: number; login?: number } }
+export type Journal = {
+  arn?: string
+  user?: string
+  ms: Partial<Record<'queue' | 'sts' | 'upstream' | 'login', number>>
+}
 
 export type Candidate = { fields: Fields; challenge: Challenge; client: Introduction; journal: Journal }
 
@@ -25,6 +30,10 @@ export type Parts = {
   /** The time as STS has it, in milliseconds. */
   stsNow(): number
   now(): number
+  /** Takes a token for a call to STS: milliseconds to wait for it, or a negative wait that is longer than `patience`. */
+  take(key: string, patience: number): number
+  /** Resolves after so many milliseconds, or at once when the signal aborts; never rejects. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>
   ask(proof: Proof, signal: AbortSignal): Promise<Outcome>
   match(identity: Identity): Match | undefined
   /** Throws `ldap/on` or `ldap/unknown`; asked before STS so that no call is spent in vain, and again before the welcome. */
@@ -39,6 +48,9 @@ export type Parts = {
   deadlineMS: number
 }
 
+/** How long a login may wait for its turn at STS, in milliseconds; the rest of the deadline is for STS and the upstream. */
+const QUEUE_MS = 4_000
+
 /** Logs a candidate in, or throws the fault that says why not. */
 export function login(parts: Parts): (candidate: Candidate, gone: AbortSignal) => Promise<Admitted> {
   return async ({ fields, challenge, client, journal }, gone) => {
@@ -48,6 +60,7 @@ export function login(parts: Parts): (candidate: Candidate, gone: AbortSignal) =
     try {
       const proof = judge(fields, challenge, new Date(parts.stsNow()))
       parts.guard()
+      await timed(journal, 'queue', parts.now, () => turn(parts, proof, signal))
       const identity = await timed(journal, 'sts', parts.now, async () => known(await parts.ask(proof, signal)))
       journal.arn = identity.arn
       const match = parts.match(identity)
@@ -74,6 +87,19 @@ export function login(parts: Parts): (candidate: Candidate, gone: AbortSignal) =
   }
 }
 
+/** What a token is for: the account that the key names (all that name none share one) at the host that is asked. */
+export function bucketOf({ accessKeyId, challenge }: Proof): string {
+  return `${accountOf(accessKeyId) ?? 'none'} ${challenge.host}`
+}
+
+/** Waits for a token. Throws `budget/spent` at once where the wait would be too long. */
+async function turn({ take, sleep }: Parts, proof: Proof, signal: AbortSignal): Promise<void> {
+  const wait = take(bucketOf(proof), QUEUE_MS)
+  if (wait < 0) throw new Fault('budget/spent', undefined, { backoffMS: Math.ceil(-wait) })
+  if (wait > 0) await sleep(wait, signal)
+  signal.throwIfAborted()
+}
+
 /** The identity that STS vouches for, or what it said instead, as a fault. */
 function known(outcome: Outcome): Identity {
   switch (outcome.is) {
@@ -84,13 +110,13 @@ function known(outcome: Outcome): Identity {
     case 'throttled':
       throw new Fault('sts/throttled', outcome.code)
     case 'unavailable':
-      throw new Fault('sts/unavailable', undefined, { cause: outcome.why })
+      throw new Fault('sts/unavailable', undefined, { answer: outcome.why })
   }
 }
 
 async function timed<T>(
   journal: Journal,
-  stage: 'sts' | 'upstream',
+  stage: keyof Journal['ms'],
   now: () => number,
   run: () => Promise<T>,
 ): Promise<T> {
