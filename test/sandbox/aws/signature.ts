@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { createRequire } from 'node:module'
 import t from 'tap'
 import {
   type Claim,
@@ -9,7 +10,7 @@ import {
   verifies,
   writeDate,
 } from '../../../src/sandbox/aws/signature.js'
-import { BODY, headersOf, type Signing, sign } from '../../support/signingClient.js'
+import { BODY, type ClientCredentials, headersOf, type Signing, sign } from '../../support/signingClient.js'
 
 const credentials = { accessKeyId: 'AKIAQAAAAAAAAAAAAAAA', secretAccessKey: 'a secret' }
 const date = new Date('2026-01-02T03:04:05Z')
@@ -171,3 +172,32 @@ t.test('a date is a moment of the calendar', async t => {
     t.equal(readDate(text), undefined, text)
   }
 })
+
+t.test(
+  'the signer of the Node driver, which shares no code with ours, writes what the signing client writes',
+  async t => {
+    type Signer = (request: object, credentials: ClientCredentials) => Promise<{ Authorization: string }>
+    const { aws4Sign }: { aws4Sign: Signer } = createRequire(import.meta.url)('mongodb/lib/cmap/auth/aws4.js')
+    for (const given of [credentials, { ...credentials, sessionToken: 'a+token/==' }]) {
+      const { Authorization } = await aws4Sign(
+        {
+          method: 'POST',
+          path: '/',
+          host: signing.host,
+          region: 'eu-west-1',
+          service: 'sts',
+          date,
+          body: BODY,
+          headers: {
+            'Content-Type': 'application/x-www-form-urlencoded',
+            'Content-Length': BODY.length,
+            'X-MongoDB-Server-Nonce': Buffer.from(signing.nonce).toString('base64'),
+            'X-MongoDB-GS2-CB-Flag': 'n',
+          },
+        },
+        given,
+      )
+      t.equal((await sign(given, signing)).a, Authorization)
+    }
+  },
+)
