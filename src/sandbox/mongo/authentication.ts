@@ -1,0 +1,116 @@
+/** Commands by which a connection becomes a user, and by which it asks who it is. */
+import { Binary, type Document, Double, Int32 } from 'bson'
+import { CommandError } from './commandError.js'
+import type { Commands, Request } from './request.js'
+import { privilegeDocument } from './roles.js'
+import { challenge, isMechanism, mechanisms, readFirst, verify } from './scram.js'
+import { keyOfName, type UserName } from './users.js'
+
+/** The one conversation of a connection always has this number. */
+const CONVERSATION = 1
+
+export const authentication: Commands = {
+  saslStart: { needs: 'nobody', run: request => saslStart(request, request.db, request.body) },
+  saslContinue: { needs: 'nobody', run: saslContinue },
+  authenticate: {
+    needs: 'nobody',
+    run: ({ body }) => {
+      throw notEnabled(body.mechanism ?? 'MONGODB-CR')
+    },
+  },
+  logout: {
+    needs: 'nobody',
+    run: ({ session }) => {
+      delete session.user
+      delete session.conversation
+      return {}
+    },
+  },
+  connectionStatus: {
+    needs: 'nobody',
+    run: ({ session, body }) => {
+      const { name, user } = session.user ?? {}
+      return {
+        authInfo: {
+          authenticatedUsers: name ? [name] : [],
+          authenticatedUserRoles: user?.roles ?? [],
+          ...(body.showPrivileges && { authenticatedUserPrivileges: (user?.privileges ?? []).map(privilegeDocument) }),
+        },
+      }
+    },
+  },
+}
+
+/** The first message, of the command or of hello's `speculativeAuthenticate`. Throws AuthenticationFailed and others. */
+export function saslStart({ session, instance }: Request, db: string, body: Document): Document {
+  delete session.conversation
+  const { mechanism, payload, options } = body
+  if (!isMechanism(mechanism)) throw notEnabled(mechanism)
+  const skipEmpty = options?.skipEmptyExchange ?? false
+  if (typeof skipEmpty !== 'boolean') {
+    throw new CommandError('TypeMismatch', "BSON field 'saslStart.options.skipEmptyExchange' is the wrong type")
+  }
+  const first = readFirst(bytesOf(payload))
+  const name = { user: first.user, db }
+  const stored = instance.users.find(name)?.document.credentials?.[mechanism]
+  if (!stored) throw failed()
+  const begun = challenge(mechanism, first, stored, instance.random)
+  session.conversation = { challenge: begun.challenge, name, skipEmpty, proven: false }
+  return step(false, begun.payload)
+}
+
+function saslContinue({ session, instance, body }: Request): Document {
+  const { conversation } = session
+  delete session.conversation
+  if (!conversation) throw new CommandError('ProtocolError', 'No SASL session state found')
+  if (Number(body.conversationId) !== CONVERSATION) {
+    throw new CommandError('ProtocolError', 'sasl: Mismatched conversation id')
+  }
+  const payload = bytesOf(body.payload)
+  if (conversation.proven) return admit(session, instance, conversation.name, payload)
+  const answer = verify(conversation.challenge, payload)
+  if (conversation.skipEmpty) return admit(session, instance, conversation.name, answer)
+  session.conversation = { ...conversation, proven: true }
+  return step(false, answer)
+}
+
+function admit(
+  session: Request['session'],
+  { users }: Request['instance'],
+  name: UserName,
+  payload: Uint8Array,
+): Document {
+  const current = session.user?.name
+  if (current && (current.user !== name.user || current.db !== name.db)) {
+    throw new CommandError('Location5626701', 'Each client connection may only be authenticated once.')
+  }
+  const user = users.find(name)
+  if (!user) throw failed()
+  session.user = { name, owner: keyOfName(name, name.user), user, version: users.version, known: new Map() }
+  return step(true, payload)
+}
+
+function step(done: boolean, payload: Uint8Array): Document {
+  return { conversationId: new Int32(CONVERSATION), done, payload: new Binary(payload), ok: new Double(1) }
+}
+
+/** The mechanisms that a user `db.name` has, for `saslSupportedMechs`; undefined where there is no such user. */
+export function mechanismsOf({ instance }: Request, wanted: unknown): string[] | undefined {
+  const [, db, user] = /^([^.]+)\.(.+)$/s.exec(String(wanted)) ?? []
+  if (db === undefined || user === undefined) return undefined
+  const credentials = instance.users.find({ user, db })?.document.credentials
+  return credentials && Object.keys(mechanisms).filter(name => Object.hasOwn(credentials, name))
+}
+
+function bytesOf(payload: unknown): Buffer {
+  if (typeof payload === 'string') return Buffer.from(payload, 'base64')
+  if (payload instanceof Binary) return Buffer.from(payload.value())
+  throw new CommandError('TypeMismatch', 'payload must be binary or a base64 string')
+}
+
+function notEnabled(mechanism: unknown): CommandError {
+  const message = `Received authentication for mechanism ${mechanism} which is not enabled`
+  return new CommandError('MechanismUnavailable', message)
+}
+
+const failed = () => new CommandError('AuthenticationFailed', 'Authentication failed.')

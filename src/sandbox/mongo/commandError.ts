@@ -1,0 +1,86 @@
+/** What a command is refused with, named as in the server's `src/mongo/base/error_codes.yml`. */
+import { type Document, Double, Int32 } from 'bson'
+
+const codes = {
+  InternalError: 1,
+  BadValue: 2,
+  FailedToParse: 9,
+  UserNotFound: 11,
+  Unauthorized: 13,
+  TypeMismatch: 14,
+  ProtocolError: 17,
+  AuthenticationFailed: 18,
+  IllegalOperation: 20,
+  NamespaceNotFound: 26,
+  IndexNotFound: 27,
+  PathNotViable: 28,
+  RoleNotFound: 31,
+  ConflictingUpdateOperators: 40,
+  CursorNotFound: 43,
+  NamespaceExists: 48,
+  InvalidIdField: 53,
+  CommandNotFound: 59,
+  ImmutableField: 66,
+  InvalidOptions: 72,
+  InvalidNamespace: 73,
+  NoReplicationEnabled: 76,
+  IndexOptionsConflict: 85,
+  IndexKeySpecsConflict: 86,
+  CommandNotSupportedOnView: 166,
+  InvalidPipelineOperator: 168,
+  ClientMetadataCannotBeMutated: 186,
+  MechanismUnavailable: 334,
+  UnsupportedOpQueryCommand: 352,
+  Location5626701: 5626701,
+  BSONObjectTooLarge: 10334,
+  DuplicateKey: 11000,
+  Location17280: 17280,
+  Location31249: 31249,
+  Location31254: 31254,
+  Location40324: 40324,
+  Location40353: 40353,
+  Location40415: 40415,
+  Location40573: 40573,
+  Location51003: 51003,
+  Location51024: 51024,
+  Location51091: 51091,
+  Location51760: 51760,
+  NotWritablePrimary: 10107,
+} as const
+
+export type CodeName = keyof typeof codes
+
+/** Ends a command; `extra` goes into the reply as it is, `keyPattern` of a duplicate key for instance. */
+export class CommandError extends Error {
+  override readonly name = 'CommandError'
+  readonly codeName: CodeName
+  readonly extra: Document
+
+  constructor(codeName: CodeName, message: string, extra: Document = {}) {
+    super(message)
+    this.codeName = codeName
+    this.extra = extra
+  }
+
+  get code(): number {
+    return codes[this.codeName]
+  }
+
+  /** Anything thrown, as an answer: what is not one already is a bug of the sandbox, or a query that mingo refuses. */
+  static from(thrown: unknown): CommandError {
+    if (thrown instanceof CommandError) return thrown
+    const { name, message } = thrown instanceof Error ? thrown : new Error(String(thrown))
+    return new CommandError(name === 'BSONError' || name === 'MingoError' ? 'BadValue' : 'InternalError', message)
+  }
+}
+
+/** The reply document of a refused command. */
+export function toReply(error: CommandError): Document {
+  return {
+    ok: new Double(0),
+    errmsg: error.message,
+    code: new Int32(error.code),
+    codeName: error.codeName,
+    ...error.extra,
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * mingo, and the way in and out of it: it reckons with JavaScript numbers, so BSON numbers are plain inside, and on the
+ * way out a number gets back the type that its field had on the way in.
+ *
+ * What is computed is an int where it is a whole number that fits, a long where it does not, else a double.
+ */
+import { type Document, Double, Int32, Long } from 'bson'
+import { Aggregator } from 'mingo'
+import { isDocument, isNumber } from './order.js'
+
+/** Types of number by path, as `a.b`; list indexes are not part of it. */
+type Types = Map<string, 'Int32' | 'Long' | 'Double' | 'mixed'>
+
+export type MingoOptions = { collections?: (name: string) => Document[]; variables?: Document }
+
+/** An aggregation expression as a function of a document. */
+export function evaluator(expression: unknown, variables?: Document): (document: Document) => unknown {
+  const run = pipeline([{ $project: { _id: 0, value: expression } }], variables ? { variables } : {})
+  return document => run([document])[0]?.value
+}
+
+/** Stages that mingo runs, as a function of exact documents. */
+export function stages(specs: readonly Document[], options: MingoOptions = {}): (documents: Document[]) => Document[] {
+  const run = pipeline(specs, options)
+  return documents => {
+    const types: Types = new Map()
+    for (const document of documents) note(document, '', types)
+    return run(documents).map(document => typed(document, '', types) as Document)
+  }
+}
+
+function pipeline(specs: readonly Document[], options: MingoOptions): (documents: Document[]) => Document[] {
+  const { collections, variables } = options
+  const aggregator = new Aggregator(
+    specs.map(spec => plain(spec, true) as Document),
+    {
+      scriptEnabled: false,
+      ...(collections && {
+        collectionResolver: name => collections(name).map(document => plain(document) as Document),
+      }),
+      ...(variables && { variables: plain(variables) as Document }),
+    },
+  )
+  return documents => aggregator.run(documents.map(document => plain(document) as Document))
+}
+
+/** Numbers become JavaScript's where nothing is lost by it; in a query, regular expressions too. */
+function plain(value: unknown, query = false): unknown {
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map(item => plain(item, query))
+  const { _bsontype: type } = value as { _bsontype?: string }
+  if (type === 'Int32' || type === 'Double') return (value as Int32).value
+  if (type === 'Long') {
+    const number = (value as Long).toNumber()
+    return Number.isSafeInteger(number) ? number : value
+  }
+  if (query && type === 'BSONRegExp') {
+    const { pattern, options } = value as unknown as { pattern: string; options: string }
+    return new RegExp(pattern, options.replace(/[^ims]/g, ''))
+  }
+  if (!isDocument(value)) return value
+  const copy: Document = {}
+  for (const name of Object.keys(value)) copy[name] = plain(value[name], query)
+  return copy
+}
+
+function note(value: unknown, path: string, types: Types): void {
+  if (Array.isArray(value)) {
+    for (const item of value) note(item, path, types)
+  } else if (isDocument(value)) {
+    for (const name of Object.keys(value)) note(value[name], path ? `${path}.${name}` : name, types)
+  } else if (isNumber(value)) {
+    const { _bsontype: type } = value as { _bsontype?: 'Int32' | 'Long' | 'Double' }
+    const known = types.get(path)
+    if (type) types.set(path, known === undefined || known === type ? type : 'mixed')
+  }
+}
+
+function typed(value: unknown, path: string, types: Types): unknown {
+  if (typeof value === 'number') return number(value, types.get(path))
+  if (Array.isArray(value)) return value.map(item => typed(item, path, types))
+  if (!isDocument(value)) return value
+  const copy: Document = {}
+  for (const name of Object.keys(value)) {
+    if (value[name] !== undefined) copy[name] = typed(value[name], path ? `${path}.${name}` : name, types)
+  }
+  return copy
+}
+
+function number(value: number, type: string | undefined): Int32 | Long | Double {
+  if (type === 'Double' || !Number.isSafeInteger(value) || Object.is(value, -0)) return new Double(value)
+  if (type === 'Long' || value !== (value | 0)) return Long.fromNumber(value)
+  return new Int32(value)
+}

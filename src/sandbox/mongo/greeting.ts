@@ -1,0 +1,92 @@
+/** Commands of the first minute of a connection: hello in its three names, ping, buildInfo, whatsmyuri. */
+import { type Document, Double, Int32, Long, ObjectId } from 'bson'
+import { mechanismsOf, saslStart } from './authentication.js'
+import { CommandError } from './commandError.js'
+import type { TopologyVersion } from './hello.js'
+import { type Answer, type Commands, numberOf, type Request, Streamed } from './request.js'
+
+export const VERSION = '7.0.99'
+
+export const greeting: Commands = {
+  hello: { needs: 'nobody', run: hello },
+  isMaster: { needs: 'nobody', run: hello },
+  ismaster: { needs: 'nobody', run: hello },
+  ping: { needs: 'nobody', run: () => ({}) },
+  buildInfo: { needs: 'nobody', run: ({ instance }) => buildInfo(instance.ldap) },
+  buildinfo: { needs: 'nobody', run: ({ instance }) => buildInfo(instance.ldap) },
+  whatsmyuri: { needs: 'nobody', run: ({ session }) => ({ you: session.peer }) },
+}
+
+function hello(request: Request): Answer {
+  const { body, session } = request
+  if (body.client !== undefined) {
+    if (session.metadata) {
+      throw new CommandError('ClientMetadataCannotBeMutated', 'The client metadata document may only be sent once')
+    }
+    session.metadata = body.client
+  }
+  const { topologyVersion } = body
+  const wait = numberOf(body, 'maxAwaitTimeMS', undefined)
+  if ((topologyVersion === undefined) !== (wait === undefined)) {
+    throw new CommandError('Location51760', 'hello takes topologyVersion and maxAwaitTimeMS together or neither')
+  }
+  if (wait === undefined) return greet(request)
+  if (!(topologyVersion?.processId instanceof ObjectId) || !Long.isLong(topologyVersion.counter)) {
+    throw new CommandError('TypeMismatch', "BSON field 'topologyVersion' is the wrong type")
+  }
+  return awaited(request, topologyVersion, wait)
+}
+
+/** Answers once there is news, or after `wait` ms, and goes on if the client takes a stream. */
+function awaited(request: Request, known: TopologyVersion, wait: number): Answer {
+  const { instance, session, exhaust } = request
+  const answer = () => {
+    const reply = greet(request)
+    return exhaust ? new Streamed(reply, () => awaited(request, reply.topologyVersion, wait)) : reply
+  }
+  return instance.member.knows(known) ? instance.member.changed(wait, session.closed).then(answer) : answer()
+}
+
+function greet(request: Request): Document {
+  const { name, body, session, instance } = request
+  const supported = body.saslSupportedMechs === undefined ? undefined : mechanismsOf(request, body.saslSupportedMechs)
+  const speculated = body.speculativeAuthenticate && speculate(request, body.speculativeAuthenticate)
+  return {
+    ...(body.helloOk && { helloOk: true }),
+    ...instance.member.hello(name !== 'hello', instance.now(), session.id),
+    ...(supported && { saslSupportedMechs: supported }),
+    ...(speculated && { speculativeAuthenticate: speculated }),
+    ok: new Double(1),
+  }
+}
+
+/** A speculation that fails is left out of the reply: the client will ask with saslStart and learn why. */
+function speculate(request: Request, body: Document): Document | undefined {
+  if (body.saslStart === undefined) return undefined
+  try {
+    const { ok: _, ...step } = saslStart(request, String(body.db ?? 'admin'), body)
+    return step
+  } catch (thrown) {
+    if (thrown instanceof CommandError) return undefined
+    throw thrown
+  }
+}
+
+function buildInfo(ldap: string): Document {
+  return {
+    version: VERSION,
+    gitVersion: 'sandbox of mongo-iam-proxy, not a MongoDB',
+    ...(ldap === 'percona' && { psmdbVersion: `${VERSION}-1` }),
+    modules: ldap === 'enterprise' ? ['enterprise'] : [],
+    allocator: 'system',
+    javascriptEngine: 'none',
+    sysInfo: 'deprecated',
+    versionArray: [7, 0, 99, 0].map(part => new Int32(part)),
+    openssl: { running: 'none', compiled: 'none' },
+    buildEnvironment: {},
+    bits: new Int32(64),
+    debug: false,
+    maxBsonObjectSize: new Int32(16 * 1024 * 1024),
+    storageEngines: ['sandbox'],
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * What a member says about itself, and those who wait for it to change (awaitable hello).
+ * https://github.com/mongodb/specifications/blob/master/source/server-discovery-and-monitoring/server-monitoring.md
+ */
+import { type Document, Int32, Long, ObjectId } from 'bson'
+
+/** Limits that clients are told; the longest message is what the framer takes. */
+export const MAX_MESSAGE = 48_000_000
+const MAX_DOCUMENT = 16 * 1024 * 1024
+const MAX_BATCH = 100_000
+/** Of a 7.0. */
+export const MAX_WIRE_VERSION = 21
+
+export type TopologyVersion = { processId: ObjectId; counter: Long }
+
+/** The state of one member. It is a standalone; a member of a set would give other `fields`. */
+export class Member {
+  readonly processId: ObjectId
+  readonly #waiting = new Set<() => void>()
+  #counter = 0n
+  #fields: () => Document
+
+  constructor(random: (size: number) => Buffer, fields: () => Document = () => ({})) {
+    this.processId = new ObjectId(random(12))
+    this.#fields = fields
+  }
+
+  /** Tells everybody who waits that hello has changed, to `fields` if given. */
+  change(fields: () => Document = this.#fields): void {
+    this.#fields = fields
+    this.#counter++
+    const waiting = [...this.#waiting]
+    this.#waiting.clear()
+    for (const wake of waiting) wake()
+  }
+
+  /** The reply, for `hello` or for the legacy names of it. `now` in ms. */
+  hello(legacy: boolean, now: number, connectionId: number): Document {
+    return {
+      [legacy ? 'ismaster' : 'isWritablePrimary']: true,
+      ...this.#fields(),
+      topologyVersion: { processId: this.processId, counter: Long.fromBigInt(this.#counter) },
+      maxBsonObjectSize: new Int32(MAX_DOCUMENT),
+      maxMessageSizeBytes: new Int32(MAX_MESSAGE),
+      maxWriteBatchSize: new Int32(MAX_BATCH),
+      localTime: new Date(now),
+      logicalSessionTimeoutMinutes: new Int32(30),
+      connectionId: new Int32(connectionId),
+      minWireVersion: new Int32(0),
+      maxWireVersion: new Int32(MAX_WIRE_VERSION),
+      readOnly: false,
+    }
+  }
+
+  /** Whether a client that knows this version has nothing to learn. */
+  knows({ processId, counter }: TopologyVersion): boolean {
+    return this.processId.equals(processId) && counter.toBigInt() >= this.#counter
+  }
+
+  /** Resolves with the next change, after `ms`, or when `signal` aborts. */
+  changed(ms: number, signal: AbortSignal): Promise<void> {
+    return new Promise(resolve => {
+      const done = () => {
+        clearTimeout(timer)
+        this.#waiting.delete(done)
+        signal.removeEventListener('abort', done)
+        resolve()
+      }
+      const timer = setTimeout(done, ms)
+      timer.unref()
+      this.#waiting.add(done)
+      signal.addEventListener('abort', done)
+    })
+  }
+}

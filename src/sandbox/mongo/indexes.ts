@@ -1,0 +1,52 @@
+/** Indexes: what they are told about, and the keys that a document has in one. Only unique ones hold keys. */
+import type { Document } from 'bson'
+import { type Matcher, matcher } from './match.js'
+import { keyOf } from './order.js'
+import { values } from './paths.js'
+
+/** `spec` is everything else that was asked for and is only reported back. */
+export type Index = {
+  name: string
+  key: Document
+  spec: Document
+  unique?: Map<string, string>
+  sparse?: boolean
+  partial?: Matcher
+}
+
+export type Key = { key: string; values: Document }
+
+/** Each key of the document: several where a field is an array, none where a sparse or partial index leaves it out. */
+export function keysOf(index: Index, document: Document): Key[] {
+  if (index.partial && !index.partial(document)) return []
+  const fields = Object.keys(index.key)
+  const columns = fields.map(field => values(document, field.split('.')))
+  if (index.sparse && columns.every(column => column.every(value => value === undefined))) return []
+  let keys: Key[] = [{ key: '', values: {} }]
+  for (const [at, field] of fields.entries()) {
+    keys = keys.flatMap(({ key, values: known }) =>
+      (columns[at] ?? []).map(value => ({
+        key: `${key}${JSON.stringify(keyOf(value))}`,
+        values: { ...known, [field]: value ?? null },
+      })),
+    )
+  }
+  return keys
+}
+
+/** The index that a specification of createIndexes asks for. */
+export function indexOf({ name, key, unique, sparse, partialFilterExpression, v: _, ...rest }: Document): Index {
+  return {
+    name,
+    key,
+    spec: {
+      ...rest,
+      ...(unique && { unique }),
+      ...(sparse && { sparse }),
+      ...(partialFilterExpression && { partialFilterExpression }),
+    },
+    ...(unique && { unique: new Map() }),
+    ...(sparse && { sparse: true }),
+    ...(partialFilterExpression && { partial: matcher(partialFilterExpression) }),
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * The built-in roles as tables of actions, and whether a list of privileges allows one.
+ * https://www.mongodb.com/docs/manual/reference/built-in-roles/
+ */
+import type { Document } from 'bson'
+
+/** What a privilege is about. `collection: ''` is every ordinary collection, `db: ''` every database. */
+export type Resource = { db: string; collection: string } | { cluster: true } | { anyResource: true }
+export type Privilege = { resource: Resource; actions: ReadonlySet<string> }
+export type RoleName = { role: string; db: string }
+
+const words = (text: string): readonly string[] => text.split(' ')
+
+const reads = words('changeStream collStats dbHash dbStats find killCursors listCollections listIndexes planCacheRead')
+const writes = words(
+  'convertToCapped createCollection createIndex createSearchIndexes dropCollection dropIndex dropSearchIndex insert ' +
+    'listSearchIndexes remove renameCollectionSameDB update updateSearchIndex',
+)
+const administers = words(
+  'analyze bypassDocumentValidation collMod collStats compact convertToCapped createCollection createIndex dbHash ' +
+    'dbStats dropCollection dropDatabase dropIndex enableProfiler indexStats killCursors listCollections listIndexes ' +
+    'planCacheIndexFilter planCacheRead planCacheWrite reIndex renameCollectionSameDB storageDetails validate',
+)
+const grants = words(
+  'changeCustomData changePassword createRole createUser dropRole dropUser grantRole revokeRole ' +
+    'setAuthenticationRestriction viewRole viewUser',
+)
+const watches = words(
+  'checkFreeMonitoringStatus connPoolStats getClusterParameter getCmdLineOpts getDefaultRWConcern getLog getParameter ' +
+    'getShardMap hostInfo inprog listDatabases listSessions listShards netstat replSetGetConfig replSetGetStatus ' +
+    'serverStatus setFreeMonitoring shardingState top',
+)
+const manages = words(
+  'addShard appendOplogNote applicationMessage cleanupOrphaned flushRouterConfig getDefaultRWConcern ' +
+    'getClusterParameter listSessions listShards removeShard replSetConfigure replSetGetConfig replSetGetStatus ' +
+    'replSetStateChange resync setClusterParameter setDefaultRWConcern setFeatureCompatibilityVersion ' +
+    'setFreeMonitoring',
+)
+const hosts = words(
+  'applicationMessage closeAllDatabases connPoolSync dropConnections flushRouterConfig fsync getDefaultRWConcern ' +
+    'invalidateUserCache killAnyCursor killAnySession killCursors killop logRotate oidReset rotateCertificates ' +
+    'setDefaultRWConcern setParameter shutdown touch unlock',
+)
+const shards = words(
+  'analyzeShardKey clearJumboFlag enableSharding moveChunk refineCollectionShardKey reshardCollection splitChunk ' +
+    'splitVector checkMetadataConsistency',
+)
+
+const cluster = (...actions: readonly (readonly string[])[]): Privilege => ({
+  resource: { cluster: true },
+  actions: new Set(actions.flat()),
+})
+const on = (db: string, collection: string, ...actions: readonly (readonly string[])[]): Privilege => ({
+  resource: { db, collection },
+  actions: new Set(actions.flat()),
+})
+const system = (...actions: readonly (readonly string[])[]): Privilege[] =>
+  ['system.users', 'system.roles', 'system.version'].map(name => on('admin', name, ...actions))
+const monitoring = [cluster(watches), on('', '', words('collStats dbStats indexStats getDatabaseVersion'))]
+
+/** Roles that any database has, for itself. */
+const ofDatabase: Record<string, (db: string) => Privilege[]> = {
+  read: db => [on(db, '', reads), on(db, 'system.js', reads)],
+  readWrite: db => [on(db, '', reads, writes), on(db, 'system.js', reads, writes)],
+  dbAdmin: db => [on(db, '', administers), on(db, 'system.profile', reads, administers)],
+  userAdmin: db => [on(db, '', grants)],
+  dbOwner: db => [
+    on(db, '', reads, writes, administers, grants),
+    on(db, 'system.js', reads, writes),
+    on(db, 'system.profile', reads, administers),
+  ],
+  enableSharding: db => [on(db, '', words('analyzeShardKey enableSharding refineCollectionShardKey'))],
+}
+
+const listing = cluster(['listDatabases'])
+
+/** Roles that only the database admin has. */
+const ofAdmin: Record<string, () => Privilege[]> = {
+  readAnyDatabase: () => [on('', '', reads), listing],
+  readWriteAnyDatabase: () => [on('', '', reads, writes), listing],
+  dbAdminAnyDatabase: () => [on('', '', administers), listing],
+  userAdminAnyDatabase: () => [
+    on('', '', grants),
+    cluster(words('authSchemaUpgrade invalidateUserCache listDatabases')),
+    ...system(words('collStats dbHash dbStats find killCursors planCacheRead')),
+  ],
+  clusterMonitor: () => monitoring,
+  clusterManager: () => [cluster(manages), on('', '', shards)],
+  hostManager: () => [cluster(hosts), on('', '', words('killCursors'))],
+  clusterAdmin: () => [
+    ...monitoring,
+    cluster(manages, hosts),
+    on('', '', shards, words('dropDatabase killCursors enableSharding')),
+  ],
+  backup: () => [
+    on('', '', words('collStats dbStats find listCollections listIndexes')),
+    cluster(words('appendOplogNote getParameter listDatabases serverStatus setUserWriteBlockMode')),
+    ...system(['find']),
+  ],
+  restore: () => [
+    on('', '', words('bypassDocumentValidation collMod convertToCapped createCollection createIndex dropCollection')),
+    on('', '', words('dropIndex insert listCollections')),
+    on('', '', grants),
+    cluster(words('getParameter')),
+    ...system(words('find insert remove update')),
+  ],
+  root: () => [
+    on('', '', reads, writes, administers, grants, shards, words('indexStats')),
+    cluster(watches, manages, hosts, words('listDatabases invalidateUserCache authSchemaUpgrade')),
+    ...system(reads, words('collStats')),
+    on('', 'system.profile', reads, administers),
+    on('', 'system.js', reads, writes),
+  ],
+  __system: () => [{ resource: { anyResource: true }, actions: EVERYTHING }],
+}
+
+/** A set that has every action. */
+const EVERYTHING: ReadonlySet<string> = Object.assign(new Set(['anyAction']), { has: () => true })
+
+/** The privileges of a built-in role of this database, or undefined where it has none of that name. */
+export function builtIn({ role, db }: RoleName): Privilege[] | undefined {
+  if (Object.hasOwn(ofDatabase, role)) return ofDatabase[role]?.(db)
+  return db === 'admin' && Object.hasOwn(ofAdmin, role) ? ofAdmin[role]?.() : undefined
+}
+
+/** The names of all built-in roles of a database. */
+export function builtInNames(db: string): string[] {
+  return [...Object.keys(ofDatabase), ...(db === 'admin' ? Object.keys(ofAdmin) : [])]
+}
+
+export function allows(privileges: readonly Privilege[], action: string, resource: Resource): boolean {
+  return privileges.some(privilege => privilege.actions.has(action) && covers(privilege.resource, resource))
+}
+
+/** Whether any privilege allows the action somewhere in this database. */
+export function allowsWithin(privileges: readonly Privilege[], action: string, db: string): boolean {
+  return privileges.some(
+    ({ resource, actions }) =>
+      actions.has(action) && ('anyResource' in resource || ('db' in resource && (!resource.db || resource.db === db))),
+  )
+}
+
+function covers(held: Resource, asked: Resource): boolean {
+  if ('anyResource' in held) return true
+  if ('cluster' in held || 'cluster' in asked) return 'cluster' in held && 'cluster' in asked
+  if ('anyResource' in asked) return false
+  if (held.db !== '' && held.db !== asked.db) return false
+  return held.collection === asked.collection || (held.collection === '' && !asked.collection.startsWith('system.'))
+}
+
+/** A privilege as it is stored and shown. */
+export function privilegeDocument({ resource, actions }: Privilege): Document {
+  return { resource, actions: [...actions].sort() }
+}
+
+export function readPrivilege({ resource, actions }: Document): Privilege {
+  return { resource, actions: new Set(actions) }
+}

@@ -1,0 +1,138 @@
+/** A MongoDB server small enough to embed: in memory, with SCRAM, users and roles that are enforced. */
+import { createServer, type Server, type Socket } from 'node:net'
+import { createServer as createTlsServer } from 'node:tls'
+import type { Document } from 'bson'
+import { Connection } from './connection.js'
+import { Cursors } from './cursors.js'
+import { Member } from './hello.js'
+import type { Instance, Ldap, Session } from './request.js'
+import type { RoleName } from './roles.js'
+import { mechanisms } from './scram.js'
+import { Store } from './store.js'
+import { Users } from './users.js'
+
+export type MongoOptions = {
+  /** Clock in ms. */
+  now: () => number
+  random: (size: number) => Buffer
+  host?: string
+  /** 0: any free one. */
+  port?: number
+  tls?: { cert: string | Buffer; key: string | Buffer; ca?: string | Buffer }
+  /** Reports LDAP authorization as Enterprise does. */
+  ldapAuthorization?: boolean
+  /** A user of the database admin with the role root, made before the first connection. */
+  root?: { name: string; password: string }
+  /** The documents, where they are to be shared. */
+  store?: Store
+}
+
+export type NewUser = {
+  user: string
+  db?: string
+  /** None for `$external`. */
+  password?: string
+  roles: readonly (string | RoleName)[]
+  customData?: Document
+}
+
+export type MongoServer = {
+  host: string
+  port: number
+  /** With the name and password of `root`, if there is one. */
+  uri: string
+  store: Store
+  createUser(user: NewUser): void
+  /** How many connections were ever accepted. */
+  dialled(): number
+  /** Those that are open, with what their clients said of themselves. */
+  connections(): readonly Session[]
+  /** How often a command was asked for. */
+  counted(command: string): number
+  setLdapAuthorization(on: boolean | Ldap): void
+  /** Tells everybody who awaits a hello that something changed. */
+  changed(): void
+  close(): Promise<void>
+}
+
+/** Starts a server. Rejects where the address cannot be listened on. */
+export async function mongoServer(options: MongoOptions): Promise<MongoServer> {
+  const { now, random, host = '127.0.0.1', port = 0, tls, root } = options
+  const store = options.store ?? new Store(random)
+  const users = new Users(store, random)
+  const sockets = new Set<Socket>()
+  let dialled = 0
+  let at = `${host}:${port}`
+  const instance: Instance = {
+    store,
+    users,
+    cursors: new Cursors(random, now),
+    member: new Member(random),
+    host: () => at,
+    tls: tls !== undefined,
+    now,
+    random,
+    started: now(),
+    ldap: options.ldapAuthorization ? 'enterprise' : 'off',
+    sessions: new Set(),
+    counted: new Map(),
+    opened: () => dialled,
+  }
+  const accept = (socket: Socket) => void new Connection(socket, ++dialled, instance)
+  const server = tls ? createTlsServer(tls, accept) : createServer(accept)
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.on('close', () => sockets.delete(socket))
+  })
+  if (tls) server.on('tlsClientError', (_: Error, socket: Socket) => socket.destroy())
+
+  const createUser = ({ user, db = 'admin', password, roles, customData }: NewUser) => {
+    const names = Object.keys(mechanisms) as (keyof typeof mechanisms)[]
+    users.add(
+      { user, db },
+      {
+        credentials: password === undefined ? { external: true } : users.credentials(user, password, names),
+        roles: users.readRoles(roles, db),
+        ...(customData && { customData }),
+      },
+    )
+  }
+  if (root && !users.entry({ user: root.name, db: 'admin' })) {
+    createUser({ user: root.name, password: root.password, roles: ['root'] })
+  }
+
+  const bound = await listen(server, port, host)
+  at = `${host}:${bound}`
+  const login = root ? `${encodeURIComponent(root.name)}:${encodeURIComponent(root.password)}@` : ''
+  const query = [...(root ? ['authSource=admin'] : []), ...(tls ? ['tls=true'] : [])].join('&')
+  return {
+    host,
+    port: bound,
+    uri: `mongodb://${login}${at}/${query && `?${query}`}`,
+    store,
+    createUser,
+    dialled: () => dialled,
+    connections: () => [...instance.sessions],
+    counted: command => instance.counted.get(command) ?? 0,
+    setLdapAuthorization: on => {
+      instance.ldap = typeof on === 'string' ? on : on ? 'enterprise' : 'off'
+    },
+    changed: () => instance.member.change(),
+    close: () =>
+      new Promise(resolve => {
+        server.close(() => resolve())
+        for (const socket of sockets) socket.destroy()
+      }),
+  }
+}
+
+function listen(server: Server, port: number, host: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, () => {
+      server.off('error', reject)
+      const address = server.address()
+      resolve(typeof address === 'object' && address ? address.port : port)
+    })
+  })
+}

@@ -1,0 +1,114 @@
+/**
+ * Users and roles. They are documents of admin.system.users and admin.system.roles, as in mongod, so a `find` with the
+ * privilege reads them, and a change shows on live connections with their next command.
+ */
+import { Binary, type Document, type ObjectId, serialize } from 'bson'
+import { CommandError } from './commandError.js'
+import { builtIn, type Privilege, type RoleName, readPrivilege } from './roles.js'
+import { credentials, type Mechanism } from './scram.js'
+import type { Collection, Entry, Store } from './store.js'
+
+export type UserName = { user: string; db: string }
+/** A user as it is now: its stored document and what it may do. */
+export type User = { name: UserName; document: Document; roles: RoleName[]; privileges: Privilege[] }
+
+export const keyOfName = ({ db }: { db: string }, name: string): string => `${db}.${name}`
+
+export class Users {
+  readonly users: Collection
+  readonly roles: Collection
+  readonly #random: (size: number) => Buffer
+  readonly #cache = new Map<string, User>()
+  #seen = 0
+
+  constructor(store: Store, random: (size: number) => Buffer) {
+    this.users = store.open('admin', 'system.users')
+    this.roles = store.open('admin', 'system.roles')
+    this.#random = random
+  }
+
+  /** Grows whenever any user or role changes. */
+  get version(): number {
+    return this.users.version + this.roles.version
+  }
+
+  find(name: UserName): User | undefined {
+    if (this.#seen !== this.version) {
+      this.#cache.clear()
+      this.#seen = this.version
+    }
+    const key = keyOfName(name, name.user)
+    const cached = this.#cache.get(key)
+    if (cached) return cached
+    const document = this.entry(name)?.document
+    if (!document) return undefined
+    const user = { name, document, ...this.resolve(document.roles) }
+    this.#cache.set(key, user)
+    return user
+  }
+
+  entry(name: UserName): Entry | undefined {
+    return this.users.entries.get(`s${keyOfName(name, name.user)}`)
+  }
+
+  role({ role, db }: RoleName): Entry | undefined {
+    return this.roles.entries.get(`s${db}.${role}`)
+  }
+
+  /** These roles and all that they inherit, each once, and the privileges of all. */
+  resolve(names: readonly RoleName[]): { roles: RoleName[]; privileges: Privilege[] } {
+    const roles = new Map<string, RoleName>()
+    const privileges: Privilege[] = []
+    const queue = [...names]
+    for (const name of queue) {
+      const key = keyOfName(name, name.role)
+      if (roles.has(key)) continue
+      roles.set(key, { role: name.role, db: name.db })
+      const stored = this.role(name)?.document
+      if (stored) {
+        privileges.push(...stored.privileges.map(readPrivilege))
+        queue.push(...stored.roles)
+      } else {
+        privileges.push(...(builtIn(name) ?? []))
+      }
+    }
+    return { roles: [...roles.values()], privileges }
+  }
+
+  /** The roles of a command, `'read'` or `{role, db}`. Throws RoleNotFound, BadValue. */
+  readRoles(roles: unknown, db: string): RoleName[] {
+    if (!Array.isArray(roles)) throw new CommandError('BadValue', '"roles" needs to be an array')
+    return roles.map(entry => {
+      const name: RoleName = typeof entry === 'string' ? { role: entry, db } : { role: entry?.role, db: entry?.db }
+      if (typeof name.role !== 'string' || typeof name.db !== 'string') {
+        throw new CommandError('BadValue', 'Missing expected field "role" or "db"')
+      }
+      if (!builtIn(name) && !this.role(name)) {
+        throw new CommandError('RoleNotFound', `Could not find role: ${name.role}@${name.db}`)
+      }
+      return name
+    })
+  }
+
+  /** Every mechanism's credentials for one password. */
+  credentials(user: string, password: string, mechanisms: readonly Mechanism[]): Document {
+    return Object.fromEntries(mechanisms.map(name => [name, credentials(name, user, password, this.#random)]))
+  }
+
+  add(name: UserName, fields: Document): void {
+    const _id = keyOfName(name, name.user)
+    if (this.entry(name)) throw new CommandError('Location51003', `User "${name.user}@${name.db}" already exists`)
+    const userId = new Binary(this.#random(16), Binary.SUBTYPE_UUID)
+    this.users.insert(Buffer.from(serialize({ _id, userId, ...name, ...fields })), unneeded)
+  }
+
+  /** Replaces the stored document by what `change` makes of it. */
+  change(collection: Collection, entry: Entry, change: (document: Document) => Document): void {
+    const document = change({ ...entry.document })
+    collection.replace(entry, Buffer.from(serialize(document)), document)
+  }
+}
+
+function unneeded(): ObjectId {
+  throw new CommandError('InternalError', 'a user has an _id')
+}
