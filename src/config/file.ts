@@ -87,12 +87,13 @@ function write(node: Node | null, from: string, { document, line }: Around): Wri
 }
 
 function resolved(node: unknown, document: Document): Node | null {
-  const target = isAlias(node) ? node.resolve(document) : node
+  // An alias of nothing stays itself, which is neither a mapping nor nothing.
+  const target = isAlias(node) ? (node.resolve(document) ?? node) : node
   return isNode(target) ? target : null
 }
 
 /** A key with nothing behind it, as when everything below it is a comment. */
 const isNothing = (node: Node | null) => node === null || (isScalar(node) && node.value === null)
 
-/** Messages of the parser may end in a piece of the file. */
-const withoutQuotes = (message: string) => message.replace(/:? ?["'`].*$/su, '')
+/** Messages of the parser may end in a piece of the file, or in advice to programmers. */
+const withoutQuotes = (message: string) => message.replace(/(:? ?["'`]|;).*$/su, '')

@@ -30,7 +30,7 @@ export const settings = {
     }),
   },
   tls: {
-    self: oneOf('off')({ about: 'Written out, allows plain connections on an address that is not loopback.' }),
+    self: oneOf('off')({ about: 'Set to off, it allows plain connections on an address that is not loopback.' }),
     certFile: path({ about: 'PEM file of the certificate shown to clients, its chain after it.' }),
     keyFile: path({ about: 'PEM file of its private key.' }),
   },

@@ -385,6 +385,29 @@ t.test('a file that is no YAML is named with its line, and nothing of it is repe
   )
 })
 
+t.test('no piece of a broken file is repeated', async t => {
+  for (const yaml of [
+    'upstream: { uri: mongodb://a:hunter2@c } extra hunter2',
+    'upstream: { uri: @hunter2 }',
+    'upstream:\n  uri: "mongodb://u:hunter2\\q"',
+    'upstream:\n\turi: hunter2',
+    'a: b: hunter2',
+    'a: "hunter2',
+  ]) {
+    const [first] = [problemsOf({ yaml })].flat()
+    t.match(first, /^not YAML: .* \(from proxy.yaml:\d\)$/, yaml)
+    t.notMatch(first, /hunter2/, yaml)
+  }
+})
+
+t.test('aliases are followed, and those of nothing are problems', async t => {
+  t.equal(loaded({ yaml: 'login: { timeout: &t 5s }\nldap: { every: *t }', args: upstream }).ldap.every, 5000)
+  t.same(problems({ yaml: 'listen: *nope\nusers: *nope' }), [
+    'listen: wanted a mapping of host, port, backlog, connections, perAddress (from proxy.yaml:1)',
+    'users: its aliases cannot be followed (from proxy.yaml:2)',
+  ])
+})
+
 t.test('a group must be a mapping, and may be empty', async t => {
   t.same(problems({ yaml: 'listen: 27017\nadmin:\n' }), [
     'listen: wanted a mapping of host, port, backlog, connections, perAddress (from proxy.yaml:1)',
