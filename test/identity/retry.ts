@@ -1,0 +1,137 @@
+import t from 'tap'
+import { Fault } from '../../src/errors.js'
+import type { Proof } from '../../src/identity/proof.js'
+import { type Patience, retried } from '../../src/identity/retry.js'
+import type { Ask, Outcome } from '../../src/identity/sts.js'
+import { faultOfAsync } from '../support/faults.js'
+
+const proof = { accessKeyId: 'AKIASP2TPHJSQH3FJXYZ' } as Proof
+const identity = { is: 'identity', identity: {} } as Outcome
+const refused: Outcome = { is: 'refused', code: 'ExpiredToken' }
+const throttled: Outcome = { is: 'throttled', code: 'Throttling' }
+const away: Outcome = { is: 'unavailable', why: 'reset', next: 'again' }
+
+/** A clock that jumps to the next thing that is waited for as soon as everybody waits. */
+function jumpingClock() {
+  let time = 0
+  const waiting = new Set<{ due: number; run: () => void }>()
+  const jump = () => {
+    const [next] = [...waiting].sort((a, b) => a.due - b.due)
+    if (!next) return
+    waiting.delete(next)
+    time = Math.max(time, next.due)
+    next.run()
+  }
+  return {
+    now: () => time,
+    sleep: (ms: number, signal: AbortSignal) =>
+      new Promise<void>(resolve => {
+        if (signal.aborted) return resolve()
+        const entry = { due: time + ms, run: resolve }
+        waiting.add(entry)
+        signal.addEventListener('abort', () => {
+          waiting.delete(entry)
+          resolve()
+        })
+        setImmediate(jump)
+      }),
+    waiting,
+  }
+}
+
+/** Asks with these outcomes one after the other; the last one stays. 'silence' never answers by itself. */
+function scenario(script: (Outcome | 'silence' | Error)[], patience: Partial<Patience> = {}) {
+  const clock = jumpingClock()
+  const asked: number[] = []
+  const ask: Ask = async (given, signal) => {
+    const next = script[Math.min(asked.length, script.length - 1)]
+    asked.push(clock.now())
+    if (given !== proof) throw new Error('another proof')
+    if (next instanceof Error) throw next
+    if (next !== 'silence' && next !== undefined) return next
+    return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+  }
+  const all = { attemptMS: 1500, deadlineMS: 3000, random: () => 1, mayRetry: () => true, ...clock, ...patience }
+  const run = (signal = new AbortController().signal) => retried(ask, all)(proof, signal)
+  return { run, asked, clock }
+}
+
+t.test('an answer is an answer', async t => {
+  for (const outcome of [identity, refused]) {
+    const { run, asked, clock } = scenario([outcome])
+    t.equal(await run(), outcome)
+    t.same(asked, [0])
+    t.equal(clock.waiting.size, 0, 'no timer is left')
+  }
+})
+
+t.test('a throttle, an outage and silence are asked again, with growing pauses', async t => {
+  const { run, asked } = scenario([throttled, away, 'silence', identity])
+  t.equal(await run(), identity)
+  t.same(asked, [0, 100, 300, 2200])
+})
+
+t.test('pauses are uneven', async t => {
+  const { run, asked } = scenario([throttled, throttled, identity], { random: () => 0 })
+  t.equal(await run(), identity)
+  t.same(asked, [0, 50, 150])
+})
+
+t.test('what asking again cannot change is not asked again', async t => {
+  for (const next of ['first', 'later'] as const) {
+    const outcome: Outcome = { is: 'unavailable', why: 'x', next }
+    const { run, asked } = scenario([outcome])
+    t.equal(await run(), outcome)
+    t.equal(asked.length, 1, next)
+  }
+})
+
+t.test('each attempt and all of them together have an end', async t => {
+  const silent = scenario(['silence'])
+  t.match(await silent.run(), { is: 'unavailable', why: /no answer within/, next: 'again' })
+  t.same(silent.asked, [0, 1600])
+  t.equal(silent.clock.now(), 3000)
+  const busy = scenario([throttled])
+  t.equal(await busy.run(), throttled, 'the last outcome is the outcome')
+  t.same(busy.asked, [0, 100, 300, 700, 1500])
+  t.equal(busy.clock.now(), 1500, 'a pause that would reach the end is not begun')
+})
+
+t.test('each attempt but the first is paid for', async t => {
+  let tokens = 2
+  const { run, asked } = scenario([throttled], { mayRetry: () => tokens-- > 0 })
+  t.equal(await run(), throttled)
+  t.equal(asked.length, 3)
+  const once = scenario([identity], { mayRetry: () => t.fail('nothing to pay for') })
+  t.equal(await once.run(), identity)
+})
+
+t.test('a client that leaves ends it at once, in an attempt or in a pause', async t => {
+  for (const script of ['silence', throttled] as const) {
+    const gone = new AbortController()
+    const asked: Promise<void>[] = []
+    const ask: Ask = (_, signal) =>
+      script === 'silence'
+        ? new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+        : Promise.resolve(script)
+    /** Time stands still: only the signal ends a wait. */
+    const sleep = (_: number, signal: AbortSignal) => {
+      const slept = new Promise<void>(resolve => signal.addEventListener('abort', () => resolve()))
+      asked.push(slept)
+      return slept
+    }
+    const patience = { attemptMS: 1500, deadlineMS: 3000, now: () => 0, random: () => 1, sleep, mayRetry: () => true }
+    const running = retried(ask, patience)(proof, gone.signal)
+    await new Promise(setImmediate)
+    gone.abort(new Fault('login/left'))
+    t.equal((await faultOfAsync(() => running))?.kind, 'login/left')
+    await Promise.all(asked)
+  }
+})
+
+t.test('a fault is not asked again', async t => {
+  const { run, asked, clock } = scenario([new Fault('identity/partition')])
+  t.equal((await faultOfAsync(run))?.kind, 'identity/partition')
+  t.equal(asked.length, 1)
+  t.equal(clock.waiting.size, 0)
+})

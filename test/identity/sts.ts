@@ -1,0 +1,346 @@
+import { readFileSync } from 'node:fs'
+import t, { type Test } from 'tap'
+import { judge, type Proof } from '../../src/identity/proof.js'
+import { type Options, type Outcome, stsClient } from '../../src/identity/sts.js'
+import { Secret } from '../../src/log.js'
+import { faultOf, faultOfAsync } from '../support/faults.js'
+import { type Answer, httpServer } from '../support/httpServer.js'
+import { alice, challenge, date, orders, signedBy } from '../support/proofs.js'
+import { ALICE, errorXML, identityXML } from '../support/stsReplies.js'
+
+const HOST = challenge.host
+const SECOND = 'sts.us-east-1.amazonaws.com'
+const proof = judge(await signedBy(orders), challenge, date)
+const elsewhere = { ...challenge, host: SECOND }
+const proofForSecond = judge(await signedBy(alice, elsewhere), elsewhere, date)
+const never = new AbortController().signal
+const pem = (name: string) => readFileSync(new URL(`../support/tls/${name}`, import.meta.url), 'utf8')
+
+const says =
+  (status: number, text: string, headers: Record<string, string> = {}): Answer =>
+  response =>
+    response.writeHead(status, { 'Content-Type': 'text/xml', ...headers }).end(text)
+const welcome = says(200, identityXML())
+
+/** An STS that answers so, and a client of it that asks it for both hosts. */
+async function pair(t: Test, answer: Answer, options: Partial<Options> = {}) {
+  const server = await httpServer(t, answer)
+  const connect = { host: '127.0.0.1', port: server.port }
+  const hosts = [HOST, SECOND].map(host => ({ host, connect, insecure: true }))
+  const sts = stsClient({ hosts, timeoutMS: 5000, userAgent: 'mongo-iam-proxy/test', now: Date.now, ...options })
+  t.teardown(() => sts.close())
+  return { server, sts }
+}
+
+/** What asking comes to when STS answers so. */
+async function outcome(t: Test, answer: Answer, by: Proof = proof, options: Partial<Options> = {}): Promise<Outcome> {
+  const { sts } = await pair(t, answer, options)
+  return sts.ask(by, never)
+}
+
+t.test('an identity comes back for the request that was signed, and for nothing else', async t => {
+  const { server, sts } = await pair(t, welcome)
+  t.match(await sts.ask(proof, never), { is: 'identity', identity: { arn: ALICE.Arn } })
+  const [call] = server.calls
+  t.match(call, { method: 'POST', url: '/', body: 'Action=GetCallerIdentity&Version=2011-06-15' })
+  const { connection, ...headers } = call?.headers ?? {}
+  t.same(headers, {
+    host: HOST,
+    'content-type': 'application/x-www-form-urlencoded',
+    'content-length': '43',
+    'x-amz-date': '20260813T120000Z',
+    'x-amz-security-token': orders.sessionToken,
+    'x-mongodb-server-nonce': challenge.nonce.toString('base64'),
+    'x-mongodb-gs2-cb-flag': 'n',
+    authorization: (await signedBy(orders)).a,
+    'user-agent': 'mongo-iam-proxy/test',
+  })
+  t.equal(connection, 'keep-alive')
+})
+
+t.test('sockets are kept and used again, each for one call at a time', async t => {
+  const { server, sts } = await pair(t, welcome, { sockets: 3 })
+  for (let round = 0; round < 3; round++) {
+    const outcomes = await Promise.all(Array.from({ length: 20 }, () => sts.ask(proof, never)))
+    t.ok(outcomes.every(({ is }) => is === 'identity'))
+  }
+  t.ok(server.opened() <= 3, `${server.opened()} sockets for 60 calls`)
+})
+
+t.test('refused is what a closed list of codes says', async t => {
+  for (const code of [
+    'InvalidClientTokenId',
+    'ExpiredToken',
+    'SignatureDoesNotMatch',
+    'MissingAuthenticationToken',
+    'AccessDenied',
+  ]) {
+    const wanted = { is: 'refused', code, message: 'A sentence.' }
+    t.same(await outcome(t, says(403, errorXML(code))), wanted, code)
+  }
+  const echo = errorXML('IncompleteSignature', (await signedBy(orders)).a)
+  t.same(await outcome(t, says(400, echo)), { is: 'refused', code: 'IncompleteSignature' })
+})
+
+t.test('a sentence of AWS that repeats a secret is not passed on', async t => {
+  for (const secret of [orders.sessionToken, proof.signature.reveal(), challenge.nonce.toString('base64')]) {
+    const said = await outcome(t, says(403, errorXML('SignatureDoesNotMatch', `We got ${secret}.`)))
+    t.same(said, { is: 'refused', code: 'SignatureDoesNotMatch' })
+  }
+})
+
+t.test('throttled is what STS says of its quota, however it says it', async t => {
+  for (const [status, code] of [
+    [400, 'Throttling'],
+    [400, 'ThrottlingException'],
+    [503, 'RequestLimitExceeded'],
+    [503, 'Throttling'],
+    [429, 'Throttling'],
+  ] as const) {
+    t.same(await outcome(t, says(status, errorXML(code))), { is: 'throttled', code }, `${status} ${code}`)
+  }
+  t.same(await outcome(t, says(429, '')), { is: 'throttled', code: 'TooManyRequests' })
+})
+
+t.test('D8: reflected text throttles nobody', async t => {
+  const echo = says(400, errorXML('IncompleteSignature', '&lt;Code&gt;Throttling&lt;/Code&gt; Rate exceeded'))
+  t.equal((await outcome(t, echo)).is, 'refused')
+  t.equal((await outcome(t, says(400, '<html>Throttling</html>'))).is, 'unavailable')
+})
+
+t.test('anything else is an outage and never a bad identity', async t => {
+  const html = '<html><body>Blocked</body></html>'
+  const outages: [name: string, next: string, answer: Answer][] = [
+    ['a 403 page of a firewall', 'later', says(403, html, { 'Content-Type': 'text/html' })],
+    ['an empty 413', 'later', says(413, '')],
+    ['an unknown code', 'later', says(400, errorXML('ValidationError'))],
+    ['a code of the list with 5xx', 'again', says(500, errorXML('ExpiredToken'))],
+    ['503 without a code', 'again', says(503, html)],
+    ['a disabled region', 'later', says(403, errorXML('RegionDisabledException'))],
+    ['HTML with 200', 'later', says(200, html, { 'Content-Type': 'text/html' })],
+    ['an identity as HTML', 'later', says(200, identityXML(), { 'Content-Type': 'text/html' })],
+    ['JSON with 200', 'later', says(200, '{}')],
+    ['an error with 200', 'later', says(200, errorXML('ExpiredToken'))],
+    ['an identity with 201', 'later', says(201, identityXML())],
+    ['an identity with 403', 'later', says(403, identityXML())],
+    ['a reset', 'again', response => response.destroy()],
+    ['half an answer', 'again', response => response.writeHead(200).write('<Get', () => response.destroy())],
+  ]
+  for (const [name, next, answer] of outages) {
+    t.match(await outcome(t, answer), { is: 'unavailable', next }, name)
+  }
+})
+
+t.test('an STS that is not there is an outage', async t => {
+  const sts = stsClient({
+    hosts: [{ host: HOST, connect: { host: '127.0.0.1', port: 1 }, insecure: true }],
+    timeoutMS: 5000,
+    userAgent: 'test',
+    now: Date.now,
+  })
+  t.teardown(() => sts.close())
+  t.match(await sts.ask(proof, never), { is: 'unavailable', why: /ECONNREFUSED/, next: 'again' })
+})
+
+t.test('D6: a redirect is not followed', async t => {
+  const trap = await httpServer(t, welcome)
+  for (const status of [301, 302, 307, 308]) {
+    const said = await outcome(t, says(status, '', { Location: `http://127.0.0.1:${trap.port}/` }))
+    t.match(said, { is: 'unavailable', why: `it answered ${status}` })
+  }
+  t.equal(trap.calls.length, 0)
+})
+
+t.test('D6: proxies of the environment are not asked', async t => {
+  const trap = await httpServer(t, welcome)
+  const names = ['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'http_proxy', 'https_proxy', 'all_proxy']
+  for (const name of [...names, 'NODE_USE_ENV_PROXY']) {
+    const before = process.env[name]
+    process.env[name] = name.startsWith('NODE') ? '1' : `http://127.0.0.1:${trap.port}`
+    t.teardown(() => {
+      if (before === undefined) delete process.env[name]
+      else process.env[name] = before
+    })
+  }
+  t.equal((await outcome(t, welcome)).is, 'identity')
+  t.equal(trap.calls.length, 0)
+})
+
+t.test('an unknown key at another host than the first says nothing about the key', async t => {
+  for (const code of ['InvalidClientTokenId', 'RegionDisabledException']) {
+    t.match(await outcome(t, says(403, errorXML(code)), proofForSecond), { is: 'unavailable', next: 'first' }, code)
+  }
+  const expired = says(403, errorXML('ExpiredToken'))
+  t.match(await outcome(t, expired, proofForSecond), { is: 'refused', code: 'ExpiredToken' })
+})
+
+t.test('a host that is offered no more is not asked', async t => {
+  const { server, sts } = await pair(t, welcome)
+  const gone = { ...proof, challenge: { ...challenge, host: 'sts.eu-west-3.amazonaws.com' } }
+  t.match(await sts.ask(gone, never), { is: 'unavailable', next: 'first' })
+  t.equal(server.calls.length, 0)
+})
+
+t.test('D9: an ARN of another partition is a fault of the settings', async t => {
+  const china = identityXML({ ...ALICE, Arn: 'arn:aws-cn:iam::123456789012:user/alice' })
+  const { sts } = await pair(t, says(200, china))
+  t.equal((await faultOfAsync(() => sts.ask(proof, never)))?.kind, 'identity/partition')
+})
+
+t.test('an answer of more than 64 KiB is cut off with its socket', async t => {
+  const { server, sts } = await pair(t, response => {
+    response.writeHead(200, { 'Content-Type': 'text/xml' })
+    response.write(identityXML())
+    const more = () => response.destroyed || response.write('\n'.repeat(8192), () => setImmediate(more))
+    more()
+  })
+  t.match(await sts.ask(proof, never), { is: 'unavailable', why: /longer than 65536/ })
+  await server.quiet()
+  const { sts: patient } = await pair(t, says(200, `${identityXML()}${' '.repeat(60 * 1024)}`))
+  t.equal((await patient.ask(proof, never)).is, 'identity')
+})
+
+t.test('an answer that does not come, or does not end, is cut off with its socket', async t => {
+  const silent: Answer = () => {}
+  const endless: Answer = response => response.writeHead(200, { 'Content-Type': 'text/xml' }).write('<')
+  for (const answer of [silent, endless]) {
+    const { server, sts } = await pair(t, answer, { timeoutMS: 50 })
+    t.match(await sts.ask(proof, never), { is: 'unavailable', why: 'no answer within 50 ms', next: 'again' })
+    await server.quiet()
+  }
+})
+
+t.test('a client that leaves frees its socket at once, and the place of the next', async t => {
+  let asked = 0
+  const arrived = deferred()
+  const { server, sts } = await pair(
+    t,
+    (response, call) => (asked++ === 0 ? arrived.resolve(undefined) : welcome(response, call)),
+    { sockets: 1 },
+  )
+  const first = new AbortController()
+  const asking = sts.ask(proof, first.signal)
+  await arrived.promise
+  const queued = new AbortController()
+  const waiting = sts.ask(proof, queued.signal)
+  queued.abort(new Error('left the queue'))
+  await t.rejects(waiting, { message: 'left the queue' }, 'without waiting for the one before')
+  first.abort(new Error('left'))
+  await t.rejects(asking, { message: 'left' })
+  t.equal((await sts.ask(proof, never)).is, 'identity')
+  t.equal(asked, 2, 'who left the queue was never sent')
+  t.ok(server.opened() >= 2, 'the socket of who left is not used again')
+  await t.rejects(sts.ask(proof, first.signal), { message: 'left' }, 'nor is one who left before')
+})
+
+t.test('two hundred who leave cost no place of the pool', async t => {
+  let open = false
+  const { sts } = await pair(t, (response, call) => open && welcome(response, call), { sockets: 2 })
+  const leaving = Array.from({ length: 200 }, () => new AbortController())
+  const asked = Promise.allSettled(leaving.map(({ signal }) => sts.ask(proof, signal)))
+  for (const one of leaving) one.abort()
+  t.ok((await asked).every(({ status }) => status === 'rejected'))
+  open = true
+  t.equal((await sts.ask(proof, never)).is, 'identity')
+})
+
+t.test('R36: two hundred hostile proofs, and the next one, honest, gets in', async t => {
+  const { server, sts } = await pair(t, welcome, { sockets: 2 })
+  const hostile = ['\r\n', '\n', '\r', '\0', 'Ā', '\u2028', '\x7f', ' \r\nX-Vault-AWS-IAM-Server-ID: x']
+  const fields = await signedBy(orders)
+  for (let n = 0; n < 200; n++) {
+    const bad = hostile[n % hostile.length] as string
+    const by = [
+      { ...fields, a: fields.a + bad },
+      { ...fields, d: fields.d + bad },
+      { ...fields, t: fields.t + bad },
+    ][n % 3] as typeof fields
+    const thrown = await faultOfAsync(async () => sts.ask(judge(by, challenge, date), never))
+    if (thrown?.kind !== 'proof/malformed') t.fail(`${n}: ${thrown?.kind}`)
+  }
+  t.equal(server.calls.length, 0)
+  for (let n = 0; n < 200; n++) {
+    const forged = { ...proof, token: new Secret(`token${hostile[n % hostile.length]}`) }
+    const thrown = await faultOfAsync(() => sts.ask(forged, never))
+    if (thrown?.kind !== 'internal') t.fail(`unjudged ${n}: ${thrown?.kind}`)
+  }
+  t.equal(server.calls.length, 0, 'not even a proof that nobody judged')
+  t.equal((await sts.ask(proof, never)).is, 'identity')
+})
+
+t.test('the clock of STS is learned from what STS says, and from nothing else', async t => {
+  const now = Date.UTC(2026, 7, 13, 12, 0, 0)
+  const by = (ms: number) => ({ Date: new Date(now + ms).toUTCString() })
+  const skew = async (answer: Answer) => {
+    const { sts } = await pair(t, answer, { now: () => now })
+    t.equal(sts.skewMS(), 0)
+    await sts.ask(proof, never)
+    return sts.skewMS()
+  }
+  t.equal(await skew(says(200, identityXML(), by(3600_000))), 3600_500)
+  t.equal(await skew(says(200, identityXML(), by(-20 * 60_000))), -20 * 60_000 + 500)
+  t.equal(await skew(says(403, errorXML('SignatureDoesNotMatch'), by(60_000))), 60_500)
+  t.equal(await skew(says(403, '<html></html>', by(60_000))), 0, 'a firewall')
+  t.equal(await skew(says(200, identityXML(), by(25 * 3600_000))), 0, 'more than a day')
+  for (const nonsense of ['', 'soon', '2026-08-13', '0', 'Thu, 31 Feb 2026 12:00:00 GMT']) {
+    t.equal(await skew(says(200, identityXML(), { Date: nonsense })), 0, nonsense)
+  }
+})
+
+t.test('the way to a host can be tried without credentials', async t => {
+  const { server, sts } = await pair(t, says(403, errorXML('MissingAuthenticationToken')))
+  t.equal(await sts.reach(HOST, never), undefined)
+  t.notOk(server.calls[0]?.headers.authorization)
+  t.match(await sts.reach('example.com', never), /not one of the hosts/)
+  const { sts: walled } = await pair(t, says(403, '<html></html>'))
+  t.equal(await walled.reach(HOST, never), 'it answered 403')
+})
+
+t.test('the offered host is verified in TLS, whatever is dialled', async t => {
+  const offered = { nonce: challenge.nonce, host: 'upstream.test' }
+  const by = judge(await signedBy(alice, offered), offered, date)
+  const ask = async (certificate: string, ca: string | undefined) => {
+    const server = await httpServer(t, welcome, { key: pem(certificate), cert: pem(certificate) })
+    const sts = stsClient({
+      hosts: [{ host: offered.host, connect: { host: '127.0.0.1', port: server.port } }],
+      timeoutMS: 5000,
+      userAgent: 'test',
+      now: Date.now,
+      ...(ca !== undefined && { ca }),
+    })
+    t.teardown(() => sts.close())
+    return { said: await sts.ask(by, never), calls: server.calls }
+  }
+  const good = await ask('upstream.pem', pem('ca.pem'))
+  t.equal(good.said.is, 'identity')
+  t.match(good.calls[0], { servername: 'upstream.test', headers: { host: 'upstream.test' } })
+  const misnamed = await ask('misnamed.pem', pem('ca.pem'))
+  t.match(misnamed.said, { is: 'unavailable', why: /ERR_TLS_CERT_ALTNAME_INVALID/ })
+  const unknown = await ask('upstream.pem', undefined)
+  t.match(unknown.said, { is: 'unavailable', why: /UNABLE_TO_VERIFY_LEAF_SIGNATURE|SELF_SIGNED/ })
+  t.equal(misnamed.calls.length + unknown.calls.length, 0, 'no proof was sent to a stranger')
+})
+
+t.test('plain http stays on this machine', async t => {
+  for (const connect of [undefined, { host: '10.0.0.1', port: 80 }, { host: 'sts.test', port: 80 }]) {
+    const make = () =>
+      stsClient({ hosts: [{ host: HOST, connect, insecure: true }], timeoutMS: 1, userAgent: 'test', now: Date.now })
+    t.equal(faultOf(make)?.kind, 'config/invalid')
+  }
+})
+
+t.test('closing ends what is under way', async t => {
+  const { server, sts } = await pair(t, () => {})
+  const asking = sts.ask(proof, never)
+  await sts.close()
+  t.equal((await asking).is, 'unavailable')
+  await server.quiet()
+})
+
+function deferred() {
+  let resolve: (value: unknown) => void = () => {}
+  const promise = new Promise(settle => {
+    resolve = settle
+  })
+  return { promise, resolve }
+}
