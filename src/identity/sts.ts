@@ -51,6 +51,8 @@ export type Sts = {
 type Endpoint = { pool: Pool; partition: Partition; first: boolean }
 
 const SOCKETS = 256
+/** Milliseconds that an unused socket is kept: a login in the meantime saves two round trips. */
+const IDLE = 20_000
 const LONGEST_ANSWER = 64 * 1024
 /** undici never gives back the place of a request whose header it refuses, so none that it may refuse gets there. */
 const SENDABLE = /^[\x20-\x7e]+$/
@@ -128,6 +130,7 @@ function poolOf(
     connections: sockets,
     pipelining: 1,
     allowH2: false,
+    keepAliveTimeout: IDLE,
     connectTimeout: timeoutMS,
     headersTimeout: timeoutMS,
     bodyTimeout: timeoutMS,

@@ -1,0 +1,50 @@
+import t from 'tap'
+import { readOutcome, skewOf, withoutEcho } from '../../src/identity/outcome.js'
+import { judge } from '../../src/identity/proof.js'
+import { challenge, date, orders, signedBy } from '../support/proofs.js'
+import { errorXML, identityXML } from '../support/stsReplies.js'
+
+const answer = (status: number, text: string, type: unknown = 'text/xml') => ({ status, type, date: undefined, text })
+
+t.test('an identity needs its status, its type and its document', async t => {
+  for (const type of [
+    'text/xml',
+    'text/xml;charset=utf-8',
+    'text/xml ; charset=utf-8',
+    'application/xml',
+    'Text/XML',
+  ]) {
+    t.equal(readOutcome(answer(200, identityXML(), type), 'aws', true).is, 'identity', type)
+  }
+  for (const type of [null, 'text/html', 'text/xmlx', 'x text/xml', ['text/xml', 'text/html']]) {
+    t.equal(readOutcome(answer(200, identityXML(), type), 'aws', true).is, 'unavailable', `${type}`)
+  }
+})
+
+t.test('an unknown key is believed of the first host alone', async t => {
+  const unknown = answer(403, errorXML('InvalidClientTokenId'))
+  t.equal(readOutcome(unknown, 'aws', true).is, 'refused')
+  t.match(readOutcome(unknown, 'aws', false), { is: 'unavailable', next: 'first' })
+})
+
+t.test('a sentence is kept unless it repeats what was sent', async t => {
+  const proof = judge(await signedBy(orders), challenge, date)
+  const refused = { is: 'refused' as const, code: 'X', message: 'The token is expired.' }
+  t.equal(withoutEcho(refused, proof), refused)
+  t.same(withoutEcho({ ...refused, message: `token ${orders.sessionToken}` }, proof), { is: 'refused', code: 'X' })
+})
+
+t.test('a Date header is believed within a day, in its one form', async t => {
+  const now = Date.UTC(2026, 7, 13, 12)
+  t.equal(skewOf('Thu, 13 Aug 2026 12:00:10 GMT', now), 10_500)
+  for (const header of [
+    undefined,
+    ['Thu, 13 Aug 2026 12:00:10 GMT'],
+    'Thu, 13 Aug 2026 12:00:10',
+    '13 Aug 2026',
+    now,
+  ]) {
+    t.equal(skewOf(header, now), undefined, `${header}`)
+  }
+  t.equal(skewOf('Sat, 15 Aug 2026 12:00:00 GMT', now), undefined)
+})
