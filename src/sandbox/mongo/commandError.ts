@@ -37,6 +37,7 @@ const codes = {
   Location17280: 17280,
   Location31249: 31249,
   Location31254: 31254,
+  Location40323: 40323,
   Location40324: 40324,
   Location40353: 40353,
   Location40415: 40415,

@@ -4,11 +4,12 @@ import { authentication } from './authentication.js'
 import { CommandError, toReply } from './commandError.js'
 import { crud } from './crud.js'
 import { greeting } from './greeting.js'
+import { pipelines } from './pipelines.js'
 import type { Answer, Commands, Need, Request, Row } from './request.js'
 import { allows } from './roles.js'
 import { shown } from './shown.js'
 
-const commands: Commands = { ...greeting, ...authentication, ...crud }
+const commands: Commands = { ...greeting, ...authentication, ...crud, ...pipelines }
 
 /** Runs one command. Never throws. */
 export function run(request: Request): Answer {

@@ -1,0 +1,107 @@
+/**
+ * Pipelines. Stages that only choose, order or shape documents work on exact values; the others are mingo's.
+ */
+import { type Document, Int32 } from 'bson'
+import { CommandError } from './commandError.js'
+import { stages } from './expression.js'
+import { isOperators, matcher } from './match.js'
+import { isNumber, toNumber } from './order.js'
+import { projector } from './projection.js'
+import { sorted } from './query.js'
+
+export type Scope = {
+  /** All documents of a collection of this database. */
+  collection: (name: string) => Document[]
+  variables?: Document | undefined
+}
+
+type Stage = (documents: Document[], spec: never, scope: Scope) => Document[]
+
+const own: Record<string, Stage> = {
+  $match: (documents, spec: Document, { variables }) => documents.filter(matcher(spec, variables)),
+  $sort: (documents, spec: Document) => sorted(documents, spec, document => document),
+  $limit: (documents, spec) => documents.slice(0, toNumber(spec)),
+  $skip: (documents, spec) => documents.slice(toNumber(spec)),
+  $count: (documents, spec: string) => (documents.length > 0 ? [{ [spec]: new Int32(documents.length) }] : []),
+  $documents: (_, spec: Document[]) => spec,
+  $facet: (documents, spec: Record<string, Document[]>, scope) => [
+    Object.fromEntries(Object.entries(spec).map(([name, one]) => [name, aggregate(documents, one, scope)])),
+  ],
+  $unionWith: (documents, spec: string | { coll: string; pipeline?: Document[] }, scope) => {
+    const { coll, pipeline = [] } = typeof spec === 'string' ? { coll: spec } : spec
+    return [...documents, ...aggregate(scope.collection(coll), pipeline, scope)]
+  },
+}
+
+/** Stages that mingo has; the rest it would refuse with words of its own. */
+const mingos = new Set([
+  ...['$addFields', '$bucket', '$bucketAuto', '$densify', '$fill', '$graphLookup', '$group', '$lookup', '$project'],
+  ...['$redact', '$replaceRoot', '$replaceWith', '$sample', '$set', '$setWindowFields', '$sortByCount', '$unset'],
+  '$unwind',
+])
+
+/** Why a stage of the server is not here. */
+const refusals: Record<string, () => CommandError> = {
+  $changeStream: () => new CommandError('Location40573', 'The $changeStream stage is only supported on replica sets'),
+  $out: () =>
+    new CommandError('IllegalOperation', '$out is not part of this sandbox: insert what the pipeline returns'),
+  $merge: () =>
+    new CommandError('IllegalOperation', '$merge is not part of this sandbox: update with what the pipeline returns'),
+}
+
+/** Runs a pipeline. Throws for a stage that is unknown or not part of the sandbox. */
+export function aggregate(documents: Document[], pipeline: readonly Document[], scope: Scope): Document[] {
+  const { variables } = scope
+  let result = documents
+  for (let at = 0; at < pipeline.length; ) {
+    const [name, spec] = stageOf(pipeline[at])
+    const stage = ownStage(name, spec)
+    if (stage) {
+      result = stage(result, spec as never, scope)
+      at++
+      continue
+    }
+    let end = at
+    while (end < pipeline.length && isMingos(pipeline[end])) end++
+    if (end === at) throw refusal(name)
+    result = stages(pipeline.slice(at, end), { collections: scope.collection, ...(variables && { variables }) })(result)
+    at = end
+  }
+  return result
+}
+
+/** The one field of a stage. */
+export function stageOf(stage: Document | undefined): [name: string, spec: unknown] {
+  const [field, ...others] = Object.entries(stage ?? {})
+  if (!field || others.length > 0) {
+    const message = 'A pipeline stage specification object must contain exactly one field.'
+    throw new CommandError('Location40323', message)
+  }
+  return field
+}
+
+function isMingos(stage: Document | undefined): boolean {
+  const [name, spec] = stageOf(stage)
+  return mingos.has(name) && !ownStage(name, spec)
+}
+
+function ownStage(name: string, spec: unknown): Stage | undefined {
+  if (name === '$project' && isPlain(spec as Document)) {
+    return documents => documents.map(projector(spec as Document))
+  }
+  return Object.hasOwn(own, name) ? own[name] : undefined
+}
+
+/** A projection that only keeps or leaves out. */
+function isPlain(spec: Document): boolean {
+  return Object.values(spec).every(how =>
+    typeof how === 'object' && how !== null && !isNumber(how)
+      ? !Array.isArray(how) && !isOperators(how) && isPlain(how)
+      : isNumber(how) || typeof how === 'boolean',
+  )
+}
+
+function refusal(name: string): CommandError {
+  const known = Object.hasOwn(refusals, name) ? refusals[name] : undefined
+  return known?.() ?? new CommandError('Location40324', `Unrecognized pipeline stage name: '${name}'`)
+}

@@ -1,0 +1,169 @@
+/** The commands that compute: aggregate, distinct, and explain of everything that reads. */
+import { type Document, Int32, Long, serialize } from 'bson'
+import { aggregate, stageOf } from './aggregation.js'
+import { CommandError } from './commandError.js'
+import { open } from './crud.js'
+import { equal } from './order.js'
+import { values } from './paths.js'
+import { matching } from './query.js'
+import { type Answer, type Commands, collectionOf, type Need, numberOf, onCollection, type Request } from './request.js'
+import { collectionStats } from './statistics.js'
+
+export const pipelines: Commands = {
+  aggregate: { needs: aggregateNeeds, run: runAggregate },
+  distinct: { needs: onCollection('find'), run: distinct },
+}
+
+/** Stages that begin a pipeline with something else than the documents of the collection. */
+const sources: Record<
+  string,
+  { action?: string; cluster?: true; documents: (request: Request, spec: Document) => Document[] }
+> = {
+  $collStats: {
+    action: 'collStats',
+    documents: (request, spec) => {
+      const stats = collectionStats(request, collectionOf(request))
+      return [
+        {
+          ns: `${request.db}.${collectionOf(request)}`,
+          host: request.instance.host(),
+          localTime: new Date(request.instance.now()),
+          ...(spec.storageStats && { storageStats: stats }),
+          ...(spec.count && { count: stats.count }),
+          ...(spec.latencyStats && { latencyStats: latencies() }),
+        },
+      ]
+    },
+  },
+  $indexStats: {
+    action: 'indexStats',
+    documents: request => {
+      const collection = request.instance.store.find(request.db, collectionOf(request))
+      return (collection?.indexes ?? []).map(({ name, key, spec }) => ({
+        name,
+        key,
+        host: request.instance.host(),
+        accesses: { ops: Long.ZERO, since: new Date(request.instance.started) },
+        spec: { v: new Int32(2), key, name, ...spec },
+      }))
+    },
+  },
+  $currentOp: { action: 'inprog', cluster: true, documents: request => operations(request) },
+  $listLocalSessions: { documents: () => [] },
+  $listSessions: { documents: () => [] },
+  $documents: { documents: (_, spec) => spec as Document[] },
+}
+
+function latencies(): Document {
+  const none = { latency: Long.ZERO, ops: Long.ZERO }
+  return { reads: none, writes: none, commands: none, transactions: none }
+}
+
+/** What runs now, as currentOp shows it. */
+export function operations({ instance, session, db, name, body }: Request): Document[] {
+  return [...instance.sessions].map(one => {
+    const mine = one === session
+    const { lsid: _, $clusterTime: __, ...told } = body
+    const running = mine ? { name, since: instance.now() } : one.running
+    return {
+      type: 'op',
+      host: instance.host(),
+      desc: `conn${one.id}`,
+      connectionId: new Int32(one.id),
+      client: one.peer,
+      ...(one.metadata?.application && { appName: one.metadata.application.name }),
+      clientMetadata: one.metadata ?? {},
+      active: running !== undefined,
+      currentOpTime: new Date(instance.now()).toISOString(),
+      ...(one.user && { effectiveUsers: [one.user.name] }),
+      opid: new Int32(one.id),
+      op: running ? 'command' : 'none',
+      ns: mine ? `${db}.$cmd` : '',
+      ...(running && {
+        secs_running: Long.fromNumber(Math.floor((instance.now() - running.since) / 1000)),
+        microsecs_running: Long.fromNumber((instance.now() - running.since) * 1000),
+        command: mine ? told : { [running.name]: new Int32(1) },
+      }),
+    }
+  })
+}
+
+function aggregateNeeds(request: Request): Need[] {
+  const { body, db } = request
+  if (!Array.isArray(body.pipeline))
+    throw new CommandError('TypeMismatch', "'pipeline' option must be specified as an array")
+  const [name = ''] = body.pipeline.length > 0 ? stageOf(body.pipeline[0]) : []
+  const source = Object.hasOwn(sources, name) ? sources[name] : undefined
+  const others = foreign(body.pipeline).map((collection): Need => ['find', { db, collection }])
+  if (!source) return isCollectionless(body) ? others : [...onCollection('find')(request), ...others]
+  if (!source.action) return others
+  return [[source.action, source.cluster ? { cluster: true } : { db, collection: collectionOf(request) }], ...others]
+}
+
+/** Every other collection that a pipeline reads, at any depth. */
+function foreign(value: unknown): string[] {
+  if (Array.isArray(value)) return value.flatMap(foreign)
+  if (typeof value !== 'object' || value === null || '_bsontype' in value || value instanceof Date) return []
+  return Object.entries(value).flatMap(([name, spec]) => {
+    if (name === '$unionWith' && typeof spec === 'string') return [spec]
+    const named =
+      name === '$unionWith' ? spec?.coll : name === '$lookup' || name === '$graphLookup' ? spec?.from : undefined
+    return [...(typeof named === 'string' ? [named] : []), ...foreign(spec)]
+  })
+}
+
+const isCollectionless = (body: Document): boolean => typeof body.aggregate !== 'string'
+
+function runAggregate(request: Request): Answer {
+  const { body, db, instance } = request
+  if (body.cursor === undefined && !body.explain) {
+    throw new CommandError(
+      'FailedToParse',
+      "The 'cursor' option is required, except for aggregate with the explain argument",
+    )
+  }
+  const pipeline = body.pipeline as Document[]
+  const name = isCollectionless(body) ? '$cmd.aggregate' : collectionOf(request)
+  const batchSize = numberOf(body.cursor ?? {}, 'batchSize', undefined)
+  const scope = { collection: (other: string) => documentsOf(request, other), variables: body.let }
+  const [first = '', spec] = pipeline.length > 0 ? stageOf(pipeline[0]) : []
+  const source = Object.hasOwn(sources, first) ? sources[first] : undefined
+  let documents: Document[]
+  if (source) {
+    documents = aggregate(source.documents(request, (spec ?? {}) as Document), pipeline.slice(1), scope)
+  } else if (isCollectionless(body)) {
+    const message = `{aggregate: 1} is not valid for '${first}'; a collection is required.`
+    throw new CommandError('InvalidNamespace', message)
+  } else {
+    const collection = instance.store.find(db, name)
+    const filtered = first === '$match'
+    const entries = collection ? matching(collection, filtered ? (spec as Document) : {}, { variables: body.let }) : []
+    const rest = filtered ? pipeline.slice(1) : pipeline
+    if (rest.length === 0) return open(request, { entries }, name, { batchSize })
+    documents = aggregate(
+      entries.map(entry => entry.document),
+      rest,
+      scope,
+    )
+  }
+  return open(request, { entries: documents.map(document => serialize(document)) }, name, { batchSize })
+}
+
+function documentsOf({ instance, db }: Request, name: string): Document[] {
+  return [...(instance.store.find(db, name)?.entries.values() ?? [])].map(entry => entry.document)
+}
+
+function distinct(request: Request): Answer {
+  const { body, db, instance } = request
+  if (typeof body.key !== 'string')
+    throw new CommandError('TypeMismatch', "BSON field 'distinct.key' is the wrong type")
+  const collection = instance.store.find(db, collectionOf(request))
+  const path = body.key.split('.')
+  const found: unknown[] = []
+  for (const { document } of collection ? matching(collection, body.query ?? {}) : []) {
+    for (const value of values(document, path)) {
+      if (value !== undefined && !found.some(one => equal(one, value))) found.push(value)
+    }
+  }
+  return { values: found }
+}

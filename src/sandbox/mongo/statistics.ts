@@ -1,0 +1,65 @@
+/** Sizes: of a collection, of a database, of everything. */
+import { type Document, Double, Int32, Long } from 'bson'
+import type { Instance, Request } from './request.js'
+import type { Collection } from './store.js'
+
+/** What one index would take; there are no pages here to count. */
+const INDEX_BYTES = 4096
+
+export function collectionStats({ db, instance }: Pick<Request, 'db' | 'instance'>, name: string): Document {
+  const collection = instance.store.find(db, name)
+  const count = collection?.entries.size ?? 0
+  const indexes = collection?.indexes ?? []
+  return {
+    ns: `${db}.${name}`,
+    size: whole(collection?.size ?? 0),
+    count: whole(count),
+    ...(collection && count > 0 && { avgObjSize: whole(Math.floor(collection.size / count)) }),
+    numOrphanDocs: whole(0),
+    storageSize: whole(collection?.size ?? 0),
+    freeStorageSize: whole(0),
+    capped: false,
+    nindexes: whole(indexes.length),
+    indexBuilds: [],
+    totalIndexSize: whole(indexes.length * INDEX_BYTES),
+    totalSize: whole((collection?.size ?? 0) + indexes.length * INDEX_BYTES),
+    indexSizes: Object.fromEntries(indexes.map(({ name }) => [name, whole(INDEX_BYTES)])),
+    scaleFactor: whole(1),
+  }
+}
+
+export function databaseStats({ store }: Instance, db: string, scale: number): Document {
+  const collections = [...(store.databases.get(db)?.values() ?? [])]
+  const sum = (of: (collection: Collection) => number) => collections.reduce((total, one) => total + of(one), 0)
+  const objects = sum(one => one.entries.size)
+  const bytes = sum(one => one.size)
+  const indexes = sum(one => one.indexes.length)
+  return {
+    db,
+    collections: Long.fromNumber(collections.length),
+    views: Long.ZERO,
+    objects: Long.fromNumber(objects),
+    avgObjSize: new Double(objects > 0 ? bytes / objects : 0),
+    dataSize: new Double(bytes / scale),
+    storageSize: new Double(bytes / scale),
+    indexes: Long.fromNumber(indexes),
+    indexSize: new Double((indexes * INDEX_BYTES) / scale),
+    totalSize: new Double((bytes + indexes * INDEX_BYTES) / scale),
+    scaleFactor: Long.fromNumber(scale),
+    fsUsedSize: new Double(0),
+    fsTotalSize: new Double(0),
+  }
+}
+
+/** Bytes of one database. */
+export function databaseSize({ store }: Instance, db: string): number {
+  return [...(store.databases.get(db)?.values() ?? [])].reduce(
+    (total, one) => total + one.size + one.indexes.length * INDEX_BYTES,
+    0,
+  )
+}
+
+/** An int32 where it fits, else an int64. */
+export function whole(value: number): Int32 | Long {
+  return value === (value | 0) ? new Int32(value) : Long.fromNumber(value)
+}
