@@ -4,7 +4,8 @@
  * Each attempt and all of them together have an end; pauses grow and are uneven, so that clients that failed together
  * do not come back together; each further attempt is paid for, so that retries never double the load of an outage.
  */
-import type { Ask, Outcome } from './sts.js'
+import type { Ask, Outcome } from './outcome.js'
+import type { Proof } from './proof.js'
 
 export type Patience = {
   /** The longest that one attempt takes, and all of them with their pauses. */
@@ -17,7 +18,7 @@ export type Patience = {
   /** Resolves after so many milliseconds, or at once when the signal aborts; never rejects. */
   sleep(ms: number, signal: AbortSignal): Promise<void>
   /** Spends a token of the budget for one more attempt; false if there is none. */
-  mayRetry(): boolean
+  mayRetry(proof: Proof): boolean
 }
 
 /** The first pause is 50 to 100 ms, and each further one twice as long. */
@@ -31,7 +32,7 @@ export function retried(ask: Ask, patience: Patience): Ask {
     for (let pause = PAUSE; ; pause *= 2) {
       const outcome = await attempt(Math.min(attemptMS, end - now()))
       const wait = pause * (0.5 + 0.5 * random())
-      if (!isPassing(outcome) || now() + wait >= end || !mayRetry()) return outcome
+      if (!isPassing(outcome) || now() + wait >= end || !mayRetry(proof)) return outcome
       await sleep(wait, signal)
       signal.throwIfAborted()
     }

@@ -1,11 +1,14 @@
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { judge, type Proof } from '../../src/identity/proof.js'
 import { type Options, type Outcome, stsClient } from '../../src/identity/sts.js'
 import { Secret } from '../../src/log.js'
+import { iam } from '../../src/sandbox/aws/iam.js'
+import { stsServer } from '../../src/sandbox/aws/sts.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 import { type Answer, httpServer } from '../support/httpServer.js'
-import { alice, challenge, date, orders, signedBy } from '../support/proofs.js'
+import { alice, type Credentials, challenge, date, orders, signedBy } from '../support/proofs.js'
 import { ALICE, errorXML, identityXML } from '../support/stsReplies.js'
 
 const HOST = challenge.host
@@ -335,6 +338,41 @@ t.test('closing ends what is under way', async t => {
   await sts.close()
   t.equal((await asking).is, 'unavailable')
   await server.quiet()
+})
+
+t.test('an STS that verifies signatures agrees with what is written anew', async t => {
+  const aws = iam({ random: randomBytes, now: () => date.getTime() })
+  const sandbox = await stsServer({ iam: aws, now: () => date.getTime() })
+  t.teardown(() => sandbox.close())
+  const sts = stsClient({
+    hosts: [{ host: HOST, connect: { host: '127.0.0.1', port: sandbox.port }, insecure: true }],
+    timeoutMS: 5000,
+    userAgent: 'test',
+    now: () => date.getTime() - 60_000,
+  })
+  t.teardown(() => sts.close())
+  const ask = async (by: Credentials) => sts.ask(judge(await signedBy(by), challenge, date), never)
+  const alan = aws.createUser({ account: ALICE.Account, name: 'alan', path: '/r&d/' })
+  const reader = aws.createRole({ account: ALICE.Account, name: 'reader', path: '/a/' })
+  const key = aws.createAccessKey(alan)
+  const session = aws.assumeRole(reader, 'alan')
+  t.match(await ask(key), { identity: { arn: alan.arn, canonical: alan.arn, principalId: alan.id } })
+  t.match(await ask(aws.sessionOf(alan)), { identity: { arn: alan.arn, kind: 'user' } })
+  t.match(await ask(session), {
+    identity: { canonical: 'arn:aws:iam::123456789012:role/reader', principalId: reader.id, session: 'alan' },
+  })
+  t.match(await ask(aws.federate(alan, 'bob')), { identity: { kind: 'federated-user', name: 'bob' } })
+  t.match(await ask(aws.createAccessKey(aws.root(ALICE.Account))), { identity: { kind: 'root' } })
+  t.equal(sts.skewMS(), 60_500)
+  for (const [by, code] of [
+    [alice, 'InvalidClientTokenId'],
+    [{ ...key, secretAccessKey: 'guessed' }, 'SignatureDoesNotMatch'],
+    [{ ...session, sessionToken: aws.sessionOf(alan).sessionToken }, 'InvalidClientTokenId'],
+    [aws.assumeRole(reader, 'alan', -1), 'ExpiredToken'],
+  ] as const) {
+    t.match(await ask(by), { is: 'refused', code, message: /./ }, code)
+  }
+  t.equal(await sts.reach(HOST, never), undefined)
 })
 
 function deferred() {
