@@ -2,6 +2,7 @@
 import { Binary, type Document, Double, Int32 } from 'bson'
 import { CommandError } from './commandError.js'
 import type { Commands, Request } from './request.js'
+import { admits } from './restrictions.js'
 import { privilegeDocument } from './roles.js'
 import { challenge, isMechanism, mechanisms, readFirst, verify } from './scram.js'
 import { keyOfName, type UserName } from './users.js'
@@ -85,7 +86,7 @@ function admit(
     throw new CommandError('Location5626701', 'Each client connection may only be authenticated once.')
   }
   const user = users.find(name)
-  if (!user) throw failed()
+  if (!user || !admits(user.document.authenticationRestrictions, session.address)) throw failed()
   session.user = { name, owner: keyOfName(name, name.user), user, version: users.version, known: new Map() }
   return step(true, payload)
 }

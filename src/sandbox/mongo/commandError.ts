@@ -42,6 +42,8 @@ const codes = {
   Location40353: 40353,
   Location40415: 40415,
   Location40573: 40573,
+  InvalidRoleModification: 10003,
+  Location51002: 51002,
   Location51003: 51003,
   Location51024: 51024,
   Location51091: 51091,

@@ -31,7 +31,8 @@ export class Connection {
     this.#socket = socket
     this.#instance = instance
     const closed = new AbortController()
-    this.session = { id, peer: `${socket.remoteAddress}:${socket.remotePort}`, closed: closed.signal }
+    const address = socket.remoteAddress ?? ''
+    this.session = { id, address, peer: `${address}:${socket.remotePort}`, closed: closed.signal }
     instance.sessions.add(this.session)
     socket.setNoDelay(true)
     socket.on('data', chunk => this.#take(chunk))

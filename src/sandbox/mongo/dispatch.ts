@@ -1,15 +1,44 @@
 /** From a request to its answer: the row of the command, whether this user may, and every error as a reply. */
 import type { Document } from 'bson'
 import { authentication } from './authentication.js'
+import { catalog } from './catalog.js'
 import { CommandError, toReply } from './commandError.js'
 import { crud } from './crud.js'
+import { diagnostics } from './diagnostics.js'
+import { explain, explained } from './explain.js'
 import { greeting } from './greeting.js'
 import { pipelines } from './pipelines.js'
 import type { Answer, Commands, Need, Request, Row } from './request.js'
 import { allows } from './roles.js'
+import { noTransactions, sessions } from './sessions.js'
 import { shown } from './shown.js'
+import { userCommands } from './userCommands.js'
 
-const commands: Commands = { ...greeting, ...authentication, ...crud, ...pipelines }
+const commands: Commands = {
+  ...greeting,
+  ...authentication,
+  ...sessions,
+  ...crud,
+  ...pipelines,
+  ...catalog,
+  ...userCommands,
+  ...diagnostics,
+  explain: { needs: explainNeeds, run: explain },
+  listCommands: { needs: 'login', run: () => ({ commands: Object.fromEntries(listed()) }) },
+}
+
+function* listed(): Generator<[string, Document]> {
+  for (const [name, { needs }] of Object.entries(commands)) {
+    yield [name, { help: '', requiresAuth: needs !== 'nobody', secondaryOk: false, adminOnly: false }]
+  }
+}
+
+/** Explaining needs what running would. */
+function explainNeeds(request: Request): Need[] {
+  const inner = explained(request)
+  const needs = commands[inner.name]?.needs
+  return typeof needs === 'function' ? needs(inner) : []
+}
 
 /** Runs one command. Never throws. */
 export function run(request: Request): Answer {
@@ -19,7 +48,8 @@ export function run(request: Request): Answer {
     const row = Object.hasOwn(commands, name) ? commands[name] : undefined
     if (row?.needs !== 'nobody') authorize(request, row)
     if (!row) throw new CommandError('CommandNotFound', `no such command: '${name}'`)
-    refuseTransactions(request.body)
+    const { txnNumber, startTransaction, autocommit } = request.body
+    if (txnNumber !== undefined || startTransaction !== undefined || autocommit !== undefined) noTransactions()
     const answer = row.run(request)
     if (!(answer instanceof Promise)) return answer
     session.running = { name, since: instance.now() }
@@ -32,12 +62,6 @@ export function run(request: Request): Answer {
 }
 
 const refused = (thrown: unknown): Document => toReply(CommandError.from(thrown))
-
-function refuseTransactions({ txnNumber, startTransaction, autocommit }: Document): void {
-  if (txnNumber === undefined && startTransaction === undefined && autocommit === undefined) return
-  const message = 'Transaction numbers are only allowed on a replica set member or mongos'
-  throw new CommandError('IllegalOperation', message)
-}
 
 /** Throws Unauthorized: nobody is logged in, the user is gone, or a privilege is missing. */
 function authorize(request: Request, row: Row | undefined): void {
@@ -58,7 +82,7 @@ function authorize(request: Request, row: Row | undefined): void {
   if (!row || typeof row.needs !== 'function') return
   for (const need of row.needs(request)) {
     if (!may(session.user, need)) {
-      const { lsid: _, $clusterTime: __, ...told } = body
+      const { lsid: _, $clusterTime: __, pwd: ___, ...told } = body
       throw new CommandError('Unauthorized', `not authorized on ${db} to execute command ${shown(told)}`)
     }
   }

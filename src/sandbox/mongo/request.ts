@@ -33,6 +33,8 @@ export type Instance = {
 /** One connection. It is one user at most, for life. */
 export type Session = {
   id: number
+  /** Address of the peer, without and with its port. */
+  address: string
   peer: string
   closed: AbortSignal
   metadata?: Document
