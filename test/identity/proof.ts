@@ -1,5 +1,6 @@
 import { createHash, createHmac } from 'node:crypto'
 import { SignatureV4 } from '@smithy/signature-v4'
+import fc from 'fast-check'
 import t from 'tap'
 import { judge, regionOf, requestOf } from '../../src/identity/proof.js'
 import type { Fields } from '../../src/sasl/aws.js'
@@ -221,6 +222,22 @@ t.test('no fault tells a secret', async t => {
     const said = `${thrown?.message} ${JSON.stringify(thrown?.facts)}`
     t.notOk(said.includes(token) || said.includes(byOrders.a.slice(-64)), thrown?.message ?? 'nothing thrown')
   }
+})
+
+t.test('whatever comes, it is refused by a fault or sent as printable ASCII', async t => {
+  const bent = (text: string) =>
+    fc
+      .tuple(fc.nat(text.length), fc.nat(3), fc.string({ unit: 'binary', maxLength: 4 }))
+      .map(([at, cut, put]) => text.slice(0, at) + put + text.slice(at + cut))
+  const fields = fc.record({ a: bent(byOrders.a), d: bent(byOrders.d), t: bent(byOrders.t as string) })
+  const kinds = ['proof/malformed', 'proof/unsigned', 'proof/scope', 'proof/date']
+  const property = fc.property(fields, given => {
+    const thrown = fault(given)
+    if (thrown) return kinds.includes(thrown.kind)
+    const { headers } = requestOf(judge(given, challenge, date))
+    return Object.values(headers).every(value => /^[\x20-\x7e]+$/.test(value)) && headers.Host === challenge.host
+  })
+  t.doesNotThrow(() => fc.assert(property, { numRuns: 500 }))
 })
 
 t.test('the region of a host is what drivers take it for', async t => {

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import t from 'tap'
 import { readIdentity, readRefusal } from '../../src/identity/reply.js'
 import { faultOf } from '../support/faults.js'
@@ -97,6 +98,20 @@ t.test('D7: what is not the document of STS is no identity', async t => {
   })) {
     t.equal(kindOf(text), 'sts/unavailable', name)
   }
+})
+
+t.test('D7: a document that was bent anywhere names a user of that account, or nobody', async t => {
+  const bent = fc
+    .tuple(fc.nat(good.length), fc.nat(3), fc.string({ unit: 'binary', maxLength: 4 }))
+    .map(([at, cut, put]) => good.slice(0, at) + put + good.slice(at + cut))
+  const named = /^arn:aws:iam::123456789012:user\/[!-~]+$/
+  const property = fc.property(bent, text => {
+    const thrown = faultOf(() => readIdentity(text, 'aws'))
+    return thrown
+      ? ['sts/unavailable', 'identity/partition'].includes(thrown.kind)
+      : named.test(readIdentity(text, 'aws').arn)
+  })
+  t.doesNotThrow(() => fc.assert(property, { numRuns: 500 }))
 })
 
 t.test('D7: the three values have to fit each other', async t => {

@@ -61,7 +61,10 @@ t.test('a host that no driver would take is a bug of ours', async t => {
 })
 
 t.test('fields beyond those of the step are refused', async t => {
-  t.match(faultOf(() => challenge(bson({ r, p, x: 1 }), HOST, random)), { kind: 'sasl/payload', facts: { unknown: ['x'] } })
+  t.match(
+    faultOf(() => challenge(bson({ r, p, x: 1 }), HOST, random)),
+    { kind: 'sasl/payload', facts: { unknown: ['x'] } },
+  )
   t.equal(faultOf(() => challenge(bson({ ['__proto__']: 1, r, p }), HOST, random))?.kind, 'sasl/payload')
   for (const extra of ['p', 'c', 'o', 'A']) {
     t.equal(faultOf(() => readProof(bson({ a: 'a', d: 'd', [extra]: 'x' })))?.kind, 'sasl/payload', extra)
