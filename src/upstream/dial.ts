@@ -13,6 +13,7 @@ import { check, final, first, MECHANISM } from '../sasl/scram.js'
 import { type Channel, connect } from './channel.js'
 import type { KeyRing } from './keys.js'
 import { withProxy } from './metadata.js'
+import { accepted, told } from './reply.js'
 import type { Target } from './target.js'
 
 export type DatabaseUser = { name: string; db: string; password: Secret }
@@ -54,7 +55,7 @@ async function logIn(channel: Channel, wanted: Dialling): Promise<Document> {
   const { target, user, metadata, keys, random, signal, api } = wanted
   const run = async (command: Document, $db: string) => {
     const reply = await channel.request({ ...command, ...(api !== undefined && { apiVersion: api }), $db }, signal)
-    return accepted(reply, target)
+    return accepted(reply, target.address, { 334: `${MECHANISM} is not enabled there` })
   }
   const owner = { upstream: target.address, name: user.name, password: user.password }
   const start = first(user.name, random(24).toString('base64'))
@@ -67,7 +68,7 @@ async function logIn(channel: Channel, wanted: Dialling): Promise<Document> {
   const client = withProxy(metadata)
   const hello = await run({ hello: 1, client, speculativeAuthenticate: { ...saslStart, db: user.db } }, 'admin')
   if (target.replicaSet !== undefined && hello.setName !== target.replicaSet) {
-    const facts = { wanted: target.replicaSet, setName: String(hello.setName).slice(0, 100) }
+    const facts = { wanted: target.replicaSet, setName: told(hello.setName) }
     throw new Fault('upstream/away', 'it is not of the replica set that upstream.uri names', facts)
   }
   const opened = readStep(hello.speculativeAuthenticate ?? (await run(saslStart, user.db)))
@@ -89,26 +90,6 @@ function readStep({ payload, conversationId, done }: Document, expected = conver
     throw malformed('a SASL reply of another conversation')
   }
   return { payload: Buffer.from(payload.value()), conversationId, done }
-}
-
-/** Codes by which a server says that it is stopping, starting or stepping down: away, not a word about the user. */
-const STOPPING = new Set([6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436])
-const MECHANISM_UNAVAILABLE = 334
-
-function accepted(reply: Document, { address }: Target): Document {
-  if (Number(reply.ok) === 1) return reply
-  const code = Number(reply.code)
-  const facts = { upstream: address, code, codeName: told(reply.codeName), errmsg: told(reply.errmsg) }
-  if (STOPPING.has(code)) throw new Fault('upstream/away', undefined, facts)
-  throw new Fault(
-    'upstream/refused',
-    code === MECHANISM_UNAVAILABLE ? `${MECHANISM} is not enabled there` : undefined,
-    facts,
-  )
-}
-
-function told(text: unknown): string | undefined {
-  return typeof text === 'string' ? text.slice(0, 200) : undefined
 }
 
 function malformed(why: string): Fault {

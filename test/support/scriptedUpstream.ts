@@ -7,7 +7,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { createServer as createSecureServer } from 'node:tls'
-import { Binary, type Document, Int32, Long, ObjectId } from 'bson'
+import { Binary, type Document, Int32, Long, ObjectId, Timestamp } from 'bson'
 import { Secret } from '../../src/log.js'
 import { readTarget, type Target } from '../../src/upstream/target.js'
 import { Framer } from '../../src/wire/frame.js'
@@ -118,7 +118,7 @@ export async function scriptedUpstream(t: Teardown, script: Script, tls?: string
 
 /** What a set member of MongoDB 8.0 says, without the fields that a connection negotiates. */
 export function memberHello(changes: Document = {}): Document {
-  const opTime = { ts: new Long(1), t: new Long(1) }
+  const opTime = { ts: new Timestamp({ t: 1, i: 1 }), t: Long.fromNumber(1) }
   const hello: Document = {
     topologyVersion: { processId: new ObjectId('652f1f77bcf86cd799439011'), counter: Long.fromNumber(6) },
     hosts: ['127.0.0.1:27017'],

@@ -1,0 +1,132 @@
+/**
+ * What clients are told about the upstream: its own hello, an allow-list of fields, with only ours replaced.
+ *
+ * The upstream may be hostile, so each field has a form and a bound; what is not listed does not pass.
+ */
+import { type Document, Double, Int32, Long, ObjectId, Timestamp } from 'bson'
+import { Fault } from '../errors.js'
+
+export type TopologyVersion = { processId: ObjectId; counter: Long }
+
+/** A hello, as far as the answer's form depends on it. `legacy`: asked as isMaster. */
+export type Asked = { legacy: boolean; helloOk: boolean }
+export type Ours = { connectionId: number; now: Date }
+
+/** Bytes of a text, entries of a list: a set has at most 50 members, a host name at most 253 bytes and a port. */
+const LONGEST = 512
+const MOST = 100
+
+/** Gives the value as it may pass, or undefined where it has not the form. */
+type Form = (value: unknown) => unknown
+
+const flag: Form = value => (typeof value === 'boolean' ? value : undefined)
+const text: Form = value => (typeof value === 'string' && Buffer.byteLength(value) <= LONGEST ? value : undefined)
+const integer: Form = value => (Number.isSafeInteger(Number(isNumber(value) ? value : Number.NaN)) ? value : undefined)
+const long: Form = value => (Long.isLong(value) && !(value instanceof Timestamp) ? value : undefined)
+const id: Form = value => (value instanceof ObjectId ? value : undefined)
+const date: Form = value => (value instanceof Date ? value : undefined)
+const stamp: Form = value => (value instanceof Timestamp ? value : undefined)
+const texts: Form = value =>
+  Array.isArray(value) && value.length <= MOST && value.every(entry => text(entry) !== undefined) ? value : undefined
+const tags: Form = value =>
+  isDocument(value) && texts(Object.keys(value)) && texts(Object.values(value)) ? value : undefined
+const shape =
+  (fields: Record<string, Form>): Form =>
+  value => {
+    if (!isDocument(value)) return undefined
+    const kept = Object.entries(fields).flatMap(([name, form]) => {
+      const inner = value[name] === undefined ? undefined : form(value[name])
+      return inner === undefined ? [] : [[name, inner] as const]
+    })
+    return Object.fromEntries(kept)
+  }
+const opTime = shape({ ts: stamp, t: long })
+
+/** In the order of mongod. `ismaster`, `helloOk`, `localTime`, `connectionId` and `ok` are ours and come by themselves. */
+const BEFORE: Record<string, Form> = {
+  topologyVersion: value => {
+    const { processId, counter } = isDocument(value) ? value : {}
+    return id(processId) && long(counter) ? { processId, counter } : undefined
+  },
+  hosts: texts,
+  passives: texts,
+  arbiters: texts,
+  setName: text,
+  setVersion: integer,
+}
+const BETWEEN: Record<string, Form> = {
+  secondary: flag,
+  primary: text,
+  arbiterOnly: flag,
+  passive: flag,
+  hidden: flag,
+  buildIndexes: flag,
+  slaveDelay: integer,
+  secondaryDelaySecs: integer,
+  tags,
+  isreplicaset: flag,
+  info: text,
+  me: text,
+  electionId: id,
+  lastWrite: shape({ opTime, lastWriteDate: date, majorityOpTime: opTime, majorityWriteDate: date }),
+  msg: text,
+  maxBsonObjectSize: integer,
+  maxMessageSizeBytes: integer,
+  maxWriteBatchSize: integer,
+}
+const SESSIONS: Record<string, Form> = { logicalSessionTimeoutMinutes: integer }
+const AFTER: Record<string, Form> = { minWireVersion: integer, maxWireVersion: integer, readOnly: flag }
+
+/**
+ * The answer to a client's hello, from the upstream's (read with its BSON types). Throws `upstream/malformed` for a
+ * field that has not its form or passes its bound, and for a hello without the fields that every server gives.
+ */
+export function present(hello: Document, asked: Asked, { connectionId, now }: Ours): Document {
+  const writable = flag(hello.isWritablePrimary ?? hello.ismaster)
+  if (writable === undefined || hello.maxWireVersion === undefined) throw malformed('not a hello')
+  return {
+    ...(asked.helloOk && { helloOk: true }),
+    ...pick(hello, BEFORE),
+    [asked.legacy ? 'ismaster' : 'isWritablePrimary']: writable,
+    ...pick(hello, BETWEEN),
+    localTime: now,
+    ...pick(hello, SESSIONS),
+    connectionId: new Int32(connectionId),
+    ...pick(hello, AFTER),
+    ok: new Double(1),
+  }
+}
+
+/** The version by which changes are awaited; undefined where the server has none (FerretDB). */
+export function topologyVersionOf(hello: Document): TopologyVersion | undefined {
+  const { processId, counter } = isDocument(hello.topologyVersion) ? hello.topologyVersion : {}
+  return id(processId) && long(counter) ? { processId, counter } : undefined
+}
+
+/** True where `now` is something that whoever knows `known` has not seen: another process, or a later change. */
+export function isNews(now: TopologyVersion | undefined, known: TopologyVersion): boolean {
+  return !now?.processId.equals(known.processId) || now.counter.greaterThan(known.counter)
+}
+
+function pick(hello: Document, fields: Record<string, Form>): Document {
+  const picked: Document = {}
+  for (const [name, form] of Object.entries(fields)) {
+    if (hello[name] === undefined) continue
+    const value = form(hello[name])
+    if (value === undefined) throw malformed(name)
+    picked[name] = value
+  }
+  return picked
+}
+
+function isNumber(value: unknown): boolean {
+  return value instanceof Int32 || value instanceof Double || long(value) !== undefined || typeof value === 'number'
+}
+
+function isDocument(value: unknown): value is Document {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !('_bsontype' in value)
+}
+
+function malformed(field: string): Fault {
+  return new Fault('upstream/malformed', undefined, { why: 'a field of hello', field })
+}

@@ -1,0 +1,38 @@
+/** How long anything waits: until its time is over, or its signal aborts. */
+
+export type Limits = {
+  /** Runs a step after so many milliseconds, unless the returned function is called before. */
+  after: (ms: number, run: () => void) => () => void
+  /** The reason of the abort when the time is over. */
+  late: () => unknown
+  stop: AbortSignal
+}
+
+/** Runs a step whose signal aborts after `ms` milliseconds, or with `stop`. */
+export async function within<T>(
+  ms: number,
+  { after, late, stop }: Limits,
+  run: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const limit = new AbortController()
+  const end = () => limit.abort(stop.reason)
+  const cancel = after(ms, () => limit.abort(late()))
+  stop.addEventListener('abort', end, { once: true })
+  if (stop.aborted) end()
+  try {
+    return await run(limit.signal)
+  } finally {
+    cancel()
+    stop.removeEventListener('abort', end)
+  }
+}
+
+/** The promise, or the signal's reason if that comes first; the work goes on for others who wait for it. */
+export function unless<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const abort = () => reject(signal.reason)
+    signal.addEventListener('abort', abort, { once: true })
+    if (signal.aborted) abort()
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+  })
+}

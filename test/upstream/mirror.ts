@@ -1,0 +1,286 @@
+import { type Document, Long, ObjectId } from 'bson'
+import t from 'tap'
+import { type Log, silent } from '../../src/log.js'
+import { type TopologyVersion, topologyVersionOf } from '../../src/upstream/hello.js'
+import { mirror as mirrorOf } from '../../src/upstream/mirror.js'
+import type { Target } from '../../src/upstream/target.js'
+import { handClock } from '../support/clock.js'
+import { faultOfAsync } from '../support/faults.js'
+import {
+  type Answer,
+  type Asked,
+  hangUp,
+  memberHello,
+  type ScriptedUpstream,
+  scriptedUpstream,
+  silence,
+} from '../support/scriptedUpstream.js'
+
+const never = new AbortController().signal
+type T = { teardown(run: () => unknown): unknown }
+
+function at(counter: number, changes: Document = {}): Document {
+  const { topologyVersion, ...rest } = memberHello(changes)
+  return { topologyVersion: { ...topologyVersion, counter: Long.fromNumber(counter) }, ...rest }
+}
+function version(hello: Document): TopologyVersion {
+  const found = topologyVersionOf(hello)
+  if (!found) throw new Error('a hello without a topology version')
+  return found
+}
+const counter = (hello: Document | undefined) => Number(hello?.topologyVersion?.counter)
+
+/** An upstream that holds awaited hellos until the test changes it. */
+async function heldUpstream(t: T, hello: Document = at(6)) {
+  let current = hello
+  let held: ((answer: Answer) => void)[] = []
+  const script = ({ body }: Asked): Answer | Promise<Answer> =>
+    body.topologyVersion ? new Promise<Answer>(resolve => held.push(resolve)) : current
+  const upstream = await scriptedUpstream(t, script)
+  return {
+    ...upstream,
+    normal: () => upstream.script(script),
+    change: (next: Document) => {
+      current = next
+      const waiting = held
+      held = []
+      for (const release of waiting) release(next)
+    },
+    awaited: () => upstream.asked.filter(({ body }) => body.topologyVersion),
+    /** Resolves once this many awaited hellos have arrived. */
+    watched: async (count: number) => {
+      while (upstream.asked.filter(({ body }) => body.topologyVersion).length < count) {
+        await upstream.until(upstream.asked.length + 1)
+      }
+    },
+  }
+}
+
+function mirrored(
+  t: T,
+  { target }: Pick<ScriptedUpstream, 'target'>,
+  changes: { log?: Log; target?: Partial<Target> } = {},
+) {
+  const clock = handClock()
+  const mirror = mirrorOf({
+    log: silent,
+    random: () => 0,
+    after: clock.after,
+    ...changes,
+    target: { ...target, ...changes.target },
+  })
+  t.teardown(() => mirror.close())
+  return { mirror, clock }
+}
+
+/** A log that tells when an event is written. */
+function heard() {
+  const events: { event: string; facts: unknown }[] = []
+  let wake = () => {}
+  const log: Log = Object.assign(
+    (_level: unknown, event: string, facts?: unknown) => {
+      events.push({ event, facts })
+      wake()
+    },
+    { with: () => log },
+  )
+  const until = async (event: string, count = 1) => {
+    while (events.filter(one => one.event === event).length < count) {
+      await new Promise<void>(resolve => {
+        wake = resolve
+      })
+    }
+  }
+  return { log, events, until }
+}
+
+t.test('a plain hello is answered from a reply that was asked for afterwards, types unchanged', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror } = mirrored(t, upstream)
+  await upstream.watched(1)
+  const hello = await mirror.fresh(never)
+  t.ok(Long.isLong(hello.topologyVersion.counter))
+  t.equal(upstream.asked.filter(({ body }) => !body.topologyVersion).length, 2, 'one to watch, one for who asked')
+  await mirror.fresh(never)
+  t.equal(upstream.accepted(), 2, 'the second socket is kept')
+  t.match(upstream.asked[0]?.body, { client: { driver: { name: 'mongo-iam-proxy' } } })
+  t.same([...new Set(upstream.asked.map(({ name }) => name))], ['hello'], 'it never logs in')
+})
+
+t.test('who asks while a reply is underway shares the one after it', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror } = mirrored(t, upstream)
+  await upstream.watched(1)
+  await mirror.fresh(never)
+  const before = upstream.asked.length
+  const replies = [mirror.fresh(never), ...Array.from({ length: 50 }, () => mirror.fresh(never))]
+  await Promise.all(replies)
+  t.equal(upstream.asked.length - before, 2)
+})
+
+t.test('who knows an older state or another process is answered at once', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror } = mirrored(t, upstream)
+  await upstream.watched(1)
+  const { processId } = version(at(6))
+  t.equal(counter(await mirror.next({ processId, counter: Long.fromNumber(5) }, 10_000, never)), 6)
+  t.equal(counter(await mirror.next({ processId: new ObjectId(), counter: Long.fromNumber(99) }, 10_000, never)), 6)
+})
+
+t.test('who knows the current state waits for a change; who is ahead waits for theirs', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror, clock } = mirrored(t, upstream)
+  await upstream.watched(1)
+  const equal = mirror.next(version(at(6)), 10_000, never)
+  const ahead = mirror.next(version(at(7)), 10_000, never)
+  upstream.change(at(7, { isWritablePrimary: false, secondary: true }))
+  t.match(await equal, { isWritablePrimary: false })
+  clock.advance(50)
+  await upstream.watched(2)
+  upstream.change(at(8))
+  t.equal(counter(await ahead), 8)
+  t.equal(counter(mirror.current()), 8)
+})
+
+t.test('nothing changes: the current state when the time is over', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror, clock } = mirrored(t, upstream)
+  await upstream.watched(1)
+  const waiting = mirror.next(version(at(6)), 3_000, never)
+  clock.advance(3_000)
+  t.equal(counter(await waiting), 6)
+  const gone = new AbortController()
+  const left = mirror.next(version(at(6)), 3_000, gone.signal)
+  gone.abort(new Error('left'))
+  await t.rejects(left, { message: 'left' })
+})
+
+t.test('awaited hellos are paced, however fast they come back', async t => {
+  const upstream = await scriptedUpstream(t, () => at(6))
+  const { mirror, clock } = mirrored(t, upstream)
+  await upstream.until(2)
+  await mirror.fresh(never)
+  await mirror.fresh(never)
+  t.equal(upstream.asked.filter(({ body }) => body.topologyVersion).length, 1)
+  clock.advance(50)
+  await upstream.until(5)
+  t.equal(upstream.asked.filter(({ body }) => body.topologyVersion).length, 2)
+})
+
+t.test('an upstream without a topology version is only asked on demand', async t => {
+  const upstream = await scriptedUpstream(t, () => memberHello({ topologyVersion: undefined }))
+  const { mirror } = mirrored(t, upstream)
+  await upstream.until(1)
+  t.notOk((await mirror.fresh(never)).topologyVersion)
+  t.notOk((await mirror.next(version(at(6)), 10_000, never)).topologyVersion, 'nothing can be awaited')
+  t.equal(upstream.asked.length, 3)
+  upstream.script(({ body }) => (body.topologyVersion ? silence : at(1)))
+  await mirror.fresh(never)
+  await upstream.until(6)
+  t.ok(
+    upstream.asked.some(({ body }) => body.topologyVersion),
+    'it can be watched from now on',
+  )
+})
+
+t.test('down at start: who asks is told, and once it is up the mirror finds it by itself', async t => {
+  const upstream = await heldUpstream(t)
+  await upstream.stop()
+  const { log, events, until } = heard()
+  const { mirror, clock } = mirrored(t, upstream, { log })
+  await until('upstream lost')
+  t.match(await faultOfAsync(() => mirror.fresh(never)), { kind: 'upstream/away', facts: { code: 'ECONNREFUSED' } })
+  t.equal(mirror.current(), undefined)
+  await upstream.start()
+  clock.advance(10_000)
+  await upstream.watched(1)
+  t.equal(counter(mirror.current()), 6)
+  t.same(
+    events.map(({ event }) => event),
+    ['upstream lost', 'upstream changed'],
+    'an outage is one line',
+  )
+})
+
+t.test('a question that gets through wakes a watch that was waiting to try again', async t => {
+  const upstream = await heldUpstream(t)
+  await upstream.stop()
+  const { log, until } = heard()
+  const { mirror } = mirrored(t, upstream, { log })
+  await until('upstream lost')
+  await upstream.start()
+  await mirror.fresh(never)
+  await upstream.watched(1)
+})
+
+t.test('when the upstream dies, who waits is told; when its socket just ends, nobody is', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror } = mirrored(t, upstream)
+  await upstream.watched(1)
+  const waiting = mirror.next(version(at(6)), 10_000, never)
+  upstream.drop()
+  await upstream.watched(2)
+  t.equal(counter(mirror.current()), 6, 'watching again')
+  await upstream.stop()
+  t.equal((await faultOfAsync(() => waiting))?.kind, 'upstream/away')
+  t.equal(mirror.current(), undefined)
+})
+
+t.test('an idle socket that was closed meanwhile is replaced without anybody noticing', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror } = mirrored(t, upstream)
+  await upstream.watched(1)
+  await mirror.fresh(never)
+  let hungUp = false
+  upstream.script(() => {
+    if (hungUp) return at(6)
+    hungUp = true
+    return hangUp
+  })
+  t.equal(counter(await mirror.fresh(never)), 6)
+})
+
+t.test('an upstream that no longer answers is away within two seconds', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror, clock } = mirrored(t, upstream)
+  await upstream.watched(1)
+  await mirror.fresh(never)
+  upstream.script(() => silence)
+  const asked = upstream.asked.length
+  const question = mirror.fresh(never)
+  await upstream.until(asked + 1)
+  clock.advance(2_000)
+  t.match(await faultOfAsync(() => question), { kind: 'upstream/away', facts: { code: 'ETIMEDOUT' } })
+})
+
+t.test('one who leaves does not take the answer from the others', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror } = mirrored(t, upstream)
+  const gone = new AbortController()
+  const [left, stays] = [mirror.fresh(gone.signal), mirror.fresh(never)]
+  gone.abort(new Error('left'))
+  await t.rejects(left, { message: 'left' })
+  t.equal(counter(await stays), 6)
+})
+
+t.test('a member of another set, and a hello that fails, are away', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror } = mirrored(t, upstream, { target: { replicaSet: 'other' } })
+  t.equal((await faultOfAsync(() => mirror.fresh(never)))?.kind, 'upstream/away')
+  const failing = await scriptedUpstream(t, () => ({ ok: 0, code: 13, errmsg: 'no' }))
+  const second = mirrored(t, failing).mirror
+  t.match(await faultOfAsync(() => second.fresh(never)), { kind: 'upstream/away', facts: { code: 13 } })
+})
+
+t.test('closing ends its sockets and whoever waits', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror } = mirrored(t, upstream)
+  await upstream.watched(1)
+  await mirror.fresh(never)
+  const closed = [...upstream.sockets].map(socket => new Promise(resolve => socket.once('close', resolve)))
+  const waiting = mirror.next(version(at(6)), 10_000, never)
+  mirror.close()
+  t.equal((await faultOfAsync(() => waiting))?.kind, 'listener/draining')
+  t.equal((await faultOfAsync(() => mirror.fresh(never)))?.kind, 'listener/draining')
+  await Promise.all(closed)
+})
