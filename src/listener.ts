@@ -24,7 +24,7 @@ export type ListenerParts = {
   /** Sockets at most; those not yet logged in take at most half of them, and `perAddress` an address. */
   connections: number
   perAddress: number
-  tls?: { cert: Buffer; key: Buffer }
+  tls?: { cert: string; key: string }
   log: Log
   /** Serves one client; `id` counts connections. */
   serve(socket: Socket, id: number, peer: string, hooks: Hooks): Connection

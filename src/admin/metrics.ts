@@ -22,7 +22,7 @@ type Row = {
 export const metrics = {
   connections: {
     kind: 'measured',
-    labels: { stage: ['handshake', 'idle', 'login', 'relay'] },
+    labels: { stage: ['opening', 'greeted', 'login', 'relay'] },
     about: 'Client connections that are open now, by stage.',
   },
   logins_total: {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { metrics, metricsTable, type Recorder, recorder } from '../../src/admin/metrics.js'
 
-const sizes = () => ({ handshake: 1, idle: 2, login: 3, relay: 4 })
+const sizes = () => ({ opening: 1, greeted: 2, login: 3, relay: 4 })
 const lines = async (from: Recorder) =>
   (await from.render())
     .split('\n')
@@ -11,7 +11,7 @@ const lines = async (from: Recorder) =>
 t.test('every series is there from the start, with its zero', async t => {
   const shown = await lines(recorder(sizes))
   for (const line of [
-    'connections{stage="handshake"} 1',
+    'connections{stage="opening"} 1',
     'connections{stage="relay"} 4',
     'logins_total{outcome="admitted"} 0',
     'logins_total{outcome="sts/refused"} 0',

@@ -1,0 +1,144 @@
+#!/usr/bin/env node
+/** Arguments and environment in, an exit code out; the only file that touches `process`. */
+import { check } from './check.js'
+import { readFlags } from './config/flags.js'
+import { load } from './config/load.js'
+import { readFile } from './config/reading.js'
+import { settingsText } from './config/table.js'
+import { Fault, toExit } from './errors.js'
+import { type Log, logTo } from './log.js'
+import { type Standing, startProxy } from './proxy.js'
+import { VERSION } from './upstream/metadata.js'
+
+const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any MongoDB
+
+  mongo-iam-proxy serve --config FILE     the proxy
+  mongo-iam-proxy demo                    the proxy in front of an AWS and a MongoDB of its own, in memory
+      --port N --admin-port N             where (0: any free port)
+      --json                              one line of JSON instead of text to read
+      --ldap-authorization                its MongoDB reports LDAP authorization
+      --sts-quota N --sts-latency MS      its STS throttles above N calls a second, answers after MS
+  mongo-iam-proxy check --config FILE     every problem of a configuration, and whether upstream, STS and users are fine
+  mongo-iam-proxy settings                the table of settings; each is a flag and a variable, too
+
+Exit codes: 0 stopped as asked, 64 usage, 69 address in use, 70 a bug, 78 configuration.
+`
+
+type Command = (argv: string[]) => Promise<number>
+
+const commands: Record<string, Command> = { serve, demo, check: checkConfig, settings, help, version }
+
+async function serve(argv: string[]): Promise<number> {
+  const { own, settings } = read(argv, { config: 'text' })
+  const config = load({ file: own.config, args: settings, env: process.env, readFile })
+  const log = logTo(config.log.level)
+  return untilStopped(await startProxy(config, log), log)
+}
+
+async function checkConfig(argv: string[]): Promise<number> {
+  const { own, settings } = read(argv, { config: 'text' })
+  const config = load({ file: own.config, args: settings, env: process.env, readFile })
+  const lines = await check(config)
+  for (const { fine, text } of lines) say(`${fine ? 'ok    ' : 'FAIL  '}${text}`)
+  return lines.every(({ fine }) => fine) ? 0 : 78
+}
+
+async function demo(argv: string[]): Promise<number> {
+  const { own, settings } = read(argv, {
+    port: 'text',
+    json: 'toggle',
+    'ldap-authorization': 'toggle',
+    'sts-quota': 'text',
+    'sts-latency': 'text',
+  })
+  const { startDemo } = await import('./sandbox/demo.js')
+  const { config, announce, close } = await startDemo({
+    json: own.json === true,
+    ldapAuthorization: own['ldap-authorization'] === true,
+    stsQuota: number(own['sts-quota'], '--sts-quota', 1),
+    stsLatencyMS: number(own['sts-latency'], '--sts-latency', 0),
+    load: args => load({ args: { 'log.level': 'warn', ...settings, ...args }, env: process.env, readFile }),
+    port: number(own.port, '--port', 0) ?? 27017,
+  })
+  const log = logTo(config.log.level)
+  try {
+    const proxy = await startProxy(config, log)
+    await proxy.settled
+    say(announce(proxy))
+    return await untilStopped(proxy, log)
+  } finally {
+    await close()
+  }
+}
+
+async function settings(argv: string[]): Promise<number> {
+  read(argv, {})
+  process.stdout.write(settingsText())
+  return 0
+}
+
+async function help(): Promise<number> {
+  process.stdout.write(HELP)
+  return 0
+}
+
+async function version(): Promise<number> {
+  say(VERSION)
+  return 0
+}
+
+/** Flags, and no words behind them. */
+function read<const Own extends Record<string, 'text' | 'toggle'>>(argv: string[], own: Own) {
+  const line = readFlags(argv, own)
+  if (line.words.length > 0) throw new Fault('usage', `what is ${line.words[0]}?`)
+  return line
+}
+
+function number(text: string | undefined, flag: string, least: number): number | undefined {
+  if (text === undefined) return undefined
+  if (!/^\d{1,9}$/.test(text) || Number(text) < least) throw new Fault('usage', `${flag} wants a number from ${least}`)
+  return Number(text)
+}
+
+/**
+ * SIGTERM stops in peace, with the delay that load balancers need; SIGINT, a person at a terminal, without. A second
+ * signal of either kind stops at once.
+ */
+function untilStopped(proxy: Standing, log: Log): Promise<number> {
+  return new Promise(resolve => {
+    let asked = false
+    const onSignal = (signal: NodeJS.Signals): void => {
+      log('info', 'draining', { signal, again: asked })
+      const stopped = asked ? proxy.kill() : signal === 'SIGINT' ? proxy.stop(0) : proxy.stop()
+      asked = true
+      stopped.then(() => resolve(0))
+    }
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, onSignal)
+  })
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`)
+}
+
+/** The last word about whatever was thrown: a sentence for people, the stack only for bugs. */
+function fail(thrown: unknown): never {
+  const fault = Fault.from(thrown)
+  const { todo } = fault.row
+  const text = fault.kind === 'internal' ? ((fault.cause as Error)?.stack ?? fault.stack) : fault.message
+  process.stderr.write(`mongo-iam-proxy: ${text}\n${todo}\n`)
+  process.exit(toExit(fault))
+}
+
+async function main([name, ...argv]: string[]): Promise<number> {
+  const asked =
+    name === undefined || name === '--help' || name === '-h' ? 'help' : name === '--version' ? 'version' : name
+  const command = Object.hasOwn(commands, asked) ? commands[asked] : undefined
+  if (!command) throw new Fault('usage', `there is no command ${asked}`)
+  return command(argv)
+}
+
+process.on('uncaughtException', fail)
+process.on('unhandledRejection', fail)
+process.stdout.on('error', () => {}) // whoever read our output may have gone
+main(process.argv.slice(2)).then(code => process.exit(code), fail)

@@ -1,0 +1,230 @@
+/** The composition root: a configuration in, its parts made and joined, a running proxy out. */
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { recorder } from './admin/metrics.js'
+import { type AdminServer, adminServer } from './admin/server.js'
+import { buckets } from './budget/buckets.js'
+import type { Config } from './config/load.js'
+import { connection, type Seen } from './connection.js'
+import { Fault } from './errors.js'
+import { retried } from './identity/retry.js'
+import { stsClient } from './identity/sts.js'
+import { type Listener, listen } from './listener.js'
+import type { Log } from './log.js'
+import { bucketOf, login } from './login.js'
+import { dial } from './upstream/dial.js'
+import { present } from './upstream/hello.js'
+import { keyRing } from './upstream/keys.js'
+import { NAME, VERSION } from './upstream/metadata.js'
+import { mirror as mirrorOf } from './upstream/mirror.js'
+import { readTarget, type Target } from './upstream/target.js'
+import { compileRules, type Rules } from './users/rules.js'
+
+export type Standing = {
+  port: number
+  /** Of the admin interface; undefined where it is off. */
+  adminPort: number | undefined
+  /** Resolves once the upstream was asked whatever has to be known before the first login. */
+  settled: Promise<void>
+  /** Stops in peace: not ready, after `delay` (`drain.delay` unless told) no more accepted, what runs finishes in its time. */
+  stop(delay?: number): Promise<void>
+  /** Stops now. */
+  kill(): Promise<void>
+}
+
+/** Derived keys and accounts that are remembered at most: bounds that no honest fleet reaches. */
+const REMEMBERED_KEYS = 10_000
+const REMEMBERED_ACCOUNTS = 10_000
+/** One attempt at STS, and all of them together. Milliseconds. */
+const ATTEMPT_MS = 1_500
+const STS_MS = 3_000
+
+/** What a configuration says about users and upstream, and every problem in it that only they can see. */
+export function compile({ users, upstream }: Config): { rules: Rules; target: Target } {
+  const { rules, problems } = compileRules(users)
+  try {
+    const target = readTarget(upstream.uri, path => readFileSync(path))
+    if (problems.length === 0) return { rules, target }
+  } catch (thrown) {
+    problems.push(`upstream.uri: ${Fault.from(thrown).detail}`)
+  }
+  throw new Fault('config/invalid', problems.join('\n'), { problems })
+}
+
+/** Starts a proxy. Throws `config/invalid` and `address/busy`. */
+export async function startProxy(config: Config, log: Log): Promise<Standing> {
+  const { rules, target } = compile(config)
+  for (const warning of config.warnings) log('warn', 'problem found', { warning })
+
+  let listener: Listener | undefined
+  let draining = false
+  const nobody = { opening: 0, greeted: 0, login: 0, relay: 0 }
+  const record = recorder(() => listener?.sizes() ?? nobody, { ofProcess: true })
+
+  const sts = stsClient({
+    hosts: config.sts.hosts.map(host => ({ ...host, insecure: config.sts.insecure })),
+    timeoutMS: ATTEMPT_MS,
+    userAgent: `${NAME}/${VERSION}`,
+    now: Date.now,
+  })
+  const budget = buckets({
+    perSecond: config.sts.quota * config.sts.share,
+    burst: config.sts.quota * (1 - config.sts.share),
+    keys: REMEMBERED_ACCOUNTS,
+    now,
+  })
+  const ask = retried(
+    async (proof, signal) => {
+      const outcome = await sts.ask(proof, signal)
+      record.count('sts_calls_total', 1, { outcome: outcome.is })
+      record.set('clock_skew_seconds', sts.skewMS() / 1000)
+      return outcome
+    },
+    {
+      attemptMS: ATTEMPT_MS,
+      deadlineMS: STS_MS,
+      now,
+      random: Math.random,
+      sleep,
+      mayRetry: proof => budget.take(bucketOf(proof), 0) === 0,
+    },
+  )
+
+  const mirror = mirrorOf({ target, log, random: Math.random, after })
+  const keys = keyRing({ entries: REMEMBERED_KEYS })
+  const enter = login({
+    stsNow: () => Date.now() + sts.skewMS(),
+    now,
+    take: budget.take,
+    sleep,
+    ask,
+    match: identity => rules.match(identity),
+    guard: () => {},
+    dial: ({ user, password }, { metadata, apiVersion }, signal) =>
+      dial({ target, user: { ...user, password }, metadata, keys, random: randomBytes, signal, api: apiVersion }),
+    deadline: AbortSignal.timeout,
+    deadlineMS: config.login.timeout,
+  })
+
+  const seen: Seen = {
+    fault: kind => record.count('faults_total', 1, { kind }),
+    login(outcome, { ms }) {
+      record.count('logins_total', 1, { outcome })
+      if (ms.login !== undefined) record.observe('login_seconds', ms.login / 1000)
+      for (const stage of ['queue', 'sts', 'upstream'] as const) {
+        if (ms[stage] !== undefined) record.observe('login_stage_seconds', ms[stage] / 1000, { stage })
+      }
+    },
+    refusedCommand: () => record.count('refused_commands_total', 1),
+    relayed({ toUpstream, toClient }) {
+      record.count('relay_bytes_total', toUpstream, { direction: 'toUpstream' })
+      record.count('relay_bytes_total', toClient, { direction: 'toClient' })
+    },
+  }
+
+  const [first] = config.sts.hosts
+  const host = first?.host ?? ''
+  let requests = 0
+  const nextRequestID = () => (requests = (requests + 1) & 0x7fffffff)
+
+  const closers: (() => Promise<void> | void)[] = [() => mirror.close(), () => sts.close()]
+  const close = async (): Promise<void> => {
+    for (const closer of closers.splice(0).reverse()) await closer()
+    log('info', 'stopped')
+  }
+
+  let admin: AdminServer | undefined
+  try {
+    if (config.admin.port !== 'off') {
+      const { host, port } = config.admin
+      admin = await adminServer({
+        host,
+        port,
+        ready: () => ({ ready: !draining, body: { draining } }),
+        metrics: () => record.render(),
+        failed: fault => log('error', 'failed', { fault: fault.kind, stack: fault.stack }),
+      })
+      closers.push(admin.close)
+    }
+    listener = await listen({
+      ...config.listen,
+      ...(config.tls && { tls: { cert: config.tls.cert, key: config.tls.key.reveal() } }),
+      log,
+      turnedAway(fault) {
+        record.count('faults_total', 1, { kind: fault.kind })
+        if (fault.kind === 'listener/full') record.count('shed_total', 1)
+      },
+      serve: (socket, id, peer, hooks) =>
+        connection(socket, {
+          id,
+          peer,
+          log: log.with({ id, peer }),
+          server: () => ({ host, random: randomBytes, buildInfo: undefined }),
+          greet: async (asked, connectionId, signal) => {
+            const { awaiting } = asked
+            const hello = awaiting
+              ? await mirror.next(awaiting.topologyVersion, awaiting.maxAwaitTimeMS, signal)
+              : await mirror.fresh(signal)
+            return present(hello, asked, { connectionId, now: new Date() })
+          },
+          login: enter,
+          ...hooks,
+          seen,
+          nextRequestID,
+          now,
+          after,
+        }),
+    })
+  } catch (thrown) {
+    await close()
+    throw thrown
+  }
+  const { drain, stop, destroy, port } = listener
+  log('info', 'ready', { host: config.listen.host, port, upstream: target.address, admin: admin?.port })
+
+  let wait = (): void => {}
+  return {
+    port,
+    adminPort: admin?.port,
+    settled: Promise.resolve(),
+    async stop(delay = config.drain.delay) {
+      draining = true
+      const hurry = new AbortController()
+      wait = () => hurry.abort()
+      await sleep(delay, hurry.signal)
+      stop()
+      await Promise.race([drain(), sleep(config.drain.timeout, hurry.signal)])
+      destroy()
+      hurry.abort()
+      await close()
+    },
+    async kill() {
+      draining = true
+      wait()
+      destroy()
+      await close()
+    },
+  }
+}
+
+const now = (): number => performance.now()
+
+/** Runs a step later, unless the returned function is called before. */
+function after(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, ms)
+  return () => clearTimeout(timer)
+}
+
+/** Resolves after so many milliseconds, or at once when the signal aborts. */
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise(resolve => {
+    if (signal.aborted) return resolve()
+    const wake = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', wake)
+      resolve()
+    }
+    const timer = setTimeout(wake, ms)
+    signal.addEventListener('abort', wake)
+  })
+}

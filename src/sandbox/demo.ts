@@ -1,0 +1,73 @@
+/** The demo: a configuration for the sandbox's world, and what a newcomer reads when it is up. */
+import type { Config } from '../config/load.js'
+import { Secret } from '../log.js'
+import { HOST, type Options, type Principal, world } from './world.js'
+
+type Parts = Options & {
+  json: boolean
+  port: number
+  /** The configuration that results from flags and variables with these added. */
+  load(args: Record<string, string>): Config
+}
+
+/** What the announcement says about the proxy. */
+type Ports = { port: number; adminPort: number | undefined }
+
+export type Demo = { config: Config; announce(proxy: Ports): string; close(): Promise<void> }
+
+/** Makes the world; the caller starts the proxy with `config` and closes the world when that has stopped. */
+export async function startDemo({ json, port, load, ...options }: Parts): Promise<Demo> {
+  const { sts, mongo, principals, passwords, close } = await world(options)
+  try {
+    const base = load({
+      'listen.port': String(port),
+      'upstream.uri': `mongodb://127.0.0.1:${mongo.port}/`,
+      'upstream.admin.uri': mongo.uri,
+      'drain.delay': '0s',
+      ...(options.stsQuota !== undefined && { 'sts.quota': String(options.stsQuota) }),
+    })
+    const config: Config = {
+      ...base,
+      warnings: [],
+      sts: { ...base.sts, insecure: true, hosts: [{ host: HOST, connect: { host: '127.0.0.1', port: sts.port } }] },
+      users: principals.map(({ arn, user }) => ({ arn, user, password: new Secret(passwords.get(user) ?? '') })),
+    }
+    const announce = (proxy: Ports): string => {
+      const where = {
+        proxy: { host: '127.0.0.1', port: proxy.port },
+        admin: proxy.adminPort === undefined ? null : `http://127.0.0.1:${proxy.adminPort}`,
+        sts: sts.url,
+        upstream: mongo.uri,
+      }
+      return json ? JSON.stringify({ event: 'ready', ...where, principals }) : welcome(where, principals)
+    }
+    return { config, announce, close }
+  } catch (thrown) {
+    await close()
+    throw thrown
+  }
+}
+
+type Where = { proxy: { host: string; port: number }; admin: string | null; sts: string; upstream: string }
+
+function welcome({ proxy, admin, sts, upstream }: Where, principals: readonly Principal[]): string {
+  const uri = `mongodb://${proxy.host}:${proxy.port}/app?authSource=%24external&authMechanism=MONGODB-AWS`
+  return [
+    'The proxy stands in front of an AWS and a MongoDB of its own. Both live in memory and end with it.',
+    '',
+    `  proxy      ${proxy.host}:${proxy.port}`,
+    `  status     ${admin === null ? 'off' : `${admin}/metrics`}`,
+    `  STS        ${sts}`,
+    `  MongoDB    ${upstream}`,
+    '',
+    'Log in with an IAM identity, for example (the keys work nowhere else):',
+    ...principals.flatMap(({ arn, accessKeyId, secretAccessKey, sessionToken, roles }) => [
+      '',
+      `  # ${arn}: ${roles.join(', ')}`,
+      `  mongosh "${uri}" --username ${accessKeyId} --password '${secretAccessKey}'` +
+        (sessionToken === undefined ? '' : ` --awsIamSessionToken '${sessionToken}'`),
+    ]),
+    '',
+    'Ctrl-C ends it.',
+  ].join('\n')
+}
