@@ -60,6 +60,7 @@ const answers: Record<string, Row> = {
   buildInfo: aboutServer,
   buildinfo: aboutServer,
   saslStart,
+  saslContinue: () => refuse(new Fault('sasl/turn', 'saslContinue before saslStart'), OVER),
 }
 
 /** A command arrived. */
@@ -93,13 +94,17 @@ export function readHello(command: Command): Asked {
   const { body, name } = command
   const asked: Asked = { legacy: name !== 'hello', helloOk: body.helloOk === true }
   if (body.topologyVersion === undefined && body.maxAwaitTimeMS === undefined) return asked
-  const { topologyVersion, maxAwaitTimeMS } = readDocument(command.bytes, { exact: true })
-  const { processId, counter } = topologyVersion ?? {}
-  const ms = Number(maxAwaitTimeMS)
-  if (!(processId instanceof ObjectId) || !Long.isLong(counter) || !Number.isFinite(ms) || ms < 0) {
+  const { maxAwaitTimeMS } = body
+  const { processId, counter } = readDocument(command.bytes, { exact: true }).topologyVersion ?? {}
+  if (
+    !(processId instanceof ObjectId) ||
+    !Long.isLong(counter) ||
+    !Number.isFinite(maxAwaitTimeMS) ||
+    maxAwaitTimeMS < 0
+  ) {
     throw new Fault('hello/await')
   }
-  return { ...asked, awaiting: { topologyVersion: { processId, counter }, maxAwaitTimeMS: ms } }
+  return { ...asked, awaiting: { topologyVersion: { processId, counter }, maxAwaitTimeMS } }
 }
 
 function greet(state: State & { at: 'start' }, command: Command): Turn {
@@ -174,11 +179,9 @@ function introduce(known: Introduction, { body, bytes }: Command): Introduction 
   return { ...told, metadata }
 }
 
-/** Text of a stranger, fit for a message: printable ASCII, 40 characters. */
+/** Text of a stranger, fit for a message: printable ASCII, 40 characters. What is no text may not become one. */
 function printable(text: unknown): string {
-  return String(text)
-    .slice(0, 40)
-    .replace(/[^\x20-\x7e]/g, '?')
+  return typeof text === 'string' ? text.slice(0, 40).replace(/[^\x20-\x7e]/g, '?') : 'not a text'
 }
 
 function refuse(fault: Fault, next: State): Turn {
