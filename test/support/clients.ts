@@ -1,0 +1,142 @@
+/**
+ * Real clients of `test/clients`: each has a lockfile of its own and is installed by the first test that wants it, from
+ * the registry and without install scripts.
+ */
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { type Document, EJSON } from 'bson'
+import type { Test } from 'tap'
+import { emptyHome, type Finished, runNode } from './program.js'
+
+const folderOf = (name: string) => fileURLToPath(new URL(`../clients/${name}`, import.meta.url))
+
+export type Driver = 'mongodb6' | 'mongodb7'
+
+/** AWS credentials as the AWS SDK has them. */
+export type Keys = { accessKeyId: string; secretAccessKey: string; sessionToken?: string | undefined }
+
+/** They as the environment has them. */
+export function environmentOf({ accessKeyId, secretAccessKey, sessionToken }: Keys): Record<string, string> {
+  return {
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    ...(sessionToken !== undefined && { AWS_SESSION_TOKEN: sessionToken }),
+  }
+}
+
+/** Folder of a client, once it is there. Test files run side by side, so whoever is second waits for the first. */
+export async function installed(name: Driver | 'mongosh'): Promise<string> {
+  const folder = folderOf(name)
+  const wanted = createHash('sha256')
+    .update(readFileSync(join(folder, 'package-lock.json')))
+    .digest('hex')
+  const stamp = join(folder, 'node_modules', '.installed-from')
+  const lock = join(folder, '.installing')
+  while (read(stamp) !== wanted) {
+    if (!take(lock)) {
+      await sleep(100)
+      continue
+    }
+    try {
+      if (read(stamp) === wanted) break
+      await install(folder)
+      writeFileSync(stamp, wanted)
+    } finally {
+      rmSync(lock, { force: true })
+    }
+  }
+  return folder
+}
+
+/** The driver itself, loaded into this process. Both versions have the shape of 7 in all that tests use. */
+export async function load(name: Driver): Promise<typeof import('mongodb')> {
+  return createRequire(join(await installed(name), 'package.json'))('mongodb')
+}
+
+/** What one step of a task came to: a value, or the error as the application sees it. */
+export type Step = { value?: Document; error?: Document }
+/** `pool`: how often each event of the pool was seen, by its name. */
+export type Done = { steps: Step[]; pool: Record<string, number> }
+export type Task = { uri: string; options?: Document; steps: readonly Document[] }
+
+/** Has a driver do a task in a process of its own; `test/clients/task.mjs` knows the steps. */
+export async function drive(t: Test, name: Driver, task: Task, keys: Keys): Promise<Done> {
+  const cwd = await installed(name)
+  const { code, stdout, stderr } = await runNode(t, ['run.mjs'], EJSON.stringify(task, { relaxed: false }), {
+    cwd,
+    env: environmentOf(keys),
+  })
+  if (code !== 0) throw new Error(`${name} ended with ${code}: ${stderr}`)
+  return EJSON.parse(stdout) as Done
+}
+
+/** Runs mongosh; `problems` is what its own log has of errors and warnings, beside what it shows. */
+export async function mongosh(
+  t: Test,
+  args: readonly string[],
+  { input = '', env = {} }: { input?: string; env?: Record<string, string> } = {},
+): Promise<Finished & { problems: Document[] }> {
+  const program = join(await installed('mongosh'), 'node_modules/mongosh/bin/mongosh.js')
+  const home = emptyHome(t)
+  const logs = join(home, '.mongodb/mongosh')
+  mkdirSync(logs, { recursive: true })
+  const quiet = { enableTelemetry: false, updateURL: '' }
+  writeFileSync(join(logs, 'config'), JSON.stringify(quiet))
+  const finished = await runNode(t, [program, ...args], input, { home, env })
+  const problems = readdirSync(logs)
+    .filter(file => file.endsWith('_log'))
+    .flatMap(file => readFileSync(join(logs, file), 'utf8').trim().split('\n'))
+    .map(line => JSON.parse(line) as Document)
+    .filter(({ s }) => s === 'E' || s === 'F' || s === 'W')
+  return { ...finished, problems }
+}
+
+/** Takes a lock, a link that names its owner's process. That of a process which is gone belongs to nobody. */
+function take(lock: string): boolean {
+  try {
+    symlinkSync(String(process.pid), lock)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+  try {
+    if (!isAlive(Number(readlinkSync(lock)))) rmSync(lock, { force: true })
+  } catch {} // it was given back just now
+  return false
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function install(folder: string): Promise<void> {
+  const ours = /^(NODE_OPTIONS|_?TAP.*|npm_(package|lifecycle|command|execpath|config_local_prefix|config_global).*)$/
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !ours.test(name)))
+  const args = ['ci', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error']
+  const npm = spawn('npm', args, { cwd: folder, env, stdio: ['ignore', 'ignore', 'pipe'] })
+  let said = ''
+  npm.stderr.on('data', chunk => {
+    said += chunk
+  })
+  const [code] = await once(npm, 'close')
+  if (code !== 0) throw new Error(`npm ci in ${folder} ended with ${code}: ${said}`)
+}
+
+function read(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return undefined
+  }
+}

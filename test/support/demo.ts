@@ -1,0 +1,68 @@
+/** The demo as a program: `mongo-iam-proxy demo --json`, what it announces, and what it logs. */
+import { existsSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+import type { Keys } from './clients.js'
+import { startNode } from './program.js'
+
+const program = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
+
+export type Principal = Keys & { arn: string; user: string; roles: string[] }
+/** The first line on stdout. */
+export type Ready = {
+  event: 'ready'
+  proxy: { host: string; port: number }
+  admin: string
+  sts: string
+  upstream: string
+  principals: Principal[]
+}
+
+export type Demo = {
+  ready: Ready
+  /** With the rights to write, and a role with a session token that only reads. */
+  alice: Principal
+  orders: Principal
+  /** A connection string for MONGODB-AWS without credentials; `query` is added to it. */
+  uri(query?: string): string
+  /** Lines on stderr so far. */
+  log: Record<string, unknown>[]
+  /** Asks it to stop; resolves to its exit code. */
+  stop(): Promise<number | null>
+}
+
+/** Starts it on free ports, with further flags, and resolves once logins are accepted. It ends with the test. */
+export async function demo(t: Test, ...flags: string[]): Promise<Demo> {
+  if (!existsSync(program)) throw new Error(`${program} is missing: run \`npm run build\` first (npm test does)`)
+  const args = [program, 'demo', '--json', '--port', '0', '--admin-port', '0', '--log-level', 'info', ...flags]
+  const { child, exited } = startNode(t, args)
+  const log: Record<string, unknown>[] = []
+  const said: string[] = []
+  createInterface(child.stderr).on('line', line => {
+    said.push(line)
+    if (line.startsWith('{')) log.push(JSON.parse(line))
+  })
+  const first = await new Promise<string>((resolve, reject) => {
+    createInterface(child.stdout).once('line', resolve)
+    exited.then(code => reject(new Error(`the demo ended with ${code}: ${said.join('\n')}`)))
+  })
+  const ready: Ready = JSON.parse(first)
+  const named = (name: string): Principal => {
+    const found = ready.principals.find(({ user }) => user === name)
+    if (!found) throw new Error(`the demo has no ${name}`)
+    return found
+  }
+  const { host, port } = ready.proxy
+  return {
+    ready,
+    alice: named('alice'),
+    orders: named('orders-api'),
+    uri: (query = '') => `mongodb://${host}:${port}/?authSource=%24external&authMechanism=MONGODB-AWS${query}`,
+    log,
+    stop() {
+      child.kill('SIGTERM')
+      return exited
+    },
+  }
+}
