@@ -4,12 +4,15 @@ import type { Config } from './config/load.js'
 import { Fault } from './errors.js'
 import { stsClient } from './identity/sts.js'
 import { compile } from './proxy.js'
+import { admin as administrator } from './upstream/admin.js'
 import { connect } from './upstream/channel.js'
 import { dial } from './upstream/dial.js'
 import { keyRing } from './upstream/keys.js'
 import { NAME, VERSION, withProxy } from './upstream/metadata.js'
 import { accepted } from './upstream/reply.js'
 import type { Target } from './upstream/target.js'
+import { judgeLdap } from './users/ldap.js'
+import { ldapQuestions } from './users/ldapQuestions.js'
 
 export type Finding = { fine: boolean; text: string }
 
@@ -21,6 +24,7 @@ export async function check(config: Config): Promise<Finding[]> {
   const { rules, target } = compile(config)
   const findings: Finding[] = config.warnings.map(text => ({ fine: true, text: `warning: ${text}` }))
   findings.push(await tried(`upstream ${target.address}`, signal => greet(target, signal)))
+  findings.push(await tried('LDAP authorization', signal => askAboutLdap(config, target, signal)))
   for (const { arn, user } of config.users) {
     findings.push(await tried(`user ${user} (${arn})`, signal => logIn(config, target, arn, signal)))
   }
@@ -53,6 +57,18 @@ async function greet(target: Target, signal: AbortSignal): Promise<string> {
     return `answers, version ${version}${set}`
   } finally {
     channel.destroy()
+  }
+}
+
+async function askAboutLdap({ upstream, ldap }: Config, target: Target, signal: AbortSignal): Promise<string> {
+  const superuser = upstream.admin && administrator(upstream.admin)
+  try {
+    const { state, why } = judgeLdap(await ldapQuestions(target, superuser)(signal))
+    if (state === 'unknown' && ldap.assume === 'off') return `assumed to be off (${why})`
+    if (state !== 'off') throw new Fault(`ldap/${state}`, why)
+    return `off: ${why}`
+  } finally {
+    await superuser?.close()
   }
 }
 

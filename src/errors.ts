@@ -341,3 +341,14 @@ export function toReply(fault: Fault, connection: number): Document | null {
 export function toExit(fault: Fault): number {
   return fault.row.exit ?? 70
 }
+
+/** `| fault | client gets | what happened | what to do |` and a line for each, for README; ends with a line end. */
+export function faultsTable(): string {
+  const lines = Object.entries<Row>(faults).map(([kind, { reply, about, todo, exit }]) => {
+    const gets = reply ? `${reply.code} ${reply.codeName}` : exit === undefined ? 'the socket closed' : `exit ${exit}`
+    return [`\`${kind}\``, gets, about, todo].join(' | ')
+  })
+  return ['fault | client gets | what happened | what to do', '--- | --- | --- | ---', ...lines]
+    .map(line => `| ${line} |\n`)
+    .join('')
+}

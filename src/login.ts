@@ -36,8 +36,9 @@ export type Parts = {
   sleep(ms: number, signal: AbortSignal): Promise<void>
   ask(proof: Proof, signal: AbortSignal): Promise<Outcome>
   match(identity: Identity): Match | undefined
-  /** Throws `ldap/on` or `ldap/unknown`; asked before STS so that no call is spent in vain, and again before the welcome. */
+  /** Throws `ldap/on` while it is; asked before STS, so that no call is spent in vain, and again before the welcome. */
   guard(): void
+  /** Logs in upstream. Where the LDAP verdict is unknown it is asked over this connection: throws `ldap/*`, too. */
   dial(
     match: Match,
     client: Introduction,

@@ -1,6 +1,7 @@
 /** The composition root: a configuration in, its parts made and joined, a running proxy out. */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import type { Document } from 'bson'
 import { recorder } from './admin/metrics.js'
 import { type AdminServer, adminServer } from './admin/server.js'
 import { buckets } from './budget/buckets.js'
@@ -12,19 +13,22 @@ import { stsClient } from './identity/sts.js'
 import { type Listener, listen } from './listener.js'
 import type { Log } from './log.js'
 import { bucketOf, login } from './login.js'
+import { admin as administrator } from './upstream/admin.js'
 import { dial } from './upstream/dial.js'
 import { present } from './upstream/hello.js'
 import { keyRing } from './upstream/keys.js'
 import { NAME, VERSION } from './upstream/metadata.js'
 import { mirror as mirrorOf } from './upstream/mirror.js'
 import { readTarget, type Target } from './upstream/target.js'
+import { ldapGuard } from './users/ldapGuard.js'
+import { ldapQuestions } from './users/ldapQuestions.js'
 import { compileRules, type Rules } from './users/rules.js'
 
 export type Standing = {
   port: number
   /** Of the admin interface; undefined where it is off. */
   adminPort: number | undefined
-  /** Resolves once the upstream was asked whatever has to be known before the first login. */
+  /** Resolves once upstream and STS were asked what has to be known before the first login. */
   settled: Promise<void>
   /** Stops in peace: not ready, after `delay` (`drain.delay` unless told) no more accepted, what runs finishes in its time. */
   stop(delay?: number): Promise<void>
@@ -91,6 +95,20 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
   )
 
   const mirror = mirrorOf({ target, log, random: Math.random, after })
+  const superuser = config.upstream.admin && administrator(config.upstream.admin)
+  const questions = ldapQuestions(target, superuser)
+  let buildInfo: Document | undefined
+  const ldap = ldapGuard({
+    ask: async signal => {
+      const answers = await questions(signal)
+      buildInfo = answers.buildInfo
+      return answers
+    },
+    everyMS: config.ldap.every,
+    assume: config.ldap.assume,
+    log,
+    after,
+  })
   const keys = keyRing({ entries: REMEMBERED_KEYS })
   const enter = login({
     stsNow: () => Date.now() + sts.skewMS(),
@@ -99,9 +117,20 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     sleep,
     ask,
     match: identity => rules.match(identity),
-    guard: () => {},
+    guard: () => {
+      if (ldap.verdict() === 'on') ldap.admit()
+    },
     dial: ({ user, password }, { metadata, apiVersion }, signal) =>
-      dial({ target, user: { ...user, password }, metadata, keys, random: randomBytes, signal, api: apiVersion }),
+      dial({
+        target,
+        user: { ...user, password },
+        metadata,
+        keys,
+        random: randomBytes,
+        signal,
+        api: apiVersion,
+        ask: channel => ldap.admitOver(command => channel.request({ ...command, $db: 'admin' }, signal)),
+      }),
     deadline: AbortSignal.timeout,
     deadlineMS: config.login.timeout,
   })
@@ -127,7 +156,25 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
   let requests = 0
   const nextRequestID = () => (requests = (requests + 1) & 0x7fffffff)
 
-  const closers: (() => Promise<void> | void)[] = [() => mirror.close(), () => sts.close()]
+  /** Not ready at the start only: later, turning not ready would take live connections' proxy out of a balancer (R27). */
+  let served = false
+  const ready = (): boolean => {
+    served ||= ldap.verdict() === 'off'
+    return served && !draining
+  }
+  const settled = Promise.all([ldap.start(), ...config.sts.hosts.map(({ host }) => reach(host))]).then(() => {})
+  /** Asked at the start to learn the clock of STS before the first proof is judged by it. */
+  async function reach(host: string): Promise<void> {
+    const why = await sts.reach(host, AbortSignal.timeout(STS_MS)).catch(String)
+    if (why !== undefined) log('warn', 'problem found', { sts: host, why })
+  }
+
+  const closers: (() => Promise<void> | void)[] = [
+    () => mirror.close(),
+    () => sts.close(),
+    () => superuser?.close(),
+    () => ldap.close(),
+  ]
   const close = async (): Promise<void> => {
     for (const closer of closers.splice(0).reverse()) await closer()
     log('info', 'stopped')
@@ -140,8 +187,12 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
       admin = await adminServer({
         host,
         port,
-        ready: () => ({ ready: !draining, body: { draining } }),
-        metrics: () => record.render(),
+        ready: () => ({ ready: ready(), body: { draining, ldap: ldap.verdict(), upstream: !!mirror.current() } }),
+        metrics: () => {
+          record.set('upstream_up', mirror.current() ? 1 : 0)
+          record.enter('ldap_authorization', ldap.verdict())
+          return record.render()
+        },
         failed: fault => log('error', 'failed', { fault: fault.kind, stack: fault.stack }),
       })
       closers.push(admin.close)
@@ -159,7 +210,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
           id,
           peer,
           log: log.with({ id, peer }),
-          server: () => ({ host, random: randomBytes, buildInfo: undefined }),
+          server: () => ({ host, random: randomBytes, buildInfo }),
           greet: async (asked, connectionId, signal) => {
             const { awaiting } = asked
             const hello = awaiting
@@ -186,7 +237,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
   return {
     port,
     adminPort: admin?.port,
-    settled: Promise.resolve(),
+    settled,
     async stop(delay = config.drain.delay) {
       draining = true
       const hurry = new AbortController()

@@ -30,7 +30,7 @@ export const metrics = {
     labels: { outcome: ['admitted', ...KINDS] },
     about: 'Logins that were decided, by outcome: admitted or a fault.',
   },
-  login_seconds: { kind: 'histogram', labels: {}, about: 'Time of a login, from saslStart to its answer.' },
+  login_seconds: { kind: 'histogram', labels: {}, about: 'Time of a login, from the signed proof to its answer.' },
   login_stage_seconds: {
     kind: 'histogram',
     labels: { stage: ['queue', 'sts', 'upstream'] },

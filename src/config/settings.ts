@@ -58,7 +58,7 @@ export const settings = {
     share: share({ about: 'Part of that quota that logins may use.', fallback: '0.9' }),
   },
   login: {
-    timeout: duration('100ms', '1m')({ about: 'Longest login, from saslStart to its answer.', fallback: '8s' }),
+    timeout: duration('100ms', '1m')({ about: 'Longest login, from the signed proof to its answer.', fallback: '8s' }),
   },
   ldap: {
     assume: oneOf('off')({ about: 'Vouches that LDAP authorization is off where the upstream cannot be asked.' }),
