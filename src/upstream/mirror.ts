@@ -8,7 +8,7 @@
  * One page long because its sockets, its waiters and the last hello are one state. The `mongodb` driver's monitoring is not used: it turns every number into a double, gives up for good where the
  * upstream is down at start, and opens connections besides (R7).
  */
-import type { Document } from 'bson'
+import type { Document, ObjectId } from 'bson'
 import { type Facts, Fault } from '../errors.js'
 import type { Log } from '../log.js'
 import { type Channel, connect } from './channel.js'
@@ -34,6 +34,8 @@ export type Parts = {
   log: Log
   /** From 0 up to 1: spreads what many proxies would do at once. */
   random: () => number
+  /** Called when another process answers than before: whatever else was asked of the old one may have changed. */
+  restarted?: () => void
   /** Runs a step after so many milliseconds, unless the returned function is called before. */
   after: (ms: number, run: () => void) => () => void
 }
@@ -48,10 +50,11 @@ const RETRY = { firstMS: 250, mostMS: 10_000 }
 
 const HELLO = { hello: 1, $db: 'admin' }
 
-export function mirror({ target, log, random, after }: Parts): Mirror {
+export function mirror({ target, log, random, restarted, after }: Parts): Mirror {
   const stop = new AbortController()
   const waiting = new Set<{ look(hello: Document): void; fail(fault: unknown): void }>()
   let latest: Document | undefined
+  let processId: ObjectId | undefined
   let away = false
   let asking: Channel | undefined
   let watching: Channel | undefined
@@ -68,6 +71,8 @@ export function mirror({ target, log, random, after }: Parts): Mirror {
     const news = JSON.stringify(latest && about(latest)) !== JSON.stringify(about(reply))
     latest = reply
     away = false
+    if (processId && is && !processId.equals(is.processId)) restarted?.()
+    processId = is?.processId ?? processId
     if (news) log('info', 'upstream changed', about(reply))
     for (const one of [...waiting]) one.look(reply)
     wake()

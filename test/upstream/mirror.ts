@@ -59,7 +59,7 @@ async function heldUpstream(t: T, hello: Document = at(6)) {
 function mirrored(
   t: T,
   { target }: Pick<ScriptedUpstream, 'target'>,
-  changes: { log?: Log; target?: Partial<Target> } = {},
+  changes: { log?: Log; restarted?: () => void; target?: Partial<Target> } = {},
 ) {
   const clock = handClock()
   const mirror = mirrorOf({
@@ -270,6 +270,21 @@ t.test('a member of another set, and a hello that fails, are away', async t => {
   const failing = await scriptedUpstream(t, () => ({ ok: 0, code: 13, errmsg: 'no' }))
   const second = mirrored(t, failing).mirror
   t.match(await faultOfAsync(() => second.fresh(never)), { kind: 'upstream/away', facts: { code: 13 } })
+})
+
+t.test('another process at the same address is reported, also after an outage', async t => {
+  const upstream = await heldUpstream(t)
+  let restarts = 0
+  const { mirror } = mirrored(t, upstream, { restarted: () => restarts++ })
+  await upstream.watched(1)
+  await mirror.fresh(never)
+  t.equal(restarts, 0)
+  await upstream.stop()
+  await faultOfAsync(() => mirror.fresh(never))
+  upstream.change({ ...at(1), topologyVersion: { processId: new ObjectId(), counter: Long.fromNumber(1) } })
+  await upstream.start()
+  await mirror.fresh(never)
+  t.equal(restarts, 1)
 })
 
 t.test('closing ends its sockets and whoever waits', async t => {

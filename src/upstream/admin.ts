@@ -1,0 +1,57 @@
+/** The administrator's connection: commands of the proxy itself, through the `mongodb` driver, and never a relay. */
+import type { Document } from 'bson'
+import type { MongoClient } from 'mongodb'
+import { Fault } from '../errors.js'
+import type { Secret } from '../log.js'
+import { NAME } from './metadata.js'
+
+export type Admin = {
+  /** Runs a command and gives the reply, `ok: 0` or not, a refused login among them. Throws `upstream/away`. */
+  run(command: Document, db?: string): Promise<Document>
+  close(): Promise<void>
+}
+
+const OPTIONS = {
+  appName: NAME,
+  maxPoolSize: 2,
+  serverSelectionTimeoutMS: 3_000,
+  connectTimeoutMS: 3_000,
+  socketTimeoutMS: 5_000,
+}
+
+/** Nothing is connected, and the driver is not even loaded, before the first command. */
+export function admin(uri: Secret): Admin {
+  let opened: Promise<MongoClient> | undefined
+  let closed = false
+  const open = async () => {
+    const { MongoClient } = await import('mongodb')
+    return new MongoClient(uri.reveal(), OPTIONS)
+  }
+  return {
+    run: async (command, db = 'admin') => {
+      if (closed) throw new Fault('listener/draining')
+      opened ??= open()
+      try {
+        return await (await opened).db(db).command(command)
+      } catch (thrown) {
+        return replyOf(thrown)
+      }
+    },
+    close: async () => {
+      closed = true
+      await (await opened?.catch(() => undefined))?.close()
+    },
+  }
+}
+
+/** What the server said, or a fault where it said nothing. The driver's errors are told apart by what they carry. */
+function replyOf(thrown: unknown): Document {
+  const { name, code, codeName, message, cause } = thrown as Partial<Record<string, unknown>>
+  if (name === 'MongoServerError') return { ok: 0, code, codeName, errmsg: message }
+  if (name === 'MongoParseError' || name === 'MongoInvalidArgumentError' || name === 'MongoAPIError') {
+    // The message may quote the connection string.
+    throw new Fault('config/invalid', 'upstream.admin.uri: the driver cannot use it', { name })
+  }
+  const inner = cause as { code?: unknown } | undefined
+  throw new Fault('upstream/away', undefined, { code: code ?? inner?.code ?? name }, thrown)
+}
