@@ -19,13 +19,13 @@ const OPTIONS = {
   socketTimeoutMS: 5_000,
 }
 
-/** Nothing is connected, and the driver is not even loaded, before the first command. */
-export function admin(uri: Secret): Admin {
+/** Nothing is connected, and the driver is not even loaded, before the first command. `limits`: other milliseconds. */
+export function admin(uri: Secret, limits: { serverSelectionTimeoutMS?: number } = {}): Admin {
   let opened: Promise<MongoClient> | undefined
   let closed = false
   const open = async () => {
     const { MongoClient } = await import('mongodb')
-    return new MongoClient(uri.reveal(), OPTIONS)
+    return new MongoClient(uri.reveal(), { ...OPTIONS, ...limits })
   }
   return {
     run: async (command, db = 'admin') => {

@@ -1,0 +1,51 @@
+import t from 'tap'
+import { Secret } from '../../src/log.js'
+import { admin } from '../../src/upstream/admin.js'
+import { faultOf, faultOfAsync } from '../support/faults.js'
+import { memberHello, mongod, scriptedUpstream } from '../support/scriptedUpstream.js'
+
+const set = ['hosts', 'setName', 'setVersion', 'secondary', 'primary', 'me', 'electionId', 'lastWrite']
+const hello = memberHello(Object.fromEntries(['topologyVersion', ...set].map(name => [name, undefined])))
+const user = { name: 'root', db: 'admin', password: 'hunter2' }
+
+t.test('nothing is connected before the first command; then the driver logs in and asks', async t => {
+  const upstream = await scriptedUpstream(
+    t,
+    mongod({ user, hello, other: ({ name }) => (name === 'buildInfo' ? { modules: [], ok: 1 } : { ok: 0, code: 13 }) }),
+  )
+  const administrator = admin(new Secret(upstream.uri.replace('//', '//root:hunter2@')))
+  t.equal(upstream.accepted(), 0)
+  t.match(await administrator.run({ buildInfo: 1 }), { modules: [], ok: 1 })
+  t.match(await administrator.run({ getCmdLineOpts: 1 }), { ok: 0, code: 13 }, 'a refusal is an answer')
+  t.match(upstream.asked.find(({ name }) => name === 'getCmdLineOpts')?.db, 'admin')
+  await administrator.close()
+  t.equal((await faultOfAsync(() => administrator.run({ ping: 1 })))?.kind, 'listener/draining')
+})
+
+t.test('a wrong password is the answer to every question', async t => {
+  const upstream = await scriptedUpstream(t, mongod({ user, hello }))
+  const administrator = admin(new Secret(upstream.uri.replace('//', '//root:wrong@')))
+  t.match(await administrator.run({ buildInfo: 1 }), { ok: 0, code: 18 })
+  await administrator.close()
+})
+
+t.test('an upstream that is down is away', async t => {
+  const upstream = await scriptedUpstream(t, mongod())
+  await upstream.stop()
+  const administrator = admin(new Secret(upstream.uri), { serverSelectionTimeoutMS: 20 })
+  const fault = await faultOfAsync(() => administrator.run({ ping: 1 }))
+  t.equal(fault?.kind, 'upstream/away')
+  await administrator.close()
+})
+
+t.test('a connection string that the driver cannot use is a setting, and is not shown', async t => {
+  const administrator = admin(new Secret('mongodb://root:hunter2@h/?tls=perhaps'))
+  const fault = await faultOfAsync(() => administrator.run({ ping: 1 }))
+  t.equal(fault?.kind, 'config/invalid')
+  t.notMatch(JSON.stringify([fault?.message, fault?.facts]), 'hunter2')
+  await administrator.close()
+  t.equal(
+    faultOf(() => admin(new Secret('nothing is looked at yet'))),
+    undefined,
+  )
+})
