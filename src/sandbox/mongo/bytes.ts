@@ -4,7 +4,7 @@
  *     document   int32 size | element … | 00
  *     element    type | cstring name | value
  */
-import { BSON, type Document, deserialize, type ObjectId } from 'bson'
+import { Binary, BSON, type Document, deserialize, type ObjectId } from 'bson'
 import { keyOf } from './order.js'
 
 const exact = { promoteValues: false, promoteLongs: false, promoteBuffers: false, bsonRegExp: true } as const
@@ -51,6 +51,14 @@ export function identified(bytes: Buffer, fresh: () => ObjectId): { bytes: Buffe
 }
 
 const OBJECT_ID = 7
+
+/** A UUID of version 4. */
+export function freshUuid(random: (size: number) => Buffer): Binary {
+  const bytes = random(16)
+  bytes[6] = ((bytes[6] as number) & 0x0f) | 0x40
+  bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80
+  return new Binary(bytes, Binary.SUBTYPE_UUID)
+}
 
 /** `{cursor: {firstBatch | nextBatch: […], id, ns}, ok: 1}` around documents that are bytes already. */
 export function cursorReply(

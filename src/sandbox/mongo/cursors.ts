@@ -31,7 +31,8 @@ export class Cursors {
 
   /** A cursor at its beginning, not remembered yet. */
   begin(result: Result, ns: string, owner: string, batchSize?: number): Cursor {
-    return { ...result, id: 0n, ns, owner, at: 0, batchSize, used: this.#now() }
+    const { entries, render } = result
+    return { entries, render, id: 0n, ns, owner, at: 0, batchSize, used: 0 }
   }
 
   /** The next documents, at most `size`. The cursor is remembered while something is left, forgotten after. */

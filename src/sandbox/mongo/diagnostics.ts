@@ -14,7 +14,10 @@ export const diagnostics: Commands = {
   getCmdLineOpts: { needs: onCluster('getCmdLineOpts'), run: getCmdLineOpts },
   getParameter: { needs: onCluster('getParameter'), run: getParameter },
   setParameter: { needs: onCluster('setParameter'), run: refuse('the sandbox has no parameters that can be set') },
-  currentOp: { needs: onCluster('inprog'), run: request => ({ inprog: operations(request) }) },
+  currentOp: {
+    needs: onCluster('inprog'),
+    run: request => ({ inprog: operations(request, Boolean(request.body.$all)) }),
+  },
   killOp: { needs: onCluster('killop'), run: () => ({ info: 'attempting to kill op' }) },
   top: { needs: onCluster('top'), run: () => ({ totals: { note: 'all times in microseconds' } }) },
   connPoolStats: { needs: onCluster('connPoolStats'), run: () => ({ numClientConnections: whole(0), pools: {} }) },

@@ -1,15 +1,15 @@
 /**
  * mingo, and the way in and out of it: it reckons with JavaScript numbers, so BSON numbers are plain inside, and on the
- * way out a number gets back the type that its field had on the way in.
+ * way out a number gets back the type that the same number had in the same field on the way in.
  *
  * What is computed is an int where it is a whole number that fits, a long where it does not, else a double.
  */
 import { type Document, Double, Int32, Long } from 'bson'
 import { Aggregator } from 'mingo'
-import { isDocument, isNumber } from './order.js'
+import { isDocument, isNumber, toNumber } from './order.js'
 
-/** Types of number by path, as `a.b`; list indexes are not part of it. */
-type Types = Map<string, 'Int32' | 'Long' | 'Double' | 'mixed'>
+/** Types of number by path, as `a.b` without list indexes, and value. Int32 is what a whole number is anyway. */
+type Types = Map<string, Map<number, 'Long' | 'Double'>>
 
 export type MingoOptions = { collections?: (name: string) => Document[]; variables?: Document }
 
@@ -25,7 +25,7 @@ export function stages(specs: readonly Document[], options: MingoOptions = {}): 
   return documents => {
     const types: Types = new Map()
     for (const document of documents) note(document, '', types)
-    return run(documents).map(document => typed(document, '', types) as Document)
+    return run(documents).map(document => idFirst(typed(document, '', types) as Document))
   }
 }
 
@@ -70,14 +70,22 @@ function note(value: unknown, path: string, types: Types): void {
   } else if (isDocument(value)) {
     for (const name of Object.keys(value)) note(value[name], path ? `${path}.${name}` : name, types)
   } else if (isNumber(value)) {
-    const { _bsontype: type } = value as { _bsontype?: 'Int32' | 'Long' | 'Double' }
-    const known = types.get(path)
-    if (type) types.set(path, known === undefined || known === type ? type : 'mixed')
+    const { _bsontype: type } = value as { _bsontype?: string }
+    if (type !== 'Long' && type !== 'Double') return
+    const known = types.get(path) ?? new Map<number, 'Long' | 'Double'>()
+    types.set(path, known.set(toNumber(value), type))
   }
 }
 
+/** Where the server puts it. */
+function idFirst(document: Document): Document {
+  if (!('_id' in document)) return document
+  const { _id, ...rest } = document
+  return { _id, ...rest }
+}
+
 function typed(value: unknown, path: string, types: Types): unknown {
-  if (typeof value === 'number') return number(value, types.get(path))
+  if (typeof value === 'number') return number(value, types.get(path)?.get(value))
   if (Array.isArray(value)) return value.map(item => typed(item, path, types))
   if (!isDocument(value)) return value
   const copy: Document = {}

@@ -48,7 +48,11 @@ const sources: Record<
       }))
     },
   },
-  $currentOp: { action: 'inprog', cluster: true, documents: request => operations(request) },
+  $currentOp: {
+    action: 'inprog',
+    cluster: true,
+    documents: (request, spec) => operations(request, spec.idleConnections === true),
+  },
   $listLocalSessions: { documents: () => [] },
   $listSessions: { documents: () => [] },
   $documents: { documents: (_, spec) => spec as Document[] },
@@ -59,9 +63,10 @@ function latencies(): Document {
   return { reads: none, writes: none, commands: none, transactions: none }
 }
 
-/** What runs now, as currentOp shows it. */
-export function operations({ instance, session, db, name, body }: Request): Document[] {
-  return [...instance.sessions].map(one => {
+/** What runs now, as currentOp shows it; `idle`: the connections on which nothing runs, too. */
+export function operations({ instance, session, db, name, body }: Request, idle: boolean): Document[] {
+  const shown = [...instance.sessions].filter(one => idle || one === session || one.running)
+  return shown.map(one => {
     const mine = one === session
     const { lsid: _, $clusterTime: __, ...told } = body
     const running = mine ? { name, since: instance.now() } : one.running

@@ -1,5 +1,5 @@
 /** Logical sessions and transactions: sessions are taken and mean nothing, transactions need a replica set. */
-import { Binary } from 'bson'
+import { freshUuid } from './bytes.js'
 import { CommandError } from './commandError.js'
 import type { Commands, Row } from './request.js'
 import { whole } from './statistics.js'
@@ -10,7 +10,7 @@ export const sessions: Commands = {
   startSession: {
     needs: 'login',
     run: ({ instance }) => ({
-      id: { id: new Binary(instance.random(16), Binary.SUBTYPE_UUID) },
+      id: { id: freshUuid(instance.random) },
       timeoutMinutes: whole(30),
     }),
   },

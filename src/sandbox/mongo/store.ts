@@ -4,8 +4,8 @@
  * A document is the bytes that were sent; it is read once somebody asks what is in it. `_id` is found by its key, and
  * so are the keys of unique indexes; any other query looks at every document.
  */
-import { Binary, type Document, Int32, type ObjectId } from 'bson'
-import { identified, read } from './bytes.js'
+import { type Binary, type Document, Int32, type ObjectId } from 'bson'
+import { freshUuid, identified, read } from './bytes.js'
 import { CommandError } from './commandError.js'
 import { type Index, keysOf } from './indexes.js'
 import { shown } from './shown.js'
@@ -135,7 +135,7 @@ export class Store {
     if (found) return found
     judgeName(db, name)
     const collections = this.databases.get(db) ?? new Map<string, Collection>()
-    const collection = new Collection(`${db}.${name}`, options, new Binary(this.#random(16), Binary.SUBTYPE_UUID))
+    const collection = new Collection(`${db}.${name}`, options, freshUuid(this.#random))
     collections.set(name, collection)
     this.databases.set(db, collections)
     return collection

@@ -2,7 +2,8 @@
  * Users and roles. They are documents of admin.system.users and admin.system.roles, as in mongod, so a `find` with the
  * privilege reads them, and a change shows on live connections with their next command.
  */
-import { Binary, type Document, type ObjectId, serialize } from 'bson'
+import { type Document, type ObjectId, serialize } from 'bson'
+import { freshUuid } from './bytes.js'
 import { CommandError } from './commandError.js'
 import { builtIn, type Privilege, type RoleName, readPrivilege } from './roles.js'
 import { credentials, type Mechanism } from './scram.js'
@@ -98,7 +99,7 @@ export class Users {
   add(name: UserName, fields: Document): void {
     const _id = keyOfName(name, name.user)
     if (this.entry(name)) throw new CommandError('Location51003', `User "${name.user}@${name.db}" already exists`)
-    const userId = new Binary(this.#random(16), Binary.SUBTYPE_UUID)
+    const userId = freshUuid(this.#random)
     this.users.insert(Buffer.from(serialize({ _id, userId, ...name, ...fields })), unneeded)
   }
 

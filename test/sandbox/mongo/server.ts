@@ -1,31 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { Binary, BSONRegExp, Decimal128, type Document, Double, Int32, Long, ObjectId, Timestamp } from 'bson'
-import { MongoClient, type MongoClientOptions } from 'mongodb'
-import t, { type Test } from 'tap'
-import { type MongoOptions, mongoServer } from '../../../src/sandbox/mongo/server.js'
-
-const root = { name: 'root', password: 'a password, with = and , in it' }
-
-/** A server and a client of it, both gone after the test. */
-async function served(t: Test, options: Partial<MongoOptions> = {}, client: MongoClientOptions = {}) {
-  const server = await mongoServer({ now: Date.now, random: randomBytes, root, ...options })
-  t.teardown(() => server.close())
-  const as = async (user: string, password: string, authSource = 'admin', more: MongoClientOptions = {}) => {
-    const login = `${encodeURIComponent(user)}:${encodeURIComponent(password)}`
-    const uri = `mongodb://${login}@127.0.0.1:${server.port}/?authSource=${authSource}`
-    const client = await new MongoClient(uri, { serverSelectionTimeoutMS: 5000, ...more }).connect()
-    t.teardown(() => client.close())
-    return client
-  }
-  return { server, as, client: await as(root.name, root.password, 'admin', client) }
-}
-
-async function codeOf(run: Promise<unknown>): Promise<number | undefined> {
-  return run.then(
-    () => undefined,
-    thrown => thrown.code,
-  )
-}
+import t from 'tap'
+import { codeOf, served } from '../../support/mongo.js'
 
 t.test('a real driver logs in, writes and reads', async t => {
   const { client, server } = await served(t)
@@ -96,4 +73,91 @@ t.test('a wrong password and an unknown user are refused alike', async t => {
   const { as } = await served(t)
   t.equal(await codeOf(as('root', 'wrong')), 18)
   t.equal(await codeOf(as('nobody', 'wrong')), 18)
+})
+
+t.test('w: 0 is written and not answered', async t => {
+  const { client } = await served(t)
+  const quiet = client.db('app').collection<Document>('quiet', { writeConcern: { w: 0 } })
+  t.match(await quiet.insertOne({ a: 1 }), { acknowledged: false })
+  await quiet.insertOne({ a: 2 })
+  const loud = client.db('app').collection('quiet')
+  while ((await loud.countDocuments()) < 2);
+  t.equal(await loud.countDocuments(), 2)
+})
+
+t.test('a duplicate is named, and what follows it is left out or goes on', async t => {
+  const { client } = await served(t)
+  const c = client.db('app').collection<Document>('c')
+  await c.insertOne({ _id: 2 as never })
+  const three = [{ _id: 1 }, { _id: 2 }, { _id: 3 }] as never[]
+  const refused = await c.insertMany(three).catch(thrown => thrown)
+  t.match(refused, { code: 11000, result: { insertedCount: 1 } })
+  t.match(refused.message, /E11000 duplicate key error collection: app.c index: _id_ dup key: \{ _id: 2 \}/)
+  const rest = await c.insertMany([{ _id: 2 }, { _id: 4 }] as never[], { ordered: false }).catch(thrown => thrown)
+  t.match(rest, { code: 11000, result: { insertedCount: 1 } })
+  t.equal(await codeOf(c.insertOne({ _id: Long.fromNumber(2) as never })), 11000, 'a long equals an int')
+  t.equal(await codeOf(c.insertOne({ _id: Decimal128.fromString('2.0') as never })), 11000, 'so does a decimal')
+})
+
+t.test('unique indexes are kept through inserts, updates and removals', async t => {
+  const { client } = await served(t)
+  const c = client.db('app').collection<Document>('c')
+  t.equal(await c.createIndex({ a: 1, b: 1 }, { unique: true, sparse: true }), 'a_1_b_1')
+  await c.insertMany([{ a: 1, b: 1 }, { a: 1, b: 2 }, { c: 1 }, { c: 2 }])
+  t.equal(await codeOf(c.insertOne({ a: 1, b: 2 })), 11000)
+  t.equal(await codeOf(c.updateOne({ b: 1 }, { $set: { b: 2 } })), 11000)
+  t.equal(await c.countDocuments({ b: 1 }), 1, 'nothing has changed')
+  await c.deleteOne({ b: 2 })
+  t.match(await c.updateOne({ b: 1 }, { $set: { b: 2 } }), { modifiedCount: 1 })
+  t.equal(await codeOf(c.createIndex({ d: 1 }, { unique: true })), 11000, 'a missing field is null')
+  t.same(
+    (await c.indexes()).map(({ name }) => name),
+    ['_id_', 'a_1_b_1'],
+  )
+})
+
+t.test('upserts take the fields that the filter holds equal', async t => {
+  const { client } = await served(t)
+  const c = client.db('app').collection<Document>('c')
+  const made = await c.updateOne(
+    { _id: 7 as never, a: { $eq: 1 }, 'b.c': 2, d: { $gt: 5 } },
+    { $set: { e: 3 }, $setOnInsert: { f: 4 } },
+    { upsert: true },
+  )
+  t.match(made, { upsertedCount: 1, upsertedId: 7 })
+  t.same(await c.findOne(), { _id: 7, a: 1, b: { c: 2 }, e: 3, f: 4 })
+  await c.updateOne({ _id: 7 as never }, { $setOnInsert: { f: 9 }, $set: { e: 4 } }, { upsert: true })
+  t.same(await c.findOne(), { _id: 7, a: 1, b: { c: 2 }, e: 4, f: 4 })
+  await c.replaceOne({ a: 5 }, { z: 1 }, { upsert: true })
+  t.match(await c.findOne({ z: 1 }), { z: 1, a: undefined })
+  t.match(await c.findOneAndUpdate({ k: 1 }, { $inc: { n: 1 } }, { upsert: true, returnDocument: 'after' }), {
+    k: 1,
+    n: 1,
+  })
+  t.equal(await c.findOneAndUpdate({ k: 2 }, { $inc: { n: 1 } }), null)
+  t.match(await c.findOneAndDelete({ k: 1 }), { k: 1, n: 1 })
+  t.equal(await codeOf(c.updateOne({ z: 1 }, { $set: { _id: 1 } })), 66, 'an _id is for ever')
+})
+
+t.test('a cursor belongs to its user and to any of its connections', async t => {
+  const { client, as, server } = await served(t)
+  server.createUser({ user: 'other', password: 'pw', roles: ['root'] })
+  const c = client.db('app').collection<Document>('c')
+  await c.insertMany(Array.from({ length: 10 }, (_, n) => ({ n })))
+  const { cursor } = await client.db('app').command({ find: 'c', batchSize: 2 })
+  const more = { getMore: Long.fromValue(cursor.id), collection: 'c', batchSize: 3 }
+  const again = await as('root', 'a password, with = and , in it')
+  t.equal((await again.db('app').command(more)).cursor.nextBatch.length, 3)
+  const other = await as('other', 'pw')
+  t.equal(await codeOf(other.db('app').command(more)), 13)
+  t.match(await other.db('app').command({ killCursors: 'c', cursors: [more.getMore] }), { cursorsKilled: [] })
+  t.equal(await codeOf(client.db('app').command({ ...more, collection: 'd' })), 13)
+  await client.db('app').command({ killCursors: 'c', cursors: [more.getMore] })
+  t.equal(await codeOf(client.db('app').command(more)), 43)
+})
+
+t.test('over TLS too', async t => {
+  const pem = readFileSync(new URL('../../support/tls/upstream.pem', import.meta.url))
+  const { client } = await served(t, { tls: { cert: pem, key: pem } }, { tls: true, tlsAllowInvalidCertificates: true })
+  t.match(await client.db('app').command({ ping: 1 }), { ok: 1 })
 })

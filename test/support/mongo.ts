@@ -1,0 +1,65 @@
+/** A MongoDB of the sandbox for one test, real clients of it, and a bare socket where a driver would be too kind. */
+import { randomBytes } from 'node:crypto'
+import { connect } from 'node:net'
+import { type Document, serialize } from 'bson'
+import { MongoClient, type MongoClientOptions } from 'mongodb'
+import type { Test } from 'tap'
+import { type MongoOptions, mongoServer } from '../../src/sandbox/mongo/server.js'
+import { type Frame, Framer, frame, OP_MSG } from '../../src/wire/frame.js'
+import { readReply } from '../../src/wire/message.js'
+
+export const root = { name: 'root', password: 'a password, with = and , in it' }
+
+/** A server and a client of its root user; `as` logs in somebody else. All are gone after the test. */
+export async function served(t: Test, options: Partial<MongoOptions> = {}, more: MongoClientOptions = {}) {
+  const server = await mongoServer({ now: Date.now, random: randomBytes, root, ...options })
+  t.teardown(() => server.close())
+  const as = async (user: string, password: string, authSource = 'admin', extra: MongoClientOptions = {}) => {
+    const login = `${encodeURIComponent(user)}:${encodeURIComponent(password)}`
+    const uri = `mongodb://${login}@127.0.0.1:${server.port}/?authSource=${authSource}`
+    const client = new MongoClient(uri, { serverSelectionTimeoutMS: 5000, ...extra })
+    t.teardown(() => client.close())
+    return client.connect()
+  }
+  return { server, as, client: await as(root.name, root.password, 'admin', more) }
+}
+
+/** The error code that a command ends with, or undefined where it succeeds. */
+export async function codeOf(run: Promise<unknown>): Promise<number | undefined> {
+  return run.then(
+    () => undefined,
+    thrown => thrown.code,
+  )
+}
+
+/** A socket that speaks OP_MSG: `send` writes, `next` gives the following reply with its header. */
+export async function bare(t: Test, port: number) {
+  const socket = connect(port, '127.0.0.1')
+  t.teardown(() => socket.destroy())
+  const framer = new Framer(48_000_000)
+  const arrived: Frame[] = []
+  const waiting: ((frame: Frame) => void)[] = []
+  socket.on('data', chunk => {
+    for (const one of framer.push(chunk)) {
+      const wait = waiting.shift()
+      if (wait) wait(one)
+      else arrived.push(one)
+    }
+  })
+  const next = async () => {
+    const one = arrived.shift() ?? (await new Promise<Frame>(resolve => waiting.push(resolve)))
+    return { ...one, ...readReply(one, { exact: true }) }
+  }
+  let requestID = 0
+  const send = (document: Document, flagBits = 0) => {
+    const flags = Buffer.alloc(5)
+    flags.writeUInt32LE(flagBits, 0)
+    socket.write(frame(OP_MSG, ++requestID, 0, [flags, serialize(document)]))
+    return requestID
+  }
+  const ask = async (document: Document) => {
+    send(document)
+    return (await next()).document
+  }
+  return { socket, send, next, ask }
+}
