@@ -1,0 +1,75 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { metricsTable } from '../src/admin/metrics.js'
+import { load } from '../src/config/load.js'
+import { settingsTable } from '../src/config/table.js'
+import { faultsTable } from '../src/errors.js'
+import { compileRules } from '../src/users/rules.js'
+
+const root = new URL('..', import.meta.url)
+const readme = readFileSync(new URL('README.md', root), 'utf8')
+const { scripts } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as {
+  scripts: Record<string, string>
+}
+
+/** The fenced blocks of a language. */
+const blocks = (language: string): string[] =>
+  [...readme.matchAll(/^( *)```(\w*)\n([\s\S]*?)^ *```$/gm)]
+    .filter(([, , name]) => name === language)
+    .map(([, indent = '', , text = '']) => text.replace(new RegExp(`^${indent}`, 'gm'), ''))
+
+for (const [name, table] of Object.entries({
+  settings: settingsTable(),
+  faults: faultsTable(),
+  metrics: metricsTable(),
+})) {
+  t.test(`the table of ${name} is the one that the program reads (npm run docs writes it)`, async t => {
+    t.equal(readme.split(`<!-- ${name} -->\n`)[1]?.split(`<!-- /${name} -->`)[0], table)
+  })
+}
+
+t.test('the configuration of the README is a good one', async t => {
+  const text = blocks('yaml').find(block => block.includes('upstream:')) ?? ''
+  const pem = (name: string) => readFileSync(new URL(`test/support/tls/${name}`, root))
+  const files: Record<string, Buffer> = {
+    'proxy.yaml': Buffer.from(text),
+    '/etc/mongo-iam-proxy/tls.crt': pem('upstream.pem'),
+    '/etc/mongo-iam-proxy/tls.key': pem('upstream.pem'),
+    '/run/secrets/admin-uri': Buffer.from('mongodb://iam-proxy:secret@mongo.internal:27017/?tls=true'),
+    '/run/secrets/alice': Buffer.from('one\n'),
+    '/run/secrets/orders': Buffer.from('two\n'),
+  }
+  const config = load({
+    file: 'proxy.yaml',
+    args: {},
+    env: {},
+    readFile: path => ({ bytes: files[path] ?? Buffer.alloc(0), mode: 0o400 }),
+  })
+  t.same(config.warnings, [])
+  t.same(compileRules(config.users).problems, [])
+  t.equal(config.users.length, 2)
+})
+
+t.test('so is its example of an endpoint of a private network', async t => {
+  const text = blocks('yaml').find(block => block.includes('vpce')) ?? ''
+  const bytes = Buffer.from(`${text}upstream: { uri: 'mongodb://localhost' }\n`)
+  const { sts } = load({ file: 'x', args: {}, env: {}, readFile: () => ({ bytes, mode: 0o400 }) })
+  t.match(sts.hosts, [{ host: 'sts.eu-west-1.amazonaws.com', connect: { port: 443 } }])
+})
+
+t.test('every command of the README exists', async t => {
+  const help = execFileSync('node', ['dist/cli.js', '--help'], {
+    cwd: root,
+    encoding: 'utf8',
+    env: { PATH: process.env.PATH },
+  })
+  const lines = [...blocks('sh').join('').split('\n'), ...readme.matchAll(/`(npm [^`]+)`/g)].map(line =>
+    typeof line === 'string' ? line : (line[1] ?? ''),
+  )
+  for (const line of lines.filter(Boolean)) {
+    const [program, word = '', script = ''] = line.split(' ')
+    if (program === 'npm') t.ok(['ci', 'start', 'test'].includes(word) || scripts[script], line)
+    else t.match(help, ` ${script} `, line)
+  }
+})
