@@ -1,6 +1,7 @@
 /** Puts the questions about LDAP to an upstream, with as few rights as they need. */
 import type { Admin } from '../upstream/admin.js'
 import { connect } from '../upstream/channel.js'
+import { withProxy } from '../upstream/metadata.js'
 import type { Target } from '../upstream/target.js'
 import { type Answers, askLdap, judgeLdap } from './ldap.js'
 
@@ -14,6 +15,7 @@ export function ldapProbe(target: Target, admin: Admin | undefined): (signal: Ab
     const channel = await connect(target, signal)
     try {
       const plain = (command: object) => channel.request({ ...command, $db: 'admin' }, signal)
+      await plain({ hello: 1, client: withProxy(undefined) })
       const buildInfo = await plain({ buildInfo: 1 })
       const known = { buildInfo, options: undefined, parameters: undefined }
       if (admin) return { ...(await askLdap(command => admin.run(command))), buildInfo }

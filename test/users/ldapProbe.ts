@@ -18,7 +18,7 @@ t.test('an edition without LDAP is known without rights, and nothing more is ask
   t.match(judgeLdap(await ldapProbe(upstream.target, undefined)(never)), { state: 'off' })
   t.same(
     upstream.asked.map(({ name }) => name),
-    ['buildInfo'],
+    ['hello', 'buildInfo'],
   )
 })
 
