@@ -12,7 +12,7 @@ import { NAME, VERSION, withProxy } from './upstream/metadata.js'
 import { accepted } from './upstream/reply.js'
 import type { Target } from './upstream/target.js'
 import { judgeLdap } from './users/ldap.js'
-import { ldapQuestions } from './users/ldapQuestions.js'
+import { ldapProbe } from './users/ldapProbe.js'
 
 export type Finding = { fine: boolean; text: string }
 
@@ -21,7 +21,8 @@ const PATIENCE_MS = 5_000
 
 /** What was tried and what came of it, in the order of the configuration. Throws `config/invalid`. */
 export async function check(config: Config): Promise<Finding[]> {
-  const { rules, target } = compile(config)
+  const { target, problems } = compile(config)
+  if (!target || problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
   const findings: Finding[] = config.warnings.map(text => ({ fine: true, text: `warning: ${text}` }))
   findings.push(await tried(`upstream ${target.address}`, signal => greet(target, signal)))
   findings.push(await tried('LDAP authorization', signal => askAboutLdap(config, target, signal)))
@@ -29,7 +30,6 @@ export async function check(config: Config): Promise<Finding[]> {
     findings.push(await tried(`user ${user} (${arn})`, signal => logIn(config, target, arn, signal)))
   }
   findings.push(...(await reachSts(config)))
-  findings.push({ fine: true, text: `users: ${rules.size} rules` })
   return findings
 }
 
@@ -63,7 +63,7 @@ async function greet(target: Target, signal: AbortSignal): Promise<string> {
 async function askAboutLdap({ upstream, ldap }: Config, target: Target, signal: AbortSignal): Promise<string> {
   const superuser = upstream.admin && administrator(upstream.admin)
   try {
-    const { state, why } = judgeLdap(await ldapQuestions(target, superuser)(signal))
+    const { state, why } = judgeLdap(await ldapProbe(target, superuser)(signal))
     if (state === 'unknown' && ldap.assume === 'off') return `assumed to be off (${why})`
     if (state !== 'off') throw new Fault(`ldap/${state}`, why)
     return `off: ${why}`

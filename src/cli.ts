@@ -7,7 +7,7 @@ import { readFile } from './config/reading.js'
 import { settingsText } from './config/table.js'
 import { Fault, toExit } from './errors.js'
 import { type Log, logTo } from './log.js'
-import { type Standing, startProxy } from './proxy.js'
+import { compile, type Standing, startProxy } from './proxy.js'
 import { VERSION } from './upstream/metadata.js'
 
 const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any MongoDB
@@ -30,14 +30,14 @@ const commands: Record<string, Command> = { serve, demo, check: checkConfig, set
 
 async function serve(argv: string[]): Promise<number> {
   const { own, settings } = read(argv, { config: 'text' })
-  const config = load({ file: own.config, args: settings, env: process.env, readFile })
+  const config = configure(own.config, settings)
   const log = logTo(config.log.level)
   return untilStopped(await startProxy(config, log), log)
 }
 
 async function checkConfig(argv: string[]): Promise<number> {
   const { own, settings } = read(argv, { config: 'text' })
-  const config = load({ file: own.config, args: settings, env: process.env, readFile })
+  const config = configure(own.config, settings)
   const lines = await check(config)
   for (const { fine, text } of lines) say(`${fine ? 'ok    ' : 'FAIL  '}${text}`)
   return lines.every(({ fine }) => fine) ? 0 : 78
@@ -57,7 +57,7 @@ async function demo(argv: string[]): Promise<number> {
     ldapAuthorization: own['ldap-authorization'] === true,
     stsQuota: number(own['sts-quota'], '--sts-quota', 1),
     stsLatencyMS: number(own['sts-latency'], '--sts-latency', 0),
-    load: args => load({ args: { 'log.level': 'warn', ...settings, ...args }, env: process.env, readFile }),
+    load: args => configure(undefined, { 'log.level': 'warn', ...settings, ...args }),
     port: number(own.port, '--port', 0) ?? 27017,
   })
   const log = logTo(config.log.level)
@@ -85,6 +85,11 @@ async function help(): Promise<number> {
 async function version(): Promise<number> {
   say(VERSION)
   return 0
+}
+
+/** The configuration, or every problem in it. */
+function configure(file: string | undefined, args: Record<string, string>) {
+  return load({ file, args, env: process.env, readFile, further: config => compile(config).problems })
 }
 
 /** Flags, and no words behind them. */
@@ -125,8 +130,10 @@ function say(text: string): void {
 function fail(thrown: unknown): never {
   const fault = Fault.from(thrown)
   const { todo } = fault.row
+  const { problems } = fault.facts
   const text = fault.kind === 'internal' ? ((fault.cause as Error)?.stack ?? fault.stack) : fault.message
-  process.stderr.write(`mongo-iam-proxy: ${text}\n${todo}\n`)
+  const lines = Array.isArray(problems) ? [fault.row.about, ...problems.map(line => `  ${line}`)] : [text]
+  process.stderr.write(`mongo-iam-proxy: ${[...lines, todo].join('\n')}\n`)
   process.exit(toExit(fault))
 }
 

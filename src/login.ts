@@ -52,6 +52,9 @@ export type Parts = {
 /** How long a login may wait for its turn at STS, in milliseconds; the rest of the deadline is for STS and the upstream. */
 const QUEUE_MS = 4_000
 
+/** MongoDB's own limit, in bytes. */
+const LONGEST = 48_000_000
+
 /** Logs a candidate in, or throws the fault that says why not. */
 export function login(parts: Parts): (candidate: Candidate, gone: AbortSignal) => Promise<Admitted> {
   return async ({ fields, challenge, client, journal }, gone) => {
@@ -77,7 +80,7 @@ export function login(parts: Parts): (candidate: Candidate, gone: AbortSignal) =
         socket.destroy()
         throw thrown
       }
-      return { socket, rest, limit: Number(hello.maxMessageSizeBytes ?? 48_000_000) }
+      return { socket, rest, limit: limitOf(hello) }
     } catch (thrown) {
       if (gone.aborted) throw new Fault('login/left')
       if (late.aborted) throw new Fault('login/deadline', `${parts.deadlineMS} ms`, {}, thrown)
@@ -86,6 +89,11 @@ export function login(parts: Parts): (candidate: Candidate, gone: AbortSignal) =
       journal.ms.login = Math.round(parts.now() - started)
     }
   }
+}
+
+/** The longest message that the upstream takes, as it says itself, within what any MongoDB has ever taken. */
+function limitOf({ maxMessageSizeBytes }: Document): number {
+  return Math.min(Number(maxMessageSizeBytes) || LONGEST, LONGEST)
 }
 
 /** What a token is for: the account that the key names (all that name none share one) at the host that is asked. */

@@ -21,7 +21,7 @@ import { NAME, VERSION } from './upstream/metadata.js'
 import { mirror as mirrorOf } from './upstream/mirror.js'
 import { readTarget, type Target } from './upstream/target.js'
 import { ldapGuard } from './users/ldapGuard.js'
-import { ldapQuestions } from './users/ldapQuestions.js'
+import { ldapProbe } from './users/ldapProbe.js'
 import { compileRules, type Rules } from './users/rules.js'
 
 export type Standing = {
@@ -43,21 +43,21 @@ const REMEMBERED_ACCOUNTS = 10_000
 const ATTEMPT_MS = 1_500
 const STS_MS = 3_000
 
-/** What a configuration says about users and upstream, and every problem in it that only they can see. */
-export function compile({ users, upstream }: Config): { rules: Rules; target: Target } {
+/** What a configuration says about users and upstream, or every problem in it that only they can see. */
+export function compile({ users, upstream }: Config): { rules: Rules; target?: Target; problems: readonly string[] } {
   const { rules, problems } = compileRules(users)
+  if (upstream.uri.reveal() === '') return { rules, problems }
   try {
-    const target = readTarget(upstream.uri, path => readFileSync(path))
-    if (problems.length === 0) return { rules, target }
+    return { rules, target: readTarget(upstream.uri, path => readFileSync(path)), problems }
   } catch (thrown) {
-    problems.push(`upstream.uri: ${Fault.from(thrown).detail}`)
+    return { rules, problems: [...problems, `upstream.uri: ${Fault.from(thrown).detail}`] }
   }
-  throw new Fault('config/invalid', problems.join('\n'), { problems })
 }
 
 /** Starts a proxy. Throws `config/invalid` and `address/busy`. */
 export async function startProxy(config: Config, log: Log): Promise<Standing> {
-  const { rules, target } = compile(config)
+  const { rules, target, problems } = compile(config)
+  if (!target || problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
   for (const warning of config.warnings) log('warn', 'problem found', { warning })
 
   let listener: Listener | undefined
@@ -94,14 +94,13 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     },
   )
 
-  const mirror = mirrorOf({ target, log, random: Math.random, after })
   const superuser = config.upstream.admin && administrator(config.upstream.admin)
-  const questions = ldapQuestions(target, superuser)
+  const probe = ldapProbe(target, superuser)
   let buildInfo: Document | undefined
   const ldap = ldapGuard({
     ask: async signal => {
-      const answers = await questions(signal)
-      buildInfo = answers.buildInfo
+      const answers = await probe(signal)
+      if (Number(answers.buildInfo?.ok) === 1) buildInfo = answers.buildInfo
       return answers
     },
     everyMS: config.ldap.every,
@@ -109,6 +108,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     log,
     after,
   })
+  const mirror = mirrorOf({ target, log, random: Math.random, after, restarted: () => ldap.again() })
   const keys = keyRing({ entries: REMEMBERED_KEYS })
   const enter = login({
     stsNow: () => Date.now() + sts.skewMS(),

@@ -22,6 +22,8 @@ export type Sources = {
   args: Readonly<Record<string, string>>
   env: Readonly<Record<string, string | undefined>>
   readFile: ReadFile
+  /** What only the rest of the program can find wrong, a line each; asked even of what has other problems. */
+  further?: (config: Config) => readonly string[]
 }
 
 /**
@@ -54,8 +56,8 @@ export function load(sources: Sources): Config {
     const message = 'turns off the verification of every certificate, that of STS too: unset it'
     problems.push({ path: 'NODE_TLS_REJECT_UNAUTHORIZED', message })
   }
-  if (problems.length > 0) {
-    const lines = problems.map(toLine)
+  const lines = [...problems.map(toLine), ...(readable ? (sources.further?.(config) ?? []) : [])]
+  if (lines.length > 0) {
     throw new Fault('config/invalid', lines.join('\n'), { problems: lines })
   }
   return config

@@ -116,14 +116,14 @@ function readURI(
 function readUsers({ settings, origins, env, readFile }: Around, found: Found): User[] {
   const origin = origins.get('users')
   if (origin === undefined) found.warnings.push('users: there are none, so nobody can log in')
-  return (settings.users ?? []).flatMap(({ arn, user, passwordFile, passwordEnv }, index) => {
+  return (settings.users ?? []).map(({ arn, user, passwordFile, passwordEnv }, index) => {
     const key = passwordFile === undefined ? 'passwordEnv' : 'passwordFile'
     const at = { path: `users[${index}].${key}`, from: origin?.inside([index, key]), secret: true }
     const password =
       passwordEnv === undefined
         ? readNamed(at, passwordFile, readFile, found)
         : readVariable(at, passwordEnv, env[passwordEnv], found)
-    return password === undefined ? [] : [{ arn, user, password: new Secret(password) }]
+    return { arn, user, password: new Secret(password ?? '') }
   })
 }
 

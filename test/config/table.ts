@@ -8,7 +8,7 @@ t.test('the Markdown table has a line for each setting', async t => {
   t.equal(lines[0], '| setting | flag | variable | default | what it does |')
   t.ok(
     lines.includes(
-      '| `login.timeout` | `--login-timeout` | `MONGO_IAM_PROXY_LOGIN_TIMEOUT` | `8s` | Longest login, from saslStart to its answer. |',
+      '| `login.timeout` | `--login-timeout` | `MONGO_IAM_PROXY_LOGIN_TIMEOUT` | `8s` | Longest login, from the signed proof to its answer. |',
     ),
   )
   t.match(lines.at(-2), /^\| `users` \| {2}\| {2}\| {2}\| /)
