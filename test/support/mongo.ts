@@ -4,6 +4,7 @@ import { connect } from 'node:net'
 import { type Document, serialize } from 'bson'
 import { MongoClient, type MongoClientOptions } from 'mongodb'
 import type { Test } from 'tap'
+import { CommandError } from '../../src/sandbox/mongo/commandError.js'
 import { type MongoOptions, mongoServer } from '../../src/sandbox/mongo/server.js'
 import { type Frame, Framer, frame, OP_MSG } from '../../src/wire/frame.js'
 import { readReply } from '../../src/wire/message.js'
@@ -30,6 +31,16 @@ export async function codeOf(run: Promise<unknown>): Promise<number | undefined>
     () => undefined,
     thrown => thrown.code,
   )
+}
+
+/** The name of the code that a call is refused with, or undefined where it succeeds. */
+export function refusalOf(run: () => unknown): string | undefined {
+  try {
+    run()
+    return undefined
+  } catch (thrown) {
+    return CommandError.from(thrown).codeName
+  }
 }
 
 /** A socket that speaks OP_MSG: `send` writes, `next` gives the following reply with its header. */

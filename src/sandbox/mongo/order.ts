@@ -189,7 +189,7 @@ export function keyOf(value: unknown): string {
   if (at === 10) return `d${(value as Date).getTime()}`
   if (at === 11) return `t${(value as Timestamp).t}:${(value as Timestamp).i}`
   if (at === 12) return `r${pattern(value as RegExp)}`
-  return `${Math.max(at, 2)}:${at === 9 || at === 14 ? JSON.stringify(value) : ''}`
+  return `${at === 1 ? 2 : at}:${at === 9 || at === 14 ? JSON.stringify(value) : ''}`
 }
 
 function numberKey(value: unknown): string {

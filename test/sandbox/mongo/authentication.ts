@@ -1,35 +1,8 @@
-import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { Binary, type Document } from 'bson'
 import t, { type Test } from 'tap'
 import { bare, codeOf, root, served } from '../../support/mongo.js'
-
-/** A SCRAM-SHA-256 conversation by hand, as far as its steps are named. */
-function scram(user: string, password: string) {
-  const opening = `n=${user.replaceAll('=', '=3D').replaceAll(',', '=2C')},r=${randomBytes(18).toString('base64')}`
-  const payload = (text: string) => new Binary(Buffer.from(text))
-  const start = { saslStart: 1, mechanism: 'SCRAM-SHA-256', payload: payload(`n,,${opening}`), $db: 'admin' }
-  const proof = ({ payload: challenge, conversationId }: Document) => {
-    const message = challenge.toString('utf8')
-    const [, nonce = '', salt = '', i = ''] = /^r=(.+),s=(.+),i=(\d+)$/.exec(message) ?? []
-    const salted = pbkdf2Sync(password, Buffer.from(salt, 'base64'), Number(i), 32, 'sha256')
-    const clientKey = createHmac('sha256', salted).update('Client Key').digest()
-    const bound = `${opening},${message},c=biws,r=${nonce}`
-    const signature = createHmac('sha256', createHash('sha256').update(clientKey).digest()).update(bound).digest()
-    const p = clientKey.map((byte, at) => byte ^ (signature[at] as number))
-    const serverKey = createHmac('sha256', salted).update('Server Key').digest()
-    return {
-      command: {
-        saslContinue: 1,
-        conversationId,
-        payload: payload(`c=biws,r=${nonce},p=${Buffer.from(p).toString('base64')}`),
-        $db: 'admin',
-      },
-      expected: `v=${createHmac('sha256', serverKey).update(bound).digest('base64')}`,
-      iterations: Number(i),
-    }
-  }
-  return { start, proof }
-}
+import { conversation, login } from '../../support/scram.js'
 
 const options = { skipEmptyExchange: true }
 
@@ -37,7 +10,7 @@ t.test('SCRAM-SHA-256 takes two steps where the empty exchange is skipped, else 
   const { server } = await served(t)
   for (const skip of [true, false]) {
     const { ask } = await bare(t, server.port)
-    const { start, proof } = scram(root.name, root.password)
+    const { start, proof } = conversation(root.name, root.password)
     const challenge = await ask(skip ? { ...start, options } : start)
     t.match(challenge, { done: false, ok: 1 })
     const { command, expected, iterations } = proof(challenge)
@@ -57,12 +30,12 @@ t.test('SCRAM-SHA-256 takes two steps where the empty exchange is skipped, else 
 t.test('hello speculates, and leaves a failed speculation out', async t => {
   const { server } = await served(t)
   const { ask } = await bare(t, server.port)
-  const { start, proof } = scram(root.name, root.password)
+  const { start, proof } = conversation(root.name, root.password)
   const { $db: db, ...speculated } = { ...start, options }
   const hello = await ask({ hello: 1, speculativeAuthenticate: { ...speculated, db }, $db: 'admin' })
   t.match(hello.speculativeAuthenticate, { done: false })
   t.match(await ask(proof(hello.speculativeAuthenticate).command), { done: true })
-  const stranger = scram('nobody', 'x').start
+  const stranger = conversation('nobody', 'x').start
   const refused = await ask({ hello: 1, speculativeAuthenticate: { ...stranger, db }, $db: 'admin' })
   t.match(refused, { ok: { value: 1 }, speculativeAuthenticate: undefined })
 })
@@ -81,13 +54,13 @@ t.test('saslSupportedMechs names what a user has, and nothing for strangers', as
 t.test('steps out of turn are protocol errors', async t => {
   const { server } = await served(t)
   const { ask } = await bare(t, server.port)
-  const { start, proof } = scram(root.name, root.password)
+  const { start, proof } = conversation(root.name, root.password)
   const next = { saslContinue: 1, conversationId: 1, payload: new Binary(Buffer.alloc(0)), $db: 'admin' }
   t.match(await ask(next), { code: { value: 17 }, errmsg: 'No SASL session state found' })
   const { command } = proof(await ask({ ...start, options }))
   t.match(await ask({ ...command, conversationId: 2 }), { code: { value: 17 } })
   t.match(await ask(command), { code: { value: 17 } }, 'a failed conversation is over')
-  const wrong = scram(root.name, 'wrong')
+  const wrong = conversation(root.name, 'wrong')
   t.match(await ask(wrong.proof(await ask(wrong.start)).command), {
     ok: { value: 0 },
     code: { value: 18 },
@@ -102,13 +75,9 @@ t.test('a connection stays the user that it became', async t => {
   const { server } = await served(t)
   server.createUser({ user: 'other', password: 'pw', roles: [] })
   const { ask } = await bare(t, server.port)
-  const login = async (user: string, password: string) => {
-    const { start, proof } = scram(user, password)
-    return ask(proof(await ask({ ...start, options })).command)
-  }
-  t.match(await login(root.name, root.password), { done: true })
-  t.match(await login('other', 'pw'), { code: { value: 5626701 } })
-  t.match(await login(root.name, root.password), { done: true }, 'again as the same is fine')
+  t.match(await login(ask, root.name, root.password), { done: true })
+  t.match(await login(ask, 'other', 'pw'), { code: { value: 5626701 } })
+  t.match(await login(ask, root.name, root.password), { done: true }, 'again as the same is fine')
 })
 
 t.test('before login only the handshake is answered', async t => {
