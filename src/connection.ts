@@ -18,8 +18,12 @@ import { type Command, readCommand, writeReply } from './wire/message.js'
 const LIMIT = 64 * 1024
 /** A frame that has begun must be complete within this time, the first one within this time of accept. Milliseconds. */
 const FRAME_MS = 5_000
+/** Answers that are not read for this long mean a dead peer (R5). */
+const STALLED_MS = 60_000
 /** Between frames, drivers ask every ten seconds or so; nothing for this long is nobody. */
 const IDLE_MS = 600_000
+/** A challenge that is not answered within this time is dropped. Drivers have their credentials before they ask for it. */
+const CHALLENGE_MS = 30_000
 
 /** Where a connection is: the names of the listener's sets. */
 export type Stage = 'opening' | 'greeted' | 'login' | 'relay'
@@ -61,39 +65,36 @@ export type Connection = {
 
 /** Serves a client whose socket (TLS done, if any) allows half-open and has no readers. */
 export function connection(socket: Socket, parts: Parts): Connection {
-  const { id, log, seen, now } = parts
+  const { id, peer, seen, now } = parts
+  const log = parts.log.with({ id, peer })
   const journal: Journal = { ms: {} }
   const born = now()
   let state: State = opening
   let stage: Stage = 'opening'
   let through: Relay | undefined
-  let killed: Fault | undefined
-  let idle = true
+  let doom: Ending | undefined
+  let quiet = true // the client waits for nothing, or for a change of the topology
   let draining = false
-  let cancel = (): void => {}
 
   const kill = (fault: Fault): void => {
-    killed ??= fault
+    doom ??= { by: 'proxy', fault }
     if (through) through.destroy('proxy', fault)
     else socket.destroy()
   }
   /** Whoever begins a frame has to finish it; whoever is between frames has all the time that monitors need. */
-  let begun = true
-  const watch = (midway: boolean): void => {
-    if (midway && begun) return
+  const hurry = () => parts.after(FRAME_MS, () => kill(new Fault('listener/slow')))
+  const rest = () =>
+    parts.after(state.at === 'challenged' ? CHALLENGE_MS : IDLE_MS, () => kill(new Fault('listener/idle')))
+  let hurried = true // the first frame is in a hurry from the start
+  let cancel = hurry()
+  const box = inbox(socket, LIMIT, () => {
+    if (hurried) return
+    hurried = true
     cancel()
-    begun = midway
-    cancel = midway
-      ? parts.after(FRAME_MS, () => kill(new Fault('listener/slow')))
-      : parts.after(IDLE_MS, () => kill(new Fault('listener/idle')))
-  }
-  cancel = parts.after(FRAME_MS, () => kill(new Fault('listener/slow')))
-  let first = true
-  const box = inbox(socket, LIMIT, midway => {
-    if (!first || midway) watch(midway)
+    cancel = hurry()
   })
   socket.on('error', error => {
-    killed ??= new Fault('relay/away', undefined, { side: 'client', why: error.message })
+    doom ??= { by: 'client', fault: new Fault('relay/away', undefined, { side: 'client', why: error.message }) }
   })
 
   const move = (to: Stage): void => {
@@ -113,7 +114,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
         reply(command, turn.document)
         return true
       case 'hello':
-        idle = true
+        quiet = turn.asked.awaiting !== undefined
         if (stage === 'opening') move('greeted')
         reply(command, await parts.greet(turn.asked, id, box.gone))
         return true
@@ -127,10 +128,14 @@ export function connection(socket: Socket, parts: Parts): Connection {
       }
       case 'prove': {
         move('login')
+        const { fields, challenge, client } = turn
         let admitted: Admitted
         try {
-          const { fields, challenge, client } = turn
           admitted = await parts.login({ fields, challenge, client, journal }, box.gone)
+          if (box.gone.aborted) {
+            admitted.socket.destroy()
+            throw new Fault('login/left')
+          }
         } catch (thrown) {
           const fault = Fault.from(thrown)
           seen.login(fault.kind, journal)
@@ -149,10 +154,6 @@ export function connection(socket: Socket, parts: Parts): Connection {
 
   /** From here on the relay owns both sockets. */
   const enter = ({ socket: upstream, rest, limit }: Admitted, welcome: Buffer): Relay => {
-    if (box.gone.aborted) {
-      upstream.destroy()
-      throw new Fault('login/left')
-    }
     cancel()
     const fromClient = box.release()
     socket.removeAllListeners('error')
@@ -165,7 +166,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
       fromUpstream: rest,
       limit,
       connectionId: id,
-      hello: (command, signal) => {
+      hello: async (command, signal) => {
         if (command.body.client !== undefined) throw new Fault('hello/metadata-again')
         return parts.greet(readHello(command), id, signal)
       },
@@ -177,22 +178,41 @@ export function connection(socket: Socket, parts: Parts): Connection {
     return started
   }
 
+  /** Waits until the client has taken its answers: one that never reads them gets no more of them made. */
+  const drained = async (): Promise<void> => {
+    const forgive = parts.after(STALLED_MS, () => kill(new Fault('relay/stalled', undefined, { side: 'client' })))
+    await new Promise<void>(resolve => {
+      const done = (): void => {
+        socket.off('drain', done)
+        socket.off('close', done)
+        resolve()
+      }
+      socket.on('drain', done)
+      socket.on('close', done)
+    })
+    forgive()
+  }
+
   const converse = async (): Promise<Ending> => {
     for (;;) {
-      idle = true
+      quiet = true
       if (draining) return { by: 'proxy' }
+      if (!hurried) cancel = rest()
+      if (socket.writableNeedDrain) await drained()
       const frame = await box.next()
-      if (!frame) return killed ? { by: 'proxy', fault: killed } : { by: 'client' }
-      idle = false
-      first = false
+      if (!frame || socket.destroyed) return doom ?? { by: 'client' }
+      quiet = false
+      hurried = false
+      cancel()
       parts.alive()
       const command = readCommand(frame)
       try {
         if (!(await act(command, answer(state, command, parts.server())))) break
       } catch (thrown) {
         const fault = Fault.from(thrown)
-        if (box.gone.aborted && fault.kind !== 'login/left')
-          return killed ? { by: 'proxy', fault: killed } : { by: 'client' }
+        if (doom?.by === 'proxy') return doom
+        if (fault.kind === 'login/left') return { by: 'client', fault }
+        if (box.gone.aborted && !(thrown instanceof Fault)) return doom ?? { by: 'client' }
         const document = toReply(fault, id)
         if (document) reply(command, document)
         return { by: 'proxy', fault }
@@ -205,7 +225,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
 
   const closed = converse()
     .catch((thrown): Ending => ({ by: 'proxy', fault: Fault.from(thrown) }))
-    .then(({ by, fault = killed }) => {
+    .then(({ by, fault = doom?.fault }) => {
       cancel()
       if (!through) leave(socket, parts.after)
       if (fault) seen.fault(fault.kind)
@@ -226,7 +246,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
     drain() {
       draining = true
       if (through) through.drain()
-      else if (idle) kill(new Fault('listener/draining'))
+      else if (quiet) kill(new Fault('listener/draining'))
     },
     destroy: kill,
   }

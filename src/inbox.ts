@@ -15,13 +15,14 @@ export type Inbox = {
 
 /**
  * Reads a socket, which keeps flowing while nobody asks (a paused one would hide that its peer left), up to `limit`
- * bytes behind. `progress` is told whether a frame has begun and is not complete, whenever bytes arrive or frames leave.
+ * bytes behind. `begun` is called when the next frame was asked for and only the beginning of it is there.
  */
-export function inbox(socket: Socket, limit: number, progress: (midway: boolean) => void): Inbox {
+export function inbox(socket: Socket, limit: number, begun: () => void): Inbox {
   const framer = new Framer(limit)
   const gone = new AbortController()
   let chunks: Buffer[] = []
   let held = 0
+  let dry = true // no whole frame is left in the framer
   let wake: (() => void) | undefined
 
   const stir = (): void => {
@@ -46,15 +47,14 @@ export function inbox(socket: Socket, limit: number, progress: (midway: boolean)
     gone: gone.signal,
     async next() {
       for (;;) {
-        const chunk = chunks.shift() ?? EMPTY
+        const chunk = (dry && chunks.shift()) || EMPTY
         held -= chunk.length
-        for (const frame of framer.push(chunk)) {
-          progress(framer.midway)
-          return frame
-        }
+        dry = false
+        for (const frame of framer.push(chunk)) return frame
+        dry = true
         if (chunks.length > 0) continue
         if (gone.signal.aborted) return undefined
-        progress(framer.midway)
+        if (framer.midway) begun()
         if (socket.isPaused()) socket.resume()
         await new Promise<void>(resolve => {
           wake = resolve

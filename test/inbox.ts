@@ -1,0 +1,168 @@
+import { EventEmitter, once } from 'node:events'
+import type { Socket } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
+import t from 'tap'
+import { inbox } from '../src/inbox.js'
+import { writeMessage } from '../src/wire/message.js'
+import { faultOfAsync } from './support/faults.js'
+import { socketPair } from './support/pair.js'
+
+const LIMIT = 65_536
+
+/** The inbox of a socket that flows, as the listener gives it. */
+function reading(near: Socket) {
+  const box = inbox(near, LIMIT, () => {})
+  near.resume()
+  return box
+}
+
+/** A socket that delivers what a test hands it, at once, and counts what it was made to. */
+function handSocket() {
+  let paused = false
+  const socket = Object.assign(new EventEmitter(), {
+    pause: () => (paused = true),
+    resume: () => (paused = false),
+    isPaused: () => paused,
+  })
+  return socket as typeof socket & Socket
+}
+
+const ping = (id: number) => writeMessage({ ping: 1, $db: 'admin' }, id)
+const three = Buffer.concat([1, 2, 3].map(ping))
+
+t.test('every two-cut split gives the same frames', async t => {
+  for (let i = 0; i < three.length; i++) {
+    for (let j = i; j < three.length; j++) {
+      const socket = handSocket()
+      const box = inbox(socket, LIMIT, () => {})
+      for (const chunk of [three.subarray(0, i), three.subarray(i, j), three.subarray(j)]) socket.emit('data', chunk)
+      for (const id of [1, 2, 3]) {
+        const got = (await box.next())?.requestID
+        if (got !== id) t.fail(`${got} instead of ${id}, cut at ${i} and ${j}`)
+      }
+    }
+  }
+  t.pass()
+})
+
+t.test('one byte at a time gives the same frames', async t => {
+  const socket = handSocket()
+  const box = inbox(socket, LIMIT, () => {})
+  const ids: (number | undefined)[] = []
+  const done = (async () => {
+    while (ids.length < 3) ids.push((await box.next())?.requestID)
+  })()
+  for (const byte of three) {
+    socket.emit('data', Buffer.of(byte))
+    await turn()
+  }
+  await done
+  t.same(ids, [1, 2, 3])
+})
+
+t.test('frames come in order, also when nobody waits for them', async t => {
+  const { near, far } = await socketPair(t)
+  const box = reading(near)
+  far.write(three)
+  while (near.bytesRead < three.length) await turn()
+  for (const id of [1, 2, 3]) t.equal((await box.next())?.requestID, id)
+})
+
+t.test('what was sent before the client ended its side is still given, then nothing', async t => {
+  const { near, far } = await socketPair(t)
+  const box = reading(near)
+  far.end(three)
+  await once(box.gone, 'abort')
+  for (const id of [1, 2, 3]) t.equal((await box.next())?.requestID, id)
+  t.equal(await box.next(), undefined)
+  t.equal(await box.next(), undefined)
+})
+
+t.test('a length out of range is a fault, and stays one', async t => {
+  for (const length of [0, 15, -1, 2 ** 31 - 1, LIMIT + 1, 48_000_000]) {
+    const socket = handSocket()
+    const box = inbox(socket, LIMIT, () => {})
+    const bytes = Buffer.alloc(16)
+    bytes.writeInt32LE(length)
+    socket.emit('data', bytes)
+    for (const _ of [1, 2]) t.equal((await faultOfAsync(() => box.next()))?.kind, 'frame/length', String(length))
+  }
+})
+
+t.test('the client is gone when it ends its side and when its socket closes, asked or not', async t => {
+  for (const leave of ['end', 'destroy', 'resetAndDestroy'] as const) {
+    const { near, far } = await socketPair(t)
+    near.on('error', () => {})
+    const box = reading(near)
+    t.equal(box.gone.aborted, false)
+    far[leave]()
+    await once(box.gone, 'abort')
+    t.equal(await box.next(), undefined, leave)
+  }
+})
+
+t.test('somebody who waits is told when the client leaves', async t => {
+  const { near, far } = await socketPair(t)
+  const box = reading(near)
+  const frame = box.next()
+  far.write(three.subarray(0, 10))
+  far.end()
+  t.equal(await frame, undefined)
+})
+
+t.test('however slowly frames are taken, little is read ahead of them', async t => {
+  const socket = handSocket()
+  const box = inbox(socket, LIMIT, () => {})
+  const chunk = Buffer.concat(Array.from({ length: 1000 }, (_, id) => ping(id)))
+  let sent = 0
+  for (let taken = 0; taken < 500; taken++) {
+    for (let i = 0; i < 10 && !socket.isPaused(); i++) {
+      socket.emit('data', chunk)
+      sent += chunk.length
+    }
+    await box.next()
+  }
+  t.ok(sent <= 4 * LIMIT, `${sent} bytes read for ${500 * ping(0).length} taken`)
+})
+
+t.test('reading goes on once what was held has been taken', async t => {
+  const { near, far } = await socketPair(t)
+  const box = reading(near)
+  const count = 20_000
+  far.write(Buffer.concat(Array.from({ length: count }, (_, id) => ping(id))))
+  let last: number | undefined
+  for (let id = 0; id < count; id++) last = (await box.next())?.requestID
+  t.equal(last, count - 1)
+})
+
+t.test('somebody who has to wait within a frame is told that one has begun', async t => {
+  const socket = handSocket()
+  let begun = 0
+  const box = inbox(socket, LIMIT, () => begun++)
+  const first = box.next()
+  t.equal(begun, 0, 'not while there is nothing')
+  socket.emit('data', three.subarray(0, 20))
+  await turn()
+  t.equal(begun, 1)
+  socket.emit('data', three.subarray(20, ping(0).length + 3))
+  await first
+  t.equal(begun, 1, 'not by what is behind a frame, as long as nobody asks for it')
+  const second = box.next()
+  await turn()
+  t.equal(begun, 2)
+  socket.emit('data', three.subarray(ping(0).length + 3))
+  await second
+  await box.next()
+  t.equal(begun, 2)
+})
+
+t.test('what was not taken is given back, half frames too, and reading stops', async t => {
+  const socket = handSocket()
+  const box = inbox(socket, LIMIT, () => {})
+  socket.emit('data', three.subarray(0, 100))
+  socket.emit('data', three.subarray(100, 110))
+  t.equal((await box.next())?.requestID, 1)
+  t.same(box.release(), three.subarray(ping(0).length, 110))
+  t.ok(socket.isPaused())
+  t.equal(socket.eventNames().length, 0, 'no listener is left')
+})
