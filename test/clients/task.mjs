@@ -4,7 +4,8 @@
  *     { uri, options?, steps: [{ do: 'insertMany', in: 'app.many', count: 10000 }, …] }
  *     { steps: [{ value } or { error }, …], pool: { connectionCreated: 1, … } }
  *
- * Credentials come from the environment, as driver 7 demands. Values travel as extended JSON, those of the task with their types.
+ * Credentials come from the environment, as driver 7 demands. Values travel as extended JSON, those of the task with
+ * their types.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { text } from 'node:stream/consumers'
@@ -55,8 +56,14 @@ function collectionOf(client, { in: namespace }, options) {
 
 /** What can be asked for. Each returns an object. */
 const actions = {
-  connect: async client => {
+  /** Connects, and waits until the pool has so many connections. */
+  connect: async (client, step) => {
+    let ready = 0
+    const filled = new Promise(resolve => {
+      client.on('connectionReady', () => ++ready >= Number(step.connections ?? 1) && resolve())
+    })
     await client.connect()
+    await filled
     return {}
   },
 

@@ -1,0 +1,122 @@
+/**
+ * A proxy in this process, in front of a sandbox that a test has in its hands: its IAM, its STS, its MongoDB, and a gate
+ * on the way to each.
+ *
+ *     client ─▶ proxy ─▶ gates.mongo ─▶ mongo
+ *                 └────▶ gates.sts ───▶ sts
+ */
+import { randomBytes } from 'node:crypto'
+import type { MongoClient, MongoClientOptions } from 'mongodb'
+import type { Test } from 'tap'
+import { load } from '../../src/config/load.js'
+import { logTo } from '../../src/log.js'
+import { startProxy } from '../../src/proxy.js'
+import { type Iam, iam } from '../../src/sandbox/aws/iam.js'
+import { type StsServer, stsServer } from '../../src/sandbox/aws/sts.js'
+import { type MongoServer, mongoServer } from '../../src/sandbox/mongo/server.js'
+import { type Driver, type Keys, load as loadDriver } from './clients.js'
+import { type Gate, gate } from './gate.js'
+
+export const ACCOUNT = '123456789012'
+const root = { name: 'root', password: 'of the house' }
+
+export type House = {
+  aws: Iam
+  sts: StsServer
+  mongo: MongoServer
+  gates: { sts: Gate; mongo: Gate }
+  /** An access key of the IAM user of that name. Alice is known and writes, bob's password is wrong, nobody knows mallory. */
+  keyOf(name: 'alice' | 'bob' | 'mallory'): Keys
+  /** A session of the role orders-api, which reads. */
+  session(seconds?: number): Keys
+  uri: string
+  /** A client that is not connected yet; it is closed with the test. */
+  client(driver: Driver, keys: Keys, options?: MongoClientOptions): Promise<MongoClient>
+  /** What the proxy logged, and the wait until it logs something new. */
+  log: Record<string, unknown>[]
+  logged(): Promise<void>
+}
+
+export type Options = {
+  /** Settings by their path. */
+  settings?: Record<string, string>
+  ldapAuthorization?: boolean
+}
+
+/** Builds it. It ends with the test. */
+export async function house(t: Test, { settings = {}, ldapAuthorization = false }: Options = {}): Promise<House> {
+  const aws = iam({ random: randomBytes, now: Date.now })
+  const [alice, bob, mallory] = (['alice', 'bob', 'mallory'] as const).map(name => {
+    const user = aws.createUser({ account: ACCOUNT, name })
+    return { name, arn: user.arn, key: aws.createAccessKey(user) }
+  })
+  const orders = aws.createRole({ account: ACCOUNT, name: 'orders-api' })
+  const sts = await stsServer({ iam: aws })
+  t.teardown(() => sts.close())
+  const mongo = await mongoServer({ now: Date.now, random: randomBytes, root, ldapAuthorization })
+  t.teardown(() => mongo.close())
+  mongo.createUser({ user: 'alice', password: 'of alice', roles: [{ role: 'readWrite', db: 'app' }] })
+  mongo.createUser({ user: 'bob', password: 'of bob', roles: [] })
+  mongo.createUser({ user: 'orders-api', password: 'of orders', roles: [{ role: 'read', db: 'app' }] })
+  const gates = { sts: await gate(t, sts.port), mongo: await gate(t, mongo.port) }
+
+  const file = JSON.stringify({
+    listen: { host: '127.0.0.1', port: 0 },
+    upstream: {
+      uri: `mongodb://127.0.0.1:${gates.mongo.port}/`,
+      admin: { uri: mongo.uri },
+    },
+    sts: {
+      insecure: true,
+      hosts: [{ host: 'sts.eu-west-1.amazonaws.com', connect: `127.0.0.1:${gates.sts.port}` }],
+    },
+    admin: { port: 'off' },
+    users: [
+      { arn: alice?.arn, user: 'alice', passwordEnv: 'ALICE' },
+      { arn: bob?.arn, user: 'bob', passwordEnv: 'BOB' },
+      { arn: orders.arn, user: 'orders-api', passwordEnv: 'ORDERS' },
+    ],
+  })
+  const env = { ALICE: 'of alice', BOB: 'not of bob', ORDERS: 'of orders' }
+  const readFile = () => ({ bytes: Buffer.from(file), mode: 0o600 })
+  const log: Record<string, unknown>[] = []
+  let wake = () => {}
+  const write = (line: string) => {
+    log.push(JSON.parse(line))
+    wake()
+  }
+  const config = load({ file: 'house.yaml', args: settings, env, readFile })
+  const proxy = await startProxy(config, logTo('info', { write }))
+  t.teardown(() => proxy.kill())
+  await proxy.settled
+
+  const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`
+  return {
+    aws,
+    sts,
+    mongo,
+    gates,
+    keyOf(name) {
+      const found = [alice, bob, mallory].find(person => person?.name === name)
+      if (!found) throw new Error(`nobody is called ${name}`)
+      return found.key
+    },
+    session: seconds => aws.assumeRole(orders, 'pod-7', seconds),
+    uri,
+    async client(driver, keys, options = {}) {
+      const { MongoClient } = await loadDriver(driver)
+      const client = new MongoClient(uri, {
+        serverSelectionTimeoutMS: 5_000,
+        ...options,
+        authMechanismProperties: { AWS_CREDENTIAL_PROVIDER: async () => ({ ...keys }) as never },
+      })
+      t.teardown(() => client.close())
+      return client
+    },
+    log,
+    logged: () =>
+      new Promise(resolve => {
+        wake = resolve
+      }),
+  }
+}
