@@ -16,11 +16,15 @@ export function read(bytes: Uint8Array, raw?: Record<string, boolean>): Document
 
 /** The bytes with `_id` in front, and its key. `fresh` makes an `_id` where none was sent. */
 export function identified(bytes: Buffer, fresh: () => ObjectId): { bytes: Buffer; key: string; id: () => unknown } {
+  // What every driver sends, without looking at the rest.
+  if (bytes.length > 22 && bytes.toString('latin1', 4, 9) === '\x07_id\0') {
+    return { bytes: Buffer.from(bytes), key: `o${bytes.toString('hex', 9, 21)}`, id: () => read(bytes)._id }
+  }
   const elements = BSON.onDemand.parseToElements(bytes) as unknown as Iterable<
     [type: number, name: number, nameLength: number, value: number, length: number]
   >
   let before = 4
-  for (const [type, name, nameLength, value, length] of elements) {
+  for (const [, name, nameLength, value, length] of elements) {
     const end = value + length
     if (nameLength === 3 && bytes[name] === 0x5f && bytes[name + 1] === 0x69 && bytes[name + 2] === 0x64) {
       const ordered =
@@ -32,10 +36,6 @@ export function identified(bytes: Buffer, fresh: () => ObjectId): { bytes: Buffe
               bytes.subarray(4, before),
               bytes.subarray(end),
             ])
-      if (type === OBJECT_ID) {
-        const hex = bytes.toString('hex', value, end)
-        return { bytes: ordered, key: `o${hex}`, id: () => read(ordered)._id }
-      }
       const { _id } = read(ordered)
       return { bytes: ordered, key: keyOf(_id), id: () => _id }
     }
@@ -49,8 +49,6 @@ export function identified(bytes: Buffer, fresh: () => ObjectId): { bytes: Buffe
   longer.set(bytes.subarray(4), 21)
   return { bytes: longer, key: `o${id.toHexString()}`, id: () => id }
 }
-
-const OBJECT_ID = 7
 
 /** A UUID of version 4. */
 export function freshUuid(random: (size: number) => Buffer): Binary {

@@ -42,7 +42,7 @@ export const catalog: Commands = {
 }
 
 /** Options of `create` that are kept and reported; those that would change what queries answer are refused. */
-const unsupported = ['viewOn', 'timeseries', 'encryptedFields', 'clusteredIndex']
+const unsupported = ['viewOn', 'timeseries', 'encryptedFields', 'clusteredIndex', 'validator']
 
 /** The collection that the command names. Throws NamespaceNotFound. */
 function existing(request: Request): Collection {
@@ -60,7 +60,7 @@ function create(request: Request): Document {
   if (instance.store.find(db, name)) {
     throw new CommandError('NamespaceExists', `Collection ${db}.${name} already exists.`)
   }
-  const names = ['capped', 'size', 'max', 'validator', 'validationLevel', 'validationAction', 'collation']
+  const names = ['capped', 'size', 'max']
   const options = Object.fromEntries(names.filter(one => body[one] !== undefined).map(one => [one, body[one]]))
   instance.store.open(db, name, options)
   return {}
@@ -121,10 +121,9 @@ function rename(request: Request): Document {
 }
 
 function collMod(request: Request): Document {
-  const { body } = request
-  const collection = existing(request)
-  for (const option of ['validator', 'validationLevel', 'validationAction']) {
-    if (body[option] !== undefined) collection.options[option] = body[option]
+  existing(request)
+  if (request.body.validator !== undefined) {
+    throw new CommandError('IllegalOperation', 'validator is not part of this sandbox')
   }
   return {}
 }

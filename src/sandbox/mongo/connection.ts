@@ -123,10 +123,20 @@ export class Connection {
   #send({ opCode, requestID }: Asked, reply: Reply, flagBits: number): boolean {
     if (this.#socket.destroyed) return false
     this.#sent = (this.#sent + 1) & 0x7fff_ffff
-    if (opCode === OP_QUERY) return this.#socket.write(writeReply({ opCode, requestID }, reply as Document, this.#sent))
+    if (opCode === OP_QUERY) return this.#write(writeReply({ opCode, requestID }, reply as Document, this.#sent))
     const bytes = reply instanceof Uint8Array ? reply : serialize('ok' in reply ? reply : { ...reply, ok: OK })
     const flags = flagBits === 0 ? NO_FLAGS : flagged(flagBits)
-    return this.#socket.write(frame(OP_MSG, this.#sent, requestID, [flags, bytes]))
+    return this.#write(frame(OP_MSG, this.#sent, requestID, [flags, bytes]))
+  }
+
+  /** Who does not take replies is not listened to. */
+  #write(bytes: Buffer): boolean {
+    const taken = this.#socket.write(bytes)
+    if (!taken && !this.#socket.isPaused()) {
+      this.#socket.pause()
+      this.#socket.once('drain', () => this.#socket.resume())
+    }
+    return taken
   }
 }
 

@@ -29,10 +29,10 @@ export class Cursors {
     this.#now = now
   }
 
-  /** A cursor at its beginning, not remembered yet. */
+  /** A cursor at its beginning, not remembered yet. A size of 0 is that of the first batch alone. */
   begin(result: Result, ns: string, owner: string, batchSize?: number): Cursor {
     const { entries, render } = result
-    return { entries, render, id: 0n, ns, owner, at: 0, batchSize, used: 0 }
+    return { entries, render, id: 0n, ns, owner, at: 0, batchSize: batchSize || undefined, used: 0 }
   }
 
   /** The next documents, at most `size`. The cursor is remembered while something is left, forgotten after. */

@@ -104,7 +104,7 @@ function getLog({ body }: Request): Document {
 }
 
 function getCmdLineOpts({ instance }: Request): Document {
-  const [host = '', port = ''] = instance.host().split(':')
+  const [, host = '', port = ''] = /^(.*):(\d+)$/.exec(instance.host()) ?? []
   return {
     argv: ['mongod'],
     parsed: {

@@ -43,11 +43,13 @@ function explainNeeds(request: Request): Need[] {
 /** Runs one command. Never throws. */
 export function run(request: Request): Answer {
   const { name, session, instance } = request
-  instance.counted.set(name, (instance.counted.get(name) ?? 0) + 1)
   try {
     const row = Object.hasOwn(commands, name) ? commands[name] : undefined
+    if (session.user && session.user.version !== instance.users.version) refresh(request)
     if (row?.needs !== 'nobody') authorize(request, row)
     if (!row) throw new CommandError('CommandNotFound', `no such command: '${name}'`)
+    instance.counted.set(name, (instance.counted.get(name) ?? 0) + 1)
+    refuseCollation(request.body)
     const { txnNumber, startTransaction, autocommit } = request.body
     if (txnNumber !== undefined || startTransaction !== undefined || autocommit !== undefined) noTransactions()
     const answer = row.run(request)
@@ -63,21 +65,28 @@ export function run(request: Request): Answer {
 
 const refused = (thrown: unknown): Document => toReply(CommandError.from(thrown))
 
-/** Throws Unauthorized: nobody is logged in, the user is gone, or a privilege is missing. */
-function authorize(request: Request, row: Row | undefined): void {
-  const { session, instance, name, db, body } = request
+/** Users or roles have changed: the user is looked up again, and is nobody if it is gone. */
+function refresh({ session, instance }: Request): void {
   const { user } = session
-  if (user && user.version !== instance.users.version) {
-    const now = instance.users.find(user.name)
-    // A user that was dropped and created again is another one.
-    if (now && String(now.document.userId) === String(user.user.document.userId)) {
-      user.user = now
-      user.known.clear()
-    } else {
-      delete session.user
-    }
-    user.version = instance.users.version
+  if (!user) return
+  const now = instance.users.find(user.name)
+  // A user that was dropped and created again is another one.
+  if (now && String(now.document.userId) === String(user.user.document.userId)) {
+    session.user = { ...user, user: now, version: instance.users.version, known: new Map() }
+  } else {
+    delete session.user
   }
+}
+
+/** Strings compare by their bytes here; a wrong order would be worse than none. Throws IllegalOperation. */
+function refuseCollation({ collation }: Document): void {
+  if (collation === undefined || collation.locale === 'simple') return
+  throw new CommandError('IllegalOperation', 'collations are not part of this sandbox')
+}
+
+/** Throws Unauthorized: nobody is logged in, or a privilege is missing. */
+function authorize(request: Request, row: Row | undefined): void {
+  const { session, name, db, body } = request
   if (!session.user) throw new CommandError('Unauthorized', `Command ${name} requires authentication`)
   if (!row || typeof row.needs !== 'function') return
   for (const need of row.needs(request)) {

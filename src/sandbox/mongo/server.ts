@@ -62,7 +62,8 @@ export async function mongoServer(options: MongoOptions): Promise<MongoServer> {
   const users = new Users(store, random)
   const sockets = new Set<Socket>()
   let dialled = 0
-  let at = `${host}:${port}`
+  const name = host.includes(':') ? `[${host}]` : host
+  let at = `${name}:${port}`
   const instance: Instance = {
     store,
     users,
@@ -102,7 +103,7 @@ export async function mongoServer(options: MongoOptions): Promise<MongoServer> {
   }
 
   const bound = await listen(server, port, host)
-  at = `${host}:${bound}`
+  at = `${name}:${bound}`
   const login = root ? `${encodeURIComponent(root.name)}:${encodeURIComponent(root.password)}@` : ''
   const query = [...(root ? ['authSource=admin'] : []), ...(tls ? ['tls=true'] : [])].join('&')
   return {

@@ -18,7 +18,7 @@ export function collectionStats({ db, instance }: Pick<Request, 'db' | 'instance
     numOrphanDocs: whole(0),
     storageSize: whole(collection?.size ?? 0),
     freeStorageSize: whole(0),
-    capped: false,
+    capped: collection?.options.capped === true,
     nindexes: whole(indexes.length),
     indexBuilds: [],
     totalIndexSize: whole(indexes.length * INDEX_BYTES),
