@@ -76,6 +76,9 @@ export async function drive(t: Test, name: Driver, task: Task, keys: Keys): Prom
   return EJSON.parse(stdout) as Done
 }
 
+/** Where mongosh notes the native packages that it does without: they come from install scripts, which are not run. */
+const OPTIONAL = 'mongosh-deps'
+
 /** Runs mongosh; `problems` is what its own log has of errors and warnings, beside what it shows. */
 export async function mongosh(
   t: Test,
@@ -86,14 +89,14 @@ export async function mongosh(
   const home = emptyHome(t)
   const logs = join(home, '.mongodb/mongosh')
   mkdirSync(logs, { recursive: true })
-  const quiet = { enableTelemetry: false, updateURL: '' }
-  writeFileSync(join(logs, 'config'), JSON.stringify(quiet))
-  const finished = await runNode(t, [program, ...args], input, { home, env })
+  writeFileSync(join(logs, 'config'), JSON.stringify({ enableTelemetry: false, updateURL: '' }))
+  const where = { home, env: { MONGOSH_TELEMETRY_ENDPOINT: '', ...env } }
+  const finished = await runNode(t, [program, ...args], input, where)
   const problems = readdirSync(logs)
     .filter(file => file.endsWith('_log'))
     .flatMap(file => readFileSync(join(logs, file), 'utf8').trim().split('\n'))
     .map(line => JSON.parse(line) as Document)
-    .filter(({ s }) => s === 'E' || s === 'F' || s === 'W')
+    .filter(({ s, ctx }) => /^[EFW]/.test(s) && ctx !== OPTIONAL)
   return { ...finished, problems }
 }
 

@@ -21,11 +21,13 @@ export type Ready = {
 
 export type Demo = {
   ready: Ready
-  /** With the rights to write, and a role with a session token that only reads. */
+  /** An IAM user that writes in `app`. */
   alice: Principal
+  /** A role with a session token that reads there, and one that administers. */
   orders: Principal
-  /** A connection string for MONGODB-AWS without credentials; `query` is added to it. */
-  uri(query?: string): string
+  operator: Principal
+  /** A connection string for MONGODB-AWS without credentials, and a database to begin in. */
+  uri(database?: string): string
   /** Lines on stderr so far. */
   log: Record<string, unknown>[]
   /** Asks it to stop; resolves to its exit code. */
@@ -58,7 +60,8 @@ export async function demo(t: Test, ...flags: string[]): Promise<Demo> {
     ready,
     alice: named('alice'),
     orders: named('orders-api'),
-    uri: (query = '') => `mongodb://${host}:${port}/?authSource=%24external&authMechanism=MONGODB-AWS${query}`,
+    operator: named('operator'),
+    uri: (database = '') => `mongodb://${host}:${port}/${database}?authSource=%24external&authMechanism=MONGODB-AWS`,
     log,
     stop() {
       child.kill('SIGTERM')

@@ -1,0 +1,85 @@
+/** The real mongosh through the demo, called as the vendor's documentation writes it. */
+import t from 'tap'
+import { environmentOf, type Keys, mongosh } from '../support/clients.js'
+import { demo } from '../support/demo.js'
+
+const { uri, alice, orders, operator } = await demo(t)
+
+/** Credentials as arguments. */
+function argumentsOf({ accessKeyId, secretAccessKey, sessionToken }: Keys): string[] {
+  const user = ['--username', accessKeyId, '--password', secretAccessKey]
+  return sessionToken === undefined ? user : [...user, '--awsIamSessionToken', sessionToken]
+}
+
+const WHO = 'db.runCommand({ connectionStatus: 1 }).authInfo.authenticatedUsers'
+
+t.test('an IAM user by --username and --password', async t => {
+  const { code, stdout, stderr } = await mongosh(t, [uri(), ...argumentsOf(alice), '--quiet', '--json', '--eval', WHO])
+  t.same(JSON.parse(stdout), [{ user: 'alice', db: 'admin' }])
+  t.same({ code, stderr }, { code: 0, stderr: '' })
+})
+
+t.test('a role by --awsIamSessionToken, held to its rights', async t => {
+  const shown = await mongosh(t, [uri(), ...argumentsOf(orders), '--quiet', '--json', '--eval', WHO])
+  t.same(JSON.parse(shown.stdout), [{ user: 'orders-api', db: 'admin' }])
+  const script = 'db.getSiblingDB("app").orders.insertOne({ n: 1 })'
+  const { code, stdout } = await mongosh(t, [uri(), ...argumentsOf(orders), '--quiet', '--json', '--eval', script])
+  t.equal(code, 1)
+  t.match(JSON.parse(stdout), { codeName: 'Unauthorized', code: { $numberInt: '13' } })
+})
+
+t.test('both by the environment, as well', async t => {
+  for (const who of [alice, orders]) {
+    const { stdout } = await mongosh(t, [uri(), '--quiet', '--json', '--eval', WHO], { env: environmentOf(who) })
+    t.same(JSON.parse(stdout), [{ user: who.user, db: 'admin' }])
+  }
+})
+
+t.test('credentials inside of the connection string', async t => {
+  const login = `${encodeURIComponent(orders.accessKeyId)}:${encodeURIComponent(orders.secretAccessKey)}@`
+  const token = `&authMechanismProperties=AWS_SESSION_TOKEN:${encodeURIComponent(orders.sessionToken ?? '')}`
+  const inside = `${uri().replace('mongodb://', `mongodb://${login}`)}${token}`
+  const { stdout } = await mongosh(t, [inside, '--quiet', '--json', '--eval', WHO])
+  t.same(JSON.parse(stdout), [{ user: 'orders-api', db: 'admin' }])
+})
+
+t.test('a wrong secret shows what AWS said', async t => {
+  const wrong = { ...alice, secretAccessKey: 'guessed' }
+  const { code, stderr } = await mongosh(t, [uri(), ...argumentsOf(wrong), '--quiet', '--eval', '1'])
+  t.equal(code, 1)
+  t.match(stderr, /MongoServerError: AWS STS refused the credentials: SignatureDoesNotMatch/)
+})
+
+t.test('it starts for a person without one error, and a person feels at home', async t => {
+  const input = [
+    'show dbs',
+    'db.things.insertMany([{ n: 1 }, { n: 2 }, { n: 3 }])',
+    'db.things.find({ n: { $gt: 1 } }).sort({ n: -1 })',
+    'for (let n = 4; n <= 50; n++) db.things.insertOne({ n })',
+    'db.things.find({}, { _id: 0 })',
+    'it',
+    'db.things.updateMany({}, { $set: { seen: true } }).modifiedCount',
+    'db.things.aggregate([{ $group: { _id: null, total: { $sum: "$n" } } }])',
+    'db.things.createIndex({ n: 1 })',
+    'db.things.getIndexes()',
+    'db.things.find({ n: 1 }).explain().ok',
+    'show collections',
+    'db.things.stats().count',
+    'db.stats().ok',
+    'db.serverStatus().ok',
+    'db.hello().maxBsonObjectSize',
+    'db.version()',
+    'show log global',
+    'db.things.drop()',
+    'exit',
+  ]
+  const { code, stdout, stderr, problems } = await mongosh(t, [uri('shop'), ...argumentsOf(operator)], {
+    input: `${input.join('\n')}\n`,
+  })
+  t.equal(code, 0)
+  t.equal(stderr, '')
+  t.same(problems, [], 'nor is there one in its own log')
+  t.notMatch(stdout, /error|uncaught/i)
+  t.match(stdout, /Type "it" for more/)
+  t.match(stdout, /total: 1275/)
+})
