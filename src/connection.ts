@@ -1,5 +1,6 @@
 /**
- * One client from accept to close, and the only reader of its commands before the relay.
+ * One client from accept to close, and the only reader of its commands before the relay. It is long because whatever may
+ * end a connection has to meet in one place, which writes its one line.
  *
  * One frame in, one answer out, then the next frame is looked at. While the proof is being judged nobody takes the next
  * one, so nothing overtakes the verdict.

@@ -1,5 +1,6 @@
 /**
- * Accepts sockets, keeps them in one set a stage, sheds when full.
+ * Accepts sockets, keeps them in one set a stage, sheds when full. It is long because the sets, what moves between them
+ * and the TLS handshake before them have one owner.
  *
  * The sets are the state: a connection is in exactly one, `move` is the only transition, the gauges are the sizes. Within
  * a set the order is by last whole frame, so the first one is who has been silent longest.
@@ -9,6 +10,7 @@ import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 import type { Connection, Stage } from './connection.js'
 import { Fault } from './errors.js'
 import type { Log } from './log.js'
+import type { After } from './relay.js'
 
 /** A TLS handshake takes at most this long. Milliseconds. */
 const TLS_MS = 5_000
@@ -26,6 +28,7 @@ export type ListenerParts = {
   perAddress: number
   tls?: { cert: string; key: string }
   log: Log
+  after: After
   /** Serves one client; `id` counts connections. */
   serve(socket: Socket, id: number, peer: string, hooks: Hooks): Connection
   /** Told of each socket that was closed before its client could be answered. */
@@ -42,7 +45,8 @@ export type Listener = {
   destroy(): void
 }
 
-type Entry = { connection?: Connection; socket: Socket; address: string; stage: Stage }
+/** `heard`: when its last whole frame came, or it was accepted, as a number that only grows. */
+type Entry = { connection?: Connection; socket: Socket; address: string; stage: Stage; heard: number }
 
 /** Starts to listen. Throws `address/busy`. */
 export async function listen(parts: ListenerParts): Promise<Listener> {
@@ -56,6 +60,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
   const perAddress = new Map<string, number>()
   const context = parts.tls && createSecureContext({ ...parts.tls, minVersion: 'TLSv1.2' })
   let lastId = 0
+  let moment = 0
   let emptied = (): void => {}
 
   const strangers = (): number => stages.opening.size + stages.greeted.size + stages.login.size
@@ -65,6 +70,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     stages[entry.stage].delete(entry)
     if (entry.stage !== 'relay' && to === 'relay') count(entry.address, -1)
     entry.stage = to
+    entry.heard = ++moment
     stages[to].add(entry)
   }
   const count = (address: string, by: number): void => {
@@ -73,9 +79,14 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     else perAddress.delete(address)
   }
 
-  /** Makes room by closing who has been silent longest without ever logging in; a login under way is left alone. */
+  /**
+   * Makes room by closing who has been silent longest without ever logging in; a login under way is left alone. Of those
+   * that greeted and those that have not yet, neither kind goes first: else silent ones of the one kind could keep the
+   * other out.
+   */
   const makeRoom = (): boolean => {
-    const [silent] = stages.opening.size > 0 ? stages.opening : stages.greeted
+    const [opening, greeted] = [stages.opening, stages.greeted].map(([longest]) => longest)
+    const silent = opening && greeted ? (opening.heard < greeted.heard ? opening : greeted) : (opening ?? greeted)
     if (!silent) return false
     evict(silent)
     return true
@@ -106,7 +117,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
       return void raw.destroy()
     }
     const id = ++lastId
-    const entry: Entry = { socket: raw, address, stage: 'opening' }
+    const entry: Entry = { socket: raw, address, stage: 'opening', heard: ++moment }
     stages.opening.add(entry)
     count(address, 1)
     raw.once('close', () => forget(entry))
@@ -117,7 +128,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
       })
     }
     if (context) {
-      secure(raw, context, begin, why => {
+      secure(raw, context, parts.after, begin, why => {
         const fault = new Fault('tls/handshake', undefined, { id, peer: address, why })
         parts.turnedAway(fault)
         log(fault.row.level, 'refused', { fault: fault.kind, ...fault.facts })
@@ -166,24 +177,34 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
 function secure(
   raw: Socket,
   context: SecureContext,
+  after: After,
   begin: (socket: Socket) => void,
   failed: (why: string) => void,
 ): void {
   const socket = new TLSSocket(raw, { isServer: true, secureContext: context })
   const give = (why: string): void => {
-    clearTimeout(timer)
+    settle()
     failed(why)
     raw.destroy()
   }
-  const timer = setTimeout(() => give('took too long'), TLS_MS)
-  const refuse = (error: Error): void => give(error.message)
-  socket.once('error', refuse)
-  raw.once('close', () => clearTimeout(timer))
-  socket.once('secure', () => {
-    clearTimeout(timer)
-    socket.off('error', refuse)
+  const refuse = (error: NodeJS.ErrnoException): void => give(error.code ?? error.message)
+  const done = (): void => {
+    settle()
     begin(socket)
-  })
+  }
+  const left = (): void => void raw.destroy()
+  const late = after(TLS_MS, () => give('took too long'))
+  const settle = (): void => {
+    late()
+    socket.off('error', refuse)
+    socket.off('end', left)
+    socket.off('secure', done)
+  }
+  socket.on('error', () => {}) // one that comes after the verdict must not end the process
+  socket.on('error', refuse)
+  socket.on('end', left) // half-open is for those who have asked something
+  socket.on('secure', done)
+  raw.once('close', late)
 }
 
 function bound(server: Server, { host, port, backlog }: ListenerParts): Promise<void> {

@@ -11,7 +11,7 @@ import type { Admitted, Candidate } from '../src/login.js'
 import { frame, OP_COMPRESSED, OP_QUERY } from '../src/wire/frame.js'
 import { MORE_TO_COME, readReply, writeMessage } from '../src/wire/message.js'
 import { handClock } from './support/clock.js'
-import { frames, socketPair } from './support/pair.js'
+import { frames, shut, socketPair } from './support/pair.js'
 import { sign } from './support/signingClient.js'
 
 const ALICE = { arn: 'arn:aws:iam::123456789012:user/alice', user: 'alice@admin' }
@@ -227,7 +227,7 @@ t.test('what is no conversation ends with a line that says so and a closed socke
     client.on('end', () => client.end())
     client.write(bytes)
     t.match(await closing(), { level: 'warn', fault: kind, by: 'proxy', ...facts }, what)
-    if (!client.closed) await once(client, 'close')
+    await shut(client)
     t.equal(answered, 0, what)
   }
 })

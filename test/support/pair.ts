@@ -20,6 +20,14 @@ export async function socketPair(t: Teardown): Promise<{ near: Socket; far: Sock
   return { near, far }
 }
 
+/** Resolves once a socket has closed, with or without an error. */
+export function shut(socket: Socket): Promise<void> {
+  return new Promise(resolve => {
+    if (socket.closed) resolve()
+    else socket.once('close', () => resolve())
+  })
+}
+
 /** Frames off a socket, one a call; rejects when the socket closes before the next one is whole. */
 export function frames(socket: Socket): () => Promise<Frame> {
   const framer = new Framer(48_000_000)

@@ -1,0 +1,437 @@
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
+import { networkInterfaces } from 'node:os'
+import { setImmediate as turn } from 'node:timers/promises'
+import { connect as connectTLS, type TLSSocket } from 'node:tls'
+import t, { type Test } from 'tap'
+import { type Connection, connection } from '../src/connection.js'
+import { Fault, type Kind } from '../src/errors.js'
+import { type Hooks, type ListenerParts, listen } from '../src/listener.js'
+import { logTo, silent } from '../src/log.js'
+import { writeMessage } from '../src/wire/message.js'
+import { handClock } from './support/clock.js'
+import { faultOfAsync } from './support/faults.js'
+import { frames, shut } from './support/pair.js'
+
+const pem = readFileSync(new URL('support/tls/listener.pem', import.meta.url), 'utf8')
+const tls = { cert: pem, key: pem }
+const ipv6 = Object.values(networkInterfaces()).some(addresses => addresses?.some(({ family }) => family === 'IPv6'))
+const alone = process.platform !== 'linux' && 'one loopback address only'
+const hello = (id = 1) => writeMessage({ hello: 1, $db: 'admin' }, id)
+
+type Served = { socket: Socket; id: number; peer: string; hooks: Hooks; fault?: Fault; drained: boolean }
+
+/** A listener on a free port of loopback whose connections do what the test wants. */
+async function listening(t: Test, wanted: Partial<ListenerParts> = {}) {
+  const clock = handClock()
+  const served: Served[] = []
+  const turnedAway: Kind[] = []
+  const lines: Record<string, unknown>[] = []
+  const clients: Socket[] = []
+  const listener = await listen({
+    host: '127.0.0.1',
+    port: 0,
+    backlog: 100,
+    connections: 100,
+    perAddress: 50,
+    log: logTo('debug', { write: line => lines.push(JSON.parse(line)) }),
+    after: clock.after,
+    serve(socket, id, peer, hooks) {
+      const entry: Served = { socket, id, peer, hooks, drained: false }
+      served.push(entry)
+      socket.on('error', () => {})
+      socket.resume()
+      return {
+        closed: shut(socket),
+        drain() {
+          entry.drained = true
+        },
+        destroy(fault) {
+          entry.fault = fault
+          socket.destroy()
+        },
+      }
+    },
+    turnedAway: fault => turnedAway.push(fault.kind),
+    ...wanted,
+  })
+  const dial = async (from = '127.0.0.1'): Promise<Socket> => {
+    const client = connect({ host: '127.0.0.1', port: listener.port, localAddress: from })
+    clients.push(client)
+    client.on('error', () => {})
+    client.resume()
+    await once(client, 'connect')
+    return client
+  }
+  /** A client, once it is served. */
+  const join = async (from?: string): Promise<Served> => {
+    const before = served.length
+    await dial(from)
+    await until(() => served.length > before)
+    return served[before] as Served
+  }
+  t.teardown(() => {
+    listener.destroy()
+    for (const client of clients) client.destroy()
+  })
+  return { listener, clock, served, turnedAway, lines, dial, join }
+}
+
+const until = async (so: () => boolean) => {
+  while (!so()) await turn()
+}
+const total = (sizes: Record<string, number>) => Object.values(sizes).reduce((sum, size) => sum + size, 0)
+
+t.test('a connection is in one stage at a time, and in none once it closed', async t => {
+  const { listener, join } = await listening(t)
+  const one = await join()
+  await join()
+  t.same(listener.sizes(), { opening: 2, greeted: 0, login: 0, relay: 0 })
+  one.hooks.move('greeted')
+  t.same(listener.sizes(), { opening: 1, greeted: 1, login: 0, relay: 0 })
+  one.hooks.move('login')
+  one.hooks.alive()
+  t.same(listener.sizes(), { opening: 1, greeted: 0, login: 1, relay: 0 })
+  one.hooks.move('relay')
+  t.same(listener.sizes(), { opening: 1, greeted: 0, login: 0, relay: 1 })
+  one.socket.destroy()
+  await until(() => total(listener.sizes()) === 1)
+  one.hooks.move('greeted')
+  one.hooks.alive()
+  t.same(listener.sizes(), { opening: 1, greeted: 0, login: 0, relay: 0 }, 'the closed are not moved')
+})
+
+t.test('connections are numbered and named by the address of their client', { skip: alone }, async t => {
+  const { join } = await listening(t)
+  const [one, two] = [await join(), await join('127.0.0.2')]
+  t.same([one.id, two.id], [1, 2])
+  t.match(one.peer, /^127\.0\.0\.1:\d+$/)
+  t.match(two.peer, /^127\.0\.0\.2:\d+$/)
+})
+
+t.test('an address that was mapped to IPv6 is the same address', { skip: !ipv6 && 'no IPv6' }, async t => {
+  const { listener, join, turnedAway } = await listening(t, { host: '::', perAddress: 1 })
+  t.match((await join()).peer, /^127\.0\.0\.1:\d+$/)
+  t.equal(total(listener.sizes()), 1)
+  t.same(turnedAway, [])
+})
+
+t.test('one address has its share until it logs in, and others are not affected', { skip: alone }, async t => {
+  const { listener, join, dial, turnedAway, lines } = await listening(t, { perAddress: 2 })
+  const one = await join()
+  await join()
+  const refused = await dial()
+  await shut(refused)
+  t.same(turnedAway, ['listener/full'])
+  t.match(lines, [{ event: 'shed', level: 'debug', address: '127.0.0.1', why: 'this address' }])
+  await join('127.0.0.2')
+  one.hooks.move('login')
+  one.hooks.move('relay')
+  const three = await join()
+  await shut(await dial())
+  three.socket.destroy()
+  await until(() => total(listener.sizes()) === 3)
+  await join()
+  one.socket.destroy()
+  await until(() => total(listener.sizes()) === 3)
+  await shut(await dial())
+  t.equal(turnedAway.length, 3, 'who is logged in does not count twice when it leaves')
+})
+
+t.test('those not yet logged in take half of the slots, whoever has logged in the rest', async t => {
+  const { listener, join } = await listening(t, { connections: 8 })
+  for (let i = 0; i < 4; i++) (await join()).hooks.move('relay')
+  const strangers = [await join(), await join(), await join(), await join()]
+  t.same(listener.sizes(), { opening: 4, greeted: 0, login: 0, relay: 4 })
+  await join()
+  t.same(listener.sizes(), { opening: 4, greeted: 0, login: 0, relay: 4 }, 'room was made')
+  t.match(strangers[0]?.fault, { kind: 'listener/full' })
+  const { listener: idle, join: enter } = await listening(t, { connections: 8 })
+  for (let i = 0; i < 6; i++) await enter()
+  t.equal(idle.sizes().opening, 4, 'though four slots are free')
+})
+
+t.test('when all slots are taken, the one longest without a whole message goes first', async t => {
+  const { join, turnedAway } = await listening(t, { connections: 8 })
+  const [a, b, c, d] = [await join(), await join(), await join(), await join()]
+  a.hooks.move('greeted') // silent for longest: b, then c, then d, then a
+  d.hooks.move('greeted')
+  a.hooks.alive()
+  const gone: Served[] = []
+  for (const _ of [1, 2, 3, 4]) {
+    await join()
+    for (const entry of [a, b, c, d]) if (entry.fault && !gone.includes(entry)) gone.push(entry)
+  }
+  t.same(
+    gone.map(({ id }) => id),
+    [b, c, d, a].map(({ id }) => id),
+  )
+  t.equal(turnedAway.length, 4)
+})
+
+t.test('silent ones that greeted once do not keep others from greeting', async t => {
+  const { join } = await listening(t, { connections: 8 })
+  const squatters = [await join(), await join(), await join()]
+  for (const { hooks } of squatters) hooks.move('greeted')
+  const slow = await join()
+  const second = await join()
+  t.notOk(slow.fault, 'who came a moment ago is not the one to go')
+  t.ok(squatters[0]?.fault)
+  second.hooks.move('greeted')
+  slow.hooks.move('greeted')
+})
+
+t.test('a login under way is not closed to make room; the newcomer is', async t => {
+  const { join, dial, turnedAway, lines } = await listening(t, { connections: 4 })
+  const entering = [await join(), await join()]
+  for (const { hooks } of entering) hooks.move('login')
+  await shut(await dial())
+  t.same(turnedAway, ['listener/full'])
+  t.match(lines, [{ event: 'shed', why: 'all slots' }])
+  for (const { fault } of entering) t.equal(fault, undefined)
+})
+
+t.test('relays fill the slots and are never closed for others', async t => {
+  const { listener, join, dial, turnedAway } = await listening(t, { connections: 2 })
+  const relays = [await join()]
+  relays[0]?.hooks.move('relay')
+  relays.push(await join())
+  relays[1]?.hooks.move('relay')
+  await shut(await dial())
+  t.same(turnedAway, ['listener/full'])
+  t.equal(listener.sizes().relay, 2)
+  for (const { fault } of relays) t.equal(fault, undefined)
+})
+
+t.test('over TLS the connection gets the plain text and begins with the handshake done', async t => {
+  const { listener, served } = await listening(t, { tls })
+  const client = connectTLS({ port: listener.port, host: '127.0.0.1', ca: pem, servername: 'proxy.test' })
+  await once(client, 'secureConnect')
+  t.ok(client.authorized)
+  await until(() => served.length === 1)
+  const { socket, peer } = served[0] as Served
+  t.match(peer, /^127\.0\.0\.1:\d+$/)
+  client.write('hello')
+  const [chunk] = await once(socket, 'data')
+  t.equal(String(chunk), 'hello')
+  client.end()
+  await once(socket, 'end')
+  t.equal(socket.destroyed, false, 'it may be half-closed')
+  socket.end()
+  await until(() => total(listener.sizes()) === 0)
+  client.destroy()
+})
+
+t.test('TLS of before 1.2 is refused', async t => {
+  const { listener, turnedAway } = await listening(t, { tls })
+  const client = connectTLS({
+    port: listener.port,
+    host: '127.0.0.1',
+    ca: pem,
+    minVersion: 'TLSv1.1',
+    maxVersion: 'TLSv1.1',
+    ciphers: 'DEFAULT@SECLEVEL=0',
+  })
+  await once(client, 'error')
+  await until(() => turnedAway.length === 1)
+  t.same(turnedAway, ['tls/handshake'])
+})
+
+t.test('plain text on the TLS port ends with a line that says so', async t => {
+  for (const bytes of [hello(), Buffer.from('GET / HTTP/1.1\r\n\r\n'), Buffer.alloc(100)]) {
+    const { listener, dial, turnedAway, lines, served, clock } = await listening(t, { tls })
+    const client = await dial()
+    client.write(bytes)
+    await shut(client)
+    await until(() => total(listener.sizes()) === 0)
+    t.same(turnedAway, ['tls/handshake'])
+    t.match(lines, [{ event: 'refused', level: 'info', fault: 'tls/handshake', peer: '127.0.0.1', why: /^ERR_SSL/ }])
+    t.equal(served.length, 0)
+    t.equal(clock.waiting(), 0)
+  }
+})
+
+t.test('a TLS handshake has five seconds', async t => {
+  const { listener, dial, turnedAway, lines, clock } = await listening(t, { tls })
+  const client = await dial()
+  await until(() => listener.sizes().opening === 1)
+  client.write(Buffer.from('16030100f501', 'hex'))
+  clock.advance(4999)
+  await turn()
+  t.same(turnedAway, [])
+  clock.advance(1)
+  await shut(client)
+  t.same(turnedAway, ['tls/handshake'], 'told once')
+  t.match(lines, [{ why: 'took too long' }])
+  await until(() => total(listener.sizes()) === 0)
+  t.equal(clock.waiting(), 0)
+})
+
+t.test('a client that leaves within the TLS handshake leaves nothing', async t => {
+  const { listener, dial, served, clock } = await listening(t, { tls })
+  for (const leave of ['destroy', 'resetAndDestroy'] as const) {
+    const client = await dial()
+    await until(() => listener.sizes().opening === 1)
+    client[leave]()
+    await until(() => listener.sizes().opening === 0)
+    t.equal(clock.waiting(), 0)
+  }
+  t.equal(served.length, 0)
+})
+
+t.test('who is within the TLS handshake makes room, too', async t => {
+  const { listener, dial } = await listening(t, { tls, connections: 2 })
+  const first = await dial()
+  await until(() => listener.sizes().opening === 1)
+  await dial()
+  await shut(first)
+  t.equal(listener.sizes().opening, 1)
+})
+
+t.test('an address that is taken, or not ours, is a fault with exit code 69', async t => {
+  const { listener } = await listening(t)
+  const parts = { backlog: 1, connections: 1, perAddress: 1, log: silent, after: handClock().after }
+  const rest = { ...parts, serve: () => ({}) as Connection, turnedAway: () => {} }
+  for (const [host, port] of [
+    ['127.0.0.1', listener.port],
+    ['192.0.2.1', 0],
+  ] as const) {
+    const fault = await faultOfAsync(() => listen({ ...rest, host, port }))
+    t.match(fault, { kind: 'address/busy', row: { exit: 69 } })
+    t.match(fault?.message, `${host}:${port}`)
+  }
+})
+
+t.test('a stopped listener accepts nobody and keeps who is there', async t => {
+  const { listener, join } = await listening(t)
+  const { socket } = await join()
+  listener.stop()
+  const late = connect({ port: listener.port, host: '127.0.0.1' })
+  const [error] = await once(late, 'error')
+  t.equal(error.code, 'ECONNREFUSED')
+  t.equal(socket.destroyed, false)
+})
+
+t.test('draining asks each connection, and is over when all have closed', async t => {
+  const { listener, join } = await listening(t)
+  const [one, two] = [await join(), await join()]
+  two.hooks.move('relay')
+  listener.stop()
+  let over = false
+  const drained = listener.drain().then(() => {
+    over = true
+  })
+  t.ok(one.drained && two.drained)
+  one.socket.destroy()
+  await until(() => total(listener.sizes()) === 1)
+  t.equal(over, false)
+  two.socket.destroy()
+  await drained
+})
+
+t.test('draining an empty listener is over at once', async t => {
+  const { listener } = await listening(t)
+  listener.stop()
+  await listener.drain()
+})
+
+t.test('draining closes TLS handshakes', async t => {
+  const { listener, dial } = await listening(t, { tls })
+  const client = await dial()
+  await until(() => listener.sizes().opening === 1)
+  listener.stop()
+  await listener.drain()
+  await shut(client)
+})
+
+t.test('destroying closes all with a reason', async t => {
+  const { listener, join } = await listening(t)
+  const { socket } = await join()
+  const served = await join()
+  listener.destroy()
+  t.match(served.fault, { kind: 'listener/draining' })
+  await shut(socket)
+  await until(() => total(listener.sizes()) === 0)
+})
+
+/** A listener whose connections are those of the proxy. */
+async function proxying(t: Test, wanted: Partial<ListenerParts> = {}) {
+  const clock = handClock()
+  const faults: Kind[] = []
+  const heard = await listening(t, {
+    ...wanted,
+    after: clock.after,
+    serve: (socket, id, peer, hooks) =>
+      connection(socket, {
+        id,
+        peer,
+        log: silent,
+        server: () => ({ host: 'sts.amazonaws.com', random: bytes => Buffer.alloc(bytes), buildInfo: undefined }),
+        greet: async () => ({ ok: 1 }),
+        login: async () => {
+          throw new Fault('sts/refused')
+        },
+        ...hooks,
+        seen: { fault: kind => faults.push(kind), login() {}, refusedCommand() {}, relayed() {} },
+        nextRequestID: () => 1,
+        now: clock.now,
+        after: clock.after,
+      }),
+  })
+  return { ...heard, clock, faults }
+}
+
+t.test('a connection that greets is a monitor until it logs in, over TLS as well', async t => {
+  for (const secure of [false, true]) {
+    const { listener, dial } = await proxying(t, secure ? { tls } : undefined)
+    let client: Socket | TLSSocket
+    if (secure) {
+      client = connectTLS({ port: listener.port, host: '127.0.0.1', ca: pem, servername: 'localhost' })
+      await once(client, 'secureConnect')
+    } else client = await dial()
+    const reply = frames(client)
+    for (const id of [1, 2, 3]) {
+      client.write(hello(id))
+      t.equal((await reply()).responseTo, id)
+    }
+    t.same(listener.sizes(), { opening: 0, greeted: 1, login: 0, relay: 0 })
+    client.end()
+    await until(() => total(listener.sizes()) === 0)
+    client.destroy()
+  }
+})
+
+/** Handles of sockets that the process holds. */
+const handles = () => process.getActiveResourcesInfo().filter(name => /TCP|TLS|Pipe|Timeout/.test(name)).length
+
+t.test('a thousand bad connections leave no handle, no timer and no entry', async t => {
+  const bad = [
+    Buffer.alloc(16),
+    Buffer.from('GET / HTTP/1.1\r\n\r\n'),
+    Buffer.from('16030100f501', 'hex'),
+    Buffer.concat([Buffer.from('006cdc02', 'hex'), Buffer.alloc(100_000)]),
+    hello().subarray(0, 20),
+    Buffer.alloc(0),
+  ]
+  for (const secure of [false, true]) {
+    const { listener, clock, faults, dial } = await proxying(t, secure ? { tls } : undefined)
+    const before = handles()
+    for (let round = 0; round < 20; round++) {
+      const clients = await Promise.all(Array.from({ length: 25 }, () => dial()))
+      for (const [i, client] of clients.entries()) {
+        client.write(bad[i % bad.length] as Buffer)
+        client.end()
+      }
+      await Promise.all(clients.map(shut))
+      await until(() => total(listener.sizes()) === 0)
+    }
+    t.same(listener.sizes(), { opening: 0, greeted: 0, login: 0, relay: 0 })
+    t.equal(clock.waiting(), 0, 'timers')
+    await until(() => handles() <= before)
+    t.ok(secure || faults.length >= 300, 'and most were faults')
+    const client = await dial()
+    await until(() => listener.sizes().opening === 1)
+    client.destroy()
+  }
+})
