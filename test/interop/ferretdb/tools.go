@@ -1,0 +1,7 @@
+// FerretDB, so that go.mod and go.sum hold what it is built from.
+
+//go:build tools
+
+package tools
+
+import _ "github.com/FerretDB/FerretDB/cmd/ferretdb"
