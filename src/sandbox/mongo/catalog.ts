@@ -1,14 +1,13 @@
-/** Commands about collections and indexes: what there is, making and dropping them, how large they are. */
+/** Commands about databases and collections: what there is, making and dropping them, how large they are. */
 import { type Document, Int32, Long, serialize } from 'bson'
 import { CommandError } from './commandError.js'
-import { open, writable } from './crud.js'
-import { indexOf } from './indexes.js'
 import { matcher } from './match.js'
-import { compare, isDocument } from './order.js'
+import { open } from './reading.js'
 import {
   type Answer,
   type Commands,
   collectionOf,
+  existing,
   type Need,
   numberOf,
   onCollection,
@@ -16,10 +15,9 @@ import {
   privilegesOf,
   type Request,
 } from './request.js'
-import { allows } from './roles.js'
+import { allows, allowsWithin } from './roles.js'
 import { collectionStats, databaseSize, databaseStats, whole } from './statistics.js'
-import type { Collection } from './store.js'
-import { maySee } from './userCommands.js'
+import { writable } from './writing.js'
 
 export const catalog: Commands = {
   create: { needs: onCollection('createCollection'), run: create },
@@ -29,9 +27,6 @@ export const catalog: Commands = {
   collMod: { needs: onCollection('collMod'), run: collMod },
   listCollections: { needs: listNeeds, run: listCollections },
   listDatabases: { needs: 'login', run: listDatabases },
-  createIndexes: { needs: onCollection('createIndex'), run: createIndexes },
-  dropIndexes: { needs: onCollection('dropIndex'), run: dropIndexes },
-  listIndexes: { needs: onCollection('listIndexes'), run: listIndexes },
   collStats: { needs: onCollection('collStats'), run: request => collectionStats(request, collectionOf(request)) },
   dbStats: {
     needs: onDatabase('dbStats'),
@@ -43,14 +38,6 @@ export const catalog: Commands = {
 
 /** Options of `create` that are kept and reported; those that would change what queries answer are refused. */
 const unsupported = ['viewOn', 'timeseries', 'encryptedFields', 'clusteredIndex', 'validator']
-
-/** The collection that the command names. Throws NamespaceNotFound. */
-function existing(request: Request): Collection {
-  const name = collectionOf(request)
-  const found = request.instance.store.find(request.db, name)
-  if (!found) throw new CommandError('NamespaceNotFound', `ns does not exist: ${request.db}.${name}`)
-  return found
-}
 
 function create(request: Request): Document {
   const { body, db, instance } = request
@@ -159,11 +146,12 @@ function listDatabases(request: Request): Document {
   if (db !== 'admin') {
     throw new CommandError('Unauthorized', 'listDatabases may only be run against the admin database.')
   }
-  const all = allows(privilegesOf(request), 'listDatabases', { cluster: true }) && !body.authorizedDatabases
+  const privileges = privilegesOf(request)
+  const all = allows(privileges, 'listDatabases', { cluster: true }) && !body.authorizedDatabases
   const matches = matcher(body.filter ?? {})
   const databases = [...instance.store.databases.keys()]
     .sort()
-    .filter(name => all || maySee(request, name))
+    .filter(name => all || allowsWithin(privileges, 'find', name))
     .map(name => ({
       name,
       ...(!body.nameOnly && { sizeOnDisk: Long.fromNumber(databaseSize(instance, name)), empty: false }),
@@ -172,69 +160,6 @@ function listDatabases(request: Request): Document {
   if (body.nameOnly) return { databases }
   const total = databases.reduce((sum, { name }) => sum + databaseSize(instance, name), 0)
   return { databases, totalSize: Long.fromNumber(total), totalSizeMb: Long.fromNumber(Math.floor(total / 2 ** 20)) }
-}
-
-function createIndexes(request: Request): Document {
-  const { body, db, instance } = request
-  const name = collectionOf(request)
-  writable(db, name)
-  if (!Array.isArray(body.indexes) || body.indexes.length === 0) {
-    throw new CommandError('BadValue', 'Must specify at least one index to create')
-  }
-  const automatic = !instance.store.find(db, name)
-  const collection = instance.store.open(db, name)
-  const before = collection.indexes.length
-  for (const asked of body.indexes as Document[]) addIndex(collection, asked)
-  const after = collection.indexes.length
-  return {
-    numIndexesBefore: new Int32(before),
-    numIndexesAfter: new Int32(after),
-    createdCollectionAutomatically: automatic,
-    ...(before === after && { note: 'all indexes already exist' }),
-  }
-}
-
-function addIndex(collection: Collection, asked: Document): void {
-  if (!isDocument(asked.key) || Object.keys(asked.key).length === 0) {
-    throw new CommandError('FailedToParse', 'an index needs a key')
-  }
-  const name = asked.name ?? Object.entries(asked.key).flat().map(String).join('_')
-  const same = collection.indexes.find(one => compare(one.key, asked.key) === 0)
-  const named = collection.indexes.find(one => one.name === name)
-  if (named && named !== same) {
-    const message = `An existing index has the same name as the requested index: ${name}`
-    throw new CommandError('IndexKeySpecsConflict', message)
-  }
-  if (same && same.name !== name && same.name !== '_id_') {
-    throw new CommandError('IndexOptionsConflict', `Index already exists with a different name: ${same.name}`)
-  }
-  if (!same) collection.addIndex(indexOf({ ...asked, name }))
-}
-
-function dropIndexes(request: Request): Document {
-  const { body } = request
-  const collection = existing(request)
-  const { indexes } = collection
-  const was = indexes.length
-  const asked: unknown[] = Array.isArray(body.index) ? body.index : [body.index]
-  for (const one of asked) {
-    if (one === '*') {
-      indexes.length = 1
-      continue
-    }
-    const at = indexes.findIndex(({ name, key }) => (isDocument(one) ? compare(key, one) === 0 : name === one))
-    if (at < 0) throw new CommandError('IndexNotFound', `index not found with name [${String(one)}]`)
-    if (at === 0) throw new CommandError('InvalidOptions', 'cannot drop _id index')
-    indexes.splice(at, 1)
-  }
-  return { nIndexesWas: new Int32(was) }
-}
-
-function listIndexes(request: Request): Answer {
-  const { body } = request
-  const list = existing(request).indexes.map(({ name, key, spec }) => ({ v: new Int32(2), key, name, ...spec }))
-  const batchSize = numberOf(body.cursor ?? {}, 'batchSize', undefined)
-  return open(request, { entries: list.map(one => serialize(one)) }, collectionOf(request), { batchSize })
 }
 
 function dataSize({ body, name, instance }: Request): Document {

@@ -16,7 +16,7 @@ export const diagnostics: Commands = {
   setParameter: { needs: onCluster('setParameter'), run: refuse('the sandbox has no parameters that can be set') },
   currentOp: {
     needs: onCluster('inprog'),
-    run: request => ({ inprog: operations(request, Boolean(request.body.$all)) }),
+    run: request => ({ inprog: operations(request, Boolean(request.body.$all), true) }),
   },
   killOp: { needs: onCluster('killop'), run: () => ({ info: 'attempting to kill op' }) },
   top: { needs: onCluster('top'), run: () => ({ totals: { note: 'all times in microseconds' } }) },

@@ -3,25 +3,31 @@ import type { Document } from 'bson'
 import { authentication } from './authentication.js'
 import { catalog } from './catalog.js'
 import { CommandError, toReply } from './commandError.js'
-import { crud } from './crud.js'
 import { diagnostics } from './diagnostics.js'
 import { explain, explained } from './explain.js'
 import { greeting } from './greeting.js'
+import { indexCommands } from './indexCommands.js'
 import { pipelines } from './pipelines.js'
+import { reading } from './reading.js'
 import type { Answer, Commands, Need, Request, Row } from './request.js'
+import { roleCommands } from './roleCommands.js'
 import { allows } from './roles.js'
 import { noTransactions, sessions } from './sessions.js'
 import { shown } from './shown.js'
 import { userCommands } from './userCommands.js'
+import { writing } from './writing.js'
 
 const commands: Commands = {
   ...greeting,
   ...authentication,
   ...sessions,
-  ...crud,
+  ...reading,
+  ...writing,
   ...pipelines,
   ...catalog,
+  ...indexCommands,
   ...userCommands,
+  ...roleCommands,
   ...diagnostics,
   explain: { needs: explainNeeds, run: explain },
   listCommands: { needs: 'login', run: () => ({ commands: Object.fromEntries(listed()) }) },

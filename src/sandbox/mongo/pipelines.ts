@@ -2,10 +2,10 @@
 import { type Document, Int32, Long, serialize } from 'bson'
 import { aggregate, stageOf } from './aggregation.js'
 import { CommandError } from './commandError.js'
-import { open } from './crud.js'
 import { equal } from './order.js'
 import { values } from './paths.js'
 import { matching } from './query.js'
+import { open } from './reading.js'
 import { type Answer, type Commands, collectionOf, type Need, numberOf, onCollection, type Request } from './request.js'
 import { collectionStats } from './statistics.js'
 
@@ -14,10 +14,18 @@ export const pipelines: Commands = {
   distinct: { needs: onCollection('find'), run: distinct },
 }
 
-/** Stages that begin a pipeline with something else than the documents of the collection. */
+/**
+ * Stages that begin a pipeline with something else than the documents of the collection. `action` is what they need,
+ * on the collection or the cluster, unless the specification asks for nothing but what is `free`.
+ */
 const sources: Record<
   string,
-  { action?: string; cluster?: true; documents: (request: Request, spec: Document) => Document[] }
+  {
+    action?: string
+    cluster?: true
+    free?: (spec: Document) => boolean
+    documents: (request: Request, spec: Document) => Document[]
+  }
 > = {
   $collStats: {
     action: 'collStats',
@@ -51,7 +59,8 @@ const sources: Record<
   $currentOp: {
     action: 'inprog',
     cluster: true,
-    documents: (request, spec) => operations(request, spec.idleConnections === true),
+    free: spec => !spec.allUsers,
+    documents: (request, spec) => operations(request, spec.idleConnections === true, Boolean(spec.allUsers)),
   },
   $listLocalSessions: { documents: () => [] },
   $listSessions: { documents: () => [] },
@@ -63,9 +72,18 @@ function latencies(): Document {
   return { reads: none, writes: none, commands: none, transactions: none }
 }
 
-/** What runs now, as currentOp shows it; `idle`: the connections on which nothing runs, too. */
-export function operations({ instance, session, db, name, body }: Request, idle: boolean): Document[] {
-  const shown = [...instance.sessions].filter(one => idle || one === session || one.running)
+/**
+ * What runs now, as currentOp shows it. `idle`: the connections on which nothing runs, too; `everybody`: not only what
+ * this user runs.
+ */
+export function operations(
+  { instance, session, db, name, body }: Request,
+  idle: boolean,
+  everybody: boolean,
+): Document[] {
+  const shown = [...instance.sessions].filter(
+    one => (idle || one === session || one.running) && (everybody || one.user?.owner === session.user?.owner),
+  )
   return shown.map(one => {
     const mine = one === session
     const { lsid: _, $clusterTime: __, ...told } = body
@@ -97,11 +115,11 @@ function aggregateNeeds(request: Request): Need[] {
   const { body, db } = request
   if (!Array.isArray(body.pipeline))
     throw new CommandError('TypeMismatch', "'pipeline' option must be specified as an array")
-  const [name = ''] = body.pipeline.length > 0 ? stageOf(body.pipeline[0]) : []
+  const [name = '', spec] = body.pipeline.length > 0 ? stageOf(body.pipeline[0]) : []
   const source = Object.hasOwn(sources, name) ? sources[name] : undefined
   const others = foreign(body.pipeline).map((collection): Need => ['find', { db, collection }])
   if (!source) return isCollectionless(body) ? others : [...onCollection('find')(request), ...others]
-  if (!source.action) return others
+  if (!source.action || source.free?.((spec ?? {}) as Document)) return others
   return [[source.action, source.cluster ? { cluster: true } : { db, collection: collectionOf(request) }], ...others]
 }
 

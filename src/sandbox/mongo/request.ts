@@ -6,7 +6,7 @@ import type { Member } from './hello.js'
 import { toNumber } from './order.js'
 import type { Privilege, Resource } from './roles.js'
 import type { Challenge } from './scram.js'
-import type { Store } from './store.js'
+import type { Collection, Store } from './store.js'
 import type { User, UserName, Users } from './users.js'
 
 /** Whether, and as whose product, the server reports LDAP authorization. */
@@ -112,3 +112,11 @@ export function numberOf<T>(body: Document, field: string, fallback: T): number 
 
 /** The privileges of whoever is logged in. */
 export const privilegesOf = ({ session }: Request): readonly Privilege[] => session.user?.user.privileges ?? []
+
+/** The collection that the command names. Throws NamespaceNotFound. */
+export function existing(request: Request): Collection {
+  const name = collectionOf(request)
+  const found = request.instance.store.find(request.db, name)
+  if (!found) throw new CommandError('NamespaceNotFound', `ns does not exist: ${request.db}.${name}`)
+  return found
+}

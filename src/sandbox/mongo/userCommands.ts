@@ -1,13 +1,13 @@
 /**
- * Commands about users and roles, each with the privilege that mongod asks for it.
+ * Commands about users, each with the privilege that mongod asks for it.
  * https://www.mongodb.com/docs/manual/reference/command/nav-user-management/
  */
-import { type Document, Int32, serialize } from 'bson'
+import { type Document, Int32 } from 'bson'
 import { CommandError } from './commandError.js'
+import { changeRoles, granting, nameOf, revoking, rolesIn, wanted, without } from './grants.js'
 import { matcher } from './match.js'
-import { keyOf } from './order.js'
-import { type Commands, type Need, onDatabase, privilegesOf, type Request } from './request.js'
-import { allowsWithin, builtIn, builtInNames, privilegeDocument, type RoleName, readPrivilege } from './roles.js'
+import { type Commands, type Need, onDatabase, type Request } from './request.js'
+import { privilegeDocument } from './roles.js'
 import { isMechanism, type Mechanism, mechanisms } from './scram.js'
 import type { Entry } from './store.js'
 import type { UserName } from './users.js'
@@ -39,54 +39,12 @@ export const userCommands: Commands = {
     needs: revoking,
     run: request => changeRoles(request, userOf(request), without),
   },
-  createRole: { needs: granting('createRole'), run: createRole },
-  updateRole: { needs: granting('createRole'), run: updateRole },
-  dropRole: {
-    needs: onDatabase('dropRole'),
-    run: request => {
-      const { users } = request.instance
-      const { document } = roleOf(request)
-      users.roles.remove(roleOf(request))
-      for (const entry of users.users.entries.values()) {
-        const left = without(entry.document.roles, [{ role: document.role, db: document.db }])
-        if (left.length < entry.document.roles.length)
-          users.change(users.users, entry, one => ({ ...one, roles: left }))
-      }
-      return {}
-    },
-  },
-  rolesInfo: { needs: onDatabase('viewRole'), run: rolesInfo },
-  grantPrivilegesToRole: {
-    needs: onDatabase('grantRole'),
-    run: request => {
-      const { users } = request.instance
-      const added = privilegesIn(request)
-      users.change(users.roles, roleOf(request), role => ({ ...role, privileges: [...role.privileges, ...added] }))
-      return {}
-    },
-  },
-  grantRolesToRole: {
-    needs: granting(),
-    run: request => changeRoles(request, roleOf(request), (held, named) => [...without(held, named), ...named]),
-  },
-  revokeRolesFromRole: { needs: revoking, run: request => changeRoles(request, roleOf(request), without) },
   invalidateUserCache: { needs: () => [['invalidateUserCache', { cluster: true }]], run: () => ({}) },
 }
 
 const EXTERNAL = '$external'
 
-function granting(action?: string): (request: Request) => Need[] {
-  return request => [
-    ...(action ? onDatabase(action)(request) : []),
-    ...rolesIn(request).map(({ db }): Need => ['grantRole', { db, collection: '' }]),
-  ]
-}
-
-function revoking(request: Request): Need[] {
-  return rolesIn(request).map(({ db }): Need => ['revokeRole', { db, collection: '' }])
-}
-
-/** One's own password needs `changeOwnPassword`, which custom roles alone can hold; others' need `changePassword`. */
+/** Each field that is changed asks for a privilege of its own. */
 function changing(request: Request): Need[] {
   const { body, db } = request
   const needs = granting()(request)
@@ -109,41 +67,12 @@ function viewing({ body, db, session }: Request): Need[] {
   )
 }
 
-/** The names of usersInfo or rolesInfo; without `user` all of that database, with db '' of all. */
-function wanted(value: unknown, db: string): { user?: string; db: string }[] {
-  if (Array.isArray(value)) return value.flatMap(one => wanted(one, db))
-  if (typeof value === 'string') return [{ user: value, db }]
-  const { user, role, db: named, forAllDBs } = (value ?? {}) as Document
-  if (forAllDBs) return [{ db: '' }]
-  const name = user ?? role
-  return typeof name === 'string' ? [{ user: name, db: named ?? db }] : [{ db }]
-}
-
-function nameOf({ name, body }: Request): string {
-  const value = body[name]
-  if (typeof value !== 'string' || value === '') throw new CommandError('BadValue', `"${name}" needs a name`)
-  if (value.includes('\0')) throw new CommandError('BadValue', 'Names must not contain a null character')
-  return value
-}
-
 /** The stored user that the command names. Throws UserNotFound. */
 function userOf(request: Request): Entry {
   const name: UserName = { user: nameOf(request), db: request.db }
   const entry = request.instance.users.entry(name)
   if (!entry) throw new CommandError('UserNotFound', `Could not find user "${name.user}" for db "${name.db}"`)
   return entry
-}
-
-function roleOf(request: Request): Entry {
-  const name: RoleName = { role: nameOf(request), db: request.db }
-  if (builtIn(name)) throw new CommandError('InvalidRoleModification', `${name.role} is a built-in role`)
-  const entry = request.instance.users.role(name)
-  if (!entry) throw new CommandError('RoleNotFound', `No role named ${name.role}@${name.db}`)
-  return entry
-}
-
-function rolesIn({ body, db, instance }: Request): RoleName[] {
-  return body.roles === undefined ? [] : instance.users.readRoles(body.roles, db)
 }
 
 function credentialsIn({ body, db, instance }: Request, user: string): Document | undefined {
@@ -205,22 +134,6 @@ function updateUser(request: Request): Document {
   return {}
 }
 
-function changeRoles(
-  request: Request,
-  entry: Entry,
-  change: (held: RoleName[], named: RoleName[]) => RoleName[],
-): Document {
-  const { users } = request.instance
-  const collection = 'user' in entry.document ? users.users : users.roles
-  const named = rolesIn(request)
-  users.change(collection, entry, document => ({ ...document, roles: change(document.roles, named) }))
-  return {}
-}
-
-function without(held: RoleName[], named: RoleName[]): RoleName[] {
-  return held.filter(one => !named.some(({ role, db }) => role === one.role && db === one.db))
-}
-
 function usersInfo({ body, db, instance, ...rest }: Request): Document {
   const names = wanted(body.usersInfo, db)
   const matches = matcher(body.filter ?? {})
@@ -248,83 +161,3 @@ function shownUser({ body, instance }: Request, document: Document): Document {
     ...(!credentials?.external && { mechanisms: Object.keys(credentials ?? {}) }),
   }
 }
-
-function privilegesIn({ body, db }: Request): Document[] {
-  if (!Array.isArray(body.privileges)) throw new CommandError('BadValue', '"privileges" needs to be an array')
-  return body.privileges.map(({ resource, actions }: Document) => {
-    if (typeof resource !== 'object' || !Array.isArray(actions)) {
-      throw new CommandError('FailedToParse', 'a privilege needs "resource" and "actions"')
-    }
-    if (db !== 'admin' && ('cluster' in resource || 'anyResource' in resource || resource.db !== db)) {
-      const message = 'Roles on the database of an application can only have privileges on that database'
-      throw new CommandError('InvalidRoleModification', message)
-    }
-    return privilegeDocument(readPrivilege({ resource, actions }))
-  })
-}
-
-function createRole(request: Request): Document {
-  const { db, body, instance } = request
-  const role = nameOf(request)
-  const _id = `${db}.${role}`
-  if (builtIn({ role, db }) || instance.users.roles.entries.has(keyOf(_id))) {
-    throw new CommandError('Location51002', `Role "${role}@${db}" already exists`)
-  }
-  const { authenticationRestrictions } = body
-  const document = {
-    _id,
-    role,
-    db,
-    privileges: privilegesIn(request),
-    roles: rolesIn(request),
-    ...(authenticationRestrictions !== undefined && { authenticationRestrictions }),
-  }
-  instance.users.roles.insert(Buffer.from(serialize(document)), neverMissing)
-  return {}
-}
-
-function neverMissing(): never {
-  throw new CommandError('InternalError', 'a role has an _id')
-}
-
-function updateRole(request: Request): Document {
-  const { body, instance } = request
-  const changes = {
-    ...(body.privileges !== undefined && { privileges: privilegesIn(request) }),
-    ...(body.roles !== undefined && { roles: rolesIn(request) }),
-  }
-  instance.users.change(instance.users.roles, roleOf(request), document => ({ ...document, ...changes }))
-  return {}
-}
-
-function rolesInfo(request: Request): Document {
-  const { body, db, instance } = request
-  const names = wanted(body.rolesInfo, db)
-  const stored = [...instance.users.roles.entries.values()].map(({ document }) => document)
-  const found = names.flatMap(({ user: role, db }) => {
-    if (role === undefined) {
-      const builtIns = body.showBuiltinRoles ? builtInNames(db).map(role => ({ role, db })) : []
-      return [...stored.filter(one => one.db === db).map(({ role, db }) => ({ role, db })), ...builtIns]
-    }
-    return builtIn({ role, db }) || instance.users.role({ role, db }) ? [{ role, db }] : []
-  })
-  return { roles: found.map(name => shownRole(request, name)) }
-}
-
-function shownRole({ body, instance: { users } }: Request, name: RoleName): Document {
-  const document = users.role(name)?.document
-  const all = users.resolve([name])
-  const inherited = all.roles.filter(({ role, db }) => role !== name.role || db !== name.db)
-  return {
-    _id: `${name.db}.${name.role}`,
-    ...name,
-    roles: document?.roles ?? [],
-    ...(body.showPrivileges && { privileges: document?.privileges ?? (builtIn(name) ?? []).map(privilegeDocument) }),
-    inheritedRoles: inherited,
-    ...(body.showPrivileges && { inheritedPrivileges: all.privileges.map(privilegeDocument) }),
-    isBuiltin: document === undefined,
-  }
-}
-
-/** Whether whoever asks may list what is in a database. */
-export const maySee = (request: Request, db: string): boolean => allowsWithin(privilegesOf(request), 'find', db)

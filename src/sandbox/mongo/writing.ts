@@ -1,33 +1,13 @@
-/** Commands that read and write documents, by filter or by cursor. */
-import { type Document, Double, Int32, Long, ObjectId, serialize } from 'bson'
-import { cursorReply } from './bytes.js'
+/** Commands that write documents. */
+import { type Document, Double, Int32, ObjectId, serialize } from 'bson'
 import { CommandError } from './commandError.js'
-import type { Cursor, Result } from './cursors.js'
 import { projector } from './projection.js'
 import { matching, sorted } from './query.js'
-import {
-  type Answer,
-  type Commands,
-  collectionOf,
-  type Need,
-  numberOf,
-  onCollection,
-  type Reply,
-  type Request,
-  Streamed,
-} from './request.js'
-import type { Entry } from './store.js'
+import { type Commands, collectionOf, type Need, onCollection, type Reply, type Request } from './request.js'
 import { isPipeline, type Update, updater, upserted } from './update.js'
 
-/** The first batch of a find whose client named no size. */
-const FIRST_BATCH = 101
-
-export const crud: Commands = {
+export const writing: Commands = {
   insert: { needs: onCollection('insert'), run: insert },
-  find: { needs: onCollection('find'), run: find },
-  getMore: { needs: 'login', run: getMore },
-  killCursors: { needs: 'login', run: killCursors },
-  count: { needs: onCollection('find'), run: count },
   update: { needs: updateNeeds, run: update },
   delete: { needs: onCollection('remove'), run: remove },
   findAndModify: { needs: modifyNeeds, run: findAndModify },
@@ -85,87 +65,6 @@ export function writable(db: string, name: string): void {
   if (db === 'admin' && (name === 'system.users' || name === 'system.roles')) {
     throw new CommandError('Unauthorized', `${db}.${name} is changed by commands such as createUser only`)
   }
-}
-
-function find(request: Request): Answer {
-  const { body, db, instance } = request
-  const name = collectionOf(request)
-  const collection = instance.store.find(db, name)
-  const filter: Document = body.filter ?? {}
-  let limit = numberOf(body, 'limit', 0)
-  const single = body.singleBatch === true || limit < 0
-  limit = Math.abs(limit)
-  const skip = numberOf(body, 'skip', 0)
-  const ordered = body.sort && Object.keys(body.sort).length > 0
-  const enough = ordered || limit === 0 ? Number.POSITIVE_INFINITY : limit + skip
-  let entries = collection ? matching(collection, filter, { enough, variables: body.let }) : []
-  if (ordered) entries = sorted(entries, body.sort, entry => entry.document)
-  if (skip > 0 || limit > 0) entries = entries.slice(skip, limit > 0 ? skip + limit : undefined)
-  const project = body.projection && Object.keys(body.projection).length > 0 && projector(body.projection, filter)
-  const render = project ? (entry: Entry) => serialize(project(entry.document)) : undefined
-  return open(request, { entries, render }, name, { batchSize: numberOf(body, 'batchSize', undefined), single })
-}
-
-/** The first reply of a result. `batchSize` undefined: 101 documents first, then as many as fit. */
-export function open(
-  request: Request,
-  result: Result,
-  name: string,
-  { batchSize, single = false }: { batchSize: number | undefined; single?: boolean },
-): Answer {
-  const { instance, session, db } = request
-  const cursor = instance.cursors.begin(result, `${db}.${name}`, session.user?.owner ?? '', batchSize)
-  const batch = instance.cursors.next(cursor, batchSize ?? FIRST_BATCH, !single)
-  return more(request, cursor, cursorReply('firstBatch', batch, cursor.id, cursor.ns))
-}
-
-/** Goes on by itself where the client said that it takes a stream. */
-function more(request: Request, cursor: Cursor, reply: Reply): Answer {
-  if (!request.exhaust || cursor.id === 0n) return reply
-  return new Streamed(reply, () => {
-    const batch = request.instance.cursors.next(cursor)
-    return more(request, cursor, cursorReply('nextBatch', batch, cursor.id, cursor.ns))
-  })
-}
-
-function getMore(request: Request): Answer {
-  const { body, db, instance, session } = request
-  const id: unknown = body.getMore
-  if (!Long.isLong(id)) throw new CommandError('TypeMismatch', "BSON field 'getMore.getMore' is the wrong type")
-  const cursor = instance.cursors.find(id.toBigInt(), session.user?.owner ?? '')
-  if (cursor.ns !== `${db}.${body.collection}`) {
-    const message = `Requested getMore on namespace '${db}.${body.collection}', but cursor belongs to ${cursor.ns}`
-    throw new CommandError('Unauthorized', message)
-  }
-  cursor.batchSize = numberOf(body, 'batchSize', 0) || undefined
-  const batch = instance.cursors.next(cursor)
-  return more(request, cursor, cursorReply('nextBatch', batch, cursor.id, cursor.ns))
-}
-
-function killCursors({ body, instance, session }: Request): Reply {
-  const killed: Long[] = []
-  const unknown: Long[] = []
-  for (const id of (body.cursors ?? []) as Long[]) {
-    const key = Long.isLong(id) ? id.toBigInt() : BigInt(Number(id))
-    const mine = instance.cursors.open.get(key)?.owner === (session.user?.owner ?? '')
-    if (mine) instance.cursors.open.delete(key)
-    ;(mine ? killed : unknown).push(id)
-  }
-  return { cursorsKilled: killed, cursorsNotFound: unknown, cursorsAlive: [], cursorsUnknown: [] }
-}
-
-function count(request: Request): Reply {
-  const { body, db, instance } = request
-  const collection = instance.store.find(db, collectionOf(request))
-  const filter: Document = body.query ?? {}
-  const all = !collection
-    ? 0
-    : Object.keys(filter).length === 0
-      ? collection.entries.size
-      : matching(collection, filter).length
-  const left = Math.max(0, all - numberOf(body, 'skip', 0))
-  const limit = Math.abs(numberOf(body, 'limit', 0))
-  return { n: new Int32(limit > 0 ? Math.min(limit, left) : left) }
 }
 
 function updateNeeds(request: Request): Need[] {

@@ -1,0 +1,54 @@
+/** What the commands about users and those about roles share: names, and lists of roles. */
+import type { Document } from 'bson'
+import { CommandError } from './commandError.js'
+import { type Need, onDatabase, type Request } from './request.js'
+import type { RoleName } from './roles.js'
+import type { Entry } from './store.js'
+
+export function granting(action?: string): (request: Request) => Need[] {
+  return request => [
+    ...(action ? onDatabase(action)(request) : []),
+    ...rolesIn(request).map(({ db }): Need => ['grantRole', { db, collection: '' }]),
+  ]
+}
+
+export function revoking(request: Request): Need[] {
+  return rolesIn(request).map(({ db }): Need => ['revokeRole', { db, collection: '' }])
+}
+
+/** The names of usersInfo or rolesInfo; without `user` all of that database, with db '' of all. */
+export function wanted(value: unknown, db: string): { user?: string; db: string }[] {
+  if (Array.isArray(value)) return value.flatMap(one => wanted(one, db))
+  if (typeof value === 'string') return [{ user: value, db }]
+  const { user, role, db: named, forAllDBs } = (value ?? {}) as Document
+  if (forAllDBs) return [{ db: '' }]
+  const name = user ?? role
+  return typeof name === 'string' ? [{ user: name, db: named ?? db }] : [{ db }]
+}
+
+export function nameOf({ name, body }: Request): string {
+  const value = body[name]
+  if (typeof value !== 'string' || value === '') throw new CommandError('BadValue', `"${name}" needs a name`)
+  if (value.includes('\0')) throw new CommandError('BadValue', 'Names must not contain a null character')
+  return value
+}
+
+export function rolesIn({ body, db, instance }: Request): RoleName[] {
+  return body.roles === undefined ? [] : instance.users.readRoles(body.roles, db)
+}
+
+export function changeRoles(
+  request: Request,
+  entry: Entry,
+  change: (held: RoleName[], named: RoleName[]) => RoleName[],
+): Document {
+  const { users } = request.instance
+  const collection = 'user' in entry.document ? users.users : users.roles
+  const named = rolesIn(request)
+  users.change(collection, entry, document => ({ ...document, roles: change(document.roles, named) }))
+  return {}
+}
+
+export function without(held: RoleName[], named: RoleName[]): RoleName[] {
+  return held.filter(one => !named.some(({ role, db }) => role === one.role && db === one.db))
+}
