@@ -121,9 +121,9 @@ const actions = {
   },
 
   /** Two operations in one explicit session. */
-  session: client =>
+  session: (client, step) =>
     client.withSession(async session => {
-      const collection = client.db('app').collection('sessions')
+      const collection = collectionOf(client, step)
       await collection.insertOne({ at: 1 }, { session })
       return { found: await collection.countDocuments({ at: 1 }, { session }) }
     }),

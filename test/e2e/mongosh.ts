@@ -1,8 +1,10 @@
 /** The real mongosh through the demo, called as the vendor's documentation writes it. */
 import t from 'tap'
-import { environmentOf, type Keys, mongosh } from '../support/clients.js'
+import { environmentOf, installed, type Keys, mongosh } from '../support/clients.js'
 import { demo } from '../support/demo.js'
 
+t.setTimeout(300_000) // the first time, a registry has its say
+await installed('mongosh')
 const { uri, alice, orders, operator } = await demo(t)
 
 /** Credentials as arguments. */

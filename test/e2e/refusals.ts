@@ -3,7 +3,7 @@ import type { MongoClientOptions } from 'mongodb'
 import t, { type Test } from 'tap'
 import type { Kind } from '../../src/errors.js'
 import type { Misbehaviour } from '../../src/sandbox/aws/sts.js'
-import type { Driver, Keys } from '../support/clients.js'
+import { type Driver, installed, type Keys } from '../support/clients.js'
 import { ACCOUNT, type House, house, type Options } from '../support/house.js'
 import { misbehaviours } from '../support/misbehaviours.js'
 import { errorXML } from '../support/stsReplies.js'
@@ -139,6 +139,9 @@ const cases: Record<string, Case> = {
 
 /** The longest login by default, and what a busy machine adds. Milliseconds. */
 const LONGEST = 8_000 + 2_000
+
+t.setTimeout(300_000) // the first time, a registry has its say
+for (const driver of drivers) await installed(driver)
 
 for (const [title, { kind, told, says, trouble, end, ...options }] of Object.entries(cases)) {
   t.test(`${title}: ${told.codeName}, and the next client is served`, async t => {
