@@ -103,6 +103,7 @@ export function bucketOf({ accessKeyId, challenge }: Proof): string {
 
 /** Waits for a token. Throws `budget/spent` at once where the wait would be too long. */
 async function turn({ take, sleep }: Parts, proof: Proof, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted()
   const wait = take(bucketOf(proof), QUEUE_MS)
   if (wait < 0) throw new Fault('budget/spent', undefined, { backoffMS: Math.ceil(-wait) })
   if (wait > 0) await sleep(wait, signal)

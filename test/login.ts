@@ -1,0 +1,354 @@
+import type { Socket } from 'node:net'
+import { PassThrough } from 'node:stream'
+import { Int32 } from 'bson'
+import t from 'tap'
+import { Fault, type Kind, toReply } from '../src/errors.js'
+import type { Outcome } from '../src/identity/outcome.js'
+import type { Proof } from '../src/identity/proof.js'
+import type { Identity } from '../src/identity/reply.js'
+import { Secret } from '../src/log.js'
+import { bucketOf, type Candidate, type Journal, login, type Parts } from '../src/login.js'
+import type { Match } from '../src/users/rules.js'
+import { handClock } from './support/clock.js'
+import { faultOfAsync } from './support/faults.js'
+import { sign } from './support/signingClient.js'
+
+const ARN = 'arn:aws:iam::123456789012:user/alice'
+const identity: Identity = {
+  arn: ARN,
+  canonical: ARN,
+  kind: 'user',
+  partition: 'aws',
+  account: '123456789012',
+  name: 'alice',
+  userId: 'AIDAQ',
+  principalId: 'AIDAQ',
+  session: undefined,
+}
+const match: Match = { rule: 1, user: { name: 'alice', db: 'admin' }, password: new Secret('hunter2') }
+const challenge = { nonce: Buffer.alloc(64, 7), host: 'sts.eu-west-1.amazonaws.com' }
+const NOON = Date.parse('2026-08-13T12:00:00Z')
+const key = { accessKeyId: 'AKIASP2TPHJSQH3FJXYZ', secretAccessKey: 'not/so+secret' }
+const metadata = { driver: { name: 'nodejs', version: '7' }, os: { type: 'Linux' } }
+
+/** A candidate with an honest proof, unless told. */
+async function candidate(signing: Partial<Parameters<typeof sign>[1]> = {}): Promise<Candidate> {
+  const { a, d, t } = await sign(key, { ...challenge, date: new Date(NOON), ...signing })
+  return { fields: { a, d, t }, challenge, client: { metadata, apiVersion: '1' }, journal: { ms: {} } }
+}
+
+/** The road with everything on it, each step written down; a test replaces the step that it is about. */
+function road(wanted: Partial<Parts> = {}) {
+  const clock = handClock()
+  const steps: string[] = []
+  const socket = new PassThrough() as unknown as Socket
+  const late = new AbortController()
+  const gone = new AbortController()
+  const honest: Parts = {
+    stsNow: () => NOON,
+    now: clock.now,
+    take: () => 0,
+    sleep: async ms => clock.advance(ms),
+    ask: async () => ({ is: 'identity', identity }),
+    match: () => match,
+    guard: () => {},
+    dial: async () => ({ socket, rest: Buffer.from('rest'), hello: { maxMessageSizeBytes: new Int32(1_000_000) } }),
+    deadline: () => late.signal,
+    deadlineMS: 8000,
+  }
+  const parts = { ...honest, ...wanted }
+  const noted = <Name extends 'take' | 'sleep' | 'ask' | 'match' | 'guard' | 'dial' | 'deadline'>(name: Name) => ({
+    [name]: (...given: unknown[]) => {
+      steps.push(name)
+      return (parts[name] as (...given: unknown[]) => unknown)(...given)
+    },
+  })
+  const enter = login({
+    ...parts,
+    ...noted('take'),
+    ...noted('sleep'),
+    ...noted('ask'),
+    ...noted('match'),
+    ...noted('guard'),
+    ...noted('dial'),
+    ...noted('deadline'),
+  })
+  return { enter, steps, clock, socket, late, gone, signal: gone.signal }
+}
+
+/** The fault of a road, and how far it went. */
+async function ends(wanted: Partial<Parts>, signing?: Parameters<typeof candidate>[0]) {
+  const { enter, steps, signal } = road(wanted)
+  const wishing = await candidate(signing)
+  const fault = await faultOfAsync(() => enter(wishing, signal))
+  return { fault, last: steps.at(-1), steps, journal: wishing.journal }
+}
+
+const throws = (kind: Kind) => () => {
+  throw new Fault(kind)
+}
+
+t.test('the road of a login, in order', async t => {
+  const { enter, steps, socket, signal } = road()
+  const admitted = await enter(await candidate(), signal)
+  t.same(steps, ['deadline', 'guard', 'take', 'ask', 'match', 'dial', 'guard'])
+  t.equal(admitted.socket, socket)
+  t.same(admitted.rest, Buffer.from('rest'))
+  t.equal(admitted.limit, 1_000_000)
+})
+
+t.test('each step gets what the one before has found', async t => {
+  const wishing = await candidate()
+  let signals: AbortSignal[] = []
+  const { enter, signal } = road({
+    take(bucket, patience) {
+      t.match(bucket, /^\d{12} sts\.eu-west-1\.amazonaws\.com$/, 'the account that the key names')
+      t.equal(patience, 4000)
+      return 0
+    },
+    async ask(proof: Proof, signal) {
+      t.match(proof, { accessKeyId: key.accessKeyId, challenge, date: '20260813T120000Z' })
+      t.notOk('a' in proof)
+      signals = [...signals, signal]
+      return { is: 'identity', identity }
+    },
+    match(found) {
+      t.equal(found, identity)
+      return match
+    },
+    async dial(found, client, signal) {
+      t.equal(found, match)
+      t.same(client, { metadata, apiVersion: '1' })
+      signals = [...signals, signal]
+      return { socket: new PassThrough() as unknown as Socket, rest: Buffer.alloc(0), hello: {} }
+    },
+    deadline(ms) {
+      t.equal(ms, 8000)
+      return new AbortController().signal
+    },
+  })
+  await enter(wishing, signal)
+  t.equal(signals[0], signals[1], 'one signal for the whole road')
+})
+
+t.test('keys that name no account share one bucket at a host', async t => {
+  const bucket = (accessKeyId: string) => bucketOf({ accessKeyId, challenge } as Proof)
+  t.equal(bucket('AKIAIOSFODNN7EXAMPLE'.replace(/./g, 'x')), 'none sts.eu-west-1.amazonaws.com')
+  t.equal(bucket('nobody'), bucket('somebody'))
+})
+
+t.test('a proof that does not hold is refused before anybody is asked', async t => {
+  for (const [kind, signing] of [
+    ['proof/unsigned', { signedHeadersWithout: ['x-mongodb-server-nonce'] }],
+    ['proof/scope', { service: 'iam' }],
+    ['proof/scope', { region: 'us-east-1' }],
+    ['proof/date', { date: new Date(NOON - 16 * 60_000) }],
+    ['proof/malformed', { extraHeaders: { 'x-evil': '1' } }],
+  ] as const) {
+    const { fault, steps } = await ends({}, signing)
+    t.equal(fault?.kind, kind)
+    t.same(steps, ['deadline'])
+  }
+})
+
+t.test('the date is judged by the clock of STS', async t => {
+  const { fault } = await ends({ stsNow: () => NOON + 20 * 60_000 })
+  t.equal(fault?.kind, 'proof/date')
+})
+
+t.test('while LDAP authorization is on, STS is not asked', async t => {
+  for (const kind of ['ldap/on', 'ldap/unknown'] as const) {
+    const { fault, steps } = await ends({ guard: throws(kind) })
+    t.equal(fault?.kind, kind)
+    t.same(steps, ['deadline', 'guard'])
+  }
+})
+
+t.test('a place in the queue is waited for', async t => {
+  const { enter, steps, clock, signal } = road({ take: () => 1500 })
+  const wishing = await candidate()
+  await enter(wishing, signal)
+  t.same(steps.slice(2, 5), ['take', 'sleep', 'ask'])
+  t.equal(clock.now(), 1500)
+  t.match(wishing.journal.ms, { queue: 1500, sts: 0, upstream: 0, login: 1500 })
+})
+
+t.test('a queue that is too long is told at once, with how long it is', async t => {
+  const { fault, last } = await ends({ take: () => -4200.5 })
+  t.match(fault, { kind: 'budget/spent', facts: { backoffMS: 4201 } })
+  t.equal(last, 'take')
+  t.match(fault && toReply(fault, 1)?.baseBackoffMS.toString(), '4201')
+})
+
+t.test('what STS says decides, and nothing is dialled without an identity', async t => {
+  const cases: [Outcome, Kind, RegExp?][] = [
+    [{ is: 'refused', code: 'ExpiredToken', message: 'it is over' }, 'sts/refused', /: ExpiredToken: it is over$/],
+    [{ is: 'refused', code: 'InvalidClientTokenId' }, 'sts/refused', /: InvalidClientTokenId$/],
+    [{ is: 'throttled', code: 'Throttling' }, 'sts/throttled', /: Throttling$/],
+    [{ is: 'unavailable', why: 'it answered 503', next: 'again' }, 'sts/unavailable'],
+    [{ is: 'unavailable', why: 'x', next: 'first' }, 'sts/unavailable'],
+  ]
+  for (const [outcome, kind, message = /STS/] of cases) {
+    const { fault, last, journal } = await ends({ ask: async () => outcome })
+    t.equal(fault?.kind, kind)
+    t.match(fault?.message, message)
+    t.equal(last, 'ask')
+    t.same(Object.keys(journal), ['ms'], 'nobody is known')
+  }
+  const { fault } = await ends({ ask: async () => ({ is: 'unavailable', why: 'ENOTFOUND 10.0.0.1', next: 'later' }) })
+  t.notMatch(fault?.message, '10.0.0.1', 'the client is not told about our network')
+  t.match(fault?.facts, { answer: 'ENOTFOUND 10.0.0.1' })
+})
+
+t.test('an outage, a throttle or a full queue is never a bad identity', async t => {
+  const troubles: Partial<Parts>[] = [
+    { take: () => -5000 },
+    { ask: async () => ({ is: 'throttled', code: 'Throttling' }) },
+    { ask: async () => ({ is: 'unavailable', why: 'x', next: 'later' }) },
+    { ask: throws('identity/partition') },
+    { guard: throws('ldap/unknown') },
+    { dial: throws('upstream/away') },
+    { dial: throws('upstream/refused') },
+    { dial: throws('upstream/malformed') },
+  ]
+  for (const trouble of troubles) {
+    const { fault } = await ends(trouble)
+    const reply = fault && toReply(fault, 1)
+    t.not(reply?.code.value, 18, fault?.kind)
+    t.ok(reply?.errorLabels?.includes('RetryableWriteError'), fault?.kind)
+  }
+})
+
+t.test('a principal without a rule is told its own name', async t => {
+  const { fault, last, journal } = await ends({ match: () => undefined })
+  t.match(fault, { kind: 'users/stranger', message: new RegExp(`${ARN}$`) })
+  t.equal(last, 'match')
+  t.match(journal, { arn: ARN })
+  t.notOk('user' in journal)
+})
+
+t.test('what the upstream has against it is passed on', async t => {
+  for (const kind of ['upstream/away', 'upstream/refused', 'upstream/malformed', 'ldap/on'] as const) {
+    const { fault, journal } = await ends({ dial: throws(kind) })
+    t.equal(fault?.kind, kind)
+    t.match(journal, { arn: ARN, user: 'alice@admin' })
+  }
+})
+
+t.test('LDAP authorization that is turned on meanwhile closes the new upstream connection', async t => {
+  let asked = 0
+  const { enter, socket, signal } = road({
+    guard() {
+      if (++asked === 2) throw new Fault('ldap/on')
+    },
+  })
+  const wishing = await candidate()
+  t.equal((await faultOfAsync(() => enter(wishing, signal)))?.kind, 'ldap/on')
+  t.ok(socket.destroyed)
+})
+
+t.test('a step that is aborted by the deadline is a login that took too long, wherever it was', async t => {
+  for (const step of ['sleep', 'ask', 'dial'] as const) {
+    const { enter, late, signal } = road({
+      take: () => 10,
+      [step]: async (...given: unknown[]) => {
+        late.abort()
+        const aborted = given.at(-1) as AbortSignal
+        t.ok(aborted.aborted, `${step} is told`)
+        if (step !== 'sleep') throw aborted.reason
+      },
+    })
+    const wishing = await candidate()
+    const fault = await faultOfAsync(() => enter(wishing, signal))
+    t.match(fault, { kind: 'login/deadline', message: /8000 ms/ })
+    t.type(wishing.journal.ms.login, 'number')
+  }
+})
+
+t.test('a client that leaves ends its login, wherever it was', async t => {
+  for (const step of ['sleep', 'ask', 'dial'] as const) {
+    const { enter, gone, steps, signal } = road({
+      take: () => 10,
+      [step]: async (...given: unknown[]) => {
+        gone.abort()
+        if (step !== 'sleep') throw (given.at(-1) as AbortSignal).reason
+      },
+    })
+    const wishing = await candidate()
+    t.equal((await faultOfAsync(() => enter(wishing, signal)))?.kind, 'login/left')
+    t.equal(steps.at(-1), step)
+  }
+})
+
+t.test('a client that left costs no token', async t => {
+  const { enter, gone, steps, signal } = road()
+  gone.abort()
+  const wishing = await candidate()
+  t.equal((await faultOfAsync(() => enter(wishing, signal)))?.kind, 'login/left')
+  t.notOk(steps.includes('take'))
+})
+
+t.test('an upstream connection that comes too late is closed', async t => {
+  for (const [by, kind] of [
+    ['gone', 'login/left'],
+    ['late', 'login/deadline'],
+  ] as const) {
+    const set = road({
+      dial: async () => {
+        set[by].abort()
+        return { socket: set.socket, rest: Buffer.alloc(0), hello: {} }
+      },
+    })
+    const wishing = await candidate()
+    t.equal((await faultOfAsync(() => set.enter(wishing, set.signal)))?.kind, kind)
+    t.ok(set.socket.destroyed)
+  }
+})
+
+t.test('the journal tells who it was and where the time went', async t => {
+  const set = road({
+    take: () => 100,
+    ask: async () => {
+      set.clock.advance(20.4)
+      return { is: 'identity', identity }
+    },
+    dial: async () => {
+      set.clock.advance(3)
+      return { socket: set.socket, rest: Buffer.alloc(0), hello: {} }
+    },
+  })
+  const wishing = await candidate()
+  await set.enter(wishing, set.signal)
+  const wanted: Journal = { arn: ARN, user: 'alice@admin', ms: { queue: 100, sts: 20, upstream: 3, login: 123 } }
+  t.same(wishing.journal, wanted)
+})
+
+t.test('a stage that fails has its time, too', async t => {
+  const set = road({
+    ask: async () => {
+      set.clock.advance(50)
+      return { is: 'throttled', code: 'Throttling' }
+    },
+  })
+  const wishing = await candidate()
+  await faultOfAsync(() => set.enter(wishing, set.signal))
+  t.same(wishing.journal.ms, { queue: 0, sts: 50, login: 50 })
+})
+
+t.test('the longest message is what the upstream says, within what MongoDB has ever taken', async t => {
+  const cases: [unknown, number][] = [
+    [16_000_000, 16_000_000],
+    [new Int32(16_000_000), 16_000_000],
+    [undefined, 48_000_000],
+    [0, 48_000_000],
+    ['many', 48_000_000],
+    [2 ** 40, 48_000_000],
+    [Number.POSITIVE_INFINITY, 48_000_000],
+  ]
+  for (const [maxMessageSizeBytes, limit] of cases) {
+    const set = road({
+      dial: async () => ({ socket: set.socket, rest: Buffer.alloc(0), hello: { maxMessageSizeBytes } }),
+    })
+    t.equal((await set.enter(await candidate(), set.signal)).limit, limit)
+  }
+})
