@@ -1,0 +1,159 @@
+/**
+ * A client on a raw socket: it logs in with MONGODB-AWS or SCRAM, then repeats one message. A real driver would be what
+ * limits the measurement.
+ */
+import { createHash, createHmac, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { connect as connectSecure } from 'node:tls'
+import { Binary, type Document, deserialize, Int32, serialize } from 'bson'
+import { check, type Derive, final, first } from '../src/sasl/scram.js'
+import { Framer } from '../src/wire/frame.js'
+import { readReply, writeMessage } from '../src/wire/message.js'
+
+export type Way = { port: number; tls?: boolean }
+export type Login =
+  | { by: 'aws'; accessKeyId: string; secretAccessKey: string }
+  | { by: 'scram'; user: string; derive: Derive }
+  | { by: 'nobody' }
+
+export type Client = {
+  socket: Socket
+  /** Sends a command and gives its reply. */
+  ask(command: Document): Promise<Document>
+  /** Sends the bytes and calls back when so many bytes have come. Not while a command is open. */
+  exchange(request: Buffer, bytes: number, done: () => void): void
+  close(): Promise<unknown>
+}
+
+const METADATA = {
+  driver: { name: 'bench', version: '1' },
+  os: { type: 'Linux', name: 'linux', architecture: 'x64', version: '1' },
+  platform: 'Node.js',
+}
+
+/** Connects, says hello and logs in. */
+export async function client(way: Way, login: Login): Promise<Client> {
+  const made = await connected(way)
+  await enter[login.by](made, login as never)
+  return made
+}
+
+const enter = {
+  nobody: async ({ ask }: Client) => void (await ask({ hello: 1, client: METADATA, $db: 'admin' })),
+  async aws({ ask }: Client, { accessKeyId, secretAccessKey }: Login & { by: 'aws' }) {
+    await ask({ hello: 1, client: METADATA, $db: 'admin' })
+    const payload = serialize({ r: new Binary(randomBytes(32)), p: new Int32(110) })
+    const start = { saslStart: 1, mechanism: 'MONGODB-AWS', payload: new Binary(payload), $db: '$external' }
+    const { s, h } = deserialize(bytesOf(done(await ask(start)).payload))
+    const proof = signed(accessKeyId, secretAccessKey, bytesOf(s), h)
+    const next = { saslContinue: 1, conversationId: 1, payload: new Binary(serialize(proof)), $db: '$external' }
+    if (!done(await ask(next)).done) throw new Error('not logged in')
+  },
+  async scram({ ask }: Client, { user, derive }: Login & { by: 'scram' }) {
+    const start = first(user, randomBytes(24).toString('base64'))
+    const saslStart = {
+      saslStart: 1,
+      mechanism: 'SCRAM-SHA-256',
+      payload: new Binary(start.payload),
+      options: { skipEmptyExchange: true },
+      db: 'admin',
+    }
+    const hello = await ask({ hello: 1, client: METADATA, speculativeAuthenticate: saslStart, $db: 'admin' })
+    const last = await final(start, derive, bytesOf(hello.speculativeAuthenticate.payload))
+    const next = { saslContinue: 1, conversationId: 1, payload: new Binary(last.payload), $db: 'admin' }
+    check(last, bytesOf(done(await ask(next)).payload))
+  },
+}
+
+async function connected({ port, tls }: Way): Promise<Client> {
+  const where = { host: '127.0.0.1', port }
+  const socket = tls ? connectSecure({ ...where, rejectUnauthorized: false }) : connect(where)
+  socket.setNoDelay(true)
+  await once(socket, tls ? 'secureConnect' : 'connect')
+  const framer = new Framer(1 << 20)
+  let requests = 0
+  let left = 0
+  let then = (): void => {}
+  let answer: ((reply: Document) => void) | undefined
+  let fail = (_: Error): void => {}
+  socket.on('data', chunk => {
+    if (answer) {
+      for (const frame of framer.push(chunk)) answer(readReply(frame).document)
+    } else {
+      left -= chunk.length
+      if (left > 0) return
+      fail = () => {} // whoever is between two messages may be left
+      then()
+    }
+  })
+  socket.on('error', error => fail(error))
+  socket.on('close', () => fail(new Error('closed by the other side')))
+  return {
+    socket,
+    ask: command =>
+      new Promise((resolve, reject) => {
+        fail = reject
+        answer = reply => {
+          answer = undefined
+          resolve(reply)
+        }
+        socket.write(writeMessage(command, ++requests))
+      }),
+    exchange(request, bytes, done) {
+      left = bytes
+      then = done
+      fail = error => {
+        throw error
+      }
+      socket.write(request)
+    },
+    close() {
+      fail = () => {}
+      if (socket.destroyed) return Promise.resolve()
+      const closed = once(socket, 'close')
+      socket.end()
+      return closed
+    },
+  }
+}
+
+const done = (reply: Document): Document => {
+  if (reply.ok !== 1) throw new Error(JSON.stringify(reply))
+  return reply
+}
+const bytesOf = (binary: Binary): Buffer => Buffer.from(binary.value())
+
+const BODY = 'Action=GetCallerIdentity&Version=2011-06-15'
+const BODY_SHA = createHash('sha256').update(BODY).digest('hex')
+const NAMES = 'content-length;content-type;host;x-amz-date;x-mongodb-gs2-cb-flag;x-mongodb-server-nonce'
+const keys = new Map<string, Buffer>()
+
+/** Signature V4 of long-term credentials, with the key of the day remembered. */
+function signed(accessKeyId: string, secret: string, nonce: Buffer, host: string): Document {
+  const d = `${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}Z`
+  const [day, region] = [d.slice(0, 8), host.split('.')[1] ?? 'us-east-1']
+  const scope = `${day}/${region}/sts/aws4_request`
+  const canonical = [
+    'POST\n/\n',
+    `content-length:${BODY.length}`,
+    'content-type:application/x-www-form-urlencoded',
+    `host:${host}`,
+    `x-amz-date:${d}`,
+    'x-mongodb-gs2-cb-flag:n',
+    `x-mongodb-server-nonce:${nonce.toString('base64')}`,
+    '',
+    NAMES,
+    BODY_SHA,
+  ].join('\n')
+  const key = keys.get(scope) ?? scope.split('/').reduce<Buffer>(hmac, Buffer.from(`AWS4${secret}`))
+  keys.set(scope, key)
+  const digest = createHash('sha256').update(canonical).digest('hex')
+  const signature = hmac(key, `AWS4-HMAC-SHA256\n${d}\n${scope}\n${digest}`).toString('hex')
+  const a = `AWS4-HMAC-SHA256 Credential=${accessKeyId}/${scope}, SignedHeaders=${NAMES}, Signature=${signature}`
+  return { a, d }
+}
+
+function hmac(key: Buffer, text: string): Buffer {
+  return createHmac('sha256', key).update(text).digest()
+}

@@ -1,0 +1,51 @@
+/** How many logins a second does one proxy process decide, and what does each cost it? Beside SCRAM at the upstream. */
+import { cost, figure, inTurns, type Round, rate, ratio } from './measure.js'
+import type { Peer } from './peer.js'
+import type { Done, Who } from './peers/generator.js'
+import type { Options } from './relay.js'
+import { scene } from './scene.js'
+import type { Table } from './table.js'
+
+const LANES = 64
+
+export async function logins({ quick, beside, profile }: Options): Promise<Table> {
+  const stage = await scene(profile)
+  const { upstream, generator } = stage
+  try {
+    const turn = (port: number, who: Who, of: Peer) => async (): Promise<Round> => {
+      const before = await of.usage()
+      const done = await generator.ask<Done>('logIn', { way: { port }, who, lanes: LANES, ms: quick ? 700 : 2000 })
+      return { ...done, cpuMS: (await of.usage()).cpuMS - before.cpuMS }
+    }
+    const proxy = await stage.proxy()
+    const other = beside ? await stage.proxy({ beside }) : undefined
+    const results: Record<string, Round[]> = await inTurns<string>(quick ? 3 : 5, {
+      direct: turn(upstream.facts.port, 'scram', upstream),
+      proxy: turn(proxy.facts.port, 'aws', proxy),
+      ...(other && { other: turn(other.facts.port, 'aws', other) }),
+    })
+    const ours = results.proxy ?? []
+    const row = (name: string, rounds: Round[]) => ({
+      name,
+      cells: [
+        { ...figure(rounds.map(rate)), unit: '/s' },
+        { ...figure(rounds.map(cost)), unit: ' ms' },
+        figure(rounds.map(round => 1000 / cost(round))),
+        ratio(ours, rounds, rate),
+        ratio(ours, rounds, cost),
+      ],
+    })
+    return {
+      title: 'Logins',
+      sentence: `${LANES} at a time, each connection closed after its login. CPU time is that of the process that decides.`,
+      columns: ['a second', 'CPU of one', 'for a second of CPU', 'rate proxy/this', 'CPU proxy/this'],
+      rows: [
+        row('MONGODB-AWS through the proxy', ours),
+        row('SCRAM at the upstream', results.direct ?? []),
+        ...(results.other ? [row('MONGODB-AWS through the other build', results.other)] : []),
+      ],
+    }
+  } finally {
+    await stage.close()
+  }
+}

@@ -1,0 +1,20 @@
+/**
+ * An STS that answers every call with the same identity, so that it costs as little as can be: whether a signature is
+ * right is a question of the tests.
+ */
+import { randomUUID } from 'node:crypto'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { reply } from '../../src/sandbox/aws/reply.js'
+import { answers } from './answer.js'
+
+const [arn = '', account = ''] = process.argv.slice(2)
+const result = { Arn: arn, UserId: 'AIDAQUAAAABENCHMARKXX', Account: account }
+const { status, type, text } = reply({ action: 'GetCallerIdentity', result }, false, randomUUID())
+const headers = { 'x-amzn-RequestId': randomUUID(), 'Content-Type': type, 'Content-Length': text.length }
+
+const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
+  request.resume()
+  request.on('end', () => response.writeHead(status, headers).end(text))
+})
+server.listen(0, '127.0.0.1', () => answers({ port: (server.address() as AddressInfo).port }))

@@ -1,0 +1,112 @@
+/**
+ * An upstream that is never what limits a measurement: SCRAM is done in earnest, `ping`, `find` and `insert` are answered
+ * from bytes made beforehand, and of a large request only the length is read.
+ */
+import { randomBytes } from 'node:crypto'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { Binary, type Document, Int32 } from 'bson'
+import { type Challenge, challenge, credentials, readFirst, verify } from '../../src/sandbox/mongo/scram.js'
+import { Framer } from '../../src/wire/frame.js'
+import { type Command, readCommand, writeReply } from '../../src/wire/message.js'
+import { NAME_AT, shapes } from '../frames.js'
+import { answers } from './answer.js'
+
+const MECHANISM = 'SCRAM-SHA-256'
+const [user = '', password = ''] = process.argv.slice(2)
+const stored = credentials(MECHANISM, user, password, randomBytes)
+
+const SMALL = shapes.small.reply()
+const LARGE = shapes.replies.reply()
+const [HEADER, RESPONSE_TO] = [16, 8]
+const canned: Record<number, Buffer> = {
+  ['p'.charCodeAt(0)]: SMALL,
+  ['f'.charCodeAt(0)]: LARGE,
+  ['i'.charCodeAt(0)]: SMALL,
+}
+
+function serve(socket: Socket): void {
+  let left = 0 // bytes of a request whose beginning was seen
+  let due: (() => void) | undefined
+  let carry: Buffer | undefined
+  const conversation = scram()
+
+  const begin = (bytes: Buffer, at: number): boolean => {
+    if (bytes.length - at <= NAME_AT) return false
+    const length = bytes.readInt32LE(at)
+    const requestID = bytes.readInt32LE(at + 4)
+    const reply = canned[bytes[at + NAME_AT] as number]
+    if (reply) {
+      left = length
+      due = () => send(reply, requestID)
+      return true
+    }
+    if (bytes.length - at < length) return false
+    left = length
+    for (const frame of new Framer(length).push(bytes.subarray(at, at + length))) {
+      const command = readCommand(frame)
+      due = () => socket.write(writeReply(command, conversation(command), 1))
+    }
+    return true
+  }
+  const send = (reply: Buffer, requestID: number): void => {
+    const small = reply.length < 1024
+    const head = Buffer.from(small ? reply : reply.subarray(0, HEADER))
+    head.writeInt32LE(requestID, RESPONSE_TO)
+    if (small) return void socket.write(head)
+    socket.cork()
+    socket.write(head)
+    socket.write(reply.subarray(HEADER))
+    socket.uncork()
+  }
+  socket.on('data', chunk => {
+    const bytes = carry ? Buffer.concat([carry, chunk]) : chunk
+    carry = undefined
+    for (let at = 0; at < bytes.length; ) {
+      if (left === 0 && !begin(bytes, at)) {
+        carry = bytes.subarray(at)
+        return
+      }
+      const taken = Math.min(left, bytes.length - at)
+      left -= taken
+      at += taken
+      if (left === 0) due?.()
+    }
+  })
+  socket.on('error', () => socket.destroy())
+}
+
+/** hello and SCRAM, speculative or not, for one connection. */
+function scram(): (command: Command) => Document {
+  let pending: Challenge | undefined
+  const step = (done: boolean, payload: Uint8Array) => ({
+    conversationId: new Int32(1),
+    done,
+    payload: new Binary(payload),
+  })
+  const begin = ({ payload }: Document) => {
+    const opened = challenge(MECHANISM, readFirst(bytesOf(payload)), stored, randomBytes)
+    pending = opened.challenge
+    return step(false, opened.payload)
+  }
+  const bytesOf = (payload: Binary) => Buffer.from(payload.value())
+  return ({ name, body }) => {
+    if (name === 'saslStart') return { ...begin(body), ok: 1 }
+    if (name === 'saslContinue' && pending) return { ...step(true, verify(pending, bytesOf(body.payload))), ok: 1 }
+    const speculative = body.speculativeAuthenticate as Document | undefined
+    return { ...HELLO, ...(speculative && { speculativeAuthenticate: begin(speculative) }), ok: 1 }
+  }
+}
+
+const HELLO = {
+  isWritablePrimary: true,
+  maxBsonObjectSize: 16_777_216,
+  maxMessageSizeBytes: 48_000_000,
+  maxWriteBatchSize: 100_000,
+  logicalSessionTimeoutMinutes: 30,
+  minWireVersion: 0,
+  maxWireVersion: 25,
+  readOnly: false,
+}
+
+const server = createServer({ noDelay: true }, serve)
+server.listen(0, '127.0.0.1', 4096, () => answers({ port: (server.address() as AddressInfo).port }))
