@@ -162,7 +162,6 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     served ||= ldap.verdict() === 'off'
     return served && !draining
   }
-  const settled = Promise.all([ldap.start(), ...config.sts.hosts.map(({ host }) => reach(host))]).then(() => {})
   /** Asked at the start to learn the clock of STS before the first proof is judged by it. */
   async function reach(host: string): Promise<void> {
     const why = await sts.reach(host, AbortSignal.timeout(STS_MS)).catch(String)
@@ -198,6 +197,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
       closers.push(admin.close)
     }
     listener = await listen({
+      after,
       ...config.listen,
       ...(config.tls && { tls: { cert: config.tls.cert, key: config.tls.key.reveal() } }),
       log,
@@ -209,7 +209,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
         connection(socket, {
           id,
           peer,
-          log: log.with({ id, peer }),
+          log,
           server: () => ({ host, random: randomBytes, buildInfo }),
           greet: async (asked, connectionId, signal) => {
             const { awaiting } = asked
@@ -230,6 +230,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     await close()
     throw thrown
   }
+  const settled = Promise.all([ldap.start(), ...config.sts.hosts.map(({ host }) => reach(host))]).then(() => {})
   const { drain, stop, destroy, port } = listener
   log('info', 'ready', { host: config.listen.host, port, upstream: target.address, admin: admin?.port })
 

@@ -8,8 +8,8 @@
  * `Accept: application/json`, in JSON. The region to sign for is that of the Host header: `sts.REGION.amazonaws.com` and
  * the like, `sts.amazonaws.com` (us-east-1), any region on loopback, or what `names` says.
  *
- * `GET /sandbox/calls`, unsigned and uncounted, tells how often each action was asked, refused calls included, and how
- * many of them were throttled.
+ * `GET /sandbox/calls` tells how often each action was asked, refused calls included, and how many of them were throttled.
+ * A call that nobody signed is nobody's, and is not counted.
  */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
@@ -99,7 +99,7 @@ export async function stsServer(options: StsOptions): Promise<StsServer> {
     // Of a parameter that stands twice the first counts.
     const parameters = new URLSearchParams(body.length > 0 ? `${body.toString()}&${search}` : search)
     const action = actionOf(parameters.get('Action'))
-    if (action) calls[action]++
+    if (action && headers.has('authorization')) calls[action]++
     const proceed = async () => {
       const outcome = await judge(received, parameters).catch(bug)
       if (latencyMS > 0) await wait(latencyMS)
