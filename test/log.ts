@@ -1,0 +1,132 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { format, inspect } from 'node:util'
+import t from 'tap'
+import { Fault } from '../src/errors.js'
+import { type Log, logTo, Secret, silent } from '../src/log.js'
+
+const LEVELS = ['debug', 'info', 'warn', 'error'] as const
+
+/** What is written by a run, as text. */
+function written(run: (log: Log) => void, level: Parameters<typeof logTo>[0] = 'debug'): string {
+  let text = ''
+  run(
+    logTo(level, {
+      write(line) {
+        text += line
+      },
+    }),
+  )
+  return text
+}
+
+t.test('an event is one JSON object on one line', async t => {
+  const text = written(log => {
+    log('info', 'started')
+    log('warn', 'closed', { id: 7, text: 'two\nlines', deep: { is: [1, undefined, null] } })
+  })
+  const lines = text.split('\n')
+  t.equal(lines.pop(), '')
+  const [first, second] = lines.map(line => JSON.parse(line))
+  t.same(Object.keys(first), ['level', 'time', 'event'])
+  t.match(first, { level: 'info', event: 'started', time: /^\d{4}-\d\d-\d\dT[\d:.]+Z$/ })
+  t.match(second, { level: 'warn', event: 'closed', id: 7, text: 'two\nlines', deep: { is: [1, null, null] } })
+})
+
+t.test('facts that are put on every line are on every line, and on no other', async t => {
+  const text = written(log => {
+    const ours = log.with({ id: 7 }).with({ peer: 'x' })
+    ours('info', 'accepted')
+    log('info', 'stopped')
+  })
+  const [ours, other] = text
+    .trim()
+    .split('\n')
+    .map(line => JSON.parse(line))
+  t.match(ours, { id: 7, peer: 'x', event: 'accepted' })
+  t.notOk('id' in other)
+})
+
+t.test('only what is loud enough is written', async t => {
+  for (const [i, level] of LEVELS.entries()) {
+    const text = written(log => {
+      for (const level of LEVELS) log(level, 'closed')
+    }, level)
+    t.same(text.match(/debug|info|warn|error/g), LEVELS.slice(i))
+  }
+  t.equal(
+    written(log => log('error', 'failed'), 'silent'),
+    '',
+  )
+})
+
+t.test('facts that refer to themselves, or are too large for JSON, are no trouble', async t => {
+  const round: Record<string, unknown> = {}
+  round.round = round
+  const text = written(log => log('info', 'closed', { round, many: 2n ** 64n, run: () => {} }))
+  t.match(JSON.parse(text), { event: 'closed' })
+})
+
+t.test('a log that says nothing has the same form', async t => {
+  silent('error', 'failed', {})
+  t.equal(silent.with({}), silent)
+})
+
+const secret = new Secret('hunter2')
+
+t.test('a secret is used by those who ask, and shown to nobody', async t => {
+  t.equal(secret.reveal(), 'hunter2')
+  for (const shown of [
+    JSON.stringify(secret),
+    JSON.stringify({ deep: [{ secret }] }),
+    `${secret}`,
+    String(secret),
+    `${secret}`.concat(secret as never),
+    [secret].join(),
+    inspect(secret),
+    inspect(secret, { showHidden: true, depth: 9, customInspect: false }),
+    inspect({ secret, deep: new Map([[secret, { secret }]]) }, { depth: 9 }),
+    format('%s %o %O %j %d', secret, secret, secret, secret, secret),
+    Object.entries(secret).join(),
+    JSON.stringify(Object.getOwnPropertyDescriptors(secret)),
+    JSON.stringify(structuredClone({ ...secret })),
+  ]) {
+    t.notMatch(shown, 'hunter2')
+  }
+  t.equal(JSON.stringify({ secret }), '{"secret":"[secret]"}')
+  t.equal(`${secret} ${inspect(secret)}`, '[secret] [secret]')
+})
+
+t.test('no level prints a secret, wherever in the facts it is', async t => {
+  const fault = new Fault('internal', undefined, { secret }, Object.assign(new Error('x'), { secret }))
+  const text = written(log => {
+    for (const level of LEVELS) {
+      log(level, 'closed', { secret, deep: { list: [secret] }, map: new Map([[secret, secret]]), err: fault })
+      log(level, 'closed', { fault, error: fault.cause, cause: { cause: fault }, ...fault.facts })
+      log(level, 'closed', secret as never)
+      log(level, 'closed', fault as never)
+      log.with({ secret, fault }).with({ deep: { secret } })(level, 'closed')
+    }
+  })
+  t.notMatch(text, 'hunter2')
+  t.match(text, '[secret]')
+  t.equal(text.split('\n').length, 21)
+})
+
+t.test('secrets are revealed in these files and no other', async t => {
+  const src = new URL('../src/', import.meta.url)
+  const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts'))
+  const revealing = files.filter(file => readFileSync(new URL(file, src), 'utf8').includes('reveal('))
+  const allowed: Record<string, string> = {
+    'log.ts': 'defines it',
+    'proxy.ts': 'the key of our certificate, for TLS',
+    'identity/outcome.ts': 'looks for what was sent in what AWS says',
+    'identity/proof.ts': 'signature and token, for the request to STS',
+    'upstream/admin.ts': 'the connection string, for the driver of the administrator',
+    'upstream/keys.ts': 'a password, for the keys derived from it',
+    'upstream/target.ts': 'the connection string, which may hold a password',
+  }
+  t.same(
+    revealing.map(file => file.replaceAll('\\', '/')).filter(file => !(file in allowed)),
+    [],
+  )
+})
