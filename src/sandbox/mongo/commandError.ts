@@ -69,12 +69,24 @@ export class CommandError extends Error {
     return codes[this.codeName]
   }
 
-  /** Anything thrown, as an answer: what is not one already is a bug of the sandbox, or a query that mingo refuses. */
+  /**
+   * Anything thrown, as an answer. Commands are not validated field by field, so what fails on the type of a value was
+   * most likely sent with a wrong one.
+   */
   static from(thrown: unknown): CommandError {
     if (thrown instanceof CommandError) return thrown
     const { name, message } = thrown instanceof Error ? thrown : new Error(String(thrown))
-    return new CommandError(name === 'BSONError' || name === 'MingoError' ? 'BadValue' : 'InternalError', message)
+    return new CommandError(Object.hasOwn(foreign, name) ? (foreign[name] as CodeName) : 'InternalError', message)
   }
+}
+
+/** What JavaScript, bson and mingo throw. */
+const foreign: Record<string, CodeName> = {
+  TypeError: 'TypeMismatch',
+  RangeError: 'BadValue',
+  BSONError: 'BadValue',
+  BSONVersionError: 'BadValue',
+  MingoError: 'BadValue',
 }
 
 /** The reply document of a refused command. */

@@ -86,7 +86,7 @@ function refresh({ session, instance }: Request): void {
 
 /** Strings compare by their bytes here; a wrong order would be worse than none. Throws IllegalOperation. */
 function refuseCollation({ collation }: Document): void {
-  if (collation === undefined || collation.locale === 'simple') return
+  if (!collation || collation.locale === 'simple') return
   throw new CommandError('IllegalOperation', 'collations are not part of this sandbox')
 }
 

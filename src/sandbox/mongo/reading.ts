@@ -85,8 +85,11 @@ function getMore(request: Request): Answer {
 function killCursors({ body, instance, session }: Request): Reply {
   const killed: Long[] = []
   const unknown: Long[] = []
-  for (const id of (body.cursors ?? []) as Long[]) {
-    const key = Long.isLong(id) ? id.toBigInt() : BigInt(Number(id))
+  if (!Array.isArray(body.cursors) || !body.cursors.every(id => Long.isLong(id))) {
+    throw new CommandError('TypeMismatch', "BSON field 'killCursors.cursors' is the wrong type")
+  }
+  for (const id of body.cursors as Long[]) {
+    const key = id.toBigInt()
     const mine = instance.cursors.open.get(key)?.owner === (session.user?.owner ?? '')
     if (mine) instance.cursors.open.delete(key)
     ;(mine ? killed : unknown).push(id)

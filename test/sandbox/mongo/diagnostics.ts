@@ -79,3 +79,14 @@ t.test('sessions are taken, transactions refused', async t => {
   await client.close()
   t.ok(server.counted('endSessions') <= 1)
 })
+
+t.test('everybody sees their own operations, and those of others with the privilege', async t => {
+  const { as, client, server } = await served(t)
+  server.createUser({ user: 'u', password: 'pw', roles: [] })
+  const admin = (await as('u', 'pw')).db('admin')
+  const own = await admin.aggregate([{ $currentOp: { idleConnections: true } }]).toArray()
+  t.ok(own.length > 0 && own.every(one => one.effectiveUsers[0].user === 'u'))
+  t.equal(await codeOf(admin.aggregate([{ $currentOp: { allUsers: true } }]).toArray()), 13)
+  const all = { $currentOp: { allUsers: true, idleConnections: true } }
+  t.ok((await client.db('admin').aggregate([all]).toArray()).length > own.length)
+})

@@ -161,3 +161,30 @@ t.test('over TLS too', async t => {
   const { client } = await served(t, { tls: { cert: pem, key: pem } }, { tls: true, tlsAllowInvalidCertificates: true })
   t.match(await client.db('app').command({ ping: 1 }), { ok: 1 })
 })
+
+t.test('fields of the wrong type are refused, and the connection goes on', async t => {
+  const { client, server } = await served(t, {}, { maxPoolSize: 1 })
+  const app = client.db('app')
+  await app.collection('c').insertOne({ a: 1 })
+  const before = server.dialled()
+  const wrong: Document[] = [
+    { find: 5 },
+    { find: 'c', filter: { a: { $in: 5 } } },
+    { find: 'c', limit: 'many' },
+    { find: 'c', sort: { a: 'up' } },
+    { insert: 'c', documents: [] },
+    { update: 'c', updates: 5 },
+    { aggregate: 'c', pipeline: 5, cursor: {} },
+    { aggregate: 'c', pipeline: [{ $group: 5 }], cursor: {} },
+    { getMore: 5, collection: 'c' },
+    { killCursors: 'c', cursors: 5 },
+    { createIndexes: 'c', indexes: [{}] },
+    { find: 'c', collation: { locale: 'de' } },
+  ]
+  for (const command of wrong) {
+    const code = await codeOf(app.command(command))
+    t.ok(code !== undefined && code !== 1, `${JSON.stringify(command)} gives ${code}`)
+  }
+  t.equal(await app.collection('c').countDocuments(), 1)
+  t.equal(server.dialled(), before)
+})
