@@ -75,19 +75,20 @@ export class CommandError extends Error {
    */
   static from(thrown: unknown): CommandError {
     if (thrown instanceof CommandError) return thrown
-    const { name, message } = thrown instanceof Error ? thrown : new Error(String(thrown))
-    return new CommandError(Object.hasOwn(foreign, name) ? (foreign[name] as CodeName) : 'InternalError', message)
+    const { constructor, message } = thrown instanceof Error ? thrown : new Error(String(thrown))
+    // mingo's errors have no name of their own.
+    return new CommandError(foreign.get(constructor.name) ?? 'InternalError', message)
   }
 }
 
 /** What JavaScript, bson and mingo throw. */
-const foreign: Record<string, CodeName> = {
-  TypeError: 'TypeMismatch',
-  RangeError: 'BadValue',
-  BSONError: 'BadValue',
-  BSONVersionError: 'BadValue',
-  MingoError: 'BadValue',
-}
+const foreign = new Map<string, CodeName>([
+  ['TypeError', 'TypeMismatch'],
+  ['RangeError', 'BadValue'],
+  ['BSONError', 'BadValue'],
+  ['BSONVersionError', 'BadValue'],
+  ['MingoError', 'BadValue'],
+])
 
 /** The reply document of a refused command. */
 export function toReply(error: CommandError): Document {

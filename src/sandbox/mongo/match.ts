@@ -2,7 +2,7 @@
  * Filters: a query document becomes a function from document to boolean.
  *
  * mingo's own matcher takes a BSON number for a document and leaves Decimal128 without an order (its expressions are
- * used for `$expr`), so paths and comparisons are here, on exact values.
+ * used for `$expr`), so paths and comparisons are here, on exact values. The file is long because it has every operator.
  * https://www.mongodb.com/docs/manual/reference/operator/query/
  */
 import type { Document } from 'bson'

@@ -2,7 +2,8 @@
  * How BSON values compare: numbers by value whatever their type, everything else first by type and then within it.
  *
  * Values are those of `deserialize` with `promoteValues: false`: Int32, Double, Long and Decimal128 stay apart, so that
- * they can be written again unchanged. `undefined` is a field that is not there.
+ * they can be written again unchanged. `undefined` is a field that is not there. The file is long because every type has
+ * its own order.
  * https://www.mongodb.com/docs/manual/reference/bson-type-comparison-order/
  */
 import { type Binary, type Decimal128, Long, type ObjectId, type Timestamp } from 'bson'

@@ -2,7 +2,8 @@
  * Databases, collections, documents: everything that the members of a deployment would share, and nothing of a server.
  *
  * A document is the bytes that were sent; it is read once somebody asks what is in it. `_id` is found by its key, and
- * so are the keys of unique indexes; any other query looks at every document.
+ * so are the keys of unique indexes; any other query looks at every document. It is long because all that changes what
+ * is kept is here.
  */
 import { type Binary, type Document, Int32, type ObjectId } from 'bson'
 import { freshUuid, identified, read } from './bytes.js'
