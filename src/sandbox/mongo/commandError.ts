@@ -75,9 +75,9 @@ export class CommandError extends Error {
    */
   static from(thrown: unknown): CommandError {
     if (thrown instanceof CommandError) return thrown
-    const { constructor, message } = thrown instanceof Error ? thrown : new Error(String(thrown))
-    // mingo's errors have no name of their own.
-    return new CommandError(foreign.get(constructor.name) ?? 'InternalError', message)
+    const error = thrown instanceof Error ? thrown : new Error(String(thrown))
+    // By its class: mingo's errors have no name of their own.
+    return new CommandError(foreign.get(error.constructor.name) ?? 'InternalError', error.message)
   }
 }
 

@@ -306,3 +306,12 @@ t.test('roles of one’s own carry privileges and other roles', async t => {
   await app.command({ dropRole: 'more' })
   t.match((await app.command({ usersInfo: 'u' })).users, [{ roles: [] }])
 })
+
+t.test('passwords are prepared, so that two ways of writing one are the same', async t => {
+  const { as, server } = await served(t)
+  const roman = 'I\u00adX \u2168'
+  server.createUser({ user: 'u, v=w', password: roman, roles: [] })
+  t.equal(await codeOf(as('u, v=w', roman)), undefined)
+  t.equal(await codeOf(as('u, v=w', 'IX IX', 'admin', { authMechanism: 'SCRAM-SHA-256' })), undefined)
+  t.equal(await codeOf(as('u, v=w', 'IX', 'admin', { authMechanism: 'SCRAM-SHA-256' })), 18)
+})
