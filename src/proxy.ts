@@ -1,4 +1,8 @@
-/** The composition root: a configuration in, its parts made and joined, a running proxy out. */
+/**
+ * The composition root: a configuration in, its parts made and joined, a running proxy out.
+ *
+ * It is long because this is the only place where parts meet.
+ */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Document } from 'bson'

@@ -3,7 +3,8 @@
  *
  * The ledger `owed` holds the requests that the upstream has yet to answer. An answer of our own (hello, a refusal) waits
  * until nothing is owed and the upstream's stream stands between two frames; while it waits, the client's next bytes
- * wait too, so that answers keep the order of the requests (R1).
+ * wait too, so that answers keep the order of the requests (R1). The file is long because both directions share that
+ * ledger and every way to end.
  */
 import type { Socket } from 'node:net'
 import type { Document } from 'bson'

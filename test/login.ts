@@ -214,8 +214,8 @@ t.test('an outage, a throttle or a full queue is never a bad identity', async t 
   for (const trouble of troubles) {
     const { fault } = await ends(trouble)
     const reply = fault && toReply(fault, 1)
-    t.not(reply?.code.value, 18, fault?.kind)
-    t.ok(reply?.errorLabels?.includes('RetryableWriteError'), fault?.kind)
+    t.not(reply?.code.value, 18, `${fault?.kind}`)
+    t.ok(reply?.errorLabels?.includes('RetryableWriteError'), `${fault?.kind}`)
   }
 })
 

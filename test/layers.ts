@@ -1,0 +1,223 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path/posix'
+import t from 'tap'
+
+const SRC = new URL('../src/', import.meta.url)
+
+/** The roads, from above to below: a file imports only what stands below it. */
+const ROADS = [
+  ['cli.ts'],
+  ['check.ts'],
+  ['proxy.ts'],
+  ['listener.ts'],
+  ['connection.ts'],
+  ['login.ts', 'relay.ts', 'inbox.ts'],
+  ['handshake.ts'],
+  ['admin/', 'config/', 'users/', 'upstream/', 'identity/', 'budget/', 'sasl/', 'wire/'],
+  ['log.ts'],
+  ['errors.ts'],
+]
+
+/** No socket, file, clock or randomness of their own: what they need comes in as arguments. */
+const PURE = [
+  /^wire\//,
+  /^sasl\//,
+  /^budget\//,
+  /^handshake\.ts$/,
+  /^identity\/(arn|partition|proof|reply|outcome|retry)\.ts$/,
+  /^users\/rules\.ts$/,
+  /^upstream\/(hello|metadata)\.ts$/,
+]
+const IMPURE_MODULES = /^(node:)?(net|tls|fs|http|https|dns|dgram|child_process|timers)(\/|$)|^undici$/
+const IMPURE_CODE: [string, RegExp][] = [
+  ['the clock', /\bDate\.now\b|\bnew Date\(\)|\bperformance\b|\bhrtime\b/],
+  ['a timer', /\bset(Timeout|Interval|Immediate)\b|\bAbortSignal\.timeout\b/],
+  ['chance', /\bMath\.random\b|\brandom(Bytes|UUID|Int|FillSync)\b/],
+  ['the process', /\bprocess\./],
+]
+
+/** The process belongs to cli.ts; log.ts knows where a log goes unless it is told. */
+const PROCESS = ['cli.ts', 'log.ts']
+
+type Import = { to: string; dynamic: boolean }
+type File = { name: string; text: string; code: string; imports: Import[]; lines: number }
+
+const files: File[] = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
+  .map(name => name.replaceAll('\\', '/'))
+  .filter(name => name.endsWith('.ts'))
+  .sort()
+  .map(name => {
+    const text = readFileSync(new URL(name, SRC), 'utf8')
+    return {
+      name,
+      text,
+      code: withoutComments(text),
+      imports: importsOf(name, text),
+      lines: text.split('\n').length - 1,
+    }
+  })
+const ours = files.filter(({ name }) => !name.startsWith('sandbox/'))
+
+/** Comments may name what code may not. A string with two slashes loses its end, which hides nothing that is looked for. */
+function withoutComments(text: string): string {
+  return text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|\s)\/\/.*$/gm, '$1')
+}
+
+/** What a file imports: its own as paths below src, the others by name. */
+function importsOf(name: string, text: string): Import[] {
+  const resolved = (to: string) => (to.startsWith('.') ? join(dirname(name), to).replace(/\.js$/, '.ts') : to)
+  return [
+    ...[...text.matchAll(/^(?:import|export)\b[^'"]*?from '([^']+)'|^import '([^']+)'/gm)].map(([, from, bare]) => ({
+      to: resolved(from ?? bare ?? ''),
+      dynamic: false,
+    })),
+    ...[...text.matchAll(/\bimport\('([^']+)'\)/g)].map(([, to = '']) => ({ to: resolved(to), dynamic: true })),
+  ]
+}
+
+const inside = ({ to }: Import) => to.endsWith('.ts')
+/** The row of ROADS that a file stands in, counted from above; -1 for none. */
+const rank = (name: string) =>
+  ROADS.findIndex(row => row.some(entry => name === entry || (entry.endsWith('/') && name.startsWith(entry))))
+
+t.test('the imports of all files are seen', async t => {
+  const names = new Set(files.map(({ name }) => name))
+  for (const { name, imports, code } of files) {
+    for (const { to } of imports.filter(inside)) t.ok(names.has(to), `${name} imports ${to}`)
+    t.equal(
+      imports.filter(({ dynamic }) => !dynamic).length,
+      (code.match(/^(import|export)\b[^;=(]*?'$/gm) ?? []).length,
+    )
+    t.notMatch(code, /\brequire\(/, name)
+  }
+  t.ok(files.length > 40)
+})
+
+t.test('every file has its place in the roads', async t => {
+  t.same(
+    ours.filter(({ name }) => rank(name) < 0).map(({ name }) => name),
+    [],
+  )
+})
+
+t.test('dependencies point down the roads, never up', async t => {
+  const up = ours.flatMap(({ name, imports }) =>
+    imports
+      .filter(inside)
+      .filter(({ to }) => !to.startsWith('sandbox/'))
+      .filter(({ to }) => {
+        const neighbours = rank(name) === rank(to)
+        const folder = name.includes('/')
+        return neighbours ? !folder : rank(to) < rank(name)
+      })
+      .map(({ to }) => `${name} → ${to}`),
+  )
+  t.same(up, [])
+})
+
+t.test('there is no circle, of files or of folders', async t => {
+  const folder = (name: string) => (name.includes('/') ? name.slice(0, name.indexOf('/')) : name)
+  for (const of of [(name: string) => name, folder]) {
+    const edges = new Map<string, Set<string>>()
+    for (const { name, imports } of of === folder ? ours : files) {
+      const from = edges.get(of(name)) ?? new Set()
+      edges.set(of(name), from)
+      for (const { to, dynamic } of imports) if (to.endsWith('.ts') && !dynamic && of(to) !== of(name)) from.add(of(to))
+    }
+    t.same(circle(edges), [])
+  }
+})
+
+/** The names of one circle, in order; empty where there is none. */
+function circle(edges: Map<string, Set<string>>): string[] {
+  const done = new Set<string>()
+  const walk = (name: string, path: string[]): string[] => {
+    if (path.includes(name)) return [...path.slice(path.indexOf(name)), name]
+    if (done.has(name)) return []
+    for (const to of edges.get(name) ?? []) {
+      const found = walk(to, [...path, name])
+      if (found.length > 0) return found
+    }
+    done.add(name)
+    return []
+  }
+  for (const name of edges.keys()) {
+    const found = walk(name, [])
+    if (found.length > 0) return found
+  }
+  return []
+}
+
+t.test('a circle would be found', async t => {
+  const edges = { a: ['b'], b: ['c', 'd'], c: [], d: ['b'] }
+  t.same(circle(new Map(Object.entries(edges).map(([name, to]) => [name, new Set(to)]))), ['b', 'd', 'b'])
+})
+
+t.test('the sandbox is loaded by the demo alone, when it is asked for', async t => {
+  const importers = ours.flatMap(({ name, imports }) =>
+    imports.filter(({ to }) => to.startsWith('sandbox/')).map(({ dynamic }) => ({ name, dynamic })),
+  )
+  t.same(importers, [{ name: 'cli.ts', dynamic: true }])
+})
+
+t.test('pure files have no socket, no file, no clock and no chance', async t => {
+  const pure = ours.filter(({ name }) => PURE.some(pattern => pattern.test(name)))
+  for (const pattern of PURE)
+    t.ok(
+      pure.some(({ name }) => pattern.test(name)),
+      `${pattern} is there`,
+    )
+  for (const { name, imports, code } of pure) {
+    t.same(
+      imports.filter(({ to }) => IMPURE_MODULES.test(to)).map(({ to }) => to),
+      [],
+      name,
+    )
+    for (const [what, pattern] of IMPURE_CODE) t.notMatch(code, pattern, `${name}: ${what}`)
+  }
+})
+
+t.test('pure files import pure files, and errors and log', async t => {
+  const pure = (name: string) => PURE.some(pattern => pattern.test(name))
+  const odd = ours
+    .filter(({ name }) => pure(name))
+    .flatMap(({ name, imports }) =>
+      imports
+        .filter(inside)
+        .filter(({ to }) => !pure(to) && to !== 'errors.ts' && to !== 'log.ts')
+        .map(({ to }) => `${name} → ${to}`),
+    )
+  t.same(odd, [])
+})
+
+t.test('only cli.ts touches the process', async t => {
+  const touching = files.filter(({ code }) => /\bprocess\./.test(code)).map(({ name }) => name)
+  t.same(
+    touching.filter(name => !PROCESS.includes(name)),
+    [],
+  )
+})
+
+t.test('every file begins by saying what it is', async t => {
+  for (const { name, text } of files) t.match(text, /^(#!.*\n)?\/\*\*[ \n]/, name)
+})
+
+t.test('no file has a default export, and imports name their file', async t => {
+  for (const { name, code, imports } of files) {
+    t.notMatch(code, /^export default/m, name)
+    for (const { to } of imports) t.match(to, /\.ts$|^[^.]/, `${name} imports ${to}`)
+  }
+})
+
+t.test('files are short, and a long one says why it is', async t => {
+  const lengths = files.map(({ lines }) => lines).sort((a, b) => a - b)
+  const median = lengths[lengths.length >> 1] ?? 0
+  t.ok(median <= 110, `the median is ${median} lines`)
+  const long = files.filter(({ lines }) => lines > 200)
+  const silent = long.filter(({ text }) => !/\blong because\b|\btable of\b/.test(text.slice(0, text.indexOf('*/'))))
+  t.comment(`past 200 lines: ${long.map(({ name, lines }) => `${name} ${lines}`).join(', ')}`)
+  t.same(
+    silent.map(({ name, lines }) => `${name} ${lines}`),
+    [],
+  )
+})
