@@ -7,7 +7,8 @@
  *     header 16 | flagBits 4 | 01 size … | 00 size type "name\0 … | [checksum 4]
  *     └──── a frame begins ───────────────────────────────┘ decided here, before the body is forwarded
  *
- * A frame that breaks the rules is a fault; both sockets are then destroyed and the upstream never has it whole.
+ * A frame that breaks the rules is a fault; both sockets are then destroyed and the upstream never has it whole. The
+ * file is long because both directions are walked by the same rules.
  */
 import { Fault } from '../errors.js'
 import { type Frame, Framer, HEADER, OP_COMPRESSED, OP_MSG, OP_QUERY } from './frame.js'
@@ -30,6 +31,12 @@ const REFUSED = new Set([
 ])
 /** A name longer than this is none of the above. */
 const NAME = 32
+/** First bytes, in either case, that a name of the above can have: most commands are let through by this alone. */
+const SUSPECT = new Uint8Array(256)
+for (const name of [...HELLO, ...REFUSED]) {
+  SUSPECT[name.toLowerCase().charCodeAt(0)] = 1
+  SUSPECT[name.toUpperCase().charCodeAt(0)] = 1
+}
 
 /** hello and its metadata fit many times over. */
 const WHOLE = 64 * 1024
@@ -50,15 +57,16 @@ export type Local =
  */
 export type Taken = { forward: Buffer[]; requests: Request[]; local?: Local; rest: Buffer }
 
-type Sections = { left: number; trailer: number; body: boolean }
-
 /** The client's stream. `take` throws the fault for which both sockets are destroyed. */
 export class RequestSplitter {
   readonly #limit: number
   #carry: Buffer = EMPTY
   #pass = 0
   #skip = 0
-  #sections: Sections | undefined
+  /** Of the frame that is being walked: bytes of sections to come, of its checksum, and whether the body was seen. */
+  #left = 0
+  #trailer = 0
+  #body = false
   #whole: Framer | undefined
 
   /** `limit`: the upstream's maxMessageSizeBytes. */
@@ -68,7 +76,7 @@ export class RequestSplitter {
 
   /** True within a frame. */
   get midway(): boolean {
-    return this.#carry.length > 0 || this.#pass > 0 || this.#skip > 0 || !!this.#sections || !!this.#whole
+    return this.#carry.length > 0 || this.#pass > 0 || this.#skip > 0 || this.#left > 0 || !!this.#whole
   }
 
   take(chunk: Buffer): Taken {
@@ -91,8 +99,8 @@ export class RequestSplitter {
         from = at
         continue
       }
-      if (this.#sections) {
-        if (this.#section(bytes, at, this.#sections)) continue
+      if (this.#left > 0) {
+        if (this.#section(bytes, at)) continue
         this.#carry = bytes.subarray(at)
         break
       }
@@ -133,10 +141,10 @@ export class RequestSplitter {
     if (bytes.length - at < HEADER + 4 + 1) return 'later'
     const flagBits = bytes.readUInt32LE(at + HEADER)
     const trailer = flagBits & CHECKSUM_PRESENT ? 4 : 0
-    const sections = { left: length - HEADER - 4 - trailer, trailer, body: false }
+    const left = length - HEADER - 4 - trailer
     const moreToCome = (flagBits & MORE_TO_COME) !== 0
     if (bytes[at + HEADER + 4] === 0) {
-      const name = this.#name(bytes, at + HEADER + 4, sections)
+      const name = nameAt(bytes, at + HEADER + 4, left)
       if (name === undefined) return 'later'
       const hello = HELLO.has(name)
       if (hello || REFUSED.has(name.toLowerCase())) {
@@ -150,54 +158,39 @@ export class RequestSplitter {
         return 'local'
       }
     }
-    this.#sections = sections
+    this.#left = left
+    this.#trailer = trailer
+    this.#body = false
     this.#pass = HEADER + 4
     taken.requests.push({ requestID, moreToCome, exhaustAllowed: (flagBits & EXHAUST_ALLOWED) !== 0 })
     return 'forward'
   }
 
   /** A section begins at `at`, in a frame whose beginning is already upstream. False: more must be seen first. */
-  #section(bytes: Buffer, at: number, sections: Sections): boolean {
+  #section(bytes: Buffer, at: number): boolean {
     if (bytes.length - at < 5) return false
     const kind = bytes[at]
     if (kind === 0) {
-      if (sections.body) throw malformed('two bodies')
-      const name = this.#name(bytes, at, sections)
+      if (this.#body) throw malformed('two bodies')
+      const name = nameAt(bytes, at, this.#left)
       if (name === undefined) return false
       if (HELLO.has(name) || REFUSED.has(name.toLowerCase())) {
         throw new Fault('command/identity', undefined, { command: name, why: 'behind another section' })
       }
-      sections.body = true
+      this.#body = true
     } else if (kind !== 1) {
       throw malformed('an unknown kind of section')
     }
-    const size = 1 + sized(bytes, at + 1, sections.left - 1)
-    sections.left -= size
-    if (sections.left === 0) {
-      if (!sections.body) throw malformed('no body')
-      this.#pass = size + sections.trailer
-      this.#sections = undefined
-    } else {
-      if (sections.left < 6) throw malformed('a size leaves the frame')
-      this.#pass = size
+    const size = 1 + sized(bytes, at + 1, this.#left - 1)
+    this.#left -= size
+    this.#pass = size
+    if (this.#left === 0) {
+      if (!this.#body) throw malformed('no body')
+      this.#pass += this.#trailer
+    } else if (this.#left < 6) {
+      throw malformed('a size leaves the frame')
     }
     return true
-  }
-
-  /** The first key of the body whose section begins at `at`; undefined while it is not whole. */
-  #name(bytes: Buffer, at: number, sections: Sections): string | undefined {
-    if (bytes.length - at < 5) return undefined
-    const size = sized(bytes, at + 1, sections.left - 1)
-    if (size === 5) throw malformed('an empty command')
-    const start = at + 1 + 4 + 1
-    const end = Math.min(start + NAME, at + 1 + size)
-    const nul = bytes.indexOf(0, start)
-    if (nul >= 0 && nul < end) return bytes.toString('latin1', start, nul)
-    if (bytes.length >= end) {
-      if (end < start + NAME) throw malformed('a key without an end')
-      return bytes.toString('latin1', start, end)
-    }
-    return undefined
   }
 
   /** Gathers the frame that is answered here. */
@@ -269,6 +262,26 @@ export class ReplySplitter {
       moreToCome: (bytes.readUInt32LE(at + HEADER) & MORE_TO_COME) !== 0,
     }
   }
+}
+
+/**
+ * The first key of the body whose section begins at `at`, with `left` bytes of sections to come; undefined while it is
+ * not whole. A name that cannot be one of those that stay here is not read: it is given as the empty one.
+ */
+function nameAt(bytes: Buffer, at: number, left: number): string | undefined {
+  if (bytes.length - at < 5) return undefined
+  const size = sized(bytes, at + 1, left - 1)
+  if (size === 5) throw malformed('an empty command')
+  const start = at + 1 + 4 + 1
+  const end = Math.min(start + NAME, at + 1 + size)
+  const seen = Math.min(end, bytes.length)
+  let nul = start
+  while (nul < seen && bytes[nul] !== 0) nul++
+  if (nul >= seen) {
+    if (seen < end) return undefined
+    if (end < start + NAME) throw malformed('a key without an end')
+  }
+  return SUSPECT[bytes[start] as number] ? bytes.toString('latin1', start, nul) : ''
 }
 
 /** The int32 at `at`, once it is known to stay within `room` bytes. */
