@@ -19,7 +19,7 @@ const folderOf = (name: string) => fileURLToPath(new URL(`../clients/${name}`, i
 export type Driver = 'mongodb6' | 'mongodb7'
 
 /** AWS credentials as the AWS SDK has them. */
-export type Keys = { accessKeyId: string; secretAccessKey: string; sessionToken?: string | undefined }
+export type Keys = { accessKeyId: string; secretAccessKey: string; sessionToken?: string }
 
 /** They as the environment has them. */
 export function environmentOf({ accessKeyId, secretAccessKey, sessionToken }: Keys): Record<string, string> {

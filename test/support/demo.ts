@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import type { Keys } from './clients.js'
 import { startNode } from './program.js'
 
-const program = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
+export const program = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
 
 export type Principal = Keys & { arn: string; user: string; roles: string[] }
 /** The first line on stdout. */
@@ -30,6 +30,8 @@ export type Demo = {
   uri(database?: string): string
   /** Lines on stderr so far. */
   log: Record<string, unknown>[]
+  /** What went to stdout so far. */
+  stdout(): string
   /** Asks it to stop; resolves to its exit code. */
   stop(): Promise<number | null>
 }
@@ -45,8 +47,12 @@ export async function demo(t: Test, ...flags: string[]): Promise<Demo> {
     said.push(line)
     if (line.startsWith('{')) log.push(JSON.parse(line))
   })
+  let stdout = ''
   const first = await new Promise<string>((resolve, reject) => {
-    createInterface(child.stdout).once('line', resolve)
+    child.stdout.setEncoding('utf8').on('data', chunk => {
+      stdout += chunk
+      if (stdout.includes('\n')) resolve(stdout)
+    })
     exited.then(code => reject(new Error(`the demo ended with ${code}: ${said.join('\n')}`)))
   })
   const ready: Ready = JSON.parse(first)
@@ -63,6 +69,7 @@ export async function demo(t: Test, ...flags: string[]): Promise<Demo> {
     operator: named('operator'),
     uri: (database = '') => `mongodb://${host}:${port}/${database}?authSource=%24external&authMechanism=MONGODB-AWS`,
     log,
+    stdout: () => stdout,
     stop() {
       child.kill('SIGTERM')
       return exited

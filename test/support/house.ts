@@ -28,7 +28,7 @@ export type House = {
   /** An access key of the IAM user of that name. Alice is known and writes, bob's password is wrong, nobody knows mallory. */
   keyOf(name: 'alice' | 'bob' | 'mallory'): Keys
   /** A session of the role orders-api, which reads. */
-  session(seconds?: number): Keys
+  session(seconds?: number): Required<Keys>
   uri: string
   /** A client that is not connected yet; it is closed with the test. */
   client(driver: Driver, keys: Keys, options?: MongoClientOptions): Promise<MongoClient>
