@@ -89,22 +89,26 @@ export function relay(parts: Parts): Relay {
   const stalls = { client: stall(client, after, destroy), upstream: stall(upstream, after, destroy) }
 
   /** Runs a step whose fault ends both sides, mid-frame if need be. */
-  const guarded = (by: Side, step: () => void): void => {
+  const guarded = <T extends unknown[]>(by: Side, step: (...given: T) => void, ...given: T): void => {
     if (over) return
     try {
-      step()
+      step(...given)
     } catch (thrown) {
       destroy(by, Fault.from(thrown))
     }
   }
 
   /** Writes, and holds the source while the sink is full. */
-  const write = (to: 'client' | 'upstream', bytes: Buffer): void => {
-    const [sink, source] = to === 'client' ? [client, upstream] : [upstream, client]
-    if (sink.write(bytes)) return
-    source.pause()
-    stalls[to].drained(() => {
-      if (source === upstream || !local) source.resume()
+  const toClient = (bytes: Buffer): void => {
+    if (client.write(bytes)) return
+    upstream.pause()
+    stalls.client.drained(() => upstream.resume())
+  }
+  const toUpstream = (bytes: Buffer): void => {
+    if (upstream.write(bytes)) return
+    client.pause()
+    stalls.upstream.drained(() => {
+      if (!local) client.resume()
     })
   }
 
@@ -116,7 +120,7 @@ export function relay(parts: Parts): Relay {
     const taken = requests.take(chunk)
     for (const request of taken.requests) if (!request.moreToCome) owed.push(request)
     if (owed.length > AHEAD) throw new Fault('relay/stalled', undefined, { why: 'too many requests ahead of replies' })
-    for (const bytes of taken.forward) write('upstream', bytes)
+    for (const bytes of taken.forward) toUpstream(bytes)
     if (taken.local) {
       local = taken.local
       waiting = taken.rest
@@ -129,7 +133,7 @@ export function relay(parts: Parts): Relay {
     const { forward, replies: complete } = replies.take(chunk)
     if (forward.length > 0) {
       if (owed.length === 0) throw new Fault('upstream/malformed', undefined, { why: 'a reply that nobody asked for' })
-      write('client', forward)
+      toClient(forward)
     }
     for (const { requestID, responseTo, moreToCome } of complete) {
       const due = owed[0]
@@ -173,14 +177,14 @@ export function relay(parts: Parts): Relay {
         return document
       })
       .then(
-        document => guarded('proxy', () => answered(command, document)),
+        document => guarded('proxy', answered, command, document),
         thrown => destroy('proxy', Fault.from(thrown)),
       )
   }
 
   const answered = (to: { opCode: Command['opCode']; requestID: number }, document: Document): void => {
     if (over) return
-    write('client', writeReply(to, document, parts.nextRequestID()))
+    toClient(writeReply(to, document, parts.nextRequestID()))
     if (client.writableNeedDrain) stalls.client.drained(() => guarded('client', goOn))
     else goOn()
   }
@@ -209,8 +213,8 @@ export function relay(parts: Parts): Relay {
     }
   }
 
-  client.on('data', chunk => guarded('client', () => fromClient(chunk)))
-  upstream.on('data', chunk => guarded('upstream', () => fromUpstream(chunk)))
+  client.on('data', chunk => guarded('client', fromClient, chunk))
+  upstream.on('data', chunk => guarded('upstream', fromUpstream, chunk))
   client.once('end', () => {
     if (over) return
     if (requests.midway) return destroy('client', new Fault('relay/away', undefined, { why: 'ended within a message' }))
