@@ -8,15 +8,17 @@ import mongoose from 'mongoose'
 
 const schema = new mongoose.Schema({ _id: mongoose.Mixed, n: Number, text: String, by: String }, { versionKey: false })
 const seen = { ready: 0, getMores: 0 }
+const options = { dbName: 'app', monitorCommands: true, autoIndex: false, autoCreate: false }
 let connection
+let uri
 
 /** The model of a collection; Mongoose leaves indexes alone, so that a reader can have one, too. */
 const modelOf = name => connection.models[name] ?? connection.model(name, schema, name)
 const ping = () => connection.db.admin().command({ ping: 1 })
 
 const steps = {
-  async open({ uri }) {
-    const options = { dbName: 'app', monitorCommands: true, autoIndex: false, autoCreate: false }
+  async open(asked) {
+    uri = asked.uri
     connection = mongoose.createConnection(uri, options)
     const client = connection.getClient()
     client.on('connectionReady', () => seen.ready++)
@@ -72,9 +74,7 @@ const steps = {
     await connected()
     const model = modelOf(name)
     await model.deleteMany({})
-    await model.insertMany(
-      Array.from({ length: count }, (_, n) => ({ _id: n, n, text: String(n).padStart(100, '0') })),
-    )
+    await model.insertMany(Array.from({ length: count }, (_, n) => ({ _id: n, n, text: String(n).padStart(100, '0') })))
     seen.getMores = 0
     const all = []
     for await (const { n } of model.find({}).lean().cursor({ batchSize })) all.push(n)
@@ -102,7 +102,8 @@ const steps = {
   },
 }
 
-const connected = () => (connection.readyState === 1 ? undefined : connection.asPromise())
+/** What failed at first is tried again, as an application that is started again would. */
+const connected = () => connection.asPromise().catch(() => connection.openUri(uri, options))
 
 /** What an application can see of an error. */
 const shapeOf = ({ message, code, errorLabels }) => ({ message, code, labels: [...(errorLabels ?? [])] })
