@@ -14,10 +14,12 @@ export type Admin = {
 const OPTIONS = {
   appName: NAME,
   maxPoolSize: 2,
+  // Watching is the mirror's work: without it the driver holds one connection less.
+  serverMonitoringMode: 'poll',
   serverSelectionTimeoutMS: 3_000,
   connectTimeoutMS: 3_000,
   socketTimeoutMS: 5_000,
-}
+} as const
 
 /** Nothing is connected, and the driver is not even loaded, before the first command. `limits`: other milliseconds. */
 export function admin(uri: Secret, limits: { serverSelectionTimeoutMS?: number } = {}): Admin {
