@@ -31,7 +31,7 @@ export type ListenerParts = {
   after: After
   /** Serves one client; `id` counts connections. */
   serve(socket: Socket, id: number, peer: string, hooks: Hooks): Connection
-  /** Told of each socket that was closed before its client could be answered. */
+  /** Told of each socket that was closed before a connection was made of it. */
   turnedAway(fault: Fault): void
 }
 
@@ -93,10 +93,13 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
   }
   const evict = (entry: Entry): void => {
     const fault = new Fault('listener/full')
-    parts.turnedAway(fault)
     forget(entry)
-    if (entry.connection) entry.connection.destroy(fault)
-    else entry.socket.destroy()
+    if (entry.connection) {
+      entry.connection.destroy(fault) // it tells of its end itself
+    } else {
+      parts.turnedAway(fault)
+      entry.socket.destroy()
+    }
   }
   const forget = (entry: Entry): void => {
     if (!stages[entry.stage].delete(entry)) return

@@ -140,7 +140,10 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
   })
 
   const seen: Seen = {
-    fault: kind => record.count('faults_total', 1, { kind }),
+    fault(kind) {
+      record.count('faults_total', 1, { kind })
+      if (kind === 'listener/full') record.count('shed_total', 1)
+    },
     login(outcome, { ms }) {
       record.count('logins_total', 1, { outcome })
       if (ms.login !== undefined) record.observe('login_seconds', ms.login / 1000)
@@ -205,10 +208,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
       ...config.listen,
       ...(config.tls && { tls: { cert: config.tls.cert, key: config.tls.key.reveal() } }),
       log,
-      turnedAway(fault) {
-        record.count('faults_total', 1, { kind: fault.kind })
-        if (fault.kind === 'listener/full') record.count('shed_total', 1)
-      },
+      turnedAway: ({ kind }) => seen.fault(kind),
       serve: (socket, id, peer, hooks) =>
         connection(socket, {
           id,
