@@ -3,6 +3,8 @@ import type { Socket } from 'node:net'
 import { type Frame, Framer } from './wire/frame.js'
 
 const EMPTY = Buffer.alloc(0)
+/** Why `gone` aborts: one for all, since a reason made on the spot costs a stack trace a connection. */
+const LEFT = new Error('the client left')
 
 export type Inbox = {
   /** The next frame; undefined once the client has ended its side. Throws `frame/length`. */
@@ -30,7 +32,7 @@ export function inbox(socket: Socket, limit: number, begun: () => void): Inbox {
     wake = undefined
   }
   const leave = (): void => {
-    gone.abort()
+    gone.abort(LEFT)
     stir()
   }
   const keep = (chunk: Buffer): void => {

@@ -26,6 +26,9 @@ export type Candidate = { fields: Fields; challenge: Challenge; client: Introduc
 /** An upstream connection that is this principal's for life. `limit`: the upstream's maxMessageSizeBytes. */
 export type Admitted = { socket: Socket; rest: Buffer; limit: number }
 
+/** `signal` aborts when the time is over or the client gone; `late` tells which. `cancel` once nobody waits any more. */
+export type Deadline = { signal: AbortSignal; late(): boolean; cancel(): void }
+
 export type Parts = {
   /** The time as STS has it, in milliseconds. */
   stsNow(): number
@@ -44,8 +47,8 @@ export type Parts = {
     client: Introduction,
     signal: AbortSignal,
   ): Promise<{ socket: Socket; rest: Buffer; hello: Document }>
-  /** Aborts after so many milliseconds. */
-  deadline(ms: number): AbortSignal
+  /** Begins the time of a login, which ends early with `gone`. */
+  deadline(ms: number, gone: AbortSignal): Deadline
   deadlineMS: number
 }
 
@@ -59,8 +62,7 @@ const LONGEST = 48_000_000
 export function login(parts: Parts): (candidate: Candidate, gone: AbortSignal) => Promise<Admitted> {
   return async ({ fields, challenge, client, journal }, gone) => {
     const started = parts.now()
-    const late = parts.deadline(parts.deadlineMS)
-    const signal = AbortSignal.any([gone, late])
+    const { signal, late, cancel } = parts.deadline(parts.deadlineMS, gone)
     try {
       const proof = judge(fields, challenge, new Date(parts.stsNow()))
       parts.guard()
@@ -83,9 +85,10 @@ export function login(parts: Parts): (candidate: Candidate, gone: AbortSignal) =
       return { socket, rest, limit: limitOf(hello) }
     } catch (thrown) {
       if (gone.aborted) throw new Fault('login/left')
-      if (late.aborted) throw new Fault('login/deadline', `${parts.deadlineMS} ms`, {}, thrown)
+      if (late()) throw new Fault('login/deadline', `${parts.deadlineMS} ms`, {}, thrown)
       throw thrown
     } finally {
+      cancel()
       journal.ms.login = Math.round(parts.now() - started)
     }
   }

@@ -16,7 +16,7 @@ import { retried } from './identity/retry.js'
 import { stsClient } from './identity/sts.js'
 import { type Listener, listen } from './listener.js'
 import type { Log } from './log.js'
-import { bucketOf, login } from './login.js'
+import { bucketOf, type Deadline, login } from './login.js'
 import { admin as administrator } from './upstream/admin.js'
 import { dial } from './upstream/dial.js'
 import { present } from './upstream/hello.js'
@@ -135,7 +135,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
         api: apiVersion,
         ask: channel => ldap.admitOver(command => channel.request({ ...command, $db: 'admin' }, signal)),
       }),
-    deadline: AbortSignal.timeout,
+    deadline,
     deadlineMS: config.login.timeout,
   })
 
@@ -264,6 +264,30 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
 }
 
 const now = (): number => performance.now()
+
+/** Why a login is given up; one for all, as a stack trace for each would be dear. */
+const LATE = new Error('the time of the login is over')
+
+/** One timer and one signal, both gone with the login: `AbortSignal.timeout` and `any` would stay for all of the time. */
+function deadline(ms: number, gone: AbortSignal): Deadline {
+  const either = new AbortController()
+  let late = false
+  const leave = (): void => either.abort(gone.reason)
+  const cancel = after(ms, () => {
+    late = true
+    either.abort(LATE)
+  })
+  gone.addEventListener('abort', leave, { once: true })
+  if (gone.aborted) leave()
+  return {
+    signal: either.signal,
+    late: () => late,
+    cancel() {
+      cancel()
+      gone.removeEventListener('abort', leave)
+    },
+  }
+}
 
 /** Runs a step later, unless the returned function is called before. */
 function after(ms: number, run: () => void): () => void {

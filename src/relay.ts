@@ -15,6 +15,8 @@ import { type Local, ReplySplitter, type Request, RequestSplitter } from './wire
 /** A write that makes no progress for this long means a dead peer; so does a side left half-closed (R5). Milliseconds. */
 const STALLED = 60_000
 const HALF_CLOSED = 10_000
+/** Why an answer under way is given up: one for all, since a reason made on the spot costs a stack trace a connection. */
+const ENDED = new Error('the relay has ended')
 /** Requests that a client may have sent ahead of their replies. Drivers wait for each. */
 const AHEAD = 10_000
 
@@ -59,7 +61,7 @@ export function relay(parts: Parts): Relay {
   const requests = new RequestSplitter(limit)
   const replies = new ReplySplitter(limit)
   const owed: Request[] = []
-  const gone = new AbortController()
+  let gone: AbortController | undefined // there is none before the first hello
   let waiting: Buffer | undefined // the client's bytes behind an answer of ours
   let local: Local | undefined
   let answering = false
@@ -75,7 +77,7 @@ export function relay(parts: Parts): Relay {
     if (over) return
     over = true
     halfClosed()
-    gone.abort()
+    gone?.abort(ENDED)
     stalls.client.clear()
     stalls.upstream.clear()
     finish(fault ? { by, fault } : { by })
@@ -168,6 +170,7 @@ export function relay(parts: Parts): Relay {
       return
     }
     const command = readCommand(asked.frame)
+    gone ??= new AbortController()
     parts
       .hello(command, gone.signal)
       .catch(thrown => {

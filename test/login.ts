@@ -7,7 +7,7 @@ import type { Outcome } from '../src/identity/outcome.js'
 import type { Proof } from '../src/identity/proof.js'
 import type { Identity } from '../src/identity/reply.js'
 import { Secret } from '../src/log.js'
-import { bucketOf, type Candidate, type Journal, login, type Parts } from '../src/login.js'
+import { bucketOf, type Candidate, type Deadline, type Journal, login, type Parts } from '../src/login.js'
 import type { Match } from '../src/users/rules.js'
 import { handClock } from './support/clock.js'
 import { faultOfAsync } from './support/faults.js'
@@ -53,7 +53,7 @@ function road(wanted: Partial<Parts> = {}) {
     match: () => match,
     guard: () => {},
     dial: async () => ({ socket, rest: Buffer.from('rest'), hello: { maxMessageSizeBytes: new Int32(1_000_000) } }),
-    deadline: () => late.signal,
+    deadline: (_, gone) => ending(gone, late.signal),
     deadlineMS: 8000,
   }
   const parts = { ...honest, ...wanted }
@@ -74,6 +74,11 @@ function road(wanted: Partial<Parts> = {}) {
     ...noted('deadline'),
   })
   return { enter, steps, clock, socket, late, gone, signal: gone.signal }
+}
+
+/** A deadline that ends with either. */
+function ending(gone: AbortSignal, late: AbortSignal): Deadline {
+  return { signal: AbortSignal.any([gone, late]), late: () => late.aborted, cancel() {} }
 }
 
 /** The fault of a road, and how far it went. */
@@ -124,7 +129,7 @@ t.test('each step gets what the one before has found', async t => {
     },
     deadline(ms) {
       t.equal(ms, 8000)
-      return new AbortController().signal
+      return ending(signal, new AbortController().signal)
     },
   })
   await enter(wishing, signal)

@@ -24,6 +24,10 @@ export type Patience = {
 /** The first pause is 50 to 100 ms, and each further one twice as long. */
 const PAUSE = 100
 
+/** Reasons, one for all: made on the spot they cost a stack trace a login, as `AbortSignal.any` costs its bookkeeping. */
+const LATE = new Error('no answer in time')
+const OVER = new Error('answered')
+
 /** The same question, asked again while that may help. Rejects at once with the reason of an aborted signal. */
 export function retried(ask: Ask, patience: Patience): Ask {
   const { attemptMS, deadlineMS, now, random, sleep, mayRetry } = patience
@@ -38,17 +42,21 @@ export function retried(ask: Ask, patience: Patience): Ask {
     }
 
     async function attempt(ms: number): Promise<Outcome> {
-      const late = new AbortController()
+      const either = new AbortController()
+      const leave = () => either.abort(signal.reason)
       const answered = new AbortController()
-      void sleep(ms, answered.signal).then(() => late.abort())
+      signal.addEventListener('abort', leave, { once: true })
+      if (signal.aborted) leave()
+      void sleep(ms, answered.signal).then(() => either.abort(LATE))
       try {
-        return await ask(proof, AbortSignal.any([signal, late.signal]))
+        return await ask(proof, either.signal)
       } catch (thrown) {
         signal.throwIfAborted()
-        if (!late.signal.aborted) throw thrown
+        if (!either.signal.aborted) throw thrown
         return { is: 'unavailable', why: `no answer within ${Math.round(ms)} ms`, next: 'again' }
       } finally {
-        answered.abort()
+        answered.abort(OVER)
+        signal.removeEventListener('abort', leave)
       }
     }
   }

@@ -53,6 +53,7 @@ type Endpoint = { pool: Pool; partition: Partition; first: boolean }
 const SOCKETS = 256
 /** Milliseconds that an unused socket is kept: a login in the meantime saves two round trips. */
 const IDLE = 20_000
+const LATE = new Error('no answer in time')
 const LONGEST_ANSWER = 64 * 1024
 /** undici never gives back the place of a request whose header it refuses, so none that it may refuse gets there. */
 const SENDABLE = /^[\x20-\x7e]+$/
@@ -75,16 +76,18 @@ export function stsClient({ hosts, timeoutMS, userAgent, now, sockets = SOCKETS,
     if (!Object.values(headers).every(value => SENDABLE.test(value))) {
       throw new Fault('internal', undefined, { why: 'a header of the request to STS cannot be sent' })
     }
-    const late = new AbortController()
-    const timer = setTimeout(() => late.abort(), timeoutMS)
-    const either = AbortSignal.any([signal, late.signal])
+    const either = new AbortController()
+    const leave = () => either.abort(signal.reason)
+    const timer = setTimeout(() => either.abort(LATE), timeoutMS)
+    signal.addEventListener('abort', leave, { once: true })
     try {
-      return await unlessAborted(send(pool, { ...request, headers }, either), either)
+      return await unlessAborted(send(pool, { ...request, headers }, either.signal), either.signal)
     } catch (thrown) {
       signal.throwIfAborted()
-      return late.signal.aborted ? unavailable(`no answer within ${timeoutMS} ms`, 'again') : broken(thrown)
+      return either.signal.aborted ? unavailable(`no answer within ${timeoutMS} ms`, 'again') : broken(thrown)
     } finally {
       clearTimeout(timer)
+      signal.removeEventListener('abort', leave)
     }
   }
 

@@ -15,6 +15,8 @@ import type { Target } from './target.js'
 /** Hello and SASL replies are a few KiB; a large set's hello stays far below this. */
 const LIMIT = 256 * 1024
 const KEEP_ALIVE_MS = 60_000
+/** What a channel says that is asked after its socket was given away. One for all: a stack trace a login is dear. */
+const HANDED_OVER = new Fault('internal', undefined, { why: 'the channel was handed over' })
 
 type Open = { requestID: number; resolve(reply: Document): void; reject(reason: unknown): void }
 
@@ -58,7 +60,7 @@ export class Channel {
   /** Gives the socket away, paused, with what was read and not asked for. Call it in the tick of the last reply. */
   handOver(): { socket: Socket; rest: Buffer } {
     if (this.#over) throw this.#over
-    this.#over = new Fault('internal', undefined, { why: 'the channel was handed over' })
+    this.#over = HANDED_OVER
     this.#socket.pause()
     this.#socket.off('data', this.#onData).off('end', this.#onEnd).off('error', this.#onError).off('close', this.#onEnd)
     this.#socket.on('error', () => {}) // until the new owner listens, an error must not end the process

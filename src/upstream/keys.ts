@@ -54,9 +54,12 @@ export function keyRing({ entries, stretch = inThePool }: { entries: number; str
   }
 }
 
+const digests = new WeakMap<Secret, string>()
+
 /** The password itself is not part of the label, a digest is: a changed password is another entry. */
 function labelOf({ upstream, name, password }: Owner, salt: Buffer, iterations: number): string {
-  const digest = createHash('sha256').update(password.reveal()).digest('base64')
+  const digest = digests.get(password) ?? createHash('sha256').update(password.reveal()).digest('base64')
+  digests.set(password, digest)
   return JSON.stringify([upstream, MECHANISM, name, digest, salt.toString('base64'), iterations])
 }
 
