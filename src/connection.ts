@@ -13,6 +13,7 @@ import { inbox } from './inbox.js'
 import type { Log } from './log.js'
 import type { Admitted, Candidate, Journal } from './login.js'
 import { type After, type Ending, type Relay, relay } from './relay.js'
+import type { Frame } from './wire/frame.js'
 import { type Command, readCommand, writeReply } from './wire/message.js'
 
 /** Bytes of the longest frame before login: hello and SASL fit many times over. */
@@ -194,41 +195,46 @@ export function connection(socket: Socket, parts: Parts): Connection {
     forgive()
   }
 
-  const converse = async (): Promise<Ending> => {
+  /** Answers a frame. True: go on with the next one; false: the relay has begun. */
+  const hear = async (frame: Frame | undefined): Promise<boolean | Ending> => {
+    if (!frame || socket.destroyed) return doom ?? { by: 'client' }
+    quiet = false
+    hurried = false
+    cancel()
+    parts.alive()
+    const command = readCommand(frame)
+    try {
+      return await act(command, answer(state, command, parts.server()))
+    } catch (thrown) {
+      const fault = Fault.from(thrown)
+      if (doom?.by === 'proxy') return doom
+      if (fault.kind === 'login/left') return { by: 'client', fault }
+      if (box.gone.aborted && !(thrown instanceof Fault)) return doom ?? { by: 'client' }
+      const document = toReply(fault, id)
+      if (document) reply(command, document)
+      return { by: 'proxy', fault }
+    }
+  }
+
+  /** One frame after the other; it keeps none in hand, since whoever waits here may wait for hours. */
+  const converse = async (): Promise<Ending | undefined> => {
     for (;;) {
       quiet = true
       if (draining) return { by: 'proxy' }
       if (!hurried) cancel = rest()
       if (socket.writableNeedDrain) await drained()
-      const frame = await box.next()
-      if (!frame || socket.destroyed) return doom ?? { by: 'client' }
-      quiet = false
-      hurried = false
-      cancel()
-      parts.alive()
-      const command = readCommand(frame)
-      try {
-        if (!(await act(command, answer(state, command, parts.server())))) break
-      } catch (thrown) {
-        const fault = Fault.from(thrown)
-        if (doom?.by === 'proxy') return doom
-        if (fault.kind === 'login/left') return { by: 'client', fault }
-        if (box.gone.aborted && !(thrown instanceof Fault)) return doom ?? { by: 'client' }
-        const document = toReply(fault, id)
-        if (document) reply(command, document)
-        return { by: 'proxy', fault }
-      }
+      const heard = await hear(await box.next())
+      if (heard !== true) return heard || undefined
     }
-    const ending = await (through as Relay).ended
-    seen.relayed({ toUpstream: socket.bytesRead, toClient: socket.bytesWritten })
-    return ending
   }
 
   const closed = converse()
+    .then(ending => ending ?? (through as Relay).ended)
     .catch((thrown): Ending => ({ by: 'proxy', fault: Fault.from(thrown) }))
     .then(({ by, fault = doom?.fault }) => {
       cancel()
-      if (!through) leave(socket, parts.after)
+      if (through) seen.relayed({ toUpstream: socket.bytesRead, toClient: socket.bytesWritten })
+      else leave(socket, parts.after)
       if (fault) seen.fault(fault.kind)
       log(fault ? fault.row.level : stage === 'relay' ? 'info' : 'debug', 'closed', {
         stage,

@@ -68,7 +68,7 @@ export function inbox(socket: Socket, limit: number, begun: () => void): Inbox {
       socket.off('end', leave)
       socket.off('close', leave)
       socket.pause()
-      const rest = Buffer.concat([framer.rest(), ...chunks])
+      const rest = framer.midway || chunks.length > 0 ? Buffer.concat([framer.rest(), ...chunks]) : EMPTY
       chunks = []
       return rest
     },

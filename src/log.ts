@@ -40,11 +40,23 @@ export function logTo(level: Level | 'silent', stream: { write(line: string): vo
     },
     stream,
   )
-  const wrap = (logger: typeof root): Log =>
-    Object.assign((lvl: Level, event: Event, facts: Facts = {}) => logger[lvl](facts, event), {
-      with: (facts: Facts) => wrap(logger.child(facts)),
-    })
-  return wrap(root)
+  // A child is made when it first writes: most connections write one line, at their end.
+  const wrap = (logger: () => typeof root): Log =>
+    Object.assign(
+      (lvl: Level, event: Event, facts: Facts = {}) => {
+        if (root.isLevelEnabled(lvl)) logger()[lvl](facts, event)
+      },
+      {
+        with(facts: Facts) {
+          let child: typeof root | undefined
+          return wrap(() => {
+            child ??= logger().child(facts)
+            return child
+          })
+        },
+      },
+    )
+  return wrap(() => root)
 }
 
 /** A log that says nothing. */

@@ -12,6 +12,7 @@ import { buckets } from './budget/buckets.js'
 import type { Config } from './config/load.js'
 import { connection, type Seen } from './connection.js'
 import { Fault } from './errors.js'
+import type { Asked } from './handshake.js'
 import { retried } from './identity/retry.js'
 import { stsClient } from './identity/sts.js'
 import { type Listener, listen } from './listener.js'
@@ -175,6 +176,15 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     if (why !== undefined) log('warn', 'problem found', { sts: host, why })
   }
 
+  const server = () => ({ host, random: randomBytes, buildInfo })
+  const greet = async (asked: Asked, connectionId: number, signal: AbortSignal) => {
+    const { awaiting } = asked
+    const hello = awaiting
+      ? await mirror.next(awaiting.topologyVersion, awaiting.maxAwaitTimeMS, signal)
+      : await mirror.fresh(signal)
+    return present(hello, asked, { connectionId, now: new Date() })
+  }
+
   const closers: (() => Promise<void> | void)[] = [
     () => mirror.close(),
     () => sts.close(),
@@ -214,14 +224,8 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
           id,
           peer,
           log,
-          server: () => ({ host, random: randomBytes, buildInfo }),
-          greet: async (asked, connectionId, signal) => {
-            const { awaiting } = asked
-            const hello = awaiting
-              ? await mirror.next(awaiting.topologyVersion, awaiting.maxAwaitTimeMS, signal)
-              : await mirror.fresh(signal)
-            return present(hello, asked, { connectionId, now: new Date() })
-          },
+          server,
+          greet,
           login: enter,
           ...hooks,
           seen,

@@ -57,7 +57,7 @@ type Parts = {
 
 /** Starts relaying. Both sockets must allow half-open and have no readers left; the relay owns them from here on. */
 export function relay(parts: Parts): Relay {
-  const { client, upstream, limit, connectionId, after } = parts
+  const { client, upstream, limit, connectionId, hello, refused, nextRequestID, after } = parts
   const requests = new RequestSplitter(limit)
   const replies = new ReplySplitter(limit)
   const owed: Request[] = []
@@ -164,15 +164,14 @@ export function relay(parts: Parts): Relay {
 
   const answer = (asked: Local): void => {
     if (asked.is === 'refused') {
-      parts.refused(asked.name)
+      refused(asked.name)
       const fault = new Fault('command/identity', asked.name)
       answered(asked, toReply(fault, connectionId) as Document)
       return
     }
     const command = readCommand(asked.frame)
     gone ??= new AbortController()
-    parts
-      .hello(command, gone.signal)
+    hello(command, gone.signal)
       .catch(thrown => {
         const fault = Fault.from(thrown)
         const document = toReply(fault, connectionId)
@@ -187,7 +186,7 @@ export function relay(parts: Parts): Relay {
 
   const answered = (to: { opCode: Command['opCode']; requestID: number }, document: Document): void => {
     if (over) return
-    toClient(writeReply(to, document, parts.nextRequestID()))
+    toClient(writeReply(to, document, nextRequestID()))
     if (client.writableNeedDrain) stalls.client.drained(() => guarded('client', goOn))
     else goOn()
   }
@@ -240,13 +239,10 @@ export function relay(parts: Parts): Relay {
     })
   }
 
-  guarded('upstream', () => {
-    if (parts.fromUpstream.length > 0)
-      throw new Fault('upstream/malformed', undefined, { why: 'bytes after the login' })
-  })
-  guarded('client', () => {
-    if (parts.fromClient.length > 0) fromClient(parts.fromClient)
-  })
+  if (parts.fromUpstream.length > 0) {
+    destroy('upstream', new Fault('upstream/malformed', undefined, { why: 'bytes after the login' }))
+  }
+  if (parts.fromClient.length > 0) guarded('client', fromClient, parts.fromClient)
   if (!over) {
     if (!local) client.resume()
     upstream.resume()
