@@ -20,6 +20,8 @@ const ENDED = new Error('the relay has ended')
 /** Requests that a client may have sent ahead of their replies. Drivers wait for each. */
 const AHEAD = 10_000
 
+const NONE: never[] = []
+
 export type Side = 'client' | 'upstream' | 'proxy'
 
 /** How a relay ended: who closed first, and why if it was not simply over. */
@@ -88,7 +90,7 @@ export function relay(parts: Parts): Relay {
     upstream.destroy()
   }
   let halfClosed = (): void => {}
-  const stalls = { client: stall(client, after, destroy), upstream: stall(upstream, after, destroy) }
+  const stalls = { client: new Stall(client, after, destroy), upstream: new Stall(upstream, after, destroy) }
 
   /** Runs a step whose fault ends both sides, mid-frame if need be. */
   const guarded = <T extends unknown[]>(by: Side, step: (...given: T) => void, ...given: T): void => {
@@ -260,20 +262,35 @@ export function relay(parts: Parts): Relay {
 }
 
 /** What happens once a full socket has drained; a socket that does not drain in time is given up. */
-function stall(socket: Socket, after: After, destroy: (by: Side, fault: Fault) => void) {
-  let cancel = (): void => {}
-  let steps: (() => void)[] = []
-  return {
-    drained(step: () => void): void {
-      if (steps.push(step) > 1) return
-      cancel = after(STALLED, () => destroy('proxy', new Fault('relay/stalled', undefined, { ms: STALLED })))
-      socket.once('drain', () => {
-        cancel()
-        const due = steps
-        steps = []
-        for (const next of due) next()
-      })
-    },
-    clear: () => cancel(),
+class Stall {
+  readonly #socket: Socket
+  readonly #after: After
+  readonly #destroy: (by: Side, fault: Fault) => void
+  #cancel: (() => void) | undefined
+  #steps: (() => void)[] = NONE
+
+  constructor(socket: Socket, after: After, destroy: (by: Side, fault: Fault) => void) {
+    this.#socket = socket
+    this.#after = after
+    this.#destroy = destroy
+  }
+
+  drained(step: () => void): void {
+    if (this.#steps !== NONE) return void this.#steps.push(step)
+    this.#steps = [step]
+    this.#cancel = this.#after(STALLED, () =>
+      this.#destroy('proxy', new Fault('relay/stalled', undefined, { ms: STALLED })),
+    )
+    this.#socket.once('drain', () => {
+      this.clear()
+      const due = this.#steps
+      this.#steps = NONE
+      for (const next of due) next()
+    })
+  }
+
+  clear(): void {
+    this.#cancel?.()
+    this.#cancel = undefined
   }
 }
