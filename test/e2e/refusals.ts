@@ -240,11 +240,8 @@ async function errorOf(t: Test, { client }: House, driver: Driver, keys: Keys) {
 }
 
 /** The faults of so many logins, from the one line that each connection leaves. */
-async function faultsOf({ log, logged }: House, count: number): Promise<unknown[]> {
-  const faults = () =>
-    log.filter(({ event, fault }) => event === 'closed' && fault !== undefined).map(({ fault }) => fault)
-  while (faults().length < count) await logged()
-  return faults()
+async function faultsOf({ closed }: House, count: number): Promise<unknown[]> {
+  return (await closed(count, ({ fault }) => fault !== undefined)).map(({ fault }) => fault)
 }
 
 async function works(t: Test, home: House, driver: Driver): Promise<void> {

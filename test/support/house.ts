@@ -30,12 +30,14 @@ export type House = {
   /** A session of the role orders-api, which reads. */
   session(seconds?: number): Required<Keys>
   uri: string
-  /** A client that is not connected yet; it is closed with the test. */
-  client(driver: Driver, keys: Keys, options?: MongoClientOptions): Promise<MongoClient>
-  /** What the proxy logged, and the wait until it logs something new. */
-  log: Record<string, unknown>[]
-  logged(): Promise<void>
+  /** A client that is not connected yet; it is closed with the test. `query` is added to its connection string. */
+  client(driver: Driver, keys: Keys, options?: MongoClientOptions, query?: string): Promise<MongoClient>
+  /** What the proxy logged. */
+  log: Line[]
+  /** The one line of each connection that ended, as soon as there are so many of a kind. */
+  closed(count: number, kind?: (line: Line) => boolean): Promise<Line[]>
 }
+export type Line = Record<string, unknown>
 
 export type Options = {
   /** Settings by their path. */
@@ -79,7 +81,7 @@ export async function house(t: Test, { settings = {}, ldapAuthorization = false 
   })
   const env = { ALICE: 'of alice', BOB: 'not of bob', ORDERS: 'of orders' }
   const readFile = () => ({ bytes: Buffer.from(file), mode: 0o600 })
-  const log: Record<string, unknown>[] = []
+  const log: Line[] = []
   let wake = () => {}
   const write = (line: string) => {
     log.push(JSON.parse(line))
@@ -103,9 +105,9 @@ export async function house(t: Test, { settings = {}, ldapAuthorization = false 
     },
     session: seconds => aws.assumeRole(orders, 'pod-7', seconds),
     uri,
-    async client(driver, keys, options = {}) {
+    async client(driver, keys, options = {}, query = '') {
       const { MongoClient } = await loadDriver(driver)
-      const client = new MongoClient(uri, {
+      const client = new MongoClient(`${uri}${query}`, {
         serverSelectionTimeoutMS: 5_000,
         ...options,
         authMechanismProperties: { AWS_CREDENTIAL_PROVIDER: async () => ({ ...keys }) as never },
@@ -114,9 +116,14 @@ export async function house(t: Test, { settings = {}, ldapAuthorization = false 
       return client
     },
     log,
-    logged: () =>
-      new Promise(resolve => {
-        wake = resolve
-      }),
+    async closed(count, kind = () => true) {
+      for (;;) {
+        const lines = log.filter(line => line.event === 'closed' && kind(line))
+        if (lines.length >= count) return lines
+        await new Promise<void>(resolve => {
+          wake = resolve
+        })
+      }
+    },
   }
 }
