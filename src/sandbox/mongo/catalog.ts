@@ -44,11 +44,14 @@ function create(request: Request): Document {
   const name = collectionOf(request)
   const option = unsupported.find(one => body[one] !== undefined)
   if (option) throw new CommandError('IllegalOperation', `${option} is not part of this sandbox`)
-  if (instance.store.find(db, name)) {
-    throw new CommandError('NamespaceExists', `Collection ${db}.${name} already exists.`)
-  }
   const names = ['capped', 'size', 'max']
   const options = Object.fromEntries(names.filter(one => body[one] !== undefined).map(one => [one, body[one]]))
+  const there = instance.store.find(db, name)
+  if (there) {
+    // Since 7.0 it is no error to ask for what there is.
+    if (Buffer.compare(serialize(there.options), serialize(options)) === 0) return {}
+    throw new CommandError('NamespaceExists', `Collection ${db}.${name} already exists.`)
+  }
   instance.store.open(db, name, options)
   return {}
 }

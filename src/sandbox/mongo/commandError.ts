@@ -29,6 +29,11 @@ const codes = {
   CommandNotSupportedOnView: 166,
   InvalidPipelineOperator: 168,
   ClientMetadataCannotBeMutated: 186,
+  WriteConflict: 112,
+  TransactionTooOld: 225,
+  NoSuchTransaction: 251,
+  TransactionCommitted: 256,
+  OperationNotSupportedInTransaction: 263,
   MechanismUnavailable: 334,
   UnsupportedOpQueryCommand: 352,
   Location5626701: 5626701,
@@ -48,10 +53,17 @@ const codes = {
   Location51024: 51024,
   Location51091: 51091,
   Location51760: 51760,
+  NotARetryableWriteCommand: 50768,
+  Location50911: 50911,
   NotWritablePrimary: 10107,
+  InterruptedDueToReplStateChange: 11602,
+  NotPrimaryNoSecondaryOk: 13435,
+  NotPrimaryOrSecondary: 13436,
 } as const
 
 export type CodeName = keyof typeof codes
+
+export const codeOf = (name: CodeName): number => codes[name]
 
 /** Ends a command; `extra` goes into the reply as it is, `keyPattern` of a duplicate key for instance. */
 export class CommandError extends Error {

@@ -22,9 +22,6 @@ export const diagnostics: Commands = {
   top: { needs: onCluster('top'), run: () => ({ totals: { note: 'all times in microseconds' } }) },
   connPoolStats: { needs: onCluster('connPoolStats'), run: () => ({ numClientConnections: whole(0), pools: {} }) },
   getFreeMonitoringStatus: { needs: onCluster('checkFreeMonitoringStatus'), run: () => ({ state: 'disabled' }) },
-  replSetGetStatus: { needs: onCluster('replSetGetStatus'), run: alone },
-  replSetGetConfig: { needs: onCluster('replSetGetConfig'), run: alone },
-  getDefaultRWConcern: { needs: onCluster('getDefaultRWConcern'), run: alone },
   profile: { needs: 'login', run: () => ({ was: whole(0), slowms: whole(100), sampleRate: new Double(1) }) },
   shutdown: { needs: onCluster('shutdown'), run: refuse('the sandbox ends with the program that holds it') },
 }
@@ -36,10 +33,6 @@ function refuse(why: string): () => never {
   return () => {
     throw new CommandError('IllegalOperation', why)
   }
-}
-
-function alone(): never {
-  throw new CommandError('NoReplicationEnabled', 'not running with --replSet')
 }
 
 const SINCE = 1000

@@ -9,10 +9,12 @@ import { greeting } from './greeting.js'
 import { indexCommands } from './indexCommands.js'
 import { pipelines } from './pipelines.js'
 import { reading } from './reading.js'
+import { fromMember, runOnMember } from './replica.js'
+import { replicationCommands } from './replicationCommands.js'
 import type { Answer, Commands, Need, Request, Row } from './request.js'
 import { roleCommands } from './roleCommands.js'
 import { allows } from './roles.js'
-import { noTransactions, sessions } from './sessions.js'
+import { refuseTransactions, sessions } from './sessions.js'
 import { shown } from './shown.js'
 import { userCommands } from './userCommands.js'
 import { writing } from './writing.js'
@@ -29,6 +31,7 @@ const commands: Commands = {
   ...userCommands,
   ...roleCommands,
   ...diagnostics,
+  ...replicationCommands,
   explain: { needs: explainNeeds, run: explain },
   listCommands: { needs: 'login', run: () => ({ commands: Object.fromEntries(listed()) }) },
 }
@@ -48,6 +51,11 @@ function explainNeeds(request: Request): Need[] {
 
 /** Runs one command. Never throws. */
 export function run(request: Request): Answer {
+  const answer = answered(request)
+  return request.instance.replica ? fromMember(request, answer) : answer
+}
+
+function answered(request: Request): Answer {
   const { name, session, instance } = request
   try {
     const row = Object.hasOwn(commands, name) ? commands[name] : undefined
@@ -56,9 +64,8 @@ export function run(request: Request): Answer {
     if (!row) throw new CommandError('CommandNotFound', `no such command: '${name}'`)
     instance.counted.set(name, (instance.counted.get(name) ?? 0) + 1)
     refuseCollation(request.body)
-    const { txnNumber, startTransaction, autocommit } = request.body
-    if (txnNumber !== undefined || startTransaction !== undefined || autocommit !== undefined) noTransactions()
-    const answer = row.run(request)
+    if (!instance.replica) refuseTransactions(request.body)
+    const answer = instance.replica ? runOnMember(request, row.run) : row.run(request)
     if (!(answer instanceof Promise)) return answer
     session.running = { name, since: instance.now() }
     return answer.catch(refused).finally(() => {

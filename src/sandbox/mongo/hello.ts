@@ -13,7 +13,7 @@ export const MAX_WIRE_VERSION = 21
 
 export type TopologyVersion = { processId: ObjectId; counter: Long }
 
-/** The state of one member. It is a standalone; a member of a set would give other `fields`. */
+/** The state of one member. It is a standalone; a member of a set gives other `fields`. */
 export class Member {
   readonly processId: ObjectId
   readonly #waiting = new Set<() => void>()
@@ -34,12 +34,17 @@ export class Member {
     for (const wake of waiting) wake()
   }
 
+  get topologyVersion(): TopologyVersion {
+    return { processId: this.processId, counter: Long.fromBigInt(this.#counter) }
+  }
+
   /** The reply, for `hello` or for the legacy names of it. `now` in ms. */
   hello(legacy: boolean, now: number, connectionId: number): Document {
+    const { isWritablePrimary = true, ...fields } = this.#fields()
     return {
-      [legacy ? 'ismaster' : 'isWritablePrimary']: true,
-      ...this.#fields(),
-      topologyVersion: { processId: this.processId, counter: Long.fromBigInt(this.#counter) },
+      [legacy ? 'ismaster' : 'isWritablePrimary']: isWritablePrimary,
+      ...fields,
+      topologyVersion: this.topologyVersion,
       maxBsonObjectSize: new Int32(MAX_DOCUMENT),
       maxMessageSizeBytes: new Int32(MAX_MESSAGE),
       maxWriteBatchSize: new Int32(MAX_BATCH),

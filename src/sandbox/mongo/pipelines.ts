@@ -150,6 +150,9 @@ function runAggregate(request: Request): Answer {
   const batchSize = numberOf(body.cursor ?? {}, 'batchSize', undefined)
   const scope = { collection: (other: string) => documentsOf(request, other), variables: body.let }
   const [first = '', spec] = pipeline.length > 0 ? stageOf(pipeline[0]) : []
+  if (first === '$changeStream' && instance.replica) {
+    throw new CommandError('IllegalOperation', 'change streams are not part of this sandbox')
+  }
   const source = Object.hasOwn(sources, first) ? sources[first] : undefined
   let documents: Document[]
   if (source) {

@@ -3,10 +3,12 @@ import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
 import type { Cursors } from './cursors.js'
 import type { Member } from './hello.js'
+import type { Statements } from './logicalSessions.js'
 import { toNumber } from './order.js'
+import type { Replication } from './replication.js'
 import type { Privilege, Resource } from './roles.js'
 import type { Challenge } from './scram.js'
-import type { Collection, Store } from './store.js'
+import type { Collection, Stored } from './store.js'
 import type { User, UserName, Users } from './users.js'
 
 /** Whether, and as whose product, the server reports LDAP authorization. */
@@ -14,10 +16,13 @@ export type Ldap = 'off' | 'enterprise' | 'percona'
 
 /** One server: what its connections share. */
 export type Instance = {
-  store: Store
+  /** Of a transaction, inside of one. */
+  store: Stored
   users: Users
   cursors: Cursors
   member: Member
+  /** Its place in a set. */
+  replica?: { set: Replication; id: number }
   host: () => string
   tls: boolean
   now: () => number
@@ -53,6 +58,8 @@ export type Request = {
   body: Document
   /** The client takes several replies to one request. */
   exhaust: boolean
+  /** Of a retryable write: what its statements returned before. */
+  statements?: Statements
   session: Session
   instance: Instance
 }

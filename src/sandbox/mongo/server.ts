@@ -5,6 +5,7 @@ import type { Document } from 'bson'
 import { Connection } from './connection.js'
 import { Cursors } from './cursors.js'
 import { Member } from './hello.js'
+import type { Replication } from './replication.js'
 import type { Instance, Ldap, Session } from './request.js'
 import type { RoleName } from './roles.js'
 import { mechanisms } from './scram.js'
@@ -25,6 +26,8 @@ export type MongoOptions = {
   root?: { name: string; password: string }
   /** The documents, where they are to be shared. */
   store?: Store
+  /** Its place in a set. */
+  replica?: { set: Replication; id: number }
 }
 
 export type NewUser = {
@@ -47,6 +50,8 @@ export type MongoServer = {
   dialled(): number
   /** Those that are open, with what their clients said of themselves. */
   connections(): readonly Session[]
+  /** The last thousand that were accepted, open or not. */
+  accepted(): readonly Session[]
   /** How often a command was asked for. */
   counted(command: string): number
   setLdapAuthorization(on: boolean | Ldap): void
@@ -55,9 +60,11 @@ export type MongoServer = {
   close(): Promise<void>
 }
 
+const REMEMBERED = 1000
+
 /** Starts a server. Rejects where the address cannot be listened on. */
 export async function mongoServer(options: MongoOptions): Promise<MongoServer> {
-  const { now, random, host = '127.0.0.1', port = 0, tls, root } = options
+  const { now, random, host = '127.0.0.1', port = 0, tls, root, replica } = options
   const store = options.store ?? new Store(random)
   const users = new Users(store, random)
   const sockets = new Set<Socket>()
@@ -68,7 +75,8 @@ export async function mongoServer(options: MongoOptions): Promise<MongoServer> {
     store,
     users,
     cursors: new Cursors(random, now),
-    member: new Member(random),
+    member: new Member(random, replica && (() => replica.set.hello(replica.id))),
+    ...(replica && { replica }),
     host: () => at,
     tls: tls !== undefined,
     now,
@@ -79,7 +87,11 @@ export async function mongoServer(options: MongoOptions): Promise<MongoServer> {
     counted: new Map(),
     opened: () => dialled,
   }
-  const accept = (socket: Socket) => void new Connection(socket, ++dialled, instance)
+  const accepted: Session[] = []
+  const accept = (socket: Socket) => {
+    accepted.push(new Connection(socket, ++dialled, instance).session)
+    if (accepted.length > REMEMBERED) accepted.shift()
+  }
   const server = tls ? createTlsServer(tls, accept) : createServer(accept)
   server.on('connection', (socket: Socket) => {
     sockets.add(socket)
@@ -114,6 +126,7 @@ export async function mongoServer(options: MongoOptions): Promise<MongoServer> {
     createUser,
     dialled: () => dialled,
     connections: () => [...instance.sessions],
+    accepted: () => accepted,
     counted: command => instance.counted.get(command) ?? 0,
     setLdapAuthorization: on => {
       instance.ldap = typeof on === 'string' ? on : on ? 'enterprise' : 'off'

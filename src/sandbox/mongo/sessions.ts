@@ -1,7 +1,10 @@
-/** Logical sessions and transactions: sessions are taken and mean nothing, transactions need a replica set. */
+/** Logical sessions and the ends of transactions. A server of its own takes sessions, and has no transactions. */
+
+import type { Document } from 'bson'
 import { freshUuid } from './bytes.js'
 import { CommandError } from './commandError.js'
-import type { Commands, Row } from './request.js'
+import { sessionKey, sessionOf } from './replica.js'
+import type { Commands, Request, Row } from './request.js'
 import { whole } from './statistics.js'
 
 const taken: Row = { needs: 'login', run: () => ({}) }
@@ -14,16 +17,37 @@ export const sessions: Commands = {
       timeoutMinutes: whole(30),
     }),
   },
-  endSessions: taken,
+  endSessions: { needs: 'login', run: end },
   refreshSessions: taken,
-  killSessions: taken,
+  killSessions: { needs: 'login', run: end },
   killAllSessions: { needs: () => [['killAnySession', { cluster: true }]], run: () => ({}) },
-  commitTransaction: { needs: 'login', run: noTransactions },
-  abortTransaction: { needs: 'login', run: noTransactions },
+  commitTransaction: { needs: 'login', run: ending('commit') },
+  abortTransaction: { needs: 'login', run: ending('abort') },
+}
+
+function end(request: Request): Document {
+  const lsids: unknown = request.body[request.name]
+  if (!Array.isArray(lsids)) throw new CommandError('TypeMismatch', `BSON field '${request.name}' is the wrong type`)
+  for (const lsid of lsids) request.instance.replica?.set.sessions.end(sessionKey(request, lsid))
+  return {}
+}
+
+function ending(how: 'commit' | 'abort'): (request: Request) => Document {
+  return request => {
+    const { replica } = request.instance
+    if (!replica) throw noTransactions()
+    const { key, number } = sessionOf(request)
+    replica.set.sessions[how](key, number)
+    return {}
+  }
 }
 
 /** Throws IllegalOperation. */
-export function noTransactions(): never {
+export function refuseTransactions({ txnNumber, startTransaction, autocommit }: Document): void {
+  if (txnNumber !== undefined || startTransaction !== undefined || autocommit !== undefined) throw noTransactions()
+}
+
+function noTransactions(): CommandError {
   const message = 'Transaction numbers are only allowed on a replica set member or mongos'
-  throw new CommandError('IllegalOperation', message)
+  return new CommandError('IllegalOperation', message)
 }

@@ -30,6 +30,9 @@ export class Entry {
   }
 }
 
+/** One of the two may be missing: an insertion, a removal. */
+export type Change = { from: Entry | undefined; to: Entry | undefined }
+
 /** Larger documents are read again each time instead of being held twice. */
 const KEPT = 64 * 1024
 /** What a document may measure; updates of 16 MiB documents have the server's own slack. */
@@ -44,11 +47,46 @@ export class Collection {
   /** Counts changes, so that what was computed from the content can be dropped. */
   version = 0
   size = 0
+  /** Of a copy: what each changed key held when the copy was made. */
+  readonly before: Map<string, Entry | undefined> | undefined
 
-  constructor(ns: string, options: Document, uuid: Binary) {
+  constructor(ns: string, options: Document, uuid: Binary, before?: Map<string, Entry | undefined>) {
     this.ns = ns
     this.options = options
     this.uuid = uuid
+    this.before = before
+  }
+
+  /** The same content, apart from this one. */
+  copy(): Collection {
+    const copy = new Collection(this.ns, this.options, this.uuid, new Map())
+    for (const [key, entry] of this.entries) copy.entries.set(key, entry)
+    const indexes = this.indexes.map(one => ({ ...one, ...(one.unique && { unique: new Map(one.unique) }) }))
+    copy.indexes.splice(0, 1, ...indexes)
+    copy.size = this.size
+    return copy
+  }
+
+  /** Puts `to` in the place of `from`, all of them or none. Throws DuplicateKey. */
+  exchange(changes: readonly Change[]): void {
+    const indexed: Entry[] = []
+    for (const { from } of changes) if (from) this.#unindex(from)
+    try {
+      for (const { to } of changes) {
+        if (!to) continue
+        this.#index(to)
+        indexed.push(to)
+      }
+    } catch (thrown) {
+      for (const entry of indexed) this.#unindex(entry)
+      for (const { from } of changes) if (from) this.#index(from)
+      throw thrown
+    }
+    for (const { from, to } of changes) {
+      if (to) this.entries.set(to.key, to)
+      else if (from) this.entries.delete(from.key)
+      this.#changed((to?.bytes.length ?? 0) - (from?.bytes.length ?? 0))
+    }
   }
 
   /** Adds a document and returns its entry. Throws DuplicateKey, BSONObjectTooLarge, InvalidIdField. */
@@ -60,6 +98,7 @@ export class Collection {
     if (this.entries.has(key)) throw duplicate(this.ns, '_id_', { _id: new Int32(1) }, { _id: id() })
     const entry = new Entry(stored, key)
     this.#index(entry)
+    this.#note(key, undefined)
     this.entries.set(key, entry)
     this.#changed(stored.length)
     return entry
@@ -76,6 +115,7 @@ export class Collection {
       this.#index(old)
       throw thrown
     }
+    this.#note(old.key, old)
     this.entries.set(old.key, entry)
     this.#changed(bytes.length - old.bytes.length)
     return entry
@@ -84,6 +124,7 @@ export class Collection {
   remove(entry: Entry): void {
     if (!this.entries.delete(entry.key)) return
     this.#unindex(entry)
+    this.#note(entry.key, entry)
     this.#changed(-entry.bytes.length)
   }
 
@@ -93,6 +134,10 @@ export class Collection {
       for (const entry of this.entries.values()) enter(index, this.ns, entry)
     }
     this.indexes.push(index)
+  }
+
+  #note(key: string, before: Entry | undefined): void {
+    if (this.before && !this.before.has(key)) this.before.set(key, before)
   }
 
   #index(entry: Entry): void {
@@ -116,6 +161,9 @@ export class Collection {
     this.version++
   }
 }
+
+/** What commands use of a store; a transaction has one of its own. */
+export type Stored = Pick<Store, keyof Store>
 
 /** Every database by name; a collection begins to exist when something is put into it. */
 export class Store {

@@ -33,19 +33,28 @@ function insert(request: Request): Reply {
   writable(db, name)
   const collection = instance.store.open(db, name)
   const fresh = freshId(request)
-  return many(documents as Uint8Array[], body.ordered !== false, bytes => {
+  const one = (bytes: Uint8Array) => {
     collection.insert(Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes), fresh)
     return 1
-  })
+  }
+  return many(request, documents as Uint8Array[], one, Number)
 }
 
-/** Runs each write; `n` is the sum of what they return, and what is refused is reported by its index. */
-function many<T>(writes: readonly T[], ordered: boolean, run: (write: T, index: number) => number): Document {
+/**
+ * Runs each write that did not run before; `n` is the sum of what `count` makes of their results, and what is refused
+ * is reported by its index.
+ */
+function many<W, R>(
+  { body, statements }: Request,
+  writes: readonly W[],
+  run: (write: W) => R,
+  count: (result: R, index: number) => number,
+): Document {
   let n = 0
   const writeErrors: Document[] = []
   for (const [index, write] of writes.entries()) {
     try {
-      n += run(write, index)
+      n += count(statements ? statements.once(index, () => run(write)) : run(write), index)
     } catch (thrown) {
       const error = CommandError.from(thrown)
       writeErrors.push({
@@ -54,10 +63,14 @@ function many<T>(writes: readonly T[], ordered: boolean, run: (write: T, index: 
         errmsg: error.message,
         ...error.extra,
       })
-      if (ordered) break
+      if (body.ordered !== false) break
     }
   }
-  return { n: new Int32(n), ...(writeErrors.length > 0 && { writeErrors }) }
+  return {
+    n: new Int32(n),
+    ...(writeErrors.length > 0 && { writeErrors }),
+    ...(statements?.retried.length && { retriedStmtIds: statements.retried.map(index => new Int32(index)) }),
+  }
 }
 
 /** Users and roles change by their commands only. */
@@ -80,11 +93,14 @@ function update(request: Request): Reply {
   if (!Array.isArray(body.updates)) throw new CommandError('FailedToParse', "BSON field 'update.updates' is missing")
   const created: Document[] = []
   let modified = 0
-  const reply = many(body.updates as Document[], body.ordered !== false, (one, index) => {
+  const run = (one: Document): Outcome => {
     if (one.multi && !isPipeline(one.u) && !Object.keys(one.u)[0]?.startsWith('$')) {
       throw new CommandError('FailedToParse', 'multi update is not supported for replacement-style update')
     }
-    const outcome = write(request, name, { ...one, let: body.let } as Update)
+    const { matched, modified, upserted } = write(request, name, { ...one, let: body.let } as Update)
+    return { matched, modified, ...(upserted && { upserted: { _id: upserted._id } }) }
+  }
+  const reply = many(request, body.updates as Document[], run, (outcome, index) => {
     modified += outcome.modified
     if (!outcome.upserted) return outcome.matched
     created.push({ index: new Int32(index), _id: outcome.upserted._id })
@@ -126,13 +142,14 @@ function remove(request: Request): Reply {
   writable(db, name)
   if (!Array.isArray(body.deletes)) throw new CommandError('FailedToParse', "BSON field 'delete.deletes' is missing")
   const collection = instance.store.find(db, name)
-  return many(body.deletes as Document[], body.ordered !== false, ({ q, limit }) => {
+  const one = ({ q, limit }: Document) => {
     if (!collection) return 0
     const enough = Number(limit) === 1 ? 1 : Number.POSITIVE_INFINITY
     const entries = matching(collection, q ?? {}, { enough, variables: body.let })
     for (const entry of entries) collection.remove(entry)
     return entries.length
-  })
+  }
+  return many(request, body.deletes as Document[], one, Number)
 }
 
 function modifyNeeds(request: Request): Need[] {
@@ -141,6 +158,13 @@ function modifyNeeds(request: Request): Need[] {
 }
 
 function findAndModify(request: Request): Reply {
+  const { statements } = request
+  if (!statements) return modify(request)
+  const reply = statements.once(0, () => modify(request))
+  return statements.retried.length > 0 ? { ...reply, retriedStmtId: new Int32(0) } : reply
+}
+
+function modify(request: Request): Document {
   const { body, db, instance } = request
   const name = collectionOf(request)
   writable(db, name)

@@ -1,0 +1,146 @@
+/** A command on a member of a set: whether it may run there, as part of which session, and what its reply carries. */
+import { Binary, type Document, Int32, Long } from 'bson'
+import { CommandError, codeOf } from './commandError.js'
+import { type Answer, type Reply, type Request, Streamed } from './request.js'
+import { isWrite, judgeStanding } from './standing.js'
+
+type Run = (request: Request) => Answer
+
+/** Runs it on a member. Throws what the member's standing or its session forbids. */
+export function runOnMember(request: Request, run: Run): Answer {
+  const { name, body, instance } = request
+  const { replica } = instance
+  if (!replica) return run(request)
+  judgeStanding(replica.set.state(replica.id), name, body)
+  const inside = body.autocommit === false && !ends.has(name)
+  const answer = inSession(request, replica.set.sessions, run)
+  if (inside || !isWrite(name)) return answer
+  replica.set.tick()
+  const { w } = body.writeConcern ?? {}
+  const acknowledged = w !== undefined && Number(w) <= 1 ? true : replica.set.acknowledged()
+  if (acknowledged === true) return answer
+  return Promise.all([answer, acknowledged]).then(([reply, whether]) =>
+    whether || reply instanceof Streamed ? reply : { ...reply, writeConcernError: interrupted() },
+  )
+}
+
+const ends = new Set(['commitTransaction', 'abortTransaction'])
+const retryable = new Set(['insert', 'update', 'delete', 'findAndModify', 'findandmodify'])
+const transactional = new Set([...retryable, 'find', 'getMore', 'killCursors', 'aggregate', 'distinct'])
+/** Databases that no transaction writes to. */
+const own = new Set(['admin', 'config', 'local'])
+
+type Sessions = NonNullable<Request['instance']['replica']>['set']['sessions']
+
+function inSession(request: Request, sessions: Sessions, run: Run): Answer {
+  const { name, body } = request
+  const { txnNumber, autocommit, startTransaction } = body
+  if (txnNumber === undefined && autocommit === undefined && startTransaction === undefined) return run(request)
+  const { key, number } = sessionOf(request)
+  if (autocommit === undefined) {
+    judgeRetryable(name, body)
+    return run({ ...request, statements: sessions.statements(key, number) })
+  }
+  if (autocommit !== false) throw new CommandError('InvalidOptions', 'Specifying autocommit=true is not allowed.')
+  return ends.has(name) ? run(request) : inTransaction(request, sessions, run)
+}
+
+/** Any error ends the transaction, as in mongod. */
+function inTransaction(request: Request, sessions: Sessions, run: Run): Answer {
+  const { name, db, body, instance } = request
+  const { key, number } = sessionOf(request)
+  try {
+    if (!transactional.has(name)) throw unsupported(`Cannot run '${name}' in a multi-document transaction.`)
+    if (own.has(db) && isWrite(name))
+      throw unsupported(`Cannot run command against the '${db}' database in a transaction.`)
+    const store = body.startTransaction === true ? sessions.start(key, number) : sessions.open(key, number)
+    const answer = run({ ...request, instance: { ...instance, store } })
+    store.judge()
+    if ('writeErrors' in answer) sessions.discard(key, number)
+    return answer
+  } catch (thrown) {
+    sessions.discard(key, number)
+    throw thrown
+  }
+}
+
+/** The session of a command and the number of its transaction. Throws InvalidOptions, TypeMismatch. */
+export function sessionOf(request: Request): { key: string; number: bigint } {
+  const { lsid, txnNumber } = request.body
+  if (lsid === undefined || txnNumber === undefined) {
+    throw new CommandError('InvalidOptions', 'A transaction needs a session ID and a transaction number')
+  }
+  if (!Long.isLong(txnNumber)) throw new CommandError('TypeMismatch', "BSON field 'txnNumber' is the wrong type")
+  return { key: sessionKey(request, lsid), number: txnNumber.toBigInt() }
+}
+
+/** A session belongs to its user. Throws TypeMismatch. */
+export function sessionKey({ session }: Request, lsid: Document): string {
+  if (!(lsid?.id instanceof Binary)) throw new CommandError('TypeMismatch', "BSON field 'lsid.id' is the wrong type")
+  return `${lsid.id.toString('hex')} ${session.user?.owner ?? ''}`
+}
+
+function judgeRetryable(name: string, body: Document): void {
+  if (!retryable.has(name)) {
+    const message = `txnNumber may only be provided for retryable write commands and transactions. ${name} is neither.`
+    throw new CommandError('NotARetryableWriteCommand', message)
+  }
+  const many = [...(body.updates ?? []), ...(body.deletes ?? [])]
+  if (many.some(({ multi, limit }) => multi || (limit !== undefined && Number(limit) === 0))) {
+    throw new CommandError('InvalidOptions', 'Cannot use retryable writes with multi=true or limit=0')
+  }
+}
+
+const unsupported = (message: string) => new CommandError('OperationNotSupportedInTransaction', message)
+
+function interrupted(): Document {
+  const codeName = 'InterruptedDueToReplStateChange'
+  return { code: new Int32(codeOf(codeName)), codeName, errmsg: 'operation was interrupted' }
+}
+
+/** The answer with what a member adds to each reply: the cluster's time, and on errors labels and its own version. */
+export function fromMember(request: Request, answer: Answer): Answer {
+  if (answer instanceof Promise) return answer.then(one => fromMember(request, one))
+  if (answer instanceof Streamed) {
+    return new Streamed(carrying(request, answer.reply), () => fromMember(request, answer.next()))
+  }
+  return carrying(request, answer)
+}
+
+function carrying(request: Request, reply: Reply): Reply {
+  const { replica, member } = request.instance
+  if (!replica) return reply
+  const { document, elements } = replica.set.gossip()
+  if (reply instanceof Uint8Array) {
+    const longer = Buffer.concat([reply.subarray(0, -1), elements])
+    longer.writeInt32LE(longer.length, 0)
+    return longer
+  }
+  const { code = reply.writeConcernError?.code } = reply
+  if (code === undefined) return { ...reply, ...document }
+  const labels = labelsOf(request, Number(code), reply.writeConcernError !== undefined)
+  return {
+    ...reply,
+    ...(labels.length > 0 && { errorLabels: labels }),
+    ...(stateChanges.has(Number(code)) && { topologyVersion: member.topologyVersion }),
+    ...document,
+  }
+}
+
+/** NotWritablePrimary, InterruptedDueToReplStateChange, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary. */
+const stateChanges = new Set([10107, 11602, 13435, 13436])
+const NO_SUCH_TRANSACTION = 251
+const WRITE_CONFLICT = 112
+
+/** https://github.com/mongodb/specifications/blob/master/source/transactions/transactions.md#error-labels */
+function labelsOf({ name, body }: Request, code: number, written: boolean): string[] {
+  if (body.txnNumber === undefined) return []
+  const changed = stateChanges.has(code)
+  if (body.autocommit === undefined || ends.has(name)) {
+    if (changed) return ['RetryableWriteError']
+    return ends.has(name) && !written && transient.has(code) ? ['TransientTransactionError'] : []
+  }
+  return changed || transient.has(code) ? ['TransientTransactionError'] : []
+}
+
+const transient = new Set([NO_SUCH_TRANSACTION, WRITE_CONFLICT])

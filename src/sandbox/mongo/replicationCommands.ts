@@ -1,0 +1,100 @@
+/** Commands about the set itself: what tools ask for, and stepping down. */
+import { type Document, Double, Int32, Long } from 'bson'
+import { CommandError } from './commandError.js'
+import { type Commands, onCluster, type Request } from './request.js'
+import { whole } from './statistics.js'
+
+export const replicationCommands: Commands = {
+  replSetGetStatus: { needs: onCluster('replSetGetStatus'), run: status },
+  replSetGetConfig: { needs: onCluster('replSetGetConfig'), run: configuration },
+  replSetStepDown: { needs: onCluster('replSetStateChange'), run: stepDown },
+  getDefaultRWConcern: { needs: onCluster('getDefaultRWConcern'), run: defaults },
+}
+
+/** Throws NoReplicationEnabled. */
+function replicaOf({ instance }: Request): NonNullable<Request['instance']['replica']> {
+  if (instance.replica) return instance.replica
+  throw new CommandError('NoReplicationEnabled', 'not running with --replSet')
+}
+
+function stepDown(request: Request): Document {
+  const { set, id } = replicaOf(request)
+  if (set.primary !== id) throw new CommandError('NotWritablePrimary', 'not primary so can not step down')
+  set.stepDown()
+  return {}
+}
+
+function defaults(request: Request): Document {
+  replicaOf(request)
+  return {
+    defaultReadConcern: { level: 'local' },
+    defaultWriteConcern: { w: 'majority', wtimeout: whole(0) },
+    defaultWriteConcernSource: 'implicit',
+    defaultReadConcernSource: 'implicit',
+  }
+}
+
+const numbers = { PRIMARY: 1, SECONDARY: 2, DOWN: 8, REMOVED: 10 }
+
+function status(request: Request): Document {
+  const { set, id } = replicaOf(request)
+  const { now, started } = request.instance
+  const { opTime, places, term, version, name } = set
+  const majority = whole(Math.floor(places.length / 2) + 1)
+  const members = places.map(place => {
+    const state = set.isUp(place.id) ? set.state(place.id) : 'DOWN'
+    return {
+      _id: new Int32(place.id),
+      name: place.host,
+      health: new Double(state === 'DOWN' ? 0 : 1),
+      state: new Int32(numbers[state]),
+      stateStr: state === 'DOWN' ? '(not reachable/healthy)' : state,
+      uptime: whole(Math.floor((now() - started) / 1000)),
+      optime: opTime,
+      optimeDate: new Date(set.written),
+      ...(state === 'PRIMARY' && { electionDate: new Date(set.electedAt) }),
+      configVersion: new Int32(version),
+      configTerm: new Int32(term),
+      ...(place.id === id && { self: true }),
+    }
+  })
+  return {
+    set: name,
+    date: new Date(now()),
+    myState: new Int32(numbers[set.state(id)]),
+    term: Long.fromNumber(term),
+    heartbeatIntervalMillis: Long.fromNumber(2000),
+    majorityVoteCount: majority,
+    writeMajorityCount: majority,
+    votingMembersCount: whole(places.length),
+    writableVotingMembersCount: whole(places.length),
+    optimes: { lastCommittedOpTime: opTime, appliedOpTime: opTime, durableOpTime: opTime },
+    members,
+  }
+}
+
+function configuration(request: Request): Document {
+  const { set } = replicaOf(request)
+  const members = set.places.map(({ id, host, priority, hidden, tags }) => ({
+    _id: new Int32(id),
+    host,
+    arbiterOnly: false,
+    buildIndexes: true,
+    hidden,
+    priority: new Double(priority),
+    tags,
+    secondaryDelaySecs: Long.ZERO,
+    votes: new Int32(1),
+  }))
+  return {
+    config: {
+      _id: set.name,
+      version: new Int32(set.version),
+      term: new Int32(set.term),
+      members,
+      protocolVersion: Long.ONE,
+      writeConcernMajorityJournalDefault: true,
+      settings: { chainingAllowed: true, heartbeatIntervalMillis: new Int32(2000), replicaSetId: set.id },
+    },
+  }
+}

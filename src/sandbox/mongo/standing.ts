@@ -1,0 +1,35 @@
+/** Which commands a member takes in which state, as mongod does: table of what is no write. */
+import type { Document } from 'bson'
+import { CommandError } from './commandError.js'
+
+export type State = 'PRIMARY' | 'SECONDARY' | 'REMOVED'
+
+const words = (text: string): string[] => text.split(/\s+/)
+
+/** Every member that runs. */
+const anywhere = new Set(
+  words(`hello isMaster ismaster ping buildInfo buildinfo whatsmyuri saslStart saslContinue authenticate logout
+    connectionStatus startSession endSessions refreshSessions killSessions killAllSessions getMore killCursors
+    serverStatus hostInfo getLog getCmdLineOpts getParameter setParameter currentOp killOp top connPoolStats
+    getFreeMonitoringStatus replSetGetStatus replSetGetConfig replSetStepDown getDefaultRWConcern profile shutdown
+    listCommands invalidateUserCache`),
+)
+/** A secondary too, if the client said that it may. */
+const opted = new Set(
+  words(`find count distinct aggregate explain listCollections listDatabases listIndexes collStats dbStats dataSize
+    validate usersInfo rolesInfo`),
+)
+
+/** Everything that is in neither list changes something. */
+export const isWrite = (name: string): boolean => !anywhere.has(name) && !opted.has(name)
+
+/** Throws NotWritablePrimary, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary. */
+export function judgeStanding(state: State, name: string, body: Document): void {
+  if (state === 'PRIMARY' || anywhere.has(name)) return
+  // Transactions live on the primary, their reads too.
+  if (!opted.has(name) || body.autocommit === false) throw new CommandError('NotWritablePrimary', 'not primary')
+  if (state === 'REMOVED') throw new CommandError('NotPrimaryOrSecondary', 'node is not in primary or secondary state')
+  if ((body.$readPreference?.mode ?? 'primary') === 'primary') {
+    throw new CommandError('NotPrimaryNoSecondaryOk', 'not primary and secondaryOk=false')
+  }
+}

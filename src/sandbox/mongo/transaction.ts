@@ -1,0 +1,83 @@
+/**
+ * The documents as one transaction sees them: copies of the collections that it touched, its own writes in them.
+ *
+ * A collection is copied when the transaction first touches it, not all at once. A document that somebody else changed
+ * since then is a WriteConflict at the next statement or at commit; nobody else ever waits for a transaction.
+ */
+import { CommandError } from './commandError.js'
+import { type Collection, Store, type Stored } from './store.js'
+
+type Copy = { db: string; name: string; copy: Collection; of: Collection | undefined }
+
+export class Transaction implements Stored {
+  readonly #store: Store
+  readonly #made: Store
+  readonly #copies = new Map<string, Copy>()
+
+  /** `random` for the names of collections that it makes. */
+  constructor(store: Store, random: (size: number) => Buffer) {
+    this.#store = store
+    this.#made = new Store(random)
+  }
+
+  get databases(): Store['databases'] {
+    return this.#store.databases
+  }
+
+  find(db: string, name: string): Collection | undefined {
+    const known = this.#copies.get(`${db}.${name}`)
+    if (known) return known.copy
+    const of = this.#store.find(db, name)
+    return of && this.#touch({ db, name, copy: of.copy(), of })
+  }
+
+  /** Throws InvalidNamespace. */
+  open(db: string, name: string): Collection {
+    return this.find(db, name) ?? this.#touch({ db, name, copy: this.#made.open(db, name).copy(), of: undefined })
+  }
+
+  drop(): never {
+    throw new CommandError('OperationNotSupportedInTransaction', 'A transaction changes documents only.')
+  }
+
+  rename(): never {
+    return this.drop()
+  }
+
+  /** Throws WriteConflict where a document that it changed was changed by somebody else. */
+  judge(): void {
+    for (const { db, name, copy, of } of this.#copies.values()) {
+      const now = this.#store.find(db, name)
+      if (of && of !== now && copy.before?.size) throw conflict()
+      for (const [key, before] of copy.before ?? []) if (now?.entries.get(key) !== before) throw conflict()
+    }
+  }
+
+  /** Writes everything to the store, or nothing. Throws WriteConflict. */
+  commit(): void {
+    this.judge()
+    const undo: (() => void)[] = []
+    try {
+      for (const { db, name, copy } of this.#copies.values()) {
+        const changes = [...(copy.before ?? [])].map(([key, from]) => ({ from, to: copy.entries.get(key) }))
+        if (changes.length === 0) continue
+        const collection = this.#store.open(db, name)
+        collection.exchange(changes)
+        undo.push(() => collection.exchange(changes.map(({ from, to }) => ({ from: to, to: from }))))
+      }
+    } catch {
+      for (const back of undo.reverse()) back()
+      throw conflict()
+    }
+  }
+
+  #touch(copied: Copy): Collection {
+    this.#copies.set(`${copied.db}.${copied.name}`, copied)
+    return copied.copy
+  }
+}
+
+function conflict(): CommandError {
+  const message = 'WriteConflict error: this operation conflicted with another operation. Please retry your operation'
+  return new CommandError('WriteConflict', message)
+}
