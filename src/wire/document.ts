@@ -3,16 +3,20 @@ import { BSON, type Document, deserialize } from 'bson'
 import { Fault } from '../errors.js'
 
 const EMBEDDED = new Set([3, 4])
+/** Its scope is a document as well, and nothing that we decide on has any. */
+const CODE_WITH_SCOPE = 15
+/** By these keys the library tells values of its own from documents: it throws, or asks them for methods. */
+const RESERVED = new Set(['_bsontype', '__isLong__'])
 
 /**
  * Reads a document. `exact: true` keeps the BSON type of each number (Int32, Double, Long) so that it can be written
  * again unchanged or its type be asked; otherwise numbers are numbers and binary values are `Binary`.
  * Throws `message/malformed`, also for a key that stands twice at any depth: the last one would win here and the first
- * one elsewhere.
+ * one elsewhere; and for what the library could not write again.
  */
 export function readDocument(bytes: Buffer, { exact = false } = {}): Document {
   try {
-    refuseDuplicates(bytes, 0, 0)
+    judgeKeys(bytes, 0, 0)
     return deserialize(bytes, { promoteValues: !exact, promoteBuffers: false, promoteLongs: !exact })
   } catch (thrown) {
     if (thrown instanceof Fault) throw thrown
@@ -23,13 +27,15 @@ export function readDocument(bytes: Buffer, { exact = false } = {}): Document {
 /** How deep a document may nest; the server's own limit is 200 with its parsers, and hello needs four. */
 const DEPTH = 100
 
-function refuseDuplicates(bytes: Uint8Array, start: number, depth: number): void {
+function judgeKeys(bytes: Uint8Array, start: number, depth: number): void {
   if (depth > DEPTH) throw new Fault('message/malformed', undefined, { why: 'nested too deep' })
   const seen = new Set<string>()
   for (const [type, nameOffset, nameLength, offset] of BSON.onDemand.parseToElements(bytes, start)) {
     const name = Buffer.from(bytes.buffer, bytes.byteOffset + nameOffset, nameLength).toString('latin1')
     if (seen.has(name)) throw new Fault('message/malformed', undefined, { why: 'a key stands twice' })
+    if (RESERVED.has(name)) throw new Fault('message/malformed', undefined, { why: `a key is called ${name}` })
+    if (type === CODE_WITH_SCOPE) throw new Fault('message/malformed', undefined, { why: 'code with a scope' })
     seen.add(name)
-    if (EMBEDDED.has(type)) refuseDuplicates(bytes, offset, depth + 1)
+    if (EMBEDDED.has(type)) judgeKeys(bytes, offset, depth + 1)
   }
 }
