@@ -1,8 +1,10 @@
 /** Whether a configuration would work: everything that the proxy depends on is tried once, whatever the others gave. */
 import { randomBytes } from 'node:crypto'
+import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import type { Config } from './config/load.js'
 import { Fault } from './errors.js'
 import { stsClient } from './identity/sts.js'
+import { silent } from './log.js'
 import { compile } from './proxy.js'
 import { admin as administrator } from './upstream/admin.js'
 import { connect } from './upstream/channel.js'
@@ -11,6 +13,7 @@ import { keyRing } from './upstream/keys.js'
 import { NAME, VERSION, withProxy } from './upstream/metadata.js'
 import { accepted } from './upstream/reply.js'
 import type { Target } from './upstream/target.js'
+import { type Topology, topology as topologyOf } from './upstream/topology.js'
 import { judgeLdap } from './users/ldap.js'
 import { ldapProbe } from './users/ldapProbe.js'
 
@@ -21,16 +24,36 @@ const PATIENCE_MS = 5_000
 
 /** What was tried and what came of it, in the order of the configuration. Throws `config/invalid`. */
 export async function check(config: Config): Promise<Finding[]> {
-  const { target, problems } = compile(config)
-  if (!target || problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
+  const { upstream, single, problems } = compile(config)
+  if (!upstream || problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
   const findings: Finding[] = config.warnings.map(text => ({ fine: true, text: `warning: ${text}` }))
-  findings.push(await tried(`upstream ${target.address}`, signal => greet(target, signal)))
-  findings.push(await tried('LDAP authorization', signal => askAboutLdap(config, target, signal)))
-  for (const { arn, user } of config.users) {
-    findings.push(await tried(`user ${user} (${arn})`, signal => logIn(config, target, arn, signal)))
+  const resolver = { resolveSrv, resolveTxt }
+  const topology = topologyOf({ upstream, single, resolver, log: silent, random: Math.random, after })
+  try {
+    findings.push(...(await greetAll(topology, upstream.name)))
+    findings.push(await tried('LDAP authorization', signal => askAboutLdap(config, topology, signal)))
+    for (const { arn, user } of config.users) {
+      findings.push(await tried(`user ${user} (${arn})`, signal => logIn(config, topology, single, arn, signal)))
+    }
+  } finally {
+    topology.close()
   }
   findings.push(...(await reachSts(config)))
   return findings
+}
+
+/** Greets every member; what is to be known of a set comes after them. */
+async function greetAll(topology: Topology, name: string): Promise<Finding[]> {
+  const view = await topology.fresh(AbortSignal.timeout(PATIENCE_MS)).catch((thrown: unknown) => thrown)
+  const members = topology.members()
+  if (members.length === 0) return [await tried(`upstream ${name}`, () => Promise.reject(view))]
+  const findings = await Promise.all(
+    members.map(({ target }) => tried(`upstream ${target.address}`, signal => greet(target, signal))),
+  )
+  if (!topology.current()?.set) return findings
+  findings.push(await tried('primary', async () => topology.primary().target.address))
+  const text = 'note: clients are led to the primary alone, so those with readPreference=secondary find nobody'
+  return [...findings, { fine: true, text }]
 }
 
 /** Tries one thing; what it gives is told, what it throws is the finding. */
@@ -60,10 +83,10 @@ async function greet(target: Target, signal: AbortSignal): Promise<string> {
   }
 }
 
-async function askAboutLdap({ upstream, ldap }: Config, target: Target, signal: AbortSignal): Promise<string> {
+async function askAboutLdap({ upstream, ldap }: Config, topology: Topology, signal: AbortSignal): Promise<string> {
   const superuser = upstream.admin && administrator(upstream.admin)
   try {
-    const { state, why } = judgeLdap(await ldapProbe(target, superuser)(signal))
+    const { state, why } = judgeLdap(await ldapProbe(topology, superuser)(signal))
     if (state === 'unknown' && ldap.assume === 'off') return `assumed to be off (${why})`
     if (state !== 'off') throw new Fault(`ldap/${state}`, why)
     return `off: ${why}`
@@ -72,14 +95,29 @@ async function askAboutLdap({ upstream, ldap }: Config, target: Target, signal: 
   }
 }
 
-async function logIn(config: Config, target: Target, arn: string, signal: AbortSignal): Promise<string> {
+async function logIn(
+  config: Config,
+  topology: Topology,
+  single: boolean,
+  arn: string,
+  signal: AbortSignal,
+): Promise<string> {
   const rule = config.users.find(user => user.arn === arn)
   if (!rule) throw new Fault('internal')
   const at = rule.user.lastIndexOf('@')
   const [name, db] = at < 0 ? [rule.user, 'admin'] : [rule.user.slice(0, at), rule.user.slice(at + 1)]
   const user = { name, db, password: rule.password }
   const keys = keyRing({ entries: 1 })
-  const { socket } = await dial({ target, user, metadata: undefined, keys, random: randomBytes, signal })
+  const { target } = topology.primary()
+  const { socket } = await dial({
+    target,
+    primary: !single,
+    user,
+    metadata: undefined,
+    keys,
+    random: randomBytes,
+    signal,
+  })
   socket.destroy()
   return 'logs in'
 }
@@ -102,4 +140,10 @@ async function reachSts({ sts: { hosts, insecure } }: Config): Promise<Finding[]
   } finally {
     await client.close()
   }
+}
+
+/** Runs a step later, unless the returned function is called before. */
+function after(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, ms)
+  return () => clearTimeout(timer)
 }

@@ -37,8 +37,8 @@ export type Parts = {
   log: Log
   /** What the proxy brings to a conversation: asked anew for each frame. */
   server(): Server
-  /** The answer to a hello, from an upstream reply obtained after it was asked. */
-  greet(asked: Asked, connectionId: number, signal: AbortSignal): Promise<Document>
+  /** The answer to a hello, from an upstream reply obtained after it was asked. `client`: its own socket. */
+  greet(asked: Asked, connectionId: number, signal: AbortSignal, client: Socket): Promise<Document>
   login(candidate: Candidate, signal: AbortSignal): Promise<Admitted>
   move(stage: Stage): void
   /** A whole frame came: the connection is alive. */
@@ -118,7 +118,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
       case 'hello':
         quiet = turn.asked.awaiting !== undefined
         if (stage === 'opening') move('greeted')
-        reply(command, await parts.greet(turn.asked, id, box.gone))
+        reply(command, await parts.greet(turn.asked, id, box.gone, socket))
         return true
       case 'refuse': {
         const document = toReply(turn.fault, id)
@@ -138,6 +138,10 @@ export function connection(socket: Socket, parts: Parts): Connection {
             admitted.socket.destroy()
             throw new Fault('login/left')
           }
+          if (admitted.term.over) {
+            admitted.socket.destroy()
+            throw new Fault('upstream/away', 'it stepped down during the login')
+          }
         } catch (thrown) {
           const fault = Fault.from(thrown)
           seen.login(fault.kind, journal)
@@ -155,7 +159,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
   }
 
   /** From here on the relay owns both sockets. */
-  const enter = ({ socket: upstream, rest, limit }: Admitted, welcome: Buffer): Relay => {
+  const enter = ({ socket: upstream, rest, limit, term }: Admitted, welcome: Buffer): Relay => {
     cancel()
     const fromClient = box.release()
     socket.removeAllListeners('error')
@@ -170,13 +174,14 @@ export function connection(socket: Socket, parts: Parts): Connection {
       connectionId: id,
       hello: async (command, signal) => {
         if (command.body.client !== undefined) throw new Fault('hello/metadata-again')
-        return parts.greet(readHello(command), id, signal)
+        return parts.greet(readHello(command), id, signal, socket)
       },
       refused: () => seen.refusedCommand(),
       nextRequestID: parts.nextRequestID,
       after: parts.after,
     })
     if (draining) started.drain()
+    started.ended.then(term.whenOver(fault => started.destroy('proxy', fault)))
     return started
   }
 

@@ -201,6 +201,12 @@ export const faults = {
     about: 'the MongoDB behind the proxy cannot be reached',
     todo: 'Check upstream.uri, the network, and that MongoDB runs.',
   },
+  'upstream/stepped-down': {
+    level: 'info',
+    reply: null,
+    about: 'the member that this connection was relayed to is no longer the primary',
+    todo: 'Nothing; drivers connect again and reach the new primary.',
+  },
   'upstream/refused': {
     level: 'error',
     reply: LATER,

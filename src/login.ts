@@ -12,6 +12,7 @@ import type { Outcome } from './identity/outcome.js'
 import { judge, type Proof } from './identity/proof.js'
 import type { Identity } from './identity/reply.js'
 import type { Challenge, Fields } from './sasl/aws.js'
+import type { Term } from './upstream/term.js'
 import type { Match } from './users/rules.js'
 
 /** What happened, for the one log line of the connection: milliseconds by stage, and who it turned out to be. */
@@ -23,8 +24,8 @@ export type Journal = {
 
 export type Candidate = { fields: Fields; challenge: Challenge; client: Introduction; journal: Journal }
 
-/** An upstream connection that is this principal's for life. `limit`: the upstream's maxMessageSizeBytes. */
-export type Admitted = { socket: Socket; rest: Buffer; limit: number }
+/** An upstream connection that is this principal's for life, or until `term` is over. `limit`: its maxMessageSizeBytes. */
+export type Admitted = { socket: Socket; rest: Buffer; limit: number; term: Term }
 
 /** `signal` aborts when the time is over or the client gone; `late` tells which. `cancel` once nobody waits any more. */
 export type Deadline = { signal: AbortSignal; late(): boolean; cancel(): void }
@@ -46,7 +47,7 @@ export type Parts = {
     match: Match,
     client: Introduction,
     signal: AbortSignal,
-  ): Promise<{ socket: Socket; rest: Buffer; hello: Document }>
+  ): Promise<{ socket: Socket; rest: Buffer; hello: Document; term: Term }>
   /** Begins the time of a login, which ends early with `gone`. */
   deadline(ms: number, gone: AbortSignal): Deadline
   deadlineMS: number
@@ -72,7 +73,7 @@ export function login(parts: Parts): (candidate: Candidate, gone: AbortSignal) =
       const match = parts.match(identity)
       if (!match) throw new Fault('users/stranger', identity.canonical, { arn: identity.arn })
       journal.user = `${match.user.name}@${match.user.db}`
-      const { socket, rest, hello } = await timed(journal, 'upstream', parts.now, () =>
+      const { socket, rest, hello, term } = await timed(journal, 'upstream', parts.now, () =>
         parts.dial(match, client, signal),
       )
       try {
@@ -82,7 +83,7 @@ export function login(parts: Parts): (candidate: Candidate, gone: AbortSignal) =
         socket.destroy()
         throw thrown
       }
-      return { socket, rest, limit: limitOf(hello) }
+      return { socket, rest, limit: limitOf(hello), term }
     } catch (thrown) {
       if (gone.aborted) throw new Fault('login/left')
       if (late()) throw new Fault('login/deadline', `${parts.deadlineMS} ms`, {}, thrown)

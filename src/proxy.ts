@@ -4,11 +4,14 @@
  * It is long because this is the only place where parts meet.
  */
 import { randomBytes } from 'node:crypto'
+import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import { readFileSync } from 'node:fs'
+import type { Socket } from 'node:net'
 import type { Document } from 'bson'
 import { recorder } from './admin/metrics.js'
 import { type AdminServer, adminServer } from './admin/server.js'
 import { buckets } from './budget/buckets.js'
+import { isWildcard } from './config/hosts.js'
 import type { Config } from './config/load.js'
 import { connection, type Seen } from './connection.js'
 import { Fault } from './errors.js'
@@ -19,12 +22,13 @@ import { type Listener, listen } from './listener.js'
 import type { Log } from './log.js'
 import { bucketOf, type Deadline, login } from './login.js'
 import { admin as administrator } from './upstream/admin.js'
+import { advertised } from './upstream/advertised.js'
 import { dial } from './upstream/dial.js'
-import { present } from './upstream/hello.js'
+import { alone, present } from './upstream/hello.js'
 import { keyRing } from './upstream/keys.js'
 import { NAME, VERSION } from './upstream/metadata.js'
-import { mirror as mirrorOf } from './upstream/mirror.js'
-import { readTarget, type Target } from './upstream/target.js'
+import { readUpstream, type Upstream } from './upstream/target.js'
+import { topology as topologyOf } from './upstream/topology.js'
 import { ldapGuard } from './users/ldapGuard.js'
 import { ldapProbe } from './users/ldapProbe.js'
 import { compileRules, type Rules } from './users/rules.js'
@@ -48,21 +52,37 @@ const REMEMBERED_ACCOUNTS = 10_000
 const ATTEMPT_MS = 1_500
 const STS_MS = 3_000
 
+/** `single`: the one address is what clients get, whatever it is; else the primary is followed. */
+export type Compiled = { rules: Rules; upstream?: Upstream; single: boolean; problems: readonly string[] }
+
 /** What a configuration says about users and upstream, or every problem in it that only they can see. */
-export function compile({ users, upstream }: Config): { rules: Rules; target?: Target; problems: readonly string[] } {
+export function compile({ users, upstream, listen }: Config): Compiled {
   const { rules, problems } = compileRules(users)
-  if (upstream.uri.reveal() === '') return { rules, problems }
+  const { topology, uri } = upstream
+  if (uri.reveal() === '') return { rules, single: false, problems }
   try {
-    return { rules, target: readTarget(upstream.uri, path => readFileSync(path)), problems }
+    const read = readUpstream(uri, path => readFileSync(path))
+    const { direct, seeds, srv, template } = read
+    const single = topology === undefined ? direct : topology === 'single'
+    const several = srv !== undefined || seeds.length > 1
+    const found = [...problems]
+    if (direct && !single) found.push('upstream.topology: primary contradicts directConnection=true in upstream.uri')
+    if (single && several) found.push('upstream.topology: single is for one address in upstream.uri')
+    if (!single && (several || template.replicaSet) && isWildcard(listen.host) && !listen.advertise) {
+      found.push(
+        `listen.advertise: needed in front of a replica set, since ${listen.host} is no address for clients: give host:port by which they reach the proxy`,
+      )
+    }
+    return { rules, upstream: read, single, problems: found }
   } catch (thrown) {
-    return { rules, problems: [...problems, `upstream.uri: ${Fault.from(thrown).detail}`] }
+    return { rules, single: false, problems: [...problems, `upstream.uri: ${Fault.from(thrown).detail}`] }
   }
 }
 
 /** Starts a proxy. Throws `config/invalid` and `address/busy`. */
 export async function startProxy(config: Config, log: Log): Promise<Standing> {
-  const { rules, target, problems } = compile(config)
-  if (!target || problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
+  const { rules, upstream, single, problems } = compile(config)
+  if (!upstream || problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
   for (const warning of config.warnings) log('warn', 'problem found', { warning })
 
   let listener: Listener | undefined
@@ -100,7 +120,16 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
   )
 
   const superuser = config.upstream.admin && administrator(config.upstream.admin)
-  const probe = ldapProbe(target, superuser)
+  const topology = topologyOf({
+    upstream,
+    single,
+    resolver: { resolveSrv, resolveTxt },
+    log,
+    random: Math.random,
+    after,
+    restarted: () => ldap.again(),
+  })
+  const probe = ldapProbe(topology, superuser)
   let buildInfo: Document | undefined
   const ldap = ldapGuard({
     ask: async signal => {
@@ -113,7 +142,6 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     log,
     after,
   })
-  const mirror = mirrorOf({ target, log, random: Math.random, after, restarted: () => ldap.again() })
   const keys = keyRing({ entries: REMEMBERED_KEYS })
   const enter = login({
     stsNow: () => Date.now() + sts.skewMS(),
@@ -125,9 +153,11 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     guard: () => {
       if (ldap.verdict() === 'on') ldap.admit()
     },
-    dial: ({ user, password }, { metadata, apiVersion }, signal) =>
-      dial({
+    dial: async ({ user, password }, { metadata, apiVersion }, signal) => {
+      const { target, term } = topology.primary()
+      const dialled = await dial({
         target,
+        primary: !single,
         user: { ...user, password },
         metadata,
         keys,
@@ -135,7 +165,9 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
         signal,
         api: apiVersion,
         ask: channel => ldap.admitOver(command => channel.request({ ...command, $db: 'admin' }, signal)),
-      }),
+      })
+      return { ...dialled, term }
+    },
     deadline,
     deadlineMS: config.login.timeout,
   })
@@ -177,16 +209,25 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
   }
 
   const server = () => ({ host, random: randomBytes, buildInfo })
-  const greet = async (asked: Asked, connectionId: number, signal: AbortSignal) => {
+  const { advertise, host: bound } = config.listen
+  const address = advertised({ advertise, host: isWildcard(bound) ? undefined : bound, cert: config.tls?.cert })
+  let guessed =
+    advertise === undefined && isWildcard(bound) ? 'listen.advertise is missing in front of a set' : undefined
+  const greet = async (asked: Asked, connectionId: number, signal: AbortSignal, client: Socket) => {
     const { awaiting } = asked
-    const hello = awaiting
-      ? await mirror.next(awaiting.topologyVersion, awaiting.maxAwaitTimeMS, signal)
-      : await mirror.fresh(signal)
-    return present(hello, asked, { connectionId, now: new Date() })
+    const { hello, primary, set } = awaiting
+      ? await topology.next(awaiting.topologyVersion, awaiting.maxAwaitTimeMS, signal)
+      : await topology.fresh(signal)
+    if (set && guessed) {
+      log('warn', 'problem found', { warning: `${guessed}, so clients are told the address that they reached` })
+      guessed = undefined
+    }
+    const shown = set ? alone(hello, { address: address(client), primary }) : hello
+    return present(shown, asked, { connectionId, now: new Date() })
   }
 
   const closers: (() => Promise<void> | void)[] = [
-    () => mirror.close(),
+    () => topology.close(),
     () => sts.close(),
     () => superuser?.close(),
     () => ldap.close(),
@@ -203,9 +244,9 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
       admin = await adminServer({
         host,
         port,
-        ready: () => ({ ready: ready(), body: { draining, ldap: ldap.verdict(), upstream: !!mirror.current() } }),
+        ready: () => ({ ready: ready(), body: { draining, ldap: ldap.verdict(), upstream: !!topology.current() } }),
         metrics: () => {
-          record.set('upstream_up', mirror.current() ? 1 : 0)
+          record.set('upstream_up', topology.current() ? 1 : 0)
           record.enter('ldap_authorization', ldap.verdict())
           return record.render()
         },
@@ -240,7 +281,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
   }
   const settled = Promise.all([ldap.start(), ...config.sts.hosts.map(({ host }) => reach(host))]).then(() => {})
   const { drain, stop, destroy, port } = listener
-  log('info', 'ready', { host: config.listen.host, port, upstream: target.address, admin: admin?.port })
+  log('info', 'ready', { host: config.listen.host, port, upstream: upstream.name, admin: admin?.port })
 
   let wait = (): void => {}
   return {

@@ -8,6 +8,7 @@ import { type Connection, connection, type Parts, type Stage } from '../src/conn
 import { Fault, type Kind } from '../src/errors.js'
 import { type Event, logTo } from '../src/log.js'
 import type { Admitted, Candidate } from '../src/login.js'
+import { beginTerm } from '../src/upstream/term.js'
 import { frame, OP_COMPRESSED, OP_QUERY } from '../src/wire/frame.js'
 import { MORE_TO_COME, readReply, writeMessage } from '../src/wire/message.js'
 import { handClock } from './support/clock.js'
@@ -40,7 +41,7 @@ const admitted =
   async ({ journal }) => {
     Object.assign(journal, ALICE)
     journal.ms.sts = 12
-    return { socket: upstream as Socket, rest: Buffer.alloc(0), limit: 48_000_000 }
+    return { socket: upstream as Socket, rest: Buffer.alloc(0), limit: 48_000_000, term: beginTerm().term }
   }
 const refusedWith =
   (kind: Kind, detail?: string): Login =>

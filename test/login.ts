@@ -8,6 +8,7 @@ import type { Proof } from '../src/identity/proof.js'
 import type { Identity } from '../src/identity/reply.js'
 import { Secret } from '../src/log.js'
 import { bucketOf, type Candidate, type Deadline, type Journal, login, type Parts } from '../src/login.js'
+import { beginTerm } from '../src/upstream/term.js'
 import type { Match } from '../src/users/rules.js'
 import { handClock } from './support/clock.js'
 import { faultOfAsync } from './support/faults.js'
@@ -27,6 +28,7 @@ const identity: Identity = {
 }
 const match: Match = { rule: 1, user: { name: 'alice', db: 'admin' }, password: new Secret('hunter2') }
 const challenge = { nonce: Buffer.alloc(64, 7), host: 'sts.eu-west-1.amazonaws.com' }
+const { term } = beginTerm()
 const NOON = Date.parse('2026-08-13T12:00:00Z')
 const key = { accessKeyId: 'AKIASP2TPHJSQH3FJXYZ', secretAccessKey: 'not/so+secret' }
 const metadata = { driver: { name: 'nodejs', version: '7' }, os: { type: 'Linux' } }
@@ -52,7 +54,12 @@ function road(wanted: Partial<Parts> = {}) {
     ask: async () => ({ is: 'identity', identity }),
     match: () => match,
     guard: () => {},
-    dial: async () => ({ socket, rest: Buffer.from('rest'), hello: { maxMessageSizeBytes: new Int32(1_000_000) } }),
+    dial: async () => ({
+      socket,
+      rest: Buffer.from('rest'),
+      hello: { maxMessageSizeBytes: new Int32(1_000_000) },
+      term,
+    }),
     deadline: (_, gone) => ending(gone, late.signal),
     deadlineMS: 8000,
   }
@@ -125,7 +132,7 @@ t.test('each step gets what the one before has found', async t => {
       t.equal(found, match)
       t.same(client, { metadata, apiVersion: '1' })
       signals = [...signals, signal]
-      return { socket: new PassThrough() as unknown as Socket, rest: Buffer.alloc(0), hello: {} }
+      return { socket: new PassThrough() as unknown as Socket, rest: Buffer.alloc(0), hello: {}, term }
     },
     deadline(ms) {
       t.equal(ms, 8000)
@@ -301,7 +308,7 @@ t.test('an upstream connection that comes too late is closed', async t => {
     const set = road({
       dial: async () => {
         set[by].abort()
-        return { socket: set.socket, rest: Buffer.alloc(0), hello: {} }
+        return { socket: set.socket, rest: Buffer.alloc(0), hello: {}, term }
       },
     })
     const wishing = await candidate()
@@ -319,7 +326,7 @@ t.test('the journal tells who it was and where the time went', async t => {
     },
     dial: async () => {
       set.clock.advance(3)
-      return { socket: set.socket, rest: Buffer.alloc(0), hello: {} }
+      return { socket: set.socket, rest: Buffer.alloc(0), hello: {}, term }
     },
   })
   const wishing = await candidate()
@@ -352,7 +359,7 @@ t.test('the longest message is what the upstream says, within what MongoDB has e
   ]
   for (const [maxMessageSizeBytes, limit] of cases) {
     const set = road({
-      dial: async () => ({ socket: set.socket, rest: Buffer.alloc(0), hello: { maxMessageSizeBytes } }),
+      dial: async () => ({ socket: set.socket, rest: Buffer.alloc(0), hello: { maxMessageSizeBytes }, term }),
     })
     t.equal((await set.enter(await candidate(), set.signal)).limit, limit)
   }

@@ -16,6 +16,11 @@ export function isLoopback(host: string): boolean {
   return /^(127(\.\d{1,3}){3}|::1|\[::1\]|localhost)$/.test(host)
 }
 
+/** Whether a listener on this address takes what comes to any address of the machine. */
+export function isWildcard(host: string): boolean {
+  return /^(0\.0\.0\.0|::|\[::\])$/.test(host)
+}
+
 const LABELS = /^(?=.{1,255}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/
 
 const OF_AWS = /(^|\.)(amazonaws|amazonwebservices|api\.aws)(\.|$)/
@@ -38,6 +43,14 @@ const address = textOf(wantedAddress, ADDRESS)
     return { host: six ?? host ?? '', port: Number(port) }
   })
   .refine(({ port }) => port >= 1 && port <= 65535, { error: wantedAddress })
+
+/** Where clients are told to come back to. Lower case, since drivers compare it as text. */
+export const advertised = kind(
+  address
+    .transform(({ host, port }): Address => ({ host: host.toLowerCase(), port }))
+    .refine(({ host }) => !isWildcard(host), { error: 'wanted host:port by which clients reach the proxy' }),
+  {},
+)
 
 const entry = z.preprocess(
   value => (typeof value === 'string' ? { host: value } : value),

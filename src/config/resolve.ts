@@ -15,7 +15,7 @@ export type Config = Omit<Settings, 'tls' | 'upstream' | 'users'> & {
   /** PEM texts. Undefined means plain connections, which were written out or stay on loopback (R29). */
   tls: { cert: string; key: Secret } | undefined
   /** Connection strings. `admin` has a user for administrative questions and is never a relay. */
-  upstream: { uri: Secret; admin: Secret | undefined }
+  upstream: { uri: Secret; admin: Secret | undefined; topology: Settings['upstream']['topology'] }
   users: readonly User[]
   /** Sentences for the log: nothing is wrong, and somebody should know. */
   warnings: readonly string[]
@@ -45,6 +45,7 @@ export function resolve(around: Around): { config: Config; problems: Problem[] }
     upstream: {
       uri: readURI('upstream.uri', around.settings.upstream, around, found, 'required') ?? new Secret(''),
       admin: readURI('upstream.admin.uri', around.settings.upstream.admin, around, found),
+      topology: around.settings.upstream.topology,
     },
     users: readUsers(around, found),
     warnings: found.warnings,

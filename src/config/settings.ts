@@ -3,7 +3,7 @@
  * the checks and the type of the configuration are read from here as well.
  */
 import type { z } from 'zod'
-import { stsHosts } from './hosts.js'
+import { advertised, stsHosts } from './hosts.js'
 import { address, duration, oneOf, path, port, portOrOff, type Row, share, toggle, whole } from './row.js'
 import { uri } from './uri.js'
 import { users } from './users.js'
@@ -13,6 +13,9 @@ export const settings = {
   listen: {
     host: address({ about: 'Address that clients connect to.', fallback: '127.0.0.1' }),
     port: port({ about: 'Port that clients connect to; 0 takes any free one.', fallback: '27017' }),
+    advertise: advertised({
+      about: 'Address that clients of a replica set are told, as host:port; the same on every replica of the proxy.',
+    }),
     backlog: whole(1, 65535)({ about: 'Connections that the kernel holds until they are accepted.', fallback: '4096' }),
     connections: whole(
       2,
@@ -35,8 +38,15 @@ export const settings = {
     keyFile: path({ about: 'PEM file of its private key.' }),
   },
   upstream: {
-    uri: uri({ about: 'The MongoDB behind the proxy, as a mongodb:// URI.' }),
+    uri: uri({ about: 'The MongoDB behind the proxy, as a mongodb:// or mongodb+srv:// URI.' }),
     uriFile: path({ about: 'A file that holds upstream.uri.' }),
+    topology: oneOf(
+      'primary',
+      'single',
+    )({
+      about:
+        'Whether the primary of a set is followed (its secondaries serve nobody then) or one address is kept to; unless told, single with directConnection=true.',
+    }),
     admin: {
       uri: uri({ about: 'The same MongoDB with a user for administrative questions; no relay ever uses it.' }),
       uriFile: path({ about: 'A file that holds upstream.admin.uri.' }),

@@ -7,7 +7,6 @@ const error = 'wanted a URI like mongodb://mongo.example.com:27017/ (not shown)'
 
 /** Why text is not a connection string that can be used, or undefined if it is. */
 export function uriProblem(text: string): string | undefined {
-  if (text.startsWith('mongodb+srv://')) return 'mongodb+srv is not followed: write the host as mongodb://host:port/'
   try {
     new ConnectionString(text)
     return undefined

@@ -1,13 +1,16 @@
 /** The administrator's connection: commands of the proxy itself, through the `mongodb` driver, and never a relay. */
 import type { Document } from 'bson'
 import type { MongoClient } from 'mongodb'
+import { ConnectionString } from 'mongodb-connection-string-url'
 import { Fault } from '../errors.js'
-import type { Secret } from '../log.js'
+import { Secret } from '../log.js'
 import { NAME } from './metadata.js'
 
 export type Admin = {
   /** Runs a command and gives the reply, `ok: 0` or not, a refused login among them. Throws `upstream/away`. */
   run(command: Document, db?: string): Promise<Document>
+  /** The same at one member, whichever it is; the caller closes it. */
+  at(address: string): Admin
   close(): Promise<void>
 }
 
@@ -39,12 +42,33 @@ export function admin(uri: Secret, limits: { serverSelectionTimeoutMS?: number }
         return replyOf(thrown)
       }
     },
+    at: address => admin(new Secret(directly(uri.reveal(), address)), limits),
     close: async () => {
       closed = true
       await (await opened?.catch(() => undefined))?.close()
     },
   }
 }
+
+/** A connection string with this one address in it. Lookups by DNS are over then, so TLS, their default, is written out. */
+function directly(uri: string, address: string): string {
+  try {
+    const changed = new ConnectionString(uri.replace(/^mongodb\+srv:/, 'mongodb:'))
+    const { searchParams } = changed
+    const names = [...searchParams.keys()].map(name => name.toLowerCase())
+    if (uri.startsWith('mongodb+srv:') && !names.includes('tls') && !names.includes('ssl'))
+      searchParams.set('tls', 'true')
+    for (const name of [...searchParams.keys()]) if (UNFIT.has(name.toLowerCase())) searchParams.delete(name)
+    searchParams.set('directConnection', 'true')
+    changed.hosts = [address]
+    return changed.toString()
+  } catch {
+    return uri // which the driver will refuse, and says so without showing it
+  }
+}
+
+/** Options that are for several addresses. The set that is named is checked where members are watched. */
+const UNFIT = new Set(['replicaset', 'directconnection', 'srvmaxhosts', 'srvservicename', 'loadbalanced'])
 
 /** What the server said, or a fault where it said nothing. The driver's errors are told apart by what they carry. */
 function replyOf(thrown: unknown): Document {

@@ -20,6 +20,8 @@ export type DatabaseUser = { name: string; db: string; password: Secret }
 
 export type Dialling = {
   target: Target
+  /** Refuses a member that does not call itself the primary. */
+  primary?: boolean
   user: DatabaseUser
   /** The client's own `client` document with its BSON types, undefined if it sent none. */
   metadata: Document | undefined
@@ -36,7 +38,7 @@ export type Dialling = {
 export type Dialled = { socket: ReturnType<Channel['handOver']>['socket']; rest: Buffer; hello: Document }
 
 /**
- * Throws `upstream/away` (unreachable, stopping, another set), `upstream/refused` (it does not take this user),
+ * Throws `upstream/away` (unreachable, stopping, another set, not the primary), `upstream/refused` (it does not take this user),
  * `upstream/malformed` (it breaks the protocol or cannot prove that it knows the password), and the signal's reason.
  */
 export async function dial(wanted: Dialling): Promise<Dialled> {
@@ -70,6 +72,9 @@ async function logIn(channel: Channel, wanted: Dialling): Promise<Document> {
   if (target.replicaSet !== undefined && hello.setName !== target.replicaSet) {
     const facts = { wanted: target.replicaSet, setName: told(hello.setName) }
     throw new Fault('upstream/away', 'it is not of the replica set that upstream.uri names', facts)
+  }
+  if (wanted.primary && hello.isWritablePrimary !== true) {
+    throw new Fault('upstream/away', 'it is not the primary', { upstream: target.address })
   }
   const opened = readStep(hello.speculativeAuthenticate ?? (await run(saslStart, user.db)))
   if (opened.done) throw malformed('done before anything was proven')

@@ -97,6 +97,43 @@ export function present(hello: Document, asked: Asked, { connectionId, now }: Ou
   }
 }
 
+/** A hello with every field in its form. Throws `upstream/malformed`, as `present` would. */
+export function vetted(hello: Document): Document {
+  present(hello, { legacy: false, helloOk: false }, { connectionId: 0, now: new Date(0) })
+  return hello
+}
+
+/**
+ * A member's hello as that of a set which has one member, at the address that clients reach. Without a primary it is
+ * neither primary nor secondary, so that nobody is sent to it and nobody forgets the set (R9).
+ */
+export function alone(hello: Document, { address, primary }: { address: string; primary: boolean }): Document {
+  const kept = Object.entries(hello).filter(([name]) => !OF_OTHERS.has(name))
+  return {
+    ...Object.fromEntries(kept),
+    hosts: [address],
+    isWritablePrimary: primary,
+    secondary: false,
+    ...(primary && { primary: address }),
+    me: address,
+  }
+}
+
+/** What tells of members that clients do not see, or of a part that the one they see has not. */
+const OF_OTHERS = new Set([
+  'passives',
+  'arbiters',
+  'primary',
+  'arbiterOnly',
+  'passive',
+  'hidden',
+  'buildIndexes',
+  'slaveDelay',
+  'secondaryDelaySecs',
+  'isreplicaset',
+  'info',
+])
+
 /** The version by which changes are awaited; undefined where the server has none (FerretDB). */
 export function topologyVersionOf(hello: Document): TopologyVersion | undefined {
   const { processId, counter } = isDocument(hello.topologyVersion) ? hello.topologyVersion : {}

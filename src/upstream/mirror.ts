@@ -1,32 +1,33 @@
 /**
- * The live mirror of the upstream's hello, from which every client's hello and monitor is answered (R7, R8).
+ * The live mirror of one member's hello (R7, R8).
  *
- * Two sockets of its own, which never log in: one watches, by hellos that the upstream holds until something changes;
- * the other asks at once for whoever needs a hello now. An upstream without a topologyVersion (FerretDB) cannot be
- * watched, and has the second alone.
+ * Two sockets of its own, which never log in: one watches, by hellos that the member holds until something changes; the
+ * other asks at once for whoever needs a hello now. A server without a topologyVersion (FerretDB) cannot be watched, and
+ * has the second alone.
  *
- * One page long because its sockets, its waiters and the last hello are one state. The `mongodb` driver's monitoring is not used: it turns every number into a double, gives up for good where the
- * upstream is down at start, and opens connections besides (R7).
+ * The `mongodb` driver's monitoring is not used: it turns every number into a double, gives up for good where the
+ * upstream is down at start, and opens connections besides (R7). The file is long because two sockets have one state.
  */
 import type { Document, ObjectId } from 'bson'
 import { type Facts, Fault } from '../errors.js'
 import type { Log } from '../log.js'
 import { type Channel, connect } from './channel.js'
 import { coalesced } from './coalesced.js'
-import { isNews, type TopologyVersion, topologyVersionOf } from './hello.js'
+import { topologyVersionOf, vetted } from './hello.js'
 import { withProxy } from './metadata.js'
 import { unless, within } from './patience.js'
 import { told } from './reply.js'
 import type { Target } from './target.js'
 
 export type Mirror = {
-  /** A hello that the upstream gave after this was called. Throws `upstream/away`, `upstream/malformed`, the reason. */
+  /** A hello that the member gave after this was called. Throws `upstream/away`, `upstream/malformed`, the reason. */
   fresh(signal: AbortSignal): Promise<Document>
-  /** A hello that is news to whoever knows `known`, or the current one after `maxAwaitTimeMS`. Throws as `fresh`. */
-  next(known: TopologyVersion, maxAwaitTimeMS: number, signal: AbortSignal): Promise<Document>
-  /** The last hello, with its BSON types; undefined while the upstream is away. */
+  /** The last hello, with its BSON types; undefined while the member is away. */
   current(): Document | undefined
-  close(): void
+  /** Why it did not answer when it was last asked; undefined if it did, or was not asked yet. */
+  lost(): Fault | undefined
+  /** `why`: what those are told who still wait. */
+  close(why: Fault): void
 }
 
 export type Parts = {
@@ -34,6 +35,8 @@ export type Parts = {
   log: Log
   /** From 0 up to 1: spreads what many proxies would do at once. */
   random: () => number
+  /** Called with each hello before anybody else has it, and with undefined when the member is away. */
+  changed: (hello: Document | undefined) => void
   /** Called when another process answers than before: whatever else was asked of the old one may have changed. */
   restarted?: () => void
   /** Runs a step after so many milliseconds, unless the returned function is called before. */
@@ -42,20 +45,17 @@ export type Parts = {
 
 const QUICK_MS = 2_000
 const AWAIT_MS = 10_000
-/** Clients may ask to wait longer; they are answered earlier and ask again. */
-const LONGEST_MS = 60_000
 /** The least time between two watching hellos: an upstream that never holds them must not keep us busy. */
 const PACE_MS = 50
 const RETRY = { firstMS: 250, mostMS: 10_000 }
 
 const HELLO = { hello: 1, $db: 'admin' }
 
-export function mirror({ target, log, random, restarted, after }: Parts): Mirror {
+export function mirror({ target, log, random, changed, restarted, after }: Parts): Mirror {
   const stop = new AbortController()
-  const waiting = new Set<{ look(hello: Document): void; fail(fault: unknown): void }>()
   let latest: Document | undefined
   let processId: ObjectId | undefined
-  let away = false
+  let away: Fault | undefined
   let asking: Channel | undefined
   let watching: Channel | undefined
   let following = false
@@ -66,15 +66,16 @@ export function mirror({ target, log, random, restarted, after }: Parts): Mirror
     if (target.replicaSet !== undefined && reply.setName !== target.replicaSet) {
       throw new Fault('upstream/away', 'it is not of the replica set that upstream.uri names', about(reply))
     }
+    vetted(reply)
     const [was, is] = [latest && topologyVersionOf(latest), topologyVersionOf(reply)]
     if (latest && was && is && was.processId.equals(is.processId) && is.counter.lessThan(was.counter)) return latest
     const news = JSON.stringify(latest && about(latest)) !== JSON.stringify(about(reply))
     latest = reply
-    away = false
+    away = undefined
     if (processId && is && !processId.equals(is.processId)) restarted?.()
     processId = is?.processId ?? processId
-    if (news) log('info', 'upstream changed', about(reply))
-    for (const one of [...waiting]) one.look(reply)
+    if (news) log('info', 'upstream changed', { upstream: target.address, ...about(reply) })
+    changed(reply)
     wake()
     if (is && !following) follow()
     return reply
@@ -84,9 +85,9 @@ export function mirror({ target, log, random, restarted, after }: Parts): Mirror
     if (stop.signal.aborted) return
     const fault = Fault.from(thrown)
     if (!away) log(fault.row.level, 'upstream lost', { fault: fault.kind, upstream: target.address, ...fault.facts })
-    away = true
+    away = fault
     latest = undefined
-    for (const one of [...waiting]) one.fail(fault)
+    changed(undefined)
   }
 
   const gone = (facts: Facts) => new Fault('upstream/away', undefined, { upstream: target.address, ...facts })
@@ -121,8 +122,8 @@ export function mirror({ target, log, random, restarted, after }: Parts): Mirror
       })
     } catch (thrown) {
       asking?.destroy()
-      watching?.destroy() // it finds out for itself now, instead of when its time is over
-      if (!following) lose(thrown)
+      watching?.destroy() // its answer would not come either
+      lose(thrown)
       throw thrown
     }
   })
@@ -176,42 +177,13 @@ export function mirror({ target, log, random, restarted, after }: Parts): Mirror
   const fresh = (signal: AbortSignal) =>
     stop.signal.aborted ? Promise.reject(stop.signal.reason) : unless(signal, ask())
 
-  /** Waits for news, at most so long; then the current hello has to do. */
-  const changed = (known: TopologyVersion, ms: number, signal: AbortSignal) =>
-    new Promise<Document>((resolve, reject) => {
-      const end = (act: () => void) => {
-        cancel()
-        signal.removeEventListener('abort', abort)
-        waiting.delete(one)
-        act()
-      }
-      const one = {
-        look: (hello: Document) => {
-          if (isNews(topologyVersionOf(hello), known)) end(() => resolve(hello))
-        },
-        fail: (fault: unknown) => end(() => reject(fault)),
-      }
-      const abort = () => one.fail(signal.reason)
-      const cancel = after(ms, () => end(() => (latest ? resolve(latest) : reject(gone({})))))
-      signal.addEventListener('abort', abort, { once: true })
-      waiting.add(one)
-      if (signal.aborted) abort()
-    })
-
   follow()
   return {
     fresh,
-    next: (known, maxAwaitTimeMS, signal) => {
-      const hello = latest
-      const version = hello && topologyVersionOf(hello)
-      if (!hello || !version || stop.signal.aborted) return fresh(signal)
-      if (isNews(version, known)) return Promise.resolve(hello)
-      return changed(known, Math.min(maxAwaitTimeMS, LONGEST_MS), signal)
-    },
     current: () => latest,
-    close: () => {
-      stop.abort(new Fault('listener/draining'))
-      for (const one of [...waiting]) one.fail(stop.signal.reason)
+    lost: () => away,
+    close: why => {
+      stop.abort(why)
       asking?.destroy()
       watching?.destroy()
       wake()

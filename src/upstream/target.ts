@@ -1,67 +1,44 @@
-/**
- * Where the upstream is: one address and how to reach it, read from a connection string.
- *
- * Options that would not be honoured are problems, since a forgotten `tlsCAFile` is worse than a message at start.
- */
-import { isIP } from 'node:net'
-import { createSecureContext, type SecureContext } from 'node:tls'
+/** Where the upstream is: its addresses and how to reach them, read from a connection string. */
 import { ConnectionString } from 'mongodb-connection-string-url'
 import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
+import { type Address, readAddress, writeAddress } from './address.js'
+import { readOptions, readTLS, type TargetTLS } from './options.js'
 
-export type Target = {
-  host: string
-  port: number
-  /** `host:port`, lower case, IPv6 in brackets: how this upstream is named in logs and keys. */
-  address: string
+/** What a connection string says. */
+export type Upstream = {
+  /** How it is called in logs: its addresses, or the name that they are looked up by. */
+  name: string
+  /** The addresses to begin with; none where they are looked up. */
+  seeds: readonly string[]
+  /** The name of `mongodb+srv`. */
+  srv: string | undefined
+  /** `directConnection=true`: this address, whatever it is, and no other. */
+  direct: boolean
+  template: Template
+}
+
+/** What every member is reached with. */
+export type Template = {
   connectTimeoutMS: number
   /** The set that hello must name. */
   replicaSet: string | undefined
   tls: TargetTLS | undefined
 }
 
-/** `verify`: both the chain and the name, the chain alone, or nothing. */
-export type TargetTLS = { context: SecureContext; servername: string | undefined; verify: 'full' | 'chain' | 'none' }
+/** One member. `address`: how it is named in logs and keys. */
+export type Target = Template & Address & { address: string }
 
-const PORT = 27017
 const CONNECT_TIMEOUT_MS = 10_000
-
-/** What may stand behind the question mark. `true` and `false` are told apart by `flag`, the rest is text. */
-const OPTIONS = new Set(
-  [
-    'directConnection',
-    'replicaSet',
-    'connectTimeoutMS',
-    'tls',
-    'ssl',
-    'servername',
-    'tlsCAFile',
-    'tlsCertificateKeyFile',
-    'tlsCertificateKeyFilePassword',
-    'tlsAllowInvalidCertificates',
-    'tlsAllowInvalidHostnames',
-    'tlsInsecure',
-  ].map(name => name.toLowerCase()),
-)
-/** Options that people paste along with the rest of a connection string, and why they stay out of this one. */
-const ELSEWHERE: Record<string, string> = {
-  authsource: 'database users come from `users`',
-  authmechanism: 'database users come from `users`',
-  authmechanismproperties: 'database users come from `users`',
-  loadbalanced: 'this version takes one address of a standalone or of a set member',
-}
 
 /**
  * Reads a connection string. `readFile` gives the bytes of a certificate file and may throw.
  * Throws `config/invalid` with every problem, never quoting the connection string.
  */
-export function readTarget(uri: Secret, readFile: (path: string) => Buffer): Target {
+export function readUpstream(uri: Secret, readFile: (path: string) => Buffer): Upstream {
   const problems: string[] = []
   const parsed = parse(uri)
   if (!parsed) throw invalid(['not a connection string: wanted mongodb://host:port/?options'])
-  if (parsed.isSRV || parsed.hosts.length !== 1) {
-    problems.push('this version takes one address: mongodb://host:port, not several hosts and not mongodb+srv')
-  }
   if (parsed.username || parsed.password) {
     problems.push('no user belongs here: database users come from `users`, the administrator goes to upstream.admin')
   }
@@ -69,18 +46,26 @@ export function readTarget(uri: Secret, readFile: (path: string) => Buffer): Tar
     problems.push('no database belongs here: clients name their own')
   }
   const options = readOptions(parsed, problems)
-  const { host, port } = readAddress(parsed.hosts[0] ?? '', problems)
-  const target: Target = {
-    host,
-    port,
-    address: `${host.includes(':') ? `[${host}]` : host}:${port}`,
+  const srv = parsed.isSRV ? parsed.hosts[0]?.toLowerCase() : undefined
+  const seeds = parsed.isSRV ? [] : readSeeds(parsed.hosts, problems)
+  const direct = options.flag('directConnection') === true
+  if (direct && (srv !== undefined || parsed.hosts.length > 1)) {
+    problems.push('directConnection=true is for one address: take it out, or name one host')
+  }
+  const template: Template = {
     connectTimeoutMS: options.milliseconds('connectTimeoutMS') ?? CONNECT_TIMEOUT_MS,
     replicaSet: options.text('replicaSet'),
-    tls: readTLS(options, readFile, problems),
+    tls: readTLS(options, srv !== undefined, readFile, problems),
   }
-  options.flag('directConnection')
   if (problems.length > 0) throw invalid(problems)
-  return target
+  return { name: srv ?? seeds.join(','), seeds, srv, direct, template }
+}
+
+/** The member at an address, as `readAddress` understands it. Throws `upstream/malformed` for what is no address. */
+export function targetOf(template: Template, text: string): Target {
+  const address = readAddress(text)
+  if (!address) throw new Fault('upstream/malformed', undefined, { why: 'no address', address: text.slice(0, 200) })
+  return { ...template, ...address, address: writeAddress(address) }
 }
 
 function parse(uri: Secret): ConnectionString | undefined {
@@ -92,98 +77,12 @@ function parse(uri: Secret): ConnectionString | undefined {
   }
 }
 
-function readAddress(text: string, problems: string[]): { host: string; port: number } {
-  const [, v6, name, digits] = /^(?:\[([0-9a-f:.%]+)\]|([^[\]:%\s]+))(?::(\d{1,5}))?$/i.exec(text) ?? []
-  const host = (v6 ?? name ?? '').toLowerCase()
-  const port = digits === undefined ? PORT : Number(digits)
-  if (host === '' || port < 1 || port > 65_535 || (v6 !== undefined && isIP(v6) !== 6)) {
+function readSeeds(hosts: readonly string[], problems: string[]): string[] {
+  const addresses = hosts.flatMap(host => readAddress(host) ?? [])
+  if (addresses.length < hosts.length || hosts.length === 0) {
     problems.push('the address must be host:port, with IPv6 in brackets')
   }
-  return { host, port }
-}
-
-type Options = ReturnType<typeof readOptions>
-
-/** The options, each at most once, by names without regard to case. */
-function readOptions(parsed: ConnectionString, problems: string[]) {
-  const given = new Map<string, string>()
-  for (const [name, value] of parsed.searchParams) {
-    const key = name.toLowerCase()
-    const why = OPTIONS.has(key) ? undefined : (ELSEWHERE[key] ?? 'the proxy does not use this option')
-    if (why !== undefined) problems.push(`${name.slice(0, 40)}: ${why}; take it out`)
-    else if (given.has(key)) problems.push(`${name}: given twice`)
-    else if (value === '') problems.push(`${name}: empty`)
-    given.set(key, value)
-  }
-  const text = (name: string) => given.get(name.toLowerCase()) || undefined
-  return {
-    text,
-    flag: (name: string): boolean | undefined => {
-      const value = text(name)
-      if (value !== undefined && value !== 'true' && value !== 'false') problems.push(`${name}: wanted true or false`)
-      return value === undefined ? undefined : value === 'true'
-    },
-    milliseconds: (name: string): number | undefined => {
-      const value = text(name)
-      if (value === undefined) return undefined
-      // Without a bound a dead host would hold a login until its deadline; 0 means "for ever" to drivers.
-      if (!/^[1-9]\d{0,6}$/.test(value)) problems.push(`${name}: wanted milliseconds, 1 to 9999999`)
-      return Number(value)
-    },
-  }
-}
-
-function readTLS(options: Options, readFile: (path: string) => Buffer, problems: string[]): TargetTLS | undefined {
-  const [tls, ssl] = [options.flag('tls'), options.flag('ssl')]
-  if (tls !== undefined && ssl !== undefined && tls !== ssl) problems.push('tls and ssl contradict each other')
-  const insecure = options.flag('tlsInsecure')
-  const anyCertificate = options.flag('tlsAllowInvalidCertificates')
-  const anyName = options.flag('tlsAllowInvalidHostnames')
-  if (insecure !== undefined && (anyCertificate !== undefined || anyName !== undefined)) {
-    problems.push(
-      'tlsInsecure stands for tlsAllowInvalidCertificates and tlsAllowInvalidHostnames: give one or the other',
-    )
-  }
-  const files = ['tlsCAFile', 'tlsCertificateKeyFile'] as const
-  const servername = options.text('servername')
-  const password = options.text('tlsCertificateKeyFilePassword')
-  if (!(tls ?? ssl)) {
-    const idle = [...files, 'servername', 'tlsCertificateKeyFilePassword'].filter(name => options.text(name))
-    if (idle.length > 0) problems.push(`${idle.join(', ')}: means nothing without tls=true`)
-    return undefined
-  }
-  const [ca, pair] = files.map(name => {
-    const path = options.text(name)
-    try {
-      return path === undefined ? undefined : readFile(path)
-    } catch (thrown) {
-      problems.push(`${name}: ${path} cannot be read (${codeOf(thrown)})`)
-      return undefined
-    }
-  })
-  const context = secured({ ca, pair, password }, problems)
-  const verify = (insecure ?? anyCertificate) ? 'none' : anyName ? 'chain' : 'full'
-  return context && { context, servername, verify }
-}
-
-function secured(
-  { ca, pair, password }: { ca: Buffer | undefined; pair: Buffer | undefined; password: string | undefined },
-  problems: string[],
-): SecureContext | undefined {
-  try {
-    return createSecureContext({
-      ...(ca && { ca }),
-      ...(pair && { cert: pair, key: pair }),
-      ...(password !== undefined && { passphrase: password }),
-    })
-  } catch (thrown) {
-    problems.push(`tlsCAFile or tlsCertificateKeyFile: not what TLS can use (${codeOf(thrown)})`)
-    return undefined
-  }
-}
-
-function codeOf(thrown: unknown): string {
-  return String((thrown as NodeJS.ErrnoException | undefined)?.code ?? 'no code')
+  return [...new Set(addresses.map(writeAddress))]
 }
 
 function invalid(problems: readonly string[]): Fault {

@@ -1,27 +1,53 @@
-/** Puts the questions about LDAP to an upstream, with as few rights as they need. */
+/** Puts the questions about LDAP to every member of the upstream, with as few rights as they need (R27). */
+import { Fault } from '../errors.js'
 import type { Admin } from '../upstream/admin.js'
 import { connect } from '../upstream/channel.js'
 import { withProxy } from '../upstream/metadata.js'
 import type { Target } from '../upstream/target.js'
+import type { Topology } from '../upstream/topology.js'
 import { type Answers, askLdap, judgeLdap } from './ldap.js'
+
+/** From good to bad: what one member has, all of them are taken to have. */
+const WORSE = ['off', 'unknown', 'on'] as const
+
+/**
+ * Gives the worst answers of all members. One that is away is passed over as long as another answers, since nobody is
+ * relayed to it; when it is back it has to be asked. Throws `upstream/away`, `upstream/malformed`, the reason.
+ */
+export function ldapProbe(
+  { fresh, members }: Pick<Topology, 'fresh' | 'members'>,
+  admin: Admin | undefined,
+): (signal: AbortSignal) => Promise<Answers> {
+  return async signal => {
+    const { set } = await fresh(signal) // so that the members are known
+    const ask = async ({ target }: { target: Target }): Promise<Answers> => {
+      if (!set || !admin) return askMember(target, admin, signal)
+      const there = admin.at(target.address)
+      return askMember(target, there, signal).finally(() => there.close())
+    }
+    const present = members().filter(({ answers }) => answers)
+    const all = await Promise.all(present.map(ask))
+    const rank = (one: Answers) => WORSE.indexOf(judgeLdap(one).state)
+    const [worst] = all.sort((a, b) => rank(b) - rank(a))
+    if (!worst) throw new Fault('upstream/away')
+    return worst
+  }
+}
 
 /**
  * buildInfo goes over a connection that never logs in, so that an edition without LDAP is known without anybody's
  * rights; the rest through the administrator, or over the same connection, which suffices without access control.
- * Throws `upstream/away`, `upstream/malformed`, the signal's reason.
  */
-export function ldapProbe(target: Target, admin: Admin | undefined): (signal: AbortSignal) => Promise<Answers> {
-  return async signal => {
-    const channel = await connect(target, signal)
-    try {
-      const plain = (command: object) => channel.request({ ...command, $db: 'admin' }, signal)
-      await plain({ hello: 1, client: withProxy(undefined) })
-      const buildInfo = await plain({ buildInfo: 1 })
-      const known = { buildInfo, options: undefined, parameters: undefined }
-      if (admin) return { ...(await askLdap(command => admin.run(command))), buildInfo }
-      return judgeLdap(known).state === 'off' ? known : await askLdap(plain)
-    } finally {
-      channel.destroy()
-    }
+async function askMember(target: Target, admin: Admin | undefined, signal: AbortSignal): Promise<Answers> {
+  const channel = await connect(target, signal)
+  try {
+    const plain = (command: object) => channel.request({ ...command, $db: 'admin' }, signal)
+    await plain({ hello: 1, client: withProxy(undefined) })
+    const buildInfo = await plain({ buildInfo: 1 })
+    const known = { buildInfo, options: undefined, parameters: undefined }
+    if (admin) return { ...(await askLdap(command => admin.run(command))), buildInfo }
+    return judgeLdap(known).state === 'off' ? known : await askLdap(plain)
+  } finally {
+    channel.destroy()
   }
 }

@@ -9,7 +9,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { createServer as createSecureServer } from 'node:tls'
 import { Binary, type Document, Int32, Long, ObjectId, Timestamp } from 'bson'
 import { Secret } from '../../src/log.js'
-import { readTarget, type Target } from '../../src/upstream/target.js'
+import { readUpstream, type Target, targetOf } from '../../src/upstream/target.js'
 import { Framer } from '../../src/wire/frame.js'
 import { type Command, readCommand, writeReply } from '../../src/wire/message.js'
 
@@ -98,7 +98,7 @@ export async function scriptedUpstream(t: Teardown, script: Script, tls?: string
     host: '127.0.0.1',
     port,
     uri,
-    target: readTarget(new Secret(uri), () => Buffer.alloc(0)),
+    target: targetOf(readUpstream(new Secret(uri), () => Buffer.alloc(0)).template, `127.0.0.1:${port}`),
     asked,
     sockets,
     accepted: () => count,

@@ -5,12 +5,17 @@ import { Int32, Long } from 'bson'
 import t from 'tap'
 import { Secret } from '../../src/log.js'
 import { connect } from '../../src/upstream/channel.js'
-import { readTarget } from '../../src/upstream/target.js'
+import { readUpstream, targetOf } from '../../src/upstream/target.js'
 import { MORE_TO_COME, writeMessage } from '../../src/wire/message.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 import { hangUp, type Script, scriptedUpstream, silence } from '../support/scriptedUpstream.js'
 
 const readFile = (path: string) => readFileSync(new URL(`../support/tls/${path}`, import.meta.url))
+/** The one address of a connection string. */
+const at = (uri: string) => {
+  const { template, seeds } = readUpstream(new Secret(uri), readFile)
+  return targetOf(template, seeds.join())
+}
 const never = new AbortController().signal
 const ping = { ping: 1, $db: 'admin' }
 
@@ -113,7 +118,7 @@ t.test('the socket is handed over with what was read beyond the last reply', asy
 t.test('TLS: the chain and the name are verified unless told otherwise', async t => {
   const through = async (pem: string, options: string) => {
     const upstream = await scriptedUpstream(t, () => ({ ok: 1 }), pem)
-    const target = readTarget(new Secret(`${upstream.uri}tls=true&${options}`), readFile)
+    const target = at(`${upstream.uri}tls=true&${options}`)
     const channel = await connect(target, never)
     const { ok } = await channel.request(ping, never)
     channel.destroy()
@@ -133,6 +138,6 @@ t.test('a TLS handshake that goes nowhere ends with the connect time-out', async
   t.teardown(() => mute.close())
   await once(mute, 'listening')
   const { port } = mute.address() as AddressInfo
-  const target = readTarget(new Secret(`mongodb://127.0.0.1:${port}/?tls=true&connectTimeoutMS=20`), readFile)
+  const target = at(`mongodb://127.0.0.1:${port}/?tls=true&connectTimeoutMS=20`)
   t.match(await faultOfAsync(() => connect(target, never)), { kind: 'upstream/away', facts: { code: 'ETIMEDOUT' } })
 })

@@ -1,7 +1,7 @@
 import { type Document, Long, ObjectId } from 'bson'
 import t from 'tap'
+import { Fault } from '../../src/errors.js'
 import { type Log, silent } from '../../src/log.js'
-import { type TopologyVersion, topologyVersionOf } from '../../src/upstream/hello.js'
 import { mirror as mirrorOf } from '../../src/upstream/mirror.js'
 import type { Target } from '../../src/upstream/target.js'
 import { handClock } from '../support/clock.js'
@@ -22,11 +22,6 @@ type T = { teardown(run: () => unknown): unknown }
 function at(counter: number, changes: Document = {}): Document {
   const { topologyVersion, ...rest } = memberHello(changes)
   return { topologyVersion: { ...topologyVersion, counter: Long.fromNumber(counter) }, ...rest }
-}
-function version(hello: Document): TopologyVersion {
-  const found = topologyVersionOf(hello)
-  if (!found) throw new Error('a hello without a topology version')
-  return found
 }
 const counter = (hello: Document | undefined) => Number(hello?.topologyVersion?.counter)
 
@@ -62,15 +57,17 @@ function mirrored(
   changes: { log?: Log; restarted?: () => void; target?: Partial<Target> } = {},
 ) {
   const clock = handClock()
+  const seen: (Document | undefined)[] = []
   const mirror = mirrorOf({
     log: silent,
     random: () => 0,
     after: clock.after,
+    changed: hello => seen.push(hello),
     ...changes,
     target: { ...target, ...changes.target },
   })
-  t.teardown(() => mirror.close())
-  return { mirror, clock }
+  t.teardown(() => mirror.close(new Fault('listener/draining')))
+  return { mirror, clock, seen }
 }
 
 /** A log that tells when an event is written. */
@@ -118,41 +115,29 @@ t.test('who asks while a reply is underway shares the one after it', async t => 
   t.equal(upstream.asked.length - before, 2)
 })
 
-t.test('who knows an older state or another process is answered at once', async t => {
+t.test('each hello is told before anybody else has it, and that the member is away', async t => {
   const upstream = await heldUpstream(t)
-  const { mirror } = mirrored(t, upstream)
+  const { mirror, seen } = mirrored(t, upstream)
   await upstream.watched(1)
-  const { processId } = version(at(6))
-  t.equal(counter(await mirror.next({ processId, counter: Long.fromNumber(5) }, 10_000, never)), 6)
-  t.equal(counter(await mirror.next({ processId: new ObjectId(), counter: Long.fromNumber(99) }, 10_000, never)), 6)
-})
-
-t.test('who knows the current state waits for a change; who is ahead waits for theirs', async t => {
-  const upstream = await heldUpstream(t)
-  const { mirror, clock } = mirrored(t, upstream)
-  await upstream.watched(1)
-  const equal = mirror.next(version(at(6)), 10_000, never)
-  const ahead = mirror.next(version(at(7)), 10_000, never)
+  const fresh = mirror.fresh(never).then(() => seen.length)
+  t.equal(await fresh, 2)
   upstream.change(at(7, { isWritablePrimary: false, secondary: true }))
-  t.match(await equal, { isWritablePrimary: false })
-  clock.advance(50)
-  await upstream.watched(2)
-  upstream.change(at(8))
-  t.equal(counter(await ahead), 8)
-  t.equal(counter(mirror.current()), 8)
+  while (seen.length < 3) await new Promise(resolve => setImmediate(resolve))
+  t.match(seen[2], { isWritablePrimary: false })
+  t.equal(mirror.current(), seen[2])
+  t.equal(mirror.lost(), undefined)
+  await upstream.stop()
+  await faultOfAsync(() => mirror.fresh(never))
+  t.equal(seen.at(-1), undefined)
+  t.equal(mirror.lost()?.kind, 'upstream/away')
 })
 
-t.test('nothing changes: the current state when the time is over', async t => {
-  const upstream = await heldUpstream(t)
-  const { mirror, clock } = mirrored(t, upstream)
-  await upstream.watched(1)
-  const waiting = mirror.next(version(at(6)), 3_000, never)
-  clock.advance(3_000)
-  t.equal(counter(await waiting), 6)
-  const gone = new AbortController()
-  const left = mirror.next(version(at(6)), 3_000, gone.signal)
-  gone.abort(new Error('left'))
-  await t.rejects(left, { message: 'left' })
+t.test('a hello out of form is as good as none', async t => {
+  const upstream = await scriptedUpstream(t, () => at(6, { hosts: Array.from({ length: 101 }, (_, at) => `h${at}:1`) }))
+  const { mirror, seen } = mirrored(t, upstream)
+  t.match(await faultOfAsync(() => mirror.fresh(never)), { kind: 'upstream/malformed', facts: { field: 'hosts' } })
+  t.equal(mirror.current(), undefined)
+  t.same(seen.filter(Boolean), [])
 })
 
 t.test('awaited hellos are paced, however fast they come back', async t => {
@@ -172,11 +157,10 @@ t.test('an upstream without a topology version is only asked on demand', async t
   const { mirror } = mirrored(t, upstream)
   await upstream.until(1)
   t.notOk((await mirror.fresh(never)).topologyVersion)
-  t.notOk((await mirror.next(version(at(6)), 10_000, never)).topologyVersion, 'nothing can be awaited')
-  t.equal(upstream.asked.length, 3)
+  t.equal(upstream.asked.length, 2)
   upstream.script(({ body }) => (body.topologyVersion ? silence : at(1)))
   await mirror.fresh(never)
-  await upstream.until(6)
+  await upstream.until(5)
   t.ok(
     upstream.asked.some(({ body }) => body.topologyVersion),
     'it can be watched from now on',
@@ -213,16 +197,18 @@ t.test('a question that gets through wakes a watch that was waiting to try again
   await upstream.watched(1)
 })
 
-t.test('when the upstream dies, who waits is told; when its socket just ends, nobody is', async t => {
+t.test('when the member dies that is told; when its socket just ends nobody is the wiser', async t => {
   const upstream = await heldUpstream(t)
-  const { mirror } = mirrored(t, upstream)
+  const { log, until } = heard()
+  const { mirror, seen } = mirrored(t, upstream, { log })
   await upstream.watched(1)
-  const waiting = mirror.next(version(at(6)), 10_000, never)
   upstream.drop()
   await upstream.watched(2)
   t.equal(counter(mirror.current()), 6, 'watching again')
+  t.notOk(seen.includes(undefined))
   await upstream.stop()
-  t.equal((await faultOfAsync(() => waiting))?.kind, 'upstream/away')
+  await until('upstream lost')
+  t.equal(seen.at(-1), undefined)
   t.equal(mirror.current(), undefined)
 })
 
@@ -293,8 +279,9 @@ t.test('closing ends its sockets and whoever waits', async t => {
   await upstream.watched(1)
   await mirror.fresh(never)
   const closed = [...upstream.sockets].map(socket => new Promise(resolve => socket.once('close', resolve)))
-  const waiting = mirror.next(version(at(6)), 10_000, never)
-  mirror.close()
+  upstream.script(() => silence)
+  const waiting = mirror.fresh(never)
+  mirror.close(new Fault('listener/draining'))
   t.equal((await faultOfAsync(() => waiting))?.kind, 'listener/draining')
   t.equal((await faultOfAsync(() => mirror.fresh(never)))?.kind, 'listener/draining')
   await Promise.all(closed)

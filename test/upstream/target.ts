@@ -2,12 +2,17 @@ import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
 import t from 'tap'
 import { Secret } from '../../src/log.js'
-import { readTarget } from '../../src/upstream/target.js'
+import { readUpstream, targetOf } from '../../src/upstream/target.js'
 import { faultOf } from '../support/faults.js'
 
 const PEM = new URL('../support/tls/', import.meta.url)
 const readFile = (path: string) => readFileSync(new URL(path, PEM))
-const read = (uri: string) => readTarget(new Secret(uri), readFile)
+const said = (uri: string) => readUpstream(new Secret(uri), readFile)
+/** The first address with what is said of all. */
+const read = (uri: string) => {
+  const { template, seeds } = said(uri)
+  return targetOf(template, seeds[0] ?? '')
+}
 const problemsOf = (uri: string): string => {
   const fault = faultOf(() => read(uri))
   if (fault && fault.kind !== 'config/invalid') throw fault
@@ -29,11 +34,34 @@ t.test('options, whatever their case', async t => {
   t.equal(read('mongodb://h').connectTimeoutMS, 10_000)
 })
 
-t.test('what this version cannot do is said in a sentence', async t => {
-  for (const uri of ['mongodb://a,b/?replicaSet=rs0', 'mongodb://a:1,b:2', 'mongodb+srv://cluster.example.com']) {
-    t.match(problemsOf(uri), /upstream\.uri: this version takes one address/, uri)
+t.test('several addresses, each once, and a name that is looked up', async t => {
+  t.match(said('mongodb://B:2,a,b:2/?replicaSet=rs0'), {
+    name: 'b:2,a:27017',
+    seeds: ['b:2', 'a:27017'],
+    srv: undefined,
+    direct: false,
+    template: { replicaSet: 'rs0', tls: undefined },
+  })
+  const looked = said('mongodb+srv://Cluster.Example.com/?replicaSet=rs0')
+  t.match(looked, { name: 'cluster.example.com', seeds: [], srv: 'cluster.example.com' })
+  t.ok(looked.template.tls, 'TLS is on unless told')
+  t.equal(said('mongodb+srv://cluster.example.com/?tls=false').template.tls, undefined)
+  t.equal(said('mongodb://a/?directConnection=true').direct, true)
+  t.equal(said('mongodb://a/?directConnection=false').direct, false)
+})
+
+t.test('what is no address of a member', async t => {
+  const { template } = said('mongodb://a')
+  for (const text of ['', 'a:0', 'a b', 'a/b', 'x'.repeat(300), '[::1', '::1', 'user@host']) {
+    t.equal(faultOf(() => targetOf(template, text))?.kind, 'upstream/malformed', text)
   }
+})
+
+t.test('what this version cannot do is said in a sentence', async t => {
   t.match(problemsOf('mongodb://a/?loadBalanced=true'), /loadBalanced/)
+  for (const uri of ['mongodb://a,b/?directConnection=true', 'mongodb+srv://a.example.com/?directConnection=true']) {
+    t.match(problemsOf(uri), /directConnection=true is for one address/, uri)
+  }
 })
 
 t.test('what does not belong there is a problem, and no value is repeated', async t => {
@@ -50,7 +78,7 @@ t.test('what does not belong there is a problem, and no value is repeated', asyn
 
 t.test('every problem is named at once', async t => {
   const fault = faultOf(() => read('mongodb://u:p@a,b/db?w=1&tls=perhaps&connectTimeoutMS=0&replicaSet='))
-  t.match(fault?.facts.problems, { length: 7 })
+  t.match(fault?.facts.problems, { length: 6 })
 })
 
 t.test('addresses that are none', async t => {

@@ -1,0 +1,123 @@
+/**
+ * Which member is the primary, whose hello clients see, and which members are watched: decided from what each member said
+ * last and from what was seen before. Pure.
+ *
+ * As drivers decide it
+ * (https://github.com/mongodb/specifications/blob/master/source/server-discovery-and-monitoring/server-discovery-and-monitoring.md),
+ * so that the proxy follows the primary that they would.
+ */
+import { type Document, ObjectId } from 'bson'
+import { readAddress, writeAddress } from './address.js'
+
+/** An election is later than another by its id, then by the set's version (before wire version 17 the other way round). */
+type Election = { id: ObjectId; setVersion: number; wire: number }
+
+export type Memory = {
+  /** Members must name this set; the first name that is seen if nobody gave one. */
+  setName: string | undefined
+  /** The latest election that was seen: who claims an earlier one is stale. */
+  newest: Election | undefined
+  /** The last primary. */
+  last: string | undefined
+  /** The term of its that lasts, if one does: it outlives that the member cannot be reached. */
+  term: string | undefined
+}
+
+export type Standing = {
+  memory: Memory
+  /** Whether clients are shown a set; `unknown` while nobody has answered. */
+  is: 'set' | 'standalone' | 'unknown'
+  primary: string | undefined
+  /** The member whose hello clients see. */
+  base: string | undefined
+  /** The members to watch, in order. */
+  wanted: readonly string[]
+}
+
+/** What each watched member said last; undefined for one that does not answer. */
+export type Hellos = ReadonlyMap<string, Document | undefined>
+
+/** What MongoDB allows. */
+const MOST = 50
+
+/** `single`: the one seed is what clients are given, whatever it is. */
+export function judge(hellos: Hellos, memory: Memory, seeds: readonly string[], single: boolean): Standing {
+  const [seed] = seeds
+  if (single && seed !== undefined) {
+    const base = hellos.get(seed) && seed
+    return { memory: { ...memory, last: seed, term: seed }, is: 'standalone', primary: seed, base, wanted: seeds }
+  }
+  const found = [...hellos]
+    .flatMap(([address, hello]) => (hello ? [{ address, ...read(hello) }] : []))
+    .sort((a, b) => (a.address < b.address ? -1 : 1))
+  const setName = memory.setName ?? found.find(member => member.setName !== undefined)?.setName
+  const only = seeds.length === 1 ? found.find(({ address }) => address === seed) : undefined
+  if (setName === undefined && only) {
+    const primary = only.writable ? only.address : undefined
+    const kept = { ...memory, last: only.address, term: primary }
+    return { memory: kept, is: 'standalone', primary, base: only.address, wanted: seeds }
+  }
+  const members = found.filter(member => member.setName !== undefined && member.setName === setName)
+  const claims = members.filter(({ writable, others, address }) => writable && others.includes(address))
+  const best = claims.reduce<Member | undefined>((a, b) => (a && !isLater(b.election, a.election) ? a : b), undefined)
+  const primary = best && !isLater(memory.newest, best.election) ? best : undefined
+  const last = primary?.address ?? memory.last
+  const wanted = primary
+    ? primary.others
+    : [...hellos.keys(), ...seeds, ...members.flatMap(({ others }) => others)].filter(once).slice(0, MOST)
+  const away = last !== undefined && wanted.includes(last) && hellos.get(last) === undefined
+  return {
+    memory: {
+      setName,
+      newest: primary?.election ?? memory.newest,
+      last,
+      term: primary ? `${primary.address} ${primary.election?.id.toHexString()}` : away ? memory.term : undefined,
+    },
+    is: members.length > 0 ? 'set' : 'unknown',
+    primary: primary?.address,
+    base: (members.find(({ address }) => address === last) ?? members[0])?.address,
+    wanted: [...wanted].sort(),
+  }
+}
+
+type Member = ReturnType<typeof read> & { address: string }
+
+/** What a hello says, as far as it has the form. `others` are the members that have data, itself among them. */
+function read({
+  setName,
+  isWritablePrimary,
+  ismaster,
+  hosts,
+  passives,
+  electionId,
+  setVersion,
+  maxWireVersion,
+}: Document) {
+  return {
+    setName: typeof setName === 'string' && setName !== '' ? setName : undefined,
+    writable: (isWritablePrimary ?? ismaster) === true,
+    others: [...texts(hosts), ...texts(passives)]
+      .flatMap(text => readAddress(text) ?? [])
+      .map(writeAddress)
+      .filter(once)
+      .slice(0, MOST),
+    election:
+      electionId instanceof ObjectId
+        ? { id: electionId, setVersion: Number(setVersion) || 0, wire: Number(maxWireVersion) || 0 }
+        : undefined,
+  }
+}
+
+/** Whether `a` is later than `b`. No election at all is earlier than any. */
+function isLater(a: Election | undefined, b: Election | undefined): boolean {
+  if (!a || !b) return a !== undefined && b === undefined
+  const byId = Buffer.compare(a.id.id, b.id.id)
+  const byVersion = a.setVersion - b.setVersion
+  return (b.wire >= 17 ? byId || byVersion : byVersion || byId) > 0
+}
+
+function texts(value: unknown): string[] {
+  return Array.isArray(value) ? value.slice(0, MOST).filter(entry => typeof entry === 'string') : []
+}
+
+const once = <T>(value: T, index: number, all: readonly T[]): boolean => all.indexOf(value) === index

@@ -1,0 +1,68 @@
+/**
+ * The addresses behind a `mongodb+srv` name.
+ * https://github.com/mongodb/specifications/blob/master/source/initial-dns-seedlist-discovery/initial-dns-seedlist-discovery.md
+ */
+import { Fault } from '../errors.js'
+import { writeAddress } from './address.js'
+import { told } from './reply.js'
+
+/** As `node:dns/promises` has them; they reject with a `code` where there is no answer. */
+export type Resolver = {
+  resolveSrv(name: string): Promise<{ name: string; port: number }[]>
+  resolveTxt(name: string): Promise<string[][]>
+}
+
+export type Looked = { seeds: string[]; replicaSet: string | undefined }
+
+/** A set has at most 50 members. */
+const MOST = 50
+/** What a TXT record may set, by lower-case name. */
+const OPTIONS = new Set(['authsource', 'replicaset', 'loadbalanced'])
+
+/**
+ * Looks a name up. Throws `upstream/away` where DNS does not answer or knows nothing, and `upstream/malformed` for
+ * answers that are not to be followed: hosts of another domain, options that a TXT record may not set.
+ */
+export async function lookUp(srv: string, { resolveSrv, resolveTxt }: Resolver): Promise<Looked> {
+  const records = await resolveSrv(`_mongodb._tcp.${srv}`).catch(thrown => {
+    throw new Fault('upstream/away', undefined, { srv, code: codeOf(thrown) }, thrown)
+  })
+  if (records.length === 0) throw new Fault('upstream/away', undefined, { srv, code: 'ENODATA' })
+  if (records.length > MOST) throw malformed(srv, `more than ${MOST} addresses`)
+  const seeds = records.map(({ name, port }) => {
+    const host = name.toLowerCase().replace(/\.$/, '')
+    if (!isRelated(host, srv)) throw malformed(srv, `an address of another domain: ${told(host)}`)
+    return writeAddress({ host, port })
+  })
+  return { seeds: [...new Set(seeds)], replicaSet: await readTxt(srv, resolveTxt) }
+}
+
+/** Whether DNS may send us there: the parent domain must be the same, and below two labels one label must be added. */
+function isRelated(host: string, srv: string): boolean {
+  const labels = srv.split('.')
+  const parent = labels.length < 3 ? srv : labels.slice(1).join('.')
+  return host.endsWith(`.${parent}`) && (labels.length > 2 || host.split('.').length > labels.length)
+}
+
+async function readTxt(srv: string, resolveTxt: Resolver['resolveTxt']): Promise<string | undefined> {
+  const records = await resolveTxt(srv).catch((thrown): string[][] => {
+    const code = codeOf(thrown)
+    if (code === 'ENODATA' || code === 'ENOTFOUND') return []
+    throw new Fault('upstream/away', undefined, { srv, code }, thrown)
+  })
+  if (records.length > 1) throw malformed(srv, 'more than one TXT record')
+  const options = new URLSearchParams((records[0] ?? []).join(''))
+  const odd = [...options.keys()].find(name => !OPTIONS.has(name.toLowerCase()))
+  if (odd !== undefined) throw malformed(srv, `a TXT record may not set ${told(odd)}`)
+  const given = new Map([...options].map(([name, value]) => [name.toLowerCase(), value]))
+  if (given.get('loadbalanced') === 'true') throw malformed(srv, 'loadBalanced, which is not for a set')
+  return given.get('replicaset') || undefined
+}
+
+function codeOf(thrown: unknown): string {
+  return String((thrown as NodeJS.ErrnoException | undefined)?.code ?? 'no code')
+}
+
+function malformed(srv: string, why: string): Fault {
+  return new Fault('upstream/malformed', undefined, { srv, why })
+}

@@ -1,0 +1,263 @@
+/**
+ * The upstream as one: a mirror of each member, who of them is the primary, and what clients see of them (R8, R9).
+ *
+ *     mirror ─┐                  ┌─▶ the term of the old primary ends: relays to it close
+ *     mirror ─┼─ changed ─▶ judge ┼─▶ mirrors come and go
+ *     mirror ─┘                  └─▶ the view changes: who waits for news is answered
+ *
+ * In this order, always: a client that hears of a new primary finds no connection to the old one in its pool. The file is
+ * long because what is seen, who holds office and who waits are one state.
+ */
+import type { Document } from 'bson'
+import { Fault } from '../errors.js'
+import type { Log } from '../log.js'
+import { isNews, type TopologyVersion, topologyVersionOf } from './hello.js'
+import { type Mirror, mirror } from './mirror.js'
+import { unless } from './patience.js'
+import { judge, type Memory, type Standing } from './set.js'
+import { lookUp, type Resolver } from './srv.js'
+import { type Target, targetOf, type Upstream } from './target.js'
+import { beginTerm, type Term } from './term.js'
+
+/** `hello` is a member's own. `primary`: it is the primary's. `set`: clients are shown a set, else this very server. */
+export type View = { hello: Document; primary: boolean; set: boolean }
+
+export type Topology = {
+  /** From a hello that was given after this was called. Throws `upstream/away`, `upstream/malformed`, the reason. */
+  fresh(signal: AbortSignal): Promise<View>
+  /** What is news to whoever knows `known`, or the current view after `maxAwaitTimeMS`. Throws as `fresh`. */
+  next(known: TopologyVersion, maxAwaitTimeMS: number, signal: AbortSignal): Promise<View>
+  /** Undefined while no member answers. */
+  current(): View | undefined
+  /** Where logins go; what they open there ends with the term. Throws `upstream/away` where there is none. */
+  primary(): { target: Target; term: Term }
+  /** Every member that holds data, as far as they are known, and whether it answers. */
+  members(): { target: Target; answers: boolean }[]
+  close(): void
+}
+
+export type Parts = {
+  upstream: Upstream
+  /** Keeps to the one address, whatever it is. */
+  single: boolean
+  resolver: Resolver
+  log: Log
+  /** From 0 up to 1: spreads what many proxies would do at once. */
+  random: () => number
+  /** Called when a process answers that did not before: what else was asked of the members has to be asked again. */
+  restarted?: () => void
+  /** Runs a step after so many milliseconds, unless the returned function is called before. */
+  after: (ms: number, run: () => void) => () => void
+}
+
+/** Clients may ask to wait longer; they are answered earlier and ask again. */
+const LONGEST_MS = 60_000
+/** Each round asks members that were not known before, so an honest set needs three. */
+const ROUNDS = 10
+const RETRY = { firstMS: 500, mostMS: 30_000 }
+
+export function topology({ upstream, single, resolver, log, random, restarted, after }: Parts): Topology {
+  const stop = new AbortController()
+  const members = new Map<string, Mirror>()
+  const answering = new Set<string>()
+  const waiting = new Set<{ look(view: View): void; fail(fault: unknown): void }>()
+  let { seeds, template } = upstream
+  let memory: Memory = { setName: template.replicaSet, newest: undefined, last: undefined, term: undefined }
+  let standing: Standing
+  let view: View | undefined
+  let office: { key: string; address: string; term: Term; end(why: Fault): void } | undefined
+  let unknown: Fault | undefined // why the seeds could not be looked up
+
+  const update = (): void => {
+    if (stop.signal.aborted) return
+    const hellos = new Map([...members].map(([address, { current }]) => [address, current()]))
+    standing = judge(hellos, memory, seeds, single)
+    memory = standing.memory
+    if (office && office.key !== memory.term) {
+      const { address, end } = office
+      office = undefined
+      end(new Fault('upstream/stepped-down', undefined, { upstream: address }))
+    }
+    const { primary, base } = standing
+    if (primary !== undefined && memory.term !== undefined) {
+      office ??= { key: memory.term, address: primary, ...beginTerm() }
+    }
+    watch(standing.wanted)
+    const hello = base === undefined ? undefined : hellos.get(base)
+    view = hello && {
+      hello: primary === base ? hello : unclaimed(hello),
+      primary: primary === base,
+      set: standing.is === 'set',
+    }
+    for (const one of [...waiting]) {
+      if (view) one.look(view)
+      else if (nobody()) one.fail(away())
+    }
+  }
+
+  const watch = (wanted: readonly string[]): void => {
+    for (const [address, member] of members) {
+      if (wanted.includes(address)) continue
+      members.delete(address)
+      answering.delete(address)
+      member.close(new Fault('upstream/away', undefined, { upstream: address, why: 'it is no member any more' }))
+    }
+    for (const address of wanted) {
+      if (members.has(address)) continue
+      const changed = (hello: Document | undefined) => {
+        const back = hello !== undefined && !answering.has(address)
+        if (hello) answering.add(address)
+        else answering.delete(address)
+        update()
+        if (back && standing.is === 'set') restarted?.()
+      }
+      const more = restarted && { restarted }
+      members.set(address, mirror({ target: targetOf(template, address), log, random, after, changed, ...more }))
+    }
+  }
+
+  /** Every member was asked, and none answers. */
+  const nobody = (): boolean => [...members.values()].every(member => member.lost())
+  const away = (): Fault => {
+    if (view) return new Fault('upstream/away', 'there is no primary now', { upstream: upstream.name })
+    const why = unknown ?? [...members.values()].map(member => member.lost()).find(Boolean)
+    return why ?? new Fault('upstream/away', undefined, { upstream: upstream.name })
+  }
+
+  /**
+   * The primary is asked; where there is none, or it does not answer or says that it is not, the others. Nobody waits
+   * for members that did not answer before, as long as others do.
+   */
+  const fresh = async (signal: AbortSignal): Promise<View> => {
+    const asked = new Set<string>()
+    const answered = new Set<string>()
+    const failures: unknown[] = []
+    const ask = async (address: string): Promise<void> => {
+      asked.add(address)
+      try {
+        await members.get(address)?.fresh(signal)
+        answered.add(address)
+      } catch (thrown) {
+        failures.push(thrown)
+      }
+    }
+    for (let round = 0; round < ROUNDS; round++) {
+      signal.throwIfAborted()
+      stop.signal.throwIfAborted()
+      const { primary } = standing
+      if (view && primary !== undefined && answered.has(primary)) return view
+      if (primary !== undefined && !asked.has(primary)) {
+        await ask(primary)
+        continue
+      }
+      const rest = [...members.keys()].filter(address => !asked.has(address))
+      const lively = rest.filter(address => !members.get(address)?.lost())
+      if (rest.length === 0 || (lively.length === 0 && answered.size > 0)) break
+      const found = () => standing.primary !== undefined && answered.has(standing.primary)
+      await first((lively.length > 0 ? lively : rest).map(ask), found)
+    }
+    signal.throwIfAborted()
+    stop.signal.throwIfAborted()
+    if (view && answered.size > 0) return view
+    throw failures[0] ?? away()
+  }
+
+  /** Waits for news, at most so long; then the current view has to do. */
+  const news = (known: TopologyVersion, ms: number, signal: AbortSignal) =>
+    new Promise<View>((resolve, reject) => {
+      const end = (act: () => void) => {
+        cancel()
+        signal.removeEventListener('abort', abort)
+        waiting.delete(one)
+        act()
+      }
+      const one = {
+        look: (view: View) => {
+          if (isNews(topologyVersionOf(view.hello), known)) end(() => resolve(view))
+        },
+        fail: (fault: unknown) => end(() => reject(fault)),
+      }
+      const abort = () => one.fail(signal.reason)
+      const cancel = after(ms, () => end(() => (view ? resolve(view) : reject(away()))))
+      signal.addEventListener('abort', abort, { once: true })
+      waiting.add(one)
+      if (signal.aborted) abort()
+    })
+
+  /** Looks the seeds up, until DNS gives some. */
+  const find = async (name: string): Promise<void> => {
+    for (let failures = 0; !stop.signal.aborted; failures++) {
+      try {
+        const looked = await unless(stop.signal, lookUp(name, resolver))
+        unknown = undefined
+        seeds = looked.seeds
+        template = { ...template, replicaSet: template.replicaSet ?? looked.replicaSet }
+        memory = { ...memory, setName: template.replicaSet }
+        return update()
+      } catch (thrown) {
+        if (stop.signal.aborted) return
+        unknown = Fault.from(thrown)
+        const { kind, row, facts } = unknown
+        if (failures === 0) log(row.level, 'upstream lost', { fault: kind, upstream: name, ...facts })
+        const pause = Math.min(RETRY.mostMS, RETRY.firstMS * 2 ** Math.min(failures, 10)) * (0.5 + random() / 2)
+        await new Promise<void>(resolve => {
+          const cancel = after(pause, resolve)
+          const end = () => {
+            cancel()
+            resolve()
+          }
+          stop.signal.addEventListener('abort', end, { once: true })
+        })
+      }
+    }
+  }
+
+  standing = judge(new Map(), memory, seeds, single)
+  update()
+  if (upstream.srv !== undefined) find(upstream.srv)
+  return {
+    fresh,
+    next: (known, maxAwaitTimeMS, signal) => {
+      const version = view && topologyVersionOf(view.hello)
+      if (!view || !version || stop.signal.aborted) return fresh(signal)
+      if (isNews(version, known)) return Promise.resolve(view)
+      return news(known, Math.min(maxAwaitTimeMS, LONGEST_MS), signal)
+    },
+    current: () => view,
+    primary: () => {
+      stop.signal.throwIfAborted()
+      if (standing.primary === undefined || !office) throw away()
+      const replicaSet = standing.is === 'set' ? memory.setName : template.replicaSet
+      return { target: targetOf({ ...template, replicaSet }, standing.primary), term: office.term }
+    },
+    members: () =>
+      [...members].flatMap(([address, { current }]) => {
+        const hello = current()
+        if (hello?.arbiterOnly === true) return []
+        return { target: targetOf(template, address), answers: hello !== undefined }
+      }),
+    close: () => {
+      stop.abort(new Fault('listener/draining'))
+      for (const one of [...waiting]) one.fail(stop.signal.reason)
+      for (const member of members.values()) member.close(new Fault('listener/draining'))
+    },
+  }
+}
+
+/**
+ * A hello that is shown as nobody's primary. Where the member itself claims to be it, its version is that of a state in
+ * which clients saw a primary, and must not tell them that they have seen this one.
+ */
+function unclaimed(hello: Document): Document {
+  if ((hello.isWritablePrimary ?? hello.ismaster) !== true) return hello
+  const { topologyVersion: _, ...rest } = hello
+  return rest
+}
+
+/** Resolves when all have ended, or one of them has and `found` says that it suffices. */
+function first(all: Promise<void>[], found: () => boolean): Promise<void> {
+  return new Promise(resolve => {
+    let left = all.length
+    for (const one of all) one.then(() => (--left === 0 || found()) && resolve())
+  })
+}
