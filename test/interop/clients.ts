@@ -41,7 +41,7 @@ for (const [name, make] of Object.entries(clients)) {
 
   /** An application with these keys, and a gate between it and the proxy. */
   const application = async (t: Test, { uri }: { uri: string }, keys: Keys, query = '') => {
-    const limits = `${query}&serverSelectionTimeoutMS=10000`
+    const limits = `${query}&serverSelectionTimeoutMS=10000&heartbeatFrequencyMS=1000`
     return client(t, program as Program, `${uri}${limits}`, environmentOf(keys))
   }
 
