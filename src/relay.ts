@@ -67,6 +67,7 @@ export function relay(parts: Parts): Relay {
   let waiting: Buffer | undefined // the client's bytes behind an answer of ours
   let local: Local | undefined
   let answering = false
+  let taking = false
   let clientEnded = false
   let draining = false
   let finish: (ending: Ending) => void
@@ -117,20 +118,30 @@ export function relay(parts: Parts): Relay {
   }
 
   const fromClient = (chunk: Buffer): void => {
-    if (local) {
-      waiting = waiting ? Buffer.concat([waiting, chunk]) : chunk
-      return
+    waiting = waiting ? Buffer.concat([waiting, chunk]) : chunk
+    if (!local) takeUp()
+  }
+
+  /** Takes the client's bytes, up to an answer of ours that has to wait. In a loop: thousands fit into one chunk. */
+  const takeUp = (): void => {
+    taking = true
+    while (waiting && !local && !over) {
+      const taken = requests.take(waiting)
+      waiting = taken.rest.length > 0 ? taken.rest : undefined
+      for (const request of taken.requests) if (!request.moreToCome) owed.push(request)
+      if (owed.length > AHEAD)
+        throw new Fault('relay/stalled', undefined, { why: 'too many requests ahead of replies' })
+      for (const bytes of taken.forward) toUpstream(bytes)
+      if (taken.local) {
+        local = taken.local
+        client.pause()
+        settle()
+      }
     }
-    const taken = requests.take(chunk)
-    for (const request of taken.requests) if (!request.moreToCome) owed.push(request)
-    if (owed.length > AHEAD) throw new Fault('relay/stalled', undefined, { why: 'too many requests ahead of replies' })
-    for (const bytes of taken.forward) toUpstream(bytes)
-    if (taken.local) {
-      local = taken.local
-      waiting = taken.rest
-      client.pause()
-      settle()
-    }
+    taking = false
+    if (local) return
+    if (client.isPaused() && !upstream.writableNeedDrain) client.resume()
+    settle()
   }
 
   const fromUpstream = (chunk: Buffer): void => {
@@ -195,13 +206,9 @@ export function relay(parts: Parts): Relay {
 
   /** Takes up the client's stream again, once it has taken our answer: one that never reads gets no further. */
   const goOn = (): void => {
-    const rest = waiting
     local = undefined
     answering = false
-    waiting = undefined
-    if (rest && rest.length > 0) fromClient(rest)
-    if (!local && !upstream.writableNeedDrain) client.resume()
-    settle()
+    if (!taking) takeUp()
   }
 
   /** Ends in peace: what was written is flushed, then each side is closed. */

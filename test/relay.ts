@@ -98,6 +98,16 @@ t.test('a refused command is answered in its turn and named, and never goes upst
   t.same(refused, ['logout'])
 })
 
+t.test('ten thousand refused commands in one chunk are answered like one, and what is behind them passes', async t => {
+  const refusals = Array.from({ length: 10_000 }, (_, index) => request(index + 1, { logout: 1 }))
+  const { client, upstream } = await set(t, { fromClient: Buffer.concat([...refusals, request(20_000, { ping: 1 })]) })
+  const [asked, answered] = [frames(upstream), frames(client)]
+  for (let id = 1; id <= 10_000; id++) {
+    if ((await answered()).responseTo !== id) t.fail(`${id} is not answered in its turn`)
+  }
+  t.equal((await asked()).requestID, 20_000)
+})
+
 t.test('a fault of hello is answered as such', async t => {
   const { client } = await set(t, { hello: async () => Promise.reject(new Fault('hello/metadata-again')) })
   const answered = frames(client)
