@@ -25,6 +25,9 @@ const { values } = parseArgs({
   },
 })
 
+// An exit ends what was started; a signal alone would not.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
+
 const tables: Table[] = []
 for (const [name, ask] of Object.entries(questions)) {
   if (!values.only.includes(name)) continue
