@@ -17,8 +17,13 @@ import { CHECKSUM_PRESENT, EXHAUST_ALLOWED, MORE_TO_COME, readCommand } from './
 /** Answered here, whoever is logged in. */
 const HELLO = new Set(['hello', 'isMaster', 'ismaster'])
 
-/** Whatever could change who the connection is upstream, in lower case: no server is known to fold case, none shall surprise us. */
+/**
+ * Whatever could change who the connection is upstream, in lower case: no server is known to fold case, none shall
+ * surprise us. So hello, which can authenticate as well, is among them in every spelling but those above.
+ */
 const REFUSED = new Set([
+  'hello',
+  'ismaster',
   'saslstart',
   'saslcontinue',
   'authenticate',

@@ -101,6 +101,8 @@ t.test('no form of a refused command passes', async t => {
     'copydbgetnonce',
     'copydbsaslstart',
     'SASLSTART',
+    'HELLO',
+    'isMAster',
     '$query',
     'query',
   ]) {
