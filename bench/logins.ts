@@ -14,7 +14,7 @@ export async function logins({ quick, beside, profile }: Options): Promise<Table
   try {
     const turn = (port: number, who: Who, of: Peer) => async (): Promise<Round> => {
       const before = await of.usage()
-      const done = await generator.ask<Done>('logIn', { way: { port }, who, lanes: LANES, ms: quick ? 700 : 2000 })
+      const done = await generator.ask<Done>('logIn', { way: { port }, who, lanes: LANES, ms: quick ? 500 : 1500 })
       return { ...done, cpuMS: (await of.usage()).cpuMS - before.cpuMS }
     }
     const proxy = await stage.proxy()

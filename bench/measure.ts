@@ -13,6 +13,9 @@ export function figure(values: readonly number[]): Figure {
   return { median: (at(Math.floor(middle)) + at(Math.ceil(middle))) / 2, least: at(0), most: at(sorted.length - 1) }
 }
 
+/** What one comparison may take, so that all of them together stay below three minutes. */
+const BUDGET_MS = 8_000
+
 /** Times a second. */
 export const rate = ({ count, ms }: Round): number => (count / ms) * 1000
 /** CPU milliseconds for one. */
@@ -25,7 +28,8 @@ export function ratio(ours: readonly Round[], theirs: readonly Round[], of: (rou
 
 /**
  * Lets the variants take turns: A B C A B C …, after a turn each that does not count. The order turns around every other
- * time, so that none always comes after the same one.
+ * time, so that none always comes after the same one. On a machine that is slow today there are fewer rounds: none
+ * begins when `BUDGET_MS` are over.
  */
 export async function inTurns<Name extends string>(
   rounds: number,
@@ -33,8 +37,10 @@ export async function inTurns<Name extends string>(
 ): Promise<Record<Name, Round[]>> {
   const names = Object.keys(variants) as Name[]
   const results = Object.fromEntries(names.map(name => [name, []])) as unknown as Record<Name, Round[]>
+  const end = performance.now() + BUDGET_MS
   for (const name of names) await variants[name]()
   for (let round = 0; round < rounds; round++) {
+    if (round > 0 && performance.now() > end) break
     for (const name of round % 2 === 0 ? names : names.toReversed()) results[name].push(await variants[name]())
   }
   return results
