@@ -13,8 +13,9 @@ import { inbox } from './inbox.js'
 import type { Log } from './log.js'
 import type { Admitted, Candidate, Journal } from './login.js'
 import { type After, type Ending, type Relay, relay } from './relay.js'
+import { topologyVersionOf } from './upstream/hello.js'
 import type { Frame } from './wire/frame.js'
-import { type Command, readCommand, writeReply } from './wire/message.js'
+import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage, writeReply } from './wire/message.js'
 
 /** Bytes of the longest frame before login: hello and SASL fit many times over. */
 const LIMIT = 64 * 1024
@@ -26,6 +27,9 @@ const STALLED_MS = 60_000
 const IDLE_MS = 600_000
 /** A challenge that is not answered within this time is dropped. Drivers have their credentials before they ask for it. */
 const CHALLENGE_MS = 30_000
+
+/** The least time between two streamed replies that tell nothing new; no driver asks for less. Milliseconds. */
+const STREAM_MS = 500
 
 /** Where a connection is: the names of the listener's sets. */
 export type Stage = 'opening' | 'greeted' | 'login' | 'relay'
@@ -108,6 +112,28 @@ export function connection(socket: Socket, parts: Parts): Connection {
     socket.write(writeReply(command, document, parts.nextRequestID()))
   }
 
+  /**
+   * Answers a hello. One that allows it is answered with every change and whenever its time is over, each reply to the
+   * one before it, until the client leaves or something fails
+   * (https://github.com/mongodb/specifications/blob/master/source/server-discovery-and-monitoring/server-monitoring.md).
+   */
+  const greet = async (command: Command, asked: Asked): Promise<void> => {
+    const streams = asked.awaiting && (command.flagBits & EXHAUST_ALLOWED) !== 0
+    const maxAwaitTimeMS = Math.max(asked.awaiting?.maxAwaitTimeMS ?? 0, STREAM_MS)
+    for (;;) {
+      const document = await parts.greet(asked, id, box.gone, socket)
+      const topologyVersion = streams && topologyVersionOf(document)
+      if (!topologyVersion) return reply(command, document)
+      const requestID = parts.nextRequestID()
+      socket.write(writeMessage(document, requestID, command.requestID, MORE_TO_COME))
+      command.requestID = requestID // what the next reply answers, an error too
+      asked.awaiting = { topologyVersion, maxAwaitTimeMS }
+      if (socket.writableNeedDrain) await drained()
+      box.gone.throwIfAborted()
+      parts.alive()
+    }
+  }
+
   /** Carries out a turn. True: go on with the next frame. */
   const act = async (command: Command, turn: Turn): Promise<boolean> => {
     state = turn.next
@@ -118,7 +144,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
       case 'hello':
         quiet = turn.asked.awaiting !== undefined
         if (stage === 'opening') move('greeted')
-        reply(command, await parts.greet(turn.asked, id, box.gone, socket))
+        await greet(command, turn.asked)
         return true
       case 'refuse': {
         const document = toReply(turn.fault, id)

@@ -10,7 +10,7 @@ import { type Event, logTo } from '../src/log.js'
 import type { Admitted, Candidate } from '../src/login.js'
 import { beginTerm } from '../src/upstream/term.js'
 import { frame, OP_COMPRESSED, OP_QUERY } from '../src/wire/frame.js'
-import { MORE_TO_COME, readReply, writeMessage } from '../src/wire/message.js'
+import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../src/wire/message.js'
 import { handClock } from './support/clock.js'
 import { frames, shut, socketPair } from './support/pair.js'
 import { sign } from './support/signingClient.js'
@@ -598,6 +598,178 @@ t.test('whoever closes from outside is named with the reason, at every stage', a
   await until(() => relayed.stages.includes('relay'))
   relayed.running.destroy(fault)
   t.match(await relayed.closing(), { by: 'proxy', fault: 'listener/full', stage: 'relay', ...ALICE })
+  t.equal(upstream.near.destroyed, true)
+})
+
+const version = (counter: number) => ({
+  processId: new ObjectId('652f1f77bcf86cd799439011'),
+  counter: Long.fromNumber(counter),
+})
+const streamed = message(
+  1,
+  { hello: 1, topologyVersion: version(6), maxAwaitTimeMS: new Int32(10_000) },
+  EXHAUST_ALLOWED,
+)
+
+/** Hellos that the test gives one by one, a document or a fault, and what they were asked with. */
+function given() {
+  const asked: Parameters<Parts['greet']>[0][] = []
+  let due: { resolve(document: Document): void; reject(thrown: unknown): void } | undefined
+  const greet: Parts['greet'] = (one, _, signal) => {
+    asked.push({ ...one })
+    return new Promise((resolve, reject) => {
+      due = { resolve, reject }
+      signal.addEventListener('abort', () => reject(signal.reason))
+    })
+  }
+  const waited = async () => {
+    await until(() => due !== undefined)
+    const waiting = due
+    due = undefined
+    return waiting
+  }
+  return {
+    asked,
+    greet,
+    give: async (document: Document) => (await waited())?.resolve(document),
+    fail: async (thrown: unknown) => (await waited())?.reject(thrown),
+  }
+}
+
+t.test('a hello that allows it is answered with each change, each reply to the one before', async t => {
+  const { asked, greet, give, fail } = given()
+  const { client, reply, alive, closing } = await connected(t, { greet })
+  client.write(streamed)
+  for (const [counter, responseTo] of [
+    [7, 1],
+    [8, 900],
+    [8, 900],
+  ] as const) {
+    await give({ topologyVersion: version(counter), ok: 1 })
+    const frame = await reply()
+    t.equal(frame.responseTo, responseTo)
+    const { document, moreToCome } = readReply(frame, { exact: true })
+    t.equal(moreToCome, true)
+    t.equal(Number(document.topologyVersion.counter), counter)
+  }
+  await until(() => asked.length === 4)
+  t.same(
+    asked.map(({ awaiting }) => [Number(awaiting?.topologyVersion.counter), awaiting?.maxAwaitTimeMS]),
+    [
+      [6, 10_000],
+      [7, 10_000],
+      [8, 10_000],
+      [8, 10_000],
+    ],
+  )
+  t.equal(alive(), 4, 'a monitor that is answered is alive')
+  await fail(new Fault('upstream/away'))
+  const last = await reply()
+  t.equal(last.responseTo, 900)
+  t.match(readReply(last), { moreToCome: false, document: { ok: 0, code: 6 } })
+  t.match(await closing(), { by: 'proxy', fault: 'upstream/away' })
+})
+
+t.test('a stream ends where there is no version to wait on, and the connection goes on', async t => {
+  const { greet, give } = given()
+  const { client, reply } = await connected(t, { greet })
+  client.write(Buffer.concat([streamed, ping(2)]))
+  await give({ topologyVersion: version(7), ok: 1 })
+  t.match(readReply(await reply()), { moreToCome: true })
+  await give({ ok: 1 })
+  const last = await reply()
+  t.equal(last.responseTo, 900)
+  t.equal(readReply(last).moreToCome, false)
+  t.equal((await reply()).responseTo, 2)
+})
+
+t.test('one reply to a hello that waits and allows no stream, or allows one and does not wait', async t => {
+  const awaited = { hello: 1, topologyVersion: version(6), maxAwaitTimeMS: new Int32(0) }
+  for (const bytes of [message(1, awaited), message(1, { hello: 1 }, EXHAUST_ALLOWED)]) {
+    const { greet, give } = given()
+    const { client, reply } = await connected(t, { greet })
+    client.write(Buffer.concat([bytes, ping(2)]))
+    await give({ topologyVersion: version(7), ok: 1 })
+    t.equal(readReply(await reply()).moreToCome, false)
+    t.equal((await reply()).responseTo, 2)
+  }
+})
+
+t.test('nobody makes us stream faster than drivers ask', async t => {
+  const { asked, greet, give } = given()
+  const { client, reply } = await connected(t, { greet })
+  client.write(message(1, { hello: 1, topologyVersion: version(6), maxAwaitTimeMS: new Int32(0) }, EXHAUST_ALLOWED))
+  await give({ topologyVersion: version(6), ok: 1 })
+  await reply()
+  await until(() => asked.length === 2)
+  t.equal(asked[1]?.awaiting?.maxAwaitTimeMS, 500)
+})
+
+t.test('who streams may be idle for ever, is gone at once when it leaves, and at once when we drain', async t => {
+  for (const [leave, by] of [
+    ['client', 'client'],
+    ['proxy', 'proxy'],
+  ] as const) {
+    const { greet, give } = given()
+    const { client, reply, clock, closing, running } = await connected(t, { greet })
+    client.write(streamed)
+    await give({ topologyVersion: version(7), ok: 1 })
+    await reply()
+    clock.advance(3_600_000)
+    await give({ topologyVersion: version(8), ok: 1 })
+    await reply()
+    if (leave === 'client') client.end()
+    else running.drain()
+    t.match(await closing(), { by, stage: 'greeted' })
+  }
+})
+
+t.test('a client that does not read its stream gets no further', async t => {
+  const [near, far] = duplexPair()
+  let asked = 0
+  const filler = 'x'.repeat(4000)
+  const greet: Parts['greet'] = async () => {
+    asked++
+    return { topologyVersion: version(asked), filler, ok: 1 }
+  }
+  const { clock, running } = serve(near as Duplex, { greet })
+  far.write(streamed)
+  await settled()
+  const stuck = asked
+  t.ok(stuck < 20)
+  await settled()
+  t.equal(asked, stuck)
+  clock.advance(60_000)
+  await running.closed
+  far.destroy()
+})
+
+t.test('a relay ends with the term of its member, before anybody is told of another', async t => {
+  const upstream = await socketPair(t)
+  const { term, end } = beginTerm()
+  const login: Login = async (candidate, signal) => ({ ...(await admitted(upstream.near)(candidate, signal)), term })
+  const { client, closing, stages } = await connected(t, { login })
+  client.on('data', () => {})
+  client.write(Buffer.concat([start, next]))
+  await until(() => stages.includes('relay'))
+  end(new Fault('upstream/stepped-down', undefined, { upstream: 'a:1' }))
+  t.equal(upstream.near.destroyed, true, 'at once')
+  t.match(await closing(), { level: 'info', by: 'proxy', fault: 'upstream/stepped-down', upstream: 'a:1' })
+})
+
+t.test('a member that steps down during a login is away to it', async t => {
+  const upstream = await socketPair(t)
+  const { term, end } = beginTerm()
+  const login: Login = async (candidate, signal) => {
+    end(new Fault('upstream/stepped-down'))
+    return { ...(await admitted(upstream.near)(candidate, signal)), term }
+  }
+  const { client, reply, closing, logins } = await connected(t, { login })
+  client.write(Buffer.concat([start, next]))
+  await reply()
+  t.match(readReply(await reply()).document, { ok: 0, code: 6, errorLabels: ['RetryableWriteError'] })
+  t.match(await closing(), { fault: 'upstream/away' })
+  t.same(logins, ['upstream/away'])
   t.equal(upstream.near.destroyed, true)
 })
 
