@@ -14,6 +14,9 @@ for (const driver of drivers) {
     const home = await house(t)
     const client = await home.client(driver, home.keyOf('alice'), { heartbeatFrequencyMS: 500, maxPoolSize: 1 })
     const awaited: boolean[] = []
+    const lost: string[] = []
+    client.on('serverHeartbeatFailed', ({ failure }) => lost.push(failure.message))
+    client.on('connectionPoolCleared', () => lost.push('the pool'))
     const watched = new Promise<void>(resolve => {
       client.on('serverHeartbeatSucceeded', event => {
         awaited.push(event.awaited)
@@ -25,6 +28,7 @@ for (const driver of drivers) {
     const asked = home.sts.calls().GetCallerIdentity
     await watched
     t.ok(awaited.filter(one => one).length >= 3, 'most of them wait for news')
+    t.same(lost, [], 'none of them fails, which would cost every login of the pool')
     t.equal(home.mongo.dialled(), before, 'they cost no connection upstream')
     t.equal(home.sts.calls().GetCallerIdentity, asked, 'and no call to STS')
     await client.close()
