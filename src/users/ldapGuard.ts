@@ -12,7 +12,7 @@ export type LdapGuard = {
   why(): string
   /** Asks, and goes on asking. Resolves after the first answer, or when there was none in time; never rejects. */
   start(): Promise<void>
-  /** Asks now: the upstream is not the process that answered last. */
+  /** Asks now, and holds nothing excluded until then: the upstream is not the process that answered last. */
   again(): Promise<void>
   close(): void
   /** Throws `ldap/on`, or `ldap/unknown`. */
@@ -48,6 +48,7 @@ export function ldapGuard({ ask, everyMS, assume, log, after }: Parts): LdapGuar
   const stop = new AbortController()
   let known: Judgement = { state: 'unknown', why: 'the upstream has not answered yet' }
   let silent = 0
+  let generation = 0 // counts the processes that the upstream was
   let logged: string | undefined
   let cancel = () => {}
 
@@ -61,12 +62,13 @@ export function ldapGuard({ ask, everyMS, assume, log, after }: Parts): LdapGuar
   }
 
   const round = coalesced(async (): Promise<void> => {
+    const asked = generation
     try {
       const late = () => new Fault('upstream/away', undefined, { code: 'ETIMEDOUT' })
       const limits = { after, late, stop: stop.signal }
       const answers = await within(PATIENCE_MS, limits, signal => unless(signal, ask(signal)))
       silent = 0
-      learn(judgeLdap(answers))
+      if (asked === generation) learn(judgeLdap(answers))
     } catch (thrown) {
       if (stop.signal.aborted) return
       const { kind, facts } = Fault.from(thrown)
@@ -83,7 +85,12 @@ export function ldapGuard({ ask, everyMS, assume, log, after }: Parts): LdapGuar
     verdict: () => verdictOf(known, assume),
     why: () => known.why,
     start: round,
-    again: round,
+    again: () => {
+      generation++
+      // What was on stays on until it is asked: the operator's word is for what cannot be known.
+      if (known.state === 'off') known = { state: 'unknown', why: 'the upstream started anew and was not asked yet' }
+      return round()
+    },
     close: () => {
       stop.abort(new Fault('listener/draining'))
       cancel()

@@ -147,6 +147,41 @@ t.test('another process upstream is asked at once, and only one timer runs', asy
   guard.close()
 })
 
+t.test('what another process answered is not believed of the one that is there now', async t => {
+  const { guard, upstream, settled } = guarded(off)
+  await guard.start()
+  upstream.now = undefined
+  guard.again()
+  await settled()
+  t.equal(guard.verdict(), 'unknown')
+  t.equal((await faultOfAsync(() => guard.admitOver(async () => denied)))?.kind, 'ldap/unknown')
+  guard.close()
+
+  const lit = guarded(on, 'off')
+  await lit.guard.start()
+  lit.upstream.now = undefined
+  lit.guard.again()
+  await lit.settled()
+  t.equal(lit.guard.verdict(), 'on', 'nobody vouches for what was on')
+  lit.guard.close()
+})
+
+t.test('an answer that was asked for before the process changed is not believed either', async t => {
+  const answers: ((answers: Answers) => void)[] = []
+  const ask = () => new Promise<Answers>(resolve => answers.push(resolve))
+  const guard = ldapGuard({ ask, everyMS: 60_000, assume: undefined, log: silent, after: handClock().after })
+  const started = guard.start()
+  const asked = guard.again()
+  answers[0]?.(off)
+  await started
+  t.equal(guard.verdict(), 'unknown')
+  await new Promise(resolve => setImmediate(resolve))
+  answers[1]?.(on)
+  await asked
+  t.equal(guard.verdict(), 'on')
+  guard.close()
+})
+
 t.test('where the verdict is unknown a connection that has logged in is asked for itself', async t => {
   const { guard } = guarded(unknown)
   await guard.start()
