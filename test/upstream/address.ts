@@ -1,0 +1,36 @@
+import t from 'tap'
+import { readAddress, writeAddress } from '../../src/upstream/address.js'
+
+const written = (text: string) => {
+  const address = readAddress(text)
+  return address && writeAddress(address)
+}
+
+t.test('one text for one address', async t => {
+  t.equal(written('Mongo-0.Example.com'), 'mongo-0.example.com:27017')
+  t.equal(written('10.0.0.7:1'), '10.0.0.7:1')
+  t.equal(written('[2001:DB8::1]:65535'), '[2001:db8::1]:65535')
+  t.same(readAddress('[::1]'), { host: '::1', port: 27017 })
+})
+
+t.test('what is none', async t => {
+  for (const text of [
+    '',
+    ':1',
+    'h:',
+    'h:0',
+    'h:65536',
+    'h:1:2',
+    '::1',
+    '[::1',
+    '[h]',
+    '[::g]',
+    'a b',
+    'a/b',
+    'u@h',
+    'h?',
+  ]) {
+    t.equal(readAddress(text), undefined, text)
+  }
+  t.equal(readAddress('h'.repeat(254)), undefined)
+})
