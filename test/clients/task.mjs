@@ -28,7 +28,7 @@ export async function run(mongodb) {
     client.on('commandStarted', count)
     const began = performance.now()
     try {
-      const value = await actions[step.do](client, step, mongodb, task)
+      const value = await actions[step.do](client, step, mongodb)
       steps.push({ value: { ...value, commands } })
     } catch (error) {
       steps.push({ error: { ...shapeOf(error), ms: Math.round(performance.now() - began) } })
@@ -65,17 +65,6 @@ const actions = {
     await client.connect()
     await filled
     return {}
-  },
-
-  /** So many applications that start at once. */
-  fleet: async (_client, step, { MongoClient }, { uri }) => {
-    const clients = Array.from({ length: Number(step.count) }, () => new MongoClient(uri))
-    try {
-      const connected = await Promise.all(clients.map(one => one.connect()))
-      return { connected: connected.length }
-    } finally {
-      await Promise.all(clients.map(one => one.close()))
-    }
   },
 
   /** Any command at all: `{ on: database, command }`. */

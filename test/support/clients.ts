@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { type Document, EJSON } from 'bson'
+import type { MongoClientOptions } from 'mongodb'
 import type { Test } from 'tap'
 import { emptyHome, type Finished, runNode } from './program.js'
 
@@ -57,6 +58,15 @@ export async function installed(name: Driver | 'mongosh'): Promise<string> {
 /** The driver itself, loaded into this process. Both versions have the shape of 7 in all that tests use. */
 export async function load(name: Driver): Promise<typeof import('mongodb')> {
   return createRequire(join(await installed(name), 'package.json'))('mongodb')
+}
+
+/** A client in this process, not connected yet; it is closed with the test. */
+export async function clientOf(t: Test, driver: Driver, uri: string, keys: Keys, options: MongoClientOptions = {}) {
+  const { MongoClient } = await load(driver)
+  const authMechanismProperties = { AWS_CREDENTIAL_PROVIDER: async () => ({ ...keys }) as never }
+  const client = new MongoClient(uri, { serverSelectionTimeoutMS: 5_000, ...options, authMechanismProperties })
+  t.teardown(() => client.close())
+  return client
 }
 
 /** What one step of a task came to: a value, or the error as the application sees it. */

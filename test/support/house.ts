@@ -14,7 +14,7 @@ import { startProxy } from '../../src/proxy.js'
 import { type Iam, iam } from '../../src/sandbox/aws/iam.js'
 import { type StsServer, stsServer } from '../../src/sandbox/aws/sts.js'
 import { type MongoServer, mongoServer } from '../../src/sandbox/mongo/server.js'
-import { type Driver, type Keys, load as loadDriver } from './clients.js'
+import { clientOf, type Driver, type Keys } from './clients.js'
 import { type Gate, gate } from './gate.js'
 
 export const ACCOUNT = '123456789012'
@@ -105,16 +105,7 @@ export async function house(t: Test, { settings = {}, ldapAuthorization = false 
     },
     session: seconds => aws.assumeRole(orders, 'pod-7', seconds),
     uri,
-    async client(driver, keys, options = {}, query = '') {
-      const { MongoClient } = await loadDriver(driver)
-      const client = new MongoClient(`${uri}${query}`, {
-        serverSelectionTimeoutMS: 5_000,
-        ...options,
-        authMechanismProperties: { AWS_CREDENTIAL_PROVIDER: async () => ({ ...keys }) as never },
-      })
-      t.teardown(() => client.close())
-      return client
-    },
+    client: (driver, keys, options, query = '') => clientOf(t, driver, `${uri}${query}`, keys, options),
     log,
     async closed(count, kind = () => true) {
       for (;;) {
