@@ -1,4 +1,7 @@
-/** Every refused login as an application sees it through a real driver; whoever comes next is served. */
+/**
+ * Every refused login as an application sees it through a real driver; whoever comes next is served. It is long because
+ * the refusals are one table.
+ */
 import type { MongoClientOptions } from 'mongodb'
 import t, { type Test } from 'tap'
 import type { Kind } from '../../src/errors.js'
