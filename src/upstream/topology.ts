@@ -13,7 +13,7 @@ import { Fault } from '../errors.js'
 import type { Log } from '../log.js'
 import { isNews, type TopologyVersion, topologyVersionOf } from './hello.js'
 import { type Mirror, mirror } from './mirror.js'
-import { unless } from './patience.js'
+import { unless, within } from './patience.js'
 import { judge, type Memory, type Standing } from './set.js'
 import { lookUp, type Resolver } from './srv.js'
 import { type Target, targetOf, type Upstream } from './target.js'
@@ -54,6 +54,7 @@ export type Parts = {
 const LONGEST_MS = 60_000
 /** Each round asks members that were not known before, so an honest set needs three. */
 const ROUNDS = 10
+const LOOKUP_MS = 5_000
 const RETRY = { firstMS: 500, mostMS: 30_000 }
 
 export function topology({ upstream, single, resolver, log, random, restarted, after }: Parts): Topology {
@@ -66,6 +67,7 @@ export function topology({ upstream, single, resolver, log, random, restarted, a
   let standing: Standing
   let view: View | undefined
   let office: { key: string; address: string; term: Term; end(why: Fault): void } | undefined
+  let looking: Promise<unknown> | undefined // an attempt to look the seeds up
   let unknown: Fault | undefined // why the seeds could not be looked up
 
   const update = (): void => {
@@ -141,6 +143,7 @@ export function topology({ upstream, single, resolver, log, random, restarted, a
         failures.push(thrown)
       }
     }
+    if (looking) await unless(signal, looking)
     for (let round = 0; round < ROUNDS; round++) {
       signal.throwIfAborted()
       stop.signal.throwIfAborted()
@@ -184,32 +187,44 @@ export function topology({ upstream, single, resolver, log, random, restarted, a
       if (signal.aborted) abort()
     })
 
-  /** Looks the seeds up, until DNS gives some. */
+  /** Looks the seeds up; true where DNS gave some. */
+  const lookUpOnce = async (name: string, again: boolean): Promise<boolean> => {
+    const late = () => new Fault('upstream/away', undefined, { srv: name, code: 'ETIMEDOUT' })
+    try {
+      const looked = await within(LOOKUP_MS, { after, late, stop: stop.signal }, signal =>
+        unless(signal, lookUp(name, resolver)),
+      )
+      seeds = looked.seeds
+      template = { ...template, replicaSet: template.replicaSet ?? looked.replicaSet }
+      memory = { ...memory, setName: template.replicaSet }
+      unknown = undefined
+      update()
+      return true
+    } catch (thrown) {
+      if (stop.signal.aborted) return true
+      unknown = Fault.from(thrown)
+      const { kind, row, facts } = unknown
+      if (!again) log(row.level, 'upstream lost', { fault: kind, upstream: name, ...facts })
+      return false
+    }
+  }
+
   const find = async (name: string): Promise<void> => {
     for (let failures = 0; !stop.signal.aborted; failures++) {
-      try {
-        const looked = await unless(stop.signal, lookUp(name, resolver))
-        unknown = undefined
-        seeds = looked.seeds
-        template = { ...template, replicaSet: template.replicaSet ?? looked.replicaSet }
-        memory = { ...memory, setName: template.replicaSet }
-        return update()
-      } catch (thrown) {
-        if (stop.signal.aborted) return
-        unknown = Fault.from(thrown)
-        const { kind, row, facts } = unknown
-        if (failures === 0) log(row.level, 'upstream lost', { fault: kind, upstream: name, ...facts })
-        const pause = Math.min(RETRY.mostMS, RETRY.firstMS * 2 ** Math.min(failures, 10)) * (0.5 + random() / 2)
-        await new Promise<void>(resolve => {
-          const cancel = after(pause, resolve)
-          const end = () => {
-            cancel()
-            resolve()
-          }
-          stop.signal.addEventListener('abort', end, { once: true })
-        })
-      }
+      const attempt = lookUpOnce(name, failures > 0)
+      looking = attempt
+      if (await attempt) break
+      const pause = Math.min(RETRY.mostMS, RETRY.firstMS * 2 ** Math.min(failures, 10)) * (0.5 + random() / 2)
+      await new Promise<void>(resolve => {
+        const cancel = after(pause, resolve)
+        const end = () => {
+          cancel()
+          resolve()
+        }
+        stop.signal.addEventListener('abort', end, { once: true })
+      })
     }
+    looking = undefined
   }
 
   standing = judge(new Map(), memory, seeds, single)

@@ -1,0 +1,70 @@
+/** A replica set of scripted upstreams: members that name each other, hold awaited hellos, and change when a test says so. */
+import { type Document, Int32, Long, ObjectId } from 'bson'
+import { type Answer, type Asked, memberHello, type ScriptedUpstream, scriptedUpstream } from './scriptedUpstream.js'
+
+export type ScriptedMember = ScriptedUpstream & {
+  address: string
+  /** Says this from now on, to those who wait too. */
+  say(changes: Document): void
+}
+
+export type ScriptedSet = {
+  members: ScriptedMember[]
+  /** Changes of the member's hello by which it is the primary of this election, and by which it is not. */
+  primary(election: number): Document
+  secondary: Document
+  /** Every member's address, which each of them names unless told. */
+  hosts: string[]
+}
+
+type Teardown = { teardown(run: () => unknown): unknown }
+
+/** Starts so many members. The first is the primary, of election 1. */
+export async function scriptedSet(t: Teardown, size = 3): Promise<ScriptedSet> {
+  const electionId = (election: number) =>
+    new ObjectId(`7fffffff00000000000000${election.toString(16).padStart(2, '0')}`)
+  const primary = (election: number) => ({
+    isWritablePrimary: true,
+    secondary: false,
+    electionId: electionId(election),
+  })
+  const secondary = { isWritablePrimary: false, secondary: true, electionId: undefined }
+  const hosts: string[] = []
+  const members: ScriptedMember[] = []
+  for (let nth = 0; nth < size; nth++) {
+    const processId = new ObjectId()
+    let counter = 1
+    let changes: Document = nth === 0 ? primary(1) : secondary
+    let held: ((answer: Answer) => void)[] = []
+    const hello = () =>
+      memberHello({
+        hosts: [...hosts],
+        me: upstream.target.address,
+        primary: undefined,
+        setVersion: new Int32(1),
+        ...changes,
+        topologyVersion: { processId, counter: Long.fromNumber(counter) },
+      })
+    const script = (asked: Asked): Answer | Promise<Answer> => {
+      const known = asked.body.topologyVersion
+      if (known && processId.equals(known.processId) && Number(known.counter) === counter) {
+        return new Promise<Answer>(resolve => held.push(resolve))
+      }
+      return hello()
+    }
+    const upstream = await scriptedUpstream(t, script)
+    hosts.push(upstream.target.address)
+    members.push({
+      ...upstream,
+      address: upstream.target.address,
+      say(next) {
+        changes = { ...changes, ...next }
+        counter++
+        const waiting = held
+        held = []
+        for (const release of waiting) release(hello())
+      },
+    })
+  }
+  return { members, primary, secondary, hosts }
+}

@@ -1,0 +1,337 @@
+import { Long, ObjectId } from 'bson'
+import t from 'tap'
+import { type Log, Secret, silent } from '../../src/log.js'
+import { type TopologyVersion, topologyVersionOf } from '../../src/upstream/hello.js'
+import type { Resolver } from '../../src/upstream/srv.js'
+import { readUpstream } from '../../src/upstream/target.js'
+import { type Topology, topology as topologyOf, type View } from '../../src/upstream/topology.js'
+import { handClock } from '../support/clock.js'
+import { faultOf, faultOfAsync } from '../support/faults.js'
+import { type ScriptedMember, type ScriptedSet, scriptedSet } from '../support/scriptedSet.js'
+import { memberHello, scriptedUpstream, silence } from '../support/scriptedUpstream.js'
+
+const never = () => new AbortController().signal
+type T = { teardown(run: () => unknown): unknown }
+type Wanted = { single?: boolean; resolver?: Resolver; log?: Log; restarted?: () => void }
+
+const nowhere: Resolver = { resolveSrv: async () => [], resolveTxt: async () => [] }
+
+/** In front of what a connection string names. The pauses between watching hellos take no time; others wait for the clock. */
+function inFront(t: T, uri: string, { single = false, resolver = nowhere, log = silent, restarted }: Wanted = {}) {
+  const clock = handClock()
+  const after = (ms: number, run: () => void) => {
+    if (ms !== 50) return clock.after(ms, run)
+    const soon = setImmediate(run)
+    return () => clearImmediate(soon)
+  }
+  const upstream = readUpstream(new Secret(uri), () => Buffer.alloc(0))
+  const more = restarted && { restarted }
+  const topology = topologyOf({ upstream, single, resolver, log, random: () => 0, after, ...more })
+  t.teardown(() => topology.close())
+  return { topology, clock }
+}
+
+/** A set, and what is in front of it once the primary is known and every member is watched. */
+async function watchedSet(t: T, wanted: Wanted = {}) {
+  const set = await scriptedSet(t)
+  const { topology, clock } = inFront(t, `mongodb://${set.hosts[0]}/`, wanted)
+  await topology.fresh(never())
+  await watched(set)
+  const [a, b, c] = set.members as [ScriptedMember, ScriptedMember, ScriptedMember]
+  return { set, topology, clock, a, b, c }
+}
+
+const watched = async ({ members }: Pick<ScriptedSet, 'members'>) => {
+  for (const { asked } of members) await until(() => asked.some(({ body }) => body.topologyVersion))
+}
+const until = async (so: () => boolean) => {
+  while (!so()) await new Promise(resolve => setImmediate(resolve))
+}
+const version = ({ hello }: View): TopologyVersion => {
+  const found = topologyVersionOf(hello)
+  if (!found) throw new Error('a hello without a topology version')
+  return found
+}
+const known = (topology: Topology): View => {
+  const view = topology.current()
+  if (!view) throw new Error('nobody answers')
+  return view
+}
+const primaryOf = (topology: Topology) => topology.primary().target.address
+
+t.test('one address of a set leads to all of it, and to the primary', async t => {
+  const set = await scriptedSet(t)
+  const { topology } = inFront(t, `mongodb://${set.hosts[1]}/`)
+  const view = await topology.fresh(never())
+  t.match(view, { primary: true, set: true, hello: { me: set.hosts[0] } })
+  t.match(topology.primary().target, { address: set.hosts[0], replicaSet: 'rs0' })
+  t.same(
+    topology
+      .members()
+      .map(({ target }) => target.address)
+      .sort(),
+    [...set.hosts].sort(),
+  )
+  t.ok(topology.members().every(({ answers }) => answers))
+})
+
+t.test('a plain hello is answered from a reply of the primary that was asked for afterwards', async t => {
+  const { topology, a, b } = await watchedSet(t)
+  const [before, others] = [a.asked.length, b.asked.length]
+  await topology.fresh(never())
+  t.equal(a.asked.length, before + 1)
+  t.equal(b.asked.length, others)
+  const [first, second] = [topology.fresh(never()), topology.fresh(never())]
+  a.say({ tags: { dc: 'x' } })
+  t.match((await second).hello.tags, { dc: 'x' }, 'one that was underway is not for who came later')
+  await first
+})
+
+t.test('a primary that steps down: its relays close, then hello changes, then who waits is told', async t => {
+  const { set, topology, a, b } = await watchedSet(t)
+  const order: string[] = []
+  const old = topology.primary()
+  old.term.whenOver(({ kind }) => order.push(`${kind}, shown ${known(topology).hello.me === a.address}`))
+  const first = known(topology)
+  const waiting = topology.next(version(first), 10_000, never()).then(view => {
+    order.push(`told, primary ${view.primary}`)
+    return view
+  })
+  a.say(set.secondary)
+  const between = await waiting
+  t.same(order, ['upstream/stepped-down, shown true', 'told, primary false'])
+  t.match(between, { set: true, primary: false, hello: { me: a.address } })
+  t.match(
+    faultOf(() => topology.primary()),
+    { kind: 'upstream/away', detail: 'there is no primary now' },
+  )
+  const next = topology.next(version(between), 10_000, never())
+  b.say(set.primary(2))
+  t.match(await next, { primary: true, hello: { me: b.address } })
+  t.equal(primaryOf(topology), b.address)
+  t.equal(topology.primary().term.over, undefined)
+})
+
+t.test('another that is elected ends the term of one that has not noticed, and stays', async t => {
+  const { set, topology, a, b, c } = await watchedSet(t)
+  const { term } = topology.primary()
+  b.say(set.primary(2))
+  await until(() => term.over !== undefined)
+  t.equal(primaryOf(topology), b.address)
+  a.say({ tags: { still: 'here' } })
+  await until(() => topology.current()?.hello.me === b.address)
+  t.equal(primaryOf(topology), b.address)
+  const { term: second } = topology.primary()
+  await b.stop()
+  await c.stop()
+  await until(() => topology.members().filter(({ answers }) => answers).length === 1)
+  t.equal(second.over, undefined, 'unreachable is not deposed')
+  const view = known(topology)
+  t.match(view, { primary: false, hello: { me: a.address } })
+  t.equal(view.hello.topologyVersion, undefined, 'its version was shown with a primary, so nobody waits on it')
+})
+
+t.test('a primary that cannot be reached keeps its term until another is seen', async t => {
+  const { set, topology, a, b, c } = await watchedSet(t)
+  const { term } = topology.primary()
+  await a.stop()
+  t.match(await topology.fresh(never()), { primary: false, set: true })
+  t.equal(term.over, undefined)
+  t.equal(topology.members().filter(({ answers }) => answers).length, 2)
+  c.say(set.primary(2))
+  await until(() => term.over !== undefined)
+  t.equal(primaryOf(topology), c.address)
+  await a.start()
+  t.match(await topology.fresh(never()), { primary: true, hello: { me: c.address } })
+  t.equal(b.sockets.size > 0, true)
+})
+
+t.test('elected again after it was deposed is another term', async t => {
+  const { set, topology, a } = await watchedSet(t)
+  const { term } = topology.primary()
+  a.say(set.primary(5))
+  await until(() => term.over !== undefined)
+  t.equal(primaryOf(topology), a.address)
+  t.not(topology.primary().term, term)
+})
+
+t.test('members that are added are watched, those that are removed are left alone', async t => {
+  const { set, topology, a, b, c } = await watchedSet(t)
+  const added = (await scriptedSet(t, 1)).members[0] as ScriptedMember
+  added.say(set.secondary)
+  a.say({ hosts: [a.address, b.address, added.address] })
+  await watched({ members: [added] })
+  await until(() => c.sockets.size === 0)
+  t.same(
+    topology
+      .members()
+      .map(({ target }) => target.address)
+      .sort(),
+    [a, b, added].map(({ address }) => address).sort(),
+  )
+  const { term } = topology.primary()
+  a.say({ hosts: [b.address, added.address] })
+  await until(() => term.over !== undefined)
+  t.pass('a primary that names itself no more is none')
+})
+
+t.test('nobody waits for a member that is known to be away, as long as others answer', async t => {
+  const { set, topology, a, b, clock } = await watchedSet(t)
+  await b.stop()
+  await until(() => topology.members().some(({ answers }) => !answers))
+  await b.start()
+  b.script(() => silence)
+  a.say(set.secondary)
+  await until(() => !known(topology).primary)
+  t.match(await topology.fresh(never()), { primary: false })
+  t.equal(clock.now(), 0)
+})
+
+t.test('all away: who waits is told why; back again: it is found without being asked', async t => {
+  const { topology, clock, set, a, b, c } = await watchedSet(t)
+  await a.stop()
+  await b.stop()
+  await until(() => known(topology).hello.me === c.address)
+  const waiting = faultOfAsync(() => topology.next(version(known(topology)), 10_000, never()))
+  await c.stop()
+  t.match(await waiting, { kind: 'upstream/away', facts: { code: 'ECONNREFUSED' } })
+  t.equal(topology.current(), undefined)
+  t.match(await faultOfAsync(() => topology.fresh(never())), { kind: 'upstream/away' })
+  t.match(
+    faultOf(() => topology.primary()),
+    { kind: 'upstream/away', detail: undefined },
+  )
+  for (const { start } of set.members) await start()
+  clock.advance(10_000)
+  await until(() => topology.current()?.primary === true)
+})
+
+t.test('who knows an older state or another process is answered at once', async t => {
+  const { topology } = await watchedSet(t)
+  const { processId, counter } = version(known(topology))
+  t.equal(await topology.next({ processId, counter: counter.sub(1) }, 10_000, never()), known(topology))
+  const other = { processId: new ObjectId(), counter: Long.fromNumber(99) }
+  t.equal(await topology.next(other, 10_000, never()), known(topology))
+})
+
+t.test('who knows the current state waits for a change; who is ahead waits for theirs', async t => {
+  const { topology, a } = await watchedSet(t)
+  const { processId, counter } = version(known(topology))
+  const equal = topology.next({ processId, counter }, 10_000, never())
+  const ahead = topology.next({ processId, counter: counter.add(1) }, 10_000, never())
+  a.say({ tags: { first: 'x' } })
+  t.match((await equal).hello.tags, { first: 'x' })
+  a.say({ tags: { second: 'x' } })
+  t.match((await ahead).hello.tags, { second: 'x' })
+})
+
+t.test('nothing changes: the current state when the time is over, of which a minute is the most', async t => {
+  const { topology, clock, a } = await watchedSet(t)
+  for (const [ms, passing] of [
+    [3_000, 3_000],
+    [3_600_000, 60_000],
+  ] as const) {
+    a.script(() => silence)
+    const waiting = topology.next(version(known(topology)), ms, never())
+    const view = known(topology)
+    clock.advance(passing)
+    t.equal(await waiting, view)
+  }
+  const { topology: other } = await watchedSet(t)
+  const gone = new AbortController()
+  const left = other.next(version(known(other)), 3_000, gone.signal)
+  gone.abort(new Error('left'))
+  await t.rejects(left, { message: 'left' })
+})
+
+t.test('a standalone is shown as it is, and nothing can be awaited of one without a version', async t => {
+  const set = ['hosts', 'setName', 'setVersion', 'secondary', 'primary', 'me', 'electionId', 'lastWrite']
+  const alone = memberHello(Object.fromEntries([...set, 'topologyVersion'].map(name => [name, undefined])))
+  const upstream = await scriptedUpstream(t, () => alone)
+  const { topology } = inFront(t, upstream.uri)
+  t.match(await topology.fresh(never()), { primary: true, set: false })
+  t.equal(primaryOf(topology), upstream.target.address)
+  const asked = upstream.asked.length
+  const other = { processId: new ObjectId(), counter: Long.fromNumber(1) }
+  t.match(await topology.next(other, 10_000, never()), { set: false })
+  t.equal(upstream.asked.length, asked + 1)
+  await upstream.stop()
+  t.match(await faultOfAsync(() => topology.fresh(never())), { kind: 'upstream/away', facts: { code: 'ECONNREFUSED' } })
+})
+
+t.test('directConnection: the one member, primary or not, and its own words', async t => {
+  const set = await scriptedSet(t)
+  const [, b] = set.members as [ScriptedMember, ScriptedMember]
+  const { topology } = inFront(t, `mongodb://${b.address}/?directConnection=true`, { single: true })
+  t.equal(primaryOf(topology), b.address, 'logins go there before anything is known')
+  t.match(await topology.fresh(never()), { set: false, hello: { secondary: true, hosts: set.hosts } })
+  const { term } = topology.primary()
+  b.say(set.primary(2))
+  await until(() => known(topology).hello.isWritablePrimary === true)
+  b.say(set.secondary)
+  await until(() => known(topology).hello.isWritablePrimary === false)
+  t.equal(term.over, undefined)
+  t.equal(topology.members().length, 1)
+})
+
+t.test('a hostile member is as good as away, and the others serve', async t => {
+  const { set, topology, a, b } = await watchedSet(t)
+  const endless = Array.from({ length: 5_000 }, (_, at) => `h${at}.example.com:1`)
+  a.say({ hosts: endless })
+  await until(() => !known(topology).primary)
+  b.say(set.primary(2))
+  await until(() => known(topology).primary)
+  t.same(
+    topology
+      .members()
+      .map(({ target }) => target.address)
+      .sort(),
+    [...set.hosts].sort(),
+  )
+})
+
+t.test('a member that was away or is new is told of, since other things have to be asked of it', async t => {
+  let told = 0
+  const { a, b, topology, clock } = await watchedSet(t, { restarted: () => told++ })
+  await until(() => told === 3)
+  await b.stop()
+  await until(() => topology.members().some(({ answers }) => !answers))
+  await b.start()
+  clock.advance(10_000)
+  await until(() => told === 4)
+  a.say({ tags: { dc: 'x' } })
+  await until(() => known(topology).hello.tags !== undefined)
+  t.equal(told, 4)
+})
+
+t.test('the addresses are looked up until DNS gives some', async t => {
+  let answers = false
+  let asked = 0
+  const resolver: Resolver = {
+    resolveSrv: async () => {
+      asked++
+      if (!answers) throw Object.assign(new Error('no'), { code: 'ESERVFAIL' })
+      return [{ name: 'a.rs.example.com', port: 1 }]
+    },
+    resolveTxt: async () => [['replicaSet=rs7']],
+  }
+  const { topology, clock } = inFront(t, 'mongodb+srv://rs.example.com/?tls=false', { resolver })
+  await until(() => asked === 1)
+  t.match(await faultOfAsync(() => topology.fresh(never())), { kind: 'upstream/away', facts: { code: 'ESERVFAIL' } })
+  answers = true
+  await until(() => clock.waiting() > 0)
+  t.equal(asked, 1)
+  clock.advance(500)
+  await until(() => topology.members().length > 0)
+  t.match(topology.members(), [{ target: { address: 'a.rs.example.com:1', replicaSet: 'rs7' } }])
+})
+
+t.test('closing ends every socket and whoever waits', async t => {
+  const { topology, set } = await watchedSet(t)
+  const waiting = faultOfAsync(() => topology.next(version(known(topology)), 10_000, never()))
+  topology.close()
+  t.equal((await waiting)?.kind, 'listener/draining')
+  t.equal((await faultOfAsync(() => topology.fresh(never())))?.kind, 'listener/draining')
+  t.equal(faultOf(() => topology.primary())?.kind, 'listener/draining')
+  await until(() => set.members.every(({ sockets }) => sockets.size === 0))
+})
