@@ -1,7 +1,6 @@
 /**
- * A replica set in one process: each member on a port of its own, with its own process id and connections.
- *
- * Simpler than a set of mongods, so that no test should conclude anything about these:
+ * A replica set in one process: each member on a port of its own, with its own process id and connections. It is
+ * long because all that can happen to a member is here, and what a test must not conclude:
  *
  * - Documents, users, roles and logical sessions are held once. A write is on every member at once: there is no lag and
  *   no rollback, and a secondary never reads anything old. Any read or write concern is met at once; `majority` lets a
