@@ -215,14 +215,11 @@ export function topology({ upstream, single, resolver, log, random, restarted, a
       looking = attempt
       if (await attempt) break
       const pause = Math.min(RETRY.mostMS, RETRY.firstMS * 2 ** Math.min(failures, 10)) * (0.5 + random() / 2)
-      await new Promise<void>(resolve => {
-        const cancel = after(pause, resolve)
-        const end = () => {
-          cancel()
-          resolve()
-        }
-        stop.signal.addEventListener('abort', end, { once: true })
+      let cancel = () => {}
+      const paused = new Promise<void>(resolve => {
+        cancel = after(pause, resolve)
       })
+      await unless(stop.signal, paused).catch(() => cancel())
     }
     looking = undefined
   }

@@ -49,3 +49,25 @@ t.test('a connection string that the driver cannot use is a setting, and is not 
     undefined,
   )
 })
+
+t.test('one member is asked directly, whichever it is and whatever the connection string names', async t => {
+  const secondary = memberHello({ isWritablePrimary: false, secondary: true, hosts: ['a.example.com:1'] })
+  const upstream = await scriptedUpstream(
+    t,
+    mongod({
+      user,
+      hello: secondary,
+      other: ({ name }) => (name === 'buildInfo' ? { modules: [], ok: 1 } : { ok: 0 }),
+    }),
+  )
+  for (const uri of [
+    'mongodb://root:hunter2@b.example.com,c.example.com/?replicaSet=rs0',
+    'mongodb+srv://root:hunter2@rs.example.com/?tls=false&srvMaxHosts=2',
+  ]) {
+    const administrator = admin(new Secret(uri))
+    const there = administrator.at(upstream.target.address)
+    t.match(await there.run({ buildInfo: 1 }), { modules: [], ok: 1 }, uri)
+    await there.close()
+    await administrator.close()
+  }
+})

@@ -122,6 +122,22 @@ t.test('the set that hello names must be the one of the connection string', asyn
   t.match(fault, { kind: 'upstream/away', facts: { wanted: 'rs1', setName: 'rs0' } })
 })
 
+t.test('a member that does not call itself the primary is not used where the primary is wanted', async t => {
+  const upstream = await scriptedUpstream(
+    t,
+    mongod({ hello: memberHello({ isWritablePrimary: false, secondary: true }) }),
+  )
+  t.match(await faultOfAsync(() => to(upstream, { primary: true })), {
+    kind: 'upstream/away',
+    detail: 'it is not the primary',
+  })
+  t.same(names(upstream), ['hello'])
+  const { socket } = await to(upstream)
+  socket.destroy()
+  upstream.script(mongod())
+  ;(await to(upstream, { primary: true })).socket.destroy()
+})
+
 const malformed: Record<string, Mongod> = {
   'a nonce of its own': { first: message => message.replace(/^r=[^,]+/, 'r=fyko+d2lbbFgONRv9qkxdawL') },
   'one iteration': { iterations: 1 },

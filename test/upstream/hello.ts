@@ -2,7 +2,7 @@ import { type Document, Double, Int32, Long, ObjectId, Timestamp } from 'bson'
 import fc from 'fast-check'
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
-import { isNews, present, topologyVersionOf } from '../../src/upstream/hello.js'
+import { alone, isNews, present, topologyVersionOf, vetted } from '../../src/upstream/hello.js'
 import { faultOf } from '../support/faults.js'
 import { memberHello } from '../support/scriptedUpstream.js'
 
@@ -106,4 +106,49 @@ t.test('news are another process or a later change', async t => {
   t.equal(isNews(version, { processId: new ObjectId(), counter: counter.add(1) }), true)
   t.equal(isNews(undefined, version), true)
   t.equal(topologyVersionOf({}), undefined)
+})
+
+t.test('a member is shown as a set of its own, at the address that clients reach', async t => {
+  const others = {
+    passives: ['b:2'],
+    arbiters: ['c:3'],
+    hidden: true,
+    passive: true,
+    arbiterOnly: true,
+    buildIndexes: false,
+    slaveDelay: new Int32(1),
+    secondaryDelaySecs: new Int32(1),
+    tags: { dc: 'x' },
+  }
+  const address = 'proxy.example.com:27017'
+  const hello = memberHello({ ...others, hosts: ['a:1', 'b:2'], me: 'a:1', primary: 'a:1' })
+  const shown = present(alone(hello, { address, primary: true }), asked, ours)
+  t.same(shown, {
+    ...present(memberHello({ tags: { dc: 'x' } }), asked, ours),
+    hosts: [address],
+    me: address,
+    primary: address,
+  })
+  t.notMatch(JSON.stringify(shown), /"[abc]:[123]"/)
+  for (const name of ['electionId', 'setVersion', 'setName', 'topologyVersion', 'lastWrite']) {
+    t.equal(shown[name] === undefined, false, name)
+    t.same(shown[name], hello[name])
+  }
+})
+
+t.test('without a primary it is neither primary nor secondary, and still of the set', async t => {
+  for (const role of [{ isWritablePrimary: true }, { isWritablePrimary: undefined, ismaster: true, secondary: true }]) {
+    for (const legacy of [true, false]) {
+      const hello = alone(memberHello({ ...role, primary: 'b:2' }), { address: 'p:1', primary: false })
+      const shown = present(hello, { ...asked, legacy }, ours)
+      t.match(shown, { secondary: false, setName: 'rs0', hosts: ['p:1'], me: 'p:1', primary: undefined })
+      t.equal(legacy ? shown.ismaster : shown.isWritablePrimary, false)
+    }
+  }
+})
+
+t.test('a hello is vetted as it is when it is shown', async t => {
+  const hello = memberHello()
+  t.equal(vetted(hello), hello)
+  t.equal(faultOf(() => vetted(memberHello({ hosts: 'a:1' })))?.kind, 'upstream/malformed')
 })
