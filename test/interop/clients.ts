@@ -3,6 +3,7 @@
  * MONGODB_URI in the environment they do what they can at that server instead, with the AWS credentials of the environment.
  */
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { environmentOf, type Keys } from '../support/clients.js'
 import { type Gate, gate } from '../support/gate.js'
@@ -74,8 +75,10 @@ for (const [name, make] of Object.entries(clients)) {
       t.equal(await orders.close(), 0)
     })
 
-    t.test('a pool of 20 works at once', async t => {
+    t.test('a pool of 20 works at once, and lives on while its monitor is answered', async t => {
       const alice = await application(t, { uri }, home.keyOf('alice'), '&minPoolSize=20&maxPoolSize=20')
+      t.same(await alice.get('pool', { count: 20 }), { ready: 20, answered: 200 })
+      await sleep(3_000) // of the driver's own clock: three heartbeats, after each of which a wrong one would clear the pool
       t.same(await alice.get('pool', { count: 20 }), { ready: 20, answered: 200 })
       t.equal(await alice.close(), 0)
     })
