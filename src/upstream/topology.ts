@@ -44,7 +44,10 @@ export type Parts = {
   log: Log
   /** From 0 up to 1: spreads what many proxies would do at once. */
   random: () => number
-  /** Called when a process answers that did not before: what else was asked of the members has to be asked again. */
+  /**
+   * Called when a process answers that did not before, once the first view was given: whoever asked the members other
+   * things has to ask again.
+   */
   restarted?: () => void
   /** Runs a step after so many milliseconds, unless the returned function is called before. */
   after: (ms: number, run: () => void) => () => void
@@ -60,12 +63,13 @@ const RETRY = { firstMS: 500, mostMS: 30_000 }
 export function topology({ upstream, single, resolver, log, random, restarted, after }: Parts): Topology {
   const stop = new AbortController()
   const members = new Map<string, Mirror>()
-  const answering = new Set<string>()
+  const met = new Set<string>()
   const waiting = new Set<{ look(view: View): void; fail(fault: unknown): void }>()
   let { seeds, template } = upstream
   let memory: Memory = { setName: template.replicaSet, newest: undefined, last: undefined, term: undefined }
   let standing: Standing
   let view: View | undefined
+  let begun = false // a view was given
   let office: { key: string; address: string; term: Term; end(why: Fault): void } | undefined
   let looking: Promise<unknown> | undefined // an attempt to look the seeds up
   let unknown: Fault | undefined // why the seeds could not be looked up
@@ -101,17 +105,16 @@ export function topology({ upstream, single, resolver, log, random, restarted, a
     for (const [address, member] of members) {
       if (wanted.includes(address)) continue
       members.delete(address)
-      answering.delete(address)
+      met.delete(address)
       member.close(new Fault('upstream/away', undefined, { upstream: address, why: 'it is no member any more' }))
     }
     for (const address of wanted) {
       if (members.has(address)) continue
       const changed = (hello: Document | undefined) => {
-        const back = hello !== undefined && !answering.has(address)
-        if (hello) answering.add(address)
-        else answering.delete(address)
+        const isNew = hello !== undefined && !met.has(address)
+        if (isNew) met.add(address)
         update()
-        if (back && standing.is === 'set') restarted?.()
+        if (isNew && begun) restarted?.()
       }
       const more = restarted && { restarted }
       members.set(address, mirror({ target: targetOf(template, address), log, random, after, changed, ...more }))
@@ -126,15 +129,21 @@ export function topology({ upstream, single, resolver, log, random, restarted, a
     return why ?? new Fault('upstream/away', undefined, { upstream: upstream.name })
   }
 
+  const fresh = async (signal: AbortSignal): Promise<View> => {
+    const view = await ask(signal)
+    begun = true
+    return view
+  }
+
   /**
    * The primary is asked; where there is none, or it does not answer or says that it is not, the others. Nobody waits
    * for members that did not answer before, as long as others do.
    */
-  const fresh = async (signal: AbortSignal): Promise<View> => {
+  const ask = async (signal: AbortSignal): Promise<View> => {
     const asked = new Set<string>()
     const answered = new Set<string>()
     const failures: unknown[] = []
-    const ask = async (address: string): Promise<void> => {
+    const askOne = async (address: string): Promise<void> => {
       asked.add(address)
       try {
         await members.get(address)?.fresh(signal)
@@ -150,14 +159,14 @@ export function topology({ upstream, single, resolver, log, random, restarted, a
       const { primary } = standing
       if (view && primary !== undefined && answered.has(primary)) return view
       if (primary !== undefined && !asked.has(primary)) {
-        await ask(primary)
+        await askOne(primary)
         continue
       }
       const rest = [...members.keys()].filter(address => !asked.has(address))
       const lively = rest.filter(address => !members.get(address)?.lost())
       if (rest.length === 0 || (lively.length === 0 && answered.size > 0)) break
       const found = () => standing.primary !== undefined && answered.has(standing.primary)
-      await first((lively.length > 0 ? lively : rest).map(ask), found)
+      await first((lively.length > 0 ? lively : rest).map(askOne), found)
     }
     signal.throwIfAborted()
     stop.signal.throwIfAborted()
