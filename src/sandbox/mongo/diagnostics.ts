@@ -69,6 +69,7 @@ function serverStatus({ instance }: Request): Document {
     },
     network: { bytesIn: Long.ZERO, bytesOut: Long.ZERO, numRequests: Long.fromNumber(all) },
     mem: { bits: new Int32(64), resident: whole(0), virtual: whole(0), supported: false },
+    ...(instance.replica && { repl: instance.replica.set.hello(instance.replica.id) }),
     storageEngine: { name: 'sandbox', supportsCommittedReads: false, persistent: false },
     metrics: { cursor: { open: { total: Long.fromNumber(instance.cursors.open.size) } } },
   }

@@ -99,11 +99,12 @@ export async function mongoSet(options: SetOptions): Promise<MongoSet> {
     timer.unref()
   }
 
-  /** Of the highest priority, the next after the last primary. */
+  /** Rather not the last primary; of the others those of the highest priority, in turn. */
   function candidate(): number | undefined {
     const able = replication.places.filter(({ id, priority }) => priority > 0 && replication.isUp(id))
-    const highest = Math.max(...able.map(({ priority }) => priority))
-    const first = able.filter(({ id, priority }) => priority === highest && id !== last)
+    const others = able.filter(({ id }) => id !== last)
+    const highest = Math.max(...others.map(({ priority }) => priority))
+    const first = others.filter(({ priority }) => priority === highest)
     return (first.find(({ id }) => id > last) ?? first[0] ?? able[0])?.id
   }
 

@@ -370,9 +370,39 @@ t.test('without anybody who could be elected there is no primary until one comes
   const { topologyVersion, isWritablePrimary } = await ask({ hello: 1, $db: 'admin' })
   if (!isWritablePrimary) {
     send({ hello: 1, topologyVersion, maxAwaitTimeMS: 60_000, $db: 'admin' })
-    t.match((await next()).document, { isWritablePrimary: true })
+    await next()
   }
   t.equal(set.primary(), only)
+})
+
+t.test('the next primary is one of the highest priority that runs', async t => {
+  const { set } = await gathered(t, { electionMS: 0 })
+  const [first, second] = set.members() as [SetMember, SetMember]
+  const strong = await set.add({ priority: 2, tags: { dc: 'a' } })
+  const passive = await set.add({ priority: 0 })
+  const hidden = await set.add({ priority: 0, hidden: true })
+  const watcher = await bare(t, second.port)
+  /** Steps down, and waits until somebody is elected. */
+  const next = async () => {
+    set.stepDown()
+    while (!set.primary()) {
+      const { topologyVersion } = await watcher.ask({ hello: 1, $db: 'admin' })
+      if (!set.primary()) await watcher.ask({ hello: 1, topologyVersion, maxAwaitTimeMS: 60_000, $db: 'admin' })
+    }
+    return set.primary()
+  }
+  t.equal(await next(), strong)
+  t.not(await next(), strong, 'whoever stepped down is not elected again at once')
+  t.equal(await next(), strong)
+  t.throws(() => set.elect(passive), /cannot be primary/)
+  await set.kill(strong)
+  t.not(await next(), strong)
+  const hello = await watcher.ask({ hello: 1, $db: 'admin' })
+  t.same(hello.passives, [passive.host])
+  t.notOk([...hello.hosts, ...hello.passives].includes(hidden.host))
+  const own = await (await bare(t, hidden.port)).ask({ hello: 1, $db: 'admin' })
+  t.match(own, { hidden: true, passive: true, secondary: true, me: hidden.host })
+  t.throws(() => set.remove({ ...first, port: 1 }), /another set/)
 })
 
 t.test('users, roles and documents are those of the whole set', async t => {
@@ -403,6 +433,7 @@ t.test('tools are told about the set', async t => {
   t.match(await admin.command({ replSetGetConfig: 1 }), {
     config: { _id: 'rs0', version: 1, term: 1, members: [{ _id: 0 }, { host: second.host, priority: 1 }, {}] },
   })
+  t.match(await admin.command({ serverStatus: 1 }), { repl: { setName: 'rs0', isWritablePrimary: true } })
   t.match(await admin.command({ getDefaultRWConcern: 1 }), { defaultWriteConcern: { w: 'majority' } })
   t.equal(await codeOf(client.db('app').collection('c').watch().next()), 20)
 })
