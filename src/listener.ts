@@ -5,6 +5,7 @@
  * The sets are the state: a connection is in exactly one, `move` is the only transition, the gauges are the sizes. Within
  * a set the order is by last whole frame, so the first one is who has been silent longest.
  */
+import { constants } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 import type { Connection, Stage } from './connection.js'
@@ -14,6 +15,8 @@ import type { After } from './relay.js'
 
 /** A TLS handshake takes at most this long. Milliseconds. */
 const TLS_MS = 5_000
+/** A handshake costs us far more than who asks for it, so there is one a connection. */
+const TLS = { minVersion: 'TLSv1.2', secureOptions: constants.SSL_OP_NO_RENEGOTIATION } as const
 /** Load balancers forget idle flows at 350 s; kernels ask earlier than that (R5). */
 const KEEP_ALIVE_MS = 60_000
 
@@ -58,7 +61,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     relay: new Set(),
   }
   const perAddress = new Map<string, number>()
-  const context = parts.tls && createSecureContext({ ...parts.tls, minVersion: 'TLSv1.2' })
+  const context = parts.tls && createSecureContext({ ...parts.tls, ...TLS })
   let lastId = 0
   let moment = 0
   let emptied = (): void => {}
@@ -205,6 +208,8 @@ function secure(
   }
   socket.on('error', () => {}) // one that comes after the verdict must not end the process
   socket.on('error', refuse)
+  // Of a socket that no tls.Server made, this event alone tells what goes wrong after the handshake.
+  socket.on('_tlsError', error => socket.destroy(error))
   socket.on('end', left) // half-open is for those who have asked something
   socket.on('secure', done)
   raw.once('close', late)

@@ -223,6 +223,34 @@ t.test('over TLS the connection gets the plain text and begins with the handshak
   client.destroy()
 })
 
+t.test('a record that is no TLS ends the connection at once, with what was wrong', async t => {
+  const { listener, served, dial } = await listening(t, { tls })
+  const raw = await dial()
+  const client = connectTLS({ socket: raw, ca: pem, servername: 'proxy.test' })
+  client.on('error', () => {})
+  await once(client, 'secureConnect')
+  await until(() => served.length === 1)
+  const { socket } = served[0] as Served
+  raw.write(Buffer.from(`1703030020${'ab'.repeat(32)}`, 'hex'))
+  const [error] = await once(socket, 'error')
+  t.match(error.code, /^ERR_SSL/)
+  await until(() => total(listener.sizes()) === 0)
+})
+
+t.test('one connection is one handshake: nobody renegotiates', async t => {
+  const { listener, served } = await listening(t, { tls })
+  const { port } = listener
+  const client = connectTLS({ port, host: '127.0.0.1', ca: pem, servername: 'proxy.test', maxVersion: 'TLSv1.2' })
+  client.on('error', () => {})
+  await once(client, 'secureConnect')
+  await until(() => served.length === 1)
+  const refused = once(client, 'error')
+  client.renegotiate({}, () => t.fail('a second handshake'))
+  const [error] = await refused
+  t.equal(error.code, 'ERR_SSL_NO_RENEGOTIATION')
+  client.destroy()
+})
+
 t.test('TLS of before 1.2 is refused', async t => {
   const { listener, turnedAway } = await listening(t, { tls })
   const client = connectTLS({
