@@ -35,6 +35,9 @@ type Sessions = NonNullable<Request['instance']['replica']>['set']['sessions']
 function inSession(request: Request, sessions: Sessions, run: Run): Answer {
   const { name, body } = request
   const { txnNumber, autocommit, startTransaction } = body
+  if (autocommit === undefined && body.readConcern?.level === 'snapshot') {
+    throw new CommandError('IllegalOperation', 'snapshot reads outside of transactions are not part of this sandbox')
+  }
   if (txnNumber === undefined && autocommit === undefined && startTransaction === undefined) return run(request)
   const { key, number } = sessionOf(request)
   if (autocommit === undefined) {

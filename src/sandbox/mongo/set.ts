@@ -9,7 +9,7 @@
  *   all members know of it at once. A step-down ignores its times, and waits for nobody.
  * - A transaction has copies of what it touched, collection by collection, with its own writes in them. Nobody waits
  *   for a transaction: who writes outside of one wins, and it ends with WriteConflict at its next statement or at
- *   commit. It changes documents of existing or new collections, and no indexes.
+ *   commit. It changes documents of existing or new collections, and no indexes. Snapshot reads are had inside only.
  * - Logical times grow and are told, and what clients send of them is neither checked nor waited for. There is no
  *   oplog, and so there are no change streams. Configuration changes by `add` and `remove` only.
  */

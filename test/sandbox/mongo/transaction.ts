@@ -178,6 +178,18 @@ t.test('a commit that was done and not acknowledged is done once', async t => {
   t.match(await c.findOne(), { n: 2 })
 })
 
+t.test('a snapshot is had in a transaction only', async t => {
+  const { client, c } = await prepared(t)
+  const session = client.startSession({ snapshot: true })
+  t.equal(await codeOf(c.findOne({}, { session })), 20)
+  await session.endSession()
+  const other = client.startSession()
+  other.startTransaction({ readConcern: { level: 'snapshot' } })
+  t.match(await c.findOne({}, { session: other }), { _id: 1 })
+  await other.commitTransaction()
+  await other.endSession()
+})
+
 t.test('a transaction lives for a minute', async t => {
   const { c, session, later } = await prepared(t)
   session.startTransaction()
