@@ -1,0 +1,163 @@
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { connect as connectTLS } from 'node:tls'
+import { Int32, Long, serialize } from 'bson'
+import t, { type Test } from 'tap'
+import { load } from '../../src/config/load.js'
+import { logTo } from '../../src/log.js'
+import { compile, startProxy } from '../../src/proxy.js'
+import { iam } from '../../src/sandbox/aws/iam.js'
+import { stsServer } from '../../src/sandbox/aws/sts.js'
+import { mongoSet } from '../../src/sandbox/mongo/set.js'
+import { EXHAUST_ALLOWED, readReply, writeMessage } from '../../src/wire/message.js'
+import { clientOf } from '../support/clients.js'
+import { faultOf } from '../support/faults.js'
+import { bare } from '../support/mongo.js'
+import { frames } from '../support/pair.js'
+
+const root = { name: 'root', password: 'of the set' }
+const PEM = new URL('../support/tls/listener.pem', import.meta.url)
+
+/** A proxy in front of a set of three, alice who may write, and what the proxy logs. */
+async function infront(t: Test, settings: Record<string, string> = {}) {
+  const aws = iam({ random: randomBytes, now: Date.now })
+  const alice = aws.createUser({ account: '123456789012', name: 'alice' })
+  const key = aws.createAccessKey(alice)
+  const sts = await stsServer({ iam: aws })
+  t.teardown(() => sts.close())
+  const set = await mongoSet({ now: Date.now, random: randomBytes, root, electionMS: 20 })
+  t.teardown(() => set.close())
+  set.createUser({ user: 'alice', password: 'of alice', roles: [{ role: 'readWrite', db: 'app' }] })
+  const hosts = set.members().map(({ host }) => host)
+  const file = JSON.stringify({
+    listen: { host: '127.0.0.1', port: 0 },
+    upstream: { uri: `mongodb://${hosts[1]},${hosts[2]}/?replicaSet=rs0`, admin: { uri: set.uri() } },
+    sts: {
+      insecure: true,
+      hosts: [{ host: 'sts.eu-west-1.amazonaws.com', connect: `127.0.0.1:${sts.port}` }],
+    },
+    admin: { port: 'off' },
+    users: [{ arn: alice.arn, user: 'alice', passwordEnv: 'ALICE' }],
+  })
+  const pem = readFileSync(PEM)
+  const readFile = (path: string) => ({ bytes: path === 'house.yaml' ? Buffer.from(file) : pem, mode: 0o600 })
+  const log: Record<string, unknown>[] = []
+  const config = load({ file: 'house.yaml', args: settings, env: { ALICE: 'of alice' }, readFile })
+  const proxy = await startProxy(config, logTo('info', { write: line => log.push(JSON.parse(line)) }))
+  t.teardown(() => proxy.kill())
+  await proxy.settled
+  const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`
+  return { set, proxy, log, hosts, client: () => clientOf(t, 'mongodb7', uri, key) }
+}
+
+t.test('retryable writes through ten step-downs: none that was acknowledged is missing', async t => {
+  const { set, client, log, proxy } = await infront(t)
+  const seen = new Set<string>()
+  const collections = []
+  for (let nth = 0; nth < 3; nth++) {
+    const one = await client()
+    one.on('serverDescriptionChanged', ({ address }) => seen.add(address))
+    collections.push(one.db('app').collection<{ _id: number }>('writes'))
+  }
+  // One write a client at a time: this driver retries no write whose connection was given up for another's error.
+  const acknowledged: number[] = []
+  for (let round = 0; round < 10; round++) {
+    const old = set.primary()
+    const during = collections.map((writes, nth) => writes.insertOne({ _id: round * 10 + nth }))
+    set.stepDown()
+    for (const { insertedId } of await Promise.all(during)) acknowledged.push(insertedId)
+    const now = set.primary()
+    t.ok(now && now !== old)
+  }
+  const kept = new Set((await collections[0]?.find().toArray())?.map(({ _id }) => _id))
+  t.same(
+    acknowledged.filter(id => !kept.has(id)),
+    [],
+  )
+  t.equal(acknowledged.length, 30)
+  t.same([...seen], [`127.0.0.1:${proxy.port}`], 'a client knows nobody but the proxy')
+  const closed = log.filter(({ fault }) => fault === 'upstream/stepped-down')
+  t.ok(closed.length >= 10, 'relays ended with each term')
+})
+
+t.test('who streams hears of each primary, and the set is always there', async t => {
+  const { set, proxy, hosts } = await infront(t, { 'listen.advertise': 'Proxy.Example.com:27017' })
+  const { send, next, ask } = await bare(t, proxy.port)
+  const first = await ask({ hello: 1, $db: 'admin' })
+  const shown = { setName: 'rs0', hosts: ['proxy.example.com:27017'], me: 'proxy.example.com:27017', secondary: false }
+  t.match(first, { ...shown, isWritablePrimary: true, primary: 'proxy.example.com:27017' })
+  t.ok(Long.isLong(first.topologyVersion.counter))
+  for (const host of hosts) t.notOk(JSON.stringify(first).includes(host))
+  let { topologyVersion } = first
+  send({ hello: 1, topologyVersion, maxAwaitTimeMS: new Int32(10_000), $db: 'admin' }, EXHAUST_ALLOWED)
+  let responseTo = 2
+  for (let round = 0; round < 3; round++) {
+    set.stepDown()
+    const before = topologyVersion.processId
+    for (let known = false; !known; ) {
+      const { document, ...reply } = await next()
+      t.equal(reply.responseTo, responseTo)
+      t.equal(reply.moreToCome, true)
+      t.match(document, shown)
+      responseTo = reply.requestID
+      topologyVersion = document.topologyVersion
+      known = document.isWritablePrimary && !before.equals(topologyVersion.processId)
+    }
+  }
+})
+
+t.test('over TLS the name that was asked for is echoed where the certificate covers it', async t => {
+  const { proxy } = await infront(t, {
+    'listen.advertise': 'mongo.example.com:27017',
+    'tls.certFile': 'pem',
+    'tls.keyFile': 'pem',
+  })
+  for (const [servername, host] of [
+    ['proxy.test', 'proxy.test:27017'],
+    ['other.test', 'mongo.example.com:27017'],
+    [undefined, 'mongo.example.com:27017'],
+  ] as const) {
+    const socket = connectTLS({
+      host: '127.0.0.1',
+      port: proxy.port,
+      rejectUnauthorized: false,
+      ...(servername && { servername }),
+    })
+    t.teardown(() => socket.destroy())
+    await once(socket, 'secureConnect')
+    const reply = frames(socket)
+    socket.write(writeMessage({ hello: 1, $db: 'admin' }, 1))
+    t.same(readReply(await reply()).document.hosts, [host])
+  }
+})
+
+t.test('every member away and back', async t => {
+  const { set, client } = await infront(t)
+  const one = await client()
+  await one.db('app').collection('c').insertOne({})
+  const members = [...set.members()]
+  for (const member of members) await set.kill(member)
+  await t.rejects((await client()).db('app').command({ ping: 1 }, { timeoutMS: 300 }))
+  for (const member of members) await set.start(member)
+  t.equal(await one.db('app').collection('c').countDocuments(), 1)
+})
+
+t.test('what a set needs to be told is asked for at start', async t => {
+  const problems = (uri: string, more: Record<string, string> = {}) => {
+    const args = { 'upstream.uri': uri, tls: 'off', 'listen.host': '0.0.0.0', ...more }
+    return compile(load({ args, env: {}, readFile: () => ({ bytes: serialize({}) as Buffer, mode: 0 }) })).problems
+  }
+  const set = ['mongodb://a/?replicaSet=rs0', 'mongodb://a,b', 'mongodb+srv://rs.example.com']
+  for (const uri of set) {
+    t.match(problems(uri), [/^listen\.advertise: needed in front of a replica set/], uri)
+    t.same(problems(uri, { 'listen.advertise': 'm.example.com:27017' }), [])
+    t.same(problems(uri, { 'listen.host': '127.0.0.1' }), [])
+  }
+  t.same(problems('mongodb://a'), [])
+  t.same(problems('mongodb://a/?replicaSet=rs0&directConnection=true'), [])
+  t.same(problems('mongodb://a/?replicaSet=rs0', { 'upstream.topology': 'single' }), [])
+  t.match(problems('mongodb://a,b', { 'upstream.topology': 'single' }), [/single is for one address/])
+  t.match(problems('mongodb://a/?directConnection=true', { 'upstream.topology': 'primary' }), [/contradicts/])
+  t.equal(faultOf(() => problems('mongodb://a', { 'listen.advertise': '0.0.0.0:1' }))?.kind, 'config/invalid')
+})
