@@ -269,14 +269,29 @@ t.test('certificate and key are read and tried', async t => {
   ])
 })
 
+t.test('where clients come back to is host:port in lower case, and no wildcard', async t => {
+  const advertised = (text: string) => loaded({ args: { ...upstream, 'listen.advertise': text } }).listen.advertise
+  t.same(advertised('Mongo.Example.com:27017'), { host: 'mongo.example.com', port: 27017 })
+  t.same(advertised('[2001:DB8::1]:1'), { host: '2001:db8::1', port: 1 })
+  t.equal(loaded({ args: upstream }).listen.advertise, undefined)
+  for (const text of ['mongo.example.com', 'mongo.example.com:0', 'mongodb://h:1', ':1', 'a:1,b:2']) {
+    t.match(problems({ args: { 'listen.advertise': text } }), [/^listen\.advertise: wanted host:port, got/], text)
+  }
+  t.match(problems({ args: { 'listen.advertise': '0.0.0.0:27017' } }), [/by which clients reach the proxy/])
+})
+
+t.test('the topology is one of two, and unless told it depends on the connection string', async t => {
+  t.equal(loaded({ args: upstream }).upstream.topology, undefined)
+  t.equal(loaded({ args: { ...upstream, 'upstream.topology': 'single' } }).upstream.topology, 'single')
+  t.match(problems({ args: { 'upstream.topology': 'sharded' } }), [/wanted primary or single/])
+})
+
 t.test('connection strings are never shown', async t => {
   const form = 'wanted a URI like mongodb://mongo.example.com:27017/ (not shown)'
   t.same(problemsOf({ args: { 'upstream.uri': 'mysql://u:hunter2@h' } }), [
     `upstream.uri: ${form} (from --upstream-uri)`,
   ])
-  t.same(problemsOf({ args: { 'upstream.uri': 'mongodb+srv://a,b' } }), [
-    `upstream.uri: ${form} (from --upstream-uri)`,
-  ])
+  t.same(problemsOf({ args: { 'upstream.uri': 'mongodb+srv://a,b' } }), [`upstream.uri: ${form} (from --upstream-uri)`])
   t.same(problems({ yaml: 'upstream:\n  admin:\n    uri: [hunter2]' }), [
     `upstream.admin.uri: ${form} (from proxy.yaml:3)`,
   ])
@@ -403,14 +418,14 @@ t.test('no piece of a broken file is repeated', async t => {
 t.test('aliases are followed, and those of nothing are problems', async t => {
   t.equal(loaded({ yaml: 'login: { timeout: &t 5s }\nldap: { every: *t }', args: upstream }).ldap.every, 5000)
   t.same(problems({ yaml: 'listen: *nope\nusers: *nope' }), [
-    'listen: wanted a mapping of host, port, backlog, connections, perAddress (from proxy.yaml:1)',
+    'listen: wanted a mapping of host, port, advertise, backlog, connections, perAddress (from proxy.yaml:1)',
     'users: its aliases cannot be followed (from proxy.yaml:2)',
   ])
 })
 
 t.test('a group must be a mapping, and may be empty', async t => {
   t.same(problems({ yaml: 'listen: 27017\nadmin:\n' }), [
-    'listen: wanted a mapping of host, port, backlog, connections, perAddress (from proxy.yaml:1)',
+    'listen: wanted a mapping of host, port, advertise, backlog, connections, perAddress (from proxy.yaml:1)',
   ])
   t.same(problems({ yaml: 'tls: { self: off }\n__proto__: { x: 1 }\nsts: { quota: }' }), [
     'tls.self: there is no such setting (from proxy.yaml:1)',

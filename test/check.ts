@@ -1,0 +1,59 @@
+import { randomBytes } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { check, type Finding } from '../src/check.js'
+import { load } from '../src/config/load.js'
+import { iam } from '../src/sandbox/aws/iam.js'
+import { stsServer } from '../src/sandbox/aws/sts.js'
+import { mongoSet } from '../src/sandbox/mongo/set.js'
+
+const root = { name: 'root', password: 'of the set' }
+const texts = (findings: Finding[]) => findings.map(({ fine, text }) => `${fine ? 'ok' : 'FAIL'} ${text}`)
+
+/** A set of three, and the check of a proxy that is to stand in front of it. */
+async function checked(t: Test) {
+  const sts = await stsServer({ iam: iam({ random: randomBytes, now: Date.now }) })
+  t.teardown(() => sts.close())
+  const set = await mongoSet({ now: Date.now, random: randomBytes, root })
+  t.teardown(() => set.close())
+  const [first] = set.members()
+  const file = JSON.stringify({
+    upstream: { uri: `mongodb://${first?.host}/`, admin: { uri: set.uri() } },
+    sts: { insecure: true, hosts: [{ host: 'sts.eu-west-1.amazonaws.com', connect: `127.0.0.1:${sts.port}` }] },
+    users: [{ arn: 'arn:aws:iam::123456789012:user/a', user: 'root', passwordEnv: 'PASSWORD' }],
+  })
+  const readFile = () => ({ bytes: Buffer.from(file), mode: 0o600 })
+  const config = load({ file: 'x', args: {}, env: { PASSWORD: root.password }, readFile })
+  return { set, run: async () => texts(await check(config)) }
+}
+
+t.test('every member of a set is greeted, the primary is named, and who finds nobody', async t => {
+  const { set, run } = await checked(t)
+  const lines = await run()
+  for (const { host } of set.members())
+    t.ok(lines.some(line => line.startsWith(`ok upstream ${host}: answers, version`)))
+  t.ok(lines.includes(`ok primary: ${set.primary()?.host}`))
+  t.ok(lines.some(line => line.startsWith('ok note: ') && line.includes('readPreference=secondary')))
+  t.ok(lines.some(line => line.startsWith('ok LDAP authorization: off')))
+  t.ok(lines.some(line => line.startsWith('ok user root')))
+})
+
+t.test('a member that is away and a set without a primary are found', async t => {
+  const { set, run } = await checked(t)
+  const last = set.members()[2]
+  if (last) await set.kill(last)
+  set.stepDown()
+  const lines = await run()
+  t.ok(lines.some(line => line.startsWith(`FAIL upstream ${last?.host}: `)))
+  t.ok(lines.some(line => line.startsWith('FAIL primary: ') && line.includes('there is no primary now')))
+  t.ok(lines.some(line => line.startsWith('FAIL user root')))
+})
+
+t.test('nobody there', async t => {
+  const { set, run } = await checked(t)
+  const [first] = set.members()
+  for (const member of set.members()) await set.kill(member)
+  const lines = await run()
+  t.ok(lines.some(line => line.startsWith(`FAIL upstream ${first?.host}: `)))
+  t.ok(lines.some(line => line.startsWith('FAIL LDAP authorization: ')))
+  t.ok(lines.some(line => line.startsWith('ok STS ')))
+})
