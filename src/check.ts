@@ -16,6 +16,7 @@ import type { Target } from './upstream/target.js'
 import { type Topology, topology as topologyOf } from './upstream/topology.js'
 import { judgeLdap } from './users/ldap.js'
 import { ldapProbe } from './users/ldapProbe.js'
+import type { Match } from './users/rules.js'
 
 export type Finding = { fine: boolean; text: string }
 
@@ -24,7 +25,7 @@ const PATIENCE_MS = 5_000
 
 /** What was tried and what came of it, in the order of the configuration. Throws `config/invalid`. */
 export async function check(config: Config): Promise<Finding[]> {
-  const { upstream, single, problems } = compile(config)
+  const { rules, upstream, single, problems } = compile(config)
   if (!upstream || problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
   const findings: Finding[] = config.warnings.map(text => ({ fine: true, text: `warning: ${text}` }))
   const resolver = { resolveSrv, resolveTxt }
@@ -32,8 +33,9 @@ export async function check(config: Config): Promise<Finding[]> {
   try {
     findings.push(...(await greetAll(topology, upstream.name)))
     findings.push(await tried('LDAP authorization', signal => askAboutLdap(config, topology, signal)))
-    for (const { arn, user } of config.users) {
-      findings.push(await tried(`user ${user} (${arn})`, signal => logIn(config, topology, single, arn, signal)))
+    for (const match of rules.all) {
+      const { name, db } = match.user
+      findings.push(await tried(`user ${name}@${db} (${match.arn})`, signal => logIn(topology, !single, match, signal)))
     }
   } finally {
     topology.close()
@@ -64,7 +66,7 @@ async function tried(what: string, run: (signal: AbortSignal) => Promise<string>
     if (thrown instanceof DOMException) return { fine: false, text: `${what}: no answer within ${PATIENCE_MS} ms` }
     const { message, facts, row } = Fault.from(thrown)
     const known = Object.entries(facts).map(([name, value]) => `${name} ${value}`)
-    return { fine: false, text: `${what}: ${[message, ...known].join(', ')}. ${row.todo}` }
+    return { fine: false, text: `${what}: ${[message, ...known].join(', ').replace(/\.$/, '')}. ${row.todo}` }
   }
 }
 
@@ -96,28 +98,15 @@ async function askAboutLdap({ upstream, ldap }: Config, topology: Topology, sign
 }
 
 async function logIn(
-  config: Config,
   topology: Topology,
-  single: boolean,
-  arn: string,
+  primary: boolean,
+  { user, password }: Match,
   signal: AbortSignal,
 ): Promise<string> {
-  const rule = config.users.find(user => user.arn === arn)
-  if (!rule) throw new Fault('internal')
-  const at = rule.user.lastIndexOf('@')
-  const [name, db] = at < 0 ? [rule.user, 'admin'] : [rule.user.slice(0, at), rule.user.slice(at + 1)]
-  const user = { name, db, password: rule.password }
-  const keys = keyRing({ entries: 1 })
   const { target } = topology.primary()
-  const { socket } = await dial({
-    target,
-    primary: !single,
-    user,
-    metadata: undefined,
-    keys,
-    random: randomBytes,
-    signal,
-  })
+  const keys = keyRing({ entries: 1 })
+  const who = { ...user, password }
+  const { socket } = await dial({ target, primary, user: who, metadata: undefined, keys, random: randomBytes, signal })
   socket.destroy()
   return 'logs in'
 }

@@ -147,5 +147,6 @@ async function main([name, ...argv]: string[]): Promise<number> {
 
 process.on('uncaughtException', fail)
 process.on('unhandledRejection', fail)
-process.stdout.on('error', () => {}) // whoever read our output may have gone
+// Whoever read our output or our log may have gone; that ends no connection.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
 main(process.argv.slice(2)).then(code => process.exit(code), fail)

@@ -81,6 +81,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
   let doom: Ending | undefined
   let quiet = true // the client waits for nothing, or for a change of the topology
   let draining = false
+  let before = { read: 0, written: 0 } // bytes of the client's socket when the relay began
 
   const kill = (fault: Fault): void => {
     doom ??= { by: 'proxy', fault }
@@ -188,6 +189,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
   const enter = ({ socket: upstream, rest, limit, term }: Admitted, welcome: Buffer): Relay => {
     cancel()
     const fromClient = box.release()
+    before = { read: socket.bytesRead - fromClient.length, written: socket.bytesWritten }
     socket.removeAllListeners('error')
     move('relay')
     socket.write(welcome)
@@ -259,23 +261,27 @@ export function connection(socket: Socket, parts: Parts): Connection {
     }
   }
 
+  /** What the relay has passed on, and what was answered in between. */
+  const passed = () => ({ toUpstream: socket.bytesRead - before.read, toClient: socket.bytesWritten - before.written })
+
   const closed = converse()
     .then(ending => ending ?? (through as Relay).ended)
     .catch((thrown): Ending => ({ by: 'proxy', fault: Fault.from(thrown) }))
     .then(({ by, fault = doom?.fault }) => {
       cancel()
-      if (through) seen.relayed({ toUpstream: socket.bytesRead, toClient: socket.bytesWritten })
+      if (through) seen.relayed(passed())
       else leave(socket, parts.after)
       if (fault) seen.fault(fault.kind)
       log(fault ? fault.row.level : stage === 'relay' ? 'info' : 'debug', 'closed', {
         stage,
         by,
+        ...(journal.accessKeyId && { accessKeyId: journal.accessKeyId }),
         ...(journal.arn && { arn: journal.arn }),
         ...(journal.user && { user: journal.user }),
         ...(fault && { fault: fault.kind, why: fault.message, ...fault.facts }),
         ...(fault?.kind === 'internal' && { stack: (fault.cause as Error | undefined)?.stack ?? fault.stack }),
         ms: { ...journal.ms, open: Math.round(now() - born) },
-        bytes: { toUpstream: socket.bytesRead, toClient: socket.bytesWritten },
+        bytes: { fromClient: socket.bytesRead, toClient: socket.bytesWritten },
       })
     })
 

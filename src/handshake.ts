@@ -162,7 +162,7 @@ const METADATA = 512
 /** Adds what this command tells of the client. Throws `hello/metadata-*`, `hello/app-name`. */
 function introduce(known: Introduction, { body, bytes }: Command): Introduction {
   const { apiVersion } = body
-  const told = typeof apiVersion === 'string' && apiVersion.length < 16 ? { ...known, apiVersion } : known
+  const told = apiVersion === '1' ? { ...known, apiVersion } : known
   if (body.client === undefined) return told
   if (known.metadata) throw new Fault('hello/metadata-again')
   const metadata = readDocument(bytes, { exact: true }).client

@@ -17,6 +17,7 @@ import type { Match } from './users/rules.js'
 
 /** What happened, for the one log line of the connection: milliseconds by stage, and who it turned out to be. */
 export type Journal = {
+  accessKeyId?: string
   arn?: string
   user?: string
   ms: Partial<Record<'queue' | 'sts' | 'upstream' | 'login', number>>
@@ -66,6 +67,7 @@ export function login(parts: Parts): (candidate: Candidate, gone: AbortSignal) =
     const { signal, late, cancel } = parts.deadline(parts.deadlineMS, gone)
     try {
       const proof = judge(fields, challenge, new Date(parts.stsNow()))
+      journal.accessKeyId = proof.accessKeyId
       parts.guard()
       await timed(journal, 'queue', parts.now, () => turn(parts, proof, signal))
       const identity = await timed(journal, 'sts', parts.now, async () => known(await parts.ask(proof, signal)))
@@ -97,7 +99,8 @@ export function login(parts: Parts): (candidate: Candidate, gone: AbortSignal) =
 
 /** The longest message that the upstream takes, as it says itself, within what any MongoDB has ever taken. */
 function limitOf({ maxMessageSizeBytes }: Document): number {
-  return Math.min(Number(maxMessageSizeBytes) || LONGEST, LONGEST)
+  const said = Number(maxMessageSizeBytes)
+  return said > 0 ? Math.min(said, LONGEST) : LONGEST
 }
 
 /** What a token is for: the account that the key names (all that name none share one) at the host that is asked. */

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto'
 import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
-import type { Document } from 'bson'
+import { calculateObjectSize, type Document } from 'bson'
 import { recorder } from './admin/metrics.js'
 import { type AdminServer, adminServer } from './admin/server.js'
 import { buckets } from './budget/buckets.js'
@@ -24,10 +24,11 @@ import { bucketOf, type Deadline, login } from './login.js'
 import { admin as administrator } from './upstream/admin.js'
 import { advertised } from './upstream/advertised.js'
 import { dial } from './upstream/dial.js'
-import { alone, present } from './upstream/hello.js'
+import { alone, present, topologyVersionOf } from './upstream/hello.js'
 import { keyRing } from './upstream/keys.js'
 import { NAME, VERSION } from './upstream/metadata.js'
 import { readUpstream, type Upstream } from './upstream/target.js'
+import { during } from './upstream/term.js'
 import { topology as topologyOf } from './upstream/topology.js'
 import { ldapGuard } from './users/ldapGuard.js'
 import { ldapProbe } from './users/ldapProbe.js'
@@ -134,7 +135,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
   const ldap = ldapGuard({
     ask: async signal => {
       const answers = await probe(signal)
-      if (Number(answers.buildInfo?.ok) === 1) buildInfo = answers.buildInfo
+      if (isShowable(answers.buildInfo)) buildInfo = answers.buildInfo
       return answers
     },
     everyMS: config.ldap.every,
@@ -153,20 +154,25 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     guard: () => {
       if (ldap.verdict() === 'on') ldap.admit()
     },
-    dial: async ({ user, password }, { metadata, apiVersion }, signal) => {
+    dial: async ({ user, password }, { metadata, apiVersion }, gone) => {
       const { target, term } = topology.primary()
-      const dialled = await dial({
-        target,
-        primary: !single,
-        user: { ...user, password },
-        metadata,
-        keys,
-        random: randomBytes,
-        signal,
-        api: apiVersion,
-        ask: channel => ldap.admitOver(command => channel.request({ ...command, $db: 'admin' }, signal)),
-      })
-      return { ...dialled, term }
+      const begin = (signal: AbortSignal) =>
+        dial({
+          target,
+          primary: !single,
+          user: { ...user, password },
+          metadata,
+          keys,
+          random: randomBytes,
+          signal,
+          api: apiVersion,
+          ask: (channel, hello) => {
+            // A process that the mirror has not met yet may have LDAP on, whatever the one before it said.
+            if (isAnother(topology.current()?.hello, hello)) ldap.again()
+            return ldap.admitOver(command => channel.request({ ...command, $db: 'admin' }, signal))
+          },
+        })
+      return { ...(await during(term, gone, begin)), term }
     },
     deadline,
     deadlineMS: config.login.timeout,
@@ -309,6 +315,17 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
 }
 
 const now = (): number => performance.now()
+
+/** True where both name their process and it is not the same. */
+function isAnother(known: Document | undefined, met: Document): boolean {
+  const [before, after] = [known && topologyVersionOf(known), topologyVersionOf(met)]
+  return before !== undefined && after !== undefined && !before.processId.equals(after.processId)
+}
+
+/** Strangers may ask for it, so a hostile upstream's is not passed on at any length. */
+function isShowable(buildInfo: Document | undefined): buildInfo is Document {
+  return buildInfo !== undefined && Number(buildInfo.ok) === 1 && calculateObjectSize(buildInfo) <= 16_384
+}
 
 /** Why a login is given up; one for all, as a stack trace for each would be dear. */
 const LATE = new Error('the time of the login is over')

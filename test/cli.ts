@@ -111,8 +111,8 @@ t.test('check says what is fine and what is not', async t => {
   t.equal(code, 78)
   t.match(stdout, /^ok {4}upstream 127\.0\.0\.1:\d+: answers, version /m)
   t.match(stdout, /^ok {4}LDAP authorization: off/m)
-  t.match(stdout, /^ok {4}user root \(.*user\/a\): logs in/m)
-  t.match(stdout, /^FAIL {2}user root \(.*user\/b\): .*did not accept the database user/m)
+  t.match(stdout, /^ok {4}user root@admin \(.*user\/a\): logs in/m)
+  t.match(stdout, /^FAIL {2}user root@admin \(.*user\/b\): .*did not accept the database user/m)
   t.match(stdout, /^ok {4}STS sts\.us-east-1\.amazonaws\.com: answers/m)
 })
 

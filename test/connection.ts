@@ -142,7 +142,7 @@ t.test('from hello to the relay', async t => {
     by: 'client',
     ...ALICE,
     ms: { sts: 12, open: 2000 },
-    bytes: { toUpstream: hello.length + start.length + next.length + find.length },
+    bytes: { fromClient: hello.length + start.length + next.length + find.length },
   })
   t.ok(line.bytes.toClient > 300)
   t.notOk('fault' in line)

@@ -26,7 +26,12 @@ const identity: Identity = {
   principalId: 'AIDAQ',
   session: undefined,
 }
-const match: Match = { rule: 1, user: { name: 'alice', db: 'admin' }, password: new Secret('hunter2') }
+const match: Match = {
+  rule: 1,
+  arn: 'arn:aws:iam::123456789012:user/alice',
+  user: { name: 'alice', db: 'admin' },
+  password: new Secret('hunter2'),
+}
 const challenge = { nonce: Buffer.alloc(64, 7), host: 'sts.eu-west-1.amazonaws.com' }
 const { term } = beginTerm()
 const NOON = Date.parse('2026-08-13T12:00:00Z')

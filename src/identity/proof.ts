@@ -49,22 +49,28 @@ const BODY = 'Action=GetCallerIdentity&Version=2011-06-15'
 export function judge({ a, d, t }: Fields, challenge: Challenge, now: Date): Proof {
   const { key = '', day, region, service, names = '', signature = '' } = AUTHORIZATION.exec(a)?.groups ?? {}
   if (signature === '') throw new Fault('proof/malformed', 'the authorization does not have the form of Signature V4')
+  const refuse = (
+    kind: 'proof/malformed' | 'proof/unsigned' | 'proof/scope' | 'proof/date',
+    detail: string,
+    facts = {},
+  ) => new Fault(kind, detail, { accessKeyId: key, ...facts })
   const signed = readDate(d)
-  if (t !== undefined && !TOKEN.test(t)) throw new Fault('proof/malformed', 'no AWS session token looks like this one')
+  if (t !== undefined && !TOKEN.test(t)) throw refuse('proof/malformed', 'no AWS session token looks like this one')
   if (TEMPORARY.test(key) && t === undefined) {
-    throw new Fault('proof/malformed', `the key id ${key} is of temporary credentials, which need their session token`)
+    throw refuse('proof/malformed', `the key id ${key} is of temporary credentials, which need their session token`)
   }
   if (LONG_TERM.test(key) && t !== undefined) {
-    throw new Fault('proof/malformed', `the key id ${key} is of long-term credentials, which have no session token`)
+    throw refuse('proof/malformed', `the key id ${key} is of long-term credentials, which have no session token`)
   }
-  judgeNames(names.split(';'), headerNames(t !== undefined))
+  const wrong = judgeNames(names.split(';'), headerNames(t !== undefined))
+  if (wrong) throw refuse(...wrong)
   const wanted = regionOf(challenge.host)
   if (service !== 'sts' || region !== wanted || day !== d.slice(0, 8)) {
-    throw new Fault('proof/scope', `signed for ${day}/${region}/${service}, wanted ${d.slice(0, 8)}/${wanted}/sts`)
+    throw refuse('proof/scope', `signed for ${day}/${region}/${service}, wanted ${d.slice(0, 8)}/${wanted}/sts`)
   }
   if (Math.abs(signed.getTime() - now.getTime()) > WINDOW) {
     const times = { signed: signed.toISOString(), now: now.toISOString() }
-    throw new Fault('proof/date', `signed at ${times.signed}, it is ${times.now} here`, times)
+    throw refuse('proof/date', `signed at ${times.signed}, it is ${times.now} here`, times)
   }
   const token = t === undefined ? undefined : new Secret(t)
   return { accessKeyId: key, date: d, region: wanted, signature: new Secret(signature), token, challenge }
@@ -124,12 +130,12 @@ function headerNames(token: boolean): string[] {
 }
 
 /** A missing name comes first: it is what a signature made for another service shows. */
-function judgeNames(names: string[], wanted: string[]): void {
+function judgeNames(names: string[], wanted: string[]): ['proof/unsigned' | 'proof/malformed', string] | undefined {
   const missing = wanted.filter(name => !names.includes(name))
-  if (missing.length > 0) throw new Fault('proof/unsigned', `SignedHeaders lacks ${missing.join(', ')}`)
-  if (names.join(';') !== wanted.join(';')) {
-    throw new Fault('proof/malformed', `SignedHeaders is not exactly ${wanted.join(';')}`)
-  }
+  if (missing.length > 0) return ['proof/unsigned', `SignedHeaders lacks ${missing.join(', ')}`]
+  return names.join(';') === wanted.join(';')
+    ? undefined
+    : ['proof/malformed', `SignedHeaders is not exactly ${wanted.join(';')}`]
 }
 
 /** A real day and time; 20260231 is none. */

@@ -35,7 +35,10 @@ export function admin(uri: Secret, limits: { serverSelectionTimeoutMS?: number }
   return {
     run: async (command, db = 'admin') => {
       if (closed) throw new Fault('listener/draining')
-      opened ??= open()
+      opened ??= open().catch(thrown => {
+        opened = undefined
+        throw thrown
+      })
       try {
         return await (await opened).db(db).command(command)
       } catch (thrown) {

@@ -31,7 +31,7 @@ export type Dialling = {
   /** The client's apiVersion, which then goes on our own commands on this socket. */
   api?: string | undefined
   /** Asked over the connection once it has logged in and before it is given away (the LDAP guard). */
-  ask?: ((channel: Channel) => Promise<void>) | undefined
+  ask?: ((channel: Channel, hello: Document) => Promise<void>) | undefined
 }
 
 /** `socket` is paused and half-open capable; `rest` was read beyond the last reply; `hello` keeps its BSON types. */
@@ -45,7 +45,7 @@ export async function dial(wanted: Dialling): Promise<Dialled> {
   const channel = await connect(wanted.target, wanted.signal)
   try {
     const hello = await logIn(channel, wanted)
-    await wanted.ask?.(channel)
+    await wanted.ask?.(channel, hello)
     return { ...channel.handOver(), hello }
   } catch (thrown) {
     channel.destroy()

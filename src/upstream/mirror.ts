@@ -118,6 +118,7 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
         }
         const [channel, reply] = await open(signal)
         asking = channel
+        if (signal.aborted) channel.destroy() // what it said may be why nobody needs it any more
         return reply
       })
     } catch (thrown) {

@@ -3,7 +3,7 @@
  * https://github.com/mongodb/specifications/blob/master/source/initial-dns-seedlist-discovery/initial-dns-seedlist-discovery.md
  */
 import { Fault } from '../errors.js'
-import { writeAddress } from './address.js'
+import { readAddress, writeAddress } from './address.js'
 import { told } from './reply.js'
 
 /** As `node:dns/promises` has them; they reject with a `code` where there is no answer. */
@@ -32,7 +32,9 @@ export async function lookUp(srv: string, { resolveSrv, resolveTxt }: Resolver):
   const seeds = records.map(({ name, port }) => {
     const host = name.toLowerCase().replace(/\.$/, '')
     if (!isRelated(host, srv)) throw malformed(srv, `an address of another domain: ${told(host)}`)
-    return writeAddress({ host, port })
+    const address = readAddress(writeAddress({ host, port }))
+    if (!address) throw malformed(srv, `no address: ${told(host)}`)
+    return writeAddress(address)
   })
   return { seeds: [...new Set(seeds)], replicaSet: await readTxt(srv, resolveTxt) }
 }

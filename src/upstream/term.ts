@@ -3,13 +3,34 @@
  *
  * Not an AbortSignal: ten thousand relays hold on to one term, and its listeners are found by walking a list.
  */
-import type { Fault } from '../errors.js'
+import { Fault } from '../errors.js'
 
 export type Term = {
   /** Why it is over; undefined while it lasts. */
   readonly over: Fault | undefined
   /** Runs a step at the moment it is over, at once if it is. Gives what takes that back. */
   whenOver(run: (why: Fault) => void): () => void
+}
+
+/** Runs a step whose signal aborts with `signal`, or with `upstream/away` when the term is over. */
+export async function during<T>(
+  { whenOver }: Term,
+  signal: AbortSignal,
+  run: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const limit = new AbortController()
+  const end = () => limit.abort(signal.reason)
+  const back = whenOver(({ facts }) =>
+    limit.abort(new Fault('upstream/away', 'it stepped down during the login', facts)),
+  )
+  signal.addEventListener('abort', end, { once: true })
+  if (signal.aborted) end()
+  try {
+    return await run(limit.signal)
+  } finally {
+    back()
+    signal.removeEventListener('abort', end)
+  }
 }
 
 /** Begins one. `end` runs every step before it returns. */

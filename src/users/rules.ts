@@ -12,11 +12,11 @@ import type { Secret } from '../log.js'
 export type Entry = { arn: string; user: string; password: Secret }
 
 /** `rule` counts from 1, as people count the entries of a list. */
-export type Match = { rule: number; user: { name: string; db: string }; password: Secret }
+export type Match = { rule: number; arn: string; user: { name: string; db: string }; password: Secret }
 
 export type Rules = {
-  /** How many rules there are. */
-  size: number
+  /** Each rule, in the order of the file. `arn` is canonical. */
+  all: readonly Match[]
   /** The rule of an identity, and with it the database user; undefined for a stranger. */
   match(identity: Pick<Identity, 'canonical'>): Match | undefined
 }
@@ -34,9 +34,10 @@ export function compileRules(entries: readonly Entry[]): { rules: Rules; problem
     if (earlier) wrong.push(`${shown(text)} is the same principal as in rule ${earlier.rule}, which wins`)
     const said = wrong.filter(problem => problem !== undefined)
     problems.push(...said.map(problem => `users, rule ${rule}: ${problem}`))
-    if (arn && said.length === 0 && typeof user !== 'string') matches.set(canonical(arn), { rule, user, password })
+    if (arn && said.length === 0 && typeof user !== 'string')
+      matches.set(canonical(arn), { rule, arn: canonical(arn), user, password })
   }
-  const rules: Rules = { size: matches.size, match: identity => matches.get(identity.canonical) }
+  const rules: Rules = { all: [...matches.values()], match: identity => matches.get(identity.canonical) }
   return { rules, problems }
 }
 

@@ -62,6 +62,11 @@ t.test('hosts must be of the domain of the name', async t => {
   t.match(await fault(['example.com'], [], 'example.com'), { kind: 'upstream/malformed' })
 })
 
+t.test('what is no address', async t => {
+  for (const host of ['a/b.example.com', 'a.example.com:0', '.example.com '])
+    t.match(await fault([host]), { kind: 'upstream/malformed' }, host)
+})
+
 t.test('what TXT may not set, and too much of anything', async t => {
   t.match(await fault(['a.example.com'], [['tls=false']]), { facts: { why: 'a TXT record may not set tls' } })
   t.match(await fault(['a.example.com'], [['authSource=a'], ['replicaSet=b']]), { kind: 'upstream/malformed' })

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
-import { beginTerm } from '../../src/upstream/term.js'
+import { beginTerm, during } from '../../src/upstream/term.js'
+import { faultOfAsync } from '../support/faults.js'
 
 const why = new Fault('upstream/stepped-down')
 
@@ -25,4 +26,23 @@ t.test('who comes too late is told at once; who left is told nothing', async t =
   let told = 0
   term.whenOver(() => told++)
   t.equal(told, 1)
+})
+
+t.test('a step of a login ends with the term, or with its own signal', async t => {
+  const waits = (signal: AbortSignal) =>
+    new Promise<never>((_, reject) => {
+      if (signal.aborted) reject(signal.reason)
+      signal.addEventListener('abort', () => reject(signal.reason))
+    })
+  const { term, end } = beginTerm()
+  const login = new AbortController()
+  t.equal(await during(term, login.signal, async () => 7), 7)
+  const left = during(term, login.signal, waits)
+  login.abort(new Error('left'))
+  await t.rejects(left, { message: 'left' })
+  await t.rejects(during(term, login.signal, waits), { message: 'left' })
+  const deposed = faultOfAsync(() => during(term, new AbortController().signal, waits))
+  end(why)
+  t.match(await deposed, { kind: 'upstream/away', detail: 'it stepped down during the login' })
+  t.match(await faultOfAsync(() => during(term, new AbortController().signal, waits)), { kind: 'upstream/away' })
 })

@@ -75,6 +75,17 @@ t.test('one address of a set leads to all of it, and to the primary', async t =>
   t.ok(topology.members().every(({ answers }) => answers))
 })
 
+t.test('another name for a member leads to the set, and then nobody is watched by it', async t => {
+  const set = await scriptedSet(t)
+  const { topology } = inFront(t, `mongodb://localhost:${set.members[0]?.port}/`)
+  t.match(await topology.fresh(never()), { primary: true, set: true })
+  t.equal(primaryOf(topology), set.hosts[0])
+  await watched(set)
+  await topology.fresh(never())
+  await until(() => set.members.every(({ sockets }) => sockets.size <= 2))
+  t.equal(topology.members().length, 3)
+})
+
 t.test('a plain hello is answered from a reply of the primary that was asked for afterwards', async t => {
   const { topology, a, b } = await watchedSet(t)
   const [before, others] = [a.asked.length, b.asked.length]

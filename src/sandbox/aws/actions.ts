@@ -51,14 +51,15 @@ function trusts({ trusts, partition }: Role, { arn, issuer }: Caller): boolean {
 }
 
 /** The asked seconds, or `fallback`; undefined where they are not a number from 15 minutes to `longest`. */
-function duration(parameters: URLSearchParams, fallback: number, longest: number): number | undefined {
+export function duration(parameters: URLSearchParams, fallback: number, longest: number): number | undefined {
   const asked = parameters.get('DurationSeconds')
   if (asked === null) return Math.min(fallback, longest)
   const seconds = /^\d{1,6}$/.test(asked) ? Number(asked) : 0
   return seconds >= 900 && seconds <= longest ? seconds : undefined
 }
 
-function credentials({ accessKeyId, secretAccessKey, sessionToken, expiration }: SessionCredentials): Tree {
+/** A session as STS shows it. */
+export function credentials({ accessKeyId, secretAccessKey, sessionToken, expiration }: SessionCredentials): Tree {
   return {
     AccessKeyId: accessKeyId,
     SecretAccessKey: secretAccessKey,
@@ -75,7 +76,8 @@ function denied({ arn }: Caller, action: string, resource: string): Refusal {
   }
 }
 
-function invalid(name: string, value: string | null): Refusal {
+/** A parameter that is not of its kind. */
+export function invalid(name: string, value: string | null): Refusal {
   const shown = value === null ? 'null' : `'${value}'`
   return {
     code: 'ValidationError',

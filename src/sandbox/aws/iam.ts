@@ -1,6 +1,6 @@
 /**
- * An IAM: accounts' users and roles, their access keys, and the sessions that were opened. Only state; who may do what
- * is asked by the actions of STS.
+ * An IAM: accounts' users and roles, their access keys, the sessions that were opened, and the issuers of OpenID Connect
+ * that are believed. Only state; who may do what is asked by the actions of STS.
  *
  *     const aws = iam({ random: randomBytes, now: Date.now })
  *     const alice = aws.createUser({ account: '123456789012', name: 'alice' })
@@ -12,6 +12,7 @@
  */
 import { Fault } from '../../errors.js'
 import { accessKeyId, type Random, uniqueId } from './accessKey.js'
+import { type Provider, type ProviderNaming, providerArn, providerOf, type WebIdentityTrust } from './provider.js'
 import type { Partition } from './region.js'
 
 /** Whom keys are given to. `arn` is the IAM one, path included; a root has its account as name and id. */
@@ -24,8 +25,16 @@ export type Principal = {
   id: string
   arn: string
 }
-/** `trusts`: ARNs that may assume it: of users, roles, role sessions, or a root for its whole account. */
-export type Role = Principal & { kind: 'role'; trusts: readonly string[]; maxSessionSeconds: number }
+/**
+ * `trusts`: ARNs that may assume it: of users, roles, role sessions, or a root for its whole account. `webIdentities`: whom
+ * else, by the word of a provider.
+ */
+export type Role = Principal & {
+  kind: 'role'
+  trusts: readonly string[]
+  webIdentities: readonly WebIdentityTrust[]
+  maxSessionSeconds: number
+}
 
 /** What a client is configured with, in the shape that the AWS SDK takes. */
 export type Credentials = { accessKeyId: string; secretAccessKey: string }
@@ -49,6 +58,7 @@ const HOUR = 3600
 /** `now` is in milliseconds. Each function throws `internal` for what AWS would not have created. */
 export function iam({ random, now }: { random: Random; now: () => number }) {
   const principals = new Map<string, Principal>()
+  const providers = new Map<string, Provider>()
   const longTerm = new Map<string, Key>()
   const sessions = new Map<string, Key>()
 
@@ -88,8 +98,25 @@ export function iam({ random, now }: { random: Random; now: () => number }) {
       add({
         ...principal('role', naming),
         trusts: naming.trusts ?? [],
+        webIdentities: [],
         maxSessionSeconds: naming.maxSessionSeconds ?? HOUR,
       }),
+
+    /** From now on that subject may assume the role, too. */
+    trustWebIdentity(role: Role, trust: WebIdentityTrust): void {
+      role.webIdentities = [...role.webIdentities, trust]
+    },
+
+    /** Has an account believe an issuer. */
+    createProvider(naming: ProviderNaming): Provider {
+      const provider = providerOf(naming)
+      if (providers.has(provider.arn)) throw new Fault('internal', `${provider.arn} exists`)
+      providers.set(provider.arn, provider)
+      return provider
+    },
+
+    provider: (account: string, issuer: string, partition: Partition = 'aws'): Provider | undefined =>
+      providers.get(providerArn(partition, account, issuer)),
 
     /** The account itself; asked again, the same. */
     root(account: string, partition: Partition = 'aws'): Principal {

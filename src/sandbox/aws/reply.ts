@@ -18,6 +18,9 @@ const errors = {
   InvalidClientTokenId: { status: 403 },
   ExpiredToken: { status: 403 },
   AccessDenied: { status: 403 },
+  InvalidIdentityToken: { status: 400 },
+  // Of a web identity's token; that of a session is ExpiredToken.
+  ExpiredTokenException: { status: 400 },
   // AWS documents 403 for it; one careful re-implementation says 400.
   MissingAuthenticationToken: { status: 403 },
   IncompleteSignature: { status: 400 },

@@ -4,12 +4,12 @@
  *     const aws = iam({ random: randomBytes, now: Date.now })
  *     const sts = await stsServer({ iam: aws })          // { url, port, calls(), misbehave(), close() }
  *
- * GetCallerIdentity, AssumeRole and GetSessionToken, by POST form or GET query, answered in XML or, with
- * `Accept: application/json`, in JSON. The region to sign for is that of the Host header: `sts.REGION.amazonaws.com` and
+ * GetCallerIdentity, AssumeRole, GetSessionToken and, unsigned, AssumeRoleWithWebIdentity, by POST form or GET query,
+ * answered in XML or, with `Accept: application/json`, in JSON. The region to sign for is that of the Host header: `sts.REGION.amazonaws.com` and
  * the like, `sts.amazonaws.com` (us-east-1), any region on loopback, or what `names` says.
  *
  * `GET /sandbox/calls` tells how often each action was asked, refused calls included, and how many of them were throttled.
- * A call that nobody signed is nobody's, and is not counted.
+ * A call that nobody signed but should have is nobody's, and is not counted.
  */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
@@ -19,8 +19,9 @@ import { type ActionName, actionOf, actions } from './actions.js'
 import { authenticate } from './authentication.js'
 import type { Iam } from './iam.js'
 import { quota } from './quota.js'
-import { type Refusal, type Result, reply } from './reply.js'
+import { type Refusal, type Result, reply, type Tree } from './reply.js'
 import { type Received, readHeaders } from './signature.js'
+import { assumeRoleWithWebIdentity } from './webIdentity.js'
 
 export type StsOptions = {
   iam: Iam
@@ -39,7 +40,7 @@ export type StsOptions = {
 }
 
 /** How often each action was asked, and how many calls were throttled. */
-export type Calls = Record<ActionName | 'throttled', number>
+export type Calls = Record<ActionName | typeof UNSIGNED | 'throttled', number>
 
 /**
  * Takes over an action's call after it was read and counted: answer in its stead, never answer, or `proceed` as if
@@ -59,6 +60,8 @@ export type StsServer = {
 }
 
 const VERSION = '2011-06-15'
+/** The one action whose caller has no key yet. No account's quota is charged with it. */
+const UNSIGNED = 'AssumeRoleWithWebIdentity'
 /** The longest headers and the longest body that are read, in bytes. */
 const LONGEST_HEADERS = 16_384
 const LONGEST_BODY = 65_536
@@ -69,18 +72,19 @@ const TOO_LARGE = 'HTTP/1.1 413 Request Entity Too Large\r\n\r\n'
 export async function stsServer(options: StsOptions): Promise<StsServer> {
   const { iam, now = Date.now, port = 0, latencyMS = 0, names = new Map(), wait = sleep } = options
   const take = quota(options.quotaPerSecond ?? Number.POSITIVE_INFINITY, now)
-  const calls = Object.fromEntries([...Object.keys(actions), 'throttled'].map(name => [name, 0])) as Calls
+  const calls = Object.fromEntries([...Object.keys(actions), UNSIGNED, 'throttled'].map(name => [name, 0])) as Calls
   let misbehaviour: Misbehaviour | undefined
 
   const judge = async (received: Received, parameters: URLSearchParams): Promise<Result | Refusal> => {
     const name = parameters.get('Action')
-    const action = parameters.get('Version') === VERSION ? actionOf(name) : undefined
+    const action = parameters.get('Version') === VERSION ? callOf(name) : undefined
     if (received.path !== '/') return { code: 'UnknownOperationException', message: 'no such path' }
     if (name === null) return { code: 'MissingAction', message: 'Missing Action' }
     if (!action) {
       const version = parameters.get('Version') ?? 'NO_VERSION_SPECIFIED'
       return { code: 'InvalidAction', message: `Could not find operation ${name} for version ${version}` }
     }
+    if (action === UNSIGNED) return resultOf(action, assumeRoleWithWebIdentity(parameters, iam, now()))
     const authenticated = await authenticate(received, iam, now(), names)
     if ('code' in authenticated) return authenticated
     const { caller, endpoint } = authenticated
@@ -88,8 +92,7 @@ export async function stsServer(options: StsOptions): Promise<StsServer> {
       calls.throttled++
       return { code: 'Throttling', message: 'Rate exceeded' }
     }
-    const outcome = actions[action](caller, parameters, iam)
-    return isRefusal(outcome) ? outcome : { action, result: outcome }
+    return resultOf(action, actions[action](caller, parameters, iam))
   }
 
   const serve = (request: IncomingMessage, response: ServerResponse, body: Buffer) => {
@@ -98,8 +101,8 @@ export async function stsServer(options: StsOptions): Promise<StsServer> {
     const received = { method: request.method ?? '', path, query: new URLSearchParams(search), headers, body }
     // Of a parameter that stands twice the first counts.
     const parameters = new URLSearchParams(body.length > 0 ? `${body.toString()}&${search}` : search)
-    const action = actionOf(parameters.get('Action'))
-    if (action && headers.has('authorization')) calls[action]++
+    const action = callOf(parameters.get('Action'))
+    if (action && (action === UNSIGNED || headers.has('authorization'))) calls[action]++
     const proceed = async () => {
       const outcome = await judge(received, parameters).catch(bug)
       if (latencyMS > 0) await wait(latencyMS)
@@ -176,6 +179,14 @@ function listen(server: Server, port: number): Promise<void> {
 function cut(target: string): [path: string, search: string] {
   const at = target.indexOf('?')
   return at < 0 ? [target, ''] : [target.slice(0, at), target.slice(at + 1)]
+}
+
+function callOf(name: string | null): ActionName | typeof UNSIGNED | undefined {
+  return name === UNSIGNED ? name : actionOf(name)
+}
+
+function resultOf(action: string, outcome: Tree | Refusal): Result | Refusal {
+  return isRefusal(outcome) ? outcome : { action, result: outcome }
 }
 
 function isRefusal(outcome: object): outcome is Refusal {
