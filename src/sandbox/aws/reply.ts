@@ -46,6 +46,15 @@ export function reply(outcome: Result | Refusal, json: boolean, requestId: strin
   return { status, type: typeOf(json), text: json ? toJSON(tree) : toXML('ErrorResponse', namespace, tree) }
 }
 
+/** What an action gave, as `reply` takes it. */
+export function resultOf(action: string, outcome: Tree | Refusal): Result | Refusal {
+  return isRefusal(outcome) ? outcome : { action, result: outcome }
+}
+
+function isRefusal(outcome: Tree | Refusal): outcome is Refusal {
+  return 'code' in outcome
+}
+
 function typeOf(json: boolean): string {
   return json ? 'application/json' : 'text/xml'
 }

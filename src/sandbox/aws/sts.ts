@@ -19,7 +19,7 @@ import { type ActionName, actionOf, actions } from './actions.js'
 import { authenticate } from './authentication.js'
 import type { Iam } from './iam.js'
 import { quota } from './quota.js'
-import { type Refusal, type Result, reply, type Tree } from './reply.js'
+import { type Refusal, type Result, reply, resultOf } from './reply.js'
 import { type Received, readHeaders } from './signature.js'
 import { assumeRoleWithWebIdentity } from './webIdentity.js'
 
@@ -183,14 +183,6 @@ function cut(target: string): [path: string, search: string] {
 
 function callOf(name: string | null): ActionName | typeof UNSIGNED | undefined {
   return name === UNSIGNED ? name : actionOf(name)
-}
-
-function resultOf(action: string, outcome: Tree | Refusal): Result | Refusal {
-  return isRefusal(outcome) ? outcome : { action, result: outcome }
-}
-
-function isRefusal(outcome: object): outcome is Refusal {
-  return 'code' in outcome
 }
 
 function bug(thrown: unknown): Refusal {

@@ -208,13 +208,19 @@ t.test('an action may stand in the query, and of a parameter that stands twice t
 t.test('what was asked is told, byte for byte, and telling is not counted', async t => {
   const { login, sts, client, key, orders } = await sandbox(t)
   const calls = () => send(sts.port, 'GET', '/sandbox/calls', {})
-  t.equal((await calls()).text, '{"GetCallerIdentity":0,"AssumeRole":0,"GetSessionToken":0,"AssumeRoleWithWebIdentity":0,"throttled":0}')
+  t.equal(
+    (await calls()).text,
+    '{"GetCallerIdentity":0,"AssumeRole":0,"GetSessionToken":0,"AssumeRoleWithWebIdentity":0,"throttled":0}',
+  )
   await login(key)
   await login({ ...key, secretAccessKey: 'wrong' })
   await client(key).send(new AssumeRoleCommand({ RoleArn: orders.arn, RoleSessionName: 'pod-7' }))
   await send(sts.port, 'POST', '/', {}, 'Action=throttled&Version=2011-06-15')
   const { status, headers, text } = await calls()
-  t.equal(text, '{"GetCallerIdentity":2,"AssumeRole":1,"GetSessionToken":0,"AssumeRoleWithWebIdentity":0,"throttled":0}')
+  t.equal(
+    text,
+    '{"GetCallerIdentity":2,"AssumeRole":1,"GetSessionToken":0,"AssumeRoleWithWebIdentity":0,"throttled":0}',
+  )
   t.match({ status, headers }, { status: 200, headers: { 'content-type': 'application/json' } })
   t.same(sts.calls(), JSON.parse(text))
 })
