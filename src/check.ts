@@ -1,11 +1,12 @@
 /** Whether a configuration would work: everything that the proxy depends on is tried once, whatever the others gave. */
 import { randomBytes } from 'node:crypto'
 import { resolveSrv, resolveTxt } from 'node:dns/promises'
+import { after } from './clock.js'
+import { compile } from './compile.js'
 import type { Config } from './config/load.js'
 import { Fault } from './errors.js'
 import { stsClient } from './identity/sts.js'
 import { silent } from './log.js'
-import { compile } from './proxy.js'
 import { admin as administrator } from './upstream/admin.js'
 import { connect } from './upstream/channel.js'
 import { dial } from './upstream/dial.js'
@@ -129,10 +130,4 @@ async function reachSts({ sts: { hosts, insecure } }: Config): Promise<Finding[]
   } finally {
     await client.close()
   }
-}
-
-/** Runs a step later, unless the returned function is called before. */
-function after(ms: number, run: () => void): () => void {
-  const timer = setTimeout(run, ms)
-  return () => clearTimeout(timer)
 }

@@ -1,13 +1,14 @@
 #!/usr/bin/env node
 /** Arguments and environment in, an exit code out; the only file that touches `process`. */
 import { check } from './check.js'
+import { compile } from './compile.js'
 import { readFlags } from './config/flags.js'
 import { load } from './config/load.js'
 import { readFile } from './config/reading.js'
 import { settingsText } from './config/table.js'
 import { Fault, toExit } from './errors.js'
 import { type Log, logTo } from './log.js'
-import { compile, type Standing, startProxy } from './proxy.js'
+import { type Standing, startProxy } from './proxy.js'
 import { VERSION } from './upstream/metadata.js'
 
 const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any MongoDB

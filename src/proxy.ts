@@ -5,34 +5,31 @@
  */
 import { randomBytes } from 'node:crypto'
 import { resolveSrv, resolveTxt } from 'node:dns/promises'
-import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { calculateObjectSize, type Document } from 'bson'
 import { recorder } from './admin/metrics.js'
 import { type AdminServer, adminServer } from './admin/server.js'
-import { buckets } from './budget/buckets.js'
+import { asking, STS_MS } from './asking.js'
+import { after, deadline, now, sleep } from './clock.js'
+import { compile } from './compile.js'
 import { isWildcard } from './config/hosts.js'
 import type { Config } from './config/load.js'
-import { connection, type Seen } from './connection.js'
+import { connection } from './connection.js'
 import { Fault } from './errors.js'
 import type { Asked } from './handshake.js'
-import { retried } from './identity/retry.js'
-import { stsClient } from './identity/sts.js'
 import { type Listener, listen } from './listener.js'
 import type { Log } from './log.js'
-import { bucketOf, type Deadline, login } from './login.js'
+import { login } from './login.js'
+import { seenBy } from './seen.js'
 import { admin as administrator } from './upstream/admin.js'
 import { advertised } from './upstream/advertised.js'
 import { dial } from './upstream/dial.js'
 import { alone, present, topologyVersionOf } from './upstream/hello.js'
 import { keyRing } from './upstream/keys.js'
-import { NAME, VERSION } from './upstream/metadata.js'
-import { readUpstream, type Upstream } from './upstream/target.js'
 import { during } from './upstream/term.js'
 import { topology as topologyOf } from './upstream/topology.js'
 import { ldapGuard } from './users/ldapGuard.js'
 import { ldapProbe } from './users/ldapProbe.js'
-import { compileRules, type Rules } from './users/rules.js'
 
 export type Standing = {
   port: number
@@ -46,39 +43,8 @@ export type Standing = {
   kill(): Promise<void>
 }
 
-/** Derived keys and accounts that are remembered at most: bounds that no honest fleet reaches. */
+/** Derived keys that are remembered at most: a bound that no honest fleet reaches. */
 const REMEMBERED_KEYS = 10_000
-const REMEMBERED_ACCOUNTS = 10_000
-/** One attempt at STS, and all of them together. Milliseconds. */
-const ATTEMPT_MS = 1_500
-const STS_MS = 3_000
-
-/** `single`: the one address is what clients get, whatever it is; else the primary is followed. */
-export type Compiled = { rules: Rules; upstream?: Upstream; single: boolean; problems: readonly string[] }
-
-/** What a configuration says about users and upstream, or every problem in it that only they can see. */
-export function compile({ users, upstream, listen }: Config): Compiled {
-  const { rules, problems } = compileRules(users)
-  const { topology, uri } = upstream
-  if (uri.reveal() === '') return { rules, single: false, problems }
-  try {
-    const read = readUpstream(uri, path => readFileSync(path))
-    const { direct, seeds, srv, template } = read
-    const single = topology === undefined ? direct : topology === 'single'
-    const several = srv !== undefined || seeds.length > 1
-    const found = [...problems]
-    if (direct && !single) found.push('upstream.topology: primary contradicts directConnection=true in upstream.uri')
-    if (single && several) found.push('upstream.topology: single is for one address in upstream.uri')
-    if (!single && (several || template.replicaSet) && isWildcard(listen.host) && !listen.advertise) {
-      found.push(
-        `listen.advertise: needed in front of a replica set, since ${listen.host} is no address for clients: give host:port by which they reach the proxy`,
-      )
-    }
-    return { rules, upstream: read, single, problems: found }
-  } catch (thrown) {
-    return { rules, single: false, problems: [...problems, `upstream.uri: ${Fault.from(thrown).detail}`] }
-  }
-}
 
 /** Starts a proxy. Throws `config/invalid` and `address/busy`. */
 export async function startProxy(config: Config, log: Log): Promise<Standing> {
@@ -91,35 +57,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
   const nobody = { opening: 0, greeted: 0, login: 0, relay: 0 }
   const record = recorder(() => listener?.sizes() ?? nobody, { ofProcess: true })
 
-  const sts = stsClient({
-    hosts: config.sts.hosts.map(host => ({ ...host, insecure: config.sts.insecure })),
-    timeoutMS: ATTEMPT_MS,
-    userAgent: `${NAME}/${VERSION}`,
-    now: Date.now,
-  })
-  const budget = buckets({
-    perSecond: config.sts.quota * config.sts.share,
-    burst: config.sts.quota * (1 - config.sts.share),
-    keys: REMEMBERED_ACCOUNTS,
-    now,
-  })
-  const ask = retried(
-    async (proof, signal) => {
-      const outcome = await sts.ask(proof, signal)
-      record.count('sts_calls_total', 1, { outcome: outcome.is })
-      record.set('clock_skew_seconds', sts.skewMS() / 1000)
-      return outcome
-    },
-    {
-      attemptMS: ATTEMPT_MS,
-      deadlineMS: STS_MS,
-      now,
-      random: Math.random,
-      sleep,
-      mayRetry: proof => budget.take(bucketOf(proof), 0) === 0,
-    },
-  )
-
+  const sts = asking(config.sts, record)
   const superuser = config.upstream.admin && administrator(config.upstream.admin)
   const topology = topologyOf({
     upstream,
@@ -147,9 +85,9 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
   const enter = login({
     stsNow: () => Date.now() + sts.skewMS(),
     now,
-    take: budget.take,
+    take: sts.take,
     sleep,
-    ask,
+    ask: sts.ask,
     match: identity => rules.match(identity),
     guard: () => {
       if (ldap.verdict() === 'on') ldap.admit()
@@ -178,24 +116,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     deadlineMS: config.login.timeout,
   })
 
-  const seen: Seen = {
-    fault(kind) {
-      record.count('faults_total', 1, { kind })
-      if (kind === 'listener/full') record.count('shed_total', 1)
-    },
-    login(outcome, { ms }) {
-      record.count('logins_total', 1, { outcome })
-      if (ms.login !== undefined) record.observe('login_seconds', ms.login / 1000)
-      for (const stage of ['queue', 'sts', 'upstream'] as const) {
-        if (ms[stage] !== undefined) record.observe('login_stage_seconds', ms[stage] / 1000, { stage })
-      }
-    },
-    refusedCommand: () => record.count('refused_commands_total', 1),
-    relayed({ toUpstream, toClient }) {
-      record.count('relay_bytes_total', toUpstream, { direction: 'toUpstream' })
-      record.count('relay_bytes_total', toClient, { direction: 'toClient' })
-    },
-  }
+  const seen = seenBy(record)
 
   const [first] = config.sts.hosts
   const host = first?.host ?? ''
@@ -209,7 +130,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     return served && !draining
   }
   /** Asked at the start to learn the clock of STS before the first proof is judged by it. */
-  async function reach(host: string): Promise<void> {
+  const reach = async (host: string): Promise<void> => {
     const why = await sts.reach(host, AbortSignal.timeout(STS_MS)).catch(String)
     if (why !== undefined) log('warn', 'problem found', { sts: host, why })
   }
@@ -314,8 +235,6 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
   }
 }
 
-const now = (): number => performance.now()
-
 /** True where both name their process and it is not the same. */
 function isAnother(known: Document | undefined, met: Document): boolean {
   const [before, after] = [known && topologyVersionOf(known), topologyVersionOf(met)]
@@ -325,48 +244,4 @@ function isAnother(known: Document | undefined, met: Document): boolean {
 /** Strangers may ask for it, so a hostile upstream's is not passed on at any length. */
 function isShowable(buildInfo: Document | undefined): buildInfo is Document {
   return buildInfo !== undefined && Number(buildInfo.ok) === 1 && calculateObjectSize(buildInfo) <= 16_384
-}
-
-/** Why a login is given up; one for all, as a stack trace for each would be dear. */
-const LATE = new Error('the time of the login is over')
-
-/** One timer and one signal, both gone with the login: `AbortSignal.timeout` and `any` would stay for all of the time. */
-function deadline(ms: number, gone: AbortSignal): Deadline {
-  const either = new AbortController()
-  let late = false
-  const leave = (): void => either.abort(gone.reason)
-  const cancel = after(ms, () => {
-    late = true
-    either.abort(LATE)
-  })
-  gone.addEventListener('abort', leave, { once: true })
-  if (gone.aborted) leave()
-  return {
-    signal: either.signal,
-    late: () => late,
-    cancel() {
-      cancel()
-      gone.removeEventListener('abort', leave)
-    },
-  }
-}
-
-/** Runs a step later, unless the returned function is called before. */
-function after(ms: number, run: () => void): () => void {
-  const timer = setTimeout(run, ms)
-  return () => clearTimeout(timer)
-}
-
-/** Resolves after so many milliseconds, or at once when the signal aborts. */
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    if (signal.aborted) return resolve()
-    const wake = (): void => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', wake)
-      resolve()
-    }
-    const timer = setTimeout(wake, ms)
-    signal.addEventListener('abort', wake)
-  })
 }

@@ -9,12 +9,13 @@ const ROADS = [
   ['cli.ts'],
   ['check.ts'],
   ['proxy.ts'],
+  ['asking.ts', 'seen.ts', 'compile.ts'],
   ['listener.ts'],
   ['connection.ts'],
   ['login.ts', 'relay.ts', 'inbox.ts'],
   ['handshake.ts'],
   ['admin/', 'config/', 'users/', 'upstream/', 'identity/', 'budget/', 'sasl/', 'wire/'],
-  ['log.ts'],
+  ['clock.ts', 'log.ts'],
   ['errors.ts'],
 ]
 

@@ -1,0 +1,34 @@
+/** What a configuration says about users and upstream, beyond the form of its settings. */
+import { readFileSync } from 'node:fs'
+import { isWildcard } from './config/hosts.js'
+import type { Config } from './config/load.js'
+import { Fault } from './errors.js'
+import { readUpstream, type Upstream } from './upstream/target.js'
+import { compileRules, type Rules } from './users/rules.js'
+
+/** `single`: the one address is what clients get, whatever it is; else the primary is followed. */
+export type Compiled = { rules: Rules; upstream?: Upstream; single: boolean; problems: readonly string[] }
+
+/** What a configuration says about users and upstream, or every problem in it that only they can see. */
+export function compile({ users, upstream, listen }: Config): Compiled {
+  const { rules, problems } = compileRules(users)
+  const { topology, uri } = upstream
+  if (uri.reveal() === '') return { rules, single: false, problems }
+  try {
+    const read = readUpstream(uri, path => readFileSync(path))
+    const { direct, seeds, srv, template } = read
+    const single = topology === undefined ? direct : topology === 'single'
+    const several = srv !== undefined || seeds.length > 1
+    const found = [...problems]
+    if (direct && !single) found.push('upstream.topology: primary contradicts directConnection=true in upstream.uri')
+    if (single && several) found.push('upstream.topology: single is for one address in upstream.uri')
+    if (!single && (several || template.replicaSet) && isWildcard(listen.host) && !listen.advertise) {
+      found.push(
+        `listen.advertise: needed in front of a replica set, since ${listen.host} is no address for clients: give host:port by which they reach the proxy`,
+      )
+    }
+    return { rules, upstream: read, single, problems: found }
+  } catch (thrown) {
+    return { rules, single: false, problems: [...problems, `upstream.uri: ${Fault.from(thrown).detail}`] }
+  }
+}
