@@ -1,59 +1,17 @@
-import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { connect as connectTLS } from 'node:tls'
 import { Int32, Long, serialize } from 'bson'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { compile } from '../../src/compile.js'
 import { load } from '../../src/config/load.js'
-import { logTo } from '../../src/log.js'
-import { startProxy } from '../../src/proxy.js'
-import { iam } from '../../src/sandbox/aws/iam.js'
-import { stsServer } from '../../src/sandbox/aws/sts.js'
-import { mongoSet } from '../../src/sandbox/mongo/set.js'
 import { EXHAUST_ALLOWED, readReply, writeMessage } from '../../src/wire/message.js'
-import { clientOf } from '../support/clients.js'
 import { faultOf } from '../support/faults.js'
 import { bare } from '../support/mongo.js'
 import { frames } from '../support/pair.js'
-
-const root = { name: 'root', password: 'of the set' }
-const PEM = new URL('../support/tls/listener.pem', import.meta.url)
-
-/** A proxy in front of a set of three, alice who may write, and what the proxy logs. */
-async function infront(t: Test, settings: Record<string, string> = {}) {
-  const aws = iam({ random: randomBytes, now: Date.now })
-  const alice = aws.createUser({ account: '123456789012', name: 'alice' })
-  const key = aws.createAccessKey(alice)
-  const sts = await stsServer({ iam: aws })
-  t.teardown(() => sts.close())
-  const set = await mongoSet({ now: Date.now, random: randomBytes, root, electionMS: 20 })
-  t.teardown(() => set.close())
-  set.createUser({ user: 'alice', password: 'of alice', roles: [{ role: 'readWrite', db: 'app' }] })
-  const hosts = set.members().map(({ host }) => host)
-  const file = JSON.stringify({
-    listen: { host: '127.0.0.1', port: 0 },
-    upstream: { uri: `mongodb://${hosts[1]},${hosts[2]}/?replicaSet=rs0`, admin: { uri: set.uri() } },
-    sts: {
-      insecure: true,
-      hosts: [{ host: 'sts.eu-west-1.amazonaws.com', connect: `127.0.0.1:${sts.port}` }],
-    },
-    admin: { port: 'off' },
-    users: [{ arn: alice.arn, user: 'alice', passwordEnv: 'ALICE' }],
-  })
-  const pem = readFileSync(PEM)
-  const readFile = (path: string) => ({ bytes: path === 'house.yaml' ? Buffer.from(file) : pem, mode: 0o600 })
-  const log: Record<string, unknown>[] = []
-  const config = load({ file: 'house.yaml', args: settings, env: { ALICE: 'of alice' }, readFile })
-  const proxy = await startProxy(config, logTo('info', { write: line => log.push(JSON.parse(line)) }))
-  t.teardown(() => proxy.kill())
-  await proxy.settled
-  const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`
-  return { set, proxy, log, hosts, client: () => clientOf(t, 'mongodb7', uri, key) }
-}
+import { setHouse } from '../support/setHouse.js'
 
 t.test('retryable writes through ten step-downs: none that was acknowledged is missing', async t => {
-  const { set, client, log, proxy } = await infront(t)
+  const { set, client, log, proxy } = await setHouse(t)
   const seen = new Set<string>()
   const collections = []
   for (let nth = 0; nth < 3; nth++) {
@@ -83,7 +41,7 @@ t.test('retryable writes through ten step-downs: none that was acknowledged is m
 })
 
 t.test('who streams hears of each primary, and the set is always there', async t => {
-  const { set, proxy, hosts } = await infront(t, { 'listen.advertise': 'Proxy.Example.com:27017' })
+  const { set, proxy, hosts } = await setHouse(t, { 'listen.advertise': 'Proxy.Example.com:27017' })
   const { send, next, ask } = await bare(t, proxy.port)
   const first = await ask({ hello: 1, $db: 'admin' })
   const shown = { setName: 'rs0', hosts: ['proxy.example.com:27017'], me: 'proxy.example.com:27017', secondary: false }
@@ -109,7 +67,7 @@ t.test('who streams hears of each primary, and the set is always there', async t
 })
 
 t.test('over TLS the name that was asked for is echoed where the certificate covers it', async t => {
-  const { proxy } = await infront(t, {
+  const { proxy } = await setHouse(t, {
     'listen.advertise': 'mongo.example.com:27017',
     'tls.certFile': 'pem',
     'tls.keyFile': 'pem',
@@ -134,7 +92,7 @@ t.test('over TLS the name that was asked for is echoed where the certificate cov
 })
 
 t.test('every member away and back', async t => {
-  const { set, client } = await infront(t)
+  const { set, client } = await setHouse(t)
   const one = await client()
   await one.db('app').collection('c').insertOne({})
   const members = [...set.members()]

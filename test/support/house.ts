@@ -10,7 +10,7 @@ import type { MongoClient, MongoClientOptions } from 'mongodb'
 import type { Test } from 'tap'
 import { load } from '../../src/config/load.js'
 import { logTo } from '../../src/log.js'
-import { startProxy } from '../../src/proxy.js'
+import { type Standing, startProxy } from '../../src/proxy.js'
 import { type Iam, iam } from '../../src/sandbox/aws/iam.js'
 import { type StsServer, stsServer } from '../../src/sandbox/aws/sts.js'
 import { type MongoServer, mongoServer } from '../../src/sandbox/mongo/server.js'
@@ -30,6 +30,7 @@ export type House = {
   /** A session of the role orders-api, which reads. */
   session(seconds?: number): Required<Keys>
   uri: string
+  proxy: Standing
   /** A client that is not connected yet; it is closed with the test. `query` is added to its connection string. */
   client(driver: Driver, keys: Keys, options?: MongoClientOptions, query?: string): Promise<MongoClient>
   /** What the proxy logged. */
@@ -105,6 +106,7 @@ export async function house(t: Test, { settings = {}, ldapAuthorization = false 
     },
     session: seconds => aws.assumeRole(orders, 'pod-7', seconds),
     uri,
+    proxy,
     client: (driver, keys, options, query = '') => clientOf(t, driver, `${uri}${query}`, keys, options),
     log,
     async closed(count, kind = () => true) {

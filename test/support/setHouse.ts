@@ -1,0 +1,56 @@
+/** A proxy in this process, in front of the sandbox's set of three, which the test has in its hands. */
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import type { Test } from 'tap'
+import { load } from '../../src/config/load.js'
+import { logTo } from '../../src/log.js'
+import { startProxy } from '../../src/proxy.js'
+import { iam } from '../../src/sandbox/aws/iam.js'
+import { stsServer } from '../../src/sandbox/aws/sts.js'
+import { mongoSet } from '../../src/sandbox/mongo/set.js'
+import { clientOf } from './clients.js'
+
+const root = { name: 'root', password: 'of the set' }
+/** A certificate and its key, for localhost, proxy.test and 127.0.0.1. */
+export const PEM = new URL('./tls/listener.pem', import.meta.url)
+
+/**
+ * Alice may write, and the proxy logs into `log`. Elections take 20 ms, or where `electionMS` is null until `set.elect`;
+ * `down`: the members are killed before the proxy starts.
+ */
+export async function setHouse(
+  t: Test,
+  settings: Record<string, string> = {},
+  { electionMS = 20, down = false }: { electionMS?: number | null; down?: boolean } = {},
+) {
+  const aws = iam({ random: randomBytes, now: Date.now })
+  const alice = aws.createUser({ account: '123456789012', name: 'alice' })
+  const key = aws.createAccessKey(alice)
+  const sts = await stsServer({ iam: aws })
+  t.teardown(() => sts.close())
+  const set = await mongoSet({ now: Date.now, random: randomBytes, root, ...(electionMS !== null && { electionMS }) })
+  t.teardown(() => set.close())
+  set.createUser({ user: 'alice', password: 'of alice', roles: [{ role: 'readWrite', db: 'app' }] })
+  const members = set.members()
+  const hosts = members.map(({ host }) => host)
+  const file = JSON.stringify({
+    listen: { host: '127.0.0.1', port: 0 },
+    upstream: { uri: `mongodb://${hosts[1]},${hosts[2]}/?replicaSet=rs0`, admin: { uri: set.uri() } },
+    sts: {
+      insecure: true,
+      hosts: [{ host: 'sts.eu-west-1.amazonaws.com', connect: `127.0.0.1:${sts.port}` }],
+    },
+    admin: { port: 'off' },
+    users: [{ arn: alice.arn, user: 'alice', passwordEnv: 'ALICE' }],
+  })
+  const pem = readFileSync(PEM)
+  const readFile = (path: string) => ({ bytes: path === 'house.yaml' ? Buffer.from(file) : pem, mode: 0o600 })
+  const log: Record<string, unknown>[] = []
+  const config = load({ file: 'house.yaml', args: settings, env: { ALICE: 'of alice' }, readFile })
+  if (down) for (const member of [...members]) await set.kill(member)
+  const proxy = await startProxy(config, logTo('info', { write: line => log.push(JSON.parse(line)) }))
+  t.teardown(() => proxy.kill())
+  await proxy.settled
+  const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`
+  return { set, proxy, log, hosts, key, client: () => clientOf(t, 'mongodb7', uri, key) }
+}
