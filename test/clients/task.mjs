@@ -9,6 +9,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 const MiB = 1024 * 1024
 const poolEvents = ['connectionCreated', 'connectionReady', 'connectionClosed', 'connectionPoolCleared']
@@ -64,6 +65,12 @@ const actions = {
     })
     await client.connect()
     await filled
+    return {}
+  },
+
+  /** Until the session of a credential source has ended, as the driver's own clock sees it. */
+  wait: async (_, { ms }) => {
+    await sleep(Number(ms))
     return {}
   },
 

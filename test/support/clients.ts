@@ -76,12 +76,13 @@ export type Done = { steps: Step[]; pool: Record<string, number> }
 export type Task = { uri: string; options?: Document; steps: readonly Document[] }
 
 /** Has a driver do a task in a process of its own; `test/clients/task.mjs` knows the steps. */
-export async function drive(t: Test, name: Driver, task: Task, keys: Keys): Promise<Done> {
+export const drive = (t: Test, name: Driver, task: Task, keys: Keys) => driveIn(t, name, task, environmentOf(keys))
+
+/** The same, with credentials from wherever this environment says. */
+export async function driveIn(t: Test, name: Driver, task: Task, env: Record<string, string>): Promise<Done> {
   const cwd = await installed(name)
-  const { code, stdout, stderr } = await runNode(t, ['run.mjs'], EJSON.stringify(task, { relaxed: false }), {
-    cwd,
-    env: environmentOf(keys),
-  })
+  const input = EJSON.stringify(task, { relaxed: false })
+  const { code, stdout, stderr } = await runNode(t, ['run.mjs'], input, { cwd, env })
   if (code !== 0) throw new Error(`${name} ended with ${code}: ${stderr}`)
   return EJSON.parse(stdout) as Done
 }
