@@ -336,7 +336,12 @@ t.test('the journal tells who it was and where the time went', async t => {
   })
   const wishing = await candidate()
   await set.enter(wishing, set.signal)
-  const wanted: Journal = { arn: ARN, user: 'alice@admin', ms: { queue: 100, sts: 20, upstream: 3, login: 123 } }
+  const wanted: Journal = {
+    accessKeyId: 'AKIASP2TPHJSQH3FJXYZ',
+    arn: ARN,
+    user: 'alice@admin',
+    ms: { queue: 100, sts: 20, upstream: 3, login: 123 },
+  }
   t.same(wishing.journal, wanted)
 })
 
