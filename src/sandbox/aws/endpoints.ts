@@ -109,10 +109,13 @@ export async function credentialEndpoints(options: EndpointOptions): Promise<End
 
   const server = createServer((request, response) => {
     request.resume()
-    const there = routes.filter(({ path }) => path.test(request.url ?? ''))
+    // Go's drivers write two slashes here, and are sent to one as the agent of ECS does.
+    const asked = (request.url ?? '').replace(/^\/{2,}/, '/')
+    const there = routes.filter(({ path }) => path.test(asked))
     const route = there.find(({ method }) => method === request.method)
-    const [, name = ''] = route?.path.exec(request.url ?? '') ?? []
-    const answer = route?.answer(request.headers, name) ?? { status: there.length > 0 ? 405 : 404 }
+    const [, name = ''] = route?.path.exec(asked) ?? []
+    const moved = asked !== request.url && { status: 301, headers: { Location: asked } }
+    const answer = moved || (route?.answer(request.headers, name) ?? { status: there.length > 0 ? 405 : 404 })
     const { status, body = '', headers }: Answer = answer
     const [type, text] = typeof body === 'string' ? ['text/plain', body] : ['application/json', JSON.stringify(body)]
     response.writeHead(status, { 'Content-Type': type, ...headers }).end(text)

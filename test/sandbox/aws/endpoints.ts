@@ -91,6 +91,14 @@ t.test('a session is handed out again until ten minutes of it are left', async t
   t.equal(new Set(short.endpoints.handedOut()).size, 2, 'one that is short is new for each')
 })
 
+t.test('who asks with two slashes is sent to one', async t => {
+  const { endpoints, role } = await sandbox(t)
+  const path = endpoints.task(role)
+  const { status, headers } = await fetch(`${endpoints.url}/${path}`, { redirect: 'manual' })
+  t.same([status, headers.get('location')], [301, path])
+  t.equal((await fetch(`${endpoints.url}/${path}`)).status, 200)
+})
+
 t.test('another path is 404, and another method 405', async t => {
   const { endpoints, role, get } = await sandbox(t)
   t.equal((await get('/')).status, 404)
