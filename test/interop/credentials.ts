@@ -1,0 +1,80 @@
+/**
+ * Where clients that are not Node's find AWS credentials when nobody gives them any. PyMongo (by botocore) asks where its
+ * environment says; Go's drivers ask at the fixed addresses of AWS, and so in a network of their own (namespace/go.ts).
+ */
+
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { house } from '../support/house.js'
+import { sources } from '../support/sources.js'
+import { keysOf, logins } from './support/credentials.js'
+import { namespace } from './support/namespace.js'
+import { clients as folder, goClient, type Program, provided, python } from './support/tools.js'
+
+t.jobs = 4 // they wait more than they work
+const pymongo = async (): Promise<Program> => [await python(), join(folder, 'pymongo/run.py')]
+const { what: program, skip } = await provided(pymongo)
+
+for (const name of ['ECS', 'EKS Pod Identity', 'EKS web identity'] as const) {
+  t.test(`PyMongo, ${name}: a session that has ended is followed by another`, { skip, buffered: true }, async t => {
+    const home = await house(t)
+    const { env, session, asked } = await sources[name](t, home, 4)
+    const all = await logins(t, home, program as Program, env, [4_500])
+    for (const login of all) t.match(login, { error: undefined, session })
+    t.equal(keysOf(all), 2, 'each login with a key of its own')
+    t.comment(`credentials were asked for ${asked()} times`)
+  })
+}
+
+// With less than a quarter of an hour left, botocore believes that EC2 has nothing better and moves the end itself.
+t.test(
+  'PyMongo, EC2: a session that has ended is refused once, and followed by another',
+  { skip, buffered: true },
+  async t => {
+    const home = await house(t)
+    const { env, session } = await sources.EC2(t, home, 4)
+    const all = await logins(t, home, program as Program, env, [4_500, 0])
+    for (const login of all) t.match(login, { session })
+    t.match(all, [{ error: undefined }, { error: { code: 18, message: /ExpiredToken/ } }, { error: undefined }])
+    t.equal(all[1]?.key, all[0]?.key)
+    t.equal(keysOf(all), 2)
+  },
+)
+
+t.test('PyMongo, EC2: while a session is good, nothing is asked again', { skip, buffered: true }, async t => {
+  const home = await house(t)
+  const { env, asked } = await sources.EC2(t, home, 3_600)
+  const all = await logins(t, home, program as Program, env, [800])
+  for (const login of all) t.match(login, { error: undefined })
+  t.equal(keysOf(all), 1, 'both logins with the same key')
+  t.equal(asked(), 1)
+})
+
+const judges = {
+  PyMongo: pymongo,
+  'Go 2': () => goClient('go-v2'),
+  'Go 1': () => goClient('go-v1'),
+}
+for (const [name, make] of Object.entries(judges)) {
+  const { what: program, skip } = await provided(make)
+  t.test(`${name}, Lambda's variables: nobody follows a session that has ended`, { skip, buffered: true }, async t => {
+    const home = await house(t)
+    const { env } = await sources.Lambda(t, home, 8)
+    const all = await logins(t, home, program as Program, env, [8_100])
+    t.match(all, [{ error: undefined }, { error: { code: 18, message: /ExpiredToken/ } }])
+    t.equal(keysOf(all), 1)
+  })
+}
+
+const { what: network, skip: alone } = await provided(namespace)
+const inside = fileURLToPath(new URL('namespace/go.ts', import.meta.url))
+if (network) {
+  const [command, ...args] = network
+  t.spawn(
+    command,
+    [...args, process.execPath, ...process.execArgv, inside],
+    {},
+    'in a network with the addresses of AWS',
+  )
+} else t.test('in a network with the addresses of AWS', { skip: alone }, async () => {})
