@@ -2,7 +2,6 @@
  * Where clients that are not Node's find AWS credentials when nobody gives them any. PyMongo (by botocore) asks where its
  * environment says; Go's drivers ask at the fixed addresses of AWS, and so in a network of their own (namespace/go.ts).
  */
-
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -13,13 +12,32 @@ import { namespace } from './support/namespace.js'
 import { clients as folder, goClient, type Program, provided, python } from './support/tools.js'
 
 t.jobs = 4 // they wait more than they work
-const pymongo = async (): Promise<Program> => [await python(), join(folder, 'pymongo/run.py')]
-const { what: program, skip } = await provided(pymongo)
 
-for (const name of ['ECS', 'EKS Pod Identity', 'EKS web identity'] as const) {
-  t.test(`PyMongo, ${name}: a session that has ended is followed by another`, { skip, buffered: true }, async t => {
+const judges = {
+  PyMongo: await provided(async (): Promise<Program> => [await python(), join(folder, 'pymongo/run.py')]),
+  // They are built here: in there is no registry.
+  'Go 2': await provided(() => goClient('go-v2')),
+  'Go 1': await provided(() => goClient('go-v1')),
+}
+const { what: program, skip } = judges.PyMongo
+
+const { what: network, skip: alone } = await provided(namespace)
+const inside = 'in a network with the addresses of AWS'
+if (network) {
+  const [command, ...args] = network
+  const file = fileURLToPath(new URL('namespace/go.ts', import.meta.url))
+  t.spawn(command, [...args, process.execPath, ...process.execArgv, file], { buffered: true }, inside)
+} else t.test(inside, { skip: alone }, async () => {})
+
+for (const [name, seconds, what] of [
+  ['ECS', 4, 'a session that has ended'],
+  ['ECS', 64, 'a session that ends in a minute'],
+  ['EKS Pod Identity', 4, 'a session that has ended'],
+  ['EKS web identity', 4, 'a session that has ended'],
+] as const) {
+  t.test(`PyMongo, ${name}: ${what} is followed by another`, { skip, buffered: true }, async t => {
     const home = await house(t)
-    const { env, session, asked } = await sources[name](t, home, 4)
+    const { env, session, asked } = await sources[name](t, home, seconds)
     const all = await logins(t, home, program as Program, env, [4_500])
     for (const login of all) t.match(login, { error: undefined, session })
     t.equal(keysOf(all), 2, 'each login with a key of its own')
@@ -27,7 +45,7 @@ for (const name of ['ECS', 'EKS Pod Identity', 'EKS web identity'] as const) {
   })
 }
 
-// With less than a quarter of an hour left, botocore believes that EC2 has nothing better and moves the end itself.
+// With less than 12 to 20 minutes left, botocore believes that EC2 has nothing better and moves the end itself.
 t.test(
   'PyMongo, EC2: a session that has ended is refused once, and followed by another',
   { skip, buffered: true },
@@ -51,13 +69,7 @@ t.test('PyMongo, EC2: while a session is good, nothing is asked again', { skip, 
   t.equal(asked(), 1)
 })
 
-const judges = {
-  PyMongo: pymongo,
-  'Go 2': () => goClient('go-v2'),
-  'Go 1': () => goClient('go-v1'),
-}
-for (const [name, make] of Object.entries(judges)) {
-  const { what: program, skip } = await provided(make)
+for (const [name, { what: program, skip }] of Object.entries(judges)) {
   t.test(`${name}, Lambda's variables: nobody follows a session that has ended`, { skip, buffered: true }, async t => {
     const home = await house(t)
     const { env } = await sources.Lambda(t, home, 8)
@@ -66,15 +78,3 @@ for (const [name, make] of Object.entries(judges)) {
     t.equal(keysOf(all), 1)
   })
 }
-
-const { what: network, skip: alone } = await provided(namespace)
-const inside = fileURLToPath(new URL('namespace/go.ts', import.meta.url))
-if (network) {
-  const [command, ...args] = network
-  t.spawn(
-    command,
-    [...args, process.execPath, ...process.execArgv, inside],
-    {},
-    'in a network with the addresses of AWS',
-  )
-} else t.test('in a network with the addresses of AWS', { skip: alone }, async () => {})

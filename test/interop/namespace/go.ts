@@ -1,13 +1,18 @@
 /**
- * The Go drivers at ECS and EC2. It runs in the network of support/namespace.ts, where `credentials.ts` starts it: the
+ * The Go drivers at ECS, EC2 and STS. It runs in the network of support/namespace.ts, where `credentials.ts` starts it: the
  * sandbox listens at AWS's own addresses there.
  *
  * These drivers take a session for over when five minutes of it are left, and then ask for the next one.
  */
-import t from 'tap'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { createServer } from 'node:tls'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
 import { credentialEndpoints, type Endpoints } from '../../../src/sandbox/aws/endpoints.js'
 import { type House, house } from '../../support/house.js'
-import { roleOf } from '../../support/sources.js'
+import { roleOf, type Source, sources } from '../../support/sources.js'
 import { keysOf, logins } from '../support/credentials.js'
 import { goClient, type Program, provided } from '../support/tools.js'
 
@@ -16,44 +21,71 @@ const drivers = {
   'Go 2': { folder: 'go-v2', caches: true },
   'Go 1': { folder: 'go-v1', caches: false },
 } as const
-type Place = {
-  host: string
-  session: RegExp
-  /** Gives the role to the place, and the environment to who runs there. */
-  enter(endpoints: Endpoints, home: House): Record<string, string>
-}
-const places: Record<string, Place> = {
-  ECS: {
-    host: '169.254.170.2',
-    session: /^[0-9a-f]{32}$/,
-    enter: (endpoints, home) => ({ AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: endpoints.task(roleOf(home)) }),
+
+const places: Record<string, (t: Test, home: House, seconds: number) => Promise<Source>> = {
+  async ECS(t, home, seconds) {
+    const endpoints = await listening(t, home, '169.254.170.2', seconds)
+    const env = { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: endpoints.task(roleOf(home)) }
+    return { env, session: /^[0-9a-f]{32}$/, asked: () => endpoints.handedOut().length }
   },
-  EC2: {
-    host: '169.254.169.254',
-    session: /^i-0[0-9a-f]{16}$/,
-    enter(endpoints, home) {
-      endpoints.instance(roleOf(home))
-      return {}
-    },
+
+  async EC2(t, home, seconds) {
+    const endpoints = await listening(t, home, '169.254.169.254', seconds)
+    endpoints.instance(roleOf(home))
+    return { env: {}, session: /^i-0[0-9a-f]{16}$/, asked: () => endpoints.handedOut().length }
+  },
+
+  /** At https://sts.amazonaws.com, which in this network is the STS of the house. */
+  async 'EKS web identity'(t, home, seconds) {
+    const file = fileURLToPath(new URL('../../support/tls/sts.pem', import.meta.url))
+    const pem = readFileSync(file)
+    const front = createServer({ key: pem, cert: pem }, socket => {
+      const inner = connect(home.sts.port, '127.0.0.1')
+      socket.pipe(inner).pipe(socket)
+      for (const [one, other] of [
+        [socket, inner],
+        [inner, socket],
+      ] as const) {
+        one.on('error', () => {})
+        one.on('close', () => other.destroy())
+      }
+    }).listen(443, '127.0.0.1')
+    await once(front, 'listening')
+    t.teardown(() => front.close())
+    const source = await sources['EKS web identity'](t, home, seconds)
+    return { ...source, env: { ...source.env, SSL_CERT_FILE: file } }
   },
 }
 
+const situations = [
+  ['a session that is about to end is followed by another', 303, 3_500, 2],
+  ['a session that is good is used again', 3_600, 800, 1],
+] as const
+
 for (const [name, { folder, caches }] of Object.entries(drivers)) {
   const { what: program, skip } = await provided(() => goClient(folder))
-  for (const [place, { host, session, enter }] of Object.entries(places)) {
-    for (const [what, seconds, ms, keys] of [
-      ['a session that is about to end is followed by another', 303, 3_500, 2],
-      ['a session that is good is used again', 3_600, 800, 1],
-    ] as const) {
-      t.test(`${name} at ${place}: ${what}`, { skip }, async t => {
-        const home = await house(t)
-        const endpoints = await credentialEndpoints({ iam: home.aws, host, port: 80, seconds })
-        t.teardown(() => endpoints.close())
-        const all = await logins(t, home, program as Program, enter(endpoints, home), [ms])
-        for (const login of all) t.match(login, { error: undefined, session })
-        t.equal(keysOf(all), keys)
-        t.equal(endpoints.handedOut().length, caches ? keys : 2, 'so often credentials were asked for')
+  t.test(name, { skip }, async t => {
+    t.jobs = 3 // an address each
+    for (const [place, enter] of Object.entries(places)) {
+      t.test(place, { buffered: true }, async t => {
+        for (const [what, seconds, ms, keys] of situations) {
+          await t.test(what, async t => {
+            const home = await house(t)
+            const { env, session, asked } = await enter(t, home, seconds)
+            const all = await logins(t, home, program as Program, env, [ms])
+            for (const login of all) t.match(login, { error: undefined, session })
+            t.equal(asked(), caches ? keys : 2, 'so often credentials were asked for')
+            // STS gives another session to each who asks.
+            t.equal(keysOf(all), place === 'EKS web identity' ? asked() : keys)
+          })
+        }
       })
     }
-  }
+  })
+}
+
+async function listening(t: Test, home: House, host: string, seconds: number): Promise<Endpoints> {
+  const endpoints = await credentialEndpoints({ iam: home.aws, host, port: 80, seconds })
+  t.teardown(() => endpoints.close())
+  return endpoints
 }
