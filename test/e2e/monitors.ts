@@ -1,0 +1,62 @@
+/** Five thousand drivers that only watch: what they cost the members is nothing, and each hears of a failover. */
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { Int32 } from 'bson'
+import t, { type Test } from 'tap'
+import { EXHAUST_ALLOWED, readReply, writeMessage } from '../../src/wire/message.js'
+import { frames } from '../support/pair.js'
+import { setHouse } from '../support/setHouse.js'
+
+/** Each takes two descriptors of this process, and the rest of the test a few hundred. */
+const MONITORS = Math.min(5_000, Math.floor((descriptors() - 500) / 2))
+/** Fewer than the backlog of the listener, so that nobody is dropped on the way. */
+const AT_ONCE = 100
+
+t.test('five thousand idle monitors open no connection to a member', async t => {
+  t.comment(`${MONITORS} monitors`)
+  const room = { 'listen.connections': '20000', 'listen.perAddress': '6000' }
+  const { set, proxy } = await setHouse(t, room)
+  const dialled = () => set.members().map(member => member.dialled())
+  const open = () => set.members().map(member => member.connections().length)
+  await monitor(t, proxy.port, 0)
+  const before = { dialled: dialled(), open: open() }
+  const monitors: Monitor[] = []
+  while (monitors.length < MONITORS) {
+    const some = Array.from({ length: Math.min(AT_ONCE, MONITORS - monitors.length) }, (_, n) =>
+      monitor(t, proxy.port, n % 2 ? EXHAUST_ALLOWED : 0),
+    )
+    monitors.push(...(await Promise.all(some)))
+  }
+  t.same({ dialled: dialled(), open: open() }, before, 'neither for their hellos nor while they wait')
+  t.ok(
+    monitors.every(({ socket }) => !socket.destroyed),
+    'none was turned away',
+  )
+
+  set.stepDown()
+  const told = await Promise.all(monitors.map(async ({ reply }) => readReply(await reply()).document))
+  t.ok(told.every(({ setName }) => setName === 'rs0'))
+  t.same({ dialled: dialled(), open: open() }, before, 'nor when all of them are told')
+})
+
+type Monitor = { socket: Socket; reply: ReturnType<typeof frames> }
+
+/** Asks for a hello, then for the next news, and waits. `flagBits`: whether it lets itself be told again and again. */
+async function monitor(t: Test, port: number, flagBits: number): Promise<Monitor> {
+  const socket = connect(port, '127.0.0.1')
+  t.teardown(() => socket.destroy())
+  await once(socket, 'connect')
+  const reply = frames(socket)
+  socket.write(writeMessage({ hello: 1, $db: 'admin' }, 1))
+  const { topologyVersion } = readReply(await reply(), { exact: true }).document
+  const waiting = { hello: 1, topologyVersion, maxAwaitTimeMS: new Int32(60_000), $db: 'admin' }
+  socket.write(writeMessage(waiting, 2, 0, flagBits))
+  return { socket, reply }
+}
+
+/** How many this process may have open: Node raises the soft limit to the hard one. */
+function descriptors(): number {
+  const { userLimits } = process.report.getReport() as { userLimits?: { open_files?: { soft: number | 'unlimited' } } }
+  const soft = userLimits?.open_files?.soft
+  return typeof soft === 'number' ? soft : soft === 'unlimited' ? Number.POSITIVE_INFINITY : 1_024
+}
