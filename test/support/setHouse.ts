@@ -14,21 +14,24 @@ const root = { name: 'root', password: 'of the set' }
 /** A certificate and its key, for localhost, proxy.test and 127.0.0.1. */
 export const PEM = new URL('./tls/listener.pem', import.meta.url)
 
+type Options = { electionMS?: number | null; down?: boolean; majority?: () => Promise<void> }
+
 /**
  * Alice may write, and the proxy logs into `log`. Elections take 20 ms, or where `electionMS` is null until `set.elect`;
- * `down`: the members are killed before the proxy starts.
+ * `down`: the members are killed before the proxy starts; `majority`: as the set has it.
  */
 export async function setHouse(
   t: Test,
   settings: Record<string, string> = {},
-  { electionMS = 20, down = false }: { electionMS?: number | null; down?: boolean } = {},
+  { electionMS = 20, down = false, majority }: Options = {},
 ) {
   const aws = iam({ random: randomBytes, now: Date.now })
   const alice = aws.createUser({ account: '123456789012', name: 'alice' })
   const key = aws.createAccessKey(alice)
   const sts = await stsServer({ iam: aws })
   t.teardown(() => sts.close())
-  const set = await mongoSet({ now: Date.now, random: randomBytes, root, ...(electionMS !== null && { electionMS }) })
+  const timing = { ...(electionMS !== null && { electionMS }), ...(majority && { majority }) }
+  const set = await mongoSet({ now: Date.now, random: randomBytes, root, ...timing })
   t.teardown(() => set.close())
   set.createUser({ user: 'alice', password: 'of alice', roles: [{ role: 'readWrite', db: 'app' }] })
   const members = set.members()

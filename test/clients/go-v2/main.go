@@ -24,6 +24,7 @@ type step struct {
 	Do        string `json:"do"`
 	URI       string `json:"uri"`
 	In        string `json:"in"`
+	ID        *int   `json:"id"`
 	Count     int    `json:"count"`
 	BatchSize int32  `json:"batchSize"`
 }
@@ -168,7 +169,11 @@ func crud(ctx context.Context, asked step) (any, error) {
 }
 
 func insert(ctx context.Context, asked step) (any, error) {
-	_, err := client.Database("app").Collection(asked.In).InsertOne(ctx, bson.M{"by": "go"})
+	document := bson.M{"by": "go"}
+	if asked.ID != nil {
+		document["_id"] = *asked.ID
+	}
+	_, err := client.Database("app").Collection(asked.In).InsertOne(ctx, document)
 	return bson.M{}, err
 }
 

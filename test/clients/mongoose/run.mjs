@@ -65,7 +65,7 @@ const steps = {
 
   async insert(asked) {
     await connected()
-    await modelOf(asked.in).create({ _id: new mongoose.Types.ObjectId(), by: 'mongoose' })
+    await modelOf(asked.in).create({ _id: asked.id ?? new mongoose.Types.ObjectId(), by: 'mongoose' })
     return {}
   },
 

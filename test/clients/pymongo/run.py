@@ -77,7 +77,8 @@ def crud(asked):
 
 
 def insert(asked):
-    client.app[asked["in"]].insert_one({"by": "python"})
+    identity = {"_id": asked["id"]} if "id" in asked else {}
+    client.app[asked["in"]].insert_one({**identity, "by": "python"})
     return {}
 
 
