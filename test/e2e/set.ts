@@ -4,6 +4,7 @@ import { Int32, Long, serialize } from 'bson'
 import t from 'tap'
 import { compile } from '../../src/compile.js'
 import { load } from '../../src/config/load.js'
+import type { SetMember } from '../../src/sandbox/mongo/set.js'
 import { EXHAUST_ALLOWED, readReply, writeMessage } from '../../src/wire/message.js'
 import { faultOf } from '../support/faults.js'
 import { bare } from '../support/mongo.js'
@@ -64,6 +65,37 @@ t.test('who streams hears of each primary, and the set is always there', async t
       known = document.isWritablePrimary && !before.equals(topologyVersion.processId)
     }
   }
+})
+
+t.test('a driver that streams knows the new primary as soon as the proxy does', async t => {
+  const { set, client, log } = await setHouse(t, {}, { electionMS: null })
+  const driver = await client()
+  const known = (type: string) =>
+    new Promise<number>(resolve => {
+      driver.on('serverDescriptionChanged', function look({ newDescription }) {
+        if (newDescription.type !== type) return
+        driver.off('serverDescriptionChanged', look)
+        resolve(Date.now())
+      })
+    })
+  await driver.connect()
+  const delays: number[] = []
+  for (let round = 0; round < 5; round++) {
+    const lost = known('RSOther')
+    set.stepDown()
+    await lost
+    const found = known('RSPrimary')
+    const next = set.members()[(round + 1) % 3] as SetMember
+    set.elect(next)
+    const seen = await found.then(at => {
+      const line = log.findLast(({ event, upstream }) => event === 'upstream changed' && upstream === next.host)
+      return line?.writable ? at - Date.parse(String(line.time)) : undefined
+    })
+    t.ok(seen !== undefined && seen >= 0, `the proxy first, ${seen} ms later the driver`)
+    delays.push(seen ?? Number.POSITIVE_INFINITY)
+  }
+  // Each of them is a few milliseconds where nothing else runs; the best of them tells a wait from a busy machine.
+  t.ok(Math.min(...delays) < 100, `${delays.join(', ')} ms`)
 })
 
 t.test('over TLS the name that was asked for is echoed where the certificate covers it', async t => {
