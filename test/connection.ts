@@ -724,6 +724,25 @@ t.test('who streams may be idle for ever, is gone at once when it leaves, and at
   }
 })
 
+t.test('a monitor survives an hour in which nothing happens, streamed to or asking each time', async t => {
+  for (const flags of [EXHAUST_ALLOWED, 0]) {
+    const { asked, greet, give } = given()
+    const { client, reply, near, clock } = await connected(t, { greet })
+    const asking = (id: number) =>
+      message(id, { hello: 1, topologyVersion: version(6), maxAwaitTimeMS: new Int32(10_000) }, flags)
+    for (let id = 1; id <= 360; id++) {
+      if (flags === 0 || id === 1) client.write(asking(id))
+      // Whoever waits for news is answered after ten seconds without any, with what it knows.
+      await until(() => asked.length === id)
+      clock.advance(10_000)
+      await give({ topologyVersion: version(6), ok: 1 })
+      await reply()
+    }
+    t.equal(clock.now(), 3_600_000)
+    t.equal(near.destroyed, false)
+  }
+})
+
 t.test('a client that does not read its stream gets no further', async t => {
   const [near, far] = duplexPair()
   let asked = 0
