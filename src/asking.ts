@@ -21,13 +21,14 @@ const REMEMBERED = 10_000
 const ATTEMPT_MS = 1_500
 export const STS_MS = 3_000
 
+/** STS as the settings have it, asked once a question. `timeoutMS`: for one answer. */
+export function stsOf({ hosts, insecure }: Pick<Config['sts'], 'hosts' | 'insecure'>, timeoutMS: number): Sts {
+  const userAgent = `${NAME}/${VERSION}`
+  return stsClient({ hosts: hosts.map(host => ({ ...host, insecure })), timeoutMS, userAgent, now: Date.now })
+}
+
 export function asking({ hosts, insecure, quota, share }: Config['sts'], record: Recorder): Asking {
-  const sts = stsClient({
-    hosts: hosts.map(host => ({ ...host, insecure })),
-    timeoutMS: ATTEMPT_MS,
-    userAgent: `${NAME}/${VERSION}`,
-    now: Date.now,
-  })
+  const sts = stsOf({ hosts, insecure }, ATTEMPT_MS)
   const { take } = buckets({ perSecond: quota * share, burst: quota * (1 - share), keys: REMEMBERED, now })
   const once: Ask = async (proof, signal) => {
     const outcome = await sts.ask(proof, signal)

@@ -1,17 +1,17 @@
 /** Whether a configuration would work: everything that the proxy depends on is tried once, whatever the others gave. */
 import { randomBytes } from 'node:crypto'
 import { resolveSrv, resolveTxt } from 'node:dns/promises'
+import { stsOf } from './asking.js'
 import { after } from './clock.js'
-import { compile } from './compile.js'
+import { compiled } from './compile.js'
 import type { Config } from './config/load.js'
 import { Fault } from './errors.js'
-import { stsClient } from './identity/sts.js'
 import { silent } from './log.js'
 import { admin as administrator } from './upstream/admin.js'
 import { connect } from './upstream/channel.js'
 import { dial } from './upstream/dial.js'
 import { keyRing } from './upstream/keys.js'
-import { NAME, VERSION, withProxy } from './upstream/metadata.js'
+import { withProxy } from './upstream/metadata.js'
 import { accepted } from './upstream/reply.js'
 import type { Target } from './upstream/target.js'
 import { type Topology, topology as topologyOf } from './upstream/topology.js'
@@ -26,8 +26,7 @@ const PATIENCE_MS = 5_000
 
 /** What was tried and what came of it, in the order of the configuration. Throws `config/invalid`. */
 export async function check(config: Config): Promise<Finding[]> {
-  const { rules, upstream, single, problems } = compile(config)
-  if (!upstream || problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
+  const { rules, upstream, single } = compiled(config)
   const findings: Finding[] = config.warnings.map(text => ({ fine: true, text: `warning: ${text}` }))
   const resolver = { resolveSrv, resolveTxt }
   const topology = topologyOf({ upstream, single, resolver, log: silent, random: Math.random, after })
@@ -112,14 +111,9 @@ async function logIn(
   return 'logs in'
 }
 
-async function reachSts({ sts: { hosts, insecure } }: Config): Promise<Finding[]> {
-  const client = stsClient({
-    hosts: hosts.map(host => ({ ...host, insecure })),
-    timeoutMS: PATIENCE_MS,
-    userAgent: `${NAME}/${VERSION}`,
-    now: Date.now,
-  })
-  const findings = hosts.map(async ({ host }): Promise<Finding> => {
+async function reachSts({ sts }: Config): Promise<Finding[]> {
+  const client = stsOf(sts, PATIENCE_MS)
+  const findings = sts.hosts.map(async ({ host }): Promise<Finding> => {
     const why = await client.reach(host, AbortSignal.timeout(PATIENCE_MS))
     const clock = Math.round(client.skewMS() / 1000)
     if (why !== undefined) return { fine: false, text: `STS ${host}: ${why}` }

@@ -1,5 +1,8 @@
 /** Real time, for whoever has it brought in by the door. */
 
+/** Runs a step after so many milliseconds, unless the returned function is called before. */
+export type After = (ms: number, run: () => void) => () => void
+
 /** Monotonic milliseconds. */
 export const now = (): number => performance.now()
 

@@ -32,3 +32,10 @@ export function compile({ users, upstream, listen }: Config): Compiled {
     return { rules, single: false, problems: [...problems, `upstream.uri: ${Fault.from(thrown).detail}`] }
   }
 }
+
+/** The same where nothing is wrong. Throws `config/invalid` with every problem. */
+export function compiled(config: Config): Compiled & { upstream: Upstream } {
+  const { upstream, problems, ...rest } = compile(config)
+  if (!upstream || problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
+  return { ...rest, upstream, problems }
+}

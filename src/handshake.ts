@@ -6,12 +6,13 @@
  *       └ buildInfo            ▼                           ▼
  *                            over ◀────────────────────── over
  *
- * `proving` refuses everything, so that even a careless shell lets nothing overtake the verdict (protocol.md of the
- * server: https://github.com/mongodb/specifications/blob/master/source/auth/auth.md#mongodb-aws).
+ * `proving` refuses everything, so that even a careless shell lets nothing overtake the verdict (see
+ * https://github.com/mongodb/specifications/blob/master/source/auth/auth.md#mongodb-aws).
  */
-import { Binary, calculateObjectSize, type Document, Double, Int32, Long, ObjectId } from 'bson'
+import { Binary, calculateObjectSize, type Document, Double, Int32 } from 'bson'
 import { Fault } from './errors.js'
 import { type Challenge, challenge, type Fields, readProof } from './sasl/aws.js'
+import { type TopologyVersion, topologyVersionOf } from './upstream/hello.js'
 import { readDocument } from './wire/document.js'
 import { type Command, MORE_TO_COME } from './wire/message.js'
 
@@ -41,7 +42,6 @@ export type Asked = {
   helloOk: boolean
   awaiting?: { topologyVersion: TopologyVersion; maxAwaitTimeMS: number }
 }
-export type TopologyVersion = { processId: ObjectId; counter: Long }
 
 export const opening: State = { at: 'start', client: {} }
 
@@ -95,16 +95,9 @@ export function readHello(command: Command): Asked {
   const asked: Asked = { legacy: name !== 'hello', helloOk: body.helloOk === true }
   if (body.topologyVersion === undefined && body.maxAwaitTimeMS === undefined) return asked
   const { maxAwaitTimeMS } = body
-  const { processId, counter } = readDocument(command.bytes, { exact: true }).topologyVersion ?? {}
-  if (
-    !(processId instanceof ObjectId) ||
-    !Long.isLong(counter) ||
-    !Number.isFinite(maxAwaitTimeMS) ||
-    maxAwaitTimeMS < 0
-  ) {
-    throw new Fault('hello/await')
-  }
-  return { ...asked, awaiting: { topologyVersion: { processId, counter }, maxAwaitTimeMS } }
+  const topologyVersion = topologyVersionOf(readDocument(command.bytes, { exact: true }))
+  if (!topologyVersion || !Number.isFinite(maxAwaitTimeMS) || maxAwaitTimeMS < 0) throw new Fault('hello/await')
+  return { ...asked, awaiting: { topologyVersion, maxAwaitTimeMS } }
 }
 
 function greet(state: State & { at: 'start' }, command: Command): Turn {

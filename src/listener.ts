@@ -8,10 +8,10 @@
 import { constants } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
+import type { After } from './clock.js'
 import type { Connection, Stage } from './connection.js'
 import { Fault } from './errors.js'
 import type { Log } from './log.js'
-import type { After } from './relay.js'
 
 /** A TLS handshake takes at most this long. Milliseconds. */
 const TLS_MS = 5_000

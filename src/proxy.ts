@@ -11,11 +11,10 @@ import { recorder } from './admin/metrics.js'
 import { type AdminServer, adminServer } from './admin/server.js'
 import { asking, STS_MS } from './asking.js'
 import { after, deadline, now, sleep } from './clock.js'
-import { compile } from './compile.js'
+import { compiled } from './compile.js'
 import { isWildcard } from './config/hosts.js'
 import type { Config } from './config/load.js'
 import { connection } from './connection.js'
-import { Fault } from './errors.js'
 import type { Asked } from './handshake.js'
 import { type Listener, listen } from './listener.js'
 import type { Log } from './log.js'
@@ -48,8 +47,7 @@ const REMEMBERED_KEYS = 10_000
 
 /** Starts a proxy. Throws `config/invalid` and `address/busy`. */
 export async function startProxy(config: Config, log: Log): Promise<Standing> {
-  const { rules, upstream, single, problems } = compile(config)
-  if (!upstream || problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
+  const { rules, upstream, single } = compiled(config)
   for (const warning of config.warnings) log('warn', 'problem found', { warning })
 
   let listener: Listener | undefined

@@ -8,6 +8,7 @@
  */
 import type { Socket } from 'node:net'
 import type { Document } from 'bson'
+import type { After } from './clock.js'
 import { Fault, toReply } from './errors.js'
 import { type Command, readCommand, writeReply } from './wire/message.js'
 import { type Local, ReplySplitter, type Request, RequestSplitter } from './wire/split.js'
@@ -26,9 +27,6 @@ export type Side = 'client' | 'upstream' | 'proxy'
 
 /** How a relay ended: who closed first, and why if it was not simply over. */
 export type Ending = { by: Side; fault?: Fault }
-
-/** Runs a step after so many milliseconds, unless the returned function is called before. */
-export type After = (ms: number, run: () => void) => () => void
 
 export type Relay = {
   ended: Promise<Ending>

@@ -44,10 +44,7 @@ const opTime = shape({ ts: stamp, t: long })
 
 /** In the order of mongod. `ismaster`, `helloOk`, `localTime`, `connectionId` and `ok` are ours and come by themselves. */
 const BEFORE: Record<string, Form> = {
-  topologyVersion: value => {
-    const { processId, counter } = isDocument(value) ? value : {}
-    return id(processId) && long(counter) ? { processId, counter } : undefined
-  },
+  topologyVersion: value => topologyVersionOf({ topologyVersion: value }),
   hosts: texts,
   passives: texts,
   arbiters: texts,

@@ -8,7 +8,9 @@
  * The `mongodb` driver's monitoring is not used: it turns every number into a double, gives up for good where the
  * upstream is down at start, and opens connections besides (R7). The file is long because two sockets have one state.
  */
+
 import type { Document, ObjectId } from 'bson'
+import type { After } from '../clock.js'
 import { type Facts, Fault } from '../errors.js'
 import type { Log } from '../log.js'
 import { type Channel, connect } from './channel.js'
@@ -39,8 +41,7 @@ export type Parts = {
   changed: (hello: Document | undefined) => void
   /** Called when another process answers than before: whatever else was asked of the old one may have changed. */
   restarted?: () => void
-  /** Runs a step after so many milliseconds, unless the returned function is called before. */
-  after: (ms: number, run: () => void) => () => void
+  after: After
 }
 
 const QUICK_MS = 2_000

@@ -1,8 +1,9 @@
 /** How long anything waits: until its time is over, or its signal aborts. */
 
+import type { After } from '../clock.js'
+
 export type Limits = {
-  /** Runs a step after so many milliseconds, unless the returned function is called before. */
-  after: (ms: number, run: () => void) => () => void
+  after: After
   /** The reason of the abort when the time is over. */
   late: () => unknown
   stop: AbortSignal

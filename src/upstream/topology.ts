@@ -8,7 +8,9 @@
  * In this order, always: a client that hears of a new primary finds no connection to the old one in its pool. The file is
  * long because what is seen, who holds office and who waits are one state.
  */
+
 import type { Document } from 'bson'
+import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Log } from '../log.js'
 import { isNews, type TopologyVersion, topologyVersionOf } from './hello.js'
@@ -49,8 +51,7 @@ export type Parts = {
    * things has to ask again.
    */
   restarted?: () => void
-  /** Runs a step after so many milliseconds, unless the returned function is called before. */
-  after: (ms: number, run: () => void) => () => void
+  after: After
 }
 
 /** Clients may ask to wait longer; they are answered earlier and ask again. */

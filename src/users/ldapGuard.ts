@@ -1,4 +1,5 @@
 /** The guard before every login: refuses while LDAP authorization is on at the upstream, or cannot be excluded. */
+import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Log } from '../log.js'
 import { coalesced } from '../upstream/coalesced.js'
@@ -28,8 +29,7 @@ export type Parts = {
   /** The operator's word for it where the upstream cannot tell. */
   assume: 'off' | undefined
   log: Log
-  /** Runs a step after so many milliseconds, unless the returned function is called before. */
-  after: (ms: number, run: () => void) => () => void
+  after: After
 }
 
 const PATIENCE_MS = 10_000
