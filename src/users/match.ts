@@ -1,0 +1,27 @@
+/** What was decided about a principal, by a rule or by the `$external` directory. */
+import type { Secret } from '../log.js'
+
+export type DatabaseUser = { name: string; db: string }
+
+/** `collection`: the role cut down to one collection of `db` (read and readWrite only). */
+export type Role = { role: string; db: string; collection?: string }
+
+/** Addresses by their first `prefix` bits. */
+export type Network = { address: string; prefix: number; family: 'ipv4' | 'ipv6' }
+
+export type Match = {
+  /** Where it stands: `rule` counts from 1, as people count the entries of a list; `entry` is a user of `$external`. */
+  from: { rule: number } | { entry: string }
+  /** The principal, or the pattern, in its canonical spelling. */
+  arn: string
+  /** A database user with its password; or roles, for which the proxy keeps a database user of its own. */
+  gives: { user: DatabaseUser; password: Secret } | { roles: readonly Role[] }
+  /** Where the true address of the client has to be; in each list it must be in one network. */
+  clientSource?: readonly (readonly Network[])[]
+  /** From then on nobody logs in by it, and who did is closed. */
+  deleteAfterDate?: Date
+  /** The unique id (AIDA…, AROA…) that the principal must have; `firstUse` is the first one that is seen. */
+  principalId?: string
+  /** The longest that a login lasts, in milliseconds. */
+  maxAgeMS?: number
+}
