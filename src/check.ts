@@ -6,7 +6,7 @@ import { after } from './clock.js'
 import { compiled } from './compile.js'
 import type { Config } from './config/load.js'
 import { Fault } from './errors.js'
-import { silent } from './log.js'
+import { type Secret, silent } from './log.js'
 import { admin as administrator } from './upstream/admin.js'
 import { connect } from './upstream/channel.js'
 import { dial } from './upstream/dial.js'
@@ -17,7 +17,7 @@ import type { Target } from './upstream/target.js'
 import { type Topology, topology as topologyOf } from './upstream/topology.js'
 import { judgeLdap } from './users/ldap.js'
 import { ldapProbe } from './users/ldapProbe.js'
-import type { Match } from './users/rules.js'
+import type { DatabaseUser } from './users/match.js'
 
 export type Finding = { fine: boolean; text: string }
 
@@ -33,9 +33,10 @@ export async function check(config: Config): Promise<Finding[]> {
   try {
     findings.push(...(await greetAll(topology, upstream.name)))
     findings.push(await tried('LDAP authorization', signal => askAboutLdap(config, topology, signal)))
-    for (const match of rules.all) {
-      const { name, db } = match.user
-      findings.push(await tried(`user ${name}@${db} (${match.arn})`, signal => logIn(topology, !single, match, signal)))
+    for (const { gives, arn } of rules.all) {
+      if (!('user' in gives)) continue
+      const { name, db } = gives.user
+      findings.push(await tried(`user ${name}@${db} (${arn})`, signal => logIn(topology, !single, gives, signal)))
     }
   } finally {
     topology.close()
@@ -100,7 +101,7 @@ async function askAboutLdap({ upstream, ldap }: Config, topology: Topology, sign
 async function logIn(
   topology: Topology,
   primary: boolean,
-  { user, password }: Match,
+  { user, password }: { user: DatabaseUser; password: Secret },
   signal: AbortSignal,
 ): Promise<string> {
   const { target } = topology.primary()

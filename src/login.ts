@@ -13,7 +13,7 @@ import { judge, type Proof } from './identity/proof.js'
 import type { Identity } from './identity/reply.js'
 import type { Challenge, Fields } from './sasl/aws.js'
 import type { Term } from './upstream/term.js'
-import type { Match } from './users/rules.js'
+import type { Match } from './users/match.js'
 
 /** What happened, for the one log line of the connection: milliseconds by stage, and who it turned out to be. */
 export type Journal = {
@@ -74,7 +74,7 @@ export function login(parts: Parts): (candidate: Candidate, gone: AbortSignal) =
       journal.arn = identity.arn
       const match = parts.match(identity)
       if (!match) throw new Fault('users/stranger', identity.canonical, { arn: identity.arn })
-      journal.user = `${match.user.name}@${match.user.db}`
+      journal.user = 'user' in match.gives ? `${match.gives.user.name}@${match.gives.user.db}` : match.arn
       const { socket, rest, hello, term } = await timed(journal, 'upstream', parts.now, () =>
         parts.dial(match, client, signal),
       )

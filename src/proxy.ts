@@ -15,6 +15,7 @@ import { compiled } from './compile.js'
 import { isWildcard } from './config/hosts.js'
 import type { Config } from './config/load.js'
 import { connection } from './connection.js'
+import { Fault } from './errors.js'
 import type { Asked } from './handshake.js'
 import { type Listener, listen } from './listener.js'
 import type { Log } from './log.js'
@@ -90,13 +91,14 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     guard: () => {
       if (ldap.verdict() === 'on') ldap.admit()
     },
-    dial: async ({ user, password }, { metadata, apiVersion }, gone) => {
+    dial: async ({ gives }, { metadata, apiVersion }, gone) => {
+      if (!('user' in gives)) throw new Fault('upstream/refused', 'its user cannot be provisioned yet')
       const { target, term } = topology.primary()
       const begin = (signal: AbortSignal) =>
         dial({
           target,
           primary: !single,
-          user: { ...user, password },
+          user: { ...gives.user, password: gives.password },
           metadata,
           keys,
           random: randomBytes,

@@ -9,7 +9,7 @@ import type { Identity } from '../src/identity/reply.js'
 import { Secret } from '../src/log.js'
 import { bucketOf, type Candidate, type Deadline, type Journal, login, type Parts } from '../src/login.js'
 import { beginTerm } from '../src/upstream/term.js'
-import type { Match } from '../src/users/rules.js'
+import type { Match } from '../src/users/match.js'
 import { handClock } from './support/clock.js'
 import { faultOfAsync } from './support/faults.js'
 import { sign } from './support/signingClient.js'
@@ -27,10 +27,9 @@ const identity: Identity = {
   session: undefined,
 }
 const match: Match = {
-  rule: 1,
+  from: { rule: 1 },
   arn: 'arn:aws:iam::123456789012:user/alice',
-  user: { name: 'alice', db: 'admin' },
-  password: new Secret('hunter2'),
+  gives: { user: { name: 'alice', db: 'admin' }, password: new Secret('hunter2') },
 }
 const challenge = { nonce: Buffer.alloc(64, 7), host: 'sts.eu-west-1.amazonaws.com' }
 const { term } = beginTerm()

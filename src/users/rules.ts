@@ -7,12 +7,10 @@
 import { type Arn, canonical, readArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
 import type { Secret } from '../log.js'
+import type { DatabaseUser, Match } from './match.js'
 
 /** A rule as written. `user` is `name@db`; without `@` the database is admin. */
 export type Entry = { arn: string; user: string; password: Secret }
-
-/** `rule` counts from 1, as people count the entries of a list. */
-export type Match = { rule: number; arn: string; user: { name: string; db: string }; password: Secret }
 
 export type Rules = {
   /** Each rule, in the order of the file. `arn` is canonical. */
@@ -23,7 +21,7 @@ export type Rules = {
 
 /** The rules that are sound, and a sentence about each that is not: a program with problems should not start. */
 export function compileRules(entries: readonly Entry[]): { rules: Rules; problems: string[] } {
-  const matches = new Map<string, Match>()
+  const matches = new Map<string, Match & { from: { rule: number } }>()
   const problems: string[] = []
   for (const [index, { arn: text, user: written, password }] of entries.entries()) {
     const rule = index + 1
@@ -31,11 +29,11 @@ export function compileRules(entries: readonly Entry[]): { rules: Rules; problem
     const user = readUser(written)
     const wrong = [arn === undefined ? whyNoArn(text) : whyNotThis(arn), typeof user === 'string' ? user : undefined]
     const earlier = arn && matches.get(canonical(arn))
-    if (earlier) wrong.push(`${shown(text)} is the same principal as in rule ${earlier.rule}, which wins`)
+    if (earlier) wrong.push(`${shown(text)} is the same principal as in rule ${earlier.from.rule}, which wins`)
     const said = wrong.filter(problem => problem !== undefined)
     problems.push(...said.map(problem => `users, rule ${rule}: ${problem}`))
     if (arn && said.length === 0 && typeof user !== 'string')
-      matches.set(canonical(arn), { rule, arn: canonical(arn), user, password })
+      matches.set(canonical(arn), { from: { rule }, arn: canonical(arn), gives: { user, password } })
   }
   const rules: Rules = { all: [...matches.values()], match: identity => matches.get(identity.canonical) }
   return { rules, problems }
@@ -66,7 +64,7 @@ function whyNoArn(text: string): string {
 const DATABASE = /^[^/\\. "$*<>:|?\0]{1,63}$/
 
 /** The database user, or what is wrong with it. */
-function readUser(text: string): Match['user'] | string {
+function readUser(text: string): DatabaseUser | string {
   const at = text.lastIndexOf('@')
   const name = at < 0 ? text : text.slice(0, at)
   const db = at < 0 ? 'admin' : text.slice(at + 1)

@@ -17,7 +17,8 @@ const problemsOf = (arn: string, user = 'app') => compiled([arn, user]).problems
 const who = ({ rules }: ReturnType<typeof compiled>, said: string) => {
   const arn = readArn(said)
   const match = arn && rules.match({ canonical: canonical(arn) })
-  return match && `${match.rule}: ${match.user.name}@${match.user.db}`
+  if (!match || !('rule' in match.from) || !('user' in match.gives)) return undefined
+  return `${match.from.rule}: ${match.gives.user.name}@${match.gives.user.db}`
 }
 
 t.test('a user and a role are who their rule says', async t => {
@@ -82,7 +83,11 @@ t.test('D10: a session named like somebody else changes nothing', async t => {
   for (const session of ['admin', 'root', 'i-0abc', 'alice@example.com']) {
     const Arn = `arn:aws:sts::${A}:assumed-role/reader/${session}`
     const said = identityXML({ Arn, UserId: `AROACKCEVSQ6C2EXAMPLE:${session}`, Account: A })
-    t.match(rules.rules.match(readIdentity(said, 'aws')), { rule: 3, user: { name: 'reader', db: 'admin' } }, session)
+    t.match(
+      rules.rules.match(readIdentity(said, 'aws')),
+      { from: { rule: 3 }, gives: { user: { name: 'reader', db: 'admin' } } },
+      session,
+    )
   }
 })
 
@@ -135,7 +140,7 @@ t.test('one principal has one rule, however it is spelled', async t => {
   t.match(problems, [/rule 2: .*same principal as in rule 1/])
   t.equal(problems.length, 1)
   const arn = readArn(`arn:aws:iam::${A}:role/R`)
-  t.match(arn && rules.match({ canonical: canonical(arn) }), { rule: 1, user: { name: 'first' } })
+  t.match(arn && rules.match({ canonical: canonical(arn) }), { from: { rule: 1 }, gives: { user: { name: 'first' } } })
 })
 
 t.test('a user is name@database, or a name of admin', async t => {
