@@ -1,15 +1,29 @@
-/** What the commands about users and those about roles share: names, and lists of roles. */
+/** What the commands about users and those about roles share: names, lists of roles, and who may give and take them. */
 import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
 import { type Need, onDatabase, type Request } from './request.js'
 import type { RoleName } from './roles.js'
 import type { Entry } from './store.js'
 
+/** Who gives roles or privileges needs to be able to grant in each of their databases, and restrictions are a right more. */
 export function granting(action?: string): (request: Request) => Need[] {
   return request => [
     ...(action ? onDatabase(action)(request) : []),
     ...rolesIn(request).map(({ db }): Need => ['grantRole', { db, collection: '' }]),
+    ...givenIn(request),
+    ...(request.body.authenticationRestrictions === undefined
+      ? []
+      : onDatabase('setAuthenticationRestriction')(request)),
   ]
+}
+
+/** Whoever replaces a list does not know what was in it, so needs to be able to revoke anything. */
+export const REVOKE_ANY: Need = ['revokeRole', { db: '', collection: '' }]
+
+/** The privileges that a command gives; those for every database or the cluster are granted by the database admin. */
+function givenIn({ body: { privileges } }: Request): Need[] {
+  if (!Array.isArray(privileges)) return []
+  return privileges.map(one => ['grantRole', { db: one?.resource?.db || 'admin', collection: '' }])
 }
 
 export function revoking(request: Request): Need[] {

@@ -1,15 +1,15 @@
 /** Commands about roles of one's own: privileges under a name. */
 import { type Document, serialize } from 'bson'
 import { CommandError } from './commandError.js'
-import { changeRoles, granting, nameOf, revoking, rolesIn, wanted, without } from './grants.js'
+import { changeRoles, granting, nameOf, REVOKE_ANY, revoking, rolesIn, wanted, without } from './grants.js'
 import { keyOf } from './order.js'
-import { type Commands, onDatabase, type Request } from './request.js'
+import { type Commands, type Need, onDatabase, type Request } from './request.js'
 import { builtIn, builtInNames, privilegeDocument, type RoleName, readPrivilege } from './roles.js'
 import type { Entry } from './store.js'
 
 export const roleCommands: Commands = {
   createRole: { needs: granting('createRole'), run: createRole },
-  updateRole: { needs: granting('createRole'), run: updateRole },
+  updateRole: { needs: request => [...granting()(request), REVOKE_ANY], run: updateRole },
   dropRole: {
     needs: onDatabase('dropRole'),
     run: request => {
@@ -24,9 +24,9 @@ export const roleCommands: Commands = {
       return {}
     },
   },
-  rolesInfo: { needs: onDatabase('viewRole'), run: rolesInfo },
+  rolesInfo: { needs: viewing, run: rolesInfo },
   grantPrivilegesToRole: {
-    needs: onDatabase('grantRole'),
+    needs: granting(),
     run: request => {
       const { users } = request.instance
       const added = privilegesIn(request)
@@ -39,6 +39,15 @@ export const roleCommands: Commands = {
     run: request => changeRoles(request, roleOf(request), (held, named) => [...without(held, named), ...named]),
   },
   revokeRolesFromRole: { needs: revoking, run: request => changeRoles(request, roleOf(request), without) },
+}
+
+/** Everybody may look at the roles that they have. */
+function viewing({ body, db, session }: Request): Need[] {
+  return wanted(body.rolesInfo, db).flatMap(({ user: role, db }): Need[] =>
+    session.user?.user.roles.some(held => held.role === role && held.db === db)
+      ? []
+      : [['viewRole', { db, collection: '' }]],
+  )
 }
 
 function roleOf(request: Request): Entry {

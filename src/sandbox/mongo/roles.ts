@@ -81,7 +81,7 @@ const ofAdmin: Record<string, () => Privilege[]> = {
   dbAdminAnyDatabase: () => [on('', '', administers), listing],
   userAdminAnyDatabase: () => [
     on('', '', grants),
-    cluster(words('authSchemaUpgrade invalidateUserCache listDatabases')),
+    cluster(words('authSchemaUpgrade invalidateUserCache listDatabases viewUser')),
     ...system(words('collStats dbHash dbStats find killCursors planCacheRead')),
   ],
   clusterMonitor: () => monitoring,
@@ -106,7 +106,7 @@ const ofAdmin: Record<string, () => Privilege[]> = {
   ],
   root: () => [
     on('', '', reads, writes, administers, grants, shards, words('indexStats')),
-    cluster(watches, manages, hosts, words('listDatabases invalidateUserCache authSchemaUpgrade')),
+    cluster(watches, manages, hosts, words('listDatabases invalidateUserCache authSchemaUpgrade viewUser')),
     ...system(reads, words('collStats')),
     on('', 'system.profile', reads, administers),
     on('', 'system.js', reads, writes),

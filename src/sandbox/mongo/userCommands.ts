@@ -4,10 +4,10 @@
  */
 import { type Document, Int32 } from 'bson'
 import { CommandError } from './commandError.js'
-import { changeRoles, granting, nameOf, revoking, rolesIn, wanted, without } from './grants.js'
+import { changeRoles, granting, nameOf, REVOKE_ANY, revoking, rolesIn, wanted, without } from './grants.js'
 import { matcher } from './match.js'
-import { type Commands, type Need, onDatabase, type Request } from './request.js'
-import { privilegeDocument } from './roles.js'
+import { type Commands, type Need, onDatabase, privilegesOf, type Request } from './request.js'
+import { allows, privilegeDocument } from './roles.js'
 import { isMechanism, type Mechanism, mechanisms } from './scram.js'
 import type { Entry } from './store.js'
 import type { UserName } from './users.js'
@@ -44,27 +44,35 @@ export const userCommands: Commands = {
 
 const EXTERNAL = '$external'
 
-/** Each field that is changed asks for a privilege of its own. */
+/** Each field that is changed asks for a privilege of its own; one's own password and data for a smaller one. */
 function changing(request: Request): Need[] {
   const { body, db } = request
   const needs = granting()(request)
-  if (body.pwd !== undefined) needs.push(['changePassword', { db, collection: '' }])
-  if (body.customData !== undefined) needs.push(['changeCustomData', { db, collection: '' }])
-  if (body.authenticationRestrictions !== undefined) {
-    needs.push(['setAuthenticationRestriction', { db, collection: '' }])
+  const own = isSelf(request, { user: nameOf(request), db }) ? 'Own' : ''
+  for (const [field, action] of [
+    ['pwd', 'Password'],
+    ['customData', 'CustomData'],
+  ] as const) {
+    if (body[field] === undefined) continue
+    const resource = { db, collection: '' }
+    const mayOwn = own && allows(privilegesOf(request), `changeOwn${action}`, resource)
+    needs.push([mayOwn ? `changeOwn${action}` : `change${action}`, resource])
   }
-  if (body.roles !== undefined) needs.push(['revokeRole', { db, collection: '' }])
+  if (body.roles !== undefined) needs.push(REVOKE_ANY)
   return needs
 }
 
-/** Everybody may look at themselves. */
-function viewing({ body, db, session }: Request): Need[] {
-  const self = session.user?.name
-  return wanted(body.usersInfo, db).flatMap((name): Need[] =>
-    name.user !== undefined && self?.user === name.user && self.db === name.db
-      ? []
-      : [['viewUser', { db: name.db, collection: '' }]],
-  )
+/** Everybody may look at themselves; whoever looks into all databases at once needs it for the cluster. */
+function viewing(request: Request): Need[] {
+  const { body, db } = request
+  return wanted(body.usersInfo, db).flatMap((name): Need[] => {
+    if (name.user !== undefined && isSelf(request, { user: name.user, db: name.db })) return []
+    return [['viewUser', name.db === '' ? { cluster: true } : { db: name.db, collection: '' }]]
+  })
+}
+
+function isSelf({ session }: Request, { user, db }: UserName): boolean {
+  return session.user?.name.user === user && session.user.name.db === db
 }
 
 /** The stored user that the command names. Throws UserNotFound. */
