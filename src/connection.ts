@@ -37,11 +37,13 @@ export type Stage = 'opening' | 'greeted' | 'login' | 'relay'
 
 export type Parts = {
   id: number
-  /** The client's address. */
+  /** The client's address, as address:port. */
   peer: string
+  /** The fingerprint of the client's certificate, where this very TLS handshake verified one. */
+  certificate?: string | undefined
   log: Log
-  /** What the proxy brings to a conversation: asked anew for each frame. */
-  server(): Server
+  /** What the proxy brings to a conversation: asked anew for each frame of a client of this address. */
+  server(address: string): Server
   /** The answer to a hello, from an upstream reply obtained after it was asked. `client`: its own socket. */
   greet(asked: Asked, connectionId: number, signal: AbortSignal, client: Socket): Promise<Document>
   login(candidate: Candidate, signal: AbortSignal): Promise<Admitted>
@@ -72,7 +74,8 @@ export type Connection = {
 
 /** Serves a client whose socket (TLS done, if any) allows half-open and has no readers. */
 export function connection(socket: Socket, parts: Parts): Connection {
-  const { id, peer, seen, now } = parts
+  const { id, peer, certificate, seen, now } = parts
+  const address = peer.slice(0, peer.lastIndexOf(':'))
   const log = parts.log.with({ id, peer })
   const journal: Journal = { ms: {} }
   const born = now()
@@ -161,7 +164,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
         const { fields, challenge, client } = turn
         let admitted: Admitted
         try {
-          admitted = await parts.login({ fields, challenge, client, journal }, box.gone)
+          admitted = await parts.login({ fields, challenge, client, address, certificate, journal }, box.gone)
           if (box.gone.aborted) {
             admitted.socket.destroy()
             throw new Fault('login/left')
@@ -238,7 +241,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
     parts.alive()
     const command = readCommand(frame)
     try {
-      return await act(command, answer(state, command, parts.server()))
+      return await act(command, answer(state, command, parts.server(address)))
     } catch (thrown) {
       const fault = Fault.from(thrown)
       if (doom?.by === 'proxy') return doom
@@ -279,6 +282,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
         ...(journal.accessKeyId && { accessKeyId: journal.accessKeyId }),
         ...(journal.arn && { arn: journal.arn }),
         ...(journal.user && { user: journal.user }),
+        ...(journal.remembered && { remembered: true }),
         ...(fault && { fault: fault.kind, why: fault.message, ...fault.facts }),
         ...(fault?.kind === 'internal' && { stack: (fault.cause as Error | undefined)?.stack ?? fault.stack }),
         ms: { ...journal.ms, open: Math.round(now() - born) },

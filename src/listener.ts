@@ -29,11 +29,12 @@ export type ListenerParts = {
   /** Sockets at most; those not yet logged in take at most half of them, and `perAddress` an address. */
   connections: number
   perAddress: number
-  tls?: { cert: string; key: string }
+  /** `clientCA`: who wants in shows a certificate of this authority (PEM). */
+  tls?: { cert: string; key: string; clientCA?: string | undefined }
   log: Log
   after: After
-  /** Serves one client; `id` counts connections. */
-  serve(socket: Socket, id: number, peer: string, hooks: Hooks): Connection
+  /** Serves one client; `id` counts connections, `certificate` is the fingerprint of a verified one. */
+  serve(socket: Socket, id: number, peer: string, hooks: Hooks, certificate?: string): Connection
   /** Told of each socket that was closed before a connection was made of it. */
   turnedAway(fault: Fault): void
 }
@@ -61,7 +62,8 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     relay: new Set(),
   }
   const perAddress = new Map<string, number>()
-  const context = parts.tls && createSecureContext({ ...parts.tls, ...TLS })
+  const context = parts.tls && contextOf(parts.tls)
+  const mutual = parts.tls?.clientCA !== undefined
   let lastId = 0
   let moment = 0
   let emptied = (): void => {}
@@ -127,14 +129,15 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     stages.opening.add(entry)
     count(address, 1)
     raw.once('close', () => forget(entry))
-    const begin = (socket: Socket): void => {
-      entry.connection = parts.serve(socket, id, `${address}:${remotePort}`, {
+    const begin = (socket: Socket, certificate?: string): void => {
+      const hooks: Hooks = {
         move: stage => stages[entry.stage].has(entry) && move(entry, stage),
         alive: () => stages[entry.stage].has(entry) && move(entry, entry.stage),
-      })
+      }
+      entry.connection = parts.serve(socket, id, `${address}:${remotePort}`, hooks, certificate)
     }
     if (context) {
-      secure(raw, context, parts.after, begin, why => {
+      secure(raw, { context, mutual }, parts.after, begin, why => {
         const fault = new Fault('tls/handshake', undefined, { id, peer: address, why })
         parts.turnedAway(fault)
         log(fault.row.level, 'refused', { fault: fault.kind, ...fault.facts })
@@ -182,12 +185,13 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
 /** Does the TLS handshake within its deadline, then gives the socket that speaks plain text inwards. */
 function secure(
   raw: Socket,
-  context: SecureContext,
+  { context, mutual }: { context: SecureContext; mutual: boolean },
   after: After,
-  begin: (socket: Socket) => void,
+  begin: (socket: Socket, certificate?: string) => void,
   failed: (why: string) => void,
 ): void {
-  const socket = new TLSSocket(raw, { isServer: true, secureContext: context })
+  const verify = { requestCert: mutual, rejectUnauthorized: mutual }
+  const socket = new TLSSocket(raw, { isServer: true, secureContext: context, ...verify })
   const give = (why: string): void => {
     settle()
     failed(why)
@@ -195,8 +199,12 @@ function secure(
   }
   const refuse = (error: NodeJS.ErrnoException): void => give(error.code ?? error.message)
   const done = (): void => {
+    const why = mutual ? unverified(socket) : undefined
+    if (why !== undefined) return void give(why)
     settle()
-    begin(socket)
+    // A resumed session shows what an earlier handshake verified, if anything.
+    const fresh = mutual && !socket.isSessionReused()
+    begin(socket, fresh ? socket.getPeerX509Certificate()?.fingerprint256 : undefined)
   }
   const left = (): void => void raw.destroy()
   const late = after(TLS_MS, () => give('took too long'))
@@ -213,6 +221,27 @@ function secure(
   socket.on('end', left) // half-open is for those who have asked something
   socket.on('secure', done)
   raw.once('close', late)
+}
+
+/**
+ * Where clients are verified there are no tickets: one that was issued before the authority changed would resume as
+ * authorized (R30), and to resume is to show no certificate.
+ */
+function contextOf({ cert, key, clientCA }: NonNullable<ListenerParts['tls']>): SecureContext {
+  if (clientCA === undefined) return createSecureContext({ cert, key, ...TLS })
+  const secureOptions = TLS.secureOptions | constants.SSL_OP_NO_TICKET
+  return createSecureContext({ cert, key, ...TLS, ca: clientCA, secureOptions })
+}
+
+/**
+ * What is wrong with the certificate of a client, undefined if nothing is. OpenSSL goes on after a bad one and leaves
+ * the verdict for later; on a socket that no tls.Server made, this is the one place that tells it.
+ */
+function unverified(socket: TLSSocket): string | undefined {
+  const { ssl } = socket as unknown as { ssl?: { verifyError?(): NodeJS.ErrnoException | null | undefined } }
+  if (typeof ssl?.verifyError !== 'function') return 'whether the certificate is good cannot be known'
+  const error = ssl.verifyError()
+  return error ? (error.code ?? error.message) : undefined
 }
 
 function bound(server: Server, { host, port, backlog }: ListenerParts): Promise<void> {

@@ -20,10 +20,20 @@ export type Journal = {
   accessKeyId?: string
   arn?: string
   user?: string
+  /** A success that was remembered stood in for STS. */
+  remembered?: true
   ms: Partial<Record<'queue' | 'sts' | 'upstream' | 'login', number>>
 }
 
-export type Candidate = { fields: Fields; challenge: Challenge; client: Introduction; journal: Journal }
+/** `address`: of the client. `certificate`: the fingerprint of the one it was verified by in this very TLS handshake. */
+export type Candidate = {
+  fields: Fields
+  challenge: Challenge
+  client: Introduction
+  address: string
+  certificate: string | undefined
+  journal: Journal
+}
 
 /** An upstream connection that is this principal's for life, or until `term` is over. `limit`: its maxMessageSizeBytes. */
 export type Admitted = { socket: Socket; rest: Buffer; limit: number; term: Term }

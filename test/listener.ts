@@ -1,9 +1,10 @@
+import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { setImmediate as turn } from 'node:timers/promises'
-import { connect as connectTLS, type TLSSocket } from 'node:tls'
+import { type ConnectionOptions, connect as connectTLS, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
 import { type Connection, connection } from '../src/connection.js'
 import { Fault, type Kind } from '../src/errors.js'
@@ -20,7 +21,15 @@ const ipv6 = Object.values(networkInterfaces()).some(addresses => addresses?.som
 const alone = process.platform !== 'linux' && 'one loopback address only'
 const hello = (id = 1) => writeMessage({ hello: 1, $db: 'admin' }, id)
 
-type Served = { socket: Socket; id: number; peer: string; hooks: Hooks; fault?: Fault; drained: boolean }
+type Served = {
+  socket: Socket
+  id: number
+  peer: string
+  hooks: Hooks
+  certificate: string | undefined
+  fault?: Fault
+  drained: boolean
+}
 
 /** A listener on a free port of loopback whose connections do what the test wants. */
 async function listening(t: Test, wanted: Partial<ListenerParts> = {}) {
@@ -37,8 +46,8 @@ async function listening(t: Test, wanted: Partial<ListenerParts> = {}) {
     perAddress: 50,
     log: logTo('debug', { write: line => lines.push(JSON.parse(line)) }),
     after: clock.after,
-    serve(socket, id, peer, hooks) {
-      const entry: Served = { socket, id, peer, hooks, drained: false }
+    serve(socket, id, peer, hooks, certificate) {
+      const entry: Served = { socket, id, peer, hooks, certificate, drained: false }
       served.push(entry)
       socket.on('error', () => {})
       socket.resume()
@@ -264,6 +273,84 @@ t.test('TLS of before 1.2 is refused', async t => {
   await once(client, 'error')
   await until(() => turnedAway.length === 1)
   t.same(turnedAway, ['tls/handshake'])
+})
+
+/** A listener that verifies clients, and a client that shows a certificate of test/support/tls, or none. */
+async function mutual(t: Test) {
+  const text = (name: string) => readFileSync(new URL(`support/tls/${name}.pem`, import.meta.url), 'utf8')
+  const set = await listening(t, { tls: { ...tls, clientCA: text('clientCA') } })
+  const show = async (name?: string, more: ConnectionOptions = {}) => {
+    const shown = name && { cert: text(name), key: text(name) }
+    const { port } = set.listener
+    const client = connectTLS({ port, host: '127.0.0.1', ca: pem, servername: 'proxy.test', ...shown, ...more })
+    t.teardown(() => client.destroy())
+    client.on('error', () => {})
+    client.resume()
+    const [before, refused] = [set.served.length, set.turnedAway.length]
+    await until(() => set.served.length > before || set.turnedAway.length > refused)
+    return { client, served: set.served[before] }
+  }
+  return { ...set, show }
+}
+const VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const
+
+t.test('who shows a certificate of the client CA is served, and known by its fingerprint', async t => {
+  const { show } = await mutual(t)
+  for (const maxVersion of VERSIONS) {
+    for (const name of ['workload', 'workload2']) {
+      const { served } = await show(name, { maxVersion })
+      const { fingerprint256 } = new X509Certificate(readFileSync(new URL(`support/tls/${name}.pem`, import.meta.url)))
+      t.equal(served?.certificate, fingerprint256, `${name}, ${maxVersion}`)
+    }
+  }
+})
+
+t.test('no certificate, one of nobody, one of the past: none is served, and the line says why', async t => {
+  const { show, served, turnedAway, lines } = await mutual(t)
+  const cases: [string | undefined, RegExp][] = [
+    [undefined, /PEER_DID_NOT_RETURN_A_CERTIFICATE/],
+    ['selfSigned', /DEPTH_ZERO_SELF_SIGNED_CERT/],
+    ['expired', /CERT_HAS_EXPIRED/],
+    ['upstream', /UNABLE_TO_VERIFY_LEAF_SIGNATURE|UNABLE_TO_GET_ISSUER_CERT_LOCALLY/],
+  ]
+  for (const maxVersion of VERSIONS) {
+    for (const [name, why] of cases) {
+      const { client } = await show(name, { maxVersion })
+      t.match(lines.at(-1), { fault: 'tls/handshake', why }, `${name}, ${maxVersion}`)
+      await shut(client)
+    }
+  }
+  t.equal(turnedAway.length, 8)
+  t.equal(served.length, 0)
+})
+
+t.test('where clients are verified no session is resumed', async t => {
+  const { show, served } = await mutual(t)
+  for (const maxVersion of VERSIONS) {
+    const { client, served: first } = await show('workload', { maxVersion })
+    let ticket = client.getSession()
+    client.on('session', session => {
+      ticket = session
+    })
+    first?.socket.write('after the tickets')
+    await once(client, 'data')
+    const { client: again, served: second } = await show('workload', { maxVersion, session: ticket })
+    t.equal(again.isSessionReused(), false, maxVersion)
+    t.equal(second?.certificate, first?.certificate, maxVersion)
+    const { client: without } = await show(undefined, { maxVersion, session: ticket })
+    await shut(without)
+  }
+  t.equal(served.length, 4, 'a ticket is no certificate')
+})
+
+t.test('where clients are not verified nobody has a fingerprint', async t => {
+  const { listener, served } = await listening(t, { tls })
+  const shown = readFileSync(new URL('support/tls/workload.pem', import.meta.url))
+  const { port } = listener
+  const client = connectTLS({ port, host: '127.0.0.1', ca: pem, servername: 'proxy.test', cert: shown, key: shown })
+  t.teardown(() => client.destroy())
+  await until(() => served.length === 1)
+  t.equal(served[0]?.certificate, undefined)
 })
 
 t.test('plain text on the TLS port ends with a line that says so', async t => {

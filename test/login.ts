@@ -40,7 +40,8 @@ const metadata = { driver: { name: 'nodejs', version: '7' }, os: { type: 'Linux'
 /** A candidate with an honest proof, unless told. */
 async function candidate(signing: Partial<Parameters<typeof sign>[1]> = {}): Promise<Candidate> {
   const { a, d, t } = await sign(key, { ...challenge, date: new Date(NOON), ...signing })
-  return { fields: { a, d, t }, challenge, client: { metadata, apiVersion: '1' }, journal: { ms: {} } }
+  const client = { metadata, apiVersion: '1' }
+  return { fields: { a, d, t }, challenge, client, address: '127.0.0.1', certificate: undefined, journal: { ms: {} } }
 }
 
 /** The road with everything on it, each step written down; a test replaces the step that it is about. */
