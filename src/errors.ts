@@ -171,6 +171,18 @@ export const faults = {
     about: 'no rule for this principal',
     todo: 'Add the ARN of the message to `users` if it is to log in.',
   },
+  denied: {
+    level: 'warn',
+    reply: REFUSED,
+    about: 'this principal is on the deny list',
+    todo: 'The log line names the entry. Whoever shall log in again is taken off the deny file, or by DELETE /deny.',
+  },
+  'login/revoked': {
+    level: 'warn',
+    reply: null,
+    about: 'what let this connection in does so no more',
+    todo: 'Nothing, if it was meant: the facts say whether a denial, a rule or the directory changed.',
+  },
   'login/deadline': {
     level: 'error',
     reply: LATER,

@@ -19,6 +19,10 @@ export type Event =
   | 'upstream lost'
   | 'ldap answered'
   | 'clock drifted'
+  | 'reloaded'
+  | 'vanished'
+  | 'denied'
+  | 'no longer denied'
   | 'problem found'
   | 'failed'
 

@@ -24,6 +24,7 @@ t.test('what cannot be found out now is 262 with the three labels, and only a ba
     'proof/date',
     'sts/refused',
     'users/stranger',
+    'denied',
     'ldap/on',
   ])
   for (const kind of byCode(262)) {

@@ -26,7 +26,7 @@ const PURE = [
   /^budget\//,
   /^handshake\.ts$/,
   /^identity\/(arn|partition|proof|reply|outcome|retry)\.ts$/,
-  /^users\/rules\.ts$/,
+  /^users\/(rules|match|denials|live)\.ts$/,
   /^upstream\/(address|hello|metadata|set|term)\.ts$/,
 ]
 const IMPURE_MODULES = /^(node:)?(net|tls|fs|http|https|dns|dgram|child_process|timers)(\/|$)|^undici$/

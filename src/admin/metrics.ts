@@ -57,6 +57,12 @@ export const metrics = {
     labels: { state: ['unknown', 'on', 'off'] },
     about: 'Whether LDAP authorization is on at the upstream; the state that holds is 1.',
   },
+  reloads_total: {
+    kind: 'counter',
+    labels: { outcome: ['applied', 'refused'] },
+    about: 'Changes of the configuration or of a file that it names: applied, or refused with the last good one kept.',
+  },
+  denials: { kind: 'gauge', labels: {}, about: 'Entries of the deny list, those of the admin interface included.' },
   upstream_up: { kind: 'gauge', labels: {}, about: '1 while the upstream answers hello, else 0.' },
   shed_total: { kind: 'counter', labels: {}, about: 'Connections closed because no slot was left for them.' },
   clock_skew_seconds: { kind: 'gauge', labels: {}, about: 'How far the clock of STS is ahead of ours.' },

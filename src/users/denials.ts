@@ -1,0 +1,197 @@
+/**
+ * The deny list: who is refused whatever a rule says, and whose live connections end.
+ *
+ *     - arn:aws:iam::123456789012:role/orders-api                        # each entry is a text,
+ *     - session: arn:aws:sts::123456789012:assumed-role/orders-api/pod-7 # or a mapping that names its kind
+ *       why: ticket 4711
+ *       until: 2026-12-24T00:00:00Z
+ *     ...
+ *
+ * The three dots at the end are required: a list that was cut at the end of a line is good YAML, and would let in whoever
+ * stood below the cut.
+ */
+import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
+import { z } from 'zod'
+import { type Arn, canonical, readArn } from '../identity/arn.js'
+import type { Identity } from '../identity/reply.js'
+
+/** `value` is spelled as identities are: an ARN is canonical, a session keeps its name. */
+export type Denial = { of: DenialKind; value: string; why?: string; until?: Date }
+export type DenialKind = 'arn' | 'principalId' | 'accessKey' | 'account' | 'session'
+
+export type Denials = {
+  all: readonly Denial[]
+  /** Asked before STS is: what a key says about itself, such as its account, is anybody's to forge, so its name alone counts. */
+  ofKey(accessKeyId: string, now: number): Denial | undefined
+  of(identity: Principal, accessKeyId: string, now: number): Denial | undefined
+}
+
+/** What of an identity is looked at. */
+export type Principal = Pick<
+  Identity,
+  'canonical' | 'kind' | 'partition' | 'account' | 'name' | 'principalId' | 'session'
+>
+
+const LONGEST = 500
+const NUMBER = 'is a number to YAML, which drops leading zeros: write it in quotes'
+const text = z.string({ error: issue => (typeof issue.input === 'number' ? NUMBER : 'wanted text') }).max(2048)
+const when = z.iso
+  .datetime({ offset: true, error: 'wanted a time like 2026-12-24T00:00:00Z' })
+  .transform(written => new Date(written))
+
+const KINDS = ['arn', 'principalId', 'accessKey', 'account', 'session'] as const satisfies readonly DenialKind[]
+const mapping = z.strictObject(
+  {
+    ...(Object.fromEntries(KINDS.map(kind => [kind, text.optional()])) as Record<
+      DenialKind,
+      z.ZodOptional<typeof text>
+    >),
+    why: z
+      .string({ error: 'wanted text' })
+      .max(LONGEST, { error: `is longer than ${LONGEST} characters` })
+      .optional(),
+    until: when.optional(),
+  },
+  {
+    error: issue =>
+      issue.code === 'invalid_type'
+        ? 'wanted an ARN, an id, an access key, an account, or a mapping of one'
+        : undefined,
+  },
+)
+
+/** By kind: the value as identities spell it, or what is wrong with it. */
+const forms: Record<DenialKind, (written: string) => { value: string } | { wrong: string }> = {
+  arn: written => {
+    const arn = readArn(written)
+    if (!arn) return { wrong: 'wanted the whole ARN of a user, role, assumed-role, federated-user or root' }
+    if (arn.session !== undefined) return { wrong: 'is the ARN of one session: call it session, or name its role' }
+    return { value: canonical(arn) }
+  },
+  session: written => {
+    const arn = readArn(written)
+    if (arn?.session === undefined) return { wrong: 'wanted arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION' }
+    return { value: sessionOf(arn) }
+  },
+  principalId: written =>
+    /^(AIDA|AROA)[A-Z0-9]{12,124}$|^\d{12}(:[\w+=,.@-]{2,32})?$/.test(written)
+      ? { value: written }
+      : { wrong: 'wanted an id like AIDA… or AROA…, without the name of a session behind it' },
+  accessKey: written =>
+    /^(AKIA|ASIA)[A-Z0-9]{12,124}$/.test(written) ? { value: written } : { wrong: 'wanted a key like AKIA… or ASIA…' },
+  account: written => (/^\d{12}$/.test(written) ? { value: written } : { wrong: 'wanted the 12 digits of an account' }),
+}
+
+/** What a text without a kind is, by how it begins. */
+const looks: readonly (readonly [RegExp, DenialKind])[] = [
+  [/^arn:[^:]*:sts::[^:]*:assumed-role\/[^/]+\/[^*]/, 'session'],
+  [/^arn:/, 'arn'],
+  [/^A(KIA|SIA)/, 'accessKey'],
+  [/^A(IDA|ROA)/, 'principalId'],
+  [/^\d{12}$/, 'account'],
+]
+
+/** One entry as YAML or JSON gives it, or the sentence about what is wrong with it. */
+export function readDenial(entry: unknown): Denial | string {
+  if (typeof entry === 'number') return NUMBER
+  if (typeof entry === 'string') {
+    const of = looks.find(([look]) => look.test(entry))?.[1]
+    return of === undefined ? 'is no ARN, principal id, access key or account of 12 digits' : spelled(of, entry)
+  }
+  const { data, error } = mapping.safeParse(entry)
+  if (!data) return sentence(error)
+  const { why, until } = data
+  const given = KINDS.filter(kind => data[kind] !== undefined)
+  const [of] = given
+  if (of === undefined || given.length > 1) return `needs one of ${KINDS.join(', ')}`
+  const denial = spelled(of, data[of] ?? '')
+  return typeof denial === 'string' ? denial : { ...denial, ...(why && { why }), ...(until && { until }) }
+}
+
+function spelled(of: DenialKind, written: string): Denial | string {
+  const read = forms[of](written)
+  return 'wrong' in read ? `${of}: ${read.wrong}` : { of, value: read.value }
+}
+
+function sentence({ issues: [issue] }: z.ZodError): string {
+  if (issue?.code === 'unrecognized_keys') return `there is no ${issue.keys.join(', ')} here`
+  return `${issue?.path.length ? `${issue.path.join('.')}: ` : ''}${issue?.message}`
+}
+
+/** The text of a file; `name` is what people call it. Every problem is a line that names its place. */
+export function readDenials(file: string, name: string): { all: Denial[]; problems: string[] } {
+  const lines = new LineCounter()
+  const document = parseDocument(file, { prettyErrors: false, lineCounter: lines })
+  const line = (offset = 0) => `${name}:${lines.linePos(offset).line}`
+  const wrong = [...document.errors, ...document.warnings]
+  if (wrong.length > 0) return { all: [], problems: wrong.map(({ pos }) => `not YAML (from ${line(pos[0])})`) }
+  if (!/(^|\n)\.\.\.\s*$/.test(file)) {
+    return { all: [], problems: [`does not end in a line of three dots (...), so it may have been cut (from ${name})`] }
+  }
+  const list = document.contents
+  if (!isSeq(list)) return { all: [], problems: [`wanted a list, if only [] (from ${name})`] }
+  const all: Denial[] = []
+  const problems: string[] = []
+  for (const item of list.items) {
+    const from = line(isNode(item) ? item.range?.[0] : 0)
+    const read = readDenial(plain(item, document))
+    if (typeof read === 'string') problems.push(`${read} (from ${from})`)
+    else all.push(read)
+  }
+  return { all, problems }
+}
+
+/** The value of an entry; null for what is none, and for aliases, which a list of names does not need. */
+function plain(item: unknown, document: Document): unknown {
+  try {
+    return isMap(item) || isScalar(item) ? item.toJS(document, { maxAliasCount: 0 }) : null
+  } catch {
+    return null
+  }
+}
+
+/** The file that says this, dots and all. */
+export function writeDenials(all: readonly Denial[]): string {
+  const entries = all.map(({ of, value, ...rest }) => `- ${JSON.stringify({ [of]: value, ...rest })}\n`)
+  return `${entries.length > 0 ? entries.join('') : '[]\n'}...\n`
+}
+
+/** Denials of several sources are added up; of two about the same, the longer one counts. */
+export function denials(...lists: readonly (readonly Denial[])[]): Denials {
+  const all = new Map<string, Denial>()
+  for (const denial of lists.flat()) {
+    const known = all.get(nameOf(denial))
+    if (!known || endOf(known) < endOf(denial)) all.set(nameOf(denial), denial)
+  }
+  const find = (of: DenialKind, value: string, now: number): Denial | undefined => {
+    const denial = all.get(nameOf({ of, value }))
+    return denial && endOf(denial) > now ? denial : undefined
+  }
+  return {
+    all: [...all.values()],
+    ofKey: (accessKeyId, now) => find('accessKey', accessKeyId, now),
+    of: (identity, accessKeyId, now) =>
+      find('arn', identity.canonical, now) ??
+      find('principalId', identity.principalId, now) ??
+      find('accessKey', accessKeyId, now) ??
+      find('account', identity.account, now) ??
+      (identity.session === undefined ? undefined : find('session', sessionOf(identity), now)),
+  }
+}
+
+/** A denial as logs and answers call it: `arn arn:aws:iam::…`. */
+export function nameOf({ of, value }: Pick<Denial, 'of' | 'value'>): string {
+  return `${of} ${value}`
+}
+
+const endOf = ({ until }: Denial): number => until?.getTime() ?? Number.POSITIVE_INFINITY
+
+/** One session, as STS spells it. */
+function sessionOf({
+  partition,
+  account,
+  name,
+  session,
+}: Pick<Arn, 'partition' | 'account' | 'name' | 'session'>): string {
+  return `arn:${partition}:sts::${account}:assumed-role/${name}/${session}`
+}
