@@ -29,16 +29,17 @@ export function ratio(ours: readonly Round[], theirs: readonly Round[], of: (rou
 /**
  * Lets the variants take turns: A B C A B C …, after a turn each that does not count. The order turns around every other
  * time, so that none always comes after the same one. On a machine that is slow today there are fewer rounds: none
- * begins when `BUDGET_MS` are over.
+ * begins when `budgetMS` are over.
  */
 export async function inTurns<Name extends string>(
   rounds: number,
   variants: Record<Name, () => Promise<Round>>,
+  budgetMS = BUDGET_MS,
 ): Promise<Record<Name, Round[]>> {
   const names = Object.keys(variants) as Name[]
   const results = Object.fromEntries(names.map(name => [name, []])) as unknown as Record<Name, Round[]>
-  const end = performance.now() + BUDGET_MS
   for (const name of names) await variants[name]()
+  const end = performance.now() + budgetMS
   for (let round = 0; round < rounds; round++) {
     if (round > 0 && performance.now() > end) break
     for (const name of round % 2 === 0 ? names : names.toReversed()) results[name].push(await variants[name]())

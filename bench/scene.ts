@@ -25,6 +25,8 @@ export type Scene = {
   generator: Peer
   /** Starts our proxy; `beside` is the cli.js of another build. */
   proxy(options?: { tls?: boolean; beside?: string | undefined }): Promise<Listening>
+  /** Starts the least that a login can be: see peers/floor.ts. */
+  floor(): Promise<Listening>
   /** Adds a process that `close` ends. */
   add<P extends Peer>(peer: P): P
   /** Writes a file that `close` removes, and gives its path. */
@@ -78,6 +80,11 @@ export async function scene(profile?: string): Promise<Scene> {
           flags,
           ready,
         }),
+      )
+    },
+    async floor() {
+      return add(
+        await start<{ port: number }>('floor', [upstream, sts].map(({ facts }) => `${facts.port}`).concat(HOST)),
       )
     },
     async close() {

@@ -1,0 +1,93 @@
+/**
+ * The least that a login can be in one Node process: the sockets, reads and writes of one, in its order and its sizes, and
+ * nothing that is read is understood. What a login costs us is measured beside it.
+ *
+ *     accept ─ hello ─ saslStart ─ proof ─▶ STS, over a socket that is kept ─▶ connect, two round trips ─▶ welcome
+ */
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { Binary, Int32, serialize } from 'bson'
+import { frame, OP_MSG } from '../../src/wire/frame.js'
+import { answers } from './answer.js'
+
+const [upstream = '', sts = '', host = ''] = process.argv.slice(2)
+const KEEP_ALIVE_MS = 60_000
+
+const message = (document: object): Buffer => frame(OP_MSG, 7, 0, [Buffer.alloc(5), serialize(document)])
+const sasl = (done: boolean, payload: Uint8Array): Buffer =>
+  message({ conversationId: new Int32(1), done, payload: new Binary(payload), ok: 1 })
+/** Answered by the upstream from bytes made beforehand; `bytes` longer than a ping is. */
+const padded = (bytes: number): Buffer => message({ ping: 1, $db: 'admin', comment: 'x'.repeat(bytes) })
+
+const HELLO = message({
+  isWritablePrimary: true,
+  localTime: new Date(),
+  maxWireVersion: 25,
+  ok: 1,
+  pad: 'x'.repeat(200),
+})
+const CHALLENGE = sasl(false, serialize({ s: new Binary(Buffer.alloc(64)), h: host }))
+const WELCOME = sasl(true, Buffer.alloc(0))
+const QUESTIONS = [padded(400), padded(150)]
+const POST = Buffer.from(
+  [
+    'POST / HTTP/1.1',
+    `Host: ${host}`,
+    `Authorization: ${'x'.repeat(280)}`,
+    `X-MongoDB-Server-Nonce: ${'x'.repeat(88)}`,
+    'X-Amz-Date: 20260101T000000Z',
+    'Connection: keep-alive',
+    'Content-Length: 43',
+    '',
+    'Action=GetCallerIdentity&Version=2011-06-15',
+  ].join('\r\n'),
+)
+
+const options = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }
+
+/** Sockets to STS that wait for the next question; who waits for the answer of each. */
+const idle: Socket[] = []
+const waiting = new Map<Socket, () => void>()
+
+function ask(then: () => void): void {
+  const socket = idle.pop() ?? opened()
+  waiting.set(socket, then)
+  socket.write(POST)
+}
+
+function opened(): Socket {
+  const socket = connect({ ...options, host: '127.0.0.1', port: Number(sts) })
+  return socket
+    .on('error', () => socket.destroy())
+    .on('data', () => {
+      const then = waiting.get(socket)
+      idle.push(socket)
+      then?.()
+    })
+}
+
+/** Does the upstream half of a login. */
+function dial(client: Socket, then: () => void): void {
+  const socket = connect({ ...options, host: '127.0.0.1', port: Number(upstream) })
+  let nth = 0
+  const next = (): void => {
+    const question = QUESTIONS[nth++]
+    if (question) socket.write(question)
+    else then()
+  }
+  socket.on('connect', next).on('data', next)
+  socket.on('error', () => client.destroy()).on('end', () => socket.end())
+  client.on('end', () => socket.end()).on('error', () => socket.destroy())
+}
+
+function serve(client: Socket): void {
+  const steps = [
+    () => client.write(HELLO),
+    () => client.write(CHALLENGE),
+    () => ask(() => dial(client, () => client.write(WELCOME))),
+  ]
+  client.on('data', () => steps.shift()?.())
+  client.on('error', () => {}).on('end', () => client.end())
+}
+
+const server = createServer(options, serve)
+server.listen(0, '127.0.0.1', 4096, () => answers({ port: (server.address() as AddressInfo).port }))
