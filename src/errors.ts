@@ -231,6 +231,25 @@ export const faults = {
     about: 'the MongoDB behind the proxy answered against the protocol',
     todo: 'Check that upstream.uri names a MongoDB; if it does, treat it as hostile until explained.',
   },
+  'provision/foreign': {
+    level: 'error',
+    // Who this is was proven and what stands in the way is ours, so no code 18.
+    reply: LATER,
+    about: 'a database user or role that the proxy keeps for this principal is there and was not made by this proxy',
+    todo: 'Find out who made it, then drop it; after a lost master secret drop all users of provision.database.',
+  },
+  'provision/unsupported': {
+    level: 'error',
+    reply: LATER,
+    about: 'the MongoDB behind the proxy has no roles, so no database user can be kept for this principal',
+    todo: 'Give the rule a user and a password of that server instead of roles.',
+  },
+  'provision/failed': {
+    level: 'error',
+    reply: LATER,
+    about: 'the MongoDB behind the proxy did not let the proxy keep a database user for this principal',
+    todo: 'Look at the code: 13 is a privilege that the user of upstream.admin lacks, 31 a role that does not exist.',
+  },
   'relay/stalled': {
     level: 'warn',
     reply: null,

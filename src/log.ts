@@ -23,6 +23,7 @@ export type Event =
   | 'vanished'
   | 'denied'
   | 'no longer denied'
+  | 'provisioned'
   | 'problem found'
   | 'failed'
 
