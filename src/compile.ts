@@ -1,22 +1,33 @@
 /** What a configuration says about users and upstream, beyond the form of its settings. */
-import { readFileSync } from 'node:fs'
 import { isWildcard } from './config/hosts.js'
 import type { Config } from './config/load.js'
+import { type ReadFile, readFile } from './config/reading.js'
 import { Fault } from './errors.js'
 import { readUpstream, type Upstream } from './upstream/target.js'
+import { type Denial, readDenials } from './users/denials.js'
 import { compileRules, type Rules } from './users/rules.js'
 
 /** `single`: the one address is what clients get, whatever it is; else the primary is followed. */
-export type Compiled = { rules: Rules; upstream?: Upstream; single: boolean; problems: readonly string[] }
+export type Compiled = {
+  rules: Rules
+  /** What the deny file says. */
+  denied: readonly Denial[]
+  upstream?: Upstream
+  single: boolean
+  problems: readonly string[]
+}
 
 /** What a configuration says about users and upstream, or every problem in it that only they can see. */
-export function compile({ users, upstream, listen }: Config): Compiled {
-  const { rules, problems } = compileRules(users)
+export function compile({ users, upstream, listen, deny }: Config, read: ReadFile = readFile): Compiled {
+  const { rules, problems: ofRules } = compileRules(users)
+  const { all: denied, problems: ofDenials } =
+    deny.text === undefined ? { all: [], problems: [] } : readDenials(deny.text, deny.file ?? '')
+  const problems = [...ofRules, ...ofDenials.map(problem => `deny.file: ${problem}`)]
   const { topology, uri } = upstream
-  if (uri.reveal() === '') return { rules, single: false, problems }
+  if (uri.reveal() === '') return { rules, denied, single: false, problems }
   try {
-    const read = readUpstream(uri, path => readFileSync(path))
-    const { direct, seeds, srv, template } = read
+    const target = readUpstream(uri, path => read(path).bytes)
+    const { direct, seeds, srv, template } = target
     const single = topology === undefined ? direct : topology === 'single'
     const several = srv !== undefined || seeds.length > 1
     const found = [...problems]
@@ -27,9 +38,9 @@ export function compile({ users, upstream, listen }: Config): Compiled {
         `listen.advertise: needed in front of a replica set, since ${listen.host} is no address for clients: give host:port by which they reach the proxy`,
       )
     }
-    return { rules, upstream: read, single, problems: found }
+    return { rules, denied, upstream: target, single, problems: found }
   } catch (thrown) {
-    return { rules, single: false, problems: [...problems, `upstream.uri: ${Fault.from(thrown).detail}`] }
+    return { rules, denied, single: false, problems: [...problems, `upstream.uri: ${Fault.from(thrown).detail}`] }
   }
 }
 

@@ -52,6 +52,22 @@ export const advertised = kind(
   {},
 )
 
+/** Names or addresses without a port, comma separated outside of the file. Lower case, as they are compared. */
+export const hostNames = kind(
+  z.preprocess(
+    value => (typeof value === 'string' ? value.split(',').map(part => part.trim()) : value),
+    z
+      .array(
+        textOf('wanted a name or an address without a port', /^[0-9A-Za-z._:-]{1,255}$/).transform(host =>
+          host.toLowerCase(),
+        ),
+        { error: 'wanted a list of names' },
+      )
+      .max(64, { error: 'wanted at most 64 names' }),
+  ),
+  {},
+)
+
 const entry = z.preprocess(
   value => (typeof value === 'string' ? { host: value } : value),
   z

@@ -3,6 +3,7 @@
  *
  * `Config` is the plain value that the rest of the program takes. Times are milliseconds.
  */
+import { X509Certificate } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
 import { Secret } from '../log.js'
 import { isLoopback } from './hosts.js'
@@ -11,12 +12,15 @@ import { type ReadFile, readText } from './reading.js'
 import type { Settings } from './settings.js'
 import { uriProblem } from './uri.js'
 
-export type Config = Omit<Settings, 'tls' | 'upstream' | 'users'> & {
+export type Config = Omit<Settings, 'tls' | 'upstream' | 'users' | 'admin' | 'deny'> & {
   /** PEM texts. Undefined means plain connections, which were written out or stay on loopback (R29). */
-  tls: { cert: string; key: Secret } | undefined
+  tls: { cert: string; key: Secret; clientCA: string | undefined } | undefined
   /** Connection strings. `admin` has a user for administrative questions and is never a relay. */
   upstream: { uri: Secret; admin: Secret | undefined; topology: Settings['upstream']['topology'] }
   users: readonly User[]
+  admin: Omit<Settings['admin'], 'tokenFile'> & { token: Secret | undefined }
+  /** `text` is that of `file`. */
+  deny: Settings['deny'] & { text: string | undefined }
   /** Sentences for the log: nothing is wrong, and somebody should know. */
   warnings: readonly string[]
 }
@@ -36,9 +40,10 @@ type Found = { problems: Problem[]; warnings: string[] }
 
 /** A configuration; usable only if no problems come with it. */
 export function resolve(around: Around): { config: Config; problems: Problem[] } {
-  const { tls: _tls, upstream: _upstream, users: _users, ...rest } = around.settings
+  const { tls: _tls, upstream: _upstream, users: _users, admin, deny, ...rest } = around.settings
   const found: Found = { problems: [], warnings: [] }
   checkInsecure(around, found)
+  checkRemember(around, found)
   const config = {
     ...rest,
     tls: readTLS(around, found),
@@ -48,14 +53,16 @@ export function resolve(around: Around): { config: Config; problems: Problem[] }
       topology: around.settings.upstream.topology,
     },
     users: readUsers(around, found),
+    admin: { host: admin.host, port: admin.port, hosts: admin.hosts, token: readToken(around, found) },
+    deny: { ...deny, text: readNamed(named('deny.file', around), deny.file, around.readFile, found) },
     warnings: found.warnings,
   }
   return { config, problems: found.problems }
 }
 
 function readTLS({ settings, origins, readFile }: Around, found: Found): Config['tls'] {
-  const { self, certFile, keyFile } = settings.tls
-  const given = ['tls', 'tls.certFile', 'tls.keyFile'].filter(path => origins.has(path))
+  const { self, certFile, keyFile, clientCAFile } = settings.tls
+  const given = ['tls', 'tls.certFile', 'tls.keyFile', 'tls.clientCAFile'].filter(path => origins.has(path))
   const refuse = (path: string, message: string) => {
     found.problems.push({ path, message, from: origins.get(path)?.from })
     return undefined
@@ -64,9 +71,9 @@ function readTLS({ settings, origins, readFile }: Around, found: Found): Config[
     return refuse('tls', `needed on ${settings.listen.host}: give certFile and keyFile, or write out tls: off`)
   }
   if (self === 'off' && given.length > 1) return refuse('tls', `off contradicts ${given.slice(1).join(' and ')}`)
-  if (given.length === 1 && given[0] !== 'tls') {
-    return refuse(given[0] ?? '', `needs ${given[0] === 'tls.keyFile' ? 'tls.certFile' : 'tls.keyFile'} as well`)
-  }
+  const [first = ''] = given.filter(path => path !== 'tls')
+  const missing = ['tls.certFile', 'tls.keyFile'].filter(path => !origins.has(path))
+  if (first !== '' && missing.length > 0) return refuse(first, `needs ${missing.join(' and ')} as well`)
   const cert = readNamed({ path: 'tls.certFile', from: origins.get('tls.certFile')?.from }, certFile, readFile, found)
   const key = readNamed(
     { path: 'tls.keyFile', from: origins.get('tls.keyFile')?.from, secret: true },
@@ -80,7 +87,26 @@ function readTLS({ settings, origins, readFile }: Around, found: Found): Config[
   if (key !== undefined && !keyFits) refuse('tls.keyFile', `${keyFile} holds no PEM private key without a passphrase`)
   if (!certFits || !keyFits) return undefined
   if (!isUsable({ cert, key })) return refuse('tls.keyFile', `${keyFile} is not the key of ${certFile}`)
-  return { cert, key: new Secret(key) }
+  const clientCA = readNamed(
+    { path: 'tls.clientCAFile', from: origins.get('tls.clientCAFile')?.from },
+    clientCAFile,
+    readFile,
+    found,
+  )
+  if (clientCA !== undefined && !areCertificates(clientCA)) {
+    return refuse('tls.clientCAFile', `${clientCAFile} holds something that is no PEM certificate, or nothing`)
+  }
+  return { cert, key: new Secret(key), clientCA }
+}
+
+/** OpenSSL would stop at the first that it cannot read, and know fewer authorities than the operator. */
+function areCertificates(text: string): boolean {
+  const blocks = text.match(/-----BEGIN [^-]+-----[^-]*-----END [^-]+-----/g) ?? []
+  try {
+    return blocks.map(block => new X509Certificate(block)).length > 0
+  } catch {
+    return false
+  }
 }
 
 function isUsable(pair: { cert?: string; key?: string }): boolean {
@@ -112,6 +138,21 @@ function readURI(
   }
   const value = uri ?? text
   return value === undefined ? undefined : new Secret(value)
+}
+
+const named = (path: string, { origins }: Around): Named => ({ path, from: origins.get(path)?.from })
+
+/** Short ones can be tried out. */
+const TOKEN = /^[\x21-\x7e]{20,512}$/
+
+function readToken(around: Around, found: Found): Secret | undefined {
+  const at = { ...named('admin.tokenFile', around), secret: true }
+  const { tokenFile } = around.settings.admin
+  const token = readNamed(at, tokenFile, around.readFile, found)
+  if (token === undefined || TOKEN.test(token)) return token === undefined ? undefined : new Secret(token)
+  const message = `in ${tokenFile}: wanted one line of 20 to 512 printable characters without spaces`
+  found.problems.push({ path: at.path, message, from: at.from })
+  return undefined
 }
 
 function readUsers({ settings, origins, env, readFile }: Around, found: Found): User[] {
@@ -159,4 +200,11 @@ function checkInsecure({ settings, origins }: Around, { problems }: Found): void
   if (!insecure || far === undefined) return
   const message = `only where every host of sts.hosts connects to loopback, and ${far.host} does not`
   problems.push({ path: 'sts.insecure', message, from: origins.get('sts.insecure')?.from })
+}
+
+/** What stands in for STS is the certificate of the client, so there has to be one. */
+function checkRemember({ settings, origins }: Around, { problems }: Found): void {
+  if (settings.sts.remember === 0 || origins.has('tls.clientCAFile')) return
+  const message = 'needs tls.clientCAFile: only a verified certificate of the client may stand in for its signature'
+  problems.push({ path: 'sts.remember', message, from: origins.get('sts.remember')?.from })
 }

@@ -18,10 +18,12 @@ export type Row<T = unknown> = {
   fileOnly?: true
   /** As a flag it takes no value: being there means true. */
   toggle?: true
+  /** A change of it takes effect in a running proxy; a change of any other asks for a restart. */
+  live?: true
 }
 
 /** What the caller of a kind adds; kept narrow, so that the type knows whether there is a default. */
-type About = { about: string; fallback?: string }
+type About = { about: string; fallback?: string; live?: true }
 
 /** A kind of setting: given its sentence and perhaps its default, a row. */
 export function kind<S extends z.ZodType, E extends Partial<Row>>(schema: S, extra: E) {

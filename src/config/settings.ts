@@ -3,7 +3,7 @@
  * the checks and the type of the configuration are read from here as well.
  */
 import type { z } from 'zod'
-import { advertised, stsHosts } from './hosts.js'
+import { advertised, hostNames, stsHosts } from './hosts.js'
 import { address, duration, oneOf, path, port, portOrOff, type Row, share, toggle, whole } from './row.js'
 import { uri } from './uri.js'
 import { users } from './users.js'
@@ -23,6 +23,7 @@ export const settings = {
     )({
       about: 'Client connections at most; those that have not logged in get half of them at most.',
       fallback: '20000',
+      live: true,
     }),
     perAddress: whole(
       1,
@@ -30,12 +31,16 @@ export const settings = {
     )({
       about: 'Connections at most that have not logged in, from one client address.',
       fallback: '1000',
+      live: true,
     }),
   },
   tls: {
     self: oneOf('off')({ about: 'Set to off, it allows plain connections on an address that is not loopback.' }),
-    certFile: path({ about: 'PEM file of the certificate shown to clients, its chain after it.' }),
-    keyFile: path({ about: 'PEM file of its private key.' }),
+    certFile: path({ about: 'PEM file of the certificate shown to clients, its chain after it.', live: true }),
+    keyFile: path({ about: 'PEM file of its private key.', live: true }),
+    clientCAFile: path({
+      about: 'PEM file of authorities; given it, every client has to show a certificate of one of them.',
+    }),
   },
   upstream: {
     uri: uri({ about: 'The MongoDB behind the proxy, as a mongodb:// or mongodb+srv:// URI.' }),
@@ -64,14 +69,44 @@ export const settings = {
     quota: whole(
       1,
       1_000_000,
-    )({ about: 'Calls a second that AWS grants one account at one STS host.', fallback: '600' }),
-    share: share({ about: 'Part of that quota that logins may use.', fallback: '0.9' }),
+    )({ about: 'Calls a second that AWS grants one account at one STS host.', fallback: '600', live: true }),
+    share: share({ about: 'Part of that quota that logins may use.', fallback: '0.9', live: true }),
+    remember: duration(
+      '0s',
+      '1m',
+    )({
+      about:
+        'How long a success stands in for STS, for temporary keys under the same client certificate; the login is as good as that certificate then.',
+      fallback: '0s',
+    }),
   },
   login: {
-    timeout: duration('100ms', '1m')({ about: 'Longest login, from the signed proof to its answer.', fallback: '8s' }),
+    timeout: duration(
+      '100ms',
+      '1m',
+    )({ about: 'Longest login, from the signed proof to its answer.', fallback: '8s', live: true }),
+    perAddress: whole(
+      1,
+      1_000_000,
+    )({ about: 'Logins under way at most from one client address (of IPv6, one /64).', fallback: '1000' }),
+    failures: whole(
+      1,
+      1_000_000,
+    )({
+      about: 'Failed logins of one key and session token from one address, after which it waits for its period to end.',
+      fallback: '10',
+    }),
+    failurePeriod: duration('1s', '1h')({ about: 'That period, from the first of the failures.', fallback: '1m' }),
+    shadow: toggle({
+      about: 'Only logs and counts what login.perAddress and login.failures would refuse.',
+      fallback: 'false',
+    }),
   },
   ldap: {
-    assume: oneOf('off')({ about: 'Vouches that LDAP authorization is off where the upstream cannot be asked.' }),
+    assume: oneOf('off')({
+      about: 'Vouches that LDAP authorization is off where the upstream cannot be asked.',
+      live: true,
+    }),
     every: duration(
       '1s',
       '24h',
@@ -81,21 +116,40 @@ export const settings = {
     delay: duration(
       '0s',
       '1h',
-    )({ about: 'How long a stopping proxy is not ready and still accepts.', fallback: '15s' }),
+    )({ about: 'How long a stopping proxy is not ready and still accepts.', fallback: '15s', live: true }),
     timeout: duration(
       '0s',
       '24h',
-    )({ about: 'How long running operations may take after that before they are cut.', fallback: '30s' }),
+    )({ about: 'How long running operations may take after that before they are cut.', fallback: '30s', live: true }),
   },
   admin: {
     host: address({ about: 'Address of /healthz, /readyz and /metrics.', fallback: '127.0.0.1' }),
     port: portOrOff({ about: 'Port of the same, 0 for any free one, or off.', fallback: '9216' }),
+    hosts: hostNames({
+      about:
+        'Names by which the admin interface may be asked to change something, beside admin.host and those of loopback.',
+      live: true,
+    }),
+    tokenFile: path({
+      about: 'A file with the bearer token for /deny, of 20 characters or more; without it there is no /deny.',
+      live: true,
+    }),
+  },
+  deny: {
+    file: path({ about: 'The deny list, a YAML file that ends in a line of three dots.', live: true }),
+    adminFile: path({ about: 'Where the proxy keeps what was denied by /deny; of one process alone.' }),
   },
   log: {
-    level: oneOf('debug', 'info', 'warn', 'error')({ about: 'Least level that is logged.', fallback: 'info' }),
+    level: oneOf(
+      'debug',
+      'info',
+      'warn',
+      'error',
+    )({ about: 'Least level that is logged.', fallback: 'info', live: true }),
   },
   users: users({
     about: 'Who is whom, first match first: entries of arn, user, and passwordFile or passwordEnv.',
+    live: true,
   }),
 } as const satisfies Group
 
@@ -115,7 +169,8 @@ export const isRow = (node: Row | Group): node is Row => 'schema' in node && typ
 const VARIABLE_PREFIX = 'MONGO_IAM_PROXY_'
 export const isOurVariable = (name: string): boolean => name.startsWith(VARIABLE_PREFIX)
 
-const words = (path: string) => path.replace(/[A-Z]/g, letter => `.${letter}`).split('.')
+/** `clientCAFile` is client, CA, File. */
+const words = (path: string) => path.replace(/[A-Z]+(?=[A-Z][a-z]|$)|[A-Z]/g, word => `.${word}`).split('.')
 
 function* walk(group: Group, keys: readonly string[] = []): Generator<Setting> {
   for (const [key, node] of Object.entries(group)) {

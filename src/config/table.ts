@@ -7,15 +7,20 @@ const rows = allSettings.map(({ path, flag, variable, row }) => ({
   variable: row.fileOnly ? undefined : variable,
   fallback: row.fallback,
   about: row.about,
+  live: row.live,
 }))
 
-/** `| setting | flag | variable | default | what it does |` and a line for each setting; ends with a line end. */
+/** `| setting | flag | variable | default | what it does | reloaded |` and a line for each setting; ends with a line end. */
 export function settingsTable(): string {
   const code = (text: string | undefined) => (text === undefined ? '' : `\`${text}\``)
-  const lines = rows.map(({ path, flag, variable, fallback, about }) =>
-    [code(path), code(flag), code(variable), code(fallback), about].join(' | '),
+  const lines = rows.map(({ path, flag, variable, fallback, about, live }) =>
+    [code(path), code(flag), code(variable), code(fallback), about, live ? 'yes' : 'restart'].join(' | '),
   )
-  return ['setting | flag | variable | default | what it does', '--- | --- | --- | --- | ---', ...lines]
+  return [
+    'setting | flag | variable | default | what it does | reloaded',
+    '--- | --- | --- | --- | --- | ---',
+    ...lines,
+  ]
     .map(line => `| ${line} |\n`)
     .join('')
 }

@@ -43,8 +43,14 @@ t.test('nothing but an upstream is needed', async t => {
   t.match(config, {
     listen: { host: '127.0.0.1', port: 27017, backlog: 4096, connections: 20000, perAddress: 1000 },
     tls: undefined,
-    sts: { hosts: [{ host: 'sts.amazonaws.com', connect: undefined }], insecure: false, quota: 600, share: 0.9 },
-    login: { timeout: 8000 },
+    sts: {
+      hosts: [{ host: 'sts.amazonaws.com', connect: undefined }],
+      insecure: false,
+      quota: 600,
+      share: 0.9,
+      remember: 0,
+    },
+    login: { timeout: 8000, perAddress: 1000, failures: 10, failurePeriod: 60_000, shadow: false },
     ldap: { assume: undefined, every: 60_000 },
     drain: { delay: 15_000, timeout: 30_000 },
     admin: { host: '127.0.0.1', port: 9216 },
@@ -266,6 +272,38 @@ t.test('certificate and key are read and tried', async t => {
   ])
   t.same(problems({ files, yaml: 'tls: off', args: { 'tls.keyFile': 'key' } }), [
     'tls: off contradicts tls.keyFile (from proxy.yaml:1)',
+  ])
+})
+
+t.test('authorities of client certificates are read whole, and stand beside a certificate of our own', async t => {
+  const bundle = `# ours\n${first.cert}\n# and theirs\n${second.cert}`
+  const files = { crt: first.cert, key: first.key, ca: bundle, junk: `${first.cert}${first.key}`, empty: '# none\n' }
+  const args = { ...upstream, 'tls.certFile': 'crt', 'tls.keyFile': 'key' }
+  t.equal(loaded({ files, args: { ...args, 'tls.clientCAFile': 'ca' } }).tls?.clientCA, bundle.trimEnd())
+  t.equal(loaded({ files, args }).tls?.clientCA, undefined)
+  for (const name of ['junk', 'empty']) {
+    t.same(problems({ files, args: { ...args, 'tls.clientCAFile': name } }), [
+      `tls.clientCAFile: ${name} holds something that is no PEM certificate, or nothing (from --tls-client-ca-file)`,
+    ])
+  }
+  t.same(problems({ files, env: { MONGO_IAM_PROXY_TLS_CLIENT_CA_FILE: 'ca' } }), [
+    'tls.clientCAFile: needs tls.certFile and tls.keyFile as well (from MONGO_IAM_PROXY_TLS_CLIENT_CA_FILE)',
+  ])
+  t.same(problems({ files, yaml: 'tls: off', args: { 'tls.clientCAFile': 'ca' } }), [
+    'tls: off contradicts tls.clientCAFile (from proxy.yaml:1)',
+  ])
+})
+
+t.test('a success is remembered where clients are verified, and nowhere else', async t => {
+  const files = { crt: first.cert, key: first.key, ca: first.cert }
+  const mutual = { ...upstream, 'tls.certFile': 'crt', 'tls.keyFile': 'key', 'tls.clientCAFile': 'ca' }
+  t.equal(loaded({ files, args: { ...mutual, 'sts.remember': '30s' } }).sts.remember, 30_000)
+  t.equal(loaded({ args: { ...upstream, 'sts.remember': '0s' } }).sts.remember, 0)
+  t.same(problems({ args: { 'sts.remember': '1s' } }), [
+    'sts.remember: needs tls.clientCAFile: only a verified certificate of the client may stand in for its signature (from --sts-remember)',
+  ])
+  t.same(problems({ files, args: { ...mutual, 'sts.remember': '61s' } }), [
+    'sts.remember: wanted a time from 0s to 1m, got "61s" (from --sts-remember)',
   ])
 })
 

@@ -5,14 +5,14 @@ import { settingsTable, settingsText } from '../../src/config/table.js'
 t.test('the Markdown table has a line for each setting', async t => {
   const lines = settingsTable().split('\n')
   t.equal(lines.length, allSettings.length + 3)
-  t.equal(lines[0], '| setting | flag | variable | default | what it does |')
+  t.equal(lines[0], '| setting | flag | variable | default | what it does | reloaded |')
   t.ok(
     lines.includes(
-      '| `login.timeout` | `--login-timeout` | `MONGO_IAM_PROXY_LOGIN_TIMEOUT` | `8s` | Longest login, from the signed proof to its answer. |',
+      '| `login.timeout` | `--login-timeout` | `MONGO_IAM_PROXY_LOGIN_TIMEOUT` | `8s` | Longest login, from the signed proof to its answer. | yes |',
     ),
   )
   t.match(lines.at(-2), /^\| `users` \| {2}\| {2}\| {2}\| /)
-  for (const line of lines.slice(0, -1)) t.equal(line.split('|').length, 7, line)
+  for (const line of lines.slice(0, -1)) t.equal(line.split('|').length, 8, line)
 })
 
 t.test('a terminal gets two lines for each', async t => {
