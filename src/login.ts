@@ -6,11 +6,14 @@
 import type { Socket } from 'node:net'
 import type { Document } from 'bson'
 import { accountOf } from './budget/account.js'
+import type { Place } from './budget/queue.js'
+import type { Turns } from './budget/turns.js'
 import { Fault } from './errors.js'
 import type { Introduction } from './handshake.js'
 import type { Outcome } from './identity/outcome.js'
 import { judge, type Proof } from './identity/proof.js'
 import type { Identity } from './identity/reply.js'
+import type { Turn } from './identity/retry.js'
 import type { Challenge, Fields } from './sasl/aws.js'
 import type { Term } from './upstream/term.js'
 import type { Match } from './users/match.js'
@@ -45,11 +48,10 @@ export type Parts = {
   /** The time as STS has it, in milliseconds. */
   stsNow(): number
   now(): number
-  /** Takes a token for a call to STS: milliseconds to wait for it, or a negative wait that is longer than `patience`. */
-  take(key: string, patience: number): number
-  /** Resolves after so many milliseconds, or at once when the signal aborts; never rejects. */
-  sleep(ms: number, signal: AbortSignal): Promise<void>
-  ask(proof: Proof, signal: AbortSignal): Promise<Outcome>
+  /** Waits for a turn at STS, and gives what ends it. Throws `budget/spent` at once where it would be too long. */
+  take: Turns['take']
+  /** Asks STS, each attempt in its turn. */
+  ask(proof: Proof, turn: Turn, signal: AbortSignal): Promise<Outcome>
   match(identity: Identity): Match | undefined
   /** Throws `ldap/on` while it is; asked before STS, so that no call is spent in vain, and again before the welcome. */
   guard(): void
@@ -64,23 +66,20 @@ export type Parts = {
   deadlineMS: number
 }
 
-/** How long a login may wait for its turn at STS, in milliseconds; the rest of the deadline is for STS and the upstream. */
-const QUEUE_MS = 4_000
-
 /** MongoDB's own limit, in bytes. */
 const LONGEST = 48_000_000
 
 /** Logs a candidate in, or throws the fault that says why not. */
 export function login(parts: Parts): (candidate: Candidate, gone: AbortSignal) => Promise<Admitted> {
-  return async ({ fields, challenge, client, journal }, gone) => {
+  return async ({ fields, challenge, client, address, journal }, gone) => {
     const started = parts.now()
     const { signal, late, cancel } = parts.deadline(parts.deadlineMS, gone)
     try {
       const proof = judge(fields, challenge, new Date(parts.stsNow()))
       journal.accessKeyId = proof.accessKeyId
       parts.guard()
-      await timed(journal, 'queue', parts.now, () => turn(parts, proof, signal))
-      const identity = await timed(journal, 'sts', parts.now, async () => known(await parts.ask(proof, signal)))
+      const turn = turns(parts, proof, { address, priority: 'plain' }, journal, signal)
+      const identity = await timed(journal, 'sts', parts.now, async () => known(await parts.ask(proof, turn, signal)))
       journal.arn = identity.arn
       const match = parts.match(identity)
       if (!match) throw new Fault('users/stranger', identity.canonical, { arn: identity.arn })
@@ -118,13 +117,18 @@ export function bucketOf({ accessKeyId, challenge }: Proof): string {
   return `${accountOf(accessKeyId) ?? 'none'} ${challenge.host}`
 }
 
-/** Waits for a token. Throws `budget/spent` at once where the wait would be too long. */
-async function turn({ take, sleep }: Parts, proof: Proof, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted()
-  const wait = take(bucketOf(proof), QUEUE_MS)
-  if (wait < 0) throw new Fault('budget/spent', undefined, { backoffMS: Math.ceil(-wait) })
-  if (wait > 0) await sleep(wait, signal)
-  signal.throwIfAborted()
+/** Turns at STS for this proof; the time that they are waited for is the queue's, and not that of STS. */
+function turns({ take, now }: Parts, proof: Proof, place: Place, { ms }: Journal, signal: AbortSignal): Turn {
+  return async patienceMS => {
+    const started = now()
+    try {
+      return await take(bucketOf(proof), proof.challenge.host, place, patienceMS, signal)
+    } finally {
+      const waited = now() - started
+      ms.queue = Math.round((ms.queue ?? 0) + waited)
+      ms.sts = Math.round((ms.sts ?? 0) - waited)
+    }
+  }
 }
 
 /** The identity that STS vouches for, or what it said instead, as a fault. */
@@ -151,6 +155,6 @@ async function timed<T>(
   try {
     return await run()
   } finally {
-    journal.ms[stage] = Math.round(now() - started)
+    journal.ms[stage] = Math.round((journal.ms[stage] ?? 0) + now() - started)
   }
 }

@@ -85,7 +85,6 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     stsNow: () => Date.now() + sts.skewMS(),
     now,
     take: sts.take,
-    sleep,
     ask: sts.ask,
     match: identity => rules.match(identity),
     guard: () => {

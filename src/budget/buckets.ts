@@ -1,18 +1,44 @@
 /**
- * Token buckets: how often each account may be asked about at STS, first come, first served.
+ * Token buckets: how often STS may be asked about each account, at each of its hosts.
  *
- * A bucket is one number, the moment at which it will be full again. Who takes a token that is not there yet is told how
- * long to wait for it, and whoever comes later waits behind.
+ *     rate   perSecond ─┐      ┌──────      a throttle halves it, and empties the bucket;
+ *                       │   ╱             time without one adds a twentieth of the whole each second
+ *                       └─╱
+ *
+ * A throttle means that others spend the account's quota, too. It tells about that one bucket and about no other.
  */
 import { LRUCache } from 'lru-cache'
 
+/**
+ * `tokens` to be spent at once; `nextMS` until it makes sense to ask again; `perSecond` is how fast they come, for whoever
+ * has to guess how long a wait will be.
+ */
+export type Lease = { tokens: number; nextMS: number; perSecond: number }
+
+/**
+ * Lends up to `wanted` tokens of a bucket, perhaps none. This is all that a login knows of the budget, so a process that
+ * shares it with others asks somebody else behind the same type, for as many as wait there, and not once a login.
+ */
+export type Lend = (key: string, wanted: number) => Lease | Promise<Lease>
+
+/** What a bucket is at: the tokens in it, and how many come each second now. */
+export type Level = { tokens: number; perSecond: number }
+
 export type Buckets = {
-  /**
-   * Takes a token. Gives the milliseconds after which it may be spent, 0 for at once; or, if that would be more than
-   * `patience`, nothing is taken and the wait is given as a negative number.
-   */
-  take(key: string, patience: number): number
+  lend(key: string, wanted: number): Lease
+  /** STS said that the account of this bucket asks too often. */
+  throttled(key: string): void
+  level(key: string): Level
 }
+
+/** The parts of the rate: what a throttle leaves, the least that is left, and what comes back each second. */
+const LEFT = 0.5
+const LEAST = 1 / 64
+const BACK = 1 / 20
+/** Throttles within this time of the first come of calls that were made before it was known. Milliseconds. */
+const SAME = 1_000
+
+type Bucket = { tokens: number; at: number; cut: { at: number; to: number } | undefined }
 
 /** `perSecond` tokens, at most `burst` saved up; `keys` buckets at most, the longest unused forgotten (as full). */
 export function buckets({
@@ -26,17 +52,42 @@ export function buckets({
   keys: number
   now(): number
 }): Buckets {
-  const cost = 1000 / perSecond
-  const room = Math.max(1, burst) * cost
-  const full = new LRUCache<string, number>({ max: keys })
+  const room = Math.max(1, burst)
+  const known = new LRUCache<string, Bucket>({ max: keys })
+
+  const rateOf = ({ cut }: Bucket, time: number): number =>
+    cut ? Math.min(perSecond, cut.to + (perSecond * BACK * (time - cut.at)) / 1000) : perSecond
+
+  /** The bucket as it is now. */
+  const filled = (key: string, time: number): Bucket => {
+    const bucket = known.get(key)
+    if (!bucket) return { tokens: room, at: time, cut: undefined }
+    bucket.tokens = Math.min(room, bucket.tokens + (rateOf(bucket, time) * (time - bucket.at)) / 1000)
+    bucket.at = time
+    return bucket
+  }
+
   return {
-    take(key, patience) {
+    lend(key, wanted) {
       const time = now()
-      const next = Math.max(full.get(key) ?? 0, time) + cost
-      const wait = Math.max(0, next - room - time)
-      if (wait > patience) return -wait
-      full.set(key, next)
-      return wait
+      const bucket = filled(key, time)
+      const tokens = Math.min(wanted, Math.floor(bucket.tokens))
+      bucket.tokens -= tokens
+      if (tokens > 0) known.set(key, bucket)
+      const rate = rateOf(bucket, time)
+      return { tokens, nextMS: (Math.max(0, 1 - bucket.tokens) * 1000) / rate, perSecond: rate }
+    },
+    throttled(key) {
+      const time = now()
+      const bucket = filled(key, time)
+      if (bucket.cut && time - bucket.cut.at < SAME) return
+      const to = Math.max(perSecond * LEAST, rateOf(bucket, time) * LEFT)
+      known.set(key, { tokens: 0, at: time, cut: { at: time, to } })
+    },
+    level(key) {
+      const time = now()
+      const bucket = filled(key, time)
+      return { tokens: bucket.tokens, perSecond: rateOf(bucket, time) }
     },
   }
 }

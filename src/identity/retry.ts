@@ -4,6 +4,7 @@
  * Each attempt and all of them together have an end; pauses grow and are uneven, so that clients that failed together
  * do not come back together; each further attempt is paid for, so that retries never double the load of an outage.
  */
+import { Fault } from '../errors.js'
 import type { Ask, Outcome } from './outcome.js'
 import type { Proof } from './proof.js'
 
@@ -17,8 +18,8 @@ export type Patience = {
   random(): number
   /** Resolves after so many milliseconds, or at once when the signal aborts; never rejects. */
   sleep(ms: number, signal: AbortSignal): Promise<void>
-  /** Spends a token of the budget for one more attempt; false if there is none. */
-  mayRetry(proof: Proof): boolean
+  /** How long the first attempt may wait for its turn; further ones have what is left of the deadline. */
+  queueMS: number
 }
 
 /** The first pause is 50 to 100 ms, and each further one twice as long. */
@@ -28,17 +29,33 @@ const PAUSE = 100
 const LATE = new Error('no answer in time')
 const OVER = new Error('answered')
 
-/** The same question, asked again while that may help. Rejects at once with the reason of an aborted signal. */
-export function retried(ask: Ask, patience: Patience): Ask {
-  const { attemptMS, deadlineMS, now, random, sleep, mayRetry } = patience
-  return async (proof, signal) => {
+/**
+ * Waits at most so many milliseconds for the turn of one attempt, which is paid for then, and gives what ends it. Throws
+ * `budget/spent` at once where it would be longer.
+ */
+export type Turn = (patienceMS: number) => Promise<() => void>
+
+/**
+ * The same question, asked again while that may help, each time in its turn. Throws `budget/spent` if not even the first
+ * attempt gets one, and rejects at once with the reason of an aborted signal.
+ */
+export function retried(
+  ask: Ask,
+  patience: Patience,
+): (proof: Proof, turn: Turn, signal: AbortSignal) => Promise<Outcome> {
+  const { attemptMS, deadlineMS, queueMS, now, random, sleep } = patience
+  return async (proof, turn, signal) => {
+    let done = await turn(queueMS)
     const end = now() + deadlineMS
     for (let pause = PAUSE; ; pause *= 2) {
-      const outcome = await attempt(Math.min(attemptMS, end - now()))
+      const outcome = await attempt(Math.min(attemptMS, end - now())).finally(done)
       const wait = pause * (0.5 + 0.5 * random())
-      if (!isPassing(outcome) || now() + wait >= end || !mayRetry(proof)) return outcome
+      if (!isPassing(outcome) || now() + wait >= end) return outcome
       await sleep(wait, signal)
       signal.throwIfAborted()
+      const next = await turn(end - now()).catch(orNone)
+      if (!next) return outcome
+      done = next
     }
 
     async function attempt(ms: number): Promise<Outcome> {
@@ -60,6 +77,12 @@ export function retried(ask: Ask, patience: Patience): Ask {
       }
     }
   }
+}
+
+/** No turn in time is no reason to forget what the last attempt came to. */
+function orNone(thrown: unknown): undefined {
+  if (thrown instanceof Fault && thrown.kind === 'budget/spent') return undefined
+  throw thrown
 }
 
 function isPassing(outcome: Outcome): boolean {

@@ -2,46 +2,67 @@ import t from 'tap'
 import { buckets } from '../../src/budget/buckets.js'
 import { handClock } from '../support/clock.js'
 
-t.test('a burst goes at once, then one each turn, and each waits behind the one before', async t => {
+/** Ten a second, three at once, unless told. */
+function standing({ perSecond = 10, burst = 3, keys = 10 } = {}) {
   const clock = handClock(1_000_000)
-  const { take } = buckets({ perSecond: 10, burst: 3, keys: 10, now: clock.now })
-  t.same(
-    Array.from({ length: 6 }, () => Math.round(take('a', 1000))),
-    [0, 0, 0, 100, 200, 300],
-  )
-  t.equal(take('b', 0), 0, 'another account has its own')
-})
+  return { clock, ...buckets({ perSecond, burst, keys, now: clock.now }) }
+}
 
-t.test('who would wait too long is told how long, and takes nothing', async t => {
-  const clock = handClock(1_000_000)
-  const { take } = buckets({ perSecond: 10, burst: 1, keys: 10, now: clock.now })
-  take('a', 0)
-  t.equal(Math.round(take('a', 50)), -100)
-  t.equal(Math.round(take('a', 50)), -100)
-  clock.advance(100)
-  t.equal(take('a', 50), 0)
+t.test('what was saved up goes at once, then as many as come', async t => {
+  const { clock, lend } = standing()
+  t.same(lend('a', 2), { tokens: 2, nextMS: 0, perSecond: 10 })
+  t.same(lend('a', 5), { tokens: 1, nextMS: 100, perSecond: 10 }, 'what is there, and when there will be one more')
+  t.same(lend('a', 1).tokens, 0)
+  clock.advance(250)
+  t.same(lend('a', 5), { tokens: 2, nextMS: 50, perSecond: 10 })
+  clock.advance(60_000)
+  t.equal(lend('a', 50).tokens, 3, 'no more is saved up than the burst')
+  t.equal(lend('b', 5).tokens, 3, 'another bucket has its own')
 })
 
 t.test('no window of a second passes more than a second and a burst of tokens', async t => {
-  const clock = handClock(1_000_000)
-  const { take } = buckets({ perSecond: 540, burst: 60, keys: 10, now: clock.now })
+  const { clock, lend } = standing({ perSecond: 540, burst: 60 })
   const spent: number[] = []
   for (let ms = 0; ms < 3000; ms++) {
-    for (let i = 0; i < 5; i++) {
-      const wait = take('a', 500)
-      if (wait >= 0) spent.push(clock.now() + wait)
-    }
-    clock.advance(1)
+    for (let left = lend('a', 7).tokens; left > 0; left--) spent.push(clock.now())
+    clock.advance(ms % 13 === 0 ? 40 : 1)
   }
-  for (const start of spent) {
-    const within = spent.filter(at => at >= start && at < start + 1000).length
-    if (within > 600) t.fail(`${within} in one second`)
+  let first = 0
+  for (const [last, at] of spent.entries()) {
+    while (at - (spent[first] ?? 0) >= 1000) first++
+    if (last - first + 1 > 600) t.fail(`${last - first + 1} in one second`)
   }
-  t.pass()
+  t.ok(spent.length > 1000)
+})
+
+t.test('a throttle halves the rate of that bucket, which comes back bit by bit', async t => {
+  const { clock, lend, level, throttled } = standing({ perSecond: 100 })
+  throttled('a')
+  t.same(level('a'), { tokens: 0, perSecond: 50 }, 'and what was saved up is gone')
+  t.equal(level('b').perSecond, 100, 'no other bucket is touched')
+  t.equal(lend('a', 1).nextMS, 20)
+  clock.advance(4_000)
+  t.equal(level('a').perSecond, 70)
+  clock.advance(6_000)
+  t.equal(level('a').perSecond, 100)
+  clock.advance(60_000)
+  t.equal(level('a').perSecond, 100)
+})
+
+t.test('throttles of one moment count once, and whatever happens some are left', async t => {
+  const { clock, level, throttled } = standing({ perSecond: 640 })
+  for (let i = 0; i < 50; i++) throttled('a')
+  t.equal(level('a').perSecond, 320)
+  for (let i = 0; i < 100; i++) {
+    clock.advance(1_000)
+    throttled('a')
+  }
+  t.ok(level('a').perSecond >= 10)
 })
 
 t.test('strangers cannot grow it', async t => {
-  const { take } = buckets({ perSecond: 1, burst: 1, keys: 2, now: () => 1_000_000 })
-  for (const key of ['a', 'b', 'c']) t.equal(take(key, 0), 0)
-  t.equal(take('a', 0), 0, 'a was forgotten')
+  const { lend } = standing({ perSecond: 1, burst: 1, keys: 2 })
+  for (const key of ['a', 'b', 'c']) t.equal(lend(key, 1).tokens, 1)
+  t.equal(lend('c', 1).tokens, 0)
+  t.equal(lend('a', 1).tokens, 1, 'a was forgotten')
 })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import type { Proof } from '../../src/identity/proof.js'
-import { type Patience, retried } from '../../src/identity/retry.js'
+import { type Patience, retried, type Turn } from '../../src/identity/retry.js'
 import type { Ask, Outcome } from '../../src/identity/sts.js'
 import { faultOfAsync } from '../support/faults.js'
 
@@ -51,9 +51,15 @@ function scenario(script: (Outcome | 'silence' | Error)[], patience: Partial<Pat
     if (next !== 'silence' && next !== undefined) return next
     return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
   }
-  const all = { attemptMS: 1500, deadlineMS: 3000, random: () => 1, mayRetry: () => true, ...clock, ...patience }
-  const run = (signal = new AbortController().signal) => retried(ask, all)(proof, signal)
-  return { run, asked, clock }
+  const all = { attemptMS: 1500, deadlineMS: 3000, queueMS: 4000, random: () => 1, ...clock, ...patience }
+  const turns = { taken: [] as number[], running: 0 }
+  const free: Turn = async ms => {
+    turns.taken.push(ms)
+    turns.running++
+    return () => turns.running--
+  }
+  const run = (signal = new AbortController().signal, turn = free) => retried(ask, all)(proof, turn, signal)
+  return { run, asked, clock, turns }
 }
 
 t.test('an answer is an answer', async t => {
@@ -97,13 +103,24 @@ t.test('each attempt and all of them together have an end', async t => {
   t.equal(busy.clock.now(), 1500, 'a pause that would reach the end is not begun')
 })
 
-t.test('each attempt but the first is paid for', async t => {
-  let tokens = 2
-  const { run, asked } = scenario([throttled], { mayRetry: () => tokens-- > 0 })
-  t.equal(await run(), throttled)
-  t.equal(asked.length, 3)
-  const once = scenario([identity], { mayRetry: () => t.fail('nothing to pay for') })
-  t.equal(await once.run(), identity)
+t.test('each attempt waits for its turn and ends it, the later ones within what is left of the time', async t => {
+  const { run, turns } = scenario([throttled, away, identity])
+  t.equal(await run(), identity)
+  t.same(turns.taken, [4000, 2900, 2700])
+  t.equal(turns.running, 0)
+})
+
+t.test('without a turn nothing is asked; without a further one the outcome stays', async t => {
+  const spent = () => Promise.reject(new Fault('budget/spent'))
+  const { run, asked } = scenario([throttled])
+  t.equal((await faultOfAsync(() => run(undefined, spent)))?.kind, 'budget/spent')
+  t.equal(asked.length, 0)
+  let left = 2
+  const turn: Turn = () => (left-- > 0 ? Promise.resolve(() => {}) : spent())
+  t.equal(await run(undefined, turn), throttled)
+  t.equal(asked.length, 2)
+  const broken: Turn = ms => (ms === 4000 ? Promise.resolve(() => {}) : Promise.reject(new Error('a bug')))
+  await t.rejects(run(undefined, broken), { message: 'a bug' })
 })
 
 t.test('a client that leaves ends it at once, in an attempt or in a pause', async t => {
@@ -120,11 +137,13 @@ t.test('a client that leaves ends it at once, in an attempt or in a pause', asyn
       asked.push(slept)
       return slept
     }
-    const patience = { attemptMS: 1500, deadlineMS: 3000, now: () => 0, random: () => 1, sleep, mayRetry: () => true }
-    const running = retried(ask, patience)(proof, gone.signal)
+    const patience = { attemptMS: 1500, deadlineMS: 3000, queueMS: 4000, now: () => 0, random: () => 1, sleep }
+    let ended = 0
+    const running = retried(ask, patience)(proof, async () => () => ended++, gone.signal)
     await new Promise(setImmediate)
     gone.abort(new Fault('login/left'))
     t.equal((await faultOfAsync(() => running))?.kind, 'login/left')
+    t.equal(ended, 1, 'its turn is over')
     await Promise.all(asked)
   }
 })

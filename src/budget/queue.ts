@@ -1,0 +1,137 @@
+/**
+ * Who waits for the tokens of one bucket, and whose turn it is.
+ *
+ *     known    good lately from this address with this key ┐ of 16 tokens 12
+ *     plain    nothing is known of it                      │              3     what one class does not need goes to
+ *     suspect  failed lately from this address             ┘              1     the others, the better one first
+ *
+ * Within a class the addresses take turns, and each address is served in the order of arrival: a crowd behind one
+ * address waits for itself. A class is a hint of priority and nothing else; who is served still has to prove who it is.
+ */
+
+export type Priority = 'known' | 'plain' | 'suspect'
+
+/** `address`: what is fair to whom; an IPv6 client is its /64. */
+export type Place = { address: string; priority: Priority }
+
+export type Queue<W extends Place> = {
+  readonly length: number
+  /** How many tokens have come at most when this one is served; if it does not wait yet, as the last of its address. */
+  ahead(place: Place): number
+  add(waiting: W): void
+  /** True if it was there. */
+  remove(waiting: W): boolean
+  /** The next in turn; it waits no more. */
+  next(): W | undefined
+  /** Removes those at the end of this place for whom `isLate` holds, from the last one on, and gives them. */
+  cut(place: Place, isLate: (waiting: W, ahead: number) => boolean): W[]
+  /** Removes the first of each address for whom it holds, and those behind it, and gives them. */
+  expire(isOver: (waiting: W) => boolean): W[]
+}
+
+/** Each class's part of the tokens while all of them wait, in order of preference for what is left over. */
+const PARTS: readonly (readonly [priority: Priority, part: number])[] = [
+  ['known', 12 / 16],
+  ['plain', 3 / 16],
+  ['suspect', 1 / 16],
+]
+const PART = Object.fromEntries(PARTS) as Record<Priority, number>
+
+/** One class: its addresses in the order of their turns. */
+type Class<W> = { length: number; addresses: Map<string, W[]> }
+
+export function queue<W extends Place>(): Queue<W> {
+  const classes: Record<Priority, Class<W>> = {
+    known: { length: 0, addresses: new Map() },
+    plain: { length: 0, addresses: new Map() },
+    suspect: { length: 0, addresses: new Map() },
+  }
+  let length = 0
+  let served = 0
+
+  const behind = ({ address, priority }: Place): W[] | undefined => classes[priority].addresses.get(address)
+
+  /** Tokens until the `nth` of this place is served: all that could come before, or its class's part if that is sooner. */
+  const until = ({ priority }: Place, nth: number, addresses: number): number => {
+    const within = Math.min(classes[priority].length + 1, nth * addresses)
+    return Math.min(within / PART[priority], within + length - classes[priority].length)
+  }
+
+  const take = (place: Place, from: W[], waiting: W | undefined): void => {
+    if (waiting === undefined) return
+    if (from.length === 0) classes[place.priority].addresses.delete(place.address)
+    classes[place.priority].length--
+    length--
+  }
+
+  /** Of 16 tokens the last is for suspects and every fourth for plain ones, if there are any. */
+  const preferred = (): Priority => {
+    const turn = served++ % 16
+    return turn === 15 ? 'suspect' : turn % 4 === 3 ? 'plain' : 'known'
+  }
+
+  return {
+    get length() {
+      return length
+    },
+    ahead(place) {
+      const { addresses } = classes[place.priority]
+      const own = addresses.get(place.address)
+      return until(place, (own?.length ?? 0) + 1, addresses.size + (own ? 0 : 1))
+    },
+    add(waiting) {
+      const there = behind(waiting)
+      if (there) there.push(waiting)
+      else classes[waiting.priority].addresses.set(waiting.address, [waiting])
+      classes[waiting.priority].length++
+      length++
+    },
+    remove(waiting) {
+      const there = behind(waiting)
+      const at = there?.indexOf(waiting) ?? -1
+      if (!there || at < 0) return false
+      there.splice(at, 1)
+      take(waiting, there, waiting)
+      return true
+    },
+    next() {
+      if (length === 0) return undefined
+      const first = preferred()
+      const priority = classes[first].length > 0 ? first : PARTS.find(([name]) => classes[name].length > 0)?.[0]
+      if (!priority) return undefined
+      const { addresses } = classes[priority]
+      for (const [address, there] of addresses) {
+        const waiting = there.shift()
+        addresses.delete(address)
+        addresses.set(address, there) // its next turn comes after those of all others
+        take({ address, priority }, there, waiting)
+        return waiting
+      }
+      return undefined
+    },
+    cut(place, isLate) {
+      const there = behind(place)
+      const late: W[] = []
+      for (let last = there?.at(-1); there && last; last = there.at(-1)) {
+        if (!isLate(last, until(place, there.length, classes[place.priority].addresses.size))) break
+        there.pop()
+        take(place, there, last)
+        late.push(last)
+      }
+      return late
+    },
+    expire(isOver) {
+      const over: W[] = []
+      for (const [priority] of PARTS) {
+        for (const [address, there] of classes[priority].addresses) {
+          for (let first = there[0]; first && isOver(first); first = there[0]) {
+            there.shift()
+            take({ address, priority }, there, first)
+            over.push(first)
+          }
+        }
+      }
+      return over
+    },
+  }
+}
