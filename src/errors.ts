@@ -183,6 +183,24 @@ export const faults = {
     about: 'what let this connection in does so no more',
     todo: 'Nothing, if it was meant: the facts say whether a denial, a rule or the directory changed.',
   },
+  'login/crowded': {
+    level: 'warn',
+    reply: LATER,
+    about: 'too many logins of this client address are under way',
+    todo: 'Drivers come back by themselves. Raise login.perAddress if a whole fleet stands behind this address.',
+  },
+  'login/failing': {
+    level: 'info',
+    reply: REFUSED,
+    about: 'AWS or the rules refused this key and session token too often, so they are not asked again for a while',
+    todo: 'Find the client that keeps trying; the message has the last refusal. See login.failures.',
+  },
+  'login/contested': {
+    level: 'warn',
+    reply: LATER,
+    about: 'too many signatures of this key were wrong, so for a while none of this address is checked',
+    todo: 'Find the client with the wrong secret key; others of its address may hold the right one and come back.',
+  },
   'login/deadline': {
     level: 'error',
     reply: LATER,

@@ -25,12 +25,14 @@ t.test('what cannot be found out now is 262 with the three labels, and only a ba
     'sts/refused',
     'users/stranger',
     'denied',
+    'login/failing',
     'ldap/on',
   ])
   for (const kind of byCode(262)) {
     t.same(row(kind).reply?.labels, ['SystemOverloadedError', 'RetryableError', 'RetryableWriteError'], kind)
   }
-  for (const kind of ['sts/throttled', 'sts/unavailable', 'budget/spent', 'login/deadline', 'ldap/unknown'] as const) {
+  const later = ['sts/throttled', 'sts/unavailable', 'budget/spent', 'login/deadline', 'ldap/unknown'] as const
+  for (const kind of [...later, 'login/crowded', 'login/contested'] as const) {
     t.equal(row(kind).reply?.code, 262, kind)
   }
   for (const kind of byCode(6)) t.same(row(kind).reply?.labels, ['RetryableWriteError'], kind)

@@ -12,7 +12,10 @@ const PREFIX = 'mongo_iam_proxy_'
 /** Logins take milliseconds when all is well, and are cut at `login.timeout`. */
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
-/** A `state` is a gauge of which exactly one label value is 1; `measured` ones are asked for when they are read. */
+/**
+ * A `state` is a gauge of which exactly one label value is 1. `measured` ones are asked for when they are read; where the
+ * table lists no values of their label, the settings do.
+ */
 type Row = {
   kind: 'counter' | 'gauge' | 'histogram' | 'state' | 'measured'
   labels: Readonly<Record<string, readonly string[]>>
@@ -40,6 +43,26 @@ export const metrics = {
     kind: 'counter',
     labels: { outcome: ['identity', 'refused', 'throttled', 'unavailable'] },
     about: 'Calls to STS, by what they gave.',
+  },
+  sts_host_health: {
+    kind: 'measured',
+    labels: { host: [] },
+    about: 'How well each host of sts.hosts has answered lately, from 0 to 1; 0 while it is left alone.',
+  },
+  memory_hits_total: {
+    kind: 'counter',
+    labels: { memory: ['refusals', 'remembered'] },
+    about: 'Logins that were decided without STS, by what was remembered: its refusal, or (sts.remember) its success.',
+  },
+  limit_refusals_total: {
+    kind: 'counter',
+    labels: { limit: ['crowded', 'failing', 'contested'] },
+    about: 'Logins that a limit refused, by limit.',
+  },
+  limit_shadow_total: {
+    kind: 'counter',
+    labels: { limit: ['crowded', 'failing', 'contested'] },
+    about: 'Logins that a limit would have refused, had login.shadow not let them pass.',
   },
   relay_bytes_total: {
     kind: 'counter',
@@ -79,6 +102,9 @@ type LabelsOf<N extends MetricName> = keyof Labels<N> extends never ? [] : [labe
 export type Stage = (typeof metrics.connections.labels.stage)[number]
 export type LdapState = (typeof metrics.ldap_authorization.labels.state)[number]
 
+/** What a measured metric is now, by the values of its label. */
+export type Measure = () => Readonly<Record<string, number>>
+
 /** Recorders. A name, a label or a value that is not in the table does not compile. */
 export type Recorder = {
   /** One more of it, or `by` more. */
@@ -92,9 +118,13 @@ export type Recorder = {
 
 /**
  * A registry of its own with every metric of the table. `sizes` says how many connections are at each stage when
- * somebody asks; `ofProcess` adds memory, event loop and garbage collection of Node.
+ * somebody asks, `hosts` how healthy each STS host is; `ofProcess` adds memory, event loop and garbage collection of Node.
  */
-export function recorder(sizes: () => Readonly<Record<Stage, number>>, { ofProcess = false } = {}): Recorder {
+export function recorder(
+  sizes: () => Readonly<Record<Stage, number>>,
+  { ofProcess = false, hosts = () => ({}) }: { ofProcess?: boolean; hosts?: Measure } = {},
+): Recorder {
+  const measures: Record<OfKind<'measured'>, Measure> = { connections: sizes, sts_host_health: hosts }
   const register = new Registry()
   const counters = new Map<MetricName, Counter>()
   const gauges = new Map<MetricName, Gauge>()
@@ -111,8 +141,12 @@ export function recorder(sizes: () => Readonly<Record<Stage, number>>, { ofProce
       for (const labels of series(row)) histogram.zero(labels)
       histograms.set(key, histogram)
     } else if (row.kind === 'measured') {
+      const [label = ''] = Object.keys(row.labels)
       const measure = (gauge: Gauge) => {
-        for (const [stage, size] of Object.entries(sizes())) gauge.set({ stage }, size)
+        gauge.reset()
+        for (const [value, measured] of Object.entries(measures[key as OfKind<'measured'>]())) {
+          gauge.set({ [label]: value }, measured)
+        }
       }
       new Gauge({
         ...about,

@@ -1,7 +1,8 @@
 /**
  * What the settings point to, read and checked: files, variables, and rows that only make sense together.
  *
- * `Config` is the plain value that the rest of the program takes. Times are milliseconds.
+ * `Config` is the plain value that the rest of the program takes. Times are milliseconds. It is long because what any
+ * setting points to is checked here, where the others are known.
  */
 import { X509Certificate } from 'node:crypto'
 import { createSecureContext } from 'node:tls'

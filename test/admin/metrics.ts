@@ -25,6 +25,9 @@ t.test('every series is there from the start, with its zero', async t => {
     'ldap_authorization{state="on"} 0',
     'upstream_up 0',
     'shed_total 0',
+    'memory_hits_total{memory="refusals"} 0',
+    'limit_refusals_total{limit="crowded"} 0',
+    'limit_shadow_total{limit="contested"} 0',
     'clock_skew_seconds 0',
   ]) {
     t.ok(shown.includes(line), line)
@@ -58,6 +61,19 @@ t.test('what is recorded is shown', async t => {
   ]) {
     t.ok(shown.includes(line), line)
   }
+})
+
+t.test('the health of the hosts of the settings is asked for when it is read', async t => {
+  const health: Record<string, number> = { 'sts.amazonaws.com': 1, 'sts.eu-west-1.amazonaws.com': 0.25 }
+  const record = recorder(sizes, { hosts: () => health })
+  t.ok((await lines(record)).includes('sts_host_health{host="sts.eu-west-1.amazonaws.com"} 0.25'))
+  delete health['sts.eu-west-1.amazonaws.com']
+  const shown = await lines(record)
+  t.ok(shown.includes('sts_host_health{host="sts.amazonaws.com"} 1'))
+  t.notOk(
+    shown.some(line => line.includes('eu-west-1')),
+    'a host that is gone has no health',
+  )
 })
 
 t.test('two recorders know nothing of each other', async t => {
