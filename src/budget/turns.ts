@@ -53,6 +53,9 @@ type Host = {
 /** How often those are looked for whose patience is over; nobody waits much longer than it said. Milliseconds. */
 const SWEEP_MS = 50
 
+/** What a lender gives that cannot be reached. */
+const NOTHING: Lease = { tokens: 0, nextMS: SWEEP_MS, perSecond: 1 }
+
 /** `calls`: at a time, for each host. `now`: monotonic milliseconds. */
 export function turns({ lend, calls, now, after }: { lend: Lend; calls: number; now(): number; after: After }): Turns {
   const hosts = new Map<string, Host>()
@@ -95,7 +98,7 @@ export function turns({ lend, calls, now, after }: { lend: Lend; calls: number; 
         learn(line, lent)
         serve(host)
       }
-      lease.then(settle, () => settle({ tokens: 0, nextMS: SWEEP_MS, perSecond: line.perSecond }))
+      lease.catch(() => ({ ...NOTHING, perSecond: line.perSecond })).then(settle)
     }
     return line.tokens > 0
   }
@@ -151,31 +154,17 @@ export function turns({ lend, calls, now, after }: { lend: Lend; calls: number; 
     if (host.waiting > 0) host.rest = after(Math.max(1, Math.ceil(next - time)), () => serve(host))
   }
 
-  /** A turn at once, if nobody waits for one; else the line to wait in. */
-  async function enter(host: Host, bucket: string): Promise<Line | undefined> {
-    const known = host.lines.get(bucket)
-    if (known) return known
-    const free = host.calls < calls
-    if (free) host.calls++ // at once, as a lease may take its time
-    const lent = lend(bucket, free ? 1 : 0)
-    const lease = lent instanceof Promise ? await lent : lent
-    if (free && lease.tokens > 0) return undefined
-    if (free) host.calls--
-    const fresh = { bucket, queue: queue<Waiting>(), tokens: 0, asking: false, nextAt: 0, perSecond: 1 }
-    const line = host.lines.get(bucket) ?? fresh
-    learn(line, lease)
-    return line
-  }
-
-  async function take(...[bucket, name, { address, priority }, patienceMS, signal]: Parameters<Turns['take']>) {
-    signal.throwIfAborted()
-    const host = hostOf(name)
-    const line = await enter(host, bucket)
-    if (!line) return done(host)
-    const place = { address, priority }
-    const wait = msAhead(line, line.queue.ahead(place))
-    if (wait > patienceMS) throw spent(wait)
-    return new Promise<Done>((resolve, reject) => {
+  /** Takes a place in the line. */
+  function wait(
+    host: Host,
+    line: Line,
+    { address, priority }: Place,
+    patienceMS: number,
+    signal: AbortSignal,
+  ): Promise<Done> {
+    const ms = msAhead(line, line.queue.ahead({ address, priority }))
+    if (ms > patienceMS) return Promise.reject(spent(ms))
+    return new Promise((resolve, reject) => {
       const gone = (): void => {
         if (line.queue.remove(waiting)) leave(host, line, 1)
         reject(signal.reason)
@@ -196,10 +185,29 @@ export function turns({ lend, calls, now, after }: { lend: Lend; calls: number; 
       }
       signal.addEventListener('abort', gone, { once: true })
       line.queue.add(waiting)
-      host.lines.set(bucket, line)
+      host.lines.set(line.bucket, line)
       host.waiting++
-      if (!host.rest) host.rest = after(Math.max(1, Math.ceil(line.nextAt - now())), () => serve(host))
+      host.rest ??= after(Math.max(1, Math.ceil(line.nextAt - now())), () => serve(host))
     })
+  }
+
+  const take: Turns['take'] = async (bucket, name, place, patienceMS, signal) => {
+    signal.throwIfAborted()
+    const host = hostOf(name)
+    const known = host.lines.get(bucket)
+    if (known) return wait(host, known, place, patienceMS, signal)
+    const free = host.calls < calls
+    if (free) host.calls++ // before anything is waited for
+    const enter = (lease: Lease): Done | Promise<Done> => {
+      if (free && lease.tokens > 0) return done(host)
+      if (free) host.calls--
+      const fresh = { bucket, queue: queue<Waiting>(), tokens: 0, asking: false, nextAt: 0, perSecond: 1 }
+      const line = host.lines.get(bucket) ?? fresh
+      learn(line, lease)
+      return wait(host, line, place, patienceMS, signal)
+    }
+    const lent = lend(bucket, free ? 1 : 0)
+    return lent instanceof Promise ? lent.catch(() => NOTHING).then(enter) : enter(lent)
   }
 
   return {
