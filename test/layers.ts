@@ -25,8 +25,8 @@ const PURE = [
   /^sasl\//,
   /^budget\//,
   /^handshake\.ts$/,
-  /^identity\/(arn|partition|proof|reply|outcome|retry)\.ts$/,
-  /^users\/(rules|match|denials|live)\.ts$/,
+  /^identity\/(arn|label|partition|proof|refusals|remembered|reply|outcome|retry)\.ts$/,
+  /^users\/(rules|match|denials|live|password|cut)\.ts$/,
   /^upstream\/(address|hello|metadata|set|term)\.ts$/,
 ]
 const IMPURE_MODULES = /^(node:)?(net|tls|fs|http|https|dns|dgram|child_process|timers)(\/|$)|^undici$/

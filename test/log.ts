@@ -120,11 +120,14 @@ t.test('secrets are revealed in these files and no other', async t => {
     'log.ts': 'defines it',
     'compile.ts': 'whether there is a connection string at all',
     'proxy.ts': 'the key of our certificate, for TLS',
+    'identity/label.ts': 'a token, for the label that memories keep in its place',
     'identity/outcome.ts': 'looks for what was sent in what AWS says',
     'identity/proof.ts': 'signature and token, for the request to STS',
     'upstream/admin.ts': 'the connection string, for the driver of the administrator',
     'upstream/keys.ts': 'a password, for the keys derived from it',
     'upstream/target.ts': 'the connection string, which may hold a password',
+    'users/password.ts': 'a master secret, for what is derived from it',
+    'users/upkeep.ts': 'a password, for the command that sets it',
   }
   t.same(
     revealing.map(file => file.replaceAll('\\', '/')).filter(file => !(file in allowed)),

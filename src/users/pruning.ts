@@ -1,0 +1,32 @@
+/** Users and roles that this fleet made and nobody wants any more, found and removed. */
+import type { RoleName } from './cut.js'
+import type { RolesOf } from './provision.js'
+import { type Parts, setOf, upkeep } from './upkeep.js'
+
+/** `signed`: users that stay and had been signed by an older master secret, which may go now. */
+export type Pruned = { users: string[]; roles: RoleName[]; signed: string[] }
+
+/**
+ * Removes them, and signs with the first master secret what an older one had signed. What another fleet or a person made
+ * is not looked at. Throws `provision/*`, `upstream/away`.
+ */
+export async function prune(parts: Parts, rolesOf: RolesOf): Promise<Pruned> {
+  const { accounts, madeBy, drop, sign, first, granted } = upkeep(parts)
+  const pruned: Pruned = { users: [], roles: [], signed: [] }
+  const needed = new Set<string>()
+  for (const account of await accounts.all()) {
+    const { user } = account
+    const made = madeBy(account)
+    const wanted = made && rolesOf(user)
+    if (made && !wanted) {
+      if (await drop(user)) pruned.users.push(user)
+      continue
+    }
+    for (const role of [...account.roles, ...granted(wanted ?? [])]) needed.add(setOf([role]))
+    if (made && made.secret !== first() && (await sign(user, made))) pruned.signed.push(user)
+  }
+  for (const role of await accounts.allRoles()) {
+    if (!needed.has(setOf([role])) && (await accounts.dropRole(role))) pruned.roles.push(role)
+  }
+  return pruned
+}
