@@ -78,9 +78,9 @@ const errorReply = z.strictObject({
  * Throws `sts/unavailable` for whatever is not STS's own document, and `identity/partition`.
  */
 export function readIdentity(text: string, partition: Partition): Identity {
-  const { data } = identityReply.safeParse(readXML(text))
-  if (!data) throw unusable('not a GetCallerIdentityResponse')
-  const { Arn: said, UserId: userId, Account: account } = data.GetCallerIdentityResponse.GetCallerIdentityResult
+  const result = readPlain(text) ?? readStrictly(text)
+  if (!result) throw unusable('not a GetCallerIdentityResponse')
+  const { Arn: said, UserId: userId, Account: account } = result
   const arn = readArn(said)
   if (!arn) throw unusable('its ARN is not that of a principal')
   if (arn.account !== account) throw unusable('its account is not that of its ARN')
@@ -92,6 +92,44 @@ export function readIdentity(text: string, partition: Partition): Identity {
     throw new Fault('identity/partition', undefined, { arn: said, wanted: partition })
   }
   return { arn: said, canonical: canonical(arn), kind, partition, account, name, userId, principalId, session }
+}
+
+type Result = { Arn: string; UserId: string; Account: string }
+
+/** The three values of whatever is the document of STS. */
+export function readStrictly(text: string): Result | undefined {
+  const { data } = identityReply.safeParse(readXML(text))
+  if (!data) return undefined
+  const { Arn, UserId, Account } = data.GetCallerIdentityResponse.GetCallerIdentityResult
+  return { Arn, UserId, Account }
+}
+
+/** Printable without markup, so that it means the same written and read. */
+const VALUE = '([\\x20-\\x25\\x27-\\x3b\\x3d\\x3f-\\x7e]{1,2048})'
+/** The document as STS writes it, to the letter; only the white space between elements may differ. */
+const PLAIN = new RegExp(
+  [
+    `^<GetCallerIdentityResponse xmlns="${STS.replaceAll('.', '\\.')}">`,
+    '<GetCallerIdentityResult>',
+    `<Arn>${VALUE}</Arn>`,
+    `<UserId>${VALUE}</UserId>`,
+    `<Account>${VALUE}</Account>`,
+    '</GetCallerIdentityResult>',
+    '<ResponseMetadata>',
+    `<RequestId>${VALUE.replace('(', '(?:')}</RequestId>`,
+    '</ResponseMetadata>',
+    '</GetCallerIdentityResponse>',
+    '$',
+  ].join('[ \\n]*'),
+)
+
+/**
+ * What `readStrictly` gives, at a tenth of its cost, for the one form that STS uses; undefined for any other. It knows
+ * nothing that the other does not: a test compares them.
+ */
+export function readPlain(text: string): Result | undefined {
+  const [, Arn, UserId, Account] = PLAIN.exec(text) ?? []
+  return Arn !== undefined && UserId !== undefined && Account !== undefined ? { Arn, UserId, Account } : undefined
 }
 
 /** The error that a status of 4xx or 5xx carries; undefined where the body is not STS's own document. */

@@ -3,7 +3,7 @@
  *
  * A pool of our own per host, so that nothing of the environment (proxies, redirects, a global agent) takes part.
  */
-import { Pool } from 'undici'
+import { type Dispatcher, Pool } from 'undici'
 import { Fault } from '../errors.js'
 import {
   type Answer,
@@ -53,7 +53,9 @@ type Endpoint = { pool: Pool; partition: Partition; first: boolean }
 const SOCKETS = 256
 /** Milliseconds that an unused socket is kept: a login in the meantime saves two round trips. */
 const IDLE = 20_000
+/** Why a socket is closed; one for all, since each takes a stack trace. */
 const LATE = new Error('no answer in time')
+const LEFT = new Error('the client left')
 const LONGEST_ANSWER = 64 * 1024
 /** undici never gives back the place of a request whose header it refuses, so none that it may refuse gets there. */
 const SENDABLE = /^[\x20-\x7e]+$/
@@ -70,25 +72,58 @@ export function stsClient({ hosts, timeoutMS, userAgent, now, sockets = SOCKETS,
   let skew = 0
 
   /** The answer of a host, or why there was none. */
-  async function exchange({ pool }: Endpoint, request: Request, signal: AbortSignal): Promise<Answer | Unavailable> {
+  function exchange({ pool }: Endpoint, request: Request, signal: AbortSignal): Promise<Answer | Unavailable> {
     signal.throwIfAborted()
     const headers = { ...request.headers, 'User-Agent': userAgent }
-    if (!Object.values(headers).every(value => SENDABLE.test(value))) {
-      throw new Fault('internal', undefined, { why: 'a header of the request to STS cannot be sent' })
+    for (const value of Object.values(headers)) {
+      if (!SENDABLE.test(value)) {
+        throw new Fault('internal', undefined, { why: 'a header of the request to STS cannot be sent' })
+      }
     }
-    const either = new AbortController()
-    const leave = () => either.abort(signal.reason)
-    const timer = setTimeout(() => either.abort(LATE), timeoutMS)
-    signal.addEventListener('abort', leave, { once: true })
-    try {
-      return await unlessAborted(send(pool, { ...request, headers }, either.signal), either.signal)
-    } catch (thrown) {
-      signal.throwIfAborted()
-      return either.signal.aborted ? unavailable(`no answer within ${timeoutMS} ms`, 'again') : broken(thrown)
-    } finally {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', leave)
-    }
+    return new Promise((resolve, reject) => {
+      let socket: Dispatcher.DispatchController | undefined
+      let over = false
+      const settle = (act: () => void): void => {
+        if (over) return
+        over = true
+        clearTimeout(timer)
+        signal.removeEventListener('abort', leave)
+        act()
+      }
+      // undici knows no abort before a request has a socket: who leaves earlier is not kept waiting, and never sent.
+      const cut = (reason: Error, act: () => void): void => {
+        settle(act)
+        socket?.abort(reason)
+      }
+      const leave = () => cut(LEFT, () => reject(signal.reason))
+      const timer = setTimeout(
+        () => cut(LATE, () => resolve(unavailable(`no answer within ${timeoutMS} ms`, 'again'))),
+        timeoutMS,
+      )
+      signal.addEventListener('abort', leave, { once: true })
+      let status = 0
+      let told: Record<string, unknown> = {}
+      const chunks: Buffer[] = []
+      pool.dispatch(
+        { method: 'POST', path: '/', headers, body: request.body },
+        {
+          onRequestStart(controller) {
+            socket = controller
+            if (over) controller.abort(LATE)
+          },
+          onResponseStart(_, statusCode, headers) {
+            status = statusCode // of an informational one, too, which is followed by another
+            told = headers
+          },
+          onResponseData: (_, chunk) => void chunks.push(chunk),
+          onResponseEnd() {
+            const text = Buffer.concat(chunks).toString()
+            settle(() => resolve({ status, type: told['content-type'], date: told.date, text }))
+          },
+          onResponseError: (_, error) => settle(() => resolve(broken(error))),
+        },
+      )
+    })
   }
 
   /** What an answer comes to. The clock is learned from what was surely STS. */
@@ -144,20 +179,6 @@ function poolOf(
       rejectUnauthorized: true,
       ...(ca !== undefined && { ca }),
     },
-  })
-}
-
-async function send(pool: Pool, request: Request, signal: AbortSignal): Promise<Answer> {
-  const { statusCode, headers, body } = await pool.request({ method: 'POST', path: '/', signal, ...request })
-  return { status: statusCode, type: headers['content-type'], date: headers.date, text: await body.text() }
-}
-
-/** undici notices an abort only once a request has a socket; a client that left is not kept waiting for one. */
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const leave = () => reject(signal.reason)
-    signal.addEventListener('abort', leave, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', leave))
   })
 }
 

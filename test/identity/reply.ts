@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { readIdentity, readRefusal } from '../../src/identity/reply.js'
+import { readIdentity, readPlain, readRefusal, readStrictly } from '../../src/identity/reply.js'
 import { faultOf } from '../support/faults.js'
 import { ALICE, errorXML, identityXML, ORDERS } from '../support/stsReplies.js'
 
@@ -112,6 +112,34 @@ t.test('D7: a document that was bent anywhere names a user of that account, or n
       : named.test(readIdentity(text, 'aws').arn)
   })
   t.doesNotThrow(() => fc.assert(property, { numRuns: 500 }))
+})
+
+t.test('the short way reads what STS writes, and nothing that the strict one does not', async t => {
+  for (const text of [good, identityXML(ORDERS), good.replace(/\n\s*/g, ''), good.trimEnd()]) {
+    t.ok(readPlain(text))
+    t.same(readPlain(text), readStrictly(text))
+  }
+  const letters = fc.constantFrom(
+    ...'<>&"\'/ \n\t\r\0ax0\xa0\ufeff',
+    '&amp;',
+    '<Arn>',
+    '</Arn>',
+    '<!--',
+    ']]>',
+    '<?x?>',
+  )
+  const bent = fc
+    .tuple(fc.nat(good.length), fc.nat(12), fc.array(letters, { maxLength: 3 }))
+    .map(([at, cut, put]) => good.slice(0, at) + put.join('') + good.slice(at + cut))
+  let short = 0
+  const property = fc.property(bent, text => {
+    const plain = readPlain(text)
+    if (!plain) return
+    short++
+    if (JSON.stringify(plain) !== JSON.stringify(readStrictly(text))) throw new Error(text)
+  })
+  t.doesNotThrow(() => fc.assert(property, { numRuns: 3000 }))
+  t.ok(short > 100, `${short} of them took the short way`)
 })
 
 t.test('D7: the three values have to fit each other', async t => {
