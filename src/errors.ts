@@ -169,7 +169,37 @@ export const faults = {
     level: 'info',
     reply: REFUSED,
     about: 'no rule for this principal',
-    todo: 'Add the ARN of the message to `users` if it is to log in.',
+    todo: 'Add the ARN of the message to `users` (or to the $external database) if it is to log in; `explain` says what is nearest.',
+  },
+  'users/source': {
+    level: 'warn',
+    reply: REFUSED,
+    about: 'this principal may not log in from this address',
+    todo: 'The log line has the networks that may; change clientSource if this one should.',
+  },
+  'users/expired': {
+    level: 'info',
+    reply: REFUSED,
+    about: 'this principal was let in until a date that has passed',
+    todo: 'Take the rule out, or give it a later deleteAfterDate.',
+  },
+  'users/recreated': {
+    level: 'warn',
+    reply: REFUSED,
+    about: 'this principal has the name of the one that is meant and another id: it was deleted and made anew',
+    todo: 'Find out who made it. If it is to be trusted, change the principalId of the rule, or clear its pin.',
+  },
+  'users/ambiguous': {
+    level: 'error',
+    reply: LATER,
+    about: 'several entries of the $external database are this principal, so none of them decides',
+    todo: 'Drop all but one; the log line names them.',
+  },
+  'users/unreadable': {
+    level: 'error',
+    reply: LATER,
+    about: 'what decides about this principal cannot be read now',
+    todo: 'The log line says why: the $external database (upstream.admin and its privileges, see `check`) or the pin file.',
   },
   denied: {
     level: 'warn',
