@@ -11,9 +11,10 @@ import { check, type Derive, final, first } from '../src/sasl/scram.js'
 import { Framer } from '../src/wire/frame.js'
 import { readReply, writeMessage } from '../src/wire/message.js'
 
-export type Way = { port: number; tls?: boolean }
+/** `from`: the address of loopback that it comes from. */
+export type Way = { port: number; tls?: boolean; from?: string }
 export type Login =
-  | { by: 'aws'; accessKeyId: string; secretAccessKey: string }
+  | { by: 'aws'; accessKeyId: string; secretAccessKey: string; token?: string }
   | { by: 'scram'; user: string; derive: Derive }
   | { by: 'nobody' }
 
@@ -41,12 +42,12 @@ export async function client(way: Way, login: Login): Promise<Client> {
 
 const enter = {
   nobody: async ({ ask }: Client) => void (await ask({ hello: 1, client: METADATA, $db: 'admin' })),
-  async aws({ ask }: Client, { accessKeyId, secretAccessKey }: Login & { by: 'aws' }) {
+  async aws({ ask }: Client, { accessKeyId, secretAccessKey, token }: Login & { by: 'aws' }) {
     await ask({ hello: 1, client: METADATA, $db: 'admin' })
     const payload = serialize({ r: new Binary(randomBytes(32)), p: new Int32(110) })
     const start = { saslStart: 1, mechanism: 'MONGODB-AWS', payload: new Binary(payload), $db: '$external' }
     const { s, h } = deserialize(bytesOf(done(await ask(start)).payload))
-    const proof = signed(accessKeyId, secretAccessKey, bytesOf(s), h)
+    const proof = signed({ accessKeyId, secretAccessKey, token }, bytesOf(s), h)
     const next = { saslContinue: 1, conversationId: 1, payload: new Binary(serialize(proof)), $db: '$external' }
     if (!done(await ask(next)).done) throw new Error('not logged in')
   },
@@ -66,8 +67,8 @@ const enter = {
   },
 }
 
-async function connected({ port, tls }: Way): Promise<Client> {
-  const where = { host: '127.0.0.1', port }
+async function connected({ port, tls, from }: Way): Promise<Client> {
+  const where = { host: '127.0.0.1', port, ...(from !== undefined && { localAddress: from }) }
   const socket = tls ? connectSecure({ ...where, rejectUnauthorized: false }) : connect(where)
   socket.setNoDelay(true)
   await once(socket, tls ? 'secureConnect' : 'connect')
@@ -118,8 +119,17 @@ async function connected({ port, tls }: Way): Promise<Client> {
   }
 }
 
+/** A reply that is not ok. */
+export class Refused extends Error {
+  readonly reply: Document
+  constructor(reply: Document) {
+    super(JSON.stringify(reply))
+    this.reply = reply
+  }
+}
+
 const done = (reply: Document): Document => {
-  if (reply.ok !== 1) throw new Error(JSON.stringify(reply))
+  if (reply.ok !== 1) throw new Refused(reply)
   return reply
 }
 const bytesOf = (binary: Binary): Buffer => Buffer.from(binary.value())
@@ -127,31 +137,37 @@ const bytesOf = (binary: Binary): Buffer => Buffer.from(binary.value())
 const BODY = 'Action=GetCallerIdentity&Version=2011-06-15'
 const BODY_SHA = createHash('sha256').update(BODY).digest('hex')
 const NAMES = 'content-length;content-type;host;x-amz-date;x-mongodb-gs2-cb-flag;x-mongodb-server-nonce'
+const WITH_TOKEN = NAMES.replace('x-mongodb-gs2', 'x-amz-security-token;x-mongodb-gs2')
 const keys = new Map<string, Buffer>()
 
-/** Signature V4 of long-term credentials, with the key of the day remembered. */
-function signed(accessKeyId: string, secret: string, nonce: Buffer, host: string): Document {
+type Credentials = { accessKeyId: string; secretAccessKey: string; token: string | undefined }
+
+/** Signature V4, with the key of the day remembered. */
+function signed({ accessKeyId, secretAccessKey, token }: Credentials, nonce: Buffer, host: string): Document {
   const d = `${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}Z`
   const [day, region] = [d.slice(0, 8), host.split('.')[1] ?? 'us-east-1']
   const scope = `${day}/${region}/sts/aws4_request`
+  const names = token === undefined ? NAMES : WITH_TOKEN
   const canonical = [
     'POST\n/\n',
     `content-length:${BODY.length}`,
     'content-type:application/x-www-form-urlencoded',
     `host:${host}`,
     `x-amz-date:${d}`,
+    ...(token === undefined ? [] : [`x-amz-security-token:${token}`]),
     'x-mongodb-gs2-cb-flag:n',
     `x-mongodb-server-nonce:${nonce.toString('base64')}`,
     '',
-    NAMES,
+    names,
     BODY_SHA,
   ].join('\n')
-  const key = keys.get(scope) ?? scope.split('/').reduce<Buffer>(hmac, Buffer.from(`AWS4${secret}`))
-  keys.set(scope, key)
+  const name = `${secretAccessKey}/${scope}`
+  const key = keys.get(name) ?? scope.split('/').reduce<Buffer>(hmac, Buffer.from(`AWS4${secretAccessKey}`))
+  keys.set(name, key)
   const digest = createHash('sha256').update(canonical).digest('hex')
   const signature = hmac(key, `AWS4-HMAC-SHA256\n${d}\n${scope}\n${digest}`).toString('hex')
-  const a = `AWS4-HMAC-SHA256 Credential=${accessKeyId}/${scope}, SignedHeaders=${NAMES}, Signature=${signature}`
-  return { a, d }
+  const a = `AWS4-HMAC-SHA256 Credential=${accessKeyId}/${scope}, SignedHeaders=${names}, Signature=${signature}`
+  return token === undefined ? { a, d } : { a, d, t: token }
 }
 
 function hmac(key: Buffer, text: string): Buffer {

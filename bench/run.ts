@@ -3,7 +3,7 @@
  *
  *     --quick            less than half a minute, for CI
  *     --json             one line of JSON instead of Markdown
- *     --only NAME        relay, logins or memory; more than once if wanted
+ *     --only NAME        relay, logins, storm or memory; more than once if wanted
  *     --beside CLI.JS    measures another build of the proxy as well, in the same rounds
  *     --profile DIR      CPU profiles of the proxies
  */
@@ -11,9 +11,10 @@ import { parseArgs } from 'node:util'
 import { logins } from './logins.js'
 import { memory } from './memory.js'
 import { type Options, relay } from './relay.js'
+import { storm } from './storm.js'
 import { markdown, type Table } from './table.js'
 
-const questions: Record<string, (options: Options) => Promise<Table>> = { relay, logins, memory }
+const questions: Record<string, (options: Options) => Promise<Table>> = { relay, logins, storm, memory }
 
 const { values } = parseArgs({
   options: {

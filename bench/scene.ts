@@ -23,8 +23,13 @@ export type Listening = Peer & { facts: { port: number } }
 export type Scene = {
   upstream: Listening
   generator: Peer
-  /** Starts our proxy; `beside` is the cli.js of another build. */
-  proxy(options?: { tls?: boolean; beside?: string | undefined }): Promise<Listening>
+  /** Starts our proxy; `beside` is the cli.js of another build. `sts` and `arns` (all the one user) in place of ours. */
+  proxy(options?: {
+    tls?: boolean
+    beside?: string | undefined
+    sts?: object
+    arns?: readonly string[]
+  }): Promise<Listening>
   /** Starts the least that a login can be: see peers/floor.ts. */
   floor(): Promise<Listening>
   /** Adds a process that `close` ends. */
@@ -57,12 +62,12 @@ export async function scene(profile?: string): Promise<Scene> {
     generator,
     add,
     file,
-    async proxy({ tls = false, beside } = {}) {
+    async proxy({ tls = false, beside, sts: asked, arns = [ARN] } = {}) {
       const config = {
         listen: { host: '127.0.0.1', port: 0, perAddress: 20_000, connections: 20_000 },
         ...(tls && { tls: { certFile: PEM, keyFile: PEM } }),
         upstream: { uri: `mongodb://127.0.0.1:${upstream.facts.port}/` },
-        sts: {
+        sts: asked ?? {
           insecure: true,
           quota: 1_000_000,
           hosts: [{ host: HOST, connect: `127.0.0.1:${sts.facts.port}` }],
@@ -70,7 +75,7 @@ export async function scene(profile?: string): Promise<Scene> {
         ldap: { assume: 'off' },
         drain: { delay: '0s', timeout: '1s' },
         admin: { port: 'off' },
-        users: [{ arn: ARN, user: USER, passwordEnv: 'BENCH_PASSWORD' }],
+        users: arns.map(arn => ({ arn, user: USER, passwordEnv: 'BENCH_PASSWORD' })),
       }
       const path = file(`proxy-${++proxies}.yaml`, stringify(config))
       const flags = profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : []

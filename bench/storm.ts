@@ -1,0 +1,169 @@
+/**
+ * What happens when everybody wants in at once, with an STS that throttles above its quota: does everybody get in, how
+ * fast beside what the quota allows, who else notices, and what do those cost that never should have come?
+ *
+ * It is long because the storms share one stage.
+ */
+import { randomBytes } from 'node:crypto'
+import { accessKeyId } from '../src/sandbox/aws/accessKey.js'
+import { type Peer, start } from './peer.js'
+import type { Crowd, Crowding } from './peers/crowd.js'
+import type { Calls } from './peers/throttlingSts.js'
+import type { Options } from './relay.js'
+import { type Listening, scene } from './scene.js'
+import type { Cell, Table } from './table.js'
+
+const QUOTA = 600
+const SHARE = 0.9
+const LATENCY_MS = 50
+const HOSTS = ['sts.us-east-1.amazonaws.com', 'sts.eu-west-1.amazonaws.com']
+const [STORMING, QUIET] = ['111111111111', '222222222222'] as const
+/** Nothing listens there. */
+const NOWHERE = 9
+
+const keyOf = (account: string, ending: string) => accessKeyId('AKIA', account, randomBytes).slice(0, 14) + ending
+const login = (account: string, ending = 'HONEST'): Crowding['login'] => ({
+  by: 'aws',
+  accessKeyId: keyOf(account, ending),
+  secretAccessKey: 'whatever',
+})
+
+export async function storm({ quick, profile, beside }: Options): Promise<Table> {
+  const stage = await scene(profile)
+  const part = quick ? 0.1 : 1
+  try {
+    const arguments_ = [QUOTA, LATENCY_MS].map(String)
+    const [first, second] = await Promise.all(
+      [0, 1].map(async () => stage.add(await start<{ port: number }>('throttlingSts', arguments_))),
+    )
+    if (!first || !second) throw new Error('no STS')
+    const [crowd, other] = [stage.add(await start('crowd')), stage.add(await start('crowd'))]
+    const arns = [STORMING, QUIET].map(account => `arn:aws:iam::${account}:user/bench`)
+    const proxyTo = (...ports: number[]) =>
+      stage.proxy({
+        beside,
+        arns,
+        sts: {
+          insecure: true,
+          quota: QUOTA,
+          share: SHARE,
+          hosts: ports.map((port, nth) => ({ host: HOSTS[nth], connect: `127.0.0.1:${port}` })),
+        },
+      })
+    const calls = async (...of: Peer[]): Promise<Calls> => {
+      const all = await Promise.all(of.map(peer => peer.ask<Calls>('calls')))
+      const sum = (name: keyof Calls) => all.reduce((total, seen) => total + seen[name], 0)
+      return {
+        calls: sum('calls'),
+        throttled: sum('throttled'),
+        refused: sum('refused'),
+        most: Math.max(...all.map(({ most }) => most)),
+      }
+    }
+    const rows: Table['rows'] = []
+    const run = async (
+      name: string,
+      at: Listening,
+      by: Peer,
+      crowding: Omit<Crowding, 'port'>,
+      of: Peer[],
+      limit = true,
+    ) => {
+      await calls(...of)
+      const seen = await by.ask<Crowd>('crowd', { port: at.facts.port, ...crowding })
+      const asked = await calls(...of)
+      const hosts = name.includes('two hosts') ? 2 : 1
+      const least = (crowding.count / (QUOTA * SHARE * hosts)) * 1000
+      rows.push({ name, cells: cells(seen, asked, limit ? seen.ms / least : undefined) })
+      return seen
+    }
+
+    const one = await proxyTo(first.facts.port)
+    const hello = { login: login(QUIET), count: 40, lanes: 1, addresses: 1, first: 200, pauseMS: 50 }
+    const alone = await run('a quiet account, alone', one, other, hello, [first], false)
+    const everybody = { login: login(STORMING), count: 10_000 * part, lanes: 1_000 * part, addresses: 8 }
+    await run(`${everybody.count} logins, ${everybody.lanes} in the air`, one, crowd, everybody, [first])
+    const flash = { ...everybody, count: 2_000 * part, lanes: 2_000 * part }
+    await run(`${flash.count} at once`, one, crowd, flash, [first])
+
+    const storming = crowd.ask<Crowd>('crowd', { port: one.facts.port, ...everybody, count: 4_000 * part })
+    const beside_ = await run('the quiet account beside a storm of another', one, other, hello, [first], false)
+    await storming
+    rows.push({
+      name: 'its p99 beside the storm, above alone',
+      cells: [undefined, undefined, undefined, undefined, `${Math.round(beside_.p99 - alone.p99)} ms`],
+    })
+
+    const expired = {
+      by: 'aws' as const,
+      ...login(STORMING),
+      accessKeyId: `ASIA${keyOf(STORMING, 'EXPIRE').slice(4)}`,
+      token: 'expired',
+    }
+    await run(
+      'a crash loop with an expired token',
+      one,
+      crowd,
+      { login: expired, count: 500 * part, lanes: 4, addresses: 1 },
+      [first],
+      false,
+    )
+
+    const forged = {
+      login: login(STORMING, 'FORGED'),
+      count: 50_000 * part,
+      lanes: 200,
+      addresses: 4,
+      first: 100,
+      many: true,
+      ms: 40_000,
+    }
+    const before = await one.usage('tidy')
+    const flood = crowd.ask<Crowd>('crowd', { port: one.facts.port, ...forged })
+    await run(
+      'its victim, during a flood of forged keys',
+      one,
+      other,
+      { ...hello, login: login(STORMING), count: 100 * part },
+      [first],
+      false,
+    )
+    await flood
+    const after = await one.usage('tidy')
+    rows.push({
+      name: `heap after the flood of ${forged.count}`,
+      cells: [undefined, undefined, undefined, undefined, `${((after.heap - before.heap) / 1e6).toFixed(1)} MB more`],
+    })
+
+    const two = await proxyTo(first.facts.port, second.facts.port)
+    await run(`${everybody.count} with two hosts`, two, crowd, everybody, [first, second])
+    const lame = await proxyTo(first.facts.port, NOWHERE)
+    await run(`${everybody.count}, the second host down`, lame, crowd, everybody, [first])
+
+    return {
+      title: 'Storms',
+      sentence: `STS takes ${LATENCY_MS} ms and throttles above ${QUOTA} calls a second, of which ${SHARE} are ours to use.`,
+      columns: [
+        'got in',
+        'told to come back',
+        'calls to STS (throttled; most in a second)',
+        'of the least time',
+        'login: median, p99, longest',
+      ],
+      rows,
+    }
+  } finally {
+    await stage.close()
+  }
+}
+
+function cells(seen: Crowd, { calls, throttled, most }: Calls, times: number | undefined): Cell[] {
+  const refused = Object.entries(seen.refused).map(([code, count]) => `${count} × ${code}`)
+  return [
+    [String(seen.succeeded), ...refused].join(', '),
+    String(seen.told),
+    `${calls} (${throttled}; ${most})`,
+    times === undefined ? undefined : times.toFixed(2),
+    `${[seen.half, seen.p99, seen.longest].map(Math.round).join(', ')} ms`,
+  ]
+}
