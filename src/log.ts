@@ -33,8 +33,46 @@ export type Log = {
   with(facts: Facts): Log
 }
 
-/** A log onto a stream, stderr unless told: stdout belongs to what commands print. */
-export function logTo(level: Level | 'silent', stream: { write(line: string): void } = process.stderr): Log {
+export type Lines = { write(lines: string): unknown }
+
+/** A line waits for others at most this long, in milliseconds, and for so many characters of them. */
+const GATHER_MS = 20
+const MOST = 16_384
+
+/**
+ * Passes lines on many at a time, as each write to stderr keeps everybody waiting until the system has taken it. `flush`
+ * passes on what is there. `later` has it called in a moment.
+ */
+export function gathered({ write }: Lines, later: (flush: () => void) => void): Lines & { flush(): void } {
+  let held = ''
+  const flush = (): void => {
+    const lines = held
+    held = ''
+    if (lines !== '') write(lines)
+  }
+  return {
+    flush,
+    write(line) {
+      if (held === '') later(flush)
+      held += line
+      if (held.length > MOST) flush()
+    },
+  }
+}
+
+/**
+ * Stderr, line for line in order, and whole also where the process ends of itself, by `process.exit` or by what nobody
+ * caught: node writes to files, pipes and terminals before it goes on, so the last flush is in time.
+ */
+function stderr(): Lines & { flush(): void } {
+  const { stderr } = process
+  const lines = gathered({ write: text => stderr.write(text) }, flush => setTimeout(flush, GATHER_MS).unref())
+  process.once('exit', lines.flush)
+  return lines
+}
+
+/** A log onto a stream, stderr unless told: stdout belongs to what commands print. Errors are written at once. */
+export function logTo(level: Level | 'silent', stream: Lines & { flush?(): void } = stderr()): Log {
   const root = pino(
     {
       level,
@@ -50,6 +88,7 @@ export function logTo(level: Level | 'silent', stream: { write(line: string): vo
     Object.assign(
       (lvl: Level, event: Event, facts: Facts = {}) => {
         if (root.isLevelEnabled(lvl)) logger()[lvl](facts, event)
+        if (lvl === 'error') stream.flush?.()
       },
       {
         with(facts: Facts) {
@@ -75,6 +114,9 @@ export class Secret {
   }
   reveal(): string {
     return this.#value
+  }
+  equals(other: Secret): boolean {
+    return this.#value === other.#value
   }
   toString(): string {
     return '[secret]'

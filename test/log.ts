@@ -1,8 +1,9 @@
+import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { format, inspect } from 'node:util'
 import t from 'tap'
 import { Fault } from '../src/errors.js'
-import { type Log, logTo, Secret, silent } from '../src/log.js'
+import { gathered, type Log, logTo, Secret, silent } from '../src/log.js'
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const
 
@@ -64,6 +65,45 @@ t.test('facts that refer to themselves, or are too large for JSON, are no troubl
   round.round = round
   const text = written(log => log('info', 'closed', { round, many: 2n ** 64n, run: () => {} }))
   t.match(JSON.parse(text), { event: 'closed' })
+})
+
+t.test(
+  'lines that come together are written together, in order, and an error at once with what came before',
+  async t => {
+    const writes: string[] = []
+    const due: (() => void)[] = []
+    const lines = gathered({ write: text => writes.push(text) }, flush => due.push(flush))
+    const log = logTo('debug', lines)
+    log('info', 'accepted')
+    log('info', 'closed')
+    t.equal(writes.length, 0)
+    t.equal(due.length, 1, 'one moment for both')
+    due.shift()?.()
+    t.match(writes.splice(0), [/accepted.*\n.*closed.*\n$/])
+    log('info', 'accepted')
+    log('error', 'failed')
+    t.match(writes.splice(0), [/accepted.*\n.*failed.*\n$/])
+    due.shift()?.()
+    t.equal(writes.length, 0, 'nothing is written twice')
+    log('info', 'closed', { long: 'x'.repeat(20_000) })
+    t.equal(writes.length, 1, 'nor kept for long')
+  },
+)
+
+t.test('the last line is there however a process ends', async t => {
+  const module = JSON.stringify(new URL('../dist/log.js', import.meta.url).href)
+  for (const [end, code] of [
+    ['', 0],
+    ['process.exit(3)', 3],
+    ["throw new Error('nobody caught this')", 1],
+    ["Promise.reject(new Error('nor this'))", 1],
+    ["setTimeout(() => process.exit(0), 100); log('info', 'closed')", 0],
+  ] as const) {
+    const text = `import { logTo } from ${module}; const log = logTo('info'); log('info', 'accepted'); log('info', 'stopped'); ${end}`
+    const { stderr, status } = spawnSync(process.execPath, ['--input-type=module', '-e', text], { encoding: 'utf8' })
+    t.equal(status, code, end)
+    t.match(stderr, /"event":"accepted".*\n.*"event":"stopped"\}\n/, end)
+  }
 })
 
 t.test('a log that says nothing has the same form', async t => {
