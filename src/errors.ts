@@ -231,6 +231,12 @@ export const faults = {
     about: 'too many signatures of this key were wrong, so for a while none of this address is checked',
     todo: 'Find the client with the wrong secret key; others of its address may hold the right one and come back.',
   },
+  'denials/unkept': {
+    level: 'error',
+    reply: null,
+    about: 'a change of the denials could not be kept on disk, so it does not count',
+    todo: 'Look at deny.adminFile: that it is set, its folder is there, and the disk takes a file.',
+  },
   'login/deadline': {
     level: 'error',
     reply: LATER,

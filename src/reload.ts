@@ -1,0 +1,80 @@
+/** A changed configuration: what of it a running proxy takes up, what waits for a restart, and what is gone with it. */
+import type { Compiled } from './compile.js'
+import type { Config } from './config/load.js'
+import { allSettings } from './config/settings.js'
+import { Secret } from './log.js'
+import { nameOf } from './users/denials.js'
+
+export type Change = {
+  /** What the proxy runs with from now on: live settings as they are written now, others as they were. */
+  running: Config
+  /** Paths of settings. */
+  applied: readonly string[]
+  waiting: readonly string[]
+}
+
+/** Values that were read from a file, and the setting that names it. */
+const SOURCES: Readonly<Record<string, string>> = {
+  'tls.cert': 'tls.certFile',
+  'tls.key': 'tls.keyFile',
+  'tls.clientCA': 'tls.clientCAFile',
+  'upstream.admin': 'upstream.admin.uri',
+  'admin.token': 'admin.tokenFile',
+  'deny.text': 'deny.file',
+}
+
+const live = new Set(allSettings.filter(({ row }) => row.live).map(({ path }) => path))
+
+/** What follows from a configuration that is good, for one that runs. */
+export function change(running: Config, next: Config): Change {
+  const applied: string[] = []
+  const waiting: string[] = []
+  const merge = (old: unknown, now: unknown, way: readonly string[]): unknown => {
+    if (isGroup(old) && isGroup(now)) {
+      const keys = new Set([...Object.keys(old), ...Object.keys(now)])
+      return Object.fromEntries([...keys].map(key => [key, merge(old[key], now[key], [...way, key])]))
+    }
+    if (isSame(old, now)) return old
+    const path = way.join('.')
+    const setting = SOURCES[path] ?? path
+    const isLive = live.has(setting)
+    const list = isLive ? applied : waiting
+    if (!list.includes(setting)) list.push(setting)
+    return isLive ? now : old
+  }
+  const { warnings, ...settings } = next
+  const { warnings: _, ...before } = running
+  const merged = merge(before, settings, []) as Omit<Config, 'warnings'>
+  return { running: { ...merged, warnings }, applied, waiting }
+}
+
+/** Rules and denials that were there and are no more, by name; one that is spelled in another way is still there. */
+export function vanished(before: Compiled, after: Compiled): { rule?: string; denial?: string }[] {
+  const rules = new Set(after.rules.all.map(({ arn }) => arn))
+  const denials = new Set(after.denied.map(nameOf))
+  return [
+    ...before.rules.all.filter(({ arn }) => !rules.has(arn)).map(({ arn }) => ({ rule: arn })),
+    ...before.denied
+      .map(nameOf)
+      .filter(name => !denials.has(name))
+      .map(name => ({ denial: name })),
+  ]
+}
+
+type Group = Record<string, unknown>
+
+const isGroup = (value: unknown): value is Group =>
+  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
+
+/** Values as settings have them. Secrets are compared without being shown. */
+function isSame(one: unknown, other: unknown): boolean {
+  if (one instanceof Secret) return other instanceof Secret && one.equals(other)
+  if (one instanceof Date) return other instanceof Date && one.getTime() === other.getTime()
+  if (Array.isArray(one)) {
+    return Array.isArray(other) && one.length === other.length && one.every((value, at) => isSame(value, other[at]))
+  }
+  if (!isGroup(one)) return Object.is(one, other)
+  if (!isGroup(other)) return false
+  const keys = new Set([...Object.keys(one), ...Object.keys(other)])
+  return [...keys].every(key => isSame(one[key], other[key]))
+}

@@ -1,0 +1,107 @@
+/**
+ * Who is denied, and what follows for live connections: the deny file and the admin interface added up, asked at each
+ * login, and every live connection decided again when something changes.
+ */
+import type { After } from './clock.js'
+import { Fault } from './errors.js'
+import type { Identity } from './identity/reply.js'
+import type { Log } from './log.js'
+import { type Denial, type Denials, denials, nameOf } from './users/denials.js'
+import type { Kept } from './users/kept.js'
+import { type Live, type LiveConnection, live } from './users/live.js'
+import type { Match } from './users/match.js'
+
+export type RevocationParts = {
+  /** Of the admin interface; undefined where nothing keeps them. */
+  kept: Kept | undefined
+  /** What lets a principal in now, from where it is; undefined for a stranger. Faults are decisions, too. */
+  match(identity: Identity, peer: string): Match | undefined
+  /** Milliseconds since 1970. */
+  now(): number
+  after: After
+  log: Log
+  /** Told how many denials there are. */
+  counted(denials: number): void
+}
+
+export type Revocation = {
+  /** Throws `denied` for a key, and for an identity once that is known. */
+  check(accessKeyId: string, identity?: Identity): void
+  /** See `Live`: entered first, checked afterwards. */
+  enter(entry: LiveConnection): () => void
+  /** What the deny file says from now on. Follow it by `review`. */
+  read(denied: readonly Denial[]): void
+  /** Decides about every live connection again; returns how many it closed. */
+  review(): number
+  list(): { file: readonly Denial[]; admin: readonly Denial[] }
+  /** Denies once the disk has it; returns how many live connections that closed. Throws `denials/unkept`. */
+  deny(denial: Denial): Promise<number>
+  /** Takes back what `deny` did; false where it did not. Throws `denials/unkept`. */
+  allow(denial: Denial): Promise<boolean>
+  close(): void
+}
+
+/** How often those are looked for whose time is over. Milliseconds. */
+const TICK_MS = 500
+
+export function revocation(parts: RevocationParts, inFile: readonly Denial[]): Revocation {
+  const { kept, log } = parts
+  const connections: Live = live()
+  let file = inFile
+  let all: Denials
+  const gather = (): void => {
+    all = denials(file, kept?.all() ?? [])
+    parts.counted(all.all.length)
+  }
+  gather()
+
+  const check: Revocation['check'] = (accessKeyId, identity) => {
+    const now = parts.now()
+    const denial = identity ? all.of(identity, accessKeyId, now) : all.ofKey(accessKeyId, now)
+    if (!denial) return
+    throw new Fault('denied', undefined, { denial: nameOf(denial), ...(denial.why && { reason: denial.why }) })
+  }
+  const decide = ({ identity, accessKeyId, peer }: LiveConnection): Match | undefined | Fault => {
+    try {
+      check(accessKeyId, identity)
+      return parts.match(identity, peer)
+    } catch (thrown) {
+      return Fault.from(thrown)
+    }
+  }
+  const review = (): number => connections.review(decide)
+
+  let cancel = (): void => {}
+  const tick = (): void => {
+    const now = parts.now()
+    let over = false
+    connections.each(({ match }) => {
+      over ||= match?.deleteAfterDate !== undefined && match.deleteAfterDate.getTime() <= now
+    })
+    if (over) review()
+    cancel = parts.after(TICK_MS, tick)
+  }
+  tick()
+
+  const change = async (event: 'denied' | 'no longer denied', denial: Denial): Promise<boolean> => {
+    if (!kept) throw new Fault('denials/unkept', 'deny.adminFile is not set')
+    const changed = event === 'denied' ? await kept.add(denial) : await kept.remove(denial)
+    if (!changed) return false
+    log('warn', event, { denial: nameOf(denial), ...(denial.why && { reason: denial.why }), until: denial.until })
+    gather()
+    return true
+  }
+  return {
+    check,
+    enter: connections.enter,
+    read(denied) {
+      file = denied
+      gather()
+    },
+    review,
+    list: () => ({ file, admin: kept?.all() ?? [] }),
+    deny: async denial => ((await change('denied', denial)) ? review() : 0),
+    allow: denial => change('no longer denied', denial),
+    close: () => cancel(),
+  }
+}

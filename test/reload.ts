@@ -1,0 +1,93 @@
+import t from 'tap'
+import { compile } from '../src/compile.js'
+import { load } from '../src/config/load.js'
+import { allSettings } from '../src/config/settings.js'
+import { change, vanished } from '../src/reload.js'
+
+const ALICE = 'arn:aws:iam::123456789012:user/alice'
+const BOB = 'arn:aws:iam::123456789012:user/bob'
+const base = {
+  listen: { host: '127.0.0.1' },
+  upstream: { uri: 'mongodb://127.0.0.1/', admin: { uriFile: '/admin' } },
+  users: [
+    { arn: ALICE, user: 'alice', passwordEnv: 'ALICE' },
+    { arn: BOB, user: 'bob', passwordFile: '/bob' },
+  ],
+  deny: { file: '/deny' },
+  admin: { tokenFile: '/token' },
+}
+const files: Record<string, string> = {
+  '/admin': 'mongodb://a:b@127.0.0.1/',
+  '/bob': 'of bob',
+  '/deny': '- "123456789012"\n...\n',
+  '/token': '0123456789abcdefghij',
+}
+
+function config(settings: Record<string, unknown> = {}, changed: Record<string, string> = {}) {
+  const all: Record<string, string> = { ...files, ...changed, main: JSON.stringify({ ...base, ...settings }) }
+  const readFile = (path: string) => ({ bytes: Buffer.from(all[path] ?? ''), mode: 0o600 })
+  return load({ file: 'main', args: {}, env: { ALICE: 'of alice' }, readFile })
+}
+
+t.test('nothing changed', async t => {
+  t.match(change(config(), config()), { applied: [], waiting: [] })
+})
+
+t.test('live settings are taken up, the others are named and stay as they were', async t => {
+  const next = config({
+    listen: { host: '127.0.0.2', connections: 7 },
+    sts: { quota: 5, hosts: ['sts.eu-west-1.amazonaws.com'] },
+    log: { level: 'debug' },
+  })
+  const { running, applied, waiting } = change(config(), next)
+  t.same(applied, ['listen.connections', 'sts.quota', 'log.level'])
+  t.same(waiting, ['listen.host', 'sts.hosts'])
+  t.match(running, {
+    listen: { host: '127.0.0.1', connections: 7 },
+    sts: { quota: 5, hosts: [{ host: 'sts.amazonaws.com' }] },
+    log: { level: 'debug' },
+  })
+  t.same(change(running, next).waiting, ['listen.host', 'sts.hosts'], 'as long as it is so')
+  t.same(change(running, next).applied, [])
+})
+
+t.test('what a file holds counts as the setting that names it, secrets too', async t => {
+  for (const [path, text, setting, list] of [
+    ['/bob', 'another', 'users', 'applied'],
+    ['/deny', '[]\n...', 'deny.file', 'applied'],
+    ['/token', '0123456789abcdefghiX', 'admin.tokenFile', 'applied'],
+    ['/admin', 'mongodb://a:c@127.0.0.1/', 'upstream.admin.uri', 'waiting'],
+  ] as const) {
+    const found = change(config(), config({}, { [path]: text }))
+    t.same([...found.applied, ...found.waiting], [setting])
+    t.same(found[list], [setting])
+  }
+})
+
+t.test('TLS that comes or goes waits for a restart', async t => {
+  const plain = config()
+  const secure = { ...plain, tls: { cert: 'c', key: plain.upstream.uri, clientCA: undefined } }
+  t.match(change(plain, secure), { applied: [], waiting: ['tls'], running: { tls: undefined } })
+  t.match(change(secure, plain), { applied: [], waiting: ['tls'], running: { tls: { cert: 'c' } } })
+  t.match(change(secure, { ...secure, tls: { ...secure.tls, cert: 'd' } }), { applied: ['tls.certFile'], waiting: [] })
+})
+
+t.test('every setting that differs is named, whichever it is', async t => {
+  const running = config()
+  for (const { keys, path } of allSettings.filter(({ keys }) => keys.length === 2 && keys[0] !== 'tls')) {
+    const [group = '', key = ''] = keys
+    const next = { ...running, [group]: { ...(running as unknown as Record<string, object>)[group], [key]: 'something else' } }
+    const { applied, waiting } = change(running, next)
+    t.match([...applied, ...waiting], [/./], path)
+  }
+})
+
+t.test('rules and denials that are gone are named; another spelling is the same', async t => {
+  const before = compile(config())
+  const fewer = config(
+    { users: [{ ...base.users[0], user: 'someone' }] },
+    { '/deny': '- account: "999999999999"\n...' },
+  )
+  t.same(vanished(before, compile(fewer)), [{ rule: BOB }, { denial: 'account 123456789012' }])
+  t.same(vanished(before, compile(config({}, { '/deny': '- account: "123456789012"\n...' }))), [])
+})
