@@ -1,0 +1,70 @@
+/** A MongoDB of the sandbox with provisioners of it, and logins as the users that they keep. */
+import { randomBytes } from 'node:crypto'
+import type { Document } from 'bson'
+import type { Test } from 'tap'
+import { Secret, silent } from '../../src/log.js'
+import { type Admin, admin } from '../../src/upstream/admin.js'
+import { dial } from '../../src/upstream/dial.js'
+import { keyRing } from '../../src/upstream/keys.js'
+import { targetOf } from '../../src/upstream/target.js'
+import { logInAs } from '../../src/users/attempts.js'
+import { type Parts, type Provisioner, provisioner } from '../../src/users/provision.js'
+import type { Wanted } from '../../src/users/upkeep.js'
+import { served } from './mongo.js'
+
+export const SECRET = new Secret('the master secret of these tests, in words')
+export const DATABASE = 'mongo_iam_proxy'
+export const DAY_MS = 86_400_000
+export const arnOf = (name: string) => `arn:aws:iam::123456789012:role/${name}`
+
+export async function provisioning(t: Test) {
+  const { server, client, as } = await served(t)
+  const clock = { now: Date.UTC(2026, 10, 22, 12) }
+  /** Every command of the administrators, in order. */
+  const ran: string[] = []
+  const administrator = (uri = server.uri): Admin['run'] => {
+    const { run, close } = admin(new Secret(uri))
+    t.teardown(close)
+    return (command, db) => {
+      ran.push(Object.keys(command)[0] ?? '')
+      return run(command, db)
+    }
+  }
+  const partsOf = (changes: Partial<Parts> = {}): Parts => ({
+    run: administrator(),
+    secrets: [SECRET],
+    fleet: 'default',
+    database: DATABASE,
+    periodMS: DAY_MS,
+    now: () => clock.now,
+    log: silent,
+    ...changes,
+  })
+  const keys = keyRing({ entries: 1000 })
+  const template = { connectTimeoutMS: 5_000, replicaSet: undefined, tls: undefined }
+  const target = targetOf(template, `127.0.0.1:${server.port}`)
+  return {
+    server,
+    client,
+    as,
+    clock,
+    ran,
+    administrator,
+    partsOf,
+    make: (changes?: Partial<Parts>): Provisioner => provisioner(partsOf(changes)),
+    /** Logs in as the proxy does. Gives how many passwords were tried. */
+    async logIn(by: Provisioner, wanted: Wanted): Promise<number> {
+      let tries = 0
+      await logInAs(by, wanted, async user => {
+        tries++
+        const signal = AbortSignal.timeout(30_000)
+        const { socket } = await dial({ target, user, metadata: undefined, keys, random: randomBytes, signal })
+        socket.destroy()
+      })
+      return tries
+    },
+    async stored(name: string): Promise<Document | undefined> {
+      return (await client.db(DATABASE).command({ usersInfo: { user: arnOf(name), db: DATABASE } })).users[0]
+    },
+  }
+}
