@@ -1,0 +1,79 @@
+/**
+ * What STS refused and would refuse again whoever signs, so that a client that loops with an expired token costs one
+ * call and not one a second.
+ *
+ * STS looks at key and token before the signature (the order of its checks is known from probes), so these refusals say
+ * nothing about who sent them. SignatureDoesNotMatch is not among them and never may be: whoever knows a key id and its
+ * token, and both are shown to others, could keep the owner out with signatures made up.
+ *
+ * There is no setting for the times: an expired token stays so, and a new key reaches all of STS within seconds.
+ */
+import { LRUCache } from 'lru-cache'
+import type { Label } from './label.js'
+import type { Outcome } from './outcome.js'
+import type { Proof } from './proof.js'
+
+export type Refused = Outcome & { is: 'refused' }
+
+export type Refusals = {
+  /** What STS said about this key and token at this host, if it said so lately. */
+  get(proof: Proof): Refused | undefined
+  /** Remembers an outcome that is worth it; `source` is who pays for the place. */
+  note(proof: Proof, outcome: Outcome, source: string): void
+}
+
+/** How long, in milliseconds. */
+const KEPT: Readonly<Record<string, number>> = { ExpiredToken: 5 * 60_000, InvalidClientTokenId: 5_000 }
+
+type Entry = { outcome: Refused; until: number; source: string }
+
+/**
+ * `entries` at most, the longest unused going first, and of one source at most `perSource`, so that a flood from one
+ * address pushes out its own. `now`: monotonic milliseconds.
+ */
+export function refusals({
+  label,
+  entries,
+  perSource,
+  now,
+}: {
+  label: Label
+  entries: number
+  perSource: number
+  now(): number
+}): Refusals {
+  /** Labels by source, the oldest first; a source is here only while it has an entry. */
+  const bySource = new Map<string, Set<string>>()
+  const kept = new LRUCache<string, Entry>({
+    max: entries,
+    dispose({ source }, name) {
+      const own = bySource.get(source)
+      own?.delete(name)
+      if (own?.size === 0) bySource.delete(source)
+    },
+  })
+  const labelOf = (proof: Proof) => label(proof, 'refusals', proof.challenge.host)
+
+  return {
+    get(proof) {
+      const name = labelOf(proof)
+      const entry = kept.get(name)
+      if (entry && entry.until > now()) return entry.outcome
+      if (entry) kept.delete(name)
+      return undefined
+    },
+    note(proof, outcome, source) {
+      if (outcome.is !== 'refused') return
+      const ms = Object.hasOwn(KEPT, outcome.code) ? KEPT[outcome.code] : undefined
+      if (ms === undefined) return
+      const name = labelOf(proof)
+      kept.delete(name)
+      const own = bySource.get(source) ?? new Set()
+      const [oldest] = own
+      if (oldest !== undefined && own.size >= perSource) kept.delete(oldest)
+      // A set that the line before emptied has left the map.
+      bySource.set(source, own.add(name))
+      kept.set(name, { outcome, until: now() + ms, source })
+    },
+  }
+}
