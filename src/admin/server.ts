@@ -1,8 +1,10 @@
-/** The admin port: whether we live, whether we are ready, what was measured. Read only, small, and bounded. */
+/** The admin port: whether we live, whether we are ready, what was measured, who is denied. Small, and bounded. */
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { isLoopback } from '../config/hosts.js'
 import { Fault } from '../errors.js'
+import { type Answer, type Asked, json, text } from './answer.js'
+import { type DenyParts, denyPage } from './deny.js'
 
 export type AdminSources = {
   host: string
@@ -13,6 +15,8 @@ export type AdminSources = {
   metrics: () => Promise<string>
   /** Told when an answer could not be made; who asked gets a 500 without particulars. */
   failed?: (fault: Fault) => void
+  /** Without it there is no /deny. */
+  deny?: DenyParts
 }
 
 export type AdminServer = {
@@ -21,20 +25,14 @@ export type AdminServer = {
   close(): Promise<void>
 }
 
-type Answer = { status: number; type: string; body: string; allow?: 'GET' }
+type Page = (sources: AdminSources, asked: Asked) => Answer | Promise<Answer>
 
-const text = (status: number, body: string): Answer => ({
-  status,
-  type: 'text/plain; charset=utf-8',
-  body: `${body}\n`,
-})
-
-const pages: Readonly<Record<string, (sources: AdminSources) => Answer | Promise<Answer>>> = {
+/** Pages that are only read. */
+const pages: Readonly<Record<string, Page>> = {
   '/healthz': () => text(200, 'ok'),
   '/readyz': ({ ready: ask }) => {
     const { ready, body } = ask()
-    const json = JSON.stringify({ ready, ...body })
-    return { status: ready ? 200 : 503, type: 'application/json', body: `${json}\n` }
+    return json(ready ? 200 : 503, { ready, ...body })
   },
   '/metrics': async ({ metrics }) => ({
     status: 200,
@@ -43,6 +41,8 @@ const pages: Readonly<Record<string, (sources: AdminSources) => Answer | Promise
   }),
 }
 
+const deny: Page = ({ deny }, asked) => (deny ? denyPage(asked, deny) : text(404, 'not here'))
+
 /** Whoever asks needs milliseconds; more than this is somebody who holds sockets. */
 const LIMITS = { headersTimeout: 5000, requestTimeout: 5000, keepAliveTimeout: 5000, maxHeaderSize: 8192 }
 const CONNECTIONS = 64
@@ -50,13 +50,13 @@ const CONNECTIONS = 64
 /** Starts to answer. Throws `address/busy` where the address cannot be had. */
 export async function adminServer(sources: AdminSources): Promise<AdminServer> {
   const server = createServer({ ...LIMITS, connectionsCheckingInterval: 1000 }, async (request, response) => {
-    const { status, type, body, allow } = await answer(request, sources)
+    const { status, type, body, headers } = await answer(request, sources)
     response.writeHead(status, {
       'content-type': type,
       'content-length': Buffer.byteLength(body),
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
-      ...(allow && { allow }),
+      ...headers,
     })
     response.end(body)
   })
@@ -73,16 +73,37 @@ export async function adminServer(sources: AdminSources): Promise<AdminServer> {
 }
 
 async function answer(request: IncomingMessage, sources: AdminSources): Promise<Answer> {
-  if (!isMeant(request.headers.host, sources.host)) return text(421, 'this host is not served here')
   const path = request.url?.split('?')[0] ?? ''
-  const page = Object.hasOwn(pages, path) ? pages[path] : undefined
+  const page = Object.hasOwn(pages, path) ? pages[path] : path === '/deny' ? deny : undefined
+  const guarded = page !== deny // it has a list of its own
+  if (guarded && !isMeant(request.headers.host, sources.host)) return text(421, 'this host is not served here')
   if (page === undefined) return text(404, `not here; there are ${Object.keys(pages).join(', ')}`)
-  if (request.method !== 'GET') return { ...text(405, 'GET only'), allow: 'GET' }
+  if (guarded && request.method !== 'GET') return text(405, 'GET only', { allow: 'GET' })
   try {
-    return await page(sources)
+    return await page(sources, askedBy(request))
   } catch (thrown) {
     sources.failed?.(Fault.from(thrown))
     return text(500, 'failed; the log says why')
+  }
+}
+
+function askedBy(request: IncomingMessage): Asked {
+  return {
+    method: request.method ?? '',
+    headers: request.headers,
+    async body(most) {
+      const chunks: Buffer[] = []
+      let length = 0
+      try {
+        for await (const chunk of request) {
+          length += chunk.length
+          if (length <= most) chunks.push(chunk)
+        }
+      } catch {
+        return undefined // who asked has gone
+      }
+      return length <= most ? Buffer.concat(chunks).toString() : undefined
+    },
   }
 }
 

@@ -1,0 +1,166 @@
+import { randomUUID } from 'node:crypto'
+import { request } from 'node:http'
+import { text } from 'node:stream/consumers'
+import t, { type Test } from 'tap'
+import type { DenyParts } from '../../src/admin/deny.js'
+import { adminServer } from '../../src/admin/server.js'
+import { Fault } from '../../src/errors.js'
+import { Secret } from '../../src/log.js'
+import type { Denial } from '../../src/users/denials.js'
+
+const TOKEN = randomUUID()
+const ALICE = 'arn:aws:iam::123456789012:user/alice'
+const good = { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' }
+
+async function started(t: Test, parts: Partial<DenyParts> = {}) {
+  const done: [string, Denial][] = []
+  const failed: Fault[] = []
+  const server = await adminServer({
+    host: '127.0.0.1',
+    port: 0,
+    ready: () => ({ ready: true, body: {} }),
+    metrics: async () => '',
+    failed: fault => failed.push(fault),
+    deny: {
+      token: () => new Secret(TOKEN),
+      hosts: () => ['proxy.internal'],
+      list: () => ({ file: [{ of: 'account', value: '123456789012', why: 'left' }], admin: [] }),
+      deny: async denial => done.push(['deny', denial]) + 2,
+      allow: async denial => done.push(['allow', denial]) > 0,
+      ...parts,
+    },
+  })
+  t.teardown(() => server.close())
+  const ask = (method: string, headers: Record<string, string> = good, body = '') =>
+    new Promise<{ status: number | undefined; headers: Record<string, unknown>; body: string }>((resolve, reject) => {
+      const length = headers['transfer-encoding'] ? {} : { 'content-length': `${Buffer.byteLength(body)}` }
+      const asked = { host: '127.0.0.1', port: server.port, path: '/deny', method, headers: { ...headers, ...length } }
+      request(asked, async response =>
+        resolve({ status: response.statusCode, headers: response.headers, body: await text(response) }),
+      )
+        .on('error', reject)
+        .end(body)
+    })
+  return { ask, done, failed }
+}
+
+t.test('an entry is added, told, and taken back', async t => {
+  const { ask, done } = await started(t)
+  const added = await ask('POST', good, JSON.stringify({ arn: ALICE, why: 'left', until: '2026-12-24T00:00:00Z' }))
+  t.equal(added.status, 200)
+  t.same(JSON.parse(added.body), { denied: { arn: ALICE, why: 'left', until: '2026-12-24T00:00:00.000Z' }, closed: 3 })
+  const taken = await ask('DELETE', { ...good, 'content-type': 'application/json; charset=utf-8' }, `"${ALICE}"`)
+  t.same([taken.status, JSON.parse(taken.body)], [200, { allowed: { arn: ALICE } }])
+  t.match(done, [
+    ['deny', { of: 'arn', value: ALICE, why: 'left', until: new Date('2026-12-24T00:00:00Z') }],
+    ['allow', { of: 'arn', value: ALICE }],
+  ])
+  const list = await ask('GET')
+  t.same(JSON.parse(list.body), { file: [{ account: '123456789012', why: 'left' }], admin: [] })
+})
+
+t.test('nothing of it without the token, whatever is asked and from wherever', async t => {
+  const { ask, done } = await started(t)
+  for (const method of ['GET', 'POST', 'DELETE']) {
+    for (const authorization of [
+      undefined,
+      '',
+      TOKEN,
+      `Basic ${TOKEN}`,
+      'Bearer',
+      'Bearer x',
+      `Bearer ${TOKEN}x`,
+      `Bearer ${TOKEN.slice(1)}`,
+    ]) {
+      const { authorization: _, ...rest } = good
+      const headers = { ...rest, ...(authorization !== undefined && { authorization }) }
+      const answer = await ask(method, headers, `"${ALICE}"`)
+      t.match(answer, { status: 401, headers: { 'www-authenticate': 'Bearer' } }, `${method} ${authorization}`)
+    }
+  }
+  t.same(done, [])
+})
+
+t.test('without a token in the settings there is no such page', async t => {
+  const { ask, done } = await started(t, { token: () => undefined })
+  for (const method of ['GET', 'POST', 'DELETE', 'PUT']) {
+    t.match(await ask(method, good, `"${ALICE}"`), { status: 404, body: /admin\.tokenFile/ })
+  }
+  t.same(done, [])
+})
+
+t.test('a web page cannot ask: neither by a name of its own, nor with a form, nor by CORS', async t => {
+  const { ask, done } = await started(t)
+  for (const host of [
+    'evil.example.com',
+    'evil.example.com:9216',
+    '127.0.0.1.evil.example.com',
+    '10.0.0.1',
+    'proxy.internal.evil.com',
+  ])
+    t.match(await ask('POST', { ...good, host }, `"${ALICE}"`), { status: 421 }, host)
+  for (const type of [
+    'text/plain',
+    'application/x-www-form-urlencoded',
+    'multipart/form-data',
+    'application/jsonp',
+    '',
+  ])
+    t.match(await ask('POST', { ...good, 'content-type': type }, `"${ALICE}"`), { status: 415 }, type)
+  const preflight = await ask('OPTIONS', {
+    origin: 'https://evil.example.com',
+    'access-control-request-method': 'POST',
+  })
+  t.match(preflight, { status: 405, headers: { allow: 'GET, POST, DELETE' } })
+  const answered = await ask('GET', { ...good, origin: 'https://evil.example.com' })
+  for (const { headers } of [preflight, answered]) {
+    t.same(
+      Object.keys(headers).filter(name => name.startsWith('access-control')),
+      [],
+    )
+  }
+  t.same(done, [])
+  for (const host of ['localhost:9216', '[::1]:1', 'Proxy.Internal:9216']) {
+    t.match(await ask('GET', { ...good, host }), { status: 200 }, host)
+  }
+})
+
+t.test('what is no entry is answered with what is wrong with it', async t => {
+  const { ask, done } = await started(t)
+  for (const [body, said] of [
+    ['', /not JSON/],
+    ['{', /not JSON/],
+    ['123456789012', /write it in quotes/],
+    ['{"arn":"x"}', /arn: wanted the whole ARN/],
+    ['{"arns":[]}', /there is no arns here/],
+    ['null', /wanted an ARN/],
+    ['{"__proto__":{"arn":"x"}}', /./],
+  ] as const) {
+    t.match(await ask('POST', good, body), { status: 400, body: said }, body)
+  }
+  t.same(done, [])
+})
+
+t.test('a body is bounded, by what it says and by what it is', async t => {
+  const { ask, done } = await started(t)
+  const fits = JSON.stringify({ arn: ALICE }).padEnd(64 * 1024)
+  t.match(await ask('POST', good, fits), { status: 200 })
+  t.match(await ask('POST', good, `${fits} `), { status: 413 })
+  t.match(await ask('POST', { ...good, 'transfer-encoding': 'chunked' }, `${fits} `.repeat(20)), { status: 413 })
+  t.equal(done.length, 1)
+})
+
+t.test('what the disk does not take is not acknowledged; a bug is a 500 without particulars', async t => {
+  const full = await started(t, {
+    deny: () => Promise.reject(new Fault('denials/unkept', undefined, { why: 'ENOSPC' })),
+  })
+  t.match(await full.ask('POST', good, `"${ALICE}"`), { status: 507, body: /could not be kept on disk/ })
+  const broken = await started(t, { allow: () => Promise.reject(new Error('inner matters')) })
+  t.match(await broken.ask('DELETE', good, `"${ALICE}"`), { status: 500, body: 'failed; the log says why\n' })
+  t.equal(broken.failed.length, 1)
+})
+
+t.test('what was not denied here is not taken back here', async t => {
+  const { ask } = await started(t, { allow: async () => false })
+  t.match(await ask('DELETE', good, `"${ALICE}"`), { status: 404, body: /deny\.file/ })
+})
