@@ -1,0 +1,168 @@
+/**
+ * Limits by client address, before any budget is touched: how many logins are under way, and who keeps failing.
+ *
+ * An address may be a NAT with a whole fleet behind it, and a long-term key may be shared by all of that fleet. So one bad
+ * pod must never shut out the others, and what a failure says decides what it does:
+ *
+ *     failure of (address, key, token)     it says                                  over the limit, for its period
+ *     expired, unknown, denied, no rule    this key and token, whoever signs        login/failing: 18, the truth for all
+ *     any other refusal (wrong signature)  this signature; another may be right     login/contested: 262, come back
+ *       … but STS vouched for it lately    a good holder and a bad one share it     none: asked, as a suspect
+ *
+ * The bad holder of the last line costs calls that the queue serves after everybody else's; to refuse it would be to give
+ * whoever knows a key id, and sits behind the same NAT, a way to shut out its owner. A success ends what was counted
+ * against it. Of an address alone, failures make suspects and nothing more, and not of a key and token that were good
+ * there: that hint of a known one ends with its first wrong signature. Nothing here lets anybody in.
+ *
+ * Successes have a memory of their own, which only real credentials can fill: a flood of made-up keys pushes out nothing
+ * but failures.
+ */
+import { LRUCache } from 'lru-cache'
+import { Fault, type Kind } from '../errors.js'
+import type { Credential, Label } from '../identity/label.js'
+import type { Place, Priority } from './queue.js'
+import { subnetOf } from './subnet.js'
+import { tally } from './tally.js'
+
+/** STS vouched for it and it was admitted; it was admitted and STS not asked, which says nothing; or what ended it. */
+export type End = 'vouched' | 'unasked' | Fault
+
+/** A login under way; its place in the queue is that of its subnet. */
+export type Entered = Place & {
+  /** The login is over. Only the first call counts. */
+  leave(end: End): void
+}
+
+export type Limits = {
+  /** A login begins. Throws `login/crowded`, `login/failing`, `login/contested`. */
+  enter(client: Credential & { address: string }): Entered
+  /** Rules or deny list have changed: what failed because of them may succeed now. */
+  forgive(): void
+}
+
+export const limitNames = ['crowded', 'failing', 'contested'] as const
+export type Limit = (typeof limitNames)[number]
+
+export type LimitsParts = {
+  /** Logins under way at most, of one address. */
+  perAddress: number
+  /** Failures of one key and token at an address within `periodMS`, from which on a limit holds. */
+  failures: number
+  periodMS: number
+  /** Of each memory. */
+  entries: number
+  label: Label
+  /** Monotonic milliseconds. */
+  now(): number
+  /** Nothing is refused: `refused` is told what would have been. */
+  shadow: boolean
+  refused(limit: Limit, fault: Fault): void
+}
+
+/** How long a success is recent, in milliseconds: a fleet whose pools are full may not log in for a while. */
+const RECENT = 60 * 60_000
+/** Drivers are asked to stay away no longer than this, in milliseconds. */
+const BACKOFF = 5_000
+
+/** Refusals by AWS that no signature changes. */
+const settled: ReadonlySet<unknown> = new Set(['ExpiredToken', 'InvalidClientTokenId'])
+
+type Failure = 'settled' | 'signature'
+
+/** What a fault says about the credential: nothing, if it is about us, the quota or the upstream. */
+function failureOf({ kind, facts }: Fault): Failure | undefined {
+  const about: Partial<Record<Kind, Failure>> = {
+    'sts/refused': settled.has(facts.code) ? 'settled' : 'signature',
+    'users/stranger': 'settled',
+    denied: 'settled',
+  }
+  return about[kind]
+}
+
+/** What is told of a failure later, to others who may hold the credential: no name that only its owner should learn. */
+function reasonOf({ kind, facts, row }: Fault): string {
+  return kind === 'sts/refused' && typeof facts.code === 'string' ? facts.code : row.about
+}
+
+export function limits(parts: LimitsParts): Limits {
+  const { perAddress, failures, periodMS, entries, label, now, shadow, refused } = parts
+  const underWay = new Map<string, number>()
+  const badBySubnet = tally<undefined>({ periodMS, entries, now })
+  const goodBySubnet = tally<undefined>({ periodMS, entries, now })
+  const unwelcome = tally<string>({ periodMS, entries, now })
+  const missigned = tally<undefined>({ periodMS, entries, now })
+  /** `known`: no wrong signature since. */
+  const good = new LRUCache<string, { at: number; known: boolean }>({ max: entries })
+
+  const refuse = (limit: Limit, fault: Fault): void => {
+    refused(limit, fault)
+    if (!shadow) throw fault
+  }
+  const backoff = (left: number) => ({ backoffMS: Math.ceil(Math.min(left, BACKOFF)) })
+
+  const priorityOf = (subnet: string, name: string): Priority => {
+    const success = good.get(name)
+    const recent = success !== undefined && now() - success.at < RECENT
+    if (recent && success.known) return 'known'
+    const { count: failed = 0 } = badBySubnet.of(subnet) ?? {}
+    const { count: succeeded = 0 } = goodBySubnet.of(subnet) ?? {}
+    const wrong = missigned.of(name)
+    if (wrong && wrong.count >= failures) {
+      if (!recent) refuse('contested', new Fault('login/contested', undefined, backoff(wrong.left)))
+      return 'suspect'
+    }
+    return failed >= failures && failed > succeeded ? 'suspect' : 'plain'
+  }
+
+  return {
+    enter({ address, accessKeyId, token }) {
+      const subnet = subnetOf(address)
+      const name = label({ accessKeyId, token }, 'limits', subnet)
+      if ((underWay.get(subnet) ?? 0) >= perAddress) {
+        refuse('crowded', new Fault('login/crowded', undefined, { address: subnet, ...backoff(BACKOFF) }))
+      }
+      const against = unwelcome.of(name)
+      if (against && against.count >= failures) {
+        const seconds = Math.ceil(against.left / 1000)
+        refuse('failing', new Fault('login/failing', `${against.last}; asked again in ${seconds} s`))
+      }
+      const priority = priorityOf(subnet, name)
+      underWay.set(subnet, (underWay.get(subnet) ?? 0) + 1)
+
+      const succeed = (): void => {
+        good.set(name, { at: now(), known: true })
+        unwelcome.forget(name)
+        missigned.forget(name)
+        goodBySubnet.add(subnet, undefined)
+      }
+      const fail = (failure: Failure, fault: Fault): void => {
+        badBySubnet.add(subnet, undefined)
+        if (failure === 'settled') {
+          good.delete(name)
+          unwelcome.add(name, reasonOf(fault))
+        } else {
+          const success = good.get(name)
+          if (success) good.set(name, { ...success, known: false })
+          missigned.add(name, undefined)
+        }
+      }
+      let left = false
+      return {
+        address: subnet,
+        priority,
+        leave(end) {
+          if (left) return
+          left = true
+          const others = (underWay.get(subnet) ?? 1) - 1
+          if (others > 0) underWay.set(subnet, others)
+          else underWay.delete(subnet)
+          if (end === 'vouched') return succeed()
+          if (end === 'unasked') return
+          const failure = failureOf(end)
+          if (failure) fail(failure, end)
+        },
+      }
+    },
+    forgive: () => unwelcome.clear(),
+  }
+}
