@@ -18,11 +18,12 @@ export type Compiled = {
 }
 
 /** What a configuration says about users and upstream, or every problem in it that only they can see. */
-export function compile({ users, upstream, listen, deny }: Config, read: ReadFile = readFile): Compiled {
-  const { rules, problems: ofRules } = compileRules(users)
+export function compile(config: Config, read: ReadFile = readFile): Compiled {
+  const { users, upstream, listen, deny } = config
+  const { rules, problems: ofRules } = compileRules(users, listen)
   const { all: denied, problems: ofDenials } =
     deny.text === undefined ? { all: [], problems: [] } : readDenials(deny.text, deny.file ?? '')
-  const problems = [...ofRules, ...ofDenials.map(problem => `deny.file: ${problem}`)]
+  const problems = [...ofRules, ...missing(config, rules), ...ofDenials.map(problem => `deny.file: ${problem}`)]
   const { topology, uri } = upstream
   if (uri.reveal() === '') return { rules, denied, single: false, problems }
   try {
@@ -42,6 +43,21 @@ export function compile({ users, upstream, listen, deny }: Config, read: ReadFil
   } catch (thrown) {
     return { rules, denied, single: false, problems: [...problems, `upstream.uri: ${Fault.from(thrown).detail}`] }
   }
+}
+
+/** What rules and directory need from other settings. */
+function missing({ pins, directory, upstream }: Config, { all }: Rules): string[] {
+  const pinned = all.find(({ principalId }) => principalId === 'firstUse')
+  const found: string[] = []
+  if (pinned && pins.file === undefined) {
+    found.push(
+      `pins.file: needed for principalId firstUse of rule ${pinned.from.rule}, to be remembered over a restart`,
+    )
+  }
+  if (directory.enabled && !upstream.admin) {
+    found.push('upstream.admin: needed for directory.enabled: give a user that may read admin.system.users')
+  }
+  return found
 }
 
 /** The same where nothing is wrong. Throws `config/invalid` with every problem. */

@@ -24,6 +24,9 @@ t.test('what cannot be found out now is 262 with the three labels, and only a ba
     'proof/date',
     'sts/refused',
     'users/stranger',
+    'users/source',
+    'users/expired',
+    'users/recreated',
     'denied',
     'login/failing',
     'ldap/on',
@@ -32,7 +35,7 @@ t.test('what cannot be found out now is 262 with the three labels, and only a ba
     t.same(row(kind).reply?.labels, ['SystemOverloadedError', 'RetryableError', 'RetryableWriteError'], kind)
   }
   const later = ['sts/throttled', 'sts/unavailable', 'budget/spent', 'login/deadline', 'ldap/unknown'] as const
-  for (const kind of [...later, 'login/crowded', 'login/contested'] as const) {
+  for (const kind of [...later, 'login/crowded', 'login/contested', 'users/ambiguous', 'users/unreadable'] as const) {
     t.equal(row(kind).reply?.code, 262, kind)
   }
   for (const kind of byCode(6)) t.same(row(kind).reply?.labels, ['RetryableWriteError'], kind)

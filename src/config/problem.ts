@@ -40,7 +40,10 @@ export function show(value: unknown): string {
   return JSON.stringify(value.length > 80 ? `${value.slice(0, 79)}…` : value)
 }
 
-const ENTRY_KEYS = ['arn', 'user', 'passwordFile', 'passwordEnv', 'host', 'connect']
+const ENTRY_KEYS = [
+  ...['arn', 'sso', 'permissionSet', 'account', 'partition', 'user', 'passwordFile', 'passwordEnv', 'roles'],
+  ...['clientSource', 'deleteAfterDate', 'scopes', 'principalId', 'maxAge', 'host', 'connect'],
+]
 
 function unknownKey(key: string): string {
   if (key === 'password') return 'a password does not stand in the file; name a passwordFile or a passwordEnv'

@@ -25,7 +25,11 @@ export type Config = Omit<Settings, 'tls' | 'upstream' | 'users' | 'admin' | 'de
   /** Sentences for the log: nothing is wrong, and somebody should know. */
   warnings: readonly string[]
 }
-export type User = { arn: string; user: string; password: Secret }
+/** As written, but with the password that was pointed to. */
+export type User = Omit<NonNullable<Settings['users']>[number], 'passwordFile' | 'passwordEnv' | 'maxAge'> & {
+  password?: Secret | undefined
+  maxAgeMS?: number | undefined
+}
 
 /** Where a setting came from, for messages: as a whole, and at a place inside of a list. */
 export type Origin = { from: string; inside(way: readonly PropertyKey[]): string }
@@ -159,14 +163,15 @@ function readToken(around: Around, found: Found): Secret | undefined {
 function readUsers({ settings, origins, env, readFile }: Around, found: Found): User[] {
   const origin = origins.get('users')
   if (origin === undefined) found.warnings.push('users: there are none, so nobody can log in')
-  return (settings.users ?? []).map(({ arn, user, passwordFile, passwordEnv }, index) => {
+  return (settings.users ?? []).map(({ passwordFile, passwordEnv, maxAge, ...rest }, index) => {
+    if (rest.roles) return { ...rest, password: undefined, maxAgeMS: maxAge }
     const key = passwordFile === undefined ? 'passwordEnv' : 'passwordFile'
     const at = { path: `users[${index}].${key}`, from: origin?.inside([index, key]), secret: true }
     const password =
       passwordEnv === undefined
         ? readNamed(at, passwordFile, readFile, found)
         : readVariable(at, passwordEnv, env[passwordEnv], found)
-    return { arn, user, password: new Secret(password ?? '') }
+    return { ...rest, password: new Secret(password ?? ''), maxAgeMS: maxAge }
   })
 }
 

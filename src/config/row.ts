@@ -94,16 +94,13 @@ function milliseconds(text: string): number {
 }
 
 /** A time, in milliseconds. Bounded above as well: a timer of more than 24 days would fire at once. */
-export function duration(least: string, most: string) {
-  const error = 'wanted a time like 500ms, 5s or 2m'
-  return kind(
-    z
-      .string({ error })
-      .regex(/^\d{1,9}(ms|s|m|h)$/, { error, abort: true })
-      .refine(text => milliseconds(text) >= milliseconds(least) && milliseconds(text) <= milliseconds(most), {
-        error: `wanted a time from ${least} to ${most}`,
-      })
-      .transform(milliseconds),
-    {},
-  )
-}
+export const durationOf = (least: string, most: string, error = 'wanted a time like 500ms, 5s or 2m') =>
+  z
+    .string({ error })
+    .regex(/^\d{1,9}(ms|s|m|h)$/, { error, abort: true })
+    .refine(text => milliseconds(text) >= milliseconds(least) && milliseconds(text) <= milliseconds(most), {
+      error: `wanted a time from ${least} to ${most}`,
+    })
+    .transform(milliseconds)
+
+export const duration = (least: string, most: string) => kind(durationOf(least, most), {})

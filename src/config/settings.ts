@@ -1,12 +1,12 @@
 /**
- * The settings, one row each. The path in the nesting gives the key in the file, the flag and the variable; the tables,
+ * The table of settings, one row each. The path in the nesting gives the key in the file, the flag and the variable; the tables,
  * the checks and the type of the configuration are read from here as well.
  */
 import type { z } from 'zod'
 import { advertised, hostNames, stsHosts } from './hosts.js'
 import { address, duration, oneOf, path, port, portOrOff, type Row, share, toggle, whole } from './row.js'
 import { uri } from './uri.js'
-import { users } from './users.js'
+import { scope, users } from './users.js'
 
 /** `self` is the group's own value: `tls: off` stands where `tls: { certFile: … }` could. */
 export const settings = {
@@ -16,6 +16,7 @@ export const settings = {
     advertise: advertised({
       about: 'Address that clients of a replica set are told, as host:port; the same on every replica of the proxy.',
     }),
+    scope: scope({ about: 'Name by which rules say in their scopes that they are for this listener.', live: true }),
     backlog: whole(1, 65535)({ about: 'Connections that the kernel holds until they are accepted.', fallback: '4096' }),
     connections: whole(
       2,
@@ -148,9 +149,23 @@ export const settings = {
     )({ about: 'Least level that is logged.', fallback: 'info', live: true }),
   },
   users: users({
-    about: 'Who is whom, first match first: entries of arn, user, and passwordFile or passwordEnv.',
+    about:
+      'Who is whom, first match first: entries of arn or sso, and user with passwordFile or passwordEnv, or roles; see “Rules”.',
     live: true,
   }),
+  pins: {
+    file: path({ about: 'Where ids pinned by firstUse are kept; of one process alone.' }),
+  },
+  directory: {
+    enabled: toggle({
+      about: 'Lets in the users of the $external database as well, after the rules; needs upstream.admin.',
+      fallback: 'false',
+    }),
+    refresh: duration(
+      '500ms',
+      '1m',
+    )({ about: 'How often they are read; so long it takes until a change is felt.', fallback: '2s' }),
+  },
 } as const satisfies Group
 
 export type Group = { readonly [key: string]: Row | Group }

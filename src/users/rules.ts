@@ -1,81 +1,166 @@
 /**
- * Rules: which principal is which database user. The first that matches wins, in the order of the file.
+ * Rules: which principal is which database user, or has which roles. The first that matches wins, in the order of the file.
  *
- * A rule names one principal, in any of the spellings that AWS has for it; nothing here is a pattern. So a principal of
- * another account or partition is never meant by accident, and the session name, which its bearer chose, says nothing.
+ * Rules of one principal each, however many, are found by its name; patterns are tried in order, those of its account
+ * alone. A rule that is for other scopes than this listener's is checked like any other and matches nobody.
  */
-import { type Arn, canonical, readArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
 import type { Secret } from '../log.js'
-import type { DatabaseUser, Match } from './match.js'
+import type { Match, Network } from './match.js'
+import { readNetwork } from './networks.js'
+import { type Named, readNamed, readSSO } from './principals.js'
+import { readRole, readUser, shown } from './roles.js'
 
-/** A rule as written. `user` is `name@db`; without `@` the database is admin. */
-export type Entry = { arn: string; user: string; password: Secret }
+/** A rule as written. Whom it is for: `arn` or `sso`. What it gives: `user` with its password, or `roles`. */
+export type Entry = {
+  arn?: string | undefined
+  sso?: { permissionSet: string; account: string; partition?: string | undefined } | undefined
+  user?: string | undefined
+  password?: Secret | undefined
+  roles?: readonly string[] | undefined
+  clientSource?: readonly string[] | undefined
+  deleteAfterDate?: Date | undefined
+  /** Names; it counts for listeners of one of these scopes alone. */
+  scopes?: readonly string[] | undefined
+  principalId?: string | undefined
+  maxAgeMS?: number | undefined
+}
+
+/** A match by a rule. `one`: of exactly one principal. */
+export type Rule = Match & { from: { rule: number }; one: boolean; scopes?: readonly string[]; written: string }
 
 export type Rules = {
-  /** Each rule, in the order of the file. `arn` is canonical. */
-  all: readonly Match[]
-  /** The rule of an identity, and with it the database user; undefined for a stranger. */
-  match(identity: Pick<Identity, 'canonical'>): Match | undefined
+  /** Those that count here, in the order of the file. */
+  all: readonly Rule[]
+  /** Those that are for other scopes. */
+  elsewhere: readonly Rule[]
+  /** The rule of an identity, and with it what it gives; undefined for a stranger. */
+  match(identity: Pick<Identity, 'canonical'>): Rule | undefined
+  /** Whether a rule names this principal, wherever it counts. */
+  names(rule: Rule, canonical: string): boolean
 }
+
+type Compiled = { rule: Rule; test: Named['test'] }
 
 /** The rules that are sound, and a sentence about each that is not: a program with problems should not start. */
-export function compileRules(entries: readonly Entry[]): { rules: Rules; problems: string[] } {
-  const matches = new Map<string, Match & { from: { rule: number } }>()
+export function compileRules(
+  entries: readonly Entry[],
+  { scope }: { scope?: string | undefined } = {},
+): { rules: Rules; problems: string[] } {
+  const sound: Compiled[] = []
   const problems: string[] = []
-  for (const [index, { arn: text, user: written, password }] of entries.entries()) {
-    const rule = index + 1
-    const arn = readArn(text)
-    const user = readUser(written)
-    const wrong = [arn === undefined ? whyNoArn(text) : whyNotThis(arn), typeof user === 'string' ? user : undefined]
-    const earlier = arn && matches.get(canonical(arn))
-    if (earlier) wrong.push(`${shown(text)} is the same principal as in rule ${earlier.from.rule}, which wins`)
+  const seen = new Map<string, Rule[]>()
+  for (const [index, entry] of entries.entries()) {
+    const read = readEntry(entry, index + 1)
+    const before = read.compiled && seen.get(read.compiled.rule.arn)
+    const wrong = [...read.problems, ...(read.compiled ? [whyNever(read.compiled.rule, before ?? [])] : [])]
     const said = wrong.filter(problem => problem !== undefined)
-    problems.push(...said.map(problem => `users, rule ${rule}: ${problem}`))
-    if (arn && said.length === 0 && typeof user !== 'string')
-      matches.set(canonical(arn), { from: { rule }, arn: canonical(arn), gives: { user, password } })
+    problems.push(...said.map(problem => `users, rule ${index + 1}: ${problem}`))
+    if (!read.compiled || said.length > 0) continue
+    sound.push(read.compiled)
+    seen.set(read.compiled.rule.arn, [...(before ?? []), read.compiled.rule])
   }
-  const rules: Rules = { all: [...matches.values()], match: identity => matches.get(identity.canonical) }
-  return { rules, problems }
+  const counts = ({ rule: { scopes } }: Compiled) => !scopes || (scope !== undefined && scopes.includes(scope))
+  const here = sound.filter(counts)
+  const elsewhere = sound.filter(one => !counts(one)).map(({ rule }) => rule)
+  const tests = new Map(sound.map(({ rule, test }) => [rule, test]))
+  return {
+    rules: {
+      all: here.map(({ rule }) => rule),
+      elsewhere,
+      match: finder(here),
+      names: (rule, canonical) => tests.get(rule)?.(canonical) ?? false,
+    },
+    problems,
+  }
 }
 
-/** What is wrong with an ARN that is one: a session name would look as if it decided something (D10). */
-function whyNotThis({ kind, session, partition, account, name }: Arn): string | undefined {
-  if (kind !== 'assumed-role' || session === undefined) return undefined
-  const whole = `arn:${partition}:iam::${account}:role/${name}`
-  return `whoever assumes a role chooses the session name ("${session}"), so it never decides; write ${whole}`
+/** Finds the first rule. Exact ones are looked up; patterns before them in the file win. */
+function finder(rules: readonly Compiled[]): Rules['match'] {
+  const exact = new Map<string, Rule>()
+  const patterns = new Map<string, Compiled[]>()
+  for (const compiled of rules) {
+    const { arn, one } = compiled.rule
+    if (!one) patterns.set(accountOf(arn), [...(patterns.get(accountOf(arn)) ?? []), compiled])
+    else if (!exact.has(arn)) exact.set(arn, compiled.rule)
+  }
+  return ({ canonical }) => {
+    const found = exact.get(canonical)
+    for (const { rule, test } of patterns.get(accountOf(canonical)) ?? []) {
+      if (found && rule.from.rule > found.from.rule) break
+      if (test(canonical)) return rule
+    }
+    return found
+  }
 }
 
-/** Each complaint, and what a text looks like that earns it. The first that fits is told. */
-const complaints: readonly (readonly [fits: RegExp, complaint: string])[] = [
-  [/[*?]/, 'holds a wildcard; a rule names one principal (all sessions of a role are ROLE-ARN or assumed-role/NAME/*)'],
-  [/^\d/, 'is not an ARN; write the whole of it, as `aws sts get-caller-identity` tells it'],
-  [/^arn:[^:]*:(?:iam|sts)::(?!\d{12}:)/, 'needs an account of 12 digits, all of them written out'],
-  [/:group\//, 'is a group, and groups sign nothing; name its users, or a role'],
-  [/:instance-profile\//, 'is an instance profile; name the role in it'],
-  [/^/, 'is not the ARN of a user, role, assumed-role, federated-user or root'],
-]
+/** `arn:aws:iam::123456789012`; neither it nor what stands before the first / holds a wildcard. */
+const accountOf = (arn: string): string => arn.split(':', 5).join(':')
 
-function whyNoArn(text: string): string {
-  return `${shown(text)} ${complaints.find(([fits]) => fits.test(text))?.[1]}`
+/** What is wrong with a rule that names whom an earlier one names, which always wins. */
+function whyNever({ written, scopes }: Rule, earlier: readonly Rule[]): string | undefined {
+  const winner = earlier.find(other => !other.scopes || scopes?.every(scope => other.scopes?.includes(scope)))
+  if (!winner) return undefined
+  const same = winner.one ? 'the same principal as' : 'the same pattern as'
+  return `${shown(written)} is ${same} in rule ${winner.from.rule}, which wins`
 }
 
-/** What MongoDB has in no name of a database; `$external` is a database of its own kind, without passwords. */
-const DATABASE = /^[^/\\. "$*<>:|?\0]{1,63}$/
-
-/** The database user, or what is wrong with it. */
-function readUser(text: string): DatabaseUser | string {
-  const at = text.lastIndexOf('@')
-  const name = at < 0 ? text : text.slice(0, at)
-  const db = at < 0 ? 'admin' : text.slice(at + 1)
-  if (name === '' || name.includes('\0')) return `the user ${shown(text)} has no name; write name@database`
-  if (db === '$external') return `the user ${shown(text)} has no password to log in with; name one of another database`
-  if (DATABASE.test(db)) return { name, db }
-  return `the user ${shown(text)} is of a database "${shown(db, '')}", which cannot be; write name@database`
+/** The rule, where nothing is wrong with it. */
+function readEntry(entry: Entry, rule: number): { compiled?: Compiled; problems: string[] } {
+  const { arn = '', sso, deleteAfterDate, scopes, principalId, maxAgeMS } = entry
+  const problems: string[] = []
+  const keep = <T extends object>(read: T | string): T | undefined => {
+    if (typeof read !== 'string') return read
+    problems.push(read)
+    return undefined
+  }
+  const named = keep(sso ? readSSO(sso) : readNamed(arn))
+  const gives = readGives(entry, keep)
+  const networks = entry.clientSource?.map(text => keep(readNetwork(text) ?? `${shown(text)} is no network${CIDR}`))
+  if (networks?.length === 0) problems.push('clientSource is an empty list, so nobody could log in')
+  const wrong = principalId !== undefined && named ? whyNotPinned(principalId, named) : undefined
+  if (wrong !== undefined) problems.push(wrong)
+  if (!named || !gives || problems.length > 0) return { problems }
+  return {
+    problems,
+    compiled: {
+      test: named.test,
+      rule: {
+        from: { rule },
+        arn: named.arn,
+        one: named.one,
+        written: sso ? `${sso.permissionSet} of ${sso.account}` : arn,
+        gives,
+        ...(networks && { clientSource: [networks.filter((one): one is Network => one !== undefined)] }),
+        ...(deleteAfterDate && { deleteAfterDate }),
+        ...(principalId !== undefined && { principalId }),
+        ...(maxAgeMS !== undefined && { maxAgeMS }),
+        ...(scopes && { scopes }),
+      },
+    },
+  }
 }
 
-/** Text of the file in a sentence: bounded, on one line. */
-function shown(text: string, quote = '"'): string {
-  const line = text.length > 200 ? `${text.slice(0, 200)}…` : text
-  return `${quote}${line.replace(/\p{C}/gu, '?')}${quote}`
+const CIDR = '; write clientSource like 10.0.0.0/8, 2001:db8::/32 or 10.1.2.3'
+
+function readGives(
+  { user, password, roles }: Entry,
+  keep: <T extends object>(read: T | string) => T | undefined,
+): Match['gives'] | undefined {
+  if (roles) return { roles: roles.map(text => keep(readRole(text))).filter(role => role !== undefined) }
+  const read = keep(readUser(user ?? ''))
+  return read && password && { user: read, password }
+}
+
+const IDS = { user: /^AIDA[A-Z0-9]{12,124}$/, role: /^AROA[A-Z0-9]{12,124}$/, 'federated-user': null, root: null }
+
+/** What is wrong with a pin; undefined where nothing is. */
+function whyNotPinned(id: string, { kind, one, arn }: Named): string | undefined {
+  const form = IDS[kind]
+  if (form === null) return `principalId cannot be of a ${kind}, which has no id of its own`
+  if (id === 'firstUse') return undefined
+  if (!form.test(id))
+    return `principalId ${shown(id)} is not firstUse or the ${kind === 'user' ? 'AIDA' : 'AROA'}… id of a ${kind}`
+  if (!one && !arn.endsWith('?')) return 'principalId is of one principal and the rule of many; write firstUse'
+  return undefined
 }

@@ -111,7 +111,7 @@ t.test('a whole file', async t => {
   })
   t.equal(config.upstream.admin?.reveal(), 'mongodb://root:secret@mongo-0/')
   t.same(
-    config.users.map(({ password }) => password.reveal()),
+    config.users.map(({ password }) => password?.reveal()),
     ['pass word ', 'from the environment'],
   )
   t.ok(config.tls?.key instanceof Secret)
@@ -377,12 +377,46 @@ t.test('a user has one password, from a file or a variable', async t => {
   )
   t.same(problems({ yaml: 'users:\n  - alice\n  - { user: "" , passwordEnv: A }' }), [
     'users[0]: wanted a mapping of arn, user and passwordFile, got "alice" (from proxy.yaml:2)',
-    'users[1].arn: wanted an ARN, got nothing (from proxy.yaml:3)',
     'users[1].user: wanted the name of a database user, got "" (from proxy.yaml:3)',
   ])
   t.same(problems({ env: { MONGO_IAM_PROXY_USERS: '[]' } }), [
     'users: is a list that only the file can hold (from MONGO_IAM_PROXY_USERS)',
   ])
+})
+
+t.test('an entry is for somebody, gives something, and asks for what it asks in a form that can be read', async t => {
+  const arn = 'arn: a, roles: [read@app]'
+  for (const [entry, said] of [
+    ['roles: [read@app]', /needs either arn or sso/],
+    [`${arn}, sso: { permissionSet: p, account: "123456789012" }`, /needs either arn or sso/],
+    ['sso: { permissionSet: p }, roles: [a@b]', /sso.account: wanted an account of 12 digits, got nothing/],
+    ['sso: { permissionSet: p, account: 012345678901 }, roles: [a@b]', /sso.account: is a number to YAML/],
+    [`${arn}, user: u, passwordEnv: A`, /needs either user, with its password, or roles/],
+    [`${arn}, passwordEnv: A`, /makes up the password itself/],
+    ['arn: a, roles: []', /roles: wanted a list of roles like readWrite@app/],
+    ['arn: a, roles: readWrite@app', /roles: wanted a list of roles/],
+    [`${arn}, clientSource: 10.0.0.0/8`, /clientSource: wanted a list of networks/],
+    [`${arn}, deleteAfterDate: 2026-02-30`, /deleteAfterDate: is a time that does not exist/],
+    [`${arn}, deleteAfterDate: 2026-02-28T10:00:00`, /deleteAfterDate: wanted a time like .* with Z or an offset/],
+    [`${arn}, deleteAfterDate: tomorrow`, /deleteAfterDate: wanted a time/],
+    [`${arn}, scopes: [a b]`, /scopes\[0\]: wanted the name of a scope/],
+    [`${arn}, maxAge: 1d`, /maxAge: wanted a time like 30m or 12h/],
+    [`${arn}, maxage: 1h`, /there is no such setting; did you mean maxAge\?/],
+  ] as const) {
+    t.match(problems({ yaml: `users:\n  - { ${entry} }`, env: { A: 'x' } }), [said], entry)
+  }
+})
+
+t.test('a date is a time of day with its zone, or the beginning of a day in UTC', async t => {
+  for (const [text, time] of [
+    ['2026-12-24', '2026-12-24T00:00:00.000Z'],
+    ['2026-12-24T18:00:00+02:00', '2026-12-24T16:00:00.000Z'],
+    ['2026-12-24 18:00:00Z', '2026-12-24T18:00:00.000Z'],
+    ['"2026-12-24T18:00Z"', '2026-12-24T18:00:00.000Z'],
+  ] as const) {
+    const yaml = `users: [{ arn: a, roles: [read@app], deleteAfterDate: ${text} }]`
+    t.equal(loaded({ yaml, args: upstream }).users[0]?.deleteAfterDate?.toISOString(), time, text)
+  }
 })
 
 t.test('an account id without quotes is a number that lost its zero', async t => {
@@ -456,14 +490,14 @@ t.test('no piece of a broken file is repeated', async t => {
 t.test('aliases are followed, and those of nothing are problems', async t => {
   t.equal(loaded({ yaml: 'login: { timeout: &t 5s }\nldap: { every: *t }', args: upstream }).ldap.every, 5000)
   t.same(problems({ yaml: 'listen: *nope\nusers: *nope' }), [
-    'listen: wanted a mapping of host, port, advertise, backlog, connections, perAddress (from proxy.yaml:1)',
+    'listen: wanted a mapping of host, port, advertise, scope, backlog, connections, perAddress (from proxy.yaml:1)',
     'users: its aliases cannot be followed (from proxy.yaml:2)',
   ])
 })
 
 t.test('a group must be a mapping, and may be empty', async t => {
   t.same(problems({ yaml: 'listen: 27017\nadmin:\n' }), [
-    'listen: wanted a mapping of host, port, advertise, backlog, connections, perAddress (from proxy.yaml:1)',
+    'listen: wanted a mapping of host, port, advertise, scope, backlog, connections, perAddress (from proxy.yaml:1)',
   ])
   t.same(problems({ yaml: 'tls: { self: off }\n__proto__: { x: 1 }\nsts: { quota: }' }), [
     'tls.self: there is no such setting (from proxy.yaml:1)',

@@ -97,27 +97,198 @@ t.test('a rule for a session is a problem that says why', async t => {
   t.equal(rules.all.length, 0)
 })
 
-t.test('wildcards are a problem that says so', async t => {
-  for (const arn of [
-    '*',
-    `arn:aws:iam::*:role/R`,
-    `arn:*:iam::${A}:role/R`,
-    `arn:aws:iam::${A}:role/*`,
-    `arn:aws:iam::${A}:role/R?`,
-    `arn:aws:iam::${A}:role/prod/*`,
-    `arn:aws:iam::${A}:user/*`,
-    `arn:aws:sts::${A}:assumed-role/*/*`,
-    `arn:aws:sts::${A}:assumed-role/R/i-*`,
-    `arn:aws:sts::${A}:federated-user/*`,
-  ]) {
-    t.match(problemsOf(arn), [/wildcard/], arn)
+t.test('* is any part of a name, and no more than the name', async t => {
+  for (const [pattern, fits, fitsNot] of [
+    [`iam::${A}:role/app-*`, ['app-', 'app-1', 'app-a*b'], ['app', 'xapp-1', 'App-1']],
+    [`iam::${A}:role/*`, ['R', 'app'], []],
+    [`iam::${A}:role/a*b*c`, ['abc', 'a1b2c', 'abbcc'], ['ab', 'acb', 'abcd']],
+    [`iam::${A}:role/ab*ba`, ['abba', 'ab1ba'], ['aba']],
+    [`sts::${A}:assumed-role/app-*/*`, ['app-1'], ['app']],
+    [`sts::${A}:assumed-role/app-*`, ['app-1'], ['app']],
+  ] as const) {
+    for (const p of partitions) {
+      const rules = compiled([`arn:${p}:${pattern}`, 'app'])
+      t.same(rules.problems, [])
+      for (const name of fits.filter(name => !name.includes('*')))
+        t.ok(who(rules, `arn:${p}:sts::${A}:assumed-role/${name}/any`), `${pattern} ${name}`)
+      for (const name of fitsNot)
+        t.notOk(who(rules, `arn:${p}:sts::${A}:assumed-role/${name}/any`), `${pattern} not ${name}`)
+    }
   }
+})
+
+t.test('the kind, the account, the partition and the path of a user are part of a pattern', async t => {
+  const roles = compiled([`arn:aws:iam::${A}:role/*`, 'app'])
+  const users = compiled([`arn:aws:iam::${A}:user/team-*/*`, 'app'])
+  t.notOk(who(roles, `arn:aws:iam::${A}:user/R`))
+  t.notOk(who(roles, `arn:aws:iam::${A}:root`))
+  t.notOk(who(roles, `arn:aws:sts::${A}:federated-user/R1`))
+  t.notOk(who(roles, `arn:aws:sts::${B}:assumed-role/R/any`))
+  t.notOk(who(roles, `arn:aws-cn:sts::${A}:assumed-role/R/any`))
+  t.ok(who(users, `arn:aws:iam::${A}:user/team-a/bob`))
+  for (const name of ['bob', 'team-a/x/bob', 'x/team-a/bob', 'team/bob']) {
+    t.notOk(who(users, `arn:aws:iam::${A}:user/${name}`), name)
+  }
+  t.notOk(who(users, `arn:aws:sts::${A}:assumed-role/team-a/bob`))
+})
+
+t.test('D12: a permission set is itself, and no other whose name goes on', async t => {
+  const of = (permissionSet: string, account = A, partition = 'aws') =>
+    compileRules([{ sso: { permissionSet, account, partition }, user: 'dba', password }])
+  const said = (name: string, account = A) =>
+    `arn:aws:sts::${account}:assumed-role/AWSReservedSSO_${name}/ann@example.com`
+  const rules = of('Admin')
+  t.same(rules.problems, [])
+  t.equal(who(rules, said('Admin_0123456789abcdef')), '1: dba@admin')
+  for (const name of [
+    'Admin_ReadOnly_0123456789abcdef',
+    'Admin_0123456789abcde',
+    'Admin_0123456789abcdef0',
+    'Admin_0123456789ABCDEF',
+    'Admin_0123456789abcdeg',
+    'Admin',
+    'admin_0123456789abcdef',
+  ]) {
+    t.notOk(who(rules, said(name)), name)
+  }
+  t.notOk(who(rules, said('Admin_0123456789abcdef', B)), 'another account')
+  t.ok(who(of('A.d+m'), said('A.d+m_0123456789abcdef')))
+  t.notOk(who(of('A.d+m'), said('Axddm_0123456789abcdef')))
+  t.ok(
+    who(
+      of('Admin', A, 'aws-us-gov'),
+      `arn:aws-us-gov:sts::${A}:assumed-role/AWSReservedSSO_Admin_0123456789abcdef/ann`,
+    ),
+  )
+  t.match(of('Admin', '12345').problems, [/not 12 digits/])
+  t.match(of('Admin*').problems, [/is not the name of one/])
+  t.match(of('Admin', A, 'moon').problems, [/no partition "moon"/])
+})
+
+t.test('a wildcard where it would mean strangers is a problem that says so', async t => {
+  for (const [arn, said] of [
+    ['*', /outside of a name/],
+    ['arn:aws:iam::*:role/R', /wildcard in its account/],
+    ['arn:aws:iam::12345678901*:role/R', /wildcard in its account/],
+    [`arn:*:iam::${A}:role/R`, /wildcard in its partition/],
+    [`arn:aws*:iam::${A}:role/R`, /wildcard in its partition/],
+    [`arn:aws:iam::${A}:role/prod/*`, /pattern with a path/],
+    [`arn:aws:iam::${A}:role/*/R`, /pattern with a path/],
+    [`arn:aws:sts::${A}:assumed-role/R/i-*`, /session names/],
+    [`arn:aws:sts::${A}:assumed-role/R*/admin`, /session names/],
+    [`arn:aws:sts::${A}:federated-user/*`, /one by one/],
+    [`arn:aws:iam::${A}:root*`, /one by one/],
+    [`arn:aws:iam::${A}:role/AWSReservedSSO_Admin_*`, /longer names as well; write sso/],
+    [`arn:aws:iam::${A}:*`, /not the pattern/],
+    [`arn:aws:iam::${A}:group/*`, /not the pattern/],
+    [`arn:aws:*::${A}:role/R`, /not the pattern/],
+    [`arn:aws-moon:iam::${A}:role/*`, /not the pattern/],
+    [`arn:aws:iam::${A}:user/*:role/x`, /not the pattern/],
+  ] as const) {
+    t.match(problemsOf(arn), [said], arn)
+    t.notMatch(problemsOf(arn).join(), /\n/)
+  }
+})
+
+t.test('the first rule wins, whether it names one or many', async t => {
+  const one = `arn:aws:iam::${A}:role/app-1`
+  const many = `arn:aws:iam::${A}:role/app-*`
+  const said = `arn:aws:sts::${A}:assumed-role/app-1/any`
+  t.equal(who(compiled([one, 'one'], [many, 'many']), said), '1: one@admin')
+  t.equal(who(compiled([many, 'many'], [one, 'one']), said), '1: many@admin')
+  t.equal(who(compiled([`arn:aws:iam::${A}:role/*-1`, 'x'], [many, 'many']), said), '1: x@admin')
+  t.equal(who(compiled([`arn:aws:iam::${B}:role/*`, 'x'], [many, 'many']), said), '2: many@admin')
+  t.match(compiled([many, 'a'], [many, 'b']).problems, [/rule 2: .*same pattern as in rule 1, which wins/])
+})
+
+t.test('a rule with scopes counts for the listeners of one of them', async t => {
+  const entries = [
+    { arn: `arn:aws:iam::${A}:user/x`, user: 'prod', password, scopes: ['prod', 'blue'] },
+    { arn: `arn:aws:iam::${A}:user/x`, user: 'test', password, scopes: ['test'] },
+    { arn: `arn:aws:iam::${A}:user/x`, user: 'else', password },
+  ]
+  for (const [scope, wanted] of [
+    ['prod', '1: prod@admin'],
+    ['blue', '1: prod@admin'],
+    ['test', '2: test@admin'],
+    ['other', '3: else@admin'],
+    [undefined, '3: else@admin'],
+  ] as const) {
+    const compiled = compileRules(entries, { scope })
+    t.same(compiled.problems, [])
+    t.equal(who(compiled, `arn:aws:iam::${A}:user/x`), wanted, scope ?? 'no scope')
+    t.equal(compiled.rules.all.length + compiled.rules.elsewhere.length, 3)
+  }
+  t.match(compileRules([...entries, { ...entries[0], scopes: ['blue'] }]).problems, [/rule 4: .*in rule 1, which wins/])
+})
+
+t.test('roles are role@database, and of a collection where that can be (R22)', async t => {
+  const arn = `arn:aws:iam::${A}:user/x`
+  const of = (...roles: string[]) => compileRules([{ arn, roles }])
+  t.match(of('readWrite@app', 'read@app.a.b@c', 'my role@x').rules.match({ canonical: arn })?.gives, {
+    roles: [
+      { role: 'readWrite', db: 'app' },
+      { role: 'read', db: 'app', collection: 'a.b@c' },
+      { role: 'my role', db: 'x' },
+    ],
+  })
+  for (const [role, said] of [
+    ['readWrite', /names no database; write "readWrite@database"/],
+    ['@app', /has no name/],
+    ['read@', /of a database "", which cannot be/],
+    ['read@a b', /cannot be/],
+    ['a@b@c', /cannot be/],
+    ['dbAdmin@app.orders', /only read and readWrite/],
+    ['read@app.', /of a collection that cannot be/],
+    ['read@app.system.users', /of a collection that cannot be/],
+    ['read@$external', /cannot be/],
+  ] as const) {
+    t.match(of(role).problems, [said], role)
+  }
+})
+
+t.test('what a rule asks of a login is in its match', async t => {
+  const arn = `arn:aws:iam::${A}:role/R`
+  const deleteAfterDate = new Date('2026-12-24T00:00:00Z')
+  const clientSource = ['10.1.2.3/8', '::1']
+  const { rules, problems } = compileRules([
+    { arn, roles: ['read@app'], clientSource, deleteAfterDate, principalId: 'AROACKCEVSQ6C2EXAMPLE', maxAgeMS: 5000 },
+  ])
+  t.same(problems, [])
+  t.match(rules.match({ canonical: arn }), {
+    clientSource: [
+      [
+        { address: '10.0.0.0', prefix: 8, family: 'ipv4' },
+        { address: '::1', prefix: 128, family: 'ipv6' },
+      ],
+    ],
+    deleteAfterDate,
+    principalId: 'AROACKCEVSQ6C2EXAMPLE',
+    maxAgeMS: 5000,
+  })
+  t.match(compileRules([{ arn, roles: ['read@app'], clientSource: ['10.0.0.0/33', 'home'] }]).problems, [
+    /rule 1: "10.0.0.0\/33" is no network/,
+    /rule 1: "home" is no network/,
+  ])
+})
+
+t.test('a pin is an id of the kind that is named, of one principal', async t => {
+  const of = (arn: string, principalId: string) => compileRules([{ arn, roles: ['read@app'], principalId }]).problems
+  t.same(of(`arn:aws:iam::${A}:role/R`, 'firstUse'), [])
+  t.same(of(`arn:aws:iam::${A}:role/R*`, 'firstUse'), [])
+  t.same(of(`arn:aws:iam::${A}:user/x`, 'AIDACKCEVSQ6C2EXAMPLE'), [])
+  t.match(of(`arn:aws:iam::${A}:user/x`, 'AROACKCEVSQ6C2EXAMPLE'), [/is not firstUse or the AIDA… id of a user/])
+  t.match(of(`arn:aws:iam::${A}:role/R`, 'AROACKCEVSQ6C2EXAMPLE:me'), [/is not firstUse or the AROA… id of a role/])
+  t.match(of(`arn:aws:iam::${A}:role/R*`, 'AROACKCEVSQ6C2EXAMPLE'), [/of one principal and the rule of many/])
+  t.match(of(`arn:aws:iam::${A}:root`, 'firstUse'), [/no id of its own/])
+  t.match(of(`arn:aws:sts::${A}:federated-user/carol`, 'firstUse'), [/no id of its own/])
 })
 
 t.test('what is no principal is a problem that helps', async t => {
   for (const [arn, said] of [
     ['alice', /is not the ARN/],
     ['', /is not the ARN/],
+    [`arn:aws:iam::${A}:user/a?`, /only wildcard is \*/],
     [A, /write the whole of it/],
     ['arn:aws:iam::12345678901:user/x', /account of 12 digits/],
     ['arn:aws:iam:::user/x', /account of 12 digits/],

@@ -1,0 +1,48 @@
+import t from 'tap'
+import { permitted, unchanged } from '../../src/users/conditions.js'
+import type { Match } from '../../src/users/match.js'
+import { readNetwork } from '../../src/users/networks.js'
+import { faultOf } from '../support/faults.js'
+
+const NOON = Date.parse('2026-11-22T12:00:00Z')
+const identity = { canonical: 'arn:aws:iam::123456789012:role/R', principalId: 'AROACKCEVSQ6C2EXAMPLE' }
+const match = (conditions: Partial<Match>): Match => ({
+  from: { rule: 3 },
+  arn: identity.canonical,
+  gives: { roles: [] },
+  ...conditions,
+})
+const networks = (...texts: string[]) => texts.map(readNetwork).filter(network => network !== undefined)
+const fault = (conditions: Partial<Match>, peer = '10.0.0.1', now = NOON) =>
+  faultOf(() => permitted(match(conditions), identity, { peer, now }))
+
+t.test('who is asked for nothing passes', async t => {
+  t.equal(fault({}), undefined)
+})
+
+t.test('the client has to be in one network of each list', async t => {
+  const clientSource = [networks('10.0.0.0/8', '::1'), networks('10.0.0.0/24', '10.1.0.0/24')]
+  t.equal(fault({ clientSource }), undefined)
+  t.equal(fault({ clientSource }, '::ffff:10.1.0.9'), undefined)
+  for (const peer of ['10.2.0.1', '11.0.0.1', '::1', '']) t.equal(fault({ clientSource }, peer)?.kind, 'users/source')
+  t.equal(fault({ clientSource: [[]] })?.kind, 'users/source', 'nobody is in no network')
+  t.match(fault({ clientSource: [networks('11.0.0.0/8')] })?.facts, { rule: 3, allowed: ['11.0.0.0/8'] })
+})
+
+t.test('from deleteAfterDate on nobody logs in', async t => {
+  const deleteAfterDate = new Date(NOON)
+  t.equal(fault({ deleteAfterDate }, undefined, NOON - 1), undefined)
+  t.equal(fault({ deleteAfterDate }, undefined, NOON)?.kind, 'users/expired')
+  t.match(fault({ deleteAfterDate })?.message, '2026-11-22T12:00:00.000Z')
+})
+
+t.test('D11: a principal that was made anew is told with both ids', async t => {
+  t.equal(fault({ principalId: identity.principalId }), undefined)
+  t.equal(fault({ principalId: 'firstUse' }), undefined, 'which is judged where pins are known')
+  const recreated = fault({ principalId: 'AROAOTHEROTHEROTHER00' })
+  t.equal(recreated?.kind, 'users/recreated')
+  t.match(recreated?.message, /is AROACKCEVSQ6C2EXAMPLE now and was AROAOTHEROTHEROTHER00/)
+  t.match(recreated?.facts, { principalId: 'AROACKCEVSQ6C2EXAMPLE', pinned: 'AROAOTHEROTHEROTHER00' })
+  t.equal(recreated?.row.reply?.code, 18)
+  t.equal(faultOf(() => unchanged(match({}), identity, 'AROAOTHER'))?.kind, 'users/recreated')
+})

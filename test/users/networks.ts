@@ -1,0 +1,75 @@
+import { BlockList, isIP } from 'node:net'
+import fc from 'fast-check'
+import t from 'tap'
+import { isInside, readNetwork, showNetwork } from '../../src/users/networks.js'
+
+const shown = (text: string) => {
+  const network = readNetwork(text)
+  return network && showNetwork(network)
+}
+const inside = (address: string, ...texts: string[]) =>
+  isInside(
+    address,
+    texts.map(readNetwork).filter(network => network !== undefined),
+  )
+
+t.test('a network is an address with a prefix, or one address', async t => {
+  for (const [text, wanted] of [
+    ['10.0.0.0/8', '10.0.0.0/8'],
+    ['10.1.2.3/8', '10.0.0.0/8'],
+    ['10.1.2.3', '10.1.2.3'],
+    ['10.1.2.3/32', '10.1.2.3'],
+    ['0.0.0.0/0', '0.0.0.0/0'],
+    ['2001:DB8::1/32', '2001:db8::/32'],
+    ['::1', '::1'],
+    ['::', '::'],
+    ['1::', '1::'],
+    ['::/0', '::/0'],
+    ['1:0:0:2:0:0:0:3', '1:0:0:2::3'],
+    ['fe80:1:2:3:4:5:6:7', 'fe80:1:2:3:4:5:6:7'],
+    ['64:ff9b::10.0.0.1', '64:ff9b::a00:1'],
+    ['::ffff:10.0.0.1', '10.0.0.1'],
+    ['::ffff:a00:1', '10.0.0.1'],
+    ['::ffff:10.0.0.0/104', '10.0.0.0/8'],
+  ] as const) {
+    t.equal(shown(text), wanted, text)
+  }
+})
+
+t.test('what is no network is none', async t => {
+  for (const text of [
+    ...['', 'home', '10.0.0', '10.0.0.256', '10.0.0.01', '10.0.0.0/33', '10.0.0.0/', '10.0.0.0/-1', ' 10.0.0.0'],
+    ...['::1/129', ':::', '1::2::3', '1:2:3:4:5:6:7', '1:2:3:4:5:6:7:8:9', '1:2:3:4:5:6:7::8', 'g::', '::1%eth0'],
+    ...['::ffff:10.0.0.0/8', '::10.0.0.1.2', '10.0.0.0/8/8', '10.0.0.0/255.0.0.0', ':1:2:3:4:5:6:7', '1::2:'],
+  ]) {
+    t.equal(readNetwork(text), undefined, text)
+  }
+})
+
+t.test('an address is inside by its first bits, and IPv4 is the same however it comes', async t => {
+  t.ok(inside('10.255.0.1', '192.168.0.0/16', '10.0.0.0/8'))
+  t.ok(inside('::ffff:10.255.0.1', '10.0.0.0/8'))
+  t.ok(inside('fe80::1%eth0', 'fe80::/10'))
+  t.notOk(inside('11.0.0.1', '10.0.0.0/8'))
+  t.notOk(inside('10.0.0.1', '::/0'), 'IPv4 is no part of IPv6')
+  t.notOk(inside('::1', '0.0.0.0/0'))
+  t.notOk(inside('10.0.0.1'))
+  t.notOk(inside('somewhere', '0.0.0.0/0', '::/0'))
+  t.ok(inside('172.31.255.255', '172.16.0.0/12'))
+  t.notOk(inside('172.32.0.0', '172.16.0.0/12'))
+})
+
+t.test('it agrees with the BlockList of Node', async t => {
+  const run = (address: string, network: string, prefix: number) => {
+    const list = new BlockList()
+    const family = (text: string) => (isIP(text) === 4 ? 'ipv4' : 'ipv6')
+    list.addSubnet(network, prefix, family(network))
+    return inside(address, `${network}/${prefix}`) === list.check(address, family(address))
+  }
+  const v4 = fc.ipV4()
+  fc.assert(fc.property(v4, v4, fc.nat(32), (a, b, prefix) => run(a, b, prefix)))
+  // Node takes mapped addresses for IPv6 here; we do not.
+  const v6 = fc.ipV6().filter(text => isIP(text) === 6 && !/^(0*:)*:?ffff:/i.test(text) && !text.includes('.'))
+  fc.assert(fc.property(v6, v6, fc.nat(128), (a, b, prefix) => run(a, b, prefix)))
+  t.pass()
+})
