@@ -42,6 +42,14 @@ export function asking({ hosts, insecure, quota, share }: Config['sts'], record:
     record.set('clock_skew_seconds', sts.skewMS() / 1000)
     return outcome
   }
-  const patience = { attemptMS: ATTEMPT_MS, deadlineMS: STS_MS, queueMS: QUEUE_MS, now, random: Math.random, sleep }
+  const patience = {
+    attemptMS: ATTEMPT_MS,
+    deadlineMS: STS_MS,
+    queueMS: QUEUE_MS,
+    now,
+    random: Math.random,
+    sleep,
+    after,
+  }
   return { ...sts, take, busy, ask: retried(once, patience) }
 }

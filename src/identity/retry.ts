@@ -4,6 +4,7 @@
  * Each attempt and all of them together have an end; pauses grow and are uneven, so that clients that failed together
  * do not come back together; each further attempt is paid for, so that retries never double the load of an outage.
  */
+import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Ask, Outcome } from './outcome.js'
 import type { Proof } from './proof.js'
@@ -18,6 +19,7 @@ export type Patience = {
   random(): number
   /** Resolves after so many milliseconds, or at once when the signal aborts; never rejects. */
   sleep(ms: number, signal: AbortSignal): Promise<void>
+  after: After
   /** How long the first attempt may wait for its turn; further ones have what is left of the deadline. */
   queueMS: number
 }
@@ -25,9 +27,8 @@ export type Patience = {
 /** The first pause is 50 to 100 ms, and each further one twice as long. */
 const PAUSE = 100
 
-/** Reasons, one for all: made on the spot they cost a stack trace a login, as `AbortSignal.any` costs its bookkeeping. */
+/** One for all: made on the spot it costs a stack trace a login, as `AbortSignal.any` costs its bookkeeping. */
 const LATE = new Error('no answer in time')
-const OVER = new Error('answered')
 
 /**
  * Waits at most so many milliseconds for the turn of one attempt, which is paid for then, and gives what ends it. Throws
@@ -43,7 +44,7 @@ export function retried(
   ask: Ask,
   patience: Patience,
 ): (proof: Proof, turn: Turn, signal: AbortSignal) => Promise<Outcome> {
-  const { attemptMS, deadlineMS, queueMS, now, random, sleep } = patience
+  const { attemptMS, deadlineMS, queueMS, now, random, sleep, after } = patience
   return async (proof, turn, signal) => {
     let done = await turn(queueMS)
     const end = now() + deadlineMS
@@ -61,10 +62,9 @@ export function retried(
     async function attempt(ms: number): Promise<Outcome> {
       const either = new AbortController()
       const leave = () => either.abort(signal.reason)
-      const answered = new AbortController()
+      const cancel = after(ms, () => either.abort(LATE))
       signal.addEventListener('abort', leave, { once: true })
       if (signal.aborted) leave()
-      void sleep(ms, answered.signal).then(() => either.abort(LATE))
       try {
         return await ask(proof, either.signal)
       } catch (thrown) {
@@ -72,7 +72,7 @@ export function retried(
         if (!either.signal.aborted) throw thrown
         return { is: 'unavailable', why: `no answer within ${Math.round(ms)} ms`, next: 'again' }
       } finally {
-        answered.abort(OVER)
+        cancel()
         signal.removeEventListener('abort', leave)
       }
     }

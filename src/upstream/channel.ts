@@ -27,6 +27,8 @@ export class Channel {
   #requests = 0
   #open: Open | undefined
   #over: unknown
+  /** Whose abort destroys the socket while a request is open: most requests of a channel have the same. */
+  #signal: AbortSignal | undefined
 
   /** Of a connected socket; use `connect`. */
   constructor(socket: Socket, target: Target) {
@@ -49,18 +51,25 @@ export class Channel {
     if (!this.#over && (this.#open || this.#framer.midway)) this.#fail(this.#malformed('it spoke unasked'))
     if (this.#over) return Promise.reject(this.#over)
     const requestID = ++this.#requests
-    const onAbort = () => this.#fail(signal?.reason)
-    signal?.addEventListener('abort', onAbort, { once: true })
+    this.#heed(signal)
     return new Promise<Document>((resolve, reject) => {
       this.#open = { requestID, resolve, reject }
       this.#socket.write(writeMessage(command, requestID))
-    }).finally(() => signal?.removeEventListener('abort', onAbort))
+    })
+  }
+
+  #heed(signal: AbortSignal | undefined): void {
+    if (signal === this.#signal) return
+    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#signal = signal
+    signal?.addEventListener('abort', this.#onAbort)
   }
 
   /** Gives the socket away, paused, with what was read and not asked for. Call it in the tick of the last reply. */
   handOver(): { socket: Socket; rest: Buffer } {
     if (this.#over) throw this.#over
     this.#over = HANDED_OVER
+    this.#heed(undefined)
     this.#socket.pause()
     this.#socket.off('data', this.#onData).off('end', this.#onEnd).off('error', this.#onError).off('close', this.#onEnd)
     this.#socket.on('error', () => {}) // until the new owner listens, an error must not end the process
@@ -95,12 +104,17 @@ export class Channel {
     return document
   }
 
+  /** One that comes between two requests stops neither. */
+  readonly #onAbort = () => {
+    if (this.#open) this.#fail(this.#signal?.reason)
+  }
   readonly #onEnd = () => this.#fail(away(this.#target, 'closed by the upstream'))
   readonly #onError = (error: Error) => this.#fail(away(this.#target, undefined, error))
 
   #fail(reason: unknown): void {
     if (this.#over !== undefined) return
     this.#over = reason ?? away(this.#target, 'aborted')
+    this.#heed(undefined)
     this.#socket.destroy()
     const open = this.#open
     this.#open = undefined

@@ -6,7 +6,7 @@ const EMBEDDED = new Set([3, 4])
 /** Its scope is a document as well, and nothing that we decide on has any. */
 const CODE_WITH_SCOPE = 15
 /** By these keys the library tells values of its own from documents: it throws, or asks them for methods. */
-const RESERVED = new Set(['_bsontype', '__isLong__'])
+const isReserved = (name: string): boolean => name === '_bsontype' || name === '__isLong__'
 
 /**
  * Reads a document. `exact: true` keeps the BSON type of each number (Int32, Double, Long) so that it can be written
@@ -27,13 +27,13 @@ export function readDocument(bytes: Buffer, { exact = false } = {}): Document {
 /** How deep a document may nest; the server's own limit is 200 with its parsers, and hello needs four. */
 const DEPTH = 100
 
-function judgeKeys(bytes: Uint8Array, start: number, depth: number): void {
+function judgeKeys(bytes: Buffer, start: number, depth: number): void {
   if (depth > DEPTH) throw new Fault('message/malformed', undefined, { why: 'nested too deep' })
   const seen = new Set<string>()
   for (const [type, nameOffset, nameLength, offset] of BSON.onDemand.parseToElements(bytes, start)) {
-    const name = Buffer.from(bytes.buffer, bytes.byteOffset + nameOffset, nameLength).toString('latin1')
+    const name = bytes.toString('latin1', nameOffset, nameOffset + nameLength)
     if (seen.has(name)) throw new Fault('message/malformed', undefined, { why: 'a key stands twice' })
-    if (RESERVED.has(name)) throw new Fault('message/malformed', undefined, { why: `a key is called ${name}` })
+    if (isReserved(name)) throw new Fault('message/malformed', undefined, { why: `a key is called ${name}` })
     if (type === CODE_WITH_SCOPE) throw new Fault('message/malformed', undefined, { why: 'code with a scope' })
     seen.add(name)
     if (EMBEDDED.has(type)) judgeKeys(bytes, offset, depth + 1)

@@ -87,11 +87,22 @@ export function frame(opCode: number, requestID: number, responseTo: number, bod
   const header = Buffer.allocUnsafe(HEADER)
   let length = HEADER
   for (const part of body) length += part.length
-  header.writeInt32LE(length, 0)
-  header.writeInt32LE(requestID, 4)
-  header.writeInt32LE(responseTo, 8)
-  header.writeInt32LE(opCode, 12)
+  writeHeader(header, opCode, requestID, responseTo, length)
   return Buffer.concat([header, ...body], length)
+}
+
+/** Writes the header of a frame, which is these bytes unless its `length` is given. */
+export function writeHeader(
+  bytes: Buffer,
+  opCode: number,
+  requestID: number,
+  responseTo: number,
+  length = bytes.length,
+): void {
+  bytes.writeInt32LE(length, 0)
+  bytes.writeInt32LE(requestID, 4)
+  bytes.writeInt32LE(responseTo, 8)
+  bytes.writeInt32LE(opCode, 12)
 }
 
 /** What a stranger's first bytes are most likely to be: the answer to the operator's first question. */

@@ -13,11 +13,13 @@ import { type Document, serialize } from 'bson'
 import { Fault } from '../errors.js'
 import { crc32c } from './crc32c.js'
 import { readDocument } from './document.js'
-import { type Frame, frame, HEADER, OP_COMPRESSED, OP_MSG, OP_QUERY, OP_REPLY } from './frame.js'
+import { type Frame, frame, HEADER, OP_COMPRESSED, OP_MSG, OP_QUERY, OP_REPLY, writeHeader } from './frame.js'
 
 export const CHECKSUM_PRESENT = 1 << 0
 export const MORE_TO_COME = 1 << 1
 export const EXHAUST_ALLOWED = 1 << 16
+/** Where the document of a message begins that has a body alone: behind the flag bits and the kind of its section. */
+const BODY = HEADER + 5
 /** Bits 0–15 must be understood; 0 and 1 are all there are. */
 const UNKNOWN_REQUIRED = 0xffff & ~(CHECKSUM_PRESENT | MORE_TO_COME)
 
@@ -103,9 +105,13 @@ export function writeReply(to: Pick<Command, 'opCode' | 'requestID'>, document: 
 
 /** An OP_MSG with a body and nothing else. */
 export function writeMessage(document: Document, requestID: number, responseTo = 0, flagBits = 0): Buffer {
-  const flags = Buffer.alloc(5)
-  flags.writeUInt32LE(flagBits, 0)
-  return frame(OP_MSG, requestID, responseTo, [flags, serialize(document)])
+  const body = serialize(document)
+  const bytes = Buffer.allocUnsafe(BODY + body.length)
+  writeHeader(bytes, OP_MSG, requestID, responseTo)
+  bytes.writeUInt32LE(flagBits, HEADER)
+  bytes[BODY - 1] = 0
+  bytes.set(body, BODY)
+  return bytes
 }
 
 function readQuery({ requestID, bytes }: Frame): Command {

@@ -35,6 +35,12 @@ function jumpingClock() {
         })
         setImmediate(jump)
       }),
+    after: (ms: number, run: () => void) => {
+      const entry = { due: time + ms, run }
+      waiting.add(entry)
+      setImmediate(jump)
+      return () => waiting.delete(entry)
+    },
     waiting,
   }
 }
@@ -137,13 +143,20 @@ t.test('a client that leaves ends it at once, in an attempt or in a pause', asyn
       asked.push(slept)
       return slept
     }
-    const patience = { attemptMS: 1500, deadlineMS: 3000, queueMS: 4000, now: () => 0, random: () => 1, sleep }
+    let timers = 0
+    const after = () => {
+      timers++
+      return () => timers--
+    }
+    const still = { now: () => 0, random: () => 1, sleep, after }
+    const patience = { attemptMS: 1500, deadlineMS: 3000, queueMS: 4000, ...still }
     let ended = 0
     const running = retried(ask, patience)(proof, async () => () => ended++, gone.signal)
     await new Promise(setImmediate)
     gone.abort(new Fault('login/left'))
     t.equal((await faultOfAsync(() => running))?.kind, 'login/left')
     t.equal(ended, 1, 'its turn is over')
+    t.equal(timers, 0, 'no timer is left')
     await Promise.all(asked)
   }
 })
