@@ -42,6 +42,8 @@ export type ListenerParts = {
 export type Listener = {
   port: number
   sizes(): Record<Stage, number>
+  /** From the next connection on. A new context has new ticket keys, so no session of the old one is resumed (R30). */
+  adopt(change: Pick<ListenerParts, 'connections' | 'perAddress' | 'tls'>): void
   /** Accepts no more. */
   stop(): void
   /** Lets each end as soon as it is owed nothing; resolves when all have. */
@@ -62,8 +64,9 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     relay: new Set(),
   }
   const perAddress = new Map<string, number>()
-  const context = parts.tls && contextOf(parts.tls)
-  const mutual = parts.tls?.clientCA !== undefined
+  let { connections, perAddress: most } = parts
+  let context = parts.tls && contextOf(parts.tls)
+  let mutual = parts.tls?.clientCA !== undefined
   let lastId = 0
   let moment = 0
   let emptied = (): void => {}
@@ -117,8 +120,8 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     raw.on('error', () => {})
     if (!remoteAddress) return void raw.destroy()
     const address = remoteAddress.replace(/^::ffff:/, '')
-    const full = (perAddress.get(address) ?? 0) >= parts.perAddress
-    if (full || ((strangers() >= parts.connections / 2 || total() >= parts.connections) && !makeRoom())) {
+    const full = (perAddress.get(address) ?? 0) >= most
+    if (full || ((strangers() >= connections / 2 || total() >= connections) && !makeRoom())) {
       const fault = new Fault('listener/full', undefined, { address, why: full ? 'this address' : 'all slots' })
       parts.turnedAway(fault)
       log('debug', 'shed', fault.facts)
@@ -163,6 +166,13 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
       login: stages.login.size,
       relay: stages.relay.size,
     }),
+    adopt({ tls, ...change }) {
+      connections = change.connections
+      most = change.perAddress
+      if (!tls || !context) return // plain and TLS are not changed into each other
+      context = contextOf(tls)
+      mutual = tls.clientCA !== undefined
+    },
     stop: () => void server.close(),
     drain() {
       const empty = new Promise<void>(resolve => {

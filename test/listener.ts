@@ -246,6 +246,53 @@ t.test('a record that is no TLS ends the connection at once, with what was wrong
   await until(() => total(listener.sizes()) === 0)
 })
 
+t.test(
+  'another certificate is shown from the next connection on, and no session of the old one is resumed',
+  async t => {
+    const { listener, served } = await listening(t, { tls })
+    const upstream = readFileSync(new URL('support/tls/upstream.pem', import.meta.url), 'utf8')
+    const { port } = listener
+    let session: Buffer | undefined
+    const visit = async (maxVersion: 'TLSv1.2' | 'TLSv1.3') => {
+      const options = { port, host: '127.0.0.1', rejectUnauthorized: false, servername: 'proxy.test', maxVersion }
+      const client = connectTLS({ ...options, ...(session && { session }) })
+      const issued = once(client, 'session').catch(() => {})
+      await once(client, 'secureConnect')
+      if (!client.isSessionReused()) {
+        served.at(-1)?.socket.write('x') // tickets of 1.3 come with the first bytes
+        ;[session] = (await issued) as [Buffer]
+      }
+      const { subject } = client.getPeerX509Certificate() ?? {}
+      const seen = { reused: client.isSessionReused(), subject }
+      client.destroy()
+      return seen
+    }
+    for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+      session = undefined
+      listener.adopt({ connections: 10, perAddress: 10, tls })
+      const first = await visit(maxVersion)
+      t.equal((await visit(maxVersion)).reused, true, `${maxVersion} resumes`)
+      listener.adopt({ connections: 10, perAddress: 10, tls: { cert: upstream, key: upstream } })
+      const after = await visit(maxVersion)
+      t.equal(after.reused, false)
+      t.not(after.subject, first.subject)
+      listener.adopt({ connections: 10, perAddress: 10, tls })
+      t.equal((await visit(maxVersion)).reused, false, 'not even with the same certificate')
+    }
+  },
+)
+
+t.test('other bounds count from the next connection on, and plain stays plain', async t => {
+  const { listener, join, dial, turnedAway } = await listening(t, { perAddress: 10 })
+  await join()
+  listener.adopt({ connections: 10, perAddress: 1, tls })
+  await shut(await dial())
+  t.same(turnedAway, ['listener/full'])
+  listener.adopt({ connections: 10, perAddress: 2 })
+  const { socket } = await join()
+  t.notOk('encrypted' in socket)
+})
+
 t.test('one connection is one handshake: nobody renegotiates', async t => {
   const { listener, served } = await listening(t, { tls })
   const { port } = listener
