@@ -14,6 +14,8 @@ export type Asking = Pick<Sts, 'reach' | 'skewMS' | 'close'> &
   Pick<Turns, 'take' | 'busy'> & {
     /** Asks who signed, each attempt in its turn. */
     ask: ReturnType<typeof retried>
+    /** From now on; what was throttled is forgotten with the old quota. */
+    adopt(budget: Pick<Config['sts'], 'quota' | 'share'>): void
   }
 
 /** Accounts that are remembered at most: a bound that no honest fleet reaches. */
@@ -31,10 +33,12 @@ export function stsOf({ hosts, insecure }: Pick<Config['sts'], 'hosts' | 'insecu
   return stsClient({ hosts: hosts.map(host => ({ ...host, insecure })), timeoutMS, userAgent, now: Date.now })
 }
 
-export function asking({ hosts, insecure, quota, share }: Config['sts'], record: Recorder): Asking {
+export function asking({ hosts, insecure, ...first }: Config['sts'], record: Recorder): Asking {
   const sts = stsOf({ hosts, insecure }, ATTEMPT_MS)
-  const budget = buckets({ perSecond: quota * share, burst: quota * (1 - share), keys: REMEMBERED, now })
-  const { take, busy } = turns({ lend: budget.lend, calls: CALLS, now, after })
+  const budgetOf = ({ quota, share }: Pick<Config['sts'], 'quota' | 'share'>) =>
+    buckets({ perSecond: quota * share, burst: quota * (1 - share), keys: REMEMBERED, now })
+  let budget = budgetOf(first)
+  const { take, busy } = turns({ lend: (key, wanted) => budget.lend(key, wanted), calls: CALLS, now, after })
   const once: Ask = async (proof, signal) => {
     const outcome = await sts.ask(proof, signal)
     if (outcome.is === 'throttled') budget.throttled(bucketOf(proof))
@@ -51,5 +55,13 @@ export function asking({ hosts, insecure, quota, share }: Config['sts'], record:
     sleep,
     after,
   }
-  return { ...sts, take, busy, ask: retried(once, patience) }
+  return {
+    ...sts,
+    take,
+    busy,
+    ask: retried(once, patience),
+    adopt(change) {
+      budget = budgetOf(change)
+    },
+  }
 }

@@ -26,8 +26,8 @@ export type Parts = {
   /** Puts the questions. Throws where the upstream cannot be reached. */
   ask: (signal: AbortSignal) => Promise<Answers>
   everyMS: number
-  /** The operator's word for it where the upstream cannot tell. */
-  assume: 'off' | undefined
+  /** The operator's word for it where the upstream cannot tell; it may change. */
+  readonly assume: 'off' | undefined
   log: Log
   after: After
 }
@@ -44,7 +44,8 @@ const CURE = {
     'give upstream.admin a user with the role clusterMonitor, or set ldap.assume: off if LDAP authorization is off',
 }
 
-export function ldapGuard({ ask, everyMS, assume, log, after }: Parts): LdapGuard {
+export function ldapGuard(parts: Parts): LdapGuard {
+  const { ask, everyMS, log, after } = parts
   const stop = new AbortController()
   let known: Judgement = { state: 'unknown', why: 'the upstream has not answered yet' }
   let silent = 0
@@ -57,8 +58,11 @@ export function ldapGuard({ ask, everyMS, assume, log, after }: Parts): LdapGuar
     const line = `${judgement.state} ${judgement.why}`
     if (line === logged) return
     logged = line
-    const level = judgement.state === 'on' ? 'error' : verdictOf(judgement, assume) === 'off' ? 'info' : 'warn'
-    log(level, 'ldap answered', { ...judgement, ...(judgement.state === 'unknown' && assume && { assume }) })
+    const level = judgement.state === 'on' ? 'error' : verdictOf(judgement, parts.assume) === 'off' ? 'info' : 'warn'
+    log(level, 'ldap answered', {
+      ...judgement,
+      ...(judgement.state === 'unknown' && parts.assume && { assume: parts.assume }),
+    })
   }
 
   const round = coalesced(async (): Promise<void> => {
@@ -82,7 +86,7 @@ export function ldapGuard({ ask, everyMS, assume, log, after }: Parts): LdapGuar
   })
 
   return {
-    verdict: () => verdictOf(known, assume),
+    verdict: () => verdictOf(known, parts.assume),
     why: () => known.why,
     start: round,
     again: () => {
@@ -95,11 +99,11 @@ export function ldapGuard({ ask, everyMS, assume, log, after }: Parts): LdapGuar
       stop.abort(new Fault('listener/draining'))
       cancel()
     },
-    admit: () => admit(known, assume),
+    admit: () => admit(known, parts.assume),
     admitOver: async run => {
       // What one user may see is told to nobody else: the next user's rights may be fewer, and then logins would flap.
-      const judgement = verdictOf(known, assume) === 'unknown' ? judgeLdap(await askLdap(run)) : known
-      admit(judgement, assume)
+      const judgement = verdictOf(known, parts.assume) === 'unknown' ? judgeLdap(await askLdap(run)) : known
+      admit(judgement, parts.assume)
     },
   }
 }
