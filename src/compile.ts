@@ -5,6 +5,7 @@ import { type ReadFile, readFile } from './config/reading.js'
 import { Fault } from './errors.js'
 import { readUpstream, type Upstream } from './upstream/target.js'
 import { type Denial, readDenials } from './users/denials.js'
+import { readNetwork } from './users/networks.js'
 import { compileRules, type Rules } from './users/rules.js'
 
 /** `single`: the one address is what clients get, whatever it is; else the primary is followed. */
@@ -46,7 +47,7 @@ export function compile(config: Config, read: ReadFile = readFile): Compiled {
 }
 
 /** What rules and directory need from other settings. */
-function missing({ pins, directory, upstream }: Config, { all }: Rules): string[] {
+function missing({ pins, directory, upstream, provision }: Config, { all }: Rules): string[] {
   const pinned = all.find(({ principalId }) => principalId === 'firstUse')
   const found: string[] = []
   if (pinned && pins.file === undefined) {
@@ -56,6 +57,14 @@ function missing({ pins, directory, upstream }: Config, { all }: Rules): string[
   }
   if (directory.enabled && !upstream.admin) {
     found.push('upstream.admin: needed for directory.enabled: give a user that may read admin.system.users')
+  }
+  const granting = all.find(({ gives }) => 'roles' in gives)
+  const why = granting ? `the roles of rule ${granting.from.rule}` : directory.enabled && 'directory.enabled'
+  if (why && provision.secrets.length === 0) found.push(`provision.secretFile: needed for ${why}`)
+  if (granting && !upstream.admin) found.push(`upstream.admin: needed for ${why}: give a user that may keep others`)
+  for (const network of provision.clientSource ?? []) {
+    if (!readNetwork(network))
+      found.push(`provision.clientSource: "${network.slice(0, 80)}" is no network like 10.0.0.0/8`)
   }
   return found
 }

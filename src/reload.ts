@@ -21,6 +21,7 @@ const SOURCES: Readonly<Record<string, string>> = {
   'upstream.admin': 'upstream.admin.uri',
   'admin.token': 'admin.tokenFile',
   'deny.text': 'deny.file',
+  'provision.secrets': 'provision.secretFile',
 }
 
 const live = new Set(allSettings.filter(({ row }) => row.live).map(({ path }) => path))

@@ -9,11 +9,12 @@ import { createSecureContext } from 'node:tls'
 import { Secret } from '../log.js'
 import { isLoopback } from './hosts.js'
 import type { Problem } from './problem.js'
+import { readSecrets } from './provision.js'
 import { type ReadFile, readText } from './reading.js'
 import type { Settings } from './settings.js'
 import { uriProblem } from './uri.js'
 
-export type Config = Omit<Settings, 'tls' | 'upstream' | 'users' | 'admin' | 'deny'> & {
+export type Config = Omit<Settings, 'tls' | 'upstream' | 'users' | 'admin' | 'deny' | 'provision'> & {
   /** PEM texts. Undefined means plain connections, which were written out or stay on loopback (R29). */
   tls: { cert: string; key: Secret; clientCA: string | undefined } | undefined
   /** Connection strings. `admin` has a user for administrative questions and is never a relay. */
@@ -22,6 +23,8 @@ export type Config = Omit<Settings, 'tls' | 'upstream' | 'users' | 'admin' | 'de
   admin: Omit<Settings['admin'], 'tokenFile'> & { token: Secret | undefined }
   /** `text` is that of `file`. */
   deny: Settings['deny'] & { text: string | undefined }
+  /** `secrets`: none where no file was given; the first makes what is new. */
+  provision: Omit<Settings['provision'], 'secretFile'> & { secrets: readonly Secret[] }
   /** Sentences for the log: nothing is wrong, and somebody should know. */
   warnings: readonly string[]
 }
@@ -45,7 +48,7 @@ type Found = { problems: Problem[]; warnings: string[] }
 
 /** A configuration; usable only if no problems come with it. */
 export function resolve(around: Around): { config: Config; problems: Problem[] } {
-  const { tls: _tls, upstream: _upstream, users: _users, admin, deny, ...rest } = around.settings
+  const { tls: _tls, upstream: _upstream, users: _users, admin, deny, provision, ...rest } = around.settings
   const found: Found = { problems: [], warnings: [] }
   checkInsecure(around, found)
   checkRemember(around, found)
@@ -60,6 +63,7 @@ export function resolve(around: Around): { config: Config; problems: Problem[] }
     users: readUsers(around, found),
     admin: { host: admin.host, port: admin.port, hosts: admin.hosts, token: readToken(around, found) },
     deny: { ...deny, text: readNamed(named('deny.file', around), deny.file, around.readFile, found) },
+    provision: readProvision(provision, around, found),
     warnings: found.warnings,
   }
   return { config, problems: found.problems }
@@ -173,6 +177,15 @@ function readUsers({ settings, origins, env, readFile }: Around, found: Found): 
         : readVariable(at, passwordEnv, env[passwordEnv], found)
     return { ...rest, password: new Secret(password ?? ''), maxAgeMS: maxAge }
   })
+}
+
+function readProvision({ secretFile, ...rest }: Settings['provision'], around: Around, found: Found) {
+  const at = { ...named('provision.secretFile', around), secret: true }
+  const { lines, problem } = readSecrets(readNamed(at, secretFile, around.readFile, found) ?? '')
+  if (problem !== undefined) {
+    found.problems.push({ path: at.path, message: `in ${secretFile}: ${problem}`, from: at.from })
+  }
+  return { ...rest, secrets: lines.map(line => new Secret(line)) }
 }
 
 function readVariable(at: Named, name: string, value: string | undefined, { problems }: Found) {

@@ -4,6 +4,7 @@
  */
 import type { z } from 'zod'
 import { advertised, hostNames, stsHosts } from './hosts.js'
+import { fleet, networks, ownDatabase } from './provision.js'
 import { address, duration, oneOf, path, port, portOrOff, type Row, share, toggle, whole } from './row.js'
 import { uri } from './uri.js'
 import { scope, users } from './users.js'
@@ -165,6 +166,20 @@ export const settings = {
       '500ms',
       '1m',
     )({ about: 'How often they are read; so long it takes until a change is felt.', fallback: '2s' }),
+  },
+  provision: {
+    secretFile: path({
+      about: 'A file with the master secret of the users that the proxy keeps; the first line makes new passwords.',
+    }),
+    database: ownDatabase({ about: 'Database that those users are of.', fallback: 'mongo_iam_proxy' }),
+    fleet: fleet({
+      about: 'Name of this proxy and its replicas; proxies with other rules have another one.',
+      fallback: 'default',
+    }),
+    period: duration('1m', '24h')({ about: 'How long one of their passwords lasts.', fallback: '24h' }),
+    clientSource: networks({
+      about: 'Networks that the proxies log in from; those users can log in from nowhere else then.',
+    }),
   },
 } as const satisfies Group
 
