@@ -3,7 +3,6 @@
  *
  * It is long because this is the only place where parts meet.
  */
-import { randomBytes } from 'node:crypto'
 import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import type { Socket } from 'node:net'
 import { calculateObjectSize, type Document } from 'bson'
@@ -20,6 +19,7 @@ import type { Asked } from './handshake.js'
 import { type Listener, listen } from './listener.js'
 import type { Log } from './log.js'
 import { login } from './login.js'
+import { randomBytes } from './random.js'
 import { seenBy } from './seen.js'
 import { admin as administrator } from './upstream/admin.js'
 import { advertised } from './upstream/advertised.js'

@@ -16,7 +16,7 @@ const ROADS = [
   ['login.ts', 'relay.ts', 'inbox.ts'],
   ['handshake.ts'],
   ['admin/', 'config/', 'users/', 'upstream/', 'identity/', 'budget/', 'sasl/', 'wire/'],
-  ['clock.ts', 'log.ts'],
+  ['clock.ts', 'random.ts', 'log.ts'],
   ['errors.ts'],
 ]
 

@@ -56,7 +56,9 @@ export async function dial(wanted: Dialling): Promise<Dialled> {
 async function logIn(channel: Channel, wanted: Dialling): Promise<Document> {
   const { target, user, metadata, keys, random, signal, api } = wanted
   const run = async (command: Document, $db: string) => {
-    const reply = await channel.request({ ...command, ...(api !== undefined && { apiVersion: api }), $db }, signal)
+    if (api !== undefined) command.apiVersion = api
+    command.$db = $db
+    const reply = await channel.request(command, signal)
     return accepted(reply, target.address, { 334: `${MECHANISM} is not enabled there` })
   }
   const owner = { upstream: target.address, name: user.name, password: user.password }

@@ -79,6 +79,23 @@ const AFTER: Record<string, Form> = { minWireVersion: integer, maxWireVersion: i
  * field that has not its form or passes its bound, and for a hello without the fields that every server gives.
  */
 export function present(hello: Document, asked: Asked, { connectionId, now }: Ours): Document {
+  return { ...draftOf(hello, asked), localTime: now, connectionId: new Int32(connectionId) }
+}
+
+/** The answers to clients are made once for each hello of the upstream, as many clients ask while it holds. */
+const drafts = new WeakMap<Document, (Document | undefined)[]>()
+
+function draftOf(hello: Document, asked: Asked): Document {
+  const known = drafts.get(hello) ?? []
+  drafts.set(hello, known)
+  const at = (asked.legacy ? 2 : 0) + (asked.helloOk ? 1 : 0)
+  const draft = known[at] ?? draftFor(hello, asked)
+  known[at] = draft
+  return draft
+}
+
+/** The whole answer, where `localTime` and `connectionId` have their places and not yet their values. */
+function draftFor(hello: Document, asked: Asked): Document {
   const writable = flag(hello.isWritablePrimary ?? hello.ismaster)
   if (writable === undefined || hello.maxWireVersion === undefined) throw malformed('not a hello')
   return {
@@ -86,9 +103,9 @@ export function present(hello: Document, asked: Asked, { connectionId, now }: Ou
     ...pick(hello, BEFORE),
     [asked.legacy ? 'ismaster' : 'isWritablePrimary']: writable,
     ...pick(hello, BETWEEN),
-    localTime: now,
+    localTime: undefined,
     ...pick(hello, SESSIONS),
-    connectionId: new Int32(connectionId),
+    connectionId: undefined,
     ...pick(hello, AFTER),
     ok: new Double(1),
   }
@@ -96,7 +113,7 @@ export function present(hello: Document, asked: Asked, { connectionId, now }: Ou
 
 /** A hello with every field in its form. Throws `upstream/malformed`, as `present` would. */
 export function vetted(hello: Document): Document {
-  present(hello, { legacy: false, helloOk: false }, { connectionId: 0, now: new Date(0) })
+  draftOf(hello, { legacy: false, helloOk: false })
   return hello
 }
 
@@ -104,9 +121,12 @@ export function vetted(hello: Document): Document {
  * A member's hello as that of a set which has one member, at the address that clients reach. Without a primary it is
  * neither primary nor secondary, so that nobody is sent to it and nobody forgets the set (R9).
  */
-export function alone(hello: Document, { address, primary }: { address: string; primary: boolean }): Document {
+export function alone(hello: Document, as: { address: string; primary: boolean }): Document {
+  const { address, primary } = as
+  const last = shownAlone.get(hello)
+  if (last?.address === address && last.primary === primary) return last.shown
   const kept = Object.entries(hello).filter(([name]) => !OF_OTHERS.has(name))
-  return {
+  const shown = {
     ...Object.fromEntries(kept),
     hosts: [address],
     isWritablePrimary: primary,
@@ -114,7 +134,12 @@ export function alone(hello: Document, { address, primary }: { address: string; 
     ...(primary && { primary: address }),
     me: address,
   }
+  shownAlone.set(hello, { address, primary, shown })
+  return shown
 }
+
+/** How a hello was shown last: nearly all clients reach the same address. */
+const shownAlone = new WeakMap<Document, { address: string; primary: boolean; shown: Document }>()
 
 /** What tells of members that clients do not see, or of a part that the one they see has not. */
 const OF_OTHERS = new Set([
