@@ -12,7 +12,9 @@
  * The bad holder of the last line costs calls that the queue serves after everybody else's; to refuse it would be to give
  * whoever knows a key id, and sits behind the same NAT, a way to shut out its owner. A success ends what was counted
  * against it. Of an address alone, failures make suspects and nothing more, and not of a key and token that were good
- * there: that hint of a known one ends with its first wrong signature. Nothing here lets anybody in.
+ * there: that hint of a known one ends with its first wrong signature. Leaving before the answer counts as a quarter of a
+ * failure of the address, so that nobody floods STS unseen; mongosh leaves two of three logins, and succeeds with one.
+ * Nothing here lets anybody in.
  *
  * Successes have a memory of their own, which only real credentials can fill: a flood of made-up keys pushes out nothing
  * but failures.
@@ -64,6 +66,9 @@ const RECENT = 60 * 60_000
 /** Drivers are asked to stay away no longer than this, in milliseconds. */
 const BACKOFF = 5_000
 
+/** What leaving counts for, beside a failure. */
+const LEFT = 1 / 4
+
 /** Refusals by AWS that no signature changes. */
 const settled: ReadonlySet<unknown> = new Set(['ExpiredToken', 'InvalidClientTokenId'])
 
@@ -88,6 +93,7 @@ export function limits(parts: LimitsParts): Limits {
   const { perAddress, failures, periodMS, entries, label, now, shadow, refused } = parts
   const underWay = new Map<string, number>()
   const badBySubnet = tally<undefined>({ periodMS, entries, now })
+  const leftBySubnet = tally<undefined>({ periodMS, entries, now })
   const goodBySubnet = tally<undefined>({ periodMS, entries, now })
   const unwelcome = tally<string>({ periodMS, entries, now })
   const missigned = tally<undefined>({ periodMS, entries, now })
@@ -104,7 +110,8 @@ export function limits(parts: LimitsParts): Limits {
     const success = good.get(name)
     const recent = success !== undefined && now() - success.at < RECENT
     if (recent && success.known) return 'known'
-    const { count: failed = 0 } = badBySubnet.of(subnet) ?? {}
+    const { count: left = 0 } = leftBySubnet.of(subnet) ?? {}
+    const failed = (badBySubnet.of(subnet)?.count ?? 0) + left * LEFT
     const { count: succeeded = 0 } = goodBySubnet.of(subnet) ?? {}
     const wrong = missigned.of(name)
     if (wrong && wrong.count >= failures) {
@@ -158,6 +165,7 @@ export function limits(parts: LimitsParts): Limits {
           else underWay.delete(subnet)
           if (end === 'vouched') return succeed()
           if (end === 'unasked') return
+          if (end.kind === 'login/left') leftBySubnet.add(subnet, undefined)
           const failure = failureOf(end)
           if (failure) fail(failure, end)
         },

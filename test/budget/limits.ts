@@ -41,7 +41,7 @@ function house(wanted: Partial<LimitsParts> = {}) {
   const standing = (who = client()): string => {
     try {
       const place = enter(who)
-      place.leave(new Fault('login/left'))
+      place.leave(new Fault('login/deadline'))
       return place.priority
     } catch (thrown) {
       return (thrown as Fault).kind
@@ -175,6 +175,20 @@ t.test('many failures make an address suspect, and not those who were good there
   t.equal(standing(client({ accessKeyId: 'AKIANEW' })), 'plain')
 })
 
+t.test('leaving before the answer makes an address suspect, too, in the long run', async t => {
+  const { enter, good, standing } = house()
+  const leave = (times: number) => {
+    for (let i = 0; i < times; i++) enter(client({ accessKeyId: `AKIA${i}` })).leave(new Fault('login/left'))
+  }
+  for (let i = 0; i < 20; i++) {
+    leave(2)
+    good(client({ accessKeyId: 'AKIAMONGOSH' }))
+  }
+  t.equal(standing(client({ accessKeyId: 'AKIANEW' })), 'plain', 'mongosh leaves two of three')
+  leave(50)
+  t.equal(standing(client({ accessKeyId: 'AKIANEW' })), 'suspect')
+})
+
 t.test('one bad pod does not make its NAT suspect while the fleet behind it logs in', async t => {
   const { good, bad, standing } = house()
   for (let i = 0; i < 50; i++) good(client({ accessKeyId: `ASIAPOD${i}`, token: `${i}` }))
@@ -202,7 +216,7 @@ t.test('what is our fault, or nobody’s, is not counted', async t => {
       'upstream/away',
       'internal',
     ] as const),
-    ...(['upstream/refused', 'ldap/on', 'ldap/unknown', 'login/deadline', 'login/left', 'login/crowded'] as const),
+    ...(['upstream/refused', 'ldap/on', 'ldap/unknown', 'login/deadline', 'login/crowded'] as const),
   ]
   for (const kind of kinds) {
     bad(new Fault(kind), client(), 5)

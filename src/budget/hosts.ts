@@ -1,0 +1,124 @@
+/**
+ * Which STS host a conversation is offered. It is drawn before anybody knows whose account it will be, and once the client
+ * has signed for it there is no other.
+ *
+ *     up ──answers got bad──▶ left alone ──pause over──▶ one probe ──good──▶ up, at half of its health
+ *                                  ▲                         │
+ *                                  └──bad, or no answer: a longer pause
+ *
+ * A host's health moves a fifth of the way to 1 with each good answer and to 0 with each bad one, so five bad ones in a
+ * row, or most of many, leave it alone. A refusal is a good answer: the host works. When every host is left alone, all
+ * are drawn again, since some way to STS is better than none.
+ *
+ * An account may have a region disabled, which looks like a key that does not exist. Whoever is told so by another than
+ * the first host is offered the first one for a while, by its address, which is all that is known of it next time (F9).
+ */
+import { LRUCache } from 'lru-cache'
+import type { Outcome } from '../identity/outcome.js'
+import { subnetOf } from './subnet.js'
+
+export type Hosts = {
+  /** The host for a new conversation of a client of this address. */
+  draw(address: string): string
+  /** What asking a host came to, for a client of this address. */
+  saw(host: string, outcome: Outcome, address: string): void
+  /** From 0 to 1 by host; 0 for one that is left alone. */
+  health(): Record<string, number>
+}
+
+export type HostsParts = {
+  /** At least one, each once; the first has the say about keys. */
+  hosts: readonly string[]
+  /** How many logins wait for their turn at a host or are being asked there. */
+  busy(host: string): number
+  /** 0 to 1, below 1. */
+  random(): number
+  /** Monotonic milliseconds. */
+  now(): number
+  /** Addresses that are steered to the first host, at most. */
+  entries: number
+  /** Told when a host is left alone, and when it is drawn again. */
+  turned(host: string, up: boolean): void
+}
+
+/** How far one answer moves the health of its host, below which it is left alone, and with what it comes back. */
+const STEP = 0.2
+const LEFT_ALONE = 0.4
+const COMES_BACK = 0.5
+/** From which on it counts as never having been away. */
+const SOUND = 0.9
+/** The pause before the first probe, each next one twice as long; and how long a probe may take. Milliseconds. */
+const FIRST_PAUSE = 1_000
+const LONGEST_PAUSE = 60_000
+const PROBE = 10_000
+/** How long an address is steered, in milliseconds: regions are enabled by people, keys of other pods come sooner. */
+const STEERED = 10 * 60_000
+
+/** `until`: while left alone, when the next probe may go. `probing`: one is out. */
+type Host = { name: string; health: number; up: boolean; pause: number; until: number; probing: boolean }
+
+export function hosts({ hosts: names, busy, random, now, entries, turned }: HostsParts): Hosts {
+  const all = names.map((name): Host => ({ name, health: 1, up: true, pause: FIRST_PAUSE, until: 0, probing: false }))
+  const byName = new Map(all.map(host => [host.name, host]))
+  const [first = ''] = names
+  const steered = new LRUCache<string, number>({ max: entries })
+
+  /** A healthy and idle host is drawn more often than a sick or busy one, and each of these at times. */
+  const weigh = ({ name, health }: Host): number => Math.max(health, 0.01) / (1 + Math.max(0, busy(name)))
+  const drawOf = (some: readonly Host[]): string => {
+    const weights = some.map(weigh)
+    let rest = random() * weights.reduce((sum, weight) => sum + weight, 0)
+    for (const [index, weight] of weights.entries()) {
+      rest -= weight
+      if (rest < 0) return some[index]?.name ?? first
+    }
+    return first
+  }
+
+  const leaveAlone = (host: Host): void => {
+    if (host.up) turned(host.name, false)
+    Object.assign(host, { up: false, probing: false, until: now() + host.pause })
+    host.pause = Math.min(host.pause * 2, LONGEST_PAUSE)
+  }
+  const comeBack = (host: Host): void => {
+    Object.assign(host, { up: true, probing: false, health: Math.max(host.health, COMES_BACK) })
+    turned(host.name, true)
+  }
+
+  return {
+    draw(address) {
+      const subnet = subnetOf(address)
+      const until = steered.get(subnet)
+      if (until !== undefined && now() < until) return first
+      if (until !== undefined) steered.delete(subnet)
+      const due = all.find(host => !host.up && now() >= host.until)
+      if (due) {
+        // The conversation may be given up before STS is asked; then the next probe goes once this one's time is over.
+        Object.assign(due, { probing: true, until: now() + PROBE })
+        return due.name
+      }
+      const up = all.filter(host => host.up)
+      return drawOf(up.length > 0 ? up : all)
+    },
+    saw(name, outcome, address) {
+      const host = byName.get(name)
+      if (!host) return
+      const good = isGood(outcome)
+      if (outcome.is === 'unavailable' && outcome.next === 'first') steered.set(subnetOf(address), now() + STEERED)
+      host.health += STEP * ((good ? 1 : 0) - host.health)
+      const none = all.every(({ up }) => !up)
+      if (host.up) {
+        if (host.health < LEFT_ALONE) leaveAlone(host)
+        else if (host.health > SOUND) host.pause = FIRST_PAUSE
+      } else if (good && (host.probing || none)) comeBack(host)
+      else if (!good && host.probing) leaveAlone(host)
+    },
+    health: () => Object.fromEntries(all.map(({ name, health, up }) => [name, up ? health : 0])),
+  }
+}
+
+/** Whether the host does its work; that it knows no such key, or not in its region, is work done. */
+function isGood(outcome: Outcome): boolean {
+  if (outcome.is === 'unavailable') return outcome.next === 'first'
+  return outcome.is !== 'throttled'
+}
