@@ -141,32 +141,6 @@ export const settings = {
     file: path({ about: 'The deny list, a YAML file that ends in a line of three dots.', live: true }),
     adminFile: path({ about: 'Where the proxy keeps what was denied by /deny; of one process alone.' }),
   },
-  log: {
-    level: oneOf(
-      'debug',
-      'info',
-      'warn',
-      'error',
-    )({ about: 'Least level that is logged.', fallback: 'info', live: true }),
-  },
-  users: users({
-    about:
-      'Who is whom, first match first: entries of arn or sso, and user with passwordFile or passwordEnv, or roles; see “Rules”.',
-    live: true,
-  }),
-  pins: {
-    file: path({ about: 'Where ids pinned by firstUse are kept; of one process alone.' }),
-  },
-  directory: {
-    enabled: toggle({
-      about: 'Lets in the users of the $external database as well, after the rules; needs upstream.admin.',
-      fallback: 'false',
-    }),
-    refresh: duration(
-      '500ms',
-      '1m',
-    )({ about: 'How often they are read; so long it takes until a change is felt.', fallback: '2s' }),
-  },
   provision: {
     secretFile: path({
       about: 'A file with the master secret of the users that the proxy keeps; the first line makes new passwords.',
@@ -181,6 +155,32 @@ export const settings = {
       about: 'Networks that the proxies log in from; those users can log in from nowhere else then.',
     }),
   },
+  log: {
+    level: oneOf(
+      'debug',
+      'info',
+      'warn',
+      'error',
+    )({ about: 'Least level that is logged.', fallback: 'info', live: true }),
+  },
+  pins: {
+    file: path({ about: 'Where ids pinned by firstUse are kept; of one process alone.' }),
+  },
+  directory: {
+    enabled: toggle({
+      about: 'Lets in the users of the $external database as well, after the rules; needs upstream.admin.',
+      fallback: 'false',
+    }),
+    refresh: duration(
+      '500ms',
+      '1m',
+    )({ about: 'How often they are read; so long it takes until a change is felt.', fallback: '2s' }),
+  },
+  users: users({
+    about:
+      'Who is whom, first match first: entries of arn or sso, and user with passwordFile or passwordEnv, or roles; see “Rules”.',
+    live: true,
+  }),
 } as const satisfies Group
 
 export type Group = { readonly [key: string]: Row | Group }

@@ -506,3 +506,38 @@ t.test('a group must be a mapping, and may be empty', async t => {
   ])
   t.equal(loaded({ yaml: '', args: upstream }).listen.port, 27017)
 })
+
+t.test('master secrets are lines of a file, of 32 bytes or more, and never shown', async t => {
+  const secret = (n: number) => `hunter2-${'x'.repeat(24)}${n}`
+  const args = { ...upstream, 'provision.secretFile': 'secret' }
+  const { provision } = loaded({ args, files: { secret: `${secret(1)}\n\n${secret(2)}\r\n` } })
+  t.same(
+    provision.secrets.map(one => one.reveal()),
+    [secret(1), secret(2)],
+  )
+  t.match(provision, { database: 'mongo_iam_proxy', fleet: 'default', period: 86_400_000, clientSource: undefined })
+  t.same(loaded({ args: upstream }).provision.secrets, [])
+  for (const [text, problem] of [
+    ['hunter2-too-short\n', 'in secret: secret 1 has less than 32 bytes: openssl rand -base64 32'],
+    [`${secret(1)}\nhunter2\n`, 'in secret: secret 2 has less than 32 bytes: openssl rand -base64 32'],
+    [`${secret(1)}\n${secret(1)}\n`, 'in secret: secret 2 stands there twice'],
+    ['', 'secret is empty'],
+  ] as const) {
+    const [first] = [problems({ args, files: { secret: text } })].flat()
+    t.match(first, problem)
+    t.notMatch(first, /hunter2/)
+  }
+  const open = { ...upstream, 'provision.secretFile': 'secret.open' }
+  t.match(loaded({ args: open, files: { 'secret.open': secret(1) } }).warnings[1], /everybody .* secret\.open/)
+})
+
+t.test('what provisioned users are called and from where they come', async t => {
+  const { provision } = loaded({
+    args: { ...upstream, 'provision.clientSource': '10.0.0.0/8, ::1', 'provision.period': '1h' },
+  })
+  t.match(provision, { clientSource: ['10.0.0.0/8', '::1'], period: 3_600_000 })
+  for (const database of ['admin', 'local', 'config', '$external', 'a.b', 'a/b']) {
+    t.match(problems({ args: { 'provision.database': database } }), [/^provision\.database: wanted /], database)
+  }
+  t.match(problems({ args: { 'provision.fleet': 'a/b' } }), [/^provision\.fleet: wanted a name of letters/])
+})
