@@ -2,7 +2,8 @@
 import type { Compiled } from './compile.js'
 import type { Config } from './config/load.js'
 import { allSettings } from './config/settings.js'
-import { Secret } from './log.js'
+import { Fault } from './errors.js'
+import { type Log, Secret } from './log.js'
 import { nameOf } from './users/denials.js'
 
 export type Change = {
@@ -60,6 +61,58 @@ export function vanished(before: Compiled, after: Compiled): { rule?: string; de
       .filter(name => !denials.has(name))
       .map(name => ({ denial: name })),
   ]
+}
+
+export type ReloadParts<C extends Compiled> = {
+  /** Throws `config/invalid`. */
+  compile(config: Config): C
+  /** Has the running proxy take up what is live, all of it at once. */
+  adopt(running: Config, compiled: C): void
+  log: Log
+  counted(outcome: 'applied' | 'refused'): void
+}
+
+/**
+ * Takes up one configuration after the other, from the `first` on. A bad one, or the fault of one that could not even be
+ * read, changes nothing: the last good one goes on, and each problem is told.
+ */
+export function reloader<C extends Compiled>(
+  first: { config: Config; compiled: C },
+  { compile, adopt, log, counted }: ReloadParts<C>,
+): (next: Config | Fault) => void {
+  let { config: running, compiled: known } = first
+  const take = (next: Config): void => {
+    compile(next)
+    const { running: merged, applied, waiting } = change(running, next)
+    // Rules may need what has to wait, such as the file of their pins.
+    const compiled = compile(merged)
+    adopt(merged, compiled)
+    for (const gone of vanished(known, compiled)) log('warn', 'vanished', gone)
+    for (const warning of merged.warnings) {
+      if (!running.warnings.includes(warning)) log('warn', 'problem found', { warning })
+    }
+    if (waiting.length > 0) {
+      log('warn', 'problem found', { warning: 'these settings take effect with a restart', settings: waiting })
+    }
+    log('info', 'reloaded', { applied })
+    running = merged
+    known = compiled
+  }
+  return next => {
+    try {
+      if (next instanceof Fault) throw next
+      take(next)
+      counted('applied')
+    } catch (thrown) {
+      const fault = Fault.from(thrown)
+      const { problems } = fault.facts
+      const lines: unknown[] = Array.isArray(problems)
+        ? problems
+        : [fault.kind === 'internal' ? fault.stack : fault.message]
+      for (const problem of lines) log('error', 'problem found', { problem, kept: 'the configuration of before' })
+      counted('refused')
+    }
+  }
 }
 
 type Group = Record<string, unknown>

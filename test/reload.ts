@@ -1,8 +1,10 @@
 import t from 'tap'
-import { compile } from '../src/compile.js'
+import { compile, compiled } from '../src/compile.js'
 import { load } from '../src/config/load.js'
 import { allSettings } from '../src/config/settings.js'
-import { change, vanished } from '../src/reload.js'
+import { Fault } from '../src/errors.js'
+import type { Log } from '../src/log.js'
+import { change, reloader, vanished } from '../src/reload.js'
 
 const ALICE = 'arn:aws:iam::123456789012:user/alice'
 const BOB = 'arn:aws:iam::123456789012:user/bob'
@@ -76,7 +78,10 @@ t.test('every setting that differs is named, whichever it is', async t => {
   const running = config()
   for (const { keys, path } of allSettings.filter(({ keys }) => keys.length === 2 && keys[0] !== 'tls')) {
     const [group = '', key = ''] = keys
-    const next = { ...running, [group]: { ...(running as unknown as Record<string, object>)[group], [key]: 'something else' } }
+    const next = {
+      ...running,
+      [group]: { ...(running as unknown as Record<string, object>)[group], [key]: 'something else' },
+    }
     const { applied, waiting } = change(running, next)
     t.match([...applied, ...waiting], [/./], path)
   }
@@ -90,4 +95,81 @@ t.test('rules and denials that are gone are named; another spelling is the same'
   )
   t.same(vanished(before, compile(fewer)), [{ rule: BOB }, { denial: 'account 123456789012' }])
   t.same(vanished(before, compile(config({}, { '/deny': '- account: "123456789012"\n...' }))), [])
+})
+
+/** A proxy that only notes what it is told to take up. */
+function running() {
+  const lines: unknown[][] = []
+  const log: Log = Object.assign((...line: unknown[]) => void lines.push(line), { with: () => log })
+  const outcomes: string[] = []
+  const adopted: string[][] = []
+  const config_ = config()
+  const reload = reloader(
+    { config: config_, compiled: compiled(config_) },
+    {
+      compile: compiled,
+      adopt: (_, { rules }) => adopted.push(rules.all.map(({ arn }) => arn)),
+      log,
+      counted: outcome => outcomes.push(outcome),
+    },
+  )
+  return { reload, lines, outcomes, adopted }
+}
+
+t.test('a good configuration is taken up as a whole, and told', async t => {
+  const { reload, lines, outcomes, adopted } = running()
+  reload(config({ users: [base.users[0]], listen: { host: '127.0.0.3' } }, { '/deny': '[]\n...' }))
+  t.same(adopted, [[ALICE]])
+  t.same(outcomes, ['applied'])
+  t.match(lines, [
+    ['warn', 'vanished', { rule: BOB }],
+    ['warn', 'vanished', { denial: 'account 123456789012' }],
+    ['warn', 'problem found', { settings: ['listen.host'] }],
+    ['info', 'reloaded', { applied: ['users', 'deny.file'] }],
+  ])
+  reload(config())
+  t.same(adopted[1], [ALICE, BOB], 'and back')
+})
+
+t.test('a bad one keeps the last good one, and each problem is told', async t => {
+  const { reload, lines, outcomes, adopted } = running()
+  const twice = config(
+    { users: [base.users[0], { arn: 'alice', user: 'x@$external', passwordEnv: 'ALICE' }] },
+    { '/deny': '- x' },
+  )
+  reload(twice)
+  reload(new Fault('config/invalid', 'a\nb', { problems: ['a', 'b'] }))
+  reload(new Fault('internal', undefined, {}, new Error('x')))
+  t.same(adopted, [])
+  t.same(outcomes, ['refused', 'refused', 'refused'])
+  const told = lines.map(([level, , facts]) => [level, (facts as { problem: string }).problem])
+  t.match(told, [
+    ['error', /users, rule 2: .*ARN/],
+    ['error', /users, rule 2: .*\$external/],
+    ['error', /deny\.file: does not end in/],
+    ['error', 'a'],
+    ['error', 'b'],
+    ['error', /internal|bug/],
+  ])
+  reload(config())
+  t.same([outcomes.at(-1), lines.length], ['applied', told.length + 1], 'nothing of the bad one is left')
+})
+
+t.test('what cannot be taken up changes nothing', async t => {
+  const { lines, outcomes } = running()
+  const config_ = config()
+  const reload = reloader(
+    { config: config_, compiled: compiled(config_) },
+    {
+      compile: compiled,
+      adopt: () => {
+        throw new Error('no such key')
+      },
+      log: Object.assign((...line: unknown[]) => void lines.push(line), { with: () => ({}) as Log }),
+      counted: outcome => outcomes.push(outcome),
+    },
+  )
+  reload(config({ users: [] }))
+  t.same(outcomes, ['refused'])
+  t.equal(lines.filter(([, event]) => event === 'vanished').length, 0)
 })
