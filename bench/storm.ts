@@ -95,7 +95,6 @@ export async function storm({ quick, profile, beside }: Options): Promise<Table>
     })
 
     const expired = {
-      by: 'aws' as const,
       ...login(STORMING),
       accessKeyId: `ASIA${keyOf(STORMING, 'EXPIRE').slice(4)}`,
       token: 'expired',

@@ -164,13 +164,14 @@ export function connection(socket: Socket, parts: Parts): Connection {
         const { fields, challenge, client } = turn
         let admitted: Admitted
         try {
-          admitted = await parts.login({ fields, challenge, client, address, certificate, journal }, box.gone)
+          const candidate = { fields, challenge, client, address, certificate, journal, revoke: kill }
+          admitted = await parts.login(candidate, box.gone)
           if (box.gone.aborted) {
-            admitted.socket.destroy()
+            discard(admitted)
             throw new Fault('login/left')
           }
           if (admitted.term.over) {
-            admitted.socket.destroy()
+            discard(admitted)
             throw new Fault('upstream/away', 'it stepped down during the login')
           }
         } catch (thrown) {
@@ -190,7 +191,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
   }
 
   /** From here on the relay owns both sockets. */
-  const enter = ({ socket: upstream, rest, limit, term }: Admitted, welcome: Buffer): Relay => {
+  const enter = ({ socket: upstream, rest, limit, term, leave }: Admitted, welcome: Buffer): Relay => {
     cancel()
     const fromClient = box.release()
     before = { read: socket.bytesRead - fromClient.length, written: socket.bytesWritten }
@@ -213,6 +214,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
       after: parts.after,
     })
     if (draining) started.drain()
+    started.ended.then(leave)
     started.ended.then(term.whenOver(fault => started.destroy('proxy', fault)))
     return started
   }
@@ -299,6 +301,12 @@ export function connection(socket: Socket, parts: Parts): Connection {
     },
     destroy: kill,
   }
+}
+
+/** An upstream connection that nobody came for. */
+function discard({ socket, leave }: Admitted): void {
+  socket.destroy()
+  leave()
 }
 
 /** Closes a socket once the last answer is on its way; a client that never closes its side is cut off. */

@@ -237,6 +237,12 @@ export const faults = {
     about: 'a change of the denials could not be kept on disk, so it does not count',
     todo: 'Look at deny.adminFile: that it is set, its folder is there, and the disk takes a file.',
   },
+  'login/another': {
+    level: 'warn',
+    reply: REFUSED,
+    about: 'a connection that was asked to log in again did so as somebody else',
+    todo: 'A connection keeps its principal and its database user for life; open a second one to be another.',
+  },
   'login/deadline': {
     level: 'error',
     reply: LATER,

@@ -12,6 +12,7 @@ export type Event =
   | 'challenged'
   | 'admitted'
   | 'refused'
+  | 'would refuse'
   | 'closed'
   | 'shed'
   | 'draining'

@@ -1,22 +1,29 @@
 /**
  * From a proof to a socket that is logged in upstream, within one deadline.
  *
- *     judge (no network) ─▶ LDAP guard ─▶ STS budget ─▶ STS ─▶ identity ─▶ rule ─▶ upstream login
+ *     judge (no network) ─▶ denied? ─▶ LDAP guard ─▶ limits ─▶ what is remembered ─▶ STS, in its turn ─▶ identity
+ *       ─▶ among the live ─▶ denied? ─▶ rule or directory ─▶ upstream login ─▶ LDAP guard, denied?
+ *
+ * It is long because the order of these steps is what makes a login safe, so it is to be read in one place.
  */
 import type { Socket } from 'node:net'
 import type { Document } from 'bson'
 import { accountOf } from './budget/account.js'
+import type { End, Limits } from './budget/limits.js'
 import type { Place } from './budget/queue.js'
 import type { Turns } from './budget/turns.js'
 import { Fault } from './errors.js'
 import type { Introduction } from './handshake.js'
 import type { Outcome } from './identity/outcome.js'
 import { judge, type Proof } from './identity/proof.js'
+import type { Refusals } from './identity/refusals.js'
+import type { Remembered } from './identity/remembered.js'
 import type { Identity } from './identity/reply.js'
 import type { Turn } from './identity/retry.js'
 import type { Challenge, Fields } from './sasl/aws.js'
 import type { Term } from './upstream/term.js'
-import type { Match } from './users/match.js'
+import type { LiveConnection } from './users/live.js'
+import { type DatabaseUser, isSameUser, type Match } from './users/match.js'
 
 /** What happened, for the one log line of the connection: milliseconds by stage, and who it turned out to be. */
 export type Journal = {
@@ -28,7 +35,10 @@ export type Journal = {
   ms: Partial<Record<'queue' | 'sts' | 'upstream' | 'login', number>>
 }
 
-/** `address`: of the client. `certificate`: the fingerprint of the one it was verified by in this very TLS handshake. */
+/**
+ * `address`: of the client. `certificate`: the fingerprint of the one it was verified by in this very TLS handshake.
+ * `revoke` closes its connection, however far it is.
+ */
 export type Candidate = {
   fields: Fields
   challenge: Challenge
@@ -36,10 +46,14 @@ export type Candidate = {
   address: string
   certificate: string | undefined
   journal: Journal
+  revoke(fault: Fault): void
 }
 
-/** An upstream connection that is this principal's for life, or until `term` is over. `limit`: its maxMessageSizeBytes. */
-export type Admitted = { socket: Socket; rest: Buffer; limit: number; term: Term }
+/**
+ * An upstream connection that is this principal's for life, or until `term` is over. `limit`: its maxMessageSizeBytes.
+ * `live` is its place among the live connections, given back by `leave` when it is closed.
+ */
+export type Admitted = { socket: Socket; rest: Buffer; limit: number; term: Term; live: LiveConnection; leave(): void }
 
 /** `signal` aborts when the time is over or the client gone; `late` tells which. `cancel` once nobody waits any more. */
 export type Deadline = { signal: AbortSignal; late(): boolean; cancel(): void }
@@ -48,62 +62,161 @@ export type Parts = {
   /** The time as STS has it, in milliseconds. */
   stsNow(): number
   now(): number
+  /** Throws `denied` for a key, and for an identity once that is known. */
+  check(accessKeyId: string, identity?: Identity): void
+  /** Throws `ldap/on` while it is; asked before STS, so that no call is spent in vain, and again before the welcome. */
+  guard(): void
+  limit: Limits['enter']
+  refusals: Refusals
+  recall: Remembered['recall']
   /** Waits for a turn at STS, and gives what ends it. Throws `budget/spent` at once where it would be too long. */
   take: Turns['take']
   /** Asks STS, each attempt in its turn. */
   ask(proof: Proof, turn: Turn, signal: AbortSignal): Promise<Outcome>
-  match(identity: Identity): Match | undefined
-  /** Throws `ldap/on` while it is; asked before STS, so that no call is spent in vain, and again before the welcome. */
-  guard(): void
-  /** Logs in upstream. Where the LDAP verdict is unknown it is asked over this connection: throws `ldap/*`, too. */
+  /** Among the live connections until the returned function is called. */
+  enter(live: LiveConnection): () => void
+  /** What lets this identity in, from this address. Throws `users/*`. */
+  decide(identity: Identity, address: string): Match | Promise<Match>
+  /**
+   * Logs in upstream; `named` is told the database user first. Where the LDAP verdict is unknown it is asked over this
+   * connection: throws `ldap/*`, too.
+   */
   dial(
-    match: Match,
+    as: { match: Match; identity: Identity; named(user: DatabaseUser): void },
     client: Introduction,
     signal: AbortSignal,
   ): Promise<{ socket: Socket; rest: Buffer; hello: Document; term: Term }>
   /** Begins the time of a login, which ends early with `gone`. */
   deadline(ms: number, gone: AbortSignal): Deadline
-  deadlineMS: number
+  deadlineMS(): number
+}
+
+export type Login = {
+  /** Logs a candidate in, or throws the fault that says why not. */
+  enter(candidate: Candidate, gone: AbortSignal): Promise<Admitted>
+  /**
+   * Asks again who a live connection is, and by what: its upstream stays as it is. Throws `login/another` for somebody
+   * else and for another database user, and whatever `enter` throws.
+   */
+  again(candidate: Candidate, was: LiveConnection, gone: AbortSignal): Promise<void>
 }
 
 /** MongoDB's own limit, in bytes. */
 const LONGEST = 48_000_000
 
-/** Logs a candidate in, or throws the fault that says why not. */
-export function login(parts: Parts): (candidate: Candidate, gone: AbortSignal) => Promise<Admitted> {
-  return async ({ fields, challenge, client, address, journal }, gone) => {
+type Known = { accessKeyId: string; identity: Identity }
+
+export function login(parts: Parts): Login {
+  /** The steps up to the identity, then the last ones as given; all in one deadline, and counted as one login. */
+  const road = async <T>(
+    candidate: Candidate,
+    gone: AbortSignal,
+    last: (known: Known, signal: AbortSignal) => Promise<T>,
+  ): Promise<T> => {
+    const { fields, challenge, address, journal } = candidate
     const started = parts.now()
-    const { signal, late, cancel } = parts.deadline(parts.deadlineMS, gone)
+    const deadlineMS = parts.deadlineMS()
+    const { signal, late, cancel } = parts.deadline(deadlineMS, gone)
+    let leave: ((end: End) => void) | undefined
+    let end: End = 'unasked'
     try {
       const proof = judge(fields, challenge, new Date(parts.stsNow()))
-      journal.accessKeyId = proof.accessKeyId
+      const { accessKeyId, token } = proof
+      journal.accessKeyId = accessKeyId
+      parts.check(accessKeyId)
       parts.guard()
-      const turn = turns(parts, proof, { address, priority: 'plain' }, journal, signal)
-      const identity = await timed(journal, 'sts', parts.now, async () => known(await parts.ask(proof, turn, signal)))
+      const place = parts.limit({ address, accessKeyId, token })
+      leave = place.leave
+      const identity = await identify(parts, proof, place, candidate, signal)
       journal.arn = identity.arn
-      const match = parts.match(identity)
-      if (!match) throw new Fault('users/stranger', identity.canonical, { arn: identity.arn })
-      journal.user = 'user' in match.gives ? `${match.gives.user.name}@${match.gives.user.db}` : match.arn
-      const { socket, rest, hello, term } = await timed(journal, 'upstream', parts.now, () =>
-        parts.dial(match, client, signal),
-      )
-      try {
-        parts.guard()
-        signal.throwIfAborted()
-      } catch (thrown) {
-        socket.destroy()
-        throw thrown
-      }
-      return { socket, rest, limit: limitOf(hello), term }
+      const result = await last({ accessKeyId, identity }, signal)
+      end = journal.remembered ? 'unasked' : 'vouched'
+      return result
     } catch (thrown) {
-      if (gone.aborted) throw new Fault('login/left')
-      if (late()) throw new Fault('login/deadline', `${parts.deadlineMS} ms`, {}, thrown)
-      throw thrown
+      end = faultOf(thrown, gone, late() ? deadlineMS : undefined)
+      throw end
     } finally {
+      leave?.(end)
       cancel()
       journal.ms.login = Math.round(parts.now() - started)
     }
   }
+
+  return {
+    enter: (candidate, gone) =>
+      road(candidate, gone, async ({ accessKeyId, identity }, signal) => {
+        const { address: peer, client, journal, revoke: close } = candidate
+        const live: LiveConnection = { identity, accessKeyId, peer, match: undefined, close }
+        const leave = parts.enter(live)
+        let socket: Socket | undefined
+        try {
+          parts.check(accessKeyId, identity)
+          const match = await parts.decide(identity, peer)
+          live.match = match
+          const named = ({ name, db }: DatabaseUser): void => {
+            journal.user = `${name}@${db}`
+          }
+          const dialled = await timed(journal, 'upstream', parts.now, () =>
+            parts.dial({ match, identity, named }, client, signal),
+          )
+          const { rest, hello, term } = dialled
+          socket = dialled.socket
+          parts.guard()
+          parts.check(accessKeyId, identity)
+          signal.throwIfAborted()
+          return { socket, rest, limit: limitOf(hello), term, live, leave }
+        } catch (thrown) {
+          leave()
+          socket?.destroy()
+          throw thrown
+        }
+      }),
+    again: (candidate, was, gone) =>
+      road(candidate, gone, async ({ accessKeyId, identity }, signal) => {
+        if (identity.canonical !== was.identity.canonical) {
+          throw new Fault('login/another', `${identity.canonical}, and it was ${was.identity.canonical}`)
+        }
+        parts.check(accessKeyId, identity)
+        const match = await parts.decide(identity, candidate.address)
+        signal.throwIfAborted()
+        if (!was.match || !isSameUser(match, was.match)) throw new Fault('login/another', 'another database user')
+        parts.check(accessKeyId, identity)
+        was.match = match
+      }),
+  }
+}
+
+/** What a failure was in the end: of the client that left, of the time that was over, or of its own kind. */
+function faultOf(thrown: unknown, gone: AbortSignal, lateMS: number | undefined): Fault {
+  if (gone.aborted) return new Fault('login/left')
+  if (lateMS !== undefined) return new Fault('login/deadline', `${lateMS} ms`, {}, thrown)
+  return Fault.from(thrown)
+}
+
+/** Who signed, by what is remembered or by STS. */
+async function identify(
+  parts: Parts,
+  proof: Proof,
+  place: Place,
+  { certificate, journal }: Candidate,
+  signal: AbortSignal,
+): Promise<Identity> {
+  signal.throwIfAborted()
+  const { accessKeyId, token } = proof
+  const { identity, keep } = parts.recall({ certificate, accessKeyId, token })
+  if (identity) {
+    journal.remembered = true
+    return identity
+  }
+  const refused = parts.refusals.get(proof)
+  if (refused) return known(refused)
+  const outcome = await timed(journal, 'sts', parts.now, () =>
+    parts.ask(proof, turnsOf(parts, proof, place, journal, signal), signal),
+  )
+  parts.refusals.note(proof, outcome, place.address)
+  const found = known(outcome)
+  keep(found)
+  return found
 }
 
 /** The longest message that the upstream takes, as it says itself, within what any MongoDB has ever taken. */
@@ -118,7 +231,7 @@ export function bucketOf({ accessKeyId, challenge }: Proof): string {
 }
 
 /** Turns at STS for this proof; the time that they are waited for is the queue's, and not that of STS. */
-function turns({ take, now }: Parts, proof: Proof, place: Place, { ms }: Journal, signal: AbortSignal): Turn {
+function turnsOf({ take, now }: Parts, proof: Proof, place: Place, { ms }: Journal, signal: AbortSignal): Turn {
   return async patienceMS => {
     const started = now()
     try {
@@ -136,8 +249,10 @@ function known(outcome: Outcome): Identity {
   switch (outcome.is) {
     case 'identity':
       return outcome.identity
-    case 'refused':
-      throw new Fault('sts/refused', outcome.message ? `${outcome.code}: ${outcome.message}` : outcome.code)
+    case 'refused': {
+      const { code, message } = outcome
+      throw new Fault('sts/refused', message ? `${code}: ${message}` : code, { code })
+    }
     case 'throttled':
       throw new Fault('sts/throttled', outcome.code)
     case 'unavailable':

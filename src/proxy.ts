@@ -19,6 +19,7 @@ import type { Asked } from './handshake.js'
 import { type Listener, listen } from './listener.js'
 import type { Log } from './log.js'
 import { login } from './login.js'
+import { remembering } from './remembering.js'
 import { randomBytes } from './random.js'
 import { seenBy } from './seen.js'
 import { admin as administrator } from './upstream/admin.js'
@@ -35,6 +36,8 @@ export type Standing = {
   port: number
   /** Of the admin interface; undefined where it is off. */
   adminPort: number | undefined
+  /** Takes up a changed configuration, or tells what was wrong with it and goes on as before. */
+  reload(next: Config | Fault): void
   /** Resolves once upstream and STS were asked what has to be known before the first login. */
   settled: Promise<void>
   /** Stops in peace: not ready, after `delay` (`drain.delay` unless told) no more accepted, what runs finishes in its time. */
@@ -48,7 +51,9 @@ const REMEMBERED_KEYS = 10_000
 
 /** Starts a proxy. Throws `config/invalid` and `address/busy`. */
 export async function startProxy(config: Config, log: Log): Promise<Standing> {
-  const { rules, upstream, single } = compiled(config)
+  const { upstream, single, ...first } = compiled(config)
+  let { rules } = first
+  let running = config
   for (const warning of config.warnings) log('warn', 'problem found', { warning })
 
   let listener: Listener | undefined
@@ -76,22 +81,47 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
       return answers
     },
     everyMS: config.ldap.every,
-    assume: config.ldap.assume,
+    get assume() {
+      return running.ldap.assume
+    },
     log,
     after,
   })
   const keys = keyRing({ entries: REMEMBERED_KEYS })
-  const enter = login({
+  const memories = remembering(config, record, log)
+  const decide = (identity: Identity, peer: string): Match => {
+    const match = rules.match(identity)
+    if (!match) throw new Fault('users/stranger', identity.canonical, { arn: identity.arn })
+    permitted(match, identity, { peer, now: Date.now() })
+    return match
+  }
+  const revocations = revocation(
+    {
+      kept: config.deny.adminFile === undefined ? undefined : keptIn(config.deny.adminFile),
+      match: decide,
+      now: Date.now,
+      after,
+      log,
+      counted: count => record.set('denials', count),
+      changed: memories.forget,
+    },
+    first.denied,
+  )
+  const { enter } = login({
+    ...memories,
     stsNow: () => Date.now() + sts.skewMS(),
     now,
     take: sts.take,
     ask: sts.ask,
-    match: identity => rules.match(identity),
+    check: revocations.check,
+    enter: revocations.enter,
+    decide,
     guard: () => {
       if (ldap.verdict() === 'on') ldap.admit()
     },
-    dial: async ({ gives }, { metadata, apiVersion }, gone) => {
+    dial: async ({ match: { gives }, named }, { metadata, apiVersion }, gone) => {
       if (!('user' in gives)) throw new Fault('upstream/refused', 'its user cannot be provisioned yet')
+      named(gives.user)
       const { target, term } = topology.primary()
       const begin = (signal: AbortSignal) =>
         dial({
@@ -112,7 +142,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
       return { ...(await during(term, gone, begin)), term }
     },
     deadline,
-    deadlineMS: config.login.timeout,
+    deadlineMS: () => running.login.timeout,
   })
 
   const seen = seenBy(record)
@@ -157,6 +187,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     () => sts.close(),
     () => superuser?.close(),
     () => ldap.close(),
+    () => revocations.close(),
   ]
   const close = async (): Promise<void> => {
     for (const closer of closers.splice(0).reverse()) await closer()
@@ -175,6 +206,11 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
           record.set('upstream_up', topology.current() ? 1 : 0)
           record.enter('ldap_authorization', ldap.verdict())
           return record.render()
+        },
+        deny: {
+          ...revocations,
+          token: () => running.admin.token,
+          hosts: () => [running.admin.host, ...(running.admin.hosts ?? [])],
         },
         failed: fault => log('error', 'failed', { fault: fault.kind, stack: fault.stack }),
       })
@@ -214,13 +250,13 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     port,
     adminPort: admin?.port,
     settled,
-    async stop(delay = config.drain.delay) {
+    async stop(delay = running.drain.delay) {
       draining = true
       const hurry = new AbortController()
       wait = () => hurry.abort()
       await sleep(delay, hurry.signal)
       stop()
-      await Promise.race([drain(), sleep(config.drain.timeout, hurry.signal)])
+      await Promise.race([drain(), sleep(running.drain.timeout, hurry.signal)])
       destroy()
       hurry.abort()
       await close()

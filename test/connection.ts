@@ -9,6 +9,7 @@ import { Fault, type Kind } from '../src/errors.js'
 import { type Event, logTo } from '../src/log.js'
 import type { Admitted, Candidate } from '../src/login.js'
 import { beginTerm } from '../src/upstream/term.js'
+import type { LiveConnection } from '../src/users/live.js'
 import { frame, OP_COMPRESSED, OP_QUERY } from '../src/wire/frame.js'
 import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../src/wire/message.js'
 import { handClock } from './support/clock.js'
@@ -35,13 +36,15 @@ type Line = { event: Event; level: string; fault?: Kind } & Document
 type Login = (candidate: Candidate, signal: AbortSignal) => Promise<Admitted>
 type Wanted = { login?: Login; greet?: Parts['greet']; limit?: number }
 
-/** A login that succeeds as alice, with this upstream. */
+/** A login that succeeds as alice, with this upstream. `leave` is called when it is over. */
 const admitted =
-  (upstream: Duplex): Login =>
+  (upstream: Duplex, leave = () => {}): Login =>
   async ({ journal }) => {
     Object.assign(journal, ALICE)
     journal.ms.sts = 12
-    return { socket: upstream as Socket, rest: Buffer.alloc(0), limit: 48_000_000, term: beginTerm().term }
+    const socket = upstream as Socket
+    const live = {} as LiveConnection
+    return { socket, rest: Buffer.alloc(0), limit: 48_000_000, term: beginTerm().term, live, leave }
   }
 const refusedWith =
   (kind: Kind, detail?: string): Login =>
@@ -833,5 +836,29 @@ t.test('no line at any level has the proof, the token or the nonce', async t => 
       t.notOk(text().includes(secret))
     }
     t.match(text(), /"closed"/)
+  }
+})
+
+t.test('a connection is live until it is closed, and may be revoked at any time', async t => {
+  for (const by of ['client', 'revoked'] as const) {
+    const upstream = await socketPair(t)
+    let left = 0
+    let revoke: Candidate['revoke'] = () => {}
+    const { client, reply, closing } = await connected(t, {
+      login: (candidate, signal) => {
+        revoke = candidate.revoke
+        return admitted(upstream.near, () => left++)(candidate, signal)
+      },
+    })
+    for (const message of [hello, start, next]) {
+      client.write(message)
+      await reply()
+    }
+    t.equal(left, 0)
+    if (by === 'client') client.destroy()
+    else revoke(new Fault('login/revoked', undefined, { why: 'denied' }))
+    const line = await closing()
+    t.equal(left, 1, by)
+    if (by === 'revoked') t.match(line, { fault: 'login/revoked', level: 'warn' })
   }
 })

@@ -10,7 +10,7 @@ const ROADS = [
   ['check.ts'],
   ['proxy.ts'],
   ['reload.ts', 'revocation.ts'],
-  ['asking.ts', 'seen.ts', 'compile.ts'],
+  ['asking.ts', 'remembering.ts', 'seen.ts', 'compile.ts'],
   ['listener.ts'],
   ['connection.ts'],
   ['login.ts', 'relay.ts', 'inbox.ts'],

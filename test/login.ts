@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { Int32 } from 'bson'
 import t from 'tap'
+import type { End } from '../src/budget/limits.js'
 import { Fault, type Kind, toReply } from '../src/errors.js'
 import type { Outcome } from '../src/identity/outcome.js'
 import type { Proof } from '../src/identity/proof.js'
@@ -41,22 +42,36 @@ const metadata = { driver: { name: 'nodejs', version: '7' }, os: { type: 'Linux'
 async function candidate(signing: Partial<Parameters<typeof sign>[1]> = {}): Promise<Candidate> {
   const { a, d, t } = await sign(key, { ...challenge, date: new Date(NOON), ...signing })
   const client = { metadata, apiVersion: '1' }
-  return { fields: { a, d, t }, challenge, client, address: '127.0.0.1', certificate: undefined, journal: { ms: {} } }
+  return {
+    fields: { a, d, t },
+    challenge,
+    client,
+    address: '127.0.0.1',
+    certificate: undefined,
+    journal: { ms: {} },
+    revoke() {},
+  }
 }
 
 /** The road with everything on it, each step written down; a test replaces the step that it is about. */
 function road(wanted: Partial<Parts> = {}) {
   const clock = handClock()
   const steps: string[] = []
+  const ends: End[] = []
   const socket = new PassThrough() as unknown as Socket
   const late = new AbortController()
   const gone = new AbortController()
   const honest: Parts = {
     stsNow: () => NOON,
     now: clock.now,
+    check: () => {},
+    limit: ({ address }) => ({ address, priority: 'plain', leave: end => ends.push(end) }),
+    refusals: { get: () => undefined, note() {} },
+    recall: () => ({ identity: undefined, keep() {} }),
+    enter: () => () => steps.push('leave'),
+    decide: () => match,
     take: async () => () => {},
     ask: async () => ({ is: 'identity', identity }),
-    match: () => match,
     guard: () => {},
     dial: async () => ({
       socket,
@@ -65,16 +80,16 @@ function road(wanted: Partial<Parts> = {}) {
       term,
     }),
     deadline: (_, gone) => ending(gone, late.signal),
-    deadlineMS: 8000,
+    deadlineMS: () => 8000,
   }
   const parts = { ...honest, ...wanted }
-  const noted = <Name extends 'take' | 'match' | 'guard' | 'dial' | 'deadline'>(name: Name) => ({
+  const noted = <Name extends 'check' | 'guard' | 'limit' | 'take' | 'enter' | 'decide' | 'deadline'>(name: Name) => ({
     [name]: (...given: unknown[]) => {
       steps.push(name)
       return (parts[name] as (...given: unknown[]) => unknown)(...given)
     },
   })
-  const enter = login({
+  const { enter, again } = login({
     ...parts,
     ...noted('take'),
     ask: async (proof, turn, signal) => {
@@ -86,12 +101,19 @@ function road(wanted: Partial<Parts> = {}) {
         done()
       }
     },
-    ...noted('match'),
+    ...noted('check'),
+    ...noted('limit'),
+    ...noted('enter'),
+    ...noted('decide'),
     ...noted('guard'),
-    ...noted('dial'),
+    dial: async (as, client, signal) => {
+      steps.push('dial')
+      as.named({ name: 'alice', db: 'admin' })
+      return parts.dial(as, client, signal)
+    },
     ...noted('deadline'),
   })
-  return { enter, steps, clock, socket, late, gone, signal: gone.signal }
+  return { enter, again, steps, ends, clock, socket, late, gone, signal: gone.signal }
 }
 
 /** A deadline that ends with either. */
@@ -112,9 +134,11 @@ const throws = (kind: Kind) => () => {
 }
 
 t.test('the road of a login, in order', async t => {
-  const { enter, steps, socket, signal } = road()
+  const { enter, steps, ends, socket, signal } = road()
   const admitted = await enter(await candidate(), signal)
-  t.same(steps, ['deadline', 'guard', 'take', 'ask', 'match', 'dial', 'guard'])
+  const first = ['deadline', 'check', 'guard', 'limit', 'take', 'ask']
+  t.same(steps, [...first, 'enter', 'check', 'decide', 'dial', 'guard', 'check'])
+  t.same(ends, ['vouched'])
   t.equal(admitted.socket, socket)
   t.same(admitted.rest, Buffer.from('rest'))
   t.equal(admitted.limit, 1_000_000)
@@ -138,12 +162,13 @@ t.test('each step gets what the one before has found', async t => {
       signals = [...signals, signal]
       return { is: 'identity', identity }
     },
-    match(found) {
+    decide(found, address) {
       t.equal(found, identity)
+      t.equal(address, '127.0.0.1')
       return match
     },
-    async dial(found, client, signal) {
-      t.equal(found, match)
+    async dial(as, client, signal) {
+      t.match(as, { match, identity })
       t.same(client, { metadata, apiVersion: '1' })
       signals = [...signals, signal]
       return { socket: new PassThrough() as unknown as Socket, rest: Buffer.alloc(0), hello: {}, term }
@@ -187,7 +212,7 @@ t.test('while LDAP authorization is on, STS is not asked', async t => {
   for (const kind of ['ldap/on', 'ldap/unknown'] as const) {
     const { fault, steps } = await ends({ guard: throws(kind) })
     t.equal(fault?.kind, kind)
-    t.same(steps, ['deadline', 'guard'])
+    t.same(steps, ['deadline', 'check', 'guard'])
   }
 })
 
@@ -206,7 +231,7 @@ t.test('a turn is waited for, and over with the answer', async t => {
   })
   const wishing = await candidate()
   await set.enter(wishing, set.signal)
-  t.same(set.steps.slice(2, 4), ['take', 'ask'])
+  t.same(set.steps.slice(4, 6), ['take', 'ask'])
   t.match(wishing.journal.ms, { queue: 1500, sts: 0, upstream: 0, login: 1500 })
 })
 
@@ -258,9 +283,13 @@ t.test('an outage, a throttle or a full queue is never a bad identity', async t 
 })
 
 t.test('a principal without a rule is told its own name', async t => {
-  const { fault, last, journal } = await ends({ match: () => undefined })
+  const { fault, last, journal } = await ends({
+    decide: () => {
+      throw new Fault('users/stranger', ARN)
+    },
+  })
   t.match(fault, { kind: 'users/stranger', message: new RegExp(`${ARN}$`) })
-  t.equal(last, 'match')
+  t.equal(last, 'leave')
   t.match(journal, { arn: ARN })
   t.notOk('user' in journal)
 })
@@ -312,7 +341,7 @@ t.test('a client that leaves ends its login, wherever it was', async t => {
     })
     const wishing = await candidate()
     t.equal((await faultOfAsync(() => enter(wishing, signal)))?.kind, 'login/left')
-    t.equal(steps.at(-1), step)
+    t.equal(steps.filter(name => name !== 'leave').at(-1), step)
   }
 })
 
@@ -387,4 +416,114 @@ t.test('the longest message is what the upstream says, within what MongoDB has e
     })
     t.equal((await set.enter(await candidate(), set.signal)).limit, limit)
   }
+})
+
+t.test('a denied key is told before anybody is asked, a denied principal before it is decided', async t => {
+  const early = await ends({ check: throws('denied') })
+  t.equal(early.fault?.kind, 'denied')
+  t.same(early.steps, ['deadline', 'check'])
+  const later = await ends({
+    check(_, found) {
+      if (found) throw new Fault('denied')
+    },
+  })
+  t.equal(later.fault?.kind, 'denied')
+  t.same(later.steps.slice(-3), ['enter', 'check', 'leave'], 'it was among the live ones before it was asked')
+})
+
+t.test('who is denied while the upstream logs in gets no connection', async t => {
+  let known = 0
+  const { enter, socket, steps, signal } = road({
+    check(_, found) {
+      if (found && ++known === 2) throw new Fault('denied')
+    },
+  })
+  const wishing = await candidate()
+  t.equal((await faultOfAsync(() => enter(wishing, signal)))?.kind, 'denied')
+  t.ok(socket.destroyed)
+  t.equal(steps.at(-1), 'leave')
+})
+
+t.test('a limit ends a login before it costs anything', async t => {
+  const { fault, steps } = await ends({ limit: throws('login/crowded') })
+  t.equal(fault?.kind, 'login/crowded')
+  t.same(steps, ['deadline', 'check', 'guard', 'limit'])
+})
+
+t.test('the limits learn how it ended', async t => {
+  const set = road({ ask: async () => ({ is: 'refused', code: 'ExpiredToken' }) })
+  const wishing = await candidate()
+  await faultOfAsync(() => set.enter(wishing, set.signal))
+  t.match(set.ends, [{ kind: 'sts/refused', facts: { code: 'ExpiredToken' } }])
+})
+
+t.test('the place in the queue is that of the limits', async t => {
+  const places: object[] = []
+  const set = road({
+    limit: () => ({ address: '2001:db8:0:1::/64', priority: 'known', leave() {} }),
+    take: async (_bucket, _host, place) => {
+      places.push(place)
+      return () => {}
+    },
+  })
+  await set.enter(await candidate(), set.signal)
+  t.match(places, [{ address: '2001:db8:0:1::/64', priority: 'known' }])
+})
+
+t.test('a refusal that is remembered is told without a call', async t => {
+  const noted: Outcome[] = []
+  const refusals: Parts['refusals'] = {
+    get: () => ({ is: 'refused', code: 'ExpiredToken' }),
+    note: (_, outcome) => noted.push(outcome),
+  }
+  const { fault, steps } = await ends({ refusals })
+  t.match(fault, { kind: 'sts/refused', message: /ExpiredToken$/ })
+  t.notOk(steps.includes('take'))
+  t.same(noted, [])
+  await ends({ refusals: { ...refusals, get: () => undefined } })
+  t.match(noted, [{ is: 'identity' }], 'what STS says is noted')
+})
+
+t.test('a success that is remembered stands in for STS, and says nothing about the credential', async t => {
+  const bearers: object[] = []
+  const set = road({
+    recall(bearer) {
+      bearers.push(bearer)
+      return { identity, keep: () => t.fail('nothing new') }
+    },
+  })
+  const wishing = { ...(await candidate()), certificate: 'AB:CD' }
+  await set.enter(wishing, set.signal)
+  t.match(bearers, [{ certificate: 'AB:CD', accessKeyId: key.accessKeyId, token: undefined }])
+  t.notOk(set.steps.includes('ask'))
+  t.match(wishing.journal, { remembered: true, arn: ARN })
+  t.same(set.ends, ['unasked'])
+  const kept: unknown[] = []
+  const fresh = road({ recall: () => ({ identity: undefined, keep: found => kept.push(found) }) })
+  await fresh.enter(await candidate(), fresh.signal)
+  t.same(kept, [identity])
+})
+
+t.test('logging in again: the same principal and database user, with no second upstream login', async t => {
+  const { enter, again, steps, signal } = road()
+  const { live } = await enter(await candidate(), signal)
+  steps.length = 0
+  await again(await candidate(), live, signal)
+  t.same(steps, ['deadline', 'check', 'guard', 'limit', 'take', 'ask', 'check', 'decide', 'check'])
+})
+
+t.test('logging in again as somebody else is refused', async t => {
+  const { enter, signal } = road()
+  const { live } = await enter(await candidate(), signal)
+  const bob = { ...identity, canonical: 'arn:aws:iam::123456789012:user/bob' }
+  const asBob = road({ ask: async () => ({ is: 'identity', identity: bob }) })
+  const wishing = await candidate()
+  t.equal((await faultOfAsync(() => asBob.again(wishing, live, signal)))?.kind, 'login/another')
+  const gives = { user: { name: 'alice', db: 'other' }, password: new Secret('x') }
+  const moved = road({ decide: () => ({ ...match, gives }) })
+  t.equal((await faultOfAsync(() => moved.again(wishing, live, signal)))?.kind, 'login/another')
+  t.equal(live.match, match, 'and what it was stays')
+  const newer = { ...match, maxAgeMS: 1 }
+  await road({ decide: () => newer }).again(wishing, live, signal)
+  t.equal(live.match, newer)
 })

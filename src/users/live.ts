@@ -7,7 +7,7 @@
  */
 import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
-import type { Match } from './match.js'
+import { isSameUser, type Match } from './match.js'
 
 export type LiveConnection = {
   readonly identity: Identity
@@ -64,10 +64,5 @@ function complaint(was: Match | undefined, is: Match | undefined | Fault): strin
   if (is instanceof Fault) return is.message
   if (was === undefined) return undefined
   if (is === undefined) return 'nothing lets this principal in any more'
-  return userOf(was) === userOf(is) ? undefined : 'this principal is another database user now'
-}
-
-/** The database user of a match. Roles are given to the one that the proxy keeps for the principal, and change under it. */
-function userOf({ gives }: Match): string {
-  return 'user' in gives ? JSON.stringify([gives.user.db, gives.user.name]) : 'kept by the proxy'
+  return isSameUser(was, is) ? undefined : 'this principal is another database user now'
 }

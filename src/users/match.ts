@@ -25,3 +25,9 @@ export type Match = {
   /** The longest that a login lasts, in milliseconds. */
   maxAgeMS?: number
 }
+
+/** Roles are given to the user that the proxy keeps for the principal, and change under it; so it stays the same one. */
+export function isSameUser({ gives: one }: Match, { gives: other }: Match): boolean {
+  if (!('user' in one) || !('user' in other)) return 'roles' in one && 'roles' in other
+  return one.user.name === other.user.name && one.user.db === other.user.db
+}

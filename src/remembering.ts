@@ -1,0 +1,62 @@
+/** What one process remembers of logins: limits by address, refusals of STS, and, if that is wanted, its successes. */
+import { randomBytes } from 'node:crypto'
+import type { Recorder } from './admin/metrics.js'
+import { type Limits, limits } from './budget/limits.js'
+import { now } from './clock.js'
+import type { Config } from './config/load.js'
+import { labels } from './identity/label.js'
+import { type Refusals, refusals } from './identity/refusals.js'
+import { type Remembered, remembered } from './identity/remembered.js'
+import type { Log } from './log.js'
+
+export type Remembering = {
+  limit: Limits['enter']
+  refusals: Refusals
+  recall: Remembered['recall']
+  /** Rules, directory or deny list have changed: what was refused or let in because of them is decided anew. */
+  forget(): void
+}
+
+/** Of each memory, and of refusals for one address: bounds that no honest fleet reaches. */
+const ENTRIES = 100_000
+const PER_SOURCE = 1_000
+
+export function remembering({ login, sts }: Pick<Config, 'login' | 'sts'>, record: Recorder, log: Log): Remembering {
+  const label = labels(randomBytes(32))
+  const { shadow } = login
+  const { enter, forgive } = limits({
+    perAddress: login.perAddress,
+    failures: login.failures,
+    periodMS: login.failurePeriod,
+    entries: ENTRIES,
+    label,
+    now,
+    shadow,
+    refused(limit, fault) {
+      record.count(shadow ? 'limit_shadow_total' : 'limit_refusals_total', 1, { limit })
+      if (shadow) log('info', 'would refuse', { limit, ...fault.facts })
+    },
+  })
+  const known = refusals({ label, entries: ENTRIES, perSource: PER_SOURCE, now })
+  const successes = remembered({ ms: sts.remember, label, entries: ENTRIES, now })
+  return {
+    limit: enter,
+    refusals: {
+      ...known,
+      get(proof) {
+        const refused = known.get(proof)
+        if (refused) record.count('memory_hits_total', 1, { memory: 'refusals' })
+        return refused
+      },
+    },
+    recall(bearer) {
+      const recalled = successes.recall(bearer)
+      if (recalled.identity) record.count('memory_hits_total', 1, { memory: 'remembered' })
+      return recalled
+    },
+    forget() {
+      forgive()
+      successes.flush()
+    },
+  }
+}
