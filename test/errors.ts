@@ -28,6 +28,7 @@ t.test('what cannot be found out now is 262 with the three labels, and only a ba
     'users/expired',
     'users/recreated',
     'denied',
+    'login/another',
     'login/failing',
     'ldap/on',
   ])

@@ -7,7 +7,6 @@
  *
  * Who waits and is overtaken so often that its time will not do is told as soon as that is clear.
  */
-import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Lease, Lend } from './buckets.js'
 import { type Place, type Queue, queue } from './queue.js'
