@@ -34,7 +34,7 @@ const ping = (id: number) => message(id, { ping: 1 })
 
 type Line = { event: Event; level: string; fault?: Kind } & Document
 type Login = (candidate: Candidate, signal: AbortSignal) => Promise<Admitted>
-type Wanted = { login?: Login; greet?: Parts['greet']; limit?: number }
+type Wanted = { login?: Login; greet?: Parts['greet']; limit?: number; client?: Pick<Parts, 'peer' | 'certificate'> }
 
 /** A login that succeeds as alice, with this upstream. `leave` is called when it is over. */
 const admitted =
@@ -53,7 +53,8 @@ const refusedWith =
   }
 
 /** A connection whose client is a socket of the test. */
-function serve(near: Duplex, { login = refusedWith('sts/refused'), greet }: Wanted = {}) {
+function serve(near: Duplex, { login = refusedWith('sts/refused'), greet, client }: Wanted = {}) {
+  const addresses: string[] = []
   const clock = handClock()
   const lines: Line[] = []
   const stages: Stage[] = []
@@ -70,8 +71,12 @@ function serve(near: Duplex, { login = refusedWith('sts/refused'), greet }: Want
   const running: Connection = connection(near as Socket, {
     id: 5,
     peer: '192.0.2.7:50000',
+    ...client,
     log,
-    server: () => ({ host: HOST, random: bytes => Buffer.alloc(bytes, 0xee), buildInfo: { version: '7.0.12' } }),
+    server(address) {
+      addresses.push(address)
+      return { host: HOST, random: bytes => Buffer.alloc(bytes, 0xee), buildInfo: { version: '7.0.12' } }
+    },
     greet: greet ?? (async asked => ({ [asked.legacy ? 'ismaster' : 'isWritablePrimary']: true, ok: new Double(1) })),
     login,
     move: stage => stages.push(stage),
@@ -91,6 +96,7 @@ function serve(near: Duplex, { login = refusedWith('sts/refused'), greet }: Want
     stages,
     logins,
     faults,
+    addresses,
     running,
     lines,
     text: () => text,
@@ -245,6 +251,25 @@ t.test('a client that does not close its side is cut off a second after its answ
   clock.advance(1000)
   t.equal(near.destroyed, true)
   t.equal(clock.waiting(), 0)
+})
+
+t.test('challenge and login are for the address of the client, and for the certificate that TLS verified', async t => {
+  for (const [peer, address] of [
+    ['192.0.2.7:50000', '192.0.2.7'],
+    ['2001:db8::1:50000', '2001:db8::1'],
+  ] as const) {
+    const candidates: Candidate[] = []
+    const login: Login = async candidate => {
+      candidates.push(candidate)
+      candidate.journal.remembered = true
+      throw new Fault('sts/refused')
+    }
+    const { client, closing, addresses } = await connected(t, { login, client: { peer, certificate: 'AA:BB' } })
+    client.write(Buffer.concat([start, next]))
+    t.match(await closing(), { peer, remembered: true }, 'the line says that STS was not asked')
+    t.match(candidates, [{ address, certificate: 'AA:BB' }])
+    t.same(new Set(addresses), new Set([address]))
+  }
 })
 
 t.test('a refusal of the login is answered, then the connection ends', async t => {
