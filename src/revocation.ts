@@ -14,14 +14,19 @@ import type { Match } from './users/match.js'
 export type RevocationParts = {
   /** Of the admin interface; undefined where nothing keeps them. */
   kept: Kept | undefined
-  /** What lets a principal in now, from where it is; undefined for a stranger. Faults are decisions, too. */
-  match(identity: Identity, peer: string): Match | undefined
+  /**
+   * What lets a principal in now, from where it is; undefined for a stranger. Faults are decisions, too. Where it cannot be
+   * known now, what it was is given back.
+   */
+  match(identity: Identity, peer: string, was: Match | undefined): Match | undefined | Fault
   /** Milliseconds since 1970. */
   now(): number
   after: After
   log: Log
   /** Told how many denials there are. */
   counted(denials: number): void
+  /** Told when the list changed: what is remembered of logins may be wrong now. */
+  changed(): void
 }
 
 export type Revocation = {
@@ -61,10 +66,10 @@ export function revocation(parts: RevocationParts, inFile: readonly Denial[]): R
     if (!denial) return
     throw new Fault('denied', undefined, { denial: nameOf(denial), ...(denial.why && { reason: denial.why }) })
   }
-  const decide = ({ identity, accessKeyId, peer }: LiveConnection): Match | undefined | Fault => {
+  const decide = ({ identity, accessKeyId, peer, match }: LiveConnection): Match | undefined | Fault => {
     try {
       check(accessKeyId, identity)
-      return parts.match(identity, peer)
+      return parts.match(identity, peer, match)
     } catch (thrown) {
       return Fault.from(thrown)
     }
@@ -89,6 +94,7 @@ export function revocation(parts: RevocationParts, inFile: readonly Denial[]): R
     if (!changed) return false
     log('warn', event, { denial: nameOf(denial), ...(denial.why && { reason: denial.why }), until: denial.until })
     gather()
+    parts.changed()
     return true
   }
   return {
@@ -97,6 +103,7 @@ export function revocation(parts: RevocationParts, inFile: readonly Denial[]): R
     read(denied) {
       file = denied
       gather()
+      parts.changed()
     },
     review,
     list: () => ({ file, admin: kept?.all() ?? [] }),

@@ -8,9 +8,9 @@ const SRC = new URL('../src/', import.meta.url)
 const ROADS = [
   ['cli.ts'],
   ['check.ts'],
-  ['proxy.ts'],
+  ['proxy.ts', 'prune.ts'],
   ['reload.ts', 'revocation.ts'],
-  ['asking.ts', 'remembering.ts', 'seen.ts', 'compile.ts'],
+  ['asking.ts', 'remembering.ts', 'seen.ts', 'compile.ts', 'provisioning.ts'],
   ['listener.ts'],
   ['connection.ts'],
   ['login.ts', 'relay.ts', 'inbox.ts'],
@@ -27,7 +27,7 @@ const PURE = [
   /^budget\//,
   /^handshake\.ts$/,
   /^identity\/(arn|label|partition|proof|refusals|remembered|reply|outcome|retry)\.ts$/,
-  /^users\/(rules|match|principals|roles|networks|conditions|denials|live|password|cut)\.ts$/,
+  /^users\/(rules|match|principals|roles|networks|conditions|entries|decision|denials|live|password|cut)\.ts$/,
   /^upstream\/(address|hello|metadata|set|term)\.ts$/,
 ]
 const IMPURE_MODULES = /^(node:)?(net|tls|fs|http|https|dns|dgram|child_process|timers)(\/|$)|^undici$/

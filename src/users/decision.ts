@@ -1,0 +1,79 @@
+/**
+ * Who a principal is here: rules first, then the directory; then what the match asks of the login.
+ *
+ *     rules ─▶ directory ─▶ from where, until when, the same as ever
+ */
+import { Fault } from '../errors.js'
+import type { Identity } from '../identity/reply.js'
+import { type Circumstances, permitted, unchanged } from './conditions.js'
+import type { Directory } from './directory.js'
+import type { Match, Role } from './match.js'
+import type { Pins } from './pins.js'
+import type { Rules } from './rules.js'
+
+export type DecisionParts = {
+  /** Asked each time, as they may be read anew. */
+  rules(): Pick<Rules, 'match'>
+  directory: Pick<Directory, 'match' | 'current'> | undefined
+  /** There where a rule says `firstUse`. */
+  pins: Pick<Pins, 'pin' | 'of'> | undefined
+  /** Milliseconds since 1970. */
+  now(): number
+}
+
+export type Decision = {
+  /** Decides about a login from this address. Throws `users/*`. */
+  login(identity: Identity, peer: string): Promise<Match>
+  /**
+   * Decides again about a live connection: the match, or undefined or a fault where it has to end. What the
+   * directory cannot tell now leaves it what it was.
+   */
+  again(identity: Identity, peer: string, was: Match | undefined): Match | undefined | Fault
+  /**
+   * The roles for which a principal (its canonical ARN) has a database user of the proxy; undefined where it has none.
+   * Throws `users/unreadable` and `users/ambiguous` where that cannot be known.
+   */
+  roles(canonical: string): readonly Role[] | undefined
+}
+
+/** Who knows nothing says nothing: these end no live connection. */
+const UNKNOWN: ReadonlySet<string> = new Set(['users/unreadable', 'users/ambiguous'])
+
+export function decision({ rules, directory, pins, now }: DecisionParts): Decision {
+  const here = (peer: string): Circumstances => ({ peer, now: now() })
+  const current = (canonical: string) => rules().match({ canonical }) ?? directory?.current({ canonical })
+  return {
+    async login(identity, peer) {
+      const match = rules().match(identity) ?? (await directory?.match(identity, peer))
+      if (!match) throw new Fault('users/stranger', identity.canonical, { arn: identity.arn })
+      permitted(match, identity, here(peer))
+      if (match.principalId === 'firstUse') {
+        if (!pins) throw new Fault('users/unreadable', undefined, { why: 'there is no pins.file' })
+        unchanged(match, identity, await pins.pin(identity))
+      }
+      return match
+    },
+    again(identity, peer, was) {
+      try {
+        const match = current(identity.canonical)
+        if (!match) return undefined
+        permitted(match, identity, here(peer))
+        // One that was never seen is pinned by its next login.
+        if (match.principalId === 'firstUse')
+          unchanged(match, identity, pins?.of(identity.canonical) ?? identity.principalId)
+        return match
+      } catch (thrown) {
+        const fault = Fault.from(thrown)
+        if (!UNKNOWN.has(fault.kind)) return fault
+        // The rule that let it in is gone, whatever the directory would say.
+        return was && 'rule' in was.from ? undefined : was
+      }
+    },
+    roles(canonical) {
+      const match = current(canonical)
+      if (!match || !('roles' in match.gives)) return undefined
+      const { deleteAfterDate } = match
+      return deleteAfterDate && deleteAfterDate.getTime() <= now() ? undefined : match.gives.roles
+    },
+  }
+}

@@ -1,0 +1,229 @@
+/**
+ * The `$external` directory: the users that a DBA made in the upstream, read every few seconds and asked by name between.
+ *
+ *     read ──────── read ──────── read ✗ ─────── read ✗ ─────── read ✗        ▲ good for three refreshes
+ *       └ known: the reading ─────────────────────────────────────┴ unreadable: new logins wait for the next good one
+ *
+ * A principal that the last reading has not is asked for at once, in every spelling, so that a user just made can log in.
+ * Whoever asks so often that it would burden the upstream waits for the next reading instead, which answers as well.
+ *
+ * An unreadable directory says nothing about live connections: what was last read goes on to hold for them. Each command
+ * of the driver has a session of its own, and a cursor belongs to a session; so pages are asked for by name, not by cursor.
+ */
+import { calculateObjectSize, type Document } from 'bson'
+import { buckets } from '../budget/buckets.js'
+import type { After } from '../clock.js'
+import { Fault } from '../errors.js'
+import type { Identity } from '../identity/reply.js'
+import type { Log } from '../log.js'
+import { coalesced } from '../upstream/coalesced.js'
+import { accepted } from '../upstream/reply.js'
+import { type Known, readEntries, spellings, unreadable } from './entries.js'
+import type { Match } from './match.js'
+
+export type Directory = {
+  /**
+   * The match of a login; undefined for a stranger. `source` is the address of the client.
+   * Throws `users/unreadable` and `users/ambiguous`.
+   */
+  match(identity: Principal, source: string): Match | undefined | Promise<Match | undefined>
+  /** The same for a live connection, by what was last read, however long ago. Throws the same. */
+  current(identity: Principal): Match | undefined
+  /** Calls with the canonical ARNs of those whose entries are not what they were, until the returned function is called. */
+  changed(listener: (arns: ReadonlySet<string>) => void): () => void
+  /** Begins to read; resolves after the first reading, good or not. */
+  start(): Promise<void>
+  close(): void
+}
+type Principal = Pick<Identity, 'canonical'>
+
+export type DirectoryParts = {
+  /** Runs a command on the database admin: gives the reply, `ok: 0` or not. */
+  ask(command: Document): Promise<Document>
+  refreshMS: number
+  after: After
+  /** Milliseconds, of a clock that only goes forward. */
+  now(): number
+  log: Log
+}
+
+/** For so many refreshes a good reading counts for new logins, if none follows it. */
+const GOOD_FOR = 3
+/** Users in one page, and in all. */
+const PAGE = 1_000
+const MOST = 100_000
+/** A page of so many bytes may have been cut by the size of a reply. */
+const FULL = 8_000_000
+/** Questions by name of one source: at once, and a second from then on. */
+const BURST = 10
+const PER_SECOND = 2
+const SOURCES = 10_000
+
+export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): Directory {
+  const may = buckets({ perSecond: PER_SECOND, burst: BURST, keys: SOURCES, now })
+  const listeners = new Set<(arns: ReadonlySet<string>) => void>()
+  /** What the last good reading said, and when it began. */
+  let known: ReadonlyMap<string, Known> = new Map()
+  let readAt: number | undefined
+  /** Found by name since, with the number of the reading that was the last to begin before. */
+  const found = new Map<string, { known: Known; after: number }>()
+  const asking = new Map<string, { run: () => Promise<Known | undefined>; waiting: number }>()
+  let readings = 0
+  let first: Promise<void> | undefined
+  let next: (() => void)[] = []
+  let why = 'it was not read yet'
+  let failing = false
+  let said = new Set<string>()
+  let closed = false
+  let cancel = (): void => {}
+
+  const find = async (filter: Document): Promise<Document[]> => {
+    const reply = accepted(
+      await ask({
+        find: 'system.users',
+        filter,
+        sort: { user: 1 },
+        limit: PAGE,
+        batchSize: PAGE,
+        singleBatch: true,
+        projection: { credentials: 0, customData: 0 },
+        readConcern: { level: 'majority' },
+      }),
+      'upstream.admin',
+    )
+    const batch: unknown = reply.cursor?.firstBatch
+    if (!Array.isArray(batch)) throw unreadable('the upstream answered find without a batch')
+    return batch
+  }
+
+  const findAll = async (): Promise<Document[]> => {
+    const all: Document[] = []
+    for (;;) {
+      const last = all.at(-1)?.user
+      const page = await find({ db: '$external', ...(last !== undefined && { user: { $gt: last } }) })
+      all.push(...page)
+      if (all.length > MOST) throw unreadable(`there are more than ${MOST} users in $external`)
+      const cut = page.length >= PAGE || calculateObjectSize(page) >= FULL
+      if (page.length === 0 || !cut) return all
+    }
+  }
+
+  const take = (documents: Document[], number: number): void => {
+    const { known: read, complaints } = readEntries(documents)
+    for (const text of complaints) if (!said.has(text)) log('warn', 'problem found', { warning: `directory: ${text}` })
+    said = new Set(complaints)
+    const before = new Map([...known, ...[...found].map(([arn, one]) => [arn, one.known] as const)])
+    // What was found while the reading was underway may be newer than it.
+    for (const [arn, { after }] of found) if (after < number) found.delete(arn)
+    const changed = new Set(
+      [...before.keys(), ...read.keys()].filter(arn => isOther(before.get(arn), lookUp(arn, read))),
+    )
+    known = read
+    if (changed.size > 0) for (const listener of listeners) listener(changed)
+  }
+  const lookUp = (arn: string, read = known): Known | undefined => found.get(arn)?.known ?? read.get(arn)
+
+  const read = async (): Promise<void> => {
+    const began = now()
+    const number = ++readings
+    const waiting = next
+    next = []
+    try {
+      const documents = await findAll()
+      if (closed) return
+      take(documents, number)
+      if (failing) log('info', 'upstream changed', { directory: 'readable again' })
+      failing = false
+      readAt = began
+      why = ''
+    } catch (thrown) {
+      const is = whyOf(thrown)
+      if (is !== why && !closed) log('error', 'problem found', { warning: `directory: it cannot be read: ${is}` })
+      why = is
+      failing = true
+    } finally {
+      for (const wake of waiting) wake()
+      if (!closed) cancel = after(Math.max(0, began + refreshMS - now()), () => void read())
+    }
+  }
+
+  const isGood = (): boolean => readAt !== undefined && now() - readAt <= GOOD_FOR * refreshMS
+  const given = (one: Known | undefined): Match | undefined => {
+    // A fault is thrown anew, so that no two logins share one.
+    if (one instanceof Fault) throw new Fault(one.kind, one.detail, one.facts)
+    return one
+  }
+
+  const byName = async (canonical: string): Promise<Known | undefined> => {
+    try {
+      const one = readEntries(await find(spellings(canonical))).known.get(canonical)
+      if (one) found.set(canonical, { known: one, after: readings })
+      return one
+    } catch (thrown) {
+      throw unreadable(whyOf(thrown), {}, thrown)
+    }
+  }
+  /** Asks by name; those who ask about the same principal share an answer that is younger than their question. */
+  const askFor = async ({ canonical }: Principal): Promise<Known | undefined> => {
+    const one = asking.get(canonical) ?? { run: coalesced(() => byName(canonical)), waiting: 0 }
+    asking.set(canonical, one)
+    one.waiting += 1
+    try {
+      return await one.run()
+    } finally {
+      one.waiting -= 1
+      if (one.waiting === 0) asking.delete(canonical)
+    }
+  }
+  const nextReading = (): Promise<void> => new Promise(resolve => next.push(resolve))
+
+  const decide = async (identity: Principal, source: string): Promise<Match | undefined> => {
+    if (readings <= 1 && readAt === undefined) await first
+    if (!isGood()) throw unreadable(why || 'it was last read too long ago')
+    const one = lookUp(identity.canonical)
+    if (one) return given(one)
+    if (may.lend(source, 1).tokens > 0) return given(await askFor(identity))
+    await nextReading()
+    if (why !== '') throw unreadable(why)
+    return given(lookUp(identity.canonical))
+  }
+
+  return {
+    match(identity, source) {
+      const one = isGood() ? lookUp(identity.canonical) : undefined
+      return one ? given(one) : decide(identity, source)
+    },
+    current({ canonical }) {
+      if (readAt === undefined) throw unreadable(why)
+      return given(lookUp(canonical))
+    },
+    changed(listener) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
+    start() {
+      first ??= read()
+      return first
+    },
+    close() {
+      closed = true
+      cancel()
+      for (const wake of next) wake()
+    },
+  }
+}
+
+/** For the log; the facts of the server's refusal are the most telling. */
+function whyOf(thrown: unknown): string {
+  const { kind, message, facts } = Fault.from(thrown)
+  if (kind === 'users/unreadable') return String(facts.why)
+  if (Number(facts.code) === 13) return 'the user of upstream.admin may not find in admin.system.users'
+  const told = [facts.code, facts.codeName, facts.errmsg].filter(fact => fact !== undefined).join(' ')
+  return told === '' ? message : `${message} (${told})`
+}
+
+/** Whether something about an entry changed. */
+function isOther(before: Known | undefined, after: Known | undefined): boolean {
+  const text = (one: Known | undefined) => JSON.stringify(one instanceof Fault ? [one.kind, one.facts] : one)
+  return text(before) !== text(after)
+}
