@@ -9,11 +9,11 @@
  * `proving` refuses everything, so that even a careless shell lets nothing overtake the verdict (see
  * https://github.com/mongodb/specifications/blob/master/source/auth/auth.md#mongodb-aws).
  */
-import { Binary, calculateObjectSize, type Document, Double, Int32 } from 'bson'
+import { Binary, type Document, Double, Int32 } from 'bson'
 import { Fault } from './errors.js'
 import { type Challenge, challenge, type Fields, readProof } from './sasl/aws.js'
 import { type TopologyVersion, topologyVersionOf } from './upstream/hello.js'
-import { readDocument } from './wire/document.js'
+import { readDocument, readEmbedded } from './wire/document.js'
 import { type Command, MORE_TO_COME } from './wire/message.js'
 
 /** What the client told of itself; it goes upstream once, with the login. */
@@ -158,8 +158,9 @@ function introduce(known: Introduction, { body, bytes }: Command): Introduction 
   const told = apiVersion === '1' ? { ...known, apiVersion } : known
   if (body.client === undefined) return told
   if (known.metadata) throw new Fault('hello/metadata-again')
-  const metadata = readDocument(bytes, { exact: true }).client
+  const { document: metadata, bytes: sent } = readEmbedded(bytes, 'client') ?? {}
   if (
+    sent === undefined ||
     typeof metadata?.driver?.name !== 'string' ||
     typeof metadata.driver.version !== 'string' ||
     typeof metadata.os?.type !== 'string' ||
@@ -168,7 +169,7 @@ function introduce(known: Introduction, { body, bytes }: Command): Introduction 
     throw new Fault('hello/metadata-missing', 'driver.name, driver.version and os.type are required')
   }
   if (Buffer.byteLength(metadata.application?.name ?? '') > APP_NAME) throw new Fault('hello/app-name')
-  if (calculateObjectSize(metadata) > METADATA) throw new Fault('hello/metadata-large')
+  if (sent.length > METADATA) throw new Fault('hello/metadata-large')
   return { ...told, metadata }
 }
 

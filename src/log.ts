@@ -17,6 +17,8 @@ export type Event =
   | 'shed'
   | 'draining'
   | 'stopped'
+  | 'host left alone'
+  | 'host came back'
   | 'upstream changed'
   | 'upstream lost'
   | 'ldap answered'
@@ -85,24 +87,15 @@ export function logTo(level: Level | 'silent', stream: Lines & { flush?(): void 
     },
     stream,
   )
-  // A child is made when it first writes: most connections write one line, at their end.
-  const wrap = (logger: () => typeof root): Log =>
+  const wrap = (bound: Facts): Log =>
     Object.assign(
       (lvl: Level, event: Event, facts: Facts = {}) => {
-        if (root.isLevelEnabled(lvl)) logger()[lvl](facts, event)
+        if (root.isLevelEnabled(lvl)) root[lvl]({ ...bound, ...facts }, event)
         if (lvl === 'error') stream.flush?.()
       },
-      {
-        with(facts: Facts) {
-          let child: typeof root | undefined
-          return wrap(() => {
-            child ??= logger().child(facts)
-            return child
-          })
-        },
-      },
+      { with: (facts: Facts) => wrap({ ...bound, ...facts }) },
     )
-  return wrap(() => root)
+  return wrap({})
 }
 
 /** A log that says nothing. */

@@ -159,16 +159,17 @@ export function connect(target: Target, signal?: AbortSignal): Promise<Channel> 
 function open({ host, port, tls }: Target): Socket {
   const where = { host, port, allowHalfOpen: true }
   const name = tls?.servername ?? (isIP(host) ? undefined : host)
-  const socket = tls
-    ? connectTLS({
-        ...where,
-        secureContext: tls.context,
-        rejectUnauthorized: tls.verify !== 'none',
-        ...(name !== undefined && { servername: name }),
-        ...(tls.verify === 'chain' && { checkServerIdentity: () => undefined }),
-      })
-    : connectTCP(where)
-  return socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS)
+  // Options where they are taken: of a socket that is not connected yet, methods set each of them twice.
+  if (!tls) return connectTCP({ ...where, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS })
+  return connectTLS({
+    ...where,
+    secureContext: tls.context,
+    rejectUnauthorized: tls.verify !== 'none',
+    ...(name !== undefined && { servername: name }),
+    ...(tls.verify === 'chain' && { checkServerIdentity: () => undefined }),
+  })
+    .setNoDelay(true)
+    .setKeepAlive(true, KEEP_ALIVE_MS)
 }
 
 function away({ host, port }: Target, code: string | undefined, cause?: Error): Fault {

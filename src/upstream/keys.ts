@@ -31,6 +31,7 @@ const inThePool: Stretch = (password, salt, iterations) => derived(password, sal
 /** `entries`: how many keys are kept at most, the longest unused going first. */
 export function keyRing({ entries, stretch = inThePool }: { entries: number; stretch?: Stretch }): KeyRing {
   const kept = new LRUCache<string, Keys>({ max: entries })
+  const known = new WeakSet<Keys>()
   /** Logins that come at once wait for one derivation; this shares work in progress and remembers nothing. */
   const underway = new Map<string, Promise<Keys>>()
 
@@ -40,8 +41,8 @@ export function keyRing({ entries, stretch = inThePool }: { entries: number; str
   return {
     derive: owner => (salt, iterations) => {
       const label = labelOf(owner, salt, iterations)
-      const known = kept.get(label)
-      if (known) return Promise.resolve(known)
+      const keys = kept.get(label)
+      if (keys) return Promise.resolve(keys)
       const running = underway.get(label)
       if (running) return running
       const started = compute(owner, salt, iterations).finally(() => underway.delete(label))
@@ -49,6 +50,8 @@ export function keyRing({ entries, stretch = inThePool }: { entries: number; str
       return started
     },
     keep: (owner, { salt, iterations, keys }) => {
+      if (known.has(keys)) return // they came from here
+      known.add(keys)
       kept.set(labelOf(owner, salt, iterations), keys)
     },
   }
