@@ -79,6 +79,9 @@ function failureOf({ kind, facts }: Fault): Failure | undefined {
   const about: Partial<Record<Kind, Failure>> = {
     'sts/refused': settled.has(facts.code) ? 'settled' : 'signature',
     'users/stranger': 'settled',
+    'users/source': 'settled',
+    'users/expired': 'settled',
+    'users/recreated': 'settled',
     denied: 'settled',
   }
   return about[kind]

@@ -94,17 +94,20 @@ t.test('an expired token that keeps coming is refused without asking, until its 
   t.same(told, ['failing'])
 })
 
-t.test('a principal without a rule is refused for its period, or until the rules change', async t => {
-  for (const kind of ['users/stranger', 'denied'] as const) {
-    const { bad, standing, enter, forgive } = house()
-    bad(new Fault(kind, 'arn:aws:iam::123456789012:user/mallory'), client(), 3)
-    const fault = faultOf(() => enter(client()))
-    t.equal(fault?.kind, 'login/failing')
-    t.notMatch(fault?.message, 'mallory', 'whoever shows the key without its secret learns no name')
-    forgive()
-    t.equal(standing(), 'suspect')
-  }
-})
+t.test(
+  'a principal that the rules or the deny list refuse is refused for its period, or until the rules change',
+  async t => {
+    for (const kind of ['users/stranger', 'users/source', 'users/expired', 'users/recreated', 'denied'] as const) {
+      const { bad, standing, enter, forgive } = house()
+      bad(new Fault(kind, 'arn:aws:iam::123456789012:user/mallory'), client(), 3)
+      const fault = faultOf(() => enter(client()))
+      t.equal(fault?.kind, 'login/failing')
+      t.notMatch(fault?.message, 'mallory', 'whoever shows the key without its secret learns no name')
+      forgive()
+      t.equal(standing(), 'suspect')
+    }
+  },
+)
 
 t.test('wrong signatures of a key that is good lately shut out nobody', async t => {
   const { good, bad, standing, told } = house()
@@ -216,6 +219,7 @@ t.test('what is our fault, or nobody’s, is not counted', async t => {
       'upstream/away',
       'internal',
     ] as const),
+    ...(['users/ambiguous', 'users/unreadable', 'login/another'] as const),
     ...(['upstream/refused', 'ldap/on', 'ldap/unknown', 'login/deadline', 'login/crowded'] as const),
   ]
   for (const kind of kinds) {
