@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** Arguments and environment in, an exit code out; the only file that touches `process`. */
-import { check } from './check.js'
+import { check, type Finding } from './check.js'
 import { compile } from './compile.js'
 import { readFlags } from './config/flags.js'
 import { load } from './config/load.js'
@@ -9,6 +9,7 @@ import { settingsText } from './config/table.js'
 import { Fault, toExit } from './errors.js'
 import { type Log, logTo } from './log.js'
 import { type Standing, startProxy } from './proxy.js'
+import { pruneUsers } from './prune.js'
 import { VERSION } from './upstream/metadata.js'
 
 const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any MongoDB
@@ -20,6 +21,9 @@ const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any Mo
       --ldap-authorization                its MongoDB reports LDAP authorization
       --sts-quota N --sts-latency MS      its STS throttles above N calls a second, answers after MS
   mongo-iam-proxy check --config FILE     every problem of a configuration, and whether upstream, STS and users are fine
+  mongo-iam-proxy users prune --config FILE
+                                          removes database users that the proxy made and no rule or entry gives any more
+      --all                               all that it made
   mongo-iam-proxy settings                the table of settings; each is a flag and a variable, too
 
 Exit codes: 0 stopped as asked, 64 usage, 69 address in use, 70 a bug, 78 configuration.
@@ -27,7 +31,7 @@ Exit codes: 0 stopped as asked, 64 usage, 69 address in use, 70 a bug, 78 config
 
 type Command = (argv: string[]) => Promise<number>
 
-const commands: Record<string, Command> = { serve, demo, check: checkConfig, settings, help, version }
+const commands: Record<string, Command> = { serve, demo, check: checkConfig, users, settings, help, version }
 
 async function serve(argv: string[]): Promise<number> {
   const { own, settings } = read(argv, { config: 'text' })
@@ -39,7 +43,17 @@ async function serve(argv: string[]): Promise<number> {
 async function checkConfig(argv: string[]): Promise<number> {
   const { own, settings } = read(argv, { config: 'text' })
   const config = configure(own.config, settings)
-  const lines = await check(config)
+  return report(await check(config))
+}
+
+async function users([word, ...argv]: string[]): Promise<number> {
+  if (word !== 'prune') throw new Fault('usage', `users takes prune, and not ${word ?? 'nothing'}`)
+  const { own, settings } = read(argv, { config: 'text', all: 'toggle' })
+  return report(await pruneUsers(configure(own.config, settings), { all: own.all === true }))
+}
+
+/** Says what came of each thing; one that failed decides the exit code. */
+function report(lines: readonly Finding[]): number {
   for (const { fine, text } of lines) say(`${fine ? 'ok    ' : 'FAIL  '}${text}`)
   return lines.every(({ fine }) => fine) ? 0 : 78
 }

@@ -17,7 +17,7 @@ import { grantedOf, type Kept, type Parts as Making, setOf, upkeep, type Wanted 
 /** A user that can be logged in as. One of the passwords is good; they are in the order in which to try them. */
 export type Access = { user: DatabaseUser; passwords: readonly Secret[] }
 
-/** A principal's roles, undefined where it has none any more. */
+/** A principal's roles, undefined where it has none any more. Throws where that cannot be known now. */
 export type RolesOf = (arn: string) => readonly Role[] | undefined
 
 export type Provisioner = {
@@ -26,8 +26,8 @@ export type Provisioner = {
   /** What to try when the upstream took none of the passwords. Throws `upstream/refused` where nothing is left to try. */
   refused(wanted: Wanted, tried: Access): Promise<Access>
   /**
-   * Carries out what was decided anew about the principals that this process has met. Do not call it while that cannot be
-   * known (the directory is away). Failures are logged and made good by a later call.
+   * Carries out what was decided anew about the principals that this process has met; where that cannot be known, all
+   * stays. Failures are logged and made good by a later call.
    */
   sync(rolesOf: RolesOf): Promise<void>
 }
@@ -148,7 +148,12 @@ export function provisioner({ entries = ENTRIES, ...parts }: Parts): Provisioner
     },
     sync: async rolesOf => {
       for (const [arn, known] of [...memory.entries()]) {
-        const roles = rolesOf(arn)
+        let roles: readonly Role[] | undefined
+        try {
+          roles = rolesOf(arn)
+        } catch {
+          continue // the directory has told that it is away
+        }
         if (roles === known.roles) continue
         if (!roles) {
           await inTurn(arn, 'leave', () => leave(arn)).catch(thrown => complain(arn, Fault.from(thrown)))

@@ -9,7 +9,7 @@ export type Pruned = { users: string[]; roles: RoleName[]; signed: string[] }
 
 /**
  * Removes them, and signs with the first master secret what an older one had signed. What another fleet or a person made
- * is not looked at. Throws `provision/*`, `upstream/away`.
+ * is not looked at. Throws `provision/*`, `upstream/away`, and what `rolesOf` throws.
  */
 export async function prune(parts: Parts, rolesOf: RolesOf): Promise<Pruned> {
   const { accounts, madeBy, drop, sign, first, granted } = upkeep(parts)
@@ -18,7 +18,7 @@ export async function prune(parts: Parts, rolesOf: RolesOf): Promise<Pruned> {
   for (const account of await accounts.all()) {
     const { user } = account
     const made = madeBy(account)
-    const wanted = made && rolesOf(user)
+    const wanted = made && decided(rolesOf, user)
     if (made && !wanted) {
       if (await drop(user)) pruned.users.push(user)
       continue
@@ -30,6 +30,16 @@ export async function prune(parts: Parts, rolesOf: RolesOf): Promise<Pruned> {
     if (!needed.has(setOf([role])) && (await accounts.dropRole(role))) pruned.roles.push(role)
   }
   return pruned
+}
+
+/** A principal with two entries that contradict each other is somebody's, so nothing of its user changes. */
+function decided(rolesOf: RolesOf, user: string): ReturnType<RolesOf> {
+  try {
+    return rolesOf(user)
+  } catch (thrown) {
+    if (Fault.from(thrown).kind === 'users/ambiguous') return []
+    throw thrown
+  }
 }
 
 const UNAUTHORIZED = 13

@@ -1,0 +1,63 @@
+/** `users prune`: what this fleet made in the upstream and nobody wants any more is removed. */
+import { after, now } from './clock.js'
+import { compiled } from './compile.js'
+import type { Config } from './config/load.js'
+import { Fault } from './errors.js'
+import { silent } from './log.js'
+import { provisioningOf } from './provisioning.js'
+import { type Admin, admin as administrator } from './upstream/admin.js'
+import { type Directory, directory } from './users/directory.js'
+import type { RolesOf } from './users/provision.js'
+import { prune } from './users/pruning.js'
+import type { Rules } from './users/rules.js'
+
+export type Done = { fine: boolean; text: string }
+
+/**
+ * Removes users and roles of this fleet: those that no rule and no entry of the directory gives any more, or `all` of
+ * them. Gives what was done, and the one thing that failed. Throws `config/invalid`.
+ */
+export async function pruneUsers(config: Config, { all }: { all: boolean }): Promise<Done[]> {
+  const { rules } = compiled(config)
+  if (!config.upstream.admin) throw missing('upstream.admin: needed to look for users')
+  const admin = administrator(config.upstream.admin)
+  const parts = provisioningOf(config, admin.run, silent)
+  if (!parts) throw missing('provision.secretFile: needed to tell which users were made by this proxy')
+  const external = config.directory.enabled && !all ? directoryOf(config, admin) : undefined
+  try {
+    await external?.start()
+    const { users, roles, signed } = await prune(parts, all ? () => undefined : rolesBy(rules, external))
+    const lines = [
+      ...users.map(user => `removed the user ${user}@${parts.database}`),
+      ...roles.map(({ role, db }) => `removed the role ${role}@${db}`),
+      ...signed.map(user => `signed with the first master secret: ${user}@${parts.database}`),
+    ]
+    if (lines.length === 0) lines.push('there was nothing to remove')
+    return lines.map(text => ({ fine: true, text }))
+  } catch (thrown) {
+    const { message, facts, row } = Fault.from(thrown)
+    const known = Object.entries(facts).map(([name, value]) => `${name} ${value}`)
+    return [{ fine: false, text: `${[message, ...known].join(', ')}. ${row.todo}` }]
+  } finally {
+    external?.close()
+    await admin.close()
+  }
+}
+
+/** Rules first, then the directory. A rule for another scope wants its users, too: its listener is of the same fleet. */
+function rolesBy({ match, elsewhere, names }: Rules, external: Directory | undefined): RolesOf {
+  return canonical => {
+    const rule = match({ canonical }) ?? elsewhere.find(other => names(other, canonical))
+    const { gives, deleteAfterDate } = rule ?? external?.current({ canonical }) ?? {}
+    if (!gives || !('roles' in gives)) return undefined
+    return deleteAfterDate && deleteAfterDate.getTime() <= Date.now() ? undefined : gives.roles
+  }
+}
+
+function directoryOf({ directory: { refresh } }: Config, { run }: Admin): Directory {
+  return directory({ ask: command => run(command), refreshMS: refresh, after, now, log: silent })
+}
+
+function missing(problem: string): Fault {
+  return new Fault('config/invalid', problem, { problems: [problem] })
+}

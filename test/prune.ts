@@ -1,0 +1,108 @@
+import t, { type Test } from 'tap'
+import { load } from '../src/config/load.js'
+import { Fault } from '../src/errors.js'
+import { pruneUsers } from '../src/prune.js'
+import { prune } from '../src/users/pruning.js'
+import { faultOfAsync } from './support/faults.js'
+import { arnOf, DATABASE, provisioning, SECRET } from './support/provisioning.js'
+
+const rule = (name: string, more: object = {}) => ({ arn: arnOf(name), roles: ['read@app'], ...more })
+const reads = [{ role: 'read', db: 'app' }]
+
+/** A MongoDB with users of these names that the proxy made, and what `users prune` does there with a configuration. */
+async function pruning(t: Test, names: readonly string[]) {
+  const scene = await provisioning(t)
+  const one = scene.make()
+  for (const name of names) await one.user({ arn: arnOf(name), roles: reads })
+  const config = (users: object[], more: object = {}) =>
+    load({
+      file: 'proxy.yaml',
+      args: {},
+      env: {},
+      readFile: path => ({
+        bytes: Buffer.from(
+          path === 'secret'
+            ? SECRET.reveal()
+            : JSON.stringify({
+                upstream: { uri: `mongodb://127.0.0.1:${scene.server.port}/`, admin: { uri: scene.server.uri } },
+                provision: { secretFile: 'secret' },
+                users,
+                ...more,
+              }),
+        ),
+        mode: 0o600,
+      }),
+    })
+  const left = async () =>
+    (await scene.client.db(DATABASE).command({ usersInfo: 1 })).users.map(({ user }: { user: string }) => user).sort()
+  return { ...scene, config, left }
+}
+const texts = (done: { fine: boolean; text: string }[]) => done.map(({ fine, text }) => `${fine} ${text}`)
+
+t.test('users that no rule gives any more are removed, and named', async t => {
+  const names = ['orders', 'other-scope', 'late', 'gone', 'now-with-password', 'app-7']
+  const { config, left, client } = await pruning(t, names)
+  await client.db(DATABASE).command({ createUser: 'by-hand', pwd: 'x', roles: [] })
+  const rules = [
+    rule('orders'),
+    rule('other-scope', { scopes: ['elsewhere'] }),
+    rule('late', { deleteAfterDate: '2020-01-01T00:00:00Z' }),
+    { arn: arnOf('now-with-password'), user: 'app', passwordFile: 'secret' },
+    rule('app-*'),
+  ]
+  t.same(texts(await pruneUsers(config(rules), { all: false })).sort(), [
+    `true removed the user ${arnOf('gone')}@${DATABASE}`,
+    `true removed the user ${arnOf('late')}@${DATABASE}`,
+    `true removed the user ${arnOf('now-with-password')}@${DATABASE}`,
+  ])
+  t.same(await left(), [arnOf('app-7'), arnOf('orders'), arnOf('other-scope'), 'by-hand'])
+  t.same(texts(await pruneUsers(config(rules), { all: false })), ['true there was nothing to remove'])
+  t.equal((await pruneUsers(config(rules), { all: true })).length, 3)
+  t.same(await left(), ['by-hand'])
+})
+
+t.test('whoever is in the directory keeps the user', async t => {
+  const { config, left, client } = await pruning(t, ['orders', 'gone'])
+  await client.db('$external').command({ createUser: arnOf('orders'), roles: reads })
+  await pruneUsers(config([], { directory: { enabled: true } }), { all: false })
+  t.same(await left(), [arnOf('orders')])
+})
+
+t.test('while the directory cannot be read nobody is removed', async t => {
+  const { config, left, server, client } = await pruning(t, ['orders'])
+  await client.db('admin').command({
+    createRole: 'blind',
+    roles: [],
+    privileges: [{ resource: { db: DATABASE, collection: '' }, actions: ['viewUser', 'dropUser'] }],
+  })
+  server.createUser({ user: 'blind', password: 'pw', roles: ['blind'] })
+  const uri = `mongodb://blind:pw@127.0.0.1:${server.port}/?authSource=admin`
+  const upstream = { uri: `mongodb://127.0.0.1:${server.port}/`, admin: { uri } }
+  const more = { upstream, directory: { enabled: true } }
+  const done = texts(await pruneUsers(config([], more), { all: false }))
+  t.match(done, [/^false .*may not find in admin.system.users/])
+  t.same(await left(), [arnOf('orders')])
+})
+
+t.test('a principal whose entries contradict each other keeps its user', async t => {
+  const { partsOf, left } = await pruning(t, ['orders'])
+  await prune(partsOf(), arn => {
+    throw new Fault('users/ambiguous', arn)
+  })
+  t.same(await left(), [arnOf('orders')])
+})
+
+t.test('it needs the administrator and the master secret', async t => {
+  const { config, server } = await pruning(t, [])
+  const uri = `mongodb://127.0.0.1:${server.port}/`
+  const problem = async (more: object) =>
+    (await faultOfAsync(() => pruneUsers(config([], more), { all: true })))?.facts.problems
+  t.match(await problem({ upstream: { uri } }), [/^upstream.admin: /])
+  t.match(await problem({ provision: {} }), [/^provision.secretFile: /])
+})
+
+t.test('what goes wrong is said', async t => {
+  const { config, server } = await pruning(t, [])
+  await server.close()
+  t.match(texts(await pruneUsers(config([]), { all: true })), [/^false the MongoDB behind the proxy cannot be reached/])
+})
