@@ -6,7 +6,7 @@
 import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import type { Socket } from 'node:net'
 import { calculateObjectSize, type Document } from 'bson'
-import { recorder } from './admin/metrics.js'
+import { type Measures, recorder } from './admin/metrics.js'
 import { type AdminServer, adminServer } from './admin/server.js'
 import { asking, STS_MS } from './asking.js'
 import { after, deadline, now, sleep } from './clock.js'
@@ -16,11 +16,14 @@ import type { Config } from './config/load.js'
 import { connection } from './connection.js'
 import { Fault } from './errors.js'
 import type { Asked } from './handshake.js'
+import type { Identity } from './identity/reply.js'
 import { type Listener, listen } from './listener.js'
 import type { Log } from './log.js'
 import { login } from './login.js'
-import { remembering } from './remembering.js'
 import { randomBytes } from './random.js'
+import { reloader } from './reload.js'
+import { remembering } from './remembering.js'
+import { revocation } from './revocation.js'
 import { seenBy } from './seen.js'
 import { admin as administrator } from './upstream/admin.js'
 import { advertised } from './upstream/advertised.js'
@@ -29,8 +32,11 @@ import { alone, present, topologyVersionOf } from './upstream/hello.js'
 import { keyRing } from './upstream/keys.js'
 import { during } from './upstream/term.js'
 import { topology as topologyOf } from './upstream/topology.js'
+import { permitted } from './users/conditions.js'
+import { keptIn } from './users/kept.js'
 import { ldapGuard } from './users/ldapGuard.js'
 import { ldapProbe } from './users/ldapProbe.js'
+import type { Match } from './users/match.js'
 
 export type Standing = {
   port: number
@@ -51,17 +57,19 @@ const REMEMBERED_KEYS = 10_000
 
 /** Starts a proxy. Throws `config/invalid` and `address/busy`. */
 export async function startProxy(config: Config, log: Log): Promise<Standing> {
-  const { upstream, single, ...first } = compiled(config)
-  let { rules } = first
+  const { upstream, single, ...beginning } = compiled(config)
+  let { rules } = beginning
   let running = config
   for (const warning of config.warnings) log('warn', 'problem found', { warning })
 
   let listener: Listener | undefined
   let draining = false
   const nobody = { opening: 0, greeted: 0, login: 0, relay: 0 }
-  const record = recorder(() => listener?.sizes() ?? nobody, { ofProcess: true })
+  const measures: Measures = { connections: () => listener?.sizes() ?? nobody }
+  const record = recorder(measures, { ofProcess: true })
 
-  const sts = asking(config.sts, record)
+  const sts = asking(config.sts, record, log)
+  Object.assign(measures, sts.measures)
   const superuser = config.upstream.admin && administrator(config.upstream.admin)
   const topology = topologyOf({
     upstream,
@@ -105,7 +113,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
       counted: count => record.set('denials', count),
       changed: memories.forget,
     },
-    first.denied,
+    beginning.denied,
   )
   const { enter } = login({
     ...memories,
@@ -113,6 +121,10 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     now,
     take: sts.take,
     ask: sts.ask,
+    saw(proof, outcome, address) {
+      memories.note(proof, outcome, address)
+      sts.saw(proof.challenge.host, outcome, address)
+    },
     check: revocations.check,
     enter: revocations.enter,
     decide,
@@ -147,8 +159,6 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
 
   const seen = seenBy(record)
 
-  const [first] = config.sts.hosts
-  const host = first?.host ?? ''
   let requests = 0
   const nextRequestID = () => (requests = (requests + 1) & 0x7fffffff)
 
@@ -164,9 +174,17 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     if (why !== undefined) log('warn', 'problem found', { sts: host, why })
   }
 
-  const server = () => ({ host, random: randomBytes, buildInfo })
+  const server = (client: string) => ({
+    get host() {
+      return sts.draw(client)
+    },
+    random: randomBytes,
+    buildInfo,
+  })
   const { advertise, host: bound } = config.listen
-  const address = advertised({ advertise, host: isWildcard(bound) ? undefined : bound, cert: config.tls?.cert })
+  const addressOf = ({ tls }: Config) =>
+    advertised({ advertise, host: isWildcard(bound) ? undefined : bound, cert: tls?.cert })
+  let address = addressOf(config)
   let guessed =
     advertise === undefined && isWildcard(bound) ? 'listen.advertise is missing in front of a set' : undefined
   const greet = async (asked: Asked, connectionId: number, signal: AbortSignal, client: Socket) => {
@@ -219,13 +237,14 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     listener = await listen({
       after,
       ...config.listen,
-      ...(config.tls && { tls: { cert: config.tls.cert, key: config.tls.key.reveal() } }),
+      ...secure(config),
       log,
       turnedAway: ({ kind }) => seen.fault(kind),
-      serve: (socket, id, peer, hooks) =>
+      serve: (socket, id, peer, hooks, certificate) =>
         connection(socket, {
           id,
           peer,
+          certificate,
           log,
           server,
           greet,
@@ -242,13 +261,31 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
     throw thrown
   }
   const settled = Promise.all([ldap.start(), ...config.sts.hosts.map(({ host }) => reach(host))]).then(() => {})
-  const { drain, stop, destroy, port } = listener
+  const { drain, stop, destroy, port, adopt } = listener
+  const reload = reloader(
+    { config, compiled: { ...beginning, upstream, single } },
+    {
+      compile: compiled,
+      adopt(now, { rules: next, denied }) {
+        adopt({ ...now.listen, ...secure(now) }) // the one step that may fail, so it goes first
+        address = addressOf(now)
+        running = now
+        rules = next
+        sts.adopt(now.sts)
+        revocations.read(denied)
+        revocations.review()
+      },
+      log,
+      counted: outcome => record.count('reloads_total', 1, { outcome }),
+    },
+  )
   log('info', 'ready', { host: config.listen.host, port, upstream: upstream.name, admin: admin?.port })
 
   let wait = (): void => {}
   return {
     port,
     adminPort: admin?.port,
+    reload,
     settled,
     async stop(delay = running.drain.delay) {
       draining = true
@@ -268,6 +305,11 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
       await close()
     },
   }
+}
+
+/** What the listener needs for TLS, if there is any. */
+function secure({ tls }: Config) {
+  return tls && { tls: { ...tls, key: tls.key.reveal() } }
 }
 
 /** True where both name their process and it is not the same. */

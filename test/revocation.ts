@@ -45,6 +45,7 @@ function made({
       after: clock.after,
       log: silent,
       counted: count => counts.push(count),
+      changed: () => {},
     },
     file,
   )

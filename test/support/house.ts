@@ -9,6 +9,7 @@ import { randomBytes } from 'node:crypto'
 import type { MongoClient, MongoClientOptions } from 'mongodb'
 import type { Test } from 'tap'
 import { load } from '../../src/config/load.js'
+import { Fault } from '../../src/errors.js'
 import { logTo } from '../../src/log.js'
 import { type Standing, startProxy } from '../../src/proxy.js'
 import { type Iam, iam } from '../../src/sandbox/aws/iam.js'
@@ -33,6 +34,8 @@ export type House = {
   proxy: Standing
   /** A client that is not connected yet; it is closed with the test. `query` is added to its connection string. */
   client(driver: Driver, keys: Keys, options?: MongoClientOptions, query?: string): Promise<MongoClient>
+  /** Has the proxy take up these groups of settings in the place of what they were, and of these files. */
+  reload(settings: Record<string, unknown>, files?: Record<string, string>): void
   /** What the proxy logged. */
   log: Line[]
   /** The one line of each connection that ended, as soon as there are so many of a kind. */
@@ -43,11 +46,16 @@ export type Line = Record<string, unknown>
 export type Options = {
   /** Settings by their path. */
   settings?: Record<string, string>
+  /** What settings name, by path. */
+  files?: Record<string, string>
   ldapAuthorization?: boolean
 }
 
 /** Builds it. It ends with the test. */
-export async function house(t: Test, { settings = {}, ldapAuthorization = false }: Options = {}): Promise<House> {
+export async function house(
+  t: Test,
+  { settings = {}, files = {}, ldapAuthorization = false }: Options = {},
+): Promise<House> {
   const aws = iam({ random: randomBytes, now: Date.now })
   const [alice, bob, mallory] = (['alice', 'bob', 'mallory'] as const).map(name => {
     const user = aws.createUser({ account: ACCOUNT, name })
@@ -63,7 +71,7 @@ export async function house(t: Test, { settings = {}, ldapAuthorization = false 
   mongo.createUser({ user: 'orders-api', password: 'of orders', roles: [{ role: 'read', db: 'app' }] })
   const gates = { sts: await gate(t, sts.port), mongo: await gate(t, mongo.port) }
 
-  const file = JSON.stringify({
+  const groups = {
     listen: { host: '127.0.0.1', port: 0 },
     upstream: {
       uri: `mongodb://127.0.0.1:${gates.mongo.port}/`,
@@ -79,17 +87,24 @@ export async function house(t: Test, { settings = {}, ldapAuthorization = false 
       { arn: bob?.arn, user: 'bob', passwordEnv: 'BOB' },
       { arn: orders.arn, user: 'orders-api', passwordEnv: 'ORDERS' },
     ],
-  })
+  }
   const env = { ALICE: 'of alice', BOB: 'not of bob', ORDERS: 'of orders' }
-  const readFile = () => ({ bytes: Buffer.from(file), mode: 0o600 })
+  const configure = (changed: object, further: Record<string, string> = {}) => {
+    const all: Record<string, string> = {
+      ...files,
+      ...further,
+      'house.yaml': JSON.stringify({ ...groups, ...changed }),
+    }
+    const readFile = (path: string) => ({ bytes: Buffer.from(all[path] ?? ''), mode: 0o600 })
+    return load({ file: 'house.yaml', args: settings, env, readFile })
+  }
   const log: Line[] = []
   let wake = () => {}
   const write = (line: string) => {
     log.push(JSON.parse(line))
     wake()
   }
-  const config = load({ file: 'house.yaml', args: settings, env, readFile })
-  const proxy = await startProxy(config, logTo('info', { write }))
+  const proxy = await startProxy(configure({}), logTo('info', { write }))
   t.teardown(() => proxy.kill())
   await proxy.settled
 
@@ -108,6 +123,13 @@ export async function house(t: Test, { settings = {}, ldapAuthorization = false 
     uri,
     proxy,
     client: (driver, keys, options, query = '') => clientOf(t, driver, `${uri}${query}`, keys, options),
+    reload(changed, further) {
+      try {
+        proxy.reload(configure(changed, further))
+      } catch (thrown) {
+        proxy.reload(Fault.from(thrown))
+      }
+    },
     log,
     async closed(count, kind = () => true) {
       for (;;) {
