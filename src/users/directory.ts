@@ -7,18 +7,17 @@
  * A principal that the last reading has not is asked for at once, in every spelling, so that a user just made can log in.
  * Whoever asks so often that it would burden the upstream waits for the next reading instead, which answers as well.
  *
- * An unreadable directory says nothing about live connections: what was last read goes on to hold for them. Each command
- * of the driver has a session of its own, and a cursor belongs to a session; so pages are asked for by name, not by cursor.
+ * An unreadable directory says nothing about live connections: what was last read goes on to hold for them.
  */
-import { calculateObjectSize, type Document } from 'bson'
+import type { Document } from 'bson'
 import { buckets } from '../budget/buckets.js'
 import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
 import type { Log } from '../log.js'
 import { coalesced } from '../upstream/coalesced.js'
-import { accepted } from '../upstream/reply.js'
-import { type Known, readEntries, spellings, unreadable } from './entries.js'
+import { type Known, readEntries, unreadable } from './entries.js'
+import { externalUsers, whyOf } from './external.js'
 import type { Match } from './match.js'
 
 export type Directory = {
@@ -49,11 +48,6 @@ export type DirectoryParts = {
 
 /** For so many refreshes a good reading counts for new logins, if none follows it. */
 const GOOD_FOR = 3
-/** Users in one page, and in all. */
-const PAGE = 1_000
-const MOST = 100_000
-/** A page of so many bytes may have been cut by the size of a reply. */
-const FULL = 8_000_000
 /** Questions by name of one source: at once, and a second from then on. */
 const BURST = 10
 const PER_SECOND = 2
@@ -61,6 +55,7 @@ const SOURCES = 10_000
 
 export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): Directory {
   const may = buckets({ perSecond: PER_SECOND, burst: BURST, keys: SOURCES, now })
+  const external = externalUsers(ask)
   const listeners = new Set<(arns: ReadonlySet<string>) => void>()
   /** What the last good reading said, and when it began. */
   let known: ReadonlyMap<string, Known> = new Map()
@@ -76,37 +71,6 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
   let said = new Set<string>()
   let closed = false
   let cancel = (): void => {}
-
-  const find = async (filter: Document): Promise<Document[]> => {
-    const reply = accepted(
-      await ask({
-        find: 'system.users',
-        filter,
-        sort: { user: 1 },
-        limit: PAGE,
-        batchSize: PAGE,
-        singleBatch: true,
-        projection: { credentials: 0, customData: 0 },
-        readConcern: { level: 'majority' },
-      }),
-      'upstream.admin',
-    )
-    const batch: unknown = reply.cursor?.firstBatch
-    if (!Array.isArray(batch)) throw unreadable('the upstream answered find without a batch')
-    return batch
-  }
-
-  const findAll = async (): Promise<Document[]> => {
-    const all: Document[] = []
-    for (;;) {
-      const last = all.at(-1)?.user
-      const page = await find({ db: '$external', ...(last !== undefined && { user: { $gt: last } }) })
-      all.push(...page)
-      if (all.length > MOST) throw unreadable(`there are more than ${MOST} users in $external`)
-      const cut = page.length >= PAGE || calculateObjectSize(page) >= FULL
-      if (page.length === 0 || !cut) return all
-    }
-  }
 
   const take = (documents: Document[], number: number): void => {
     const { known: read, complaints } = readEntries(documents)
@@ -129,7 +93,7 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
     const waiting = next
     next = []
     try {
-      const documents = await findAll()
+      const documents = await external.all()
       if (closed) return
       take(documents, number)
       if (failing) log('info', 'upstream changed', { directory: 'readable again' })
@@ -156,7 +120,7 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
 
   const byName = async (canonical: string): Promise<Known | undefined> => {
     try {
-      const one = readEntries(await find(spellings(canonical))).known.get(canonical)
+      const one = readEntries(await external.named(canonical)).known.get(canonical)
       if (one) found.set(canonical, { known: one, after: readings })
       return one
     } catch (thrown) {
@@ -211,15 +175,6 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
       for (const wake of next) wake()
     },
   }
-}
-
-/** For the log; the facts of the server's refusal are the most telling. */
-function whyOf(thrown: unknown): string {
-  const { kind, message, facts } = Fault.from(thrown)
-  if (kind === 'users/unreadable') return String(facts.why)
-  if (Number(facts.code) === 13) return 'the user of upstream.admin may not find in admin.system.users'
-  const told = [facts.code, facts.codeName, facts.errmsg].filter(fact => fact !== undefined).join(' ')
-  return told === '' ? message : `${message} (${told})`
 }
 
 /** Whether something about an entry changed. */

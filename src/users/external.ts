@@ -1,0 +1,66 @@
+/**
+ * The documents of the `$external` users, as the majority of the upstream has them, without their credentials.
+ *
+ * Each command of the driver has a session of its own, and a cursor belongs to the session that opened it; so pages are
+ * asked for by name, in their order, and no cursor stays open.
+ */
+import { calculateObjectSize, type Document } from 'bson'
+import { Fault } from '../errors.js'
+import { accepted } from '../upstream/reply.js'
+import { spellings, unreadable } from './entries.js'
+
+/** Both throw `users/unreadable`, `upstream/refused`, and what `ask` throws. */
+export type ExternalUsers = {
+  all(): Promise<Document[]>
+  /** Those that are this principal, by its canonical ARN, in every spelling. */
+  named(canonical: string): Promise<Document[]>
+}
+
+/** Users in one page, and in all. */
+const PAGE = 1_000
+const MOST = 100_000
+/** A page of so many bytes may have been cut by the size of a reply. */
+const FULL = 8_000_000
+
+/** `ask` runs a command on the database admin and gives the reply, `ok: 0` or not. */
+export function externalUsers(ask: (command: Document) => Promise<Document>): ExternalUsers {
+  const find = async (filter: Document): Promise<Document[]> => {
+    const command = {
+      find: 'system.users',
+      filter,
+      sort: { user: 1 },
+      limit: PAGE,
+      batchSize: PAGE,
+      singleBatch: true,
+      projection: { credentials: 0, customData: 0 },
+      readConcern: { level: 'majority' },
+    }
+    const { cursor } = accepted(await ask(command), 'upstream.admin')
+    const batch: unknown = cursor?.firstBatch
+    if (!Array.isArray(batch)) throw unreadable('the upstream answered find without a batch')
+    return batch
+  }
+  return {
+    async all() {
+      const all: Document[] = []
+      for (;;) {
+        const last = all.at(-1)?.user
+        const page = await find({ db: '$external', ...(last !== undefined && { user: { $gt: last } }) })
+        all.push(...page)
+        if (all.length > MOST) throw unreadable(`there are more than ${MOST} users in $external`)
+        const cut = page.length >= PAGE || calculateObjectSize(page) >= FULL
+        if (page.length === 0 || !cut) return all
+      }
+    },
+    named: canonical => find(spellings(canonical)),
+  }
+}
+
+/** For the log; the facts of the server's refusal are the most telling. */
+export function whyOf(thrown: unknown): string {
+  const { kind, message, facts } = Fault.from(thrown)
+  if (kind === 'users/unreadable') return String(facts.why)
+  if (Number(facts.code) === 13) return 'the user of upstream.admin may not find in admin.system.users'
+  const told = [facts.code, facts.codeName, facts.errmsg].filter(fact => fact !== undefined).join(' ')
+  return told === '' ? message : `${message} (${told})`
+}

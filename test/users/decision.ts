@@ -1,0 +1,106 @@
+import t from 'tap'
+import { Fault } from '../../src/errors.js'
+import { readIdentity } from '../../src/identity/reply.js'
+import { Secret } from '../../src/log.js'
+import { type DecisionParts, decision } from '../../src/users/decision.js'
+import type { Match } from '../../src/users/match.js'
+import { pinsOf } from '../../src/users/pins.js'
+import { compileRules, type Entry } from '../../src/users/rules.js'
+import { faultOf, faultOfAsync } from '../support/faults.js'
+import { identityXML } from '../support/stsReplies.js'
+
+const A = '123456789012'
+const ID = 'AROACKCEVSQ6C2EXAMPLE'
+const NOON = Date.parse('2026-11-22T12:00:00Z')
+const role = (session = 'any', id = ID) =>
+  readIdentity(
+    identityXML({ Arn: `arn:aws:sts::${A}:assumed-role/R/${session}`, UserId: `${id}:${session}`, Account: A }),
+    'aws',
+  )
+const arn = `arn:aws:iam::${A}:role/R`
+const given: Match = { from: { entry: arn }, arn, gives: { roles: [{ role: 'read', db: 'app' }] } }
+
+/** A decision by these rules, and a directory that gives this or throws it. */
+function decided(entries: Entry[], entry?: Match | Fault, more: Partial<DecisionParts> = {}) {
+  const { rules, problems } = compileRules(entries)
+  t.same(problems, [])
+  const answer = () => {
+    if (entry instanceof Fault) throw entry
+    return entry
+  }
+  return decision({
+    rules: () => rules,
+    directory: { match: async () => answer(), current: answer },
+    pins: undefined,
+    now: () => NOON,
+    ...more,
+  })
+}
+const rule = (more: Partial<Entry> = {}): Entry => ({ arn, roles: ['readWrite@app'], ...more })
+const away = () => new Fault('users/unreadable', undefined, { why: 'it is away' })
+
+t.test('rules before the directory', async t => {
+  t.match(await decided([rule()], given).login(role(), '::1'), { from: { rule: 1 } })
+  t.match(await decided([], given).login(role(), '::1'), { from: { entry: arn } })
+  t.match(await decided([rule()], away()).login(role(), '::1'), { from: { rule: 1 } }, 'a rule needs no directory')
+  t.equal((await faultOfAsync(() => decided([], away()).login(role(), '::1')))?.kind, 'users/unreadable')
+  const stranger = await faultOfAsync(() => decided([]).login(role(), '::1'))
+  t.equal(stranger?.kind, 'users/stranger')
+  t.equal(stranger?.detail, arn)
+  const alone = decided([], undefined, { directory: undefined })
+  t.equal((await faultOfAsync(() => alone.login(role(), '::1')))?.kind, 'users/stranger')
+})
+
+t.test('the conditions of the match are asked, for live connections as well', async t => {
+  for (const [entry, kind] of [
+    [rule({ clientSource: ['10.0.0.0/8'] }), 'users/source'],
+    [rule({ deleteAfterDate: new Date(NOON) }), 'users/expired'],
+    [rule({ principalId: 'AROAOTHEROTHEROTHER00' }), 'users/recreated'],
+  ] as const) {
+    const decision = decided([entry])
+    t.equal((await faultOfAsync(() => decision.login(role(), '::1')))?.kind, kind)
+    t.match(decision.again(role(), '::1', undefined), { kind })
+  }
+  const network = { address: '10.0.0.0', prefix: 8, family: 'ipv4' } as const
+  const restricted = decided([], { ...given, clientSource: [[network]] })
+  t.equal((await faultOfAsync(() => restricted.login(role(), '::1')))?.kind, 'users/source')
+  t.ok(await restricted.login(role(), '10.9.9.9'))
+})
+
+t.test('D11: firstUse pins what is seen first, session by session, and refuses who was made anew', async t => {
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write: async () => {} })
+  const decision = decided([rule({ principalId: 'firstUse' })], undefined, { pins })
+  t.ok(decision.again(role(), '::1', undefined) && !pins.of(arn), 'looking pins nothing')
+  await decision.login(role('one'), '::1')
+  await decision.login(role('two'), '::1')
+  const fault = await faultOfAsync(() => decision.login(role('one', 'AROAOTHEROTHEROTHER00'), '::1'))
+  t.equal(fault?.kind, 'users/recreated')
+  t.match(fault?.message, new RegExp(`AROAOTHEROTHEROTHER00 now and was ${ID}`))
+  t.match(decision.again(role('one', 'AROAOTHEROTHEROTHER00'), '::1', given), { kind: 'users/recreated' })
+})
+
+t.test('who may not log in pins nothing', async t => {
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write: async () => {} })
+  const entry = rule({ principalId: 'firstUse', clientSource: ['10.0.0.0/8'] })
+  t.ok(await faultOfAsync(() => decided([entry], undefined, { pins }).login(role(), '::1')))
+  t.equal(pins.of(arn), undefined)
+})
+
+t.test('a live connection ends when what let it in is gone, and not because the directory is away', async t => {
+  const byRule: Match = { ...given, from: { rule: 1 } }
+  t.equal(decided([]).again(role(), '::1', given), undefined)
+  t.equal(decided([], given).again(role(), '::1', given), given)
+  t.equal(decided([], away()).again(role(), '::1', given), given)
+  t.equal(decided([], new Fault('users/ambiguous')).again(role(), '::1', given), given)
+  t.equal(decided([], away()).again(role(), '::1', byRule), undefined, 'its rule was taken out')
+  t.match(decided([rule()], away()).again(role(), '::1', given), { from: { rule: 1 } })
+})
+
+t.test('the roles of a principal are known, or not, or cannot be', async t => {
+  t.same(decided([rule()], given).roles(arn), [{ role: 'readWrite', db: 'app' }])
+  t.same(decided([], given).roles(arn), [{ role: 'read', db: 'app' }])
+  t.equal(decided([]).roles(arn), undefined)
+  t.equal(decided([rule({ deleteAfterDate: new Date(NOON) })]).roles(arn), undefined, 'its time is over')
+  t.equal(decided([{ arn, user: 'app', password: new Secret('x') }], given).roles(arn), undefined)
+  t.equal(faultOf(() => decided([], away()).roles(arn))?.kind, 'users/unreadable')
+})

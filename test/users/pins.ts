@@ -1,0 +1,60 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { pinsIn, pinsOf } from '../../src/users/pins.js'
+import { faultOf, faultOfAsync } from '../support/faults.js'
+
+const canonical = 'arn:aws:iam::123456789012:role/app'
+const first = { canonical, principalId: 'AROACKCEVSQ6C2EXAMPLE' }
+const second = { canonical, principalId: 'AROAOTHEROTHEROTHER00' }
+
+t.test('the first id that is seen is pinned, and outlives the process', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'pins-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'pins.json')
+  const pins = pinsIn(file)
+  t.equal(pins.of(canonical), undefined)
+  t.equal(await pins.pin(first), first.principalId)
+  t.equal(await pins.pin(second), first.principalId)
+  t.same(JSON.parse(readFileSync(file, 'utf8')), { [canonical]: first.principalId })
+  const again = pinsIn(file)
+  t.equal(await again.pin(second), first.principalId)
+  t.equal(await again.clear(canonical), true)
+  t.equal(await again.clear(canonical), false)
+  t.equal(await again.pin(second), second.principalId)
+  writeFileSync(file, '{"arn:aws:iam::123456789012:role/app": "AROACKCEVSQ6C2')
+  t.match(faultOf(() => pinsIn(file))?.facts.problems, [/^pins.file: .* is not a file of pins/])
+  t.match(faultOf(() => pinsIn(folder))?.facts.problems, [/^pins.file: cannot read .*EISDIR/])
+})
+
+t.test('of many that come at once one is pinned, and all hear which', async t => {
+  const texts: string[] = []
+  const write = async (text: string) => void texts.push(text)
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write })
+  const heard = await Promise.all([first, second, second, first].map(pins.pin))
+  t.same(new Set(heard), new Set([first.principalId]))
+  t.equal(texts.length, 1)
+})
+
+t.test('a pin that the disk has not is none, and its login waits', async t => {
+  let full = true
+  const write = async () => {
+    if (full) throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
+  }
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write })
+  const fault = await faultOfAsync(() => pins.pin(first))
+  t.equal(fault?.kind, 'users/unreadable')
+  t.match(fault?.facts.why, /cannot write pins.json: ENOSPC/)
+  t.equal(pins.of(canonical), undefined)
+  full = false
+  t.equal(await pins.pin(second), second.principalId)
+})
+
+t.test('what is no file of pins is a problem', async t => {
+  const write = async () => {}
+  for (const text of ['', '[]', '{"role/app": "AROACKCEVSQ6C2EXAMPLE"}', `{"${canonical}": "me"}`, 'null']) {
+    t.equal(faultOf(() => pinsOf({ text, name: 'pins.json', write }))?.kind, 'config/invalid', text)
+  }
+  t.equal(pinsOf({ text: '{}', name: 'pins.json', write }).of(canonical), undefined)
+})
