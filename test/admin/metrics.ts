@@ -9,7 +9,7 @@ const lines = async (from: Recorder) =>
     .map(line => line.replace('mongo_iam_proxy_', ''))
 
 t.test('every series is there from the start, with its zero', async t => {
-  const shown = await lines(recorder(sizes))
+  const shown = await lines(recorder({ connections: sizes }))
   for (const line of [
     'connections{stage="opening"} 1',
     'connections{stage="relay"} 4',
@@ -35,7 +35,7 @@ t.test('every series is there from the start, with its zero', async t => {
 })
 
 t.test('what is recorded is shown', async t => {
-  const record = recorder(sizes)
+  const record = recorder({ connections: sizes })
   record.count('logins_total', 1, { outcome: 'admitted' })
   record.count('logins_total', 1, { outcome: 'users/stranger' })
   record.count('relay_bytes_total', 500, { direction: 'toUpstream' })
@@ -65,7 +65,7 @@ t.test('what is recorded is shown', async t => {
 
 t.test('the health of the hosts of the settings is asked for when it is read', async t => {
   const health: Record<string, number> = { 'sts.amazonaws.com': 1, 'sts.eu-west-1.amazonaws.com': 0.25 }
-  const record = recorder(sizes, { hosts: () => health })
+  const record = recorder({ connections: sizes, sts_host_health: () => health })
   t.ok((await lines(record)).includes('sts_host_health{host="sts.eu-west-1.amazonaws.com"} 0.25'))
   delete health['sts.eu-west-1.amazonaws.com']
   const shown = await lines(record)
@@ -77,13 +77,13 @@ t.test('the health of the hosts of the settings is asked for when it is read', a
 })
 
 t.test('two recorders know nothing of each other', async t => {
-  const [one, other] = [recorder(sizes), recorder(sizes)]
+  const [one, other] = [recorder({ connections: sizes }), recorder({ connections: sizes })]
   one.count('shed_total', 1)
   t.ok((await lines(other)).includes('shed_total 0'))
 })
 
 t.test('names and labels that are not in the table do not compile', async t => {
-  const record = recorder(sizes)
+  const record = recorder({ connections: sizes })
   const misspelt = () => {
     // @ts-expect-error
     record.count('login_total', 1, { outcome: 'admitted' })
@@ -112,6 +112,6 @@ t.test('each metric has a sentence, and a line in the table', async t => {
 })
 
 t.test('metrics of the process are there if wanted, and do not keep this test from ending', async t => {
-  t.match(await recorder(sizes, { ofProcess: true }).render(), /^process_resident_memory_bytes \d+$/m)
-  t.notMatch(await recorder(sizes).render(), 'process_resident_memory_bytes')
+  t.match(await recorder({ connections: sizes }, { ofProcess: true }).render(), /^process_resident_memory_bytes \d+$/m)
+  t.notMatch(await recorder({ connections: sizes }).render(), 'process_resident_memory_bytes')
 })

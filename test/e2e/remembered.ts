@@ -1,0 +1,84 @@
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { type House, house, type Line } from '../support/house.js'
+
+const pathOf = (name: string) => fileURLToPath(new URL(`../support/tls/${name}.pem`, import.meta.url))
+const textOf = (name: string) => readFileSync(pathOf(name), 'utf8')
+
+/** A house whose clients show certificates, and which remembers successes if it is told to. */
+async function mutual(t: Test, settings: Record<string, string> = {}) {
+  const files = { crt: textOf('listener'), key: textOf('listener'), ca: textOf('clientCA') }
+  const tls = { 'tls.certFile': 'crt', 'tls.keyFile': 'key', 'tls.clientCAFile': 'ca' }
+  const home = await house(t, { files, settings: { ...tls, ...settings } })
+  const keys = home.session()
+  /** One login of the same session with this certificate; each client has a pool of its own. */
+  const login = async (certificate: string | undefined, wanted: Partial<typeof keys> = {}) => {
+    const client = await home.client(
+      'mongodb7',
+      { ...keys, ...wanted },
+      {
+        tls: true,
+        tlsCAFile: pathOf('listener'),
+        ...(certificate && { tlsCertificateKeyFile: pathOf(certificate) }),
+        serverSelectionTimeoutMS: 2_000,
+      },
+    )
+    try {
+      return await client.db('app').command({ connectionStatus: 1 })
+    } finally {
+      await client.close()
+    }
+  }
+  return { ...home, login }
+}
+const calls = ({ sts }: House) => sts.calls().GetCallerIdentity
+const ofRelays = (line: Line) => line.stage === 'relay'
+
+t.test('a success stands in for STS under the same client certificate, and the log says so', async t => {
+  const home = await mutual(t, { 'sts.remember': '60s' })
+  await home.login('workload')
+  const asked = calls(home)
+  const { authInfo } = await home.login('workload')
+  t.match(authInfo.authenticatedUsers, [{ user: 'orders-api' }])
+  t.equal(calls(home), asked)
+  const [first, second] = await home.closed(2, ofRelays)
+  t.notOk('remembered' in (first ?? {}))
+  t.match(second, { remembered: true, arn: /orders-api/ })
+  await home.login('workload2')
+  t.equal(calls(home), asked + 1, 'another certificate is another client')
+})
+
+t.test('this is the trade: with the same certificate nobody asks for the secret key', async t => {
+  const home = await mutual(t, { 'sts.remember': '60s' })
+  await home.login('workload')
+  await home.login('workload', { secretAccessKey: 'not the secret' })
+  await t.rejects(home.login('workload2', { secretAccessKey: 'not the secret' }), { code: 18 })
+})
+
+t.test('unless it is turned on nothing is remembered', async t => {
+  const home = await mutual(t)
+  await home.login('workload')
+  const asked = calls(home)
+  await home.login('workload')
+  t.equal(calls(home), asked + 1)
+})
+
+t.test('without a certificate of the client CA nobody gets as far as hello', async t => {
+  const home = await mutual(t)
+  for (const certificate of [undefined, 'selfSigned', 'expired']) {
+    await t.rejects(home.login(certificate), { name: 'MongoServerSelectionError' })
+  }
+  t.equal(calls(home), 0)
+})
+
+t.test('a client that loops with an expired token costs STS one call', async t => {
+  const home = await house(t)
+  const stale = home.session(-1)
+  for (let i = 0; i < 5; i++) {
+    const client = await home.client('mongodb7', stale)
+    await t.rejects(client.db('app').command({ ping: 1 }), { code: 18, message: /ExpiredToken/ })
+    await client.close()
+  }
+  t.equal(calls(home), 1)
+})
