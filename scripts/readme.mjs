@@ -3,8 +3,14 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { metricsTable } from '../dist/admin/metrics.js'
 import { settingsTable } from '../dist/config/table.js'
 import { faultsTable } from '../dist/errors.js'
+import { createRoleText } from '../dist/users/privileges.js'
 
-const tables = { settings: settingsTable(), faults: faultsTable(), metrics: metricsTable() }
+const tables = {
+  settings: settingsTable(),
+  faults: faultsTable(),
+  metrics: metricsTable(),
+  privileges: `\`\`\`js\n${createRoleText()}\`\`\`\n`,
+}
 const path = new URL('../README.md', import.meta.url)
 let text = readFileSync(path, 'utf8')
 for (const [name, table] of Object.entries(tables)) {

@@ -37,6 +37,9 @@ t.test('what cannot be understood is exit 64 and a sentence', async t => {
     [['constructor'], /there is no command constructor/],
     [['serve', '--prot', '1'], /there is no flag --prot/],
     [['serve', 'proxy.yaml'], /what is proxy\.yaml\?/],
+    [['users'], /users takes prune/],
+    [['users', 'drop'], /users takes prune, and not drop/],
+    [['users', 'prune', 'x'], /what is x\?/],
     [['demo', '--port', 'x'], /--port wants a number/],
     [['demo', '--sts-quota', '0'], /--sts-quota wants a number from 1/],
   ] as const) {

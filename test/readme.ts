@@ -2,9 +2,11 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { metricsTable } from '../src/admin/metrics.js'
+import { compile } from '../src/compile.js'
 import { load } from '../src/config/load.js'
 import { settingsTable } from '../src/config/table.js'
 import { faultsTable } from '../src/errors.js'
+import { createRoleText } from '../src/users/privileges.js'
 import { compileRules } from '../src/users/rules.js'
 
 const root = new URL('..', import.meta.url)
@@ -23,6 +25,7 @@ for (const [name, table] of Object.entries({
   settings: settingsTable(),
   faults: faultsTable(),
   metrics: metricsTable(),
+  privileges: `\`\`\`js\n${createRoleText()}\`\`\`\n`,
 })) {
   t.test(`the table of ${name} is the one that the program reads (npm run docs writes it)`, async t => {
     t.equal(readme.split(`<!-- ${name} -->\n`)[1]?.split(`<!-- /${name} -->`)[0], table)
@@ -56,6 +59,19 @@ t.test('so is its example of an endpoint of a private network', async t => {
   const bytes = Buffer.from(`${text}upstream: { uri: 'mongodb://localhost' }\n`)
   const { sts } = load({ file: 'x', args: {}, env: {}, readFile: () => ({ bytes, mode: 0o400 }) })
   t.match(sts.hosts, [{ host: 'sts.eu-west-1.amazonaws.com', connect: { port: 443 } }])
+})
+
+t.test('so is its example of users that the proxy keeps', async t => {
+  const text = blocks('yaml').find(block => block.includes('provision:')) ?? ''
+  const files: Record<string, string> = {
+    'proxy.yaml': text,
+    '/run/secrets/admin-uri': 'mongodb://iam-proxy:secret@mongo.internal:27017/?tls=true',
+    '/run/secrets/master': 'x'.repeat(44),
+  }
+  const readFile = (path: string) => ({ bytes: Buffer.from(files[path] ?? ''), mode: 0o400 })
+  const { problems, rules } = compile(load({ file: 'proxy.yaml', args: {}, env: {}, readFile }))
+  t.same(problems, [])
+  t.equal(rules.all.length, 1)
 })
 
 t.test('every command of the README exists', async t => {
