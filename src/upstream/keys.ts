@@ -6,7 +6,6 @@
  */
 import { createHash, pbkdf2 } from 'node:crypto'
 import { promisify } from 'node:util'
-import saslprep from '@mongodb-js/saslprep'
 import { LRUCache } from 'lru-cache'
 import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
@@ -36,7 +35,7 @@ export function keyRing({ entries, stretch = inThePool }: { entries: number; str
   const underway = new Map<string, Promise<Keys>>()
 
   const compute = async (owner: Owner, salt: Buffer, iterations: number) =>
-    keysFrom(await stretch(prepared(owner.password), salt, iterations))
+    keysFrom(await stretch(await prepared(owner.password), salt, iterations))
 
   return {
     derive: owner => (salt, iterations) => {
@@ -66,9 +65,15 @@ function labelOf({ upstream, name, password }: Owner, salt: Buffer, iterations: 
   return JSON.stringify([upstream, MECHANISM, name, digest, salt.toString('base64'), iterations])
 }
 
-function prepared(password: Secret): string {
+/** What SASLprep leaves as it is; its tables, which are large, are loaded for the first password that is something else. */
+const PLAIN = /^[\x20-\x7e]+$/
+
+async function prepared(password: Secret): Promise<string> {
+  const text = password.reveal()
+  if (PLAIN.test(text)) return text
+  const { saslprep } = await import('@mongodb-js/saslprep')
   try {
-    return saslprep(password.reveal())
+    return saslprep(text)
   } catch {
     // The library's message may quote the password, so it is not passed on.
     throw new Fault('upstream/refused', undefined, { why: 'the password has characters that SASLprep prohibits' })

@@ -1,4 +1,5 @@
 import { pbkdf2Sync } from 'node:crypto'
+import { saslprep } from '@mongodb-js/saslprep'
 import t from 'tap'
 import { Secret } from '../../src/log.js'
 import { keysFrom } from '../../src/sasl/scram.js'
@@ -62,6 +63,12 @@ t.test('the memory is bounded, the longest unused going first', async t => {
   t.equal(asked.length, 3)
   await ring.derive({ ...owner, name: 'a' })(salt, 5000)
   t.equal(asked.length, 4)
+})
+
+t.test('SASLprep leaves printable ASCII as it is, so it is not asked', async t => {
+  const ascii = Array.from({ length: 95 }, (_, n) => String.fromCharCode(32 + n)).join('')
+  t.equal(saslprep(ascii), ascii)
+  for (const letter of ascii) t.equal(saslprep(letter), letter)
 })
 
 t.test('a password goes through SASLprep, and one that cannot is refused without being shown', async t => {
