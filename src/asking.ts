@@ -1,25 +1,34 @@
 /** STS as the proxy asks it: within the budget, counted, and again where that may help. */
-import type { Recorder } from './admin/metrics.js'
+import type { Measures, Recorder } from './admin/metrics.js'
 import { buckets } from './budget/buckets.js'
+import { hosts as drawn, type Hosts } from './budget/hosts.js'
 import { type Turns, turns } from './budget/turns.js'
 import { after, now, sleep } from './clock.js'
 import type { Config } from './config/load.js'
 import type { Ask } from './identity/outcome.js'
 import { retried } from './identity/retry.js'
 import { type Sts, stsClient } from './identity/sts.js'
+import type { Log } from './log.js'
 import { bucketOf } from './login.js'
 import { NAME, VERSION } from './upstream/metadata.js'
 
 export type Asking = Pick<Sts, 'reach' | 'skewMS' | 'close'> &
-  Pick<Turns, 'take' | 'busy'> & {
+  Pick<Turns, 'take'> & {
     /** Asks who signed, each attempt in its turn. */
     ask: ReturnType<typeof retried>
+    /** The host to offer a client of this address. */
+    draw: Hosts['draw']
+    /** What asking a host came to, for a client of this address. */
+    saw: Hosts['saw']
+    measures: Measures
     /** From now on; what was throttled is forgotten with the old quota. */
     adopt(budget: Pick<Config['sts'], 'quota' | 'share'>): void
   }
 
 /** Accounts that are remembered at most: a bound that no honest fleet reaches. */
 const REMEMBERED = 10_000
+/** Buckets that are shown at most. */
+const SHOWN = 100
 /** Calls at a time, for each host. */
 const CALLS = 256
 /** How long a login waits for its turn; one attempt; and all of them together with their pauses. Milliseconds (R14). */
@@ -33,19 +42,36 @@ export function stsOf({ hosts, insecure }: Pick<Config['sts'], 'hosts' | 'insecu
   return stsClient({ hosts: hosts.map(host => ({ ...host, insecure })), timeoutMS, userAgent, now: Date.now })
 }
 
-export function asking({ hosts, insecure, ...first }: Config['sts'], record: Recorder): Asking {
+export function asking({ hosts, insecure, ...first }: Config['sts'], record: Recorder, log: Log): Asking {
   const sts = stsOf({ hosts, insecure }, ATTEMPT_MS)
   const budgetOf = ({ quota, share }: Pick<Config['sts'], 'quota' | 'share'>) =>
     buckets({ perSecond: quota * share, burst: quota * (1 - share), keys: REMEMBERED, now })
   let budget = budgetOf(first)
-  const { take, busy } = turns({ lend: (key, wanted) => budget.lend(key, wanted), calls: CALLS, now, after })
+  const line = turns({ lend: (key, wanted) => budget.lend(key, wanted), calls: CALLS, now, after })
+  const { draw, saw, health } = drawn({
+    hosts: hosts.map(({ host }) => host),
+    busy: line.busy,
+    random: Math.random,
+    now,
+    entries: REMEMBERED,
+    turned: (host, up) => log(up ? 'info' : 'warn', up ? 'host came back' : 'host left alone', { sts: host }),
+  })
+  /** Throttles of the buckets whose accounts proved themselves: only these have names in metrics, as keys are made up. */
+  const shown = new Map<string, number>()
   const once: Ask = async (proof, signal) => {
     const outcome = await sts.ask(proof, signal)
-    if (outcome.is === 'throttled') budget.throttled(bucketOf(proof))
+    const bucket = bucketOf(proof)
+    if (outcome.is === 'identity' && !shown.has(bucket) && shown.size < SHOWN) shown.set(bucket, 0)
+    if (outcome.is === 'throttled') {
+      budget.throttled(bucket)
+      if (shown.has(bucket)) shown.set(bucket, (shown.get(bucket) ?? 0) + 1)
+    }
     record.count('sts_calls_total', 1, { outcome: outcome.is })
     record.set('clock_skew_seconds', sts.skewMS() / 1000)
     return outcome
   }
+  const ofBuckets = (measure: (bucket: string) => number) =>
+    Object.fromEntries([...shown.keys()].map(bucket => [bucket, measure(bucket)]))
   const patience = {
     attemptMS: ATTEMPT_MS,
     deadlineMS: STS_MS,
@@ -57,8 +83,23 @@ export function asking({ hosts, insecure, ...first }: Config['sts'], record: Rec
   }
   return {
     ...sts,
-    take,
-    busy,
+    take: line.take,
+    draw,
+    saw,
+    measures: {
+      sts_host_health: health,
+      sts_bucket_tokens: () => ofBuckets(bucket => budget.level(bucket).tokens),
+      sts_bucket_rate: () => ofBuckets(bucket => budget.level(bucket).perSecond),
+      sts_bucket_throttles: () => Object.fromEntries(shown),
+      sts_bucket_waiting() {
+        const all: Record<string, number> = { ...ofBuckets(() => 0), other: 0 }
+        for (const [bucket, count] of line.waiting()) {
+          const name = shown.has(bucket) ? bucket : 'other'
+          all[name] = (all[name] ?? 0) + count
+        }
+        return all
+      },
+    },
     ask: retried(once, patience),
     adopt(change) {
       budget = budgetOf(change)

@@ -67,12 +67,15 @@ export type Parts = {
   /** Throws `ldap/on` while it is; asked before STS, so that no call is spent in vain, and again before the welcome. */
   guard(): void
   limit: Limits['enter']
-  refusals: Refusals
+  /** What STS would say again, whoever signs. */
+  refused: Refusals['get']
   recall: Remembered['recall']
   /** Waits for a turn at STS, and gives what ends it. Throws `budget/spent` at once where it would be too long. */
   take: Turns['take']
   /** Asks STS, each attempt in its turn. */
   ask(proof: Proof, turn: Turn, signal: AbortSignal): Promise<Outcome>
+  /** What asking came to, for a client of this address. */
+  saw(proof: Proof, outcome: Outcome, address: string): void
   /** Among the live connections until the returned function is called. */
   enter(live: LiveConnection): () => void
   /** What lets this identity in, from this address. Throws `users/*`. */
@@ -96,7 +99,7 @@ export type Login = {
   enter(candidate: Candidate, gone: AbortSignal): Promise<Admitted>
   /**
    * Asks again who a live connection is, and by what: its upstream stays as it is. Throws `login/another` for somebody
-   * else and for another database user, and whatever `enter` throws.
+   * else and for another database user, and whatever `enter` throws. What was remembered does not stand in for STS here.
    */
   again(candidate: Candidate, was: LiveConnection, gone: AbortSignal): Promise<void>
 }
@@ -172,7 +175,7 @@ export function login(parts: Parts): Login {
         }
       }),
     again: (candidate, was, gone) =>
-      road(candidate, gone, async ({ accessKeyId, identity }, signal) => {
+      road({ ...candidate, certificate: undefined }, gone, async ({ accessKeyId, identity }, signal) => {
         if (identity.canonical !== was.identity.canonical) {
           throw new Fault('login/another', `${identity.canonical}, and it was ${was.identity.canonical}`)
         }
@@ -202,18 +205,19 @@ async function identify(
   signal: AbortSignal,
 ): Promise<Identity> {
   signal.throwIfAborted()
+  // What was refused is so, whatever was remembered before: a session that has expired since, above all.
+  const refused = parts.refused(proof)
+  if (refused) return known(refused)
   const { accessKeyId, token } = proof
   const { identity, keep } = parts.recall({ certificate, accessKeyId, token })
   if (identity) {
     journal.remembered = true
     return identity
   }
-  const refused = parts.refusals.get(proof)
-  if (refused) return known(refused)
   const outcome = await timed(journal, 'sts', parts.now, () =>
     parts.ask(proof, turnsOf(parts, proof, place, journal, signal), signal),
   )
-  parts.refusals.note(proof, outcome, place.address)
+  parts.saw(proof, outcome, place.address)
   const found = known(outcome)
   keep(found)
   return found

@@ -11,14 +11,15 @@ import type { Log } from './log.js'
 
 export type Remembering = {
   limit: Limits['enter']
-  refusals: Refusals
+  refused: Refusals['get']
+  note: Refusals['note']
   recall: Remembered['recall']
   /** Rules, directory or deny list have changed: what was refused or let in because of them is decided anew. */
   forget(): void
 }
 
 /** Of each memory, and of refusals for one address: bounds that no honest fleet reaches. */
-const ENTRIES = 100_000
+const ENTRIES = 20_000
 const PER_SOURCE = 1_000
 
 export function remembering({ login, sts }: Pick<Config, 'login' | 'sts'>, record: Recorder, log: Log): Remembering {
@@ -41,14 +42,12 @@ export function remembering({ login, sts }: Pick<Config, 'login' | 'sts'>, recor
   const successes = remembered({ ms: sts.remember, label, entries: ENTRIES, now })
   return {
     limit: enter,
-    refusals: {
-      ...known,
-      get(proof) {
-        const refused = known.get(proof)
-        if (refused) record.count('memory_hits_total', 1, { memory: 'refusals' })
-        return refused
-      },
+    refused(proof) {
+      const refused = known.get(proof)
+      if (refused) record.count('memory_hits_total', 1, { memory: 'refusals' })
+      return refused
     },
+    note: known.note,
     recall(bearer) {
       const recalled = successes.recall(bearer)
       if (recalled.identity) record.count('memory_hits_total', 1, { memory: 'remembered' })

@@ -66,7 +66,8 @@ function road(wanted: Partial<Parts> = {}) {
     now: clock.now,
     check: () => {},
     limit: ({ address }) => ({ address, priority: 'plain', leave: end => ends.push(end) }),
-    refusals: { get: () => undefined, note() {} },
+    refused: () => undefined,
+    saw() {},
     recall: () => ({ identity: undefined, keep() {} }),
     enter: () => () => steps.push('leave'),
     decide: () => match,
@@ -472,15 +473,12 @@ t.test('the place in the queue is that of the limits', async t => {
 
 t.test('a refusal that is remembered is told without a call', async t => {
   const noted: Outcome[] = []
-  const refusals: Parts['refusals'] = {
-    get: () => ({ is: 'refused', code: 'ExpiredToken' }),
-    note: (_, outcome) => noted.push(outcome),
-  }
-  const { fault, steps } = await ends({ refusals })
+  const saw: Parts['saw'] = (_, outcome) => noted.push(outcome)
+  const { fault, steps } = await ends({ saw, refused: () => ({ is: 'refused', code: 'ExpiredToken' }) })
   t.match(fault, { kind: 'sts/refused', message: /ExpiredToken$/ })
   t.notOk(steps.includes('take'))
   t.same(noted, [])
-  await ends({ refusals: { ...refusals, get: () => undefined } })
+  await ends({ saw })
   t.match(noted, [{ is: 'identity' }], 'what STS says is noted')
 })
 
@@ -505,11 +503,18 @@ t.test('a success that is remembered stands in for STS, and says nothing about t
 })
 
 t.test('logging in again: the same principal and database user, with no second upstream login', async t => {
-  const { enter, again, steps, signal } = road()
+  const certificates: unknown[] = []
+  const { enter, again, steps, signal } = road({
+    recall({ certificate }) {
+      certificates.push(certificate)
+      return { identity: undefined, keep() {} }
+    },
+  })
   const { live } = await enter(await candidate(), signal)
   steps.length = 0
-  await again(await candidate(), live, signal)
+  await again({ ...(await candidate()), certificate: 'AB:CD' }, live, signal)
   t.same(steps, ['deadline', 'check', 'guard', 'limit', 'take', 'ask', 'check', 'decide', 'check'])
+  t.equal(certificates.at(-1), undefined, 'a handshake of long ago stands in for nothing')
 })
 
 t.test('logging in again as somebody else is refused', async t => {

@@ -49,6 +49,27 @@ export const metrics = {
     labels: { host: [] },
     about: 'How well each host of sts.hosts has answered lately, from 0 to 1; 0 while it is left alone.',
   },
+  sts_bucket_tokens: {
+    kind: 'measured',
+    labels: { bucket: [] },
+    about:
+      'Calls that may be made at once for an account at a host: its tokens. Accounts that proved themselves, a hundred at most.',
+  },
+  sts_bucket_rate: {
+    kind: 'measured',
+    labels: { bucket: [] },
+    about: 'Tokens that come each second: sts.quota times sts.share, less after a throttle.',
+  },
+  sts_bucket_throttles: {
+    kind: 'measured',
+    labels: { bucket: [] },
+    about: 'Calls that STS throttled since the proxy started, by bucket.',
+  },
+  sts_bucket_waiting: {
+    kind: 'measured',
+    labels: { bucket: [] },
+    about: 'Logins that wait for a token, by bucket; `other` are those of accounts that have not proved themselves.',
+  },
   memory_hits_total: {
     kind: 'counter',
     labels: { memory: ['refusals', 'remembered'] },
@@ -116,15 +137,14 @@ export type Recorder = {
   render(): Promise<string>
 }
 
+/** What is measured when somebody asks: a function for each metric of that kind. */
+export type Measures = Partial<Record<OfKind<'measured'>, Measure>>
+
 /**
- * A registry of its own with every metric of the table. `sizes` says how many connections are at each stage when
- * somebody asks, `hosts` how healthy each STS host is; `ofProcess` adds memory, event loop and garbage collection of Node.
+ * A registry of its own with every metric of the table. `ofProcess` adds memory, event loop and garbage collection of
+ * Node.
  */
-export function recorder(
-  sizes: () => Readonly<Record<Stage, number>>,
-  { ofProcess = false, hosts = () => ({}) }: { ofProcess?: boolean; hosts?: Measure } = {},
-): Recorder {
-  const measures: Record<OfKind<'measured'>, Measure> = { connections: sizes, sts_host_health: hosts }
+export function recorder(measures: Measures, { ofProcess = false } = {}): Recorder {
   const register = new Registry()
   const counters = new Map<MetricName, Counter>()
   const gauges = new Map<MetricName, Gauge>()
@@ -144,7 +164,7 @@ export function recorder(
       const [label = ''] = Object.keys(row.labels)
       const measure = (gauge: Gauge) => {
         gauge.reset()
-        for (const [value, measured] of Object.entries(measures[key as OfKind<'measured'>]())) {
+        for (const [value, measured] of Object.entries(measures[key as OfKind<'measured'>]?.() ?? {})) {
           gauge.set({ [label]: value }, measured)
         }
       }
@@ -188,7 +208,7 @@ function series({ labels }: Row): Record<string, string>[] {
 export function metricsTable(): string {
   const lines = (Object.entries(metrics) as [string, Row][]).map(([name, { kind, labels, about }]) => {
     const shown = Object.entries(labels).map(([label, values]) =>
-      values.length > 8 ? `\`${label}\`` : `\`${label}\`: ${values.join(', ')}`,
+      values.length === 0 || values.length > 8 ? `\`${label}\`` : `\`${label}\`: ${values.join(', ')}`,
     )
     const type = kind === 'state' || kind === 'measured' ? 'gauge' : kind
     return [`\`${PREFIX}${name}\``, type, shown.join('; '), about].join(' | ')

@@ -6,8 +6,8 @@
  *                                  ▲                         │
  *                                  └──bad, or no answer: a longer pause
  *
- * A host's health moves a fifth of the way to 1 with each good answer and to 0 with each bad one, so five bad ones in a
- * row, or most of many, leave it alone. A refusal is a good answer: the host works. When every host is left alone, all
+ * A host's health moves a fifth of the way to 1 with each good answer and to 0 with each bad one (a twentieth with a
+ * throttle), so five bad ones in a row, or most of many, leave it alone. A refusal is a good answer: the host works. When every host is left alone, all
  * are drawn again, since some way to STS is better than none.
  *
  * An account may have a region disabled, which looks like a key that does not exist. Whoever is told so by another than
@@ -41,6 +41,8 @@ export type HostsParts = {
   turned(host: string, up: boolean): void
 }
 
+/** A throttle is about one account, whose owner may bring it about; so it takes many of them to tell about a host. */
+const STEP_OF_THROTTLE = 0.05
 /** How far one answer moves the health of its host, below which it is left alone, and with what it comes back. */
 const STEP = 0.2
 const LEFT_ALONE = 0.4
@@ -105,7 +107,8 @@ export function hosts({ hosts: names, busy, random, now, entries, turned }: Host
       if (!host) return
       const good = isGood(outcome)
       if (outcome.is === 'unavailable' && outcome.next === 'first') steered.set(subnetOf(address), now() + STEERED)
-      host.health += STEP * ((good ? 1 : 0) - host.health)
+      const step = outcome.is === 'throttled' ? STEP_OF_THROTTLE : STEP
+      host.health += step * ((good ? 1 : 0) - host.health)
       const none = all.every(({ up }) => !up)
       if (host.up) {
         if (host.health < LEFT_ALONE) leaveAlone(host)

@@ -9,7 +9,8 @@
  */
 import { Fault } from '../errors.js'
 import type { Lease, Lend } from './buckets.js'
-import { type Place, type Queue, queue } from './queue.js'
+import { type Line, leaseOf, line } from './line.js'
+import type { Place } from './queue.js'
 
 /** Ends a turn: the call was answered, or never made. */
 export type Done = () => void
@@ -20,7 +21,7 @@ export type Turns = {
    * `backoffMS`, at once where it would be longer; and the signal's reason, which gives the place back.
    */
   take(bucket: string, host: string, place: Place, patienceMS: number, signal: AbortSignal): Promise<Done>
-  /** How many wait at a host. */
+  /** How many wait at a host or ask it. */
   busy(host: string): number
   /** How many wait for each bucket that has any. */
   waiting(): Iterable<readonly [bucket: string, count: number]>
@@ -32,19 +33,11 @@ type Waiting = Place & {
   refuse(backoffMS: number): void
 }
 
-/** The queue of one bucket; it is there as long as somebody waits. */
-type Line = {
-  bucket: string
-  queue: Queue<Waiting>
-  tokens: number
-  asking: boolean
-  nextAt: number
-  perSecond: number
-}
+/** `lines`: one for each bucket, as long as somebody waits there. */
 type Host = {
   calls: number
   waiting: number
-  lines: Map<string, Line>
+  lines: Map<string, Line<Waiting>>
   sweepAt: number
   rest: (() => void) | undefined
 }
@@ -52,11 +45,19 @@ type Host = {
 /** How often those are looked for whose patience is over; nobody waits much longer than it said. Milliseconds. */
 const SWEEP_MS = 50
 
-/** What a lender gives that cannot be reached. */
-const NOTHING: Lease = { tokens: 0, nextMS: SWEEP_MS, perSecond: 1 }
-
 /** `calls`: at a time, for each host. `now`: monotonic milliseconds. */
-export function turns({ lend, calls, now, after }: { lend: Lend; calls: number; now(): number; after: After }): Turns {
+export function turns({
+  lend,
+  calls,
+  now,
+  after,
+}: {
+  lend: Lend
+  calls: number
+  now(): number
+  /** Runs a step later, unless the returned function is called before. */
+  after(ms: number, run: () => void): () => void
+}): Turns {
   const hosts = new Map<string, Host>()
   const hostOf = (name: string): Host => {
     const known = hosts.get(name)
@@ -77,41 +78,14 @@ export function turns({ lend, calls, now, after }: { lend: Lend; calls: number; 
     }
   }
 
-  const learn = (line: Line, { tokens, nextMS, perSecond }: Lease): void => {
-    line.tokens += tokens
-    line.nextAt = now() + nextMS
-    line.perSecond = perSecond
-  }
-
-  /** True if the line has a token; more are asked for where that makes sense. */
-  const funded = (host: Host, line: Line): boolean => {
-    if (line.tokens > 0) return true
-    if (line.asking || now() < line.nextAt) return false
-    const free = Math.max(1, calls - host.calls)
-    const lease = lend(line.bucket, Math.min(line.queue.length, Math.ceil(free / host.lines.size)))
-    if (!(lease instanceof Promise)) learn(line, lease)
-    else {
-      line.asking = true
-      const settle = (lent: Lease): void => {
-        line.asking = false
-        learn(line, lent)
-        serve(host)
-      }
-      lease.catch(() => ({ ...NOTHING, perSecond: line.perSecond })).then(settle)
-    }
-    return line.tokens > 0
-  }
-
-  const leave = (host: Host, line: Line, count: number): void => {
+  const leave = (host: Host, line: Line<Waiting>, count: number): void => {
     host.waiting -= count
     if (line.queue.length === 0) host.lines.delete(line.bucket)
   }
 
-  const msAhead = (line: Line, tokens: number): number => (Math.max(0, tokens - line.tokens) * 1000) / line.perSecond
-
-  const refuse = (host: Host, line: Line, refused: Waiting[]): void => {
+  const refuse = (host: Host, line: Line<Waiting>, refused: Waiting[]): void => {
     leave(host, line, refused.length)
-    for (const waiting of refused) waiting.refuse(msAhead(line, line.queue.ahead(waiting)))
+    for (const waiting of refused) waiting.refuse(line.msUntil(line.queue.ahead(waiting)))
   }
 
   /** Serves the lines in turn, as long as there are tokens and calls, and comes back when there may be more. */
@@ -132,13 +106,14 @@ export function turns({ lend, calls, now, after }: { lend: Lend; calls: number; 
     // A line that is served goes to the end, where this very loop meets it again.
     for (const line of host.lines.values()) {
       if (host.calls >= calls) break
-      if (!funded(host, line)) {
-        if (!line.asking) next = Math.min(next, line.nextAt)
+      const free = Math.ceil((calls - host.calls) / host.lines.size)
+      if (!line.fund(Math.min(line.queue.length, free), () => serve(host))) {
+        next = Math.min(next, line.nextAt() ?? next)
         continue
       }
       const waiting = line.queue.next()
       if (!waiting) continue
-      line.tokens--
+      line.spend()
       host.calls++
       waiting.grant()
       host.lines.delete(line.bucket)
@@ -147,7 +122,7 @@ export function turns({ lend, calls, now, after }: { lend: Lend; calls: number; 
       refuse(
         host,
         line,
-        line.queue.cut(waiting, ({ until }, ahead) => time + msAhead(line, ahead) > until),
+        line.queue.cut(waiting, ({ until }, ahead) => time + line.msUntil(ahead) > until),
       )
     }
     if (host.waiting > 0) host.rest = after(Math.max(1, Math.ceil(next - time)), () => serve(host))
@@ -156,12 +131,12 @@ export function turns({ lend, calls, now, after }: { lend: Lend; calls: number; 
   /** Takes a place in the line. */
   function wait(
     host: Host,
-    line: Line,
+    line: Line<Waiting>,
     { address, priority }: Place,
     patienceMS: number,
     signal: AbortSignal,
   ): Promise<Done> {
-    const ms = msAhead(line, line.queue.ahead({ address, priority }))
+    const ms = line.msUntil(line.queue.ahead({ address, priority }))
     if (ms > patienceMS) return Promise.reject(spent(ms))
     return new Promise((resolve, reject) => {
       const gone = (): void => {
@@ -186,7 +161,7 @@ export function turns({ lend, calls, now, after }: { lend: Lend; calls: number; 
       line.queue.add(waiting)
       host.lines.set(line.bucket, line)
       host.waiting++
-      host.rest ??= after(Math.max(1, Math.ceil(line.nextAt - now())), () => serve(host))
+      host.rest ??= after(Math.max(1, Math.ceil((line.nextAt() ?? 0) - now())), () => serve(host))
     })
   }
 
@@ -200,18 +175,20 @@ export function turns({ lend, calls, now, after }: { lend: Lend; calls: number; 
     const enter = (lease: Lease): Done | Promise<Done> => {
       if (free && lease.tokens > 0) return done(host)
       if (free) host.calls--
-      const fresh = { bucket, queue: queue<Waiting>(), tokens: 0, asking: false, nextAt: 0, perSecond: 1 }
-      const line = host.lines.get(bucket) ?? fresh
-      learn(line, lease)
-      return wait(host, line, place, patienceMS, signal)
+      const own = host.lines.get(bucket) ?? line<Waiting>(bucket, lend, now)
+      own.learn(lease)
+      return wait(host, own, place, patienceMS, signal)
     }
-    const lent = lend(bucket, free ? 1 : 0)
-    return lent instanceof Promise ? lent.catch(() => NOTHING).then(enter) : enter(lent)
+    const lease = leaseOf(lend, bucket, free ? 1 : 0)
+    return lease instanceof Promise ? lease.then(enter) : enter(lease)
   }
 
   return {
     take,
-    busy: name => hosts.get(name)?.waiting ?? 0,
+    busy(name) {
+      const { waiting, calls } = hosts.get(name) ?? { waiting: 0, calls: 0 }
+      return waiting + calls
+    },
     *waiting() {
       for (const { lines } of hosts.values()) for (const line of lines.values()) yield [line.bucket, line.queue.length]
     },

@@ -4,7 +4,6 @@
  * Each attempt and all of them together have an end; pauses grow and are uneven, so that clients that failed together
  * do not come back together; each further attempt is paid for, so that retries never double the load of an outage.
  */
-import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Ask, Outcome } from './outcome.js'
 import type { Proof } from './proof.js'
@@ -19,7 +18,8 @@ export type Patience = {
   random(): number
   /** Resolves after so many milliseconds, or at once when the signal aborts; never rejects. */
   sleep(ms: number, signal: AbortSignal): Promise<void>
-  after: After
+  /** Runs a step later, unless the returned function is called before. */
+  after(ms: number, run: () => void): () => void
   /** How long the first attempt may wait for its turn; further ones have what is left of the deadline. */
   queueMS: number
 }

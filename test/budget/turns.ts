@@ -58,21 +58,22 @@ function standing({
       await settled()
     }
   }
-  return { ...all, clock, budget, take, ends, pass }
+  const queued = () => [...all.waiting()].reduce((sum, [, count]) => sum + count, 0)
+  return { ...all, clock, budget, take, ends, pass, queued }
 }
 const settled = () => new Promise(setImmediate)
 
 t.test('what is there is given at once, the rest as it comes', async t => {
-  const { take, ends, pass, clock, busy } = standing({ burst: 2 })
+  const { take, ends, pass, clock, queued } = standing({ burst: 2 })
   for (const name of ['1', '2', '3', '4']) void take(name)
   await settled()
   t.same(ends, ['1', '2'])
-  t.equal(busy(HOST), 2)
+  t.equal(queued(), 2)
   await pass(100)
   t.same(ends, ['1', '2', '3'])
   await pass(100)
   t.same(ends, ['1', '2', '3', '4'])
-  t.equal(busy(HOST), 0)
+  t.equal(queued(), 0)
   t.equal(clock.waiting(), 0, 'nothing goes on')
 })
 
@@ -88,7 +89,7 @@ t.test('who would wait too long is told at once, with how long, and takes nobody
 })
 
 t.test('whoever leaves gives the place back, and costs no token', async t => {
-  const { take, ends, pass, busy } = standing()
+  const { take, ends, pass, queued } = standing()
   const gone = new AbortController()
   void take('1')
   void take('leaves', { signal: gone.signal })
@@ -97,7 +98,7 @@ t.test('whoever leaves gives the place back, and costs no token', async t => {
   gone.abort(new Error('left'))
   await settled()
   t.same(ends, ['1', 'leaves left'])
-  t.equal(busy(HOST), 1)
+  t.equal(queued(), 1)
   await pass(100)
   t.same(ends.slice(2), ['2'], 'the token was not for the one that left')
   const before = new AbortController()
@@ -145,7 +146,7 @@ t.test('who is overtaken so that its time will not do is told before that time i
 })
 
 t.test('no more calls at a time than a host has, and accounts take turns for them', async t => {
-  const { take, ends } = standing({ perSecond: 1000, burst: 100, calls: 2 })
+  const { take, ends, busy } = standing({ perSecond: 1000, burst: 100, calls: 2 })
   const first = await take('1')
   const second = await take('2')
   for (const name of ['x0', 'x1', 'x2', 'x3']) void take(name, { bucket: 'x' })
@@ -159,17 +160,19 @@ t.test('no more calls at a time than a host has, and accounts take turns for the
   second?.()
   await settled()
   t.same(ends.slice(2), ['x0', 'y0'])
+  t.equal(busy(HOST), 6, 'two ask, four wait')
+  t.equal(busy('another'), 0)
   await take('elsewhere', { host: 'another' })
   t.equal(ends.at(-1), 'elsewhere', 'another host has its own')
 })
 
 t.test('a host that answers nobody is not waited for longer than patience lasts', async t => {
-  const { take, ends, pass, busy } = standing({ perSecond: 1000, burst: 10, calls: 1 })
+  const { take, ends, pass, queued } = standing({ perSecond: 1000, burst: 10, calls: 1 })
   await take('1')
   void take('2', { patience: 300 })
   await pass(360)
   t.match(ends, ['1', /^2 budget\/spent/])
-  t.equal(busy(HOST), 0)
+  t.equal(queued(), 0)
 })
 
 t.test('a throttle makes the others wait longer', async t => {
