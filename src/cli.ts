@@ -1,12 +1,15 @@
 #!/usr/bin/env node
 /** Arguments and environment in, an exit code out; the only file that touches `process`. */
 import { check, type Finding } from './check.js'
+import { after } from './clock.js'
 import { compile } from './compile.js'
 import { readFlags } from './config/flags.js'
-import { load } from './config/load.js'
-import { readFile } from './config/reading.js'
+import { type Config, load } from './config/load.js'
+import { type ReadFile, readFile } from './config/reading.js'
 import { settingsText } from './config/table.js'
+import { lookAt, noting, watchFiles, watchFolder } from './config/watch.js'
 import { Fault, toExit } from './errors.js'
+import { explain } from './explain.js'
 import { type Log, logTo } from './log.js'
 import { type Standing, startProxy } from './proxy.js'
 import { pruneUsers } from './prune.js'
@@ -21,6 +24,8 @@ const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any Mo
       --ldap-authorization                its MongoDB reports LDAP authorization
       --sts-quota N --sts-latency MS      its STS throttles above N calls a second, answers after MS
   mongo-iam-proxy check --config FILE     every problem of a configuration, and whether upstream, STS and users are fine
+  mongo-iam-proxy explain ARN --config FILE
+                                          which rule or entry decides about a principal, what that gives, or why none does
   mongo-iam-proxy users prune --config FILE
                                           removes database users that the proxy made and no rule or entry gives any more
       --all                               all that it made
@@ -31,19 +36,57 @@ Exit codes: 0 stopped as asked, 64 usage, 69 address in use, 70 a bug, 78 config
 
 type Command = (argv: string[]) => Promise<number>
 
-const commands: Record<string, Command> = { serve, demo, check: checkConfig, users, settings, help, version }
+const commands: Record<string, Command> = {
+  serve,
+  demo,
+  check: checkConfig,
+  explain: explainARN,
+  users,
+  settings,
+  help,
+  version,
+}
 
 async function serve(argv: string[]): Promise<number> {
   const { own, settings } = read(argv, { config: 'text' })
-  const config = configure(own.config, settings)
+  let reload = (): void => {}
+  process.on('SIGHUP', () => reload()) // from the first moment on, since it ends whoever does not listen
+  const { proxy, log, watching } = await start(reading => configure(own.config, settings, reading))
+  reload = watching.ask
+  return untilStopped(proxy, log)
+}
+
+/** Starts a proxy that takes up what changes in the files from which its configuration was read. */
+async function start(make: (read: ReadFile) => Config) {
+  const first = noting(readFile, lookAt)
+  const config = make(first.read)
   const log = logTo(config.log.level)
-  return untilStopped(await startProxy(config, log), log)
+  const proxy = await startProxy(config, log, log.least)
+  const attempt = (read: ReadFile): Config | Fault => {
+    try {
+      return make(read)
+    } catch (thrown) {
+      return Fault.from(thrown)
+    }
+  }
+  const disk = { read: readFile, look: lookAt, watch: watchFolder }
+  const watching = watchFiles({ attempt, settled: proxy.reload, ...disk, after }, first.noted)
+  return { proxy, log, watching }
 }
 
 async function checkConfig(argv: string[]): Promise<number> {
   const { own, settings } = read(argv, { config: 'text' })
   const config = configure(own.config, settings)
   return report(await check(config))
+}
+
+async function explainARN(argv: string[]): Promise<number> {
+  const { own, settings, words } = readFlags(argv, { config: 'text' })
+  const [arn, ...more] = words
+  if (arn === undefined || more.length > 0) throw new Fault('usage', 'explain takes one ARN')
+  const { known, lines } = await explain(configure(own.config, settings), arn, Date.now())
+  for (const line of lines) say(line)
+  return known ? 0 : 78
 }
 
 async function users([word, ...argv]: string[]): Promise<number> {
@@ -67,17 +110,20 @@ async function demo(argv: string[]): Promise<number> {
     'sts-latency': 'text',
   })
   const { startDemo } = await import('./sandbox/demo.js')
-  const { config, announce, close } = await startDemo({
+  const {
+    configure: make,
+    announce,
+    close,
+  } = await startDemo({
     json: own.json === true,
     ldapAuthorization: own['ldap-authorization'] === true,
     stsQuota: number(own['sts-quota'], '--sts-quota', 1),
     stsLatencyMS: number(own['sts-latency'], '--sts-latency', 0),
-    load: args => configure(undefined, { 'log.level': 'warn', ...settings, ...args }),
+    load: (args, reading) => configure(undefined, { 'log.level': 'warn', ...settings, ...args }, reading),
     port: number(own.port, '--port', 0) ?? 27017,
   })
-  const log = logTo(config.log.level)
   try {
-    const proxy = await startProxy(config, log)
+    const { proxy, log } = await start(make)
     await proxy.settled
     say(announce(proxy))
     return await untilStopped(proxy, log)
@@ -103,8 +149,9 @@ async function version(): Promise<number> {
 }
 
 /** The configuration, or every problem in it. */
-function configure(file: string | undefined, args: Record<string, string>) {
-  return load({ file, args, env: process.env, readFile, further: config => compile(config).problems })
+function configure(file: string | undefined, args: Record<string, string>, reading: ReadFile = readFile): Config {
+  const further = (config: Config) => compile(config, reading).problems
+  return load({ file, args, env: process.env, readFile: reading, further })
 }
 
 /** Flags, and no words behind them. */

@@ -75,8 +75,11 @@ function stderr(): Lines & { flush(): void } {
   return lines
 }
 
+/** `least`: what is logged from now on. */
+export type LogTo = Log & { least(level: Level): void }
+
 /** A log onto a stream, stderr unless told: stdout belongs to what commands print. Errors are written at once. */
-export function logTo(level: Level | 'silent', stream: Lines & { flush?(): void } = stderr()): Log {
+export function logTo(level: Level | 'silent', stream: Lines & { flush?(): void } = stderr()): LogTo {
   const root = pino(
     {
       level,
@@ -95,7 +98,11 @@ export function logTo(level: Level | 'silent', stream: Lines & { flush?(): void 
       },
       { with: (facts: Facts) => wrap({ ...bound, ...facts }) },
     )
-  return wrap({})
+  return Object.assign(wrap({}), {
+    least(level: Level) {
+      root.level = level
+    },
+  })
 }
 
 /** A log that says nothing. */

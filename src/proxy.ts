@@ -14,7 +14,7 @@ import { compiled } from './compile.js'
 import { isWildcard } from './config/hosts.js'
 import type { Config } from './config/load.js'
 import { connection } from './connection.js'
-import { Fault } from './errors.js'
+import { Fault, type Level } from './errors.js'
 import type { Asked } from './handshake.js'
 import type { Identity } from './identity/reply.js'
 import { type Listener, listen } from './listener.js'
@@ -55,8 +55,8 @@ export type Standing = {
 /** Derived keys that are remembered at most: a bound that no honest fleet reaches. */
 const REMEMBERED_KEYS = 10_000
 
-/** Starts a proxy. Throws `config/invalid` and `address/busy`. */
-export async function startProxy(config: Config, log: Log): Promise<Standing> {
+/** Starts a proxy. `least` is told when log.level changes. Throws `config/invalid` and `address/busy`. */
+export async function startProxy(config: Config, log: Log, least = (_: Level): void => {}): Promise<Standing> {
   const { upstream, single, ...beginning } = compiled(config)
   let { rules } = beginning
   let running = config
@@ -272,6 +272,7 @@ export async function startProxy(config: Config, log: Log): Promise<Standing> {
         running = now
         rules = next
         sts.adopt(now.sts)
+        least(now.log.level)
         revocations.read(denied)
         revocations.review()
       },

@@ -1,5 +1,6 @@
 /** The demo: a configuration for the sandbox's world, and what a newcomer reads when it is up. */
 import type { Config } from '../config/load.js'
+import type { ReadFile } from '../config/reading.js'
 import { Secret } from '../log.js'
 import { HOST, type Options, type Principal, world } from './world.js'
 
@@ -7,30 +8,31 @@ type Parts = Options & {
   json: boolean
   port: number
   /** The configuration that results from flags and variables with these added. */
-  load(args: Record<string, string>): Config
+  load(args: Record<string, string>, read: ReadFile): Config
 }
 
 /** What the announcement says about the proxy. */
 type Ports = { port: number; adminPort: number | undefined }
 
-export type Demo = { config: Config; announce(proxy: Ports): string; close(): Promise<void> }
+/** `configure` gives the configuration, read anew. */
+export type Demo = { configure(read: ReadFile): Config; announce(proxy: Ports): string; close(): Promise<void> }
 
-/** Makes the world; the caller starts the proxy with `config` and closes the world when that has stopped. */
+/** Makes the world; the caller starts the proxy with what `configure` gives, and closes the world when that has stopped. */
 export async function startDemo({ json, port, load, ...options }: Parts): Promise<Demo> {
   const { sts, mongo, principals, passwords, close } = await world(options)
   try {
-    const base = load({
+    const args = {
       'listen.port': String(port),
       'upstream.uri': `mongodb://127.0.0.1:${mongo.port}/`,
       'upstream.admin.uri': mongo.uri,
       'drain.delay': '0s',
       ...(options.stsQuota !== undefined && { 'sts.quota': String(options.stsQuota) }),
-    })
-    const config: Config = {
-      ...base,
-      warnings: [],
-      sts: { ...base.sts, insecure: true, hosts: [{ host: HOST, connect: { host: '127.0.0.1', port: sts.port } }] },
-      users: principals.map(({ arn, user }) => ({ arn, user, password: new Secret(passwords.get(user) ?? '') })),
+    }
+    const users = principals.map(({ arn, user }) => ({ arn, user, password: new Secret(passwords.get(user) ?? '') }))
+    const hosts = [{ host: HOST, connect: { host: '127.0.0.1', port: sts.port } }]
+    const configure = (read: ReadFile): Config => {
+      const base = load(args, read)
+      return { ...base, warnings: [], sts: { ...base.sts, insecure: true, hosts }, users }
     }
     const announce = (proxy: Ports): string => {
       const where = {
@@ -41,7 +43,7 @@ export async function startDemo({ json, port, load, ...options }: Parts): Promis
       }
       return json ? JSON.stringify({ event: 'ready', ...where, principals }) : welcome(where, principals)
     }
-    return { config, announce, close }
+    return { configure, announce, close }
   } catch (thrown) {
     await close()
     throw thrown
