@@ -1,0 +1,146 @@
+/** The program itself, while the files change from which it was configured. */
+import { mkdirSync, readlinkSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { clientOf, installed } from '../support/clients.js'
+import { demo, program } from '../support/demo.js'
+import { emptyHome, startNode } from '../support/program.js'
+
+t.setTimeout(300_000) // the first time, a registry has its say
+await installed('mongodb7')
+
+type Line = Record<string, unknown>
+
+/** `serve` in front of the demo's upstream and STS, with its files in a folder as Kubernetes makes one. */
+async function serving(t: Test) {
+  const { ready, alice, orders } = await demo(t)
+  const { username, password, host } = new URL(ready.upstream)
+  const folder = emptyHome(t)
+  const root = { user: decodeURIComponent(username), passwordFile: join(folder, 'password') }
+  const rules = [alice, orders].map(({ arn }) => ({ arn, ...root }))
+  const settings = {
+    listen: { port: 0 },
+    admin: { port: 'off' },
+    upstream: { uri: `mongodb://${host}/?directConnection=true`, admin: { uri: ready.upstream } },
+    sts: { insecure: true, hosts: [{ host: 'sts.us-east-1.amazonaws.com', connect: new URL(ready.sts).host }] },
+    deny: { file: join(folder, 'deny.yaml') },
+  }
+  let version = 0
+  /** A link in the middle of the path is swapped. */
+  const publish = (files: Record<string, string>): void => {
+    const name = `..${++version}`
+    mkdirSync(join(folder, name))
+    for (const [file, text] of Object.entries(files)) writeFileSync(join(folder, name, file), text)
+    symlinkSync(name, join(folder, '..data_tmp'))
+    renameSync(join(folder, '..data_tmp'), join(folder, '..data'))
+  }
+  const yaml = (users: object[]): string =>
+    [
+      ...Object.entries(settings).map(([key, value]) => `${key}: ${JSON.stringify(value)}`),
+      users.length > 0 ? 'users:' : 'users: []',
+      ...users.map(rule => `  - ${JSON.stringify(rule)}`),
+      '',
+    ].join('\n')
+  const files = { 'proxy.yaml': yaml(rules), 'deny.yaml': '[]\n...\n', password: decodeURIComponent(password) }
+  publish(files)
+  for (const name of Object.keys(files)) symlinkSync(join('..data', name), join(folder, name))
+
+  const { child } = startNode(t, [program, 'serve', '--config', join(folder, 'proxy.yaml')])
+  const log: Line[] = []
+  let wake = (): void => {}
+  createInterface(child.stderr).on('line', line => {
+    log.push(JSON.parse(line))
+    wake()
+  })
+  /** The first line of a kind from number `from` on. */
+  const logged = async (is: (line: Line) => boolean, from = 0): Promise<Line> => {
+    for (;;) {
+      const found = log.slice(from).find(is)
+      if (found) return found
+      await new Promise<void>(resolve => {
+        wake = resolve
+      })
+    }
+  }
+  const { port } = await logged(({ event }) => event === 'ready')
+  const uri = `mongodb://127.0.0.1:${port}/?authSource=%24external&authMechanism=MONGODB-AWS`
+  const login = async (keys = alice) => {
+    const client = await clientOf(t, 'mongodb7', uri, keys, { maxPoolSize: 1 })
+    await client.db('app').command({ ping: 1 })
+    return client
+  }
+  return { folder, files, publish, yaml, rules, log, logged, login, alice, orders, child }
+}
+
+const is =
+  (event: string, facts: Line = {}) =>
+  (line: Line) =>
+    line.event === event && Object.entries(facts).every(([key, value]) => line[key] === value)
+
+t.test('a link that is swapped, a file renamed into place, and SIGHUP', async t => {
+  const { folder, files, publish, log, logged, login, alice, orders, child, yaml, rules } = await serving(t)
+  await login()
+  await login(orders)
+
+  let started = performance.now()
+  publish({ ...files, 'deny.yaml': `- ${alice.arn}\n...\n` })
+  t.match(await logged(is('closed', { fault: 'login/revoked' })), { arn: alice.arn, denial: `arn ${alice.arn}` })
+  t.ok(performance.now() - started < 1_500, 'the machine is busy; alone it takes a third of a second')
+  await t.rejects(login(), { code: 18 })
+
+  let from = log.length
+  publish({ ...files, 'deny.yaml': '[]\n...\n' })
+  await logged(is('reloaded'), from)
+  t.match(await logged(is('vanished'), from), { level: 'warn', denial: `arn ${alice.arn}` })
+  await login()
+
+  from = log.length
+  started = performance.now()
+  renameSync(join(folder, 'proxy.yaml'), join(folder, 'old'))
+  writeFileSync(join(folder, 'proxy.new'), yaml(rules.slice(0, 1)))
+  renameSync(join(folder, 'proxy.new'), join(folder, 'proxy.yaml'))
+  t.match(await logged(is('closed', { fault: 'login/revoked' }), from), { arn: /assumed-role\/orders-api/ })
+  t.match(await logged(is('vanished'), from), { rule: orders.arn })
+
+  from = log.length
+  child.kill('SIGHUP')
+  t.match(await logged(is('reloaded'), from), { applied: [] }, 'asked for, though nothing changed')
+})
+
+t.test('a file that is met while it is written widens and drops nothing', async t => {
+  const { folder, log, logged, login, yaml, rules, alice } = await serving(t)
+  const client = await login()
+  const path = join(folder, readlinkSync(join(folder, '..data')), 'proxy.yaml')
+  const whole = yaml([...rules].reverse())
+  const cut = whole.lastIndexOf('  - ') // the list is good without its last entry, which is alice's
+  for (let round = 0; round < 5; round++) {
+    writeFileSync(path, whole.slice(0, cut))
+    await sleep(60)
+    writeFileSync(path, whole)
+    await sleep(60)
+  }
+  await logged(is('reloaded'))
+  t.same(log.filter(is('vanished')), [])
+  t.match(await client.db('app').command({ ping: 1 }), { ok: 1 })
+
+  let from = log.length
+  writeFileSync(join(folder, readlinkSync(join(folder, '..data')), 'deny.yaml'), `- ${alice.arn}\n`)
+  t.match(await logged(is('problem found', { level: 'error' }), from), { problem: /deny\.file: does not end in/ })
+  from = log.length
+  writeFileSync(path, 'users: [')
+  t.match(await logged(is('problem found', { level: 'error' }), from), { problem: /not YAML.*proxy\.yaml:1/ })
+  t.match(await client.db('app').command({ ping: 1 }), { ok: 1 }, 'the last good one goes on')
+  await login()
+})
+
+t.test('the log level follows the file', async t => {
+  const { folder, log, logged, login, yaml, rules, files, publish } = await serving(t)
+  t.same(log.filter(is('admitted')), [])
+  publish({ ...files, 'proxy.yaml': `${yaml(rules)}log: { level: debug }\n` })
+  await logged(is('reloaded'))
+  await login()
+  await logged(is('admitted'))
+  t.ok(folder)
+})
