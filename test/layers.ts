@@ -7,7 +7,7 @@ const SRC = new URL('../src/', import.meta.url)
 /** The roads, from above to below: a file imports only what stands below it. */
 const ROADS = [
   ['cli.ts'],
-  ['check.ts'],
+  ['check.ts', 'explain.ts'],
   ['proxy.ts', 'prune.ts'],
   ['reload.ts', 'revocation.ts'],
   ['asking.ts', 'remembering.ts', 'seen.ts', 'compile.ts', 'provisioning.ts'],

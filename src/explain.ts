@@ -1,0 +1,181 @@
+/** What becomes of a principal: which rule or entry decides, what it gives, what it asks; or what comes nearest. */
+import type { Document } from 'bson'
+import { compiled } from './compile.js'
+import type { Config } from './config/load.js'
+import { Fault } from './errors.js'
+import { type Arn, canonical, readArn } from './identity/arn.js'
+import { type Admin, admin as administrator } from './upstream/admin.js'
+import { accepted } from './upstream/reply.js'
+import { type Denial, denials, nameOf } from './users/denials.js'
+import { readEntries } from './users/entries.js'
+import { externalUsers, whyOf } from './users/external.js'
+import { keptIn } from './users/kept.js'
+import type { DatabaseUser, Match } from './users/match.js'
+import { type Candidate, nearestMiss } from './users/misses.js'
+import { showNetwork } from './users/networks.js'
+import { pinsIn } from './users/pins.js'
+import { showRole } from './users/roles.js'
+import type { Rule, Rules } from './users/rules.js'
+
+/** `known` is false where something could not be asked, so that the lines may not be the whole answer. */
+export type Explanation = { known: boolean; lines: readonly string[] }
+
+/**
+ * Explains a principal, given by any of its ARNs; `now` is in milliseconds since 1970.
+ * Throws `usage` for what is no ARN of one, and `config/invalid`.
+ */
+export async function explain(config: Config, text: string, now: number): Promise<Explanation> {
+  const principal = readArn(text)
+  if (!principal) throw new Fault('usage', `${JSON.stringify(text.slice(0, 200))} is not the ARN of a principal`)
+  const { rules, denied } = compiled(config)
+  const admin = config.upstream.admin && administrator(config.upstream.admin)
+  const told = new Told()
+  told.say('principal', canonical(principal))
+  try {
+    const match = rules.match({ canonical: canonical(principal) }) ?? (await entryOf(principal, config, admin, told))
+    if (match instanceof Fault) told.say('refused', `${match.message}: ${sentenceOf(match)}`)
+    else if (match) await tellMatch(match, principal, config, admin, now, told)
+    else await tellMiss(principal, config, rules, admin, told)
+  } finally {
+    await admin?.close()
+  }
+  const kept = config.deny.adminFile === undefined ? [] : keptIn(config.deny.adminFile).all()
+  for (const denial of denialsOf(principal, [...denied, ...kept], now)) told.say('denied', denial)
+  return told
+}
+
+/** Lines of a name and a text, one below the other. */
+class Told {
+  readonly lines: string[] = []
+  known = true
+  say(name: string, text: string): void {
+    this.lines.push(`${name.padEnd(16)}${text}`)
+  }
+  unknown(name: string, text: string): void {
+    this.known = false
+    this.say(name, text)
+  }
+}
+
+/** The entry of the directory, or the fault that it gives; undefined where there is none or nobody may be asked. */
+async function entryOf(principal: Arn, { directory }: Config, admin: Admin | undefined, told: Told) {
+  if (!directory.enabled || !admin) return undefined
+  try {
+    const documents = await externalUsers(command => admin.run(command)).named(canonical(principal))
+    const { known, complaints } = readEntries(documents)
+    for (const complaint of complaints) told.say('note', complaint)
+    return known.get(canonical(principal))
+  } catch (thrown) {
+    told.unknown('directory', `cannot be read: ${whyOf(thrown)}`)
+    return undefined
+  }
+}
+
+async function tellMatch(
+  match: Match,
+  principal: Arn,
+  config: Config,
+  admin: Admin | undefined,
+  now: number,
+  told: Told,
+): Promise<void> {
+  const { from, gives, clientSource, deleteAfterDate, principalId, maxAgeMS } = match
+  if ('rule' in from) told.say('decided by', `rule ${from.rule} of users, ${(match as Rule).written}`)
+  else told.say('decided by', `the user ${from.entry} of $external`)
+  if ('user' in gives) {
+    told.say('database user', `${gives.user.name}@${gives.user.db}`)
+    await tellUser(gives.user, admin, told)
+  } else {
+    told.say('database user', `${canonical(principal)}@${config.provision.database}, which the proxy keeps`)
+    told.say('roles', gives.roles.map(showRole).join(', ') || 'none')
+  }
+  for (const networks of clientSource ?? []) {
+    told.say('from', networks.map(showNetwork).join(', ') || 'nowhere: its restrictions cannot be met here')
+  }
+  if (deleteAfterDate) {
+    const over = deleteAfterDate.getTime() <= now ? ', which has passed: it is refused' : ''
+    told.say('until', `${deleteAfterDate.toISOString()}${over}`)
+  }
+  if (principalId === 'firstUse') {
+    const pinned = config.pins.file === undefined ? undefined : pinsIn(config.pins.file).of(canonical(principal))
+    told.say(
+      'id',
+      pinned === undefined ? 'the first that is seen; none was yet' : `${pinned}, pinned by its first login`,
+    )
+  } else if (principalId !== undefined) told.say('id', `${principalId} and no other`)
+  if (maxAgeMS !== undefined) told.say('login lasts', `${maxAgeMS / 1000} s`)
+}
+
+/** Roles and restrictions of a database user are MongoDB's to know. */
+async function tellUser({ name, db }: DatabaseUser, admin: Admin | undefined, told: Told): Promise<void> {
+  if (!admin) return told.say('roles', 'not known without upstream.admin')
+  try {
+    const command = { usersInfo: { user: name, db }, showAuthenticationRestrictions: true }
+    const reply = accepted(await admin.run(command), 'upstream.admin')
+    const [user] = reply.users as Document[]
+    if (!user) return told.say('roles', 'none: there is no such user')
+    told.say('roles', (user.roles as Document[]).map(({ role, db }) => `${role}@${db}`).join(', ') || 'none')
+    const { authenticationRestrictions: restrictions = [] } = user
+    if (restrictions.length > 0) {
+      const text = JSON.stringify(restrictions)
+      told.say('note', `MongoDB restricts it, by the address of the proxy and not of the client: ${text}`)
+    }
+  } catch (thrown) {
+    const { code } = Fault.from(thrown).facts
+    if (Number(code) !== 13) told.unknown('roles', `cannot be asked for: ${whyOf(thrown)}`)
+    else told.say('roles', 'not known: the user of upstream.admin has no viewUser')
+  }
+}
+
+async function tellMiss(
+  principal: Arn,
+  config: Config,
+  rules: Rules,
+  admin: Admin | undefined,
+  told: Told,
+): Promise<void> {
+  const { enabled } = config.directory
+  if (told.known) told.say('refused', `no rule${enabled ? ' and no user of $external' : ''} names this principal`)
+  else told.say('refused', 'no rule names this principal, and the directory cannot say')
+  for (const rule of rules.elsewhere.filter(rule => rules.names(rule, canonical(principal)))) {
+    const { scope = 'not set' } = config.listen
+    told.say('note', `rule ${rule.from.rule} names it, for ${rule.scopes?.join(', ')}; listen.scope is ${scope}`)
+  }
+  const candidates: Candidate[] = [...rules.all, ...rules.elsewhere].map(rule => ({
+    label: `rule ${rule.from.rule}`,
+    written: rule.written,
+    arn: rule.arn,
+    names: said => rules.names(rule, said),
+  }))
+  if (enabled && admin && told.known) candidates.push(...(await candidatesOf(admin, told)))
+  const miss = nearestMiss(principal, candidates)
+  if (miss !== undefined) told.say('nearest', miss)
+}
+
+async function candidatesOf(admin: Admin, told: Told): Promise<Candidate[]> {
+  try {
+    const { known } = readEntries(await externalUsers(command => admin.run(command)).all())
+    return [...known].map(([arn, one]) => {
+      const written = one instanceof Fault || !('entry' in one.from) ? arn : one.from.entry
+      return { label: 'a user of $external', written, arn, names: said => said === arn }
+    })
+  } catch (thrown) {
+    told.unknown('directory', `cannot be read: ${whyOf(thrown)}`)
+    return []
+  }
+}
+
+function sentenceOf({ facts }: Fault): string {
+  return String(facts.entries ?? facts.why)
+}
+
+/** By what a principal is denied, as far as its ARN tells: ids and keys are known at a login alone. */
+function denialsOf(principal: Arn, all: readonly Denial[], now: number): string[] {
+  const list = denials(all)
+  const kind = principal.kind === 'role' ? 'assumed-role' : principal.kind
+  const identity = { ...principal, kind, canonical: canonical(principal), principalId: '' } as const
+  const found = list.of(identity, '', now)
+  const others = all.filter(({ of }) => of === 'principalId' || of === 'accessKey').length
+  if (found) return [`by ${nameOf(found)}${found.why ? `: ${found.why}` : ''}`]
+  return others > 0 ? [`not by its ARN; ${others} denials are of ids and keys`] : []
+}

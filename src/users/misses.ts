@@ -1,0 +1,79 @@
+/**
+ * The nearest miss: for a principal whom nothing names, what nearly does, and in what it differs.
+ *
+ * Whoever reads it may be the one who wrote the rule: it says what stands there, what came, and nothing else.
+ */
+import { nearest } from '../config/nearest.js'
+import { type Arn, canonical } from '../identity/arn.js'
+
+/**
+ * What could have matched. `label` is `rule 3`, `written` what stands in it, `arn` the canonical spelling of that (or the
+ * pattern); `names` says whether it means a principal.
+ */
+export type Candidate = { label: string; written: string; arn: string; names(canonical: string): boolean }
+
+/** From near to far: what a candidate would have to be given instead, and the sentence about it. */
+const differences: readonly {
+  /** The principal as it would have to be; undefined where this is not the difference. */
+  instead(principal: Arn, of: Candidate): string | undefined
+  says(principal: Arn, of: Candidate): string
+}[] = [
+  {
+    instead: (principal, { arn }) => canonical({ ...principal, account: accountOf(arn) }),
+    says: ({ account }, { arn }) => `is of another account, ${account} and not ${accountOf(arn)}`,
+  },
+  {
+    instead: (principal, { arn }) => canonical({ ...principal, partition: partitionOf(arn) }),
+    says: ({ partition }, { arn }) => `is of another partition, ${partition} and not ${partitionOf(arn)}`,
+  },
+  {
+    instead: (principal, { arn }) => canonical({ ...principal, account: accountOf(arn), partition: partitionOf(arn) }),
+    says: () => 'is of another account and partition',
+  },
+  {
+    instead: (principal, { arn }) => (arn.toLowerCase() === canonical(principal).toLowerCase() ? arn : undefined),
+    says: () => 'is written in other letters, and case counts',
+  },
+  {
+    instead: (principal, { arn }) =>
+      principal.kind === 'user' &&
+      arn.includes(':user/') &&
+      samePlace(principal, arn) &&
+      arn.endsWith(`/${principal.name}`)
+        ? arn
+        : undefined,
+    says: () => 'has another path, which is part of the name of a user',
+  },
+  {
+    instead: principal => {
+      const kind = principal.kind === 'user' ? 'role' : 'user'
+      return canonical({ ...principal, kind, path: '/' })
+    },
+    says: ({ kind }) => `is a ${kind === 'assumed-role' ? 'role' : kind}`,
+  },
+  {
+    instead: (principal, { arn }) =>
+      samePlace(principal, arn) && nearest(resourceOf(canonical(principal)), [resourceOf(arn)]) ? arn : undefined,
+    says: () => 'has a name that is nearly the same',
+  },
+]
+
+/** A sentence about the candidate that comes nearest; undefined where none does. */
+export function nearestMiss(principal: Arn, candidates: readonly Candidate[]): string | undefined {
+  for (const { instead, says } of differences) {
+    for (const candidate of candidates) {
+      const other = instead(principal, candidate)
+      if (other === undefined || !(other === candidate.arn || candidate.names(other))) continue
+      const { label, written } = candidate
+      return `${label} names ${resourceOf(written)}, and this principal, ${resourceOf(canonical(principal))}, ${says(principal, candidate)}`
+    }
+  }
+  return undefined
+}
+
+const partitionOf = (arn: string) => arn.split(':')[1] as Arn['partition']
+const accountOf = (arn: string) => arn.split(':')[4] ?? ''
+/** `role/app`; what is no ARN stays as it is. */
+const resourceOf = (arn: string) => /^arn:(?:[^:]*:){4}(.+)$/s.exec(arn)?.[1] ?? arn
+const samePlace = ({ partition, account }: Arn, arn: string) =>
+  partitionOf(arn) === partition && accountOf(arn) === account

@@ -1,0 +1,159 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { load } from '../src/config/load.js'
+import { explain } from '../src/explain.js'
+import { Secret } from '../src/log.js'
+import { mongoServer } from '../src/sandbox/mongo/server.js'
+import { admin } from '../src/upstream/admin.js'
+import { faultOfAsync } from './support/faults.js'
+
+const A = '123456789012'
+const B = '210987654321'
+const NOON = Date.parse('2026-11-22T12:00:00Z')
+const root = { name: 'root', password: 'of the server' }
+
+/** What is explained with these settings; each line has its spaces made one. */
+async function explained(settings: object, arn: string) {
+  const file = JSON.stringify({ upstream: { uri: 'mongodb://127.0.0.1:1/' }, ...settings })
+  const readFile = (path: string) => ({
+    bytes: Buffer.from(
+      path === 'x'
+        ? file
+        : path === 'deny'
+          ? `- account: "${B}"\n  why: sold\n...\n`
+          : 'a master secret of 32 bytes or more',
+    ),
+    mode: 0o600,
+  })
+  const config = load({ file: 'x', args: {}, env: { PASSWORD: 'hunter2' }, readFile })
+  const { known, lines } = await explain(config, arn, NOON)
+  t.notMatch(lines.join(), 'hunter2')
+  return { known, lines: lines.map(line => line.replace(/ +/g, ' ')) }
+}
+const rule = (arn: string, more: object = {}) => ({ arn, user: 'orders@shop', passwordEnv: 'PASSWORD', ...more })
+
+async function server(t: Test) {
+  const mongo = await mongoServer({ now: Date.now, random: randomBytes, root })
+  t.teardown(() => mongo.close())
+  const superuser = admin(new Secret(mongo.uri))
+  t.teardown(() => superuser.close())
+  return { mongo, superuser, upstream: { uri: `mongodb://127.0.0.1:${mongo.port}/`, admin: { uri: mongo.uri } } }
+}
+
+t.test('a rule, its user and all that it asks', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'explain-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const pins = { file: join(folder, 'pins.json') }
+  const users = [
+    rule(`arn:aws:iam::${A}:user/x`),
+    rule(`arn:aws:iam::${A}:role/team/orders-*`.replace('team/', ''), {
+      clientSource: ['10.0.0.0/8', '::1'],
+      deleteAfterDate: '2026-12-24',
+      principalId: 'firstUse',
+      maxAge: '12h',
+    }),
+  ]
+  const session = `arn:aws:sts::${A}:assumed-role/orders-api/pod-7`
+  t.same(await explained({ users, pins }, session), {
+    known: true,
+    lines: [
+      `principal arn:aws:iam::${A}:role/orders-api`,
+      `decided by rule 2 of users, arn:aws:iam::${A}:role/orders-*`,
+      'database user orders@shop',
+      'roles not known without upstream.admin',
+      'from 10.0.0.0/8, ::1',
+      'until 2026-12-24T00:00:00.000Z',
+      'id the first that is seen; none was yet',
+      'login lasts 43200 s',
+    ],
+  })
+  writeFileSync(pins.file, JSON.stringify({ [`arn:aws:iam::${A}:role/orders-api`]: 'AROACKCEVSQ6C2EXAMPLE' }))
+  t.match(
+    (await explained({ users, pins }, session)).lines.join('\n'),
+    /AROACKCEVSQ6C2EXAMPLE, pinned by its first login/,
+  )
+  const over = await explained(
+    { users: [rule(session.replace(/pod-7$/, '*'), { deleteAfterDate: '2026-11-22' })] },
+    session,
+  )
+  t.match(over.lines.join('\n'), /has passed: it is refused/)
+})
+
+t.test('the roles of its database user, as MongoDB has them', async t => {
+  const { superuser, upstream } = await server(t)
+  const users = [rule(`arn:aws:iam::${A}:user/x`)]
+  const x = `arn:aws:iam::${A}:user/x`
+  t.match((await explained({ users, upstream }, x)).lines.join('\n'), /none: there is no such user/)
+  const restrictions = [{ clientSource: ['10.0.0.1'] }]
+  const made = { createUser: 'orders', pwd: 'hunter2', roles: ['read'], authenticationRestrictions: restrictions }
+  await superuser.run(made, 'shop')
+  const { lines } = await explained({ users, upstream }, x)
+  t.match(lines.join('\n'), /roles read@shop/)
+  t.match(lines.join('\n'), /note MongoDB restricts it, by the address of the proxy/)
+})
+
+t.test('an entry of the directory, or why it decides nothing', async t => {
+  const { superuser, upstream } = await server(t)
+  const settings = { upstream, directory: { enabled: true }, provision: { secretFile: 'secret' } }
+  const create = (name: string, more: object = {}) =>
+    superuser.run({ createUser: name, roles: [{ role: 'read', db: 'app' }], ...more }, '$external')
+  await create(`arn:aws:iam::${A}:role/team/R`, { authenticationRestrictions: [{ clientSource: ['10.0.0.0/8'] }] })
+  await create(`arn:aws:iam::${A}:role/S`)
+  await create(`arn:aws:sts::${A}:assumed-role/S/*`)
+  await create(`arn:aws:sts::${A}:assumed-role/T/admin`)
+  t.same((await explained(settings, `arn:aws:sts::${A}:assumed-role/R/any`)).lines, [
+    `principal arn:aws:iam::${A}:role/R`,
+    `decided by the user arn:aws:iam::${A}:role/team/R of $external`,
+    `database user arn:aws:iam::${A}:role/R@mongo_iam_proxy, which the proxy keeps`,
+    'roles read@app',
+    'from 10.0.0.0/8',
+  ])
+  t.match(
+    (await explained(settings, `arn:aws:iam::${A}:role/S`)).lines.join('\n'),
+    /refused several entries of the \$external/,
+  )
+  const stranger = await explained(settings, `arn:aws:iam::${B}:role/R`)
+  t.match(stranger.lines.join('\n'), /refused no rule and no user of \$external names this principal/)
+  t.match(stranger.lines.join('\n'), /nearest a user of \$external names role\/team\/R, .*, is of another account/)
+})
+
+t.test('a directory that cannot be read leaves it open, and the exit code says so', async t => {
+  const { mongo, upstream } = await server(t)
+  mongo.createUser({ user: 'nobody', password: 'x', roles: [] })
+  const settings = {
+    upstream: { ...upstream, admin: { uri: mongo.uri.replace(/root:[^@]*@/, 'nobody:x@') } },
+    directory: { enabled: true },
+    provision: { secretFile: 'secret' },
+  }
+  const { known, lines } = await explained(settings, `arn:aws:iam::${A}:user/x`)
+  t.equal(known, false)
+  t.match(lines.join('\n'), /directory cannot be read: the user of upstream.admin may not find in admin.system.users/)
+  t.match(lines.join('\n'), /refused no rule names this principal, and the directory cannot say/)
+})
+
+t.test('a stranger, the nearest miss, and a rule for another scope', async t => {
+  const users = [rule(`arn:aws:iam::${B}:role/prod/app`), rule(`arn:aws:iam::${A}:role/app`, { scopes: ['prod'] })]
+  const { known, lines } = await explained({ users }, `arn:aws:iam::${A}:role/app`)
+  t.equal(known, true)
+  t.match(lines.join('\n'), /refused no rule names this principal$/m)
+  t.match(lines.join('\n'), /note rule 2 names it, for prod; listen.scope is not set/)
+  t.match(
+    lines.join('\n'),
+    /nearest rule 1 names role\/prod\/app, and this principal, role\/app, is of another account/,
+  )
+})
+
+t.test('denials are told, whatever a rule says', async t => {
+  const users = [rule(`arn:aws:iam::${B}:user/x`)]
+  const { lines } = await explained({ users, deny: { file: 'deny' } }, `arn:aws:iam::${B}:user/x`)
+  t.match(lines.join('\n'), new RegExp(`denied by account ${B}: sold`))
+})
+
+t.test('what is no ARN of a principal is a usage fault', async t => {
+  for (const arn of ['alice', `arn:aws:iam::${A}:role/*`, `arn:aws:iam::${A}:group/g`]) {
+    t.equal((await faultOfAsync(() => explained({}, arn)))?.kind, 'usage')
+  }
+})
