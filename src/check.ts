@@ -7,6 +7,7 @@ import { compiled } from './compile.js'
 import type { Config } from './config/load.js'
 import { Fault } from './errors.js'
 import { type Secret, silent } from './log.js'
+import { provisioningOf } from './provisioning.js'
 import { admin as administrator } from './upstream/admin.js'
 import { connect } from './upstream/channel.js'
 import { dial } from './upstream/dial.js'
@@ -15,9 +16,11 @@ import { withProxy } from './upstream/metadata.js'
 import { accepted } from './upstream/reply.js'
 import type { Target } from './upstream/target.js'
 import { type Topology, topology as topologyOf } from './upstream/topology.js'
+import { auditUsers } from './users/audit.js'
 import { judgeLdap } from './users/ldap.js'
 import { ldapProbe } from './users/ldapProbe.js'
 import type { DatabaseUser } from './users/match.js'
+import type { Rules } from './users/rules.js'
 
 export type Finding = { fine: boolean; text: string }
 
@@ -38,6 +41,7 @@ export async function check(config: Config): Promise<Finding[]> {
       const { name, db } = gives.user
       findings.push(await tried(`user ${name}@${db} (${arn})`, signal => logIn(topology, !single, gives, signal)))
     }
+    findings.push(...(await lookAtUsers(config, rules)))
   } finally {
     topology.close()
   }
@@ -110,6 +114,22 @@ async function logIn(
   const { socket } = await dial({ target, primary, user: who, metadata: undefined, keys, random: randomBytes, signal })
   socket.destroy()
   return 'logs in'
+}
+
+/** The users that the proxy keeps, where it keeps any. */
+async function lookAtUsers(config: Config, { all }: Rules): Promise<Finding[]> {
+  const { enabled } = config.directory
+  const roles = all.flatMap(({ gives }) => ('roles' in gives ? gives.roles : []))
+  const superuser = config.upstream.admin && administrator(config.upstream.admin)
+  const parts = superuser && provisioningOf(config, superuser.run, silent)
+  if (!parts || (roles.length === 0 && !enabled)) return []
+  let found: string[] = []
+  const finding = await tried('users that the proxy keeps', async () => {
+    found = await auditUsers({ parts, roles, directory: enabled })
+    return found.shift() ?? ''
+  })
+  await superuser.close()
+  return [finding, ...found.map(text => ({ fine: true, text }))]
 }
 
 async function reachSts({ sts }: Config): Promise<Finding[]> {

@@ -4,6 +4,8 @@
  *
  * https://www.mongodb.com/docs/manual/reference/privilege-actions/
  */
+import type { Document } from 'bson'
+
 export type Resource = { cluster: true } | { db: string; collection: string }
 export type Privilege = { resource: Resource; actions: readonly string[] }
 
@@ -37,7 +39,24 @@ export function featuresOf(database: string): [Feature, Privilege[]][] {
   return Object.entries(privileges(database)) as [Feature, Privilege[]][]
 }
 
-export const ROLE = 'iamProxy'
+/** What these privileges (as connectionStatus shows them) lack of those that are needed, each in words. */
+export function missingFrom(held: readonly Document[], needed: readonly Privilege[]): string[] {
+  return needed.flatMap(({ resource, actions }) =>
+    actions
+      .filter(action => !held.some(one => one.actions?.includes(action) && covers(one.resource ?? {}, resource)))
+      .map(action => `${action} on ${shown(resource)}`),
+  )
+}
+
+/** An empty name covers all of its kind, but no collection of the system. */
+function covers(held: Document, asked: Resource): boolean {
+  if (held.anyResource) return true
+  if ('cluster' in asked) return held.cluster === true
+  if (held.db !== '' && held.db !== asked.db) return false
+  return held.collection === asked.collection || (held.collection === '' && !asked.collection.startsWith('system.'))
+}
+
+const ROLE = 'iamProxy'
 
 /** For README: what a DBA runs in mongosh, with the feature of each privilege. */
 export function createRoleText(database = 'mongo_iam_proxy'): string {
