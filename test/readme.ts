@@ -6,6 +6,7 @@ import { compile } from '../src/compile.js'
 import { load } from '../src/config/load.js'
 import { settingsTable } from '../src/config/table.js'
 import { faultsTable } from '../src/errors.js'
+import { readDenials } from '../src/users/denials.js'
 import { createRoleText } from '../src/users/privileges.js'
 import { compileRules } from '../src/users/rules.js'
 
@@ -54,6 +55,15 @@ t.test('the configuration of the README is a good one', async t => {
   t.equal(config.users.length, 2)
 })
 
+t.test('so are its rules, in the scope that they are for', async t => {
+  const text = blocks('yaml').find(block => block.includes('permissionSet')) ?? ''
+  const bytes = Buffer.from(`${text}listen: { scope: maintenance }\nupstream: { uri: 'mongodb://localhost' }\n`)
+  const { users, listen } = load({ file: 'x', args: {}, env: {}, readFile: () => ({ bytes, mode: 0o400 }) })
+  const { rules, problems } = compileRules(users, listen)
+  t.same(problems, [])
+  t.equal(rules.all.length, 3)
+})
+
 t.test('so is its example of an endpoint of a private network', async t => {
   const text = blocks('yaml').find(block => block.includes('vpce')) ?? ''
   const bytes = Buffer.from(`${text}upstream: { uri: 'mongodb://localhost' }\n`)
@@ -72,6 +82,13 @@ t.test('so is its example of users that the proxy keeps', async t => {
   const { problems, rules } = compile(load({ file: 'proxy.yaml', args: {}, env: {}, readFile }))
   t.same(problems, [])
   t.equal(rules.all.length, 1)
+})
+
+t.test('its deny list is a good one, and needs its last line', async t => {
+  const text = blocks('yaml').find(block => block.includes('principalId: AROA')) ?? ''
+  t.same(readDenials(text, 'deny.yaml').problems, [])
+  t.equal(readDenials(text, 'deny.yaml').all.length, 5)
+  t.equal(readDenials(text.replace('...\n', ''), 'deny.yaml').all.length, 0)
 })
 
 t.test('every command of the README exists', async t => {

@@ -1,0 +1,51 @@
+/** The commands of the README about denials, run as they stand there but for the port. */
+import { execFile } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { readDenials } from '../../src/users/denials.js'
+import { clientOf, installed } from '../support/clients.js'
+import { demo } from '../support/demo.js'
+import { emptyHome } from '../support/program.js'
+
+t.setTimeout(300_000) // the first time, a registry has its say
+await installed('mongodb7')
+
+const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+const blocks = [...readme.matchAll(/^```bash\n([\s\S]*?)^```$/gm)].map(([, text = '']) => text)
+const about = (word: string) => blocks.find(block => block.includes(word)) ?? ''
+
+t.test('denied by curl and by a file, and taken back', async t => {
+  const cwd = emptyHome(t)
+  const run = (script: string) =>
+    new Promise<string>((resolve, reject) => {
+      const env = { PATH: process.env.PATH, HOME: cwd }
+      execFile('sh', ['-ec', script], { cwd, env }, (error, stdout) => (error ? reject(error) : resolve(stdout)))
+    })
+  await run(about('urandom'))
+  const deny = join(cwd, 'deny.yaml')
+  writeFileSync(deny, '[]\n...\n')
+  const files = ['--admin-token-file', join(cwd, 'admin-token'), '--deny-admin-file', join(cwd, 'denied.yaml')]
+  const { ready, uri, orders, log } = await demo(t, ...files, '--deny-file', deny)
+  const connected = async () => {
+    const client = await clientOf(t, 'mongodb7', uri(), orders)
+    await client.db('app').command({ ping: 1 })
+  }
+  await connected()
+  const said = await run(about('curl').replaceAll('http://127.0.0.1:9216', ready.admin))
+  const [added, list, taken] = said
+    .trimEnd()
+    .split('\n')
+    .map(line => JSON.parse(line))
+  t.match(added, { denied: { why: 'ticket 4711' } })
+  t.ok(added.closed >= 1)
+  t.match(list, { file: [], admin: [{ why: 'ticket 4711' }] })
+  t.match(taken, { allowed: { arn: orders.arn } })
+
+  await connected()
+  await run(about('deny.yaml.new'))
+  t.match(readDenials(readFileSync(deny, 'utf8'), deny), { all: [{ value: orders.arn }], problems: [] })
+  const closed = () => log.filter(({ fault, denial }) => fault === 'login/revoked' && `${denial}`.startsWith('arn'))
+  for (const count = added.closed; closed().length <= count; ) await new Promise(resolve => setTimeout(resolve, 20))
+  await t.rejects(connected(), { code: 18, message: /deny list/ })
+})
