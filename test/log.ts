@@ -136,6 +136,27 @@ t.test('a secret is used by those who ask, and shown to nobody', async t => {
   t.equal(`${secret} ${inspect(secret)}`, '[secret] [secret]')
 })
 
+t.test('secrets are compared without being shown', async t => {
+  t.ok(secret.equals(new Secret('hunter2')))
+  for (const other of ['hunter', 'hunter22', 'Hunter2', '']) t.notOk(secret.equals(new Secret(other)))
+})
+
+t.test('what is logged least may change, for those who hold the log already', async t => {
+  const lines: string[] = []
+  const log = logTo('warn', { write: line => lines.push(line) })
+  const bound = log.with({ id: 1 })
+  bound('info', 'accepted')
+  log.least('info')
+  bound('info', 'closed')
+  log.least('error')
+  bound('warn', 'refused')
+  t.match(
+    lines.map(line => JSON.parse(line)),
+    [{ event: 'closed', id: 1 }],
+  )
+  t.equal(lines.length, 1)
+})
+
 t.test('no level prints a secret, wherever in the facts it is', async t => {
   const fault = new Fault('internal', undefined, { secret }, Object.assign(new Error('x'), { secret }))
   const text = written(log => {

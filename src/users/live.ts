@@ -10,8 +10,9 @@ import type { Identity } from '../identity/reply.js'
 import { isSameUser, type Match } from './match.js'
 
 export type LiveConnection = {
-  readonly identity: Identity
-  readonly accessKeyId: string
+  /** Of the last login over it: a later one may be of another session of the same role. */
+  identity: Identity
+  accessKeyId: string
   /** The client's address. */
   readonly peer: string
   /** By what it is logged in; undefined while that is not decided. */
