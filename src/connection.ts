@@ -32,6 +32,19 @@ const CHALLENGE_MS = 30_000
 /** The least time between two streamed replies that tell nothing new; no driver asks for less. Milliseconds. */
 const STREAM_MS = 500
 
+/**
+ * Relays to who was the primary are closed behind the reply that they owe, this much later without one. Its members
+ * answer what an election interrupts with a label by which drivers try again, which some (Node's) do not where several
+ * connections of a pool are closed under what they wait for. Milliseconds.
+ */
+const LAST_REPLY_MS = 100
+/**
+ * Drivers whose pools notice by themselves that a connection was closed. The others learn it from their monitor's, which
+ * is closed, too: else they would take a closed one for the second try of a write, and there is no third. These are left
+ * their monitors, since they wait half a second before they open another.
+ */
+const NOTICES = /^nodejs\b/
+
 /** Where a connection is: the names of the listener's sets. */
 export type Stage = 'opening' | 'greeted' | 'login' | 'relay'
 
@@ -68,6 +81,8 @@ export type Connection = {
   closed: Promise<void>
   /** Closes as soon as the client waits for nothing. */
   drain(): void
+  /** The primary is another one: a monitor is closed if its driver has to be told that the relays were. */
+  turn(fault: Fault): void
   /** Closes now. */
   destroy(fault: Fault): void
 }
@@ -85,6 +100,8 @@ export function connection(socket: Socket, parts: Parts): Connection {
   let doom: Ending | undefined
   let quiet = true // the client waits for nothing, or for a change of the topology
   let draining = false
+  let greeted = 0
+  let monitors = false // it is no connection that will log in
   let before = { read: 0, written: 0 } // bytes of the client's socket when the relay began
 
   const kill = (fault: Fault): void => {
@@ -148,6 +165,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
         return true
       case 'hello':
         quiet = turn.asked.awaiting !== undefined
+        monitors = (++greeted > 1 || quiet) && state.at === 'start' && !NOTICES.test(state.client.metadata?.driver.name)
         if (stage === 'opening') move('greeted')
         await greet(command, turn.asked)
         return true
@@ -215,7 +233,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
     })
     if (draining) started.drain()
     started.ended.then(leave)
-    started.ended.then(term.whenOver(fault => started.destroy('proxy', fault)))
+    started.ended.then(term.whenVacated(fault => started.leave(fault, LAST_REPLY_MS)))
     return started
   }
 
@@ -298,6 +316,9 @@ export function connection(socket: Socket, parts: Parts): Connection {
       draining = true
       if (through) through.drain()
       else if (quiet) kill(new Fault('listener/draining'))
+    },
+    turn(fault) {
+      if (monitors && stage === 'greeted') kill(fault)
     },
     destroy: kill,
   }

@@ -46,6 +46,8 @@ export type Listener = {
   adopt(change: Pick<ListenerParts, 'connections' | 'perAddress' | 'tls'>): void
   /** Accepts no more. */
   stop(): void
+  /** Tells each that the primary is another one. */
+  turn(fault: Fault): void
   /** Lets each end as soon as it is owed nothing; resolves when all have. */
   drain(): Promise<void>
   destroy(): void
@@ -174,6 +176,9 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
       mutual = tls.clientCA !== undefined
     },
     stop: () => void server.close(),
+    turn: fault => {
+      for (const { connection } of [...stages.greeted]) connection?.turn(fault)
+    },
     drain() {
       const empty = new Promise<void>(resolve => {
         emptied = resolve

@@ -34,6 +34,11 @@ export type Relay = {
   owed(): number
   /** Ends at once if nothing is owed, else when the last reply is through. */
   drain(): void
+  /**
+   * Ends at once if nothing is owed, else behind the last reply, or after `ms` at the latest. Gives what resolves when it
+   * has ended, where that is later.
+   */
+  leave(fault: Fault, ms: number): Promise<unknown> | undefined
   /** Ends now, whatever is owed. */
   destroy(by: Side, fault?: Fault): void
 }
@@ -68,6 +73,7 @@ export function relay(parts: Parts): Relay {
   let taking = false
   let clientEnded = false
   let draining = false
+  let leaving: Fault | undefined
   let finish: (ending: Ending) => void
   let over = false
   const ended = new Promise<Ending>(resolve => {
@@ -165,7 +171,9 @@ export function relay(parts: Parts): Relay {
   /** Does what had to wait until nothing is owed. */
   const settle = (): void => {
     if (over || owed.length > 0 || replies.midway) return
-    if (local) {
+    if (leaving) {
+      close('proxy', leaving)
+    } else if (local) {
       if (answering) return
       answering = true
       answer(local)
@@ -210,8 +218,8 @@ export function relay(parts: Parts): Relay {
   }
 
   /** Ends in peace: what was written is flushed, then each side is closed. */
-  const close = (by: Side): void => {
-    end(by)
+  const close = (by: Side, fault?: Fault): void => {
+    end(by, fault)
     for (const socket of [client, upstream]) {
       socket.end()
       socket.once(
@@ -261,6 +269,13 @@ export function relay(parts: Parts): Relay {
     drain: () => {
       draining = true
       settle()
+    },
+    leave: (fault, ms) => {
+      if (over) return undefined
+      if (owed.length === 0) return void destroy('proxy', fault)
+      leaving = fault
+      const late = after(ms, () => destroy('proxy', fault))
+      return ended.then(late)
     },
     destroy,
   }

@@ -791,15 +791,17 @@ t.test('a client that does not read its stream gets no further', async t => {
   far.destroy()
 })
 
-t.test('a relay ends with the term of its member, before anybody is told of another', async t => {
+t.test('a relay that is owed nothing ends at once where the term of its member is vacated', async t => {
   const upstream = await socketPair(t)
-  const { term, end } = beginTerm()
+  const { term, end, vacate } = beginTerm()
   const login: Login = async (candidate, signal) => ({ ...(await admitted(upstream.near)(candidate, signal)), term })
   const { client, closing, stages } = await connected(t, { login })
   client.on('data', () => {})
   client.write(Buffer.concat([start, next]))
   await until(() => stages.includes('relay'))
   end(new Fault('upstream/stepped-down', undefined, { upstream: 'a:1' }))
+  t.equal(upstream.near.destroyed, false)
+  t.equal(vacate(), undefined)
   t.equal(upstream.near.destroyed, true, 'at once')
   t.match(await closing(), { level: 'info', by: 'proxy', fault: 'upstream/stepped-down', upstream: 'a:1' })
 })

@@ -28,6 +28,7 @@ type Served = {
   hooks: Hooks
   certificate: string | undefined
   fault?: Fault
+  turned?: Fault
   drained: boolean
 }
 
@@ -55,6 +56,9 @@ async function listening(t: Test, wanted: Partial<ListenerParts> = {}) {
         closed: shut(socket),
         drain() {
           entry.drained = true
+        },
+        turn(fault) {
+          entry.turned = fault
         },
         destroy(fault) {
           entry.fault = fault

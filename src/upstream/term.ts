@@ -1,15 +1,29 @@
 /**
- * The time in which a member is the primary. Everything that was begun with it ends with it.
+ * The time in which a member is the primary. Everything that was begun with it ends with it: what is under way at once,
+ * what stands when it is vacated, a moment later.
  *
  * Not an AbortSignal: ten thousand relays hold on to one term, and its listeners are found by walking a list.
  */
 import { Fault } from '../errors.js'
 
+/** What it gives is waited for where it is a promise. */
+type Step = (why: Fault) => unknown
+
 export type Term = {
   /** Why it is over; undefined while it lasts. */
   readonly over: Fault | undefined
   /** Runs a step at the moment it is over, at once if it is. Gives what takes that back. */
-  whenOver(run: (why: Fault) => void): () => void
+  whenOver(run: Step): () => void
+  /** The same for the moment when it is vacated. */
+  whenVacated(run: Step): () => void
+}
+
+export type Office = {
+  term: Term
+  /** The term is over. Runs every step before it returns. */
+  end(why: Fault): void
+  /** What it left has to go. Runs every step before it returns, and gives what resolves when those that last are done. */
+  vacate(): Promise<unknown> | undefined
 }
 
 /** Runs a step whose signal aborts with `signal`, or with `upstream/away` when the term is over. */
@@ -33,26 +47,47 @@ export async function during<T>(
   }
 }
 
-/** Begins one. `end` runs every step before it returns. */
-export function beginTerm(): { term: Term; end(why: Fault): void } {
-  const steps = new Set<(why: Fault) => void>()
-  let over: Fault | undefined
+/** Begins one. */
+export function beginTerm(): Office {
+  const over = moment()
+  const vacated = moment()
   return {
     term: {
       get over() {
-        return over
+        return over.come()
       },
-      whenOver(run) {
-        if (over) run(over)
-        else steps.add(run)
-        return () => steps.delete(run)
-      },
+      whenOver: over.when,
+      whenVacated: vacated.when,
     },
-    end(why) {
-      if (over) return
-      over = why
-      for (const run of steps) run(why)
+    end: why => void over.comes(why),
+    vacate: () => {
+      const why = over.come()
+      return why && vacated.comes(why)
+    },
+  }
+}
+
+/** Something that comes once. */
+function moment() {
+  const steps = new Set<Step>()
+  let come: Fault | undefined
+  return {
+    come: () => come,
+    when(run: Step) {
+      if (come) run(come)
+      else steps.add(run)
+      return () => void steps.delete(run)
+    },
+    comes(why: Fault): Promise<unknown> | undefined {
+      if (come) return undefined
+      come = why
+      const lasting: Promise<unknown>[] = []
+      for (const run of steps) {
+        const done = run(why)
+        if (done instanceof Promise) lasting.push(done)
+      }
       steps.clear()
+      return lasting.length > 0 ? Promise.all(lasting) : undefined
     },
   }
 }

@@ -1,12 +1,13 @@
 /**
  * The upstream as one: a mirror of each member, who of them is the primary, and what clients see of them (R8, R9).
  *
- *     mirror ─┐                  ┌─▶ the term of the old primary ends: relays to it close
+ *     mirror ─┐                  ┌─▶ the term of the old primary ends, a moment later relays to it close
  *     mirror ─┼─ changed ─▶ judge ┼─▶ mirrors come and go
  *     mirror ─┘                  └─▶ the view changes: who waits for news is answered
  *
- * In this order, always: a client that hears of a new primary finds no connection to the old one in its pool. The file is
- * long because what is seen, who holds office and who waits are one state.
+ * That there is no primary is told at once; that there is another only after all relays to the one before are closed: a
+ * client that hears of a new primary finds no connection to the old one in its pool. The file is long because what is
+ * seen, who holds office and who waits are one state.
  */
 
 import type { Document } from 'bson'
@@ -19,7 +20,7 @@ import { unless, within } from './patience.js'
 import { judge, type Memory, type Standing } from './set.js'
 import { lookUp, type Resolver } from './srv.js'
 import { type Target, targetOf, type Upstream } from './target.js'
-import { beginTerm, type Term } from './term.js'
+import { beginTerm, type Office, type Term } from './term.js'
 
 /** `hello` is a member's own. `primary`: it is the primary's. `set`: clients are shown a set, else this very server. */
 export type View = { hello: Document; primary: boolean; set: boolean }
@@ -51,6 +52,8 @@ export type Parts = {
    * things has to ask again.
    */
   restarted?: () => void
+  /** Called when a term is over and what was opened in it is closed, before anybody hears of the next. */
+  turned?: (why: Fault) => void
   after: After
 }
 
@@ -59,9 +62,11 @@ const LONGEST_MS = 60_000
 /** Each round asks members that were not known before, so an honest set needs three. */
 const ROUNDS = 10
 const LOOKUP_MS = 5_000
+/** How long clients are given to take in that there is no primary, and then that their connections were closed. */
+const QUIET_MS = 20
 const RETRY = { firstMS: 500, mostMS: 30_000 }
 
-export function topology({ upstream, single, resolver, log, random, restarted, after }: Parts): Topology {
+export function topology({ upstream, single, resolver, log, random, restarted, turned, after }: Parts): Topology {
   const stop = new AbortController()
   const members = new Map<string, Mirror>()
   const met = new Set<string>()
@@ -71,7 +76,8 @@ export function topology({ upstream, single, resolver, log, random, restarted, a
   let standing: Standing
   let view: View | undefined
   let begun = false // a view was given
-  let office: { key: string; address: string; term: Term; end(why: Fault): void } | undefined
+  let office: ({ key: string; address: string } & Office) | undefined
+  let leaving: Promise<unknown> | undefined // what was opened in a term that is over ends
   let looking: Promise<unknown> | undefined // an attempt to look the seeds up
   let unknown: Fault | undefined // why the seeds could not be looked up
 
@@ -81,9 +87,11 @@ export function topology({ upstream, single, resolver, log, random, restarted, a
     standing = judge(hellos, memory, seeds, single)
     memory = standing.memory
     if (office && office.key !== memory.term) {
-      const { address, end } = office
+      const { address, end, vacate } = office
       office = undefined
-      end(new Fault('upstream/stepped-down', undefined, { upstream: address }))
+      const why = new Fault('upstream/stepped-down', undefined, { upstream: address })
+      end(why)
+      part(vacate, why)
     }
     const { primary, base } = standing
     if (primary !== undefined && memory.term !== undefined) {
@@ -96,6 +104,33 @@ export function topology({ upstream, single, resolver, log, random, restarted, a
       primary: primary === base,
       set: standing.is === 'set',
     }
+    publish()
+  }
+
+  /**
+   * A term is over. Clients hear that there is no primary, by which they stop asking; then what was opened in it is
+   * closed; then, once they have had the time to see that, they may hear of the next one.
+   */
+  const part = (vacate: () => Promise<unknown> | undefined, why: Fault): void => {
+    const quiet = standing.primary === undefined ? pause(QUIET_MS) : undefined
+    const gone = quiet ? quiet.then(vacate) : vacate()
+    const all: Promise<unknown> = Promise.all([leaving, gone])
+      .then(() => turned?.(why))
+      .then(() => pause(QUIET_MS))
+      .then(() => {
+        if (leaving !== all) return
+        leaving = undefined
+        publish()
+      })
+    leaving = all
+  }
+  const pause = (ms: number) => new Promise<void>(resolve => after(ms, resolve))
+
+  /** Whether what is seen may not be told yet. */
+  const held = () => leaving !== undefined && view?.primary === true
+
+  const publish = (): void => {
+    if (held()) return
     for (const one of [...waiting]) {
       if (view) one.look(view)
       else if (nobody()) one.fail(away())
@@ -131,8 +166,11 @@ export function topology({ upstream, single, resolver, log, random, restarted, a
   }
 
   const fresh = async (signal: AbortSignal): Promise<View> => {
-    const view = await ask(signal)
+    const asked = await ask(signal)
     begun = true
+    if (!held()) return asked
+    while (held()) await unless(signal, leaving as Promise<unknown>)
+    if (!view) throw away()
     return view
   }
 
@@ -191,7 +229,8 @@ export function topology({ upstream, single, resolver, log, random, restarted, a
         fail: (fault: unknown) => end(() => reject(fault)),
       }
       const abort = () => one.fail(signal.reason)
-      const cancel = after(ms, () => end(() => (view ? resolve(view) : reject(away()))))
+      const tell = () => end(() => (view ? resolve(view) : reject(away())))
+      const cancel = after(ms, () => (held() ? leaving?.then(tell) : tell()))
       signal.addEventListener('abort', abort, { once: true })
       waiting.add(one)
       if (signal.aborted) abort()
@@ -242,7 +281,7 @@ export function topology({ upstream, single, resolver, log, random, restarted, a
     next: (known, maxAwaitTimeMS, signal) => {
       const version = view && topologyVersionOf(view.hello)
       if (!view || !version || stop.signal.aborted) return fresh(signal)
-      if (isNews(version, known)) return Promise.resolve(view)
+      if (!held() && isNews(version, known)) return Promise.resolve(view)
       return news(known, Math.min(maxAwaitTimeMS, LONGEST_MS), signal)
     },
     current: () => view,

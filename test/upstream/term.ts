@@ -18,6 +18,33 @@ t.test('whoever asked is told at the moment of the end, once', async t => {
   t.equal(term.over, why)
 })
 
+t.test('what stands is told when the term is vacated, and is waited for', async t => {
+  const { term, end, vacate } = beginTerm()
+  const told: string[] = []
+  let go = () => {}
+  term.whenVacated(() => told.push('quick'))
+  term.whenVacated(() => new Promise<void>(resolve => (go = resolve)))
+  t.equal(vacate(), undefined, 'it lasts')
+  t.same(told, [])
+  end(why)
+  t.same(told, [])
+  const gone = vacate()?.then(() => told.push('gone'))
+  t.same(told, ['quick'])
+  t.equal(vacate(), undefined, 'once')
+  go()
+  await gone
+  t.same(told, ['quick', 'gone'])
+  term.whenVacated(() => told.push('late'))
+  t.same(told, ['quick', 'gone', 'late'])
+})
+
+t.test('nobody is waited for who was done at once', async t => {
+  const { term, end, vacate } = beginTerm()
+  for (let relay = 0; relay < 3; relay++) term.whenVacated(() => undefined)
+  end(why)
+  t.equal(vacate(), undefined)
+})
+
 t.test('who comes too late is told at once; who left is told nothing', async t => {
   const { term, end } = beginTerm()
   const leave = term.whenOver(() => t.fail('it left'))

@@ -12,21 +12,35 @@ import { memberHello, scriptedUpstream, silence } from '../support/scriptedUpstr
 
 const never = () => new AbortController().signal
 type T = { teardown(run: () => unknown): unknown }
-type Wanted = { single?: boolean; resolver?: Resolver; log?: Log; restarted?: () => void }
+type Wanted = {
+  single?: boolean
+  resolver?: Resolver
+  log?: Log
+  restarted?: () => void
+  turned?: () => void
+  /** Pauses around the end of a term wait for the clock, too. */
+  slowly?: boolean
+}
 
 const nowhere: Resolver = { resolveSrv: async () => [], resolveTxt: async () => [] }
 
-/** In front of what a connection string names. The pauses between watching hellos take no time; others wait for the clock. */
-function inFront(t: T, uri: string, { single = false, resolver = nowhere, log = silent, restarted }: Wanted = {}) {
+/**
+ * In front of what a connection string names. Pauses between watching hellos and around the end of a term take no time;
+ * others wait for the clock.
+ */
+function inFront(
+  t: T,
+  uri: string,
+  { single = false, resolver = nowhere, log = silent, slowly, ...told }: Wanted = {},
+) {
   const clock = handClock()
   const after = (ms: number, run: () => void) => {
-    if (ms !== 50) return clock.after(ms, run)
+    if (ms !== 50 && (ms !== 20 || slowly)) return clock.after(ms, run)
     const soon = setImmediate(run)
     return () => clearImmediate(soon)
   }
   const upstream = readUpstream(new Secret(uri), () => Buffer.alloc(0))
-  const more = restarted && { restarted }
-  const topology = topologyOf({ upstream, single, resolver, log, random: () => 0, after, ...more })
+  const topology = topologyOf({ upstream, single, resolver, log, random: () => 0, after, ...told })
   t.teardown(() => topology.close())
   return { topology, clock }
 }
@@ -98,11 +112,16 @@ t.test('a plain hello is answered from a reply of the primary that was asked for
   await first
 })
 
-t.test('a primary that steps down: its relays close, then hello changes, then who waits is told', async t => {
-  const { set, topology, a, b } = await watchedSet(t)
+t.test('a primary that steps down: that is told, then its relays close, then the next one is told', async t => {
   const order: string[] = []
+  const { set, topology, a, b, clock } = await watchedSet(t, { slowly: true, turned: () => order.push('turned') })
   const old = topology.primary()
-  old.term.whenOver(({ kind }) => order.push(`${kind}, shown ${known(topology).hello.me === a.address}`))
+  let close = () => {}
+  old.term.whenOver(({ kind }) => order.push(kind))
+  old.term.whenVacated(() => {
+    order.push('vacated')
+    return new Promise<void>(resolve => (close = resolve))
+  })
   const first = known(topology)
   const waiting = topology.next(version(first), 10_000, never()).then(view => {
     order.push(`told, primary ${view.primary}`)
@@ -110,7 +129,7 @@ t.test('a primary that steps down: its relays close, then hello changes, then wh
   })
   a.say(set.secondary)
   const between = await waiting
-  t.same(order, ['upstream/stepped-down, shown true', 'told, primary false'])
+  t.same(order.splice(0), ['upstream/stepped-down', 'told, primary false'])
   t.match(between, { set: true, primary: false, hello: { me: a.address } })
   t.match(
     faultOf(() => topology.primary()),
@@ -118,9 +137,43 @@ t.test('a primary that steps down: its relays close, then hello changes, then wh
   )
   const next = topology.next(version(between), 10_000, never())
   b.say(set.primary(2))
+  await until(() => topology.current()?.primary === true)
+  const told = (what: string) => () => order.push(what)
+  const all = [next.then(told('told')), topology.fresh(never()).then(told('asked'))]
+  const late = topology.next(version(between), 10_000, never()).then(told('told, who came late'))
+  t.equal(topology.primary().term.over, undefined, 'logins go there already')
+  clock.advance(20)
+  await until(() => order.includes('vacated'))
+  clock.advance(20)
+  close()
+  await until(() => order.includes('turned'))
+  t.same(order.splice(0), ['vacated', 'turned'], 'nobody is told before all is closed')
+  await until(() => clock.waiting() > 0)
+  clock.advance(20)
+  await Promise.all([...all, late])
+  t.same(order.sort(), ['asked', 'told', 'told, who came late'])
   t.match(await next, { primary: true, hello: { me: b.address } })
   t.equal(primaryOf(topology), b.address)
-  t.equal(topology.primary().term.over, undefined)
+})
+
+t.test('who waits until its time is over waits for relays to close, too', async t => {
+  const { set, topology, clock, b } = await watchedSet(t, { slowly: true })
+  const waiting = topology.next(version(known(topology)), 30, never())
+  const { term } = topology.primary()
+  let close = () => {}
+  term.whenVacated(() => new Promise<void>(resolve => (close = resolve)))
+  b.say(set.primary(2))
+  await until(() => term.over !== undefined)
+  let told = false
+  const then = waiting.then(() => (told = true))
+  clock.advance(30)
+  await new Promise(resolve => setImmediate(resolve))
+  t.equal(told, false)
+  const pauses = clock.waiting()
+  close()
+  await until(() => clock.waiting() > pauses)
+  clock.advance(20)
+  t.equal(await then, true)
 })
 
 t.test('another that is elected ends the term of one that has not noticed, and stays', async t => {

@@ -25,6 +25,7 @@ type step struct {
 	URI       string `json:"uri"`
 	In        string `json:"in"`
 	ID        *int   `json:"id"`
+	IDs       []int  `json:"ids"`
 	Count     int    `json:"count"`
 	BatchSize int32  `json:"batchSize"`
 }
@@ -36,7 +37,8 @@ var (
 )
 
 var steps = map[string]func(context.Context, step) (any, error){
-	"open": open, "status": status, "crud": crud, "insert": insert, "cursor": cursor, "pool": pool, "ping": ping,
+	"open": open, "status": status, "crud": crud, "insert": insert, "inserts": inserts, "cursor": cursor, "pool": pool,
+	"ping": ping,
 }
 
 func main() {
@@ -175,6 +177,28 @@ func insert(ctx context.Context, asked step) (any, error) {
 	}
 	_, err := client.Database("app").Collection(asked.In).InsertOne(ctx, document)
 	return bson.M{}, err
+}
+
+// All at once; what failed of them, as the application sees it.
+func inserts(ctx context.Context, asked step) (any, error) {
+	var all sync.WaitGroup
+	var lock sync.Mutex
+	failed := []map[string]any{}
+	for _, id := range asked.IDs {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			if _, err := insert(ctx, step{In: asked.In, ID: &id}); err != nil {
+				shape := shapeOf(err)
+				shape["id"] = id
+				lock.Lock()
+				failed = append(failed, shape)
+				lock.Unlock()
+			}
+		}()
+	}
+	all.Wait()
+	return map[string]any{"failed": failed}, nil
 }
 
 // Writes so many documents and reads all of them in batches.

@@ -69,6 +69,19 @@ const steps = {
     return {}
   },
 
+  /** All at once; what failed of them, as the application sees it. */
+  async inserts({ in: name, ids }) {
+    await connected()
+    const one = id =>
+      modelOf(name)
+        .create({ _id: id, by: 'mongoose' })
+        .then(
+          () => [],
+          error => [{ id, ...shapeOf(error) }],
+        )
+    return { failed: (await Promise.all(ids.map(one))).flat() }
+  },
+
   /** Writes so many documents and reads all of them in batches. */
   async cursor({ in: name, count, batchSize }) {
     await connected()

@@ -82,6 +82,24 @@ def insert(asked):
     return {}
 
 
+def inserts(asked):
+    """All at once; what failed of them, as the application sees it."""
+    failed = []
+
+    def one(identity):
+        try:
+            client.app[asked["in"]].insert_one({"_id": identity, "by": "python"})
+        except PyMongoError as error:
+            failed.append({"id": identity, **shape_of(error)})
+
+    all_ = [threading.Thread(target=one, args=(identity,)) for identity in asked["ids"]]
+    for thread in all_:
+        thread.start()
+    for thread in all_:
+        thread.join()
+    return {"failed": failed}
+
+
 def cursor(asked):
     """Writes so many documents and reads all of them in batches."""
     collection = client.app[asked["in"]]
@@ -115,7 +133,16 @@ def pool(asked):
     return {"ready": seen["ready"], "answered": len(answered)}
 
 
-steps = {"open": open_, "ping": ping, "status": status, "crud": crud, "insert": insert, "cursor": cursor, "pool": pool}
+steps = {
+    "open": open_,
+    "ping": ping,
+    "status": status,
+    "crud": crud,
+    "insert": insert,
+    "inserts": inserts,
+    "cursor": cursor,
+    "pool": pool,
+}
 
 
 def shape_of(error):
