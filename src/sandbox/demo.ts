@@ -19,12 +19,12 @@ export type Demo = { configure(read: ReadFile): Config; announce(proxy: Ports): 
 
 /** Makes the world; the caller starts the proxy with what `configure` gives, and closes the world when that has stopped. */
 export async function startDemo({ json, port, load, ...options }: Parts): Promise<Demo> {
-  const { sts, mongo, principals, passwords, close } = await world(options)
+  const { sts, mongo, administrator, principals, passwords, close } = await world(options)
   try {
     const args = {
       'listen.port': String(port),
       'upstream.uri': `mongodb://127.0.0.1:${mongo.port}/`,
-      'upstream.admin.uri': mongo.uri,
+      'upstream.admin.uri': `mongodb://${administrator}@127.0.0.1:${mongo.port}/?authSource=admin`,
       'drain.delay': '0s',
       ...(options.stsQuota !== undefined && { 'sts.quota': String(options.stsQuota) }),
     }

@@ -1,5 +1,6 @@
 /** The world of the demo: an AWS account with a few principals, a MongoDB with a user for each, and a little data. */
 import { randomBytes } from 'node:crypto'
+import { administrator } from './administrator.js'
 import { iam as iamOf } from './aws/iam.js'
 import { type StsServer, stsServer } from './aws/sts.js'
 import { type MongoServer, mongoServer } from './mongo/server.js'
@@ -30,6 +31,8 @@ export type Options = { ldapAuthorization: boolean; stsQuota?: number | undefine
 export type World = {
   sts: StsServer
   mongo: MongoServer
+  /** `user:password` for upstream.admin. */
+  administrator: string
   principals: Principal[]
   /** The password of each principal's database user, by its name. */
   passwords: ReadonlyMap<string, string>
@@ -66,6 +69,7 @@ export async function world({ ldapAuthorization, stsQuota, stsLatencyMS }: Optio
   return {
     sts,
     mongo,
+    administrator: administrator(mongo, password()),
     principals,
     passwords,
     close: async () => void (await Promise.all([sts.close(), mongo.close()])),

@@ -56,7 +56,12 @@ function covers(held: Document, asked: Resource): boolean {
   return held.collection === asked.collection || (held.collection === '' && !asked.collection.startsWith('system.'))
 }
 
-const ROLE = 'iamProxy'
+/** All of them. */
+export function privilegesOf(database: string): Privilege[] {
+  return featuresOf(database).flatMap(([, list]) => list)
+}
+
+export const ROLE = 'iamProxy'
 
 /** For README: what a DBA runs in mongosh, with the feature of each privilege. */
 export function createRoleText(database = 'mongo_iam_proxy'): string {

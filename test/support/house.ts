@@ -12,6 +12,7 @@ import { load } from '../../src/config/load.js'
 import { Fault } from '../../src/errors.js'
 import { logTo } from '../../src/log.js'
 import { type Standing, startProxy } from '../../src/proxy.js'
+import { administrator } from '../../src/sandbox/administrator.js'
 import { type Iam, iam } from '../../src/sandbox/aws/iam.js'
 import { type StsServer, stsServer } from '../../src/sandbox/aws/sts.js'
 import { type MongoServer, mongoServer } from '../../src/sandbox/mongo/server.js'
@@ -75,7 +76,7 @@ export async function house(
     listen: { host: '127.0.0.1', port: 0 },
     upstream: {
       uri: `mongodb://127.0.0.1:${gates.mongo.port}/`,
-      admin: { uri: mongo.uri },
+      admin: { uri: `mongodb://${administrator(mongo, 'of the proxy')}@127.0.0.1:${mongo.port}/?authSource=admin` },
     },
     sts: {
       insecure: true,

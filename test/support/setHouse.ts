@@ -5,6 +5,7 @@ import type { Test } from 'tap'
 import { load } from '../../src/config/load.js'
 import { logTo } from '../../src/log.js'
 import { startProxy } from '../../src/proxy.js'
+import { administrator } from '../../src/sandbox/administrator.js'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../src/sandbox/aws/sts.js'
 import { mongoSet } from '../../src/sandbox/mongo/set.js'
@@ -36,9 +37,11 @@ export async function setHouse(
   set.createUser({ user: 'alice', password: 'of alice', roles: [{ role: 'readWrite', db: 'app' }] })
   const members = set.members()
   const hosts = members.map(({ host }) => host)
+  const admin = administrator(set, 'of the proxy')
+  const adminUri = `mongodb://${admin}@${hosts.join()}/?replicaSet=rs0&authSource=admin`
   const file = JSON.stringify({
     listen: { host: '127.0.0.1', port: 0 },
-    upstream: { uri: `mongodb://${hosts[1]},${hosts[2]}/?replicaSet=rs0`, admin: { uri: set.uri() } },
+    upstream: { uri: `mongodb://${hosts[1]},${hosts[2]}/?replicaSet=rs0`, admin: { uri: adminUri } },
     sts: {
       insecure: true,
       hosts: [{ host: 'sts.eu-west-1.amazonaws.com', connect: `127.0.0.1:${sts.port}` }],

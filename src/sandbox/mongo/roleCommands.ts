@@ -1,8 +1,7 @@
 /** Commands about roles of one's own: privileges under a name. */
-import { type Document, serialize } from 'bson'
+import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
 import { changeRoles, granting, nameOf, REVOKE_ANY, revoking, rolesIn, wanted, without } from './grants.js'
-import { keyOf } from './order.js'
 import { type Commands, type Need, onDatabase, type Request } from './request.js'
 import { builtIn, builtInNames, privilegeDocument, type RoleName, readPrivilege } from './roles.js'
 import type { Entry } from './store.js'
@@ -74,26 +73,15 @@ function privilegesIn({ body, db }: Request): Document[] {
 
 function createRole(request: Request): Document {
   const { db, body, instance } = request
-  const role = nameOf(request)
-  const _id = `${db}.${role}`
-  if (builtIn({ role, db }) || instance.users.roles.entries.has(keyOf(_id))) {
-    throw new CommandError('Location51002', `Role "${role}@${db}" already exists`)
-  }
   const { authenticationRestrictions } = body
-  const document = {
-    _id,
-    role,
+  instance.users.addRole({
+    role: nameOf(request),
     db,
     privileges: privilegesIn(request),
     roles: rolesIn(request),
     ...(authenticationRestrictions !== undefined && { authenticationRestrictions }),
-  }
-  instance.users.roles.insert(Buffer.from(serialize(document)), neverMissing)
+  })
   return {}
-}
-
-function neverMissing(): never {
-  throw new CommandError('InternalError', 'a role has an _id')
 }
 
 function updateRole(request: Request): Document {

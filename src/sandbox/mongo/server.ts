@@ -39,6 +39,9 @@ export type NewUser = {
   customData?: Document
 }
 
+/** A role of the database admin; privileges as in createRole. */
+export type NewRole = { role: string; privileges: readonly Document[] }
+
 export type MongoServer = {
   host: string
   port: number
@@ -46,6 +49,7 @@ export type MongoServer = {
   uri: string
   store: Store
   createUser(user: NewUser): void
+  createRole(role: NewRole): void
   /** How many connections were ever accepted. */
   dialled(): number
   /** Those that are open, with what their clients said of themselves. */
@@ -124,6 +128,7 @@ export async function mongoServer(options: MongoOptions): Promise<MongoServer> {
     uri: `mongodb://${login}${at}/${query && `?${query}`}`,
     store,
     createUser,
+    createRole: ({ role, privileges }) => users.addRole({ role, db: 'admin', privileges, roles: [] }),
     dialled: () => dialled,
     connections: () => [...instance.sessions],
     accepted: () => accepted,

@@ -16,7 +16,7 @@
 import { ObjectId } from 'bson'
 import { LogicalSessions } from './logicalSessions.js'
 import { type Place, Replication } from './replication.js'
-import { type MongoOptions, type MongoServer, mongoServer, type NewUser } from './server.js'
+import { type MongoOptions, type MongoServer, mongoServer, type NewRole, type NewUser } from './server.js'
 import { Store } from './store.js'
 
 export type SetOptions = Omit<MongoOptions, 'host' | 'port' | 'replica'> & {
@@ -53,6 +53,7 @@ export type MongoSet = {
   members(): readonly SetMember[]
   primary(): SetMember | undefined
   createUser(user: NewUser): void
+  createRole(role: NewRole): void
   /** The primary becomes a secondary. Its connections stay open. */
   stepDown(): void
   /** Makes a member primary, after a step-down if there is another one. Throws for a member that cannot be. */
@@ -167,6 +168,7 @@ export async function mongoSet(options: SetOptions): Promise<MongoSet> {
     members: membersNow,
     primary: () => (replication.primary === undefined ? undefined : slots.get(replication.primary)?.member),
     createUser: user => slots.get(0)?.server.createUser(user),
+    createRole: role => slots.get(0)?.server.createRole(role),
     stepDown: () => replication.stepDown(),
     elect: member => {
       const { id } = slotOf(member).member

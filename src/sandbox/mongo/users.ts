@@ -103,6 +103,14 @@ export class Users {
     this.users.insert(Buffer.from(serialize({ _id, userId, ...name, ...fields })), unneeded)
   }
 
+  addRole(fields: RoleName & Document): void {
+    const _id = keyOfName(fields, fields.role)
+    if (builtIn(fields) || this.role(fields)) {
+      throw new CommandError('Location51002', `Role "${fields.role}@${fields.db}" already exists`)
+    }
+    this.roles.insert(Buffer.from(serialize({ _id, ...fields })), unneeded)
+  }
+
   /** Replaces the stored document by what `change` makes of it. */
   change(collection: Collection, entry: Entry, change: (document: Document) => Document): void {
     const document = change({ ...entry.document })
@@ -111,5 +119,5 @@ export class Users {
 }
 
 function unneeded(): ObjectId {
-  throw new CommandError('InternalError', 'a user has an _id')
+  throw new CommandError('InternalError', 'users and roles have an _id')
 }

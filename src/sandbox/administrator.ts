@@ -1,0 +1,15 @@
+/** The user of `upstream.admin` in the sandbox: it has what the README says and nothing more, so that nothing runs as root. */
+import { privilegesOf, ROLE } from '../users/privileges.js'
+import type { NewRole, NewUser } from './mongo/server.js'
+
+const USER = 'iam-proxy'
+
+/** Makes it. Gives what stands before the host in a connection string; the database is admin. */
+export function administrator(
+  mongo: { createRole(role: NewRole): void; createUser(user: NewUser): void },
+  password: string,
+): string {
+  mongo.createRole({ role: ROLE, privileges: privilegesOf('mongo_iam_proxy') })
+  mongo.createUser({ user: USER, password, roles: [ROLE] })
+  return `${USER}:${encodeURIComponent(password)}`
+}
