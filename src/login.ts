@@ -184,6 +184,8 @@ export function login(parts: Parts): Login {
         signal.throwIfAborted()
         if (!was.match || !isSameUser(match, was.match)) throw new Fault('login/another', 'another database user')
         parts.check(accessKeyId, identity)
+        was.accessKeyId = accessKeyId // a denial of the new key, or of the new session, has to find it
+        was.identity = identity
         was.match = match
       }),
   }
