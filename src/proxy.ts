@@ -8,35 +8,25 @@ import type { Socket } from 'node:net'
 import { calculateObjectSize, type Document } from 'bson'
 import { type Measures, recorder } from './admin/metrics.js'
 import { type AdminServer, adminServer } from './admin/server.js'
-import { asking, STS_MS } from './asking.js'
-import { after, deadline, now, sleep } from './clock.js'
+import { admission } from './admission.js'
+import { after, now, sleep } from './clock.js'
 import { compiled } from './compile.js'
 import { isWildcard } from './config/hosts.js'
 import type { Config } from './config/load.js'
 import { connection } from './connection.js'
-import { Fault, type Level } from './errors.js'
+import type { Fault, Level } from './errors.js'
 import type { Asked } from './handshake.js'
-import type { Identity } from './identity/reply.js'
 import { type Listener, listen } from './listener.js'
 import type { Log } from './log.js'
-import { login } from './login.js'
 import { randomBytes } from './random.js'
 import { reloader } from './reload.js'
-import { remembering } from './remembering.js'
-import { revocation } from './revocation.js'
 import { seenBy } from './seen.js'
 import { admin as administrator } from './upstream/admin.js'
 import { advertised } from './upstream/advertised.js'
-import { dial } from './upstream/dial.js'
 import { alone, present, topologyVersionOf } from './upstream/hello.js'
-import { keyRing } from './upstream/keys.js'
-import { during } from './upstream/term.js'
 import { topology as topologyOf } from './upstream/topology.js'
-import { permitted } from './users/conditions.js'
-import { keptIn } from './users/kept.js'
 import { ldapGuard } from './users/ldapGuard.js'
 import { ldapProbe } from './users/ldapProbe.js'
-import type { Match } from './users/match.js'
 
 export type Standing = {
   port: number
@@ -52,13 +42,9 @@ export type Standing = {
   kill(): Promise<void>
 }
 
-/** Derived keys that are remembered at most: a bound that no honest fleet reaches. */
-const REMEMBERED_KEYS = 10_000
-
 /** Starts a proxy. `least` is told when log.level changes. Throws `config/invalid` and `address/busy`. */
 export async function startProxy(config: Config, log: Log, least = (_: Level): void => {}): Promise<Standing> {
   const { upstream, single, ...beginning } = compiled(config)
-  let { rules } = beginning
   let running = config
   for (const warning of config.warnings) log('warn', 'problem found', { warning })
 
@@ -68,8 +54,6 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   const measures: Measures = { connections: () => listener?.sizes() ?? nobody }
   const record = recorder(measures, { ofProcess: true })
 
-  const sts = asking(config.sts, record, log)
-  Object.assign(measures, sts.measures)
   const superuser = config.upstream.admin && administrator(config.upstream.admin)
   const topology = topologyOf({
     upstream,
@@ -79,6 +63,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     random: Math.random,
     after,
     restarted: () => ldap.again(),
+    turned: why => listener?.turn(why),
   })
   const probe = ldapProbe(topology, superuser)
   let buildInfo: Document | undefined
@@ -95,67 +80,22 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     log,
     after,
   })
-  const keys = keyRing({ entries: REMEMBERED_KEYS })
-  const memories = remembering(config, record, log)
-  const decide = (identity: Identity, peer: string): Match => {
-    const match = rules.match(identity)
-    if (!match) throw new Fault('users/stranger', identity.canonical, { arn: identity.arn })
-    permitted(match, identity, { peer, now: Date.now() })
-    return match
-  }
-  const revocations = revocation(
-    {
-      kept: config.deny.adminFile === undefined ? undefined : keptIn(config.deny.adminFile),
-      match: decide,
-      now: Date.now,
-      after,
-      log,
-      counted: count => record.set('denials', count),
-      changed: memories.forget,
+  const admitting = admission({
+    config,
+    compiled: { ...beginning, upstream, single },
+    topology,
+    superuser,
+    ldap,
+    askOver(channel, hello, signal) {
+      // A process that the mirror has not met yet may have LDAP on, whatever the one before it said.
+      if (isAnother(topology.current()?.hello, hello)) ldap.again()
+      return ldap.admitOver(command => channel.request({ ...command, $db: 'admin' }, signal))
     },
-    beginning.denied,
-  )
-  const { enter } = login({
-    ...memories,
-    stsNow: () => Date.now() + sts.skewMS(),
-    now,
-    take: sts.take,
-    ask: sts.ask,
-    saw(proof, outcome, address) {
-      memories.note(proof, outcome, address)
-      sts.saw(proof.challenge.host, outcome, address)
-    },
-    check: revocations.check,
-    enter: revocations.enter,
-    decide,
-    guard: () => {
-      if (ldap.verdict() === 'on') ldap.admit()
-    },
-    dial: async ({ match: { gives }, named }, { metadata, apiVersion }, gone) => {
-      if (!('user' in gives)) throw new Fault('upstream/refused', 'its user cannot be provisioned yet')
-      named(gives.user)
-      const { target, term } = topology.primary()
-      const begin = (signal: AbortSignal) =>
-        dial({
-          target,
-          primary: !single,
-          user: { ...gives.user, password: gives.password },
-          metadata,
-          keys,
-          random: randomBytes,
-          signal,
-          api: apiVersion,
-          ask: (channel, hello) => {
-            // A process that the mirror has not met yet may have LDAP on, whatever the one before it said.
-            if (isAnother(topology.current()?.hello, hello)) ldap.again()
-            return ldap.admitOver(command => channel.request({ ...command, $db: 'admin' }, signal))
-          },
-        })
-      return { ...(await during(term, gone, begin)), term }
-    },
-    deadline,
-    deadlineMS: () => running.login.timeout,
+    record,
+    log,
   })
+  const { revocations } = admitting
+  Object.assign(measures, admitting.measures)
 
   const seen = seenBy(record)
 
@@ -168,15 +108,9 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     served ||= ldap.verdict() === 'off'
     return served && !draining
   }
-  /** Asked at the start to learn the clock of STS before the first proof is judged by it. */
-  const reach = async (host: string): Promise<void> => {
-    const why = await sts.reach(host, AbortSignal.timeout(STS_MS)).catch(String)
-    if (why !== undefined) log('warn', 'problem found', { sts: host, why })
-  }
-
   const server = (client: string) => ({
     get host() {
-      return sts.draw(client)
+      return admitting.offer(client)
     },
     random: randomBytes,
     buildInfo,
@@ -202,10 +136,9 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
 
   const closers: (() => Promise<void> | void)[] = [
     () => topology.close(),
-    () => sts.close(),
     () => superuser?.close(),
     () => ldap.close(),
-    () => revocations.close(),
+    () => admitting.close(),
   ]
   const close = async (): Promise<void> => {
     for (const closer of closers.splice(0).reverse()) await closer()
@@ -248,7 +181,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
           log,
           server,
           greet,
-          login: enter,
+          login: admitting.login.enter,
           ...hooks,
           seen,
           nextRequestID,
@@ -260,21 +193,18 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     await close()
     throw thrown
   }
-  const settled = Promise.all([ldap.start(), ...config.sts.hosts.map(({ host }) => reach(host))]).then(() => {})
+  const settled = Promise.all([ldap.start(), admitting.start()]).then(() => {})
   const { drain, stop, destroy, port, adopt } = listener
   const reload = reloader(
     { config, compiled: { ...beginning, upstream, single } },
     {
       compile: compiled,
-      adopt(now, { rules: next, denied }) {
+      adopt(now, compiled) {
         adopt({ ...now.listen, ...secure(now) }) // the one step that may fail, so it goes first
         address = addressOf(now)
         running = now
-        rules = next
-        sts.adopt(now.sts)
         least(now.log.level)
-        revocations.read(denied)
-        revocations.review()
+        admitting.adopt(now, compiled)
       },
       log,
       counted: outcome => record.count('reloads_total', 1, { outcome }),

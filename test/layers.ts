@@ -9,6 +9,7 @@ const ROADS = [
   ['cli.ts'],
   ['check.ts', 'explain.ts'],
   ['proxy.ts', 'prune.ts'],
+  ['admission.ts'],
   ['reload.ts', 'revocation.ts'],
   ['asking.ts', 'remembering.ts', 'seen.ts', 'compile.ts', 'provisioning.ts'],
   ['listener.ts'],

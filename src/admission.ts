@@ -1,0 +1,192 @@
+/**
+ * Everything that a login is made of, joined: who is asked about it, what is remembered, who is denied, by what a
+ * principal is let in, and the database user that it becomes.
+ *
+ *     STS ─▶ identity ─▶ deny list ─▶ rules, directory ─▶ database user, kept by the proxy or not ─▶ upstream
+ *
+ * It is long because these parts tell each other of changes, which can be read here alone.
+ */
+import type { Document } from 'bson'
+import type { Measures, Recorder } from './admin/metrics.js'
+import { type Asking, asking, STS_MS } from './asking.js'
+import { after, deadline, now } from './clock.js'
+import type { Compiled } from './compile.js'
+import type { Config } from './config/load.js'
+import { Fault } from './errors.js'
+import type { Log } from './log.js'
+import { type Login, login } from './login.js'
+import { provisioningOf } from './provisioning.js'
+import { randomBytes } from './random.js'
+import { remembering } from './remembering.js'
+import { type Revocation, revocation } from './revocation.js'
+import type { Admin } from './upstream/admin.js'
+import type { Channel } from './upstream/channel.js'
+import { type Dialled, dial } from './upstream/dial.js'
+import { keyRing } from './upstream/keys.js'
+import { during, type Term } from './upstream/term.js'
+import type { Topology } from './upstream/topology.js'
+import { type Begin, logInAs } from './users/attempts.js'
+import { decision } from './users/decision.js'
+import { directory as directoryOf } from './users/directory.js'
+import { keptIn } from './users/kept.js'
+import type { LdapGuard } from './users/ldapGuard.js'
+import { pinsIn } from './users/pins.js'
+import { provisioner } from './users/provision.js'
+
+export type AdmissionParts = {
+  config: Config
+  compiled: Compiled
+  topology: Pick<Topology, 'primary' | 'current'>
+  superuser: Admin | undefined
+  ldap: Pick<LdapGuard, 'verdict' | 'admit'>
+  /** Asks an upstream that has just let a relay in whether it has LDAP on, where that is not known. */
+  askOver(channel: Channel, hello: Document, signal: AbortSignal): Promise<void>
+  record: Recorder
+  log: Log
+}
+
+export type Admission = {
+  login: Login
+  /** The STS host to offer a client of this address. */
+  offer: Asking['draw']
+  revocations: Revocation
+  measures: Measures
+  /** Asks what has to be known before the first login; never rejects. */
+  start(): Promise<void>
+  /** From now on; live connections are decided again. */
+  adopt(config: Config, compiled: Compiled): void
+  close(): Promise<void>
+}
+
+/** Derived keys that are remembered at most: a bound that no honest fleet reaches. */
+const REMEMBERED_KEYS = 10_000
+
+/** Joins the parts of a login. Throws `config/invalid` for files of its own that it cannot read. */
+export function admission(parts: AdmissionParts): Admission {
+  const { config, topology, superuser, ldap, record, log } = parts
+  const { single } = parts.compiled
+  let { rules } = parts.compiled
+  let running = config
+
+  const sts = asking(config.sts, record, log)
+  const memories = remembering(config, record, log)
+  const run: Admin['run'] = (...asked) => {
+    if (!superuser) throw new Fault('internal', undefined, { why: 'there is no administrator' })
+    return superuser.run(...asked)
+  }
+  const directory = config.directory.enabled
+    ? directoryOf({ ask: command => run(command), refreshMS: config.directory.refresh, after, now, log })
+    : undefined
+  const decide = decision({
+    rules: () => rules,
+    directory,
+    pins: config.pins.file === undefined ? undefined : pinsIn(config.pins.file),
+    now: Date.now,
+  })
+  const keeping = provisioningOf(config, run, log)
+  const kept = keeping && provisioner(keeping)
+  const revocations = revocation(
+    {
+      kept: config.deny.adminFile === undefined ? undefined : keptIn(config.deny.adminFile),
+      match: decide.again,
+      now: Date.now,
+      after,
+      log,
+      counted: count => record.set('denials', count),
+      changed: memories.forget,
+    },
+    parts.compiled.denied,
+  )
+
+  /** Users that the proxy keeps follow what was decided anew; a time that is over is noticed by looking every so often. */
+  const follow = async (): Promise<void> => {
+    stop()
+    await kept?.sync(decide.roles)
+    if (!closed) stop = after(running.directory.refresh, () => void follow())
+  }
+  let closed = false
+  let stop = (): void => {}
+  const changed = (): void => {
+    memories.forget()
+    revocations.review()
+    void follow()
+  }
+  directory?.changed(changed)
+
+  const keys = keyRing({ entries: REMEMBERED_KEYS })
+  const { enter, again } = login({
+    ...memories,
+    stsNow: () => Date.now() + sts.skewMS(),
+    now,
+    take: sts.take,
+    ask: sts.ask,
+    saw(proof, outcome, address) {
+      memories.note(proof, outcome, address)
+      sts.saw(proof.challenge.host, outcome, address)
+    },
+    check: revocations.check,
+    enter: revocations.enter,
+    decide: decide.login,
+    guard: () => {
+      if (ldap.verdict() === 'on') ldap.admit()
+    },
+    dial: async ({ match: { gives }, identity, named }, { metadata, apiVersion }, gone) => {
+      const begin: Begin<Dialled & { term: Term }> = async user => {
+        const { target, term } = topology.primary()
+        const dialled = await during(term, gone, signal =>
+          dial({
+            target,
+            primary: !single,
+            user,
+            metadata,
+            keys,
+            random: randomBytes,
+            signal,
+            api: apiVersion,
+            ask: (channel, hello) => parts.askOver(channel, hello, signal),
+          }),
+        )
+        return { ...dialled, term }
+      }
+      if ('user' in gives) {
+        named(gives.user)
+        return begin({ ...gives.user, password: gives.password })
+      }
+      if (!kept) throw new Fault('provision/unsupported', undefined, { why: 'there is no provision.secretFile' })
+      named({ name: identity.canonical, db: running.provision.database })
+      return logInAs(kept, { arn: identity.canonical, roles: gives.roles }, begin)
+    },
+    deadline,
+    deadlineMS: () => running.login.timeout,
+  })
+
+  /** Asked at the start to learn the clock of STS before the first proof is judged by it. */
+  const reach = async (host: string): Promise<void> => {
+    const why = await sts.reach(host, AbortSignal.timeout(STS_MS)).catch(String)
+    if (why !== undefined) log('warn', 'problem found', { sts: host, why })
+  }
+
+  return {
+    login: { enter, again },
+    offer: sts.draw,
+    revocations,
+    measures: sts.measures,
+    start: async () => {
+      await Promise.all([directory?.start(), ...config.sts.hosts.map(({ host }) => reach(host))])
+    },
+    adopt(next, compiled) {
+      running = next
+      rules = compiled.rules
+      sts.adopt(next.sts)
+      revocations.read(compiled.denied)
+      changed()
+    },
+    async close() {
+      closed = true
+      stop()
+      directory?.close()
+      revocations.close()
+      await sts.close()
+    },
+  }
+}
