@@ -17,9 +17,12 @@ import { accepted } from './upstream/reply.js'
 import type { Target } from './upstream/target.js'
 import { type Topology, topology as topologyOf } from './upstream/topology.js'
 import { auditUsers } from './users/audit.js'
+import { readEntries } from './users/entries.js'
+import { externalUsers, whyOf } from './users/external.js'
 import { judgeLdap } from './users/ldap.js'
 import { ldapProbe } from './users/ldapProbe.js'
 import type { DatabaseUser } from './users/match.js'
+import { pinsIn } from './users/pins.js'
 import type { Rules } from './users/rules.js'
 
 export type Finding = { fine: boolean; text: string }
@@ -41,6 +44,8 @@ export async function check(config: Config): Promise<Finding[]> {
       const { name, db } = gives.user
       findings.push(await tried(`user ${name}@${db} (${arn})`, signal => logIn(topology, !single, gives, signal)))
     }
+    findings.push(...(await lookAtRules(config, rules)))
+    findings.push(...(await lookAtDirectory(config)))
     findings.push(...(await lookAtUsers(config, rules)))
   } finally {
     topology.close()
@@ -114,6 +119,41 @@ async function logIn(
   const { socket } = await dial({ target, primary, user: who, metadata: undefined, keys, random: randomBytes, signal })
   socket.destroy()
   return 'logs in'
+}
+
+/** What nobody can see in the rules at a glance, and the pins. */
+async function lookAtRules({ listen, pins }: Config, { all, elsewhere }: Rules): Promise<Finding[]> {
+  const notes = elsewhere.map(
+    ({ from, scopes }) =>
+      `rule ${from.rule} is for ${scopes?.join(', ')}, and listen.scope is ${listen.scope ?? 'not set'}`,
+  )
+  for (const { from, deleteAfterDate } of all) {
+    if (deleteAfterDate && deleteAfterDate.getTime() <= Date.now()) {
+      notes.push(`rule ${from.rule} refuses since ${deleteAfterDate.toISOString()}, its deleteAfterDate`)
+    }
+  }
+  const findings = notes.map(text => ({ fine: true, text: `note: ${text}` }))
+  if (pins.file === undefined) return findings
+  const { file } = pins
+  return [...findings, await tried('pins', async () => `${pinsIn(file).size()} in ${file}`)]
+}
+
+/** Whether the directory can be read, and its users who do not do what whoever made them may think. */
+async function lookAtDirectory({ directory, upstream }: Config): Promise<Finding[]> {
+  if (!directory.enabled || !upstream.admin) return []
+  const superuser = administrator(upstream.admin)
+  let notes: readonly string[] = []
+  const finding = await tried('directory', async () => {
+    try {
+      const { known, complaints } = readEntries(await externalUsers(command => superuser.run(command)).all())
+      notes = complaints
+      return `${known.size} principals in $external`
+    } catch (thrown) {
+      throw new Fault('users/unreadable', undefined, { why: whyOf(thrown) })
+    }
+  })
+  await superuser.close()
+  return [finding, ...notes.map(text => ({ fine: true, text: `warning: directory: ${text}` }))]
 }
 
 /** The users that the proxy keeps, where it keeps any. */

@@ -2,15 +2,17 @@ import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { check, type Finding } from '../src/check.js'
 import { load } from '../src/config/load.js'
+import { Secret } from '../src/log.js'
 import { iam } from '../src/sandbox/aws/iam.js'
 import { stsServer } from '../src/sandbox/aws/sts.js'
 import { mongoSet } from '../src/sandbox/mongo/set.js'
+import { admin } from '../src/upstream/admin.js'
 
 const root = { name: 'root', password: 'of the set' }
 const texts = (findings: Finding[]) => findings.map(({ fine, text }) => `${fine ? 'ok' : 'FAIL'} ${text}`)
 
 /** A set of three, and the check of a proxy that is to stand in front of it. */
-async function checked(t: Test) {
+async function checked(t: Test, more: object = {}) {
   const sts = await stsServer({ iam: iam({ random: randomBytes, now: Date.now }) })
   t.teardown(() => sts.close())
   const set = await mongoSet({ now: Date.now, random: randomBytes, root })
@@ -20,6 +22,7 @@ async function checked(t: Test) {
     upstream: { uri: `mongodb://${first?.host}/`, admin: { uri: set.uri() } },
     sts: { insecure: true, hosts: [{ host: 'sts.eu-west-1.amazonaws.com', connect: `127.0.0.1:${sts.port}` }] },
     users: [{ arn: 'arn:aws:iam::123456789012:user/a', user: 'root', passwordEnv: 'PASSWORD' }],
+    ...more,
   })
   const readFile = () => ({ bytes: Buffer.from(file), mode: 0o600 })
   const config = load({ file: 'x', args: {}, env: { PASSWORD: root.password }, readFile })
@@ -56,4 +59,28 @@ t.test('nobody there', async t => {
   t.ok(lines.some(line => line.startsWith(`FAIL upstream ${first?.host}: `)))
   t.ok(lines.some(line => line.startsWith('FAIL LDAP authorization: ')))
   t.ok(lines.some(line => line.startsWith('ok STS ')))
+})
+
+t.test('the directory is read, and what in it or in the rules does nothing is told', async t => {
+  const { set, run } = await checked(t, {
+    directory: { enabled: true },
+    provision: { secretFile: 'x' },
+    users: [
+      { arn: 'arn:aws:iam::123456789012:user/a', user: 'root', passwordEnv: 'PASSWORD', deleteAfterDate: '2026-01-01' },
+      { arn: 'arn:aws:iam::123456789012:user/b', user: 'root', passwordEnv: 'PASSWORD', scopes: ['prod'] },
+    ],
+  })
+  const superuser = admin(new Secret(set.uri()))
+  t.teardown(() => superuser.close())
+  for (const name of ['role/R', 'user/a', 'x']) {
+    await superuser.run({ createUser: `arn:aws:iam::123456789012:${name}`, roles: [] }, '$external')
+  }
+  await superuser.run({ createUser: 'arn:aws:sts::123456789012:assumed-role/R/admin', roles: [] }, '$external')
+  const lines = await run()
+  t.ok(lines.includes('ok directory: 2 principals in $external'))
+  t.ok(lines.some(line => line.startsWith('ok warning: directory: ') && line.includes('names one session')))
+  t.ok(lines.includes('ok note: rule 2 is for prod, and listen.scope is not set'))
+  t.ok(lines.includes('ok note: rule 1 refuses since 2026-01-01T00:00:00.000Z, its deleteAfterDate'))
+  for (const member of set.members()) await set.kill(member)
+  t.ok((await run()).some(line => line.startsWith('FAIL directory: what decides about this principal cannot be read')))
 })

@@ -19,6 +19,7 @@ export type Pins = {
   pin(identity: Principal): Promise<string>
   /** The id that is pinned. */
   of(canonical: string): string | undefined
+  size(): number
   /** Forgets a pin, so that the next one seen is pinned; false where there was none. Throws `users/unreadable`. */
   clear(canonical: string): Promise<boolean>
 }
@@ -60,6 +61,7 @@ export function pinsOf({ text, name, write }: Parts): Pins {
   }
   return {
     of: canonical => pinned.get(canonical),
+    size: () => pinned.size,
     pin: async ({ canonical, principalId }) =>
       pinned.get(canonical) ??
       change(() => {
