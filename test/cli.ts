@@ -119,6 +119,21 @@ t.test('check says what is fine and what is not', async t => {
   t.match(stdout, /^ok {4}STS sts\.us-east-1\.amazonaws\.com: answers/m)
 })
 
+t.test('explain says who somebody is here, and takes one ARN', async t => {
+  const file = `${emptyHome(t)}/proxy.yaml`
+  const users = [{ arn: 'arn:aws:iam::123456789012:role/R', user: 'app', passwordEnv: 'PASSWORD' }]
+  writeFileSync(file, JSON.stringify({ upstream: { uri: 'mongodb://127.0.0.1:1/' }, users }))
+  const explain = (...args: string[]) => run(t, ['explain', ...args, '--config', file], { PASSWORD: 'x' })
+  const known = await explain('arn:aws:sts::123456789012:assumed-role/R/any')
+  t.equal(known.code, 0)
+  t.match(known.stdout, /^decided by +rule 1 of users.*\ndatabase user +app@admin$/m)
+  const stranger = await explain('arn:aws:iam::210987654321:role/R')
+  t.equal(stranger.code, 0)
+  t.match(stranger.stdout, /^refused .*\nnearest +rule 1 names role\/R.*another account/m)
+  t.equal((await explain()).code, 64)
+  t.equal((await explain('alice')).code, 64)
+})
+
 /** A client that is logged in and waits for an answer that takes ten seconds. */
 async function waiting(t: Test, { uri, alice }: Demo): Promise<{ answered: Promise<unknown> }> {
   const { MongoClient } = await load('mongodb7')
