@@ -154,7 +154,7 @@ export function admission(parts: AdmissionParts): Admission {
       }
       if (!kept) throw new Fault('provision/unsupported', undefined, { why: 'there is no provision.secretFile' })
       named({ name: identity.canonical, db: running.provision.database })
-      return logInAs(kept, { arn: identity.canonical, roles: gives.roles }, begin)
+      return logInAs(kept, { arn: identity.canonical, roles: gives.roles }, begin, gone)
     },
     deadline,
     deadlineMS: () => running.login.timeout,

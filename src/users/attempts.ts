@@ -1,6 +1,7 @@
 /** A login as a provisioned user: one password after the other, each over a connection of its own. */
 import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
+import { unless } from '../upstream/patience.js'
 import type { DatabaseUser } from './match.js'
 import type { Access, Provisioner } from './provision.js'
 import type { Wanted } from './upkeep.js'
@@ -10,13 +11,18 @@ export type Begin<T> = (user: DatabaseUser & { password: Secret }) => Promise<T>
 
 /**
  * Gives what `begin` gives for the first password that is taken. Throws what `begin` throws, `upstream/refused` once
- * nothing is left to try, and what the provisioner throws.
+ * nothing is left to try, what the provisioner throws, and the signal's reason: then others go on who wait for the same.
  */
-export async function logInAs<T>({ user, refused }: Provisioner, wanted: Wanted, begin: Begin<T>): Promise<T> {
-  const access = await user(wanted)
+export async function logInAs<T>(
+  { user, refused }: Provisioner,
+  wanted: Wanted,
+  begin: Begin<T>,
+  signal: AbortSignal,
+): Promise<T> {
+  const access = await unless(signal, user(wanted))
   const first = await firstTaken(access, begin)
   if (!(first instanceof Fault)) return first
-  const second = await firstTaken(await refused(wanted, access), begin)
+  const second = await firstTaken(await unless(signal, refused(wanted, access)), begin)
   if (second instanceof Fault) throw second
   return second
 }

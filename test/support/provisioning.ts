@@ -7,7 +7,7 @@ import { type Admin, admin } from '../../src/upstream/admin.js'
 import { dial } from '../../src/upstream/dial.js'
 import { keyRing } from '../../src/upstream/keys.js'
 import { targetOf } from '../../src/upstream/target.js'
-import { logInAs } from '../../src/users/attempts.js'
+import { type Begin, logInAs } from '../../src/users/attempts.js'
 import { type Parts, type Provisioner, provisioner } from '../../src/users/provision.js'
 import type { Wanted } from '../../src/users/upkeep.js'
 import { served } from './mongo.js'
@@ -55,12 +55,13 @@ export async function provisioning(t: Test) {
     /** Logs in as the proxy does. Gives how many passwords were tried. */
     async logIn(by: Provisioner, wanted: Wanted): Promise<number> {
       let tries = 0
-      await logInAs(by, wanted, async user => {
+      const signal = AbortSignal.timeout(30_000)
+      const begin: Begin<void> = async user => {
         tries++
-        const signal = AbortSignal.timeout(30_000)
         const { socket } = await dial({ target, user, metadata: undefined, keys, random: randomBytes, signal })
         socket.destroy()
-      })
+      }
+      await logInAs(by, wanted, begin, signal)
       return tries
     },
     async stored(name: string): Promise<Document | undefined> {
