@@ -529,6 +529,12 @@ t.test('logging in again as somebody else is refused', async t => {
   t.equal((await faultOfAsync(() => moved.again(wishing, live, signal)))?.kind, 'login/another')
   t.equal(live.match, match, 'and what it was stays')
   const newer = { ...match, maxAgeMS: 1 }
-  await road({ decide: () => newer }).again(wishing, live, signal)
+  const session = { ...identity, session: 'pod-8' }
+  await road({ decide: () => newer, ask: async () => ({ is: 'identity', identity: session }) }).again(
+    wishing,
+    live,
+    signal,
+  )
+  t.equal(live.identity.session, 'pod-8', 'a denial of this session finds it')
   t.equal(live.match, newer)
 })
