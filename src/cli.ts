@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-/** Arguments and environment in, an exit code out; the only file that touches `process`. */
+/**
+ * Arguments and environment in, an exit code out; the only file that touches `process`. It is long because every
+ * command has its few lines here.
+ */
 import { setFlagsFromString } from 'node:v8'
 import { check, type Finding } from './check.js'
 import { after } from './clock.js'
