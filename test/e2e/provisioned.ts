@@ -1,0 +1,77 @@
+import { randomBytes } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { load } from '../../src/config/load.js'
+import { silent } from '../../src/log.js'
+import { startProxy } from '../../src/proxy.js'
+import { administrator } from '../../src/sandbox/administrator.js'
+import { iam } from '../../src/sandbox/aws/iam.js'
+import { stsServer } from '../../src/sandbox/aws/sts.js'
+import { clientOf } from '../support/clients.js'
+import { codeOf, served } from '../support/mongo.js'
+
+const ACCOUNT = '123456789012'
+const DATABASE = 'mongo_iam_proxy'
+
+/** An account, a MongoDB, and proxies of one fleet in front of it whose rules give roles. */
+async function fleet(t: Test) {
+  const aws = iam({ random: randomBytes, now: Date.now })
+  const role = aws.createRole({ account: ACCOUNT, name: 'orders-api' })
+  const sts = await stsServer({ iam: aws })
+  t.teardown(() => sts.close())
+  const { server, client: root } = await served(t)
+  const admin = `mongodb://${administrator(server, 'of the proxy')}@127.0.0.1:${server.port}/?authSource=admin`
+  const start = async (roles: string[], secrets = ['the first master secret of this fleet']) => {
+    const file = JSON.stringify({
+      listen: { host: '127.0.0.1', port: 0 },
+      upstream: { uri: `mongodb://127.0.0.1:${server.port}/?directConnection=true`, admin: { uri: admin } },
+      sts: { insecure: true, hosts: [{ host: 'sts.eu-west-1.amazonaws.com', connect: `127.0.0.1:${sts.port}` }] },
+      admin: { port: 'off' },
+      provision: { secretFile: 'secret', clientSource: ['127.0.0.1'] },
+      users: [{ arn: role.arn, roles }],
+    })
+    const readFile = (path: string) => ({
+      bytes: Buffer.from(path === 'secret' ? secrets.join('\n') : file),
+      mode: 0o600,
+    })
+    const proxy = await startProxy(load({ file: 'proxy.yaml', args: {}, env: {}, readFile }), silent)
+    t.teardown(() => proxy.kill())
+    await proxy.settled
+    const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`
+    return async () => (await clientOf(t, 'mongodb7', uri, aws.assumeRole(role, 'pod-7'))).connect()
+  }
+  return { start, arn: role.arn, root, server }
+}
+
+t.test('a principal with roles logs in through two replicas at once, as a user that the proxy keeps', async t => {
+  const { start, arn, root, server } = await fleet(t)
+  const replicas = [await start(['readWrite@app']), await start(['readWrite@app'])]
+  const clients = await Promise.all([...replicas, ...replicas, ...replicas].map(client => client()))
+  for (const client of clients) {
+    const { authInfo } = await client.db('app').command({ connectionStatus: 1 })
+    t.match(authInfo, {
+      authenticatedUsers: [{ user: arn, db: DATABASE }],
+      authenticatedUserRoles: [{ role: 'readWrite', db: 'app' }],
+    })
+  }
+  await clients[0]?.db('app').collection('orders').insertOne({ n: 1 })
+  t.equal(await codeOf(clients[1]?.db('other').collection('orders').findOne({}) ?? Promise.resolve()), 13)
+  t.equal((await root.db(DATABASE).command({ usersInfo: 1 })).users.length, 1)
+  const asked = server.counted('usersInfo')
+  await (await replicas[0]?.())?.db('app').command({ ping: 1 })
+  t.equal(server.counted('usersInfo'), asked, 'and the administrator was asked nothing more')
+})
+
+t.test('a role for one collection, another master secret, and a user that is not ours', async t => {
+  const { start, arn, root } = await fleet(t)
+  const secrets = ['the first master secret of this fleet', 'the second one, which is as long as the first']
+  const first = await (await start(['read@app.orders']))()
+  t.equal(await codeOf(first.db('app').collection('orders').findOne({})), undefined)
+  t.equal(await codeOf(first.db('app').collection('people').findOne({})), 13)
+  const second = await (await start(['read@app'], secrets.toReversed()))()
+  t.equal(await codeOf(second.db('app').collection('people').findOne({})), undefined)
+  t.equal(await codeOf(first.db('app').collection('people').findOne({})), undefined, 'live connections follow')
+  await root.db(DATABASE).command({ updateUser: arn, customData: {} })
+  const refused = await start(['read@app'])
+  t.equal(await codeOf(refused()), 262)
+  t.match((await root.db(DATABASE).command({ usersInfo: arn })).users, [{ roles: [{ role: 'read', db: 'app' }] }])
+})
