@@ -172,6 +172,7 @@ export function admission(parts: AdmissionParts): Admission {
     revocations,
     measures: sts.measures,
     start: async () => {
+      void follow()
       await Promise.all([directory?.start(), ...config.sts.hosts.map(({ host }) => reach(host))])
     },
     adopt(next, compiled) {
