@@ -541,3 +541,35 @@ t.test('what provisioned users are called and from where they come', async t => 
   }
   t.match(problems({ args: { 'provision.fleet': 'a/b' } }), [/^provision\.fleet: wanted a name of letters/])
 })
+
+t.test('the token of the admin interface is long enough, and never shown', async t => {
+  const args = { ...upstream, 'admin.tokenFile': 'token' }
+  const { admin } = loaded({ args, files: { token: 'hunter2-hunter2-hunter2\n' } })
+  t.equal(admin.token?.reveal(), 'hunter2-hunter2-hunter2')
+  t.equal(loaded({ args: upstream }).admin.token, undefined)
+  for (const token of [
+    'hunter2',
+    'hunter2 hunter2 hunter2',
+    'hunter2-hunter2-hunter2\nhunter2',
+    'hunter2'.repeat(100),
+  ]) {
+    const said = `${problems({ args, files: { token } })}`
+    t.match(said, 'admin.tokenFile: in token: wanted one line of 20 to 512 printable characters')
+    t.notMatch(said, /hunter2/)
+  }
+})
+
+t.test('names for the admin interface are without a port and compared in lower case', async t => {
+  t.same(loaded({ args: { ...upstream, 'admin.hosts': 'Proxy.Internal, 10.0.0.7' } }).admin.hosts, [
+    'proxy.internal',
+    '10.0.0.7',
+  ])
+  t.match(problems({ args: { 'admin.hosts': 'http://proxy' } }), [/^admin\.hosts.*wanted a name or an address/])
+})
+
+t.test('the text of the deny list comes with its path', async t => {
+  const args = { ...upstream, 'deny.file': 'deny.yaml' }
+  t.match(loaded({ args, files: { 'deny.yaml': '[]\n...\n' } }).deny, { file: 'deny.yaml', text: '[]\n...' })
+  t.match(problems({ args }), [/^deny\.file: cannot read deny\.yaml: there is no such file/])
+  t.match(problems({ args, files: { 'deny.yaml': '' } }), [/^deny\.file: deny\.yaml is empty/])
+})
