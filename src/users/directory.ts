@@ -69,11 +69,16 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
   let why = 'it was not read yet'
   let failing = false
   let said = new Set<string>()
+  let taken = ''
   let closed = false
   let cancel = (): void => {}
 
   const take = (documents: Document[], number: number): void => {
+    // Nearly all readings are the same as the one before, and there may be thousands of users in them.
+    const text = JSON.stringify(documents)
+    if (text === taken && found.size === 0) return
     const { known: read, complaints } = readEntries(documents)
+    taken = text
     for (const text of complaints) if (!said.has(text)) log('warn', 'problem found', { warning: `directory: ${text}` })
     said = new Set(complaints)
     const before = new Map([...known, ...[...found].map(([arn, one]) => [arn, one.known] as const)])

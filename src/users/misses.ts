@@ -45,6 +45,11 @@ const differences: readonly {
     says: () => 'has another path, which is part of the name of a user',
   },
   {
+    instead: (principal, { arn }) =>
+      samePlace(principal, arn) && SSO.test(principal.name) && SSO.test(arn) ? arn : undefined,
+    says: ({ name }) => `is of another permission set, ${SSO.exec(name)?.[1]}`,
+  },
+  {
     instead: principal => {
       const kind = principal.kind === 'user' ? 'role' : 'user'
       return canonical({ ...principal, kind, path: '/' })
@@ -71,6 +76,8 @@ export function nearestMiss(principal: Arn, candidates: readonly Candidate[]): s
   return undefined
 }
 
+/** The role of a permission set, or the pattern of such roles. */
+const SSO = /AWSReservedSSO_(.+)_[0-9a-f?]{16}$/
 const partitionOf = (arn: string) => arn.split(':')[1] as Arn['partition']
 const accountOf = (arn: string) => arn.split(':')[4] ?? ''
 /** `role/app`; what is no ARN stays as it is. */

@@ -41,6 +41,18 @@ t.test('the nearest miss says what stands there and what came', async t => {
   }
 })
 
+t.test('another permission set is named', async t => {
+  const { rules } = compileRules([{ sso: { permissionSet: 'Admin', account: A }, roles: ['read@app'] }])
+  const [rule] = rules.all
+  const principal = readArn(`arn:aws:sts::${A}:assumed-role/AWSReservedSSO_Admin_ReadOnly_0123456789abcdef/ann`)
+  if (!rule || !principal) throw new Error('neither rule nor principal')
+  const candidate = { label: 'rule 1', written: rule.written, arn: rule.arn, names: () => false }
+  t.match(
+    nearestMiss(principal, [candidate]),
+    /^rule 1 names Admin of 123456789012, and .* is of another permission set, Admin_ReadOnly$/,
+  )
+})
+
 t.test('the nearest of several is told, and nothing where none is near', async t => {
   const said = `arn:aws:iam::${A}:role/app`
   t.match(missed(said, `arn:aws:iam::${A}:role/apps`, `arn:aws:iam::${B}:role/app`), /^rule 2 .*another account/)
