@@ -9,7 +9,7 @@
  * the like, `sts.amazonaws.com` (us-east-1), any region on loopback, or what `names` says.
  *
  * `GET /sandbox/calls` tells how often each action was asked, refused calls included, and how many of them were throttled.
- * A call that nobody signed but should have is nobody's, and is not counted.
+ * A call that nobody signed but should have is no call of that action: it counts as unsigned.
  */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
@@ -20,6 +20,7 @@ import { authenticate } from './authentication.js'
 import type { Iam } from './iam.js'
 import { quota } from './quota.js'
 import { type Refusal, type Result, reply, resultOf } from './reply.js'
+import { rush } from './rush.js'
 import { type Received, readHeaders } from './signature.js'
 import { assumeRoleWithWebIdentity } from './webIdentity.js'
 
@@ -39,8 +40,8 @@ export type StsOptions = {
   wait?: (ms: number) => Promise<void>
 }
 
-/** How often each action was asked, and how many calls were throttled. */
-export type Calls = Record<ActionName | typeof UNSIGNED | 'throttled', number>
+/** How often each action was asked, how many calls were throttled, and how many had nobody's signature. */
+export type Calls = Record<ActionName | typeof UNSIGNED | 'unsigned' | 'throttled', number>
 
 /**
  * Takes over an action's call after it was read and counted: answer in its stead, never answer, or `proceed` as if
@@ -53,6 +54,8 @@ export type StsServer = {
   url: string
   port: number
   calls(): Calls
+  /** The most calls that came within any one second, whosever they were. */
+  rush(): number
   /** From now on each call is given to this function; undefined ends it. */
   misbehave(how: Misbehaviour | undefined): void
   /** Stops listening and ends every connection. */
@@ -72,7 +75,10 @@ const TOO_LARGE = 'HTTP/1.1 413 Request Entity Too Large\r\n\r\n'
 export async function stsServer(options: StsOptions): Promise<StsServer> {
   const { iam, now = Date.now, port = 0, latencyMS = 0, names = new Map(), wait = sleep } = options
   const take = quota(options.quotaPerSecond ?? Number.POSITIVE_INFINITY, now)
-  const calls = Object.fromEntries([...Object.keys(actions), UNSIGNED, 'throttled'].map(name => [name, 0])) as Calls
+  const calls = Object.fromEntries(
+    [...Object.keys(actions), UNSIGNED, 'unsigned', 'throttled'].map(name => [name, 0]),
+  ) as Calls
+  const came = rush(now)
   let misbehaviour: Misbehaviour | undefined
 
   const judge = async (received: Received, parameters: URLSearchParams): Promise<Result | Refusal> => {
@@ -102,7 +108,9 @@ export async function stsServer(options: StsOptions): Promise<StsServer> {
     // Of a parameter that stands twice the first counts.
     const parameters = new URLSearchParams(body.length > 0 ? `${body.toString()}&${search}` : search)
     const action = callOf(parameters.get('Action'))
-    if (action && (action === UNSIGNED || headers.has('authorization'))) calls[action]++
+    came.count()
+    if (action !== UNSIGNED && !headers.has('authorization')) calls.unsigned++
+    else if (action) calls[action]++
     const proceed = async () => {
       const outcome = await judge(received, parameters).catch(bug)
       if (latencyMS > 0) await wait(latencyMS)
@@ -128,6 +136,7 @@ export async function stsServer(options: StsOptions): Promise<StsServer> {
     url: `http://127.0.0.1:${bound}`,
     port: bound,
     calls: () => ({ ...calls }),
+    rush: came.most,
     misbehave(how) {
       misbehaviour = how
     },

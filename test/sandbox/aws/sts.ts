@@ -210,7 +210,7 @@ t.test('what was asked is told, byte for byte, and telling is not counted', asyn
   const calls = () => send(sts.port, 'GET', '/sandbox/calls', {})
   t.equal(
     (await calls()).text,
-    '{"GetCallerIdentity":0,"AssumeRole":0,"GetSessionToken":0,"AssumeRoleWithWebIdentity":0,"throttled":0}',
+    '{"GetCallerIdentity":0,"AssumeRole":0,"GetSessionToken":0,"AssumeRoleWithWebIdentity":0,"unsigned":0,"throttled":0}',
   )
   await login(key)
   await login({ ...key, secretAccessKey: 'wrong' })
@@ -219,7 +219,7 @@ t.test('what was asked is told, byte for byte, and telling is not counted', asyn
   const { status, headers, text } = await calls()
   t.equal(
     text,
-    '{"GetCallerIdentity":2,"AssumeRole":1,"GetSessionToken":0,"AssumeRoleWithWebIdentity":0,"throttled":0}',
+    '{"GetCallerIdentity":2,"AssumeRole":1,"GetSessionToken":0,"AssumeRoleWithWebIdentity":0,"unsigned":1,"throttled":0}',
   )
   t.match({ status, headers }, { status: 200, headers: { 'content-type': 'application/json' } })
   t.same(sts.calls(), JSON.parse(text))

@@ -1,0 +1,17 @@
+/** The most calls within any one second, wherever that second begins. */
+
+/** `now` is in milliseconds. */
+export function rush(now: () => number): { count(): void; most(): number } {
+  /** When the calls of the last second came. */
+  const times: number[] = []
+  let most = 0
+  return {
+    count() {
+      const time = now()
+      while (times[0] !== undefined && time - times[0] >= 1_000) times.shift()
+      times.push(time)
+      most = Math.max(most, times.length)
+    },
+    most: () => most,
+  }
+}
