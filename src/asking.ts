@@ -44,8 +44,9 @@ export function stsOf({ hosts, insecure }: Pick<Config['sts'], 'hosts' | 'insecu
 
 export function asking({ hosts, insecure, ...first }: Config['sts'], record: Recorder, log: Log): Asking {
   const sts = stsOf({ hosts, insecure }, ATTEMPT_MS)
+  // The other half of what is left: calls may arrive closer together than they were made, and AWS counts the arrivals.
   const budgetOf = ({ quota, share }: Pick<Config['sts'], 'quota' | 'share'>) =>
-    buckets({ perSecond: quota * share, burst: quota * (1 - share), keys: REMEMBERED, now })
+    buckets({ perSecond: quota * share, burst: (quota * (1 - share)) / 2, keys: REMEMBERED, now })
   let budget = budgetOf(first)
   const line = turns({ lend: (key, wanted) => budget.lend(key, wanted), calls: CALLS, now, after })
   const { draw, saw, health } = drawn({
