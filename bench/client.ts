@@ -11,8 +11,8 @@ import { check, type Derive, final, first } from '../src/sasl/scram.js'
 import { Framer } from '../src/wire/frame.js'
 import { readReply, writeMessage } from '../src/wire/message.js'
 
-/** `from`: the address of loopback that it comes from. */
-export type Way = { port: number; tls?: boolean; from?: string }
+/** `from`: the address of loopback that it comes from. `signal` ends the connection, however far it is. */
+export type Way = { port: number; tls?: boolean; from?: string; signal?: AbortSignal }
 export type Login =
   | { by: 'aws'; accessKeyId: string; secretAccessKey: string; token?: string }
   | { by: 'scram'; user: string; derive: Derive }
@@ -67,8 +67,13 @@ const enter = {
   },
 }
 
-async function connected({ port, tls, from }: Way): Promise<Client> {
-  const where = { host: '127.0.0.1', port, ...(from !== undefined && { localAddress: from }) }
+async function connected({ port, tls, from, signal }: Way): Promise<Client> {
+  const where = {
+    host: '127.0.0.1',
+    port,
+    ...(from !== undefined && { localAddress: from }),
+    ...(signal && { signal }),
+  }
   const socket = tls ? connectSecure({ ...where, rejectUnauthorized: false }) : connect(where)
   socket.setNoDelay(true)
   await once(socket, tls ? 'secureConnect' : 'connect')

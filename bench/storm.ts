@@ -6,8 +6,8 @@
  */
 import { randomBytes } from 'node:crypto'
 import { accessKeyId } from '../src/sandbox/aws/accessKey.js'
+import type { Crowd, Crowding } from './crowd.js'
 import { type Peer, start } from './peer.js'
-import type { Crowd, Crowding } from './peers/crowd.js'
 import type { Calls } from './peers/throttlingSts.js'
 import type { Options } from './relay.js'
 import { type Listening, scene } from './scene.js'

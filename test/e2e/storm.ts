@@ -1,0 +1,129 @@
+/** Crowds against a small quota: everybody gets in, AWS never has to throttle, and who is not of the crowd hardly notices. */
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:net'
+import t, { type Test } from 'tap'
+import { client } from '../../bench/client.js'
+import type { Crowd } from '../../bench/crowd.js'
+import { HOSTS, STORMING, type Storm, storm } from '../support/storm.js'
+
+t.setTimeout(120_000)
+
+/** All of them were let in, and nobody was told anything but to come back. */
+function allIn(t: Test, { succeeded, refused }: Crowd, count: number): void {
+  t.equal(succeeded, count, 'everybody got in')
+  t.same(refused, {}, 'and nobody was told that the login was wrong')
+}
+
+/** What STS saw stays within what it grants, and it threw nobody back. */
+function withinQuota(t: Test, { sts }: Storm, quota: number): void {
+  const { GetCallerIdentity, throttled } = sts.calls()
+  t.ok(throttled < GetCallerIdentity * 0.005, `${throttled} of ${GetCallerIdentity} calls were throttled`)
+  t.ok(sts.rush() <= quota, `${sts.rush()} calls in the fullest second`)
+}
+
+/** How many wait for a turn at STS, whosever. */
+function waitingIn(metrics: Record<string, number>): number {
+  const lines = Object.entries(metrics).filter(([name]) => name.startsWith('sts_bucket_waiting'))
+  return lines.reduce((sum, [, count]) => sum + count, 0)
+}
+
+/** Waits until it holds. */
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise(resolve => setTimeout(resolve, 10))
+}
+
+t.test('a crowd that is more than the queue takes comes back as told, and gets in', async t => {
+  const house = await storm(t, { quota: 60 })
+  const seen = await house.crowd(house.keys.storming, { count: 240, lanes: 240 })
+  allIn(t, seen, 240)
+  t.ok(seen.told > 0, `${seen.told} times somebody was told to come back`)
+  t.ok(seen.ms >= (1000 * (240 - 12)) / 36 - 500, 'not faster than the quota allows')
+  t.equal(house.sts.calls().GetCallerIdentity, 240, 'one call each, as who was told to come back had made none')
+  withinQuota(t, house, 60)
+  const told = house.log.filter(({ fault }) => fault === 'budget/spent')
+  t.equal(told.length, seen.told)
+})
+
+t.test('a burst that the queue takes waits, and nobody is told to come back', async t => {
+  const house = await storm(t, { quota: 60 })
+  const seen = await house.crowd(house.keys.storming, { count: 90, lanes: 90 })
+  allIn(t, seen, 90)
+  t.equal(seen.told, 0)
+  withinQuota(t, house, 60)
+})
+
+t.test('while one account storms, the other gets in as if it were alone', async t => {
+  const house = await storm(t, { quota: 60 })
+  const crowd = house.crowd(house.keys.storming, { count: 120, lanes: 120 })
+  await until(async () => waitingIn(await house.metrics()) > 50)
+  const quiet = await house.crowd(house.keys.quiet, { count: 10, lanes: 1, first: 100 })
+  allIn(t, quiet, 10)
+  t.equal(quiet.told, 0)
+  t.ok(waitingIn(await house.metrics()) > 0, 'the storm was not over')
+  allIn(t, await crowd, 120)
+  withinQuota(t, house, 2 * 60) // of two accounts
+})
+
+t.test('a crash loop with an expired token costs one call', async t => {
+  const house = await storm(t, { quota: 60 })
+  const { refused } = await house.crowd(house.keys.session(-1), { count: 50, lanes: 1, addresses: 1 })
+  t.same(refused, { 18: 50 })
+  t.equal(house.sts.calls().GetCallerIdentity, 1)
+})
+
+t.test('made-up keys of an account take nothing from its clients', async t => {
+  const house = await storm(t, { quota: 60 })
+  const victim = { ...house.keys.storming }
+  await house.crowd(victim, { count: 1, lanes: 1, first: 100 })
+  const flood = house.crowd(victim, { count: 100_000, lanes: 100, many: true, ms: 2_000 })
+  const seen = await house.crowd(victim, { count: 20, lanes: 2, addresses: 1, first: 100 })
+  allIn(t, seen, 20)
+  t.equal(seen.told, 0)
+  const { succeeded, refused } = await flood
+  t.equal(succeeded, 0)
+  t.same(Object.keys(refused), ['18'])
+  withinQuota(t, house, 60)
+})
+
+t.test('with one of two hosts down everybody gets in', async t => {
+  const nobody = createServer().listen(0, '127.0.0.1')
+  await once(nobody, 'listening')
+  const { port } = nobody.address() as AddressInfo
+  nobody.close()
+  const house = await storm(t, { quota: 60, further: [port] })
+  const seen = await house.crowd(house.keys.storming, { count: 60, lanes: 20 })
+  allIn(t, seen, 60)
+  withinQuota(t, house, 60)
+  const health = await house.metrics()
+  t.equal(health[`sts_host_health{host="${HOSTS[1]}"}`], 0, 'it is left alone')
+})
+
+t.test('who leaves the queue frees the place and costs no call', async t => {
+  const house = await storm(t, { quota: 1, share: 0.5 })
+  const { accessKeyId, secretAccessKey } = house.keys.storming
+  const login = { by: 'aws', accessKeyId, secretAccessKey } as const
+  const first = await client({ port: house.port }, login)
+  t.teardown(first.close)
+  const waiting = async () => (await house.metrics())[`sts_bucket_waiting{bucket="${STORMING} ${HOSTS[0]}"}`]
+  t.equal(await waiting(), 0)
+  const leaving = new AbortController()
+  const second = t.rejects(client({ port: house.port, signal: leaving.signal }, login))
+  await until(async () => (await waiting()) === 1)
+  leaving.abort()
+  await second
+  await until(async () => (await waiting()) === 0)
+  t.equal(house.sts.calls().GetCallerIdentity, 1)
+  await until(async () => house.log.length > 0)
+  t.match(house.log, [{ fault: 'login/left' }])
+})
+
+t.test('where AWS grants less than was said, the calls come down to that, and everybody gets in', async t => {
+  const house = await storm(t, { quota: 120, granted: 15 })
+  const seen = await house.crowd(house.keys.storming, { count: 100, lanes: 40 })
+  allIn(t, seen, 100)
+  const { GetCallerIdentity, throttled } = house.sts.calls()
+  t.ok(throttled < GetCallerIdentity / 2, `${throttled} of ${GetCallerIdentity} calls were throttled`)
+  const rate = (await house.metrics())[`sts_bucket_rate{bucket="${STORMING} ${HOSTS[0]}"}`]
+  t.ok((rate ?? 72) < 40, `${rate} a second by now`)
+})

@@ -1,0 +1,56 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import t from 'tap'
+import { recorder } from '../src/admin/metrics.js'
+import { Fault } from '../src/errors.js'
+import type { Proof } from '../src/identity/proof.js'
+import { logTo, Secret } from '../src/log.js'
+import { remembering } from '../src/remembering.js'
+
+setFlagsFromString('--expose-gc')
+const gc = runInNewContext('gc') as () => void
+
+/** Heap in use, in MiB. */
+function heap(): number {
+  gc()
+  gc()
+  return process.memoryUsage().heapUsed / 2 ** 20
+}
+
+const login = { perAddress: 1_000, failures: 10, failurePeriod: 60_000, shadow: false, timeout: 8_000 }
+const sts = { hosts: [], insecure: false, quota: 600, share: 0.9, remember: 0 }
+const refused = { is: 'refused', code: 'InvalidClientTokenId', message: 'unknown' } as const
+
+t.test('a flood of made-up keys fills what is remembered once, and the key that was good stays known', async t => {
+  const memory = remembering({ login, sts }, recorder({}), logTo('error', { write() {} }))
+  const proofOf = (accessKeyId: string): Proof => ({
+    accessKeyId,
+    date: '20261122T120000Z',
+    region: 'eu-west-1',
+    signature: new Secret('0'.repeat(64)),
+    token: undefined,
+    challenge: { nonce: Buffer.alloc(64), host: 'sts.eu-west-1.amazonaws.com' },
+  })
+  const owner = { address: '192.0.2.1', accessKeyId: 'AKIASP2TPHJSQH3FJXYZ', token: undefined }
+  memory.limit(owner).leave('vouched')
+
+  let made = 0
+  const flood = (count: number): void => {
+    for (let i = 0; i < count; i++) {
+      const proof = proofOf(`AKIASP2TPHJSQH${String(made).padStart(6, '0')}`)
+      const address = `10.0.${made % 100}.1`
+      made++
+      if (memory.refused(proof)) t.fail('nothing is known of a key that was just made up')
+      const { leave } = memory.limit({ address, accessKeyId: proof.accessKeyId, token: proof.token })
+      memory.note(proof, refused, address)
+      leave(new Fault('sts/refused', refused.code, { code: refused.code }))
+    }
+  }
+  flood(25_000)
+  const full = heap()
+  flood(25_000)
+  const after = heap()
+  t.ok(after - full < 5, `${full.toFixed(1)} MiB, then ${after.toFixed(1)} MiB`)
+  t.equal(memory.limit(owner).priority, 'known')
+  t.equal(memory.limit({ ...owner, address: '10.0.7.1' }).priority, 'suspect', 'at an address of the flood it is not')
+})

@@ -1,0 +1,105 @@
+/**
+ * A proxy in this process in front of an STS that checks signatures and throttles, for crowds that all want in at once.
+ *
+ *     crowd ─▶ proxy ─▶ mongo
+ *                └────▶ sts, under the names of one host or two
+ */
+import { randomBytes } from 'node:crypto'
+import type { Test } from 'tap'
+import { type Crowd, type Crowding, crowd } from '../../bench/crowd.js'
+import { load } from '../../src/config/load.js'
+import { logTo } from '../../src/log.js'
+import { startProxy } from '../../src/proxy.js'
+import { iam } from '../../src/sandbox/aws/iam.js'
+import { type StsServer, stsServer } from '../../src/sandbox/aws/sts.js'
+import { mongoServer } from '../../src/sandbox/mongo/server.js'
+import type { Keys } from './clients.js'
+
+export const HOSTS = ['sts.eu-west-1.amazonaws.com', 'sts.us-east-1.amazonaws.com'] as const
+/** The account that storms, and another one. */
+export const [STORMING, QUIET] = ['123456789012', '210987654321'] as const
+
+export type Storm = {
+  sts: StsServer
+  uri: string
+  port: number
+  /** Users of either account, who write, and a role's session of the first, which reads. */
+  keys: { storming: Keys; quiet: Keys; session(seconds?: number): Required<Keys> }
+  crowd(of: Keys, how: Pick<Crowding, 'count' | 'lanes'> & Partial<Crowding>): Promise<Crowd>
+  /** The proxy's metrics: the value of each line by its name and labels. */
+  metrics(): Promise<Record<string, number>>
+  /** What the proxy logged of each connection that ended. */
+  log: Record<string, unknown>[]
+}
+
+export type Options = {
+  /** Calls a second of one account: as the proxy believes, what STS grants, and the part that logins may use. */
+  quota: number
+  granted?: number
+  share?: number
+  latencyMS?: number
+  /** Ports of further hosts, in the order of HOSTS. */
+  further?: readonly number[]
+}
+
+/** Builds it. It ends with the test. */
+export async function storm(
+  t: Test,
+  { quota, granted = quota, share = 0.6, latencyMS = 5, further = [] }: Options,
+): Promise<Storm> {
+  const aws = iam({ random: randomBytes, now: Date.now })
+  const users = [STORMING, QUIET].map(account => aws.createUser({ account, name: 'worker' }))
+  const [storming, quiet] = users.map(user => aws.createAccessKey(user)) as [Keys, Keys]
+  const orders = aws.createRole({ account: STORMING, name: 'orders-api' })
+  const sts = await stsServer({ iam: aws, quotaPerSecond: granted, latencyMS })
+  t.teardown(() => sts.close())
+  const mongo = await mongoServer({ now: Date.now, random: randomBytes, root: { name: 'root', password: 'of it all' } })
+  t.teardown(() => mongo.close())
+  mongo.createUser({ user: 'worker', password: 'of workers', roles: [{ role: 'readWrite', db: 'app' }] })
+
+  const groups = {
+    listen: { host: '127.0.0.1', port: 0 },
+    upstream: { uri: `mongodb://127.0.0.1:${mongo.port}/` },
+    sts: {
+      insecure: true,
+      quota,
+      share,
+      hosts: [sts.port, ...further].map((port, nth) => ({ host: HOSTS[nth], connect: `127.0.0.1:${port}` })),
+    },
+    ldap: { assume: 'off' },
+    admin: { port: 0 },
+    users: [...users, orders].map(({ arn }) => ({ arn, user: 'worker', passwordEnv: 'WORKERS' })),
+  }
+  const readFile = () => ({ bytes: Buffer.from(JSON.stringify(groups)), mode: 0o600 })
+  const config = load({ file: 'storm.yaml', args: {}, env: { WORKERS: 'of workers' }, readFile })
+  const log: Record<string, unknown>[] = []
+  const write = (line: string) => {
+    const read = JSON.parse(line)
+    if (read.event === 'closed') log.push(read)
+  }
+  const { port, adminPort, settled, kill } = await startProxy(config, logTo('info', { write }))
+  t.teardown(() => kill())
+  await settled
+
+  return {
+    sts,
+    port,
+    uri: `mongodb://127.0.0.1:${port}/?authSource=%24external&authMechanism=MONGODB-AWS`,
+    keys: { storming, quiet, session: seconds => aws.assumeRole(orders, 'pod-7', seconds) },
+    crowd({ accessKeyId, secretAccessKey, sessionToken }, how) {
+      const token = sessionToken === undefined ? {} : { token: sessionToken }
+      return crowd({ addresses: 4, ...how, port, login: { by: 'aws', accessKeyId, secretAccessKey, ...token } })
+    },
+    async metrics() {
+      const text = await (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text()
+      const lines = text.split('\n').filter(line => line !== '' && !line.startsWith('#'))
+      return Object.fromEntries(
+        lines.map(line => {
+          const at = line.lastIndexOf(' ')
+          return [line.slice(0, at).replace('mongo_iam_proxy_', ''), Number(line.slice(at + 1))]
+        }),
+      )
+    },
+    log,
+  }
+}
