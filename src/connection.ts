@@ -14,6 +14,7 @@ import { inbox } from './inbox.js'
 import type { Log } from './log.js'
 import type { Admitted, Candidate, Journal } from './login.js'
 import { type Ending, type Relay, relay } from './relay.js'
+import { type Again, relogin } from './relogin.js'
 import { topologyVersionOf } from './upstream/hello.js'
 import type { Frame } from './wire/frame.js'
 import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage, writeReply } from './wire/message.js'
@@ -60,6 +61,10 @@ export type Parts = {
   /** The answer to a hello, from an upstream reply obtained after it was asked. `client`: its own socket. */
   greet(asked: Asked, connectionId: number, signal: AbortSignal, client: Socket): Promise<Document>
   login(candidate: Candidate, signal: AbortSignal): Promise<Admitted>
+  /** The login again, over a connection that has its upstream. */
+  again: Again
+  /** What becomes of a connection whose login is older than its rule allows. */
+  reauthenticate(): 'ask' | 'close'
   move(stage: Stage): void
   /** A whole frame came: the connection is alive. */
   alive(): void
@@ -209,7 +214,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
   }
 
   /** From here on the relay owns both sockets. */
-  const enter = ({ socket: upstream, rest, limit, term, leave }: Admitted, welcome: Buffer): Relay => {
+  const enter = ({ socket: upstream, rest, limit, term, live, leave }: Admitted, welcome: Buffer): Relay => {
     cancel()
     const fromClient = box.release()
     before = { read: socket.bytesRead - fromClient.length, written: socket.bytesWritten }
@@ -233,6 +238,10 @@ export function connection(socket: Socket, parts: Parts): Connection {
     })
     if (draining) started.drain()
     started.ended.then(leave)
+    const candidate = { client: {}, address, certificate, revoke: kill }
+    const { again, server, reauthenticate } = parts
+    const renewing = { candidate, live, again, reauthenticate, server: () => server(address), seen, after: parts.after }
+    started.ended.then(relogin(started, renewing))
     started.ended.then(term.whenVacated(fault => started.leave(fault, LAST_REPLY_MS)))
     return started
   }

@@ -243,6 +243,12 @@ export const faults = {
     about: 'a connection that was asked to log in again did so as somebody else',
     todo: 'A connection keeps its principal and its database user for life; open a second one to be another.',
   },
+  'login/aged': {
+    level: 'info',
+    reply: { code: 391, codeName: 'ReauthenticationRequired' },
+    about: 'the login is older than its rule allows',
+    todo: 'Nothing; drivers log in again on the same connection, or open another. See maxAge and listen.reauthenticate.',
+  },
   'login/deadline': {
     level: 'error',
     reply: LATER,

@@ -182,6 +182,8 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
           server,
           greet,
           login: admitting.login.enter,
+          again: admitting.login.again,
+          reauthenticate: () => running.listen.reauthenticate,
           ...hooks,
           seen,
           nextRequestID,

@@ -10,8 +10,9 @@ import type { Socket } from 'node:net'
 import type { Document } from 'bson'
 import type { After } from './clock.js'
 import { Fault, toReply } from './errors.js'
-import { type Command, readCommand, writeReply } from './wire/message.js'
-import { type Local, ReplySplitter, type Request, RequestSplitter } from './wire/split.js'
+import type { Frame } from './wire/frame.js'
+import { type Command, EXHAUST_ALLOWED, readCommand, writeReply } from './wire/message.js'
+import { isRefused, type Local, ReplySplitter, type Request, RequestSplitter } from './wire/split.js'
 
 /** A write that makes no progress for this long means a dead peer; so does a side left half-closed (R5). Milliseconds. */
 const STALLED = 60_000
@@ -32,6 +33,8 @@ export type Relay = {
   ended: Promise<Ending>
   /** Replies the client waits for, answers of our own included. */
   owed(): number
+  /** From now on commands that are owed a reply are shown to this first; to nobody where it is undefined. */
+  watch(by: Watcher | undefined): void
   /** Ends at once if nothing is owed, else when the last reply is through. */
   drain(): void
   /**
@@ -41,6 +44,13 @@ export type Relay = {
   leave(fault: Fault, ms: number): Promise<unknown> | undefined
   /** Ends now, whatever is owed. */
   destroy(by: Side, fault?: Fault): void
+}
+
+export type Watcher = {
+  /** The answer to a command, or undefined for the upstream's. A fault is answered; one that it throws is the end, too. */
+  answer(command: Command, signal: AbortSignal): Promise<Document | Fault | undefined>
+  /** Commands went upstream without having been shown, since they are too long. */
+  missed(): void
 }
 
 type Parts = {
@@ -74,6 +84,7 @@ export function relay(parts: Parts): Relay {
   let clientEnded = false
   let draining = false
   let leaving: Fault | undefined
+  let watcher: Watcher | undefined
   let finish: (ending: Ending) => void
   let over = false
   const ended = new Promise<Ending>(resolve => {
@@ -135,6 +146,7 @@ export function relay(parts: Parts): Relay {
       for (const request of taken.requests) if (!request.moreToCome) owed.push(request)
       if (owed.length > AHEAD)
         throw new Fault('relay/stalled', undefined, { why: 'too many requests ahead of replies' })
+      if (watcher && taken.requests.some(({ moreToCome }) => !moreToCome)) watcher.missed()
       for (const bytes of taken.forward) toUpstream(bytes)
       if (taken.local) {
         local = taken.local
@@ -190,6 +202,15 @@ export function relay(parts: Parts): Relay {
     }
     const command = readCommand(asked.frame)
     gone ??= new AbortController()
+    if (asked.is === 'offered') {
+      const { frame } = asked
+      const decided = watcher ? watcher.answer(command, gone.signal) : Promise.resolve(undefined)
+      decided.then(
+        given => guarded('proxy', decide, frame, command, given),
+        thrown => guarded('proxy', last, command, Fault.from(thrown)),
+      )
+      return
+    }
     hello(command, gone.signal)
       .catch(thrown => {
         const fault = Fault.from(thrown)
@@ -208,6 +229,33 @@ export function relay(parts: Parts): Relay {
     toClient(writeReply(to, document, nextRequestID()))
     if (client.writableNeedDrain) stalls.client.drained(() => guarded('client', goOn))
     else goOn()
+  }
+
+  /** Answers a command that was shown, or lets it go upstream after all. */
+  const decide = ({ bytes }: Frame, command: Command, given: Document | Fault | undefined): void => {
+    if (over) return
+    const { name, requestID, flagBits } = command
+    if (!given && isRefused(name)) {
+      refused(name)
+      given = new Fault('command/identity', name)
+    }
+    const document = given instanceof Fault ? toReply(given, connectionId) : given
+    if (given) {
+      if (!document) throw given
+      answered(command, document)
+      return
+    }
+    owed.push({ requestID, moreToCome: false, exhaustAllowed: (flagBits & EXHAUST_ALLOWED) !== 0 })
+    toUpstream(bytes)
+    goOn()
+  }
+
+  /** A fault's reply is the last one. */
+  const last = (to: Command, fault: Fault): void => {
+    if (over) return
+    const document = toReply(fault, connectionId)
+    if (document) client.write(writeReply(to, document, nextRequestID()))
+    close('proxy', fault)
   }
 
   /** Takes up the client's stream again, once it has taken our answer: one that never reads gets no further. */
@@ -266,6 +314,10 @@ export function relay(parts: Parts): Relay {
   return {
     ended,
     owed: () => owed.length + (local ? 1 : 0),
+    watch: by => {
+      watcher = by
+      requests.offering = by !== undefined
+    },
     drain: () => {
       draining = true
       settle()

@@ -79,6 +79,8 @@ function serve(near: Duplex, { login = refusedWith('sts/refused'), greet, client
     },
     greet: greet ?? (async asked => ({ [asked.legacy ? 'ismaster' : 'isWritablePrimary']: true, ok: new Double(1) })),
     login,
+    again: async () => {},
+    reauthenticate: () => 'ask',
     move: stage => stages.push(stage),
     alive: () => alive++,
     seen: {

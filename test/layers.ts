@@ -14,6 +14,7 @@ const ROADS = [
   ['asking.ts', 'remembering.ts', 'seen.ts', 'compile.ts', 'provisioning.ts'],
   ['listener.ts'],
   ['connection.ts'],
+  ['relogin.ts'],
   ['login.ts', 'relay.ts', 'inbox.ts'],
   ['handshake.ts'],
   ['admin/', 'config/', 'users/', 'upstream/', 'identity/', 'budget/', 'sasl/', 'wire/'],

@@ -539,6 +539,8 @@ async function proxying(t: Test, wanted: Partial<ListenerParts> = {}) {
         login: async () => {
           throw new Fault('sts/refused')
         },
+        again: async () => {},
+        reauthenticate: () => 'ask',
         ...hooks,
         seen: { fault: kind => faults.push(kind), login() {}, refusedCommand() {}, relayed() {} },
         nextRequestID: () => 1,

@@ -35,6 +35,15 @@ export const settings = {
       fallback: '1000',
       live: true,
     }),
+    reauthenticate: oneOf(
+      'ask',
+      'close',
+    )({
+      about:
+        'Where a login is older than the maxAge of its rule: ask the driver to log in again (Node, Python, Java, C#), or close.',
+      fallback: 'ask',
+      live: true,
+    }),
   },
   tls: {
     self: oneOf('off')({ about: 'Set to off, it allows plain connections on an address that is not loopback.' }),
@@ -42,6 +51,7 @@ export const settings = {
     keyFile: path({ about: 'PEM file of its private key.', live: true }),
     clientCAFile: path({
       about: 'PEM file of authorities; given it, every client has to show a certificate of one of them.',
+      live: true,
     }),
   },
   upstream: {

@@ -51,9 +51,12 @@ const EMPTY = Buffer.alloc(0)
 /** A request that goes upstream and, unless it said moreToCome, is owed a reply. */
 export type Request = { requestID: number; moreToCome: boolean; exhaustAllowed: boolean }
 
-/** A request that does not go upstream: hello, whole; or a command that is refused, of which only this is kept. */
+/**
+ * A request that does not go upstream: hello, whole; or a command that is refused, of which only this is kept; or one
+ * that is `offered`, which goes upstream unless it is answered instead.
+ */
 export type Local =
-  | { is: 'hello'; frame: Frame }
+  | { is: 'hello' | 'offered'; frame: Frame }
   | { is: 'refused'; name: string; requestID: number; opCode: typeof OP_MSG }
 
 /**
@@ -64,6 +67,8 @@ export type Taken = { forward: Buffer[]; requests: Request[]; local?: Local; res
 
 /** The client's stream. `take` throws the fault for which both sockets are destroyed. */
 export class RequestSplitter {
+  /** Whether messages that are owed a reply and fit into 64 KiB are offered. */
+  offering = false
   readonly #limit: number
   #carry: Buffer = EMPTY
   #pass = 0
@@ -145,6 +150,10 @@ export class RequestSplitter {
     if (length < HEADER + 4 + 1 + 5) throw malformed('a frame without room for a body')
     if (bytes.length - at < HEADER + 4 + 1) return 'later'
     const flagBits = bytes.readUInt32LE(at + HEADER)
+    if (this.offering && length <= WHOLE && !(flagBits & MORE_TO_COME)) {
+      this.#whole = new Framer(WHOLE)
+      return 'local'
+    }
     const trailer = flagBits & CHECKSUM_PRESENT ? 4 : 0
     const left = length - HEADER - 4 - trailer
     const moreToCome = (flagBits & MORE_TO_COME) !== 0
@@ -204,13 +213,21 @@ export class RequestSplitter {
     for (const frame of framer.push(taken.rest)) {
       taken.rest = framer.rest()
       this.#whole = undefined
-      const { name } = readCommand(frame)
-      if (!HELLO.has(name)) throw new Fault('command/identity', undefined, { command: name })
+      const { name, opCode } = readCommand(frame)
+      const hello = HELLO.has(name)
+      if (!hello && opCode === OP_MSG) taken.local = { is: 'offered', frame }
+      if (taken.local) return
+      if (!hello) throw new Fault('command/identity', undefined, { command: name })
       taken.local = { is: 'hello', frame }
       return
     }
     taken.rest = EMPTY
   }
+}
+
+/** Whether a command of this name never goes upstream. */
+export function isRefused(name: string): boolean {
+  return HELLO.has(name) || REFUSED.has(name.toLowerCase())
 }
 
 /** A reply that the client now has whole. */

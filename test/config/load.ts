@@ -41,7 +41,14 @@ const problems = (given: Given) => problemsOf({ ...given, args: { ...upstream, .
 t.test('nothing but an upstream is needed', async t => {
   const config = loaded({ args: upstream })
   t.match(config, {
-    listen: { host: '127.0.0.1', port: 27017, backlog: 4096, connections: 20000, perAddress: 1000 },
+    listen: {
+      host: '127.0.0.1',
+      port: 27017,
+      backlog: 4096,
+      connections: 20000,
+      perAddress: 1000,
+      reauthenticate: 'ask',
+    },
     tls: undefined,
     sts: {
       hosts: [{ host: 'sts.amazonaws.com', connect: undefined }],
@@ -490,14 +497,14 @@ t.test('no piece of a broken file is repeated', async t => {
 t.test('aliases are followed, and those of nothing are problems', async t => {
   t.equal(loaded({ yaml: 'login: { timeout: &t 5s }\nldap: { every: *t }', args: upstream }).ldap.every, 5000)
   t.same(problems({ yaml: 'listen: *nope\nusers: *nope' }), [
-    'listen: wanted a mapping of host, port, advertise, scope, backlog, connections, perAddress (from proxy.yaml:1)',
+    'listen: wanted a mapping of host, port, advertise, scope, backlog, connections, perAddress, reauthenticate (from proxy.yaml:1)',
     'users: its aliases cannot be followed (from proxy.yaml:2)',
   ])
 })
 
 t.test('a group must be a mapping, and may be empty', async t => {
   t.same(problems({ yaml: 'listen: 27017\nadmin:\n' }), [
-    'listen: wanted a mapping of host, port, advertise, scope, backlog, connections, perAddress (from proxy.yaml:1)',
+    'listen: wanted a mapping of host, port, advertise, scope, backlog, connections, perAddress, reauthenticate (from proxy.yaml:1)',
   ])
   t.same(problems({ yaml: 'tls: { self: off }\n__proto__: { x: 1 }\nsts: { quota: }' }), [
     'tls.self: there is no such setting (from proxy.yaml:1)',

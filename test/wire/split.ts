@@ -35,7 +35,7 @@ function all(chunks: Buffer[], splitter = new RequestSplitter(LIMIT)) {
       forward.push(...taken.forward)
       requests.push(...taken.requests)
       if (!taken.local) break
-      locals.push(taken.local.is === 'hello' ? 'hello' : taken.local.name)
+      locals.push(taken.local.is === 'refused' ? taken.local.name : taken.local.is)
       chunk = taken.rest
     }
   }

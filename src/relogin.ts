@@ -1,0 +1,133 @@
+/**
+ * A login that has come to the age which its rule allows, and how it is renewed (R18).
+ *
+ *     young ──maxAge──▶ old ──a command: 391──▶ asked ──saslStart──▶ challenged ──saslContinue──▶ young
+ *                        │ in a transaction       └────────── 30 s without the next step ─▶ closed
+ *                        └──────────────── 60 s ─▶ closed
+ *
+ * Drivers answer code 391 by logging in on the same connection and sending the command again, of which their application
+ * knows nothing; cursors stay open, since the upstream knows nothing of it either. Inside a transaction they would lose
+ * its beginning, so nobody is asked there. A command that is too long to be looked at goes on to the upstream, too.
+ */
+import type { Document } from 'bson'
+import type { After } from './clock.js'
+import { Fault, type Kind } from './errors.js'
+import { answer, opening, type Server, type State, settle } from './handshake.js'
+import type { Candidate, Journal } from './login.js'
+import type { Relay } from './relay.js'
+import type { LiveConnection } from './users/live.js'
+import type { Command } from './wire/message.js'
+
+/** How long a client may take for each step of a login that it was asked for. Milliseconds. */
+const STEP_MS = 30_000
+/** How long a transaction, or who sends nothing but long commands, may go on. Milliseconds. */
+const GRACE_MS = 60_000
+/** How long it is watched whether there is a transaction, where nobody is asked. Milliseconds. */
+const WATCHED_MS = 1_000
+
+/** Throws what the first login would, and `login/another` for another principal or another database user. */
+export type Again = (candidate: Candidate, was: LiveConnection, gone: AbortSignal) => Promise<void>
+
+export type Parts = {
+  candidate: Omit<Candidate, 'fields' | 'challenge' | 'journal'>
+  live: LiveConnection
+  again: Again
+  reauthenticate(): 'ask' | 'close'
+  server(): Server
+  seen: { login(outcome: 'admitted' | Kind, journal: Journal): void }
+  after: After
+}
+
+/** Sees to the age of the login of a relay. Gives what ends that. */
+export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): () => void {
+  const { candidate, live, again, reauthenticate, server, seen, after } = parts
+  let state: State = opening
+  let cancel = (): void => {}
+  let grace: (() => void) | undefined
+  let inside = false // a transaction, as far as it was watched
+
+  const close = (why: string) => relay.leave(new Fault('login/aged', why), GRACE_MS)
+  const stop = (): void => {
+    cancel()
+    grace?.()
+    grace = undefined
+    relay.watch(undefined)
+  }
+  const begin = (): void => {
+    stop()
+    const maxAgeMS = live.match?.maxAgeMS
+    if (maxAgeMS !== undefined) cancel = after(maxAgeMS, old)
+  }
+  const old = (): void => {
+    if (reauthenticate() === 'ask') {
+      relay.watch({ answer: ask, missed: goesOn })
+      return
+    }
+    relay.watch({ answer: look, missed: () => {} })
+    grace = after(GRACE_MS, () => close('its time is over'))
+    cancel = after(WATCHED_MS, () => {
+      if (!inside) close('its time is over')
+    })
+  }
+  const goesOn = (): void => {
+    grace ??= after(GRACE_MS, () => close('there was no moment to ask'))
+  }
+  const step = (): void => {
+    cancel()
+    cancel = after(STEP_MS, () => close('it was not renewed in time'))
+  }
+
+  const ask = async (command: Command, signal: AbortSignal): Promise<Document | Fault | undefined> => {
+    if (command.name === 'saslStart' || command.name === 'saslContinue') return renew(command, signal)
+    if (inTransaction(command)) {
+      goesOn()
+      return undefined
+    }
+    state = opening
+    step()
+    return new Fault('login/aged')
+  }
+
+  const renew = async (command: Command, signal: AbortSignal): Promise<Document | Fault> => {
+    const turn = answer(state, command, server())
+    state = turn.next
+    if (turn.do === 'refuse' && state.at !== 'over') return turn.fault
+    if (turn.do === 'refuse') throw turn.fault
+    if (turn.do === 'reply') {
+      step()
+      return turn.document
+    }
+    if (turn.do !== 'prove') throw new Fault('internal')
+    cancel()
+    const { fields, challenge } = turn
+    const journal: Journal = { ms: {} }
+    try {
+      await again({ ...candidate, fields, challenge, journal }, live, signal)
+    } catch (thrown) {
+      const fault = Fault.from(thrown)
+      seen.login(fault.kind, journal)
+      throw fault
+    }
+    seen.login('admitted', journal)
+    const welcome = settle(state)
+    if (welcome.do !== 'reply') throw new Fault('internal')
+    state = opening
+    begin()
+    return welcome.document
+  }
+
+  /** Where nobody is asked: the connection closes behind a transaction. */
+  const look = async (command: Command): Promise<undefined> => {
+    const within = inTransaction(command)
+    const ended = inside && (!within || ENDS.has(command.name))
+    inside = within && !ended
+    if (ended) after(0, () => close('its time is over')) // once it is on its way
+  }
+
+  begin()
+  return stop
+}
+
+const ENDS = new Set(['commitTransaction', 'abortTransaction'])
+
+const inTransaction = ({ body }: Command): boolean => body.autocommit === false
