@@ -28,8 +28,11 @@ export type Storm = {
   crowd(of: Keys, how: Pick<Crowding, 'count' | 'lanes'> & Partial<Crowding>): Promise<Crowd>
   /** The proxy's metrics: the value of each line by its name and labels. */
   metrics(): Promise<Record<string, number>>
-  /** What the proxy logged of each connection that ended. */
+  /** From now on AWS grants so much, as the proxy believes. */
+  believe(quota: number): void
+  /** What the proxy logged of each connection that ended; `ended` is told of each. */
   log: Record<string, unknown>[]
+  ended: ((line: Record<string, unknown>) => void)[]
 }
 
 export type Options = {
@@ -57,27 +60,32 @@ export async function storm(
   t.teardown(() => mongo.close())
   mongo.createUser({ user: 'worker', password: 'of workers', roles: [{ role: 'readWrite', db: 'app' }] })
 
-  const groups = {
+  const groups = (believed: number) => ({
     listen: { host: '127.0.0.1', port: 0 },
     upstream: { uri: `mongodb://127.0.0.1:${mongo.port}/` },
     sts: {
       insecure: true,
-      quota,
+      quota: believed,
       share,
       hosts: [sts.port, ...further].map((port, nth) => ({ host: HOSTS[nth], connect: `127.0.0.1:${port}` })),
     },
     ldap: { assume: 'off' },
     admin: { port: 0 },
     users: [...users, orders].map(({ arn }) => ({ arn, user: 'worker', passwordEnv: 'WORKERS' })),
+  })
+  const configure = (believed: number) => {
+    const readFile = () => ({ bytes: Buffer.from(JSON.stringify(groups(believed))), mode: 0o600 })
+    return load({ file: 'storm.yaml', args: {}, env: { WORKERS: 'of workers' }, readFile })
   }
-  const readFile = () => ({ bytes: Buffer.from(JSON.stringify(groups)), mode: 0o600 })
-  const config = load({ file: 'storm.yaml', args: {}, env: { WORKERS: 'of workers' }, readFile })
-  const log: Record<string, unknown>[] = []
+  const log: Storm['log'] = []
+  const ended: Storm['ended'] = []
   const write = (line: string) => {
     const read = JSON.parse(line)
-    if (read.event === 'closed') log.push(read)
+    if (read.event !== 'closed') return
+    log.push(read)
+    for (const tell of ended) tell(read)
   }
-  const { port, adminPort, settled, kill } = await startProxy(config, logTo('info', { write }))
+  const { port, adminPort, settled, kill, reload } = await startProxy(configure(quota), logTo('info', { write }))
   t.teardown(() => kill())
   await settled
 
@@ -100,6 +108,8 @@ export async function storm(
         }),
       )
     },
+    believe: believed => reload(configure(believed)),
     log,
+    ended,
   }
 }
