@@ -28,8 +28,8 @@ t.test('what cannot be found out now is 262 with the three labels, and only a ba
     'users/expired',
     'users/recreated',
     'denied',
-    'login/another',
     'login/failing',
+    'login/another',
     'ldap/on',
   ])
   for (const kind of byCode(262)) {
