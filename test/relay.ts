@@ -3,7 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { type Document, serialize } from 'bson'
 import t, { type Test } from 'tap'
 import { Fault } from '../src/errors.js'
-import { type Relay, relay } from '../src/relay.js'
+import { type Relay, relay, type Watcher } from '../src/relay.js'
 import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../src/wire/message.js'
 import { handClock } from './support/clock.js'
 import { frames, socketPair } from './support/pair.js'
@@ -287,4 +287,111 @@ t.test('bytes of the upstream behind the login are refused', async t => {
     after: handClock().after,
   })
   t.match(await running.ended, { by: 'upstream', fault: { kind: 'upstream/malformed' } })
+})
+
+/** What a watcher answers, by the command's name. */
+const watching = (answers: Record<string, Document | Fault>, shown: string[] = []): Watcher => ({
+  answer: async ({ name }) => {
+    shown.push(name)
+    return answers[name]
+  },
+  missed: () => shown.push('missed'),
+})
+
+t.test('a watcher answers a command in the place of the upstream, behind what is owed, or lets it pass', async t => {
+  const { client, upstream, relay } = await set(t)
+  const [asked, answered] = [frames(upstream), frames(client)]
+  const shown: string[] = []
+  client.write(request(1, { ping: 1 }))
+  await asked()
+  relay.watch(watching({ find: new Fault('login/aged'), saslStart: { ok: 1, payload: 7 } }, shown))
+  client.write(
+    Buffer.concat([
+      request(2, { find: 'c' }),
+      request(3, { saslStart: 1 }),
+      request(4, { insert: 'c' }),
+      request(5, { hello: 1 }),
+    ]),
+  )
+  await turn()
+  t.same(shown, [])
+  upstream.write(writeMessage({ ok: 1 }, 50, 1))
+  t.match(await answered(), { responseTo: 1 })
+  const old = await answered()
+  t.equal(old.responseTo, 2)
+  t.match(readReply(old).document, { ok: 0, code: 391, codeName: 'ReauthenticationRequired' })
+  t.match(readReply(await answered()).document, { payload: 7 })
+  t.equal((await asked()).requestID, 4)
+  upstream.write(writeMessage({ ok: 1 }, 51, 4))
+  t.match(await answered(), { responseTo: 4 })
+  t.match(await answered(), { responseTo: 5 }, 'hello is answered as ever')
+  t.same(shown, ['find', 'saslStart', 'insert'])
+  relay.watch(undefined)
+  client.write(request(6, { find: 'c' }))
+  t.equal((await asked()).requestID, 6)
+})
+
+t.test('what a watcher lets pass is refused all the same where it would change who this is', async t => {
+  const { client, relay, refused } = await set(t)
+  relay.watch(watching({}))
+  client.write(request(2, { logout: 1 }))
+  t.match(readReply(await frames(client)()).document, { code: 13 })
+  t.same(refused, ['logout'])
+})
+
+t.test('commands that want no reply, and long ones, are not shown; of the long ones the watcher hears', async t => {
+  const { client, upstream, relay } = await set(t)
+  const asked = frames(upstream)
+  const shown: string[] = []
+  relay.watch(watching({ insert: new Fault('login/aged') }, shown))
+  client.write(request(2, { insert: 'c' }, MORE_TO_COME))
+  t.equal((await asked()).requestID, 2)
+  client.write(request(3, { insert: 'c', text: 'x'.repeat(70_000) }))
+  t.equal((await asked()).requestID, 3)
+  t.same(shown, ['missed'])
+})
+
+t.test('a fault that a watcher throws is answered, and then both sides end', async t => {
+  const { client, upstream, relay } = await set(t)
+  const reply = frames(client)
+  relay.watch({
+    answer: async () => {
+      throw new Fault('login/another')
+    },
+    missed: () => {},
+  })
+  upstream.resume()
+  client.write(request(2, { saslContinue: 1 }))
+  t.match(readReply(await reply()).document, { ok: 0, code: 18 })
+  t.match(await relay.ended, { by: 'proxy', fault: { kind: 'login/another' } })
+  await Promise.all([once(client, 'end'), once(upstream, 'end')])
+})
+
+t.test('leaving ends a quiet relay at once, a busy one behind its reply, a stuck one in time', async t => {
+  const why = new Fault('upstream/stepped-down')
+  const quiet = await set(t)
+  t.equal(quiet.relay.leave(why, 100), undefined)
+  t.equal(quiet.near.destroyed, true)
+  t.match(await quiet.relay.ended, { by: 'proxy', fault: why })
+
+  const busy = await set(t)
+  const [asked, answered] = [frames(busy.upstream), frames(busy.client)]
+  busy.client.write(request(1, { insert: 'c' }))
+  await asked()
+  const left = busy.relay.leave(why, 100)
+  t.type(left, Promise)
+  busy.upstream.write(writeMessage({ ok: 0, code: 11602 }, 50, 1))
+  t.match(readReply(await answered()).document, { code: 11602 })
+  await left
+  t.match(await busy.relay.ended, { by: 'proxy', fault: why })
+  t.equal(busy.relay.leave(why, 100), undefined, 'it is over')
+
+  const stuck = await set(t)
+  const waits = frames(stuck.upstream)
+  stuck.client.write(request(1, { insert: 'c' }))
+  await waits()
+  const late = stuck.relay.leave(why, 100)
+  stuck.clock.advance(100)
+  await late
+  t.equal(stuck.near.destroyed, true)
 })

@@ -1,6 +1,7 @@
 /** A proxy in this process, in front of the sandbox's set of three, which the test has in its hands. */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import type { MongoClientOptions } from 'mongodb'
 import type { Test } from 'tap'
 import { load } from '../../src/config/load.js'
 import { logTo } from '../../src/log.js'
@@ -9,22 +10,22 @@ import { administrator } from '../../src/sandbox/administrator.js'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../src/sandbox/aws/sts.js'
 import { mongoSet } from '../../src/sandbox/mongo/set.js'
-import { clientOf } from './clients.js'
+import { clientOf, type Driver } from './clients.js'
 
 const root = { name: 'root', password: 'of the set' }
 /** A certificate and its key, for localhost, proxy.test and 127.0.0.1. */
 export const PEM = new URL('./tls/listener.pem', import.meta.url)
 
-type Options = { electionMS?: number | null; down?: boolean; majority?: () => Promise<void> }
+type Options = { electionMS?: number | null; down?: boolean; majority?: () => Promise<void>; maxAge?: string }
 
 /**
  * Alice may write, and the proxy logs into `log`. Elections take 20 ms, or where `electionMS` is null until `set.elect`;
- * `down`: the members are killed before the proxy starts; `majority`: as the set has it.
+ * `down`: the members are killed before the proxy starts; `majority`: as the set has it; `maxAge`: of Alice's rule.
  */
 export async function setHouse(
   t: Test,
   settings: Record<string, string> = {},
-  { electionMS = 20, down = false, majority }: Options = {},
+  { electionMS = 20, down = false, majority, maxAge }: Options = {},
 ) {
   const aws = iam({ random: randomBytes, now: Date.now })
   const alice = aws.createUser({ account: '123456789012', name: 'alice' })
@@ -47,7 +48,7 @@ export async function setHouse(
       hosts: [{ host: 'sts.eu-west-1.amazonaws.com', connect: `127.0.0.1:${sts.port}` }],
     },
     admin: { port: 'off' },
-    users: [{ arn: alice.arn, user: 'alice', passwordEnv: 'ALICE' }],
+    users: [{ arn: alice.arn, user: 'alice', passwordEnv: 'ALICE', ...(maxAge && { maxAge }) }],
   })
   const pem = readFileSync(PEM)
   const readFile = (path: string) => ({ bytes: path === 'house.yaml' ? Buffer.from(file) : pem, mode: 0o600 })
@@ -58,5 +59,6 @@ export async function setHouse(
   t.teardown(() => proxy.kill())
   await proxy.settled
   const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`
-  return { set, proxy, log, hosts, key, client: () => clientOf(t, 'mongodb7', uri, key) }
+  const client = (driver: Driver = 'mongodb7', options?: MongoClientOptions) => clientOf(t, driver, uri, key, options)
+  return { set, proxy, log, hosts, key, sts, client }
 }

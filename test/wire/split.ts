@@ -211,3 +211,21 @@ t.test('an upstream that lies about lengths or speaks another opcode is a fault'
     t.equal(faultOf(() => new ReplySplitter(LIMIT).take(other))?.kind, 'upstream/malformed')
   }
 })
+
+t.test('while it offers, whole messages of up to 64 KiB that are owed a reply are not decided here', async t => {
+  const offering = () => Object.assign(new RequestSplitter(LIMIT), { offering: true })
+  const small = message(1, { find: 'c', autocommit: false })
+  const long = message(2, { insert: 'c', text: 'x'.repeat(70_000) })
+  const stream = Buffer.concat([small, message(3, { saslStart: 1 }), message(4, { hello: 1 }), long, small])
+  for (const cut of [1, 16, 20, 21, 30, small.length, small.length + 5, stream.length]) {
+    const { forward, requests, locals, midway } = all([stream.subarray(0, cut), stream.subarray(cut)], offering())
+    t.same(locals, ['offered', 'offered', 'hello', 'offered'], `cut at ${cut}`)
+    t.same(requests, [2])
+    t.same(forward, long)
+    t.equal(midway, false)
+  }
+  const { locals, requests } = all([message(5, { insert: 'c' }, MORE_TO_COME)], offering())
+  t.same([locals, requests], [[], [5]], 'nobody waits for an answer to this')
+  const [taken] = [offering().take(small)]
+  t.match(taken.local, { is: 'offered', frame: { requestID: 1, bytes: small } })
+})

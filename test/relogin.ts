@@ -1,0 +1,214 @@
+import { Binary, type Document, Int32, serialize } from 'bson'
+import t from 'tap'
+import { Fault } from '../src/errors.js'
+import type { Candidate } from '../src/login.js'
+import type { Watcher } from '../src/relay.js'
+import { relogin } from '../src/relogin.js'
+import type { LiveConnection } from '../src/users/live.js'
+import { Framer } from '../src/wire/frame.js'
+import { type Command, readCommand, writeMessage } from '../src/wire/message.js'
+import { handClock } from './support/clock.js'
+import { faultOfAsync } from './support/faults.js'
+
+const first = serialize({ r: new Binary(Buffer.alloc(32, 1)), p: new Int32(110) })
+const final = serialize({ a: 'the-authorization', d: '20260813T120000Z', t: 'the-token' })
+const start = { saslStart: 1, mechanism: 'MONGODB-AWS', payload: new Binary(first), $db: '$external' }
+const next = { saslContinue: 1, conversationId: 1, payload: new Binary(final), $db: '$external' }
+const AGE = 3_600_000
+
+const commandOf = (body: Document): Command => {
+  const [frame] = [...new Framer(1_000_000).push(writeMessage({ ...body, $db: body.$db ?? 'app' }, 7))]
+  if (!frame) throw new Error('no frame')
+  return readCommand(frame)
+}
+
+type Wanted = { maxAgeMS?: number | null; mode?: 'ask' | 'close'; again?: () => Promise<void> }
+
+/** A relay of which it is noted who watches it and why it was left, and the age of its login. */
+function aged({ maxAgeMS = AGE, mode = 'ask', again = async () => {} }: Wanted = {}) {
+  const clock = handClock()
+  let watcher: Watcher | undefined
+  const left: { kind: string; detail: string | undefined }[] = []
+  const logins: string[] = []
+  const candidates: Candidate[] = []
+  const live = { match: maxAgeMS === null ? {} : { maxAgeMS } } as LiveConnection
+  const stop = relogin(
+    {
+      watch: by => {
+        watcher = by
+      },
+      leave: ({ kind, detail }) => void left.push({ kind, detail }),
+    },
+    {
+      candidate: { client: {}, address: '192.0.2.7', certificate: undefined, revoke: () => {} },
+      live,
+      again: async (candidate, was) => {
+        t.equal(was, live)
+        candidates.push(candidate)
+        await again()
+      },
+      reauthenticate: () => mode,
+      server: () => ({ host: 'sts.amazonaws.com', random: bytes => Buffer.alloc(bytes), buildInfo: undefined }),
+      seen: { login: outcome => void logins.push(outcome) },
+      after: clock.after,
+    },
+  )
+  const ask = (body: Document) => {
+    if (!watcher) throw new Error('nobody watches')
+    return watcher.answer(commandOf(body), new AbortController().signal)
+  }
+  return {
+    clock,
+    live,
+    left,
+    logins,
+    candidates,
+    stop,
+    ask,
+    watches: () => watcher !== undefined,
+    missed: () => watcher?.missed(),
+  }
+}
+
+t.test('a young login is left alone; an old one is asked for, renewed, and young again', async t => {
+  const { clock, ask, watches, candidates, logins, left } = aged()
+  clock.advance(AGE - 1)
+  t.equal(watches(), false)
+  clock.advance(1)
+  t.match(await ask({ find: 'c' }), { kind: 'login/aged', row: { reply: { code: 391 } } })
+  t.match(await ask(start), { done: false, conversationId: { value: 1 } })
+  t.match(await ask(next), { done: true })
+  t.match(candidates, [{ address: '192.0.2.7', fields: { a: 'the-authorization', t: 'the-token' } }])
+  t.same(logins, ['admitted'])
+  t.equal(watches(), false)
+  clock.advance(AGE - 1)
+  t.equal(watches(), false)
+  clock.advance(1)
+  t.equal(watches(), true, 'the next age begins with the new login')
+  t.same(left, [])
+})
+
+t.test('a rule without an age is never asked about, and nothing waits', async t => {
+  const { clock, watches } = aged({ maxAgeMS: null })
+  t.equal(clock.waiting(), 0)
+  t.equal(watches(), false)
+})
+
+t.test('inside a transaction nobody is asked, for a minute; the first command behind it is', async t => {
+  const { clock, ask, left } = aged()
+  clock.advance(AGE)
+  t.equal(await ask({ insert: 'c', autocommit: false, startTransaction: true }), undefined)
+  clock.advance(59_000)
+  t.equal(await ask({ commitTransaction: 1, autocommit: false }), undefined)
+  t.match(await ask({ find: 'c' }), { kind: 'login/aged' })
+  await ask(start)
+  t.match(await ask(next), { done: true })
+  clock.advance(60_000)
+  t.same(left, [], 'in time')
+
+  const long = aged()
+  long.clock.advance(AGE)
+  await long.ask({ insert: 'c', autocommit: false, startTransaction: true })
+  long.clock.advance(60_000)
+  t.match(long.left, [{ kind: 'login/aged', detail: 'there was no moment to ask' }])
+})
+
+t.test('who sends nothing but commands that are too long to be looked at is closed after a minute', async t => {
+  const { clock, missed, left } = aged()
+  clock.advance(AGE)
+  missed()
+  clock.advance(59_999)
+  missed()
+  t.same(left, [])
+  clock.advance(1)
+  t.equal(left.length, 1)
+})
+
+t.test('each step has thirty seconds', async t => {
+  for (const [steps, detail] of [
+    [[{ find: 'c' }], 'it was not renewed in time'],
+    [[{ find: 'c' }, start], 'it was not renewed in time'],
+  ] as const) {
+    const { clock, ask, left } = aged()
+    clock.advance(AGE)
+    for (const step of steps) {
+      clock.advance(29_999)
+      await ask(step)
+    }
+    clock.advance(29_999)
+    t.same(left, [])
+    clock.advance(1)
+    t.match(left, [{ kind: 'login/aged', detail }])
+  }
+})
+
+t.test('somebody else, or a login that fails, is the end', async t => {
+  for (const kind of ['login/another', 'sts/refused', 'denied'] as const) {
+    const again = async () => {
+      throw new Fault(kind)
+    }
+    const { clock, ask, logins } = aged({ again })
+    clock.advance(AGE)
+    await ask({ find: 'c' })
+    await ask(start)
+    t.equal((await faultOfAsync(() => ask(next)))?.kind, kind)
+    t.same(logins, [kind])
+  }
+})
+
+t.test('another mechanism is refused; steps out of turn are the end', async t => {
+  const { clock, ask } = aged()
+  clock.advance(AGE)
+  t.match(await ask({ ...start, mechanism: 'SCRAM-SHA-256' }), { kind: 'sasl/mechanism' })
+  t.equal((await faultOfAsync(() => ask(next)))?.kind, 'sasl/turn')
+  t.equal((await faultOfAsync(() => ask(start)))?.kind, 'sasl/turn')
+})
+
+t.test('a command between the steps begins them anew', async t => {
+  const { clock, ask } = aged()
+  clock.advance(AGE)
+  await ask({ find: 'c' })
+  await ask(start)
+  t.match(await ask({ find: 'c' }), { kind: 'login/aged' })
+  t.match(await ask(start), { done: false })
+  t.match(await ask(next), { done: true })
+})
+
+t.test('where nobody is asked, the connection closes between operations', async t => {
+  const { clock, ask, left } = aged({ mode: 'close' })
+  clock.advance(AGE)
+  t.equal(await ask({ find: 'c' }), undefined)
+  t.same(left, [])
+  clock.advance(1_000)
+  t.match(left, [{ kind: 'login/aged', detail: 'its time is over' }])
+})
+
+t.test('and behind a transaction, for which it waits a minute', async t => {
+  for (const [end, ms] of [
+    [{ commitTransaction: 1, autocommit: false }, 0],
+    [{ find: 'c' }, 0],
+    [{ insert: 'c', autocommit: false }, 60_000],
+  ] as const) {
+    const { clock, ask, left } = aged({ mode: 'close' })
+    clock.advance(AGE)
+    await ask({ insert: 'c', autocommit: false })
+    clock.advance(1_000)
+    t.same(left, [])
+    t.equal(await ask(end), undefined, 'it goes upstream')
+    t.same(left, [])
+    clock.advance(ms)
+    t.equal(left.length, 1)
+  }
+})
+
+t.test('a relay that has ended leaves nothing that waits', async t => {
+  for (const step of [undefined, { find: 'c' }, { find: 'c', autocommit: false }]) {
+    const { clock, ask, stop } = aged()
+    if (step) {
+      clock.advance(AGE)
+      await ask(step)
+    }
+    stop()
+    t.equal(clock.waiting(), 0)
+  }
+})
