@@ -22,7 +22,7 @@ export type DecisionParts = {
 }
 
 export type Decision = {
-  /** Decides about a login from this address. Throws `users/*`. */
+  /** Decides about a login from this address, by the rules that hold at its end. Throws `users/*`. */
   login(identity: Identity, peer: string): Promise<Match>
   /**
    * Decides again about a live connection: the match, or undefined or a fault where it has to end. What the
@@ -44,14 +44,17 @@ export function decision({ rules, directory, pins, now }: DecisionParts): Decisi
   const current = (canonical: string) => rules().match({ canonical }) ?? directory?.current({ canonical })
   return {
     async login(identity, peer) {
-      const match = rules().match(identity) ?? (await directory?.match(identity, peer))
-      if (!match) throw new Fault('users/stranger', identity.canonical, { arn: identity.arn })
-      permitted(match, identity, here(peer))
-      if (match.principalId === 'firstUse') {
+      for (;;) {
+        const by = rules()
+        const match = by.match(identity) ?? (await directory?.match(identity, peer))
+        if (by !== rules()) continue
+        if (!match) throw new Fault('users/stranger', identity.canonical, { arn: identity.arn })
+        permitted(match, identity, here(peer))
+        if (match.principalId !== 'firstUse') return match
         if (!pins) throw new Fault('users/unreadable', undefined, { why: 'there is no pins.file' })
         unchanged(match, identity, await pins.pin(identity))
+        if (by === rules()) return match
       }
-      return match
     },
     again(identity, peer, was) {
       try {

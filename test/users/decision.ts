@@ -79,6 +79,27 @@ t.test('D11: firstUse pins what is seen first, session by session, and refuses w
   t.match(decision.again(role('one', 'AROAOTHEROTHEROTHER00'), '::1', given), { kind: 'users/recreated' })
 })
 
+t.test('rules that change while a login is decided about are the ones that decide', async t => {
+  const rulesOf = (...entries: Entry[]) => compileRules(entries).rules
+  let rules = rulesOf(rule({ principalId: 'firstUse' }))
+  let then = rulesOf()
+  const change = async () => {
+    rules = then
+  }
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write: change })
+  const pinning = decided([], undefined, { rules: () => rules, pins })
+  t.equal((await faultOfAsync(() => pinning.login(role(), '::1')))?.kind, 'users/stranger', 'the rule has gone')
+
+  rules = rulesOf()
+  then = rulesOf(rule({ clientSource: ['10.0.0.0/8'] }))
+  const asking = async () => {
+    await change()
+    return given
+  }
+  const asked = decided([], undefined, { rules: () => rules, directory: { match: asking, current: () => given } })
+  t.equal((await faultOfAsync(() => asked.login(role(), '::1')))?.kind, 'users/source', 'a rule has come')
+})
+
 t.test('who may not log in pins nothing', async t => {
   const pins = pinsOf({ text: undefined, name: 'pins.json', write: async () => {} })
   const entry = rule({ principalId: 'firstUse', clientSource: ['10.0.0.0/8'] })
