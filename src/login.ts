@@ -21,6 +21,7 @@ import type { Remembered } from './identity/remembered.js'
 import type { Identity } from './identity/reply.js'
 import type { Turn } from './identity/retry.js'
 import type { Challenge, Fields } from './sasl/aws.js'
+import { unless } from './upstream/patience.js'
 import type { Term } from './upstream/term.js'
 import type { LiveConnection } from './users/live.js'
 import { type DatabaseUser, isSameUser, type Match } from './users/match.js'
@@ -79,7 +80,7 @@ export type Parts = {
   /** Among the live connections until the returned function is called. */
   enter(live: LiveConnection): () => void
   /** What lets this identity in, from this address. Throws `users/*`. */
-  decide(identity: Identity, address: string): Match | Promise<Match>
+  decide(identity: Identity, address: string): Promise<Match>
   /**
    * Logs in upstream; `named` is told the database user first. Where the LDAP verdict is unknown it is asked over this
    * connection: throws `ldap/*`, too.
@@ -154,7 +155,7 @@ export function login(parts: Parts): Login {
         let socket: Socket | undefined
         try {
           parts.check(accessKeyId, identity)
-          const match = await parts.decide(identity, peer)
+          const match = await unless(signal, parts.decide(identity, peer))
           live.match = match
           const named = ({ name, db }: DatabaseUser): void => {
             journal.user = `${name}@${db}`
@@ -180,7 +181,7 @@ export function login(parts: Parts): Login {
           throw new Fault('login/another', `${identity.canonical}, and it was ${was.identity.canonical}`)
         }
         parts.check(accessKeyId, identity)
-        const match = await parts.decide(identity, candidate.address)
+        const match = await unless(signal, parts.decide(identity, candidate.address))
         signal.throwIfAborted()
         if (!was.match || !isSameUser(match, was.match)) throw new Fault('login/another', 'another database user')
         parts.check(accessKeyId, identity)

@@ -70,7 +70,7 @@ function road(wanted: Partial<Parts> = {}) {
     saw() {},
     recall: () => ({ identity: undefined, keep() {} }),
     enter: () => () => steps.push('leave'),
-    decide: () => match,
+    decide: async () => match,
     take: async () => () => {},
     ask: async () => ({ is: 'identity', identity }),
     guard: () => {},
@@ -163,7 +163,7 @@ t.test('each step gets what the one before has found', async t => {
       signals = [...signals, signal]
       return { is: 'identity', identity }
     },
-    decide(found, address) {
+    async decide(found, address) {
       t.equal(found, identity)
       t.equal(address, '127.0.0.1')
       return match
@@ -285,7 +285,7 @@ t.test('an outage, a throttle or a full queue is never a bad identity', async t 
 
 t.test('a principal without a rule is told its own name', async t => {
   const { fault, last, journal } = await ends({
-    decide: () => {
+    decide: async () => {
       throw new Fault('users/stranger', ARN)
     },
   })
@@ -343,6 +343,24 @@ t.test('a client that leaves ends its login, wherever it was', async t => {
     const wishing = await candidate()
     t.equal((await faultOfAsync(() => enter(wishing, signal)))?.kind, 'login/left')
     t.equal(steps.filter(name => name !== 'leave').at(-1), step)
+  }
+})
+
+t.test('a decision that never comes keeps no login beyond its time, and nobody who has left', async t => {
+  for (const [by, kind] of [
+    ['gone', 'login/left'],
+    ['late', 'login/deadline'],
+  ] as const) {
+    const set = road({
+      decide: () => {
+        setImmediate(() => set[by].abort())
+        return new Promise(() => {})
+      },
+    })
+    const wishing = await candidate()
+    t.equal((await faultOfAsync(() => set.enter(wishing, set.signal)))?.kind, kind)
+    t.match(set.ends, [{ kind }], 'the address has its place back')
+    t.equal(set.steps.at(-1), 'leave', 'and it is not among the live connections')
   }
 })
 
@@ -525,12 +543,12 @@ t.test('logging in again as somebody else is refused', async t => {
   const wishing = await candidate()
   t.equal((await faultOfAsync(() => asBob.again(wishing, live, signal)))?.kind, 'login/another')
   const gives = { user: { name: 'alice', db: 'other' }, password: new Secret('x') }
-  const moved = road({ decide: () => ({ ...match, gives }) })
+  const moved = road({ decide: async () => ({ ...match, gives }) })
   t.equal((await faultOfAsync(() => moved.again(wishing, live, signal)))?.kind, 'login/another')
   t.equal(live.match, match, 'and what it was stays')
   const newer = { ...match, maxAgeMS: 1 }
   const session = { ...identity, session: 'pod-8' }
-  await road({ decide: () => newer, ask: async () => ({ is: 'identity', identity: session }) }).again(
+  await road({ decide: async () => newer, ask: async () => ({ is: 'identity', identity: session }) }).again(
     wishing,
     live,
     signal,

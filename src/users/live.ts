@@ -26,8 +26,8 @@ export type Live = {
   each(visit: (entry: LiveConnection) => void): void
   size(): number
   /**
-   * Decides about all of them again, and closes with `login/revoked` those that get a fault, nothing, or another database
-   * user than they have. One that is not decided yet is closed by a fault alone. Returns how many were closed.
+   * Decides about all of them again, and closes with `login/revoked` those that get a fault, nothing, another database
+   * user than they have, or a shorter time (R24). One that is not decided yet is closed by a fault alone. Returns how many were closed.
    */
   review(decide: (entry: LiveConnection) => Match | undefined | Fault): number
 }
@@ -65,5 +65,8 @@ function complaint(was: Match | undefined, is: Match | undefined | Fault): strin
   if (is instanceof Fault) return is.message
   if (was === undefined) return undefined
   if (is === undefined) return 'nothing lets this principal in any more'
-  return isSameUser(was, is) ? undefined : 'this principal is another database user now'
+  if (!isSameUser(was, is)) return 'this principal is another database user now'
+  // The time of a login is measured from its beginning, by the rule of then.
+  const { maxAgeMS: before = Number.POSITIVE_INFINITY } = was
+  return (is.maxAgeMS ?? before) < before ? 'its login may not last as long any more' : undefined
 }
