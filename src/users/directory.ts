@@ -11,6 +11,7 @@
  */
 import type { Document } from 'bson'
 import { buckets } from '../budget/buckets.js'
+import { subnetOf } from '../budget/subnet.js'
 import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
@@ -48,7 +49,7 @@ export type DirectoryParts = {
 
 /** For so many refreshes a good reading counts for new logins, if none follows it. */
 const GOOD_FOR = 3
-/** Questions by name of one source: at once, and a second from then on. */
+/** Questions by name of one source (of IPv6, one /64): at once, and a second from then on. */
 const BURST = 10
 const PER_SECOND = 2
 const SOURCES = 10_000
@@ -151,7 +152,7 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
     if (!isGood()) throw unreadable(why || 'it was last read too long ago')
     const one = lookUp(identity.canonical)
     if (one) return given(one)
-    if (may.lend(source, 1).tokens > 0) return given(await askFor(identity))
+    if (may.lend(subnetOf(source), 1).tokens > 0) return given(await askFor(identity))
     await nextReading()
     if (why !== '') throw unreadable(why)
     return given(lookUp(identity.canonical))

@@ -94,6 +94,10 @@ function readRoles(roles: unknown): Role[] | undefined {
   return sound ? roles.map(({ role, db }) => ({ role, db })) : undefined
 }
 
+/** A list, a date and whatever else is no document would look like one that asks for nothing. */
+const isDocument = (value: unknown): value is Document =>
+  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
+
 /**
  * One of the restrictions has to be met (as in mongod), so the networks of all are one list; undefined where one asks for
  * nothing. `serverAddress` is the address that a client reached mongod by, and clients reach the proxy: it counts as unmet.
@@ -102,8 +106,8 @@ function readRestrictions(restrictions: readonly unknown[]): Network[] | undefin
   const networks: Network[] = []
   let open = restrictions.length === 0
   for (const restriction of restrictions) {
-    if (typeof restriction !== 'object' || restriction === null) return 'unreadable'
-    const { clientSource, serverAddress, ...others } = restriction as Document
+    if (!isDocument(restriction)) return 'unreadable'
+    const { clientSource, serverAddress, ...others } = restriction
     if (Object.keys(others).length > 0) return 'unreadable'
     if (clientSource === undefined) {
       open ||= serverAddress === undefined

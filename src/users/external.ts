@@ -19,8 +19,9 @@ export type ExternalUsers = {
 /** Users in one page, and in all. */
 const PAGE = 1_000
 const MOST = 100_000
-/** A page of so many bytes may have been cut by the size of a reply. */
+/** A page of so many bytes may have been cut by the size of a reply; and those of all pages. */
 const FULL = 8_000_000
+const MOST_BYTES = 64_000_000
 
 /** `ask` runs a command on the database admin and gives the reply, `ok: 0` or not. */
 export function externalUsers(ask: (command: Document) => Promise<Document>): ExternalUsers {
@@ -43,12 +44,16 @@ export function externalUsers(ask: (command: Document) => Promise<Document>): Ex
   return {
     async all() {
       const all: Document[] = []
+      let total = 0
       for (;;) {
-        const last = all.at(-1)?.user
+        const last: unknown = all.at(-1)?.user
         const page = await find({ db: '$external', ...(last !== undefined && { user: { $gt: last } }) })
         all.push(...page)
         if (all.length > MOST) throw unreadable(`there are more than ${MOST} users in $external`)
-        const cut = page.length >= PAGE || calculateObjectSize(page) >= FULL
+        const bytes = calculateObjectSize(page)
+        total += bytes
+        if (total > MOST_BYTES) throw unreadable(`the users in $external are more than ${MOST_BYTES} bytes`)
+        const cut = page.length >= PAGE || bytes >= FULL
         if (page.length === 0 || !cut) return all
       }
     },

@@ -188,6 +188,9 @@ t.test('an entry that cannot be read refuses its principal, and it alone', async
     restricted([{ clientSource: '10.0.0.0/8' }]),
     restricted([{ clientSource: ['home'] }]),
     restricted([{ clientSource: ['10.0.0.0/8'], another: 1 }]),
+    restricted([[]]),
+    restricted([new Date(0)]),
+    restricted([{ clientSource: ['10.0.0.0/8'] }, []]),
   ]) {
     const one = scripted(t, user(alice.canonical, fields), user(`arn:aws:iam::${A}:role/R`))
     await one.start()
@@ -291,6 +294,18 @@ t.test('who asks too often waits for the next reading, and is answered by it', a
   t.equal(await refused, 'users/unreadable')
 })
 
+t.test('the addresses of one /64 ask as one', async t => {
+  const one = scripted(t)
+  await one.start()
+  const asks = (n: number) => one.match(who(`arn:aws:iam::${A}:user/n${n}`), `2001:db8::${n}`)
+  for (let n = 0; n < 10; n++) await asks(n)
+  const waiting = asks(10)
+  await one.settled()
+  t.equal(one.asked.length, 11)
+  await one.again()
+  await waiting
+})
+
 t.test('while it cannot be read nobody whom it would decide logs in, and live connections stay', async t => {
   for (const wrong of [
     new Fault('upstream/away', undefined, { code: 'ECONNREFUSED' }),
@@ -353,6 +368,24 @@ t.test('thousands of users are read page by page', async t => {
   await one.start()
   t.equal(one.asked.length, 3)
   for (const n of [0, 999, 1000, 2499]) t.ok(one.current(who(`arn:aws:iam::${A}:user/u${n}`)))
+})
+
+t.test('an upstream that has ever more to say is unreadable, before it fills our memory', async t => {
+  const one = scripted(t)
+  let asked = 0
+  const endless = directory({
+    ask: async () => {
+      const customData = Buffer.alloc(9_000_000)
+      return { cursor: { firstBatch: [user(`arn:aws:iam::${A}:user/u${asked++}`, { customData })] }, ok: 1 }
+    },
+    refreshMS: REFRESH,
+    ...one.clock,
+    log: logTo('silent'),
+  })
+  t.teardown(() => endless.close())
+  await endless.start()
+  t.equal(asked, 8)
+  t.match(faultOf(() => endless.current(alice))?.facts.why, /more than 64000000 bytes/)
 })
 
 t.test('once closed it asks nothing', async t => {
