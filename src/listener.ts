@@ -8,6 +8,7 @@
 import { constants } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
+import { subnetOf } from './budget/subnet.js'
 import type { After } from './clock.js'
 import type { Connection, Stage } from './connection.js'
 import { Fault } from './errors.js'
@@ -53,8 +54,8 @@ export type Listener = {
   destroy(): void
 }
 
-/** `heard`: when its last whole frame came, or it was accepted, as a number that only grows. */
-type Entry = { connection?: Connection; socket: Socket; address: string; stage: Stage; heard: number }
+/** `counted`: the address as limits know it. `heard`: when its last whole frame came, or it was accepted, as a number that only grows. */
+type Entry = { connection?: Connection; socket: Socket; counted: string; stage: Stage; heard: number }
 
 /** Starts to listen. Throws `address/busy`. */
 export async function listen(parts: ListenerParts): Promise<Listener> {
@@ -78,7 +79,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
 
   const move = (entry: Entry, to: Stage): void => {
     stages[entry.stage].delete(entry)
-    if (entry.stage !== 'relay' && to === 'relay') count(entry.address, -1)
+    if (entry.stage !== 'relay' && to === 'relay') count(entry.counted, -1)
     entry.stage = to
     entry.heard = ++moment
     stages[to].add(entry)
@@ -113,7 +114,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
   }
   const forget = (entry: Entry): void => {
     if (!stages[entry.stage].delete(entry)) return
-    if (entry.stage !== 'relay') count(entry.address, -1)
+    if (entry.stage !== 'relay') count(entry.counted, -1)
     if (total() === 0) emptied()
   }
 
@@ -122,17 +123,21 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     raw.on('error', () => {})
     if (!remoteAddress) return void raw.destroy()
     const address = remoteAddress.replace(/^::ffff:/, '')
-    const full = (perAddress.get(address) ?? 0) >= most
+    const counted = subnetOf(address)
+    const full = (perAddress.get(counted) ?? 0) >= most
     if (full || ((strangers() >= connections / 2 || total() >= connections) && !makeRoom())) {
-      const fault = new Fault('listener/full', undefined, { address, why: full ? 'this address' : 'all slots' })
+      const fault = new Fault('listener/full', undefined, {
+        address: counted,
+        why: full ? 'this address' : 'all slots',
+      })
       parts.turnedAway(fault)
       log('debug', 'shed', fault.facts)
       return void raw.destroy()
     }
     const id = ++lastId
-    const entry: Entry = { socket: raw, address, stage: 'opening', heard: ++moment }
+    const entry: Entry = { socket: raw, counted, stage: 'opening', heard: ++moment }
     stages.opening.add(entry)
-    count(address, 1)
+    count(counted, 1)
     raw.once('close', () => forget(entry))
     const begin = (socket: Socket, certificate?: string): void => {
       const hooks: Hooks = {

@@ -130,6 +130,20 @@ t.test('an address that was mapped to IPv6 is the same address', { skip: !ipv6 &
   t.same(turnedAway, [])
 })
 
+t.test('an IPv6 client is its /64, all of which one machine owns', { skip: !ipv6 && 'no IPv6' }, async t => {
+  const { listener, lines } = await listening(t, { host: '::1', perAddress: 1 })
+  const dial = () =>
+    connect({ host: '::1', port: listener.port })
+      .on('error', () => {})
+      .resume()
+  t.teardown(() => clients.map(client => client.destroy()))
+  const clients = [dial()]
+  await until(() => total(listener.sizes()) === 1)
+  clients.push(dial())
+  await until(() => lines.length === 1)
+  t.match(lines, [{ event: 'shed', address: '0:0:0:0::/64', why: 'this address' }])
+})
+
 t.test('one address has its share until it logs in, and others are not affected', { skip: alone }, async t => {
   const { listener, join, dial, turnedAway, lines } = await listening(t, { perAddress: 2 })
   const one = await join()

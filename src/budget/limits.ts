@@ -14,7 +14,7 @@
  * against it. Of an address alone, failures make suspects and nothing more, and not of a key and token that were good
  * there: that hint of a known one ends with its first wrong signature. Leaving before the answer counts as a quarter of a
  * failure of the address, so that nobody floods STS unseen; mongosh leaves two of three logins, and succeeds with one.
- * Nothing here lets anybody in.
+ * Strangers who crowd an address keep its known ones from nothing: these are counted apart. Nothing here lets anybody in.
  *
  * Successes have a memory of their own, which only real credentials can fill: a flood of made-up keys pushes out nothing
  * but failures.
@@ -46,7 +46,7 @@ export const limitNames = ['crowded', 'failing', 'contested'] as const
 export type Limit = (typeof limitNames)[number]
 
 export type LimitsParts = {
-  /** Logins under way at most, of one address. */
+  /** Logins under way at most, of one address: of the known ones, and of all others. */
   perAddress: number
   /** Failures of one key and token at an address within `periodMS`, from which on a limit holds. */
   failures: number
@@ -109,10 +109,14 @@ export function limits(parts: LimitsParts): Limits {
   }
   const backoff = (left: number) => ({ backoffMS: Math.ceil(Math.min(left, BACKOFF)) })
 
-  const priorityOf = (subnet: string, name: string): Priority => {
+  const recently = (name: string) => {
     const success = good.get(name)
-    const recent = success !== undefined && now() - success.at < RECENT
-    if (recent && success.known) return 'known'
+    return success !== undefined && now() - success.at < RECENT ? success : undefined
+  }
+
+  const priorityOf = (subnet: string, name: string): Priority => {
+    const recent = recently(name)
+    if (recent?.known) return 'known'
     const { count: left = 0 } = leftBySubnet.of(subnet) ?? {}
     const failed = (badBySubnet.of(subnet)?.count ?? 0) + left * LEFT
     const { count: succeeded = 0 } = goodBySubnet.of(subnet) ?? {}
@@ -128,7 +132,8 @@ export function limits(parts: LimitsParts): Limits {
     enter({ address, accessKeyId, token }) {
       const subnet = subnetOf(address)
       const name = label({ accessKeyId, token }, 'limits', subnet)
-      if ((underWay.get(subnet) ?? 0) >= perAddress) {
+      const crowd = recently(name)?.known ? `${subnet} known` : subnet
+      if ((underWay.get(crowd) ?? 0) >= perAddress) {
         refuse('crowded', new Fault('login/crowded', undefined, { address: subnet, ...backoff(BACKOFF) }))
       }
       const against = unwelcome.of(name)
@@ -137,7 +142,7 @@ export function limits(parts: LimitsParts): Limits {
         refuse('failing', new Fault('login/failing', `${against.last}; asked again in ${seconds} s`))
       }
       const priority = priorityOf(subnet, name)
-      underWay.set(subnet, (underWay.get(subnet) ?? 0) + 1)
+      underWay.set(crowd, (underWay.get(crowd) ?? 0) + 1)
 
       const succeed = (): void => {
         good.set(name, { at: now(), known: true })
@@ -163,9 +168,9 @@ export function limits(parts: LimitsParts): Limits {
         leave(end) {
           if (left) return
           left = true
-          const others = (underWay.get(subnet) ?? 1) - 1
-          if (others > 0) underWay.set(subnet, others)
-          else underWay.delete(subnet)
+          const others = (underWay.get(crowd) ?? 1) - 1
+          if (others > 0) underWay.set(crowd, others)
+          else underWay.delete(crowd)
           if (end === 'vouched') return succeed()
           if (end === 'unasked') return
           if (end.kind === 'login/left') leftBySubnet.add(subnet, undefined)

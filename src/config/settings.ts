@@ -31,7 +31,7 @@ export const settings = {
       1,
       1_000_000,
     )({
-      about: 'Connections at most that have not logged in, from one client address.',
+      about: 'Connections at most that have not logged in, from one client address (of IPv6, one /64).',
       fallback: '1000',
       live: true,
     }),
@@ -100,7 +100,11 @@ export const settings = {
     perAddress: whole(
       1,
       1_000_000,
-    )({ about: 'Logins under way at most from one client address (of IPv6, one /64).', fallback: '1000' }),
+    )({
+      about:
+        'Logins under way at most from one client address (of IPv6, one /64). Those of credentials that were good there lately count apart.',
+      fallback: '1000',
+    }),
     failures: whole(
       1,
       1_000_000,

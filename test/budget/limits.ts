@@ -60,12 +60,32 @@ t.test('so many logins of one address are under way at most, and one that is ove
   t.equal(codeOf(fault), 262)
   t.same(told, ['crowded'])
   t.equal(enter(client({ address: '192.0.2.8' })).priority, 'plain', 'another address is not affected')
-  one.leave('vouched')
-  one.leave('vouched')
+  one.leave('unasked')
+  one.leave('unasked')
   const next = enter(client())
   t.equal(faultOf(() => enter(client()))?.kind, 'login/crowded', 'it was over once')
   next.leave(new Fault('login/left'))
   enter(client())
+})
+
+t.test('strangers who crowd an address do not keep out who was good there', async t => {
+  const { enter, good, bad } = house({ perAddress: 2 })
+  const stranger = client({ accessKeyId: 'AKIASTRANGER' })
+  good()
+  const crowd = [enter(stranger), enter(stranger)]
+  t.equal(faultOf(() => enter(stranger))?.kind, 'login/crowded')
+  const known = enter(client())
+  t.equal(known.priority, 'known')
+  enter(client())
+  t.equal(faultOf(() => enter(client()))?.kind, 'login/crowded', 'it has its own limit')
+  for (const one of crowd) one.leave(new Fault('login/deadline'))
+  known.leave(missigned)
+  t.equal(
+    faultOf(() => bad(expired, client())),
+    undefined,
+    'it is one of the strangers now',
+  )
+  t.equal(enter(stranger).address, NAT)
 })
 
 t.test('the addresses of one /64 are one, and so are both spellings of an IPv4 address', async t => {
