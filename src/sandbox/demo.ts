@@ -2,7 +2,8 @@
 import type { Config } from '../config/load.js'
 import type { ReadFile } from '../config/reading.js'
 import { Secret } from '../log.js'
-import { HOST, type Options, type Principal, world } from './world.js'
+import { apart } from './thread.js'
+import { HOST, type Options, type Principal } from './world.js'
 
 type Parts = Options & {
   json: boolean
@@ -19,7 +20,7 @@ export type Demo = { configure(read: ReadFile): Config; announce(proxy: Ports): 
 
 /** Makes the world; the caller starts the proxy with what `configure` gives, and closes the world when that has stopped. */
 export async function startDemo({ json, port, load, ...options }: Parts): Promise<Demo> {
-  const { sts, mongo, administrator, principals, passwords, close } = await world(options)
+  const { sts, mongo, administrator, principals, passwords, close } = await apart(options)
   try {
     const args = {
       'listen.port': String(port),
