@@ -238,11 +238,21 @@ export function bucketOf({ accessKeyId, challenge }: Proof): string {
 }
 
 /** Turns at STS for this proof; the time that they are waited for is the queue's, and not that of STS. */
-function turnsOf({ take, now }: Parts, proof: Proof, place: Place, { ms }: Journal, signal: AbortSignal): Turn {
+function turnsOf(
+  { take, now, refused }: Parts,
+  proof: Proof,
+  place: Place,
+  { ms }: Journal,
+  signal: AbortSignal,
+): Turn {
   return async patienceMS => {
     const started = now()
     try {
-      return await take(bucketOf(proof), proof.challenge.host, place, patienceMS, signal)
+      const done = await take(bucketOf(proof), proof.challenge.host, place, patienceMS, signal)
+      const meanwhile = refused(proof) // a fleet whose session has ended waits here all together
+      if (!meanwhile) return done
+      done()
+      throw refusalOf(meanwhile)
     } finally {
       const waited = now() - started
       ms.queue = Math.round((ms.queue ?? 0) + waited)
@@ -256,15 +266,17 @@ function known(outcome: Outcome): Identity {
   switch (outcome.is) {
     case 'identity':
       return outcome.identity
-    case 'refused': {
-      const { code, message } = outcome
-      throw new Fault('sts/refused', message ? `${code}: ${message}` : code, { code })
-    }
+    case 'refused':
+      throw refusalOf(outcome)
     case 'throttled':
       throw new Fault('sts/throttled', outcome.code)
     case 'unavailable':
       throw new Fault('sts/unavailable', undefined, { answer: outcome.why })
   }
+}
+
+function refusalOf({ code, message }: Outcome & { is: 'refused' }): Fault {
+  return new Fault('sts/refused', message ? `${code}: ${message}` : code, { code })
 }
 
 async function timed<T>(

@@ -72,6 +72,15 @@ t.test('a crash loop with an expired token costs one call', async t => {
   t.equal(house.sts.calls().GetCallerIdentity, 1)
 })
 
+t.test('a fleet whose session has expired is told so as soon as one of them was', async t => {
+  const house = await storm(t, { quota: 60 })
+  const { refused, told } = await house.crowd(house.keys.session(-1), { count: 150, lanes: 150 })
+  t.same(refused, { 18: 150 })
+  t.equal(told, 0)
+  const { GetCallerIdentity } = house.sts.calls()
+  t.ok(GetCallerIdentity < 50, `${GetCallerIdentity} calls, of those that were under way already`)
+})
+
 t.test('made-up keys of an account take nothing from its clients', async t => {
   const house = await storm(t, { quota: 60 })
   const victim = { ...house.keys.storming }
