@@ -808,6 +808,77 @@ t.test('a relay that is owed nothing ends at once where the term of its member i
   t.match(await closing(), { level: 'info', by: 'proxy', fault: 'upstream/stepped-down', upstream: 'a:1' })
 })
 
+t.test('where the primary is another one, monitors are closed whose drivers must be told so', async t => {
+  const why = new Fault('upstream/stepped-down')
+  const metadata = (name: string) => ({ ...driver, driver: { name, version: '1' } })
+  const asks = (name: string) => query(1, { isMaster: 1, helloOk: true, client: metadata(name) })
+  const topologyVersion = { processId: new ObjectId(), counter: Long.fromNumber(1) }
+  const awaits = message(2, { hello: 1, topologyVersion, maxAwaitTimeMS: new Int32(10_000) })
+  const greet: Parts['greet'] = async ({ awaiting }, _, signal) =>
+    awaiting
+      ? new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+      : { ok: new Double(1) }
+  for (const [name, again, closes] of [
+    ['PyMongo', awaits, true],
+    ['mongo-go-driver', message(2, { hello: 1 }), true],
+    ['PyMongo', undefined, false],
+    ['nodejs', awaits, false],
+    ['nodejs|Mongoose', awaits, false],
+  ] as const) {
+    const { client, reply, running, closing, near } = await connected(t, { greet })
+    client.write(asks(name))
+    await reply()
+    if (again) client.write(again)
+    await settled()
+    running.turn(why)
+    t.equal(near.destroyed, closes, `${name}, ${again ? 'again' : 'once'}`)
+    if (closes) t.match(await closing(), { stage: 'greeted', by: 'proxy', fault: 'upstream/stepped-down' })
+    else client.destroy()
+    await running.closed
+  }
+})
+
+t.test('whoever logs in or is logged in is no monitor', async t => {
+  const upstream = await socketPair(t)
+  const { client, reply, running, stages, near } = await connected(t, { login: admitted(upstream.near) })
+  client.write(
+    Buffer.concat([message(1, { hello: 1, client: { ...driver, driver: { name: 'x', version: '1' } } }), start]),
+  )
+  await reply()
+  await reply()
+  running.turn(new Fault('upstream/stepped-down'))
+  t.equal(near.destroyed, false)
+  client.write(next)
+  await until(() => stages.includes('relay'))
+  running.turn(new Fault('upstream/stepped-down'))
+  t.equal(near.destroyed, false)
+  client.destroy()
+  await running.closed
+})
+
+t.test('a login of the age of its rule is asked for again, and goes on as the same relay', async t => {
+  const upstream = await socketPair(t)
+  const live = { match: { maxAgeMS: 60_000 } } as LiveConnection
+  const login: Login = async (candidate, signal) => ({ ...(await admitted(upstream.near)(candidate, signal)), live })
+  const { client, reply, clock, stages, running } = await connected(t, { login })
+  client.write(Buffer.concat([start, next]))
+  await reply()
+  await reply()
+  await until(() => stages.includes('relay'))
+  clock.advance(60_000)
+  client.write(find)
+  t.match(readReply(await reply()).document, { ok: 0, code: 391 })
+  client.write(start)
+  t.match(readReply(await reply()).document, { ok: 1, done: false })
+  client.write(next)
+  t.match(readReply(await reply()).document, { ok: 1, done: true })
+  client.write(find)
+  t.equal((await frames(upstream.far)()).requestID, 4)
+  running.destroy(new Fault('listener/draining'))
+  await running.closed
+  t.equal(clock.waiting(), 0)
+})
+
 t.test('a member that steps down during a login is away to it', async t => {
   const upstream = await socketPair(t)
   const { term, end } = beginTerm()

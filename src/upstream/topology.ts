@@ -64,6 +64,11 @@ const ROUNDS = 10
 const LOOKUP_MS = 5_000
 /** How long clients are given to take in that there is no primary, and then that their connections were closed. */
 const QUIET_MS = 20
+/**
+ * Whoever changes the list of members over and over makes mirrors come and go. So many changes that add some are followed
+ * at once, as many as finding a set takes; then one in each such time. Milliseconds.
+ */
+const CHANGES = { atOnce: 5, everyMS: 500 }
 const RETRY = { firstMS: 500, mostMS: 30_000 }
 
 export function topology({ upstream, single, resolver, log, random, restarted, turned, after }: Parts): Topology {
@@ -78,6 +83,9 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
   let begun = false // a view was given
   let office: ({ key: string; address: string } & Office) | undefined
   let leaving: Promise<unknown> | undefined // what was opened in a term that is over ends
+  let changes = CHANGES.atOnce // that may follow
+  let refill: (() => void) | undefined
+  let late = false // members are wanted that were not added
   let looking: Promise<unknown> | undefined // an attempt to look the seeds up
   let unknown: Fault | undefined // why the seeds could not be looked up
 
@@ -144,8 +152,10 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
       met.delete(address)
       member.close(new Fault('upstream/away', undefined, { upstream: address, why: 'it is no member any more' }))
     }
-    for (const address of wanted) {
-      if (members.has(address)) continue
+    const added = wanted.filter(address => !members.has(address))
+    if (added.length === 0) late = false
+    if (added.length === 0 || !mayChange()) return
+    for (const address of added) {
       const changed = (hello: Document | undefined) => {
         const isNew = hello !== undefined && !met.has(address)
         if (isNew) met.add(address)
@@ -155,6 +165,22 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
       const more = restarted && { restarted }
       members.set(address, mirror({ target: targetOf(template, address), log, random, after, changed, ...more }))
     }
+  }
+
+  /** Counts a change; where there were too many, the list is looked at again when there may be another. */
+  const mayChange = (): boolean => {
+    late = changes === 0
+    if (late) return false
+    changes--
+    fill()
+    return true
+  }
+  const fill = (): void => {
+    refill ??= after(CHANGES.everyMS, () => {
+      refill = undefined
+      if (++changes < CHANGES.atOnce) fill()
+      if (late) update()
+    })
   }
 
   /** Every member was asked, and none answers. */
@@ -299,6 +325,7 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
       }),
     close: () => {
       stop.abort(new Fault('listener/draining'))
+      refill?.()
       for (const one of [...waiting]) one.fail(stop.signal.reason)
       for (const member of members.values()) member.close(new Fault('listener/draining'))
     },

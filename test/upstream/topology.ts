@@ -354,6 +354,29 @@ t.test('a hostile member is as good as away, and the others serve', async t => {
   )
 })
 
+t.test('a primary that changes its members over and over is followed five times, then twice a second', async t => {
+  const { topology, clock, a } = await watchedSet(t)
+  clock.advance(500)
+  const others = (await scriptedSet(t, 20)).members
+  const addresses = () => topology.members().map(({ target }) => target.address)
+  const name = (nth: number) => a.say({ hosts: [a.address, (others[nth] as ScriptedMember).address] })
+  let nth = 0
+  let followed = 0
+  for (; nth < 10; nth++) {
+    name(nth)
+    await until(() => topology.current()?.hello.hosts.includes(others[nth]?.address))
+    if (addresses().length > 1) followed++
+  }
+  t.ok(followed > 0 && followed <= 5, `${followed} of 10`)
+  t.same(addresses(), [a.address], 'who is none any more is left alone at once')
+  clock.advance(500)
+  t.same(addresses(), [a.address, others[9]?.address], 'the last one is not forgotten')
+  t.same(
+    others.slice(5, 9).filter(({ asked }) => asked.length > 0),
+    [],
+  )
+})
+
 t.test('a member that is new is told of, since other things have to be asked of it', async t => {
   let told = 0
   const { a, b, topology, clock } = await watchedSet(t, { restarted: () => told++ })

@@ -4,7 +4,7 @@ import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import { crc32c } from '../../src/wire/crc32c.js'
 import { frame, OP_COMPRESSED, OP_MSG, OP_QUERY, OP_REPLY } from '../../src/wire/frame.js'
-import { writeMessage } from '../../src/wire/message.js'
+import { MORE_TO_COME, writeMessage } from '../../src/wire/message.js'
 import { ReplySplitter, type Request, RequestSplitter } from '../../src/wire/split.js'
 import { faultOf } from '../support/faults.js'
 
@@ -214,9 +214,10 @@ t.test('an upstream that lies about lengths or speaks another opcode is a fault'
 
 t.test('while it offers, whole messages of up to 64 KiB that are owed a reply are not decided here', async t => {
   const offering = () => Object.assign(new RequestSplitter(LIMIT), { offering: true })
-  const small = message(1, { find: 'c', autocommit: false })
-  const long = message(2, { insert: 'c', text: 'x'.repeat(70_000) })
-  const stream = Buffer.concat([small, message(3, { saslStart: 1 }), message(4, { hello: 1 }), long, small])
+  const asked = (id: number, command: object, flags = 0) => writeMessage({ ...command, $db: 'a' }, id, 0, flags)
+  const small = asked(1, { find: 'c', autocommit: false })
+  const long = asked(2, { insert: 'c', text: 'x'.repeat(70_000) })
+  const stream = Buffer.concat([small, asked(3, { saslStart: 1 }), asked(4, { hello: 1 }), long, small])
   for (const cut of [1, 16, 20, 21, 30, small.length, small.length + 5, stream.length]) {
     const { forward, requests, locals, midway } = all([stream.subarray(0, cut), stream.subarray(cut)], offering())
     t.same(locals, ['offered', 'offered', 'hello', 'offered'], `cut at ${cut}`)
@@ -224,7 +225,7 @@ t.test('while it offers, whole messages of up to 64 KiB that are owed a reply ar
     t.same(forward, long)
     t.equal(midway, false)
   }
-  const { locals, requests } = all([message(5, { insert: 'c' }, MORE_TO_COME)], offering())
+  const { locals, requests } = all([asked(5, { insert: 'c' }, MORE_TO_COME)], offering())
   t.same([locals, requests], [[], [5]], 'nobody waits for an answer to this')
   const [taken] = [offering().take(small)]
   t.match(taken.local, { is: 'offered', frame: { requestID: 1, bytes: small } })
