@@ -16,6 +16,8 @@ export type Place = { address: string; priority: Priority }
 
 export type Queue<W extends Place> = {
   readonly length: number
+  /** The best priority of those who wait. */
+  readonly best: Priority | undefined
   /** How many tokens have come at most when this one is served; if it does not wait yet, as the last of its address. */
   ahead(place: Place): number
   add(waiting: W): void
@@ -36,6 +38,14 @@ const PARTS: readonly (readonly [priority: Priority, part: number])[] = [
   ['suspect', 1 / 16],
 ]
 const PART = Object.fromEntries(PARTS) as Record<Priority, number>
+
+/** Of 16 turns the last is for suspects and every fourth for plain ones; whose turn it is comes first, then the better. */
+export function preference(turn: number): readonly Priority[] {
+  const first: Priority = turn % 16 === 15 ? 'suspect' : turn % 4 === 3 ? 'plain' : 'known'
+  return ORDERS[first]
+}
+const order = (first: Priority): Priority[] => [first, ...PARTS.map(([name]) => name).filter(name => name !== first)]
+const ORDERS = { known: order('known'), plain: order('plain'), suspect: order('suspect') }
 
 /** One class: its addresses in the order of their turns. */
 type Class<W> = { length: number; addresses: Map<string, W[]> }
@@ -64,15 +74,12 @@ export function queue<W extends Place>(): Queue<W> {
     length--
   }
 
-  /** Of 16 tokens the last is for suspects and every fourth for plain ones, if there are any. */
-  const preferred = (): Priority => {
-    const turn = served++ % 16
-    return turn === 15 ? 'suspect' : turn % 4 === 3 ? 'plain' : 'known'
-  }
-
   return {
     get length() {
       return length
+    },
+    get best() {
+      return PARTS.find(([name]) => classes[name].length > 0)?.[0]
     },
     ahead(place) {
       const { addresses } = classes[place.priority]
@@ -96,8 +103,7 @@ export function queue<W extends Place>(): Queue<W> {
     },
     next() {
       if (length === 0) return undefined
-      const first = preferred()
-      const priority = classes[first].length > 0 ? first : PARTS.find(([name]) => classes[name].length > 0)?.[0]
+      const priority = preference(served++).find(name => classes[name].length > 0)
       if (!priority) return undefined
       const { addresses } = classes[priority]
       for (const [address, there] of addresses) {

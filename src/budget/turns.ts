@@ -9,6 +9,7 @@
  */
 import { Fault } from '../errors.js'
 import type { Lease, Lend } from './buckets.js'
+import { type Lanes, lanes } from './lanes.js'
 import { type Line, leaseOf, line } from './line.js'
 import type { Place } from './queue.js'
 
@@ -37,7 +38,7 @@ type Waiting = Place & {
 type Host = {
   calls: number
   waiting: number
-  lines: Map<string, Line<Waiting>>
+  lines: Lanes<Waiting>
   sweepAt: number
   rest: (() => void) | undefined
 }
@@ -62,7 +63,7 @@ export function turns({
   const hostOf = (name: string): Host => {
     const known = hosts.get(name)
     if (known) return known
-    const fresh = { calls: 0, waiting: 0, lines: new Map(), sweepAt: 0, rest: undefined }
+    const fresh = { calls: 0, waiting: 0, lines: lanes<Waiting>(), sweepAt: 0, rest: undefined }
     hosts.set(name, fresh)
     return fresh
   }
@@ -80,7 +81,7 @@ export function turns({
 
   const leave = (host: Host, line: Line<Waiting>, count: number): void => {
     host.waiting -= count
-    if (line.queue.length === 0) host.lines.delete(line.bucket)
+    host.lines.settle(line)
   }
 
   const refuse = (host: Host, line: Line<Waiting>, refused: Waiting[]): void => {
@@ -95,29 +96,26 @@ export function turns({
     const time = now()
     if (time >= host.sweepAt) {
       host.sweepAt = time + SWEEP_MS
-      for (const line of host.lines.values())
-        refuse(
-          host,
-          line,
-          line.queue.expire(({ until }) => until <= time),
-        )
+      for (const line of host.lines.all()) {
+        const over = line.queue.expire(({ until }) => until <= time)
+        refuse(host, line, over)
+      }
     }
     let next = host.sweepAt
-    // A line that is served goes to the end, where this very loop meets it again.
-    for (const line of host.lines.values()) {
-      if (host.calls >= calls) break
+    const lineNext = host.lines.round(line => {
       const free = Math.ceil((calls - host.calls) / host.lines.size)
-      if (!line.fund(Math.min(line.queue.length, free), () => serve(host))) {
-        next = Math.min(next, line.nextAt() ?? next)
-        continue
-      }
-      const waiting = line.queue.next()
-      if (!waiting) continue
+      if (line.fund(Math.min(line.queue.length, free), () => serve(host))) return true
+      next = Math.min(next, line.nextAt() ?? next)
+      return false
+    })
+    while (host.calls < calls) {
+      const line = lineNext()
+      const waiting = line?.queue.next()
+      if (!line || !waiting) break
       line.spend()
       host.calls++
       waiting.grant()
-      host.lines.delete(line.bucket)
-      if (line.queue.length > 0) host.lines.set(line.bucket, line)
+      host.lines.settle(line, true)
       leave(host, line, 1)
       refuse(
         host,
@@ -159,7 +157,7 @@ export function turns({
       }
       signal.addEventListener('abort', gone, { once: true })
       line.queue.add(waiting)
-      host.lines.set(line.bucket, line)
+      host.lines.settle(line)
       host.waiting++
       host.rest ??= after(Math.max(1, Math.ceil((line.nextAt() ?? 0) - now())), () => serve(host))
     })
@@ -168,14 +166,14 @@ export function turns({
   const take: Turns['take'] = async (bucket, name, place, patienceMS, signal) => {
     signal.throwIfAborted()
     const host = hostOf(name)
-    const known = host.lines.get(bucket)
+    const known = host.lines.of(bucket)
     if (known) return wait(host, known, place, patienceMS, signal)
     const free = host.calls < calls
     if (free) host.calls++ // before anything is waited for
     const enter = (lease: Lease): Done | Promise<Done> => {
       if (free && lease.tokens > 0) return done(host)
       if (free) host.calls--
-      const own = host.lines.get(bucket) ?? line<Waiting>(bucket, lend, now)
+      const own = host.lines.of(bucket) ?? line<Waiting>(bucket, lend, now)
       own.learn(lease)
       return wait(host, own, place, patienceMS, signal)
     }
@@ -190,7 +188,7 @@ export function turns({
       return waiting + calls
     },
     *waiting() {
-      for (const { lines } of hosts.values()) for (const line of lines.values()) yield [line.bucket, line.queue.length]
+      for (const { lines } of hosts.values()) for (const line of lines.all()) yield [line.bucket, line.queue.length]
     },
   }
 }

@@ -166,6 +166,25 @@ t.test('no more calls at a time than a host has, and accounts take turns for the
   t.equal(ends.at(-1), 'elsewhere', 'another host has its own')
 })
 
+t.test('accounts that a stranger makes up, however many, do not keep the known from the calls of a host', async t => {
+  const { take, ends } = standing({ perSecond: 1000, burst: 100, calls: 1 })
+  let done = await take('first')
+  const next = (name: string, place: Parameters<typeof take>[1]) =>
+    void take(name, place).then(given => {
+      done = given
+    })
+  for (let i = 0; i < 200; i++) next('made up', { bucket: `a${i}`, address: 'evil', priority: 'suspect' })
+  for (let i = 0; i < 20; i++) next('new', { bucket: 'another', address: 'pod' })
+  for (let i = 0; i < 20; i++) next('known', { bucket: 'honest', address: 'good', priority: 'known' })
+  for (let i = 0; i < 16; i++) {
+    await settled()
+    done?.()
+  }
+  await settled()
+  const count = (name: string) => ends.slice(1).filter(end => end === name).length
+  t.same([count('known'), count('new'), count('made up')], [12, 3, 1])
+})
+
 t.test('a host that answers nobody is not waited for longer than patience lasts', async t => {
   const { take, ends, pass, queued } = standing({ perSecond: 1000, burst: 10, calls: 1 })
   await take('1')
