@@ -6,9 +6,10 @@
  *                                  ▲                         │
  *                                  └──bad, or no answer: a longer pause
  *
- * A host's health moves a fifth of the way to 1 with each good answer and to 0 with each bad one (a twentieth with a
- * throttle), so five bad ones in a row, or most of many, leave it alone. A refusal is a good answer: the host works. When every host is left alone, all
- * are drawn again, since some way to STS is better than none.
+ * A host's health moves a fifth of the way to 1 with each good answer and to 0 with each bad one, so five bad ones in a
+ * row, or most of many, leave it alone; a twentieth with a bad one that a single client may have brought about. A refusal
+ * is a good answer: the host works. When every host is left alone, all are drawn again, since some way to STS is better
+ * than none.
  *
  * An account may have a region disabled, which looks like a key that does not exist. Whoever is told so by another than
  * the first host is offered the first one for a while, by its address, which is all that is known of it next time (F9).
@@ -41,8 +42,11 @@ export type HostsParts = {
   turned(host: string, up: boolean): void
 }
 
-/** A throttle is about one account, whose owner may bring it about; so it takes many of them to tell about a host. */
-const STEP_OF_THROTTLE = 0.05
+/**
+ * A throttle is about one account, whose owner may bring it about, and an answer that nobody understands may be about
+ * one odd request; so it takes many of them to tell about a host.
+ */
+const SMALL_STEP = 0.05
 /** How far one answer moves the health of its host, below which it is left alone, and with what it comes back. */
 const STEP = 0.2
 const LEFT_ALONE = 0.4
@@ -107,7 +111,7 @@ export function hosts({ hosts: names, busy, random, now, entries, turned }: Host
       if (!host) return
       const good = isGood(outcome)
       if (outcome.is === 'unavailable' && outcome.next === 'first') steered.set(subnetOf(address), now() + STEERED)
-      const step = outcome.is === 'throttled' ? STEP_OF_THROTTLE : STEP
+      const step = isOfOne(outcome) ? SMALL_STEP : STEP
       host.health += step * ((good ? 1 : 0) - host.health)
       const none = all.every(({ up }) => !up)
       if (host.up) {
@@ -118,6 +122,11 @@ export function hosts({ hosts: names, busy, random, now, entries, turned }: Host
     },
     health: () => Object.fromEntries(all.map(({ name, health, up }) => [name, up ? health : 0])),
   }
+}
+
+/** Whether a single client could bring this about. */
+function isOfOne(outcome: Outcome): boolean {
+  return outcome.is === 'throttled' || (outcome.is === 'unavailable' && outcome.next === 'later')
 }
 
 /** Whether the host does its work; that it knows no such key, or not in its region, is work done. */

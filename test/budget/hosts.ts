@@ -8,6 +8,7 @@ const identity: Outcome = { is: 'identity', identity: {} as never }
 const refused: Outcome = { is: 'refused', code: 'SignatureDoesNotMatch' }
 const throttled: Outcome = { is: 'throttled', code: 'Throttling' }
 const away: Outcome = { is: 'unavailable', why: 'ECONNREFUSED', next: 'again' }
+const odd: Outcome = { is: 'unavailable', why: 'it answered 413', next: 'later' }
 const elsewhere: Outcome = { is: 'unavailable', why: 'InvalidClientTokenId from another', next: 'first' }
 const POD = '10.0.0.1'
 
@@ -56,6 +57,7 @@ t.test('a host that fails or throttles again and again is left alone', async t =
   for (const [bad, some] of [
     [away, 4],
     [throttled, 17],
+    [odd, 17],
   ] as const) {
     const { saw, drawn, told, health } = house()
     saw(A, bad, some)
