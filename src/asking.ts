@@ -5,7 +5,8 @@ import { hosts as drawn, type Hosts } from './budget/hosts.js'
 import { type Turns, turns } from './budget/turns.js'
 import { after, now, sleep } from './clock.js'
 import type { Config } from './config/load.js'
-import type { Ask } from './identity/outcome.js'
+import type { Ask, Outcome } from './identity/outcome.js'
+import type { Proof } from './identity/proof.js'
 import { retried } from './identity/retry.js'
 import { type Sts, stsClient } from './identity/sts.js'
 import type { Log } from './log.js'
@@ -41,6 +42,9 @@ export function stsOf({ hosts, insecure }: Pick<Config['sts'], 'hosts' | 'insecu
   const userAgent = `${NAME}/${VERSION}`
   return stsClient({ hosts: hosts.map(host => ({ ...host, insecure })), timeoutMS, userAgent, now: Date.now })
 }
+
+/** No answer of use, and none that says more than that. */
+const isSilent = (outcome: Outcome) => outcome.is === 'unavailable' && outcome.next === 'again'
 
 export function asking({ hosts, insecure, ...first }: Config['sts'], record: Recorder, log: Log): Asking {
   const sts = stsOf({ hosts, insecure }, ATTEMPT_MS)
@@ -81,12 +85,21 @@ export function asking({ hosts, insecure, ...first }: Config['sts'], record: Rec
     random: Math.random,
     sleep,
     after,
+    // Counted at once, so that a host that is down is left alone before its first logins have given up.
+    again({ challenge: { host } }: Proof, outcome: Outcome) {
+      if (!isSilent(outcome)) return true
+      saw(host, outcome, '')
+      const all = health()
+      return all[host] !== 0 || Object.values(all).every(each => each === 0)
+    },
   }
   return {
     ...sts,
     take: line.take,
     draw,
-    saw,
+    saw(host, outcome, address) {
+      if (!isSilent(outcome)) saw(host, outcome, address)
+    },
     measures: {
       sts_host_health: health,
       sts_bucket_tokens: () => ofBuckets(bucket => budget.level(bucket).tokens),

@@ -22,6 +22,8 @@ export type Patience = {
   after(ms: number, run: () => void): () => void
   /** How long the first attempt may wait for its turn; further ones have what is left of the deadline. */
   queueMS: number
+  /** Told of each attempt that came to nothing; whether another one at the same host makes sense. */
+  again(proof: Proof, outcome: Outcome): boolean
 }
 
 /** The first pause is 50 to 100 ms, and each further one twice as long. */
@@ -44,14 +46,14 @@ export function retried(
   ask: Ask,
   patience: Patience,
 ): (proof: Proof, turn: Turn, signal: AbortSignal) => Promise<Outcome> {
-  const { attemptMS, deadlineMS, queueMS, now, random, sleep, after } = patience
+  const { attemptMS, deadlineMS, queueMS, now, random, sleep, after, again } = patience
   return async (proof, turn, signal) => {
     let done = await turn(queueMS)
     const end = now() + deadlineMS
     for (let pause = PAUSE; ; pause *= 2) {
       const outcome = await attempt(Math.min(attemptMS, end - now())).finally(done)
       const wait = pause * (0.5 + 0.5 * random())
-      if (!isPassing(outcome) || now() + wait >= end) return outcome
+      if (!isPassing(outcome) || !again(proof, outcome) || now() + wait >= end) return outcome
       await sleep(wait, signal)
       signal.throwIfAborted()
       const next = await turn(end - now()).catch(orNone)

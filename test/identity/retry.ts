@@ -57,7 +57,15 @@ function scenario(script: (Outcome | 'silence' | Error)[], patience: Partial<Pat
     if (next !== 'silence' && next !== undefined) return next
     return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
   }
-  const all = { attemptMS: 1500, deadlineMS: 3000, queueMS: 4000, random: () => 1, ...clock, ...patience }
+  const all = {
+    attemptMS: 1500,
+    deadlineMS: 3000,
+    queueMS: 4000,
+    random: () => 1,
+    again: () => true,
+    ...clock,
+    ...patience,
+  }
   const turns = { taken: [] as number[], running: 0 }
   const free: Turn = async ms => {
     turns.taken.push(ms)
@@ -87,6 +95,15 @@ t.test('pauses are uneven', async t => {
   const { run, asked } = scenario([throttled, throttled, identity], { random: () => 0 })
   t.equal(await run(), identity)
   t.same(asked, [0, 50, 150])
+})
+
+t.test('a host that was left alone meanwhile is not asked again', async t => {
+  const seen: Outcome[] = []
+  const again = (_: Proof, outcome: Outcome) => seen.push(outcome) < 2
+  const { run, asked } = scenario([away], { again })
+  t.equal(await run(), away)
+  t.same(asked, [0, 100])
+  t.same(seen, [away, away], 'each attempt was told of')
 })
 
 t.test('what asking again cannot change is not asked again', async t => {
@@ -149,7 +166,7 @@ t.test('a client that leaves ends it at once, in an attempt or in a pause', asyn
       return () => timers--
     }
     const still = { now: () => 0, random: () => 1, sleep, after }
-    const patience = { attemptMS: 1500, deadlineMS: 3000, queueMS: 4000, ...still }
+    const patience = { attemptMS: 1500, deadlineMS: 3000, queueMS: 4000, again: () => true, ...still }
     let ended = 0
     const running = retried(ask, patience)(proof, async () => () => ended++, gone.signal)
     await new Promise(setImmediate)
