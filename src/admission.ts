@@ -30,7 +30,7 @@ import { decision } from './users/decision.js'
 import { directory as directoryOf } from './users/directory.js'
 import { keptIn } from './users/kept.js'
 import type { LdapGuard } from './users/ldapGuard.js'
-import { pinsIn } from './users/pins.js'
+import { type Pins, pinsIn } from './users/pins.js'
 import { provisioner } from './users/provision.js'
 
 export type AdmissionParts = {
@@ -50,6 +50,8 @@ export type Admission = {
   /** The STS host to offer a client of this address. */
   offer: Asking['draw']
   revocations: Revocation
+  /** Undefined where no file keeps any. */
+  pins: Pins | undefined
   measures: Measures
   /** Asks what has to be known before the first login; never rejects. */
   start(): Promise<void>
@@ -77,10 +79,11 @@ export function admission(parts: AdmissionParts): Admission {
   const directory = config.directory.enabled
     ? directoryOf({ ask: command => run(command), refreshMS: config.directory.refresh, after, now, log })
     : undefined
+  const pins = config.pins.file === undefined ? undefined : pinsIn(config.pins.file, log)
   const decide = decision({
     rules: () => rules,
     directory,
-    pins: config.pins.file === undefined ? undefined : pinsIn(config.pins.file),
+    pins,
     now: Date.now,
   })
   const keeping = provisioningOf(config, run, log)
@@ -170,6 +173,7 @@ export function admission(parts: AdmissionParts): Admission {
     login: { enter, again },
     offer: sts.draw,
     revocations,
+    pins,
     measures: sts.measures,
     start: async () => {
       void follow()

@@ -135,7 +135,7 @@ async function lookAtRules({ listen, pins }: Config, { all, elsewhere }: Rules):
   const findings = notes.map(text => ({ fine: true, text: `note: ${text}` }))
   if (pins.file === undefined) return findings
   const { file } = pins
-  return [...findings, await tried('pins', async () => `${pinsIn(file).size()} in ${file}`)]
+  return [...findings, await tried('pins', async () => `${pinsIn(file).all().size} in ${file}`)]
 }
 
 /** Whether the directory can be read, and its users who do not do what whoever made them may think. */

@@ -187,7 +187,7 @@ export const faults = {
     level: 'warn',
     reply: REFUSED,
     about: 'this principal has the name of the one that is meant and another id: it was deleted and made anew',
-    todo: 'Find out who made it. If it is to be trusted, change the principalId of the rule, or clear its pin.',
+    todo: 'Find out who made it. If it is to be trusted, change the principalId of the rule, or clear its pin (DELETE /pins).',
   },
   'users/ambiguous': {
     level: 'error',

@@ -27,6 +27,8 @@ export type Event =
   | 'vanished'
   | 'denied'
   | 'no longer denied'
+  | 'pinned'
+  | 'no longer pinned'
   | 'provisioned'
   | 'problem found'
   | 'failed'

@@ -145,6 +145,10 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     log('info', 'stopped')
   }
 
+  const guards = {
+    token: () => running.admin.token,
+    hosts: () => [running.admin.host, ...(running.admin.hosts ?? [])],
+  }
   let admin: AdminServer | undefined
   try {
     if (config.admin.port !== 'off') {
@@ -158,11 +162,8 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
           record.enter('ldap_authorization', ldap.verdict())
           return record.render()
         },
-        deny: {
-          ...revocations,
-          token: () => running.admin.token,
-          hosts: () => [running.admin.host, ...(running.admin.hosts ?? [])],
-        },
+        deny: { ...revocations, ...guards },
+        pins: { pins: admitting.pins, ...guards },
         failed: fault => log('error', 'failed', { fault: fault.kind, stack: fault.stack }),
       })
       closers.push(admin.close)

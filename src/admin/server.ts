@@ -1,10 +1,11 @@
-/** The admin port: whether we live, whether we are ready, what was measured, who is denied. Small, and bounded. */
+/** The admin port: whether we live, whether we are ready, what was measured, who is denied or pinned. Small, and bounded. */
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { isLoopback } from '../config/hosts.js'
 import { Fault } from '../errors.js'
 import { type Answer, type Asked, json, text } from './answer.js'
 import { type DenyParts, denyPage } from './deny.js'
+import { type PinsParts, pinsPage } from './pins.js'
 
 export type AdminSources = {
   host: string
@@ -15,8 +16,9 @@ export type AdminSources = {
   metrics: () => Promise<string>
   /** Told when an answer could not be made; who asked gets a 500 without particulars. */
   failed?: (fault: Fault) => void
-  /** Without it there is no /deny. */
+  /** Without them there is no such page. */
   deny?: DenyParts
+  pins?: PinsParts
 }
 
 export type AdminServer = {
@@ -41,7 +43,11 @@ const pages: Readonly<Record<string, Page>> = {
   }),
 }
 
-const deny: Page = ({ deny }, asked) => (deny ? denyPage(asked, deny) : text(404, 'not here'))
+/** Pages that change something; they have guards of their own. */
+const guarded: Readonly<Record<string, Page>> = {
+  '/deny': ({ deny }, asked) => (deny ? denyPage(asked, deny) : text(404, 'not here')),
+  '/pins': ({ pins }, asked) => (pins ? pinsPage(asked, pins) : text(404, 'not here')),
+}
 
 /** Whoever asks needs milliseconds; more than this is somebody who holds sockets. */
 const LIMITS = { headersTimeout: 5000, requestTimeout: 5000, keepAliveTimeout: 5000, maxHeaderSize: 8192 }
@@ -74,11 +80,11 @@ export async function adminServer(sources: AdminSources): Promise<AdminServer> {
 
 async function answer(request: IncomingMessage, sources: AdminSources): Promise<Answer> {
   const path = request.url?.split('?')[0] ?? ''
-  const page = Object.hasOwn(pages, path) ? pages[path] : path === '/deny' ? deny : undefined
-  const guarded = page !== deny // it has a list of its own
-  if (guarded && !isMeant(request.headers.host, sources.host)) return text(421, 'this host is not served here')
-  if (page === undefined) return text(404, `not here; there are ${Object.keys(pages).join(', ')}`)
-  if (guarded && request.method !== 'GET') return text(405, 'GET only', { allow: 'GET' })
+  const open = !Object.hasOwn(guarded, path)
+  const page = open ? (Object.hasOwn(pages, path) ? pages[path] : undefined) : guarded[path]
+  if (open && !isMeant(request.headers.host, sources.host)) return text(421, 'this host is not served here')
+  if (page === undefined) return text(404, `not here; there are ${Object.keys({ ...pages, ...guarded }).join(', ')}`)
+  if (open && request.method !== 'GET') return text(405, 'GET only', { allow: 'GET' })
   try {
     return await page(sources, askedBy(request))
   } catch (thrown) {

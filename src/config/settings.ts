@@ -147,7 +147,8 @@ export const settings = {
       live: true,
     }),
     tokenFile: path({
-      about: 'A file with the bearer token for /deny, of 20 characters or more; without it there is no /deny.',
+      about:
+        'A file with the bearer token for /deny and /pins, of 20 characters or more; without it there are no such pages.',
       live: true,
     }),
   },

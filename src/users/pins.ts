@@ -10,6 +10,7 @@ import { z } from 'zod'
 import { Fault } from '../errors.js'
 import { readArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
+import { type Log, silent } from '../log.js'
 import { replaceFile } from './kept.js'
 
 type Principal = Pick<Identity, 'canonical' | 'principalId'>
@@ -19,9 +20,13 @@ export type Pins = {
   pin(identity: Principal): Promise<string>
   /** The id that is pinned. */
   of(canonical: string): string | undefined
-  size(): number
-  /** Forgets a pin, so that the next one seen is pinned; false where there was none. Throws `users/unreadable`. */
-  clear(canonical: string): Promise<boolean>
+  /** Ids by canonical ARN. */
+  all(): ReadonlyMap<string, string>
+  /**
+   * Forgets a pin, so that the next one seen is pinned. Resolves to the id that it was, undefined where there was none.
+   * Throws `users/unreadable`.
+   */
+  clear(canonical: string): Promise<string | undefined>
 }
 
 type Parts = {
@@ -30,6 +35,14 @@ type Parts = {
   name: string
   /** Resolves once the text is on the disk, in the place of what was there. */
   write(text: string): Promise<void>
+  log: Log
+}
+
+/** A change of what is pinned, if it is one, what its asker is given, and what the log says of it. */
+type Change<T> = {
+  to?: ReadonlyMap<string, string>
+  gives: T
+  event?: { event: 'pinned' | 'no longer pinned'; arn: string; principalId: string }
 }
 
 const form = z.record(
@@ -38,14 +51,14 @@ const form = z.record(
 )
 
 /** Throws `config/invalid` for a file that is not one of pins: to forget them would trust whoever comes first. */
-export function pinsOf({ text, name, write }: Parts): Pins {
+export function pinsOf({ text, name, write, log }: Parts): Pins {
   let pinned: ReadonlyMap<string, string> = text === undefined ? new Map() : readPins(text, name)
   let last: Promise<unknown> = Promise.resolve()
 
   /** One change after the other, each from what the one before it left. */
-  const change = <T>(next: () => { to?: ReadonlyMap<string, string>; gives: T }): Promise<T> => {
+  const change = <T>(next: () => Change<T>): Promise<T> => {
     const done = last.then(async () => {
-      const { to, gives } = next()
+      const { to, gives, event: { event, ...facts } = {} } = next()
       if (!to) return gives
       try {
         await write(`${JSON.stringify(Object.fromEntries(to), null, 1)}\n`)
@@ -54,6 +67,7 @@ export function pinsOf({ text, name, write }: Parts): Pins {
         throw new Fault('users/unreadable', undefined, { why: `pins.file: cannot write ${name}: ${code}` }, thrown)
       }
       pinned = to
+      if (event) log(event === 'pinned' ? 'info' : 'warn', event, facts)
       return gives
     })
     last = done.catch(() => {})
@@ -61,25 +75,28 @@ export function pinsOf({ text, name, write }: Parts): Pins {
   }
   return {
     of: canonical => pinned.get(canonical),
-    size: () => pinned.size,
-    pin: async ({ canonical, principalId }) =>
-      pinned.get(canonical) ??
+    all: () => pinned,
+    pin: async ({ canonical: arn, principalId }) =>
+      pinned.get(arn) ??
       change(() => {
-        const known = pinned.get(canonical)
+        const known = pinned.get(arn)
         if (known !== undefined) return { gives: known }
-        return { to: new Map(pinned).set(canonical, principalId), gives: principalId }
+        const event = { event: 'pinned', arn, principalId } as const
+        return { to: new Map(pinned).set(arn, principalId), gives: principalId, event }
       }),
-    clear: canonical =>
+    clear: arn =>
       change(() => {
-        if (!pinned.has(canonical)) return { gives: false }
-        return { to: new Map([...pinned].filter(([arn]) => arn !== canonical)), gives: true }
+        const principalId = pinned.get(arn)
+        if (principalId === undefined) return { gives: undefined }
+        const event = { event: 'no longer pinned', arn, principalId } as const
+        return { to: new Map([...pinned].filter(([other]) => other !== arn)), gives: principalId, event }
       }),
   }
 }
 
 /** The pins in a file of this process, which need not be there yet. Throws `config/invalid`. */
-export function pinsIn(path: string): Pins {
-  return pinsOf({ text: textOf(path), name: path, write: text => replaceFile(path, text) })
+export function pinsIn(path: string, log: Log = silent): Pins {
+  return pinsOf({ text: textOf(path), name: path, write: text => replaceFile(path, text), log })
 }
 
 function textOf(path: string): string | undefined {

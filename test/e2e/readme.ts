@@ -1,4 +1,4 @@
-/** The commands of the README about denials, run as they stand there but for the port. */
+/** The commands of the README about denials and pins, run as they stand there but for the port. */
 import { execFile } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -26,13 +26,15 @@ t.test('denied by curl and by a file, and taken back', async t => {
   const deny = join(cwd, 'deny.yaml')
   writeFileSync(deny, '[]\n...\n')
   const files = ['--admin-token-file', join(cwd, 'admin-token'), '--deny-admin-file', join(cwd, 'denied.yaml')]
-  const { ready, uri, orders, log } = await demo(t, ...files, '--deny-file', deny)
+  const pins = join(cwd, 'pins.json')
+  writeFileSync(pins, JSON.stringify({ 'arn:aws:iam::123456789012:role/orders-api': 'AROACKCEVSQ6C2EXAMPLE' }))
+  const { ready, uri, orders, log } = await demo(t, ...files, '--deny-file', deny, '--pins-file', pins)
   const connected = async () => {
     const client = await clientOf(t, 'mongodb7', uri(), orders)
     await client.db('app').command({ ping: 1 })
   }
   await connected()
-  const said = await run(about('curl').replaceAll('http://127.0.0.1:9216', ready.admin))
+  const said = await run(about('/deny').replaceAll('http://127.0.0.1:9216', ready.admin))
   const [added, list, taken] = said
     .trimEnd()
     .split('\n')
@@ -41,6 +43,13 @@ t.test('denied by curl and by a file, and taken back', async t => {
   t.ok(added.closed >= 1)
   t.match(list, { file: [], admin: [{ why: 'ticket 4711' }] })
   t.match(taken, { allowed: { arn: orders.arn } })
+
+  const told = await run(about('/pins').replaceAll('http://127.0.0.1:9216', ready.admin))
+  const pin = JSON.parse(readFileSync(pins, 'utf8'))
+  t.same(
+    [told, pin],
+    [`{"${orders.arn}":"AROACKCEVSQ6C2EXAMPLE"}\n{"cleared":{"${orders.arn}":"AROACKCEVSQ6C2EXAMPLE"}}\n`, {}],
+  )
 
   await connected()
   await run(about('deny.yaml.new'))

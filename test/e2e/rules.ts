@@ -1,9 +1,12 @@
 /** What a rule asks of a login beyond who it is, and the users that the proxy keeps for rules with roles, by real drivers. */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MongoClient } from 'mongodb'
 import t, { type Test } from 'tap'
 import { installed } from '../support/clients.js'
 import { ACCOUNT, type House, house, type Options } from '../support/house.js'
+import { emptyHome } from '../support/program.js'
 
 t.setTimeout(300_000) // the first time, a registry has its say
 await installed('mongodb7')
@@ -123,6 +126,33 @@ t.test('a principal made anew under the old name is somebody else, where its id 
   t.match(line, { pinned: 'AROAQQQQQQQQQQQQQQQQQ', principalId: /^AROA/ })
   home.reload({ users: [{ arn, roles, principalId: line?.principalId }] })
   t.equal(await ping(home, home.aws.assumeRole(role, 'pod')), true)
+})
+
+t.test('the first id that is seen is pinned, until whoever has the token clears it', async t => {
+  const pins = join(emptyHome(t), 'pins.json')
+  const token = 'of the admin interface'.replaceAll(' ', '-')
+  const settings = { 'pins.file': pins, 'admin.port': '0', 'admin.tokenFile': 'token' }
+  const home = await house(t, {
+    settings: { ...KEEPING.settings, ...settings },
+    files: { ...KEEPING.files, token },
+  })
+  const arn = `arn:aws:iam::${ACCOUNT}:role/app`
+  const role = () => home.aws.createRole({ account: ACCOUNT, name: 'app' })
+  home.reload({ users: [{ arn, roles, principalId: 'firstUse' }] })
+  const first = role()
+  t.equal(await ping(home, home.aws.assumeRole(first, 'pod')), true)
+  home.aws.deleteRole(first)
+  const second = home.aws.assumeRole(role(), 'pod')
+  t.equal(await ping(home, second), 18)
+  const [line] = await home.closed(1, ({ fault }) => fault === 'users/recreated')
+  t.same(JSON.parse(readFileSync(pins, 'utf8')), { [arn]: line?.pinned }, 'both ids are in the log')
+
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+  const body = JSON.stringify({ arn })
+  const answer = await fetch(`http://127.0.0.1:${home.proxy.adminPort}/pins`, { method: 'DELETE', headers, body })
+  t.same(await answer.json(), { cleared: { [arn]: line?.pinned } })
+  t.equal(await ping(home, second), true)
+  t.same(JSON.parse(readFileSync(pins, 'utf8')), { [arn]: line?.principalId })
 })
 
 t.test('a rule for another scope is none here', async t => {

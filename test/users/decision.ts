@@ -1,7 +1,7 @@
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import { readIdentity } from '../../src/identity/reply.js'
-import { Secret } from '../../src/log.js'
+import { Secret, silent } from '../../src/log.js'
 import { type DecisionParts, decision } from '../../src/users/decision.js'
 import type { Match } from '../../src/users/match.js'
 import { pinsOf } from '../../src/users/pins.js'
@@ -68,7 +68,7 @@ t.test('the conditions of the match are asked, for live connections as well', as
 })
 
 t.test('D11: firstUse pins what is seen first, session by session, and refuses who was made anew', async t => {
-  const pins = pinsOf({ text: undefined, name: 'pins.json', write: async () => {} })
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write: async () => {}, log: silent })
   const decision = decided([rule({ principalId: 'firstUse' })], undefined, { pins })
   t.ok(decision.again(role(), '::1', undefined) && !pins.of(arn), 'looking pins nothing')
   await decision.login(role('one'), '::1')
@@ -86,7 +86,7 @@ t.test('rules that change while a login is decided about are the ones that decid
   const change = async () => {
     rules = then
   }
-  const pins = pinsOf({ text: undefined, name: 'pins.json', write: change })
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write: change, log: silent })
   const pinning = decided([], undefined, { rules: () => rules, pins })
   t.equal((await faultOfAsync(() => pinning.login(role(), '::1')))?.kind, 'users/stranger', 'the rule has gone')
 
@@ -101,7 +101,7 @@ t.test('rules that change while a login is decided about are the ones that decid
 })
 
 t.test('who may not log in pins nothing', async t => {
-  const pins = pinsOf({ text: undefined, name: 'pins.json', write: async () => {} })
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write: async () => {}, log: silent })
   const entry = rule({ principalId: 'firstUse', clientSource: ['10.0.0.0/8'] })
   t.ok(await faultOfAsync(() => decided([entry], undefined, { pins }).login(role(), '::1')))
   t.equal(pins.of(arn), undefined)

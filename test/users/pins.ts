@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { type Log, silent } from '../../src/log.js'
 import { pinsIn, pinsOf } from '../../src/users/pins.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 
@@ -20,8 +21,8 @@ t.test('the first id that is seen is pinned, and outlives the process', async t 
   t.same(JSON.parse(readFileSync(file, 'utf8')), { [canonical]: first.principalId })
   const again = pinsIn(file)
   t.equal(await again.pin(second), first.principalId)
-  t.equal(await again.clear(canonical), true)
-  t.equal(await again.clear(canonical), false)
+  t.equal(await again.clear(canonical), first.principalId)
+  t.equal(await again.clear(canonical), undefined)
   t.equal(await again.pin(second), second.principalId)
   writeFileSync(file, '{"arn:aws:iam::123456789012:role/app": "AROACKCEVSQ6C2')
   t.match(faultOf(() => pinsIn(file))?.facts.problems, [/^pins.file: .* is not a file of pins/])
@@ -31,7 +32,7 @@ t.test('the first id that is seen is pinned, and outlives the process', async t 
 t.test('of many that come at once one is pinned, and all hear which', async t => {
   const texts: string[] = []
   const write = async (text: string) => void texts.push(text)
-  const pins = pinsOf({ text: undefined, name: 'pins.json', write })
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write, log: silent })
   const heard = await Promise.all([first, second, second, first].map(pins.pin))
   t.same(new Set(heard), new Set([first.principalId]))
   t.equal(texts.length, 1)
@@ -42,7 +43,7 @@ t.test('a pin that the disk has not is none, and its login waits', async t => {
   const write = async () => {
     if (full) throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
   }
-  const pins = pinsOf({ text: undefined, name: 'pins.json', write })
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write, log: silent })
   const fault = await faultOfAsync(() => pins.pin(first))
   t.equal(fault?.kind, 'users/unreadable')
   t.match(fault?.facts.why, /cannot write pins.json: ENOSPC/)
@@ -54,7 +55,20 @@ t.test('a pin that the disk has not is none, and its login waits', async t => {
 t.test('what is no file of pins is a problem', async t => {
   const write = async () => {}
   for (const text of ['', '[]', '{"role/app": "AROACKCEVSQ6C2EXAMPLE"}', `{"${canonical}": "me"}`, 'null']) {
-    t.equal(faultOf(() => pinsOf({ text, name: 'pins.json', write }))?.kind, 'config/invalid', text)
+    t.equal(faultOf(() => pinsOf({ text, name: 'pins.json', write, log: silent }))?.kind, 'config/invalid', text)
   }
-  t.equal(pinsOf({ text: '{}', name: 'pins.json', write }).of(canonical), undefined)
+  t.equal(pinsOf({ text: '{}', name: 'pins.json', write, log: silent }).of(canonical), undefined)
+})
+
+t.test('the log tells each pin and each that was cleared, once', async t => {
+  const said: unknown[] = []
+  const log: Log = Object.assign((...line: unknown[]) => void said.push(line), { with: () => log })
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write: async () => {}, log })
+  await Promise.all([pins.pin(first), pins.pin(second), pins.clear(canonical), pins.clear(canonical)])
+  const facts = { arn: canonical, principalId: first.principalId }
+  t.same(said, [
+    ['info', 'pinned', facts],
+    ['warn', 'no longer pinned', facts],
+  ])
+  t.equal(pins.all().size, 0)
 })
