@@ -53,18 +53,23 @@ const LEFT_ALONE = 0.4
 const COMES_BACK = 0.5
 /** From which on it counts as never having been away. */
 const SOUND = 0.9
-/** The pause before the first probe, each next one twice as long; and how long a probe may take. Milliseconds. */
+/** The pause before the first probe, each next one twice as long. Milliseconds. */
 const FIRST_PAUSE = 1_000
 const LONGEST_PAUSE = 60_000
+/**
+ * How long a probe may take; each that came to nothing leaves the next one half of it, down to the least, so that whoever
+ * takes probes and never asks STS keeps a host away for seconds. Milliseconds.
+ */
 const PROBE = 10_000
+const LEAST_PROBE = 100
 /** How long an address is steered, in milliseconds: regions are enabled by people, keys of other pods come sooner. */
 const STEERED = 10 * 60_000
 
-/** `until`: while left alone, when the next probe may go. `probing`: one is out. */
-type Host = { name: string; health: number; up: boolean; pause: number; until: number; probing: boolean }
+/** `until`: while left alone, when the next probe may go. `probe`: how long the one may take that is out. */
+type Host = { name: string; health: number; up: boolean; pause: number; until: number; probe: number | undefined }
 
 export function hosts({ hosts: names, busy, random, now, entries, turned }: HostsParts): Hosts {
-  const all = names.map((name): Host => ({ name, health: 1, up: true, pause: FIRST_PAUSE, until: 0, probing: false }))
+  const all = names.map((name): Host => ({ name, health: 1, up: true, pause: FIRST_PAUSE, until: 0, probe: undefined }))
   const byName = new Map(all.map(host => [host.name, host]))
   const [first = ''] = names
   const steered = new LRUCache<string, number>({ max: entries })
@@ -83,11 +88,11 @@ export function hosts({ hosts: names, busy, random, now, entries, turned }: Host
 
   const leaveAlone = (host: Host): void => {
     if (host.up) turned(host.name, false)
-    Object.assign(host, { up: false, probing: false, until: now() + host.pause })
+    Object.assign(host, { up: false, probe: undefined, until: now() + host.pause })
     host.pause = Math.min(host.pause * 2, LONGEST_PAUSE)
   }
   const comeBack = (host: Host): void => {
-    Object.assign(host, { up: true, probing: false, health: Math.max(host.health, COMES_BACK) })
+    Object.assign(host, { up: true, probe: undefined, health: Math.max(host.health, COMES_BACK) })
     turned(host.name, true)
   }
 
@@ -100,7 +105,8 @@ export function hosts({ hosts: names, busy, random, now, entries, turned }: Host
       const due = all.find(host => !host.up && now() >= host.until)
       if (due) {
         // The conversation may be given up before STS is asked; then the next probe goes once this one's time is over.
-        Object.assign(due, { probing: true, until: now() + PROBE })
+        due.probe = due.probe === undefined ? PROBE : Math.max(due.probe / 2, LEAST_PROBE)
+        due.until = now() + due.probe
         return due.name
       }
       const up = all.filter(host => host.up)
@@ -117,8 +123,8 @@ export function hosts({ hosts: names, busy, random, now, entries, turned }: Host
       if (host.up) {
         if (host.health < LEFT_ALONE) leaveAlone(host)
         else if (host.health > SOUND) host.pause = FIRST_PAUSE
-      } else if (good && (host.probing || none)) comeBack(host)
-      else if (!good && host.probing) leaveAlone(host)
+      } else if (good && (host.probe !== undefined || none)) comeBack(host)
+      else if (!good && host.probe !== undefined) leaveAlone(host)
     },
     health: () => Object.fromEntries(all.map(({ name, health, up }) => [name, up ? health : 0])),
   }

@@ -149,6 +149,26 @@ t.test('a probe that never asks STS is followed by another', async t => {
   t.equal(draw(POD), A)
 })
 
+t.test('who takes the probes of a host and never asks STS cannot keep it away', async t => {
+  const { saw, drawn, clock } = house()
+  saw(A, away, 5)
+  clock.advance(1_000)
+  let taken = 0
+  for (let ms = 0; ms < 30_000; ms += 100) {
+    taken += drawn('192.0.2.66')[A] ?? 0
+    clock.advance(100)
+  }
+  t.ok(taken > 50, `${taken} probes in half a minute, of which an honest one takes one soon`)
+  drawn('192.0.2.66')
+  saw(A, identity)
+  t.ok((drawn()[A] ?? 0) > 20)
+  saw(A, away, 5)
+  clock.advance(2_000)
+  t.equal(drawn()[A], 1)
+  clock.advance(9_000)
+  t.equal(drawn()[A], 0, 'another time it begins anew')
+})
+
 t.test('when every host is left alone, all are drawn, and one good answer brings its host back', async t => {
   const { saw, drawn } = house()
   saw(A, away, 5)
