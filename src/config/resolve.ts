@@ -156,8 +156,11 @@ const TOKEN = /^[\x21-\x7e]{20,512}$/
 
 function readToken(around: Around, found: Found): Secret | undefined {
   const at = { ...named('admin.tokenFile', around), secret: true }
-  const { tokenFile } = around.settings.admin
+  const { tokenFile, host, port } = around.settings.admin
   const token = readNamed(at, tokenFile, around.readFile, found)
+  if (token !== undefined && port !== 'off' && !isLoopback(host)) {
+    found.warnings.push(`${at.path}: admin.host ${host} is beyond loopback, and the token comes there in plain text`)
+  }
   if (token === undefined || TOKEN.test(token)) return token === undefined ? undefined : new Secret(token)
   const message = `in ${tokenFile}: wanted one line of 20 to 512 printable characters without spaces`
   found.problems.push({ path: at.path, message, from: at.from })

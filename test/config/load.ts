@@ -566,6 +566,16 @@ t.test('the token of the admin interface is long enough, and never shown', async
   }
 })
 
+t.test('a token that would cross the network in plain text is a warning', async t => {
+  const files = { token: 'hunter2-hunter2-hunter2\n' }
+  const args = { ...upstream, 'admin.tokenFile': 'token' }
+  const said = (more: Record<string, string>) => loaded({ args: { ...args, ...more }, files }).warnings.slice(1)
+  t.same(said({}), [])
+  t.same(said({ 'admin.host': '::1' }), [])
+  t.same(said({ 'admin.host': '0.0.0.0', 'admin.port': 'off' }), [])
+  t.match(said({ 'admin.host': '0.0.0.0' }), [/^admin\.tokenFile: admin\.host 0\.0\.0\.0 .* plain text/])
+})
+
 t.test('names for the admin interface are without a port and compared in lower case', async t => {
   t.same(loaded({ args: { ...upstream, 'admin.hosts': 'Proxy.Internal, 10.0.0.7' } }).admin.hosts, [
     'proxy.internal',
