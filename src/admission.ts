@@ -104,7 +104,9 @@ export function admission(parts: AdmissionParts): Admission {
   /** Users that the proxy keeps follow what was decided anew; a time that is over is noticed by looking every so often. */
   const follow = async (): Promise<void> => {
     stop()
+    if (closed) return
     await kept?.sync(decide.roles)
+    stop() // another one may have come first
     if (!closed) stop = after(running.directory.refresh, () => void follow())
   }
   let closed = false

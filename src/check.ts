@@ -122,12 +122,16 @@ async function logIn(
 }
 
 /** What nobody can see in the rules at a glance, and the pins. */
-async function lookAtRules({ listen, pins }: Config, { all, elsewhere }: Rules): Promise<Finding[]> {
+async function lookAtRules({ listen, pins }: Config, { all, elsewhere, match }: Rules): Promise<Finding[]> {
   const notes = elsewhere.map(
     ({ from, scopes }) =>
       `rule ${from.rule} is for ${scopes?.join(', ')}, and listen.scope is ${listen.scope ?? 'not set'}`,
   )
-  for (const { from, deleteAfterDate } of all) {
+  for (const { from, deleteAfterDate, one, arn } of all) {
+    const decides = one ? match({ canonical: arn }) : undefined
+    if (decides && decides.from.rule !== from.rule) {
+      notes.push(`rule ${from.rule} never decides: rule ${decides.from.rule}, ${decides.written}, comes first`)
+    }
     if (deleteAfterDate && deleteAfterDate.getTime() <= Date.now()) {
       notes.push(`rule ${from.rule} refuses since ${deleteAfterDate.toISOString()}, its deleteAfterDate`)
     }

@@ -68,6 +68,8 @@ t.test('the directory is read, and what in it or in the rules does nothing is to
     users: [
       { arn: 'arn:aws:iam::123456789012:user/a', user: 'root', passwordEnv: 'PASSWORD', deleteAfterDate: '2026-01-01' },
       { arn: 'arn:aws:iam::123456789012:user/b', user: 'root', passwordEnv: 'PASSWORD', scopes: ['prod'] },
+      { arn: 'arn:aws:iam::123456789012:role/*', user: 'root', passwordEnv: 'PASSWORD' },
+      { arn: 'arn:aws:iam::123456789012:role/S', user: 'root', passwordEnv: 'PASSWORD', clientSource: ['10.0.0.1'] },
     ],
   })
   const superuser = admin(new Secret(set.uri()))
@@ -80,6 +82,7 @@ t.test('the directory is read, and what in it or in the rules does nothing is to
   t.ok(lines.includes('ok directory: 2 principals in $external'))
   t.ok(lines.some(line => line.startsWith('ok warning: directory: ') && line.includes('names one session')))
   t.ok(lines.includes('ok note: rule 2 is for prod, and listen.scope is not set'))
+  t.ok(lines.includes('ok note: rule 4 never decides: rule 3, arn:aws:iam::123456789012:role/*, comes first'))
   t.ok(lines.includes('ok note: rule 1 refuses since 2026-01-01T00:00:00.000Z, its deleteAfterDate'))
   for (const member of set.members()) await set.kill(member)
   t.ok((await run()).some(line => line.startsWith('FAIL directory: what decides about this principal cannot be read')))
