@@ -36,6 +36,11 @@ const claims: readonly Claim[] = [
     source: 'MongoDB manual, built-in roles and connectionStatus; FerretDB 1.24 has no roles',
   },
   {
+    claim: 'where a server has no roles, rules with roles are a fault of the configuration, and those with a user work',
+    tests: ['interop/ferretdb.ts', 'users/audit.ts'],
+    by: ['FerretDB 1.24'],
+  },
+  {
     claim: 'where credentials come from: Lambda, ECS, EKS, EC2, and that they are renewed',
     tests: ['e2e/credentials.ts', 'interop/credentials.ts'],
     by: ['AWS SDK for JavaScript', 'botocore', 'Go driver 1 and 2'],

@@ -1,6 +1,7 @@
 /**
  * FerretDB as the upstream, a server that nobody of us wrote: the suite of operations.json gives through the proxy what
- * it gives without, and where the sandbox differs from it is written to differences.md.
+ * it gives without, and where the sandbox differs from it is written to differences.md. It has no roles: who would need
+ * some is told so, and who has a user and a password there is let in.
  */
 import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -8,7 +9,7 @@ import t from 'tap'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../src/sandbox/aws/sts.js'
 import { mongoServer } from '../../src/sandbox/mongo/server.js'
-import type { Keys } from '../support/clients.js'
+import { clientOf, type Keys } from '../support/clients.js'
 import { ACCOUNT } from '../support/house.js'
 import { operations, type Results, runAll } from './support/operations.js'
 import { serve } from './support/serve.js'
@@ -60,6 +61,51 @@ t.test('FerretDB directly, through the proxy, and the sandbox', { skip }, async 
     const now = table(direct, ours)
     if (process.env.TAP_SNAPSHOT === '1') writeFileSync(file, now)
     t.equal(readFileSync(file, 'utf8'), now, 'written anew by TAP_SNAPSHOT=1 npm run test:interop')
+  })
+})
+
+t.test('FerretDB has no roles: a fault of the configuration, and no harm to other rules', { skip }, async t => {
+  const sts = await stsServer({ iam: aws })
+  t.teardown(() => sts.close())
+  const behind = await ferret(t, program ?? [''], { alice: PASSWORD })
+  const bob = aws.createUser({ account: ACCOUNT, name: 'bob' })
+  const bobs = aws.createAccessKey(bob)
+  const parts = {
+    upstream: { uri: `mongodb://127.0.0.1:${behind.port}/`, admin: { uri: behind.adminUri } },
+    sts: sts.port,
+    master: 'a master secret that is long enough for everybody\n',
+  }
+  const rules = [...users, { arn: bob.arn, roles: ['readWrite@app'] }]
+  const SAID = /has no roles, so no database user can be kept.*Give the rule a user and a password/
+
+  for (const [name, what] of Object.entries({
+    'a rule with roles': { ...parts, users: rules },
+    'the directory beside it': { ...parts, users: rules, more: { directory: { enabled: true } } },
+  })) {
+    t.test(name, async t => {
+      const proxy = await serve(t, what)
+      const known = await clientOf(t, 'mongodb7', proxy.uri, keys)
+      const roled = await clientOf(t, 'mongodb7', proxy.uri, bobs)
+      t.match(await known.db('app').command({ ping: 1 }), { ok: 1 })
+      await t.rejects(roled.db('app').command({ ping: 1 }), { code: 262, message: /has no roles/ })
+      t.match(await known.db('app').command({ ping: 1 }), { ok: 1 })
+      const { code, stdout } = await proxy.run('check')
+      t.equal(code, 78)
+      const failed = stdout.split('\n').filter(line => !line.startsWith('ok'))
+      t.match(failed, [SAID, ''])
+      t.equal(failed.length, 2, 'one line and the end')
+    })
+  }
+
+  t.test('the directory alone, in which nobody can be made', async t => {
+    const proxy = await serve(t, { ...parts, users, more: { directory: { enabled: true } } })
+    const known = await clientOf(t, 'mongodb7', proxy.uri, keys)
+    const stranger = await clientOf(t, 'mongodb7', proxy.uri, bobs)
+    t.match(await known.db('app').command({ ping: 1 }), { ok: 1 })
+    await t.rejects(stranger.db('app').command({ ping: 1 }), { code: 18, message: /bob/ })
+    const { code, stdout } = await proxy.run('check')
+    t.equal(code, 78)
+    t.match(stdout, SAID)
   })
 })
 

@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-import { emptyHome } from '../../support/program.js'
+import { emptyHome, type Finished, runNode } from '../../support/program.js'
 import { lineOf, start } from './programs.js'
 
 const program = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url))
@@ -14,24 +14,45 @@ type Parts = {
   upstream: { uri: string; admin?: { uri: string } }
   /** The port on loopback that plays STS. */
   sts: number
-  /** Principals, and the database user of each. */
-  users: readonly { arn: string; user: string; password: string }[]
+  /** Principals, and the database user of each, or the roles. */
+  users: readonly ({ arn: string } & ({ user: string; password: string } | { roles: readonly string[] }))[]
+  /** There where the proxy keeps users. */
+  master?: string
+  /** Further groups of settings. */
+  more?: object
 }
 
-/** Starts it. `uri` is a connection string for MONGODB-AWS without credentials. */
-export async function serve(t: Test, { upstream, sts, users }: Parts): Promise<{ uri: string }> {
+export type Served = {
+  /** A connection string for MONGODB-AWS without credentials. */
+  uri: string
+  /** Runs another command of the program with the same configuration. */
+  run(command: string): Promise<Finished>
+}
+
+/** Starts it. */
+export async function serve(t: Test, { upstream, sts, users, master, more }: Parts): Promise<Served> {
   if (!existsSync(program)) throw new Error(`${program} is missing: run \`npm run build\` first`)
-  const config = join(emptyHome(t), 'proxy.yaml')
-  const env = Object.fromEntries(users.map(({ password }, n) => [`PASSWORD_${n}`, password]))
+  const home = emptyHome(t)
+  const config = join(home, 'proxy.yaml')
+  const secretFile = join(home, 'master')
+  if (master !== undefined) writeFileSync(secretFile, master, { mode: 0o600 })
+  const env = Object.fromEntries(users.flatMap((one, n) => ('user' in one ? [[`PASSWORD_${n}`, one.password]] : [])))
   const file = {
     listen: { host: '127.0.0.1', port: 0 },
     upstream,
     sts: { insecure: true, hosts: [{ host: HOST, connect: `127.0.0.1:${sts}` }] },
     admin: { port: 'off' },
-    users: users.map(({ arn, user }, n) => ({ arn, user, passwordEnv: `PASSWORD_${n}` })),
+    users: users.map((one, n) =>
+      'user' in one ? { arn: one.arn, user: one.user, passwordEnv: `PASSWORD_${n}` } : one,
+    ),
+    ...(master !== undefined && { provision: { secretFile } }),
+    ...more,
   }
   writeFileSync(config, JSON.stringify(file), { mode: 0o600 })
   const started = start(t, [process.execPath], [program, 'serve', '--config', config], env)
   const [, port] = await lineOf(started, /"port":(\d+).*"event":"ready"/)
-  return { uri: `mongodb://127.0.0.1:${port}/?authSource=%24external&authMechanism=MONGODB-AWS` }
+  return {
+    uri: `mongodb://127.0.0.1:${port}/?authSource=%24external&authMechanism=MONGODB-AWS`,
+    run: command => runNode(t, [program, command, '--config', config], '', { env }),
+  }
 }
