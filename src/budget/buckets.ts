@@ -1,7 +1,7 @@
 /**
  * Token buckets: how often STS may be asked about each account, at each of its hosts.
  *
- *     rate   perSecond ─┐      ┌──────      a throttle halves it, and empties the bucket;
+ *     rate   perSecond ─┐      ┌──────      a throttle takes a third of it, and empties the bucket;
  *                       │   ╱             time without one adds a twentieth of the whole each second
  *                       └─╱
  *
@@ -32,7 +32,7 @@ export type Buckets = {
 }
 
 /** The parts of the rate: what a throttle leaves, the least that is left, and what comes back each second. */
-const LEFT = 0.5
+const LEFT = 2 / 3
 const LEAST = 1 / 64
 const BACK = 1 / 20
 /** Throttles within this time of the first come of calls that were made before it was known. Milliseconds. */

@@ -17,6 +17,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import { Fault } from '../../errors.js'
 import { type ActionName, actionOf, actions } from './actions.js'
 import { authenticate } from './authentication.js'
+import { collect, TOO_LARGE } from './body.js'
 import type { Iam } from './iam.js'
 import { quota } from './quota.js'
 import { type Refusal, type Result, reply, resultOf } from './reply.js'
@@ -65,11 +66,8 @@ export type StsServer = {
 const VERSION = '2011-06-15'
 /** The one action whose caller has no key yet. No account's quota is charged with it. */
 const UNSIGNED = 'AssumeRoleWithWebIdentity'
-/** The longest headers and the longest body that are read, in bytes. */
+/** The longest headers that are read, in bytes. */
 const LONGEST_HEADERS = 16_384
-const LONGEST_BODY = 65_536
-/** AWS turns away what is too large with an empty body and no headers at all. */
-const TOO_LARGE = 'HTTP/1.1 413 Request Entity Too Large\r\n\r\n'
 
 /** Resolves once it listens. Throws `address/busy`. */
 export async function stsServer(options: StsOptions): Promise<StsServer> {
@@ -146,22 +144,6 @@ export async function stsServer(options: StsOptions): Promise<StsServer> {
         server.closeAllConnections()
       }),
   }
-}
-
-/** Reads a whole body, or turns the request away where it is too long. */
-function collect(request: IncomingMessage, done: (body: Buffer) => void): void {
-  const chunks: Buffer[] = []
-  let length = 0
-  request.on('data', (chunk: Buffer) => {
-    const before = length
-    length += chunk.length
-    if (length <= LONGEST_BODY) chunks.push(chunk)
-    else if (before <= LONGEST_BODY) request.socket.end(TOO_LARGE)
-    else if (length > 16 * LONGEST_BODY) request.socket.destroy()
-  })
-  request.on('end', () => {
-    if (length <= LONGEST_BODY) done(Buffer.concat(chunks, length))
-  })
 }
 
 function write(response: ServerResponse, outcome: Result | Refusal, json: boolean, time: number): void {
