@@ -200,7 +200,7 @@ t.test('a throttle makes the others wait longer', async t => {
   void take('2')
   await settled()
   budget.throttled('one')
-  await pass(150)
+  await pass(120)
   t.same(ends, ['1'])
   await pass(100)
   t.same(ends, ['1', '2'])
