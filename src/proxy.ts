@@ -162,7 +162,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
           record.enter('ldap_authorization', ldap.verdict())
           return record.render()
         },
-        deny: { ...revocations, ...guards },
+        deny: { ...revocations, ...guards, now: Date.now },
         pins: { pins: admitting.pins, ...guards },
         failed: fault => log('error', 'failed', { fault: fault.kind, stack: fault.stack }),
       })

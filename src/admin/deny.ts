@@ -5,6 +5,8 @@ import { type Answer, type Asked, json, text } from './answer.js'
 import { type Guards, inTheWay, readBody } from './guards.js'
 
 export type DenyParts = Guards & {
+  /** Milliseconds since 1970. */
+  now(): number
   list(): { file: readonly Denial[]; admin: readonly Denial[] }
   /** Returns how many live connections it closed. Throws `denials/unkept`. */
   deny(denial: Denial): Promise<number>
@@ -15,7 +17,11 @@ export type DenyParts = Guards & {
 type Act = (denial: Denial, parts: DenyParts) => Promise<Answer>
 
 const acts: Readonly<Record<string, Act>> = {
-  POST: async (denial, parts) => json(200, { denied: shown(denial), closed: await parts.deny(denial) }),
+  POST: async (denial, parts) =>
+    // It would deny nobody, and take the place of one that does.
+    denial.until && denial.until.getTime() <= parts.now()
+      ? text(400, 'until: is over already; to take an entry back, DELETE it')
+      : json(200, { denied: shown(denial), closed: await parts.deny(denial) }),
   DELETE: async (denial, parts) =>
     (await parts.allow(denial))
       ? json(200, { allowed: shown(denial) })

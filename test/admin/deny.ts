@@ -24,6 +24,7 @@ async function started(t: Test, parts: Partial<DenyParts> = {}) {
     deny: {
       token: () => new Secret(TOKEN),
       hosts: () => ['proxy.internal'],
+      now: () => Date.parse('2026-11-22T12:00:00Z'),
       list: () => ({ file: [{ of: 'account', value: '123456789012', why: 'left' }], admin: [] }),
       deny: async denial => done.push(['deny', denial]) + 2,
       allow: async denial => done.push(['allow', denial]) > 0,
@@ -138,6 +139,13 @@ t.test('what is no entry is answered with what is wrong with it', async t => {
   ] as const) {
     t.match(await ask('POST', good, body), { status: 400, body: said }, body)
   }
+  t.same(done, [])
+})
+
+t.test('an entry whose time is over is not taken for a denial', async t => {
+  const { ask, done } = await started(t)
+  const late = await ask('POST', good, JSON.stringify({ arn: ALICE, until: '2026-11-22T12:00:00Z' }))
+  t.match(late, { status: 400, body: /until: is over already/ })
   t.same(done, [])
 })
 
