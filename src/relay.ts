@@ -7,6 +7,7 @@
  * ledger and every way to end.
  */
 import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import type { Document } from 'bson'
 import type { After } from './clock.js'
 import { Fault, toReply } from './errors.js'
@@ -17,6 +18,8 @@ import { isRefused, type Local, ReplySplitter, type Request, RequestSplitter } f
 /** A write that makes no progress for this long means a dead peer; so does a side left half-closed (R5). Milliseconds. */
 const STALLED = 60_000
 const HALF_CLOSED = 10_000
+/** The last reply of a relay that is left is given this long to arrive before the connection is reset. Milliseconds. */
+const LINGER = 20
 /** Why an answer under way is given up: one for all, since a reason made on the spot costs a stack trace a connection. */
 const ENDED = new Error('the relay has ended')
 /** Requests that a client may have sent ahead of their replies. Drivers wait for each. */
@@ -38,7 +41,7 @@ export type Relay = {
   /** Ends at once if nothing is owed, else when the last reply is through. */
   drain(): void
   /**
-   * Ends at once if nothing is owed, else behind the last reply, or after `ms` at the latest. Gives what resolves when it
+   * Ends at once if nothing is owed, else a moment behind the last reply, or after `ms` at the latest. Gives what resolves when it
    * has ended, where that is later.
    */
   leave(fault: Fault, ms: number): Promise<unknown> | undefined
@@ -95,6 +98,7 @@ export function relay(parts: Parts): Relay {
     if (over) return
     over = true
     halfClosed()
+    lingering()
     gone?.abort(ENDED)
     stalls.client.clear()
     stalls.upstream.clear()
@@ -106,6 +110,7 @@ export function relay(parts: Parts): Relay {
     upstream.destroy()
   }
   let halfClosed = (): void => {}
+  let lingering = (): void => {}
   const stalls = { client: new Stall(client, after, destroy), upstream: new Stall(upstream, after, destroy) }
 
   /** Runs a step whose fault ends both sides, mid-frame if need be. */
@@ -184,7 +189,7 @@ export function relay(parts: Parts): Relay {
   const settle = (): void => {
     if (over || owed.length > 0 || replies.midway) return
     if (leaving) {
-      close('proxy', leaving)
+      linger(leaving)
     } else if (local) {
       if (answering) return
       answering = true
@@ -265,6 +270,20 @@ export function relay(parts: Parts): Relay {
     if (!taking) takeUp()
   }
 
+  /** Ends a moment after the last reply. */
+  const linger = (fault: Fault): void => {
+    lingering()
+    lingering = after(LINGER, () => {
+      if (owed.length === 0 && !replies.midway) part(fault)
+    })
+  }
+  const part = (fault: Fault): void => {
+    if (over) return
+    end('proxy', fault)
+    reset(client)
+    upstream.destroy()
+  }
+
   /** Ends in peace: what was written is flushed, then each side is closed. */
   const close = (by: Side, fault?: Fault): void => {
     end(by, fault)
@@ -324,13 +343,25 @@ export function relay(parts: Parts): Relay {
     },
     leave: (fault, ms) => {
       if (over) return undefined
-      if (owed.length === 0) return void destroy('proxy', fault)
+      if (owed.length === 0) {
+        part(fault)
+        return undefined
+      }
       leaving = fault
       const late = after(ms, () => destroy('proxy', fault))
       return ended.then(late)
     },
     destroy,
   }
+}
+
+/**
+ * Closes a connection of which nothing is on its way. A driver of Node takes one that was closed in peace for usable until
+ * its own end is closed, too, and has an error that it does not try again; one that was reset, it knows at once.
+ */
+function reset(socket: Socket): void {
+  if (socket instanceof TLSSocket || socket.writableLength > 0) socket.destroy()
+  else socket.resetAndDestroy()
 }
 
 /** What happens once a full socket has drained; a socket that does not drain in time is given up. */

@@ -382,6 +382,8 @@ t.test('leaving ends a quiet relay at once, a busy one behind its reply, a stuck
   t.type(left, Promise)
   busy.upstream.write(writeMessage({ ok: 0, code: 11602 }, 50, 1))
   t.match(readReply(await answered()).document, { code: 11602 })
+  t.equal(busy.near.destroyed, false, 'the reply has to arrive')
+  busy.clock.advance(20)
   await left
   t.match(await busy.relay.ended, { by: 'proxy', fault: why })
   t.equal(busy.relay.leave(why, 100), undefined, 'it is over')
