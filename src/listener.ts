@@ -43,7 +43,10 @@ export type ListenerParts = {
 export type Listener = {
   port: number
   sizes(): Record<Stage, number>
-  /** From the next connection on. A new context has new ticket keys, so no session of the old one is resumed (R30). */
+  /**
+   * From the next connection on. A new context has new ticket keys, so no session of the old one is resumed (R30). With
+   * another client CA, those that have not logged in are closed: the old one had let them in.
+   */
   adopt(change: Pick<ListenerParts, 'connections' | 'perAddress' | 'tls'>): void
   /** Accepts no more. */
   stop(): void
@@ -69,7 +72,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
   const perAddress = new Map<string, number>()
   let { connections, perAddress: most } = parts
   let context = parts.tls && contextOf(parts.tls)
-  let mutual = parts.tls?.clientCA !== undefined
+  let clientCA = parts.tls?.clientCA
   let lastId = 0
   let moment = 0
   let emptied = (): void => {}
@@ -147,12 +150,20 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
       entry.connection = parts.serve(socket, id, `${address}:${remotePort}`, hooks, certificate)
     }
     if (context) {
-      secure(raw, { context, mutual }, parts.after, begin, why => {
+      secure(raw, { context, mutual: clientCA !== undefined }, parts.after, begin, why => {
         const fault = new Fault('tls/handshake', undefined, { id, peer: address, why })
         parts.turnedAway(fault)
         log(fault.row.level, 'refused', { fault: fault.kind, ...fault.facts })
       })
     } else begin(raw)
+  }
+
+  /** Those that have not logged in, so that each later login was let in by what holds now. */
+  const closeStrangers = (fault: Fault): void => {
+    for (const { connection, socket } of [...stages.opening, ...stages.greeted, ...stages.login]) {
+      if (connection) connection.destroy(fault)
+      else socket.destroy()
+    }
   }
 
   const server = createServer(
@@ -178,7 +189,9 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
       most = change.perAddress
       if (!tls || !context) return // plain and TLS are not changed into each other
       context = contextOf(tls)
-      mutual = tls.clientCA !== undefined
+      const another = tls.clientCA !== clientCA
+      clientCA = tls.clientCA
+      if (another) closeStrangers(new Fault('tls/handshake', undefined, { why: 'the client CA has changed since' }))
     },
     stop: () => void server.close(),
     turn: fault => {

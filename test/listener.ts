@@ -389,6 +389,22 @@ t.test('no certificate, one of nobody, one of the past: none is served, and the 
   t.equal(served.length, 0)
 })
 
+t.test('who was let in by a client CA of before and has not logged in begins anew', async t => {
+  const { listener, show } = await mutual(t)
+  const clientCA = readFileSync(new URL('support/tls/clientCA.pem', import.meta.url), 'utf8')
+  const [greeted, relay] = [await show('workload'), await show('workload')]
+  greeted.served?.hooks.move('greeted')
+  relay.served?.hooks.move('login')
+  relay.served?.hooks.move('relay')
+  listener.adopt({ connections: 100, perAddress: 50, tls: { ...tls, clientCA } })
+  t.notOk(greeted.served?.fault, 'it is the same one')
+  listener.adopt({ connections: 100, perAddress: 50, tls: { ...tls, clientCA: pem } })
+  t.equal(greeted.served?.fault?.kind, 'tls/handshake')
+  await shut(greeted.client)
+  t.notOk(relay.served?.fault)
+  t.equal((await show('workload')).served, undefined, 'which the new one does not let in')
+})
+
 t.test('where clients are verified no session is resumed', async t => {
   const { show, served } = await mutual(t)
   for (const maxVersion of VERSIONS) {
