@@ -44,6 +44,7 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
   let state: State = opening
   let cancel = (): void => {}
   let grace: (() => void) | undefined
+  let asked = false
   let inside = false // a transaction, as far as it was watched
 
   const close = (why: string) => relay.leave(new Fault('login/aged', why), GRACE_MS)
@@ -55,6 +56,7 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
   }
   const begin = (): void => {
     stop()
+    asked = false
     const maxAgeMS = live.match?.maxAgeMS
     if (maxAgeMS !== undefined) cancel = after(maxAgeMS, old)
   }
@@ -84,7 +86,8 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
       return undefined
     }
     state = opening
-    step()
+    if (!asked) step() // one that goes on as if it had not heard has no longer for it
+    asked = true
     return new Fault('login/aged')
   }
 

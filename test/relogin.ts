@@ -124,6 +124,17 @@ t.test('who sends nothing but commands that are too long to be looked at is clos
   t.equal(left.length, 1)
 })
 
+t.test('who goes on as if it had not been asked has no longer for it', async t => {
+  const { clock, ask, left } = aged()
+  clock.advance(AGE)
+  for (let seconds = 0; seconds < 30; seconds += 10) {
+    t.match(await ask({ find: 'c' }), { kind: 'login/aged' })
+    t.same(left, [])
+    clock.advance(10_000)
+  }
+  t.match(left, [{ detail: 'it was not renewed in time' }])
+})
+
 t.test('each step has thirty seconds', async t => {
   for (const [steps, detail] of [
     [[{ find: 'c' }], 'it was not renewed in time'],
