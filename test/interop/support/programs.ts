@@ -48,13 +48,21 @@ export function lineOf({ child, exited, said }: Started, pattern: RegExp): Promi
   })
 }
 
-/** A port that was free a moment ago, for programs that cannot tell which one they took. */
+/**
+ * A port that was free a moment ago, for programs that cannot tell which one they took. It is below those from which
+ * systems take the ports of outgoing connections, so that none of them has it a moment later.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
+  for (;;) {
+    const port = 15_000 + Math.floor(Math.random() * 15_000)
+    const server = createServer().listen(port, '127.0.0.1')
+    const free = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    )
+    if (!free) continue
+    server.close()
+    await once(server, 'close')
+    return port
+  }
 }
