@@ -8,7 +8,7 @@ import { check, type Finding } from './check.js'
 import { after } from './clock.js'
 import { compile } from './compile.js'
 import { readFlags } from './config/flags.js'
-import { type Config, load } from './config/load.js'
+import { type Config, load, type Place } from './config/load.js'
 import { type ReadFile, readFile } from './config/reading.js'
 import { settingsText } from './config/table.js'
 import { lookAt, noting, watchFiles, watchFolder } from './config/watch.js'
@@ -101,7 +101,8 @@ async function explainARN(argv: string[]): Promise<number> {
 }
 
 async function users([word, ...argv]: string[]): Promise<number> {
-  if (word !== 'prune') throw new Fault('usage', `users takes prune, and not ${word ?? 'nothing'}`)
+  if (word !== 'prune')
+    throw new Fault('usage', word === undefined ? 'users wants a word: prune' : `users takes prune, and not ${word}`)
   const { own, settings } = read(argv, { config: 'text', all: 'toggle' })
   return report(await pruneUsers(configure(own.config, settings), { all: own.all === true }))
 }
@@ -161,7 +162,7 @@ async function version(): Promise<number> {
 
 /** The configuration, or every problem in it. */
 function configure(file: string | undefined, args: Record<string, string>, reading: ReadFile = readFile): Config {
-  const further = (config: Config) => compile(config, reading).problems
+  const further = (config: Config, places: readonly Place[]) => compile(config, reading, places).problems
   return load({ file, args, env: process.env, readFile: reading, further })
 }
 
@@ -215,7 +216,7 @@ async function main([name, ...argv]: string[]): Promise<number> {
     name === undefined || name === '--help' || name === '-h' ? 'help' : name === '--version' ? 'version' : name
   const command = Object.hasOwn(commands, asked) ? commands[asked] : undefined
   if (!command) throw new Fault('usage', `there is no command ${asked}`)
-  return command(argv)
+  return argv.some(word => word === '--help' || word === '-h') ? help() : command(argv)
 }
 
 process.on('uncaughtException', fail)

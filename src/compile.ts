@@ -1,6 +1,6 @@
 /** What a configuration says about users and upstream, beyond the form of its settings. */
 import { isWildcard } from './config/hosts.js'
-import type { Config } from './config/load.js'
+import type { Config, Place } from './config/load.js'
 import { type ReadFile, readFile } from './config/reading.js'
 import { Fault } from './errors.js'
 import { readUpstream, type Upstream } from './upstream/target.js'
@@ -18,10 +18,10 @@ export type Compiled = {
   problems: readonly string[]
 }
 
-/** What a configuration says about users and upstream, or every problem in it that only they can see. */
-export function compile(config: Config, read: ReadFile = readFile): Compiled {
+/** What a configuration says about users and upstream, or every problem in it that only they can see, with its place. */
+export function compile(config: Config, read: ReadFile = readFile, places: readonly Place[] = []): Compiled {
   const { users, upstream, listen, deny } = config
-  const { rules, problems: ofRules } = compileRules(users, listen)
+  const { rules, problems: ofRules } = compileRules(users, listen, places)
   const { all: denied, problems: ofDenials } =
     deny.text === undefined ? { all: [], problems: [] } : readDenials(deny.text, deny.file ?? '')
   const problems = [...ofRules, ...missing(config, rules), ...ofDenials.map(problem => `deny.file: ${problem}`)]

@@ -63,8 +63,10 @@ async function entryOf(principal: Arn, { directory }: Config, admin: Admin | und
   try {
     const documents = await externalUsers(command => admin.run(command)).named(canonical(principal))
     const { known, complaints } = readEntries(documents)
-    for (const complaint of complaints) told.say('note', complaint)
-    return known.get(canonical(principal))
+    const found = known.get(canonical(principal))
+    // What refuses it is told as that.
+    if (!(found instanceof Fault)) for (const complaint of complaints) told.say('note', complaint)
+    return found
   } catch (thrown) {
     told.unknown('directory', `cannot be read: ${whyOf(thrown)}`)
     return undefined
@@ -103,7 +105,18 @@ async function tellMatch(
       pinned === undefined ? 'the first that is seen; none was yet' : `${pinned}, pinned by its first login`,
     )
   } else if (principalId !== undefined) told.say('id', `${principalId} and no other`)
-  if (maxAgeMS !== undefined) told.say('login lasts', `${maxAgeMS / 1000} s`)
+  if (maxAgeMS !== undefined) told.say('login lasts', lasting(maxAgeMS))
+}
+
+/** As settings write it. */
+function lasting(ms: number): string {
+  const [unit, one] = (
+    [
+      ['h', 3_600_000],
+      ['m', 60_000],
+    ] as const
+  ).find(([, one]) => ms % one === 0) ?? ['s', 1000]
+  return `${ms / one}${unit}`
 }
 
 /** Roles and restrictions of a database user are MongoDB's to know. */
@@ -123,7 +136,7 @@ async function tellUser({ name, db }: DatabaseUser, admin: Admin | undefined, to
   } catch (thrown) {
     const { code } = Fault.from(thrown).facts
     if (Number(code) !== 13) told.unknown('roles', `cannot be asked for: ${whyOf(thrown)}`)
-    else told.say('roles', 'not known: the user of upstream.admin has no viewUser')
+    else told.say('roles', `not known: the user of upstream.admin lacks viewUser on ${db}`)
   }
 }
 
@@ -166,7 +179,7 @@ async function candidatesOf(admin: Admin, told: Told): Promise<Candidate[]> {
 }
 
 function sentenceOf({ facts }: Fault): string {
-  return String(facts.entries ?? facts.why)
+  return Array.isArray(facts.entries) ? `drop all but one of ${facts.entries.join(', ')}` : String(facts.why)
 }
 
 /** By what a principal is denied, as far as its ARN tells: ids and keys are known at a login alone. */

@@ -55,7 +55,7 @@ export function vanished(before: Compiled, after: Compiled): { rule?: string; de
   const rules = new Set(after.rules.all.map(({ arn }) => arn))
   const denials = new Set(after.denied.map(nameOf))
   return [
-    ...before.rules.all.filter(({ arn }) => !rules.has(arn)).map(({ arn }) => ({ rule: arn })),
+    ...before.rules.all.filter(({ arn }) => !rules.has(arn)).map(({ written }) => ({ rule: written })),
     ...before.denied
       .map(nameOf)
       .filter(name => !denials.has(name))

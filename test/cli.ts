@@ -21,7 +21,7 @@ function run(t: Test, args: string[], env: Record<string, string> = {}) {
 }
 
 t.test('without words, and with --help, it says what there is', async t => {
-  for (const args of [[], ['--help'], ['-h'], ['help']]) {
+  for (const args of [[], ['--help'], ['-h'], ['help'], ['check', '--help'], ['users', 'prune', '-h']]) {
     t.match(await run(t, args), { code: 0, stdout: /serve --config FILE/, stderr: '' })
   }
   t.match(await run(t, ['--version']), { code: 0, stdout: /^\d+\.\d+\.\d+\n$/ })
@@ -37,7 +37,7 @@ t.test('what cannot be understood is exit 64 and a sentence', async t => {
     [['constructor'], /there is no command constructor/],
     [['serve', '--prot', '1'], /there is no flag --prot/],
     [['serve', 'proxy.yaml'], /what is proxy\.yaml\?/],
-    [['users'], /users takes prune/],
+    [['users'], /users wants a word: prune/],
     [['users', 'drop'], /users takes prune, and not drop/],
     [['users', 'prune', 'x'], /what is x\?/],
     [['demo', '--port', 'x'], /--port wants a number/],
@@ -62,7 +62,8 @@ t.test('a wrong configuration is exit 78 and every problem at once', async t => 
       /listen\.prot: there is no such setting/,
       /log\.level: /,
       /tls: needed on 0\.0\.0\.0/,
-      /users, rule 1: .*wildcard/,
+      /users\[0\]\.maxAge: .*wrong\.yaml:5\)/,
+      /users, rule 2: .*wildcard.*wrong\.yaml:6\)/,
       /upstream\.uri: /,
     ]) {
       t.match(stderr, said)

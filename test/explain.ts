@@ -67,7 +67,7 @@ t.test('a rule, its user and all that it asks', async t => {
       'from 10.0.0.0/8, ::1',
       'until 2026-12-24T00:00:00.000Z',
       'id the first that is seen; none was yet',
-      'login lasts 43200 s',
+      'login lasts 12h',
     ],
   })
   writeFileSync(pins.file, JSON.stringify({ [`arn:aws:iam::${A}:role/orders-api`]: 'AROACKCEVSQ6C2EXAMPLE' }))

@@ -15,6 +15,9 @@ import { allSettings, isOurVariable, type Setting, type Settings } from './setti
 
 export type { Config }
 
+/** Which rule of the file it is, from 1, and where that is written. */
+export type Place = { rule: number; from: string }
+
 export type Sources = {
   /** Path of the YAML file, if there is one. */
   file?: string | undefined
@@ -22,8 +25,11 @@ export type Sources = {
   args: Readonly<Record<string, string>>
   env: Readonly<Record<string, string | undefined>>
   readFile: ReadFile
-  /** What only the rest of the program can find wrong, a line each; asked even of what has other problems. */
-  further?: (config: Config) => readonly string[]
+  /**
+   * What only the rest of the program can find wrong, a line each; asked even of what has other problems. Of users it is
+   * given those whose form is right, and by `places` which they are.
+   */
+  further?: (config: Config, places: readonly Place[]) => readonly string[]
 }
 
 /**
@@ -39,8 +45,8 @@ export function load(sources: Sources): Config {
 
   for (const setting of allSettings) {
     const given = find(setting, sources, contents)
-    if (given) origins.set(setting.path, given)
     const judged = judge(setting, given)
+    if (given) origins.set(setting.path, { ...given, ...(judged.kept && { kept: judged.kept }) })
     problems.push(...judged.problems)
     place(settings, setting.keys, judged.value)
   }
@@ -50,13 +56,20 @@ export function load(sources: Sources): Config {
   const readable = contents.problems.every(({ path }) => path !== '')
   if (readable) problems.push(...more)
   // Users that could not be read may name variables of any name.
+  const listed = origins.get('users')
   const { users } = settings as Settings
-  if (readable && (users || !origins.has('users'))) problems.push(...strayVariables(sources.env, users))
+  if (readable && (listed === undefined || (users && !listed.kept))) {
+    problems.push(...strayVariables(sources.env, users))
+  }
   if (sources.env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
     const message = 'turns off the verification of every certificate, that of STS too: unset it'
     problems.push({ path: 'NODE_TLS_REJECT_UNAUTHORIZED', message })
   }
-  const lines = [...problems.map(toLine), ...(readable ? (sources.further?.(config) ?? []) : [])]
+  const places = (users ?? []).map((_, index) => {
+    const at = listed?.kept?.[index] ?? index
+    return { rule: at + 1, from: listed?.inside([at]) ?? '' }
+  })
+  const lines = [...problems.map(toLine), ...(readable ? (sources.further?.(config, places) ?? []) : [])]
   if (lines.length > 0) {
     throw new Fault('config/invalid', lines.join('\n'), { problems: lines })
   }
@@ -86,7 +99,10 @@ function find({ path, flag, variable }: Setting, { args, env }: Sources, { value
   return written && { ...written, text: false }
 }
 
-function judge({ path, row }: Setting, given: Given | undefined): { value?: unknown; problems: Problem[] } {
+type Judged = { value?: unknown; problems: Problem[]; kept?: readonly number[] }
+
+/** Of a list that only the file can hold, a bad entry hides no other: `kept` says which are left. */
+function judge({ path, row }: Setting, given: Given | undefined): Judged {
   const refuse = (message: string) => ({ problems: [{ path, message, from: given?.from }] })
   if (given?.text && row.fileOnly) return refuse('is a list that only the file can hold')
   if (given?.text && given.value === '') return refuse('is empty: give it a value, or leave it out')
@@ -94,13 +110,23 @@ function judge({ path, row }: Setting, given: Given | undefined): { value?: unkn
   if (value === undefined) return { problems: [] }
   const read = row.schema.safeParse(value, { reportInput: true })
   if (read.success) return { value: read.data, problems: [] }
+  const good = row.fileOnly && Array.isArray(value) ? entriesOf(row.schema, value) : undefined
   return {
+    ...(good && { value: good.map(({ entry }) => entry), kept: good.map(({ at }) => at) }),
     problems: readIssues(read.error, value, row.secret === true).map(({ inside, message }) => ({
       path: pathInside(path, inside),
       message,
       from: given?.inside(inside),
     })),
   }
+}
+
+/** The entries whose form is right, and their places in the list. */
+function entriesOf(schema: Setting['row']['schema'], list: readonly unknown[]): { at: number; entry: unknown }[] {
+  return list.flatMap((written, at) => {
+    const { success, data } = schema.safeParse([written])
+    return success ? (data as unknown[]).map(entry => ({ at, entry })) : []
+  })
 }
 
 /** Every key is there in the end, those without a value as undefined. */

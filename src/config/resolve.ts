@@ -35,7 +35,12 @@ export type User = Omit<NonNullable<Settings['users']>[number], 'passwordFile' |
 }
 
 /** Where a setting came from, for messages: as a whole, and at a place inside of a list. */
-export type Origin = { from: string; inside(way: readonly PropertyKey[]): string }
+export type Origin = {
+  from: string
+  inside(way: readonly PropertyKey[]): string
+  /** Of a list with bad entries: the places of the others. */
+  kept?: readonly number[]
+}
 
 /** `origins` has the settings that were given, whether or not their value was any good. */
 type Around = {
@@ -170,7 +175,8 @@ function readToken(around: Around, found: Found): Secret | undefined {
 function readUsers({ settings, origins, env, readFile }: Around, found: Found): User[] {
   const origin = origins.get('users')
   if (origin === undefined) found.warnings.push('users: there are none, so nobody can log in')
-  return (settings.users ?? []).map(({ passwordFile, passwordEnv, maxAge, ...rest }, index) => {
+  return (settings.users ?? []).map(({ passwordFile, passwordEnv, maxAge, ...rest }, nth) => {
+    const index = origin?.kept?.[nth] ?? nth
     if (rest.roles) return { ...rest, password: undefined, maxAgeMS: maxAge }
     const key = passwordFile === undefined ? 'passwordEnv' : 'passwordFile'
     const at = { path: `users[${index}].${key}`, from: origin?.inside([index, key]), secret: true }

@@ -60,7 +60,7 @@ async function holders(run: Admin['run'], database: string): Promise<string[]> {
   if (!found) return [`who else may change users of ${database} is unknown, as admin.system.users may not be read`]
   return found.map(({ user, db, roles }) => {
     const by = roles.filter((one: Role) => over.some(({ role, db }) => role === one.role && db === one.db))
-    return `note: ${user}@${db} may change users of ${database}, as ${by.map(({ role, db }: Role) => `${role}@${db}`).join(', ')}`
+    return `note: ${user}@${db} may change users of ${database} and so be one of them, by its roles ${by.map(({ role, db }: Role) => `${role}@${db}`).join(', ')}`
   })
 }
 

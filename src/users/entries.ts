@@ -42,7 +42,7 @@ export function readEntries(documents: readonly Document[]): Entries {
   }
   for (const [principal, { facts }] of [...known].filter(isFault)) {
     complaints.push(
-      `${principal} is refused: ${'entries' in facts ? `it has several entries, ${facts.entries}` : facts.why}`,
+      `${principal} is refused: ${'entries' in facts ? `it has several entries, so drop all but one of ${[facts.entries].flat().join(', ')}` : facts.why}`,
     )
   }
   return { known, complaints }

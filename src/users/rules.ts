@@ -40,22 +40,27 @@ export type Rules = {
   names(rule: Rule, canonical: string): boolean
 }
 
+/** Its number in the file, and where that is. */
+type Place = { rule: number; from?: string }
+
 type Compiled = { rule: Rule; test: Named['test'] }
 
 /** The rules that are sound, and a sentence about each that is not: a program with problems should not start. */
 export function compileRules(
   entries: readonly Entry[],
   { scope }: { scope?: string | undefined } = {},
+  places: readonly Place[] = [],
 ): { rules: Rules; problems: string[] } {
   const sound: Compiled[] = []
   const problems: string[] = []
   const seen = new Map<string, Rule[]>()
   for (const [index, entry] of entries.entries()) {
-    const read = readEntry(entry, index + 1)
+    const { rule, from } = places[index] ?? { rule: index + 1 }
+    const read = readEntry(entry, rule)
     const before = read.compiled && seen.get(read.compiled.rule.arn)
     const wrong = [...read.problems, ...(read.compiled ? [whyNever(read.compiled.rule, before ?? [])] : [])]
     const said = wrong.filter(problem => problem !== undefined)
-    problems.push(...said.map(problem => `users, rule ${index + 1}: ${problem}`))
+    problems.push(...said.map(problem => `users, rule ${rule}: ${problem}${from ? ` (from ${from})` : ''}`))
     if (!read.compiled || said.length > 0) continue
     sound.push(read.compiled)
     seen.set(read.compiled.rule.arn, [...(before ?? []), read.compiled.rule])
@@ -129,7 +134,7 @@ function readEntry(entry: Entry, rule: number): { compiled?: Compiled; problems:
         from: { rule },
         arn: named.arn,
         one: named.one,
-        written: sso ? `${sso.permissionSet} of ${sso.account}` : arn,
+        written: sso ? `permission set ${sso.permissionSet} of account ${sso.account}` : arn,
         gives,
         ...(networks && { clientSource: [networks.filter((one): one is Network => one !== undefined)] }),
         ...(deleteAfterDate && { deleteAfterDate }),

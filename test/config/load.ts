@@ -20,12 +20,13 @@ const FILE = 'proxy.yaml'
 type Given = Partial<Omit<Sources, 'readFile' | 'file'>> & { yaml?: string; files?: Record<string, string | Buffer> }
 
 /** Files are a mapping here; a name that ends in `.open` may be read by everybody. */
-function loaded({ yaml, files = {}, args = {}, env = {} }: Given) {
+function loaded({ yaml, files = {}, args = {}, env = {}, further }: Given) {
   const all: Record<string, string | Buffer> = { ...files, ...(yaml !== undefined && { [FILE]: yaml }) }
   return load({
     file: yaml === undefined ? undefined : FILE,
     args,
     env,
+    ...(further && { further }),
     readFile: path => {
       const text = all[path]
       if (text === undefined) throw Object.assign(new Error('no'), { code: path === 'locked' ? 'EACCES' : 'ENOENT' })
@@ -589,4 +590,27 @@ t.test('the text of the deny list comes with its path', async t => {
   t.match(loaded({ args, files: { 'deny.yaml': '[]\n...\n' } }).deny, { file: 'deny.yaml', text: '[]\n...' })
   t.match(problems({ args }), [/^deny\.file: cannot read deny\.yaml: there is no such file/])
   t.match(problems({ args, files: { 'deny.yaml': '' } }), [/^deny\.file: deny\.yaml is empty/])
+})
+
+t.test('an entry of a wrong form hides none behind it, and each is known by its place', async t => {
+  const yaml = [
+    "upstream: { uri: 'mongodb://127.0.0.1:1/' }",
+    'users:',
+    '  - { arn: "*", roles: [read@app] }',
+    '  - { arn: "*", roles: read@app }',
+    '  - { arn: "*", user: x, passwordFile: nowhere }',
+    '  - nothing',
+    '  - { arn: "*", roles: [read@app], maxAge: 1h }',
+  ].join('\n')
+  const env = { MONGO_IAM_PROXY_OF_SOME_USER: 'x' }
+  const further: Sources['further'] = ({ users }, places) =>
+    users.map(({ roles }, at) => `${roles ?? 'user'}: ${places[at]?.rule} ${places[at]?.from}`)
+  t.match(problemsOf({ yaml, env, further }), [
+    /^users\[1\]\.roles: .*\(from proxy\.yaml:4\)/,
+    /^users\[3\]: wanted a mapping.*\(from proxy\.yaml:6\)/,
+    /^users\[2\]\.passwordFile: cannot read.*\(from proxy\.yaml:5\)/,
+    'read@app: 1 proxy.yaml:3',
+    'user: 3 proxy.yaml:5',
+    'read@app: 5 proxy.yaml:7',
+  ])
 })

@@ -38,8 +38,8 @@ t.test('who else may change the users, whose role is restricted, and who is not 
   t.same(await auditUsers(asked), [
     `1 in ${DATABASE}, and the user of upstream.admin has the privileges for more`,
     `warning: ${arnOf('foreign')}@${DATABASE} was not made by this proxy: its principal could not log in`,
-    `note: root@admin may change users of ${DATABASE}, as root@admin`,
-    `note: dba@admin may change users of ${DATABASE}, as dbOwner@${DATABASE}`,
+    `note: root@admin may change users of ${DATABASE} and so be one of them, by its roles root@admin`,
+    `note: dba@admin may change users of ${DATABASE} and so be one of them, by its roles dbOwner@${DATABASE}`,
     "warning: here@app has restrictions, which MongoDB will judge by the proxy's own address",
   ])
 })

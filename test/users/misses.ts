@@ -49,7 +49,7 @@ t.test('another permission set is named', async t => {
   const candidate = { label: 'rule 1', written: rule.written, arn: rule.arn, names: () => false }
   t.match(
     nearestMiss(principal, [candidate]),
-    /^rule 1 names Admin of 123456789012, and .* is of another permission set, Admin_ReadOnly$/,
+    /^rule 1 names permission set Admin of account 123456789012, and .* is of another permission set, Admin_ReadOnly$/,
   )
 })
 

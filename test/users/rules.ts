@@ -330,3 +330,12 @@ t.test('all problems come at once, and none tells a password', async t => {
   t.notMatch(problems.join(), /hunter2/)
   t.notMatch(JSON.stringify(rules.match({ canonical: `arn:aws:iam::${A}:user/x` })), /hunter2/)
 })
+
+t.test('a problem names its rule as the file counts, and the line', async t => {
+  const entries = ['one', 'two'].map(arn => ({ arn, roles: ['read@app'] }))
+  const { problems } = compileRules(entries, {}, [
+    { rule: 4, from: 'proxy.yaml:9' },
+    { rule: 7, from: 'proxy.yaml:12' },
+  ])
+  t.match(problems, [/^users, rule 4: .*\(from proxy\.yaml:9\)$/, /^users, rule 7: .*\(from proxy\.yaml:12\)$/])
+})
