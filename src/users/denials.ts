@@ -160,11 +160,11 @@ export function writeDenials(all: readonly Denial[]): string {
 export function denials(...lists: readonly (readonly Denial[])[]): Denials {
   const all = new Map<string, Denial>()
   for (const denial of lists.flat()) {
-    const known = all.get(nameOf(denial))
-    if (!known || endOf(known) < endOf(denial)) all.set(nameOf(denial), denial)
+    const known = all.get(meaning(denial))
+    if (!known || endOf(known) < endOf(denial)) all.set(meaning(denial), denial)
   }
   const find = (of: DenialKind, value: string, now: number): Denial | undefined => {
-    const denial = all.get(nameOf({ of, value }))
+    const denial = all.get(meaning({ of, value }))
     return denial && endOf(denial) > now ? denial : undefined
   }
   return {
@@ -184,14 +184,17 @@ export function nameOf({ of, value }: Pick<Denial, 'of' | 'value'>): string {
   return `${of} ${value}`
 }
 
+/**
+ * What a denial is found by. Names are unique within an account whatever their case and path, so a denial with another one
+ * means the same principal, and would else deny nobody without a word.
+ */
+function meaning({ of, value }: Pick<Denial, 'of' | 'value'>): string {
+  return `${of} ${of === 'arn' ? value.replace(/:user\/.*\//, ':user/').toLowerCase() : value}`
+}
+
 const endOf = ({ until }: Denial): number => until?.getTime() ?? Number.POSITIVE_INFINITY
 
 /** One session, as STS spells it. */
-function sessionOf({
-  partition,
-  account,
-  name,
-  session,
-}: Pick<Arn, 'partition' | 'account' | 'name' | 'session'>): string {
-  return `arn:${partition}:sts::${account}:assumed-role/${name}/${session}`
+function sessionOf(one: Pick<Arn, 'partition' | 'account' | 'name' | 'session'>): string {
+  return `arn:${one.partition}:sts::${one.account}:assumed-role/${one.name}/${one.session}`
 }

@@ -56,6 +56,29 @@ t.test('one session is not the others, and not one of the same name of another r
   t.notOk(denied(entry, { ...pod, partition: 'aws-cn' }))
 })
 
+t.test(
+  'a name means its principal whatever its case and path, as AWS has no two that differ in them alone',
+  async t => {
+    const user: Principal = {
+      ...pod,
+      canonical: 'arn:aws:iam::123456789012:user/team/Alice',
+      kind: 'user',
+      name: 'Alice',
+      session: undefined,
+    }
+    for (const arn of [
+      user.canonical,
+      user.canonical.replace('team/', ''),
+      'arn:aws:iam::123456789012:user/old/ALICE',
+    ]) {
+      t.ok(denied(arn, user), arn)
+    }
+    t.notOk(denied('arn:aws:iam::123456789012:user/team', user))
+    t.notOk(denied('arn:aws:iam::999999999999:user/Alice', user))
+    t.ok(denied('arn:aws:iam::123456789012:role/Orders-API'))
+  },
+)
+
 t.test('before STS only the name of the key counts, not the account that it claims', async t => {
   const list = denials(listOf(`- "123456789012"\n- ${KEY}`).all)
   t.match(list.ofKey(KEY, 0), { of: 'accessKey' })
