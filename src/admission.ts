@@ -71,7 +71,7 @@ export function admission(parts: AdmissionParts): Admission {
   let running = config
 
   const sts = asking(config.sts, record, log)
-  const memories = remembering(config, record, log)
+  const memories = remembering(config, record, log, sts.raise)
   const run: Admin['run'] = (...asked) => {
     if (!superuser) throw new Fault('internal', undefined, { why: 'there is no administrator' })
     return superuser.run(...asked)

@@ -14,7 +14,7 @@ import { bucketOf } from './login.js'
 import { NAME, VERSION } from './upstream/metadata.js'
 
 export type Asking = Pick<Sts, 'reach' | 'skewMS' | 'close'> &
-  Pick<Turns, 'take'> & {
+  Pick<Turns, 'take' | 'raise'> & {
     /** Asks who signed, each attempt in its turn. */
     ask: ReturnType<typeof retried>
     /** The host to offer a client of this address. */
@@ -96,6 +96,7 @@ export function asking({ hosts, insecure, ...first }: Config['sts'], record: Rec
   return {
     ...sts,
     take: line.take,
+    raise: line.raise,
     draw,
     saw(host, outcome, address) {
       if (!isSilent(outcome)) saw(host, outcome, address)

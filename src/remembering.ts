@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Recorder } from './admin/metrics.js'
 import { type Limits, limits } from './budget/limits.js'
+import type { Turns } from './budget/turns.js'
 import { now } from './clock.js'
 import type { Config } from './config/load.js'
 import { labels } from './identity/label.js'
@@ -22,7 +23,12 @@ export type Remembering = {
 const ENTRIES = 20_000
 const PER_SOURCE = 1_000
 
-export function remembering({ login, sts }: Pick<Config, 'login' | 'sts'>, record: Recorder, log: Log): Remembering {
+export function remembering(
+  { login, sts }: Pick<Config, 'login' | 'sts'>,
+  record: Recorder,
+  log: Log,
+  known: Turns['raise'],
+): Remembering {
   const label = labels(randomBytes(32))
   const { shadow } = login
   const { enter, forgive } = limits({
@@ -33,21 +39,22 @@ export function remembering({ login, sts }: Pick<Config, 'login' | 'sts'>, recor
     label,
     now,
     shadow,
+    known,
     refused(limit, fault) {
       record.count(shadow ? 'limit_shadow_total' : 'limit_refusals_total', 1, { limit })
       if (shadow) log('info', 'would refuse', { limit, ...fault.facts })
     },
   })
-  const known = refusals({ label, entries: ENTRIES, perSource: PER_SOURCE, now })
+  const bad = refusals({ label, entries: ENTRIES, perSource: PER_SOURCE, now })
   const successes = remembered({ ms: sts.remember, label, entries: ENTRIES, now })
   return {
     limit: enter,
     refused(proof) {
-      const refused = known.get(proof)
+      const refused = bad.get(proof)
       if (refused) record.count('memory_hits_total', 1, { memory: 'refusals' })
       return refused
     },
-    note: known.note,
+    note: bad.note,
     recall(bearer) {
       const recalled = successes.recall(bearer)
       if (recalled.identity) record.count('memory_hits_total', 1, { memory: 'remembered' })

@@ -22,7 +22,7 @@ const sts = { hosts: [], insecure: false, quota: 600, share: 0.9, remember: 0 }
 const refused = { is: 'refused', code: 'InvalidClientTokenId', message: 'unknown' } as const
 
 t.test('a flood of made-up keys fills what is remembered once, and the key that was good stays known', async t => {
-  const memory = remembering({ login, sts }, recorder({}), logTo('error', { write() {} }))
+  const memory = remembering({ login, sts }, recorder({}), logTo('error', { write() {} }), () => {})
   const proofOf = (accessKeyId: string): Proof => ({
     accessKeyId,
     date: '20261122T120000Z',

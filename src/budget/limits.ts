@@ -59,6 +59,8 @@ export type LimitsParts = {
   /** Nothing is refused: `refused` is told what would have been. */
   shadow: boolean
   refused(limit: Limit, fault: Fault): void
+  /** Told when a credential becomes known at an address: its logins that wait there are no strangers any more. */
+  known(address: string, holder: string): void
 }
 
 /** How long a success is recent, in milliseconds: a fleet whose pools are full may not log in for a while. */
@@ -145,6 +147,7 @@ export function limits(parts: LimitsParts): Limits {
       underWay.set(crowd, (underWay.get(crowd) ?? 0) + 1)
 
       const succeed = (): void => {
+        if (!recently(name)?.known) parts.known(subnet, name)
         good.set(name, { at: now(), known: true })
         unwelcome.forget(name)
         missigned.forget(name)
@@ -165,6 +168,7 @@ export function limits(parts: LimitsParts): Limits {
       return {
         address: subnet,
         priority,
+        holder: name,
         leave(end) {
           if (left) return
           left = true

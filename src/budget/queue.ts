@@ -11,8 +11,8 @@
 
 export type Priority = 'known' | 'plain' | 'suspect'
 
-/** `address`: what is fair to whom; an IPv6 client is its /64. */
-export type Place = { address: string; priority: Priority }
+/** `address`: what is fair to whom; an IPv6 client is its /64. `holder`: a name for the credential that is shown there. */
+export type Place = { address: string; priority: Priority; holder?: string }
 
 export type Queue<W extends Place> = {
   readonly length: number
@@ -25,6 +25,8 @@ export type Queue<W extends Place> = {
   remove(waiting: W): boolean
   /** The next in turn; it waits no more. */
   next(): W | undefined
+  /** Those of this address and holder are known from now on. True if somebody was not. */
+  raise(address: string, holder: string): boolean
   /** Removes those at the end of this place for whom `isLate` holds, from the last one on, and gives them. */
   cut(place: Place, isLate: (waiting: W, ahead: number) => boolean): W[]
   /** Removes the first of each address for whom it holds, and those behind it, and gives them. */
@@ -74,6 +76,23 @@ export function queue<W extends Place>(): Queue<W> {
     length--
   }
 
+  const add = (waiting: W): void => {
+    const there = behind(waiting)
+    if (there) there.push(waiting)
+    else classes[waiting.priority].addresses.set(waiting.address, [waiting])
+    classes[waiting.priority].length++
+    length++
+  }
+
+  const remove = (waiting: W): boolean => {
+    const there = behind(waiting)
+    const at = there?.indexOf(waiting) ?? -1
+    if (!there || at < 0) return false
+    there.splice(at, 1)
+    take(waiting, there, waiting)
+    return true
+  }
+
   return {
     get length() {
       return length
@@ -86,21 +105,8 @@ export function queue<W extends Place>(): Queue<W> {
       const own = addresses.get(place.address)
       return until(place, (own?.length ?? 0) + 1, addresses.size + (own ? 0 : 1))
     },
-    add(waiting) {
-      const there = behind(waiting)
-      if (there) there.push(waiting)
-      else classes[waiting.priority].addresses.set(waiting.address, [waiting])
-      classes[waiting.priority].length++
-      length++
-    },
-    remove(waiting) {
-      const there = behind(waiting)
-      const at = there?.indexOf(waiting) ?? -1
-      if (!there || at < 0) return false
-      there.splice(at, 1)
-      take(waiting, there, waiting)
-      return true
-    },
+    add,
+    remove,
     next() {
       if (length === 0) return undefined
       const priority = preference(served++).find(name => classes[name].length > 0)
@@ -114,6 +120,16 @@ export function queue<W extends Place>(): Queue<W> {
         return waiting
       }
       return undefined
+    },
+    raise(address, holder) {
+      const all = (['plain', 'suspect'] as const).flatMap(priority => behind({ address, priority }) ?? [])
+      const raised = all.filter(waiting => waiting.holder === holder)
+      for (const waiting of raised) {
+        remove(waiting)
+        waiting.priority = 'known'
+        add(waiting)
+      }
+      return raised.length > 0
     },
     cut(place, isLate) {
       const there = behind(place)

@@ -22,6 +22,8 @@ export type Turns = {
    * `backoffMS`, at once where it would be longer; and the signal's reason, which gives the place back.
    */
   take(bucket: string, host: string, place: Place, patienceMS: number, signal: AbortSignal): Promise<Done>
+  /** This holder is known at this address from now on: whoever waits there as another goes before the others. */
+  raise(address: string, holder: string): void
   /** How many wait at a host or ask it. */
   busy(host: string): number
   /** How many wait for each bucket that has any. */
@@ -127,14 +129,8 @@ export function turns({
   }
 
   /** Takes a place in the line. */
-  function wait(
-    host: Host,
-    line: Line<Waiting>,
-    { address, priority }: Place,
-    patienceMS: number,
-    signal: AbortSignal,
-  ): Promise<Done> {
-    const ms = line.msUntil(line.queue.ahead({ address, priority }))
+  function wait(host: Host, line: Line<Waiting>, place: Place, patienceMS: number, signal: AbortSignal): Promise<Done> {
+    const ms = line.msUntil(line.queue.ahead(place))
     if (ms > patienceMS) return Promise.reject(spent(ms))
     return new Promise((resolve, reject) => {
       const gone = (): void => {
@@ -143,8 +139,7 @@ export function turns({
       }
       const settled = (): void => signal.removeEventListener('abort', gone)
       const waiting: Waiting = {
-        address,
-        priority,
+        ...place,
         until: now() + patienceMS,
         grant() {
           settled()
@@ -183,6 +178,11 @@ export function turns({
 
   return {
     take,
+    raise(address, holder) {
+      for (const { lines } of hosts.values()) {
+        for (const line of lines.all()) if (line.queue.raise(address, holder)) lines.settle(line)
+      }
+    },
     busy(name) {
       const { waiting, calls } = hosts.get(name) ?? { waiting: 0, calls: 0 }
       return waiting + calls

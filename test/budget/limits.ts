@@ -31,6 +31,7 @@ function house(wanted: Partial<LimitsParts> = {}) {
     now: clock.now,
     shadow: false,
     refused: limit => told.push(limit),
+    known() {},
     ...wanted,
   })
   const good = (who = client()) => enter(who).leave('vouched')
@@ -282,4 +283,16 @@ t.test('as a shadow each limit tells what it would have refused, and lets it pas
   bad(missigned, client({ ...elsewhere, accessKeyId: 'AKIAOTHER' }), 3)
   t.equal(standing(client({ ...elsewhere, accessKeyId: 'AKIAOTHER' })), 'suspect')
   t.same(told, ['crowded', 'failing', 'contested'])
+})
+
+t.test('it is told when a credential becomes known at an address, and again after a wrong signature', async t => {
+  const known: [string, string][] = []
+  const { good, bad, enter } = house({ known: (address, holder) => known.push([address, holder]) })
+  const { address, holder } = enter(client())
+  good()
+  good()
+  t.same(known, [[address, holder]])
+  bad(missigned)
+  good()
+  t.equal(known.length, 2)
 })

@@ -78,6 +78,26 @@ t.test('those whose time is over are taken out of every class', async t => {
   t.same(order(), ['a2', 'b0'], 'the turns of the others stay as they were')
 })
 
+t.test('whose credential became known goes before the others, in the order of before', async t => {
+  const of = (name: string, holder: string, priority: Priority = 'plain') => ({
+    ...waiting(name, 'a', priority),
+    holder,
+  })
+  const { line, order } = standing(
+    of('a0', 'x'),
+    of('a1', 'y'),
+    of('a2', 'x'),
+    of('a3', 'y', 'suspect'),
+    waiting('b0', 'b'),
+  )
+  t.ok(line.raise('a', 'y'))
+  t.notOk(line.raise('a', 'y'), 'once')
+  t.notOk(line.raise('b', 'y'), 'at its own address')
+  t.equal(line.best, 'known')
+  t.equal(line.length, 5)
+  t.same(order(), ['a1', 'a3', 'a0', 'b0', 'a2'])
+})
+
 t.test('nobody is served later than was foretold, if nobody comes after', async () => {
   const place = fc.record({
     address: fc.constantFrom('a', 'b', 'c', 'd'),

@@ -31,6 +31,7 @@ function standing({
       host = HOST,
       address = 'a',
       priority = 'plain',
+      holder = '',
       patience = 4000,
       signal = new AbortController().signal,
     }: Partial<Place> & {
@@ -41,7 +42,7 @@ function standing({
       priority?: Priority
     } = {},
   ): Promise<Done | undefined> =>
-    all.take(bucket, host, { address, priority }, patience, signal).then(
+    all.take(bucket, host, { address, priority, holder }, patience, signal).then(
       done => {
         ends.push(name)
         return done
@@ -204,6 +205,17 @@ t.test('a throttle makes the others wait longer', async t => {
   t.same(ends, ['1'])
   await pass(100)
   t.same(ends, ['1', '2'])
+})
+
+t.test('who waited as a stranger goes first once its credential is known', async t => {
+  const { take, ends, pass, raise } = standing({ perSecond: 10 })
+  for (let i = 0; i < 20; i++) void take(`stranger ${i}`, { address: 'b' })
+  void take('mine', { holder: 'me' })
+  void take('mine too', { holder: 'me' })
+  await settled()
+  raise('a', 'me')
+  await pass(200)
+  t.same(ends, ['stranger 0', 'mine', 'mine too'])
 })
 
 t.test('a lease may come from somewhere else, for as many as wait', async t => {
