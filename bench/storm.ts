@@ -91,8 +91,9 @@ export async function storm({ quick, profile, beside }: Options): Promise<Table>
     const flash = { ...everybody, count: 2_000 * part, lanes: 2_000 * part }
     await run(`${flash.count} at once`, one, crowd, flash, [first])
 
-    const storming = crowd.ask<Crowd>('crowd', { port: one.facts.port, ...everybody, count: 6_000 * part })
-    const beside_ = await run('the quiet account beside a storm of another', one, other, hello, [first], false)
+    const storming = crowd.ask<Crowd>('crowd', { port: one.facts.port, ...everybody })
+    const lasting = { ...hello, count: everybody.count, ms: (everybody.count / (QUOTA * SHARE)) * 900 }
+    const beside_ = await run('the quiet account beside that storm of another', one, other, lasting, [first], false)
     await storming
     rows.push({
       name: 'its p99 beside the storm, above alone',
@@ -108,7 +109,7 @@ export async function storm({ quick, profile, beside }: Options): Promise<Table>
       'a crash loop with an expired token',
       one,
       crowd,
-      { login: expired, count: 500 * part, lanes: 4, addresses: 1 },
+      { login: expired, count: 500 * part, lanes: 1, addresses: 1 },
       [first],
       false,
     )
