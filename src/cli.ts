@@ -4,8 +4,10 @@
  * command has its few lines here.
  */
 import { setFlagsFromString } from 'node:v8'
-import { check, type Finding } from './check.js'
 import { after } from './clock.js'
+import { check, type Finding } from './commands/check.js'
+import { explain } from './commands/explain.js'
+import { pruneUsers } from './commands/prune.js'
 import { compile } from './compile.js'
 import { readFlags } from './config/flags.js'
 import { type Config, load, type Place } from './config/load.js'
@@ -13,10 +15,8 @@ import { type ReadFile, readFile } from './config/reading.js'
 import { settingsText } from './config/table.js'
 import { lookAt, noting, watchFiles, watchFolder } from './config/watch.js'
 import { Fault, toExit } from './errors.js'
-import { explain } from './explain.js'
 import { type Log, logTo } from './log.js'
 import { type Standing, startProxy } from './proxy.js'
-import { pruneUsers } from './prune.js'
 import { VERSION } from './upstream/metadata.js'
 
 const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any MongoDB

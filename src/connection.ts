@@ -311,6 +311,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
         ...(journal.accessKeyId && { accessKeyId: journal.accessKeyId }),
         ...(journal.arn && { arn: journal.arn }),
         ...(journal.user && { user: journal.user }),
+        ...journal.by,
         ...(journal.remembered && { remembered: true }),
         ...(fault && { fault: fault.kind, why: fault.message, ...fault.facts }),
         ...(fault?.kind === 'internal' && { stack: (fault.cause as Error | undefined)?.stack ?? fault.stack }),

@@ -199,7 +199,7 @@ export const faults = {
     level: 'error',
     reply: LATER,
     about: 'what decides about this principal cannot be read now',
-    todo: 'The log line says why: the $external database (upstream.admin and its privileges, see `check`) or the pin file.',
+    todo: 'The log line says why: the $external database (upstream.admin and its privileges, which `check` names) or the pin file.',
   },
   denied: {
     level: 'warn',

@@ -31,6 +31,8 @@ export type Journal = {
   accessKeyId?: string
   arn?: string
   user?: string
+  /** What let it in: the number of a rule, or the name of an entry of the directory. */
+  by?: Match['from']
   /** A success that was remembered stood in for STS. */
   remembered?: true
   ms: Partial<Record<'queue' | 'sts' | 'upstream' | 'login', number>>
@@ -157,6 +159,7 @@ export function login(parts: Parts): Login {
           parts.check(accessKeyId, identity)
           const match = await unless(signal, parts.decide(identity, peer))
           live.match = match
+          journal.by = match.from
           const named = ({ name, db }: DatabaseUser): void => {
             journal.user = `${name}@${db}`
           }

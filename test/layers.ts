@@ -7,8 +7,8 @@ const SRC = new URL('../src/', import.meta.url)
 /** The roads, from above to below: a file imports only what stands below it. */
 const ROADS = [
   ['cli.ts'],
-  ['check.ts', 'explain.ts'],
-  ['proxy.ts', 'prune.ts'],
+  ['commands/'],
+  ['proxy.ts'],
   ['admission.ts'],
   ['reload.ts', 'revocation.ts'],
   ['asking.ts', 'remembering.ts', 'seen.ts', 'compile.ts', 'provisioning.ts'],

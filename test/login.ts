@@ -402,6 +402,7 @@ t.test('the journal tells who it was and where the time went', async t => {
     accessKeyId: 'AKIASP2TPHJSQH3FJXYZ',
     arn: ARN,
     user: 'alice@admin',
+    by: { rule: 1 },
     ms: { queue: 100, sts: 20, upstream: 3, login: 123 },
   }
   t.same(wishing.journal, wanted)

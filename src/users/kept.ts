@@ -1,12 +1,7 @@
-/**
- * Denials that were made while the proxy runs, in a file of their own. A change counts once the disk has it: the file is
- * written anew beside itself, flushed, and renamed, so that at every moment there is a whole one.
- */
-import { readFileSync } from 'node:fs'
-import { open, rename } from 'node:fs/promises'
-import { dirname } from 'node:path'
+/** Denials that were made while the proxy runs, in a file of its own. A change counts once the disk has it. */
 import { Fault } from '../errors.js'
 import { type Denial, nameOf, readDenials, writeDenials } from './denials.js'
+import { type OwnFile, ownFile } from './ownFile.js'
 
 export type Kept = {
   all(): readonly Denial[]
@@ -19,16 +14,8 @@ export type Kept = {
 /** More than anybody denies by hand; what comes from programs belongs into the deny file. */
 const MOST = 10_000
 
-type Parts = {
-  /** The text of the file; undefined where there is none yet. */
-  text: string | undefined
-  name: string
-  /** Resolves once the text is on the disk, in the place of what was there. */
-  write(text: string): Promise<void>
-}
-
 /** Throws `config/invalid` with every problem of the file. */
-export function keptDenials({ text, name, write }: Parts): Kept {
+export function keptDenials({ text, name, write }: OwnFile): Kept {
   const read = text === undefined ? { all: [], problems: [] } : readDenials(text, name)
   if (read.problems.length > 0) {
     const problems = read.problems.map(problem => `deny.adminFile: ${problem}`)
@@ -67,39 +54,5 @@ export function keptDenials({ text, name, write }: Parts): Kept {
 
 /** What is kept in a file of this process, which need not be there yet. Throws `config/invalid`. */
 export function keptIn(path: string): Kept {
-  return keptDenials({ text: textOf(path), name: path, write: text => replaceFile(path, text) })
-}
-
-function textOf(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (thrown) {
-    const { code } = thrown as NodeJS.ErrnoException
-    if (code === 'ENOENT') return undefined
-    const problem = `deny.adminFile: cannot read ${path}: it gives ${code}`
-    throw new Fault('config/invalid', problem, { problems: [problem] }, thrown)
-  }
-}
-
-/** Puts a text in the place of a file: both it and its name are on the disk when this resolves. */
-export async function replaceFile(path: string, text: string): Promise<void> {
-  const folder = dirname(path)
-  const beside = `${path}.new`
-  await flushed(beside, 'w', file => file.writeFile(text))
-  await rename(beside, path)
-  await flushed(folder, 'r')
-}
-
-async function flushed(
-  path: string,
-  flags: string,
-  write?: (file: Awaited<ReturnType<typeof open>>) => Promise<void>,
-): Promise<void> {
-  const file = await open(path, flags, 0o600)
-  try {
-    await write?.(file)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
+  return keptDenials(ownFile(path, 'deny.adminFile'))
 }

@@ -5,13 +5,12 @@
  *
  * A pin counts once the disk has it. The file is of one process alone: two would each write what the other never read.
  */
-import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { Fault } from '../errors.js'
 import { readArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
 import { type Log, silent } from '../log.js'
-import { replaceFile } from './kept.js'
+import { type OwnFile, ownFile } from './ownFile.js'
 
 type Principal = Pick<Identity, 'canonical' | 'principalId'>
 
@@ -29,15 +28,6 @@ export type Pins = {
   clear(canonical: string): Promise<string | undefined>
 }
 
-type Parts = {
-  /** The text of the file; undefined where there is none yet. */
-  text: string | undefined
-  name: string
-  /** Resolves once the text is on the disk, in the place of what was there. */
-  write(text: string): Promise<void>
-  log: Log
-}
-
 /** A change of what is pinned, if it is one, what its asker is given, and what the log says of it. */
 type Change<T> = {
   to?: ReadonlyMap<string, string>
@@ -51,7 +41,7 @@ const form = z.record(
 )
 
 /** Throws `config/invalid` for a file that is not one of pins: to forget them would trust whoever comes first. */
-export function pinsOf({ text, name, write, log }: Parts): Pins {
+export function pinsOf({ text, name, write, log }: OwnFile & { log: Log }): Pins {
   let pinned: ReadonlyMap<string, string> = text === undefined ? new Map() : readPins(text, name)
   let last: Promise<unknown> = Promise.resolve()
 
@@ -96,17 +86,7 @@ export function pinsOf({ text, name, write, log }: Parts): Pins {
 
 /** The pins in a file of this process, which need not be there yet. Throws `config/invalid`. */
 export function pinsIn(path: string, log: Log = silent): Pins {
-  return pinsOf({ text: textOf(path), name: path, write: text => replaceFile(path, text), log })
-}
-
-function textOf(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (thrown) {
-    const { code } = thrown as NodeJS.ErrnoException
-    if (code === 'ENOENT') return undefined
-    throw invalid(`cannot read ${path}: it gives ${code}`)
-  }
+  return pinsOf({ ...ownFile(path, 'pins.file'), log })
 }
 
 function readPins(text: string, name: string): Map<string, string> {

@@ -1,10 +1,10 @@
 import t, { type Test } from 'tap'
-import { load } from '../src/config/load.js'
-import { Fault } from '../src/errors.js'
-import { pruneUsers } from '../src/prune.js'
-import { prune } from '../src/users/pruning.js'
-import { faultOfAsync } from './support/faults.js'
-import { arnOf, DATABASE, provisioning, SECRET } from './support/provisioning.js'
+import { pruneUsers } from '../../src/commands/prune.js'
+import { load } from '../../src/config/load.js'
+import { Fault } from '../../src/errors.js'
+import { prune } from '../../src/users/pruning.js'
+import { faultOfAsync } from '../support/faults.js'
+import { arnOf, DATABASE, provisioning, SECRET } from '../support/provisioning.js'
 
 const rule = (name: string, more: object = {}) => ({ arn: arnOf(name), roles: ['read@app'], ...more })
 const reads = [{ role: 'read', db: 'app' }]

@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { check, type Finding } from '../src/check.js'
-import { load } from '../src/config/load.js'
-import { Secret } from '../src/log.js'
-import { iam } from '../src/sandbox/aws/iam.js'
-import { stsServer } from '../src/sandbox/aws/sts.js'
-import { mongoSet } from '../src/sandbox/mongo/set.js'
-import { admin } from '../src/upstream/admin.js'
+import { check, type Finding } from '../../src/commands/check.js'
+import { load } from '../../src/config/load.js'
+import { Secret } from '../../src/log.js'
+import { iam } from '../../src/sandbox/aws/iam.js'
+import { stsServer } from '../../src/sandbox/aws/sts.js'
+import { mongoSet } from '../../src/sandbox/mongo/set.js'
+import { admin } from '../../src/upstream/admin.js'
 
 const root = { name: 'root', password: 'of the set' }
 const texts = (findings: Finding[]) => findings.map(({ fine, text }) => `${fine ? 'ok' : 'FAIL'} ${text}`)
