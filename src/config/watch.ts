@@ -103,7 +103,7 @@ export function watchFiles<T>(parts: WatchParts<T>, first: Noted): Watch {
   }
   const hold = (before: Noted): void => {
     const { outcome, noted } = readOnce()
-    if (!isSame(before, noted)) {
+    if (!isStill(before, noted)) {
       wait(HOLD_MS, () => hold(noted))
       return
     }
@@ -140,6 +140,11 @@ export function watchFiles<T>(parts: WatchParts<T>, first: Noted): Watch {
 
 function isSame(one: Noted, other: Noted): boolean {
   return one.size === other.size && [...one].every(([path, { digest }]) => other.get(path)?.digest === digest)
+}
+
+/** The same, and not written in between either: what is written again and again may be cut both times. */
+function isStill(one: Noted, other: Noted): boolean {
+  return isSame(one, other) && [...one].every(([path, { look }]) => other.get(path)?.look === look)
 }
 
 /** How a file looks; what a link leads to counts, not the link. */

@@ -98,6 +98,18 @@ t.test('a file that is being written counts when two reads 250 ms apart are equa
   )
 })
 
+t.test('a file that is cut at both reads, and was written in between, is not believed', async t => {
+  let written = 0
+  const { files, write, pass, settled } = desk({ '/etc/main': 'a\nb' }, path => `${files.get(path)} ${written}`)
+  for (let time = 0; time < 2_000; time += 125) {
+    written++
+    write('/etc/main', 'a')
+    files.set('/etc/main', time % 250 === 0 ? 'a' : 'a\nb')
+    pass(100)
+  }
+  t.same(settled, [])
+})
+
 t.test('what comes back to what it was is no change', async t => {
   const { pass, settled, write } = desk({ '/etc/main': 'a' })
   pass(1_000)

@@ -117,9 +117,9 @@ t.test('a file that is met while it is written widens and drops nothing', async 
   const cut = whole.lastIndexOf('  - ') // the list is good without its last entry, which is alice's
   for (let round = 0; round < 5; round++) {
     writeFileSync(path, whole.slice(0, cut))
-    await sleep(60)
+    await sleep(20)
     writeFileSync(path, whole)
-    await sleep(60)
+    await sleep(100)
   }
   await logged(is('reloaded'))
   t.same(log.filter(is('vanished')), [])
