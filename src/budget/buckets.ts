@@ -36,7 +36,7 @@ const LEFT = 2 / 3
 const LEAST = 1 / 64
 const BACK = 1 / 20
 /** Throttles within this time of the first come of calls that were made before it was known. Milliseconds. */
-const SAME = 1_000
+const SAME = 500
 
 type Bucket = { tokens: number; at: number; cut: { at: number; to: number } | undefined }
 
