@@ -9,7 +9,7 @@ import type { Log } from './log.js'
 import { type Denial, type Denials, denials, nameOf } from './users/denials.js'
 import type { Kept } from './users/kept.js'
 import { type Live, type LiveConnection, live } from './users/live.js'
-import type { Match } from './users/match.js'
+import { isOver, type Match } from './users/match.js'
 
 export type RevocationParts = {
   /** Of the admin interface; undefined where nothing keeps them. */
@@ -25,7 +25,7 @@ export type RevocationParts = {
   log: Log
   /** Told how many denials there are. */
   counted(denials: number): void
-  /** Told when the list changed: what is remembered of logins may be wrong now. */
+  /** Told when the admin interface changed the list: what is remembered of logins may be wrong now. */
   changed(): void
 }
 
@@ -34,7 +34,7 @@ export type Revocation = {
   check(accessKeyId: string, identity?: Identity): void
   /** See `Live`: entered first, checked afterwards. */
   enter(entry: LiveConnection): () => void
-  /** What the deny file says from now on. Follow it by `review`. */
+  /** What the deny file says from now on. Who calls it goes on as after any change of the configuration, with `review`. */
   read(denied: readonly Denial[]): void
   /** Decides about every live connection again; returns how many it closed. */
   review(): number
@@ -81,7 +81,7 @@ export function revocation(parts: RevocationParts, inFile: readonly Denial[]): R
     const now = parts.now()
     let over = false
     connections.each(({ match }) => {
-      over ||= match?.deleteAfterDate !== undefined && match.deleteAfterDate.getTime() <= now
+      over ||= match !== undefined && isOver(match, now)
     })
     if (over) review()
     cancel = parts.after(TICK_MS, tick)
@@ -103,7 +103,6 @@ export function revocation(parts: RevocationParts, inFile: readonly Denial[]): R
     read(denied) {
       file = denied
       gather()
-      parts.changed()
     },
     review,
     list: () => ({ file, admin: kept?.all() ?? [] }),

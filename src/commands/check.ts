@@ -21,7 +21,7 @@ import { readEntries } from '../users/entries.js'
 import { externalUsers, whyOf } from '../users/external.js'
 import { judgeLdap } from '../users/ldap.js'
 import { ldapProbe } from '../users/ldapProbe.js'
-import type { DatabaseUser } from '../users/match.js'
+import { type DatabaseUser, isOver } from '../users/match.js'
 import { pinsIn } from '../users/pins.js'
 import type { Rules } from '../users/rules.js'
 
@@ -127,13 +127,14 @@ async function lookAtRules({ listen, pins }: Config, { all, elsewhere, match }: 
     ({ from, scopes }) =>
       `rule ${from.rule} is for ${scopes?.join(', ')}, and listen.scope is ${listen.scope ?? 'not set'}`,
   )
-  for (const { from, deleteAfterDate, one, arn } of all) {
+  for (const rule of all) {
+    const { from, deleteAfterDate, one, arn } = rule
     const decides = one ? match({ canonical: arn }) : undefined
     if (decides && decides.from.rule !== from.rule) {
       notes.push(`rule ${from.rule} never decides: rule ${decides.from.rule}, ${decides.written}, comes first`)
     }
-    if (deleteAfterDate && deleteAfterDate.getTime() <= Date.now()) {
-      notes.push(`rule ${from.rule} refuses since ${deleteAfterDate.toISOString()}, its deleteAfterDate`)
+    if (isOver(rule, Date.now())) {
+      notes.push(`rule ${from.rule} refuses since ${deleteAfterDate?.toISOString()}, its deleteAfterDate`)
     }
   }
   const findings = notes.map(text => ({ fine: true, text: `note: ${text}` }))

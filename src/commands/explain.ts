@@ -10,7 +10,7 @@ import { type Denial, denials, nameOf } from '../users/denials.js'
 import { readEntries } from '../users/entries.js'
 import { externalUsers, whyOf } from '../users/external.js'
 import { keptIn } from '../users/kept.js'
-import type { DatabaseUser, Match } from '../users/match.js'
+import { type DatabaseUser, isOver, type Match } from '../users/match.js'
 import { type Candidate, nearestMiss } from '../users/misses.js'
 import { showNetwork } from '../users/networks.js'
 import { pinsIn } from '../users/pins.js'
@@ -95,7 +95,7 @@ async function tellMatch(
     told.say('from', networks.map(showNetwork).join(', ') || 'nowhere: its restrictions cannot be met here')
   }
   if (deleteAfterDate) {
-    const over = deleteAfterDate.getTime() <= now ? ', which has passed: it is refused' : ''
+    const over = isOver(match, now) ? ', which has passed: it is refused' : ''
     told.say('until', `${deleteAfterDate.toISOString()}${over}`)
   }
   if (principalId === 'firstUse') {

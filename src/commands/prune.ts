@@ -7,6 +7,7 @@ import { silent } from '../log.js'
 import { provisioningOf } from '../provisioning.js'
 import { type Admin, admin as administrator } from '../upstream/admin.js'
 import { type Directory, directory } from '../users/directory.js'
+import { wantedRoles } from '../users/match.js'
 import type { RolesOf } from '../users/provision.js'
 import { prune } from '../users/pruning.js'
 import type { Rules } from '../users/rules.js'
@@ -48,9 +49,7 @@ export async function pruneUsers(config: Config, { all }: { all: boolean }): Pro
 function rolesBy({ match, elsewhere, names }: Rules, external: Directory | undefined): RolesOf {
   return canonical => {
     const rule = match({ canonical }) ?? elsewhere.find(other => names(other, canonical))
-    const { gives, deleteAfterDate } = rule ?? external?.current({ canonical }) ?? {}
-    if (!gives || !('roles' in gives)) return undefined
-    return deleteAfterDate && deleteAfterDate.getTime() <= Date.now() ? undefined : gives.roles
+    return wantedRoles(rule ?? external?.current({ canonical }), Date.now())
   }
 }
 

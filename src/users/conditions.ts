@@ -1,7 +1,7 @@
 /** What a match asks of a login beyond who it is: from where, until when, and that the principal was not made anew. */
 import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
-import type { Match } from './match.js'
+import { isOver, type Match } from './match.js'
 import { isInside, showNetwork } from './networks.js'
 
 /** `peer` is the true address of the client, `now` in milliseconds since 1970. */
@@ -15,8 +15,8 @@ type Principal = Pick<Identity, 'canonical' | 'principalId'>
  */
 export function permitted(match: Match, identity: Principal, { peer, now }: Circumstances): void {
   const { clientSource = [], deleteAfterDate, principalId } = match
-  if (deleteAfterDate && deleteAfterDate.getTime() <= now) {
-    throw new Fault('users/expired', deleteAfterDate.toISOString(), whichOf(match))
+  if (isOver(match, now)) {
+    throw new Fault('users/expired', deleteAfterDate?.toISOString(), whichOf(match))
   }
   for (const networks of clientSource) {
     if (isInside(peer, networks)) continue

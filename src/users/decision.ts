@@ -7,7 +7,7 @@ import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
 import { type Circumstances, permitted, unchanged } from './conditions.js'
 import type { Directory } from './directory.js'
-import type { Match, Role } from './match.js'
+import { type Match, type Role, wantedRoles } from './match.js'
 import type { Pins } from './pins.js'
 import type { Rules } from './rules.js'
 
@@ -72,11 +72,6 @@ export function decision({ rules, directory, pins, now }: DecisionParts): Decisi
         return was && 'rule' in was.from ? undefined : was
       }
     },
-    roles(canonical) {
-      const match = current(canonical)
-      if (!match || !('roles' in match.gives)) return undefined
-      const { deleteAfterDate } = match
-      return deleteAfterDate && deleteAfterDate.getTime() <= now() ? undefined : match.gives.roles
-    },
+    roles: canonical => wantedRoles(current(canonical), now()),
   }
 }

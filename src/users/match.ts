@@ -26,6 +26,16 @@ export type Match = {
   maxAgeMS?: number
 }
 
+/** Whether its time is over. `now`: milliseconds since 1970. */
+export function isOver({ deleteAfterDate }: Match, now: number): boolean {
+  return deleteAfterDate !== undefined && deleteAfterDate.getTime() <= now
+}
+
+/** The roles for which the proxy keeps a database user; undefined where a match calls for none, or for none any more. */
+export function wantedRoles(match: Match | undefined, now: number): readonly Role[] | undefined {
+  return match && 'roles' in match.gives && !isOver(match, now) ? match.gives.roles : undefined
+}
+
 /** Roles are given to the user that the proxy keeps for the principal, and change under it; so it stays the same one. */
 export function isSameUser({ gives: one }: Match, { gives: other }: Match): boolean {
   if (!('user' in one) || !('user' in other)) return 'roles' in one && 'roles' in other

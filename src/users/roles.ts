@@ -1,4 +1,5 @@
 /** Roles and database users as rules spell them: `readWrite@app`, `read@app.orders`, `alice@admin` (R22). */
+import { cuttable } from './cut.js'
 import type { DatabaseUser, Role } from './match.js'
 
 /** What MongoDB has in no name of a database; `$external` is a database of its own kind, without passwords. */
@@ -9,7 +10,7 @@ const ROLE = /^[^@\p{C}]{1,128}$/u
 const COLLECTION = /^(?!system\.)[^$\0]{1,190}$/
 
 /** The roles that may be cut down to a collection: the others mean more than collections. */
-const CUT: ReadonlySet<string> = new Set(['read', 'readWrite'])
+const CUT: ReadonlySet<string> = new Set(cuttable)
 
 /** The role, or the sentence about what is wrong with it. */
 export function readRole(text: string): Role | string {

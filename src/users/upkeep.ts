@@ -39,8 +39,6 @@ export type Choice = {
   again: (made: Made) => boolean
 }
 
-export type Upkeep = ReturnType<typeof upkeep>
-
 /** Somebody who makes and drops the same user all the time wins after so many tries. */
 const TRIES = 3
 
