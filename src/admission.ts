@@ -9,7 +9,7 @@
 import type { Document } from 'bson'
 import type { Measures, Recorder } from './admin/metrics.js'
 import { type Asking, asking, STS_MS } from './asking.js'
-import { after, deadline, now } from './clock.js'
+import { after, now } from './clock.js'
 import type { Compiled } from './compile.js'
 import type { Config } from './config/load.js'
 import { Fault } from './errors.js'
@@ -125,9 +125,9 @@ export function admission(parts: AdmissionParts): Admission {
     now,
     take: sts.take,
     ask: sts.ask,
-    saw(proof, outcome, address) {
-      memories.note(proof, outcome, address)
-      sts.saw(proof.challenge.host, outcome, address)
+    saw(host, holder, outcome, address) {
+      memories.note(host, holder, outcome, address)
+      sts.saw(host, outcome, address)
     },
     check: revocations.check,
     enter: revocations.enter,
@@ -135,10 +135,10 @@ export function admission(parts: AdmissionParts): Admission {
     guard: () => {
       if (ldap.verdict() === 'on') ldap.admit()
     },
-    dial: async ({ match: { gives }, identity, named }, { metadata, apiVersion }, gone) => {
+    dial: async ({ match: { gives }, identity, named }, { metadata, apiVersion }, over) => {
       const begin: Begin<Dialled & { term: Term }> = async user => {
         const { target, term } = topology.primary()
-        const dialled = await during(term, gone, signal =>
+        const dialled = await during(term, over, () =>
           dial({
             target,
             primary: !single,
@@ -146,9 +146,9 @@ export function admission(parts: AdmissionParts): Admission {
             metadata,
             keys,
             random: randomBytes,
-            signal,
+            signal: over.signal,
             api: apiVersion,
-            ask: (channel, hello) => parts.askOver(channel, hello, signal),
+            ask: (channel, hello) => parts.askOver(channel, hello, over.signal),
           }),
         )
         return { ...dialled, term }
@@ -159,9 +159,9 @@ export function admission(parts: AdmissionParts): Admission {
       }
       if (!kept) throw new Fault('provision/unsupported', undefined, { why: 'there is no provision.secretFile' })
       named({ name: identity.canonical, db: running.provision.database })
-      return logInAs(kept, { arn: identity.canonical, roles: gives.roles }, begin, gone)
+      return logInAs(kept, { arn: identity.canonical, roles: gives.roles }, begin, over.signal)
     },
-    deadline,
+    after,
     deadlineMS: () => running.login.timeout,
   })
 

@@ -63,8 +63,8 @@ export function asking({ hosts, insecure, ...first }: Config['sts'], record: Rec
   })
   /** Throttles of the buckets whose accounts proved themselves: only these have names in metrics, as keys are made up. */
   const shown = new Map<string, number>()
-  const once: Ask = async (proof, signal) => {
-    const outcome = await sts.ask(proof, signal)
+  const once: Ask = async (proof, ms, signal) => {
+    const outcome = await sts.ask(proof, ms, signal)
     const bucket = bucketOf(proof)
     if (outcome.is === 'identity' && !shown.has(bucket) && shown.size < SHOWN) shown.set(bucket, 0)
     if (outcome.is === 'throttled') {
@@ -84,7 +84,6 @@ export function asking({ hosts, insecure, ...first }: Config['sts'], record: Rec
     now,
     random: Math.random,
     sleep,
-    after,
     // Counted at once, so that a host that is down is left alone before its first logins have given up.
     again({ challenge: { host } }: Proof, outcome: Outcome) {
       if (!isSilent(outcome)) return true

@@ -46,6 +46,9 @@ const LAST_REPLY_MS = 100
  */
 const NOTICES = /^nodejs\b/
 
+/** Why a login is given up; one for all, since a reason made on the spot costs a stack trace. */
+const LEFT = new Error('the client left')
+
 /** Where a connection is: the names of the listener's sets. */
 export type Stage = 'opening' | 'greeted' | 'login' | 'relay'
 
@@ -56,11 +59,11 @@ export type Parts = {
   /** The fingerprint of the client's certificate, where this very TLS handshake verified one. */
   certificate?: string | undefined
   log: Log
-  /** What the proxy brings to a conversation: asked anew for each frame of a client of this address. */
+  /** What the proxy brings to the conversation with a client of this address. */
   server(address: string): Server
   /** The answer to a hello, from an upstream reply obtained after it was asked. `client`: its own socket. */
   greet(asked: Asked, connectionId: number, signal: AbortSignal, client: Socket): Promise<Document>
-  login(candidate: Candidate, signal: AbortSignal): Promise<Admitted>
+  login(candidate: Candidate, over: AbortController): Promise<Admitted>
   /** The login again, over a connection that has its upstream. */
   again: Again
   /** What becomes of a connection whose login is older than its rule allows. */
@@ -97,6 +100,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
   const { id, peer, certificate, seen, now } = parts
   const address = peer.slice(0, peer.lastIndexOf(':'))
   const log = parts.log.with({ id, peer })
+  const server = parts.server(address)
   const journal: Journal = { ms: {} }
   const born = now()
   let state: State = opening
@@ -120,12 +124,14 @@ export function connection(socket: Socket, parts: Parts): Connection {
     parts.after(state.at === 'challenged' ? CHALLENGE_MS : IDLE_MS, () => kill(new Fault('listener/idle')))
   let hurried = true // the first frame is in a hurry from the start
   let cancel = hurry()
-  const box = inbox(socket, LIMIT, () => {
+  const begun = (): void => {
     if (hurried) return
     hurried = true
     cancel()
     cancel = hurry()
-  })
+  }
+  const over = new AbortController()
+  const box = inbox(socket, LIMIT, begun, () => over.abort(LEFT))
   socket.on('error', error => {
     doom ??= { by: 'client', fault: new Fault('relay/away', undefined, { side: 'client', why: error.message }) }
   })
@@ -148,7 +154,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
     const streams = asked.awaiting && (command.flagBits & EXHAUST_ALLOWED) !== 0
     const maxAwaitTimeMS = Math.max(asked.awaiting?.maxAwaitTimeMS ?? 0, STREAM_MS)
     for (;;) {
-      const document = await parts.greet(asked, id, box.gone, socket)
+      const document = await parts.greet(asked, id, over.signal, socket)
       const topologyVersion = streams && topologyVersionOf(document)
       if (!topologyVersion) return reply(command, document)
       const requestID = parts.nextRequestID()
@@ -156,7 +162,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
       command.requestID = requestID // what the next reply answers, an error too
       asked.awaiting = { topologyVersion, maxAwaitTimeMS }
       if (socket.writableNeedDrain) await drained()
-      box.gone.throwIfAborted()
+      over.signal.throwIfAborted()
       parts.alive()
     }
   }
@@ -188,8 +194,8 @@ export function connection(socket: Socket, parts: Parts): Connection {
         let admitted: Admitted
         try {
           const candidate = { fields, challenge, client, address, certificate, journal, revoke: kill }
-          admitted = await parts.login(candidate, box.gone)
-          if (box.gone.aborted) {
+          admitted = await parts.login(candidate, over)
+          if (over.signal.aborted) {
             discard(admitted)
             throw new Fault('login/left')
           }
@@ -239,8 +245,8 @@ export function connection(socket: Socket, parts: Parts): Connection {
     if (draining) started.drain()
     started.ended.then(leave)
     const candidate = { client: {}, address, certificate, revoke: kill }
-    const { again, server, reauthenticate } = parts
-    const renewing = { candidate, live, again, reauthenticate, server: () => server(address), seen, after: parts.after }
+    const { again, reauthenticate } = parts
+    const renewing = { candidate, live, again, reauthenticate, server, seen, after: parts.after }
     started.ended.then(relogin(started, renewing))
     started.ended.then(term.whenVacated(fault => started.leave(fault, LAST_REPLY_MS)))
     return started
@@ -270,12 +276,12 @@ export function connection(socket: Socket, parts: Parts): Connection {
     parts.alive()
     const command = readCommand(frame)
     try {
-      return await act(command, answer(state, command, parts.server(address)))
+      return await act(command, answer(state, command, server))
     } catch (thrown) {
       const fault = Fault.from(thrown)
       if (doom?.by === 'proxy') return doom
       if (fault.kind === 'login/left') return { by: 'client', fault }
-      if (box.gone.aborted && !(thrown instanceof Fault)) return doom ?? { by: 'client' }
+      if (over.signal.aborted && !(thrown instanceof Fault)) return doom ?? { by: 'client' }
       const document = toReply(fault, id)
       if (document) reply(command, document)
       return { by: 'proxy', fault }

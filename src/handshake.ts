@@ -34,7 +34,11 @@ export type Turn =
   | { do: 'refuse'; fault: Fault; next: State }
 
 /** What the proxy brings to a conversation: the STS host to offer, and randomness. */
-export type Server = { host: string; random(bytes: number): Buffer; buildInfo: Document | undefined }
+export type Server = {
+  host(): string
+  random(bytes: number): Buffer
+  buildInfo(): Document | undefined
+}
 
 /** A hello, taken apart. `legacy`: asked as isMaster. `awaiting`: answer when the topology differs from this one. */
 export type Asked = {
@@ -109,7 +113,8 @@ function greet(state: State & { at: 'start' }, command: Command): Turn {
   }
 }
 
-function aboutServer(state: State, _: Command, { buildInfo }: Server): Turn {
+function aboutServer(state: State, _: Command, server: Server): Turn {
+  const buildInfo = server.buildInfo()
   return buildInfo
     ? { do: 'reply', document: { ...buildInfo, ok: OK }, next: state }
     : refuse(new Fault('upstream/away'), state)
@@ -123,7 +128,7 @@ function saslStart(state: State & { at: 'start' }, command: Command, server: Ser
   if (command.db !== '$external') {
     return refuse(new Fault('sasl/mechanism', 'MONGODB-AWS is for authSource=$external'), state)
   }
-  const { challenge: pending, payload } = challenge(payloadOf(command), server.host, server.random(32))
+  const { challenge: pending, payload } = challenge(payloadOf(command), server.host(), server.random(32))
   return {
     do: 'reply',
     document: saslReply(false, payload),

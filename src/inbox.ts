@@ -3,25 +3,21 @@ import type { Socket } from 'node:net'
 import { type Frame, Framer } from './wire/frame.js'
 
 const EMPTY = Buffer.alloc(0)
-/** Why `gone` aborts: one for all, since a reason made on the spot costs a stack trace a connection. */
-const LEFT = new Error('the client left')
-
 export type Inbox = {
   /** The next frame; undefined once the client has ended its side. Throws `frame/length`. */
   next(): Promise<Frame | undefined>
-  /** Aborted when the client ends its side or its socket closes, also while nobody waits for a frame. */
-  readonly gone: AbortSignal
   /** Stops reading and gives what was read and not taken. */
   release(): Buffer
 }
 
 /**
  * Reads a socket, which keeps flowing while nobody asks (a paused one would hide that its peer left), up to `limit`
- * bytes behind. `begun` is called when the next frame was asked for and only the beginning of it is there.
+ * bytes behind. `begun` is called when the next frame was asked for and only the beginning of it is there; `left` when
+ * the client ends its side or its socket closes, also while nobody waits for a frame, perhaps twice.
  */
-export function inbox(socket: Socket, limit: number, begun: () => void): Inbox {
+export function inbox(socket: Socket, limit: number, begun: () => void, left: () => void): Inbox {
   const framer = new Framer(limit)
-  const gone = new AbortController()
+  let over = false
   let chunks: Buffer[] = []
   let held = 0
   let dry = true // no whole frame is left in the framer
@@ -32,7 +28,8 @@ export function inbox(socket: Socket, limit: number, begun: () => void): Inbox {
     wake = undefined
   }
   const leave = (): void => {
-    gone.abort(LEFT)
+    over = true
+    left()
     stir()
   }
   const keep = (chunk: Buffer): void => {
@@ -46,7 +43,6 @@ export function inbox(socket: Socket, limit: number, begun: () => void): Inbox {
   socket.on('close', leave)
 
   return {
-    gone: gone.signal,
     async next() {
       for (;;) {
         const chunk = (dry && chunks.shift()) || EMPTY
@@ -55,7 +51,7 @@ export function inbox(socket: Socket, limit: number, begun: () => void): Inbox {
         for (const frame of framer.push(chunk)) return frame
         dry = true
         if (chunks.length > 0) continue
-        if (gone.signal.aborted) return undefined
+        if (over) return undefined
         if (framer.midway) begun()
         if (socket.isPaused()) socket.resume()
         await new Promise<void>(resolve => {

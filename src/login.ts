@@ -12,8 +12,10 @@ import { accountOf } from './budget/account.js'
 import type { End, Limits } from './budget/limits.js'
 import type { Place } from './budget/queue.js'
 import type { Turns } from './budget/turns.js'
+import type { After } from './clock.js'
 import { Fault } from './errors.js'
 import type { Introduction } from './handshake.js'
+import type { Label } from './identity/label.js'
 import type { Outcome } from './identity/outcome.js'
 import { judge, type Proof } from './identity/proof.js'
 import type { Refusals } from './identity/refusals.js'
@@ -58,9 +60,6 @@ export type Candidate = {
  */
 export type Admitted = { socket: Socket; rest: Buffer; limit: number; term: Term; live: LiveConnection; leave(): void }
 
-/** `signal` aborts when the time is over or the client gone; `late` tells which. `cancel` once nobody waits any more. */
-export type Deadline = { signal: AbortSignal; late(): boolean; cancel(): void }
-
 export type Parts = {
   /** The time as STS has it, in milliseconds. */
   stsNow(): number
@@ -69,6 +68,8 @@ export type Parts = {
   check(accessKeyId: string, identity?: Identity): void
   /** Throws `ldap/on` while it is; asked before STS, so that no call is spent in vain, and again before the welcome. */
   guard(): void
+  /** The name by which memories know the key and token of a proof. */
+  holderOf: Label
   limit: Limits['enter']
   /** What STS would say again, whoever signs. */
   refused: Refusals['get']
@@ -77,34 +78,38 @@ export type Parts = {
   take: Turns['take']
   /** Asks STS, each attempt in its turn. */
   ask(proof: Proof, turn: Turn, signal: AbortSignal): Promise<Outcome>
-  /** What asking came to, for a client of this address. */
-  saw(proof: Proof, outcome: Outcome, address: string): void
+  /** What asking this host about this holder came to, for a client of this address. */
+  saw(host: string, holder: string, outcome: Outcome, address: string): void
   /** Among the live connections until the returned function is called. */
   enter(live: LiveConnection): () => void
-  /** What lets this identity in, from this address. Throws `users/*`. */
-  decide(identity: Identity, address: string): Promise<Match>
+  /** What lets this identity in, from this address; a promise where the directory has to be asked. Throws `users/*`. */
+  decide(identity: Identity, address: string): Match | Promise<Match>
   /**
-   * Logs in upstream; `named` is told the database user first. Where the LDAP verdict is unknown it is asked over this
-   * connection: throws `ldap/*`, too.
+   * Logs in upstream, and aborts the login with the term of the primary; `named` is told the database user first. Where
+   * the LDAP verdict is unknown it is asked over this connection: throws `ldap/*`, too.
    */
   dial(
     as: { match: Match; identity: Identity; named(user: DatabaseUser): void },
     client: Introduction,
-    signal: AbortSignal,
+    over: AbortController,
   ): Promise<{ socket: Socket; rest: Buffer; hello: Document; term: Term }>
-  /** Begins the time of a login, which ends early with `gone`. */
-  deadline(ms: number, gone: AbortSignal): Deadline
+  after: After
   deadlineMS(): number
 }
 
+/**
+ * `over` ends a login early, whoever aborts it: the client by leaving, or what happens to the login itself, its time or
+ * the term of its primary being over, with the fault that says so. There is one for all that waits, as each costs as much
+ * as a frame does.
+ */
 export type Login = {
   /** Logs a candidate in, or throws the fault that says why not. */
-  enter(candidate: Candidate, gone: AbortSignal): Promise<Admitted>
+  enter(candidate: Candidate, over: AbortController): Promise<Admitted>
   /**
    * Asks again who a live connection is, and by what: its upstream stays as it is. Throws `login/another` for somebody
    * else and for another database user, and whatever `enter` throws. What was remembered does not stand in for STS here.
    */
-  again(candidate: Candidate, was: LiveConnection, gone: AbortSignal): Promise<void>
+  again(candidate: Candidate, was: LiveConnection, over: AbortController): Promise<void>
 }
 
 /** MongoDB's own limit, in bytes. */
@@ -116,30 +121,30 @@ export function login(parts: Parts): Login {
   /** The steps up to the identity, then the last ones as given; all in one deadline, and counted as one login. */
   const road = async <T>(
     candidate: Candidate,
-    gone: AbortSignal,
-    last: (known: Known, signal: AbortSignal) => Promise<T>,
+    over: AbortController,
+    last: (known: Known) => Promise<T>,
   ): Promise<T> => {
     const { fields, challenge, address, journal } = candidate
     const started = parts.now()
     const deadlineMS = parts.deadlineMS()
-    const { signal, late, cancel } = parts.deadline(deadlineMS, gone)
+    const cancel = parts.after(deadlineMS, () => over.abort(new Fault('login/deadline', `${deadlineMS} ms`)))
     let leave: ((end: End) => void) | undefined
     let end: End = 'unasked'
     try {
       const proof = judge(fields, challenge, new Date(parts.stsNow()))
-      const { accessKeyId, token } = proof
+      const { accessKeyId } = proof
       journal.accessKeyId = accessKeyId
       parts.check(accessKeyId)
       parts.guard()
-      const place = parts.limit({ address, accessKeyId, token })
+      const place = parts.limit(address, parts.holderOf(proof))
       leave = place.leave
-      const identity = await identify(parts, proof, place, candidate, signal)
+      const identity = await identify(parts, proof, place, candidate, over.signal)
       journal.arn = identity.arn
-      const result = await last({ accessKeyId, identity }, signal)
+      const result = await last({ accessKeyId, identity })
       end = journal.remembered ? 'unasked' : 'vouched'
       return result
     } catch (thrown) {
-      end = faultOf(thrown, gone, late() ? deadlineMS : undefined)
+      end = faultOf(thrown, over.signal)
       throw end
     } finally {
       leave?.(end)
@@ -149,28 +154,29 @@ export function login(parts: Parts): Login {
   }
 
   return {
-    enter: (candidate, gone) =>
-      road(candidate, gone, async ({ accessKeyId, identity }, signal) => {
+    enter: (candidate, over) =>
+      road(candidate, over, async ({ accessKeyId, identity }) => {
         const { address: peer, client, journal, revoke: close } = candidate
         const live: LiveConnection = { identity, accessKeyId, peer, match: undefined, close }
         const leave = parts.enter(live)
         let socket: Socket | undefined
         try {
           parts.check(accessKeyId, identity)
-          const match = await unless(signal, parts.decide(identity, peer))
+          const match = await decided(parts, identity, peer, over.signal)
           live.match = match
           journal.by = match.from
           const named = ({ name, db }: DatabaseUser): void => {
             journal.user = `${name}@${db}`
           }
-          const dialled = await timed(journal, 'upstream', parts.now, () =>
-            parts.dial({ match, identity, named }, client, signal),
-          )
+          const began = parts.now()
+          const dialled = await parts.dial({ match, identity, named }, client, over).finally(() => {
+            noted(journal.ms, 'upstream', parts.now() - began)
+          })
           const { rest, hello, term } = dialled
           socket = dialled.socket
           parts.guard()
           parts.check(accessKeyId, identity)
-          signal.throwIfAborted()
+          over.signal.throwIfAborted()
           return { socket, rest, limit: limitOf(hello), term, live, leave }
         } catch (thrown) {
           leave()
@@ -178,14 +184,14 @@ export function login(parts: Parts): Login {
           throw thrown
         }
       }),
-    again: (candidate, was, gone) =>
-      road({ ...candidate, certificate: undefined }, gone, async ({ accessKeyId, identity }, signal) => {
+    again: (candidate, was, over) =>
+      road({ ...candidate, certificate: undefined }, over, async ({ accessKeyId, identity }) => {
         if (identity.canonical !== was.identity.canonical) {
           throw new Fault('login/another', `${identity.canonical}, and it was ${was.identity.canonical}`)
         }
         parts.check(accessKeyId, identity)
-        const match = await unless(signal, parts.decide(identity, candidate.address))
-        signal.throwIfAborted()
+        const match = await decided(parts, identity, candidate.address, over.signal)
+        over.signal.throwIfAborted()
         if (!was.match || !isSameUser(match, was.match)) throw new Fault('login/another', 'another database user')
         parts.check(accessKeyId, identity)
         was.accessKeyId = accessKeyId // a denial of the new key, or of the new session, has to find it
@@ -195,11 +201,16 @@ export function login(parts: Parts): Login {
   }
 }
 
-/** What a failure was in the end: of the client that left, of the time that was over, or of its own kind. */
-function faultOf(thrown: unknown, gone: AbortSignal, lateMS: number | undefined): Fault {
-  if (gone.aborted) return new Fault('login/left')
-  if (lateMS !== undefined) return new Fault('login/deadline', `${lateMS} ms`, {}, thrown)
-  return Fault.from(thrown)
+/** What a failure was in the end: what ended the login, the client by leaving unless told, or a fault of its own. */
+function faultOf(thrown: unknown, { aborted, reason }: AbortSignal): Fault {
+  if (!aborted) return Fault.from(thrown)
+  return reason instanceof Fault ? reason : new Fault('login/left')
+}
+
+/** Who that is here; nobody waits where rules alone decide. */
+function decided(parts: Parts, identity: Identity, address: string, signal: AbortSignal): Match | Promise<Match> {
+  const match = parts.decide(identity, address)
+  return match instanceof Promise ? unless(signal, match) : match
 }
 
 /** Who signed, by what is remembered or by STS. */
@@ -211,19 +222,21 @@ async function identify(
   signal: AbortSignal,
 ): Promise<Identity> {
   signal.throwIfAborted()
+  const { address, holder } = place
+  const { host } = proof.challenge
   // What was refused is so, whatever was remembered before: a session that has expired since, above all.
-  const refused = parts.refused(proof)
+  const refused = parts.refused(host, holder)
   if (refused) return known(refused)
-  const { accessKeyId, token } = proof
-  const { identity, keep } = parts.recall({ certificate, accessKeyId, token })
+  const { identity, keep } = parts.recall({ ...proof, certificate, holder })
   if (identity) {
     journal.remembered = true
     return identity
   }
-  const outcome = await timed(journal, 'sts', parts.now, () =>
-    parts.ask(proof, turnsOf(parts, proof, place, journal, signal), signal),
-  )
-  parts.saw(proof, outcome, place.address)
+  const began = parts.now()
+  const outcome = await parts
+    .ask(proof, turnsOf(parts, proof, place, journal, signal), signal)
+    .finally(() => noted(journal.ms, 'sts', parts.now() - began))
+  parts.saw(host, holder, outcome, address)
   const found = known(outcome)
   keep(found)
   return found
@@ -251,15 +264,16 @@ function turnsOf(
   return async patienceMS => {
     const started = now()
     try {
-      const done = await take(bucketOf(proof), proof.challenge.host, place, patienceMS, signal)
-      const meanwhile = refused(proof) // a fleet whose session has ended waits here all together
+      const { host } = proof.challenge
+      const done = await take(bucketOf(proof), host, place, patienceMS, signal)
+      const meanwhile = refused(host, place.holder) // a fleet whose session has ended waits here all together
       if (!meanwhile) return done
       done()
       throw refusalOf(meanwhile)
     } finally {
       const waited = now() - started
-      ms.queue = Math.round((ms.queue ?? 0) + waited)
-      ms.sts = Math.round((ms.sts ?? 0) - waited)
+      noted(ms, 'queue', waited)
+      noted(ms, 'sts', -waited)
     }
   }
 }
@@ -282,16 +296,7 @@ function refusalOf({ code, message }: Outcome & { is: 'refused' }): Fault {
   return new Fault('sts/refused', message ? `${code}: ${message}` : code, { code })
 }
 
-async function timed<T>(
-  journal: Journal,
-  stage: keyof Journal['ms'],
-  now: () => number,
-  run: () => Promise<T>,
-): Promise<T> {
-  const started = now()
-  try {
-    return await run()
-  } finally {
-    journal.ms[stage] = Math.round((journal.ms[stage] ?? 0) + now() - started)
-  }
+/** So much more of a stage; whole milliseconds are enough for whoever reads the log. */
+function noted(ms: Journal['ms'], stage: keyof Journal['ms'], more: number): void {
+  ms[stage] = Math.round((ms[stage] ?? 0) + more)
 }

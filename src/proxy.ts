@@ -109,11 +109,9 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     return served && !draining
   }
   const server = (client: string) => ({
-    get host() {
-      return admitting.offer(client)
-    },
+    host: () => admitting.offer(client),
     random: randomBytes,
-    buildInfo,
+    buildInfo: () => buildInfo,
   })
   const { advertise, host: bound } = config.listen
   const addressOf = ({ tls }: Config) =>

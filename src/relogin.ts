@@ -26,14 +26,14 @@ const GRACE_MS = 60_000
 const WATCHED_MS = 1_000
 
 /** Throws what the first login would, and `login/another` for another principal or another database user. */
-export type Again = (candidate: Candidate, was: LiveConnection, gone: AbortSignal) => Promise<void>
+export type Again = (candidate: Candidate, was: LiveConnection, over: AbortController) => Promise<void>
 
 export type Parts = {
   candidate: Omit<Candidate, 'fields' | 'challenge' | 'journal'>
   live: LiveConnection
   again: Again
   reauthenticate(): 'ask' | 'close'
-  server(): Server
+  server: Server
   seen: { login(outcome: 'admitted' | Kind, journal: Journal): void }
   after: After
 }
@@ -92,7 +92,7 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
   }
 
   const renew = async (command: Command, signal: AbortSignal): Promise<Document | Fault> => {
-    const turn = answer(state, command, server())
+    const turn = answer(state, command, server)
     state = turn.next
     if (turn.do === 'refuse' && state.at !== 'over') return turn.fault
     if (turn.do === 'refuse') throw turn.fault
@@ -104,12 +104,18 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
     cancel()
     const { fields, challenge } = turn
     const journal: Journal = { ms: {} }
+    const over = new AbortController()
+    const leave = (): void => over.abort(signal.reason)
+    signal.addEventListener('abort', leave)
+    if (signal.aborted) leave()
     try {
-      await again({ ...candidate, fields, challenge, journal }, live, signal)
+      await again({ ...candidate, fields, challenge, journal }, live, over)
     } catch (thrown) {
       const fault = Fault.from(thrown)
       seen.login(fault.kind, journal)
       throw fault
+    } finally {
+      signal.removeEventListener('abort', leave)
     }
     seen.login('admitted', journal)
     const welcome = settle(state)

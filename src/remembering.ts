@@ -5,12 +5,13 @@ import { type Limits, limits } from './budget/limits.js'
 import type { Turns } from './budget/turns.js'
 import { now } from './clock.js'
 import type { Config } from './config/load.js'
-import { labels } from './identity/label.js'
+import { type Label, labels } from './identity/label.js'
 import { type Refusals, refusals } from './identity/refusals.js'
 import { type Remembered, remembered } from './identity/remembered.js'
 import type { Log } from './log.js'
 
 export type Remembering = {
+  holderOf: Label
   limit: Limits['enter']
   refused: Refusals['get']
   note: Refusals['note']
@@ -29,14 +30,12 @@ export function remembering(
   log: Log,
   known: Turns['raise'],
 ): Remembering {
-  const label = labels(randomBytes(32))
   const { shadow } = login
   const { enter, forgive } = limits({
     perAddress: login.perAddress,
     failures: login.failures,
     periodMS: login.failurePeriod,
     entries: ENTRIES,
-    label,
     now,
     shadow,
     known,
@@ -45,12 +44,13 @@ export function remembering(
       if (shadow) log('info', 'would refuse', { limit, ...fault.facts })
     },
   })
-  const bad = refusals({ label, entries: ENTRIES, perSource: PER_SOURCE, now })
-  const successes = remembered({ ms: sts.remember, label, entries: ENTRIES, now })
+  const bad = refusals({ entries: ENTRIES, perSource: PER_SOURCE, now })
+  const successes = remembered({ ms: sts.remember, entries: ENTRIES, now })
   return {
+    holderOf: labels(randomBytes(32)),
     limit: enter,
-    refused(proof) {
-      const refused = bad.get(proof)
+    refused(host, holder) {
+      const refused = bad.get(host, holder)
       if (refused) record.count('memory_hits_total', 1, { memory: 'refusals' })
       return refused
     },

@@ -21,7 +21,6 @@
  */
 import { LRUCache } from 'lru-cache'
 import { Fault, type Kind } from '../errors.js'
-import type { Credential, Label } from '../identity/label.js'
 import type { Place, Priority } from './queue.js'
 import { subnetOf } from './subnet.js'
 import { tally } from './tally.js'
@@ -36,8 +35,8 @@ export type Entered = Place & {
 }
 
 export type Limits = {
-  /** A login begins. Throws `login/crowded`, `login/failing`, `login/contested`. */
-  enter(client: Credential & { address: string }): Entered
+  /** A login of this holder begins. Throws `login/crowded`, `login/failing`, `login/contested`. */
+  enter(address: string, holder: string): Entered
   /** Rules or deny list have changed: what failed because of them may succeed now. */
   forgive(): void
 }
@@ -53,7 +52,6 @@ export type LimitsParts = {
   periodMS: number
   /** Of each memory. */
   entries: number
-  label: Label
   /** Monotonic milliseconds. */
   now(): number
   /** Nothing is refused: `refused` is told what would have been. */
@@ -95,7 +93,7 @@ function reasonOf({ kind, facts, row }: Fault): string {
 }
 
 export function limits(parts: LimitsParts): Limits {
-  const { perAddress, failures, periodMS, entries, label, now, shadow, refused } = parts
+  const { perAddress, failures, periodMS, entries, now, shadow, refused } = parts
   const underWay = new Map<string, number>()
   const badBySubnet = tally<undefined>({ periodMS, entries, now })
   const leftBySubnet = tally<undefined>({ periodMS, entries, now })
@@ -131,9 +129,9 @@ export function limits(parts: LimitsParts): Limits {
   }
 
   return {
-    enter({ address, accessKeyId, token }) {
+    enter(address, holder) {
       const subnet = subnetOf(address)
-      const name = label({ accessKeyId, token }, 'limits', subnet)
+      const name = `${subnet} ${holder}`
       const crowd = recently(name)?.known ? `${subnet} known` : subnet
       if ((underWay.get(crowd) ?? 0) >= perAddress) {
         refuse('crowded', new Fault('login/crowded', undefined, { address: subnet, ...backoff(BACKOFF) }))
@@ -147,7 +145,7 @@ export function limits(parts: LimitsParts): Limits {
       underWay.set(crowd, (underWay.get(crowd) ?? 0) + 1)
 
       const succeed = (): void => {
-        if (!recently(name)?.known) parts.known(subnet, name)
+        if (!recently(name)?.known) parts.known(subnet, holder)
         good.set(name, { at: now(), known: true })
         unwelcome.forget(name)
         missigned.forget(name)
@@ -168,7 +166,7 @@ export function limits(parts: LimitsParts): Limits {
       return {
         address: subnet,
         priority,
-        holder: name,
+        holder,
         leave(end) {
           if (left) return
           left = true

@@ -11,15 +11,17 @@
 
 export type Priority = 'known' | 'plain' | 'suspect'
 
-/** `address`: what is fair to whom; an IPv6 client is its /64. `holder`: a name for the credential that is shown there. */
-export type Place = { address: string; priority: Priority; holder?: string }
+/** `address`: what is fair to whom; an IPv6 client is its /64. */
+type Spot = { address: string; priority: Priority }
+/** `holder`: a name for the credential that is shown there. */
+export type Place = Spot & { holder: string }
 
 export type Queue<W extends Place> = {
   readonly length: number
   /** The best priority of those who wait. */
   readonly best: Priority | undefined
   /** How many tokens have come at most when this one is served; if it does not wait yet, as the last of its address. */
-  ahead(place: Place): number
+  ahead(place: Spot): number
   add(waiting: W): void
   /** True if it was there. */
   remove(waiting: W): boolean
@@ -28,7 +30,7 @@ export type Queue<W extends Place> = {
   /** Those of this address and holder are known from now on. True if somebody was not. */
   raise(address: string, holder: string): boolean
   /** Removes those at the end of this place for whom `isLate` holds, from the last one on, and gives them. */
-  cut(place: Place, isLate: (waiting: W, ahead: number) => boolean): W[]
+  cut(place: Spot, isLate: (waiting: W, ahead: number) => boolean): W[]
   /** Removes the first of each address for whom it holds, and those behind it, and gives them. */
   expire(isOver: (waiting: W) => boolean): W[]
 }
@@ -61,15 +63,15 @@ export function queue<W extends Place>(): Queue<W> {
   let length = 0
   let served = 0
 
-  const behind = ({ address, priority }: Place): W[] | undefined => classes[priority].addresses.get(address)
+  const behind = ({ address, priority }: Spot): W[] | undefined => classes[priority].addresses.get(address)
 
   /** Tokens until the `nth` of this place is served: all that could come before, or its class's part if that is sooner. */
-  const until = ({ priority }: Place, nth: number, addresses: number): number => {
+  const until = ({ priority }: Spot, nth: number, addresses: number): number => {
     const within = Math.min(classes[priority].length + 1, nth * addresses)
     return Math.min(within / PART[priority], within + length - classes[priority].length)
   }
 
-  const take = (place: Place, from: W[], waiting: W | undefined): void => {
+  const take = (place: Spot, from: W[], waiting: W | undefined): void => {
     if (waiting === undefined) return
     if (from.length === 0) classes[place.priority].addresses.delete(place.address)
     classes[place.priority].length--

@@ -8,13 +8,14 @@ import type { Secret } from '../log.js'
 /** What a client shows beside its signature. Neither is a secret to those it was shown to. */
 export type Credential = { accessKeyId: string; token: Secret | undefined }
 
-/** The label of a credential within a scope, such as an address; another scope gives another label. */
-export type Label = (credential: Credential, ...scope: string[]) => string
+/** The label of a credential. */
+export type Label = (credential: Credential) => string
 
 /** `key`: 32 random bytes of this process. */
 export function labels(key: Buffer): Label {
-  return ({ accessKeyId, token }, ...scope) => {
-    const all = JSON.stringify([...scope, accessKeyId, token?.reveal() ?? null])
-    return createHmac('sha256', key).update(all).digest('base64')
-  }
+  return ({ accessKeyId, token }) =>
+    createHmac('sha256', key)
+      // Neither a key id nor a token has a space; without a token none follows.
+      .update(token === undefined ? accessKeyId : `${accessKeyId} ${token.reveal()}`)
+      .digest('base64')
 }

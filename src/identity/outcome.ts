@@ -21,10 +21,10 @@ export type Outcome =
 export type Unavailable = { is: 'unavailable'; why: string; next: 'again' | 'first' | 'later' }
 
 /**
- * Asks STS who signed. Rejects with the signal's reason once it is aborted, and with the faults `identity/partition`
- * and `internal`; everything else is an outcome.
+ * Asks STS who signed, and waits at most so many milliseconds. Rejects with the signal's reason once it is aborted, and
+ * with the faults `identity/partition` and `internal`; everything else is an outcome.
  */
-export type Ask = (proof: Proof, signal: AbortSignal) => Promise<Outcome>
+export type Ask = (proof: Proof, ms: number, signal: AbortSignal) => Promise<Outcome>
 
 /** What came over the wire; `type` and `date` are the headers, whatever they hold. */
 export type Answer = { status: number; type: unknown; date: unknown; text: string }

@@ -9,17 +9,15 @@
  * There is no setting for the times: an expired token stays so, and a new key reaches all of STS within seconds.
  */
 import { LRUCache } from 'lru-cache'
-import type { Label } from './label.js'
 import type { Outcome } from './outcome.js'
-import type { Proof } from './proof.js'
 
 export type Refused = Outcome & { is: 'refused' }
 
 export type Refusals = {
-  /** What STS said about this key and token at this host, if it said so lately. */
-  get(proof: Proof): Refused | undefined
+  /** What STS said about this holder of a key and token at this host, if it said so lately. */
+  get(host: string, holder: string): Refused | undefined
   /** Remembers an outcome that is worth it; `source` is who pays for the place. */
-  note(proof: Proof, outcome: Outcome, source: string): void
+  note(host: string, holder: string, outcome: Outcome, source: string): void
 }
 
 /** How long, in milliseconds. */
@@ -32,12 +30,10 @@ type Entry = { outcome: Refused; until: number; source: string }
  * address pushes out its own. `now`: monotonic milliseconds.
  */
 export function refusals({
-  label,
   entries,
   perSource,
   now,
 }: {
-  label: Label
   entries: number
   perSource: number
   now(): number
@@ -52,21 +48,21 @@ export function refusals({
       if (own?.size === 0) bySource.delete(source)
     },
   })
-  const labelOf = (proof: Proof) => label(proof, 'refusals', proof.challenge.host)
+  const nameOf = (host: string, holder: string) => `${host} ${holder}`
 
   return {
-    get(proof) {
-      const name = labelOf(proof)
+    get(host, holder) {
+      const name = nameOf(host, holder)
       const entry = kept.get(name)
       if (entry && entry.until > now()) return entry.outcome
       if (entry) kept.delete(name)
       return undefined
     },
-    note(proof, outcome, source) {
+    note(host, holder, outcome, source) {
       if (outcome.is !== 'refused') return
       const ms = Object.hasOwn(KEPT, outcome.code) ? KEPT[outcome.code] : undefined
       if (ms === undefined) return
-      const name = labelOf(proof)
+      const name = nameOf(host, holder)
       kept.delete(name)
       const own = bySource.get(source) ?? new Set()
       const [oldest] = own

@@ -9,11 +9,11 @@
  * counted from before STS was asked, and using an entry does not lengthen it.
  */
 import { LRUCache } from 'lru-cache'
-import type { Credential, Label } from './label.js'
+import type { Credential } from './label.js'
 import type { Identity } from './reply.js'
 
-/** `certificate`: the fingerprint of a client certificate that a full handshake verified. */
-export type Bearer = Credential & { certificate: string | undefined }
+/** `holder`: its label. `certificate`: the fingerprint of a client certificate that a full handshake verified. */
+export type Bearer = Credential & { holder: string; certificate: string | undefined }
 
 /** `keep` takes what STS says now; it does nothing where nothing may be remembered, or after a `flush` in between. */
 export type Recalled = { identity: Identity | undefined; keep(identity: Identity): void }
@@ -34,12 +34,10 @@ const NOTHING: Recalled = { identity: undefined, keep() {} }
 /** `ms`: how long a success is good for; 0 remembers nothing. `entries` at most. `now`: monotonic milliseconds. */
 export function remembered({
   ms,
-  label,
   entries,
   now,
 }: {
   ms: number
-  label: Label
   entries: number
   now(): number
 }): Remembered {
@@ -47,11 +45,10 @@ export function remembered({
   let kept = new LRUCache<string, { identity: Identity; until: number }>({ max: entries })
 
   return {
-    recall(bearer) {
-      const { certificate, accessKeyId, token } = bearer
+    recall({ certificate, accessKeyId, token, holder }) {
       if (lifetime <= 0 || !certificate || token === undefined || !TEMPORARY.test(accessKeyId)) return NOTHING
       const [at, asked] = [kept, now()]
-      const name = label(bearer, 'remembered', certificate)
+      const name = `${certificate} ${holder}`
       const entry = at.get(name)
       const good = entry !== undefined && asked < entry.until
       if (entry && !good) at.delete(name)

@@ -18,8 +18,6 @@ export type Patience = {
   random(): number
   /** Resolves after so many milliseconds, or at once when the signal aborts; never rejects. */
   sleep(ms: number, signal: AbortSignal): Promise<void>
-  /** Runs a step later, unless the returned function is called before. */
-  after(ms: number, run: () => void): () => void
   /** How long the first attempt may wait for its turn; further ones have what is left of the deadline. */
   queueMS: number
   /** Told of each attempt that came to nothing; whether another one at the same host makes sense. */
@@ -28,9 +26,6 @@ export type Patience = {
 
 /** The first pause is 50 to 100 ms, and each further one twice as long. */
 const PAUSE = 100
-
-/** One for all: made on the spot it costs a stack trace a login, as `AbortSignal.any` costs its bookkeeping. */
-const LATE = new Error('no answer in time')
 
 /**
  * Waits at most so many milliseconds for the turn of one attempt, which is paid for then, and gives what ends it. Throws
@@ -46,12 +41,17 @@ export function retried(
   ask: Ask,
   patience: Patience,
 ): (proof: Proof, turn: Turn, signal: AbortSignal) => Promise<Outcome> {
-  const { attemptMS, deadlineMS, queueMS, now, random, sleep, after, again } = patience
+  const { attemptMS, deadlineMS, queueMS, now, random, sleep, again } = patience
   return async (proof, turn, signal) => {
     let done = await turn(queueMS)
     const end = now() + deadlineMS
     for (let pause = PAUSE; ; pause *= 2) {
-      const outcome = await attempt(Math.min(attemptMS, end - now())).finally(done)
+      let outcome: Outcome
+      try {
+        outcome = await ask(proof, Math.min(attemptMS, end - now()), signal)
+      } finally {
+        done()
+      }
       const wait = pause * (0.5 + 0.5 * random())
       if (!isPassing(outcome) || !again(proof, outcome) || now() + wait >= end) return outcome
       await sleep(wait, signal)
@@ -59,24 +59,6 @@ export function retried(
       const next = await turn(end - now()).catch(orNone)
       if (!next) return outcome
       done = next
-    }
-
-    async function attempt(ms: number): Promise<Outcome> {
-      const either = new AbortController()
-      const leave = () => either.abort(signal.reason)
-      const cancel = after(ms, () => either.abort(LATE))
-      signal.addEventListener('abort', leave, { once: true })
-      if (signal.aborted) leave()
-      try {
-        return await ask(proof, either.signal)
-      } catch (thrown) {
-        signal.throwIfAborted()
-        if (!either.signal.aborted) throw thrown
-        return { is: 'unavailable', why: `no answer within ${Math.round(ms)} ms`, next: 'again' }
-      } finally {
-        cancel()
-        signal.removeEventListener('abort', leave)
-      }
     }
   }
 }

@@ -72,7 +72,12 @@ export function stsClient({ hosts, timeoutMS, userAgent, now, sockets = SOCKETS,
   let skew = 0
 
   /** The answer of a host, or why there was none. */
-  function exchange({ pool }: Endpoint, request: Request, signal: AbortSignal): Promise<Answer | Unavailable> {
+  function exchange(
+    { pool }: Endpoint,
+    request: Request,
+    ms: number,
+    signal: AbortSignal,
+  ): Promise<Answer | Unavailable> {
     signal.throwIfAborted()
     const headers = { ...request.headers, 'User-Agent': userAgent }
     for (const value of Object.values(headers)) {
@@ -97,8 +102,8 @@ export function stsClient({ hosts, timeoutMS, userAgent, now, sockets = SOCKETS,
       }
       const leave = () => cut(LEFT, () => reject(signal.reason))
       const timer = setTimeout(
-        () => cut(LATE, () => resolve(unavailable(`no answer within ${timeoutMS} ms`, 'again'))),
-        timeoutMS,
+        () => cut(LATE, () => resolve(unavailable(`no answer within ${Math.round(ms)} ms`, 'again'))),
+        ms,
       )
       signal.addEventListener('abort', leave, { once: true })
       let status = 0
@@ -134,16 +139,16 @@ export function stsClient({ hosts, timeoutMS, userAgent, now, sockets = SOCKETS,
   }
 
   return {
-    async ask(proof, signal) {
+    async ask(proof, ms, signal) {
       const endpoint = endpoints.get(proof.challenge.host)
       if (!endpoint) return unavailable(`${proof.challenge.host} is offered no more`, 'first')
-      const answer = await exchange(endpoint, requestOf(proof), signal)
+      const answer = await exchange(endpoint, requestOf(proof), ms, signal)
       return 'is' in answer ? answer : withoutEcho(learn(answer, endpoint), proof)
     },
     async reach(host, signal) {
       const endpoint = endpoints.get(host)
       if (!endpoint) return `${host} is not one of the hosts`
-      const answer = await exchange(endpoint, unsigned(host), signal)
+      const answer = await exchange(endpoint, unsigned(host), timeoutMS, signal)
       const outcome = 'is' in answer ? answer : learn(answer, endpoint)
       return outcome.is === 'unavailable' ? outcome.why : undefined
     },

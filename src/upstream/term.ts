@@ -26,24 +26,15 @@ export type Office = {
   vacate(): Promise<unknown> | undefined
 }
 
-/** Runs a step whose signal aborts with `signal`, or with `upstream/away` when the term is over. */
-export async function during<T>(
-  { whenOver }: Term,
-  signal: AbortSignal,
-  run: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const limit = new AbortController()
-  const end = () => limit.abort(signal.reason)
+/** Runs a step of a login, which is aborted with `upstream/away` if the term is over before the step is. */
+export async function during<T>({ whenOver }: Term, login: AbortController, run: () => Promise<T>): Promise<T> {
   const back = whenOver(({ facts }) =>
-    limit.abort(new Fault('upstream/away', 'it stepped down during the login', facts)),
+    login.abort(new Fault('upstream/away', 'it stepped down during the login', facts)),
   )
-  signal.addEventListener('abort', end, { once: true })
-  if (signal.aborted) end()
   try {
-    return await run(limit.signal)
+    return await run()
   } finally {
     back()
-    signal.removeEventListener('abort', end)
   }
 }
 

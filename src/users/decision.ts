@@ -22,8 +22,11 @@ export type DecisionParts = {
 }
 
 export type Decision = {
-  /** Decides about a login from this address, by the rules that hold at its end. Throws `users/*`. */
-  login(identity: Identity, peer: string): Promise<Match>
+  /**
+   * Decides about a login from this address, by the rules that hold at its end; at once where the directory and the pins
+   * need not be asked. Throws or rejects with `users/*`.
+   */
+  login(identity: Identity, peer: string): Match | Promise<Match>
   /**
    * Decides again about a live connection: the match, or undefined or a fault where it has to end. What the
    * directory cannot tell now leaves it what it was.
@@ -42,19 +45,25 @@ const UNKNOWN: ReadonlySet<string> = new Set(['users/unreadable', 'users/ambiguo
 export function decision({ rules, directory, pins, now }: DecisionParts): Decision {
   const here = (peer: string): Circumstances => ({ peer, now: now() })
   const current = (canonical: string) => rules().match({ canonical }) ?? directory?.current({ canonical })
+  const asked = async (identity: Identity, peer: string): Promise<Match> => {
+    for (;;) {
+      const by = rules()
+      const match = by.match(identity) ?? (await directory?.match(identity, peer))
+      if (by !== rules()) continue
+      if (!match) throw new Fault('users/stranger', identity.canonical, { arn: identity.arn })
+      permitted(match, identity, here(peer))
+      if (match.principalId !== 'firstUse') return match
+      if (!pins) throw new Fault('users/unreadable', undefined, { why: 'there is no pins.file' })
+      unchanged(match, identity, await pins.pin(identity))
+      if (by === rules()) return match
+    }
+  }
   return {
-    async login(identity, peer) {
-      for (;;) {
-        const by = rules()
-        const match = by.match(identity) ?? (await directory?.match(identity, peer))
-        if (by !== rules()) continue
-        if (!match) throw new Fault('users/stranger', identity.canonical, { arn: identity.arn })
-        permitted(match, identity, here(peer))
-        if (match.principalId !== 'firstUse') return match
-        if (!pins) throw new Fault('users/unreadable', undefined, { why: 'there is no pins.file' })
-        unchanged(match, identity, await pins.pin(identity))
-        if (by === rules()) return match
-      }
+    login(identity, peer) {
+      const match = rules().match(identity)
+      if (!match || match.principalId === 'firstUse') return asked(identity, peer)
+      permitted(match, identity, here(peer))
+      return match
     },
     again(identity, peer, was) {
       try {
