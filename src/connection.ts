@@ -235,7 +235,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
       limit,
       connectionId: id,
       hello: async (command, signal) => {
-        if (command.body.client !== undefined) throw new Fault('hello/metadata-again')
+        if (command.elements.has('client')) throw new Fault('hello/metadata-again')
         return parts.greet(readHello(command), id, signal, socket)
       },
       refused: () => seen.refusedCommand(),

@@ -9,11 +9,11 @@
  * `proving` refuses everything, so that even a careless shell lets nothing overtake the verdict (see
  * https://github.com/mongodb/specifications/blob/master/source/auth/auth.md#mongodb-aws).
  */
-import { Binary, type Document, Double, Int32 } from 'bson'
+import { Binary, type Document, Double, Int32, Long } from 'bson'
 import { Fault } from './errors.js'
 import { type Challenge, challenge, type Fields, readProof } from './sasl/aws.js'
 import { type TopologyVersion, topologyVersionOf } from './upstream/hello.js'
-import { readDocument, readEmbedded } from './wire/document.js'
+import { readDocument } from './wire/document.js'
 import { type Command, MORE_TO_COME } from './wire/message.js'
 
 /** What the client told of itself; it goes upstream once, with the login. */
@@ -95,13 +95,14 @@ export function settle(state: State, fault?: Fault): Turn {
 
 /** The parts of a hello that an answer depends on. Throws `hello/await`. */
 export function readHello(command: Command): Asked {
-  const { body, name } = command
-  const asked: Asked = { legacy: name !== 'hello', helloOk: body.helloOk === true }
-  if (body.topologyVersion === undefined && body.maxAwaitTimeMS === undefined) return asked
-  const { maxAwaitTimeMS } = body
-  const topologyVersion = topologyVersionOf(readDocument(command.bytes, { exact: true }))
-  if (!topologyVersion || !Number.isFinite(maxAwaitTimeMS) || maxAwaitTimeMS < 0) throw new Fault('hello/await')
-  return { ...asked, awaiting: { topologyVersion, maxAwaitTimeMS } }
+  const { elements, name } = command
+  const legacy = name !== 'hello'
+  const helloOk = elements.get('helloOk') === true
+  if (!elements.has('topologyVersion') && !elements.has('maxAwaitTimeMS')) return { legacy, helloOk }
+  const maxAwaitTimeMS = numberOf(elements.get('maxAwaitTimeMS'))
+  const topologyVersion = topologyVersionOf({ topologyVersion: elements.get('topologyVersion') })
+  if (!topologyVersion || !(maxAwaitTimeMS >= 0 && Number.isFinite(maxAwaitTimeMS))) throw new Fault('hello/await')
+  return { legacy, helloOk, awaiting: { topologyVersion, maxAwaitTimeMS } }
 }
 
 function greet(state: State & { at: 'start' }, command: Command): Turn {
@@ -121,7 +122,7 @@ function aboutServer(state: State, _: Command, server: Server): Turn {
 }
 
 function saslStart(state: State & { at: 'start' }, command: Command, server: Server): Turn {
-  const { mechanism } = command.body
+  const mechanism = command.elements.get('mechanism')
   if (mechanism !== 'MONGODB-AWS') {
     return refuse(new Fault('sasl/mechanism', `${printable(mechanism)}; use MONGODB-AWS`), state)
   }
@@ -138,7 +139,8 @@ function saslStart(state: State & { at: 'start' }, command: Command, server: Ser
 
 function saslContinue({ client, challenge }: State & { at: 'challenged' }, command: Command): Turn {
   if (command.db !== '$external') throw new Fault('sasl/turn', 'saslContinue on another database')
-  if (command.body.conversationId !== CONVERSATION) throw new Fault('sasl/turn', 'mismatched conversation id')
+  if (numberOf(command.elements.get('conversationId')) !== CONVERSATION)
+    throw new Fault('sasl/turn', 'mismatched conversation id')
   return { do: 'prove', fields: readProof(payloadOf(command)), challenge, client, next: { at: 'proving' } }
 }
 
@@ -147,9 +149,9 @@ function saslReply(done: boolean, payload: Buffer): Document {
   return { conversationId: new Int32(CONVERSATION), done, payload: new Binary(payload), ok: OK }
 }
 
-function payloadOf({ body: { payload } }: Command): Buffer {
-  if (payload instanceof Binary && payload.sub_type === 0)
-    return Buffer.from(payload.buffer.subarray(0, payload.position))
+function payloadOf({ elements }: Command): Buffer {
+  const payload = elements.get('payload')
+  if (payload instanceof Binary && payload.sub_type === 0) return Buffer.from(payload.value())
   throw new Fault('sasl/payload', 'payload must be binary, subtype 0')
 }
 
@@ -158,12 +160,12 @@ const APP_NAME = 128
 const METADATA = 512
 
 /** Adds what this command tells of the client. Throws `hello/metadata-*`, `hello/app-name`. */
-function introduce(known: Introduction, { body, bytes }: Command): Introduction {
-  const { apiVersion } = body
-  const told = apiVersion === '1' ? { ...known, apiVersion } : known
-  if (body.client === undefined) return told
+function introduce(known: Introduction, { elements }: Command): Introduction {
+  const told = elements.get('apiVersion') === '1' ? { ...known, apiVersion: '1' } : known
+  if (!elements.has('client')) return told
   if (known.metadata) throw new Fault('hello/metadata-again')
-  const { document: metadata, bytes: sent } = readEmbedded(bytes, 'client') ?? {}
+  const sent = elements.document('client')
+  const metadata = sent && readDocument(sent, { exact: true })
   if (
     sent === undefined ||
     typeof metadata?.driver?.name !== 'string' ||
@@ -176,6 +178,11 @@ function introduce(known: Introduction, { body, bytes }: Command): Introduction 
   if (Buffer.byteLength(metadata.application?.name ?? '') > APP_NAME) throw new Fault('hello/app-name')
   if (sent.length > METADATA) throw new Fault('hello/metadata-large')
   return { ...told, metadata }
+}
+
+/** NaN for what is no number of BSON. */
+function numberOf(value: unknown): number {
+  return value instanceof Int32 || value instanceof Double || Long.isLong(value) ? Number(value) : Number.NaN
 }
 
 /** Text of a stranger, fit for a message: printable ASCII, 40 characters. What is no text may not become one. */

@@ -139,4 +139,4 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
 
 const ENDS = new Set(['commitTransaction', 'abortTransaction'])
 
-const inTransaction = ({ body }: Command): boolean => body.autocommit === false
+const inTransaction = ({ elements }: Command): boolean => elements.get('autocommit') === false

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { Binary, type Document, Int32 } from 'bson'
 import { type Challenge, challenge, credentials, readFirst, verify } from '../../src/sandbox/mongo/scram.js'
+import { readDocument } from '../../src/wire/document.js'
 import { Framer } from '../../src/wire/frame.js'
 import { type Command, readCommand, writeReply } from '../../src/wire/message.js'
 import { NAME_AT, shapes } from '../frames.js'
@@ -89,7 +90,8 @@ function scram(): (command: Command) => Document {
     return step(false, opened.payload)
   }
   const bytesOf = (payload: Binary) => Buffer.from(payload.value())
-  return ({ name, body }) => {
+  return ({ name, bytes }) => {
+    const body = readDocument(bytes)
     if (name === 'saslStart') return { ...begin(body), ok: 1 }
     if (name === 'saslContinue' && pending) return { ...step(true, verify(pending, bytesOf(body.payload))), ok: 1 }
     const speculative = body.speculativeAuthenticate as Document | undefined

@@ -29,15 +29,7 @@ type Entry = { outcome: Refused; until: number; source: string }
  * `entries` at most, the longest unused going first, and of one source at most `perSource`, so that a flood from one
  * address pushes out its own. `now`: monotonic milliseconds.
  */
-export function refusals({
-  entries,
-  perSource,
-  now,
-}: {
-  entries: number
-  perSource: number
-  now(): number
-}): Refusals {
+export function refusals({ entries, perSource, now }: { entries: number; perSource: number; now(): number }): Refusals {
   /** Labels by source, the oldest first; a source is here only while it has an entry. */
   const bySource = new Map<string, Set<string>>()
   const kept = new LRUCache<string, Entry>({

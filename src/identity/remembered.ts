@@ -32,15 +32,7 @@ const TEMPORARY = /^ASIA/
 const NOTHING: Recalled = { identity: undefined, keep() {} }
 
 /** `ms`: how long a success is good for; 0 remembers nothing. `entries` at most. `now`: monotonic milliseconds. */
-export function remembered({
-  ms,
-  entries,
-  now,
-}: {
-  ms: number
-  entries: number
-  now(): number
-}): Remembered {
+export function remembered({ ms, entries, now }: { ms: number; entries: number; now(): number }): Remembered {
   const lifetime = Math.min(ms, LONGEST)
   let kept = new LRUCache<string, { identity: Identity; until: number }>({ max: entries })
 

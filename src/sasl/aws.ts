@@ -8,9 +8,9 @@
  * Each is one BSON document. Drivers differ in the order of the fields, in nothing else.
  * https://github.com/mongodb/specifications/blob/master/source/auth/auth.md#mongodb-aws
  */
-import { Binary, type Document, Int32, serialize } from 'bson'
+import { Binary, Int32, serialize } from 'bson'
 import { Fault } from '../errors.js'
-import { readDocument } from '../wire/document.js'
+import { Elements } from '../wire/elements.js'
 
 /** What a proof has to be signed over: 64 bytes, the last 32 of them ours, and the STS host that we offered. */
 export type Challenge = { nonce: Buffer; host: string }
@@ -32,34 +32,35 @@ const LONGEST_HOST = 255
 export function challenge(payload: Buffer, host: string, random: Buffer): { challenge: Challenge; payload: Buffer } {
   if (random.length !== HALF) throw new Fault('internal', undefined, { why: 'a nonce takes 32 random bytes' })
   if (host === '' || host.length > LONGEST_HOST) throw new Fault('internal', undefined, { why: 'host', host })
-  const { r, p } = fields(payload, ['r', 'p'])
+  const [r, p] = fields(payload, ['r', 'p'])
   if (!(r instanceof Binary) || r.sub_type !== Binary.SUBTYPE_DEFAULT || r.position !== HALF) {
     throw wrong('r is not 32 bytes')
   }
   // The value becomes a header: 10 or 13 would be a line break, 121 asks for channel binding, which we do not have.
   if (!(p instanceof Int32) || p.value !== NO_CHANNEL_BINDING) throw wrong('p is not int32 110')
-  const nonce = Buffer.concat([r.buffer.subarray(0, HALF), random])
+  const nonce = Buffer.concat([r.value(), random])
   return { challenge: { nonce, host }, payload: Buffer.from(serialize({ s: new Binary(nonce), h: host })) }
 }
 
 /** The fields of client-final. A token that is null or empty is none. Throws `sasl/payload`. */
 export function readProof(payload: Buffer): Fields {
-  const { a, d, t = null } = fields(payload, ['a', 'd', 't'])
+  const [a, d, t = null] = fields(payload, ['a', 'd', 't'])
   return { a: text('a', a), d: text('d', d), t: t === null || t === '' ? undefined : text('t', t) }
 }
 
-/** The document of a payload, which has no other fields than these. */
-function fields(payload: Buffer, names: string[]): Document {
-  const document = read(payload)
+/** The values of these fields in the document of a payload, which has no other. */
+function fields(payload: Buffer, names: readonly string[]): unknown[] {
+  const [elements, values] = read(payload, names)
   // The server's IDL knows p, c and o in client-final too. No driver sends them, so they are as unknown as any other.
-  const unknown = Object.keys(document).filter(name => !names.includes(name))
+  const unknown = [...elements.names()].filter(name => !names.includes(name))
   if (unknown.length > 0) throw wrong('unknown fields', { unknown: unknown.slice(0, 3).map(name => name.slice(0, 32)) })
-  return document
+  return values
 }
 
-function read(payload: Buffer): Document {
+function read(payload: Buffer, names: readonly string[]): [Elements, unknown[]] {
   try {
-    return readDocument(payload, { exact: true })
+    const elements = new Elements(payload)
+    return [elements, names.map(name => elements.get(name))]
   } catch (thrown) {
     throw new Fault('sasl/payload', 'not a BSON document', {}, thrown)
   }

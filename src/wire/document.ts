@@ -15,23 +15,25 @@ const isReserved = (name: string): boolean => name === '_bsontype' || name === '
  * one elsewhere; and for what the library could not write again.
  */
 export function readDocument(bytes: Buffer, { exact = false } = {}): Document {
+  judged(bytes)
   try {
-    judgeKeys(bytes, 0, 0)
     return deserialize(bytes, exact ? EXACT : PLAIN)
   } catch (thrown) {
-    if (thrown instanceof Fault) throw thrown
-    throw new Fault('message/malformed', undefined, { why: 'not a BSON document' }, thrown)
+    throw malformed('not a BSON document', thrown)
   }
 }
 
-/** A document within one that was read before, with its BSON types and its bytes; undefined where there is none. */
-export function readEmbedded(within: Buffer, name: string): { document: Document; bytes: Buffer } | undefined {
-  for (const [type, nameOffset, nameLength, offset, length] of BSON.onDemand.parseToElements(within, 0)) {
-    if (type !== DOCUMENT || within.toString('latin1', nameOffset, nameOffset + nameLength) !== name) continue
-    const bytes = within.subarray(offset, offset + length)
-    return { bytes, document: deserialize(bytes, EXACT) }
+/** Its type, where its name is and how long, where its value is and how long. */
+export type Element = typeof BSON.onDemand.BSONElement
+
+/** The elements of a document that is all of these bytes, by name. Throws `message/malformed` for what is said above. */
+export function judged(bytes: Buffer): Map<string, Element> {
+  try {
+    if (bytes.readInt32LE(0) !== bytes.length) throw malformed('bytes behind a document')
+    return elementsAt(bytes, 0, 0)
+  } catch (thrown) {
+    throw thrown instanceof Fault ? thrown : malformed('not a BSON document', thrown)
   }
-  return undefined
 }
 
 const EXACT = { promoteValues: false, promoteBuffers: false, promoteLongs: false }
@@ -40,15 +42,21 @@ const PLAIN = { promoteValues: true, promoteBuffers: false, promoteLongs: true }
 /** How deep a document may nest; the server's own limit is 200 with its parsers, and hello needs four. */
 const DEPTH = 100
 
-function judgeKeys(bytes: Buffer, start: number, depth: number): void {
-  if (depth > DEPTH) throw new Fault('message/malformed', undefined, { why: 'nested too deep' })
-  const seen = new Set<string>()
-  for (const [type, nameOffset, nameLength, offset] of BSON.onDemand.parseToElements(bytes, start)) {
+function elementsAt(bytes: Buffer, start: number, depth: number): Map<string, Element> {
+  if (depth > DEPTH) throw malformed('nested too deep')
+  const elements = new Map<string, Element>()
+  for (const element of BSON.onDemand.parseToElements(bytes, start)) {
+    const [type, nameOffset, nameLength, offset] = element
     const name = bytes.toString('latin1', nameOffset, nameOffset + nameLength)
-    if (seen.has(name)) throw new Fault('message/malformed', undefined, { why: 'a key stands twice' })
-    if (isReserved(name)) throw new Fault('message/malformed', undefined, { why: `a key is called ${name}` })
-    if (type === CODE_WITH_SCOPE) throw new Fault('message/malformed', undefined, { why: 'code with a scope' })
-    seen.add(name)
-    if (type === DOCUMENT || type === ARRAY) judgeKeys(bytes, offset, depth + 1)
+    if (elements.has(name)) throw malformed('a key stands twice')
+    if (isReserved(name)) throw malformed(`a key is called ${name}`)
+    if (type === CODE_WITH_SCOPE) throw malformed('code with a scope')
+    elements.set(name, element)
+    if (type === DOCUMENT || type === ARRAY) elementsAt(bytes, offset, depth + 1)
   }
+  return elements
+}
+
+function malformed(why: string, cause?: unknown): Fault {
+  return new Fault('message/malformed', undefined, { why }, cause)
 }

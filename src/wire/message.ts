@@ -13,6 +13,7 @@ import { type Document, serialize } from 'bson'
 import { Fault } from '../errors.js'
 import { crc32c } from './crc32c.js'
 import { readDocument } from './document.js'
+import { Elements } from './elements.js'
 import { type Frame, frame, HEADER, OP_COMPRESSED, OP_MSG, OP_QUERY, OP_REPLY, writeHeader } from './frame.js'
 
 export const CHECKSUM_PRESENT = 1 << 0
@@ -28,14 +29,14 @@ export type Sequence = { identifier: string; documents: Buffer[] }
 /** The parts of one OP_MSG, not yet looked into. */
 export type Message = { flagBits: number; body: Buffer; sequences: Sequence[] }
 
-/** A request, whatever opcode brought it. `bytes` is the body as it was sent. */
+/** A request, whatever opcode brought it. `bytes` is its body as it was sent, `elements` the same by name. */
 export type Command = {
   requestID: number
   opCode: typeof OP_MSG | typeof OP_QUERY
   flagBits: number
   name: string
   db: string
-  body: Document
+  elements: Elements
   bytes: Buffer
 }
 
@@ -44,9 +45,10 @@ export function readCommand(from: Frame): Command {
   const { requestID, opCode } = from
   if (opCode === OP_MSG) {
     const { flagBits, body: bytes } = readMessage(from)
-    const body = readDocument(bytes)
-    if (typeof body.$db !== 'string') throw malformed('$db is missing')
-    return { requestID, opCode, flagBits, name: firstElement(bytes).name, db: body.$db, body, bytes }
+    const elements = new Elements(bytes)
+    const db = elements.get('$db')
+    if (typeof db !== 'string') throw malformed('$db is missing')
+    return { requestID, opCode, flagBits, name: nameOf(elements), db, elements, bytes }
   }
   if (opCode === OP_QUERY) return readQuery(from)
   if (opCode === OP_COMPRESSED) throw new Fault('message/compressed')
@@ -120,18 +122,19 @@ function readQuery({ requestID, bytes }: Frame): Command {
   const namespace = bytes.toString('utf8', HEADER + 4, nul)
   if (!namespace.endsWith('.$cmd')) throw new Fault('frame/opcode', undefined, { why: 'OP_QUERY on a collection' })
   const at = nul + 9
-  let sent = bytes.subarray(at, at + sized(bytes, at, bytes.length))
-  const { name, type, value } = firstElement(sent)
-  if (type === 3 && (name === '$query' || name === 'query'))
-    sent = sent.subarray(value, value + sized(sent, value, sent.length))
+  const sent = bytes.subarray(at, at + sized(bytes, at, bytes.length))
+  const outer = new Elements(sent)
+  const first = nameOf(outer)
+  const wrapped = first === '$query' || first === 'query' ? outer.document(first) : undefined
+  const elements = wrapped ? new Elements(wrapped) : outer
   return {
     requestID,
     opCode: OP_QUERY,
     flagBits: 0,
-    name: firstElement(sent).name,
+    name: nameOf(elements),
     db: namespace.slice(0, -'.$cmd'.length),
-    body: readDocument(sent),
-    bytes: sent,
+    elements,
+    bytes: wrapped ?? sent,
   }
 }
 
@@ -155,12 +158,10 @@ function sized(bytes: Buffer, at: number, end: number): number {
   return size
 }
 
-/** The command is the first element as sent; a JavaScript object would list a key like "0" before it. */
-function firstElement(document: Buffer): { name: string; type: number; value: number } {
-  const nul = document.indexOf(0, 5)
-  const type = document[4]
-  if (!type || nul < 0) throw malformed('an empty command')
-  return { name: document.toString('utf8', 5, nul), type, value: nul + 1 }
+/** The command is the first element as sent. */
+function nameOf(elements: Elements): string {
+  for (const name of elements.names()) return name
+  throw malformed('an empty command')
 }
 
 function malformed(why: string): Fault {

@@ -10,11 +10,12 @@ import { createServer as createSecureServer } from 'node:tls'
 import { Binary, type Document, Int32, Long, ObjectId, Timestamp } from 'bson'
 import { Secret } from '../../src/log.js'
 import { readUpstream, type Target, targetOf } from '../../src/upstream/target.js'
+import { readDocument } from '../../src/wire/document.js'
 import { Framer } from '../../src/wire/frame.js'
 import { type Command, readCommand, writeReply } from '../../src/wire/message.js'
 
 /** A command and where it came from: `socket` is counted from 1 in the order of accepting. */
-export type Asked = Command & { socket: number; raw: Socket }
+export type Asked = Command & { body: Document; socket: number; raw: Socket }
 /** A document is sent as the reply; bytes as they are; `silence` sends nothing; `hangUp` closes. */
 export type Answer = Document | Buffer | typeof silence | typeof hangUp
 export const silence = Symbol('silence')
@@ -68,7 +69,10 @@ export async function scriptedUpstream(t: Teardown, script: Script, tls?: string
     }
     socket.on('data', async chunk => {
       try {
-        for (const frame of framer.push(chunk)) await answer({ ...readCommand(frame), socket: nth, raw: socket })
+        for (const frame of framer.push(chunk)) {
+          const command = readCommand(frame)
+          await answer({ ...command, body: readDocument(command.bytes), socket: nth, raw: socket })
+        }
       } catch {
         socket.destroy() // not the protocol: a TLS hello on a plain port
       }
