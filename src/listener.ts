@@ -12,6 +12,7 @@ import { subnetOf } from './budget/subnet.js'
 import type { After } from './clock.js'
 import type { Connection, Stage } from './connection.js'
 import { Fault } from './errors.js'
+import type { Lobby } from './lobby.js'
 import type { Log } from './log.js'
 
 /** A TLS handshake takes at most this long. Milliseconds. */
@@ -34,6 +35,8 @@ export type ListenerParts = {
   tls?: { cert: string; key: string; clientCA?: string | undefined }
   log: Log
   after: After
+  /** Where those wait who are accepted, until it is their turn to be served. */
+  lobby: Lobby
   /** Serves one client; `id` counts connections, `certificate` is the fingerprint of a verified one. */
   serve(socket: Socket, id: number, peer: string, hooks: Hooks, certificate?: string): Connection
   /** Told of each socket that was closed before a connection was made of it. */
@@ -149,13 +152,19 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
       }
       entry.connection = parts.serve(socket, id, `${address}:${remotePort}`, hooks, certificate)
     }
-    if (context) {
-      secure(raw, { context, mutual: clientCA !== undefined }, parts.after, begin, why => {
-        const fault = new Fault('tls/handshake', undefined, { id, peer: address, why })
-        parts.turnedAway(fault)
-        log(fault.row.level, 'refused', { fault: fault.kind, ...fault.facts })
-      })
-    } else begin(raw)
+    parts.lobby.enter(counted, () => {
+      if (raw.destroyed) return
+      if (context) {
+        secure(raw, { context, mutual: clientCA !== undefined }, parts.after, begin, why => {
+          const fault = new Fault('tls/handshake', undefined, { id, peer: address, why })
+          parts.turnedAway(fault)
+          log(fault.row.level, 'refused', { fault: fault.kind, ...fault.facts })
+        })
+      } else {
+        begin(raw)
+        raw.resume()
+      }
+    })
   }
 
   /** Those that have not logged in, so that each later login was let in by what holds now. */
@@ -167,7 +176,8 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
   }
 
   const server = createServer(
-    { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS },
+    // Paused, since nobody hears yet what a client in the lobby says, its end above all.
+    { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS, pauseOnConnect: true },
     accept,
   )
   await bound(server, parts)

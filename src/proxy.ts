@@ -17,6 +17,7 @@ import { connection } from './connection.js'
 import type { Fault, Level } from './errors.js'
 import type { Asked } from './handshake.js'
 import { type Listener, listen } from './listener.js'
+import { lobby } from './lobby.js'
 import type { Log } from './log.js'
 import { randomBytes } from './random.js'
 import { reloader } from './reload.js'
@@ -168,6 +169,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     }
     listener = await listen({
       after,
+      lobby: lobby({ later: setImmediate, now }),
       ...config.listen,
       ...secure(config),
       log,

@@ -1,0 +1,56 @@
+/**
+ * Where connections wait that were accepted and are not served yet.
+ *
+ *     knock ─▶ lobby ─▶ served, addresses in turn, as soon as nobody else knocks or some time has passed
+ *
+ * The loop accepts one connection a turn. Serving makes a turn long, so a crowd that is served as it comes keeps whoever
+ * is behind it outside until all of it has had its say, whatever his address; outside, there are no turns to take.
+ */
+
+export type Lobby = {
+  /** Lets somebody of this address in, who is served later: `serve` is called once. */
+  enter(address: string, serve: () => void): void
+}
+
+/** Nobody is served while others come in, but no longer than this. Milliseconds. */
+const WAIT_MS = 20
+/** So many are served in a turn of the loop, so that it stays short for those who knock meanwhile. */
+const AT_ONCE = 8
+
+/** `later` runs a step behind the next turn's accepting; `now`: monotonic milliseconds. */
+export function lobby({ later, now }: { later(run: () => void): void; now(): number }): Lobby {
+  const waiting = new Map<string, (() => void)[]>()
+  let knocked = false
+  let since: number | undefined // when waiting began; undefined while nobody does
+
+  const next = (): (() => void) | undefined => {
+    for (const [address, there] of waiting) {
+      waiting.delete(address)
+      const serve = there.shift()
+      if (there.length > 0) waiting.set(address, there) // behind all others
+      return serve
+    }
+    return undefined
+  }
+  const turn = (): void => {
+    const wait = knocked && since !== undefined && now() - since < WAIT_MS
+    knocked = false
+    if (!wait) {
+      for (let served = 0; served < AT_ONCE; served++) next()?.()
+      since = waiting.size > 0 ? now() : undefined
+    }
+    if (since !== undefined) later(turn)
+  }
+
+  return {
+    enter(address, serve) {
+      const there = waiting.get(address)
+      if (there) there.push(serve)
+      else waiting.set(address, [serve])
+      knocked = true
+      if (since !== undefined) return
+      since = now()
+      later(turn)
+    },
+  }
+}

@@ -1,0 +1,87 @@
+import t from 'tap'
+import { lobby } from '../src/lobby.js'
+import { handClock } from './support/clock.js'
+
+/** A lobby whose loop turns by hand. */
+function turning() {
+  const clock = handClock()
+  let due: (() => void)[] = []
+  const served: string[] = []
+  const { enter } = lobby({ later: run => due.push(run), now: clock.now })
+  let count = 0
+  return {
+    served,
+    clock,
+    knock: (address: string) => {
+      const name = `${address}${++count}`
+      enter(address, () => served.push(name))
+    },
+    /** A turn of the loop; how many steps it had. */
+    turn: () => {
+      const now = due
+      due = []
+      for (const run of now) run()
+      return now.length
+    },
+  }
+}
+
+t.test('who knocks alone is served in the turn after, and then nothing goes on', async t => {
+  const { knock, turn, served } = turning()
+  knock('a')
+  t.same(served, [])
+  turn()
+  t.same(served, [], 'the turn in which it came in may bring others')
+  turn()
+  t.same(served, ['a1'])
+  t.equal(turn(), 0)
+  knock('a')
+  turn()
+  turn()
+  t.same(served, ['a1', 'a2'])
+})
+
+t.test('nobody is served while others come in, and all are in the order of their addresses afterwards', async t => {
+  const { knock, turn, served } = turning()
+  for (let crowd = 0; crowd < 5; crowd++) {
+    knock('a')
+    turn()
+  }
+  knock('b')
+  turn()
+  t.same(served, [])
+  turn()
+  t.same(served, ['a1', 'b6', 'a2', 'a3', 'a4', 'a5'])
+})
+
+t.test('who waits is served after 20 milliseconds, however many knock', async t => {
+  const { knock, turn, served, clock } = turning()
+  for (let ms = 0; ms <= 20; ms++) {
+    t.same(served, [], `${ms} ms`)
+    knock('a')
+    turn()
+    clock.advance(1)
+  }
+  t.equal(served.length, 8)
+  for (let ms = 21; ms <= 40; ms++) {
+    t.equal(served.length, 8, `${ms} ms`)
+    knock('a')
+    turn()
+    clock.advance(1)
+  }
+  knock('a')
+  turn()
+  t.equal(served.length, 16)
+})
+
+t.test('eight are served in a turn, so a newcomer waits for eight and not for the crowd', async t => {
+  const { knock, turn, served } = turning()
+  for (let crowd = 0; crowd < 1000; crowd++) knock(crowd % 2 ? 'a' : 'b')
+  turn()
+  turn()
+  t.equal(served.length, 8)
+  knock('c')
+  turn()
+  turn()
+  t.ok(served.slice(8, 16).includes('c1001'))
+})
