@@ -52,8 +52,8 @@ export type Relay = {
 export type Watcher = {
   /** The answer to a command, or undefined for the upstream's. A fault is answered; one that it throws is the end, too. */
   answer(command: Command, signal: AbortSignal): Promise<Document | Fault | undefined>
-  /** Commands went upstream without having been shown, since they are too long. */
-  missed(): void
+  /** Something passed without having been shown: what is too long or wants no reply, and what was asked before. */
+  passed(): void
 }
 
 type Parts = {
@@ -151,7 +151,7 @@ export function relay(parts: Parts): Relay {
       for (const request of taken.requests) if (!request.moreToCome) owed.push(request)
       if (owed.length > AHEAD)
         throw new Fault('relay/stalled', undefined, { why: 'too many requests ahead of replies' })
-      if (watcher && taken.requests.some(({ moreToCome }) => !moreToCome)) watcher.missed()
+      if (taken.requests.length > 0) watcher?.passed()
       for (const bytes of taken.forward) toUpstream(bytes)
       if (taken.local) {
         local = taken.local
@@ -179,8 +179,11 @@ export function relay(parts: Parts): Relay {
       if (moreToCome && !due.exhaustAllowed) {
         throw new Fault('upstream/malformed', undefined, { why: 'a stream that nobody asked for' })
       }
-      if (moreToCome) due.requestID = requestID
-      else owed.shift()
+      if (!moreToCome) owed.shift()
+      else {
+        due.requestID = requestID
+        watcher?.passed() // a stream has no end of its own
+      }
     }
     settle()
   }

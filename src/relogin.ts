@@ -7,7 +7,8 @@
  *
  * Drivers answer code 391 by logging in on the same connection and sending the command again, of which their application
  * knows nothing; cursors stay open, since the upstream knows nothing of it either. Inside a transaction they would lose
- * its beginning, so nobody is asked there. A command that is too long to be looked at goes on to the upstream, too.
+ * its beginning, so nobody is asked there. What is too long to be looked at goes on to the upstream, too, and so does what
+ * wants no reply; neither keeps an old login alive for more than that minute.
  */
 import type { Document } from 'bson'
 import type { After } from './clock.js'
@@ -20,7 +21,7 @@ import type { Command } from './wire/message.js'
 
 /** How long a client may take for each step of a login that it was asked for. Milliseconds. */
 const STEP_MS = 30_000
-/** How long a transaction, or who sends nothing but long commands, may go on. Milliseconds. */
+/** How long a transaction, or who never sends anything to answer, may go on. Milliseconds. */
 const GRACE_MS = 60_000
 /** How long it is watched whether there is a transaction, where nobody is asked. Milliseconds. */
 const WATCHED_MS = 1_000
@@ -62,10 +63,10 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
   }
   const old = (): void => {
     if (reauthenticate() === 'ask') {
-      relay.watch({ answer: ask, missed: goesOn })
+      relay.watch({ answer: ask, passed: goesOn })
       return
     }
-    relay.watch({ answer: look, missed: () => {} })
+    relay.watch({ answer: look, passed: () => {} })
     grace = after(GRACE_MS, () => close('its time is over'))
     cancel = after(WATCHED_MS, () => {
       if (!inside) close('its time is over')

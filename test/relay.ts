@@ -295,7 +295,7 @@ const watching = (answers: Record<string, Document | Fault>, shown: string[] = [
     shown.push(name)
     return answers[name]
   },
-  missed: () => shown.push('missed'),
+  passed: () => shown.push('passed'),
 })
 
 t.test('a watcher answers a command in the place of the upstream, behind what is owed, or lets it pass', async t => {
@@ -339,16 +339,25 @@ t.test('what a watcher lets pass is refused all the same where it would change w
   t.same(refused, ['logout'])
 })
 
-t.test('commands that want no reply, and long ones, are not shown; of the long ones the watcher hears', async t => {
+t.test('writes without a reply, long ones and streams are not shown, but the watcher hears of them', async t => {
   const { client, upstream, relay } = await set(t)
-  const asked = frames(upstream)
+  const [asked, answered] = [frames(upstream), frames(client)]
   const shown: string[] = []
+  client.write(request(1, { getMore: 1 }, EXHAUST_ALLOWED))
+  await asked()
   relay.watch(watching({ insert: new Fault('login/aged') }, shown))
   client.write(request(2, { insert: 'c' }, MORE_TO_COME))
   t.equal((await asked()).requestID, 2)
+  t.same(shown.splice(0), ['passed'], 'a write that wants no reply')
   client.write(request(3, { insert: 'c', text: 'x'.repeat(70_000) }))
   t.equal((await asked()).requestID, 3)
-  t.same(shown, ['missed'])
+  t.same(shown.splice(0), ['passed'], 'a long one')
+  upstream.write(writeMessage({ ok: 1 }, 50, 1, MORE_TO_COME))
+  await answered()
+  t.same(shown.splice(0), ['passed'], 'a reply of a stream')
+  upstream.write(writeMessage({ ok: 1 }, 51, 50))
+  await answered()
+  t.same(shown, [], 'the last reply')
 })
 
 t.test('a fault that a watcher throws is answered, and then both sides end', async t => {
@@ -358,7 +367,7 @@ t.test('a fault that a watcher throws is answered, and then both sides end', asy
     answer: async () => {
       throw new Fault('login/another')
     },
-    missed: () => {},
+    passed: () => {},
   })
   upstream.resume()
   client.write(request(2, { saslContinue: 1 }))
