@@ -11,9 +11,10 @@ import { TLSSocket } from 'node:tls'
 import type { Document } from 'bson'
 import type { After } from './clock.js'
 import { Fault, toReply } from './errors.js'
-import type { Frame } from './wire/frame.js'
-import { type Command, EXHAUST_ALLOWED, readCommand, writeReply } from './wire/message.js'
-import { isRefused, type Local, ReplySplitter, type Request, RequestSplitter } from './wire/split.js'
+import { OP_MSG } from './wire/frame.js'
+import type { Glance } from './wire/glance.js'
+import { type Command, writeReply } from './wire/message.js'
+import { type Local, ReplySplitter, type Request, RequestSplitter } from './wire/split.js'
 
 /** A write that makes no progress for this long means a dead peer; so does a side left half-closed (R5). Milliseconds. */
 const STALLED = 60_000
@@ -26,6 +27,8 @@ const ENDED = new Error('the relay has ended')
 const AHEAD = 10_000
 
 const NONE: never[] = []
+
+type Answerable = Pick<Command, 'opCode' | 'requestID'>
 
 export type Side = 'client' | 'upstream' | 'proxy'
 
@@ -50,10 +53,12 @@ export type Relay = {
 }
 
 export type Watcher = {
-  /** The answer to a command, or undefined for the upstream's. A fault is answered; one that it throws is the end, too. */
-  answer(command: Command, signal: AbortSignal): Promise<Document | Fault | undefined>
-  /** Something passed without having been shown: what is too long or wants no reply, and what was asked before. */
-  passed(): void
+  /** What a command is answered in the place of the upstream; undefined lets it pass. */
+  stop(seen: Glance): Fault | undefined
+  /** The answer to a step of another login; where nobody answers it is refused. A fault that it throws is the end, too. */
+  renew?(command: Command, signal: AbortSignal): Promise<Document | Fault>
+  /** Something passed. Of what is too long or wants no reply nothing was `seen`, nor of what was asked before and goes on. */
+  passed(seen?: Glance): void
 }
 
 type Parts = {
@@ -202,64 +207,44 @@ export function relay(parts: Parts): Relay {
   }
 
   const answer = (asked: Local): void => {
-    if (asked.is === 'refused') {
-      refused(asked.name)
-      const fault = new Fault('command/identity', asked.name)
-      answered(asked, toReply(fault, connectionId) as Document)
-      return
-    }
-    const command = readCommand(asked.frame)
+    if (asked.is === 'offered') return void offer(asked)
+    if (asked.is === 'refused') return void refuse(asked.name, asked)
+    const { is, command } = asked
+    const step = is === 'hello' ? hello : watcher?.renew
+    if (!step) return void refuse(command.name, command)
     gone ??= new AbortController()
-    if (asked.is === 'offered') {
-      const { frame } = asked
-      const decided = watcher ? watcher.answer(command, gone.signal) : Promise.resolve(undefined)
-      decided.then(
-        given => guarded('proxy', decide, frame, command, given),
-        thrown => guarded('proxy', last, command, Fault.from(thrown)),
-      )
-      return
-    }
-    hello(command, gone.signal)
-      .catch(thrown => {
-        const fault = Fault.from(thrown)
-        const document = toReply(fault, connectionId)
-        if (!document) throw fault
-        return document
-      })
-      .then(
-        document => guarded('proxy', answered, command, document),
-        thrown => destroy('proxy', Fault.from(thrown)),
-      )
+    step(command, gone.signal).then(
+      given => guarded('proxy', answered, command, given),
+      thrown => guarded('proxy', is === 'hello' ? answered : last, command, Fault.from(thrown)),
+    )
   }
 
-  const answered = (to: { opCode: Command['opCode']; requestID: number }, document: Document): void => {
+  const refuse = (name: string, to: Answerable): void => {
+    refused(name)
+    answered(to, new Fault('command/identity', name))
+  }
+
+  /** Lets a command go upstream after all, unless it is answered instead. */
+  const offer = ({ seen, request, bytes }: Local & { is: 'offered' }): void => {
+    const fault = watcher?.stop(seen)
+    if (fault) return void answered({ opCode: OP_MSG, requestID: request.requestID }, fault)
+    owed.push(request)
+    toUpstream(bytes)
+    watcher?.passed(seen)
+    goOn()
+  }
+
+  const answered = (to: Answerable, given: Document | Fault): void => {
     if (over) return
+    const document = given instanceof Fault ? toReply(given, connectionId) : given
+    if (!document) throw given
     toClient(writeReply(to, document, nextRequestID()))
     if (client.writableNeedDrain) stalls.client.drained(() => guarded('client', goOn))
     else goOn()
   }
 
-  /** Answers a command that was shown, or lets it go upstream after all. */
-  const decide = ({ bytes }: Frame, command: Command, given: Document | Fault | undefined): void => {
-    if (over) return
-    const { name, requestID, flagBits } = command
-    if (!given && isRefused(name)) {
-      refused(name)
-      given = new Fault('command/identity', name)
-    }
-    const document = given instanceof Fault ? toReply(given, connectionId) : given
-    if (given) {
-      if (!document) throw given
-      answered(command, document)
-      return
-    }
-    owed.push({ requestID, moreToCome: false, exhaustAllowed: (flagBits & EXHAUST_ALLOWED) !== 0 })
-    toUpstream(bytes)
-    goOn()
-  }
-
   /** A fault's reply is the last one. */
-  const last = (to: Command, fault: Fault): void => {
+  const last = (to: Answerable, fault: Fault): void => {
     if (over) return
     const document = toReply(fault, connectionId)
     if (document) client.write(writeReply(to, document, nextRequestID()))
@@ -270,7 +255,7 @@ export function relay(parts: Parts): Relay {
   const goOn = (): void => {
     local = undefined
     answering = false
-    if (!taking) takeUp()
+    if (!taking) guarded('client', takeUp)
   }
 
   /** Ends a moment after the last reply. */

@@ -17,6 +17,7 @@ import { answer, opening, type Server, type State, settle } from './handshake.js
 import type { Candidate, Journal } from './login.js'
 import type { Relay } from './relay.js'
 import type { LiveConnection } from './users/live.js'
+import type { Glance } from './wire/glance.js'
 import type { Command } from './wire/message.js'
 
 /** How long a client may take for each step of a login that it was asked for. Milliseconds. */
@@ -46,7 +47,6 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
   let cancel = (): void => {}
   let grace: (() => void) | undefined
   let asked = false
-  let inside = false // a transaction, as far as it was watched
 
   const close = (why: string) => relay.leave(new Fault('login/aged', why), GRACE_MS)
   const stop = (): void => {
@@ -62,15 +62,9 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
     if (maxAgeMS !== undefined) cancel = after(maxAgeMS, old)
   }
   const old = (): void => {
-    if (reauthenticate() === 'ask') {
-      relay.watch({ answer: ask, passed: goesOn })
-      return
-    }
-    relay.watch({ answer: look, passed: () => {} })
-    grace = after(GRACE_MS, () => close('its time is over'))
-    cancel = after(WATCHED_MS, () => {
-      if (!inside) close('its time is over')
-    })
+    if (reauthenticate() === 'ask') return void relay.watch({ stop: ask, renew, passed: goesOn })
+    relay.watch({ stop: () => undefined, passed: look })
+    cancel = after(WATCHED_MS, () => close('its time is over'))
   }
   const goesOn = (): void => {
     grace ??= after(GRACE_MS, () => close('there was no moment to ask'))
@@ -80,12 +74,8 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
     cancel = after(STEP_MS, () => close('it was not renewed in time'))
   }
 
-  const ask = async (command: Command, signal: AbortSignal): Promise<Document | Fault | undefined> => {
-    if (command.name === 'saslStart' || command.name === 'saslContinue') return renew(command, signal)
-    if (inTransaction(command)) {
-      goesOn()
-      return undefined
-    }
+  const ask = ({ inTransaction }: Glance): Fault | undefined => {
+    if (inTransaction) return undefined
     state = opening
     if (!asked) step() // one that goes on as if it had not heard has no longer for it
     asked = true
@@ -126,12 +116,12 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
     return welcome.document
   }
 
-  /** Where nobody is asked: the connection closes behind a transaction. */
-  const look = async (command: Command): Promise<undefined> => {
-    const within = inTransaction(command)
-    const ended = inside && (!within || ENDS.has(command.name))
-    inside = within && !ended
-    if (ended) after(0, () => close('its time is over')) // once it is on its way
+  /** Where nobody is asked: the connection closes behind a command, or behind a transaction. */
+  const look = (seen?: Glance): void => {
+    if (!seen) return
+    if (!seen.inTransaction || ENDS.has(seen.name)) return void close('its time is over')
+    cancel()
+    goesOn()
   }
 
   begin()
@@ -139,5 +129,3 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
 }
 
 const ENDS = new Set(['commitTransaction', 'abortTransaction'])
-
-const inTransaction = ({ body }: Command): boolean => body.autocommit === false
