@@ -9,7 +9,7 @@
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { Document } from 'bson'
-import type { After } from './clock.js'
+import { type After, now as monotonic } from './clock.js'
 import { Fault, toReply } from './errors.js'
 import { OP_MSG } from './wire/frame.js'
 import type { Glance } from './wire/glance.js'
@@ -21,6 +21,8 @@ const STALLED = 60_000
 const HALF_CLOSED = 10_000
 /** The last reply of a relay that is left is given this long to arrive before the connection is reset. Milliseconds. */
 const LINGER = 20
+/** Of what was written longer ago than this, the client is taken to have all. Milliseconds. */
+const ARRIVED = 1_000
 /** Why an answer under way is given up: one for all, since a reason made on the spot costs a stack trace a connection. */
 const ENDED = new Error('the relay has ended')
 /** Requests that a client may have sent ahead of their replies. Drivers wait for each. */
@@ -41,11 +43,11 @@ export type Relay = {
   owed(): number
   /** From now on commands that are owed a reply are shown to this first; to nobody where it is undefined. */
   watch(by: Watcher | undefined): void
-  /** Ends at once if nothing is owed, else when the last reply is through. */
-  drain(): void
+  /** Ends in peace: at once if nothing is owed, else when the last reply is through. `fault`: why, unless it is simply over. */
+  drain(fault?: Fault): void
   /**
-   * Ends at once if nothing is owed, else a moment behind the last reply, or after `ms` at the latest. Gives what resolves when it
-   * has ended, where that is later.
+   * Ends at once if nothing is owed, else a moment behind the last reply, or after `ms` at the latest, and so that whoever
+   * lies idle cannot miss it. Gives what resolves when it has ended, where that is later.
    */
   leave(fault: Fault, ms: number): Promise<unknown> | undefined
   /** Ends now, whatever is owed. */
@@ -76,11 +78,13 @@ type Parts = {
   refused(name: string): void
   nextRequestID(): number
   after: After
+  /** Monotonic milliseconds. */
+  now?: () => number
 }
 
 /** Starts relaying. Both sockets must allow half-open and have no readers left; the relay owns them from here on. */
 export function relay(parts: Parts): Relay {
-  const { client, upstream, limit, connectionId, hello, refused, nextRequestID, after } = parts
+  const { client, upstream, limit, connectionId, hello, refused, nextRequestID, after, now = monotonic } = parts
   const requests = new RequestSplitter(limit)
   const replies = new ReplySplitter(limit)
   const owed: Request[] = []
@@ -91,6 +95,8 @@ export function relay(parts: Parts): Relay {
   let taking = false
   let clientEnded = false
   let draining = false
+  let drained: Fault | undefined // why
+  let wrote = now() // when the client was last written to, by whoever logged it in
   let leaving: Fault | undefined
   let watcher: Watcher | undefined
   let finish: (ending: Ending) => void
@@ -130,6 +136,7 @@ export function relay(parts: Parts): Relay {
 
   /** Writes, and holds the source while the sink is full. */
   const toClient = (bytes: Buffer): void => {
+    wrote = now()
     if (client.write(bytes)) return
     upstream.pause()
     stalls.client.drained(() => upstream.resume())
@@ -202,7 +209,7 @@ export function relay(parts: Parts): Relay {
       if (answering) return
       answering = true
       answer(local)
-    } else if (draining && !requests.midway) close('proxy')
+    } else if (draining && !requests.midway) close('proxy', drained)
     else if (clientEnded) close('client')
   }
 
@@ -265,8 +272,10 @@ export function relay(parts: Parts): Relay {
       if (owed.length === 0 && !replies.midway) part(fault)
     })
   }
+  /** A reset would take with it what has not arrived yet, so it is for those that lie idle. */
   const part = (fault: Fault): void => {
     if (over) return
+    if (client.writableLength > 0 || now() - wrote < ARRIVED) return void close('proxy', fault)
     end('proxy', fault)
     reset(client)
     upstream.destroy()
@@ -325,8 +334,9 @@ export function relay(parts: Parts): Relay {
       watcher = by
       requests.offering = by !== undefined
     },
-    drain: () => {
+    drain: fault => {
       draining = true
+      drained ??= fault
       settle()
     },
     leave: (fault, ms) => {
@@ -348,7 +358,7 @@ export function relay(parts: Parts): Relay {
  * its own end is closed, too, and has an error that it does not try again; one that was reset, it knows at once.
  */
 function reset(socket: Socket): void {
-  if (socket instanceof TLSSocket || socket.writableLength > 0) socket.destroy()
+  if (socket instanceof TLSSocket) socket.destroy()
   else socket.resetAndDestroy()
 }
 

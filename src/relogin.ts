@@ -41,19 +41,25 @@ export type Parts = {
 }
 
 /** Sees to the age of the login of a relay. Gives what ends that. */
-export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): () => void {
+export function relogin(relay: Pick<Relay, 'watch' | 'drain' | 'destroy'>, parts: Parts): () => void {
   const { candidate, live, again, reauthenticate, server, seen, after } = parts
   let state: State = opening
   let cancel = (): void => {}
   let grace: (() => void) | undefined
   let asked = false
 
-  const close = (why: string) => relay.leave(new Fault('login/aged', why), GRACE_MS)
   const stop = (): void => {
     cancel()
     grace?.()
     grace = undefined
     relay.watch(undefined)
+  }
+  /** Ends in peace, or else in the end. */
+  const close = (why: string): void => {
+    stop()
+    const fault = new Fault('login/aged', why)
+    grace = after(GRACE_MS, () => relay.destroy('proxy', fault))
+    relay.drain(fault)
   }
   const begin = (): void => {
     stop()

@@ -29,7 +29,7 @@ type Wanted = { maxAgeMS?: number | null; mode?: 'ask' | 'close'; again?: (over:
 function aged({ maxAgeMS = AGE, mode = 'ask', again = async () => {} }: Wanted = {}) {
   const clock = handClock()
   let watcher: Watcher | undefined
-  const left: { kind: string; detail: string | undefined }[] = []
+  const left: { kind: string | undefined; detail: string | undefined }[] = []
   const logins: string[] = []
   const candidates: Candidate[] = []
   const live = { match: maxAgeMS === null ? {} : { maxAgeMS } } as LiveConnection
@@ -38,7 +38,8 @@ function aged({ maxAgeMS = AGE, mode = 'ask', again = async () => {} }: Wanted =
       watch: by => {
         watcher = by
       },
-      leave: ({ kind, detail }) => void left.push({ kind, detail }),
+      drain: fault => void left.push({ kind: fault?.kind, detail: fault?.detail }),
+      destroy: (_, fault) => void left.push({ kind: fault?.kind, detail: 'destroyed' }),
     },
     {
       candidate: { client: {}, address: '192.0.2.7', certificate: undefined, revoke: () => {} },
@@ -259,9 +260,9 @@ t.test('where nobody is asked, the connection closes between operations', async 
   busy.clock.advance(AGE)
   busy.passed()
   t.same(busy.left, [], 'of this it is not known whether it is inside a transaction')
+  t.equal(await busy.ask(start), undefined, 'nobody logs in again')
   t.equal(await busy.ask({ find: 'c' }), undefined, 'it goes upstream')
   t.match(busy.left, [{ kind: 'login/aged', detail: 'its time is over' }])
-  t.equal(await busy.ask(start), undefined, 'nobody logs in again')
 })
 
 t.test('and behind a transaction, for which it waits a minute', async t => {
@@ -280,6 +281,18 @@ t.test('and behind a transaction, for which it waits a minute', async t => {
     clock.advance(ms)
     t.equal(left.length, 1)
   }
+})
+
+t.test('one that does not close in peace within a minute is cut off', async t => {
+  const { clock, ask, left } = aged({ mode: 'close' })
+  clock.advance(AGE)
+  await ask({ find: 'c' })
+  t.match(left, [{ kind: 'login/aged', detail: 'its time is over' }])
+  clock.advance(59_999)
+  t.equal(left.length, 1)
+  clock.advance(1)
+  t.match(left[1], { kind: 'login/aged', detail: 'destroyed' })
+  t.equal(clock.waiting(), 0)
 })
 
 t.test('a relay that has ended leaves nothing that waits', async t => {
