@@ -6,10 +6,19 @@ export type After = (ms: number, run: () => void) => () => void
 /** Monotonic milliseconds. */
 export const now = (): number => performance.now()
 
-/** Runs a step later, unless the returned function is called before. */
+/**
+ * Runs a step later, unless the returned function is called before. What has arrived by then is read before the step
+ * runs: where the process stood still, timers are due at once, and answers lie unread that should have stopped them.
+ */
 export function after(ms: number, run: () => void): () => void {
-  const timer = setTimeout(run, ms)
-  return () => clearTimeout(timer)
+  let behind: NodeJS.Immediate | undefined
+  const timer = setTimeout(() => {
+    behind = setImmediate(run)
+  }, ms)
+  return () => {
+    clearTimeout(timer)
+    clearImmediate(behind)
+  }
 }
 
 /** Resolves after so many milliseconds, or at once when the signal aborts. */

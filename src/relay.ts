@@ -9,23 +9,28 @@
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { Document } from 'bson'
-import type { After } from './clock.js'
+import { type After, now as monotonic } from './clock.js'
 import { Fault, toReply } from './errors.js'
-import type { Frame } from './wire/frame.js'
-import { type Command, EXHAUST_ALLOWED, readCommand, writeReply } from './wire/message.js'
-import { isRefused, type Local, ReplySplitter, type Request, RequestSplitter } from './wire/split.js'
+import { OP_MSG } from './wire/frame.js'
+import type { Glance } from './wire/glance.js'
+import { type Command, writeReply } from './wire/message.js'
+import { type Local, ReplySplitter, type Request, RequestSplitter } from './wire/split.js'
 
 /** A write that makes no progress for this long means a dead peer; so does a side left half-closed (R5). Milliseconds. */
 const STALLED = 60_000
 const HALF_CLOSED = 10_000
 /** The last reply of a relay that is left is given this long to arrive before the connection is reset. Milliseconds. */
 const LINGER = 20
+/** Of what was written longer ago than this, the client is taken to have all. Milliseconds. */
+const ARRIVED = 1_000
 /** Why an answer under way is given up: one for all, since a reason made on the spot costs a stack trace a connection. */
 const ENDED = new Error('the relay has ended')
 /** Requests that a client may have sent ahead of their replies. Drivers wait for each. */
 const AHEAD = 10_000
 
 const NONE: never[] = []
+
+type Answerable = Pick<Command, 'opCode' | 'requestID'>
 
 export type Side = 'client' | 'upstream' | 'proxy'
 
@@ -38,11 +43,11 @@ export type Relay = {
   owed(): number
   /** From now on commands that are owed a reply are shown to this first; to nobody where it is undefined. */
   watch(by: Watcher | undefined): void
-  /** Ends at once if nothing is owed, else when the last reply is through. */
-  drain(): void
+  /** Ends in peace: at once if nothing is owed, else when the last reply is through. `fault`: why, unless it is simply over. */
+  drain(fault?: Fault): void
   /**
-   * Ends at once if nothing is owed, else a moment behind the last reply, or after `ms` at the latest. Gives what resolves when it
-   * has ended, where that is later.
+   * Ends at once if nothing is owed, else a moment behind the last reply, or after `ms` at the latest, and so that whoever
+   * lies idle cannot miss it. Gives what resolves when it has ended, where that is later.
    */
   leave(fault: Fault, ms: number): Promise<unknown> | undefined
   /** Ends now, whatever is owed. */
@@ -50,10 +55,12 @@ export type Relay = {
 }
 
 export type Watcher = {
-  /** The answer to a command, or undefined for the upstream's. A fault is answered; one that it throws is the end, too. */
-  answer(command: Command, signal: AbortSignal): Promise<Document | Fault | undefined>
-  /** Commands went upstream without having been shown, since they are too long. */
-  missed(): void
+  /** What a command is answered in the place of the upstream; undefined lets it pass. */
+  stop(seen: Glance): Fault | undefined
+  /** The answer to a step of another login; where nobody answers it is refused. A fault that it throws is the end, too. */
+  renew?(command: Command, signal: AbortSignal): Promise<Document | Fault>
+  /** Something passed. Of what is too long or wants no reply nothing was `seen`, nor of what was asked before and goes on. */
+  passed(seen?: Glance): void
 }
 
 type Parts = {
@@ -71,11 +78,13 @@ type Parts = {
   refused(name: string): void
   nextRequestID(): number
   after: After
+  /** Monotonic milliseconds. */
+  now?: () => number
 }
 
 /** Starts relaying. Both sockets must allow half-open and have no readers left; the relay owns them from here on. */
 export function relay(parts: Parts): Relay {
-  const { client, upstream, limit, connectionId, hello, refused, nextRequestID, after } = parts
+  const { client, upstream, limit, connectionId, hello, refused, nextRequestID, after, now = monotonic } = parts
   const requests = new RequestSplitter(limit)
   const replies = new ReplySplitter(limit)
   const owed: Request[] = []
@@ -86,6 +95,8 @@ export function relay(parts: Parts): Relay {
   let taking = false
   let clientEnded = false
   let draining = false
+  let drained: Fault | undefined // why
+  let wrote = now() // when the client was last written to, by whoever logged it in
   let leaving: Fault | undefined
   let watcher: Watcher | undefined
   let finish: (ending: Ending) => void
@@ -125,6 +136,7 @@ export function relay(parts: Parts): Relay {
 
   /** Writes, and holds the source while the sink is full. */
   const toClient = (bytes: Buffer): void => {
+    wrote = now()
     if (client.write(bytes)) return
     upstream.pause()
     stalls.client.drained(() => upstream.resume())
@@ -151,7 +163,7 @@ export function relay(parts: Parts): Relay {
       for (const request of taken.requests) if (!request.moreToCome) owed.push(request)
       if (owed.length > AHEAD)
         throw new Fault('relay/stalled', undefined, { why: 'too many requests ahead of replies' })
-      if (watcher && taken.requests.some(({ moreToCome }) => !moreToCome)) watcher.missed()
+      if (taken.requests.length > 0) watcher?.passed()
       for (const bytes of taken.forward) toUpstream(bytes)
       if (taken.local) {
         local = taken.local
@@ -179,8 +191,11 @@ export function relay(parts: Parts): Relay {
       if (moreToCome && !due.exhaustAllowed) {
         throw new Fault('upstream/malformed', undefined, { why: 'a stream that nobody asked for' })
       }
-      if (moreToCome) due.requestID = requestID
-      else owed.shift()
+      if (!moreToCome) owed.shift()
+      else {
+        due.requestID = requestID
+        watcher?.passed() // a stream has no end of its own
+      }
     }
     settle()
   }
@@ -194,69 +209,49 @@ export function relay(parts: Parts): Relay {
       if (answering) return
       answering = true
       answer(local)
-    } else if (draining && !requests.midway) close('proxy')
+    } else if (draining && !requests.midway) close('proxy', drained)
     else if (clientEnded) close('client')
   }
 
   const answer = (asked: Local): void => {
-    if (asked.is === 'refused') {
-      refused(asked.name)
-      const fault = new Fault('command/identity', asked.name)
-      answered(asked, toReply(fault, connectionId) as Document)
-      return
-    }
-    const command = readCommand(asked.frame)
+    if (asked.is === 'offered') return void offer(asked)
+    if (asked.is === 'refused') return void refuse(asked.name, asked)
+    const { is, command } = asked
+    const step = is === 'hello' ? hello : watcher?.renew
+    if (!step) return void refuse(command.name, command)
     gone ??= new AbortController()
-    if (asked.is === 'offered') {
-      const { frame } = asked
-      const decided = watcher ? watcher.answer(command, gone.signal) : Promise.resolve(undefined)
-      decided.then(
-        given => guarded('proxy', decide, frame, command, given),
-        thrown => guarded('proxy', last, command, Fault.from(thrown)),
-      )
-      return
-    }
-    hello(command, gone.signal)
-      .catch(thrown => {
-        const fault = Fault.from(thrown)
-        const document = toReply(fault, connectionId)
-        if (!document) throw fault
-        return document
-      })
-      .then(
-        document => guarded('proxy', answered, command, document),
-        thrown => destroy('proxy', Fault.from(thrown)),
-      )
+    step(command, gone.signal).then(
+      given => guarded('proxy', answered, command, given),
+      thrown => guarded('proxy', is === 'hello' ? answered : last, command, Fault.from(thrown)),
+    )
   }
 
-  const answered = (to: { opCode: Command['opCode']; requestID: number }, document: Document): void => {
+  const refuse = (name: string, to: Answerable): void => {
+    refused(name)
+    answered(to, new Fault('command/identity', name))
+  }
+
+  /** Lets a command go upstream after all, unless it is answered instead. */
+  const offer = ({ seen, request, bytes }: Local & { is: 'offered' }): void => {
+    const fault = watcher?.stop(seen)
+    if (fault) return void answered({ opCode: OP_MSG, requestID: request.requestID }, fault)
+    owed.push(request)
+    toUpstream(bytes)
+    watcher?.passed(seen)
+    goOn()
+  }
+
+  const answered = (to: Answerable, given: Document | Fault): void => {
     if (over) return
+    const document = given instanceof Fault ? toReply(given, connectionId) : given
+    if (!document) throw given
     toClient(writeReply(to, document, nextRequestID()))
     if (client.writableNeedDrain) stalls.client.drained(() => guarded('client', goOn))
     else goOn()
   }
 
-  /** Answers a command that was shown, or lets it go upstream after all. */
-  const decide = ({ bytes }: Frame, command: Command, given: Document | Fault | undefined): void => {
-    if (over) return
-    const { name, requestID, flagBits } = command
-    if (!given && isRefused(name)) {
-      refused(name)
-      given = new Fault('command/identity', name)
-    }
-    const document = given instanceof Fault ? toReply(given, connectionId) : given
-    if (given) {
-      if (!document) throw given
-      answered(command, document)
-      return
-    }
-    owed.push({ requestID, moreToCome: false, exhaustAllowed: (flagBits & EXHAUST_ALLOWED) !== 0 })
-    toUpstream(bytes)
-    goOn()
-  }
-
   /** A fault's reply is the last one. */
-  const last = (to: Command, fault: Fault): void => {
+  const last = (to: Answerable, fault: Fault): void => {
     if (over) return
     const document = toReply(fault, connectionId)
     if (document) client.write(writeReply(to, document, nextRequestID()))
@@ -267,7 +262,7 @@ export function relay(parts: Parts): Relay {
   const goOn = (): void => {
     local = undefined
     answering = false
-    if (!taking) takeUp()
+    if (!taking) guarded('client', takeUp)
   }
 
   /** Ends a moment after the last reply. */
@@ -277,8 +272,10 @@ export function relay(parts: Parts): Relay {
       if (owed.length === 0 && !replies.midway) part(fault)
     })
   }
+  /** A reset would take with it what has not arrived yet, so it is for those that lie idle. */
   const part = (fault: Fault): void => {
     if (over) return
+    if (client.writableLength > 0 || now() - wrote < ARRIVED) return void close('proxy', fault)
     end('proxy', fault)
     reset(client)
     upstream.destroy()
@@ -337,8 +334,9 @@ export function relay(parts: Parts): Relay {
       watcher = by
       requests.offering = by !== undefined
     },
-    drain: () => {
+    drain: fault => {
       draining = true
+      drained ??= fault
       settle()
     },
     leave: (fault, ms) => {
@@ -360,7 +358,7 @@ export function relay(parts: Parts): Relay {
  * its own end is closed, too, and has an error that it does not try again; one that was reset, it knows at once.
  */
 function reset(socket: Socket): void {
-  if (socket instanceof TLSSocket || socket.writableLength > 0) socket.destroy()
+  if (socket instanceof TLSSocket) socket.destroy()
   else socket.resetAndDestroy()
 }
 

@@ -7,7 +7,8 @@
  *
  * Drivers answer code 391 by logging in on the same connection and sending the command again, of which their application
  * knows nothing; cursors stay open, since the upstream knows nothing of it either. Inside a transaction they would lose
- * its beginning, so nobody is asked there. A command that is too long to be looked at goes on to the upstream, too.
+ * its beginning, so nobody is asked there. What is too long to be looked at goes on to the upstream, too, and so does what
+ * wants no reply; neither keeps an old login alive for more than that minute.
  */
 import type { Document } from 'bson'
 import type { After } from './clock.js'
@@ -16,11 +17,12 @@ import { answer, opening, type Server, type State, settle } from './handshake.js
 import type { Candidate, Journal } from './login.js'
 import type { Relay } from './relay.js'
 import type { LiveConnection } from './users/live.js'
+import type { Glance } from './wire/glance.js'
 import type { Command } from './wire/message.js'
 
 /** How long a client may take for each step of a login that it was asked for. Milliseconds. */
 const STEP_MS = 30_000
-/** How long a transaction, or who sends nothing but long commands, may go on. Milliseconds. */
+/** How long a transaction, or who never sends anything to answer, may go on. Milliseconds. */
 const GRACE_MS = 60_000
 /** How long it is watched whether there is a transaction, where nobody is asked. Milliseconds. */
 const WATCHED_MS = 1_000
@@ -39,20 +41,25 @@ export type Parts = {
 }
 
 /** Sees to the age of the login of a relay. Gives what ends that. */
-export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): () => void {
+export function relogin(relay: Pick<Relay, 'watch' | 'drain' | 'destroy'>, parts: Parts): () => void {
   const { candidate, live, again, reauthenticate, server, seen, after } = parts
   let state: State = opening
   let cancel = (): void => {}
   let grace: (() => void) | undefined
   let asked = false
-  let inside = false // a transaction, as far as it was watched
 
-  const close = (why: string) => relay.leave(new Fault('login/aged', why), GRACE_MS)
   const stop = (): void => {
     cancel()
     grace?.()
     grace = undefined
     relay.watch(undefined)
+  }
+  /** Ends in peace, or else in the end. */
+  const close = (why: string): void => {
+    stop()
+    const fault = new Fault('login/aged', why)
+    grace = after(GRACE_MS, () => relay.destroy('proxy', fault))
+    relay.drain(fault)
   }
   const begin = (): void => {
     stop()
@@ -61,15 +68,9 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
     if (maxAgeMS !== undefined) cancel = after(maxAgeMS, old)
   }
   const old = (): void => {
-    if (reauthenticate() === 'ask') {
-      relay.watch({ answer: ask, missed: goesOn })
-      return
-    }
-    relay.watch({ answer: look, missed: () => {} })
-    grace = after(GRACE_MS, () => close('its time is over'))
-    cancel = after(WATCHED_MS, () => {
-      if (!inside) close('its time is over')
-    })
+    if (reauthenticate() === 'ask') return void relay.watch({ stop: ask, renew, passed: goesOn })
+    relay.watch({ stop: () => undefined, passed: look })
+    cancel = after(WATCHED_MS, () => close('its time is over'))
   }
   const goesOn = (): void => {
     grace ??= after(GRACE_MS, () => close('there was no moment to ask'))
@@ -79,12 +80,8 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
     cancel = after(STEP_MS, () => close('it was not renewed in time'))
   }
 
-  const ask = async (command: Command, signal: AbortSignal): Promise<Document | Fault | undefined> => {
-    if (command.name === 'saslStart' || command.name === 'saslContinue') return renew(command, signal)
-    if (inTransaction(command)) {
-      goesOn()
-      return undefined
-    }
+  const ask = ({ inTransaction }: Glance): Fault | undefined => {
+    if (inTransaction) return undefined
     state = opening
     if (!asked) step() // one that goes on as if it had not heard has no longer for it
     asked = true
@@ -125,12 +122,12 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
     return welcome.document
   }
 
-  /** Where nobody is asked: the connection closes behind a transaction. */
-  const look = async (command: Command): Promise<undefined> => {
-    const within = inTransaction(command)
-    const ended = inside && (!within || ENDS.has(command.name))
-    inside = within && !ended
-    if (ended) after(0, () => close('its time is over')) // once it is on its way
+  /** Where nobody is asked: the connection closes behind a command, or behind a transaction. */
+  const look = (seen?: Glance): void => {
+    if (!seen) return
+    if (!seen.inTransaction || ENDS.has(seen.name)) return void close('its time is over')
+    cancel()
+    goesOn()
   }
 
   begin()
@@ -138,5 +135,3 @@ export function relogin(relay: Pick<Relay, 'watch' | 'leave'>, parts: Parts): ()
 }
 
 const ENDS = new Set(['commitTransaction', 'abortTransaction'])
-
-const inTransaction = ({ elements }: Command): boolean => elements.get('autocommit') === false

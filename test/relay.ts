@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { setImmediate as turn } from 'node:timers/promises'
-import { type Document, serialize } from 'bson'
+import { BSONRegExp, Code, type Document, serialize } from 'bson'
 import t, { type Test } from 'tap'
 import { Fault } from '../src/errors.js'
 import { type Relay, relay, type Watcher } from '../src/relay.js'
@@ -28,6 +28,7 @@ async function set(
     refused: name => refused.push(name),
     nextRequestID: () => 900,
     after: clock.after,
+    now: clock.now,
   })
   return {
     clock,
@@ -265,6 +266,22 @@ t.test('draining ends a quiet relay at once and a busy one after its reply', asy
   t.same(await relay.ended, { by: 'proxy' })
 })
 
+t.test('a drain that has a reason takes nothing from a client that reads slowly', async t => {
+  const { client, upstream, relay } = await set(t)
+  const asked = frames(upstream)
+  const why = new Fault('login/aged')
+  const reply = writeMessage({ text: 'x'.repeat(200_000), ok: 1 }, 50, 1)
+  client.pause()
+  client.write(request(1, { find: 'c' }))
+  await asked()
+  relay.drain(why)
+  upstream.write(reply)
+  t.same(await relay.ended, { by: 'proxy', fault: why })
+  const answered = frames(client)
+  client.resume()
+  t.equal((await answered()).bytes.length, reply.length)
+})
+
 t.test('a refused command that wants no reply closes both sides', async t => {
   const { client, relay } = await set(t)
   client.write(request(1, { logout: 1 }, MORE_TO_COME))
@@ -290,12 +307,13 @@ t.test('bytes of the upstream behind the login are refused', async t => {
 })
 
 /** What a watcher answers, by the command's name. */
-const watching = (answers: Record<string, Document | Fault>, shown: string[] = []): Watcher => ({
-  answer: async ({ name }) => {
+const watching = (answers: Record<string, Fault>, shown: string[] = [], renew?: Watcher['renew']): Watcher => ({
+  stop: ({ name }) => {
     shown.push(name)
     return answers[name]
   },
-  missed: () => shown.push('missed'),
+  passed: seen => shown.push(`passed ${seen?.name}`),
+  ...(renew && { renew }),
 })
 
 t.test('a watcher answers a command in the place of the upstream, behind what is owed, or lets it pass', async t => {
@@ -304,7 +322,7 @@ t.test('a watcher answers a command in the place of the upstream, behind what is
   const shown: string[] = []
   client.write(request(1, { ping: 1 }))
   await asked()
-  relay.watch(watching({ find: new Fault('login/aged'), saslStart: { ok: 1, payload: 7 } }, shown))
+  relay.watch(watching({ find: new Fault('login/aged') }, shown, async ({ name }) => ({ ok: 1, name })))
   client.write(
     Buffer.concat([
       request(2, { find: 'c' }),
@@ -320,46 +338,77 @@ t.test('a watcher answers a command in the place of the upstream, behind what is
   const old = await answered()
   t.equal(old.responseTo, 2)
   t.match(readReply(old).document, { ok: 0, code: 391, codeName: 'ReauthenticationRequired' })
-  t.match(readReply(await answered()).document, { payload: 7 })
+  t.match(readReply(await answered()).document, { name: 'saslStart' })
   t.equal((await asked()).requestID, 4)
   upstream.write(writeMessage({ ok: 1 }, 51, 4))
   t.match(await answered(), { responseTo: 4 })
   t.match(await answered(), { responseTo: 5 }, 'hello is answered as ever')
-  t.same(shown, ['find', 'saslStart', 'insert'])
+  t.same(shown, ['find', 'insert', 'passed insert'])
   relay.watch(undefined)
   client.write(request(6, { find: 'c' }))
   t.equal((await asked()).requestID, 6)
 })
 
-t.test('what a watcher lets pass is refused all the same where it would change who this is', async t => {
+t.test('what would change who this is stays refused, and so does a login that nobody watches for', async t => {
   const { client, relay, refused } = await set(t)
+  const answered = frames(client)
   relay.watch(watching({}))
-  client.write(request(2, { logout: 1 }))
-  t.match(readReply(await frames(client)()).document, { code: 13 })
-  t.same(refused, ['logout'])
+  for (const name of ['logout', 'SASLSTART', 'saslStart']) {
+    client.write(request(2, { [name]: 1 }))
+    t.match(readReply(await answered()).document, { code: 13 })
+    t.equal(refused.pop(), name)
+  }
 })
 
-t.test('commands that want no reply, and long ones, are not shown; of the long ones the watcher hears', async t => {
+t.test('of a command that is shown no more than its name and its transaction has to be understood', async t => {
+  const { client, upstream, relay } = await set(t)
+  const [asked, answered] = [frames(upstream), frames(client)]
+  const filter = { name: new BSONRegExp('(?i)^al'), $where: new Code('1', { a: 1 }) }
+  relay.watch(watching({ find: new Fault('login/aged') }))
+  client.write(request(1, { find: 'c', filter }))
+  t.match(readReply(await answered()).document, { code: 391 })
+  client.write(request(2, { count: 'c', query: filter }))
+  t.equal((await asked()).requestID, 2)
+})
+
+t.test('a fault of the client is its own, whoever made the bytes before it wait', async t => {
   const { client, upstream, relay } = await set(t)
   const asked = frames(upstream)
+  client.write(Buffer.concat([request(1, { find: 'c' }), request(2, { logout: 1 }), Buffer.alloc(16)]))
+  await asked()
+  upstream.write(writeMessage({ ok: 1 }, 50, 1))
+  t.match(await relay.ended, { by: 'client', fault: { kind: 'frame/length' } })
+})
+
+t.test('writes without a reply, long ones and streams are not shown, but the watcher hears of them', async t => {
+  const { client, upstream, relay } = await set(t)
+  const [asked, answered] = [frames(upstream), frames(client)]
   const shown: string[] = []
+  client.write(request(1, { getMore: 1 }, EXHAUST_ALLOWED))
+  await asked()
   relay.watch(watching({ insert: new Fault('login/aged') }, shown))
   client.write(request(2, { insert: 'c' }, MORE_TO_COME))
   t.equal((await asked()).requestID, 2)
+  t.same(shown.splice(0), ['passed undefined'], 'a write that wants no reply')
   client.write(request(3, { insert: 'c', text: 'x'.repeat(70_000) }))
   t.equal((await asked()).requestID, 3)
-  t.same(shown, ['missed'])
+  t.same(shown.splice(0), ['passed undefined'], 'a long one')
+  upstream.write(writeMessage({ ok: 1 }, 50, 1, MORE_TO_COME))
+  await answered()
+  t.same(shown.splice(0), ['passed undefined'], 'a reply of a stream')
+  upstream.write(writeMessage({ ok: 1 }, 51, 50))
+  await answered()
+  t.same(shown, [], 'the last reply')
 })
 
 t.test('a fault that a watcher throws is answered, and then both sides end', async t => {
   const { client, upstream, relay } = await set(t)
   const reply = frames(client)
-  relay.watch({
-    answer: async () => {
+  relay.watch(
+    watching({}, [], async () => {
       throw new Fault('login/another')
-    },
-    missed: () => {},
-  })
+    }),
+  )
   upstream.resume()
   client.write(request(2, { saslContinue: 1 }))
   t.match(readReply(await reply()).document, { ok: 0, code: 18 })
@@ -370,6 +419,7 @@ t.test('a fault that a watcher throws is answered, and then both sides end', asy
 t.test('leaving ends a quiet relay at once, a busy one behind its reply, a stuck one in time', async t => {
   const why = new Fault('upstream/stepped-down')
   const quiet = await set(t)
+  quiet.clock.advance(1_000)
   t.equal(quiet.relay.leave(why, 100), undefined)
   t.equal(quiet.near.destroyed, true)
   t.match(await quiet.relay.ended, { by: 'proxy', fault: why })
@@ -382,7 +432,6 @@ t.test('leaving ends a quiet relay at once, a busy one behind its reply, a stuck
   t.type(left, Promise)
   busy.upstream.write(writeMessage({ ok: 0, code: 11602 }, 50, 1))
   t.match(readReply(await answered()).document, { code: 11602 })
-  t.equal(busy.near.destroyed, false, 'the reply has to arrive')
   busy.clock.advance(20)
   await left
   t.match(await busy.relay.ended, { by: 'proxy', fault: why })
@@ -397,3 +446,34 @@ t.test('leaving ends a quiet relay at once, a busy one behind its reply, a stuck
   await late
   t.equal(stuck.near.destroyed, true)
 })
+
+t.test(
+  'a connection that is left is reset where it lies idle, and closed in peace where a reply may be on its way',
+  async t => {
+    const why = new Fault('upstream/stepped-down')
+    for (const { ms, stuck, code } of [
+      { ms: 1_000, stuck: false, code: 'ECONNRESET' },
+      { ms: 999, stuck: false, code: undefined },
+      { ms: 1_000, stuck: true, code: undefined },
+    ]) {
+      const { client, upstream, relay, clock, near } = await set(t)
+      const [asked, answered] = [frames(upstream), frames(client)]
+      const end = new Promise(resolve => {
+        client
+          .once('error', (error: NodeJS.ErrnoException) => resolve(error.code))
+          .once('end', () => resolve(undefined))
+      })
+      client.write(request(1, { find: 'c' }))
+      await asked()
+      if (stuck) near.cork()
+      upstream.write(writeMessage({ ok: 1 }, 50, 1))
+      while (relay.owed() > 0) await turn()
+      if (!stuck) await answered()
+      clock.advance(ms)
+      relay.leave(why, 100)
+      t.match(await relay.ended, { by: 'proxy', fault: why })
+      if (stuck) t.match(await answered(), { responseTo: 1 }, 'what had not gone out yet')
+      t.equal(await end, code)
+    }
+  },
+)

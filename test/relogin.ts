@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { Binary, type Document, Int32, serialize } from 'bson'
 import t from 'tap'
 import { Fault } from '../src/errors.js'
@@ -22,13 +23,13 @@ const commandOf = (body: Document): Command => {
   return readCommand(frame)
 }
 
-type Wanted = { maxAgeMS?: number | null; mode?: 'ask' | 'close'; again?: () => Promise<void> }
+type Wanted = { maxAgeMS?: number | null; mode?: 'ask' | 'close'; again?: (over: AbortController) => Promise<void> }
 
 /** A relay of which it is noted who watches it and why it was left, and the age of its login. */
 function aged({ maxAgeMS = AGE, mode = 'ask', again = async () => {} }: Wanted = {}) {
   const clock = handClock()
   let watcher: Watcher | undefined
-  const left: { kind: string; detail: string | undefined }[] = []
+  const left: { kind: string | undefined; detail: string | undefined }[] = []
   const logins: string[] = []
   const candidates: Candidate[] = []
   const live = { match: maxAgeMS === null ? {} : { maxAgeMS } } as LiveConnection
@@ -37,25 +38,36 @@ function aged({ maxAgeMS = AGE, mode = 'ask', again = async () => {} }: Wanted =
       watch: by => {
         watcher = by
       },
-      leave: ({ kind, detail }) => void left.push({ kind, detail }),
+      drain: fault => void left.push({ kind: fault?.kind, detail: fault?.detail }),
+      destroy: (_, fault) => void left.push({ kind: fault?.kind, detail: 'destroyed' }),
     },
     {
       candidate: { client: {}, address: '192.0.2.7', certificate: undefined, revoke: () => {} },
       live,
-      again: async (candidate, was) => {
+      again: async (candidate, was, over) => {
         t.equal(was, live)
         candidates.push(candidate)
-        await again()
+        await again(over)
       },
       reauthenticate: () => mode,
-      server: () => ({ host: 'sts.amazonaws.com', random: bytes => Buffer.alloc(bytes), buildInfo: undefined }),
+      server: {
+        host: () => 'sts.amazonaws.com',
+        random: bytes => Buffer.alloc(bytes),
+        buildInfo: () => undefined,
+      },
       seen: { login: outcome => void logins.push(outcome) },
       after: clock.after,
     },
   )
-  const ask = (body: Document) => {
+  const ask = async (body: Document, signal = new AbortController().signal) => {
     if (!watcher) throw new Error('nobody watches')
-    return watcher.answer(commandOf(body), new AbortController().signal)
+    const command = commandOf(body)
+    const { name } = command
+    if (name.startsWith('sasl')) return watcher.renew?.(command, signal)
+    const seen = { name, inTransaction: body.autocommit === false }
+    const fault = watcher.stop(seen)
+    if (!fault) watcher.passed(seen)
+    return fault
   }
   return {
     clock,
@@ -66,7 +78,7 @@ function aged({ maxAgeMS = AGE, mode = 'ask', again = async () => {} }: Wanted =
     stop,
     ask,
     watches: () => watcher !== undefined,
-    missed: () => watcher?.missed(),
+    passed: () => watcher?.passed(),
   }
 }
 
@@ -113,12 +125,12 @@ t.test('inside a transaction nobody is asked, for a minute; the first command be
   t.match(long.left, [{ kind: 'login/aged', detail: 'there was no moment to ask' }])
 })
 
-t.test('who sends nothing but commands that are too long to be looked at is closed after a minute', async t => {
-  const { clock, missed, left } = aged()
+t.test('who sends nothing that can be answered is closed after a minute', async t => {
+  const { clock, passed, left } = aged()
   clock.advance(AGE)
-  missed()
+  passed()
   clock.advance(59_999)
-  missed()
+  passed()
   t.same(left, [])
   clock.advance(1)
   t.equal(left.length, 1)
@@ -167,6 +179,57 @@ t.test('somebody else, or a login that fails, is the end', async t => {
   }
 })
 
+t.test('a relay that ends meanwhile ends the login, and it alone', async t => {
+  for (const early of [true, false]) {
+    let login = new AbortController()
+    const again = (over: AbortController) => {
+      login = over
+      return new Promise<void>((_, reject) => {
+        const leave = () => reject(new Fault('login/left'))
+        over.signal.addEventListener('abort', leave)
+        if (over.signal.aborted) leave()
+      })
+    }
+    const { clock, ask, logins } = aged({ again })
+    const relay = new AbortController()
+    const ended = new Error('the relay has ended')
+    clock.advance(AGE)
+    await ask({ find: 'c' })
+    await ask(start)
+    if (early) relay.abort(ended)
+    const fault = faultOfAsync(() => ask(next, relay.signal))
+    t.equal(login.signal.aborted, early)
+    relay.abort(ended)
+    t.equal((await fault)?.kind, 'login/left')
+    t.equal(login.signal.reason, ended)
+    t.same(logins, ['login/left'])
+  }
+})
+
+t.test('a login that ends itself leaves the relay alone, and one that is over is left alone by it', async t => {
+  const logins: AbortController[] = []
+  const again = async (over: AbortController) => {
+    logins.push(over)
+    if (logins.length === 1) over.abort(new Fault('login/deadline'))
+    over.signal.throwIfAborted()
+  }
+  const relay = new AbortController()
+  for (const kind of ['login/deadline', undefined] as const) {
+    const { clock, ask } = aged({ again })
+    clock.advance(AGE)
+    await ask({ find: 'c' }, relay.signal)
+    await ask(start, relay.signal)
+    t.equal((await faultOfAsync(() => ask(next, relay.signal)))?.kind, kind)
+    t.notOk(relay.signal.aborted)
+  }
+  t.equal(getEventListeners(relay.signal, 'abort').length, 0)
+  relay.abort()
+  t.same(
+    logins.map(({ signal }) => signal.aborted),
+    [true, false],
+  )
+})
+
 t.test('another mechanism is refused; steps out of turn are the end', async t => {
   const { clock, ask } = aged()
   clock.advance(AGE)
@@ -186,19 +249,27 @@ t.test('a command between the steps begins them anew', async t => {
 })
 
 t.test('where nobody is asked, the connection closes between operations', async t => {
-  const { clock, ask, left } = aged({ mode: 'close' })
+  const { clock, left } = aged({ mode: 'close' })
   clock.advance(AGE)
-  t.equal(await ask({ find: 'c' }), undefined)
+  clock.advance(999)
   t.same(left, [])
-  clock.advance(1_000)
+  clock.advance(1)
   t.match(left, [{ kind: 'login/aged', detail: 'its time is over' }])
+
+  const busy = aged({ mode: 'close' })
+  busy.clock.advance(AGE)
+  busy.passed()
+  t.same(busy.left, [], 'of this it is not known whether it is inside a transaction')
+  t.equal(await busy.ask(start), undefined, 'nobody logs in again')
+  t.equal(await busy.ask({ find: 'c' }), undefined, 'it goes upstream')
+  t.match(busy.left, [{ kind: 'login/aged', detail: 'its time is over' }])
 })
 
 t.test('and behind a transaction, for which it waits a minute', async t => {
   for (const [end, ms] of [
     [{ commitTransaction: 1, autocommit: false }, 0],
     [{ find: 'c' }, 0],
-    [{ insert: 'c', autocommit: false }, 60_000],
+    [{ insert: 'c', autocommit: false }, 59_000],
   ] as const) {
     const { clock, ask, left } = aged({ mode: 'close' })
     clock.advance(AGE)
@@ -206,10 +277,22 @@ t.test('and behind a transaction, for which it waits a minute', async t => {
     clock.advance(1_000)
     t.same(left, [])
     t.equal(await ask(end), undefined, 'it goes upstream')
-    t.same(left, [])
+    t.equal(left.length, ms === 0 ? 1 : 0)
     clock.advance(ms)
     t.equal(left.length, 1)
   }
+})
+
+t.test('one that does not close in peace within a minute is cut off', async t => {
+  const { clock, ask, left } = aged({ mode: 'close' })
+  clock.advance(AGE)
+  await ask({ find: 'c' })
+  t.match(left, [{ kind: 'login/aged', detail: 'its time is over' }])
+  clock.advance(59_999)
+  t.equal(left.length, 1)
+  clock.advance(1)
+  t.match(left[1], { kind: 'login/aged', detail: 'destroyed' })
+  t.equal(clock.waiting(), 0)
 })
 
 t.test('a relay that has ended leaves nothing that waits', async t => {

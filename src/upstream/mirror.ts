@@ -105,23 +105,32 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
     }
   }
 
+  const askOnce = () =>
+    bounded(QUICK_MS, async signal => {
+      if (asking?.alive) {
+        try {
+          return see(await asking.request(HELLO, signal))
+        } catch (thrown) {
+          // It may have been closed while it lay idle, which tells nothing about a new one.
+          if (signal.aborted || Fault.from(thrown).kind !== 'upstream/away') throw thrown
+          asking.destroy()
+        }
+      }
+      const [channel, reply] = await open(signal)
+      asking = channel
+      if (signal.aborted) channel.destroy() // what it said may be why nobody needs it any more
+      return reply
+    })
+
+  /** One answer that is late may be an accident of its socket, which is gone with it; the next one is asked elsewhere. */
+  const askTwice = (thrown: unknown) => {
+    if (Fault.from(thrown).facts.code !== 'ETIMEDOUT') throw thrown
+    return askOnce()
+  }
+
   const ask = coalesced(async () => {
     try {
-      return await bounded(QUICK_MS, async signal => {
-        if (asking?.alive) {
-          try {
-            return see(await asking.request(HELLO, signal))
-          } catch (thrown) {
-            // It may have been closed while it lay idle, which tells nothing about a new one.
-            if (signal.aborted || Fault.from(thrown).kind !== 'upstream/away') throw thrown
-            asking.destroy()
-          }
-        }
-        const [channel, reply] = await open(signal)
-        asking = channel
-        if (signal.aborted) channel.destroy() // what it said may be why nobody needs it any more
-        return reply
-      })
+      return await askOnce().catch(askTwice)
     } catch (thrown) {
       asking?.destroy()
       watching?.destroy() // its answer would not come either

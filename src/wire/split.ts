@@ -12,10 +12,13 @@
  */
 import { Fault } from '../errors.js'
 import { type Frame, Framer, HEADER, OP_COMPRESSED, OP_MSG, OP_QUERY } from './frame.js'
-import { CHECKSUM_PRESENT, EXHAUST_ALLOWED, MORE_TO_COME, readCommand } from './message.js'
+import { type Glance, glance } from './glance.js'
+import { CHECKSUM_PRESENT, type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand } from './message.js'
 
 /** Answered here, whoever is logged in. */
 const HELLO = new Set(['hello', 'isMaster', 'ismaster'])
+/** The steps of another login, which are refused except while commands are offered. */
+const LOGIN = new Set(['saslStart', 'saslContinue'])
 
 /**
  * Whatever could change who the connection is upstream, in lower case: no server is known to fold case, none shall
@@ -52,12 +55,13 @@ const EMPTY = Buffer.alloc(0)
 export type Request = { requestID: number; moreToCome: boolean; exhaustAllowed: boolean }
 
 /**
- * A request that does not go upstream: hello, whole; or a command that is refused, of which only this is kept; or one
- * that is `offered`, which goes upstream unless it is answered instead.
+ * A request that does not go upstream: hello, or the step of a login; or a command that is refused, of which only this
+ * is kept; or one that is `offered`, which goes upstream unless it is answered instead.
  */
 export type Local =
-  | { is: 'hello' | 'offered'; frame: Frame }
+  | { is: 'hello' | 'login'; command: Command }
   | { is: 'refused'; name: string; requestID: number; opCode: typeof OP_MSG }
+  | { is: 'offered'; seen: Glance; request: Request; bytes: Buffer }
 
 /**
  * What one chunk came to. `forward` goes upstream, in order. With a `local` nothing after it was looked at: answer it,
@@ -67,7 +71,7 @@ export type Taken = { forward: Buffer[]; requests: Request[]; local?: Local; res
 
 /** The client's stream. `take` throws the fault for which both sockets are destroyed. */
 export class RequestSplitter {
-  /** Whether messages that are owed a reply and fit into 64 KiB are offered. */
+  /** Whether messages that are owed a reply and fit into 64 KiB are offered, and the steps of a login among them. */
   offering = false
   readonly #limit: number
   #carry: Buffer = EMPTY
@@ -213,21 +217,28 @@ export class RequestSplitter {
     for (const frame of framer.push(taken.rest)) {
       taken.rest = framer.rest()
       this.#whole = undefined
-      const { name, opCode } = readCommand(frame)
-      const hello = HELLO.has(name)
-      if (!hello && opCode === OP_MSG) taken.local = { is: 'offered', frame }
-      if (taken.local) return
-      if (!hello) throw new Fault('command/identity', undefined, { command: name })
-      taken.local = { is: 'hello', frame }
+      taken.local = localOf(frame)
       return
     }
     taken.rest = EMPTY
   }
 }
 
-/** Whether a command of this name never goes upstream. */
-export function isRefused(name: string): boolean {
-  return HELLO.has(name) || REFUSED.has(name.toLowerCase())
+/** What a frame is that was not decided on by its beginning. */
+function localOf(frame: Frame): Local {
+  const { requestID, opCode, bytes } = frame
+  if (opCode !== OP_MSG) {
+    const command = readCommand(frame)
+    if (!HELLO.has(command.name)) throw new Fault('command/identity', undefined, { command: command.name })
+    return { is: 'hello', command }
+  }
+  const seen = glance(frame)
+  const { name } = seen
+  if (HELLO.has(name)) return { is: 'hello', command: readCommand(frame) }
+  if (LOGIN.has(name)) return { is: 'login', command: readCommand(frame) }
+  if (REFUSED.has(name.toLowerCase())) return { is: 'refused', name, requestID, opCode }
+  const exhaustAllowed = (bytes.readUInt32LE(HEADER) & EXHAUST_ALLOWED) !== 0
+  return { is: 'offered', seen, request: { requestID, moreToCome: false, exhaustAllowed }, bytes }
 }
 
 /** A reply that the client now has whole. */

@@ -226,7 +226,24 @@ t.test('an idle socket that was closed meanwhile is replaced without anybody not
   t.equal(counter(await mirror.fresh(never)), 6)
 })
 
-t.test('an upstream that no longer answers is away within two seconds', async t => {
+t.test('one hello that takes too long is asked for once more, and nobody else notices', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror, clock, seen } = mirrored(t, upstream)
+  await upstream.watched(1)
+  await mirror.fresh(never)
+  upstream.script(() => silence)
+  const asked = upstream.asked.length
+  const question = mirror.fresh(never)
+  await upstream.until(asked + 1)
+  upstream.normal()
+  clock.advance(2_000)
+  t.equal(counter(await question), 6)
+  t.equal(upstream.accepted(), 3, 'on a socket of its own')
+  t.notOk(seen.includes(undefined))
+  t.equal(upstream.awaited().length, 1, 'it is still watched by the same socket')
+})
+
+t.test('an upstream that no longer answers is away within four seconds', async t => {
   const upstream = await heldUpstream(t)
   const { mirror, clock } = mirrored(t, upstream)
   await upstream.watched(1)
@@ -236,7 +253,11 @@ t.test('an upstream that no longer answers is away within two seconds', async t 
   const question = mirror.fresh(never)
   await upstream.until(asked + 1)
   clock.advance(2_000)
+  await upstream.until(asked + 2)
+  t.equal(counter(mirror.current()), 6, 'not yet')
+  clock.advance(2_000)
   t.match(await faultOfAsync(() => question), { kind: 'upstream/away', facts: { code: 'ETIMEDOUT' } })
+  t.equal(mirror.current(), undefined)
 })
 
 t.test('one who leaves does not take the answer from the others', async t => {

@@ -217,10 +217,11 @@ t.test('while it offers, whole messages of up to 64 KiB that are owed a reply ar
   const asked = (id: number, command: object, flags = 0) => writeMessage({ ...command, $db: 'a' }, id, 0, flags)
   const small = asked(1, { find: 'c', autocommit: false })
   const long = asked(2, { insert: 'c', text: 'x'.repeat(70_000) })
-  const stream = Buffer.concat([small, asked(3, { saslStart: 1 }), asked(4, { hello: 1 }), long, small])
+  const others = [{ saslStart: 1 }, { logout: 1 }, { hello: 1 }].map(command => asked(3, command))
+  const stream = Buffer.concat([small, ...others, long, small])
   for (const cut of [1, 16, 20, 21, 30, small.length, small.length + 5, stream.length]) {
     const { forward, requests, locals, midway } = all([stream.subarray(0, cut), stream.subarray(cut)], offering())
-    t.same(locals, ['offered', 'offered', 'hello', 'offered'], `cut at ${cut}`)
+    t.same(locals, ['offered', 'login', 'logout', 'hello', 'offered'], `cut at ${cut}`)
     t.same(requests, [2])
     t.same(forward, long)
     t.equal(midway, false)
@@ -228,5 +229,10 @@ t.test('while it offers, whole messages of up to 64 KiB that are owed a reply ar
   const { locals, requests } = all([asked(5, { insert: 'c' }, MORE_TO_COME)], offering())
   t.same([locals, requests], [[], [5]], 'nobody waits for an answer to this')
   const [taken] = [offering().take(small)]
-  t.match(taken.local, { is: 'offered', frame: { requestID: 1, bytes: small } })
+  t.match(taken.local, {
+    is: 'offered',
+    seen: { name: 'find', inTransaction: true },
+    request: { requestID: 1 },
+    bytes: small,
+  })
 })
