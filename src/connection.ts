@@ -9,7 +9,17 @@ import type { Socket } from 'node:net'
 import type { Document } from 'bson'
 import type { After } from './clock.js'
 import { Fault, type Kind, toReply } from './errors.js'
-import { type Asked, answer, opening, readHello, type Server, type State, settle, type Turn } from './handshake.js'
+import {
+  type Asked,
+  answer,
+  type Introduction,
+  opening,
+  readHello,
+  type Server,
+  type State,
+  settle,
+  type Turn,
+} from './handshake.js'
 import { inbox } from './inbox.js'
 import type { Log } from './log.js'
 import type { Admitted, Candidate, Journal } from './login.js'
@@ -45,6 +55,11 @@ const LAST_REPLY_MS = 100
  * their monitors, since they wait half a second before they open another.
  */
 const NOTICES = /^nodejs\b/
+/**
+ * Drivers that answer code 391 by logging in again. Those for Go, C and Rust give it to their application, to which a
+ * closed connection is less: what can be tried again is.
+ */
+const LOGS_IN_AGAIN = /^(nodejs|PyMongo|mongo-java-driver|mongo-csharp-driver)\b/
 
 /** Why a login is given up; one for all, since a reason made on the spot costs a stack trace. */
 const LEFT = new Error('the client left')
@@ -213,14 +228,18 @@ export function connection(socket: Socket, parts: Parts): Connection {
         const welcome = settle(state)
         if (welcome.do !== 'reply') throw new Fault('internal')
         state = welcome.next
-        through = enter(admitted, writeReply(command, welcome.document, parts.nextRequestID()))
+        through = enter(admitted, writeReply(command, welcome.document, parts.nextRequestID()), client)
         return false
       }
     }
   }
 
   /** From here on the relay owns both sockets. */
-  const enter = ({ socket: upstream, rest, limit, term, live, leave }: Admitted, welcome: Buffer): Relay => {
+  const enter = (
+    { socket: upstream, rest, limit, term, live, leave }: Admitted,
+    welcome: Buffer,
+    { metadata }: Introduction,
+  ): Relay => {
     cancel()
     const fromClient = box.release()
     before = { read: socket.bytesRead - fromClient.length, written: socket.bytesWritten }
@@ -245,7 +264,8 @@ export function connection(socket: Socket, parts: Parts): Connection {
     if (draining) started.drain()
     started.ended.then(leave)
     const candidate = { client: {}, address, certificate, revoke: kill }
-    const { again, reauthenticate } = parts
+    const { again } = parts
+    const reauthenticate = () => (LOGS_IN_AGAIN.test(metadata?.driver.name) ? parts.reauthenticate() : 'close')
     const renewing = { candidate, live, again, reauthenticate, server, seen, after: parts.after }
     started.ended.then(relogin(started, renewing))
     started.ended.then(term.whenVacated(fault => started.leave(fault, LAST_REPLY_MS)))
