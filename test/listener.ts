@@ -564,7 +564,11 @@ async function proxying(t: Test, wanted: Partial<ListenerParts> = {}) {
         id,
         peer,
         log: silent,
-        server: () => ({ host: 'sts.amazonaws.com', random: bytes => Buffer.alloc(bytes), buildInfo: undefined }),
+        server: () => ({
+          host: () => 'sts.amazonaws.com',
+          random: bytes => Buffer.alloc(bytes),
+          buildInfo: () => undefined,
+        }),
         greet: async () => ({ ok: 1 }),
         login: async () => {
           throw new Fault('sts/refused')

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { Binary, type Document, Int32, serialize } from 'bson'
 import t from 'tap'
 import { Fault } from '../src/errors.js'
@@ -22,7 +23,7 @@ const commandOf = (body: Document): Command => {
   return readCommand(frame)
 }
 
-type Wanted = { maxAgeMS?: number | null; mode?: 'ask' | 'close'; again?: () => Promise<void> }
+type Wanted = { maxAgeMS?: number | null; mode?: 'ask' | 'close'; again?: (over: AbortController) => Promise<void> }
 
 /** A relay of which it is noted who watches it and why it was left, and the age of its login. */
 function aged({ maxAgeMS = AGE, mode = 'ask', again = async () => {} }: Wanted = {}) {
@@ -42,20 +43,24 @@ function aged({ maxAgeMS = AGE, mode = 'ask', again = async () => {} }: Wanted =
     {
       candidate: { client: {}, address: '192.0.2.7', certificate: undefined, revoke: () => {} },
       live,
-      again: async (candidate, was) => {
+      again: async (candidate, was, over) => {
         t.equal(was, live)
         candidates.push(candidate)
-        await again()
+        await again(over)
       },
       reauthenticate: () => mode,
-      server: () => ({ host: 'sts.amazonaws.com', random: bytes => Buffer.alloc(bytes), buildInfo: undefined }),
+      server: {
+        host: () => 'sts.amazonaws.com',
+        random: bytes => Buffer.alloc(bytes),
+        buildInfo: () => undefined,
+      },
       seen: { login: outcome => void logins.push(outcome) },
       after: clock.after,
     },
   )
-  const ask = (body: Document) => {
+  const ask = (body: Document, signal = new AbortController().signal) => {
     if (!watcher) throw new Error('nobody watches')
-    return watcher.answer(commandOf(body), new AbortController().signal)
+    return watcher.answer(commandOf(body), signal)
   }
   return {
     clock,
@@ -165,6 +170,57 @@ t.test('somebody else, or a login that fails, is the end', async t => {
     t.equal((await faultOfAsync(() => ask(next)))?.kind, kind)
     t.same(logins, [kind])
   }
+})
+
+t.test('a relay that ends meanwhile ends the login, and it alone', async t => {
+  for (const early of [true, false]) {
+    let login = new AbortController()
+    const again = (over: AbortController) => {
+      login = over
+      return new Promise<void>((_, reject) => {
+        const leave = () => reject(new Fault('login/left'))
+        over.signal.addEventListener('abort', leave)
+        if (over.signal.aborted) leave()
+      })
+    }
+    const { clock, ask, logins } = aged({ again })
+    const relay = new AbortController()
+    const ended = new Error('the relay has ended')
+    clock.advance(AGE)
+    await ask({ find: 'c' })
+    await ask(start)
+    if (early) relay.abort(ended)
+    const fault = faultOfAsync(() => ask(next, relay.signal))
+    t.equal(login.signal.aborted, early)
+    relay.abort(ended)
+    t.equal((await fault)?.kind, 'login/left')
+    t.equal(login.signal.reason, ended)
+    t.same(logins, ['login/left'])
+  }
+})
+
+t.test('a login that ends itself leaves the relay alone, and one that is over is left alone by it', async t => {
+  const logins: AbortController[] = []
+  const again = async (over: AbortController) => {
+    logins.push(over)
+    if (logins.length === 1) over.abort(new Fault('login/deadline'))
+    over.signal.throwIfAborted()
+  }
+  const relay = new AbortController()
+  for (const kind of ['login/deadline', undefined] as const) {
+    const { clock, ask } = aged({ again })
+    clock.advance(AGE)
+    await ask({ find: 'c' }, relay.signal)
+    await ask(start, relay.signal)
+    t.equal((await faultOfAsync(() => ask(next, relay.signal)))?.kind, kind)
+    t.notOk(relay.signal.aborted)
+  }
+  t.equal(getEventListeners(relay.signal, 'abort').length, 0)
+  relay.abort()
+  t.same(
+    logins.map(({ signal }) => signal.aborted),
+    [true, false],
+  )
 })
 
 t.test('another mechanism is refused; steps out of turn are the end', async t => {
