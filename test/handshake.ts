@@ -7,9 +7,9 @@ import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage 
 import { faultOf } from './support/faults.js'
 
 const server: Server = {
-  host: 'sts.eu-west-1.amazonaws.com',
+  host: () => 'sts.eu-west-1.amazonaws.com',
   random: bytes => Buffer.alloc(bytes, 0xee),
-  buildInfo: { version: '7.0.12' },
+  buildInfo: () => ({ version: '7.0.12' }),
 }
 const first = serialize({ r: new Binary(Buffer.alloc(32, 1)), p: new Int32(110) })
 const final = serialize({ a: 'AWS4-HMAC-SHA256 …', d: '20260813T120000Z' })
@@ -91,7 +91,7 @@ t.test('a reply to saslStart has the one shape that every driver takes, byte for
   for (const command of [message(start), query({ ...start, $db: undefined }, '$external')]) {
     const turn = only('reply', answer(opening, command, server))
     const nonce = Buffer.concat([Buffer.alloc(32, 1), Buffer.alloc(32, 0xee)])
-    const payload = Buffer.from(serialize({ s: new Binary(nonce), h: server.host }))
+    const payload = Buffer.from(serialize({ s: new Binary(nonce), h: server.host() }))
     const size = Buffer.alloc(4)
     size.writeInt32LE(payload.length)
     const elements = Buffer.concat([
@@ -104,7 +104,7 @@ t.test('a reply to saslStart has the one shape that every driver takes, byte for
       Buffer.from('\x01ok\0\0\0\0\0\0\0\xf0\x3f', 'latin1'),
     ])
     t.equal(Buffer.from(serialize(turn.document)).subarray(4, -1).toString('hex'), elements.toString('hex'))
-    t.match(turn.next, { at: 'challenged', challenge: { nonce, host: server.host } })
+    t.match(turn.next, { at: 'challenged', challenge: { nonce, host: server.host() } })
   }
   t.equal(payloadTypes(), 's:5 h:2')
 })
@@ -310,22 +310,28 @@ t.test('a conversation that broke cannot be taken up again', async t => {
   t.equal(refused(answer(between.next, message(next), server), 'over'), 'sasl/turn')
 })
 
-t.test('each conversation draws its own nonce', async t => {
-  let drawn = 0
-  const counting = { ...server, random: (bytes: number) => Buffer.alloc(bytes, ++drawn) }
-  const nonces = [1, 2].map(() => {
+t.test('each conversation draws its own nonce and its own host', async t => {
+  const drawn = { nonces: 0, hosts: 0 }
+  const counting = {
+    ...server,
+    random: (bytes: number) => Buffer.alloc(bytes, ++drawn.nonces),
+    host: () => `sts.region-${++drawn.hosts}.amazonaws.com`,
+  }
+  answer(opening, message({ hello: 1 }), counting)
+  answer(opening, message({ ping: 1 }), counting)
+  const challenges = [1, 2].map(() => {
     const { next } = answer(opening, message(start), counting)
-    return next.at === 'challenged' ? next.challenge.nonce.toString('hex') : ''
+    return next.at === 'challenged' ? [next.challenge.nonce.toString('hex'), next.challenge.host] : []
   })
   t.same(
-    nonces,
-    [1, 2].map(byte => '01'.repeat(32) + `0${byte}`.repeat(32)),
+    challenges,
+    [1, 2].map(nth => ['01'.repeat(32) + `0${nth}`.repeat(32), `sts.region-${nth}.amazonaws.com`]),
   )
 })
 
 t.test('buildInfo is what the upstream said of itself, or that it is away', async t => {
   const turn = answer(opening, message({ buildInfo: 1 }), server)
   t.match(turn, { do: 'reply', document: { version: '7.0.12', ok: { value: 1 } } })
-  const none = answer(opening, message({ buildInfo: 1 }), { ...server, buildInfo: undefined })
+  const none = answer(opening, message({ buildInfo: 1 }), { ...server, buildInfo: () => undefined })
   t.equal(refused(none, 'start'), 'upstream/away')
 })

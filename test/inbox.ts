@@ -9,11 +9,14 @@ import { socketPair } from './support/pair.js'
 
 const LIMIT = 65_536
 
-/** The inbox of a socket that flows, as the listener gives it. */
+const nothing = () => {}
+
+/** The inbox of a socket that flows, as the listener gives it. `gone` is aborted when the client leaves. */
 function reading(near: Socket) {
-  const box = inbox(near, LIMIT, () => {})
+  const leaving = new AbortController()
+  const box = inbox(near, LIMIT, nothing, () => leaving.abort())
   near.resume()
-  return box
+  return { ...box, gone: leaving.signal }
 }
 
 /** A socket that delivers what a test hands it, at once, and counts what it was made to. */
@@ -34,7 +37,7 @@ t.test('every two-cut split gives the same frames', async t => {
   for (let i = 0; i < three.length; i++) {
     for (let j = i; j < three.length; j++) {
       const socket = handSocket()
-      const box = inbox(socket, LIMIT, () => {})
+      const box = inbox(socket, LIMIT, nothing, nothing)
       for (const chunk of [three.subarray(0, i), three.subarray(i, j), three.subarray(j)]) socket.emit('data', chunk)
       for (const id of [1, 2, 3]) {
         const got = (await box.next())?.requestID
@@ -47,7 +50,7 @@ t.test('every two-cut split gives the same frames', async t => {
 
 t.test('one byte at a time gives the same frames', async t => {
   const socket = handSocket()
-  const box = inbox(socket, LIMIT, () => {})
+  const box = inbox(socket, LIMIT, nothing, nothing)
   const ids: (number | undefined)[] = []
   const done = (async () => {
     while (ids.length < 3) ids.push((await box.next())?.requestID)
@@ -81,7 +84,7 @@ t.test('what was sent before the client ended its side is still given, then noth
 t.test('a length out of range is a fault, and stays one', async t => {
   for (const length of [0, 15, -1, 2 ** 31 - 1, LIMIT + 1, 48_000_000]) {
     const socket = handSocket()
-    const box = inbox(socket, LIMIT, () => {})
+    const box = inbox(socket, LIMIT, nothing, nothing)
     const bytes = Buffer.alloc(16)
     bytes.writeInt32LE(length)
     socket.emit('data', bytes)
@@ -112,7 +115,7 @@ t.test('somebody who waits is told when the client leaves', async t => {
 
 t.test('however slowly frames are taken, little is read ahead of them', async t => {
   const socket = handSocket()
-  const box = inbox(socket, LIMIT, () => {})
+  const box = inbox(socket, LIMIT, nothing, nothing)
   const chunk = Buffer.concat(Array.from({ length: 1000 }, (_, id) => ping(id)))
   let sent = 0
   for (let taken = 0; taken < 500; taken++) {
@@ -138,7 +141,7 @@ t.test('reading goes on once what was held has been taken', async t => {
 t.test('somebody who has to wait within a frame is told that one has begun', async t => {
   const socket = handSocket()
   let begun = 0
-  const box = inbox(socket, LIMIT, () => begun++)
+  const box = inbox(socket, LIMIT, () => begun++, nothing)
   const first = box.next()
   t.equal(begun, 0, 'not while there is nothing')
   socket.emit('data', three.subarray(0, 20))
@@ -158,7 +161,7 @@ t.test('somebody who has to wait within a frame is told that one has begun', asy
 
 t.test('what was not taken is given back, half frames too, and reading stops', async t => {
   const socket = handSocket()
-  const box = inbox(socket, LIMIT, () => {})
+  const box = inbox(socket, LIMIT, nothing, nothing)
   socket.emit('data', three.subarray(0, 100))
   socket.emit('data', three.subarray(100, 110))
   t.equal((await box.next())?.requestID, 1)

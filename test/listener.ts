@@ -47,6 +47,7 @@ async function listening(t: Test, wanted: Partial<ListenerParts> = {}) {
     perAddress: 50,
     log: logTo('debug', { write: line => lines.push(JSON.parse(line)) }),
     after: clock.after,
+    lobby: { enter: (_, serve) => serve() },
     serve(socket, id, peer, hooks, certificate) {
       const entry: Served = { socket, id, peer, hooks, certificate, drained: false }
       served.push(entry)
@@ -229,6 +230,56 @@ t.test('relays fill the slots and are never closed for others', async t => {
   t.same(turnedAway, ['listener/full'])
   t.equal(listener.sizes().relay, 2)
   for (const { fault } of relays) t.equal(fault, undefined)
+})
+
+t.test(
+  'who is accepted waits in the lobby, known by its address and with what it says, until it is let in',
+  async t => {
+    const lobby: { address: string; serve(): void }[] = []
+    const { listener, served, dial } = await listening(t, {
+      lobby: { enter: (address, serve) => lobby.push({ address, serve }) },
+    })
+    const client = await dial()
+    client.write('hello')
+    await until(() => lobby.length === 1)
+    for (let turns = 0; turns < 10; turns++) await turn()
+    t.equal(lobby[0]?.address, '127.0.0.1')
+    t.equal(served.length, 0)
+    t.equal(listener.sizes().opening, 1, 'it has its slot')
+    lobby[0]?.serve()
+    const [chunk] = await once((served[0] as Served).socket, 'data')
+    t.equal(String(chunk), 'hello')
+  },
+)
+
+t.test('who is closed in the lobby, for its slot or at a drain, is never served', async t => {
+  const lobby: (() => void)[] = []
+  const { listener, served, dial, turnedAway } = await listening(t, {
+    connections: 2,
+    lobby: { enter: (_, serve) => lobby.push(serve) },
+  })
+  const [first, second] = [await dial(), await dial()]
+  await until(() => lobby.length === 2)
+  t.same(turnedAway, ['listener/full'])
+  await shut(first)
+  const drained = listener.drain()
+  await Promise.all([shut(second), drained])
+  for (const serve of lobby) serve()
+  t.equal(served.length, 0)
+})
+
+t.test('a client that has left the lobby is noticed when it is let in, over TLS too', async t => {
+  for (const over of [{}, { tls }]) {
+    const lobby: (() => void)[] = []
+    const { listener, dial } = await listening(t, { lobby: { enter: (_, serve) => lobby.push(serve) }, ...over })
+    const client = await dial()
+    await until(() => lobby.length === 1)
+    client.end()
+    await turn()
+    lobby[0]?.()
+    if (!('tls' in over)) client.destroy()
+    await until(() => total(listener.sizes()) === 0)
+  }
 })
 
 t.test('over TLS the connection gets the plain text and begins with the handshake done', async t => {
@@ -489,7 +540,8 @@ t.test('who is within the TLS handshake makes room, too', async t => {
 t.test('an address that is taken, or not ours, is a fault with exit code 69', async t => {
   const { listener } = await listening(t)
   const parts = { backlog: 1, connections: 1, perAddress: 1, log: silent, after: handClock().after }
-  const rest = { ...parts, serve: () => ({}) as Connection, turnedAway: () => {} }
+  const lobby = { enter: () => {} }
+  const rest = { ...parts, lobby, serve: () => ({}) as Connection, turnedAway: () => {} }
   for (const [host, port] of [
     ['127.0.0.1', listener.port],
     ['192.0.2.1', 0],
@@ -564,7 +616,11 @@ async function proxying(t: Test, wanted: Partial<ListenerParts> = {}) {
         id,
         peer,
         log: silent,
-        server: () => ({ host: 'sts.amazonaws.com', random: bytes => Buffer.alloc(bytes), buildInfo: undefined }),
+        server: () => ({
+          host: () => 'sts.amazonaws.com',
+          random: bytes => Buffer.alloc(bytes),
+          buildInfo: () => undefined,
+        }),
         greet: async () => ({ ok: 1 }),
         login: async () => {
           throw new Fault('sts/refused')

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import type { Socket } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { Int32 } from 'bson'
@@ -8,7 +9,7 @@ import type { Outcome } from '../src/identity/outcome.js'
 import type { Proof } from '../src/identity/proof.js'
 import type { Identity } from '../src/identity/reply.js'
 import { Secret } from '../src/log.js'
-import { bucketOf, type Candidate, type Deadline, type Journal, login, type Parts } from '../src/login.js'
+import { bucketOf, type Candidate, type Journal, login, type Parts } from '../src/login.js'
 import { beginTerm } from '../src/upstream/term.js'
 import type { Match } from '../src/users/match.js'
 import { handClock } from './support/clock.js'
@@ -34,6 +35,7 @@ const match: Match = {
 }
 const challenge = { nonce: Buffer.alloc(64, 7), host: 'sts.eu-west-1.amazonaws.com' }
 const { term } = beginTerm()
+const LEFT = new Error('the client left')
 const NOON = Date.parse('2026-08-13T12:00:00Z')
 const key = { accessKeyId: 'AKIASP2TPHJSQH3FJXYZ', secretAccessKey: 'not/so+secret' }
 const metadata = { driver: { name: 'nodejs', version: '7' }, os: { type: 'Linux' } }
@@ -59,13 +61,13 @@ function road(wanted: Partial<Parts> = {}) {
   const steps: string[] = []
   const ends: End[] = []
   const socket = new PassThrough() as unknown as Socket
-  const late = new AbortController()
-  const gone = new AbortController()
+  const over = new AbortController()
   const honest: Parts = {
     stsNow: () => NOON,
     now: clock.now,
     check: () => {},
-    limit: ({ address }) => ({ address, priority: 'plain', leave: end => ends.push(end) }),
+    holderOf: ({ accessKeyId }) => `label of ${accessKeyId}`,
+    limit: (address, holder) => ({ address, holder, priority: 'plain', leave: end => ends.push(end) }),
     refused: () => undefined,
     saw() {},
     recall: () => ({ identity: undefined, keep() {} }),
@@ -80,11 +82,11 @@ function road(wanted: Partial<Parts> = {}) {
       hello: { maxMessageSizeBytes: new Int32(1_000_000) },
       term,
     }),
-    deadline: (_, gone) => ending(gone, late.signal),
+    after: clock.after,
     deadlineMS: () => 8000,
   }
   const parts = { ...honest, ...wanted }
-  const noted = <Name extends 'check' | 'guard' | 'limit' | 'take' | 'enter' | 'decide' | 'deadline'>(name: Name) => ({
+  const noted = <Name extends 'check' | 'guard' | 'limit' | 'take' | 'enter' | 'decide' | 'after'>(name: Name) => ({
     [name]: (...given: unknown[]) => {
       steps.push(name)
       return (parts[name] as (...given: unknown[]) => unknown)(...given)
@@ -107,26 +109,33 @@ function road(wanted: Partial<Parts> = {}) {
     ...noted('enter'),
     ...noted('decide'),
     ...noted('guard'),
-    dial: async (as, client, signal) => {
+    dial: async (as, client, over) => {
       steps.push('dial')
       as.named({ name: 'alice', db: 'admin' })
-      return parts.dial(as, client, signal)
+      return parts.dial(as, client, over)
     },
-    ...noted('deadline'),
+    ...noted('after'),
   })
-  return { enter, again, steps, ends, clock, socket, late, gone, signal: gone.signal }
+  return { enter, again, steps, ends, clock, socket, over }
 }
 
-/** A deadline that ends with either. */
-function ending(gone: AbortSignal, late: AbortSignal): Deadline {
-  return { signal: AbortSignal.any([gone, late]), late: () => late.aborted, cancel() {} }
+/** Whatever ends a login early, and what it comes to. */
+const endings: [Kind, (login: Pick<ReturnType<typeof road>, 'over' | 'clock'>) => void][] = [
+  ['login/left', ({ over }) => over.abort(LEFT)],
+  ['login/deadline', ({ clock }) => clock.advance(8000)],
+  ['upstream/away', ({ over }) => over.abort(new Fault('upstream/away'))],
+]
+/** The signal that a step is given, or that of what it is given. */
+const signalOf = (given: unknown[]): AbortSignal => {
+  const last = given.at(-1) as AbortSignal | AbortController
+  return 'signal' in last ? last.signal : last
 }
 
 /** The fault of a road, and how far it went. */
 async function ends(wanted: Partial<Parts>, signing?: Parameters<typeof candidate>[0]) {
-  const { enter, steps, signal } = road(wanted)
+  const { enter, steps, over } = road(wanted)
   const wishing = await candidate(signing)
-  const fault = await faultOfAsync(() => enter(wishing, signal))
+  const fault = await faultOfAsync(() => enter(wishing, over))
   return { fault, last: steps.at(-1), steps, journal: wishing.journal }
 }
 
@@ -135,9 +144,9 @@ const throws = (kind: Kind) => () => {
 }
 
 t.test('the road of a login, in order', async t => {
-  const { enter, steps, ends, socket, signal } = road()
-  const admitted = await enter(await candidate(), signal)
-  const first = ['deadline', 'check', 'guard', 'limit', 'take', 'ask']
+  const { enter, steps, ends, socket, over } = road()
+  const admitted = await enter(await candidate(), over)
+  const first = ['after', 'check', 'guard', 'limit', 'take', 'ask']
   t.same(steps, [...first, 'enter', 'check', 'decide', 'dial', 'guard', 'check'])
   t.same(ends, ['vouched'])
   t.equal(admitted.socket, socket)
@@ -148,7 +157,7 @@ t.test('the road of a login, in order', async t => {
 t.test('each step gets what the one before has found', async t => {
   const wishing = await candidate()
   let signals: AbortSignal[] = []
-  const { enter, signal } = road({
+  const { enter, over } = road({
     async take(bucket, host, place, patience, signal) {
       t.match(bucket, /^\d{12} sts\.eu-west-1\.amazonaws\.com$/, 'the account that the key names')
       t.equal(host, 'sts.eu-west-1.amazonaws.com')
@@ -168,18 +177,19 @@ t.test('each step gets what the one before has found', async t => {
       t.equal(address, '127.0.0.1')
       return match
     },
-    async dial(as, client, signal) {
+    async dial(as, client, given) {
       t.match(as, { match, identity })
       t.same(client, { metadata, apiVersion: '1' })
-      signals = [...signals, signal]
+      t.equal(given, over)
+      signals = [...signals, given.signal]
       return { socket: new PassThrough() as unknown as Socket, rest: Buffer.alloc(0), hello: {}, term }
     },
-    deadline(ms) {
+    after(ms) {
       t.equal(ms, 8000)
-      return ending(signal, new AbortController().signal)
+      return () => {}
     },
   })
-  await enter(wishing, signal)
+  await enter(wishing, over)
   t.equal(signals.length, 3)
   t.equal(new Set(signals).size, 1, 'one signal for the whole road')
 })
@@ -200,7 +210,7 @@ t.test('a proof that does not hold is refused before anybody is asked', async t 
   ] as const) {
     const { fault, steps } = await ends({}, signing)
     t.equal(fault?.kind, kind)
-    t.same(steps, ['deadline'])
+    t.same(steps, ['after'])
   }
 })
 
@@ -213,7 +223,7 @@ t.test('while LDAP authorization is on, STS is not asked', async t => {
   for (const kind of ['ldap/on', 'ldap/unknown'] as const) {
     const { fault, steps } = await ends({ guard: throws(kind) })
     t.equal(fault?.kind, kind)
-    t.same(steps, ['deadline', 'check', 'guard'])
+    t.same(steps, ['after', 'check', 'guard'])
   }
 })
 
@@ -231,7 +241,7 @@ t.test('a turn is waited for, and over with the answer', async t => {
     },
   })
   const wishing = await candidate()
-  await set.enter(wishing, set.signal)
+  await set.enter(wishing, set.over)
   t.same(set.steps.slice(4, 6), ['take', 'ask'])
   t.match(wishing.journal.ms, { queue: 1500, sts: 0, upstream: 0, login: 1500 })
 })
@@ -284,15 +294,27 @@ t.test('an outage, a throttle or a full queue is never a bad identity', async t 
 })
 
 t.test('a principal without a rule is told its own name', async t => {
-  const { fault, last, journal } = await ends({
-    decide: async () => {
-      throw new Fault('users/stranger', ARN)
-    },
-  })
-  t.match(fault, { kind: 'users/stranger', message: new RegExp(`${ARN}$`) })
-  t.equal(last, 'leave')
-  t.match(journal, { arn: ARN })
-  t.notOk('user' in journal)
+  const stranger = () => {
+    throw new Fault('users/stranger', ARN)
+  }
+  for (const decide of [stranger, async () => stranger()]) {
+    const { fault, last, journal } = await ends({ decide })
+    t.match(fault, { kind: 'users/stranger', message: new RegExp(`${ARN}$`) })
+    t.equal(last, 'leave')
+    t.match(journal, { arn: ARN })
+    t.notOk('user' in journal)
+  }
+})
+
+t.test('a decision that is there at once is as good as one that is waited for', async t => {
+  const { enter, again, over } = road({ decide: () => match })
+  const wishing = await candidate()
+  const { live } = await enter(wishing, over)
+  t.equal(live.match, match)
+  t.same(wishing.journal.by, { rule: 1 })
+  live.match = { ...match }
+  await again(wishing, live, over)
+  t.equal(live.match, match)
 })
 
 t.test('what the upstream has against it is passed on', async t => {
@@ -305,28 +327,30 @@ t.test('what the upstream has against it is passed on', async t => {
 
 t.test('LDAP authorization that is turned on meanwhile closes the new upstream connection', async t => {
   let asked = 0
-  const { enter, socket, signal } = road({
+  const { enter, socket, over } = road({
     guard() {
       if (++asked === 2) throw new Fault('ldap/on')
     },
   })
   const wishing = await candidate()
-  t.equal((await faultOfAsync(() => enter(wishing, signal)))?.kind, 'ldap/on')
+  t.equal((await faultOfAsync(() => enter(wishing, over)))?.kind, 'ldap/on')
   t.ok(socket.destroyed)
 })
 
 t.test('a step that is aborted by the deadline is a login that took too long, wherever it was', async t => {
   for (const step of ['take', 'ask', 'dial'] as const) {
-    const { enter, late, signal } = road({
+    const { enter, clock, over } = road({
       [step]: async (...given: unknown[]) => {
-        late.abort()
-        const aborted = given.at(-1) as AbortSignal
-        t.ok(aborted.aborted, `${step} is told`)
-        throw aborted.reason
+        const signal = signalOf(given)
+        clock.advance(7999)
+        t.notOk(signal.aborted, `${step} has its time`)
+        clock.advance(1)
+        t.ok(signal.aborted, `${step} is told`)
+        throw signal.reason
       },
     })
     const wishing = await candidate()
-    const fault = await faultOfAsync(() => enter(wishing, signal))
+    const fault = await faultOfAsync(() => enter(wishing, over))
     t.match(fault, { kind: 'login/deadline', message: /8000 ms/ })
     t.type(wishing.journal.ms.login, 'number')
   }
@@ -334,49 +358,98 @@ t.test('a step that is aborted by the deadline is a login that took too long, wh
 
 t.test('a client that leaves ends its login, wherever it was', async t => {
   for (const step of ['take', 'ask', 'dial'] as const) {
-    const { enter, gone, steps, signal } = road({
+    const { enter, steps, over } = road({
       [step]: async (...given: unknown[]) => {
-        gone.abort()
-        throw (given.at(-1) as AbortSignal).reason
+        over.abort(LEFT)
+        throw signalOf(given).reason
       },
     })
     const wishing = await candidate()
-    t.equal((await faultOfAsync(() => enter(wishing, signal)))?.kind, 'login/left')
+    t.equal((await faultOfAsync(() => enter(wishing, over)))?.kind, 'login/left')
     t.equal(steps.filter(name => name !== 'leave').at(-1), step)
   }
 })
 
+t.test('a client that left before its login began is asked about nowhere', async t => {
+  const { enter, steps, ends, over } = road()
+  const wishing = await candidate()
+  over.abort(LEFT)
+  t.equal((await faultOfAsync(() => enter(wishing, over)))?.kind, 'login/left')
+  t.notOk(steps.includes('take'))
+  t.match(ends, [{ kind: 'login/left' }])
+})
+
+t.test('a primary whose term is over ends its login with that, and not as if the client had left', async t => {
+  const { enter, steps, ends, over } = road({
+    dial: (_, __, login) => {
+      login.abort(new Fault('upstream/away', 'it stepped down during the login'))
+      return Promise.reject(new Error('the socket is destroyed'))
+    },
+  })
+  const wishing = await candidate()
+  const fault = await faultOfAsync(() => enter(wishing, over))
+  t.match(fault, { kind: 'upstream/away', detail: 'it stepped down during the login' })
+  t.same(ends, [fault])
+  t.equal(steps.at(-1), 'leave')
+})
+
+t.test('what ends a login first is what ended it', async t => {
+  for (const [kind, first] of endings) {
+    const set = road({
+      ask: async (_, __, signal) => {
+        first(set)
+        for (const [, second] of endings) second(set)
+        throw signal.reason
+      },
+    })
+    const wishing = await candidate()
+    t.equal((await faultOfAsync(() => set.enter(wishing, set.over)))?.kind, kind)
+  }
+})
+
+t.test('a login that is over leaves no timer, and what it was given is as it was', async t => {
+  const refused: Outcome = { is: 'refused', code: 'ExpiredToken' }
+  const identified: Outcome = { is: 'identity', identity }
+  for (const outcome of [identified, refused]) {
+    const { enter, again, clock, over } = road({ ask: async () => outcome })
+    const wishing = await candidate()
+    const fault = await faultOfAsync(() => enter(wishing, over))
+    t.equal(fault?.kind, outcome === refused ? 'sts/refused' : undefined)
+    t.equal(clock.waiting(), 0)
+    const { live } = await road().enter(await candidate(), new AbortController())
+    t.equal((await faultOfAsync(() => again(wishing, live, over)))?.kind, fault?.kind)
+    t.equal(clock.waiting(), 0)
+    clock.advance(8000)
+    t.notOk(over.signal.aborted, 'the time of a login is not that of its connection')
+    t.equal(getEventListeners(over.signal, 'abort').length, 0)
+  }
+})
+
 t.test('a decision that never comes keeps no login beyond its time, and nobody who has left', async t => {
-  for (const [by, kind] of [
-    ['gone', 'login/left'],
-    ['late', 'login/deadline'],
-  ] as const) {
+  for (const [kind, end] of endings) {
     const set = road({
       decide: () => {
-        setImmediate(() => set[by].abort())
+        setImmediate(() => end(set))
         return new Promise(() => {})
       },
     })
     const wishing = await candidate()
-    t.equal((await faultOfAsync(() => set.enter(wishing, set.signal)))?.kind, kind)
+    t.equal((await faultOfAsync(() => set.enter(wishing, set.over)))?.kind, kind)
     t.match(set.ends, [{ kind }], 'the address has its place back')
     t.equal(set.steps.at(-1), 'leave', 'and it is not among the live connections')
   }
 })
 
 t.test('an upstream connection that comes too late is closed', async t => {
-  for (const [by, kind] of [
-    ['gone', 'login/left'],
-    ['late', 'login/deadline'],
-  ] as const) {
+  for (const [kind, end] of endings) {
     const set = road({
       dial: async () => {
-        set[by].abort()
+        end(set)
         return { socket: set.socket, rest: Buffer.alloc(0), hello: {}, term }
       },
     })
     const wishing = await candidate()
-    t.equal((await faultOfAsync(() => set.enter(wishing, set.signal)))?.kind, kind)
+    t.equal((await faultOfAsync(() => set.enter(wishing, set.over)))?.kind, kind)
     t.ok(set.socket.destroyed)
   }
 })
@@ -397,7 +470,7 @@ t.test('the journal tells who it was and where the time went', async t => {
     },
   })
   const wishing = await candidate()
-  await set.enter(wishing, set.signal)
+  await set.enter(wishing, set.over)
   const wanted: Journal = {
     accessKeyId: 'AKIASP2TPHJSQH3FJXYZ',
     arn: ARN,
@@ -416,7 +489,7 @@ t.test('a stage that fails has its time, too', async t => {
     },
   })
   const wishing = await candidate()
-  await faultOfAsync(() => set.enter(wishing, set.signal))
+  await faultOfAsync(() => set.enter(wishing, set.over))
   t.same(wishing.journal.ms, { queue: 0, sts: 50, login: 50 })
 })
 
@@ -434,14 +507,14 @@ t.test('the longest message is what the upstream says, within what MongoDB has e
     const set = road({
       dial: async () => ({ socket: set.socket, rest: Buffer.alloc(0), hello: { maxMessageSizeBytes }, term }),
     })
-    t.equal((await set.enter(await candidate(), set.signal)).limit, limit)
+    t.equal((await set.enter(await candidate(), set.over)).limit, limit)
   }
 })
 
 t.test('a denied key is told before anybody is asked, a denied principal before it is decided', async t => {
   const early = await ends({ check: throws('denied') })
   t.equal(early.fault?.kind, 'denied')
-  t.same(early.steps, ['deadline', 'check'])
+  t.same(early.steps, ['after', 'check'])
   const later = await ends({
     check(_, found) {
       if (found) throw new Fault('denied')
@@ -453,13 +526,13 @@ t.test('a denied key is told before anybody is asked, a denied principal before 
 
 t.test('who is denied while the upstream logs in gets no connection', async t => {
   let known = 0
-  const { enter, socket, steps, signal } = road({
+  const { enter, socket, steps, over } = road({
     check(_, found) {
       if (found && ++known === 2) throw new Fault('denied')
     },
   })
   const wishing = await candidate()
-  t.equal((await faultOfAsync(() => enter(wishing, signal)))?.kind, 'denied')
+  t.equal((await faultOfAsync(() => enter(wishing, over)))?.kind, 'denied')
   t.ok(socket.destroyed)
   t.equal(steps.at(-1), 'leave')
 })
@@ -467,32 +540,74 @@ t.test('who is denied while the upstream logs in gets no connection', async t =>
 t.test('a limit ends a login before it costs anything', async t => {
   const { fault, steps } = await ends({ limit: throws('login/crowded') })
   t.equal(fault?.kind, 'login/crowded')
-  t.same(steps, ['deadline', 'check', 'guard', 'limit'])
+  t.same(steps, ['after', 'check', 'guard', 'limit'])
 })
 
 t.test('the limits learn how it ended', async t => {
   const set = road({ ask: async () => ({ is: 'refused', code: 'ExpiredToken' }) })
   const wishing = await candidate()
-  await faultOfAsync(() => set.enter(wishing, set.signal))
+  await faultOfAsync(() => set.enter(wishing, set.over))
   t.match(set.ends, [{ kind: 'sts/refused', facts: { code: 'ExpiredToken' } }])
 })
 
 t.test('the place in the queue is that of the limits', async t => {
   const places: object[] = []
   const set = road({
-    limit: () => ({ address: '2001:db8:0:1::/64', priority: 'known', leave() {} }),
+    limit: (_, holder) => ({ address: '2001:db8:0:1::/64', priority: 'known', holder, leave() {} }),
     take: async (_bucket, _host, place) => {
       places.push(place)
       return () => {}
     },
   })
-  await set.enter(await candidate(), set.signal)
-  t.match(places, [{ address: '2001:db8:0:1::/64', priority: 'known' }])
+  await set.enter(await candidate(), set.over)
+  t.match(places, [{ address: '2001:db8:0:1::/64', priority: 'known', holder: `label of ${key.accessKeyId}` }])
+})
+
+t.test('one label a login: all that remember something of its credential know it by that', async t => {
+  const { host } = challenge
+  const told: Record<string, unknown[]> = {}
+  const labelled: object[] = []
+  const set = road({
+    holderOf: credential => {
+      labelled.push(credential)
+      return `label ${labelled.length}`
+    },
+    limit: (...given) => {
+      told.limit = given
+      const [, holder] = given
+      return { address: '127.0.0.0/24', holder, priority: 'plain', leave() {} }
+    },
+    refused: (...given) => {
+      told.refused = given
+      return undefined
+    },
+    recall: ({ holder, certificate }) => {
+      told.recall = [holder, certificate]
+      return { identity: undefined, keep() {} }
+    },
+    take: async (...given) => {
+      told.take = given.slice(1, 3)
+      return () => {}
+    },
+    saw: (...given) => {
+      told.saw = given
+    },
+  })
+  await set.enter({ ...(await candidate()), certificate: 'AB:CD' }, set.over)
+  t.match(labelled, [{ accessKeyId: key.accessKeyId, token: undefined }])
+  t.equal(labelled.length, 1)
+  t.match(told, {
+    limit: ['127.0.0.1', 'label 1'],
+    refused: [host, 'label 1'],
+    recall: ['label 1', 'AB:CD'],
+    take: [host, { address: '127.0.0.0/24', holder: 'label 1' }],
+    saw: [host, 'label 1', { is: 'identity' }, '127.0.0.0/24'],
+  })
 })
 
 t.test('a refusal that is remembered is told without a call', async t => {
   const noted: Outcome[] = []
-  const saw: Parts['saw'] = (_, outcome) => noted.push(outcome)
+  const saw: Parts['saw'] = (_, __, outcome) => noted.push(outcome)
   const { fault, steps } = await ends({ saw, refused: () => ({ is: 'refused', code: 'ExpiredToken' }) })
   t.match(fault, { kind: 'sts/refused', message: /ExpiredToken$/ })
   t.notOk(steps.includes('take'))
@@ -510,49 +625,49 @@ t.test('a success that is remembered stands in for STS, and says nothing about t
     },
   })
   const wishing = { ...(await candidate()), certificate: 'AB:CD' }
-  await set.enter(wishing, set.signal)
+  await set.enter(wishing, set.over)
   t.match(bearers, [{ certificate: 'AB:CD', accessKeyId: key.accessKeyId, token: undefined }])
   t.notOk(set.steps.includes('ask'))
   t.match(wishing.journal, { remembered: true, arn: ARN })
   t.same(set.ends, ['unasked'])
   const kept: unknown[] = []
   const fresh = road({ recall: () => ({ identity: undefined, keep: found => kept.push(found) }) })
-  await fresh.enter(await candidate(), fresh.signal)
+  await fresh.enter(await candidate(), fresh.over)
   t.same(kept, [identity])
 })
 
 t.test('logging in again: the same principal and database user, with no second upstream login', async t => {
   const certificates: unknown[] = []
-  const { enter, again, steps, signal } = road({
+  const { enter, again, steps, over } = road({
     recall({ certificate }) {
       certificates.push(certificate)
       return { identity: undefined, keep() {} }
     },
   })
-  const { live } = await enter(await candidate(), signal)
+  const { live } = await enter(await candidate(), over)
   steps.length = 0
-  await again({ ...(await candidate()), certificate: 'AB:CD' }, live, signal)
-  t.same(steps, ['deadline', 'check', 'guard', 'limit', 'take', 'ask', 'check', 'decide', 'check'])
+  await again({ ...(await candidate()), certificate: 'AB:CD' }, live, over)
+  t.same(steps, ['after', 'check', 'guard', 'limit', 'take', 'ask', 'check', 'decide', 'check'])
   t.equal(certificates.at(-1), undefined, 'a handshake of long ago stands in for nothing')
 })
 
 t.test('logging in again as somebody else is refused', async t => {
-  const { enter, signal } = road()
-  const { live } = await enter(await candidate(), signal)
+  const { enter, over } = road()
+  const { live } = await enter(await candidate(), over)
   const bob = { ...identity, canonical: 'arn:aws:iam::123456789012:user/bob' }
   const asBob = road({ ask: async () => ({ is: 'identity', identity: bob }) })
   const wishing = await candidate()
-  t.equal((await faultOfAsync(() => asBob.again(wishing, live, signal)))?.kind, 'login/another')
+  t.equal((await faultOfAsync(() => asBob.again(wishing, live, over)))?.kind, 'login/another')
   const gives = { user: { name: 'alice', db: 'other' }, password: new Secret('x') }
   const moved = road({ decide: async () => ({ ...match, gives }) })
-  t.equal((await faultOfAsync(() => moved.again(wishing, live, signal)))?.kind, 'login/another')
+  t.equal((await faultOfAsync(() => moved.again(wishing, live, over)))?.kind, 'login/another')
   t.equal(live.match, match, 'and what it was stays')
   const newer = { ...match, maxAgeMS: 1 }
   const session = { ...identity, session: 'pod-8' }
   await road({ decide: async () => newer, ask: async () => ({ is: 'identity', identity: session }) }).again(
     wishing,
     live,
-    signal,
+    over,
   )
   t.equal(live.identity.session, 'pod-8', 'a denial of this session finds it')
   t.equal(live.match, newer)

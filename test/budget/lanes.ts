@@ -10,7 +10,7 @@ function waiting(bucket: string, ...priorities: Priority[]) {
     () => ({ tokens: 1, nextMS: 0, perSecond: 1 }),
     () => 0,
   )
-  for (const priority of priorities) one.queue.add({ address: 'a', priority })
+  for (const priority of priorities) one.queue.add({ address: 'a', priority, holder: 'x' })
   return one
 }
 
@@ -21,7 +21,7 @@ t.test('a line is in one lane, by the best of those who wait, and in none once n
   all.settle(one)
   t.equal(all.size, 1)
   t.equal(all.of('one'), one)
-  one.queue.add({ address: 'b', priority: 'known' })
+  one.queue.add({ address: 'b', priority: 'known', holder: 'x' })
   all.settle(one)
   t.same(all.all(), [one])
   while (one.queue.next()) all.settle(one)

@@ -8,6 +8,7 @@ import { faultOf } from '../support/faults.js'
 
 const NAT = '192.0.2.7'
 const MINUTE = 60_000
+const label = labels(Buffer.alloc(32))
 
 /** Who knocks: the fleet's long-term key at the NAT of the fleet, unless told. */
 function client(wanted: Partial<{ address: string; accessKeyId: string; token: string }> = {}) {
@@ -22,18 +23,18 @@ const missigned = refusal('SignatureDoesNotMatch')
 function house(wanted: Partial<LimitsParts> = {}) {
   const clock = handClock(1_000_000)
   const told: Limit[] = []
-  const { enter, forgive } = limits({
+  const { enter: enterAs, forgive } = limits({
     perAddress: 100,
     failures: 3,
     periodMS: MINUTE,
     entries: 1_000,
-    label: labels(Buffer.alloc(32)),
     now: clock.now,
     shadow: false,
     refused: limit => told.push(limit),
     known() {},
     ...wanted,
   })
+  const enter = (who: ReturnType<typeof client>) => enterAs(who.address, label(who))
   const good = (who = client()) => enter(who).leave('vouched')
   const bad = (fault: Fault, who = client(), times = 1) => {
     for (let i = 0; i < times; i++) enter(who).leave(fault)
@@ -289,6 +290,7 @@ t.test('it is told when a credential becomes known at an address, and again afte
   const known: [string, string][] = []
   const { good, bad, enter } = house({ known: (address, holder) => known.push([address, holder]) })
   const { address, holder } = enter(client())
+  t.equal(holder, label(client()))
   good()
   good()
   t.same(known, [[address, holder]])

@@ -3,7 +3,12 @@ import t from 'tap'
 import { type Place, type Priority, queue } from '../../src/budget/queue.js'
 
 type Named = Place & { name: string }
-const waiting = (name: string, address: string, priority: Priority = 'plain'): Named => ({ name, address, priority })
+const waiting = (name: string, address: string, priority: Priority = 'plain'): Named => ({
+  name,
+  address,
+  priority,
+  holder: name,
+})
 
 /** A queue in which these wait, in this order. */
 function standing(...all: Named[]) {
@@ -102,6 +107,7 @@ t.test('nobody is served later than was foretold, if nobody comes after', async 
   const place = fc.record({
     address: fc.constantFrom('a', 'b', 'c', 'd'),
     priority: fc.constantFrom<Priority>('known', 'plain', 'suspect'),
+    holder: fc.constantFrom('x', 'y'),
   })
   fc.assert(
     fc.property(fc.array(place, { maxLength: 80 }), place, (others, mine) => {

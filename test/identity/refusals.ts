@@ -1,7 +1,6 @@
 import t from 'tap'
 import { labels } from '../../src/identity/label.js'
 import type { Outcome } from '../../src/identity/outcome.js'
-import type { Proof } from '../../src/identity/proof.js'
 import { refusals } from '../../src/identity/refusals.js'
 import { Secret } from '../../src/log.js'
 import { handClock } from '../support/clock.js'
@@ -9,36 +8,37 @@ import { handClock } from '../support/clock.js'
 const refused = (code: string, message = 'because'): Outcome => ({ is: 'refused', code, message })
 const expired = refused('ExpiredToken', 'The security token included in the request is expired')
 
-/** A proof of a session; whoever signed it. */
-function proof(accessKeyId: string, { token = 'token', host = 'sts.amazonaws.com', signature = 'ab' } = {}): Proof {
-  const challenge = { nonce: Buffer.alloc(64), host }
-  const secrets = { signature: new Secret(signature), token: new Secret(token) }
-  return { accessKeyId, date: '20260813T120000Z', region: 'us-east-1', challenge, ...secrets }
+const label = labels(Buffer.alloc(32))
+
+/** The host that a session is asked about, and the holder's name there; whoever signed. */
+function session(accessKeyId: string, { token = 'token', host = 'sts.amazonaws.com', signature = 'ab' } = {}) {
+  const signed = { accessKeyId, token: new Secret(token), signature: new Secret(signature) }
+  return [host, label(signed)] as const
 }
 
 function memory({ entries = 100, perSource = 10 } = {}) {
   const clock = handClock(1_000_000)
-  return { clock, ...refusals({ label: labels(Buffer.alloc(32)), entries, perSource, now: clock.now }) }
+  return { clock, ...refusals({ entries, perSource, now: clock.now }) }
 }
 
 t.test('an expired token is refused for five minutes as STS refused it, whoever signs', async t => {
   const { clock, get, note } = memory()
-  t.equal(get(proof('ASIA1')), undefined)
-  note(proof('ASIA1', { signature: 'one' }), expired, '10.0.0.1')
-  t.same(get(proof('ASIA1', { signature: 'another' })), expired)
+  t.equal(get(...session('ASIA1')), undefined)
+  note(...session('ASIA1', { signature: 'one' }), expired, '10.0.0.1')
+  t.same(get(...session('ASIA1', { signature: 'another' })), expired)
   clock.advance(5 * 60_000 - 1)
-  t.same(get(proof('ASIA1')), expired)
+  t.same(get(...session('ASIA1')), expired)
   clock.advance(1)
-  t.equal(get(proof('ASIA1')), undefined)
+  t.equal(get(...session('ASIA1')), undefined)
 })
 
 t.test('an unknown key is asked about again after five seconds, since new ones take a while to be known', async t => {
   const { clock, get, note } = memory()
-  note(proof('ASIA1'), refused('InvalidClientTokenId'), '10.0.0.1')
+  note(...session('ASIA1'), refused('InvalidClientTokenId'), '10.0.0.1')
   clock.advance(4_999)
-  t.ok(get(proof('ASIA1')))
+  t.ok(get(...session('ASIA1')))
   clock.advance(1)
-  t.equal(get(proof('ASIA1')), undefined)
+  t.equal(get(...session('ASIA1')), undefined)
 })
 
 t.test('a wrong signature is never remembered, nor is anything else', async t => {
@@ -52,57 +52,57 @@ t.test('a wrong signature is never remembered, nor is anything else', async t =>
     { is: 'identity', identity: {} as never },
   ]
   for (const outcome of others) {
-    note(proof('ASIA1'), outcome, '10.0.0.1')
-    t.equal(get(proof('ASIA1')), undefined, JSON.stringify(outcome))
+    note(...session('ASIA1'), outcome, '10.0.0.1')
+    t.equal(get(...session('ASIA1')), undefined, JSON.stringify(outcome))
   }
 })
 
 t.test('another key, another token, another host is another question', async t => {
   const { get, note } = memory()
-  note(proof('ASIA1'), expired, '10.0.0.1')
-  t.equal(get(proof('ASIA2')), undefined)
-  t.equal(get(proof('ASIA1', { token: 'renewed' })), undefined)
-  t.equal(get(proof('ASIA1', { host: 'sts.eu-west-1.amazonaws.com' })), undefined)
+  note(...session('ASIA1'), expired, '10.0.0.1')
+  t.equal(get(...session('ASIA2')), undefined)
+  t.equal(get(...session('ASIA1', { token: 'renewed' })), undefined)
+  t.equal(get(...session('ASIA1', { host: 'sts.eu-west-1.amazonaws.com' })), undefined)
 })
 
 t.test('a flood from one source pushes out its own refusals and nobody else’s', async t => {
   const { get, note } = memory({ entries: 100, perSource: 10 })
-  note(proof('ASIAVICTIM'), expired, '10.0.0.1')
-  for (let i = 0; i < 5_000; i++) note(proof(`ASIAFORGED${i}`), refused('InvalidClientTokenId'), '10.0.0.66')
-  t.ok(get(proof('ASIAVICTIM')))
-  t.ok(get(proof('ASIAFORGED4999')))
-  t.ok(get(proof('ASIAFORGED4990')))
-  t.equal(get(proof('ASIAFORGED4989')), undefined)
+  note(...session('ASIAVICTIM'), expired, '10.0.0.1')
+  for (let i = 0; i < 5_000; i++) note(...session(`ASIAFORGED${i}`), refused('InvalidClientTokenId'), '10.0.0.66')
+  t.ok(get(...session('ASIAVICTIM')))
+  t.ok(get(...session('ASIAFORGED4999')))
+  t.ok(get(...session('ASIAFORGED4990')))
+  t.equal(get(...session('ASIAFORGED4989')), undefined)
 })
 
 t.test('the same refusal again takes one place and starts anew', async t => {
   const { clock, get, note } = memory({ perSource: 2 })
-  note(proof('ASIA1'), expired, '10.0.0.1')
+  note(...session('ASIA1'), expired, '10.0.0.1')
   clock.advance(200_000)
-  for (let i = 0; i < 5; i++) note(proof('ASIA2'), expired, '10.0.0.1')
-  t.ok(get(proof('ASIA1')))
-  note(proof('ASIA1'), expired, '10.0.0.2')
+  for (let i = 0; i < 5; i++) note(...session('ASIA2'), expired, '10.0.0.1')
+  t.ok(get(...session('ASIA1')))
+  note(...session('ASIA1'), expired, '10.0.0.2')
   clock.advance(200_000)
-  t.ok(get(proof('ASIA1')))
-  note(proof('ASIA3'), expired, '10.0.0.1')
-  note(proof('ASIA4'), expired, '10.0.0.1')
-  t.ok(get(proof('ASIA1')), 'it is of the other source now')
-  t.equal(get(proof('ASIA2')), undefined)
+  t.ok(get(...session('ASIA1')))
+  note(...session('ASIA3'), expired, '10.0.0.1')
+  note(...session('ASIA4'), expired, '10.0.0.1')
+  t.ok(get(...session('ASIA1')), 'it is of the other source now')
+  t.equal(get(...session('ASIA2')), undefined)
 })
 
 t.test('many sources share what there is', async t => {
   const { get, note } = memory({ entries: 100, perSource: 1 })
-  for (let i = 0; i < 1_000; i++) note(proof(`ASIA${i}`), expired, `10.0.${i >> 8}.${i & 255}`)
-  t.equal(get(proof('ASIA899')), undefined)
-  t.ok(get(proof('ASIA900')))
-  t.ok(get(proof('ASIA999')))
+  for (let i = 0; i < 1_000; i++) note(...session(`ASIA${i}`), expired, `10.0.${i >> 8}.${i & 255}`)
+  t.equal(get(...session('ASIA899')), undefined)
+  t.ok(get(...session('ASIA900')))
+  t.ok(get(...session('ASIA999')))
 })
 
 t.test('a source with room for one has room for one', async t => {
   const { get, note } = memory({ perSource: 1 })
   for (const key of ['ASIA1', 'ASIA2', 'ASIA3']) {
-    note(proof(key), expired, '10.0.0.1')
-    t.ok(get(proof(key)))
+    note(...session(key), expired, '10.0.0.1')
+    t.ok(get(...session(key)))
   }
-  t.equal(get(proof('ASIA2')), undefined)
+  t.equal(get(...session('ASIA2')), undefined)
 })

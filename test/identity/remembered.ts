@@ -7,6 +7,7 @@ import { handClock } from '../support/clock.js'
 
 const alice = { canonical: 'arn:aws:iam::123456789012:role/alice' } as Identity
 const bob = { canonical: 'arn:aws:iam::123456789012:role/bob' } as Identity
+const label = labels(Buffer.alloc(32))
 
 function bearer(
   wanted: Partial<{ certificate: string | undefined; accessKeyId: string; token: string | undefined }> = {},
@@ -17,12 +18,13 @@ function bearer(
     token: 'token',
     ...wanted,
   }
-  return { certificate, accessKeyId, token: token === undefined ? undefined : new Secret(token) } satisfies Bearer
+  const credential = { accessKeyId, token: token === undefined ? undefined : new Secret(token) }
+  return { ...credential, certificate, holder: label(credential) } satisfies Bearer
 }
 
 function memory(ms = 60_000, entries = 10) {
   const clock = handClock(1_000_000)
-  return { clock, ...remembered({ ms, label: labels(Buffer.alloc(32)), entries, now: clock.now }) }
+  return { clock, ...remembered({ ms, entries, now: clock.now }) }
 }
 
 t.test('a success is remembered for its time, and no longer however often it is used', async t => {

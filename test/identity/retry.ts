@@ -35,27 +35,24 @@ function jumpingClock() {
         })
         setImmediate(jump)
       }),
-    after: (ms: number, run: () => void) => {
-      const entry = { due: time + ms, run }
-      waiting.add(entry)
-      setImmediate(jump)
-      return () => waiting.delete(entry)
-    },
     waiting,
   }
 }
 
-/** Asks with these outcomes one after the other; the last one stays. 'silence' never answers by itself. */
+/** Asks with these outcomes one after the other; the last one stays. 'silence' takes all of the time that it is given. */
 function scenario(script: (Outcome | 'silence' | Error)[], patience: Partial<Patience> = {}) {
   const clock = jumpingClock()
   const asked: number[] = []
-  const ask: Ask = async (given, signal) => {
+  const allowed: number[] = []
+  const ask: Ask = async (given, ms, signal) => {
     const next = script[Math.min(asked.length, script.length - 1)]
     asked.push(clock.now())
+    allowed.push(ms)
     if (given !== proof) throw new Error('another proof')
     if (next instanceof Error) throw next
     if (next !== 'silence' && next !== undefined) return next
-    return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+    await clock.sleep(ms, signal)
+    return { is: 'unavailable', why: `no answer within ${ms} ms`, next: 'again' }
   }
   const all = {
     attemptMS: 1500,
@@ -73,7 +70,7 @@ function scenario(script: (Outcome | 'silence' | Error)[], patience: Partial<Pat
     return () => turns.running--
   }
   const run = (signal = new AbortController().signal, turn = free) => retried(ask, all)(proof, turn, signal)
-  return { run, asked, clock, turns }
+  return { run, asked, allowed, clock, turns }
 }
 
 t.test('an answer is an answer', async t => {
@@ -81,7 +78,7 @@ t.test('an answer is an answer', async t => {
     const { run, asked, clock } = scenario([outcome])
     t.equal(await run(), outcome)
     t.same(asked, [0])
-    t.equal(clock.waiting.size, 0, 'no timer is left')
+    t.equal(clock.waiting.size, 0, 'nothing is waited for')
   }
 })
 
@@ -119,10 +116,12 @@ t.test('each attempt and all of them together have an end', async t => {
   const silent = scenario(['silence'])
   t.match(await silent.run(), { is: 'unavailable', why: /no answer within/, next: 'again' })
   t.same(silent.asked, [0, 1600])
+  t.same(silent.allowed, [1500, 1400], 'each is told how long it may take: no longer than is left')
   t.equal(silent.clock.now(), 3000)
   const busy = scenario([throttled])
   t.equal(await busy.run(), throttled, 'the last outcome is the outcome')
   t.same(busy.asked, [0, 100, 300, 700, 1500])
+  t.same(busy.allowed, [1500, 1500, 1500, 1500, 1500])
   t.equal(busy.clock.now(), 1500, 'a pause that would reach the end is not begun')
 })
 
@@ -150,7 +149,7 @@ t.test('a client that leaves ends it at once, in an attempt or in a pause', asyn
   for (const script of ['silence', throttled] as const) {
     const gone = new AbortController()
     const asked: Promise<void>[] = []
-    const ask: Ask = (_, signal) =>
+    const ask: Ask = (_, __, signal) =>
       script === 'silence'
         ? new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
         : Promise.resolve(script)
@@ -160,12 +159,7 @@ t.test('a client that leaves ends it at once, in an attempt or in a pause', asyn
       asked.push(slept)
       return slept
     }
-    let timers = 0
-    const after = () => {
-      timers++
-      return () => timers--
-    }
-    const still = { now: () => 0, random: () => 1, sleep, after }
+    const still = { now: () => 0, random: () => 1, sleep }
     const patience = { attemptMS: 1500, deadlineMS: 3000, queueMS: 4000, again: () => true, ...still }
     let ended = 0
     const running = retried(ask, patience)(proof, async () => () => ended++, gone.signal)
@@ -173,7 +167,6 @@ t.test('a client that leaves ends it at once, in an attempt or in a pause', asyn
     gone.abort(new Fault('login/left'))
     t.equal((await faultOfAsync(() => running))?.kind, 'login/left')
     t.equal(ended, 1, 'its turn is over')
-    t.equal(timers, 0, 'no timer is left')
     await Promise.all(asked)
   }
 })

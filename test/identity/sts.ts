@@ -17,6 +17,8 @@ const proof = judge(await signedBy(orders), challenge, date)
 const elsewhere = { ...challenge, host: SECOND }
 const proofForSecond = judge(await signedBy(alice, elsewhere), elsewhere, date)
 const never = new AbortController().signal
+/** Milliseconds that no answer of these takes. */
+const LONG = 5000
 const pem = (name: string) => readFileSync(new URL(`../support/tls/${name}`, import.meta.url), 'utf8')
 
 const says =
@@ -38,12 +40,12 @@ async function pair(t: Test, answer: Answer, options: Partial<Options> = {}) {
 /** What asking comes to when STS answers so. */
 async function outcome(t: Test, answer: Answer, by: Proof = proof, options: Partial<Options> = {}): Promise<Outcome> {
   const { sts } = await pair(t, answer, options)
-  return sts.ask(by, never)
+  return sts.ask(by, LONG, never)
 }
 
 t.test('an identity comes back for the request that was signed, and for nothing else', async t => {
   const { server, sts } = await pair(t, welcome)
-  t.match(await sts.ask(proof, never), { is: 'identity', identity: { arn: ALICE.Arn } })
+  t.match(await sts.ask(proof, LONG, never), { is: 'identity', identity: { arn: ALICE.Arn } })
   const [call] = server.calls
   t.match(call, { method: 'POST', url: '/', body: 'Action=GetCallerIdentity&Version=2011-06-15' })
   const { connection, ...headers } = call?.headers ?? {}
@@ -64,7 +66,7 @@ t.test('an identity comes back for the request that was signed, and for nothing 
 t.test('sockets are kept and used again, each for one call at a time', async t => {
   const { server, sts } = await pair(t, welcome, { sockets: 3 })
   for (let round = 0; round < 3; round++) {
-    const outcomes = await Promise.all(Array.from({ length: 20 }, () => sts.ask(proof, never)))
+    const outcomes = await Promise.all(Array.from({ length: 20 }, () => sts.ask(proof, LONG, never)))
     t.ok(outcomes.every(({ is }) => is === 'identity'))
   }
   t.ok(server.opened() <= 3, `${server.opened()} sockets for 60 calls`)
@@ -142,7 +144,7 @@ t.test('an STS that is not there is an outage', async t => {
     now: Date.now,
   })
   t.teardown(() => sts.close())
-  t.match(await sts.ask(proof, never), { is: 'unavailable', why: /ECONNREFUSED/, next: 'again' })
+  t.match(await sts.ask(proof, LONG, never), { is: 'unavailable', why: /ECONNREFUSED/, next: 'again' })
 })
 
 t.test('D6: a redirect is not followed', async t => {
@@ -180,14 +182,14 @@ t.test('an unknown key at another host than the first says nothing about the key
 t.test('a host that is offered no more is not asked', async t => {
   const { server, sts } = await pair(t, welcome)
   const gone = { ...proof, challenge: { ...challenge, host: 'sts.eu-west-3.amazonaws.com' } }
-  t.match(await sts.ask(gone, never), { is: 'unavailable', next: 'first' })
+  t.match(await sts.ask(gone, LONG, never), { is: 'unavailable', next: 'first' })
   t.equal(server.calls.length, 0)
 })
 
 t.test('D9: an ARN of another partition is a fault of the settings', async t => {
   const china = identityXML({ ...ALICE, Arn: 'arn:aws-cn:iam::123456789012:user/alice' })
   const { sts } = await pair(t, says(200, china))
-  t.equal((await faultOfAsync(() => sts.ask(proof, never)))?.kind, 'identity/partition')
+  t.equal((await faultOfAsync(() => sts.ask(proof, LONG, never)))?.kind, 'identity/partition')
 })
 
 t.test('an answer of more than 64 KiB is cut off with its socket', async t => {
@@ -197,20 +199,46 @@ t.test('an answer of more than 64 KiB is cut off with its socket', async t => {
     const more = () => response.destroyed || response.write('\n'.repeat(8192), () => setImmediate(more))
     more()
   })
-  t.match(await sts.ask(proof, never), { is: 'unavailable', why: /longer than 65536/ })
+  t.match(await sts.ask(proof, LONG, never), { is: 'unavailable', why: /longer than 65536/ })
   await server.quiet()
   const { sts: patient } = await pair(t, says(200, `${identityXML()}${' '.repeat(60 * 1024)}`))
-  t.equal((await patient.ask(proof, never)).is, 'identity')
+  t.equal((await patient.ask(proof, LONG, never)).is, 'identity')
 })
 
 t.test('an answer that does not come, or does not end, is cut off with its socket', async t => {
   const silent: Answer = () => {}
   const endless: Answer = response => response.writeHead(200, { 'Content-Type': 'text/xml' }).write('<')
   for (const answer of [silent, endless]) {
-    const { server, sts } = await pair(t, answer, { timeoutMS: 50 })
-    t.match(await sts.ask(proof, never), { is: 'unavailable', why: 'no answer within 50 ms', next: 'again' })
+    const { server, sts } = await pair(t, answer)
+    t.match(await sts.ask(proof, 50.4, never), { is: 'unavailable', why: 'no answer within 50 ms', next: 'again' })
     await server.quiet()
+    const { server: same, sts: hasty } = await pair(t, answer, { timeoutMS: 50 })
+    t.equal(await hasty.reach(HOST, never), 'no answer within 50 ms')
+    await same.quiet()
   }
+})
+
+t.test('each call has the time that it is given, and its end ends nothing but itself', async t => {
+  const late = deferred()
+  const { sts } = await pair(t, (response, call) => void late.promise.then(() => welcome(response, call)))
+  const short = sts.ask(proof, 50, never)
+  const long = sts.ask(proof, LONG, never)
+  t.match(await short, { is: 'unavailable', why: 'no answer within 50 ms' })
+  late.resolve(undefined)
+  t.equal((await long).is, 'identity')
+})
+
+t.test('no timer is left of a call that was answered, or whose client left', async t => {
+  const timers = () => process.getActiveResourcesInfo().filter(kind => kind === 'Timeout').length
+  const { sts } = await pair(t, welcome)
+  const before = timers()
+  await sts.ask(proof, 600_000, never)
+  const gone = new AbortController()
+  const left = sts.ask(proof, 600_000, gone.signal)
+  t.equal(timers(), before + 1)
+  gone.abort(new Error('left'))
+  await t.rejects(left, { message: 'left' })
+  t.equal(timers(), before)
 })
 
 t.test('a client that leaves frees its socket at once, and the place of the next', async t => {
@@ -222,29 +250,29 @@ t.test('a client that leaves frees its socket at once, and the place of the next
     { sockets: 1 },
   )
   const first = new AbortController()
-  const asking = sts.ask(proof, first.signal)
+  const asking = sts.ask(proof, LONG, first.signal)
   await arrived.promise
   const queued = new AbortController()
-  const waiting = sts.ask(proof, queued.signal)
+  const waiting = sts.ask(proof, LONG, queued.signal)
   queued.abort(new Error('left the queue'))
   await t.rejects(waiting, { message: 'left the queue' }, 'without waiting for the one before')
   first.abort(new Error('left'))
   await t.rejects(asking, { message: 'left' })
-  t.equal((await sts.ask(proof, never)).is, 'identity')
+  t.equal((await sts.ask(proof, LONG, never)).is, 'identity')
   t.equal(asked, 2, 'who left the queue was never sent')
   t.ok(server.opened() >= 2, 'the socket of who left is not used again')
-  await t.rejects(sts.ask(proof, first.signal), { message: 'left' }, 'nor is one who left before')
+  await t.rejects(sts.ask(proof, LONG, first.signal), { message: 'left' }, 'nor is one who left before')
 })
 
 t.test('two hundred who leave cost no place of the pool', async t => {
   let open = false
   const { sts } = await pair(t, (response, call) => open && welcome(response, call), { sockets: 2 })
   const leaving = Array.from({ length: 200 }, () => new AbortController())
-  const asked = Promise.allSettled(leaving.map(({ signal }) => sts.ask(proof, signal)))
+  const asked = Promise.allSettled(leaving.map(({ signal }) => sts.ask(proof, LONG, signal)))
   for (const one of leaving) one.abort()
   t.ok((await asked).every(({ status }) => status === 'rejected'))
   open = true
-  t.equal((await sts.ask(proof, never)).is, 'identity')
+  t.equal((await sts.ask(proof, LONG, never)).is, 'identity')
 })
 
 t.test('R36: two hundred hostile proofs, and the next one, honest, gets in', async t => {
@@ -258,17 +286,17 @@ t.test('R36: two hundred hostile proofs, and the next one, honest, gets in', asy
       { ...fields, d: fields.d + bad },
       { ...fields, t: fields.t + bad },
     ][n % 3] as typeof fields
-    const thrown = await faultOfAsync(async () => sts.ask(judge(by, challenge, date), never))
+    const thrown = await faultOfAsync(async () => sts.ask(judge(by, challenge, date), LONG, never))
     if (thrown?.kind !== 'proof/malformed') t.fail(`${n}: ${thrown?.kind}`)
   }
   t.equal(server.calls.length, 0)
   for (let n = 0; n < 200; n++) {
     const forged = { ...proof, token: new Secret(`token${hostile[n % hostile.length]}`) }
-    const thrown = await faultOfAsync(() => sts.ask(forged, never))
+    const thrown = await faultOfAsync(() => sts.ask(forged, LONG, never))
     if (thrown?.kind !== 'internal') t.fail(`unjudged ${n}: ${thrown?.kind}`)
   }
   t.equal(server.calls.length, 0, 'not even a proof that nobody judged')
-  t.equal((await sts.ask(proof, never)).is, 'identity')
+  t.equal((await sts.ask(proof, LONG, never)).is, 'identity')
 })
 
 t.test('the clock of STS is learned from what STS says, and from nothing else', async t => {
@@ -277,7 +305,7 @@ t.test('the clock of STS is learned from what STS says, and from nothing else', 
   const skew = async (answer: Answer) => {
     const { sts } = await pair(t, answer, { now: () => now })
     t.equal(sts.skewMS(), 0)
-    await sts.ask(proof, never)
+    await sts.ask(proof, LONG, never)
     return sts.skewMS()
   }
   t.equal(await skew(says(200, identityXML(), by(3600_000))), 3600_500)
@@ -312,7 +340,7 @@ t.test('the offered host is verified in TLS, whatever is dialled', async t => {
       ...(ca !== undefined && { ca }),
     })
     t.teardown(() => sts.close())
-    return { said: await sts.ask(by, never), calls: server.calls }
+    return { said: await sts.ask(by, LONG, never), calls: server.calls }
   }
   const good = await ask('upstream.pem', pem('ca.pem'))
   t.equal(good.said.is, 'identity')
@@ -334,7 +362,7 @@ t.test('plain http stays on this machine', async t => {
 
 t.test('closing ends what is under way', async t => {
   const { server, sts } = await pair(t, () => {})
-  const asking = sts.ask(proof, never)
+  const asking = sts.ask(proof, LONG, never)
   await sts.close()
   t.equal((await asking).is, 'unavailable')
   await server.quiet()
@@ -351,7 +379,7 @@ t.test('an STS that verifies signatures agrees with what is written anew', async
     now: () => date.getTime() - 60_000,
   })
   t.teardown(() => sts.close())
-  const ask = async (by: Credentials) => sts.ask(judge(await signedBy(by), challenge, date), never)
+  const ask = async (by: Credentials) => sts.ask(judge(await signedBy(by), challenge, date), LONG, never)
   const alan = aws.createUser({ account: ALICE.Account, name: 'alan', path: '/r&d/' })
   const reader = aws.createRole({ account: ALICE.Account, name: 'reader', path: '/a/' })
   const key = aws.createAccessKey(alan)

@@ -60,5 +60,5 @@ export async function setHouse(
   await proxy.settled
   const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`
   const client = (driver: Driver = 'mongodb7', options?: MongoClientOptions) => clientOf(t, driver, uri, key, options)
-  return { set, proxy, log, hosts, key, sts, client }
+  return { set, proxy, log, hosts, key, sts, uri, client }
 }

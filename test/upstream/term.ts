@@ -1,6 +1,6 @@
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
-import { beginTerm, during } from '../../src/upstream/term.js'
+import { beginTerm, during, type Term } from '../../src/upstream/term.js'
 import { faultOfAsync } from '../support/faults.js'
 
 const why = new Fault('upstream/stepped-down')
@@ -55,21 +55,32 @@ t.test('who comes too late is told at once; who left is told nothing', async t =
   t.equal(told, 1)
 })
 
-t.test('a step of a login ends with the term, or with its own signal', async t => {
-  const waits = (signal: AbortSignal) =>
-    new Promise<never>((_, reject) => {
-      if (signal.aborted) reject(signal.reason)
-      signal.addEventListener('abort', () => reject(signal.reason))
+t.test('a step of a login ends with the term, or with the login', async t => {
+  const waits = (term: Term, login = new AbortController()) =>
+    during(term, login, () => {
+      const { signal } = login
+      return new Promise<never>((_, reject) => {
+        if (signal.aborted) reject(signal.reason)
+        signal.addEventListener('abort', () => reject(signal.reason))
+      })
     })
   const { term, end } = beginTerm()
   const login = new AbortController()
-  t.equal(await during(term, login.signal, async () => 7), 7)
-  const left = during(term, login.signal, waits)
+  const done = new AbortController()
+  t.equal(await during(term, login, async () => 7), 7)
+  t.equal(await during(term, done, async () => 7), 7)
+  await t.rejects(
+    during(term, done, () => Promise.reject(new Error('its own'))),
+    { message: 'its own' },
+  )
+  const left = waits(term, login)
   login.abort(new Error('left'))
   await t.rejects(left, { message: 'left' })
-  await t.rejects(during(term, login.signal, waits), { message: 'left' })
-  const deposed = faultOfAsync(() => during(term, new AbortController().signal, waits))
+  await t.rejects(waits(term, login), { message: 'left' })
+  const deposed = faultOfAsync(() => waits(term))
   end(why)
   t.match(await deposed, { kind: 'upstream/away', detail: 'it stepped down during the login' })
-  t.match(await faultOfAsync(() => during(term, new AbortController().signal, waits)), { kind: 'upstream/away' })
+  t.match(await faultOfAsync(() => waits(term)), { kind: 'upstream/away' })
+  t.notOk(done.signal.aborted, 'a login whose step is over goes on')
+  t.match(login.signal.reason, { message: 'left' }, 'and whoever left before has left')
 })

@@ -2,7 +2,7 @@ import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import { readIdentity } from '../../src/identity/reply.js'
 import { Secret, silent } from '../../src/log.js'
-import { type DecisionParts, decision } from '../../src/users/decision.js'
+import { type Decision, type DecisionParts, decision } from '../../src/users/decision.js'
 import type { Match } from '../../src/users/match.js'
 import { pinsOf } from '../../src/users/pins.js'
 import { compileRules, type Entry } from '../../src/users/rules.js'
@@ -36,6 +36,8 @@ function decided(entries: Entry[], entry?: Match | Fault, more: Partial<Decision
     ...more,
   })
 }
+/** What a login comes to, sooner or later. */
+const refusal = (by: Decision, ...login: Parameters<Decision['login']>) => faultOfAsync(async () => by.login(...login))
 const rule = (more: Partial<Entry> = {}): Entry => ({ arn, roles: ['readWrite@app'], ...more })
 const away = () => new Fault('users/unreadable', undefined, { why: 'it is away' })
 
@@ -43,12 +45,19 @@ t.test('rules before the directory', async t => {
   t.match(await decided([rule()], given).login(role(), '::1'), { from: { rule: 1 } })
   t.match(await decided([], given).login(role(), '::1'), { from: { entry: arn } })
   t.match(await decided([rule()], away()).login(role(), '::1'), { from: { rule: 1 } }, 'a rule needs no directory')
-  t.equal((await faultOfAsync(() => decided([], away()).login(role(), '::1')))?.kind, 'users/unreadable')
-  const stranger = await faultOfAsync(() => decided([]).login(role(), '::1'))
+  t.equal((await refusal(decided([], away()), role(), '::1'))?.kind, 'users/unreadable')
+  const stranger = await refusal(decided([]), role(), '::1')
   t.equal(stranger?.kind, 'users/stranger')
   t.equal(stranger?.detail, arn)
   const alone = decided([], undefined, { directory: undefined })
-  t.equal((await faultOfAsync(() => alone.login(role(), '::1')))?.kind, 'users/stranger')
+  t.equal((await refusal(alone, role(), '::1'))?.kind, 'users/stranger')
+})
+
+t.test('a rule decides at once, whether it lets in or not', async t => {
+  t.match(decided([rule()], away()).login(role(), '::1'), { from: { rule: 1 } })
+  const elsewhere = decided([rule({ clientSource: ['10.0.0.0/8'] })], given)
+  t.equal(faultOf(() => elsewhere.login(role(), '::1'))?.kind, 'users/source')
+  t.ok(decided([], given).login(role(), '::1') instanceof Promise, 'the directory has to be asked')
 })
 
 t.test('the conditions of the match are asked, for live connections as well', async t => {
@@ -58,12 +67,12 @@ t.test('the conditions of the match are asked, for live connections as well', as
     [rule({ principalId: 'AROAOTHEROTHEROTHER00' }), 'users/recreated'],
   ] as const) {
     const decision = decided([entry])
-    t.equal((await faultOfAsync(() => decision.login(role(), '::1')))?.kind, kind)
+    t.equal((await refusal(decision, role(), '::1'))?.kind, kind)
     t.match(decision.again(role(), '::1', undefined), { kind })
   }
   const network = { address: '10.0.0.0', prefix: 8, family: 'ipv4' } as const
   const restricted = decided([], { ...given, clientSource: [[network]] })
-  t.equal((await faultOfAsync(() => restricted.login(role(), '::1')))?.kind, 'users/source')
+  t.equal((await refusal(restricted, role(), '::1'))?.kind, 'users/source')
   t.ok(await restricted.login(role(), '10.9.9.9'))
 })
 
@@ -73,7 +82,7 @@ t.test('D11: firstUse pins what is seen first, session by session, and refuses w
   t.ok(decision.again(role(), '::1', undefined) && !pins.of(arn), 'looking pins nothing')
   await decision.login(role('one'), '::1')
   await decision.login(role('two'), '::1')
-  const fault = await faultOfAsync(() => decision.login(role('one', 'AROAOTHEROTHEROTHER00'), '::1'))
+  const fault = await refusal(decision, role('one', 'AROAOTHEROTHEROTHER00'), '::1')
   t.equal(fault?.kind, 'users/recreated')
   t.match(fault?.message, new RegExp(`AROAOTHEROTHEROTHER00 now and was ${ID}`))
   t.match(decision.again(role('one', 'AROAOTHEROTHEROTHER00'), '::1', given), { kind: 'users/recreated' })
@@ -88,7 +97,7 @@ t.test('rules that change while a login is decided about are the ones that decid
   }
   const pins = pinsOf({ text: undefined, name: 'pins.json', write: change, log: silent })
   const pinning = decided([], undefined, { rules: () => rules, pins })
-  t.equal((await faultOfAsync(() => pinning.login(role(), '::1')))?.kind, 'users/stranger', 'the rule has gone')
+  t.equal((await refusal(pinning, role(), '::1'))?.kind, 'users/stranger', 'the rule has gone')
 
   rules = rulesOf()
   then = rulesOf(rule({ clientSource: ['10.0.0.0/8'] }))
@@ -97,13 +106,13 @@ t.test('rules that change while a login is decided about are the ones that decid
     return given
   }
   const asked = decided([], undefined, { rules: () => rules, directory: { match: asking, current: () => given } })
-  t.equal((await faultOfAsync(() => asked.login(role(), '::1')))?.kind, 'users/source', 'a rule has come')
+  t.equal((await refusal(asked, role(), '::1'))?.kind, 'users/source', 'a rule has come')
 })
 
 t.test('who may not log in pins nothing', async t => {
   const pins = pinsOf({ text: undefined, name: 'pins.json', write: async () => {}, log: silent })
   const entry = rule({ principalId: 'firstUse', clientSource: ['10.0.0.0/8'] })
-  t.ok(await faultOfAsync(() => decided([entry], undefined, { pins }).login(role(), '::1')))
+  t.ok(await refusal(decided([entry], undefined, { pins }), role(), '::1'))
   t.equal(pins.of(arn), undefined)
 })
 
