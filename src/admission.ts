@@ -118,7 +118,7 @@ export function admission(parts: AdmissionParts): Admission {
   let stop = (): void => {}
   const changed = (): void => {
     memories.forget()
-    revocations.review()
+    void revocations.review()
     void follow()
   }
   directory?.changed(changed)

@@ -158,24 +158,27 @@ export function writeDenials(all: readonly Denial[]): string {
 
 /** Denials of several sources are added up; of two about the same, the longer one counts. */
 export function denials(...lists: readonly (readonly Denial[])[]): Denials {
-  const all = new Map<string, Denial>()
+  const all = new Map(KINDS.map(kind => [kind, new Map<string, Denial>()]))
   for (const denial of lists.flat()) {
-    const known = all.get(meaning(denial))
-    if (!known || endOf(known) < endOf(denial)) all.set(meaning(denial), denial)
+    const ofKind = all.get(denial.of)
+    const known = ofKind?.get(meaning(denial))
+    if (!known || endOf(known) < endOf(denial)) ofKind?.set(meaning(denial), denial)
   }
-  const find = (of: DenialKind, value: string, now: number): Denial | undefined => {
-    const denial = all.get(meaning({ of, value }))
+  /** A review asks about every live connection, so nothing is spelled that nobody is denied by. */
+  const find = (of: DenialKind, now: number, value: () => string): Denial | undefined => {
+    const ofKind = all.get(of)
+    const denial = ofKind && ofKind.size > 0 ? ofKind.get(meaning({ of, value: value() })) : undefined
     return denial && endOf(denial) > now ? denial : undefined
   }
   return {
-    all: [...all.values()],
-    ofKey: (accessKeyId, now) => find('accessKey', accessKeyId, now),
+    all: [...all.values()].flatMap(ofKind => [...ofKind.values()]),
+    ofKey: (accessKeyId, now) => find('accessKey', now, () => accessKeyId),
     of: (identity, accessKeyId, now) =>
-      find('arn', identity.canonical, now) ??
-      find('principalId', identity.principalId, now) ??
-      find('accessKey', accessKeyId, now) ??
-      find('account', identity.account, now) ??
-      (identity.session === undefined ? undefined : find('session', sessionOf(identity), now)),
+      find('arn', now, () => identity.canonical) ??
+      find('principalId', now, () => identity.principalId) ??
+      find('accessKey', now, () => accessKeyId) ??
+      find('account', now, () => identity.account) ??
+      (identity.session === undefined ? undefined : find('session', now, () => sessionOf(identity))),
   }
 }
 
@@ -189,7 +192,7 @@ export function nameOf({ of, value }: Pick<Denial, 'of' | 'value'>): string {
  * means the same principal, and would else deny nobody without a word.
  */
 function meaning({ of, value }: Pick<Denial, 'of' | 'value'>): string {
-  return `${of} ${of === 'arn' ? value.replace(/:user\/.*\//, ':user/').toLowerCase() : value}`
+  return of === 'arn' ? value.replace(/:user\/.*\//, ':user/').toLowerCase() : value
 }
 
 const endOf = ({ until }: Denial): number => until?.getTime() ?? Number.POSITIVE_INFINITY
