@@ -95,7 +95,7 @@ export function admission(parts: AdmissionParts): Admission {
   const kept = keeping && provisioner(keeping)
   const revocations = revocation(
     {
-      kept: config.deny.adminFile === undefined ? undefined : keptIn(config.deny.adminFile),
+      kept: config.deny.adminFile === undefined ? undefined : keptIn(config.deny.adminFile, Date.now),
       match: decide.again,
       now: Date.now,
       after,

@@ -4,7 +4,7 @@ import type { Config } from './config/load.js'
 import { allSettings } from './config/settings.js'
 import { Fault } from './errors.js'
 import { type Log, Secret } from './log.js'
-import { nameOf } from './users/denials.js'
+import { meaningOf, nameOf } from './users/denials.js'
 
 export type Change = {
   /** What the proxy runs with from now on: live settings as they are written now, others as they were. */
@@ -53,13 +53,10 @@ export function change(running: Config, next: Config): Change {
 /** Rules and denials that were there and are no more, by name; one that is spelled in another way is still there. */
 export function vanished(before: Compiled, after: Compiled): { rule?: string; denial?: string }[] {
   const rules = new Set(after.rules.all.map(({ arn }) => arn))
-  const denials = new Set(after.denied.map(nameOf))
+  const denials = new Set(after.denied.map(meaningOf))
   return [
     ...before.rules.all.filter(({ arn }) => !rules.has(arn)).map(({ written }) => ({ rule: written })),
-    ...before.denied
-      .map(nameOf)
-      .filter(name => !denials.has(name))
-      .map(name => ({ denial: name })),
+    ...before.denied.filter(one => !denials.has(meaningOf(one))).map(one => ({ denial: nameOf(one) })),
   ]
 }
 

@@ -39,7 +39,7 @@ function made({
   const parts = { decided, counts, clock, matched: [] as string[], takes: 0 }
   const made = revocation(
     {
-      kept: keptDenials({ text: undefined, name: 'x', write: disk }),
+      kept: keptDenials({ text: undefined, name: 'x', write: disk }, clock.now),
       match: identity => {
         parts.matched.push(identity.name)
         clock.advance(parts.takes)

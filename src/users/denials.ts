@@ -38,6 +38,8 @@ const text = z.string({ error: issue => (typeof issue.input === 'number' ? NUMBE
 const when = z.iso
   .datetime({ offset: true, error: 'wanted a time like 2026-12-24T00:00:00Z' })
   .transform(written => new Date(written))
+  // Its offset may carry it into a year that is not written like others, which no later start could read.
+  .refine(date => /^\d{4}-/.test(date.toISOString()), { error: 'is beyond the years from 0 to 9999' })
 
 const KINDS = ['arn', 'principalId', 'accessKey', 'account', 'session'] as const satisfies readonly DenialKind[]
 const mapping = z.strictObject(
@@ -161,14 +163,14 @@ export function denials(...lists: readonly (readonly Denial[])[]): Denials {
   const all = new Map(KINDS.map(kind => [kind, new Map<string, Denial>()]))
   for (const denial of lists.flat()) {
     const ofKind = all.get(denial.of)
-    const known = ofKind?.get(meaning(denial))
-    if (!known || endOf(known) < endOf(denial)) ofKind?.set(meaning(denial), denial)
+    const known = ofKind?.get(meaningOf(denial))
+    if (!known || endOf(known) < endOf(denial)) ofKind?.set(meaningOf(denial), denial)
   }
   /** A review asks about every live connection, so nothing is spelled that nobody is denied by. */
   const find = (of: DenialKind, now: number, value: () => string): Denial | undefined => {
     const ofKind = all.get(of)
-    const denial = ofKind && ofKind.size > 0 ? ofKind.get(meaning({ of, value: value() })) : undefined
-    return denial && endOf(denial) > now ? denial : undefined
+    const denial = ofKind && ofKind.size > 0 ? ofKind.get(meaningOf({ of, value: value() })) : undefined
+    return denial && !hasEnded(denial, now) ? denial : undefined
   }
   return {
     all: [...all.values()].flatMap(ofKind => [...ofKind.values()]),
@@ -188,12 +190,15 @@ export function nameOf({ of, value }: Pick<Denial, 'of' | 'value'>): string {
 }
 
 /**
- * What a denial is found by. Names are unique within an account whatever their case and path, so a denial with another one
+ * What a denial is found by, the same for all that deny the same. Names are unique within an account whatever their case and path, so a denial with another one
  * means the same principal, and would else deny nobody without a word.
  */
-function meaning({ of, value }: Pick<Denial, 'of' | 'value'>): string {
-  return of === 'arn' ? value.replace(/:user\/.*\//, ':user/').toLowerCase() : value
+export function meaningOf({ of, value }: Pick<Denial, 'of' | 'value'>): string {
+  return `${of} ${of === 'arn' ? value.replace(/:user\/.*\//, ':user/').toLowerCase() : value}`
 }
+
+/** `now`: milliseconds since 1970. */
+export const hasEnded = (denial: Denial, now: number): boolean => endOf(denial) <= now
 
 const endOf = ({ until }: Denial): number => until?.getTime() ?? Number.POSITIVE_INFINITY
 
