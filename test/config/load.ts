@@ -632,3 +632,8 @@ t.test('a secret that was written in the place of its file is not shown', async 
     t.notMatch(JSON.stringify([fault?.message, fault?.detail, fault?.facts]), slipped)
   }
 })
+
+t.test('what the deny file says is told whatever else is wrong', async t => {
+  const given = { args: { 'deny.file': 'deny.yaml', 'tls.certFile': 'none' }, files: { 'deny.yaml': '[]\n...\n' } }
+  t.match(faultOf(() => loaded(given))?.facts.deny, { file: 'deny.yaml', text: '[]\n...' })
+})
