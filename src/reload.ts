@@ -4,7 +4,8 @@ import type { Config } from './config/load.js'
 import { allSettings } from './config/settings.js'
 import { Fault } from './errors.js'
 import { type Log, Secret } from './log.js'
-import { meaningOf, nameOf, readDenials, writeDenials } from './users/denials.js'
+import { meaningOf, nameOf } from './users/denials.js'
+import { readDenials, writeDenials } from './users/denyFile.js'
 
 export type Change = {
   /** What the proxy runs with from now on: live settings as they are written now, others as they were. */

@@ -51,7 +51,7 @@ const TICK_MS = 500
 
 export function revocation(parts: RevocationParts, inFile: readonly Denial[]): Revocation {
   const { kept, log } = parts
-  const connections: Live = live(parts)
+  const connections: Live = live({ now: parts.now, others: () => new Promise(resolve => parts.after(0, resolve)) })
   let file = inFile
   let all: Denials
   const gather = (): void => {

@@ -1,6 +1,7 @@
 /** Denials that were made while the proxy runs, in a file of its own. A change counts once the disk has it. */
 import { Fault } from '../errors.js'
-import { type Denial, hasEnded, meaningOf, readDenials, writeDenials } from './denials.js'
+import { type Denial, hasEnded, meaningOf } from './denials.js'
+import { readDenials, writeDenials } from './denyFile.js'
 import { type OwnFile, ownFile } from './ownFile.js'
 
 export type Kept = {

@@ -8,7 +8,6 @@
  *     review ──▶ some ─ others ─▶ some ─ others ─▶ all decided by it
  *                           └ review: from here on by the newer one, and then once more those decided before
  */
-import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
 import { isSameUser, type Match } from './match.js'
@@ -43,8 +42,8 @@ export type Live = {
 /** How long others wait at most, in milliseconds. */
 const SLICE_MS = 5
 
-/** `now`: milliseconds. */
-export function live({ now, after }: { now(): number; after: After }): Live {
+/** `now`: milliseconds. `others`: resolves when they had their turn. */
+export function live({ now, others }: { now(): number; others(): Promise<void> }): Live {
   /** With the number of the review that was the last to decide about it. */
   const entries = new Map<LiveConnection, number>()
   let newest = 0
@@ -62,7 +61,7 @@ export function live({ now, after }: { now(): number; after: After }): Live {
         if (by === newest) continue
         // A clock that is set back ends no slice, so it ends this one.
         if (Math.abs(now() - began) >= SLICE_MS) {
-          await new Promise<void>(resolve => after(0, resolve))
+          await others()
           began = now()
           if (!entries.has(entry)) continue
         }

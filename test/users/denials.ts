@@ -1,5 +1,6 @@
 import t from 'tap'
-import { denials, nameOf, type Principal, readDenial, readDenials, writeDenials } from '../../src/users/denials.js'
+import { denials, nameOf, type Principal, readDenial } from '../../src/users/denials.js'
+import { readDenials, writeDenials } from '../../src/users/denyFile.js'
 
 const KEY = 'ASIAIOSFODNN7EXAMPLE'
 const pod: Principal = {

@@ -26,7 +26,7 @@ const roles = (role: string): Match => ({ from: { entry: 'x' }, arn: '', gives: 
 
 function entered(...matches: (Match | undefined)[]) {
   const clock = handClock()
-  const all = live(clock)
+  const all = live({ now: clock.now, others: () => new Promise(resolve => clock.after(0, resolve)) })
   const faults: (Fault | undefined)[] = matches.map(() => undefined)
   const entries = matches.map(
     (match, index): LiveConnection => ({
