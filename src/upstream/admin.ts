@@ -17,8 +17,8 @@ export type Admin = {
 const OPTIONS = {
   appName: NAME,
   maxPoolSize: 4,
-  // So that a crowd is told at once, and no command stands behind all of it.
-  waitQueueTimeoutMS: 2_000,
+  // As long as a login takes: nobody wants to know any more what a crowd has asked before.
+  waitQueueTimeoutMS: 8_000,
   // Watching is the mirror's work: without it the driver holds one connection less.
   serverMonitoringMode: 'poll',
   serverSelectionTimeoutMS: 3_000,
