@@ -19,7 +19,7 @@ import { provisioningOf } from './provisioning.js'
 import { randomBytes } from './random.js'
 import { remembering } from './remembering.js'
 import { type Revocation, revocation } from './revocation.js'
-import type { Admin } from './upstream/admin.js'
+import { type Admin, admin as administrator } from './upstream/admin.js'
 import type { Channel } from './upstream/channel.js'
 import { type Dialled, dial } from './upstream/dial.js'
 import { keyRing } from './upstream/keys.js'
@@ -72,12 +72,17 @@ export function admission(parts: AdmissionParts): Admission {
 
   const sts = asking(config.sts, record, log)
   const memories = remembering(config, record, log, sts.raise)
-  const run: Admin['run'] = (...asked) => {
-    if (!superuser) throw new Fault('internal', undefined, { why: 'there is no administrator' })
-    return superuser.run(...asked)
-  }
+  // What is written waits for a majority, perhaps in vain, and nothing that is read shall wait behind it.
+  const writer: Admin | undefined = config.upstream.admin && administrator(config.upstream.admin)
+  const by =
+    (one: Admin | undefined): Admin['run'] =>
+    (...asked) => {
+      if (!one) throw new Fault('internal', undefined, { why: 'there is no administrator' })
+      return one.run(...asked)
+    }
+  const read = by(superuser)
   const directory = config.directory.enabled
-    ? directoryOf({ ask: command => run(command), refreshMS: config.directory.refresh, after, now, log })
+    ? directoryOf({ ask: command => read(command), refreshMS: config.directory.refresh, after, now, log })
     : undefined
   const pins = config.pins.file === undefined ? undefined : pinsIn(config.pins.file, log)
   const decide = decision({
@@ -86,11 +91,11 @@ export function admission(parts: AdmissionParts): Admission {
     pins,
     now: Date.now,
   })
-  const keeping = provisioningOf(config, run, log)
+  const keeping = provisioningOf(config, by(writer), log)
   const kept = keeping && provisioner(keeping)
   const revocations = revocation(
     {
-      kept: config.deny.adminFile === undefined ? undefined : keptIn(config.deny.adminFile),
+      kept: config.deny.adminFile === undefined ? undefined : keptIn(config.deny.adminFile, Date.now),
       match: decide.again,
       now: Date.now,
       after,
@@ -113,7 +118,7 @@ export function admission(parts: AdmissionParts): Admission {
   let stop = (): void => {}
   const changed = (): void => {
     memories.forget()
-    revocations.review()
+    void revocations.review()
     void follow()
   }
   directory?.changed(changed)
@@ -193,7 +198,7 @@ export function admission(parts: AdmissionParts): Admission {
       stop()
       directory?.close()
       revocations.close()
-      await sts.close()
+      await Promise.all([writer?.close(), sts.close()])
     },
   }
 }

@@ -22,7 +22,7 @@ export type Asking = Pick<Sts, 'reach' | 'skewMS' | 'close'> &
     /** What asking a host came to, for a client of this address. */
     saw: Hosts['saw']
     measures: Measures
-    /** From now on; what was throttled is forgotten with the old quota. */
+    /** From now on. */
     adopt(budget: Pick<Config['sts'], 'quota' | 'share'>): void
   }
 
@@ -49,10 +49,12 @@ const isSilent = (outcome: Outcome) => outcome.is === 'unavailable' && outcome.n
 export function asking({ hosts, insecure, ...first }: Config['sts'], record: Recorder, log: Log): Asking {
   const sts = stsOf({ hosts, insecure }, ATTEMPT_MS)
   // The other half of what is left: calls may arrive closer together than they were made, and AWS counts the arrivals.
-  const budgetOf = ({ quota, share }: Pick<Config['sts'], 'quota' | 'share'>) =>
-    buckets({ perSecond: quota * share, burst: (quota * (1 - share)) / 2, keys: REMEMBERED, now })
-  let budget = budgetOf(first)
-  const line = turns({ lend: (key, wanted) => budget.lend(key, wanted), calls: CALLS, now, after })
+  const rateOf = ({ quota, share }: Pick<Config['sts'], 'quota' | 'share'>) => ({
+    perSecond: quota * share,
+    burst: (quota * (1 - share)) / 2,
+  })
+  const budget = buckets({ ...rateOf(first), keys: REMEMBERED, now })
+  const line = turns({ lend: budget.lend, calls: CALLS, now, after })
   const { draw, saw, health } = drawn({
     hosts: hosts.map(({ host }) => host),
     busy: line.busy,
@@ -115,8 +117,6 @@ export function asking({ hosts, insecure, ...first }: Config['sts'], record: Rec
       },
     },
     ask: retried(once, patience),
-    adopt(change) {
-      budget = budgetOf(change)
-    },
+    adopt: change => budget.adopt(rateOf(change)),
   }
 }

@@ -81,7 +81,11 @@ async function start(make: (read: ReadFile) => Config) {
     }
   }
   const disk = { read: readFile, look: lookAt, watch: watchFolder }
-  const watching = watchFiles({ attempt, settled: proxy.reload, ...disk, after }, first.noted)
+  const deaf = (path: string): void => {
+    const problem = `${path} is a pipe, which can be read only once: no change is taken up without a restart`
+    proxy.reload(new Fault('config/invalid', problem, { problems: [problem] }))
+  }
+  const watching = watchFiles({ attempt, settled: proxy.reload, ...disk, after, deaf }, first.noted)
   return { proxy, log, watching }
 }
 

@@ -4,7 +4,8 @@ import type { Config } from './config/load.js'
 import { allSettings } from './config/settings.js'
 import { Fault } from './errors.js'
 import { type Log, Secret } from './log.js'
-import { nameOf } from './users/denials.js'
+import { meaningOf, nameOf } from './users/denials.js'
+import { readDenials, writeDenials } from './users/denyFile.js'
 
 export type Change = {
   /** What the proxy runs with from now on: live settings as they are written now, others as they were. */
@@ -53,13 +54,10 @@ export function change(running: Config, next: Config): Change {
 /** Rules and denials that were there and are no more, by name; one that is spelled in another way is still there. */
 export function vanished(before: Compiled, after: Compiled): { rule?: string; denial?: string }[] {
   const rules = new Set(after.rules.all.map(({ arn }) => arn))
-  const denials = new Set(after.denied.map(nameOf))
+  const denials = new Set(after.denied.map(meaningOf))
   return [
     ...before.rules.all.filter(({ arn }) => !rules.has(arn)).map(({ written }) => ({ rule: written })),
-    ...before.denied
-      .map(nameOf)
-      .filter(name => !denials.has(name))
-      .map(name => ({ denial: name })),
+    ...before.denied.filter(one => !denials.has(meaningOf(one))).map(one => ({ denial: nameOf(one) })),
   ]
 }
 
@@ -74,7 +72,8 @@ export type ReloadParts<C extends Compiled> = {
 
 /**
  * Takes up one configuration after the other, from the `first` on. A bad one, or the fault of one that could not even be
- * read, changes nothing: the last good one goes on, and each problem is told.
+ * read, changes nothing: the last good one goes on, and each problem is told. Only whom its deny file denies is denied, if
+ * that is good in itself: who revokes shall not have to mend the rest first.
  */
 export function reloader<C extends Compiled>(
   first: { config: Config; compiled: C },
@@ -98,6 +97,17 @@ export function reloader<C extends Compiled>(
     running = merged
     known = compiled
   }
+  const denyMore = (deny: Config['deny'] | undefined): void => {
+    const { file, text } = deny ?? {}
+    if (file === undefined || file !== running.deny.file || text === undefined) return
+    const { all, problems } = readDenials(text, file)
+    const before = new Set(known.denied.map(one => writeDenials([one])))
+    const more = all.filter(one => !before.has(writeDenials([one])))
+    if (problems.length > 0 || more.length === 0) return
+    known = { ...known, denied: [...known.denied, ...more] }
+    adopt(running, known)
+    log('warn', 'reloaded', { applied: ['deny.file'], denied: more.map(nameOf) })
+  }
   return next => {
     try {
       if (next instanceof Fault) throw next
@@ -111,6 +121,7 @@ export function reloader<C extends Compiled>(
         : [fault.kind === 'internal' ? fault.stack : fault.message]
       for (const problem of lines) log('error', 'problem found', { problem, kept: 'the configuration of before' })
       counted('refused')
+      denyMore(next instanceof Fault ? (next.facts.deny as Config['deny'] | undefined) : next.deny)
     }
   }
 }

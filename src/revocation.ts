@@ -8,7 +8,7 @@ import type { Identity } from './identity/reply.js'
 import type { Log } from './log.js'
 import { type Denial, type Denials, denials, nameOf } from './users/denials.js'
 import type { Kept } from './users/kept.js'
-import { type Live, type LiveConnection, live } from './users/live.js'
+import { type Decide, type Live, type LiveConnection, live } from './users/live.js'
 import { isOver, type Match } from './users/match.js'
 
 export type RevocationParts = {
@@ -36,8 +36,8 @@ export type Revocation = {
   enter(entry: LiveConnection): () => void
   /** What the deny file says from now on. Who calls it goes on as after any change of the configuration, with `review`. */
   read(denied: readonly Denial[]): void
-  /** Decides about every live connection again; returns how many it closed. */
-  review(): number
+  /** Decides about every live connection again; gives the faults by which they were closed (see `Live`). */
+  review(): Promise<readonly Fault[]>
   list(): { file: readonly Denial[]; admin: readonly Denial[] }
   /** Denies once the disk has it; returns how many live connections that closed. Throws `denials/unkept`. */
   deny(denial: Denial): Promise<number>
@@ -51,7 +51,7 @@ const TICK_MS = 500
 
 export function revocation(parts: RevocationParts, inFile: readonly Denial[]): Revocation {
   const { kept, log } = parts
-  const connections: Live = live()
+  const connections: Live = live({ now: parts.now, others: () => new Promise(resolve => parts.after(0, resolve)) })
   let file = inFile
   let all: Denials
   const gather = (): void => {
@@ -66,15 +66,26 @@ export function revocation(parts: RevocationParts, inFile: readonly Denial[]): R
     if (!denial) return
     throw new Fault('denied', undefined, { denial: nameOf(denial), ...(denial.why && { reason: denial.why }) })
   }
-  const decide = ({ identity, accessKeyId, peer, match }: LiveConnection): Match | undefined | Fault => {
-    try {
-      check(accessKeyId, identity)
-      return parts.match(identity, peer, match)
-    } catch (thrown) {
-      return Fault.from(thrown)
+  /** For one review: of the many connections of one principal from one place, one is matched. */
+  const deciding = (): Decide => {
+    const matched = new Map<Match | undefined, Map<string, Match | undefined | Fault>>()
+    const match = ({ identity, peer, match: was }: LiveConnection): Match | undefined | Fault => {
+      const known = matched.get(was) ?? new Map<string, Match | undefined | Fault>()
+      matched.set(was, known)
+      const name = `${identity.canonical} ${identity.principalId} ${peer}`
+      if (!known.has(name)) known.set(name, parts.match(identity, peer, was))
+      return known.get(name)
+    }
+    return entry => {
+      try {
+        check(entry.accessKeyId, entry.identity)
+        return match(entry)
+      } catch (thrown) {
+        return Fault.from(thrown)
+      }
     }
   }
-  const review = (): number => connections.review(decide)
+  const review = () => connections.review(deciding())
 
   let cancel = (): void => {}
   const tick = (): void => {
@@ -83,7 +94,7 @@ export function revocation(parts: RevocationParts, inFile: readonly Denial[]): R
     connections.each(({ match }) => {
       over ||= match !== undefined && isOver(match, now)
     })
-    if (over) review()
+    if (over) void review()
     cancel = parts.after(TICK_MS, tick)
   }
   tick()
@@ -106,7 +117,11 @@ export function revocation(parts: RevocationParts, inFile: readonly Denial[]): R
     },
     review,
     list: () => ({ file, admin: kept?.all() ?? [] }),
-    deny: async denial => ((await change('denied', denial)) ? review() : 0),
+    deny: async denial => {
+      if (!(await change('denied', denial))) return 0
+      const closed = await review()
+      return closed.filter(({ facts }) => facts.denial === nameOf(denial)).length
+    },
     allow: denial => change('no longer denied', denial),
     close: () => cancel(),
   }

@@ -29,7 +29,7 @@ const PURE = [
   /^budget\//,
   /^(handshake|lobby)\.ts$/,
   /^identity\/(arn|label|partition|proof|refusals|remembered|reply|outcome|retry)\.ts$/,
-  /^users\/(rules|match|principals|roles|networks|conditions|entries|denials|live|password|cut)\.ts$/,
+  /^users\/(rules|match|principals|roles|networks|conditions|entries|denials|denyFile|live|password|cut)\.ts$/,
   /^upstream\/(address|hello|metadata|set|term)\.ts$/,
 ]
 const IMPURE_MODULES = /^(node:)?(net|tls|fs|http|https|dns|dgram|child_process|timers)(\/|$)|^undici$/

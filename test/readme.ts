@@ -6,7 +6,7 @@ import { compile } from '../src/compile.js'
 import { load } from '../src/config/load.js'
 import { settingsTable } from '../src/config/table.js'
 import { faultsTable } from '../src/errors.js'
-import { readDenials } from '../src/users/denials.js'
+import { readDenials } from '../src/users/denyFile.js'
 import { createRoleText } from '../src/users/privileges.js'
 import { compileRules } from '../src/users/rules.js'
 

@@ -5,6 +5,7 @@ import { allSettings } from '../src/config/settings.js'
 import { Fault } from '../src/errors.js'
 import type { Log } from '../src/log.js'
 import { change, reloader, vanished } from '../src/reload.js'
+import { nameOf } from '../src/users/denials.js'
 
 const ALICE = 'arn:aws:iam::123456789012:user/alice'
 const BOB = 'arn:aws:iam::123456789012:user/bob'
@@ -103,17 +104,21 @@ function running() {
   const log: Log = Object.assign((...line: unknown[]) => void lines.push(line), { with: () => log })
   const outcomes: string[] = []
   const adopted: string[][] = []
+  const denied: string[][] = []
   const config_ = config()
   const reload = reloader(
     { config: config_, compiled: compiled(config_) },
     {
       compile: compiled,
-      adopt: (_, { rules }) => adopted.push(rules.all.map(({ arn }) => arn)),
+      adopt(_, compiled) {
+        adopted.push(compiled.rules.all.map(({ arn }) => arn))
+        denied.push(compiled.denied.map(nameOf))
+      },
       log,
       counted: outcome => outcomes.push(outcome),
     },
   )
-  return { reload, lines, outcomes, adopted }
+  return { reload, lines, outcomes, adopted, denied }
 }
 
 t.test('a good configuration is taken up as a whole, and told', async t => {
@@ -172,4 +177,39 @@ t.test('what cannot be taken up changes nothing', async t => {
   reload(config({ users: [] }))
   t.same(outcomes, ['refused'])
   t.equal(lines.filter(([, event]) => event === 'vanished').length, 0)
+})
+
+t.test('of a bad one whom its deny file denies is denied, and nobody is let in by it', async t => {
+  const { reload, lines, outcomes, adopted, denied } = running()
+  const badWith = (text: string, file = '/deny') =>
+    new Fault('config/invalid', 'a', { problems: ['a'], deny: { file, adminFile: undefined, text } })
+  const ended = '- {account: "123456789012", until: "2000-01-01T00:00:00Z"}\n'
+  reload(badWith(`- account: "999999999999"\n${ended}...`))
+  t.same(adopted, [[ALICE, BOB]])
+  t.same(new Set(denied[0]), new Set(['account 123456789012', 'account 999999999999']))
+  t.match(lines, [
+    ['error', 'problem found', { problem: 'a' }],
+    ['warn', 'reloaded', { applied: ['deny.file'], denied: ['account 999999999999', 'account 123456789012'] }],
+  ])
+  for (const next of [
+    badWith(`- account: "999999999999"\n${ended}...`),
+    badWith('[]\n...'),
+    badWith('- account: "111111111111"'),
+    badWith('- account: "111111111111"\n...', '/another'),
+    config({ users: [{ arn: 'alice', user: 'x', passwordEnv: 'ALICE' }] }, { '/deny': '[]\n...' }),
+  ]) {
+    reload(next)
+  }
+  t.equal(adopted.length, 1)
+  reload(
+    config(
+      { users: [{ arn: 'alice', user: 'x', passwordEnv: 'ALICE' }] },
+      { '/deny': `- account: "1${'0'.repeat(11)}"\n...` },
+    ),
+  )
+  t.match(denied[1], [/1/, /9/, /1/, 'account 100000000000'])
+  t.same(new Set(outcomes), new Set(['refused']))
+  reload(config({}, { '/deny': '[]\n...' }))
+  t.same(denied.at(-1), [], 'a good one says who is denied no more')
+  t.equal(lines.filter(([, event]) => event === 'vanished').length, 4)
 })

@@ -36,11 +36,15 @@ function made({
 } = {}) {
   const clock = handClock(0)
   const counts: number[] = []
-  const parts = { decided, counts, clock }
+  const parts = { decided, counts, clock, matched: [] as string[], takes: 0 }
   const made = revocation(
     {
-      kept: keptDenials({ text: undefined, name: 'x', write: disk }),
-      match: () => parts.decided,
+      kept: keptDenials({ text: undefined, name: 'x', write: disk }, clock.now),
+      match: identity => {
+        parts.matched.push(identity.name)
+        clock.advance(parts.takes)
+        return parts.decided
+      },
       now: clock.now,
       after: clock.after,
       log: silent,
@@ -111,9 +115,9 @@ t.test('a login that is not decided yet is closed by a denial, and by nothing el
   const { read, review, enter, faults, parts } = made()
   enter({ match: undefined })
   parts.decided = undefined
-  t.equal(review(), 0)
+  t.equal((await review()).length, 0)
   read([denialOf(KEY)])
-  t.equal(review(), 1)
+  t.equal((await review()).length, 1)
   t.equal(faults.length, 1)
 })
 
@@ -146,7 +150,7 @@ t.test('a fault of the rules is why; a bug in them closes, too', async t => {
       throw new Fault('users/stranger', 'x')
     },
   })
-  t.equal(review(), 1)
+  t.equal((await review()).length, 1)
   t.match(faults, [{ facts: { because: 'users/stranger' } }])
 })
 
@@ -154,4 +158,30 @@ t.test('closed, no timer is left', async t => {
   const { close, clock } = made()
   close()
   t.equal(clock.waiting(), 0)
+})
+
+t.test('of many connections of one principal one is matched, and each is asked about in the deny list', async t => {
+  const { review, read, enter, faults, parts } = made()
+  for (let n = 0; n < 10; n++) enter({ accessKeyId: n === 7 ? 'ASIAIOSFODNN7EXAMPLE' : KEY })
+  enter({ peer: '127.0.0.2:1' })
+  enter({ identity: { ...alice, name: 'bob', canonical: 'arn:aws:iam::123456789012:user/bob' } })
+  read([denialOf('ASIAIOSFODNN7EXAMPLE')])
+  t.equal((await review()).length, 1)
+  t.same(parts.matched, ['alice', 'alice', 'bob'])
+  parts.decided = undefined
+  t.equal((await review()).length, 11, 'the next review asks again')
+  t.equal(faults.length, 12)
+})
+
+t.test('each of two denials at once is told of what it closed itself', async t => {
+  const { deny, enter, parts, clock } = made()
+  const nameOf = (n: number) => ({ ...alice, name: `n${n}`, canonical: `arn:aws:iam::123456789012:user/n${n}` })
+  for (let n = 0; n < 6; n++) enter({ identity: nameOf(n), accessKeyId: n > 1 ? KEY : 'ASIAIOSFODNN7EXAMPLE' })
+  parts.takes = 3
+  const both = Promise.all([deny(denialOf('ASIAIOSFODNN7EXAMPLE')), deny(denialOf(nameOf(5).canonical))])
+  for (let n = 0; n < 20; n++) {
+    await new Promise(setImmediate)
+    clock.advance(0)
+  }
+  t.same(await both, [2, 1])
 })

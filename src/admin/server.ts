@@ -132,6 +132,10 @@ function listen(server: Server, { host, port }: AdminSources): Promise<void> {
       const busy = code !== undefined && TAKEN.has(code)
       reject(busy ? new Fault('address/busy', address, { address, code }, thrown) : Fault.from(thrown))
     })
-    server.listen({ host, port }, resolve)
+    server.listen({ host, port }, () => {
+      server.removeAllListeners('error')
+      server.on('error', () => {}) // accept errors such as EMFILE: the next accept tries again
+      resolve()
+    })
   })
 }

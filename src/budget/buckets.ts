@@ -29,7 +29,12 @@ export type Buckets = {
   /** STS said that the account of this bucket asks too often. */
   throttled(key: string): void
   level(key: string): Level
+  /** Another rate from now on: what was spent stays spent, and what was cut stays cut. */
+  adopt(rate: Rate): void
 }
+
+/** `perSecond` tokens, at most `burst` saved up. */
+export type Rate = { perSecond: number; burst: number }
 
 /** The parts of the rate: what a throttle leaves, the least that is left, and what comes back each second. */
 const LEFT = 2 / 3
@@ -40,23 +45,16 @@ const SAME = 500
 
 type Bucket = { tokens: number; at: number; cut: { at: number; to: number } | undefined }
 
-/** `perSecond` tokens, at most `burst` saved up; `keys` buckets at most, the longest unused forgotten (as full). */
-export function buckets({
-  perSecond,
-  burst,
-  keys,
-  now,
-}: {
-  perSecond: number
-  burst: number
-  keys: number
-  now(): number
-}): Buckets {
-  const room = Math.max(1, burst)
+/** `keys` buckets at most, the longest unused forgotten (as full). */
+export function buckets({ keys, now, ...first }: Rate & { keys: number; now(): number }): Buckets {
+  let { perSecond } = first
+  let room = Math.max(1, first.burst)
   const known = new LRUCache<string, Bucket>({ max: keys })
 
-  const rateOf = ({ cut }: Bucket, time: number): number =>
-    cut ? Math.min(perSecond, cut.to + (perSecond * BACK * (time - cut.at)) / 1000) : perSecond
+  /** What is left of the rate, and has come back. */
+  const grown = ({ cut }: Bucket, time: number): number =>
+    cut ? cut.to + (perSecond * BACK * (time - cut.at)) / 1000 : Number.POSITIVE_INFINITY
+  const rateOf = (bucket: Bucket, time: number): number => Math.min(perSecond, grown(bucket, time))
 
   /** The bucket as it is now. */
   const filled = (key: string, time: number): Bucket => {
@@ -88,6 +86,19 @@ export function buckets({
       const time = now()
       const bucket = filled(key, time)
       return { tokens: bucket.tokens, perSecond: rateOf(bucket, time) }
+    },
+    adopt(rate) {
+      const most = Math.max(1, rate.burst)
+      if (rate.perSecond === perSecond && most === room) return
+      const time = now()
+      for (const key of [...known.keys()]) {
+        const bucket = filled(key, time)
+        const to = grown(bucket, time)
+        bucket.tokens = Math.min(most, bucket.tokens)
+        bucket.cut = to < Math.max(perSecond, rate.perSecond) ? { at: time, to } : undefined
+      }
+      perSecond = rate.perSecond
+      room = most
     },
   }
 }

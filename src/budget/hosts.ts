@@ -13,6 +13,7 @@
  *
  * An account may have a region disabled, which looks like a key that does not exist. Whoever is told so by another than
  * the first host is offered the first one for a while, by its address, which is all that is known of it next time (F9).
+ * While the first one is left alone, that would keep out everybody else behind the address, so then nobody is steered.
  */
 import { LRUCache } from 'lru-cache'
 import type { Outcome } from '../identity/outcome.js'
@@ -72,6 +73,7 @@ export function hosts({ hosts: names, busy, random, now, entries, turned }: Host
   const all = names.map((name): Host => ({ name, health: 1, up: true, pause: FIRST_PAUSE, until: 0, probe: undefined }))
   const byName = new Map(all.map(host => [host.name, host]))
   const [first = ''] = names
+  const isFirstUp = () => byName.get(first)?.up === true
   const steered = new LRUCache<string, number>({ max: entries })
 
   /** A healthy and idle host is drawn more often than a sick or busy one, and each of these at times. */
@@ -100,8 +102,8 @@ export function hosts({ hosts: names, busy, random, now, entries, turned }: Host
     draw(address) {
       const subnet = subnetOf(address)
       const until = steered.get(subnet)
-      if (until !== undefined && now() < until) return first
-      if (until !== undefined) steered.delete(subnet)
+      if (until !== undefined && now() >= until) steered.delete(subnet)
+      else if (until !== undefined && isFirstUp()) return first
       const due = all.find(host => !host.up && now() >= host.until)
       if (due) {
         // The conversation may be given up before STS is asked; then the next probe goes once this one's time is over.

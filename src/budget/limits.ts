@@ -6,6 +6,7 @@
  *
  *     failure of (address, key, token)     it says                                  over the limit, for its period
  *     expired, unknown, denied, no rule    this key and token, whoever signs        login/failing: 18, the truth for all
+ *     not from this address                the same, from this very address         login/failing: 18, the truth there
  *     any other refusal (wrong signature)  this signature; another may be right     login/contested: 262, come back
  *       … but STS vouched for it lately    a good holder and a bad one share it     none: asked, as a suspect
  *
@@ -72,14 +73,15 @@ const LEFT = 1 / 4
 /** Refusals by AWS that no signature changes. */
 const settled: ReadonlySet<unknown> = new Set(['ExpiredToken', 'InvalidClientTokenId'])
 
-type Failure = 'settled' | 'signature'
+/** `place`: a rule may let in one address and not its neighbour, and limits know neighbours as one. */
+type Failure = 'settled' | 'place' | 'signature'
 
 /** What a fault says about the credential: nothing, if it is about us, the quota or the upstream. */
 function failureOf({ kind, facts }: Fault): Failure | undefined {
   const about: Partial<Record<Kind, Failure>> = {
     'sts/refused': settled.has(facts.code) ? 'settled' : 'signature',
     'users/stranger': 'settled',
-    'users/source': 'settled',
+    'users/source': 'place',
     'users/expired': 'settled',
     'users/recreated': 'settled',
     denied: 'settled',
@@ -136,8 +138,9 @@ export function limits(parts: LimitsParts): Limits {
       if ((underWay.get(crowd) ?? 0) >= perAddress) {
         refuse('crowded', new Fault('login/crowded', undefined, { address: subnet, ...backoff(BACKOFF) }))
       }
-      const against = unwelcome.of(name)
-      if (against && against.count >= failures) {
+      const exact = `${address} ${holder}`
+      const against = [unwelcome.of(name), unwelcome.of(exact)].find(one => one && one.count >= failures)
+      if (against) {
         const seconds = Math.ceil(against.left / 1000)
         refuse('failing', new Fault('login/failing', `${against.last}; asked again in ${seconds} s`))
       }
@@ -148,12 +151,14 @@ export function limits(parts: LimitsParts): Limits {
         if (!recently(name)?.known) parts.known(subnet, holder)
         good.set(name, { at: now(), known: true })
         unwelcome.forget(name)
+        unwelcome.forget(exact)
         missigned.forget(name)
         goodBySubnet.add(subnet, undefined)
       }
       const fail = (failure: Failure, fault: Fault): void => {
         badBySubnet.add(subnet, undefined)
-        if (failure === 'settled') {
+        if (failure === 'place') unwelcome.add(exact, reasonOf(fault))
+        else if (failure === 'settled') {
           good.delete(name)
           unwelcome.add(name, reasonOf(fault))
         } else {

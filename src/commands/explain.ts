@@ -39,7 +39,7 @@ export async function explain(config: Config, text: string, now: number): Promis
   } finally {
     await admin?.close()
   }
-  const kept = config.deny.adminFile === undefined ? [] : keptIn(config.deny.adminFile).all()
+  const kept = config.deny.adminFile === undefined ? [] : keptIn(config.deny.adminFile, () => now).all()
   for (const denial of denialsOf(principal, [...denied, ...kept], now)) told.say('denied', denial)
   return told
 }

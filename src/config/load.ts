@@ -35,7 +35,7 @@ export type Sources = {
 /**
  * The configuration. Throws `config/invalid`, whose `facts.problems` are lines like
  * `sts.timeout: wanted a time like 500ms, 5s or 2m, got "5 seconds" (from MONGO_IAM_PROXY_STS_TIMEOUT)`
- * and whose `detail` is the same lines in one text.
+ * and whose `detail` is the same lines in one text. `facts.deny` is what there is of that group.
  */
 export function load(sources: Sources): Config {
   const contents = readFileOf(sources)
@@ -71,7 +71,7 @@ export function load(sources: Sources): Config {
   })
   const lines = [...problems.map(toLine), ...(readable ? (sources.further?.(config, places) ?? []) : [])]
   if (lines.length > 0) {
-    throw new Fault('config/invalid', lines.join('\n'), { problems: lines })
+    throw new Fault('config/invalid', lines.join('\n'), { problems: lines, deny: config.deny })
   }
   return config
 }

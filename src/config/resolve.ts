@@ -212,13 +212,20 @@ function readNamed({ path, from, secret }: Named, file: string | undefined, read
   const result = readText(read, file)
   const text = 'text' in result ? result.text.replace(/\r?\n$/, '') : ''
   if (text === '') {
-    const message = 'why' in result ? `cannot read ${file}: ${result.why}` : `${file} is empty`
+    const message = 'why' in result ? unread(file, result.why, secret) : `${file} is empty`
     found.problems.push({ path, message, from })
     return undefined
   }
   if (secret && 'open' in result && result.open)
     found.warnings.push(`${path}: everybody on this machine can read ${file}`)
   return text
+}
+
+/** Somebody may have written the secret in the place of its file; a path that is meant can be told by its slash. */
+function unread(file: string, why: string, secret = false): string {
+  return secret && !file.includes('/')
+    ? `cannot read the file that is named here (not shown, in case it is the secret itself): ${why}; write its path with a /, like ./secret`
+    : `cannot read ${file}: ${why}`
 }
 
 /** Plain http is for a fake STS on the same machine; anywhere else it would hand out identities to whoever listens. */

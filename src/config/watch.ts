@@ -29,10 +29,12 @@ export type WatchParts<T> = {
   /** Calls whenever something moves in a folder, until the returned function is called. May be deaf: looks are the net. */
   watch(folder: string, moved: () => void): () => void
   after: After
+  /** Told, when asked, of a path that can be read only once: so nothing is read again. */
+  deaf(path: string): void
 }
 
 export type Watch = {
-  /** Reads now, and settles even if nothing changed. */
+  /** Reads now, and settles even if nothing changed; see `deaf`. */
   ask(): void
   close(): void
 }
@@ -68,7 +70,8 @@ export function noting(read: ReadFile, look: (path: string) => string): { read: 
 /** Watches from what was `first` read. Files that changed since are found at once. */
 export function watchFiles<T>(parts: WatchParts<T>, first: Noted): Watch {
   const { after, attempt, settled } = parts
-  if ([...first.values()].some(({ look }) => look === NO_FILE)) return { ask: () => {}, close: () => {} }
+  const [pipe] = [...first].find(([, { look }]) => look === NO_FILE) ?? []
+  if (pipe !== undefined) return { ask: () => parts.deaf(pipe), close: () => {} }
   let known = first
   let asked = false
   let reading = false

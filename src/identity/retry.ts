@@ -18,7 +18,7 @@ export type Patience = {
   random(): number
   /** Resolves after so many milliseconds, or at once when the signal aborts; never rejects. */
   sleep(ms: number, signal: AbortSignal): Promise<void>
-  /** How long the first attempt may wait for its turn; further ones have what is left of the deadline. */
+  /** How long the first attempt may wait for its turn; further ones have what is left of the deadline less their least. */
   queueMS: number
   /** Told of each attempt that came to nothing; whether another one at the same host makes sense. */
   again(proof: Proof, outcome: Outcome): boolean
@@ -26,6 +26,8 @@ export type Patience = {
 
 /** The first pause is 50 to 100 ms, and each further one twice as long. */
 const PAUSE = 100
+/** The least that a further attempt needs: a shorter one would say of its host only that it was cut short. */
+const LEAST = 300
 
 /**
  * Waits at most so many milliseconds for the turn of one attempt, which is paid for then, and gives what ends it. Throws
@@ -53,11 +55,15 @@ export function retried(
         done()
       }
       const wait = pause * (0.5 + 0.5 * random())
-      if (!isPassing(outcome) || !again(proof, outcome) || now() + wait >= end) return outcome
+      if (!isPassing(outcome) || !again(proof, outcome) || now() + wait + LEAST > end) return outcome
       await sleep(wait, signal)
       signal.throwIfAborted()
-      const next = await turn(end - now()).catch(orNone)
+      const next = await turn(Math.max(0, end - now() - LEAST)).catch(orNone)
       if (!next) return outcome
+      if (now() + LEAST > end) {
+        next()
+        return outcome
+      }
       done = next
     }
   }

@@ -16,7 +16,9 @@ export type Admin = {
 
 const OPTIONS = {
   appName: NAME,
-  maxPoolSize: 2,
+  maxPoolSize: 4,
+  // As long as a login takes: nobody wants to know any more what a crowd has asked before.
+  waitQueueTimeoutMS: 8_000,
   // Watching is the mirror's work: without it the driver holds one connection less.
   serverMonitoringMode: 'poll',
   serverSelectionTimeoutMS: 3_000,
@@ -24,8 +26,11 @@ const OPTIONS = {
   socketTimeoutMS: 5_000,
 } as const
 
-/** Nothing is connected, and the driver is not even loaded, before the first command. `limits`: other milliseconds. */
-export function admin(uri: Secret, limits: { serverSelectionTimeoutMS?: number } = {}): Admin {
+/** Other ones than ours. */
+type Limits = Partial<Record<'maxPoolSize' | 'waitQueueTimeoutMS' | 'serverSelectionTimeoutMS', number>>
+
+/** Nothing is connected, and the driver is not even loaded, before the first command. */
+export function admin(uri: Secret, limits: Limits = {}): Admin {
   let opened: Promise<MongoClient> | undefined
   let closed = false
   const open = async () => {

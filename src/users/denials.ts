@@ -1,16 +1,4 @@
-/**
- * The deny list: who is refused whatever a rule says, and whose live connections end.
- *
- *     - arn:aws:iam::123456789012:role/orders-api                        # each entry is a text,
- *     - session: arn:aws:sts::123456789012:assumed-role/orders-api/pod-7 # or a mapping that names its kind
- *       why: ticket 4711
- *       until: 2026-12-24T00:00:00Z
- *     ...
- *
- * The three dots at the end are required: a list that was cut at the end of a line is good YAML, and would let in whoever
- * stood below the cut.
- */
-import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
+/** The deny list: who is refused whatever a rule says, and whose live connections end. */
 import { z } from 'zod'
 import { type Arn, canonical, readArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
@@ -38,6 +26,8 @@ const text = z.string({ error: issue => (typeof issue.input === 'number' ? NUMBE
 const when = z.iso
   .datetime({ offset: true, error: 'wanted a time like 2026-12-24T00:00:00Z' })
   .transform(written => new Date(written))
+  // Its offset may carry it into a year that is not written like others, which no later start could read.
+  .refine(date => /^\d{4}-/.test(date.toISOString()), { error: 'is beyond the years from 0 to 9999' })
 
 const KINDS = ['arn', 'principalId', 'accessKey', 'account', 'session'] as const satisfies readonly DenialKind[]
 const mapping = z.strictObject(
@@ -118,54 +108,18 @@ function sentence({ issues: [issue] }: z.ZodError): string {
   return `${issue?.path.length ? `${issue.path.join('.')}: ` : ''}${issue?.message}`
 }
 
-/** The text of a file; `name` is what people call it. Every problem is a line that names its place. */
-export function readDenials(file: string, name: string): { all: Denial[]; problems: string[] } {
-  const lines = new LineCounter()
-  const document = parseDocument(file, { prettyErrors: false, lineCounter: lines })
-  const line = (offset = 0) => `${name}:${lines.linePos(offset).line}`
-  const wrong = [...document.errors, ...document.warnings]
-  if (wrong.length > 0) return { all: [], problems: wrong.map(({ pos }) => `not YAML (from ${line(pos[0])})`) }
-  if (!/(^|\n)\.\.\.\s*$/.test(file)) {
-    return { all: [], problems: [`does not end in a line of three dots (...), so it may have been cut (from ${name})`] }
-  }
-  const list = document.contents
-  if (!isSeq(list)) return { all: [], problems: [`wanted a list, if only [] (from ${name})`] }
-  const all: Denial[] = []
-  const problems: string[] = []
-  for (const item of list.items) {
-    const from = line(isNode(item) ? item.range?.[0] : 0)
-    const read = readDenial(plain(item, document))
-    if (typeof read === 'string') problems.push(`${read} (from ${from})`)
-    else all.push(read)
-  }
-  return { all, problems }
-}
-
-/** The value of an entry; null for what is none, and for aliases, which a list of names does not need. */
-function plain(item: unknown, document: Document): unknown {
-  try {
-    return isMap(item) || isScalar(item) ? item.toJS(document, { maxAliasCount: 0 }) : null
-  } catch {
-    return null
-  }
-}
-
-/** The file that says this, dots and all. */
-export function writeDenials(all: readonly Denial[]): string {
-  const entries = all.map(({ of, value, ...rest }) => `- ${JSON.stringify({ [of]: value, ...rest })}\n`)
-  return `${entries.length > 0 ? entries.join('') : '[]\n'}...\n`
-}
-
 /** Denials of several sources are added up; of two about the same, the longer one counts. */
 export function denials(...lists: readonly (readonly Denial[])[]): Denials {
   const all = new Map<string, Denial>()
   for (const denial of lists.flat()) {
-    const known = all.get(meaning(denial))
-    if (!known || endOf(known) < endOf(denial)) all.set(meaning(denial), denial)
+    const known = all.get(meaningOf(denial))
+    if (!known || endOf(known) < endOf(denial)) all.set(meaningOf(denial), denial)
   }
+  // A review asks about every live connection, so nothing is looked up that nobody is denied by.
+  const kinds = new Set([...all.values()].map(({ of }) => of))
   const find = (of: DenialKind, value: string, now: number): Denial | undefined => {
-    const denial = all.get(meaning({ of, value }))
-    return denial && endOf(denial) > now ? denial : undefined
+    const denial = kinds.has(of) ? all.get(meaningOf({ of, value })) : undefined
+    return denial && !hasEnded(denial, now) ? denial : undefined
   }
   return {
     all: [...all.values()],
@@ -185,12 +139,15 @@ export function nameOf({ of, value }: Pick<Denial, 'of' | 'value'>): string {
 }
 
 /**
- * What a denial is found by. Names are unique within an account whatever their case and path, so a denial with another one
- * means the same principal, and would else deny nobody without a word.
+ * What a denial is found by, the same for all that deny the same. Names are unique within an account whatever their case
+ * and path, so a denial with another one means the same principal, and would else deny nobody without a word.
  */
-function meaning({ of, value }: Pick<Denial, 'of' | 'value'>): string {
+export function meaningOf({ of, value }: Pick<Denial, 'of' | 'value'>): string {
   return `${of} ${of === 'arn' ? value.replace(/:user\/.*\//, ':user/').toLowerCase() : value}`
 }
+
+/** `now`: milliseconds since 1970. */
+export const hasEnded = (denial: Denial, now: number): boolean => endOf(denial) <= now
 
 const endOf = ({ until }: Denial): number => until?.getTime() ?? Number.POSITIVE_INFINITY
 

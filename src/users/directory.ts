@@ -5,7 +5,8 @@
  *       └ known: the reading ─────────────────────────────────────┴ unreadable: new logins wait for the next good one
  *
  * A principal that the last reading has not is asked for at once, in every spelling, so that a user just made can log in.
- * Whoever asks so often that it would burden the upstream waits for the next reading instead, which answers as well.
+ * Whoever asks so often that it would burden the upstream, or while as many are asking as may, waits for the next reading
+ * instead, which answers as well: the questions of a crowd of strangers hold up no reading.
  *
  * An unreadable directory says nothing about live connections: what was last read goes on to hold for them.
  */
@@ -53,6 +54,8 @@ const GOOD_FOR = 3
 const BURST = 10
 const PER_SECOND = 2
 const SOURCES = 10_000
+/** Of all sources together, at a time; the connections of the administrator are for others, too. */
+const AT_ONCE = 2
 
 export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): Directory {
   const may = buckets({ perSecond: PER_SECOND, burst: BURST, keys: SOURCES, now })
@@ -152,7 +155,8 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
     if (!isGood()) throw unreadable(why || 'it was last read too long ago')
     const one = lookUp(identity.canonical)
     if (one) return given(one)
-    if (may.lend(subnetOf(source), 1).tokens > 0) return given(await askFor(identity))
+    const free = asking.size < AT_ONCE || asking.has(identity.canonical)
+    if (free && may.lend(subnetOf(source), 1).tokens > 0) return given(await askFor(identity))
     await nextReading()
     if (why !== '') throw unreadable(why)
     return given(lookUp(identity.canonical))

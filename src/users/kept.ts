@@ -1,21 +1,23 @@
 /** Denials that were made while the proxy runs, in a file of its own. A change counts once the disk has it. */
 import { Fault } from '../errors.js'
-import { type Denial, nameOf, readDenials, writeDenials } from './denials.js'
+import { type Denial, hasEnded, meaningOf } from './denials.js'
+import { readDenials, writeDenials } from './denyFile.js'
 import { type OwnFile, ownFile } from './ownFile.js'
 
 export type Kept = {
+  /** Those that have ended are forgotten with the next change. */
   all(): readonly Denial[]
   /** False where the very same is kept already. Throws `denials/unkept`, and then nothing has changed. */
   add(denial: Denial): Promise<boolean>
-  /** False where there is none about the same. Throws `denials/unkept`, and then nothing has changed. */
+  /** Takes back what denies the same, however it is spelled; false where nothing does. Throws `denials/unkept`, and then nothing has changed. */
   remove(denial: Denial): Promise<boolean>
 }
 
 /** More than anybody denies by hand; what comes from programs belongs into the deny file. */
 const MOST = 10_000
 
-/** Throws `config/invalid` with every problem of the file. */
-export function keptDenials({ text, name, write }: OwnFile): Kept {
+/** `now`: milliseconds since 1970. Throws `config/invalid` with every problem of the file. */
+export function keptDenials({ text, name, write }: OwnFile, now: () => number): Kept {
   const read = text === undefined ? { all: [], problems: [] } : readDenials(text, name)
   if (read.problems.length > 0) {
     const problems = read.problems.map(problem => `deny.adminFile: ${problem}`)
@@ -42,17 +44,20 @@ export function keptDenials({ text, name, write }: OwnFile): Kept {
     last = done.catch(() => {})
     return done
   }
-  const without = (denial: Denial) => all.filter(other => nameOf(other) !== nameOf(denial))
+  const lasting = () => all.filter(denial => !hasEnded(denial, now()))
+  const isOther = (one: Denial) => (other: Denial) => meaningOf(other) !== meaningOf(one)
   const same = (denial: Denial) => writeDenials([denial])
   return {
     all: () => all,
     add: denial =>
-      change(() => (all.some(other => same(other) === same(denial)) ? undefined : [...without(denial), denial])),
-    remove: denial => change(() => (without(denial).length < all.length ? without(denial) : undefined)),
+      change(() =>
+        all.some(other => same(other) === same(denial)) ? undefined : [...lasting().filter(isOther(denial)), denial],
+      ),
+    remove: denial => change(() => (all.every(isOther(denial)) ? undefined : lasting().filter(isOther(denial)))),
   }
 }
 
 /** What is kept in a file of this process, which need not be there yet. Throws `config/invalid`. */
-export function keptIn(path: string): Kept {
-  return keptDenials(ownFile(path, 'deny.adminFile'))
+export function keptIn(path: string, now: () => number): Kept {
+  return keptDenials(ownFile(path, 'deny.adminFile'), now)
 }

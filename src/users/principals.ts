@@ -105,17 +105,20 @@ function readPattern(text: string): Named | string {
 
 /** A * is any run of characters but / and :. Each part is looked for once, so no name makes this slow. */
 function glob(pattern: string): Test {
-  const wanted = pattern.split('/')
+  const wanted = pattern.split('/').map(part => part.split('*'))
+  // Most names differ from most patterns before the first *.
+  const [begin = ''] = pattern.split('*', 1)
   return said => {
+    if (!said.startsWith(begin)) return false
     const parts = said.split('/')
-    return parts.length === wanted.length && wanted.every((part, index) => fits(parts[index] ?? '', part))
+    return parts.length === wanted.length && wanted.every((pieces, index) => fits(parts[index] ?? '', pieces))
   }
 }
 
-function fits(text: string, pattern: string): boolean {
-  const [start = '', ...rest] = pattern.split('*')
+/** `pieces`: what stands around each *. */
+function fits(text: string, [start = '', ...rest]: readonly string[]): boolean {
   const end = rest.pop()
-  if (end === undefined) return text === pattern
+  if (end === undefined) return text === start
   if (text.length < start.length + end.length || !text.startsWith(start) || !text.endsWith(end)) return false
   let at = start.length
   for (const piece of rest) {

@@ -1,5 +1,5 @@
 import { request } from 'node:http'
-import { connect } from 'node:net'
+import { connect, Server } from 'node:net'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { type AdminSources, adminServer } from '../../src/admin/server.js'
@@ -117,4 +117,19 @@ t.test('close frees the port at once, whoever holds a connection', async t => {
     metrics: async () => '',
   })
   await again.close()
+})
+
+t.test('one connection that cannot be accepted, for want of a descriptor, ends nothing', async t => {
+  const { listen } = Server.prototype
+  const servers: Server[] = []
+  t.intercept(Server.prototype, 'listen', {
+    value(this: Server, ...args: unknown[]) {
+      servers.push(this)
+      return Reflect.apply(listen, this, args)
+    },
+  })
+  const { ask } = await started(t)
+  servers[0]?.emit('error', Object.assign(new Error('too many open files'), { code: 'EMFILE' }))
+  t.equal(servers.length, 1)
+  t.match(await ask('/healthz'), { status: 200 })
 })

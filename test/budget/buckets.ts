@@ -66,3 +66,45 @@ t.test('strangers cannot grow it', async t => {
   t.equal(lend('c', 1).tokens, 0)
   t.equal(lend('a', 1).tokens, 1, 'a was forgotten')
 })
+
+t.test('the same rate again changes nothing: what was spent stays spent, and what was cut stays cut', async t => {
+  const { clock, lend, throttled, level, adopt } = standing({ perSecond: 90, burst: 3 })
+  lend('a', 2)
+  throttled('b')
+  clock.advance(10)
+  const before = [level('a'), level('b'), level('c')]
+  adopt({ perSecond: 90, burst: 3 })
+  t.same([level('a'), level('b'), level('c')], before)
+  throttled('b')
+  t.equal(level('b').perSecond, before[1]?.perSecond, 'it is of the same moment')
+})
+
+t.test('another rate counts from then on, and refills nothing', async t => {
+  const { clock, lend, throttled, level, adopt } = standing({ perSecond: 100, burst: 10 })
+  lend('spent', 10)
+  lend('full', 1)
+  throttled('cut')
+  clock.advance(20)
+  adopt({ perSecond: 50, burst: 5 })
+  t.match(level('spent'), { tokens: 2, perSecond: 50 }, 'until then the old rate')
+  t.equal(level('full').tokens, 5)
+  t.equal(level('cut').perSecond, 50, 'it is no more than the rate')
+  clock.advance(20)
+  t.equal(level('spent').tokens, 3)
+  adopt({ perSecond: 1_000, burst: 5 })
+  t.equal(Math.round(level('cut').perSecond), 67, 'a larger quota brings a cut one back bit by bit')
+  clock.advance(1_000)
+  t.equal(Math.round(level('cut').perSecond), 117)
+  t.match(level('spent'), { tokens: 5, perSecond: 1_000 })
+})
+
+t.test('however often the rate changes, no second passes more than the larger one and its burst', async t => {
+  const { clock, lend, adopt } = standing({ perSecond: 50, burst: 6 })
+  let spent = 0
+  for (let ms = 0; ms < 1_000; ms++) {
+    spent += lend('a', 100).tokens
+    adopt(ms % 2 === 0 ? { perSecond: 60, burst: 3 } : { perSecond: 50, burst: 6 })
+    clock.advance(1)
+  }
+  t.ok(spent <= 66, `${spent}`)
+})

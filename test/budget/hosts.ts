@@ -191,11 +191,15 @@ t.test('whose region is disabled is offered the first host for a while', async t
   t.ok((drawn()[B] ?? 0) > 30)
 })
 
-t.test('it is steered though the first host is left alone: no other can serve it', async t => {
-  const { saw, draw } = house()
+t.test('nobody is steered to a first host that is left alone, and again once it is back', async t => {
+  const { saw, drawn, clock, draw } = house([A, B, C])
   saw(B, elsewhere)
   saw(A, away, 5)
-  t.equal(draw(POD), A)
+  t.same(drawn(), { [A]: 0, [B]: 50, [C]: 50 })
+  clock.advance(1_000)
+  t.equal(draw(POD), A, 'a probe')
+  saw(A, identity)
+  t.same(drawn(), { [A]: 100, [B]: 0, [C]: 0 })
 })
 
 t.test('the addresses of one /64 are steered together', async t => {

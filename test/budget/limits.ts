@@ -298,3 +298,35 @@ t.test('it is told when a credential becomes known at an address, and again afte
   good()
   t.equal(known.length, 2)
 })
+
+t.test('who may not come from its address keeps out no neighbour with the same credential who may', async t => {
+  const clock = handClock(1_000_000)
+  const parts = {
+    perAddress: 100,
+    failures: 3,
+    periodMS: MINUTE,
+    entries: 100,
+    shadow: false,
+    refused() {},
+    known() {},
+  }
+  const { enter, forgive } = limits({ ...parts, now: clock.now } as LimitsParts)
+  const allowed = '2001:db8::5'
+  const neighbour = '2001:db8::6'
+  enter(allowed, 'a').leave('vouched')
+  const misplaced = () => {
+    for (let n = 0; n < 3; n++) enter(neighbour, 'a').leave(new Fault('users/source', neighbour))
+  }
+  misplaced()
+  t.equal(faultOf(() => enter(neighbour, 'a'))?.kind, 'login/failing')
+  const { priority, leave } = enter(allowed, 'a')
+  t.equal(priority, 'known')
+  leave('vouched')
+  t.equal(faultOf(() => enter(neighbour, 'a'))?.kind, 'login/failing', 'and the success there changes nothing here')
+  forgive()
+  enter(neighbour, 'a').leave('vouched')
+  misplaced()
+  enter(neighbour, 'b').leave('vouched')
+  for (let n = 0; n < 3; n++) enter(allowed, 'a').leave(new Fault('users/stranger'))
+  t.equal(faultOf(() => enter('2001:db8::7', 'a'))?.kind, 'login/failing', 'a stranger is one from all of them')
+})

@@ -29,7 +29,7 @@ function loaded({ yaml, files = {}, args = {}, env = {}, further }: Given) {
     ...(further && { further }),
     readFile: path => {
       const text = all[path]
-      if (text === undefined) throw Object.assign(new Error('no'), { code: path === 'locked' ? 'EACCES' : 'ENOENT' })
+      if (text === undefined) throw Object.assign(new Error('no'), { code: path === './locked' ? 'EACCES' : 'ENOENT' })
       return { bytes: Buffer.from(text), mode: path.endsWith('.open') ? 0o100644 : 0o100600 }
     },
   })
@@ -271,9 +271,9 @@ t.test('certificate and key are read and tried', async t => {
   t.same(tls('crt', 'encrypted'), [
     'tls.keyFile: encrypted holds no PEM private key without a passphrase (from --tls-key-file)',
   ])
-  t.same(tls('none', 'locked'), [
+  t.same(tls('none', './locked'), [
     'tls.certFile: cannot read none: there is no such file (from --tls-cert-file)',
-    'tls.keyFile: cannot read locked: its permissions forbid to read it (from --tls-key-file)',
+    'tls.keyFile: cannot read ./locked: its permissions forbid to read it (from --tls-key-file)',
   ])
   t.same(problems({ files, args: { 'tls.certFile': 'crt' } }), [
     'tls.certFile: needs tls.keyFile as well (from --tls-cert-file)',
@@ -357,13 +357,13 @@ t.test('a user has one password, from a file or a variable', async t => {
     `users:\n${entries.map(entry => `  - { arn: a, user: u, ${entry} }\n`).join('')}`
   t.same(
     problems({
-      yaml: users('passwordFile: none', 'passwordFile: empty', 'passwordFile: binary'),
-      files: { empty: '\n', binary: Buffer.of(0xff) },
+      yaml: users('passwordFile: /run/none', 'passwordFile: empty', 'passwordFile: ./binary'),
+      files: { empty: '\n', './binary': Buffer.of(0xff) },
     }),
     [
-      'users[0].passwordFile: cannot read none: there is no such file (from proxy.yaml:2)',
+      'users[0].passwordFile: cannot read /run/none: there is no such file (from proxy.yaml:2)',
       'users[1].passwordFile: empty is empty (from proxy.yaml:3)',
-      'users[2].passwordFile: cannot read binary: it is not UTF-8 text (from proxy.yaml:4)',
+      'users[2].passwordFile: cannot read ./binary: it is not UTF-8 text (from proxy.yaml:4)',
     ],
   )
   t.same(problems({ yaml: users('passwordEnv: NONE', 'passwordEnv: EMPTY'), env: { EMPTY: '' } }), [
@@ -613,4 +613,27 @@ t.test('an entry of a wrong form hides none behind it, and each is known by its 
     'user: 3 proxy.yaml:5',
     'read@app: 5 proxy.yaml:7',
   ])
+})
+
+t.test('a secret that was written in the place of its file is not shown', async t => {
+  const slipped = 'correct-horse-battery'
+  const yaml = `users:\n  - { arn: a, user: u, passwordFile: ${slipped} }\n`
+  for (const given of [
+    { yaml },
+    ...['tls.keyFile', 'upstream.admin.uriFile', 'admin.tokenFile', 'provision.secretFile'].map(path => ({
+      args: { [path]: slipped, ...(path === 'tls.keyFile' && { 'tls.certFile': 'crt' }) },
+      files: { crt: first.cert },
+    })),
+  ]) {
+    const fault = faultOf(() => loaded({ ...given, args: { ...upstream, ...('args' in given && given.args) } }))
+    t.match(fault?.facts.problems, [
+      /: cannot read the file that is named here \(not shown, .* like \.\/secret \(from /,
+    ])
+    t.notMatch(JSON.stringify([fault?.message, fault?.detail, fault?.facts]), slipped)
+  }
+})
+
+t.test('what the deny file says is told whatever else is wrong', async t => {
+  const given = { args: { 'deny.file': 'deny.yaml', 'tls.certFile': 'none' }, files: { 'deny.yaml': '[]\n...\n' } }
+  t.match(faultOf(() => loaded(given))?.facts.deny, { file: 'deny.yaml', text: '[]\n...' })
 })

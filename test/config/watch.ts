@@ -13,6 +13,7 @@ function desk(initial: Record<string, string>, look?: (path: string) => string) 
   const clock = handClock()
   const listening = new Map<string, () => void>()
   const settled: string[][] = []
+  const pipes: string[] = []
   const read = (path: string) => {
     const text = files.get(path)
     if (text === undefined) throw Object.assign(new Error(path), { code: 'ENOENT' })
@@ -46,6 +47,7 @@ function desk(initial: Record<string, string>, look?: (path: string) => string) 
         return () => listening.delete(folder)
       },
       after: clock.after,
+      deaf: path => pipes.push(path),
     },
     first.noted,
   )
@@ -55,6 +57,7 @@ function desk(initial: Record<string, string>, look?: (path: string) => string) 
   return {
     files,
     settled,
+    pipes,
     listening,
     watching,
     pass,
@@ -166,9 +169,13 @@ t.test('closed, it leaves neither a timer nor a watched folder', async t => {
   t.same([listening.size, timers(), settled.length], [0, 0, 0])
 })
 
-t.test('a pipe is read once, so it is not watched', async t => {
-  const { timers, listening } = desk({ '/etc/main': 'a' }, () => NO_FILE)
+t.test('a pipe is read once, so it is not watched, and whoever asks for another reading is told', async t => {
+  const { timers, listening, watching, pipes, pass, settled } = desk({ '/etc/main': 'a' }, () => NO_FILE)
   t.same([timers(), listening.size], [0, 0])
+  t.same(pipes, [])
+  watching.ask()
+  pass(1_000)
+  t.same([pipes, settled], [['/etc/main'], []])
   t.equal(lookAt('/dev/null'), NO_FILE)
 })
 
@@ -186,6 +193,7 @@ function onDisk(t: Test, path: string) {
       look: lookAt,
       watch: watchFolder,
       after,
+      deaf: t.fail,
     },
     first.noted,
   )

@@ -109,6 +109,17 @@ t.test('a link that is swapped, a file renamed into place, and SIGHUP', async t 
   t.match(await logged(is('reloaded'), from), { applied: [] }, 'asked for, though nothing changed')
 })
 
+t.test('somebody is denied in a hurry, though the password of another is gone', async t => {
+  const { files, publish, logged, login, alice, orders, log } = await serving(t)
+  await login()
+  const { password: _, ...others } = files
+  publish({ ...others, 'deny.yaml': `- ${alice.arn}\n...\n` })
+  t.match(await logged(is('closed', { fault: 'login/revoked' })), { arn: alice.arn, denial: `arn ${alice.arn}` })
+  await t.rejects(login(), { code: 18 })
+  await login(orders)
+  t.ok(log.some(({ problem }) => /passwordFile: cannot read/.test(`${problem}`)))
+})
+
 t.test('a file that is met while it is written widens and drops nothing', async t => {
   const { folder, log, logged, login, yaml, rules, alice } = await serving(t)
   const client = await login()

@@ -128,7 +128,7 @@ t.test('each attempt and all of them together have an end', async t => {
 t.test('each attempt waits for its turn and ends it, the later ones within what is left of the time', async t => {
   const { run, turns } = scenario([throttled, away, identity])
   t.equal(await run(), identity)
-  t.same(turns.taken, [4000, 2900, 2700])
+  t.same(turns.taken, [4000, 2600, 2400])
   t.equal(turns.running, 0)
 })
 
@@ -176,4 +176,35 @@ t.test('a fault is not asked again', async t => {
   t.equal((await faultOfAsync(run))?.kind, 'identity/partition')
   t.equal(asked.length, 1)
   t.equal(clock.waiting.size, 0)
+})
+
+t.test('an attempt for which next to no time is left is not made, and the outcome of before stays', async t => {
+  for (const [waits, asks] of [
+    [2_599, 2],
+    [2_601, 1],
+  ] as const) {
+    let time = 0
+    let asked = 0
+    let running = 0
+    const patience: number[] = []
+    const ask = async () => {
+      asked++
+      return throttled
+    }
+    const turn: Turn = async ms => {
+      patience.push(ms)
+      if (patience.length === 2) time += waits
+      running++
+      return () => running--
+    }
+    const sleep = async (ms: number) => {
+      time += ms
+    }
+    const clock = { now: () => time, random: () => 1, sleep, after: () => () => {} }
+    const parts = { attemptMS: 1500, deadlineMS: 3000, queueMS: 4000, again: () => true, ...clock }
+    t.equal(await retried(ask as Ask, parts)(proof, turn, new AbortController().signal), throttled)
+    t.equal(asked, asks, `${waits} ms`)
+    t.same(patience, [4000, 2600], 'a turn that would come later is not waited for')
+    t.equal(running, 0)
+  }
 })

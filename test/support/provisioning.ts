@@ -23,7 +23,8 @@ export async function provisioning(t: Test) {
   /** Every command of the administrators, in order. */
   const ran: string[] = []
   const administrator = (uri = server.uri): Admin['run'] => {
-    const { run, close } = admin(new Secret(uri))
+    // A thousand replicas share it, on a machine that may be busy.
+    const { run, close } = admin(new Secret(uri), { waitQueueTimeoutMS: 60_000 })
     t.teardown(close)
     return (command, db) => {
       ran.push(Object.keys(command)[0] ?? '')

@@ -2,7 +2,7 @@ import t from 'tap'
 import { Secret } from '../../src/log.js'
 import { admin } from '../../src/upstream/admin.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
-import { memberHello, mongod, scriptedUpstream } from '../support/scriptedUpstream.js'
+import { memberHello, mongod, scriptedUpstream, silence } from '../support/scriptedUpstream.js'
 
 const set = ['hosts', 'setName', 'setVersion', 'secondary', 'primary', 'me', 'electionId', 'lastWrite']
 const hello = memberHello(Object.fromEntries(['topologyVersion', ...set].map(name => [name, undefined])))
@@ -70,4 +70,21 @@ t.test('one member is asked directly, whichever it is and whatever the connectio
     await there.close()
     await administrator.close()
   }
+})
+
+t.test('commands that hang keep others waiting for a while and no longer', async t => {
+  const upstream = await scriptedUpstream(
+    t,
+    mongod({ user, hello, other: ({ name }) => (name === 'createUser' ? silence : { ok: 1 }) }),
+  )
+  const uri = new Secret(upstream.uri.replace('//', '//root:hunter2@'))
+  const administrator = admin(uri, { maxPoolSize: 1, waitQueueTimeoutMS: 20 })
+  const hanging = faultOfAsync(() => administrator.run({ createUser: 'x' }))
+  await upstream.until(1, 'createUser')
+  t.match(await faultOfAsync(() => administrator.run({ ping: 1 })), {
+    kind: 'upstream/away',
+    facts: { code: 'MongoWaitQueueTimeoutError' },
+  })
+  await administrator.close()
+  await hanging
 })

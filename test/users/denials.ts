@@ -1,5 +1,6 @@
 import t from 'tap'
-import { denials, nameOf, type Principal, readDenial, readDenials, writeDenials } from '../../src/users/denials.js'
+import { denials, nameOf, type Principal, readDenial } from '../../src/users/denials.js'
+import { readDenials, writeDenials } from '../../src/users/denyFile.js'
 
 const KEY = 'ASIAIOSFODNN7EXAMPLE'
 const pod: Principal = {
@@ -183,4 +184,12 @@ t.test('what is written is read again as it was', async t => {
   t.same(readDenials(writeDenials(all), 'x'), { all, problems: [] })
   t.same(readDenials(writeDenials([]), 'x'), { all: [], problems: [] })
   t.equal(nameOf(all[0] as never), `accessKey ${KEY}`)
+})
+
+t.test('an end that could not be read back is none', async t => {
+  for (const until of ['9999-12-31T23:59:59-23:59', '0000-01-01T00:00:00+00:01']) {
+    t.equal(readDenial({ accessKey: KEY, until }), 'until: is beyond the years from 0 to 9999')
+  }
+  const last = readDenial({ accessKey: KEY, until: '9999-12-31T23:59:59Z' }) as never
+  t.same(readDenials(writeDenials([last]), 'x'), { all: [last], problems: [] })
 })

@@ -294,6 +294,29 @@ t.test('who asks too often waits for the next reading, and is answered by it', a
   t.equal(await refused, 'users/unreadable')
 })
 
+t.test('strangers of many sources hold up no reading, and who comes after them waits for one', async t => {
+  const one = scripted(t, user(session.canonical))
+  await one.start()
+  let release = () => {}
+  one.answers.hold = new Promise(resolve => {
+    release = resolve
+  })
+  const strangers = Array.from({ length: 100 }, (_, n) =>
+    one.match(who(`arn:aws:iam::${B}:role/r${n}`), `2001:db8:${n}::1`),
+  )
+  const late = one.roles()
+  await one.settled()
+  t.equal(one.asked.length, 3, 'a reading and two questions')
+  t.equal(await one.roles(session), 'read@app', 'who is known asks nothing')
+  one.answers.hold = Promise.resolve()
+  one.answers.users = [user(session.canonical), user(alice.canonical)]
+  await one.again()
+  t.equal(one.asked.length, 4)
+  t.equal(await late, 'read@app', 'the reading answers those who were not asked about')
+  release()
+  t.same(new Set(await Promise.all(strangers)), new Set([undefined]))
+})
+
 t.test('the addresses of one /64 ask as one', async t => {
   const one = scripted(t)
   await one.start()
