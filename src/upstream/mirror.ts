@@ -55,6 +55,7 @@ const HELLO = { hello: 1, $db: 'admin' }
 export function mirror({ target, log, random, changed, restarted, after }: Parts): Mirror {
   const stop = new AbortController()
   let latest: Document | undefined
+  let logged: Document = {} // what is known of it, as it stands in the log
   let processId: ObjectId | undefined
   let away: Fault | undefined
   let asking: Channel | undefined
@@ -70,12 +71,14 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
     vetted(reply)
     const [was, is] = [latest && topologyVersionOf(latest), topologyVersionOf(reply)]
     if (latest && was && is && was.processId.equals(is.processId) && is.counter.lessThan(was.counter)) return latest
-    const news = JSON.stringify(latest && about(latest)) !== JSON.stringify(about(reply))
+    const facts = about(reply)
+    const news = !latest || Object.entries(facts).some(([name, value]) => logged[name] !== value)
+    logged = facts
     latest = reply
     away = undefined
     if (processId && is && !processId.equals(is.processId)) restarted?.()
     processId = is?.processId ?? processId
-    if (news) log('info', 'upstream changed', { upstream: target.address, ...about(reply) })
+    if (news) log('info', 'upstream changed', { upstream: target.address, ...facts })
     changed(reply)
     wake()
     if (is && !following) follow()

@@ -278,6 +278,32 @@ t.test('who knows an older state or another process is answered at once', async 
   t.equal(await topology.next(other, 10_000, never()), known(topology))
 })
 
+t.test(
+  'who waits is looked at when there is news, not at every hello, of which clients see the last all the same',
+  async t => {
+    const { topology, a } = await watchedSet(t)
+    const { processId, counter } = version(known(topology))
+    let looked = 0
+    const theirs = {
+      processId,
+      get counter() {
+        looked++
+        return counter
+      },
+    }
+    const waiting = topology.next(theirs, 10_000, never())
+    looked = 0
+    const first = await topology.fresh(never())
+    const second = await topology.fresh(never())
+    t.not(second.hello, first.hello)
+    t.equal(topology.current(), second)
+    t.equal(looked, 0)
+    a.say({ tags: { dc: 'x' } })
+    t.match((await waiting).hello.tags, { dc: 'x' })
+    t.equal(looked, 1)
+  },
+)
+
 t.test('who knows the current state waits for a change; who is ahead waits for theirs', async t => {
   const { topology, a } = await watchedSet(t)
   const { processId, counter } = version(known(topology))
