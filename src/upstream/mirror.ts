@@ -48,6 +48,8 @@ const QUICK_MS = 2_000
 const AWAIT_MS = 10_000
 /** The least time between two watching hellos: an upstream that never holds them must not keep us busy. */
 const PACE_MS = 50
+/** The least time between two plain hellos, so that many clients at once cost the upstream few. */
+const PLAIN_MS = 10
 const RETRY = { firstMS: 250, mostMS: 10_000 }
 
 const HELLO = { hello: 1, $db: 'admin' }
@@ -108,6 +110,8 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
     }
   }
 
+  const pause = (ms: number) => () => new Promise<void>(resolve => after(ms, resolve))
+
   const askOnce = () =>
     bounded(QUICK_MS, async signal => {
       if (asking?.alive) {
@@ -140,7 +144,7 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
       lose(thrown)
       throw thrown
     }
-  })
+  }, pause(PLAIN_MS))
 
   /** Watches until the upstream gives no topologyVersion. Throws when the socket is lost. */
   const watch = async (onHeld: () => void): Promise<void> => {
@@ -149,7 +153,7 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
     try {
       let topologyVersion = topologyVersionOf(first)
       while (topologyVersion) {
-        const paced = new Promise<void>(resolve => after(PACE_MS, resolve))
+        const paced = pause(PACE_MS)()
         const question = { hello: 1, topologyVersion, maxAwaitTimeMS: AWAIT_MS, $db: 'admin' }
         const reply = see(await bounded(AWAIT_MS + QUICK_MS, signal => channel.request(question, signal)))
         onHeld()

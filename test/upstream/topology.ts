@@ -25,8 +25,8 @@ type Wanted = {
 const nowhere: Resolver = { resolveSrv: async () => [], resolveTxt: async () => [] }
 
 /**
- * In front of what a connection string names. Pauses between watching hellos and around the end of a term take no time;
- * others wait for the clock.
+ * In front of what a connection string names. Pauses between hellos and around the end of a term take no time; others wait
+ * for the clock.
  */
 function inFront(
   t: T,
@@ -35,7 +35,7 @@ function inFront(
 ) {
   const clock = handClock()
   const after = (ms: number, run: () => void) => {
-    if (ms !== 50 && (ms !== 20 || slowly)) return clock.after(ms, run)
+    if (ms !== 50 && ms !== 10 && (ms !== 20 || slowly)) return clock.after(ms, run)
     const soon = setImmediate(run)
     return () => clearImmediate(soon)
   }
