@@ -3,7 +3,8 @@
  *
  * The ledger `owed` holds the requests that the upstream has yet to answer. An answer of our own (hello, a refusal) waits
  * until nothing is owed and the upstream's stream stands between two frames; while it waits, the client's next bytes
- * wait too, so that answers keep the order of the requests (R1). The file is long because both directions share that
+ * wait too, so that answers keep the order of the requests (R1). They are read all the same, as far as a few of them go: a
+ * socket that is not read hides that its peer has left (R13). The file is long because both directions share that
  * ledger and every way to end.
  */
 import type { Socket } from 'node:net'
@@ -25,6 +26,8 @@ const LINGER = 20
 const ARRIVED = 1_000
 /** Why an answer under way is given up: one for all, since a reason made on the spot costs a stack trace a connection. */
 const ENDED = new Error('the relay has ended')
+/** Bytes of a client that may wait behind an answer of ours. */
+const WAITING = 64 * 1024
 /** Requests that a client may have sent ahead of their replies. Drivers wait for each. */
 const AHEAD = 10_000
 
@@ -89,7 +92,8 @@ export function relay(parts: Parts): Relay {
   const replies = new ReplySplitter(limit)
   const owed: Request[] = []
   let gone: AbortController | undefined // there is none before the first hello
-  let waiting: Buffer | undefined // the client's bytes behind an answer of ours
+  let waiting: Buffer[] = [] // the client's bytes behind an answer of ours
+  let held = 0 // of which there are so many
   let local: Local | undefined
   let answering = false
   let taking = false
@@ -142,24 +146,28 @@ export function relay(parts: Parts): Relay {
     stalls.client.drained(() => upstream.resume())
   }
   const toUpstream = (bytes: Buffer): void => {
-    if (upstream.write(bytes)) return
-    client.pause()
-    stalls.upstream.drained(() => {
-      if (!local) client.resume()
-    })
+    if (!upstream.write(bytes)) stalls.upstream.drained(flow)
+  }
+  /** Reads the client as long as the upstream is not full, and little waits. */
+  const flow = (): void => {
+    if (upstream.writableNeedDrain || held > WAITING) client.pause()
+    else client.resume()
   }
 
   const fromClient = (chunk: Buffer): void => {
-    waiting = waiting ? Buffer.concat([waiting, chunk]) : chunk
-    if (!local) takeUp()
+    waiting.push(chunk)
+    held += chunk.length
+    if (local) flow()
+    else takeUp()
   }
 
   /** Takes the client's bytes, up to an answer of ours that has to wait. In a loop: thousands fit into one chunk. */
   const takeUp = (): void => {
     taking = true
-    while (waiting && !local && !over) {
-      const taken = requests.take(waiting)
-      waiting = taken.rest.length > 0 ? taken.rest : undefined
+    while (held > 0 && !local && !over) {
+      const taken = requests.take(waiting.length > 1 ? Buffer.concat(waiting) : (waiting[0] as Buffer))
+      held = taken.rest.length
+      waiting = held > 0 ? [taken.rest] : []
       for (const request of taken.requests) if (!request.moreToCome) owed.push(request)
       if (owed.length > AHEAD)
         throw new Fault('relay/stalled', undefined, { why: 'too many requests ahead of replies' })
@@ -167,14 +175,13 @@ export function relay(parts: Parts): Relay {
       for (const bytes of taken.forward) toUpstream(bytes)
       if (taken.local) {
         local = taken.local
-        client.pause()
         settle()
       }
     }
     taking = false
-    if (local) return
-    if (client.isPaused() && !upstream.writableNeedDrain) client.resume()
-    settle()
+    if (over) return
+    flow()
+    if (!local) settle()
   }
 
   const fromUpstream = (chunk: Buffer): void => {
@@ -210,7 +217,13 @@ export function relay(parts: Parts): Relay {
       answering = true
       answer(local)
     } else if (draining && !requests.midway) close('proxy', drained)
-    else if (clientEnded) close('client')
+    else if (clientEnded) left()
+  }
+
+  /** The client has ended its side, and waits for nothing. */
+  const left = (): void => {
+    if (requests.midway) destroy('client', new Fault('relay/away', undefined, { why: 'ended within a message' }))
+    else close('client')
   }
 
   const answer = (asked: Local): void => {
@@ -298,7 +311,8 @@ export function relay(parts: Parts): Relay {
   upstream.on('data', chunk => guarded('upstream', fromUpstream, chunk))
   client.once('end', () => {
     if (over) return
-    if (requests.midway) return destroy('client', new Fault('relay/away', undefined, { why: 'ended within a message' }))
+    // A last answer of the upstream may be waited for by who sends no more. Ours are of use for what comes next.
+    if (answering || requests.midway) return left()
     clientEnded = true
     halfClosed = after(HALF_CLOSED, () => destroy('client'))
     settle()
@@ -323,7 +337,7 @@ export function relay(parts: Parts): Relay {
   }
   if (parts.fromClient.length > 0) guarded('client', fromClient, parts.fromClient)
   if (!over) {
-    if (!local) client.resume()
+    flow()
     upstream.resume()
   }
 

@@ -11,7 +11,10 @@ import { frames, socketPair } from './support/pair.js'
 /** A client and an upstream with a relay between them. */
 async function set(
   t: Test,
-  { fromClient = Buffer.alloc(0) as Buffer, hello = async () => ({ ok: 1 }) as Document } = {},
+  {
+    fromClient = Buffer.alloc(0) as Buffer,
+    hello = (async () => ({ ok: 1 })) as (command: unknown, signal: AbortSignal) => Promise<Document>,
+  } = {},
 ) {
   const clock = handClock()
   const client = await socketPair(t)
@@ -192,6 +195,62 @@ t.test('destroying one side destroys the other', async t => {
   upstream.resume()
   if (!upstream.readableEnded) await once(upstream, 'end')
   t.pass()
+})
+
+t.test(
+  'a client that leaves while an answer of ours is under way is noticed at once, which ends what was done for it',
+  async t => {
+    for (const how of ['end', 'destroy', 'resetAndDestroy'] as const) {
+      let began = () => {}
+      const asked = new Promise<void>(resolve => {
+        began = resolve
+      })
+      const aborted: boolean[] = []
+      const { client, relay, clock } = await set(t, {
+        hello: (_, signal) =>
+          new Promise((_, reject) => {
+            signal.addEventListener('abort', () => {
+              aborted.push(true)
+              reject(signal.reason)
+            })
+            began()
+          }),
+      })
+      client.write(request(1, { hello: 1 }))
+      await asked
+      client[how]()
+      t.match(await relay.ended, { by: 'client' })
+      t.same(aborted, [true], how)
+      t.equal(clock.now(), 0)
+    }
+  },
+)
+
+t.test(
+  'what a client sends behind an answer of ours is read as far as a little of it goes, and none is lost',
+  async t => {
+    let give = (_: Document) => {}
+    const { client, upstream, near } = await set(t, {
+      hello: () =>
+        new Promise(resolve => {
+          give = resolve
+        }),
+    })
+    const [asked, answered] = [frames(upstream), frames(client)]
+    client.write(request(1, { hello: 1 }))
+    for (let id = 2; id < 102; id++) client.write(request(id, { insert: 'c', text: 'x'.repeat(50_000) }))
+    while (!near.isPaused()) await turn()
+    t.ok(near.bytesRead < 300_000, `${near.bytesRead} bytes`)
+    give({ ok: 1 })
+    t.equal((await answered()).responseTo, 1)
+    for (let id = 2; id < 102; id++) t.equal((await asked()).requestID, id)
+  },
+)
+
+t.test('a client that sends more than the upstream takes is held back from the start', async t => {
+  const { near, upNear } = await set(t, { fromClient: request(1, { insert: 'c', text: 'x'.repeat(16_000_000) }) })
+  t.equal(upNear.writableNeedDrain, true)
+  t.equal(near.isPaused(), true)
 })
 
 t.test('an upstream that answers what nobody asked, or asks for more than was allowed, is cut off', async t => {

@@ -1,29 +1,28 @@
 /** One question for all who wait: each gets an answer that was asked for after it came, and none waits for two. */
 
 /**
- * `ask` is never run twice at a time. Whoever comes while it runs shares the next run, since the answer underway may be
- * older than the question.
+ * `ask` is never run twice at a time, nor again before the `pause` is over that begins with it. Whoever comes meanwhile
+ * shares the next run, since the answer underway may be older than the question.
  */
-export function coalesced<T>(ask: () => Promise<T>): () => Promise<T> {
-  let running: Promise<T> | undefined
+export function coalesced<T>(ask: () => Promise<T>, pause = none): () => Promise<T> {
+  let busy: Promise<unknown> | undefined
   let queued: Promise<T> | undefined
   const run = () => {
-    const mine = ask()
-    const done = () => {
-      if (running === mine) running = undefined
-    }
-    running = mine
-    mine.then(done, done)
-    return mine
-  }
-  const again = () => {
     queued = undefined
-    return run()
+    const answer = ask()
+    const mine = Promise.allSettled([answer, pause()])
+    busy = mine
+    mine.then(() => {
+      if (busy === mine) busy = undefined
+    })
+    return answer
   }
   return () => {
     // Between the end of one run and the start of the next nothing runs, and the next is late enough for whoever comes.
-    if (!running) return queued ?? run()
-    queued ??= running.then(again, again)
+    if (!busy) return queued ?? run()
+    queued ??= busy.then(run)
     return queued
   }
 }
+
+async function none(): Promise<void> {}

@@ -48,6 +48,8 @@ const QUICK_MS = 2_000
 const AWAIT_MS = 10_000
 /** The least time between two watching hellos: an upstream that never holds them must not keep us busy. */
 const PACE_MS = 50
+/** The least time between two plain hellos, so that many clients at once cost the upstream few. */
+const PLAIN_MS = 10
 const RETRY = { firstMS: 250, mostMS: 10_000 }
 
 const HELLO = { hello: 1, $db: 'admin' }
@@ -55,6 +57,7 @@ const HELLO = { hello: 1, $db: 'admin' }
 export function mirror({ target, log, random, changed, restarted, after }: Parts): Mirror {
   const stop = new AbortController()
   let latest: Document | undefined
+  let logged: Document = {} // what is known of it, as it stands in the log
   let processId: ObjectId | undefined
   let away: Fault | undefined
   let asking: Channel | undefined
@@ -70,12 +73,14 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
     vetted(reply)
     const [was, is] = [latest && topologyVersionOf(latest), topologyVersionOf(reply)]
     if (latest && was && is && was.processId.equals(is.processId) && is.counter.lessThan(was.counter)) return latest
-    const news = JSON.stringify(latest && about(latest)) !== JSON.stringify(about(reply))
+    const facts = about(reply)
+    const news = !latest || Object.entries(facts).some(([name, value]) => logged[name] !== value)
+    logged = facts
     latest = reply
     away = undefined
     if (processId && is && !processId.equals(is.processId)) restarted?.()
     processId = is?.processId ?? processId
-    if (news) log('info', 'upstream changed', { upstream: target.address, ...about(reply) })
+    if (news) log('info', 'upstream changed', { upstream: target.address, ...facts })
     changed(reply)
     wake()
     if (is && !following) follow()
@@ -104,6 +109,8 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
       throw thrown
     }
   }
+
+  const pause = (ms: number) => () => new Promise<void>(resolve => after(ms, resolve))
 
   const askOnce = () =>
     bounded(QUICK_MS, async signal => {
@@ -137,7 +144,7 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
       lose(thrown)
       throw thrown
     }
-  })
+  }, pause(PLAIN_MS))
 
   /** Watches until the upstream gives no topologyVersion. Throws when the socket is lost. */
   const watch = async (onHeld: () => void): Promise<void> => {
@@ -146,7 +153,7 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
     try {
       let topologyVersion = topologyVersionOf(first)
       while (topologyVersion) {
-        const paced = new Promise<void>(resolve => after(PACE_MS, resolve))
+        const paced = pause(PACE_MS)()
         const question = { hello: 1, topologyVersion, maxAwaitTimeMS: AWAIT_MS, $db: 'admin' }
         const reply = see(await bounded(AWAIT_MS + QUICK_MS, signal => channel.request(question, signal)))
         onHeld()

@@ -6,7 +6,7 @@
  * (https://github.com/mongodb/specifications/blob/master/source/server-discovery-and-monitoring/server-discovery-and-monitoring.md),
  * so that the proxy follows the primary that they would.
  */
-import { type Document, ObjectId } from 'bson'
+import { type Document, Double, Int32, ObjectId } from 'bson'
 import { readAddress, writeAddress } from './address.js'
 
 /** An election is later than another by its id, then by the set's version (before wire version 17 the other way round). */
@@ -79,6 +79,32 @@ export function judge(hellos: Hellos, memory: Memory, seeds: readonly string[], 
     wanted: [...wanted].sort(),
   }
 }
+
+/** What `read` looks at. */
+const JUDGED = [
+  'setName',
+  'isWritablePrimary',
+  'ismaster',
+  'hosts',
+  'passives',
+  'electionId',
+  'setVersion',
+  'maxWireVersion',
+] as const
+
+/** Whether a member says the same as before, as far as it is judged by that; what has no form counts as different. */
+export function saysTheSame(hello: Document, before: Document): boolean {
+  return JUDGED.every(field => isSame(hello[field], before[field]))
+}
+
+function isSame(a: unknown, b: unknown): boolean {
+  if (a === b) return true
+  if (Array.isArray(a)) return Array.isArray(b) && a.length === b.length && a.every((entry, at) => entry === b[at])
+  if (a instanceof ObjectId) return b instanceof ObjectId && a.equals(b)
+  return isNumber(a) && isNumber(b) && a.value === b.value
+}
+
+const isNumber = (value: unknown) => value instanceof Int32 || value instanceof Double
 
 type Member = ReturnType<typeof read> & { address: string }
 

@@ -17,7 +17,7 @@ import type { Log } from '../log.js'
 import { isNews, type TopologyVersion, topologyVersionOf } from './hello.js'
 import { type Mirror, mirror } from './mirror.js'
 import { unless, within } from './patience.js'
-import { judge, type Memory, type Standing } from './set.js'
+import { judge, type Memory, type Standing, saysTheSame } from './set.js'
 import { lookUp, type Resolver } from './srv.js'
 import { type Target, targetOf, type Upstream } from './target.js'
 import { beginTerm, type Office, type Term } from './term.js'
@@ -79,7 +79,9 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
   let { seeds, template } = upstream
   let memory: Memory = { setName: template.replicaSet, newest: undefined, last: undefined, term: undefined }
   let standing: Standing
+  let hellos = new Map<string, Document | undefined>() // by which it was judged
   let view: View | undefined
+  let published: View | undefined
   let begun = false // a view was given
   let office: ({ key: string; address: string } & Office) | undefined
   let leaving: Promise<unknown> | undefined // what was opened in a term that is over ends
@@ -91,7 +93,7 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
 
   const update = (): void => {
     if (stop.signal.aborted) return
-    const hellos = new Map([...members].map(([address, { current }]) => [address, current()]))
+    hellos = new Map([...members].map(([address, { current }]) => [address, current()]))
     standing = judge(hellos, memory, seeds, single)
     memory = standing.memory
     if (office && office.key !== memory.term) {
@@ -101,11 +103,24 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
       end(why)
       part(vacate, why)
     }
-    const { primary, base } = standing
+    const { primary } = standing
     if (primary !== undefined && memory.term !== undefined) {
       office ??= { key: memory.term, address: primary, ...beginTerm() }
     }
     watch(standing.wanted)
+    show()
+  }
+
+  /** What a member says; most of it is what it said before, by which nothing has to be judged anew. */
+  const hear = (address: string, hello: Document | undefined): void => {
+    const before = hellos.get(address)
+    if (stop.signal.aborted || !hello || !before || !saysTheSame(hello, before)) return void update()
+    hellos.set(address, hello)
+    show()
+  }
+
+  const show = (): void => {
+    const { primary, base } = standing
     const hello = base === undefined ? undefined : hellos.get(base)
     view = hello && {
       hello: primary === base ? hello : unclaimed(hello),
@@ -128,6 +143,7 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
       .then(() => {
         if (leaving !== all) return
         leaving = undefined
+        published = undefined // who came meanwhile was not told of it
         publish()
       })
     leaving = all
@@ -137,8 +153,10 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
   /** Whether what is seen may not be told yet. */
   const held = () => leaving !== undefined && view?.primary === true
 
+  /** Tells those who wait, and has nothing to tell where only the time of a hello is another one. */
   const publish = (): void => {
-    if (held()) return
+    if (held() || (view && published && isShownAs(view, published))) return
+    published = view
     for (const one of [...waiting]) {
       if (view) one.look(view)
       else if (nobody()) one.fail(away())
@@ -149,6 +167,7 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
     for (const [address, member] of members) {
       if (wanted.includes(address)) continue
       members.delete(address)
+      hellos.delete(address)
       met.delete(address)
       member.close(new Fault('upstream/away', undefined, { upstream: address, why: 'it is no member any more' }))
     }
@@ -159,7 +178,7 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
       const changed = (hello: Document | undefined) => {
         const isNew = hello !== undefined && !met.has(address)
         if (isNew) met.add(address)
-        update()
+        hear(address, hello)
         if (isNew && begun) restarted?.()
       }
       const more = restarted && { restarted }
@@ -340,6 +359,13 @@ function unclaimed(hello: Document): Document {
   if ((hello.isWritablePrimary ?? hello.ismaster) !== true) return hello
   const { topologyVersion: _, ...rest } = hello
   return rest
+}
+
+/** Whether nobody who has seen the one waits for the other. */
+function isShownAs(is: View, was: View): boolean {
+  const [version, before] = [topologyVersionOf(is.hello), topologyVersionOf(was.hello)]
+  if (!version || !before || is.primary !== was.primary) return false
+  return version.processId.equals(before.processId) && version.counter.equals(before.counter)
 }
 
 /** Resolves when all have ended, or one of them has and `found` says that it suffices. */

@@ -1,10 +1,10 @@
 import t from 'tap'
 import { coalesced } from '../../src/upstream/coalesced.js'
 
-/** An `ask` whose runs end when the test says so. */
-function held() {
+/** An `ask` whose runs end when the test says so. `pause`: what lies between the beginnings of two, nothing unless told. */
+function held(pause?: () => Promise<void>) {
   const runs: { resolve(value: string): void; reject(error: Error): void }[] = []
-  const ask = coalesced(() => new Promise<string>((resolve, reject) => runs.push({ resolve, reject })))
+  const ask = coalesced(() => new Promise<string>((resolve, reject) => runs.push({ resolve, reject })), pause)
   const settled = () => new Promise(resolve => setImmediate(resolve))
   return { runs, ask, settled }
 }
@@ -58,4 +58,31 @@ t.test('a failure is of those who waited for it, not of the next', async t => {
   await settled()
   runs[1]?.resolve('back')
   t.equal(await two, 'back')
+})
+
+t.test('the next run begins when the pause of the last is over, for all who came meanwhile', async t => {
+  const pauses: (() => void)[] = []
+  const { runs, ask, settled } = held(() => new Promise(resolve => pauses.push(resolve)))
+  const one = ask()
+  runs[0]?.resolve('old')
+  t.equal(await one, 'old')
+  const [two, three] = [ask(), ask()]
+  await settled()
+  t.equal(runs.length, 1)
+  pauses[0]?.()
+  await settled()
+  t.equal(runs.length, 2)
+  pauses[1]?.()
+  const four = ask()
+  await settled()
+  t.equal(runs.length, 2, 'nor before the last has ended')
+  runs[1]?.resolve('new')
+  t.same(await Promise.all([two, three]), ['new', 'new'])
+  await settled()
+  runs[2]?.resolve('newest')
+  t.equal(await four, 'newest')
+  pauses[2]?.()
+  await settled()
+  ask()
+  t.equal(runs.length, 4, 'and at once where nothing was asked in the last pause')
 })

@@ -54,14 +54,20 @@ async function heldUpstream(t: T, hello: Document = at(6)) {
 function mirrored(
   t: T,
   { target }: Pick<ScriptedUpstream, 'target'>,
-  changes: { log?: Log; restarted?: () => void; target?: Partial<Target> } = {},
+  changes: { log?: Log; restarted?: () => void; target?: Partial<Target>; paced?: boolean } = {},
 ) {
   const clock = handClock()
   const seen: (Document | undefined)[] = []
+  // Plain hellos are paced, of which one test tells; to the others no time passes.
+  const after: typeof clock.after = (ms, run) => {
+    if (ms !== 10 || changes.paced) return clock.after(ms, run)
+    queueMicrotask(run)
+    return () => {}
+  }
   const mirror = mirrorOf({
     log: silent,
     random: () => 0,
-    after: clock.after,
+    after,
     changed: hello => seen.push(hello),
     ...changes,
     target: { ...target, ...changes.target },
@@ -113,6 +119,25 @@ t.test('who asks while a reply is underway shares the one after it', async t => 
   const replies = [mirror.fresh(never), ...Array.from({ length: 50 }, () => mirror.fresh(never))]
   await Promise.all(replies)
   t.equal(upstream.asked.length - before, 2)
+})
+
+t.test('plain hellos begin ten milliseconds apart, and at once where there was none', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror, clock } = mirrored(t, upstream, { paced: true })
+  await upstream.watched(1)
+  const before = upstream.asked.length
+  await mirror.fresh(never)
+  const shared = [mirror.fresh(never), mirror.fresh(never)]
+  clock.advance(9)
+  await new Promise(resolve => setImmediate(resolve))
+  t.equal(upstream.asked.length - before, 1)
+  clock.advance(1)
+  await Promise.all(shared)
+  t.equal(upstream.asked.length - before, 2)
+  clock.advance(10)
+  await new Promise(resolve => setImmediate(resolve))
+  await mirror.fresh(never)
+  t.equal(upstream.asked.length - before, 3)
 })
 
 t.test('each hello is told before anybody else has it, and that the member is away', async t => {

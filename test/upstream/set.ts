@@ -1,6 +1,7 @@
-import { type Document, Int32, ObjectId } from 'bson'
+import { type Document, Double, Int32, Long, ObjectId } from 'bson'
+import fc from 'fast-check'
 import t from 'tap'
-import { judge, type Memory, type Standing } from '../../src/upstream/set.js'
+import { judge, type Memory, type Standing, saysTheSame } from '../../src/upstream/set.js'
 import { memberHello } from '../support/scriptedUpstream.js'
 
 const nothing: Memory = { setName: undefined, newest: undefined, last: undefined, term: undefined }
@@ -216,4 +217,59 @@ t.test('a hostile list is bounded, and what is no address is left out', async t 
   const odd = ['a:1', '', 'x:0', 'x:70000', '[::1', 'a b:1', '169.254.169.254:80/latest', new Int32(1), null, { a: 1 }]
   t.same(through({ 'a:1': primary('a:1', 1, { hosts: odd }) }).wanted, ['a:1'])
   t.same(through({ 'a:1': primary('a:1', 1, { hosts: 'a:1' }) }).primary, undefined)
+})
+
+t.test('whoever says the same again is judged the same', async t => {
+  const says = (me: string) =>
+    fc.constantFrom(
+      undefined,
+      member(me),
+      primary(me, 1),
+      primary(me, 2),
+      primary(me, 1, { setVersion: new Int32(9), maxWireVersion: new Int32(13) }),
+      primary(me, 3, { hosts: [me, 'd:4'] }),
+      member(me, { hosts: ['a:1', 'e:5'] }),
+      member(me, { setName: 'other' }),
+      standalone(),
+    )
+  const situation = fc.record({ 'a:1': says('a:1'), 'b:2': says('b:2'), 'c:3': says('c:3') })
+  fc.assert(
+    fc.property(
+      fc.array(situation, { minLength: 1, maxLength: 4 }),
+      fc.constantFrom(all, ['a:1']),
+      (several, seeds) => {
+        const judged = (before: Standing, hellos: Hellos) => after(before.memory, hellos, seeds)
+        const once = several.reduce(judged, after(nothing, {}, seeds))
+        t.same(judged(once, several.at(-1) as Hellos), once)
+      },
+    ),
+    { numRuns: 500 },
+  )
+})
+
+t.test('the same is said in each field that counts, types included, and whatever else is said', async t => {
+  const said = primary('a:1', 1, { passives: ['d:4'] })
+  t.equal(
+    saysTheSame({ ...primary('a:1', 1, { passives: ['d:4'] }), localTime: new Date(0), tags: { a: 'b' } }, said),
+    true,
+  )
+  for (const change of [
+    { setName: 'other' },
+    { isWritablePrimary: false },
+    { ismaster: false },
+    { hosts: ['a:1', 'c:3', 'b:2'] },
+    { hosts: ['a:1', 'b:2'] },
+    { hosts: 'a:1' },
+    { passives: undefined },
+    { electionId: election(2) },
+    { electionId: undefined },
+    { electionId: 'x' },
+    { setVersion: new Int32(8) },
+    { setVersion: Long.fromNumber(1) },
+    { maxWireVersion: new Double(17) },
+    { maxWireVersion: Number.NaN },
+  ]) {
+    t.equal(saysTheSame({ ...said, ...change }, said), false, JSON.stringify(change))
+    t.equal(saysTheSame(said, { ...said, ...change }), false)
+  }
 })

@@ -25,8 +25,8 @@ type Wanted = {
 const nowhere: Resolver = { resolveSrv: async () => [], resolveTxt: async () => [] }
 
 /**
- * In front of what a connection string names. Pauses between watching hellos and around the end of a term take no time;
- * others wait for the clock.
+ * In front of what a connection string names. Pauses between hellos and around the end of a term take no time; others wait
+ * for the clock.
  */
 function inFront(
   t: T,
@@ -35,7 +35,7 @@ function inFront(
 ) {
   const clock = handClock()
   const after = (ms: number, run: () => void) => {
-    if (ms !== 50 && (ms !== 20 || slowly)) return clock.after(ms, run)
+    if (ms !== 50 && ms !== 10 && (ms !== 20 || slowly)) return clock.after(ms, run)
     const soon = setImmediate(run)
     return () => clearImmediate(soon)
   }
@@ -277,6 +277,32 @@ t.test('who knows an older state or another process is answered at once', async 
   const other = { processId: new ObjectId(), counter: Long.fromNumber(99) }
   t.equal(await topology.next(other, 10_000, never()), known(topology))
 })
+
+t.test(
+  'who waits is looked at when there is news, not at every hello, of which clients see the last all the same',
+  async t => {
+    const { topology, a } = await watchedSet(t)
+    const { processId, counter } = version(known(topology))
+    let looked = 0
+    const theirs = {
+      processId,
+      get counter() {
+        looked++
+        return counter
+      },
+    }
+    const waiting = topology.next(theirs, 10_000, never())
+    looked = 0
+    const first = await topology.fresh(never())
+    const second = await topology.fresh(never())
+    t.not(second.hello, first.hello)
+    t.equal(topology.current(), second)
+    t.equal(looked, 0)
+    a.say({ tags: { dc: 'x' } })
+    t.match((await waiting).hello.tags, { dc: 'x' })
+    t.equal(looked, 1)
+  },
+)
 
 t.test('who knows the current state waits for a change; who is ahead waits for theirs', async t => {
   const { topology, a } = await watchedSet(t)
