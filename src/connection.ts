@@ -260,6 +260,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
       refused: () => seen.refusedCommand(),
       nextRequestID: parts.nextRequestID,
       after: parts.after,
+      now,
     })
     if (draining) started.drain()
     started.ended.then(leave)

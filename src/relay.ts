@@ -10,7 +10,7 @@
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { Document } from 'bson'
-import { type After, now as monotonic } from './clock.js'
+import type { After } from './clock.js'
 import { Fault, toReply } from './errors.js'
 import { OP_MSG } from './wire/frame.js'
 import type { Glance } from './wire/glance.js'
@@ -82,12 +82,12 @@ type Parts = {
   nextRequestID(): number
   after: After
   /** Monotonic milliseconds. */
-  now?: () => number
+  now(): number
 }
 
 /** Starts relaying. Both sockets must allow half-open and have no readers left; the relay owns them from here on. */
 export function relay(parts: Parts): Relay {
-  const { client, upstream, limit, connectionId, hello, refused, nextRequestID, after, now = monotonic } = parts
+  const { client, upstream, limit, connectionId, hello, refused, nextRequestID, after, now } = parts
   const requests = new RequestSplitter(limit)
   const replies = new ReplySplitter(limit)
   const owed: Request[] = []

@@ -820,10 +820,11 @@ t.test('a relay that is owed nothing ends at once where the term of its member i
   const upstream = await socketPair(t)
   const { term, end, vacate } = beginTerm()
   const login: Login = async (candidate, over) => ({ ...(await admitted(upstream.near)(candidate, over)), term })
-  const { client, closing, stages } = await connected(t, { login })
+  const { client, clock, closing, stages } = await connected(t, { login })
   client.on('data', () => {})
   client.write(Buffer.concat([start, next]))
   await until(() => stages.includes('relay'))
+  clock.advance(60_000) // what was written has arrived
   end(new Fault('upstream/stepped-down', undefined, { upstream: 'a:1' }))
   t.equal(upstream.near.destroyed, false)
   t.equal(vacate(), undefined)
@@ -879,14 +880,16 @@ t.test('whoever logs in or is logged in is no monitor', async t => {
   await running.closed
 })
 
+/** What the driver of that name says first. */
+const helloOf = (name: string) => message(1, { hello: 1, client: { ...driver, driver: { name, version: '1' } } })
+
 t.test('a login of the age of its rule is asked for again, and goes on as the same relay', async t => {
   const upstream = await socketPair(t)
   const live = { match: { maxAgeMS: 60_000 } } as LiveConnection
   const login: Login = async (candidate, over) => ({ ...(await admitted(upstream.near)(candidate, over)), live })
   const { client, reply, clock, stages, running } = await connected(t, { login })
-  client.write(Buffer.concat([start, next]))
-  await reply()
-  await reply()
+  client.write(Buffer.concat([helloOf('PyMongo|Motor'), start, next]))
+  for (let replies = 0; replies < 3; replies++) await reply()
   await until(() => stages.includes('relay'))
   clock.advance(60_000)
   client.write(find)
@@ -901,6 +904,29 @@ t.test('a login of the age of its rule is asked for again, and goes on as the sa
   await running.closed
   t.equal(clock.waiting(), 0)
 })
+
+t.test(
+  'a driver that would give 391 to its application is not asked: its connection closes behind a command',
+  async t => {
+    for (const name of ['mongo-go-driver', 'mongoc / mongocxx', 'nodejsomething']) {
+      const upstream = await socketPair(t)
+      const live = { match: { maxAgeMS: 60_000 } } as LiveConnection
+      const login: Login = async (candidate, over) => ({ ...(await admitted(upstream.near)(candidate, over)), live })
+      const { client, reply, clock, stages, closing } = await connected(t, { login })
+      client.write(Buffer.concat([helloOf(name), start, next]))
+      for (let replies = 0; replies < 3; replies++) await reply()
+      await until(() => stages.includes('relay'))
+      clock.advance(60_000)
+      client.write(find)
+      t.equal((await frames(upstream.far)()).requestID, 4)
+      upstream.far.write(writeMessage({ ok: 1 }, 9, 4))
+      t.match(readReply(await reply()).document, { ok: 1 })
+      await shut(client)
+      upstream.far.destroy()
+      t.match(await closing(), { fault: 'login/aged' }, name)
+    }
+  },
+)
 
 t.test('a member that steps down during a login is away to it', async t => {
   const upstream = await socketPair(t)

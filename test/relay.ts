@@ -361,6 +361,7 @@ t.test('bytes of the upstream behind the login are refused', async t => {
     refused: () => {},
     nextRequestID: () => 900,
     after: handClock().after,
+    now: () => 0,
   })
   t.match(await running.ended, { by: 'upstream', fault: { kind: 'upstream/malformed' } })
 })
