@@ -288,23 +288,27 @@ export function relay(parts: Parts): Relay {
   /** A reset would take with it what has not arrived yet, so it is for those that lie idle. */
   const part = (fault: Fault): void => {
     if (over) return
-    if (client.writableLength > 0 || now() - wrote < ARRIVED) return void close('proxy', fault)
+    const idle = client.writableLength === 0 && now() - wrote >= ARRIVED
     end('proxy', fault)
-    reset(client)
     upstream.destroy()
+    if (idle) reset(client)
+    else flush(client)
   }
 
-  /** Ends in peace: what was written is flushed, then each side is closed. */
+  /** Ends in peace. */
   const close = (by: Side, fault?: Fault): void => {
     end(by, fault)
-    for (const socket of [client, upstream]) {
-      socket.end()
-      socket.once(
-        'close',
-        after(HALF_CLOSED, () => socket.destroy()),
-      )
-      socket.resume()
-    }
+    flush(client)
+    flush(upstream)
+  }
+  /** Closes once what was written is out. */
+  const flush = (socket: Socket): void => {
+    socket.end()
+    socket.once(
+      'close',
+      after(HALF_CLOSED, () => socket.destroy()),
+    )
+    socket.resume()
   }
 
   client.on('data', chunk => guarded('client', fromClient, chunk))

@@ -54,7 +54,7 @@ export function relogin(relay: Pick<Relay, 'watch' | 'drain' | 'destroy'>, parts
     grace = undefined
     relay.watch(undefined)
   }
-  /** Ends in peace, or else in the end. */
+  /** Closes in peace, so that no reply is cut off; whoever keeps it from that has a minute. */
   const close = (why: string): void => {
     stop()
     const fault = new Fault('login/aged', why)

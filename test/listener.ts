@@ -268,18 +268,27 @@ t.test('who is closed in the lobby, for its slot or at a drain, is never served'
   t.equal(served.length, 0)
 })
 
-t.test('a client that has left the lobby is noticed when it is let in, over TLS too', async t => {
-  for (const over of [{}, { tls }]) {
-    const lobby: (() => void)[] = []
-    const { listener, dial } = await listening(t, { lobby: { enter: (_, serve) => lobby.push(serve) }, ...over })
-    const client = await dial()
-    await until(() => lobby.length === 1)
-    client.end()
-    await turn()
-    lobby[0]?.()
-    if (!('tls' in over)) client.destroy()
-    await until(() => total(listener.sizes()) === 0)
-  }
+t.test('that a client has left the lobby is noticed when it is let in', async t => {
+  const lobby: (() => void)[] = []
+  const { served, dial } = await listening(t, { lobby: { enter: (_, serve) => lobby.push(serve) } })
+  const client = await dial()
+  await until(() => lobby.length === 1)
+  client.end()
+  await turn()
+  lobby[0]?.()
+  await once((served[0] as Served).socket, 'end')
+})
+
+t.test('that a client has left the lobby before its TLS handshake ends the connection when it is let in', async t => {
+  const lobby: (() => void)[] = []
+  const { listener, served, dial } = await listening(t, { lobby: { enter: (_, serve) => lobby.push(serve) }, tls })
+  const client = await dial()
+  await until(() => lobby.length === 1)
+  client.end()
+  await turn()
+  lobby[0]?.()
+  await until(() => total(listener.sizes()) === 0)
+  t.equal(served.length, 0)
 })
 
 t.test('over TLS the connection gets the plain text and begins with the handshake done', async t => {

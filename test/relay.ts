@@ -516,7 +516,7 @@ t.test(
       { ms: 999, stuck: false, code: undefined },
       { ms: 1_000, stuck: true, code: undefined },
     ]) {
-      const { client, upstream, relay, clock, near } = await set(t)
+      const { client, upstream, relay, clock, near, upNear } = await set(t)
       const [asked, answered] = [frames(upstream), frames(client)]
       const end = new Promise(resolve => {
         client
@@ -531,6 +531,7 @@ t.test(
       if (!stuck) await answered()
       clock.advance(ms)
       relay.leave(why, 100)
+      t.equal(upNear.destroyed, true, 'the upstream is left at once')
       t.match(await relay.ended, { by: 'proxy', fault: why })
       if (stuck) t.match(await answered(), { responseTo: 1 }, 'what had not gone out yet')
       t.equal(await end, code)

@@ -49,7 +49,7 @@ const AWAIT_MS = 10_000
 /** The least time between two watching hellos: an upstream that never holds them must not keep us busy. */
 const PACE_MS = 50
 /** The least time between two plain hellos, so that many clients at once cost the upstream few. */
-const PLAIN_MS = 10
+const PLAIN_MS = 5
 const RETRY = { firstMS: 250, mostMS: 10_000 }
 
 const HELLO = { hello: 1, $db: 'admin' }

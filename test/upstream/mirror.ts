@@ -60,7 +60,7 @@ function mirrored(
   const seen: (Document | undefined)[] = []
   // Plain hellos are paced, of which one test tells; to the others no time passes.
   const after: typeof clock.after = (ms, run) => {
-    if (ms !== 10 || changes.paced) return clock.after(ms, run)
+    if (ms !== 5 || changes.paced) return clock.after(ms, run)
     queueMicrotask(run)
     return () => {}
   }
@@ -121,20 +121,20 @@ t.test('who asks while a reply is underway shares the one after it', async t => 
   t.equal(upstream.asked.length - before, 2)
 })
 
-t.test('plain hellos begin ten milliseconds apart, and at once where there was none', async t => {
+t.test('plain hellos begin five milliseconds apart, and at once where there was none', async t => {
   const upstream = await heldUpstream(t)
   const { mirror, clock } = mirrored(t, upstream, { paced: true })
   await upstream.watched(1)
   const before = upstream.asked.length
   await mirror.fresh(never)
   const shared = [mirror.fresh(never), mirror.fresh(never)]
-  clock.advance(9)
+  clock.advance(4)
   await new Promise(resolve => setImmediate(resolve))
   t.equal(upstream.asked.length - before, 1)
   clock.advance(1)
   await Promise.all(shared)
   t.equal(upstream.asked.length - before, 2)
-  clock.advance(10)
+  clock.advance(5)
   await new Promise(resolve => setImmediate(resolve))
   await mirror.fresh(never)
   t.equal(upstream.asked.length - before, 3)
