@@ -921,8 +921,6 @@ t.test(
       t.equal((await frames(upstream.far)()).requestID, 4)
       upstream.far.write(writeMessage({ ok: 1 }, 9, 4))
       t.match(readReply(await reply()).document, { ok: 1 })
-      await shut(client)
-      upstream.far.destroy()
       t.match(await closing(), { fault: 'login/aged' }, name)
     }
   },
