@@ -86,6 +86,8 @@ export type Parts = {
   move(stage: Stage): void
   /** A whole frame came: the connection is alive. */
   alive(): void
+  /** Runs a step when it is the turn of this client's address. */
+  inTurn(step: () => void): void
   seen: Seen
   nextRequestID(): number
   now(): number
@@ -146,7 +148,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
     cancel = hurry()
   }
   const over = new AbortController()
-  const box = inbox(socket, LIMIT, begun, () => over.abort(LEFT))
+  const box = inbox(socket, LIMIT, begun, () => over.abort(LEFT), parts.inTurn)
   socket.on('error', error => {
     doom ??= { by: 'client', fault: new Fault('relay/away', undefined, { side: 'client', why: error.message }) }
   })

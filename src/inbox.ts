@@ -13,19 +13,31 @@ export type Inbox = {
 /**
  * Reads a socket, which keeps flowing while nobody asks (a paused one would hide that its peer left), up to `limit`
  * bytes behind. `begun` is called when the next frame was asked for and only the beginning of it is there; `left` when
- * the client ends its side or its socket closes, also while nobody waits for a frame, perhaps twice.
+ * the client ends its side or its socket closes, also while nobody waits for a frame, perhaps twice. Whoever waits for a
+ * frame has it `inTurn`.
  */
-export function inbox(socket: Socket, limit: number, begun: () => void, left: () => void): Inbox {
+export function inbox(
+  socket: Socket,
+  limit: number,
+  begun: () => void,
+  left: () => void,
+  inTurn: (step: () => void) => void,
+): Inbox {
   const framer = new Framer(limit)
   let over = false
   let chunks: Buffer[] = []
   let held = 0
   let dry = true // no whole frame is left in the framer
   let wake: (() => void) | undefined
+  let due = false // whoever waits is woken in its turn
 
   const stir = (): void => {
     wake?.()
     wake = undefined
+  }
+  const wakeUp = (): void => {
+    due = false
+    stir()
   }
   const leave = (): void => {
     over = true
@@ -36,7 +48,9 @@ export function inbox(socket: Socket, limit: number, begun: () => void, left: ()
     chunks.push(chunk)
     held += chunk.length
     if (held > limit) socket.pause()
-    stir()
+    if (due || !wake) return
+    due = true
+    inTurn(wakeUp)
   }
   socket.on('data', keep)
   socket.on('end', leave)

@@ -22,7 +22,12 @@ const TLS = { minVersion: 'TLSv1.2', secureOptions: constants.SSL_OP_NO_RENEGOTI
 /** Load balancers forget idle flows at 350 s; kernels ask earlier than that (R5). */
 const KEEP_ALIVE_MS = 60_000
 
-export type Hooks = { move(stage: Stage): void; alive(): void }
+export type Hooks = {
+  move(stage: Stage): void
+  alive(): void
+  /** Runs a step when it is the turn of this client's address, at once if nobody waits. */
+  inTurn(step: () => void): void
+}
 
 export type ListenerParts = {
   host: string
@@ -149,6 +154,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
       const hooks: Hooks = {
         move: stage => stages[entry.stage].has(entry) && move(entry, stage),
         alive: () => stages[entry.stage].has(entry) && move(entry, entry.stage),
+        inTurn: step => parts.lobby.speak(counted, step),
       }
       entry.connection = parts.serve(socket, id, `${address}:${remotePort}`, hooks, certificate)
     }

@@ -1,5 +1,5 @@
 /**
- * Where connections wait that were accepted and are not served yet.
+ * Where connections wait that were accepted and are not served yet, and what those say that have not logged in.
  *
  *     knock ─▶ lobby ─▶ served, addresses in turn, as soon as nobody else knocks or some time has passed
  *
@@ -10,6 +10,8 @@
 export type Lobby = {
   /** Lets somebody of this address in, who is served later: `serve` is called once. */
   enter(address: string, serve: () => void): void
+  /** Somebody of this address, who was served, has said something: `serve` is called once, at once if nobody waits. */
+  speak(address: string, serve: () => void): void
 }
 
 /** Nobody is served while others come in, but no longer than this. Milliseconds. */
@@ -33,24 +35,32 @@ export function lobby({ later, now }: { later(run: () => void): void; now(): num
     return undefined
   }
   const turn = (): void => {
-    const wait = knocked && since !== undefined && now() - since < WAIT_MS
+    const more = knocked && since !== undefined && now() - since < WAIT_MS
     knocked = false
-    if (!wait) {
+    if (!more) {
       for (let served = 0; served < AT_ONCE; served++) next()?.()
       since = waiting.size > 0 ? now() : undefined
     }
     if (since !== undefined) later(turn)
   }
 
+  const wait = (address: string, serve: () => void): void => {
+    const there = waiting.get(address)
+    if (there) there.push(serve)
+    else waiting.set(address, [serve])
+  }
+
   return {
     enter(address, serve) {
-      const there = waiting.get(address)
-      if (there) there.push(serve)
-      else waiting.set(address, [serve])
+      wait(address, serve)
       knocked = true
       if (since !== undefined) return
       since = now()
       later(turn)
+    },
+    speak(address, serve) {
+      if (since === undefined) serve()
+      else wait(address, serve)
     },
   }
 }

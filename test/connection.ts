@@ -87,6 +87,7 @@ function serve(near: Duplex, { login = refusedWith('sts/refused'), greet, client
     reauthenticate: () => 'ask',
     move: stage => stages.push(stage),
     alive: () => alive++,
+    inTurn: step => step(),
     seen: {
       fault: kind => faults.push(kind),
       login: outcome => logins.push(outcome),

@@ -10,11 +10,12 @@ import { socketPair } from './support/pair.js'
 const LIMIT = 65_536
 
 const nothing = () => {}
+const atOnce = (step: () => void) => step()
 
 /** The inbox of a socket that flows, as the listener gives it. `gone` is aborted when the client leaves. */
 function reading(near: Socket) {
   const leaving = new AbortController()
-  const box = inbox(near, LIMIT, nothing, () => leaving.abort())
+  const box = inbox(near, LIMIT, nothing, () => leaving.abort(), atOnce)
   near.resume()
   return { ...box, gone: leaving.signal }
 }
@@ -37,7 +38,7 @@ t.test('every two-cut split gives the same frames', async t => {
   for (let i = 0; i < three.length; i++) {
     for (let j = i; j < three.length; j++) {
       const socket = handSocket()
-      const box = inbox(socket, LIMIT, nothing, nothing)
+      const box = inbox(socket, LIMIT, nothing, nothing, atOnce)
       for (const chunk of [three.subarray(0, i), three.subarray(i, j), three.subarray(j)]) socket.emit('data', chunk)
       for (const id of [1, 2, 3]) {
         const got = (await box.next())?.requestID
@@ -50,7 +51,7 @@ t.test('every two-cut split gives the same frames', async t => {
 
 t.test('one byte at a time gives the same frames', async t => {
   const socket = handSocket()
-  const box = inbox(socket, LIMIT, nothing, nothing)
+  const box = inbox(socket, LIMIT, nothing, nothing, atOnce)
   const ids: (number | undefined)[] = []
   const done = (async () => {
     while (ids.length < 3) ids.push((await box.next())?.requestID)
@@ -84,7 +85,7 @@ t.test('what was sent before the client ended its side is still given, then noth
 t.test('a length out of range is a fault, and stays one', async t => {
   for (const length of [0, 15, -1, 2 ** 31 - 1, LIMIT + 1, 48_000_000]) {
     const socket = handSocket()
-    const box = inbox(socket, LIMIT, nothing, nothing)
+    const box = inbox(socket, LIMIT, nothing, nothing, atOnce)
     const bytes = Buffer.alloc(16)
     bytes.writeInt32LE(length)
     socket.emit('data', bytes)
@@ -115,7 +116,7 @@ t.test('somebody who waits is told when the client leaves', async t => {
 
 t.test('however slowly frames are taken, little is read ahead of them', async t => {
   const socket = handSocket()
-  const box = inbox(socket, LIMIT, nothing, nothing)
+  const box = inbox(socket, LIMIT, nothing, nothing, atOnce)
   const chunk = Buffer.concat(Array.from({ length: 1000 }, (_, id) => ping(id)))
   let sent = 0
   for (let taken = 0; taken < 500; taken++) {
@@ -141,7 +142,7 @@ t.test('reading goes on once what was held has been taken', async t => {
 t.test('somebody who has to wait within a frame is told that one has begun', async t => {
   const socket = handSocket()
   let begun = 0
-  const box = inbox(socket, LIMIT, () => begun++, nothing)
+  const box = inbox(socket, LIMIT, () => begun++, nothing, atOnce)
   const first = box.next()
   t.equal(begun, 0, 'not while there is nothing')
   socket.emit('data', three.subarray(0, 20))
@@ -161,11 +162,47 @@ t.test('somebody who has to wait within a frame is told that one has begun', asy
 
 t.test('what was not taken is given back, half frames too, and reading stops', async t => {
   const socket = handSocket()
-  const box = inbox(socket, LIMIT, nothing, nothing)
+  const box = inbox(socket, LIMIT, nothing, nothing, atOnce)
   socket.emit('data', three.subarray(0, 100))
   socket.emit('data', three.subarray(100, 110))
   t.equal((await box.next())?.requestID, 1)
   t.same(box.release(), three.subarray(ping(0).length, 110))
   t.ok(socket.isPaused())
   t.equal(socket.eventNames().length, 0, 'no listener is left')
+})
+
+t.test('who waits for a frame has it in its turn, of which there is one however many chunks come', async t => {
+  const socket = handSocket()
+  const turns: (() => void)[] = []
+  const box = inbox(socket, LIMIT, nothing, nothing, step => turns.push(step))
+  let got: number | undefined
+  const waits = box.next().then(frame => {
+    got = frame?.requestID
+  })
+  for (const byte of ping(7)) socket.emit('data', Buffer.of(byte))
+  await turn()
+  t.equal(got, undefined)
+  t.equal(turns.length, 1)
+  turns.shift()?.()
+  await waits
+  t.equal(got, 7)
+  socket.emit('data', ping(8))
+  t.equal(turns.length, 0, 'nobody waits')
+  t.equal((await box.next())?.requestID, 8)
+})
+
+t.test('a client that leaves is noticed at once, whoever has the turn', async t => {
+  const socket = handSocket()
+  let left = 0
+  const box = inbox(
+    socket,
+    LIMIT,
+    nothing,
+    () => left++,
+    () => {},
+  )
+  const waits = box.next()
+  socket.emit('end')
+  t.equal(left, 1)
+  t.equal(await waits, undefined)
 })

@@ -9,6 +9,7 @@ import t, { type Test } from 'tap'
 import { type Connection, connection } from '../src/connection.js'
 import { Fault, type Kind } from '../src/errors.js'
 import { type Hooks, type ListenerParts, listen } from '../src/listener.js'
+import type { Lobby } from '../src/lobby.js'
 import { logTo, silent } from '../src/log.js'
 import { writeMessage } from '../src/wire/message.js'
 import { handClock } from './support/clock.js'
@@ -20,6 +21,9 @@ const tls = { cert: pem, key: pem }
 const ipv6 = Object.values(networkInterfaces()).some(addresses => addresses?.some(({ family }) => family === 'IPv6'))
 const alone = process.platform !== 'linux' && 'one loopback address only'
 const hello = (id = 1) => writeMessage({ hello: 1, $db: 'admin' }, id)
+
+/** A lobby in which everybody is served as he comes. */
+const nobodyWaits: Lobby = { enter: (_, serve) => serve(), speak: (_, serve) => serve() }
 
 type Served = {
   socket: Socket
@@ -47,7 +51,7 @@ async function listening(t: Test, wanted: Partial<ListenerParts> = {}) {
     perAddress: 50,
     log: logTo('debug', { write: line => lines.push(JSON.parse(line)) }),
     after: clock.after,
-    lobby: { enter: (_, serve) => serve() },
+    lobby: nobodyWaits,
     serve(socket, id, peer, hooks, certificate) {
       const entry: Served = { socket, id, peer, hooks, certificate, drained: false }
       served.push(entry)
@@ -237,7 +241,7 @@ t.test(
   async t => {
     const lobby: { address: string; serve(): void }[] = []
     const { listener, served, dial } = await listening(t, {
-      lobby: { enter: (address, serve) => lobby.push({ address, serve }) },
+      lobby: { ...nobodyWaits, enter: (address, serve) => lobby.push({ address, serve }) },
     })
     const client = await dial()
     client.write('hello')
@@ -256,7 +260,7 @@ t.test('who is closed in the lobby, for its slot or at a drain, is never served'
   const lobby: (() => void)[] = []
   const { listener, served, dial, turnedAway } = await listening(t, {
     connections: 2,
-    lobby: { enter: (_, serve) => lobby.push(serve) },
+    lobby: { ...nobodyWaits, enter: (_, serve) => lobby.push(serve) },
   })
   const [first, second] = [await dial(), await dial()]
   await until(() => lobby.length === 2)
@@ -270,7 +274,7 @@ t.test('who is closed in the lobby, for its slot or at a drain, is never served'
 
 t.test('that a client has left the lobby is noticed when it is let in', async t => {
   const lobby: (() => void)[] = []
-  const { served, dial } = await listening(t, { lobby: { enter: (_, serve) => lobby.push(serve) } })
+  const { served, dial } = await listening(t, { lobby: { ...nobodyWaits, enter: (_, serve) => lobby.push(serve) } })
   const client = await dial()
   await until(() => lobby.length === 1)
   client.end()
@@ -281,7 +285,10 @@ t.test('that a client has left the lobby is noticed when it is let in', async t 
 
 t.test('that a client has left the lobby before its TLS handshake ends the connection when it is let in', async t => {
   const lobby: (() => void)[] = []
-  const { listener, served, dial } = await listening(t, { lobby: { enter: (_, serve) => lobby.push(serve) }, tls })
+  const { listener, served, dial } = await listening(t, {
+    lobby: { ...nobodyWaits, enter: (_, serve) => lobby.push(serve) },
+    tls,
+  })
   const client = await dial()
   await until(() => lobby.length === 1)
   client.end()
@@ -549,7 +556,7 @@ t.test('who is within the TLS handshake makes room, too', async t => {
 t.test('an address that is taken, or not ours, is a fault with exit code 69', async t => {
   const { listener } = await listening(t)
   const parts = { backlog: 1, connections: 1, perAddress: 1, log: silent, after: handClock().after }
-  const lobby = { enter: () => {} }
+  const lobby = nobodyWaits
   const rest = { ...parts, lobby, serve: () => ({}) as Connection, turnedAway: () => {} }
   for (const [host, port] of [
     ['127.0.0.1', listener.port],

@@ -7,7 +7,7 @@ function turning() {
   const clock = handClock()
   let due: (() => void)[] = []
   const served: string[] = []
-  const { enter } = lobby({ later: run => due.push(run), now: clock.now })
+  const { enter, speak } = lobby({ later: run => due.push(run), now: clock.now })
   let count = 0
   return {
     served,
@@ -15,6 +15,10 @@ function turning() {
     knock: (address: string) => {
       const name = `${address}${++count}`
       enter(address, () => served.push(name))
+    },
+    say: (address: string) => {
+      const name = `${address} says ${++count}`
+      speak(address, () => served.push(name))
     },
     /** A turn of the loop; how many steps it had. */
     turn: () => {
@@ -84,4 +88,22 @@ t.test('eight are served in a turn, so a newcomer waits for eight and not for th
   turn()
   turn()
   t.ok(served.slice(8, 16).includes('c1001'))
+})
+
+t.test('what is said is heard at once where nobody waits, and in the turn of its address otherwise', async t => {
+  const { knock, say, turn, served } = turning()
+  say('a')
+  t.same(served, ['a says 1'])
+  t.equal(turn(), 0)
+  for (let crowd = 0; crowd < 20; crowd++) knock('a')
+  say('a')
+  say('b')
+  t.equal(served.length, 1)
+  turn()
+  turn()
+  t.equal(served.length, 9)
+  t.equal(served[2], 'b says 23')
+  while (turn() > 0);
+  t.equal(served.length, 23)
+  t.equal(served.at(-1), 'a says 22', 'behind those of its address who came before')
 })
