@@ -14,7 +14,11 @@ import { type Listening, scene } from './scene.js'
 import type { Cell, Table } from './table.js'
 
 const QUOTA = 600
+/** Of hosts that are compared by their number: so little that nothing else is what limits. */
+const LITTLE = 250
 const SHARE = 0.9
+/** Of a crowd that its budget does not hold up. */
+const NO_LIMIT = Number.POSITIVE_INFINITY
 const LATENCY_MS = 50
 const HOSTS = ['sts.us-east-1.amazonaws.com', 'sts.eu-west-1.amazonaws.com']
 const [STORMING, QUIET] = ['111111111111', '222222222222'] as const
@@ -32,27 +36,25 @@ export async function storm({ quick, profile, beside }: Options): Promise<Table>
   const stage = await scene(profile)
   const part = quick ? 0.1 : 1
   try {
-    const arguments_ = [QUOTA, LATENCY_MS].map(String)
-    const [first, second] = await Promise.all(
-      [0, 1].map(async () => stage.add(await start<{ port: number }>('throttlingSts', arguments_))),
-    )
-    if (!first || !second) throw new Error('no STS')
+    const stsOf = async (quota: number) =>
+      stage.add(await start<{ port: number }>('throttlingSts', [quota, LATENCY_MS].map(String)))
+    const first = await stsOf(QUOTA)
     const [crowd, other] = [stage.add(await start('crowd')), stage.add(await start('crowd'))]
     const arns = [STORMING, QUIET].map(account => `arn:aws:iam::${account}:user/bench`)
-    /** A proxy with these hosts, that has had some logins already: code that never ran is slow. */
-    const proxyTo = async (...ports: number[]) => {
+    /** A proxy with hosts of this quota, that has had some logins already: code that never ran is slow. */
+    const proxyTo = async (quota: number, ...ports: number[]) => {
       const proxy = await stage.proxy({
         beside,
         arns,
         sts: {
           insecure: true,
-          quota: QUOTA,
+          quota,
           share: SHARE,
           hosts: ports.map((port, nth) => ({ host: HOSTS[nth], connect: `127.0.0.1:${port}` })),
         },
       })
       const { port } = proxy.facts
-      await crowd.ask('crowd', { port, login: login(STORMING), count: 1_500 * part, lanes: 64, addresses: 8 })
+      await crowd.ask('crowd', { port, login: login(STORMING), count: quota * 2.5 * part, lanes: 64, addresses: 8 })
       return proxy
     }
     const calls = async (...of: Peer[]): Promise<Calls> => {
@@ -72,20 +74,19 @@ export async function storm({ quick, profile, beside }: Options): Promise<Table>
       by: Peer,
       crowding: Omit<Crowding, 'port'>,
       of: Peer[],
-      limit = true,
+      allowed = QUOTA * SHARE,
     ) => {
       await calls(...of)
       const seen = await by.ask<Crowd>('crowd', { port: at.facts.port, ...crowding })
       const asked = await calls(...of)
-      const hosts = name.includes('two hosts') ? 2 : 1
-      const least = (crowding.count / (QUOTA * SHARE * hosts)) * 1000
-      rows.push({ name, cells: cells(seen, asked, limit ? seen.ms / least : undefined) })
+      const times = allowed === NO_LIMIT ? undefined : seen.ms / ((crowding.count / allowed) * 1000)
+      rows.push({ name, cells: cells(seen, asked, times) })
       return seen
     }
 
-    const one = await proxyTo(first.facts.port)
+    const one = await proxyTo(QUOTA, first.facts.port)
     const hello = { login: login(QUIET), count: quick ? 20 : 150, lanes: 2, addresses: 1, first: 200, pauseMS: 50 }
-    const alone = await run('a quiet account, alone', one, other, hello, [first], false)
+    const alone = await run('a quiet account, alone', one, other, hello, [first], NO_LIMIT)
     const everybody = { login: login(STORMING), count: 10_000 * part, lanes: 1_000 * part, addresses: 8 }
     await run(`${everybody.count} logins, ${everybody.lanes} in the air`, one, crowd, everybody, [first])
     const flash = { ...everybody, count: 2_000 * part, lanes: 2_000 * part }
@@ -93,7 +94,7 @@ export async function storm({ quick, profile, beside }: Options): Promise<Table>
 
     const storming = crowd.ask<Crowd>('crowd', { port: one.facts.port, ...everybody })
     const lasting = { ...hello, count: everybody.count, ms: (everybody.count / (QUOTA * SHARE)) * 900 }
-    const beside_ = await run('the quiet account beside that storm of another', one, other, lasting, [first], false)
+    const beside_ = await run('the quiet account beside that storm of another', one, other, lasting, [first], NO_LIMIT)
     await storming
     rows.push({
       name: 'its p99 beside the storm, above alone',
@@ -111,7 +112,7 @@ export async function storm({ quick, profile, beside }: Options): Promise<Table>
       crowd,
       { login: expired, count: 500 * part, lanes: 1, addresses: 1 },
       [first],
-      false,
+      NO_LIMIT,
     )
 
     const forged = {
@@ -131,7 +132,7 @@ export async function storm({ quick, profile, beside }: Options): Promise<Table>
       other,
       { ...hello, login: login(STORMING), count: 100 * part },
       [first],
-      false,
+      NO_LIMIT,
     )
     await flood
     const after = await one.usage('tidy')
@@ -140,9 +141,21 @@ export async function storm({ quick, profile, beside }: Options): Promise<Table>
       cells: [undefined, undefined, undefined, undefined, `${((after.heap - before.heap) / 1e6).toFixed(1)} MB more`],
     })
 
-    const two = await proxyTo(first.facts.port, second.facts.port)
-    await run(`${everybody.count} with two hosts`, two, crowd, everybody, [first, second])
-    const lame = await proxyTo(first.facts.port, NOWHERE)
+    const pair = [await stsOf(LITTLE), await stsOf(LITTLE)]
+    const some = { ...everybody, count: 2_700 * part, lanes: 500 * part }
+    const took: number[] = []
+    for (const hosts of [pair.slice(1), pair]) {
+      const proxy = await proxyTo(LITTLE, ...hosts.map(({ facts }) => facts.port))
+      const name = `${some.count} with ${hosts.length === 1 ? 'one host' : 'two hosts'} of ${LITTLE} calls a second`
+      const { ms } = await run(name, proxy, crowd, some, hosts, LITTLE * SHARE * hosts.length)
+      took.push(ms)
+    }
+    const [single = 0, double = 0] = took
+    rows.push({
+      name: 'the time with two hosts, of that with one',
+      cells: [undefined, undefined, undefined, (double / single).toFixed(2), undefined],
+    })
+    const lame = await proxyTo(QUOTA, first.facts.port, NOWHERE)
     await run(`${everybody.count}, the second host down`, lame, crowd, everybody, [first])
 
     return {

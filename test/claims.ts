@@ -75,6 +75,11 @@ const claims: readonly Claim[] = [
     source: `${SPEC}, server-monitoring.md; the answering server is the sandbox`,
   },
   {
+    claim: 'a login that is too old is renewed or replaced, and the application sees nothing of it',
+    tests: ['e2e/aged.ts', 'interop/aged.ts'],
+    by: ['Node driver 6 and 7', 'PyMongo', 'Go driver 1 and 2'],
+  },
+  {
     claim: 'LDAP authorization is found at Enterprise and at Percona',
     tests: ['users/ldap.ts', 'e2e/refusals.ts'],
     by: [],

@@ -40,7 +40,7 @@ export const settings = {
       'close',
     )({
       about:
-        'Where a login is older than the maxAge of its rule: ask the driver to log in again (Node, Python, Java, C#), or close.',
+        'Where a login is older than the maxAge of its rule: ask drivers that log in again (Node, Python, Java, C#) and close the connections of others, or close all.',
       fallback: 'ask',
       live: true,
     }),
