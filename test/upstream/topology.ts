@@ -35,7 +35,7 @@ function inFront(
 ) {
   const clock = handClock()
   const after = (ms: number, run: () => void) => {
-    if (ms !== 50 && ms !== 10 && (ms !== 20 || slowly)) return clock.after(ms, run)
+    if (ms !== 50 && ms !== 5 && (ms !== 20 || slowly)) return clock.after(ms, run)
     const soon = setImmediate(run)
     return () => clearImmediate(soon)
   }
