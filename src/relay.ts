@@ -92,7 +92,7 @@ export function relay(parts: Parts): Relay {
   const replies = new ReplySplitter(limit)
   const owed: Request[] = []
   let gone: AbortController | undefined // there is none before the first hello
-  let waiting: Buffer[] = [] // the client's bytes behind an answer of ours
+  const waiting: Buffer[] = [] // the client's bytes behind an answer of ours
   let held = 0 // of which there are so many
   let local: Local | undefined
   let answering = false
@@ -151,7 +151,7 @@ export function relay(parts: Parts): Relay {
   /** Reads the client as long as the upstream is not full, and little waits. */
   const flow = (): void => {
     if (upstream.writableNeedDrain || held > WAITING) client.pause()
-    else client.resume()
+    else if (client.isPaused()) client.resume()
   }
 
   const fromClient = (chunk: Buffer): void => {
@@ -165,9 +165,9 @@ export function relay(parts: Parts): Relay {
   const takeUp = (): void => {
     taking = true
     while (held > 0 && !local && !over) {
-      const taken = requests.take(waiting.length > 1 ? Buffer.concat(waiting) : (waiting[0] as Buffer))
+      const taken = requests.take(waiting.length > 1 ? Buffer.concat(waiting.splice(0)) : (waiting.pop() as Buffer))
       held = taken.rest.length
-      waiting = held > 0 ? [taken.rest] : []
+      if (held > 0) waiting.push(taken.rest)
       for (const request of taken.requests) if (!request.moreToCome) owed.push(request)
       if (owed.length > AHEAD)
         throw new Fault('relay/stalled', undefined, { why: 'too many requests ahead of replies' })
