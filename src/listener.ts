@@ -10,7 +10,8 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 import { subnetOf } from './budget/subnet.js'
 import type { After } from './clock.js'
-import type { Connection, Stage } from './connection.js'
+import type { Connection } from './connection.js'
+import type { Hooks, Stage } from './conversation.js'
 import { Fault } from './errors.js'
 import type { Lobby } from './lobby.js'
 import type { Log } from './log.js'
@@ -21,13 +22,6 @@ const TLS_MS = 5_000
 const TLS = { minVersion: 'TLSv1.2', secureOptions: constants.SSL_OP_NO_RENEGOTIATION } as const
 /** Load balancers forget idle flows at 350 s; kernels ask earlier than that (R5). */
 const KEEP_ALIVE_MS = 60_000
-
-export type Hooks = {
-  move(stage: Stage): void
-  alive(): void
-  /** Runs a step when it is the turn of this client's address, at once if nobody waits. */
-  inTurn(step: () => void): void
-}
 
 export type ListenerParts = {
   host: string

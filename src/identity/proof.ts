@@ -13,6 +13,7 @@
 import { Fault } from '../errors.js'
 import { Secret } from '../log.js'
 import type { Challenge, Fields } from '../sasl/aws.js'
+import { copied } from './copy.js'
 
 /** A judged proof. `date` is `YYYYMMDDTHHMMSSZ`; `region` is that of the offered host. */
 export type Proof = {
@@ -73,7 +74,7 @@ export function judge({ a, d, t }: Fields, challenge: Challenge, now: Date): Pro
     throw refuse('proof/date', `signed at ${times.signed}, it is ${times.now} here`, times)
   }
   const token = t === undefined ? undefined : new Secret(t)
-  return { accessKeyId: key, date: d, region: wanted, signature: new Secret(signature), token, challenge }
+  return { accessKeyId: copied(key), date: d, region: wanted, signature: new Secret(signature), token, challenge }
 }
 
 /** The region that drivers sign for: the second label of the host, and us-east-1 where the host names none. */

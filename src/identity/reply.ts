@@ -18,6 +18,7 @@ import { XMLParser, XMLValidator } from 'fast-xml-parser'
 import { z } from 'zod'
 import { Fault } from '../errors.js'
 import { type Arn, canonical, type Kind, readArn } from './arn.js'
+import { copied } from './copy.js'
 import type { Partition } from './partition.js'
 
 /**
@@ -80,7 +81,8 @@ const errorReply = z.strictObject({
 export function readIdentity(text: string, partition: Partition): Identity {
   const result = readPlain(text) ?? readStrictly(text)
   if (!result) throw unusable('not a GetCallerIdentityResponse')
-  const { Arn: said, UserId: userId, Account: account } = result
+  const { Account: account } = result
+  const [said, userId] = [copied(result.Arn), copied(result.UserId)]
   const arn = readArn(said)
   if (!arn) throw unusable('its ARN is not that of a principal')
   if (arn.account !== account) throw unusable('its account is not that of its ARN')
