@@ -6,7 +6,7 @@ import { Fault, type Kind } from './errors.js'
 import { type Introduction, readHello, type Server } from './handshake.js'
 import type { Log } from './log.js'
 import type { Admitted, Candidate, Journal } from './login.js'
-import { type Ending, type Relay, relay } from './relay.js'
+import { type Ending, Relay } from './relay.js'
 import { type Again, relogin } from './relogin.js'
 
 /**
@@ -95,7 +95,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
   ): void => {
     before = { read: socket.bytesRead - fromClient.length, written: socket.bytesWritten }
     socket.write(welcome)
-    const started = relay({
+    const started = new Relay({
       client: socket,
       upstream,
       fromClient,

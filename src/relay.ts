@@ -32,6 +32,7 @@ const WAITING = 64 * 1024
 const AHEAD = 10_000
 
 const NONE: never[] = []
+const NOTHING = (): void => {}
 
 type Answerable = Pick<Command, 'opCode' | 'requestID'>
 
@@ -39,23 +40,6 @@ export type Side = 'client' | 'upstream' | 'proxy'
 
 /** How a relay ended: who closed first, and why if it was not simply over. */
 export type Ending = { by: Side; fault?: Fault }
-
-export type Relay = {
-  ended: Promise<Ending>
-  /** Replies the client waits for, answers of our own included. */
-  owed(): number
-  /** From now on commands that are owed a reply are shown to this first; to nobody where it is undefined. */
-  watch(by: Watcher | undefined): void
-  /** Ends in peace: at once if nothing is owed, else when the last reply is through. `fault`: why, unless it is simply over. */
-  drain(fault?: Fault): void
-  /**
-   * Ends at once if nothing is owed, else a moment behind the last reply, or after `ms` at the latest, and so that whoever
-   * lies idle cannot miss it. Gives what resolves when it has ended, where that is later.
-   */
-  leave(fault: Fault, ms: number): Promise<unknown> | undefined
-  /** Ends now, whatever is owed. */
-  destroy(by: Side, fault?: Fault): void
-}
 
 export type Watcher = {
   /** What a command is answered in the place of the upstream; undefined lets it pass. */
@@ -66,14 +50,7 @@ export type Watcher = {
   passed(seen?: Glance): void
 }
 
-type Parts = {
-  client: Socket
-  upstream: Socket
-  /** What was read from each side before the relay began. */
-  fromClient: Buffer
-  fromUpstream: Buffer
-  /** The upstream's maxMessageSizeBytes. */
-  limit: number
+type Surroundings = {
   connectionId: number
   /** The answer to a hello. A fault that it throws is answered as such. */
   hello(command: Command, signal: AbortSignal): Promise<Document>
@@ -85,289 +62,360 @@ type Parts = {
   now(): number
 }
 
-/** Starts relaying. Both sockets must allow half-open and have no readers left; the relay owns them from here on. */
-export function relay(parts: Parts): Relay {
-  const { client, upstream, limit, connectionId, hello, refused, nextRequestID, after, now } = parts
-  const requests = new RequestSplitter(limit)
-  const replies = new ReplySplitter(limit)
-  const owed: Request[] = []
-  let gone: AbortController | undefined // there is none before the first hello
-  const waiting: Buffer[] = [] // the client's bytes behind an answer of ours
-  let held = 0 // of which there are so many
-  let local: Local | undefined
-  let answering = false
-  let taking = false
-  let clientEnded = false
-  let draining = false
-  let drained: Fault | undefined // why
-  let wrote = now() // when the client was last written to, by whoever logged it in
-  let leaving: Fault | undefined
-  let watcher: Watcher | undefined
-  let finish: (ending: Ending) => void
-  let over = false
-  const ended = new Promise<Ending>(resolve => {
-    finish = resolve
-  })
+type Parts = Surroundings & {
+  client: Socket
+  upstream: Socket
+  /** What was read from each side before the relay began. */
+  fromClient: Buffer
+  fromUpstream: Buffer
+  /** The upstream's maxMessageSizeBytes. */
+  limit: number
+}
 
-  const end = (by: Side, fault?: Fault): void => {
-    if (over) return
-    over = true
-    halfClosed()
-    lingering()
-    gone?.abort(ENDED)
-    stalls.client.clear()
-    stalls.upstream.clear()
-    finish(fault ? { by, fault } : { by })
+/**
+ * Relays from its beginning on. Both sockets must allow half-open and have no readers left; the relay owns them from then
+ * on.
+ */
+export class Relay {
+  readonly ended: Promise<Ending>
+  readonly #client: Socket
+  readonly #upstream: Socket
+  readonly #requests: RequestSplitter
+  readonly #replies: ReplySplitter
+  readonly #parts: Surroundings
+  readonly #stalls: { client: Stall; upstream: Stall }
+  readonly #owed: Request[] = []
+  #gone: AbortController | undefined // there is none before the first hello
+  #waiting: Buffer[] = NONE // the client's bytes behind an answer of ours
+  #held = 0 // of which there are so many
+  #local: Local | undefined
+  #answering = false
+  #taking = false
+  #clientEnded = false
+  #draining = false
+  #drained: Fault | undefined // why
+  #wrote: number // when the client was last written to, by whoever logged it in
+  #leaving: Fault | undefined
+  #watcher: Watcher | undefined
+  #over = false
+  #finish = (_: Ending): void => {}
+  #halfClosed = NOTHING
+  #lingering = NOTHING
+
+  constructor({ client, upstream, fromClient, fromUpstream, limit, ...parts }: Parts) {
+    this.#client = client
+    this.#upstream = upstream
+    this.#requests = new RequestSplitter(limit)
+    this.#replies = new ReplySplitter(limit)
+    this.#parts = parts
+    const destroy = (by: Side, fault: Fault): void => this.destroy(by, fault)
+    this.#stalls = {
+      client: new Stall(client, parts.after, destroy),
+      upstream: new Stall(upstream, parts.after, destroy),
+    }
+    this.#wrote = parts.now()
+    this.ended = new Promise<Ending>(resolve => {
+      this.#finish = resolve
+    })
+    client.on('data', chunk => this.#fromClient(chunk))
+    upstream.on('data', chunk => this.#fromUpstream(chunk))
+    client.on('end', () => this.#clientEnds())
+    upstream.on('end', () => {
+      if (!this.#over) this.#close('upstream')
+    })
+    this.#watchOver('client', client)
+    this.#watchOver('upstream', upstream)
+    if (fromUpstream.length > 0) {
+      this.destroy('upstream', new Fault('upstream/malformed', undefined, { why: 'bytes after the login' }))
+    }
+    if (fromClient.length > 0) this.#fromClient(fromClient)
+    if (this.#over) return
+    this.#flow()
+    upstream.resume()
   }
-  const destroy = (by: Side, fault?: Fault): void => {
-    end(by, fault)
-    client.destroy()
-    upstream.destroy()
+
+  /** Replies the client waits for, answers of our own included. */
+  owed(): number {
+    return this.#owed.length + (this.#local ? 1 : 0)
   }
-  let halfClosed = (): void => {}
-  let lingering = (): void => {}
-  const stalls = { client: new Stall(client, after, destroy), upstream: new Stall(upstream, after, destroy) }
+
+  /** From now on commands that are owed a reply are shown to this first; to nobody where it is undefined. */
+  watch(by: Watcher | undefined): void {
+    this.#watcher = by
+    this.#requests.offering = by !== undefined
+  }
+
+  /** Ends in peace: at once if nothing is owed, else when the last reply is through. `fault`: why, unless it is simply over. */
+  drain(fault?: Fault): void {
+    this.#draining = true
+    this.#drained ??= fault
+    this.#settle()
+  }
+
+  /**
+   * Ends at once if nothing is owed, else a moment behind the last reply, or after `ms` at the latest, and so that whoever
+   * lies idle cannot miss it. Gives what resolves when it has ended, where that is later.
+   */
+  leave(fault: Fault, ms: number): Promise<unknown> | undefined {
+    if (this.#over) return undefined
+    if (this.#owed.length === 0) {
+      this.#part(fault)
+      return undefined
+    }
+    this.#leaving = fault
+    const late = this.#parts.after(ms, () => this.destroy('proxy', fault))
+    return this.ended.then(late)
+  }
+
+  /** Ends now, whatever is owed. */
+  destroy(by: Side, fault?: Fault): void {
+    this.#end(by, fault)
+    this.#client.destroy()
+    this.#upstream.destroy()
+  }
+
+  #end(by: Side, fault?: Fault): void {
+    if (this.#over) return
+    this.#over = true
+    this.#halfClosed()
+    this.#lingering()
+    this.#gone?.abort(ENDED)
+    this.#stalls.client.clear()
+    this.#stalls.upstream.clear()
+    this.#finish(fault ? { by, fault } : { by })
+  }
 
   /** Runs a step whose fault ends both sides, mid-frame if need be. */
-  const guarded = <T extends unknown[]>(by: Side, step: (...given: T) => void, ...given: T): void => {
-    if (over) return
+  #guarded(by: Side, step: () => void): void {
+    if (this.#over) return
     try {
-      step(...given)
+      step()
     } catch (thrown) {
-      destroy(by, Fault.from(thrown))
+      this.destroy(by, Fault.from(thrown))
     }
   }
 
   /** Writes, and holds the source while the sink is full. */
-  const toClient = (bytes: Buffer): void => {
-    wrote = now()
-    if (client.write(bytes)) return
-    upstream.pause()
-    stalls.client.drained(() => upstream.resume())
+  #toClient(bytes: Buffer): void {
+    this.#wrote = this.#parts.now()
+    if (this.#client.write(bytes)) return
+    this.#upstream.pause()
+    this.#stalls.client.drained(() => this.#upstream.resume())
   }
-  const toUpstream = (bytes: Buffer): void => {
-    if (!upstream.write(bytes)) stalls.upstream.drained(flow)
+  #toUpstream(bytes: Buffer): void {
+    if (!this.#upstream.write(bytes)) this.#stalls.upstream.drained(() => this.#flow())
   }
   /** Reads the client as long as the upstream is not full, and little waits. */
-  const flow = (): void => {
-    if (upstream.writableNeedDrain || held > WAITING) client.pause()
-    else if (client.isPaused()) client.resume()
+  #flow(): void {
+    if (this.#upstream.writableNeedDrain || this.#held > WAITING) this.#client.pause()
+    else if (this.#client.isPaused()) this.#client.resume()
   }
 
-  const fromClient = (chunk: Buffer): void => {
-    waiting.push(chunk)
-    held += chunk.length
-    if (local) flow()
-    else takeUp()
+  #fromClient(chunk: Buffer): void {
+    if (this.#over) return
+    if (this.#local) {
+      this.#wait(chunk)
+      return void this.#flow()
+    }
+    try {
+      this.#takeUp(chunk)
+    } catch (thrown) {
+      this.destroy('client', Fault.from(thrown))
+    }
+  }
+
+  #wait(bytes: Buffer): void {
+    if (this.#waiting === NONE) this.#waiting = []
+    this.#waiting.push(bytes)
+    this.#held += bytes.length
   }
 
   /** Takes the client's bytes, up to an answer of ours that has to wait. In a loop: thousands fit into one chunk. */
-  const takeUp = (): void => {
-    taking = true
-    while (held > 0 && !local && !over) {
-      const taken = requests.take(waiting.length > 1 ? Buffer.concat(waiting.splice(0)) : (waiting.pop() as Buffer))
-      held = taken.rest.length
-      if (held > 0) waiting.push(taken.rest)
-      for (const request of taken.requests) if (!request.moreToCome) owed.push(request)
-      if (owed.length > AHEAD)
+  #takeUp(bytes: Buffer): void {
+    let rest = bytes
+    this.#taking = true
+    while (rest.length > 0 && !this.#local && !this.#over) {
+      const taken = this.#requests.take(rest)
+      rest = taken.rest
+      for (const request of taken.requests) if (!request.moreToCome) this.#owed.push(request)
+      if (this.#owed.length > AHEAD) {
         throw new Fault('relay/stalled', undefined, { why: 'too many requests ahead of replies' })
-      if (taken.requests.length > 0) watcher?.passed()
-      for (const bytes of taken.forward) toUpstream(bytes)
+      }
+      if (taken.requests.length > 0) this.#watcher?.passed()
+      for (const bytes of taken.forward) this.#toUpstream(bytes)
       if (taken.local) {
-        local = taken.local
-        settle()
+        this.#local = taken.local
+        this.#settle()
       }
     }
-    taking = false
-    if (over) return
-    flow()
-    if (!local) settle()
+    this.#taking = false
+    if (this.#over) return
+    if (rest.length > 0) this.#wait(rest)
+    this.#flow()
+    if (!this.#local) this.#settle()
   }
 
-  const fromUpstream = (chunk: Buffer): void => {
-    const { forward, replies: complete } = replies.take(chunk)
-    if (forward.length > 0) {
-      if (owed.length === 0) throw new Fault('upstream/malformed', undefined, { why: 'a reply that nobody asked for' })
-      toClient(forward)
+  #fromUpstream(chunk: Buffer): void {
+    if (this.#over) return
+    try {
+      this.#pass(chunk)
+    } catch (thrown) {
+      this.destroy('upstream', Fault.from(thrown))
     }
-    for (const { requestID, responseTo, moreToCome } of complete) {
-      const due = owed[0]
+  }
+
+  #pass(chunk: Buffer): void {
+    const { forward, replies } = this.#replies.take(chunk)
+    if (forward.length > 0) {
+      if (this.#owed.length === 0) {
+        throw new Fault('upstream/malformed', undefined, { why: 'a reply that nobody asked for' })
+      }
+      this.#toClient(forward)
+    }
+    for (const { requestID, responseTo, moreToCome } of replies) {
+      const due = this.#owed[0]
       if (due?.requestID !== responseTo) {
         throw new Fault('upstream/malformed', undefined, { why: 'a reply to another request', responseTo })
       }
       if (moreToCome && !due.exhaustAllowed) {
         throw new Fault('upstream/malformed', undefined, { why: 'a stream that nobody asked for' })
       }
-      if (!moreToCome) owed.shift()
+      if (!moreToCome) this.#owed.shift()
       else {
         due.requestID = requestID
-        watcher?.passed() // a stream has no end of its own
+        this.#watcher?.passed() // a stream has no end of its own
       }
     }
-    settle()
+    this.#settle()
   }
 
   /** Does what had to wait until nothing is owed. */
-  const settle = (): void => {
-    if (over || owed.length > 0 || replies.midway) return
-    if (leaving) {
-      linger(leaving)
-    } else if (local) {
-      if (answering) return
-      answering = true
-      answer(local)
-    } else if (draining && !requests.midway) close('proxy', drained)
-    else if (clientEnded) left()
+  #settle(): void {
+    if (this.#over || this.#owed.length > 0 || this.#replies.midway) return
+    if (this.#leaving) this.#linger(this.#leaving)
+    else if (this.#local) {
+      if (this.#answering) return
+      this.#answering = true
+      this.#answer(this.#local)
+    } else if (this.#draining && !this.#requests.midway) this.#close('proxy', this.#drained)
+    else if (this.#clientEnded) this.#left()
+  }
+
+  #clientEnds(): void {
+    if (this.#over) return
+    // A last answer of the upstream may be waited for by who sends no more. Ours are of use for what comes next.
+    if (this.#answering || this.#requests.midway) return void this.#left()
+    this.#clientEnded = true
+    this.#halfClosed = this.#parts.after(HALF_CLOSED, () => this.destroy('client'))
+    this.#settle()
   }
 
   /** The client has ended its side, and waits for nothing. */
-  const left = (): void => {
-    if (requests.midway) destroy('client', new Fault('relay/away', undefined, { why: 'ended within a message' }))
-    else close('client')
+  #left(): void {
+    if (this.#requests.midway) {
+      this.destroy('client', new Fault('relay/away', undefined, { why: 'ended within a message' }))
+    } else this.#close('client')
   }
 
-  const answer = (asked: Local): void => {
-    if (asked.is === 'offered') return void offer(asked)
-    if (asked.is === 'refused') return void refuse(asked.name, asked)
+  #watchOver(side: 'client' | 'upstream', socket: Socket): void {
+    socket.on('error', ({ message }) => {
+      if (!this.#over) this.destroy(side, new Fault('relay/away', undefined, { side, why: message }))
+    })
+    socket.on('close', () => {
+      if (!this.#over) this.destroy(side)
+    })
+  }
+
+  #answer(asked: Local): void {
+    if (asked.is === 'offered') return void this.#offer(asked)
+    if (asked.is === 'refused') return void this.#refuse(asked.name, asked)
     const { is, command } = asked
-    const step = is === 'hello' ? hello : watcher?.renew
-    if (!step) return void refuse(command.name, command)
-    gone ??= new AbortController()
-    step(command, gone.signal).then(
-      given => guarded('proxy', answered, command, given),
-      thrown => guarded('proxy', is === 'hello' ? answered : last, command, Fault.from(thrown)),
+    this.#gone ??= new AbortController()
+    const { signal } = this.#gone
+    const given = is === 'hello' ? this.#parts.hello(command, signal) : this.#watcher?.renew?.(command, signal)
+    if (!given) return void this.#refuse(command.name, command)
+    given.then(
+      document => this.#guarded('proxy', () => this.#answered(command, document)),
+      thrown => {
+        const fault = Fault.from(thrown)
+        this.#guarded('proxy', () => (is === 'hello' ? this.#answered(command, fault) : this.#last(command, fault)))
+      },
     )
   }
 
-  const refuse = (name: string, to: Answerable): void => {
-    refused(name)
-    answered(to, new Fault('command/identity', name))
+  #refuse(name: string, to: Answerable): void {
+    this.#parts.refused(name)
+    this.#answered(to, new Fault('command/identity', name))
   }
 
   /** Lets a command go upstream after all, unless it is answered instead. */
-  const offer = ({ seen, request, bytes }: Local & { is: 'offered' }): void => {
-    const fault = watcher?.stop(seen)
-    if (fault) return void answered({ opCode: OP_MSG, requestID: request.requestID }, fault)
-    owed.push(request)
-    toUpstream(bytes)
-    watcher?.passed(seen)
-    goOn()
+  #offer({ seen, request, bytes }: Local & { is: 'offered' }): void {
+    const fault = this.#watcher?.stop(seen)
+    if (fault) return void this.#answered({ opCode: OP_MSG, requestID: request.requestID }, fault)
+    this.#owed.push(request)
+    this.#toUpstream(bytes)
+    this.#watcher?.passed(seen)
+    this.#goOn()
   }
 
-  const answered = (to: Answerable, given: Document | Fault): void => {
-    if (over) return
-    const document = given instanceof Fault ? toReply(given, connectionId) : given
+  #answered(to: Answerable, given: Document | Fault): void {
+    if (this.#over) return
+    const document = given instanceof Fault ? toReply(given, this.#parts.connectionId) : given
     if (!document) throw given
-    toClient(writeReply(to, document, nextRequestID()))
-    if (client.writableNeedDrain) stalls.client.drained(() => guarded('client', goOn))
-    else goOn()
+    this.#toClient(writeReply(to, document, this.#parts.nextRequestID()))
+    if (!this.#client.writableNeedDrain) return void this.#goOn()
+    this.#stalls.client.drained(() => this.#guarded('client', () => this.#goOn()))
   }
 
   /** A fault's reply is the last one. */
-  const last = (to: Answerable, fault: Fault): void => {
-    if (over) return
-    const document = toReply(fault, connectionId)
-    if (document) client.write(writeReply(to, document, nextRequestID()))
-    close('proxy', fault)
+  #last(to: Answerable, fault: Fault): void {
+    const document = toReply(fault, this.#parts.connectionId)
+    if (document) this.#client.write(writeReply(to, document, this.#parts.nextRequestID()))
+    this.#close('proxy', fault)
   }
 
   /** Takes up the client's stream again, once it has taken our answer: one that never reads gets no further. */
-  const goOn = (): void => {
-    local = undefined
-    answering = false
-    if (!taking) guarded('client', takeUp)
+  #goOn(): void {
+    this.#local = undefined
+    this.#answering = false
+    if (this.#taking) return
+    const bytes = this.#waiting.length === 1 ? (this.#waiting[0] as Buffer) : Buffer.concat(this.#waiting)
+    this.#waiting = NONE
+    this.#held = 0
+    this.#guarded('client', () => this.#takeUp(bytes))
   }
 
   /** Ends a moment after the last reply. */
-  const linger = (fault: Fault): void => {
-    lingering()
-    lingering = after(LINGER, () => {
-      if (owed.length === 0 && !replies.midway) part(fault)
+  #linger(fault: Fault): void {
+    this.#lingering()
+    this.#lingering = this.#parts.after(LINGER, () => {
+      if (this.#owed.length === 0 && !this.#replies.midway) this.#part(fault)
     })
   }
   /** A reset would take with it what has not arrived yet, so it is for those that lie idle. */
-  const part = (fault: Fault): void => {
-    if (over) return
-    const idle = client.writableLength === 0 && now() - wrote >= ARRIVED
-    end('proxy', fault)
-    upstream.destroy()
-    if (idle) reset(client)
-    else flush(client)
+  #part(fault: Fault): void {
+    if (this.#over) return
+    const idle = this.#client.writableLength === 0 && this.#parts.now() - this.#wrote >= ARRIVED
+    this.#end('proxy', fault)
+    this.#upstream.destroy()
+    if (idle) reset(this.#client)
+    else this.#flush(this.#client)
   }
 
   /** Ends in peace. */
-  const close = (by: Side, fault?: Fault): void => {
-    end(by, fault)
-    flush(client)
-    flush(upstream)
+  #close(by: Side, fault?: Fault): void {
+    this.#end(by, fault)
+    this.#flush(this.#client)
+    this.#flush(this.#upstream)
   }
   /** Closes once what was written is out. */
-  const flush = (socket: Socket): void => {
+  #flush(socket: Socket): void {
     socket.end()
     socket.once(
       'close',
-      after(HALF_CLOSED, () => socket.destroy()),
+      this.#parts.after(HALF_CLOSED, () => socket.destroy()),
     )
     socket.resume()
-  }
-
-  client.on('data', chunk => guarded('client', fromClient, chunk))
-  upstream.on('data', chunk => guarded('upstream', fromUpstream, chunk))
-  client.once('end', () => {
-    if (over) return
-    // A last answer of the upstream may be waited for by who sends no more. Ours are of use for what comes next.
-    if (answering || requests.midway) return left()
-    clientEnded = true
-    halfClosed = after(HALF_CLOSED, () => destroy('client'))
-    settle()
-  })
-  upstream.once('end', () => {
-    if (!over) close('upstream')
-  })
-  for (const [by, socket] of [
-    ['client', client],
-    ['upstream', upstream],
-  ] as const) {
-    socket.on('error', error => {
-      if (!over) destroy(by, new Fault('relay/away', undefined, { side: by, why: error.message }))
-    })
-    socket.once('close', () => {
-      if (!over) destroy(by)
-    })
-  }
-
-  if (parts.fromUpstream.length > 0) {
-    destroy('upstream', new Fault('upstream/malformed', undefined, { why: 'bytes after the login' }))
-  }
-  if (parts.fromClient.length > 0) guarded('client', fromClient, parts.fromClient)
-  if (!over) {
-    flow()
-    upstream.resume()
-  }
-
-  return {
-    ended,
-    owed: () => owed.length + (local ? 1 : 0),
-    watch: by => {
-      watcher = by
-      requests.offering = by !== undefined
-    },
-    drain: fault => {
-      draining = true
-      drained ??= fault
-      settle()
-    },
-    leave: (fault, ms) => {
-      if (over) return undefined
-      if (owed.length === 0) {
-        part(fault)
-        return undefined
-      }
-      leaving = fault
-      const late = after(ms, () => destroy('proxy', fault))
-      return ended.then(late)
-    },
-    destroy,
   }
 }
 

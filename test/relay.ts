@@ -3,7 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { BSONRegExp, Code, type Document, serialize } from 'bson'
 import t, { type Test } from 'tap'
 import { Fault } from '../src/errors.js'
-import { type Relay, relay, type Watcher } from '../src/relay.js'
+import { Relay, type Watcher } from '../src/relay.js'
 import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../src/wire/message.js'
 import { handClock } from './support/clock.js'
 import { frames, socketPair } from './support/pair.js'
@@ -20,7 +20,7 @@ async function set(
   const client = await socketPair(t)
   const upstream = await socketPair(t)
   const refused: string[] = []
-  const running: Relay = relay({
+  const running = new Relay({
     client: client.near,
     upstream: upstream.near,
     fromClient,
@@ -350,7 +350,7 @@ t.test('a refused command that wants no reply closes both sides', async t => {
 t.test('bytes of the upstream behind the login are refused', async t => {
   const client = await socketPair(t)
   const upstream = await socketPair(t)
-  const running = relay({
+  const running = new Relay({
     client: client.near,
     upstream: upstream.near,
     fromClient: Buffer.alloc(0),
