@@ -88,7 +88,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
 
   /** From here on the relay owns both sockets. */
   const admit = (
-    { socket: upstream, rest, limit, term, live, leave }: Admitted,
+    { socket: upstream, intake, rest, limit, term, live, leave }: Admitted,
     welcome: Buffer,
     fromClient: Buffer,
     { metadata }: Introduction,
@@ -98,6 +98,7 @@ export function connection(socket: Socket, parts: Parts): Connection {
     const started = new Relay({
       client: socket,
       upstream,
+      intake,
       fromClient,
       fromUpstream: rest,
       limit,

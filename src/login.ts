@@ -23,6 +23,7 @@ import type { Remembered } from './identity/remembered.js'
 import type { Identity } from './identity/reply.js'
 import type { Turn } from './identity/retry.js'
 import type { Challenge, Fields } from './sasl/aws.js'
+import type { Intake } from './upstream/intake.js'
 import { unless } from './upstream/patience.js'
 import type { Term } from './upstream/term.js'
 import type { LiveConnection } from './users/live.js'
@@ -58,7 +59,15 @@ export type Candidate = {
  * An upstream connection that is this principal's for life, or until `term` is over. `limit`: its maxMessageSizeBytes.
  * `live` is its place among the live connections, given back by `leave` when it is closed.
  */
-export type Admitted = { socket: Socket; rest: Buffer; limit: number; term: Term; live: LiveConnection; leave(): void }
+export type Admitted = {
+  socket: Socket
+  intake: Pick<Intake, 'to'>
+  rest: Buffer
+  limit: number
+  term: Term
+  live: LiveConnection
+  leave(): void
+}
 
 export type Parts = {
   /** The time as STS has it, in milliseconds. */
@@ -92,7 +101,7 @@ export type Parts = {
     as: { match: Match; identity: Identity; named(user: DatabaseUser): void },
     client: Introduction,
     over: AbortController,
-  ): Promise<{ socket: Socket; rest: Buffer; hello: Document; term: Term }>
+  ): Promise<Pick<Admitted, 'socket' | 'intake' | 'rest' | 'term'> & { hello: Document }>
   after: After
   deadlineMS(): number
 }
@@ -172,12 +181,12 @@ export function login(parts: Parts): Login {
           const dialled = await parts.dial({ match, identity, named }, client, over).finally(() => {
             noted(journal.ms, 'upstream', parts.now() - began)
           })
-          const { rest, hello, term } = dialled
+          const { intake, rest, hello, term } = dialled
           socket = dialled.socket
           parts.guard()
           parts.check(accessKeyId, identity)
           over.signal.throwIfAborted()
-          return { socket, rest, limit: limitOf(hello), term, live, leave }
+          return { socket, intake, rest, limit: limitOf(hello), term, live, leave }
         } catch (thrown) {
           leave()
           socket?.destroy()

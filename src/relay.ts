@@ -12,6 +12,7 @@ import { TLSSocket } from 'node:tls'
 import type { Document } from 'bson'
 import type { After } from './clock.js'
 import { Fault, toReply } from './errors.js'
+import type { Intake } from './upstream/intake.js'
 import { OP_MSG } from './wire/frame.js'
 import type { Glance } from './wire/glance.js'
 import { type Command, writeReply } from './wire/message.js'
@@ -65,6 +66,8 @@ type Surroundings = {
 type Parts = Surroundings & {
   client: Socket
   upstream: Socket
+  /** Reads the upstream. */
+  intake: Pick<Intake, 'to'>
   /** What was read from each side before the relay began. */
   fromClient: Buffer
   fromUpstream: Buffer
@@ -102,7 +105,7 @@ export class Relay {
   #halfClosed = NOTHING
   #lingering = NOTHING
 
-  constructor({ client, upstream, fromClient, fromUpstream, limit, ...parts }: Parts) {
+  constructor({ client, upstream, intake, fromClient, fromUpstream, limit, ...parts }: Parts) {
     this.#client = client
     this.#upstream = upstream
     this.#requests = new RequestSplitter(limit)
@@ -118,7 +121,11 @@ export class Relay {
       this.#finish = resolve
     })
     client.on('data', chunk => this.#fromClient(chunk))
-    upstream.on('data', chunk => this.#fromUpstream(chunk))
+    intake.to({
+      take: bytes => this.#fromUpstream(bytes),
+      holds: () => client.writableLength > 0,
+      awaits: () => this.#replies.awaits,
+    })
     client.on('end', () => this.#clientEnds())
     upstream.on('end', () => {
       if (!this.#over) this.#close('upstream')

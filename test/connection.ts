@@ -14,7 +14,7 @@ import type { LiveConnection } from '../src/users/live.js'
 import { frame, OP_COMPRESSED, OP_QUERY } from '../src/wire/frame.js'
 import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../src/wire/message.js'
 import { handClock } from './support/clock.js'
-import { frames, shut, socketPair } from './support/pair.js'
+import { frames, intakeOf, shut, socketPair } from './support/pair.js'
 import { sign } from './support/signingClient.js'
 
 const ALICE = { arn: 'arn:aws:iam::123456789012:user/alice', user: 'alice@admin' }
@@ -45,7 +45,15 @@ const admitted =
     journal.ms.sts = 12
     const socket = upstream as Socket
     const live = {} as LiveConnection
-    return { socket, rest: Buffer.alloc(0), limit: 48_000_000, term: beginTerm().term, live, leave }
+    return {
+      socket,
+      intake: intakeOf(upstream),
+      rest: Buffer.alloc(0),
+      limit: 48_000_000,
+      term: beginTerm().term,
+      live,
+      leave,
+    }
   }
 const refusedWith =
   (kind: Kind, detail?: string): Login =>

@@ -55,6 +55,8 @@ async function candidate(signing: Partial<Parameters<typeof sign>[1]> = {}): Pro
   }
 }
 
+const intake = { to() {} }
+
 /** The road with everything on it, each step written down; a test replaces the step that it is about. */
 function road(wanted: Partial<Parts> = {}) {
   const clock = handClock()
@@ -78,6 +80,7 @@ function road(wanted: Partial<Parts> = {}) {
     guard: () => {},
     dial: async () => ({
       socket,
+      intake,
       rest: Buffer.from('rest'),
       hello: { maxMessageSizeBytes: new Int32(1_000_000) },
       term,
@@ -182,7 +185,7 @@ t.test('each step gets what the one before has found', async t => {
       t.same(client, { metadata, apiVersion: '1' })
       t.equal(given, over)
       signals = [...signals, given.signal]
-      return { socket: new PassThrough() as unknown as Socket, rest: Buffer.alloc(0), hello: {}, term }
+      return { socket: new PassThrough() as unknown as Socket, intake, rest: Buffer.alloc(0), hello: {}, term }
     },
     after(ms) {
       t.equal(ms, 8000)
@@ -237,7 +240,7 @@ t.test('a turn is waited for, and over with the answer', async t => {
     },
     dial: async () => {
       t.equal(running, 0)
-      return { socket: set.socket, rest: Buffer.alloc(0), hello: {}, term }
+      return { socket: set.socket, intake, rest: Buffer.alloc(0), hello: {}, term }
     },
   })
   const wishing = await candidate()
@@ -445,7 +448,7 @@ t.test('an upstream connection that comes too late is closed', async t => {
     const set = road({
       dial: async () => {
         end(set)
-        return { socket: set.socket, rest: Buffer.alloc(0), hello: {}, term }
+        return { socket: set.socket, intake, rest: Buffer.alloc(0), hello: {}, term }
       },
     })
     const wishing = await candidate()
@@ -466,7 +469,7 @@ t.test('the journal tells who it was and where the time went', async t => {
     },
     dial: async () => {
       set.clock.advance(3)
-      return { socket: set.socket, rest: Buffer.alloc(0), hello: {}, term }
+      return { socket: set.socket, intake, rest: Buffer.alloc(0), hello: {}, term }
     },
   })
   const wishing = await candidate()
@@ -505,7 +508,7 @@ t.test('the longest message is what the upstream says, within what MongoDB has e
   ]
   for (const [maxMessageSizeBytes, limit] of cases) {
     const set = road({
-      dial: async () => ({ socket: set.socket, rest: Buffer.alloc(0), hello: { maxMessageSizeBytes }, term }),
+      dial: async () => ({ socket: set.socket, intake, rest: Buffer.alloc(0), hello: { maxMessageSizeBytes }, term }),
     })
     t.equal((await set.enter(await candidate(), set.over)).limit, limit)
   }

@@ -6,7 +6,7 @@ import { Fault } from '../src/errors.js'
 import { Relay, type Watcher } from '../src/relay.js'
 import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../src/wire/message.js'
 import { handClock } from './support/clock.js'
-import { frames, socketPair } from './support/pair.js'
+import { frames, intakeOf, socketPair } from './support/pair.js'
 
 /** A client and an upstream with a relay between them. */
 async function set(
@@ -23,6 +23,7 @@ async function set(
   const running = new Relay({
     client: client.near,
     upstream: upstream.near,
+    intake: intakeOf(upstream.near),
     fromClient,
     fromUpstream: Buffer.alloc(0),
     limit: 48_000_000,
@@ -353,6 +354,7 @@ t.test('bytes of the upstream behind the login are refused', async t => {
   const running = new Relay({
     client: client.near,
     upstream: upstream.near,
+    intake: intakeOf(upstream.near),
     fromClient: Buffer.alloc(0),
     fromUpstream: Buffer.from(serialize({ ok: 1 })),
     limit: 48_000_000,

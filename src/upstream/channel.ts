@@ -10,6 +10,7 @@ import type { Document } from 'bson'
 import { Fault } from '../errors.js'
 import { type Frame, Framer } from '../wire/frame.js'
 import { readReply, writeMessage } from '../wire/message.js'
+import { Intake } from './intake.js'
 import type { Target } from './target.js'
 
 /** Hello and SASL replies are a few KiB; a large set's hello stays far below this. */
@@ -22,6 +23,7 @@ type Open = { requestID: number; resolve(reply: Document): void; reject(reason: 
 
 export class Channel {
   readonly #socket: Socket
+  readonly #intake: Intake
   readonly #target: Target
   readonly #framer = new Framer(LIMIT)
   #requests = 0
@@ -31,10 +33,13 @@ export class Channel {
   #signal: AbortSignal | undefined
 
   /** Of a connected socket; use `connect`. */
-  constructor(socket: Socket, target: Target) {
+  constructor(socket: Socket, intake: Intake, target: Target) {
     this.#socket = socket
+    this.#intake = intake
     this.#target = target
-    socket.on('data', this.#onData).on('end', this.#onEnd).on('error', this.#onError).on('close', this.#onEnd)
+    // Frames are kept until they are whole, and their documents hold on to them.
+    intake.to({ take: this.#onData, holds: () => true, awaits: () => 0 })
+    socket.resume().on('end', this.#onEnd).on('error', this.#onError).on('close', this.#onEnd)
   }
 
   /** False once nothing can be asked here any more. */
@@ -66,14 +71,14 @@ export class Channel {
   }
 
   /** Gives the socket away, paused, with what was read and not asked for. Call it in the tick of the last reply. */
-  handOver(): { socket: Socket; rest: Buffer } {
+  handOver(): { socket: Socket; intake: Intake; rest: Buffer } {
     if (this.#over) throw this.#over
     this.#over = HANDED_OVER
     this.#heed(undefined)
     this.#socket.pause()
-    this.#socket.off('data', this.#onData).off('end', this.#onEnd).off('error', this.#onError).off('close', this.#onEnd)
+    this.#socket.off('end', this.#onEnd).off('error', this.#onError).off('close', this.#onEnd)
     this.#socket.on('error', () => {}) // until the new owner listens, an error must not end the process
-    return { socket: this.#socket, rest: this.#framer.rest() }
+    return { socket: this.#socket, intake: this.#intake, rest: this.#framer.rest() }
   }
 
   destroy(): void {
@@ -133,7 +138,8 @@ export class Channel {
 export function connect(target: Target, signal?: AbortSignal): Promise<Channel> {
   if (signal?.aborted) return Promise.reject(signal.reason)
   return new Promise((resolve, reject) => {
-    const socket = open(target)
+    const intake = new Intake()
+    const socket = open(target, intake)
     const settle = (act: () => void) => {
       clearTimeout(timer)
       signal?.removeEventListener('abort', onAbort)
@@ -151,13 +157,15 @@ export function connect(target: Target, signal?: AbortSignal): Promise<Channel> 
     const timer = setTimeout(() => giveUp(away(target, 'ETIMEDOUT')), target.connectTimeoutMS)
     signal?.addEventListener('abort', onAbort, { once: true })
     socket.on('error', onError).on('close', onClose)
-    socket.once(target.tls ? 'secureConnect' : 'connect', () => settle(() => resolve(new Channel(socket, target))))
+    socket.once(target.tls ? 'secureConnect' : 'connect', () =>
+      settle(() => resolve(new Channel(socket, intake, target))),
+    )
   })
 }
 
 /** Half-open is allowed because the relay needs it: a side that ended may still be owed its last answer. */
-function open({ host, port, tls }: Target): Socket {
-  const where = { host, port, allowHalfOpen: true }
+function open({ host, port, tls }: Target, { onread }: Intake): Socket {
+  const where = { host, port, allowHalfOpen: true, onread }
   const name = tls?.servername ?? (isIP(host) ? undefined : host)
   // Options where they are taken: of a socket that is not connected yet, methods set each of them twice.
   if (!tls) return connectTCP({ ...where, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS })

@@ -35,7 +35,7 @@ export type Dialling = {
 }
 
 /** `socket` is paused and half-open capable; `rest` was read beyond the last reply; `hello` keeps its BSON types. */
-export type Dialled = { socket: ReturnType<Channel['handOver']>['socket']; rest: Buffer; hello: Document }
+export type Dialled = ReturnType<Channel['handOver']> & { hello: Document }
 
 /**
  * Throws `upstream/away` (unreachable, stopping, another set, not the primary), `upstream/refused` (it does not take this user),

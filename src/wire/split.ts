@@ -260,6 +260,11 @@ export class ReplySplitter {
     return this.#pass > 0 || this.#carry.length > 0
   }
 
+  /** Bytes of the frame that are to come. */
+  get awaits(): number {
+    return this.#pass
+  }
+
   /** What goes to the client, and the replies that end within it. Throws the fault for which both sockets are destroyed. */
   take(chunk: Buffer): { forward: Buffer; replies: Reply[] } {
     const bytes = this.#carry.length > 0 ? Buffer.concat([this.#carry, chunk]) : chunk
@@ -269,7 +274,7 @@ export class ReplySplitter {
     while (at < bytes.length) {
       if (this.#pass === 0) {
         if (bytes.length - at < HEADER + 4) {
-          this.#carry = bytes.subarray(at)
+          this.#carry = Buffer.from(bytes.subarray(at)) // the chunk may be overwritten
           return { forward: bytes.subarray(0, at), replies }
         }
         this.#begin(bytes, at)

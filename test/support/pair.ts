@@ -1,6 +1,8 @@
-/** Two ends of one TCP connection on loopback, closed when the test ends; and frames read off an end. */
+/** Two ends of one TCP connection on loopback, closed when the test ends; an intake of one, and frames read off it. */
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { Intake } from '../../src/upstream/intake.js'
 import { type Frame, Framer } from '../../src/wire/frame.js'
 
 type Teardown = { teardown(run: () => void): void }
@@ -18,6 +20,11 @@ export async function socketPair(t: Teardown): Promise<{ near: Socket; far: Sock
     far.destroy()
   })
   return { near, far }
+}
+
+/** Passes on what a socket that was made without an intake reads, in memory that nobody overwrites. */
+export function intakeOf(socket: Duplex): Pick<Intake, 'to'> {
+  return { to: reader => void socket.on('data', chunk => reader.take(chunk)) }
 }
 
 /** Resolves once a socket has closed, with or without an error. */

@@ -1,0 +1,116 @@
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { type AddressInfo, connect as connectTCP, createServer, type Socket } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
+import { connect as connectTLS, createServer as createTLSServer } from 'node:tls'
+import t, { type Test } from 'tap'
+import { Intake, type Reader } from '../../src/upstream/intake.js'
+import { socketPair } from '../support/pair.js'
+
+const pem = readFileSync(new URL('../support/tls/upstream.pem', import.meta.url))
+
+/** An upstream's end, and the other one, which is read by an intake. */
+async function pair(t: Test, tls: boolean, reader: Reader): Promise<{ upstream: Socket; near: Socket }> {
+  const server = tls ? createTLSServer({ cert: pem, key: pem }) : createServer()
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const intake = new Intake()
+  intake.to(reader)
+  const where = { port: (server.address() as AddressInfo).port, host: '127.0.0.1', onread: intake.onread }
+  const near = tls ? connectTLS({ ...where, rejectUnauthorized: false }) : connectTCP(where)
+  const [[upstream]] = (await Promise.all([
+    once(server, tls ? 'secureConnection' : 'connection'),
+    once(near, tls ? 'secureConnect' : 'connect'),
+  ])) as [[Socket], unknown]
+  server.close()
+  t.teardown(() => {
+    near.destroy()
+    upstream.destroy()
+  })
+  return { upstream, near }
+}
+
+/** Bytes that tell their place. */
+function told(length: number): Buffer {
+  const bytes = Buffer.alloc(length)
+  for (let at = 0; at + 4 <= length; at += 4) bytes.writeInt32LE(at, at)
+  return bytes
+}
+
+for (const tls of [false, true]) {
+  const over = tls ? 'over TLS' : 'plain'
+
+  t.test(`all that comes is taken, in order, ${over}`, async t => {
+    const sent = told(3_000_000)
+    const taken: Buffer[] = []
+    let left = sent.length
+    let done = (): void => {}
+    const all = new Promise<void>(resolve => {
+      done = resolve
+    })
+    const { upstream, near } = await pair(t, tls, {
+      take(bytes) {
+        taken.push(Buffer.from(bytes))
+        left -= bytes.length
+        if (left === 0) done()
+      },
+      holds: () => false,
+      awaits: () => left,
+    })
+    near.resume()
+    upstream.write(sent)
+    await all
+    t.ok(Buffer.concat(taken).equals(sent))
+  })
+
+  t.test(`a slow sink gets what was sent, though memory is used again, ${over}`, async t => {
+    const sent = told(8_000_000)
+    const { near: client, far } = await socketPair(t)
+    let left = sent.length
+    const { upstream, near } = await pair(t, tls, {
+      take(bytes) {
+        left -= bytes.length
+        if (client.write(bytes)) return
+        near.pause()
+        client.once('drain', () => near.resume())
+      },
+      holds: () => client.writableLength > 0,
+      awaits: () => left,
+    })
+    near.resume()
+    upstream.write(sent)
+    const got: Buffer[] = []
+    let count = 0
+    while (count < sent.length) {
+      const bytes: Buffer | null = far.read()
+      if (bytes) {
+        got.push(bytes)
+        count += bytes.length
+      }
+      await turn() // so that the sink is full now and then
+    }
+    t.ok(Buffer.concat(got).equals(sent))
+  })
+}
+
+t.test('the same memory is used again, small while little is awaited and large else', async t => {
+  let awaited = 0
+  let held = false
+  const intake = new Intake()
+  intake.to({ take() {}, holds: () => held, awaits: () => awaited })
+  const next = intake.onread.buffer as () => Uint8Array
+  const small = next()
+  t.equal(next(), small)
+  awaited = 100_000
+  const large = next()
+  t.equal(large.length, 65_536)
+  t.equal(next(), large)
+  held = true
+  const another = next()
+  t.not(another, large, 'what is held is not written over')
+  held = false
+  awaited = 10
+  t.equal(next().length, small.length)
+  awaited = 100_000
+  t.equal(next(), another, 'a large one serves the next who has a use for it')
+})
