@@ -37,7 +37,7 @@ export class Channel {
     this.#socket = socket
     this.#intake = intake
     this.#target = target
-    // Frames are kept until they are whole, and their documents hold on to them.
+    // Frames are kept until they are whole, and documents hold on to them.
     intake.to({ take: this.#onData, holds: () => true, awaits: () => 0 })
     socket.resume().on('end', this.#onEnd).on('error', this.#onError).on('close', this.#onEnd)
   }

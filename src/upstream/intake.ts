@@ -2,17 +2,18 @@
  * How the bytes of an upstream are read: into memory that is used again. Node's streams make 64 KiB for each read, and
  * to collect what large replies leave behind costs more than to pass them on.
  *
- *     read ─▶ taken ─▶ still held? ── yes ─▶ other memory for the next read
- *                        └─ no ─▶ the same; a large one while much is sure to come, else a small one, since idle
- *                                 connections keep theirs
+ *     read ─▶ held back? ─ no ─▶ taken ─▶ held now? ─ no ─▶ read into it again
+ *               └ yes ─▶ a copy is taken     └ yes ─▶ lent, until nothing is held; meanwhile other memory is read into
+ *
+ * The memory is large while much is sure to come, else small, since idle connections keep theirs.
  */
 import type { OnReadOpts } from 'node:net'
 
 /** Whoever gets what is read. */
 export type Reader = {
-  /** Takes what came. It is overwritten by what comes next. */
+  /** Takes what came. It is overwritten once nothing is held. */
   take(bytes: Buffer): void
-  /** Whether what was taken last is still needed, and must not be overwritten. */
+  /** Whether anything that was taken is still needed. */
   holds(): boolean
   /** Bytes that are sure to come. */
   awaits(): number
@@ -22,19 +23,23 @@ export type Reader = {
 const SMALL = 4 * 1024
 /** What a read takes at most, as node has it. */
 const LARGE = 64 * 1024
-/** Large ones that are kept for the next who has a use for it. */
+/** So many of a size are kept for the next who has a use for them. */
 const MOST = 16
-const spare: Buffer[] = []
+const spare = new Map<number, Buffer[]>([
+  [SMALL, []],
+  [LARGE, []],
+])
 
 /** For one socket, made with its `onread`. What comes while there is no reader is lost, so let it be paused. */
 export class Intake {
   #reader: Reader | undefined
   #memory: Buffer | undefined
+  #lent: Buffer | undefined
 
   readonly onread: OnReadOpts = {
     buffer: () => this.#next(),
-    callback: (length, bytes) => {
-      this.#reader?.take(bytes.subarray(0, length) as Buffer)
+    callback: length => {
+      if (this.#reader) this.#give(this.#reader, (this.#memory as Buffer).subarray(0, length))
       return true
     },
   }
@@ -44,14 +49,26 @@ export class Intake {
     this.#reader = reader
   }
 
+  #give(reader: Reader, bytes: Buffer): void {
+    if (reader.holds()) return void reader.take(Buffer.from(bytes))
+    if (this.#lent) giveBack(this.#lent)
+    this.#lent = undefined
+    reader.take(bytes)
+    if (!reader.holds()) return
+    this.#lent = this.#memory
+    this.#memory = undefined
+  }
+
   #next(): Buffer {
     const size = this.#reader && this.#reader.awaits() > SMALL ? LARGE : SMALL
-    const last = this.#memory
-    if (last && !this.#reader?.holds()) {
-      if (last.length === size) return last
-      if (last.length === LARGE && spare.length < MOST) spare.push(last)
-    }
-    this.#memory = (size === LARGE ? spare.pop() : undefined) ?? Buffer.allocUnsafeSlow(size)
+    if (this.#memory?.length === size) return this.#memory
+    if (this.#memory) giveBack(this.#memory)
+    this.#memory = spare.get(size)?.pop() ?? Buffer.allocUnsafeSlow(size)
     return this.#memory
   }
+}
+
+function giveBack(memory: Buffer): void {
+  const there = spare.get(memory.length)
+  if (there && there.length < MOST) there.push(memory)
 }

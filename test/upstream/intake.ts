@@ -93,24 +93,61 @@ for (const tls of [false, true]) {
   })
 }
 
+/** An intake as node uses it: what it gives to read into, and what was read. */
+function used(t: Test, reader: Partial<Reader>) {
+  const taken: Buffer[] = []
+  const intake = new Intake()
+  const { take, holds = () => false, awaits = () => 0 } = reader
+  intake.to({
+    take(bytes) {
+      taken.push(bytes)
+      take?.(bytes)
+    },
+    holds,
+    awaits,
+  })
+  const next = intake.onread.buffer as () => Buffer
+  let memory = next()
+  t.equal(memory.length, 4096)
+  return {
+    /** Reads so many bytes; gives what was taken, and the memory for the next ones. */
+    read(length: number) {
+      const [before, into] = [taken.length, memory]
+      intake.onread.callback(length, memory)
+      memory = next()
+      const got = taken[before] as Buffer
+      return { same: memory === into, memory, into, copied: got.buffer !== into.buffer }
+    },
+  }
+}
+
 t.test('the same memory is used again, small while little is awaited and large else', async t => {
   let awaited = 0
-  let held = false
-  const intake = new Intake()
-  intake.to({ take() {}, holds: () => held, awaits: () => awaited })
-  const next = intake.onread.buffer as () => Uint8Array
-  const small = next()
-  t.equal(next(), small)
+  const { read } = used(t, { awaits: () => awaited })
+  t.match(read(10), { same: true, copied: false })
   awaited = 100_000
-  const large = next()
+  const large = read(4096).memory
   t.equal(large.length, 65_536)
-  t.equal(next(), large)
-  held = true
-  const another = next()
-  t.not(another, large, 'what is held is not written over')
-  held = false
+  t.match(read(65_536), { same: true, copied: false })
   awaited = 10
-  t.equal(next().length, small.length)
+  t.equal(read(65_536).memory.length, 4096)
   awaited = 100_000
-  t.equal(next(), another, 'a large one serves the next who has a use for it')
+  t.equal(read(4096).memory, large, 'a large one serves the next who has a use for it')
+})
+
+t.test('what is held is not written over; what comes behind it is copied', async t => {
+  let held = false
+  const { read } = used(t, {
+    take() {
+      held = true
+    },
+    holds: () => held,
+  })
+  const first = read(10)
+  t.match(first, { same: false, copied: false })
+  t.match(read(10), { same: true, copied: true })
+  t.match(read(10), { same: true, copied: true }, 'so that many small ones do not hold on to much memory')
+  held = false
+  const second = read(10)
+  t.match(second, { same: false, copied: false, memory: first.into }, 'and then the first one is used again')
 })
