@@ -1,11 +1,11 @@
 /** One client from accept to close: a conversation, then a relay, and its one line in the log. */
 import type { Socket } from 'node:net'
 import type { After } from './clock.js'
-import { type Conversation, conversation, type Greet, type Hooks, type Stage } from './conversation.js'
-import { Fault, type Kind } from './errors.js'
-import { type Introduction, readHello, type Server } from './handshake.js'
+import { type Client, Conversation, type Parts as Conversing, type Host, type Stage } from './conversation.js'
+import { Fault } from './errors.js'
+import { type Introduction, readHello } from './handshake.js'
 import type { Log } from './log.js'
-import type { Admitted, Candidate, Journal } from './login.js'
+import type { Admitted, Journal } from './login.js'
 import { type Ending, Relay } from './relay.js'
 import { type Again, relogin } from './relogin.js'
 
@@ -23,80 +23,98 @@ const LOGS_IN_AGAIN = /^(nodejs|PyMongo|mongo-java-driver|mongo-csharp-driver)\b
 
 const closes = () => 'close' as const
 
-export type Parts = Hooks & {
-  id: number
-  /** The client's address, as address:port. */
-  peer: string
-  /** The fingerprint of the client's certificate, where this very TLS handshake verified one. */
-  certificate?: string | undefined
-  log: Log
-  /** What the proxy brings to the conversation with a client of this address. */
-  server(address: string): Server
-  greet: Greet
-  login(candidate: Candidate, over: AbortController): Promise<Admitted>
+export type Parts = Conversing & {
   /** The login again, over a connection that has its upstream. */
   again: Again
   /** What becomes of a connection whose login is older than its rule allows. */
   reauthenticate(): 'ask' | 'close'
   seen: Seen
-  nextRequestID(): number
   now(): number
-  after: After
 }
 
 /** What is counted. */
-export type Seen = {
-  fault(kind: Kind): void
-  login(outcome: 'admitted' | Kind, journal: Journal): void
+export type Seen = Conversing['seen'] & {
   refusedCommand(): void
   relayed(bytes: { toUpstream: number; toClient: number }): void
 }
 
-export type Connection = {
-  closed: Promise<void>
-  /** Closes as soon as the client waits for nothing. */
-  drain(): void
-  /** The primary is another one: a monitor is closed if its driver has to be told that the relays were. */
-  turn(fault: Fault): void
-  /** Closes now. */
-  destroy(fault: Fault): void
-}
-
 /** Serves a client whose socket (TLS done, if any) allows half-open and has no readers. */
-export function connection(socket: Socket, parts: Parts): Connection {
-  const { id, peer, certificate, seen, now, after } = parts
-  const address = peer.slice(0, peer.lastIndexOf(':'))
-  const log = parts.log.with({ id, peer })
-  const server = parts.server(address)
-  const journal: Journal = { ms: {} }
-  const born = now()
-  let stage: Stage = 'opening'
-  let talk: Conversation | undefined // until the relay has begun
-  let through: Relay | undefined
-  let doom: Ending | undefined
-  let draining = false
-  let before = { read: 0, written: 0 } // bytes of the client's socket when the relay began
+export class Connection implements Host {
+  readonly closed: Promise<void>
+  readonly client: Client
+  readonly address: string
+  readonly journal: Journal = { ms: {} }
+  doom: Ending | undefined
+  readonly #socket: Socket
+  readonly #parts: Parts
+  readonly #born: number
+  #stage: Stage = 'opening'
+  #talk: Conversation | undefined // until the relay has begun
+  #relay: Relay | undefined
+  #draining = false
+  /** Bytes of the client's socket when the relay began. */
+  #before = { read: 0, written: 0 }
 
-  const kill = (fault: Fault): void => {
-    doom ??= { by: 'proxy', fault }
-    if (through) through.destroy('proxy', fault)
-    else socket.destroy()
+  constructor(socket: Socket, client: Client, parts: Parts) {
+    this.client = client
+    this.address = client.peer.slice(0, client.peer.lastIndexOf(':'))
+    this.#socket = socket
+    this.#parts = parts
+    this.#born = parts.now()
+    socket.on('error', ({ message: why }) => {
+      this.doom ??= { by: 'client', fault: new Fault('relay/away', undefined, { side: 'client', why }) }
+    })
+    this.#talk = new Conversation(socket, this, parts)
+    this.closed = this.#talk.over
+      .then(ending => ending ?? (this.#relay as Relay).ended)
+      .catch((thrown): Ending => ({ by: 'proxy', fault: Fault.from(thrown) }))
+      .then(ending => this.#ended(ending))
   }
-  socket.on('error', error => {
-    doom ??= { by: 'client', fault: new Fault('relay/away', undefined, { side: 'client', why: error.message }) }
-  })
+
+  /** Closes as soon as the client waits for nothing. */
+  drain(): void {
+    this.#draining = true
+    this.#relay?.drain()
+    this.#talk?.drain()
+  }
+
+  /** The primary is another one: a monitor is closed if its driver has to be told that the relays were. */
+  turn(fault: Fault): void {
+    this.#talk?.turn(fault)
+  }
+
+  /** Closes now. */
+  destroy(fault: Fault): void {
+    this.doom ??= { by: 'proxy', fault }
+    if (this.#relay) this.#relay.destroy('proxy', fault)
+    else this.#socket.destroy()
+  }
+
+  move(to: Stage): void {
+    this.#stage = to
+    this.client.move(to)
+  }
+
+  readonly log: Log = (level, event, facts) => {
+    const { id, peer } = this.client
+    this.#parts.log(level, event, { id, peer, ...facts })
+  }
 
   /** From here on the relay owns both sockets. */
-  const admit = (
+  admit(
     { socket: upstream, intake, rest, limit, term, live, leave }: Admitted,
     welcome: Buffer,
     fromClient: Buffer,
     { metadata }: Introduction,
-  ): void => {
-    before = { read: socket.bytesRead - fromClient.length, written: socket.bytesWritten }
-    socket.write(welcome)
-    const started = new Relay({
-      client: socket,
+  ): void {
+    const { greet, server, seen, again, reauthenticate, nextRequestID, after, now } = this.#parts
+    const { address } = this
+    const { id, certificate } = this.client
+    const client = this.#socket
+    this.#before = { read: client.bytesRead - fromClient.length, written: client.bytesWritten }
+    client.write(welcome)
+    const relay = new Relay({
+      client,
       upstream,
       intake,
       fromClient,
@@ -105,78 +123,55 @@ export function connection(socket: Socket, parts: Parts): Connection {
       connectionId: id,
       hello: async (command, signal) => {
         if (command.elements.has('client')) throw new Fault('hello/metadata-again')
-        return parts.greet(readHello(command), id, signal, socket)
+        return greet(readHello(command), id, signal, client)
       },
-      refused: () => seen.refusedCommand(),
-      nextRequestID: parts.nextRequestID,
+      refused: seen.refusedCommand,
+      nextRequestID,
       after,
       now,
     })
-    through = started
-    talk = undefined
-    if (draining) started.drain()
-    const candidate = { client: {}, address, certificate, revoke: kill }
-    const { again } = parts
-    const reauthenticate = LOGS_IN_AGAIN.test(metadata?.driver.name) ? parts.reauthenticate : closes
-    const forget = relogin(started, { candidate, live, again, reauthenticate, server, seen, after })
-    const stay = term.whenVacated(fault => started.leave(fault, LAST_REPLY_MS))
-    started.ended.then(() => {
+    this.#relay = relay
+    this.#talk = undefined
+    if (this.#draining) relay.drain()
+    const forget = relogin(relay, {
+      candidate: { client: {}, address, certificate, revoke: live.close },
+      live,
+      again,
+      reauthenticate: LOGS_IN_AGAIN.test(metadata?.driver.name) ? reauthenticate : closes,
+      server: () => server(address),
+      seen,
+      after,
+    })
+    const stay = term.whenVacated(fault => relay.leave(fault, LAST_REPLY_MS))
+    relay.ended.then(() => {
       leave()
       forget()
       stay()
     })
   }
 
-  talk = conversation(socket, {
-    ...parts,
-    address,
-    certificate,
-    journal,
-    log,
-    server,
-    move(to) {
-      stage = to
-      parts.move(to)
-    },
-    admit,
-    kill,
-    doom: () => doom,
-  })
-
-  /** What the relay has passed on, and what was answered in between. */
-  const passed = () => ({ toUpstream: socket.bytesRead - before.read, toClient: socket.bytesWritten - before.written })
-
-  const closed = talk.over
-    .then(ending => ending ?? (through as Relay).ended)
-    .catch((thrown): Ending => ({ by: 'proxy', fault: Fault.from(thrown) }))
-    .then(({ by, fault = doom?.fault }) => {
-      if (through) seen.relayed(passed())
-      else leave(socket, after)
-      if (fault) seen.fault(fault.kind)
-      log(fault ? fault.row.level : stage === 'relay' ? 'info' : 'debug', 'closed', {
-        stage,
-        by,
-        ...(journal.accessKeyId && { accessKeyId: journal.accessKeyId }),
-        ...(journal.arn && { arn: journal.arn }),
-        ...(journal.user && { user: journal.user }),
-        ...journal.by,
-        ...(journal.remembered && { remembered: true }),
-        ...(fault && { fault: fault.kind, why: fault.message, ...fault.facts }),
-        ...(fault?.kind === 'internal' && { stack: (fault.cause as Error | undefined)?.stack ?? fault.stack }),
-        ms: { ...journal.ms, open: Math.round(now() - born) },
-        bytes: { fromClient: socket.bytesRead, toClient: socket.bytesWritten },
-      })
+  #ended({ by, fault = this.doom?.fault }: Ending): void {
+    const { seen, after, now } = this.#parts
+    const { journal } = this
+    const { bytesRead, bytesWritten } = this.#socket
+    if (this.#relay) {
+      const { read, written } = this.#before
+      seen.relayed({ toUpstream: bytesRead - read, toClient: bytesWritten - written })
+    } else leave(this.#socket, after)
+    if (fault) seen.fault(fault.kind)
+    this.log(fault ? fault.row.level : this.#stage === 'relay' ? 'info' : 'debug', 'closed', {
+      stage: this.#stage,
+      by,
+      ...(journal.accessKeyId && { accessKeyId: journal.accessKeyId }),
+      ...(journal.arn && { arn: journal.arn }),
+      ...(journal.user && { user: journal.user }),
+      ...journal.by,
+      ...(journal.remembered && { remembered: true }),
+      ...(fault && { fault: fault.kind, why: fault.message, ...fault.facts }),
+      ...(fault?.kind === 'internal' && { stack: (fault.cause as Error | undefined)?.stack ?? fault.stack }),
+      ms: { ...journal.ms, open: Math.round(now() - this.#born) },
+      bytes: { fromClient: bytesRead, toClient: bytesWritten },
     })
-
-  return {
-    closed,
-    drain() {
-      draining = true
-      through?.drain()
-      talk?.drain()
-    },
-    turn: fault => talk?.turn(fault),
-    destroy: kill,
   }
 }
 

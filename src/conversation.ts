@@ -18,7 +18,7 @@ import {
   settle,
   type Turn,
 } from './handshake.js'
-import { inbox } from './inbox.js'
+import { Inbox } from './inbox.js'
 import type { Log } from './log.js'
 import type { Admitted, Candidate, Journal } from './login.js'
 import type { Ending } from './relay.js'
@@ -53,74 +53,184 @@ const LEFT = new Error('the client left')
 /** Where a connection is: the names of the listener's sets. */
 export type Stage = 'opening' | 'greeted' | 'login' | 'relay'
 
-/** What a connection owes its listener. */
-export type Hooks = {
+/** What the listener knows of a client, and what it wants to be told. */
+export type Client = {
+  /** Counts connections. */
+  id: number
+  /** Its address, as address:port. */
+  peer: string
+  /** The fingerprint of its certificate, where this very TLS handshake verified one. */
+  certificate: string | undefined
   move(stage: Stage): void
   /** A whole frame came: the connection is alive. */
   alive(): void
-  /** Runs a step when it is the turn of this client's address. */
+  /** Runs a step when it is the turn of this client's address, at once if nobody waits. */
   inTurn(step: () => void): void
 }
 
-/** Asks for the answer to a hello, made from an upstream reply obtained after it was asked. `client`: its own socket. */
-export type Greet = (asked: Asked, connectionId: number, signal: AbortSignal, client: Socket) => Promise<Document>
-
-export type Parts = Hooks & {
-  id: number
-  /** The client's. */
-  address: string
-  /** The fingerprint of the client's certificate, where this very TLS handshake verified one. */
-  certificate: string | undefined
-  journal: Journal
+/** The same for all connections. */
+export type Parts = {
   log: Log
-  server: Server
-  greet: Greet
+  /** What the proxy brings to a conversation with a client of this address. */
+  server(address: string): Server
+  /** The answer to a hello, from an upstream reply obtained after it was asked. `client`: its own socket. */
+  greet(asked: Asked, connectionId: number, signal: AbortSignal, client: Socket): Promise<Document>
   login(candidate: Candidate, over: AbortController): Promise<Admitted>
-  /** The relay takes the socket over, in the same tick. `rest`: what was read of it and not answered. */
-  admit(admitted: Admitted, welcome: Buffer, rest: Buffer, client: Introduction): void
-  /** Closes the connection now. */
-  kill(fault: Fault): void
-  /** How it was closed, if it was. */
-  doom(): Ending | undefined
   seen: { fault(kind: Kind): void; login(outcome: 'admitted' | Kind, journal: Journal): void }
   nextRequestID(): number
   after: After
 }
 
-export type Conversation = {
-  /** How the connection has ended; undefined where the client is admitted. */
-  over: Promise<Ending | undefined>
-  /** Ends as soon as the client waits for nothing. */
-  drain(): void
-  /** The primary is another one: a monitor is closed if its driver has to be told that the relays were. */
-  turn(fault: Fault): void
+/** The connection that it is the beginning of. */
+export type Host = {
+  readonly client: Client
+  /** The client's address alone. */
+  readonly address: string
+  readonly journal: Journal
+  /** How it was closed, if it was. */
+  readonly doom: Ending | undefined
+  move(stage: Stage): void
+  log: Log
+  /** The relay takes the socket over, in the same tick. `rest`: what was read of it and not answered. */
+  admit(admitted: Admitted, welcome: Buffer, rest: Buffer, client: Introduction): void
+  /** Closes now. */
+  destroy(fault: Fault): void
 }
 
 /** Talks with the client of a socket that has no readers. */
-export function conversation(socket: Socket, parts: Parts): Conversation {
-  const { id, address, certificate, journal, log, server, kill, doom, seen, after } = parts
-  let state: State = opening
-  let quiet = true // the client waits for nothing, or for a change of the topology
-  let draining = false
-  let greeted = 0
-  let monitors = false // it is no connection that will log in
+export class Conversation {
+  /** How the connection has ended; undefined where the client is admitted. */
+  readonly over: Promise<Ending | undefined>
+  readonly #socket: Socket
+  readonly #host: Host
+  readonly #parts: Parts
+  readonly #left = new AbortController()
+  readonly #inbox: Inbox
+  #state: State = opening
+  #quiet = true // the client waits for nothing, or for a change of the topology
+  #draining = false
+  #greeted = 0
+  #monitors = false // it is no connection that will log in
+  #hurried = true // the first frame is in a hurry from the start
+  #cancel: () => void
 
-  /** Whoever begins a frame has to finish it; whoever is between frames has all the time that monitors need. */
-  const hurry = () => after(FRAME_MS, () => kill(new Fault('listener/slow')))
-  const rest = () => after(state.at === 'challenged' ? CHALLENGE_MS : IDLE_MS, () => kill(new Fault('listener/idle')))
-  let hurried = true // the first frame is in a hurry from the start
-  let cancel = hurry()
-  const begun = (): void => {
-    if (hurried) return
-    hurried = true
-    cancel()
-    cancel = hurry()
+  constructor(socket: Socket, host: Host, parts: Parts) {
+    this.#socket = socket
+    this.#host = host
+    this.#parts = parts
+    this.#cancel = this.#hurry()
+    const begun = (): void => this.#begun()
+    const left = (): void => this.#left.abort(LEFT)
+    this.#inbox = new Inbox(socket, { limit: LIMIT, begun, left, inTurn: host.client.inTurn })
+    this.over = this.#converse().finally(() => this.#cancel())
   }
-  const over = new AbortController()
-  const box = inbox(socket, LIMIT, begun, () => over.abort(LEFT), parts.inTurn)
 
-  const reply = (command: Command, document: Document): void => {
-    socket.write(writeReply(command, document, parts.nextRequestID()))
+  /** Ends as soon as the client waits for nothing. */
+  drain(): void {
+    this.#draining = true
+    if (this.#quiet) this.#host.destroy(new Fault('listener/draining'))
+  }
+
+  /** The primary is another one: a monitor is closed if its driver has to be told that the relays were. */
+  turn(fault: Fault): void {
+    if (this.#monitors && this.#state.at === 'start') this.#host.destroy(fault)
+  }
+
+  /** One frame after the other; it keeps none in hand, since whoever waits here may wait for hours. */
+  async #converse(): Promise<Ending | undefined> {
+    for (;;) {
+      this.#quiet = true
+      if (this.#draining) return { by: 'proxy' }
+      if (!this.#hurried) this.#cancel = this.#rest()
+      if (this.#socket.writableNeedDrain) await this.#drained()
+      const heard = await this.#hear(await this.#inbox.next())
+      if (heard !== true) return heard || undefined
+    }
+  }
+
+  /** Answers a frame. True: go on with the next one; false: the relay has begun. */
+  async #hear(frame: Frame | undefined): Promise<boolean | Ending> {
+    const host = this.#host
+    if (!frame || this.#socket.destroyed) return host.doom ?? { by: 'client' }
+    this.#quiet = false
+    this.#hurried = false
+    this.#cancel()
+    host.client.alive()
+    const command = readCommand(frame)
+    try {
+      return await this.#act(command, answer(this.#state, command, this.#parts.server(host.address)))
+    } catch (thrown) {
+      const fault = Fault.from(thrown)
+      if (host.doom?.by === 'proxy') return host.doom
+      if (fault.kind === 'login/left') return { by: 'client', fault }
+      if (this.#left.signal.aborted && !(thrown instanceof Fault)) return host.doom ?? { by: 'client' }
+      const document = toReply(fault, host.client.id)
+      if (document) this.#reply(command, document)
+      return { by: 'proxy', fault }
+    }
+  }
+
+  /** Carries out a turn. True: go on with the next frame. */
+  async #act(command: Command, turn: Turn): Promise<boolean> {
+    const { client, log } = this.#host
+    this.#state = turn.next
+    switch (turn.do) {
+      case 'reply':
+        this.#reply(command, turn.document)
+        return true
+      case 'hello':
+        this.#quiet = turn.asked.awaiting !== undefined
+        this.#greeted += 1
+        this.#monitors = (this.#greeted > 1 || this.#quiet) && isToldByMonitors(turn.next)
+        if (this.#greeted === 1) this.#host.move('greeted')
+        await this.#greet(command, turn.asked)
+        return true
+      case 'refuse': {
+        const document = toReply(turn.fault, client.id)
+        if (!document || turn.next.at === 'over') throw turn.fault
+        log('debug', 'refused', { fault: turn.fault.kind })
+        this.#parts.seen.fault(turn.fault.kind)
+        this.#reply(command, document)
+        return true
+      }
+      case 'prove':
+        return this.#prove(command, turn)
+    }
+  }
+
+  /** Lets the login decide. */
+  async #prove(command: Command, { fields, challenge, client, next }: Turn & { do: 'prove' }): Promise<boolean> {
+    const host = this.#host
+    const { address, journal } = host
+    const { seen, login, nextRequestID } = this.#parts
+    host.move('login')
+    let admitted: Admitted
+    try {
+      const { certificate } = host.client
+      const revoke = (fault: Fault): void => host.destroy(fault)
+      admitted = await login({ fields, challenge, client, address, certificate, journal, revoke }, this.#left)
+      if (this.#left.signal.aborted) {
+        discard(admitted)
+        throw new Fault('login/left')
+      }
+      if (admitted.term.over) {
+        discard(admitted)
+        throw new Fault('upstream/away', 'it stepped down during the login')
+      }
+    } catch (thrown) {
+      const fault = Fault.from(thrown)
+      seen.login(fault.kind, journal)
+      return this.#act(command, settle(next, fault))
+    }
+    seen.login('admitted', journal)
+    host.log('debug', 'admitted', { arn: journal.arn, user: journal.user })
+    const welcome = settle(next)
+    if (welcome.do !== 'reply') throw new Fault('internal')
+    this.#state = welcome.next
+    host.move('relay')
+    const bytes = writeReply(command, welcome.document, nextRequestID())
+    host.admit(admitted, bytes, this.#inbox.release(), client)
+    return false
   }
 
   /**
@@ -128,79 +238,50 @@ export function conversation(socket: Socket, parts: Parts): Conversation {
    * one before it, until the client leaves or something fails
    * (https://github.com/mongodb/specifications/blob/master/source/server-discovery-and-monitoring/server-monitoring.md).
    */
-  const greet = async (command: Command, asked: Asked): Promise<void> => {
+  async #greet(command: Command, asked: Asked): Promise<void> {
+    const { greet, nextRequestID } = this.#parts
+    const { id, alive } = this.#host.client
+    const { signal } = this.#left
     const streams = asked.awaiting && (command.flagBits & EXHAUST_ALLOWED) !== 0
     const maxAwaitTimeMS = Math.max(asked.awaiting?.maxAwaitTimeMS ?? 0, STREAM_MS)
     for (;;) {
-      const document = await parts.greet(asked, id, over.signal, socket)
+      const document = await greet(asked, id, signal, this.#socket)
       const topologyVersion = streams && topologyVersionOf(document)
-      if (!topologyVersion) return reply(command, document)
-      const requestID = parts.nextRequestID()
-      socket.write(writeMessage(document, requestID, command.requestID, MORE_TO_COME))
+      if (!topologyVersion) return this.#reply(command, document)
+      const requestID = nextRequestID()
+      this.#socket.write(writeMessage(document, requestID, command.requestID, MORE_TO_COME))
       command.requestID = requestID // what the next reply answers, an error too
       asked.awaiting = { topologyVersion, maxAwaitTimeMS }
-      if (socket.writableNeedDrain) await drained()
-      over.signal.throwIfAborted()
-      parts.alive()
+      if (this.#socket.writableNeedDrain) await this.#drained()
+      signal.throwIfAborted()
+      alive()
     }
   }
 
-  /** Carries out a turn. True: go on with the next frame. */
-  const act = async (command: Command, turn: Turn): Promise<boolean> => {
-    state = turn.next
-    switch (turn.do) {
-      case 'reply':
-        reply(command, turn.document)
-        return true
-      case 'hello':
-        quiet = turn.asked.awaiting !== undefined
-        monitors = (++greeted > 1 || quiet) && state.at === 'start' && !NOTICES.test(state.client.metadata?.driver.name)
-        if (greeted === 1) parts.move('greeted')
-        await greet(command, turn.asked)
-        return true
-      case 'refuse': {
-        const document = toReply(turn.fault, id)
-        if (!document || state.at === 'over') throw turn.fault
-        log('debug', 'refused', { fault: turn.fault.kind })
-        seen.fault(turn.fault.kind)
-        reply(command, document)
-        return true
-      }
-      case 'prove': {
-        parts.move('login')
-        const { fields, challenge, client } = turn
-        let admitted: Admitted
-        try {
-          const candidate = { fields, challenge, client, address, certificate, journal, revoke: kill }
-          admitted = await parts.login(candidate, over)
-          if (over.signal.aborted) {
-            discard(admitted)
-            throw new Fault('login/left')
-          }
-          if (admitted.term.over) {
-            discard(admitted)
-            throw new Fault('upstream/away', 'it stepped down during the login')
-          }
-        } catch (thrown) {
-          const fault = Fault.from(thrown)
-          seen.login(fault.kind, journal)
-          return act(command, settle(state, fault))
-        }
-        seen.login('admitted', journal)
-        log('debug', 'admitted', { arn: journal.arn, user: journal.user })
-        const welcome = settle(state)
-        if (welcome.do !== 'reply') throw new Fault('internal')
-        state = welcome.next
-        parts.move('relay')
-        parts.admit(admitted, writeReply(command, welcome.document, parts.nextRequestID()), box.release(), client)
-        return false
-      }
-    }
+  #reply(command: Command, document: Document): void {
+    this.#socket.write(writeReply(command, document, this.#parts.nextRequestID()))
+  }
+
+  /** Whoever begins a frame has to finish it; whoever is between frames has all the time that monitors need. */
+  #hurry(): () => void {
+    return this.#parts.after(FRAME_MS, () => this.#host.destroy(new Fault('listener/slow')))
+  }
+  #rest(): () => void {
+    const ms = this.#state.at === 'challenged' ? CHALLENGE_MS : IDLE_MS
+    return this.#parts.after(ms, () => this.#host.destroy(new Fault('listener/idle')))
+  }
+  #begun(): void {
+    if (this.#hurried) return
+    this.#hurried = true
+    this.#cancel()
+    this.#cancel = this.#hurry()
   }
 
   /** Waits until the client has taken its answers: one that never reads them gets no more of them made. */
-  const drained = async (): Promise<void> => {
-    const forgive = after(STALLED_MS, () => kill(new Fault('relay/stalled', undefined, { side: 'client' })))
+  async #drained(): Promise<void> {
+    const socket = this.#socket
+    const stalled = (): void => this.#host.destroy(new Fault('relay/stalled', undefined, { side: 'client' }))
+    const forgive = this.#parts.after(STALLED_MS, stalled)
     await new Promise<void>(resolve => {
       const done = (): void => {
         socket.off('drain', done)
@@ -212,51 +293,10 @@ export function conversation(socket: Socket, parts: Parts): Conversation {
     })
     forgive()
   }
+}
 
-  /** Answers a frame. True: go on with the next one; false: the relay has begun. */
-  const hear = async (frame: Frame | undefined): Promise<boolean | Ending> => {
-    if (!frame || socket.destroyed) return doom() ?? { by: 'client' }
-    quiet = false
-    hurried = false
-    cancel()
-    parts.alive()
-    const command = readCommand(frame)
-    try {
-      return await act(command, answer(state, command, server))
-    } catch (thrown) {
-      const fault = Fault.from(thrown)
-      const doomed = doom()
-      if (doomed?.by === 'proxy') return doomed
-      if (fault.kind === 'login/left') return { by: 'client', fault }
-      if (over.signal.aborted && !(thrown instanceof Fault)) return doomed ?? { by: 'client' }
-      const document = toReply(fault, id)
-      if (document) reply(command, document)
-      return { by: 'proxy', fault }
-    }
-  }
-
-  /** One frame after the other; it keeps none in hand, since whoever waits here may wait for hours. */
-  const converse = async (): Promise<Ending | undefined> => {
-    for (;;) {
-      quiet = true
-      if (draining) return { by: 'proxy' }
-      if (!hurried) cancel = rest()
-      if (socket.writableNeedDrain) await drained()
-      const heard = await hear(await box.next())
-      if (heard !== true) return heard || undefined
-    }
-  }
-
-  return {
-    over: converse().finally(() => cancel()),
-    drain() {
-      draining = true
-      if (quiet) kill(new Fault('listener/draining'))
-    },
-    turn(fault) {
-      if (monitors && state.at === 'start') kill(fault)
-    },
-  }
+function isToldByMonitors(state: State): boolean {
+  return state.at === 'start' && !NOTICES.test(state.client.metadata?.driver.name)
 }
 
 /** An upstream connection that nobody came for. */

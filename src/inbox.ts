@@ -3,84 +3,84 @@ import type { Socket } from 'node:net'
 import { type Frame, Framer } from './wire/frame.js'
 
 const EMPTY = Buffer.alloc(0)
-export type Inbox = {
-  /** The next frame; undefined once the client has ended its side. Throws `frame/length`. */
-  next(): Promise<Frame | undefined>
-  /** Stops reading and gives what was read and not taken. */
-  release(): Buffer
-}
+const NONE: Buffer[] = []
 
 /**
- * Reads a socket, which keeps flowing while nobody asks (a paused one would hide that its peer left), up to `limit`
- * bytes behind. `begun` is called when the next frame was asked for and only the beginning of it is there; `left` when
- * the client ends its side or its socket closes, also while nobody waits for a frame, perhaps twice. Whoever waits for a
- * frame has it `inTurn`.
+ * `begun` is called when the next frame was asked for and only the beginning of it is there; `left` when the client ends
+ * its side or its socket closes, also while nobody waits for a frame, perhaps twice. Whoever waits for a frame has it
+ * `inTurn`. `limit`: bytes that may lie here.
  */
-export function inbox(
-  socket: Socket,
-  limit: number,
-  begun: () => void,
-  left: () => void,
-  inTurn: (step: () => void) => void,
-): Inbox {
-  const framer = new Framer(limit)
-  let over = false
-  let chunks: Buffer[] = []
-  let held = 0
-  let dry = true // no whole frame is left in the framer
-  let wake: (() => void) | undefined
-  let due = false // whoever waits is woken in its turn
+export type Parts = { limit: number; begun(): void; left(): void; inTurn(step: () => void): void }
 
-  const stir = (): void => {
-    wake?.()
-    wake = undefined
-  }
-  const wakeUp = (): void => {
-    due = false
-    stir()
-  }
-  const leave = (): void => {
-    over = true
-    left()
-    stir()
-  }
-  const keep = (chunk: Buffer): void => {
-    chunks.push(chunk)
-    held += chunk.length
-    if (held > limit) socket.pause()
-    if (due || !wake) return
-    due = true
-    inTurn(wakeUp)
-  }
-  socket.on('data', keep)
-  socket.on('end', leave)
-  socket.on('close', leave)
+/** Reads a socket, which keeps flowing while nobody asks (a paused one would hide that its peer left), up to the limit. */
+export class Inbox {
+  readonly #socket: Socket
+  readonly #parts: Parts
+  readonly #framer: Framer
+  #over = false
+  #chunks: Buffer[] = NONE
+  #held = 0
+  #dry = true // no whole frame is left in the framer
+  #wake: (() => void) | undefined
+  #due = false // whoever waits is woken in its turn
 
-  return {
-    async next() {
-      for (;;) {
-        const chunk = (dry && chunks.shift()) || EMPTY
-        held -= chunk.length
-        dry = false
-        for (const frame of framer.push(chunk)) return frame
-        dry = true
-        if (chunks.length > 0) continue
-        if (over) return undefined
-        if (framer.midway) begun()
-        if (socket.isPaused()) socket.resume()
-        await new Promise<void>(resolve => {
-          wake = resolve
-        })
-      }
-    },
-    release() {
-      socket.off('data', keep)
-      socket.off('end', leave)
-      socket.off('close', leave)
-      socket.pause()
-      const rest = framer.midway || chunks.length > 0 ? Buffer.concat([framer.rest(), ...chunks]) : EMPTY
-      chunks = []
-      return rest
-    },
+  constructor(socket: Socket, parts: Parts) {
+    this.#socket = socket
+    this.#parts = parts
+    this.#framer = new Framer(parts.limit)
+    socket.on('data', this.#keep)
+    socket.on('end', this.#leave)
+    socket.on('close', this.#leave)
+  }
+
+  /** The next frame; undefined once the client has ended its side. Throws `frame/length`. */
+  async next(): Promise<Frame | undefined> {
+    for (;;) {
+      const chunk = (this.#dry && this.#chunks.shift()) || EMPTY
+      this.#held -= chunk.length
+      this.#dry = false
+      for (const frame of this.#framer.push(chunk)) return frame
+      this.#dry = true
+      if (this.#chunks.length > 0) continue
+      if (this.#over) return undefined
+      if (this.#framer.midway) this.#parts.begun()
+      if (this.#socket.isPaused()) this.#socket.resume()
+      await new Promise<void>(resolve => {
+        this.#wake = resolve
+      })
+    }
+  }
+
+  /** Stops reading and gives what was read and not taken. */
+  release(): Buffer {
+    const rest = this.#framer.midway || this.#chunks.length > 0
+    this.#socket.off('data', this.#keep).off('end', this.#leave).off('close', this.#leave).pause()
+    const bytes = rest ? Buffer.concat([this.#framer.rest(), ...this.#chunks]) : EMPTY
+    this.#chunks = NONE
+    return bytes
+  }
+
+  readonly #keep = (chunk: Buffer): void => {
+    if (this.#chunks.length === 0) this.#chunks = [chunk]
+    else this.#chunks.push(chunk)
+    this.#held += chunk.length
+    if (this.#held > this.#parts.limit) this.#socket.pause()
+    if (this.#due || !this.#wake) return
+    this.#due = true
+    this.#parts.inTurn(() => {
+      this.#due = false
+      this.#stir()
+    })
+  }
+
+  readonly #leave = (): void => {
+    this.#over = true
+    this.#parts.left()
+    this.#stir()
+  }
+
+  #stir(): void {
+    this.#wake?.()
+    this.#wake = undefined
   }
 }

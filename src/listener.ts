@@ -11,7 +11,7 @@ import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 import { subnetOf } from './budget/subnet.js'
 import type { After } from './clock.js'
 import type { Connection } from './connection.js'
-import type { Hooks, Stage } from './conversation.js'
+import type { Client, Stage } from './conversation.js'
 import { Fault } from './errors.js'
 import type { Lobby } from './lobby.js'
 import type { Log } from './log.js'
@@ -36,8 +36,8 @@ export type ListenerParts = {
   after: After
   /** Where those wait who are accepted, until it is their turn to be served. */
   lobby: Lobby
-  /** Serves one client; `id` counts connections, `certificate` is the fingerprint of a verified one. */
-  serve(socket: Socket, id: number, peer: string, hooks: Hooks, certificate?: string): Connection
+  /** Serves one client. */
+  serve(socket: Socket, client: Client): Served
   /** Told of each socket that was closed before a connection was made of it. */
   turnedAway(fault: Fault): void
 }
@@ -59,8 +59,11 @@ export type Listener = {
   destroy(): void
 }
 
+/** A client that is served. */
+export type Served = Pick<Connection, 'drain' | 'turn' | 'destroy'>
+
 /** `counted`: the address as limits know it. `heard`: when its last whole frame came, or it was accepted, as a number that only grows. */
-type Entry = { connection?: Connection; socket: Socket; counted: string; stage: Stage; heard: number }
+type Entry = { connection?: Served; socket: Socket; counted: string; stage: Stage; heard: number }
 
 /** Starts to listen. Throws `address/busy`. */
 export async function listen(parts: ListenerParts): Promise<Listener> {
@@ -145,12 +148,14 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     count(counted, 1)
     raw.once('close', () => forget(entry))
     const begin = (socket: Socket, certificate?: string): void => {
-      const hooks: Hooks = {
+      entry.connection = parts.serve(socket, {
+        id,
+        peer: `${address}:${remotePort}`,
+        certificate,
         move: stage => stages[entry.stage].has(entry) && move(entry, stage),
         alive: () => stages[entry.stage].has(entry) && move(entry, entry.stage),
         inTurn: step => parts.lobby.speak(counted, step),
-      }
-      entry.connection = parts.serve(socket, id, `${address}:${remotePort}`, hooks, certificate)
+      })
     }
     parts.lobby.enter(counted, () => {
       if (raw.destroyed) return

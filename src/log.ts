@@ -33,11 +33,7 @@ export type Event =
   | 'problem found'
   | 'failed'
 
-export type Log = {
-  (level: Level, event: Event, facts?: Facts): void
-  /** The same log with these facts on every line. */
-  with(facts: Facts): Log
-}
+export type Log = (level: Level, event: Event, facts?: Facts) => void
 
 export type Lines = { write(lines: string): unknown }
 
@@ -92,15 +88,11 @@ export function logTo(level: Level | 'silent', stream: Lines & { flush?(): void 
     },
     stream,
   )
-  const wrap = (bound: Facts): Log =>
-    Object.assign(
-      (lvl: Level, event: Event, facts: Facts = {}) => {
-        if (root.isLevelEnabled(lvl)) root[lvl]({ ...bound, ...facts }, event)
-        if (lvl === 'error') stream.flush?.()
-      },
-      { with: (facts: Facts) => wrap({ ...bound, ...facts }) },
-    )
-  return Object.assign(wrap({}), {
+  const log: Log = (lvl, event, facts = {}) => {
+    if (root.isLevelEnabled(lvl)) root[lvl]({ ...facts }, event)
+    if (lvl === 'error') stream.flush?.()
+  }
+  return Object.assign(log, {
     least(level: Level) {
       root.level = level
     },
@@ -108,7 +100,7 @@ export function logTo(level: Level | 'silent', stream: Lines & { flush?(): void 
 }
 
 /** A log that says nothing. */
-export const silent: Log = Object.assign(() => {}, { with: () => silent })
+export const silent: Log = () => {}
 
 /** A value that is used and never shown: JSON, strings and inspection give `[secret]`; `reveal` is the one way in. */
 export class Secret {

@@ -13,7 +13,7 @@ import { after, now, sleep } from './clock.js'
 import { compiled } from './compile.js'
 import { isWildcard } from './config/hosts.js'
 import type { Config } from './config/load.js'
-import { connection } from './connection.js'
+import { Connection } from './connection.js'
 import type { Fault, Level } from './errors.js'
 import type { Asked } from './handshake.js'
 import { type Listener, listen } from './listener.js'
@@ -133,6 +133,19 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     return present(shown, asked, { connectionId, now: new Date() })
   }
 
+  const serving = {
+    log,
+    server,
+    greet,
+    login: admitting.login.enter,
+    again: admitting.login.again,
+    reauthenticate: () => running.listen.reauthenticate,
+    seen,
+    nextRequestID,
+    now,
+    after,
+  }
+
   const closers: (() => Promise<void> | void)[] = [
     () => topology.close(),
     () => superuser?.close(),
@@ -174,23 +187,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
       ...secure(config),
       log,
       turnedAway: ({ kind }) => seen.fault(kind),
-      serve: (socket, id, peer, hooks, certificate) =>
-        connection(socket, {
-          id,
-          peer,
-          certificate,
-          log,
-          server,
-          greet,
-          login: admitting.login.enter,
-          again: admitting.login.again,
-          reauthenticate: () => running.listen.reauthenticate,
-          ...hooks,
-          seen,
-          nextRequestID,
-          now,
-          after,
-        }),
+      serve: (socket, client) => new Connection(socket, client, serving),
     })
   } catch (thrown) {
     await close()

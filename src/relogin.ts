@@ -35,7 +35,7 @@ export type Parts = {
   live: LiveConnection
   again: Again
   reauthenticate(): 'ask' | 'close'
-  server: Server
+  server(): Server
   seen: { login(outcome: 'admitted' | Kind, journal: Journal): void }
   after: After
 }
@@ -43,6 +43,7 @@ export type Parts = {
 /** Sees to the age of the login of a relay. Gives what ends that. */
 export function relogin(relay: Pick<Relay, 'watch' | 'drain' | 'destroy'>, parts: Parts): () => void {
   const { candidate, live, again, reauthenticate, server, seen, after } = parts
+  if (live.match?.maxAgeMS === undefined) return () => {}
   let state: State = opening
   let cancel = (): void => {}
   let grace: (() => void) | undefined
@@ -89,7 +90,7 @@ export function relogin(relay: Pick<Relay, 'watch' | 'drain' | 'destroy'>, parts
   }
 
   const renew = async (command: Command, signal: AbortSignal): Promise<Document | Fault> => {
-    const turn = answer(state, command, server)
+    const turn = answer(state, command, server())
     state = turn.next
     if (turn.do === 'refuse' && state.at !== 'over') return turn.fault
     if (turn.do === 'refuse') throw turn.fault

@@ -2,7 +2,7 @@ import { EventEmitter, once } from 'node:events'
 import type { Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import { inbox } from '../src/inbox.js'
+import { Inbox, type Parts } from '../src/inbox.js'
 import { writeMessage } from '../src/wire/message.js'
 import { faultOfAsync } from './support/faults.js'
 import { socketPair } from './support/pair.js'
@@ -11,13 +11,15 @@ const LIMIT = 65_536
 
 const nothing = () => {}
 const atOnce = (step: () => void) => step()
+const inbox = (socket: Socket, wanted: Partial<Parts> = {}) =>
+  new Inbox(socket, { limit: LIMIT, begun: nothing, left: nothing, inTurn: atOnce, ...wanted })
 
 /** The inbox of a socket that flows, as the listener gives it. `gone` is aborted when the client leaves. */
 function reading(near: Socket) {
   const leaving = new AbortController()
-  const box = inbox(near, LIMIT, nothing, () => leaving.abort(), atOnce)
+  const box = inbox(near, { left: () => leaving.abort() })
   near.resume()
-  return { ...box, gone: leaving.signal }
+  return { next: () => box.next(), gone: leaving.signal }
 }
 
 /** A socket that delivers what a test hands it, at once, and counts what it was made to. */
@@ -38,7 +40,7 @@ t.test('every two-cut split gives the same frames', async t => {
   for (let i = 0; i < three.length; i++) {
     for (let j = i; j < three.length; j++) {
       const socket = handSocket()
-      const box = inbox(socket, LIMIT, nothing, nothing, atOnce)
+      const box = inbox(socket)
       for (const chunk of [three.subarray(0, i), three.subarray(i, j), three.subarray(j)]) socket.emit('data', chunk)
       for (const id of [1, 2, 3]) {
         const got = (await box.next())?.requestID
@@ -51,7 +53,7 @@ t.test('every two-cut split gives the same frames', async t => {
 
 t.test('one byte at a time gives the same frames', async t => {
   const socket = handSocket()
-  const box = inbox(socket, LIMIT, nothing, nothing, atOnce)
+  const box = inbox(socket)
   const ids: (number | undefined)[] = []
   const done = (async () => {
     while (ids.length < 3) ids.push((await box.next())?.requestID)
@@ -85,7 +87,7 @@ t.test('what was sent before the client ended its side is still given, then noth
 t.test('a length out of range is a fault, and stays one', async t => {
   for (const length of [0, 15, -1, 2 ** 31 - 1, LIMIT + 1, 48_000_000]) {
     const socket = handSocket()
-    const box = inbox(socket, LIMIT, nothing, nothing, atOnce)
+    const box = inbox(socket)
     const bytes = Buffer.alloc(16)
     bytes.writeInt32LE(length)
     socket.emit('data', bytes)
@@ -116,7 +118,7 @@ t.test('somebody who waits is told when the client leaves', async t => {
 
 t.test('however slowly frames are taken, little is read ahead of them', async t => {
   const socket = handSocket()
-  const box = inbox(socket, LIMIT, nothing, nothing, atOnce)
+  const box = inbox(socket)
   const chunk = Buffer.concat(Array.from({ length: 1000 }, (_, id) => ping(id)))
   let sent = 0
   for (let taken = 0; taken < 500; taken++) {
@@ -142,7 +144,7 @@ t.test('reading goes on once what was held has been taken', async t => {
 t.test('somebody who has to wait within a frame is told that one has begun', async t => {
   const socket = handSocket()
   let begun = 0
-  const box = inbox(socket, LIMIT, () => begun++, nothing, atOnce)
+  const box = inbox(socket, { begun: () => begun++ })
   const first = box.next()
   t.equal(begun, 0, 'not while there is nothing')
   socket.emit('data', three.subarray(0, 20))
@@ -162,7 +164,7 @@ t.test('somebody who has to wait within a frame is told that one has begun', asy
 
 t.test('what was not taken is given back, half frames too, and reading stops', async t => {
   const socket = handSocket()
-  const box = inbox(socket, LIMIT, nothing, nothing, atOnce)
+  const box = inbox(socket)
   socket.emit('data', three.subarray(0, 100))
   socket.emit('data', three.subarray(100, 110))
   t.equal((await box.next())?.requestID, 1)
@@ -174,7 +176,7 @@ t.test('what was not taken is given back, half frames too, and reading stops', a
 t.test('who waits for a frame has it in its turn, of which there is one however many chunks come', async t => {
   const socket = handSocket()
   const turns: (() => void)[] = []
-  const box = inbox(socket, LIMIT, nothing, nothing, step => turns.push(step))
+  const box = inbox(socket, { inTurn: step => turns.push(step) })
   let got: number | undefined
   const waits = box.next().then(frame => {
     got = frame?.requestID
@@ -194,13 +196,7 @@ t.test('who waits for a frame has it in its turn, of which there is one however 
 t.test('a client that leaves is noticed at once, whoever has the turn', async t => {
   const socket = handSocket()
   let left = 0
-  const box = inbox(
-    socket,
-    LIMIT,
-    nothing,
-    () => left++,
-    () => {},
-  )
+  const box = inbox(socket, { left: () => left++, inTurn: nothing })
   const waits = box.next()
   socket.emit('end')
   t.equal(left, 1)

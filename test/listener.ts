@@ -6,8 +6,8 @@ import { networkInterfaces } from 'node:os'
 import { setImmediate as turn } from 'node:timers/promises'
 import { type ConnectionOptions, connect as connectTLS, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
-import { type Connection, connection } from '../src/connection.js'
-import type { Hooks } from '../src/conversation.js'
+import { Connection } from '../src/connection.js'
+import type { Client } from '../src/conversation.js'
 import { Fault, type Kind } from '../src/errors.js'
 import { type ListenerParts, listen } from '../src/listener.js'
 import type { Lobby } from '../src/lobby.js'
@@ -28,10 +28,7 @@ const nobodyWaits: Lobby = { enter: (_, serve) => serve(), speak: (_, serve) => 
 
 type Served = {
   socket: Socket
-  id: number
-  peer: string
-  hooks: Hooks
-  certificate: string | undefined
+  client: Client
   fault?: Fault
   turned?: Fault
   drained: boolean
@@ -53,13 +50,12 @@ async function listening(t: Test, wanted: Partial<ListenerParts> = {}) {
     log: logTo('debug', { write: line => lines.push(JSON.parse(line)) }),
     after: clock.after,
     lobby: nobodyWaits,
-    serve(socket, id, peer, hooks, certificate) {
-      const entry: Served = { socket, id, peer, hooks, certificate, drained: false }
+    serve(socket, client) {
+      const entry: Served = { socket, client, drained: false }
       served.push(entry)
       socket.on('error', () => {})
       socket.resume()
       return {
-        closed: shut(socket),
         drain() {
           entry.drained = true
         },
@@ -107,31 +103,31 @@ t.test('a connection is in one stage at a time, and in none once it closed', asy
   const one = await join()
   await join()
   t.same(listener.sizes(), { opening: 2, greeted: 0, login: 0, relay: 0 })
-  one.hooks.move('greeted')
+  one.client.move('greeted')
   t.same(listener.sizes(), { opening: 1, greeted: 1, login: 0, relay: 0 })
-  one.hooks.move('login')
-  one.hooks.alive()
+  one.client.move('login')
+  one.client.alive()
   t.same(listener.sizes(), { opening: 1, greeted: 0, login: 1, relay: 0 })
-  one.hooks.move('relay')
+  one.client.move('relay')
   t.same(listener.sizes(), { opening: 1, greeted: 0, login: 0, relay: 1 })
   one.socket.destroy()
   await until(() => total(listener.sizes()) === 1)
-  one.hooks.move('greeted')
-  one.hooks.alive()
+  one.client.move('greeted')
+  one.client.alive()
   t.same(listener.sizes(), { opening: 1, greeted: 0, login: 0, relay: 0 }, 'the closed are not moved')
 })
 
 t.test('connections are numbered and named by the address of their client', { skip: alone }, async t => {
   const { join } = await listening(t)
   const [one, two] = [await join(), await join('127.0.0.2')]
-  t.same([one.id, two.id], [1, 2])
-  t.match(one.peer, /^127\.0\.0\.1:\d+$/)
-  t.match(two.peer, /^127\.0\.0\.2:\d+$/)
+  t.same([one.client.id, two.client.id], [1, 2])
+  t.match(one.client.peer, /^127\.0\.0\.1:\d+$/)
+  t.match(two.client.peer, /^127\.0\.0\.2:\d+$/)
 })
 
 t.test('an address that was mapped to IPv6 is the same address', { skip: !ipv6 && 'no IPv6' }, async t => {
   const { listener, join, turnedAway } = await listening(t, { host: '::', perAddress: 1 })
-  t.match((await join()).peer, /^127\.0\.0\.1:\d+$/)
+  t.match((await join()).client.peer, /^127\.0\.0\.1:\d+$/)
   t.equal(total(listener.sizes()), 1)
   t.same(turnedAway, [])
 })
@@ -159,8 +155,8 @@ t.test('one address has its share until it logs in, and others are not affected'
   t.same(turnedAway, ['listener/full'])
   t.match(lines, [{ event: 'shed', level: 'debug', address: '127.0.0.1', why: 'this address' }])
   await join('127.0.0.2')
-  one.hooks.move('login')
-  one.hooks.move('relay')
+  one.client.move('login')
+  one.client.move('relay')
   const three = await join()
   await shut(await dial())
   three.socket.destroy()
@@ -174,7 +170,7 @@ t.test('one address has its share until it logs in, and others are not affected'
 
 t.test('those not yet logged in take half of the slots, whoever has logged in the rest', async t => {
   const { listener, join } = await listening(t, { connections: 8 })
-  for (let i = 0; i < 4; i++) (await join()).hooks.move('relay')
+  for (let i = 0; i < 4; i++) (await join()).client.move('relay')
   const strangers = [await join(), await join(), await join(), await join()]
   t.same(listener.sizes(), { opening: 4, greeted: 0, login: 0, relay: 4 })
   await join()
@@ -188,17 +184,17 @@ t.test('those not yet logged in take half of the slots, whoever has logged in th
 t.test('when all slots are taken, the one longest without a whole message goes first', async t => {
   const { join, turnedAway } = await listening(t, { connections: 8 })
   const [a, b, c, d] = [await join(), await join(), await join(), await join()]
-  a.hooks.move('greeted') // silent for longest: b, then c, then d, then a
-  d.hooks.move('greeted')
-  a.hooks.alive()
+  a.client.move('greeted') // silent for longest: b, then c, then d, then a
+  d.client.move('greeted')
+  a.client.alive()
   const gone: Served[] = []
   for (const _ of [1, 2, 3, 4]) {
     await join()
     for (const entry of [a, b, c, d]) if (entry.fault && !gone.includes(entry)) gone.push(entry)
   }
   t.same(
-    gone.map(({ id }) => id),
-    [b, c, d, a].map(({ id }) => id),
+    gone.map(({ client }) => client.id),
+    [b, c, d, a].map(({ client }) => client.id),
   )
   t.same(turnedAway, [], 'connections tell of their ends themselves')
 })
@@ -206,19 +202,19 @@ t.test('when all slots are taken, the one longest without a whole message goes f
 t.test('silent ones that greeted once do not keep others from greeting', async t => {
   const { join } = await listening(t, { connections: 8 })
   const squatters = [await join(), await join(), await join()]
-  for (const { hooks } of squatters) hooks.move('greeted')
+  for (const { client } of squatters) client.move('greeted')
   const slow = await join()
   const second = await join()
   t.notOk(slow.fault, 'who came a moment ago is not the one to go')
   t.ok(squatters[0]?.fault)
-  second.hooks.move('greeted')
-  slow.hooks.move('greeted')
+  second.client.move('greeted')
+  slow.client.move('greeted')
 })
 
 t.test('a login under way is not closed to make room; the newcomer is', async t => {
   const { join, dial, turnedAway, lines } = await listening(t, { connections: 4 })
   const entering = [await join(), await join()]
-  for (const { hooks } of entering) hooks.move('login')
+  for (const { client } of entering) client.move('login')
   await shut(await dial())
   t.same(turnedAway, ['listener/full'])
   t.match(lines, [{ event: 'shed', why: 'all slots' }])
@@ -228,9 +224,9 @@ t.test('a login under way is not closed to make room; the newcomer is', async t 
 t.test('relays fill the slots and are never closed for others', async t => {
   const { listener, join, dial, turnedAway } = await listening(t, { connections: 2 })
   const relays = [await join()]
-  relays[0]?.hooks.move('relay')
+  relays[0]?.client.move('relay')
   relays.push(await join())
-  relays[1]?.hooks.move('relay')
+  relays[1]?.client.move('relay')
   await shut(await dial())
   t.same(turnedAway, ['listener/full'])
   t.equal(listener.sizes().relay, 2)
@@ -305,7 +301,10 @@ t.test('over TLS the connection gets the plain text and begins with the handshak
   await once(client, 'secureConnect')
   t.ok(client.authorized)
   await until(() => served.length === 1)
-  const { socket, peer } = served[0] as Served
+  const {
+    socket,
+    client: { peer },
+  } = served[0] as Served
   t.match(peer, /^127\.0\.0\.1:\d+$/)
   client.write('hello')
   const [chunk] = await once(socket, 'data')
@@ -433,7 +432,7 @@ t.test('who shows a certificate of the client CA is served, and known by its fin
     for (const name of ['workload', 'workload2']) {
       const { served } = await show(name, { maxVersion })
       const { fingerprint256 } = new X509Certificate(readFileSync(new URL(`support/tls/${name}.pem`, import.meta.url)))
-      t.equal(served?.certificate, fingerprint256, `${name}, ${maxVersion}`)
+      t.equal(served?.client.certificate, fingerprint256, `${name}, ${maxVersion}`)
     }
   }
 })
@@ -461,9 +460,9 @@ t.test('who was let in by a client CA of before and has not logged in begins ane
   const { listener, show } = await mutual(t)
   const clientCA = readFileSync(new URL('support/tls/clientCA.pem', import.meta.url), 'utf8')
   const [greeted, relay] = [await show('workload'), await show('workload')]
-  greeted.served?.hooks.move('greeted')
-  relay.served?.hooks.move('login')
-  relay.served?.hooks.move('relay')
+  greeted.served?.client.move('greeted')
+  relay.served?.client.move('login')
+  relay.served?.client.move('relay')
   listener.adopt({ connections: 100, perAddress: 50, tls: { ...tls, clientCA } })
   t.notOk(greeted.served?.fault, 'it is the same one')
   listener.adopt({ connections: 100, perAddress: 50, tls: { ...tls, clientCA: pem } })
@@ -485,7 +484,7 @@ t.test('where clients are verified no session is resumed', async t => {
     await once(client, 'data')
     const { client: again, served: second } = await show('workload', { maxVersion, session: ticket })
     t.equal(again.isSessionReused(), false, maxVersion)
-    t.equal(second?.certificate, first?.certificate, maxVersion)
+    t.equal(second?.client.certificate, first?.client.certificate, maxVersion)
     const { client: without } = await show(undefined, { maxVersion, session: ticket })
     await shut(without)
   }
@@ -499,7 +498,7 @@ t.test('where clients are not verified nobody has a fingerprint', async t => {
   const client = connectTLS({ port, host: '127.0.0.1', ca: pem, servername: 'proxy.test', cert: shown, key: shown })
   t.teardown(() => client.destroy())
   await until(() => served.length === 1)
-  t.equal(served[0]?.certificate, undefined)
+  t.equal(served[0]?.client.certificate, undefined)
 })
 
 t.test('plain text on the TLS port ends with a line that says so', async t => {
@@ -582,7 +581,7 @@ t.test('a stopped listener accepts nobody and keeps who is there', async t => {
 t.test('draining asks each connection, and is over when all have closed', async t => {
   const { listener, join } = await listening(t)
   const [one, two] = [await join(), await join()]
-  two.hooks.move('relay')
+  two.client.move('relay')
   listener.stop()
   let over = false
   const drained = listener.drain().then(() => {
@@ -628,10 +627,8 @@ async function proxying(t: Test, wanted: Partial<ListenerParts> = {}) {
   const heard = await listening(t, {
     ...wanted,
     after: clock.after,
-    serve: (socket, id, peer, hooks) =>
-      connection(socket, {
-        id,
-        peer,
+    serve: (socket, client) =>
+      new Connection(socket, client, {
         log: silent,
         server: () => ({
           host: () => 'sts.amazonaws.com',
@@ -644,7 +641,6 @@ async function proxying(t: Test, wanted: Partial<ListenerParts> = {}) {
         },
         again: async () => {},
         reauthenticate: () => 'ask',
-        ...hooks,
         seen: { fault: kind => faults.push(kind), login() {}, refusedCommand() {}, relayed() {} },
         nextRequestID: () => 1,
         now: clock.now,

@@ -50,11 +50,11 @@ function aged({ maxAgeMS = AGE, mode = 'ask', again = async () => {} }: Wanted =
         await again(over)
       },
       reauthenticate: () => mode,
-      server: {
+      server: () => ({
         host: () => 'sts.amazonaws.com',
         random: bytes => Buffer.alloc(bytes),
         buildInfo: () => undefined,
-      },
+      }),
       seen: { login: outcome => void logins.push(outcome) },
       after: clock.after,
     },
