@@ -55,7 +55,9 @@ async function serve(argv: string[]): Promise<number> {
   const { own, settings } = read(argv, { config: 'text' })
   let reload = (): void => {}
   process.on('SIGHUP', () => reload()) // from the first moment on, since it ends whoever does not listen
-  const { proxy, log, watching } = await start(reading => configure(own.config, settings, reading))
+  const { proxy, log, watching } = await start((reading, denyFile) =>
+    configure(own.config, settings, reading, denyFile),
+  )
   reload = watching.ask
   return untilStopped(proxy, log)
 }
@@ -67,15 +69,18 @@ async function serve(argv: string[]): Promise<number> {
 const ALONE = '--no-parallel-scavenge'
 
 /** Starts a proxy that takes up what changes in the files from which its configuration was read. */
-async function start(make: (read: ReadFile) => Config) {
+async function start(make: (read: ReadFile, denyFile?: string) => Config) {
   setFlagsFromString(ALONE)
   const first = noting(readFile, lookAt)
   const config = make(first.read)
   const log = logTo(config.log.level)
   const proxy = await startProxy(config, log, log.least)
+  let denyFile = config.deny.file // of the last good one
   const attempt = (read: ReadFile): Config | Fault => {
     try {
-      return make(read)
+      const made = make(read, denyFile)
+      denyFile = made.deny.file
+      return made
     } catch (thrown) {
       return Fault.from(thrown)
     }
@@ -165,9 +170,14 @@ async function version(): Promise<number> {
 }
 
 /** The configuration, or every problem in it. */
-function configure(file: string | undefined, args: Record<string, string>, reading: ReadFile = readFile): Config {
+function configure(
+  file: string | undefined,
+  args: Record<string, string>,
+  reading: ReadFile = readFile,
+  denyFile?: string,
+): Config {
   const further = (config: Config, places: readonly Place[]) => compile(config, reading, places).problems
-  return load({ file, args, env: process.env, readFile: reading, further })
+  return load({ file, args, env: process.env, readFile: reading, further, denyFile })
 }
 
 /** Flags, and no words behind them. */

@@ -25,6 +25,8 @@ export type Sources = {
   args: Readonly<Record<string, string>>
   env: Readonly<Record<string, string | undefined>>
   readFile: ReadFile
+  /** The deny file that is in force, which goes on to be read where the file above could not be taken apart. */
+  denyFile?: string | undefined
   /**
    * What only the rest of the program can find wrong, a line each; asked even of what has other problems. Of users it is
    * given those whose form is right, and by `places` which they are.
@@ -51,9 +53,11 @@ export function load(sources: Sources): Config {
     place(settings, setting.keys, judged.value)
   }
 
-  const { config, problems: more } = resolve({ ...sources, settings: settings as Settings, origins })
   // A file that could not be taken apart says nothing about what is missing from it.
   const readable = contents.problems.every(({ path }) => path !== '')
+  const { deny } = settings as Settings
+  if (!readable) settings.deny = { ...deny, file: deny.file ?? sources.denyFile }
+  const { config, problems: more } = resolve({ ...sources, settings: settings as Settings, origins })
   if (readable) problems.push(...more)
   // Users that could not be read may name variables of any name.
   const listed = origins.get('users')

@@ -20,13 +20,14 @@ const FILE = 'proxy.yaml'
 type Given = Partial<Omit<Sources, 'readFile' | 'file'>> & { yaml?: string; files?: Record<string, string | Buffer> }
 
 /** Files are a mapping here; a name that ends in `.open` may be read by everybody. */
-function loaded({ yaml, files = {}, args = {}, env = {}, further }: Given) {
+function loaded({ yaml, files = {}, args = {}, env = {}, further, denyFile }: Given) {
   const all: Record<string, string | Buffer> = { ...files, ...(yaml !== undefined && { [FILE]: yaml }) }
   return load({
     file: yaml === undefined ? undefined : FILE,
     args,
     env,
     ...(further && { further }),
+    denyFile,
     readFile: path => {
       const text = all[path]
       if (text === undefined) throw Object.assign(new Error('no'), { code: path === './locked' ? 'EACCES' : 'ENOENT' })
@@ -636,4 +637,16 @@ t.test('a secret that was written in the place of its file is not shown', async 
 t.test('what the deny file says is told whatever else is wrong', async t => {
   const given = { args: { 'deny.file': 'deny.yaml', 'tls.certFile': 'none' }, files: { 'deny.yaml': '[]\n...\n' } }
   t.match(faultOf(() => loaded(given))?.facts.deny, { file: 'deny.yaml', text: '[]\n...' })
+})
+
+t.test('where the file itself says nothing, the deny file is the one that was known', async t => {
+  const files = { 'deny.yaml': '[]\n...\n', 'other.yaml': '- AKIAIOSFODNN7EXAMPLE\n...\n' }
+  for (const yaml of ['users: [', 'just a text']) {
+    const given = { yaml, files, denyFile: 'deny.yaml' }
+    t.match(faultOf(() => loaded(given))?.facts.deny, { file: 'deny.yaml', text: '[]\n...' })
+    const flagged = { ...given, args: { 'deny.file': 'other.yaml' } }
+    t.match(faultOf(() => loaded(flagged))?.facts.deny, { file: 'other.yaml' }, 'a flag is still one')
+  }
+  const readable = { yaml: 'nothing: 1', files, denyFile: 'deny.yaml' }
+  t.match(faultOf(() => loaded(readable))?.facts.deny, { file: undefined }, 'here it says that there is none')
 })

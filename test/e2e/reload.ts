@@ -120,6 +120,18 @@ t.test('somebody is denied in a hurry, though the password of another is gone', 
   t.ok(log.some(({ problem }) => /passwordFile: cannot read/.test(`${problem}`)))
 })
 
+t.test('somebody is denied in a hurry, though the configuration itself cannot be read', async t => {
+  const { files, publish, logged, login, alice, orders, log } = await serving(t)
+  await login()
+  publish({ ...files, 'proxy.yaml': 'users: [' })
+  t.match(await logged(is('problem found', { level: 'error' })), { problem: /not YAML/ })
+  publish({ ...files, 'proxy.yaml': 'users: [', 'deny.yaml': `- ${alice.arn}\n...\n` })
+  t.match(await logged(is('closed', { fault: 'login/revoked' })), { arn: alice.arn, denial: `arn ${alice.arn}` })
+  await t.rejects(login(), { code: 18 })
+  await login(orders)
+  t.same(log.filter(is('vanished')), [])
+})
+
 t.test('a file that is met while it is written widens and drops nothing', async t => {
   const { folder, log, logged, login, yaml, rules, alice } = await serving(t)
   const client = await login()
