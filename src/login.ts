@@ -124,6 +124,12 @@ export type Login = {
 /** MongoDB's own limit, in bytes. */
 const LONGEST = 48_000_000
 
+/** The part of a login's time that is the upstream's (R14). Who had that and is not done does not answer. Milliseconds. */
+const UPSTREAM_MS = 1_000
+
+/** When the upstream was dialled. */
+type Course = { dialled: number | undefined }
+
 type Known = { accessKeyId: string; identity: Identity }
 
 export function login(parts: Parts): Login {
@@ -131,12 +137,20 @@ export function login(parts: Parts): Login {
   const road = async <T>(
     candidate: Candidate,
     over: AbortController,
-    last: (known: Known) => Promise<T>,
+    last: (known: Known, course: Course) => Promise<T>,
   ): Promise<T> => {
     const { fields, challenge, address, journal } = candidate
     const started = parts.now()
     const deadlineMS = parts.deadlineMS()
-    const cancel = parts.after(deadlineMS, () => over.abort(new Fault('login/deadline', `${deadlineMS} ms`)))
+    const course: Course = { dialled: undefined }
+    const cancel = parts.after(deadlineMS, () => {
+      const dialling = parts.now() - (course.dialled ?? Number.POSITIVE_INFINITY)
+      over.abort(
+        dialling >= UPSTREAM_MS
+          ? new Fault('upstream/away', `no answer within the ${deadlineMS} ms of a login`)
+          : new Fault('login/deadline', `${deadlineMS} ms`),
+      )
+    })
     let leave: ((end: End) => void) | undefined
     let end: End = 'unasked'
     try {
@@ -149,7 +163,7 @@ export function login(parts: Parts): Login {
       leave = place.leave
       const identity = await identify(parts, proof, place, candidate, over.signal)
       journal.arn = identity.arn
-      const result = await last({ accessKeyId, identity })
+      const result = await last({ accessKeyId, identity }, course)
       end = journal.remembered ? 'unasked' : 'vouched'
       return result
     } catch (thrown) {
@@ -164,7 +178,7 @@ export function login(parts: Parts): Login {
 
   return {
     enter: (candidate, over) =>
-      road(candidate, over, async ({ accessKeyId, identity }) => {
+      road(candidate, over, async ({ accessKeyId, identity }, course) => {
         const { address: peer, client, journal, revoke: close } = candidate
         const live: LiveConnection = { identity, accessKeyId, peer, match: undefined, close }
         const leave = parts.enter(live)
@@ -178,6 +192,7 @@ export function login(parts: Parts): Login {
             journal.user = `${name}@${db}`
           }
           const began = parts.now()
+          course.dialled = began
           const dialled = await parts.dial({ match, identity, named }, client, over).finally(() => {
             noted(journal.ms, 'upstream', parts.now() - began)
           })

@@ -340,7 +340,7 @@ t.test('LDAP authorization that is turned on meanwhile closes the new upstream c
   t.ok(socket.destroyed)
 })
 
-t.test('a step that is aborted by the deadline is a login that took too long, wherever it was', async t => {
+t.test('a step that is aborted by the deadline is a login that took too long, or an upstream that is away', async t => {
   for (const step of ['take', 'ask', 'dial'] as const) {
     const { enter, clock, over } = road({
       [step]: async (...given: unknown[]) => {
@@ -354,8 +354,28 @@ t.test('a step that is aborted by the deadline is a login that took too long, wh
     })
     const wishing = await candidate()
     const fault = await faultOfAsync(() => enter(wishing, over))
-    t.match(fault, { kind: 'login/deadline', message: /8000 ms/ })
+    // By then the upstream alone had all of the time.
+    t.match(fault, { kind: step === 'dial' ? 'upstream/away' : 'login/deadline', message: /8000 ms/ })
     t.type(wishing.journal.ms.login, 'number')
+  }
+})
+
+t.test('an upstream that was left less than a second is not called away', async t => {
+  for (const [left, kind] of [
+    [999, 'login/deadline'],
+    [1000, 'upstream/away'],
+  ] as const) {
+    const { enter, clock, over } = road({
+      async ask() {
+        clock.advance(8000 - left)
+        return { is: 'identity', identity }
+      },
+      async dial(_as, _client, { signal }) {
+        clock.advance(left)
+        throw signal.reason
+      },
+    })
+    t.equal((await faultOfAsync(async () => enter(await candidate(), over)))?.kind, kind)
   }
 })
 
@@ -452,7 +472,8 @@ t.test('an upstream connection that comes too late is closed', async t => {
       },
     })
     const wishing = await candidate()
-    t.equal((await faultOfAsync(() => set.enter(wishing, set.over)))?.kind, kind)
+    const wanted = kind === 'login/deadline' ? 'upstream/away' : kind // all of the time was spent there
+    t.equal((await faultOfAsync(() => set.enter(wishing, set.over)))?.kind, wanted)
     t.ok(set.socket.destroyed)
   }
 })

@@ -140,6 +140,7 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
       return await askOnce().catch(askTwice)
     } catch (thrown) {
       asking?.destroy()
+      if (watching?.alive && isTurnedAway(thrown)) throw thrown
       watching?.destroy() // its answer would not come either
       lose(thrown)
       throw thrown
@@ -207,6 +208,15 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
       wake()
     },
   }
+}
+
+/**
+ * Whether a connection was refused or closed, as by a server that has as many as it wants. If it is gone, so is the socket
+ * that watches it, which tells by itself.
+ */
+function isTurnedAway(thrown: unknown): boolean {
+  const { kind, facts } = Fault.from(thrown)
+  return kind === 'upstream/away' && typeof facts.code === 'string' && facts.code !== 'ETIMEDOUT'
 }
 
 /** What a change is judged and logged by. */

@@ -80,13 +80,10 @@ function mirrored(
 function heard() {
   const events: { event: string; facts: unknown }[] = []
   let wake = () => {}
-  const log: Log = Object.assign(
-    (_level: unknown, event: string, facts?: unknown) => {
-      events.push({ event, facts })
-      wake()
-    },
-    { with: () => log },
-  )
+  const log: Log = (_level, event, facts) => {
+    events.push({ event, facts })
+    wake()
+  }
   const until = async (event: string, count = 1) => {
     while (events.filter(one => one.event === event).length < count) {
       await new Promise<void>(resolve => {
@@ -249,6 +246,21 @@ t.test('an idle socket that was closed meanwhile is replaced without anybody not
     return hangUp
   })
   t.equal(counter(await mirror.fresh(never)), 6)
+})
+
+t.test('who takes no more connections goes on with those that it has', async t => {
+  const upstream = await heldUpstream(t)
+  const { log, until } = heard()
+  const { mirror, seen } = mirrored(t, upstream, { log })
+  await upstream.watched(1)
+  await mirror.fresh(never)
+  upstream.script(() => hangUp)
+  t.match(await faultOfAsync(() => mirror.fresh(never)), { kind: 'upstream/away' })
+  t.equal(counter(mirror.current()), 6, 'what it said is still so')
+  t.notOk(seen.includes(undefined))
+  upstream.change(at(7))
+  await until('upstream changed', 2)
+  t.equal(counter(mirror.current()), 7, 'and what it says next is heard')
 })
 
 t.test('one hello that takes too long is asked for once more, and nobody else notices', async t => {

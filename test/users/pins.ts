@@ -62,7 +62,7 @@ t.test('what is no file of pins is a problem', async t => {
 
 t.test('the log tells each pin and each that was cleared, once', async t => {
   const said: unknown[] = []
-  const log: Log = Object.assign((...line: unknown[]) => void said.push(line), { with: () => log })
+  const log: Log = (...line) => void said.push(line)
   const pins = pinsOf({ text: undefined, name: 'pins.json', write: async () => {}, log })
   await Promise.all([pins.pin(first), pins.pin(second), pins.clear(canonical), pins.clear(canonical)])
   const facts = { arn: canonical, principalId: first.principalId }

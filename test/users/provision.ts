@@ -1,7 +1,7 @@
 import type { Document } from 'bson'
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
-import { Secret } from '../../src/log.js'
+import { type Log, Secret } from '../../src/log.js'
 import type { Admin } from '../../src/upstream/admin.js'
 import { markOf, passwordOf, periodAt } from '../../src/users/password.js'
 import { prune } from '../../src/users/pruning.js'
@@ -176,7 +176,7 @@ t.test('a user that is not ours is never touched, and its principal is refused w
   ] as const) {
     const { make, client, partsOf, clock, ran } = await provisioning(t)
     const lines: unknown[][] = []
-    const log = Object.assign((...line: unknown[]) => void lines.push(line), { with: () => log })
+    const log: Log = (...line) => void lines.push(line)
     await client
       .db(DATABASE)
       .command({ createUser: orders.arn, pwd: 'x', roles: [], ...(customData && { customData }) })
