@@ -2,7 +2,8 @@
  * What a client says and is told before the relay: one frame in, one answer out, then the next frame is looked at. While
  * the proof is being judged nobody takes the next one, so nothing overtakes the verdict.
  *
- * Nothing of it is held on to once the client is admitted, since a connection then lasts for hours.
+ * Nothing of it is held on to once the client is admitted, since a connection then lasts for hours. The file is long because
+ * whatever may be said or waited for there has one state.
  */
 import type { Socket } from 'node:net'
 import type { Document } from 'bson'

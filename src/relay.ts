@@ -1,7 +1,7 @@
 /**
  * Two sockets, bytes both ways, until one side is done.
  *
- * The ledger `owed` holds the requests that the upstream has yet to answer. An answer of our own (hello, a refusal) waits
+ * The ledger holds the requests that the upstream has yet to answer. An answer of our own (hello, a refusal) waits
  * until nothing is owed and the upstream's stream stands between two frames; while it waits, the client's next bytes
  * wait too, so that answers keep the order of the requests (R1). They are read all the same, as far as a few of them go: a
  * socket that is not read hides that its peer has left (R13). The file is long because both directions share that
@@ -12,14 +12,15 @@ import { TLSSocket } from 'node:tls'
 import type { Document } from 'bson'
 import type { After } from './clock.js'
 import { Fault, toReply } from './errors.js'
+import { Stall } from './stall.js'
 import type { Intake } from './upstream/intake.js'
 import { OP_MSG } from './wire/frame.js'
 import type { Glance } from './wire/glance.js'
+import { Ledger } from './wire/ledger.js'
 import { type Command, writeReply } from './wire/message.js'
-import { type Local, ReplySplitter, type Request, RequestSplitter } from './wire/split.js'
+import { type Local, ReplySplitter, RequestSplitter } from './wire/split.js'
 
-/** A write that makes no progress for this long means a dead peer; so does a side left half-closed (R5). Milliseconds. */
-const STALLED = 60_000
+/** A side that is left half-closed for this long means a dead peer (R5). Milliseconds. */
 const HALF_CLOSED = 10_000
 /** The last reply of a relay that is left is given this long to arrive before the connection is reset. Milliseconds. */
 const LINGER = 20
@@ -29,8 +30,6 @@ const ARRIVED = 1_000
 const ENDED = new Error('the relay has ended')
 /** Bytes of a client that may wait behind an answer of ours. */
 const WAITING = 64 * 1024
-/** Requests that a client may have sent ahead of their replies. Drivers wait for each. */
-const AHEAD = 10_000
 
 const NONE: never[] = []
 const NOTHING = (): void => {}
@@ -87,7 +86,7 @@ export class Relay {
   readonly #replies: ReplySplitter
   readonly #parts: Surroundings
   readonly #stalls: { client: Stall; upstream: Stall }
-  readonly #owed: Request[] = []
+  readonly #ledger = new Ledger()
   #gone: AbortController | undefined // there is none before the first hello
   #waiting: Buffer[] = NONE // the client's bytes behind an answer of ours
   #held = 0 // of which there are so many
@@ -111,10 +110,10 @@ export class Relay {
     this.#requests = new RequestSplitter(limit)
     this.#replies = new ReplySplitter(limit)
     this.#parts = parts
-    const destroy = (by: Side, fault: Fault): void => this.destroy(by, fault)
+    const giveUp = (fault: Fault): void => this.destroy('proxy', fault)
     this.#stalls = {
-      client: new Stall(client, parts.after, destroy),
-      upstream: new Stall(upstream, parts.after, destroy),
+      client: new Stall(client, parts.after, giveUp),
+      upstream: new Stall(upstream, parts.after, giveUp),
     }
     this.#wrote = parts.now()
     this.ended = new Promise<Ending>(resolve => {
@@ -143,7 +142,7 @@ export class Relay {
 
   /** Replies the client waits for, answers of our own included. */
   owed(): number {
-    return this.#owed.length + (this.#local ? 1 : 0)
+    return this.#ledger.size + (this.#local ? 1 : 0)
   }
 
   /** From now on commands that are owed a reply are shown to this first; to nobody where it is undefined. */
@@ -165,7 +164,7 @@ export class Relay {
    */
   leave(fault: Fault, ms: number): Promise<unknown> | undefined {
     if (this.#over) return undefined
-    if (this.#owed.length === 0) {
+    if (this.#ledger.size === 0) {
       this.#part(fault)
       return undefined
     }
@@ -244,10 +243,7 @@ export class Relay {
     while (rest.length > 0 && !this.#local && !this.#over) {
       const taken = this.#requests.take(rest)
       rest = taken.rest
-      for (const request of taken.requests) if (!request.moreToCome) this.#owed.push(request)
-      if (this.#owed.length > AHEAD) {
-        throw new Fault('relay/stalled', undefined, { why: 'too many requests ahead of replies' })
-      }
+      for (const request of taken.requests) this.#ledger.enter(request)
       if (taken.requests.length > 0) this.#watcher?.passed()
       for (const bytes of taken.forward) this.#toUpstream(bytes)
       if (taken.local) {
@@ -274,31 +270,18 @@ export class Relay {
   #pass(chunk: Buffer): void {
     const { forward, replies } = this.#replies.take(chunk)
     if (forward.length > 0) {
-      if (this.#owed.length === 0) {
-        throw new Fault('upstream/malformed', undefined, { why: 'a reply that nobody asked for' })
-      }
+      this.#ledger.expect()
       this.#toClient(forward)
     }
-    for (const { requestID, responseTo, moreToCome } of replies) {
-      const due = this.#owed[0]
-      if (due?.requestID !== responseTo) {
-        throw new Fault('upstream/malformed', undefined, { why: 'a reply to another request', responseTo })
-      }
-      if (moreToCome && !due.exhaustAllowed) {
-        throw new Fault('upstream/malformed', undefined, { why: 'a stream that nobody asked for' })
-      }
-      if (!moreToCome) this.#owed.shift()
-      else {
-        due.requestID = requestID
-        this.#watcher?.passed() // a stream has no end of its own
-      }
+    for (const reply of replies) {
+      if (this.#ledger.settle(reply)) this.#watcher?.passed() // a stream has no end of its own
     }
     this.#settle()
   }
 
   /** Does what had to wait until nothing is owed. */
   #settle(): void {
-    if (this.#over || this.#owed.length > 0 || this.#replies.midway) return
+    if (this.#over || this.#ledger.size > 0 || this.#replies.midway) return
     if (this.#leaving) this.#linger(this.#leaving)
     else if (this.#local) {
       if (this.#answering) return
@@ -359,7 +342,7 @@ export class Relay {
   #offer({ seen, request, bytes }: Local & { is: 'offered' }): void {
     const fault = this.#watcher?.stop(seen)
     if (fault) return void this.#answered({ opCode: OP_MSG, requestID: request.requestID }, fault)
-    this.#owed.push(request)
+    this.#ledger.enter(request)
     this.#toUpstream(bytes)
     this.#watcher?.passed(seen)
     this.#goOn()
@@ -396,7 +379,7 @@ export class Relay {
   #linger(fault: Fault): void {
     this.#lingering()
     this.#lingering = this.#parts.after(LINGER, () => {
-      if (this.#owed.length === 0 && !this.#replies.midway) this.#part(fault)
+      if (this.#ledger.size === 0 && !this.#replies.midway) this.#part(fault)
     })
   }
   /** A reset would take with it what has not arrived yet, so it is for those that lie idle. */
@@ -433,38 +416,4 @@ export class Relay {
 function reset(socket: Socket): void {
   if (socket instanceof TLSSocket) socket.destroy()
   else socket.resetAndDestroy()
-}
-
-/** What happens once a full socket has drained; a socket that does not drain in time is given up. */
-class Stall {
-  readonly #socket: Socket
-  readonly #after: After
-  readonly #destroy: (by: Side, fault: Fault) => void
-  #cancel: (() => void) | undefined
-  #steps: (() => void)[] = NONE
-
-  constructor(socket: Socket, after: After, destroy: (by: Side, fault: Fault) => void) {
-    this.#socket = socket
-    this.#after = after
-    this.#destroy = destroy
-  }
-
-  drained(step: () => void): void {
-    if (this.#steps !== NONE) return void this.#steps.push(step)
-    this.#steps = [step]
-    this.#cancel = this.#after(STALLED, () =>
-      this.#destroy('proxy', new Fault('relay/stalled', undefined, { ms: STALLED })),
-    )
-    this.#socket.once('drain', () => {
-      this.clear()
-      const due = this.#steps
-      this.#steps = NONE
-      for (const next of due) next()
-    })
-  }
-
-  clear(): void {
-    this.#cancel?.()
-    this.#cancel = undefined
-  }
 }

@@ -1,0 +1,42 @@
+/** The ledger of a relay: requests that the upstream has yet to answer, in their order. */
+import { Fault } from '../errors.js'
+import type { Reply, Request } from './split.js'
+
+/** Requests that a client may have sent ahead of their replies. Drivers wait for each. */
+const AHEAD = 10_000
+
+export class Ledger {
+  readonly #owed: Request[] = []
+
+  get size(): number {
+    return this.#owed.length
+  }
+
+  /** A request goes upstream. Throws `relay/stalled` where there are too many. */
+  enter(request: Request): void {
+    if (request.moreToCome) return
+    if (this.#owed.push(request) > AHEAD) {
+      throw new Fault('relay/stalled', undefined, { why: 'too many requests ahead of replies' })
+    }
+  }
+
+  /** A reply is on its way. Throws `upstream/malformed` where nobody is owed one. */
+  expect(): void {
+    if (this.#owed.length === 0) throw malformed('a reply that nobody asked for')
+  }
+
+  /** A reply is through. True where it goes on, as a stream does. Throws `upstream/malformed`. */
+  settle({ requestID, responseTo, moreToCome }: Reply): boolean {
+    const due = this.#owed[0]
+    if (due?.requestID !== responseTo) throw malformed('a reply to another request', { responseTo })
+    if (moreToCome && !due.exhaustAllowed) throw malformed('a stream that nobody asked for')
+    if (moreToCome)
+      due.requestID = requestID // which the next reply answers
+    else this.#owed.shift()
+    return moreToCome
+  }
+}
+
+function malformed(why: string, facts = {}): Fault {
+  return new Fault('upstream/malformed', undefined, { why, ...facts })
+}
