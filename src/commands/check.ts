@@ -13,7 +13,7 @@ import { connect } from '../upstream/channel.js'
 import { dial } from '../upstream/dial.js'
 import { keyRing } from '../upstream/keys.js'
 import { withProxy } from '../upstream/metadata.js'
-import { accepted } from '../upstream/reply.js'
+import { accepted, told } from '../upstream/reply.js'
 import type { Target } from '../upstream/target.js'
 import { type Topology, topology as topologyOf } from '../upstream/topology.js'
 import { auditUsers } from '../users/audit.js'
@@ -38,6 +38,9 @@ export async function check(config: Config): Promise<Finding[]> {
   const topology = topologyOf({ upstream, single, resolver, log: silent, random: Math.random, after })
   try {
     findings.push(...(await greetAll(topology, upstream.name)))
+    if (upstream.template.tls?.certificate) {
+      findings.push(await tried('certificate shown to the upstream', signal => beNobody(topology, signal)))
+    }
     findings.push(await tried('LDAP authorization', signal => askAboutLdap(config, topology, signal)))
     for (const { gives, arn } of rules.all) {
       if (!('user' in gives)) continue
@@ -90,6 +93,22 @@ async function greet(target: Target, signal: AbortSignal): Promise<string> {
     const { version } = await channel.request({ buildInfo: 1, $db: 'admin' }, signal)
     const set = typeof hello.setName === 'string' ? `, member of ${hello.setName}` : ''
     return `answers, version ${version}${set}`
+  } finally {
+    channel.destroy()
+  }
+}
+
+/**
+ * Relays show the upstream our certificate. It must not be a database user's, or whoever finds a way to send one command
+ * on a relay's socket is that user (R31).
+ */
+async function beNobody(topology: Topology, signal: AbortSignal): Promise<string> {
+  const channel = await connect(topology.primary().target, signal)
+  try {
+    await channel.request({ hello: 1, client: withProxy(undefined), $db: 'admin' }, signal)
+    const reply = await channel.request({ authenticate: 1, mechanism: 'MONGODB-X509', $db: '$external' }, signal)
+    if (Number(reply.ok) !== 1) return 'is of no database user'
+    throw new Fault('config/invalid', 'it logs in as a database user', { user: told(reply.user) })
   } finally {
     channel.destroy()
   }

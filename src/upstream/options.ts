@@ -7,7 +7,13 @@ import { createSecureContext, type SecureContext } from 'node:tls'
 import type { ConnectionString } from 'mongodb-connection-string-url'
 
 /** `verify`: both the chain and the name, the chain alone, or nothing. */
-export type TargetTLS = { context: SecureContext; servername: string | undefined; verify: 'full' | 'chain' | 'none' }
+/** `certificate`: whether we show one of our own. */
+export type TargetTLS = {
+  context: SecureContext
+  servername: string | undefined
+  verify: 'full' | 'chain' | 'none'
+  certificate: boolean
+}
 
 /** What may stand behind the question mark. `true` and `false` are told apart by `flag`, the rest is text. */
 const OPTIONS = new Set(
@@ -101,7 +107,7 @@ export function readTLS(
   })
   const context = secured({ ca, pair, password }, problems)
   const verify = (insecure ?? anyCertificate) ? 'none' : anyName ? 'chain' : 'full'
-  return context && { context, servername, verify }
+  return context && { context, servername, verify, certificate: pair !== undefined }
 }
 
 function secured(

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { check, type Finding } from '../../src/commands/check.js'
 import { load } from '../../src/config/load.js'
@@ -7,6 +8,7 @@ import { iam } from '../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../src/sandbox/aws/sts.js'
 import { mongoSet } from '../../src/sandbox/mongo/set.js'
 import { admin } from '../../src/upstream/admin.js'
+import { scriptedUpstream } from '../support/scriptedUpstream.js'
 
 const root = { name: 'root', password: 'of the set' }
 const texts = (findings: Finding[]) => findings.map(({ fine, text }) => `${fine ? 'ok' : 'FAIL'} ${text}`)
@@ -49,6 +51,42 @@ t.test('a member that is away and a set without a primary are found', async t =>
   t.ok(lines.some(line => line.startsWith(`FAIL upstream ${last?.host}: `)))
   t.ok(lines.some(line => line.startsWith('FAIL primary: ') && line.includes('there is no primary now')))
   t.ok(lines.some(line => line.startsWith('FAIL user root')))
+})
+
+t.test('a certificate that we show to the upstream must not be that of a database user', async t => {
+  const pem = (name: string) => fileURLToPath(new URL(`../support/tls/${name}`, import.meta.url))
+  for (const [reply, line] of [
+    [
+      { ok: 1, user: 'CN=workload', dbname: '$external' },
+      /^FAIL certificate shown .*logs in as a database user, user CN=workload/,
+    ],
+    [{ ok: 0, code: 18, errmsg: 'no such user' }, 'ok certificate shown to the upstream: is of no database user'],
+  ] as const) {
+    const upstream = await scriptedUpstream(
+      t,
+      ({ name }) => (name === 'authenticate' ? reply : { isWritablePrimary: true, ok: 1 }),
+      'upstream.pem',
+    )
+    const { run } = await checked(t, {
+      upstream: {
+        uri: `${upstream.uri}directConnection=true&tls=true&tlsInsecure=true&tlsCertificateKeyFile=${pem('workload.pem')}`,
+      },
+    })
+    const lines = await run()
+    t.ok(
+      lines.some(text => (typeof line === 'string' ? text === line : line.test(text))),
+      lines.join('\n'),
+    )
+    t.match(upstream.asked.find(({ name }) => name === 'authenticate')?.body, {
+      mechanism: 'MONGODB-X509',
+      $db: '$external',
+    })
+  }
+  const { run } = await checked(t)
+  t.notOk(
+    (await run()).some(text => text.includes('certificate')),
+    'where none is shown there is nothing to tell',
+  )
 })
 
 t.test('nobody there', async t => {
