@@ -72,9 +72,11 @@ async function greetAll(topology: Topology, name: string): Promise<Finding[]> {
 }
 
 /** Tries one thing; what it gives is told, what it throws is the finding. */
-async function tried(what: string, run: (signal: AbortSignal) => Promise<string>): Promise<Finding> {
+async function tried(what: string, run: (signal: AbortSignal) => Promise<string | Finding>): Promise<Finding> {
   try {
-    return { fine: true, text: `${what}: ${await run(AbortSignal.timeout(PATIENCE_MS))}` }
+    const given = await run(AbortSignal.timeout(PATIENCE_MS))
+    const { fine, text } = typeof given === 'string' ? { fine: true, text: given } : given
+    return { fine, text: `${what}: ${text}` }
   } catch (thrown) {
     if (thrown instanceof DOMException) return { fine: false, text: `${what}: no answer within ${PATIENCE_MS} ms` }
     const { message, facts, row } = Fault.from(thrown)
@@ -102,13 +104,14 @@ async function greet(target: Target, signal: AbortSignal): Promise<string> {
  * Relays show the upstream our certificate. It must not be a database user's, or whoever finds a way to send one command
  * on a relay's socket is that user (R31).
  */
-async function beNobody(topology: Topology, signal: AbortSignal): Promise<string> {
+async function beNobody(topology: Topology, signal: AbortSignal): Promise<Finding> {
   const channel = await connect(topology.primary().target, signal)
   try {
     await channel.request({ hello: 1, client: withProxy(undefined), $db: 'admin' }, signal)
     const reply = await channel.request({ authenticate: 1, mechanism: 'MONGODB-X509', $db: '$external' }, signal)
-    if (Number(reply.ok) !== 1) return 'is of no database user'
-    throw new Fault('config/invalid', 'it logs in as a database user', { user: told(reply.user) })
+    if (Number(reply.ok) !== 1) return { fine: true, text: 'is of no database user' }
+    const user = told(reply.user) ?? 'somebody'
+    return { fine: false, text: `logs in as ${user}. Drop that user, or show another certificate.` }
   } finally {
     channel.destroy()
   }

@@ -58,7 +58,7 @@ t.test('a certificate that we show to the upstream must not be that of a databas
   for (const [reply, line] of [
     [
       { ok: 1, user: 'CN=workload', dbname: '$external' },
-      /^FAIL certificate shown .*logs in as a database user, user CN=workload/,
+      /^FAIL certificate shown to the upstream: logs in as CN=workload\. Drop that user/,
     ],
     [{ ok: 0, code: 18, errmsg: 'no such user' }, 'ok certificate shown to the upstream: is of no database user'],
   ] as const) {
