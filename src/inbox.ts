@@ -2,9 +2,6 @@
 import type { Socket } from 'node:net'
 import { type Frame, Framer } from './wire/frame.js'
 
-const EMPTY = Buffer.alloc(0)
-const NONE: Buffer[] = []
-
 /**
  * `begun` is called when the next frame was asked for and only the beginning of it is there; `left` when the client ends
  * its side or its socket closes, also while nobody waits for a frame, perhaps twice. Whoever waits for a frame has it
@@ -18,9 +15,6 @@ export class Inbox {
   readonly #parts: Parts
   readonly #framer: Framer
   #over = false
-  #chunks: Buffer[] = NONE
-  #held = 0
-  #dry = true // no whole frame is left in the framer
   #wake: (() => void) | undefined
   #due = false // whoever waits is woken in its turn
 
@@ -36,14 +30,9 @@ export class Inbox {
   /** The next frame; undefined once the client has ended its side. Throws `frame/length`. */
   async next(): Promise<Frame | undefined> {
     for (;;) {
-      const chunk = (this.#dry && this.#chunks.shift()) || EMPTY
-      this.#held -= chunk.length
-      this.#dry = false
-      for (const frame of this.#framer.push(chunk)) return frame
-      this.#dry = true
-      if (this.#chunks.length > 0) continue
-      if (this.#over) return undefined
-      if (this.#framer.midway) this.#parts.begun()
+      const frame = this.#framer.next()
+      if (frame || this.#over) return frame
+      if (this.#framer.held > 0) this.#parts.begun()
       if (this.#socket.isPaused()) this.#socket.resume()
       await new Promise<void>(resolve => {
         this.#wake = resolve
@@ -53,18 +42,13 @@ export class Inbox {
 
   /** Stops reading and gives what was read and not taken. */
   release(): Buffer {
-    const rest = this.#framer.midway || this.#chunks.length > 0
     this.#socket.off('data', this.#keep).off('end', this.#leave).off('close', this.#leave).pause()
-    const bytes = rest ? Buffer.concat([this.#framer.rest(), ...this.#chunks]) : EMPTY
-    this.#chunks = NONE
-    return bytes
+    return this.#framer.rest()
   }
 
   readonly #keep = (chunk: Buffer): void => {
-    if (this.#chunks.length === 0) this.#chunks = [chunk]
-    else this.#chunks.push(chunk)
-    this.#held += chunk.length
-    if (this.#held > this.#parts.limit) this.#socket.pause()
+    this.#framer.add(chunk)
+    if (this.#framer.held > this.#parts.limit) this.#socket.pause()
     if (this.#due || !this.#wake) return
     this.#due = true
     this.#parts.inTurn(() => {

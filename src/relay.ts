@@ -18,6 +18,7 @@ import { OP_MSG } from './wire/frame.js'
 import type { Glance } from './wire/glance.js'
 import { Ledger } from './wire/ledger.js'
 import { type Command, writeReply } from './wire/message.js'
+import { Pieces } from './wire/pieces.js'
 import { type Local, ReplySplitter, RequestSplitter } from './wire/split.js'
 
 /** A side that is left half-closed for this long means a dead peer (R5). Milliseconds. */
@@ -31,8 +32,8 @@ const ENDED = new Error('the relay has ended')
 /** Bytes of a client that may wait behind an answer of ours. */
 const WAITING = 64 * 1024
 
-const NONE: never[] = []
-const NOTHING = (): void => {}
+const NOTHING = Buffer.alloc(0)
+const nothing = (): void => {}
 
 type Answerable = Pick<Command, 'opCode' | 'requestID'>
 
@@ -88,8 +89,7 @@ export class Relay {
   readonly #stalls: { client: Stall; upstream: Stall }
   readonly #ledger = new Ledger()
   #gone: AbortController | undefined // there is none before the first hello
-  #waiting: Buffer[] = NONE // the client's bytes behind an answer of ours
-  #held = 0 // of which there are so many
+  #waiting: Pieces | undefined // the client's bytes behind an answer of ours
   #local: Local | undefined
   #answering = false
   #taking = false
@@ -101,8 +101,8 @@ export class Relay {
   #watcher: Watcher | undefined
   #over = false
   #finish = (_: Ending): void => {}
-  #halfClosed = NOTHING
-  #lingering = NOTHING
+  #halfClosed = nothing
+  #lingering = nothing
 
   constructor({ client, upstream, intake, fromClient, fromUpstream, limit, ...parts }: Parts) {
     this.#client = client
@@ -131,6 +131,7 @@ export class Relay {
     })
     this.#watchOver('client', client)
     this.#watchOver('upstream', upstream)
+    if (upstream.destroyed) this.destroy('upstream')
     if (fromUpstream.length > 0) {
       this.destroy('upstream', new Fault('upstream/malformed', undefined, { why: 'bytes after the login' }))
     }
@@ -213,7 +214,7 @@ export class Relay {
   }
   /** Reads the client as long as the upstream is not full, and little waits. */
   #flow(): void {
-    if (this.#upstream.writableNeedDrain || this.#held > WAITING) this.#client.pause()
+    if (this.#upstream.writableNeedDrain || (this.#waiting?.length ?? 0) > WAITING) this.#client.pause()
     else if (this.#client.isPaused()) this.#client.resume()
   }
 
@@ -231,9 +232,8 @@ export class Relay {
   }
 
   #wait(bytes: Buffer): void {
-    if (this.#waiting === NONE) this.#waiting = []
-    this.#waiting.push(bytes)
-    this.#held += bytes.length
+    this.#waiting ??= new Pieces()
+    this.#waiting.add(bytes)
   }
 
   /** Takes the client's bytes, up to an answer of ours that has to wait. In a loop: thousands fit into one chunk. */
@@ -369,9 +369,7 @@ export class Relay {
     this.#local = undefined
     this.#answering = false
     if (this.#taking) return
-    const bytes = this.#waiting.length === 1 ? (this.#waiting[0] as Buffer) : Buffer.concat(this.#waiting)
-    this.#waiting = NONE
-    this.#held = 0
+    const bytes = this.#waiting?.take(this.#waiting.length) ?? NOTHING
     this.#guarded('client', () => this.#takeUp(bytes))
   }
 

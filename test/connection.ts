@@ -878,11 +878,9 @@ t.test('where the primary is another one, monitors are closed whose drivers must
 t.test('whoever logs in or is logged in is no monitor', async t => {
   const upstream = await socketPair(t)
   const { client, reply, running, stages, near } = await connected(t, { login: admitted(upstream.near) })
-  client.write(
-    Buffer.concat([message(1, { hello: 1, client: { ...driver, driver: { name: 'x', version: '1' } } }), start]),
-  )
-  await reply()
-  await reply()
+  const stranger = { ...driver, driver: { name: 'x', version: '1' } }
+  client.write(Buffer.concat([message(1, { hello: 1, client: stranger }), message(2, { hello: 1 }), start]))
+  for (let replies = 0; replies < 3; replies++) await reply()
   running.turn(new Fault('upstream/stepped-down'))
   t.equal(near.destroyed, false)
   client.write(next)

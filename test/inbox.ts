@@ -1,11 +1,16 @@
 import { EventEmitter, once } from 'node:events'
 import type { Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { Inbox, type Parts } from '../src/inbox.js'
 import { writeMessage } from '../src/wire/message.js'
 import { faultOfAsync } from './support/faults.js'
 import { socketPair } from './support/pair.js'
+
+setFlagsFromString('--expose-gc')
+const collect = runInNewContext('gc') as () => void
 
 const LIMIT = 65_536
 
@@ -129,6 +134,20 @@ t.test('however slowly frames are taken, little is read ahead of them', async t 
     await box.next()
   }
   t.ok(sent <= 4 * LIMIT, `${sent} bytes read for ${500 * ping(0).length} taken`)
+})
+
+t.test('bytes that come one at a time take little more room than they are long', async t => {
+  const socket = handSocket()
+  const box = inbox(socket)
+  const used = () => {
+    collect()
+    const { heapUsed, external } = process.memoryUsage()
+    return heapUsed + external
+  }
+  const before = used()
+  for (let n = 0; n < 60_000; n++) socket.emit('data', Buffer.from(new ArrayBuffer(1))) // as node reads them
+  t.ok(used() - before < 1_000_000, 'nobody asks for a frame, and all of it lies here')
+  t.equal(box.release().length, 60_000)
 })
 
 t.test('reading goes on once what was held has been taken', async t => {

@@ -1,4 +1,7 @@
-/** Whether a configuration would work: everything that the proxy depends on is tried once, whatever the others gave. */
+/**
+ * Whether a configuration would work: everything that the proxy depends on is tried once, whatever the others gave. It is
+ * long because there is much to try.
+ */
 import { randomBytes } from 'node:crypto'
 import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import { stsOf } from '../asking.js'

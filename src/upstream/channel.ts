@@ -53,7 +53,7 @@ export class Channel {
    */
   request(command: Document, signal?: AbortSignal): Promise<Document> {
     if (signal?.aborted) this.#fail(signal.reason)
-    if (!this.#over && (this.#open || this.#framer.midway)) this.#fail(this.#malformed('it spoke unasked'))
+    if (!this.#over && (this.#open || this.#framer.held > 0)) this.#fail(this.#malformed('it spoke unasked'))
     if (this.#over) return Promise.reject(this.#over)
     const requestID = ++this.#requests
     this.#heed(signal)
@@ -86,15 +86,17 @@ export class Channel {
   }
 
   readonly #onData = (chunk: Buffer) => {
+    // It was handed over, and what comes before it has another reader would be lost.
+    if (this.#over !== undefined) return void this.#socket.destroy()
     try {
       if (!this.#open) throw this.#malformed('it spoke unasked')
-      for (const frame of this.#framer.push(chunk)) {
-        const reply = this.#read(frame, this.#open.requestID)
-        const { resolve } = this.#open
-        this.#open = undefined
-        resolve(reply)
-        return
-      }
+      this.#framer.add(chunk)
+      const frame = this.#framer.next()
+      if (!frame) return
+      const reply = this.#read(frame, this.#open.requestID)
+      const { resolve } = this.#open
+      this.#open = undefined
+      resolve(reply)
     } catch (thrown) {
       const fault = Fault.from(thrown)
       this.#fail(fault.kind === 'upstream/malformed' ? fault : this.#malformed(fault.kind, fault.facts, fault))

@@ -50,13 +50,18 @@ export class Intake {
   }
 
   #give(reader: Reader, bytes: Buffer): void {
-    if (reader.holds()) return void reader.take(Buffer.from(bytes))
-    if (this.#lent) giveBack(this.#lent)
-    this.#lent = undefined
-    reader.take(bytes)
-    if (!reader.holds()) return
-    this.#lent = this.#memory
-    this.#memory = undefined
+    if (reader.holds()) reader.take(Buffer.from(bytes))
+    else {
+      if (this.#lent) giveBack(this.#lent)
+      this.#lent = undefined
+      reader.take(bytes)
+      if (reader.holds()) {
+        this.#lent = this.#memory
+        this.#memory = undefined
+      }
+    }
+    // Who lies idle from now on would give nothing back, so what is large is left to the collector.
+    if (this.#lent?.length === LARGE && reader.awaits() === 0) this.#lent = undefined
   }
 
   #next(): Buffer {

@@ -5,6 +5,7 @@
  *     | length | requestID | responseTo | opCode | body …      int32, little endian; length counts itself
  */
 import { Fault } from '../errors.js'
+import { Pieces } from './pieces.js'
 
 export const HEADER = 16
 
@@ -17,68 +18,52 @@ export const OP_MSG = 2013
 /** One whole message; `bytes` is all of it, header included. */
 export type Frame = { requestID: number; responseTo: number; opCode: number; bytes: Buffer }
 
-/** Cuts a stream into frames. A length is judged before a byte of its message is kept. */
+/** Cuts a stream into frames. A length is judged before more of its message is waited for. */
 export class Framer {
   readonly limit: number
-  #chunks: Buffer[] = []
-  #held = 0
+  readonly #pieces = new Pieces()
 
   /** `limit`: the longest frame in bytes, header included. */
   constructor(limit: number) {
     this.limit = limit
   }
 
-  /** True while a frame has begun and is not complete. */
-  get midway(): boolean {
-    return this.#held > 0
+  /** Bytes that were added and not given yet. */
+  get held(): number {
+    return this.#pieces.length
   }
 
-  /**
-   * The frames that this chunk completes. Leave the loop whenever you like: what was not yielded stays for `rest`.
-   * Throws `frame/length`.
-   */
+  add(chunk: Buffer): void {
+    this.#pieces.add(chunk)
+  }
+
+  /** The next frame that is whole; undefined while there is none. Throws `frame/length`. */
+  next(): Frame | undefined {
+    const pieces = this.#pieces
+    if (pieces.length < 4) return undefined
+    const length = pieces.first(4).readInt32LE(0)
+    if (length < HEADER || length > this.limit) {
+      throw new Fault('frame/length', undefined, { length, limit: this.limit, looksLike: guess(pieces.first(4)) })
+    }
+    if (pieces.length < length) return undefined
+    const bytes = pieces.take(length)
+    return {
+      requestID: bytes.readInt32LE(4),
+      responseTo: bytes.readInt32LE(8),
+      opCode: bytes.readInt32LE(12),
+      bytes,
+    }
+  }
+
+  /** The frames that this chunk completes. Leave the loop whenever you like: what was not yielded stays. Throws as `next`. */
   *push(chunk: Buffer): Generator<Frame, void, void> {
-    if (chunk.length > 0) {
-      this.#chunks.push(chunk)
-      this.#held += chunk.length
-    }
-    while (this.#held >= 4) {
-      const length = this.#gather(4).readInt32LE(0)
-      if (length < HEADER || length > this.limit) {
-        throw new Fault('frame/length', undefined, { length, limit: this.limit, looksLike: guess(this.#gather(4)) })
-      }
-      if (this.#held < length) return
-      const bytes = this.#take(length)
-      yield {
-        requestID: bytes.readInt32LE(4),
-        responseTo: bytes.readInt32LE(8),
-        opCode: bytes.readInt32LE(12),
-        bytes,
-      }
-    }
+    this.add(chunk)
+    for (let frame = this.next(); frame; frame = this.next()) yield frame
   }
 
-  /** Everything that was pushed and not yielded; the framer is empty afterwards. */
+  /** Everything that was added and not given; the framer is empty afterwards. */
   rest(): Buffer {
-    return this.#take(this.#held)
-  }
-
-  /** The first chunk, made at least `size` bytes long. */
-  #gather(size: number): Buffer {
-    const [first] = this.#chunks
-    if (first && first.length >= size) return first
-    const all = Buffer.concat(this.#chunks)
-    this.#chunks = [all]
-    return all
-  }
-
-  #take(length: number): Buffer {
-    const all = this.#chunks.length === 1 ? this.#gather(0) : Buffer.concat(this.#chunks)
-    const taken = all.subarray(0, length)
-    const left = all.subarray(length)
-    this.#chunks = left.length > 0 ? [left] : []
-    this.#held = left.length
-    return taken
+    return this.#pieces.take(this.#pieces.length)
   }
 }
 

@@ -214,13 +214,13 @@ export class RequestSplitter {
   /** Gathers the frame that is answered here. */
   #collect(taken: Taken): void {
     const framer = this.#whole as Framer
-    for (const frame of framer.push(taken.rest)) {
-      taken.rest = framer.rest()
-      this.#whole = undefined
-      taken.local = localOf(frame)
-      return
-    }
+    framer.add(taken.rest)
     taken.rest = EMPTY
+    const frame = framer.next()
+    if (!frame) return
+    taken.rest = framer.rest()
+    this.#whole = undefined
+    taken.local = localOf(frame)
   }
 }
 

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { Int32, Long } from 'bson'
 import t from 'tap'
 import { Secret } from '../../src/log.js'
@@ -113,6 +113,26 @@ t.test('the socket is handed over with what was read beyond the last reply', asy
   t.equal(socket.allowHalfOpen, true)
   t.equal(faultOf(() => channel.handOver())?.kind, 'internal')
   socket.destroy()
+})
+
+t.test('what comes between two owners of the socket is its end, as nobody would miss it', async t => {
+  for (const pem of [undefined, 'upstream.pem']) {
+    let raw: Socket | undefined
+    const upstream = await scriptedUpstream(
+      t,
+      command => {
+        raw = command.raw
+        return { ok: 1 }
+      },
+      pem,
+    )
+    const channel = await connect(at(`${upstream.uri}${pem ? 'tls=true&tlsInsecure=true' : ''}`), never)
+    await channel.request(ping, never)
+    const { socket } = channel.handOver()
+    raw?.write('more')
+    socket.resume() // as TLS does by itself with what it has decrypted
+    await once(socket, 'close')
+  }
 })
 
 t.test('TLS: the chain and the name are verified unless told otherwise', async t => {

@@ -151,3 +151,25 @@ t.test('what is held is not written over; what comes behind it is copied', async
   const second = read(10)
   t.match(second, { same: false, copied: false, memory: first.into }, 'and then the first one is used again')
 })
+
+t.test('one that lies idle behind a large reply keeps little, though the reply was still held', async t => {
+  let awaited = 0
+  let held = false
+  const { read } = used(t, {
+    take: () => {
+      held = true
+    },
+    holds: () => held,
+    awaits: () => awaited,
+  })
+  awaited = 100_000
+  const { memory } = read(4096)
+  held = false
+  awaited = 0
+  const last = read(50_000)
+  t.equal(last.into, memory)
+  t.equal(last.memory.length, 4096)
+  held = false
+  awaited = 100_000
+  t.not(read(10).memory, memory, 'it is not given back later, when it is long gone')
+})

@@ -50,5 +50,5 @@ t.test('what was over-read is handed over', async t => {
     break
   }
   t.same(framer.rest(), ping)
-  t.notOk(framer.midway)
+  t.equal(framer.held, 0)
 })
