@@ -127,6 +127,7 @@ export function admission(parts: AdmissionParts): Admission {
   const { enter, again } = login({
     ...memories,
     stsNow: () => Date.now() + sts.skewMS(),
+    askTime: sts.askTime,
     now,
     take: sts.take,
     ask: sts.ask,

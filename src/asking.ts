@@ -9,12 +9,15 @@ import type { Ask, Outcome } from './identity/outcome.js'
 import type { Proof } from './identity/proof.js'
 import { retried } from './identity/retry.js'
 import { type Sts, stsClient } from './identity/sts.js'
+import { timeOf } from './identity/time.js'
 import type { Log } from './log.js'
 import { bucketOf } from './login.js'
 import { NAME, VERSION } from './upstream/metadata.js'
 
 export type Asking = Pick<Sts, 'reach' | 'skewMS' | 'close'> &
   Pick<Turns, 'take' | 'raise'> & {
+    /** Asks a host what time it is. Throws `sts/unavailable`. */
+    askTime: ReturnType<typeof timeOf>
     /** Asks who signed, each attempt in its turn. */
     ask: ReturnType<typeof retried>
     /** The host to offer a client of this address. */
@@ -36,6 +39,8 @@ const CALLS = 256
 const QUEUE_MS = 4_000
 const ATTEMPT_MS = 1_500
 export const STS_MS = 3_000
+/** How much our clock may go away from that of STS before it is told. Milliseconds. */
+const DRIFT_MS = 60_000
 
 /** STS as the settings have it, asked once a question. `timeoutMS`: for one answer. */
 export function stsOf({ hosts, insecure }: Pick<Config['sts'], 'hosts' | 'insecure'>, timeoutMS: number): Sts {
@@ -65,6 +70,19 @@ export function asking({ hosts, insecure, ...first }: Config['sts'], record: Rec
   })
   /** Throttles of the buckets whose accounts proved themselves: only these have names in metrics, as keys are made up. */
   const shown = new Map<string, number>()
+  let drift = 0 // as it was told last
+  const compare = (): void => {
+    const skew = sts.skewMS()
+    record.set('clock_skew_seconds', skew / 1000)
+    if (Math.abs(skew - drift) < DRIFT_MS) return
+    drift = skew
+    log('warn', 'clock drifted', { behindStsSeconds: Math.round(skew / 1000), corrected: true })
+  }
+  const reach = async (host: string, signal: AbortSignal): Promise<string | undefined> => {
+    const why = await sts.reach(host, signal)
+    compare()
+    return why
+  }
   const once: Ask = async (proof, ms, signal) => {
     const outcome = await sts.ask(proof, ms, signal)
     const bucket = bucketOf(proof)
@@ -74,7 +92,7 @@ export function asking({ hosts, insecure, ...first }: Config['sts'], record: Rec
       if (shown.has(bucket)) shown.set(bucket, (shown.get(bucket) ?? 0) + 1)
     }
     record.count('sts_calls_total', 1, { outcome: outcome.is })
-    record.set('clock_skew_seconds', sts.skewMS() / 1000)
+    compare()
     return outcome
   }
   const ofBuckets = (measure: (bucket: string) => number) =>
@@ -96,6 +114,8 @@ export function asking({ hosts, insecure, ...first }: Config['sts'], record: Rec
   }
   return {
     ...sts,
+    reach,
+    askTime: timeOf({ reach: host => reach(host, AbortSignal.timeout(ATTEMPT_MS)).catch(String), now }),
     take: line.take,
     raise: line.raise,
     draw,

@@ -72,6 +72,8 @@ export type Admitted = {
 export type Parts = {
   /** The time as STS has it, in milliseconds. */
   stsNow(): number
+  /** Asks that host for it anew, unless that was done a moment ago. Throws `sts/unavailable`. */
+  askTime(host: string): Promise<void>
   now(): number
   /** Throws `denied` for a key, and for an identity once that is known. */
   check(accessKeyId: string, identity?: Identity): void
@@ -154,7 +156,7 @@ export function login(parts: Parts): Login {
     let leave: ((end: End) => void) | undefined
     let end: End = 'unasked'
     try {
-      const proof = judge(fields, challenge, new Date(parts.stsNow()))
+      const proof = judged(parts, fields, challenge) ?? (await judgedAnew(parts, fields, challenge, over.signal))
       const { accessKeyId } = proof
       journal.accessKeyId = accessKeyId
       parts.check(accessKeyId)
@@ -223,6 +225,28 @@ export function login(parts: Parts): Login {
         was.match = match
       }),
   }
+}
+
+/** The proof; undefined where it is of another time than ours. Throws what `judge` does. */
+function judged({ stsNow }: Parts, fields: Fields, challenge: Challenge): Proof | undefined {
+  try {
+    return judge(fields, challenge, new Date(stsNow()))
+  } catch (thrown) {
+    if (thrown instanceof Fault && thrown.kind === 'proof/date') return undefined
+    throw thrown
+  }
+}
+
+/** The same once STS has said what time it is: our clock may have been set since it was compared, and that is no guilt of the client. */
+async function judgedAnew(
+  { stsNow, askTime }: Parts,
+  fields: Fields,
+  challenge: Challenge,
+  signal: AbortSignal,
+): Promise<Proof> {
+  signal.throwIfAborted()
+  await unless(signal, askTime(challenge.host))
+  return judge(fields, challenge, new Date(stsNow()))
 }
 
 /** What a failure was in the end: what ended the login, the client by leaving unless told, or a fault of its own. */

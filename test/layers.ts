@@ -29,7 +29,7 @@ const PURE = [
   /^sasl\//,
   /^budget\//,
   /^(handshake|lobby)\.ts$/,
-  /^identity\/(arn|copy|label|partition|proof|refusals|remembered|reply|outcome|retry)\.ts$/,
+  /^identity\/(arn|copy|label|partition|proof|refusals|time|remembered|reply|outcome|retry)\.ts$/,
   /^users\/(rules|match|principals|roles|networks|conditions|entries|denials|denyFile|live|password|cut)\.ts$/,
   /^upstream\/(address|hello|metadata|set|term)\.ts$/,
 ]

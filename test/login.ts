@@ -66,6 +66,7 @@ function road(wanted: Partial<Parts> = {}) {
   const over = new AbortController()
   const honest: Parts = {
     stsNow: () => NOON,
+    async askTime() {},
     now: clock.now,
     check: () => {},
     holderOf: ({ accessKeyId }) => `label of ${accessKeyId}`,
@@ -208,7 +209,6 @@ t.test('a proof that does not hold is refused before anybody is asked', async t 
     ['proof/unsigned', { signedHeadersWithout: ['x-mongodb-server-nonce'] }],
     ['proof/scope', { service: 'iam' }],
     ['proof/scope', { region: 'us-east-1' }],
-    ['proof/date', { date: new Date(NOON - 16 * 60_000) }],
     ['proof/malformed', { extraHeaders: { 'x-evil': '1' } }],
   ] as const) {
     const { fault, steps } = await ends({}, signing)
@@ -218,8 +218,37 @@ t.test('a proof that does not hold is refused before anybody is asked', async t 
 })
 
 t.test('the date is judged by the clock of STS', async t => {
-  const { fault } = await ends({ stsNow: () => NOON + 20 * 60_000 })
+  const asked: string[] = []
+  const askTime = async (host: string) => void asked.push(host)
+  const { fault, steps } = await ends({ stsNow: () => NOON + 20 * 60_000, askTime })
   t.equal(fault?.kind, 'proof/date')
+  t.same(asked, [challenge.host], 'which is asked first whether it is so still')
+  t.same(steps, ['after'], 'and nobody else')
+  await ends({ askTime })
+  t.equal(asked.length, 1, 'a good one asks nobody')
+})
+
+t.test('where our clock was set meanwhile, STS is asked for its time, and nobody is refused for that', async t => {
+  let ours = NOON + 20 * 60_000
+  const { fault } = await ends({
+    stsNow: () => ours,
+    async askTime() {
+      ours = NOON
+    },
+  })
+  t.equal(fault, undefined)
+})
+
+t.test("where the time cannot be asked, a signature of another time is nobody's fault", async t => {
+  const { fault } = await ends({ stsNow: () => NOON + 20 * 60_000, askTime: throws('sts/unavailable') })
+  t.equal(fault?.kind, 'sts/unavailable')
+})
+
+t.test('who leaves while the time is asked has left', async t => {
+  const { enter, over } = road({ stsNow: () => NOON + 20 * 60_000, askTime: () => new Promise(() => {}) })
+  const fault = faultOfAsync(async () => enter(await candidate(), over))
+  setImmediate(() => over.abort(LEFT))
+  t.equal((await fault)?.kind, 'login/left')
 })
 
 t.test('while LDAP authorization is on, STS is not asked', async t => {
