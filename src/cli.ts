@@ -130,6 +130,8 @@ async function demo(argv: string[]): Promise<number> {
     'sts-quota': 'text',
     'sts-latency': 'text',
   })
+  const port = number(own.port, '--port', 0) ?? 27017
+  const anyPort = port === 0 ? { 'admin.port': '0' } : {}
   const { startDemo } = await import('./sandbox/demo.js')
   const {
     configure: make,
@@ -140,8 +142,8 @@ async function demo(argv: string[]): Promise<number> {
     ldapAuthorization: own['ldap-authorization'] === true,
     stsQuota: number(own['sts-quota'], '--sts-quota', 1),
     stsLatencyMS: number(own['sts-latency'], '--sts-latency', 0),
-    load: (args, reading) => configure(undefined, { 'log.level': 'warn', ...settings, ...args }, reading),
-    port: number(own.port, '--port', 0) ?? 27017,
+    load: (args, reading) => configure(undefined, { 'log.level': 'warn', ...anyPort, ...settings, ...args }, reading),
+    port,
   })
   try {
     const { proxy, log } = await start(make)

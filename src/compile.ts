@@ -43,12 +43,19 @@ export function compile(config: Config, read: ReadFile = readFile, places: reado
     }
     return { rules, denied, upstream: target, single, problems: found }
   } catch (thrown) {
-    return { rules, denied, single: false, problems: [...problems, `upstream.uri: ${Fault.from(thrown).detail}`] }
+    const { facts, message } = Fault.from(thrown)
+    const ofURI: unknown[] = Array.isArray(facts.problems) ? facts.problems : [message]
+    return {
+      rules,
+      denied,
+      single: false,
+      problems: [...problems, ...ofURI.map(problem => `upstream.uri: ${problem}`)],
+    }
   }
 }
 
 /** What rules and directory need from other settings. */
-function missing({ pins, directory, upstream, provision }: Config, { all }: Rules): string[] {
+function missing({ pins, directory, upstream, provision, listen, admin, deny }: Config, { all }: Rules): string[] {
   const pinned = all.find(({ principalId }) => principalId === 'firstUse')
   const found: string[] = []
   if (pinned && pins.file === undefined) {
@@ -63,6 +70,12 @@ function missing({ pins, directory, upstream, provision }: Config, { all }: Rule
   const why = granting ? `the roles of rule ${granting.from.rule}` : directory.enabled && 'directory.enabled'
   if (why && provision.secrets.length === 0) found.push(`provision.secretFile: needed for ${why}`)
   if (granting && !upstream.admin) found.push(`upstream.admin: needed for ${why}: give a user that may keep others`)
+  if (admin.port !== 0 && admin.port === listen.port && (admin.host === listen.host || isWildcard(listen.host))) {
+    found.push(`admin.port: ${admin.port} is listen.port as well; give another one`)
+  }
+  if (deny.file !== undefined && deny.file === deny.adminFile) {
+    found.push('deny.adminFile: is deny.file as well, which is yours to write; give the proxy a file of its own')
+  }
   for (const network of provision.clientSource ?? []) {
     if (!readNetwork(network))
       found.push(`provision.clientSource: "${network.slice(0, 80)}" is no network like 10.0.0.0/8`)

@@ -1,4 +1,7 @@
-/** One client from accept to close: a conversation, then a relay, and its one line in the log. */
+/**
+ * One client from accept to close: a conversation, then a relay, and its one line in the log. It is long because that line
+ * has to know of all that happened.
+ */
 import type { Socket } from 'node:net'
 import type { After } from './clock.js'
 import { type Client, Conversation, type Parts as Conversing, type Host, type Stage } from './conversation.js'
@@ -22,6 +25,8 @@ const LAST_REPLY_MS = 100
 const LOGS_IN_AGAIN = /^(nodejs|PyMongo|mongo-java-driver|mongo-csharp-driver)\b/
 
 const closes = () => 'close' as const
+/** What a client is refused has few names, but a stranger may spell them in many ways. */
+const MOST_KINDS = 8
 
 export type Parts = Conversing & {
   /** The login again, over a connection that has its upstream. */
@@ -52,6 +57,7 @@ export class Connection implements Host {
   #talk: Conversation | undefined // until the relay has begun
   #relay: Relay | undefined
   #draining = false
+  #refused: Map<string, number> | undefined
   /** Bytes of the client's socket when the relay began. */
   #before = { read: 0, written: 0 }
 
@@ -95,6 +101,14 @@ export class Connection implements Host {
     this.client.move(to)
   }
 
+  /** What was refused, a command or the fault that it met, goes into the one line at the end; a few kinds of it. */
+  refused(what: string): void {
+    this.#refused ??= new Map()
+    if (this.#refused.size < MOST_KINDS || this.#refused.has(what)) {
+      this.#refused.set(what, (this.#refused.get(what) ?? 0) + 1)
+    }
+  }
+
   readonly log: Log = (level, event, facts) => {
     const { id, peer } = this.client
     this.#parts.log(level, event, { id, peer, ...facts })
@@ -125,7 +139,10 @@ export class Connection implements Host {
         if (command.elements.has('client')) throw new Fault('hello/metadata-again')
         return greet(readHello(command), id, signal, client)
       },
-      refused: seen.refusedCommand,
+      refused: name => {
+        seen.refusedCommand()
+        this.refused(name)
+      },
       nextRequestID,
       after,
       now,
@@ -159,7 +176,8 @@ export class Connection implements Host {
       seen.relayed({ toUpstream: bytesRead - read, toClient: bytesWritten - written })
     } else leave(this.#socket, after)
     if (fault) seen.fault(fault.kind)
-    this.log(fault ? fault.row.level : this.#stage === 'relay' ? 'info' : 'debug', 'closed', {
+    const isTold = this.#stage === 'relay' || this.#refused
+    this.log(fault ? fault.row.level : isTold ? 'info' : 'debug', 'closed', {
       stage: this.#stage,
       by,
       ...(journal.accessKeyId && { accessKeyId: journal.accessKeyId }),
@@ -167,6 +185,7 @@ export class Connection implements Host {
       ...(journal.user && { user: journal.user }),
       ...journal.by,
       ...(journal.remembered && { remembered: true }),
+      ...(this.#refused && { refused: Object.fromEntries(this.#refused) }),
       ...(fault && { fault: fault.kind, why: fault.message, ...fault.facts }),
       ...(fault?.kind === 'internal' && { stack: (fault.cause as Error | undefined)?.stack ?? fault.stack }),
       ms: { ...journal.ms, open: Math.round(now() - this.#born) },

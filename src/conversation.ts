@@ -91,6 +91,8 @@ export type Host = {
   /** How it was closed, if it was. */
   readonly doom: Ending | undefined
   move(stage: Stage): void
+  /** A command was refused, and the connection goes on. */
+  refused(what: string): void
   log: Log
   /** The relay takes the socket over, in the same tick. `rest`: what was read of it and not answered. */
   admit(admitted: Admitted, welcome: Buffer, rest: Buffer, client: Introduction): void
@@ -190,6 +192,7 @@ export class Conversation {
         const document = toReply(turn.fault, client.id)
         if (!document || turn.next.at === 'over') throw turn.fault
         log('debug', 'refused', { fault: turn.fault.kind })
+        this.#host.refused(turn.fault.kind)
         this.#parts.seen.fault(turn.fault.kind)
         this.#reply(command, document)
         return true

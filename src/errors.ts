@@ -115,7 +115,7 @@ export const faults = {
     level: 'warn',
     reply: REFUSED,
     about: 'the signed request does not have the form of a MONGODB-AWS proof',
-    todo: 'Update the driver; if it is current, report its version and this log line.',
+    todo: 'Temporary credentials need AWS_SESSION_TOKEN, too. Else update the driver; if it is current, report its version and this log line.',
   },
   'proof/unsigned': {
     level: 'warn',

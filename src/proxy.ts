@@ -157,6 +157,18 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     log('info', 'stopped')
   }
 
+  const untold = ({ kind, message, facts }: Fault) =>
+    log('error', 'problem found', { fault: kind, why: message, ...facts })
+  /** Who guesses tokens is told of once a second, and how often. */
+  let [tries, told] = [0, Number.NEGATIVE_INFINITY]
+  const atTheDoor = (admin: string, address: string): void => {
+    tries += 1
+    if (now() - told < 1_000) return
+    log('warn', 'refused', { admin, address, why: 'without the token', tries })
+    tries = 0
+    told = now()
+  }
+
   const guards = {
     token: () => running.admin.token,
     hosts: () => [running.admin.host, ...(running.admin.hosts ?? [])],
@@ -174,9 +186,11 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
           record.enter('ldap_authorization', ldap.verdict())
           return record.render()
         },
-        deny: { ...revocations, ...guards, now: Date.now },
+        hosts: guards.hosts,
+        deny: { ...revocations, ...guards, now: Date.now, unkept: untold },
         pins: { pins: admitting.pins, ...guards },
         failed: fault => log('error', 'failed', { fault: fault.kind, stack: fault.stack }),
+        refused: atTheDoor,
       })
       closers.push(admin.close)
     }

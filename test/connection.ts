@@ -875,6 +875,33 @@ t.test('where the primary is another one, monitors are closed whose drivers must
   }
 })
 
+t.test('what was refused stands in the one line, which is then told', async t => {
+  const { client, reply, closing } = await connected(t)
+  const scram = { saslStart: 1, mechanism: 'SCRAM-SHA-256', payload: new Binary(first), $db: 'admin' }
+  for (const id of [2, 3]) {
+    client.write(message(id, scram))
+    await reply()
+  }
+  client.end()
+  t.match(await closing(), { level: 'info', stage: 'opening', refused: { 'sasl/mechanism': 2 } })
+
+  const upstream = await socketPair(t)
+  const relayed = await connected(t, { login: admitted(upstream.near) })
+  relayed.client.write(Buffer.concat([hello, start, next]))
+  for (let replies = 0; replies < 3; replies++) await relayed.reply()
+  const many = Array.from({ length: 12 }, (_, index) =>
+    [...'logout'].map((letter, at) => ((index >> at) & 1 ? letter.toUpperCase() : letter)).join(''),
+  )
+  for (const [index, name] of many.entries()) {
+    relayed.client.write(message(10 + index, { [name]: 1 }))
+    await relayed.reply()
+  }
+  relayed.client.end()
+  const { refused } = await relayed.closing()
+  t.match(refused, { logout: 1, Logout: 1 })
+  t.equal(Object.keys(refused).length, 8, 'however it is spelled, the line stays short')
+})
+
 t.test('whoever logs in or is logged in is no monitor', async t => {
   const upstream = await socketPair(t)
   const { client, reply, running, stages, near } = await connected(t, { login: admitted(upstream.near) })

@@ -12,6 +12,8 @@ export type DenyParts = Guards & {
   deny(denial: Denial): Promise<number>
   /** False where nothing was taken back. Throws `denials/unkept`. */
   allow(denial: Denial): Promise<boolean>
+  /** Told of a change that could not be kept. */
+  unkept?(fault: Fault): void
 }
 
 type Act = (denial: Denial, parts: DenyParts) => Promise<Answer>
@@ -41,6 +43,7 @@ export async function denyPage(asked: Asked, parts: DenyParts): Promise<Answer> 
   } catch (thrown) {
     const fault = Fault.from(thrown)
     if (fault.kind !== 'denials/unkept') throw fault
+    parts.unkept?.(fault)
     return text(507, `${fault.message}. ${fault.row.todo}`)
   }
 }

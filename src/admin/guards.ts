@@ -61,7 +61,8 @@ function parse<T extends object>(body: string, form: (value: unknown) => T | str
   }
 }
 
-function isMeant(asked: unknown, hosts: readonly string[]): boolean {
+/** Whether the Host that was asked for, with or without a port, is one of these or of loopback. */
+export function isMeant(asked: unknown, hosts: readonly string[]): boolean {
   const host = `${asked}`.toLowerCase().replace(/:\d+$/, '')
   return isLoopback(host) || hosts.includes(host.replace(/^\[(.*)\]$/, '$1'))
 }

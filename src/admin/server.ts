@@ -5,6 +5,7 @@ import { isLoopback } from '../config/hosts.js'
 import { Fault } from '../errors.js'
 import { type Answer, type Asked, json, text } from './answer.js'
 import { type DenyParts, denyPage } from './deny.js'
+import { isMeant } from './guards.js'
 import { type PinsParts, pinsPage } from './pins.js'
 
 export type AdminSources = {
@@ -16,6 +17,10 @@ export type AdminSources = {
   metrics: () => Promise<string>
   /** Told when an answer could not be made; who asked gets a 500 without particulars. */
   failed?: (fault: Fault) => void
+  /** Told of who asked without the token. */
+  refused?: (path: string, address: string) => void
+  /** Names by which we may be asked besides those of loopback, lower case. */
+  hosts?: () => readonly string[]
   /** Without them there is no such page. */
   deny?: DenyParts
   pins?: PinsParts
@@ -78,15 +83,23 @@ export async function adminServer(sources: AdminSources): Promise<AdminServer> {
   }
 }
 
+/**
+ * On loopback a web page could reach us through a name that it points at 127.0.0.1; then Host has that name. Elsewhere
+ * we cannot know our names where all we do is tell: Prometheus and kubelets ask by the address of a pod.
+ */
 async function answer(request: IncomingMessage, sources: AdminSources): Promise<Answer> {
   const path = request.url?.split('?')[0] ?? ''
   const open = !Object.hasOwn(guarded, path)
   const page = open ? (Object.hasOwn(pages, path) ? pages[path] : undefined) : guarded[path]
-  if (open && !isMeant(request.headers.host, sources.host)) return text(421, 'this host is not served here')
+  if (open && isLoopback(sources.host) && !isMeant(request.headers.host ?? 'localhost', sources.hosts?.() ?? [])) {
+    return text(421, 'this host is not served here; see the setting admin.hosts')
+  }
   if (page === undefined) return text(404, `not here; there are ${Object.keys({ ...pages, ...guarded }).join(', ')}`)
   if (open && request.method !== 'GET') return text(405, 'GET only', { allow: 'GET' })
   try {
-    return await page(sources, askedBy(request))
+    const answer = await page(sources, askedBy(request))
+    if (answer.status === 401) sources.refused?.(path, request.socket.remoteAddress ?? 'nobody')
+    return answer
   } catch (thrown) {
     sources.failed?.(Fault.from(thrown))
     return text(500, 'failed; the log says why')
@@ -111,15 +124,6 @@ function askedBy(request: IncomingMessage): Asked {
       return length <= most ? Buffer.concat(chunks).toString() : undefined
     },
   }
-}
-
-/**
- * On loopback a web page could reach us through a name that it points at 127.0.0.1; then Host has that name. Elsewhere
- * we cannot know our names: Prometheus and kubelets ask by the address of a pod.
- */
-function isMeant(asked: string | undefined, bound: string): boolean {
-  if (asked === undefined || !isLoopback(bound)) return true
-  return isLoopback(asked.replace(/:\d+$/, '').toLowerCase())
 }
 
 const TAKEN = new Set(['EADDRINUSE', 'EADDRNOTAVAIL', 'EACCES', 'ENOTFOUND', 'EAI_AGAIN'])

@@ -2,8 +2,11 @@
  * Whether a configuration would work: everything that the proxy depends on is tried once, whatever the others gave. It is
  * long because there is much to try.
  */
-import { randomBytes } from 'node:crypto'
+import { randomBytes, X509Certificate } from 'node:crypto'
 import { resolveSrv, resolveTxt } from 'node:dns/promises'
+import { constants } from 'node:fs'
+import { access } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
 import { stsOf } from '../asking.js'
 import { after } from '../clock.js'
 import { compiled } from '../compile.js'
@@ -22,6 +25,7 @@ import { type Topology, topology as topologyOf } from '../upstream/topology.js'
 import { auditUsers } from '../users/audit.js'
 import { readEntries } from '../users/entries.js'
 import { externalUsers, whyOf } from '../users/external.js'
+import { keptIn } from '../users/kept.js'
 import { judgeLdap } from '../users/ldap.js'
 import { ldapProbe } from '../users/ldapProbe.js'
 import { type DatabaseUser, isOver } from '../users/match.js'
@@ -32,6 +36,8 @@ export type Finding = { fine: boolean; text: string }
 
 /** How long each thing that is tried may take, in milliseconds. */
 const PATIENCE_MS = 5_000
+/** A certificate that runs out within this time is told. Milliseconds. */
+const SOON_MS = 14 * 24 * 3600_000
 
 /** What was tried and what came of it, in the order of the configuration. Throws `config/invalid`. */
 export async function check(config: Config): Promise<Finding[]> {
@@ -44,6 +50,8 @@ export async function check(config: Config): Promise<Finding[]> {
     if (upstream.template.tls?.certificate) {
       findings.push(await tried('certificate shown to the upstream', signal => beNobody(topology, signal)))
     }
+    const { admin } = config.upstream
+    if (admin) findings.push(await tried('upstream.admin', () => beAdministrator(admin)))
     findings.push(await tried('LDAP authorization', signal => askAboutLdap(config, topology, signal)))
     for (const { gives, arn } of rules.all) {
       if (!('user' in gives)) continue
@@ -51,6 +59,7 @@ export async function check(config: Config): Promise<Finding[]> {
       findings.push(await tried(`user ${name}@${db} (${arn})`, signal => logIn(topology, !single, gives, signal)))
     }
     findings.push(...(await lookAtRules(config, rules)))
+    findings.push(...lookAtCertificate(config), ...(await lookAtDenials(config)))
     findings.push(...(await lookAtDirectory(config)))
     findings.push(...(await lookAtUsers(config, rules)))
   } finally {
@@ -120,6 +129,21 @@ async function beNobody(topology: Topology, signal: AbortSignal): Promise<Findin
   }
 }
 
+async function beAdministrator(uri: Secret): Promise<string | Finding> {
+  const superuser = administrator(uri)
+  try {
+    const { authInfo } = accepted(await superuser.run({ connectionStatus: 1 }), 'upstream.admin')
+    const [who] = authInfo?.authenticatedUsers ?? []
+    return who ? `logs in as ${told(who.user)}@${told(who.db)}` : 'connects, as nobody: it names no user'
+  } catch (thrown) {
+    const { message, facts } = Fault.from(thrown)
+    const why = told(facts.errmsg) ?? told((thrown as Error)?.message) ?? message
+    return { fine: false, text: `${why}. Check its address, user and password.` }
+  } finally {
+    await superuser.close()
+  }
+}
+
 async function askAboutLdap({ upstream, ldap }: Config, topology: Topology, signal: AbortSignal): Promise<string> {
   const superuser = upstream.admin && administrator(upstream.admin)
   try {
@@ -165,7 +189,36 @@ async function lookAtRules({ listen, pins }: Config, { all, elsewhere, match }: 
   const findings = notes.map(text => ({ fine: true, text: `note: ${text}` }))
   if (pins.file === undefined) return findings
   const { file } = pins
-  return [...findings, await tried('pins', async () => `${pinsIn(file).all().size} in ${file}`)]
+  const counted = async () => {
+    const { size } = pinsIn(file).all()
+    await access(dirname(resolve(file)), constants.W_OK)
+    return `${size} in ${file}`
+  }
+  return [...findings, await tried('pins', counted)]
+}
+
+/** Whether what is denied over the admin port could be kept. */
+async function lookAtDenials({ deny, admin }: Config): Promise<Finding[]> {
+  const { adminFile } = deny
+  if (adminFile === undefined) {
+    const text = 'note: /deny adds nobody, as deny.adminFile is not set'
+    return admin.token && admin.port !== 'off' ? [{ fine: true, text }] : []
+  }
+  const counted = async () => {
+    const { length } = keptIn(adminFile, Date.now).all()
+    await access(dirname(resolve(adminFile)), constants.W_OK)
+    return `${length} in ${adminFile}`
+  }
+  return [await tried('denials over the admin port', counted)]
+}
+
+/** A certificate that has run out, or will before anybody looks again. */
+function lookAtCertificate({ tls }: Config): Finding[] {
+  if (!tls) return []
+  const { validTo } = new X509Certificate(tls.cert)
+  const left = Date.parse(validTo) - Date.now()
+  if (left < 0) return [{ fine: false, text: `tls.certFile: ran out at ${validTo}. Clients that verify it refuse it.` }]
+  return left < SOON_MS ? [{ fine: true, text: `warning: tls.certFile: runs out at ${validTo}` }] : []
 }
 
 /** Whether the directory can be read, and its users who do not do what whoever made them may think. */

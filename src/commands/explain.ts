@@ -161,7 +161,12 @@ async function tellMiss(
     names: said => rules.names(rule, said),
   }))
   if (enabled && admin && told.known) candidates.push(...(await candidatesOf(admin, told)))
-  const miss = nearestMiss(principal, candidates)
+  // Who names it already, for another scope, is no near miss.
+  const said = canonical(principal)
+  const miss = nearestMiss(
+    principal,
+    candidates.filter(({ names }) => !names(said)),
+  )
   if (miss !== undefined) told.say('nearest', miss)
 }
 

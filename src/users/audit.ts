@@ -44,9 +44,23 @@ export async function auditUsers({ parts, roles, directory }: Asked): Promise<st
   return [
     `${there.length - foreign.length} in ${database}, and the user of upstream.admin has the privileges for more`,
     ...foreign.map(user => `warning: ${user}@${database} was not made by this proxy: its principal could not log in`),
+    ...(await unknown(run, roles)),
     ...(await holders(run, database)),
     ...(await restricted(run, roles)),
   ]
+}
+
+/** Roles that nobody has made: a login by them would fail. */
+async function unknown(run: Admin['run'], roles: readonly Role[]): Promise<string[]> {
+  const wanted = roles.filter(one => !isCut(one))
+  if (wanted.length === 0) return []
+  const reply = await run({ rolesInfo: wanted.map(({ role, db }) => ({ role, db })) })
+  if (Number(reply.ok) !== 1) return []
+  const there = new Set((reply.roles as Role[]).map(({ role, db }) => `${role}@${db}`))
+  const names = new Set(wanted.map(({ role, db }) => `${role}@${db}`))
+  return [...names]
+    .filter(name => !there.has(name))
+    .map(name => `warning: there is no role ${name}, so logins by it fail`)
 }
 
 /** Who could set the password of such a user. */

@@ -83,6 +83,14 @@ t.test('a name that somebody pointed at loopback is not served', async t => {
   for (const host of ['evil.example.com', 'evil.example.com:9216', '127.0.0.1.evil.example.com', '10.0.0.1']) {
     t.match(await ask('/metrics', { headers: { host } }), { status: 421 }, host)
   }
+  const named = await started(t, { hosts: () => ['prom.example'] })
+  for (const [host, status] of [
+    ['prom.example:9216', 200],
+    ['PROM.example', 200],
+    ['evil.example.com', 421],
+  ] as const) {
+    t.match(await named.ask('/metrics', { headers: { host } }), { status }, host)
+  }
   for (const host of ['localhost', 'LOCALHOST:9216', '127.0.0.1', '[::1]:9216']) {
     t.match(await ask('/metrics', { headers: { host } }), { status: 200 }, host)
   }

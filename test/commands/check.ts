@@ -1,4 +1,7 @@
 import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { check, type Finding } from '../../src/commands/check.js'
@@ -124,4 +127,30 @@ t.test('the directory is read, and what in it or in the rules does nothing is to
   t.ok(lines.includes('ok note: rule 1 refuses since 2026-01-01T00:00:00.000Z, its deleteAfterDate'))
   for (const member of set.members()) await set.kill(member)
   t.ok((await run()).some(line => line.startsWith('FAIL directory: what decides about this principal cannot be read')))
+})
+
+t.test('what would fail later is found now: administrator, roles, files of its own', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'check-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const at = (name: string) => join(folder, name)
+  const { set, run } = await checked(t, {
+    provision: { secretFile: 'x' },
+    deny: { adminFile: folder },
+    pins: { file: at('none/pins.json') },
+    users: [
+      { arn: 'arn:aws:iam::123456789012:role/R', roles: ['nosuch@app', 'read@app'] },
+      { arn: 'arn:aws:iam::123456789012:user/a', user: 'root', passwordEnv: 'PASSWORD', principalId: 'firstUse' },
+    ],
+  })
+  const lines = await run()
+  t.ok(lines.includes('ok upstream.admin: logs in as root@admin'), lines.join('\n'))
+  t.ok(lines.includes('ok warning: there is no role nosuch@app, so logins by it fail'))
+  t.notOk(lines.some(line => line.includes('no role read@app')))
+  t.ok(lines.some(line => line.startsWith('FAIL denials over the admin port: ')))
+  t.ok(lines.some(line => line.startsWith('FAIL pins: ')))
+  const [member] = set.members()
+  const wrong = await checked(t, {
+    upstream: { uri: `mongodb://${member?.host}/`, admin: { uri: `mongodb://root:wrong@${member?.host}/` } },
+  })
+  t.ok((await wrong.run()).some(line => /^FAIL upstream.admin: .*Check its address, user and password/.test(line)))
 })

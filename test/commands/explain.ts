@@ -140,6 +140,7 @@ t.test('a stranger, the nearest miss, and a rule for another scope', async t => 
   t.equal(known, true)
   t.match(lines.join('\n'), /refused no rule names this principal$/m)
   t.match(lines.join('\n'), /note rule 2 names it, for prod; listen.scope is not set/)
+  t.notMatch(lines.join('\n'), /nearest rule 2/)
   t.match(
     lines.join('\n'),
     /nearest rule 1 names role\/prod\/app, and this principal, role\/app, is of another account/,

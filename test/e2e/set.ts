@@ -153,4 +153,10 @@ t.test('what a set needs to be told is asked for at start', async t => {
   t.match(problems('mongodb://a,b', { 'upstream.topology': 'single' }), [/single is for one address/])
   t.match(problems('mongodb://a/?directConnection=true', { 'upstream.topology': 'primary' }), [/contradicts/])
   t.equal(faultOf(() => problems('mongodb://a', { 'listen.advertise': '0.0.0.0:1' }))?.kind, 'config/invalid')
+  t.match(
+    problems('mongodb://root:x@a/db'),
+    [/^upstream\.uri: no user belongs here/, /^upstream\.uri: no database belongs here/],
+    'each problem of the connection string is a line of its own',
+  )
+  t.match(problems('mongodb://a', { 'listen.port': '9216' }), [/^admin\.port: 9216 is listen\.port as well/])
 })
