@@ -5,7 +5,7 @@
 import type { Socket } from 'node:net'
 import type { After } from './clock.js'
 import { type Client, Conversation, type Parts as Conversing, type Host, type Stage } from './conversation.js'
-import { Fault } from './errors.js'
+import { Fault, type Level } from './errors.js'
 import { type Introduction, readHello } from './handshake.js'
 import type { Log } from './log.js'
 import type { Admitted, Journal } from './login.js'
@@ -167,6 +167,13 @@ export class Connection implements Host {
     })
   }
 
+  #level(fault: Fault | undefined): Level {
+    // That the upstream is away was told as an error once, and every monitor meets it twice a second.
+    const isMonitor = this.#stage === 'opening' || this.#stage === 'greeted'
+    if (fault) return isMonitor && fault.kind === 'upstream/away' ? 'info' : fault.row.level
+    return this.#stage === 'relay' || this.#refused ? 'info' : 'debug'
+  }
+
   #ended({ by, fault = this.doom?.fault }: Ending): void {
     const { seen, after, now } = this.#parts
     const { journal } = this
@@ -176,8 +183,7 @@ export class Connection implements Host {
       seen.relayed({ toUpstream: bytesRead - read, toClient: bytesWritten - written })
     } else leave(this.#socket, after)
     if (fault) seen.fault(fault.kind)
-    const isTold = this.#stage === 'relay' || this.#refused
-    this.log(fault ? fault.row.level : isTold ? 'info' : 'debug', 'closed', {
+    this.log(this.#level(fault), 'closed', {
       stage: this.#stage,
       by,
       ...(journal.accessKeyId && { accessKeyId: journal.accessKeyId }),

@@ -64,14 +64,17 @@ const answers: Record<string, Row> = {
   buildInfo: aboutServer,
   buildinfo: aboutServer,
   saslStart,
+  authenticate: (state, { elements }) => otherMechanism(elements.get('mechanism'), state), // the way of MONGODB-X509
   saslContinue: () => refuse(new Fault('sasl/turn', 'saslContinue before saslStart'), OVER),
 }
 
 /** A command arrived. */
 export function answer(state: State, command: Command, server: Server): Turn {
   try {
-    if (command.flagBits & MORE_TO_COME)
+    if (command.flagBits & MORE_TO_COME) {
+      if (command.name === 'endSessions') throw new Fault('login/left') // a driver's goodbye
       throw new Fault('message/malformed', undefined, { why: 'moreToCome before login' })
+    }
     if (state.at === 'start') {
       const row = Object.hasOwn(answers, command.name) ? answers[command.name] : undefined
       return row
@@ -123,9 +126,7 @@ function aboutServer(state: State, _: Command, server: Server): Turn {
 
 function saslStart(state: State & { at: 'start' }, command: Command, server: Server): Turn {
   const mechanism = command.elements.get('mechanism')
-  if (mechanism !== 'MONGODB-AWS') {
-    return refuse(new Fault('sasl/mechanism', `${printable(mechanism)}; use MONGODB-AWS`), state)
-  }
+  if (mechanism !== 'MONGODB-AWS') return otherMechanism(mechanism, state)
   if (command.db !== '$external') {
     return refuse(new Fault('sasl/mechanism', 'MONGODB-AWS is for authSource=$external'), state)
   }
@@ -135,6 +136,10 @@ function saslStart(state: State & { at: 'start' }, command: Command, server: Ser
     document: saslReply(false, payload),
     next: { at: 'challenged', client: introduce(state.client, command), challenge: pending },
   }
+}
+
+function otherMechanism(mechanism: unknown, state: State): Turn {
+  return refuse(new Fault('sasl/mechanism', `${printable(mechanism)}; use MONGODB-AWS`), state)
 }
 
 function saslContinue({ client, challenge }: State & { at: 'challenged' }, command: Command): Turn {

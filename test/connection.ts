@@ -875,6 +875,15 @@ t.test('where the primary is another one, monitors are closed whose drivers must
   }
 })
 
+t.test('an upstream that is away is no error of each monitor that hears of it', async t => {
+  const { client, closing } = await connected(t, { greet: async () => Promise.reject(new Fault('upstream/away')) })
+  client.write(hello)
+  t.match(await closing(), { level: 'info', fault: 'upstream/away' })
+  const login = await connected(t, { login: refusedWith('upstream/away') })
+  login.client.write(Buffer.concat([start, next]))
+  t.match(await login.closing(), { level: 'error', fault: 'upstream/away' })
+})
+
 t.test('what was refused stands in the one line, which is then told', async t => {
   const { client, reply, closing } = await connected(t)
   const scram = { saslStart: 1, mechanism: 'SCRAM-SHA-256', payload: new Binary(first), $db: 'admin' }

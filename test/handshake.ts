@@ -62,7 +62,7 @@ t.test('who may say what, when', async t => {
     [next, { challenged: 'prove → proving' }],
     [{ find: 'c', $db: 'app' }, { start: 'command/unauthorized → start' }],
     [{ logout: 1 }, { start: 'command/unauthorized → start' }],
-    [{ authenticate: 1 }, { start: 'command/unauthorized → start' }],
+    [{ authenticate: 1 }, { start: 'sasl/mechanism → start' }],
     [{ whatsmyuri: 1 }, { start: 'command/unauthorized → start' }],
   ]
   for (const [command, wanted] of table) {
@@ -142,6 +142,8 @@ t.test('a message that wants no reply ends the conversation', async t => {
     t.equal(refused(answer(opening, message(command, MORE_TO_COME), server), 'over'), 'message/malformed')
   }
   t.equal(refused(answer(challenged, message(next, MORE_TO_COME), server), 'over'), 'message/malformed')
+  const goodbye = message({ endSessions: [], $db: 'admin' }, MORE_TO_COME)
+  t.equal(refused(answer(opening, goodbye, server), 'over'), 'login/left', 'by which a driver says goodbye')
 })
 
 t.test('a hello says how it was asked', async t => {
