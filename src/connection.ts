@@ -5,7 +5,7 @@
 import type { Socket } from 'node:net'
 import type { After } from './clock.js'
 import { type Client, Conversation, type Parts as Conversing, type Host, type Stage } from './conversation.js'
-import { Fault, type Level } from './errors.js'
+import { Fault, type Kind, type Level } from './errors.js'
 import { type Introduction, readHello } from './handshake.js'
 import type { Log } from './log.js'
 import type { Admitted, Journal } from './login.js'
@@ -34,6 +34,8 @@ export type Parts = Conversing & {
   /** What becomes of a connection whose login is older than its rule allows. */
   reauthenticate(): 'ask' | 'close'
   seen: Seen
+  /** Whether a line about somebody who never logged in is one of few. */
+  isTold(kind: Kind): boolean
   now(): number
 }
 
@@ -170,6 +172,7 @@ export class Connection implements Host {
   #level(fault: Fault | undefined): Level {
     // That the upstream is away was told as an error once, and every monitor meets it twice a second.
     const isMonitor = this.#stage === 'opening' || this.#stage === 'greeted'
+    if (fault && this.#stage !== 'relay' && !this.#parts.isTold(fault.kind)) return 'debug'
     if (fault) return isMonitor && fault.kind === 'upstream/away' ? 'info' : fault.row.level
     return this.#stage === 'relay' || this.#refused ? 'info' : 'debug'
   }

@@ -16,6 +16,7 @@ export class Inbox {
   readonly #framer: Framer
   #over = false
   #wake: (() => void) | undefined
+  #woken = false // it is the turn of whoever waited
   #due = false // whoever waits is woken in its turn
 
   constructor(socket: Socket, parts: Parts) {
@@ -31,6 +32,9 @@ export class Inbox {
   async next(): Promise<Frame | undefined> {
     for (;;) {
       const frame = this.#framer.next()
+      // One that lay here already has its turn as well: thousands fit into one read.
+      if (frame && !this.#woken) await new Promise<void>(resolve => this.#parts.inTurn(resolve))
+      this.#woken = false
       if (frame || this.#over) return frame
       if (this.#framer.held > 0) this.#parts.begun()
       if (this.#socket.isPaused()) this.#socket.resume()
@@ -64,6 +68,7 @@ export class Inbox {
   }
 
   #stir(): void {
+    this.#woken = this.#wake !== undefined
     this.#wake?.()
     this.#wake = undefined
   }

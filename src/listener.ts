@@ -12,14 +12,19 @@ import { subnetOf } from './budget/subnet.js'
 import type { After } from './clock.js'
 import type { Connection } from './connection.js'
 import type { Client, Stage } from './conversation.js'
-import { Fault } from './errors.js'
+import { Fault, type Kind } from './errors.js'
 import type { Lobby } from './lobby.js'
 import type { Log } from './log.js'
 
 /** A TLS handshake takes at most this long. Milliseconds. */
 const TLS_MS = 5_000
 /** A handshake costs us far more than who asks for it, so there is one a connection. */
-const TLS = { minVersion: 'TLSv1.2', secureOptions: constants.SSL_OP_NO_RENEGOTIATION } as const
+const TLS = {
+  minVersion: 'TLSv1.2',
+  // Not the larger curves, which who asks may choose and we would have to compute with.
+  ecdhCurve: 'X25519:P-256',
+  secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
+} as const
 /** Load balancers forget idle flows at 350 s; kernels ask earlier than that (R5). */
 const KEEP_ALIVE_MS = 60_000
 
@@ -38,6 +43,8 @@ export type ListenerParts = {
   lobby: Lobby
   /** Serves one client. */
   serve(socket: Socket, client: Client): Served
+  /** Whether a line about somebody who never logged in is one of few. */
+  isTold(kind: Kind): boolean
   /** Told of each socket that was closed before a connection was made of it. */
   turnedAway(fault: Fault): void
 }
@@ -160,10 +167,11 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     parts.lobby.enter(counted, () => {
       if (raw.destroyed) return
       if (context) {
-        secure(raw, { context, mutual: clientCA !== undefined }, parts.after, begin, why => {
+        const of = { context, mutual: clientCA !== undefined }
+        secure(raw, of, { after: parts.after, inTurn: step => parts.lobby.speak(counted, step) }, begin, why => {
           const fault = new Fault('tls/handshake', undefined, { id, peer: address, why })
           parts.turnedAway(fault)
-          log(fault.row.level, 'refused', { fault: fault.kind, ...fault.facts })
+          log(parts.isTold(fault.kind) ? fault.row.level : 'debug', 'refused', { fault: fault.kind, ...fault.facts })
         })
       } else {
         begin(raw)
@@ -230,21 +238,45 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
   }
 }
 
-/** Does the TLS handshake within its deadline, then gives the socket that speaks plain text inwards. */
+/**
+ * Does the TLS handshake within its deadline, then gives the socket that speaks plain text inwards. It costs us a thousand
+ * times what it costs who asks for it, so it begins in its turn once something was said.
+ */
 function secure(
   raw: Socket,
-  { context, mutual }: { context: SecureContext; mutual: boolean },
-  after: After,
+  of: { context: SecureContext; mutual: boolean },
+  { after, inTurn }: { after: After; inTurn(step: () => void): void },
   begin: (socket: Socket, certificate?: string) => void,
   failed: (why: string) => void,
 ): void {
-  const verify = { requestCert: mutual, rejectUnauthorized: mutual }
-  const socket = new TLSSocket(raw, { isServer: true, secureContext: context, ...verify })
+  let over = (): void => {}
   const give = (why: string): void => {
-    settle()
+    late()
+    over()
     failed(why)
     raw.destroy()
   }
+  const late = after(TLS_MS, () => give('took too long'))
+  raw.once('close', late)
+  raw.once('readable', () =>
+    inTurn(() => {
+      if (raw.destroyed) return
+      if (raw.readableLength === 0) return void raw.destroy() // it has left
+      over = shakeHands(raw, of, late, begin, give)
+    }),
+  )
+}
+
+/** The handshake itself; `late` is called when it is done. Gives what ends listening to it. */
+function shakeHands(
+  raw: Socket,
+  { context, mutual }: { context: SecureContext; mutual: boolean },
+  late: () => void,
+  begin: (socket: Socket, certificate?: string) => void,
+  give: (why: string) => void,
+): () => void {
+  const verify = { requestCert: mutual, rejectUnauthorized: mutual }
+  const socket = new TLSSocket(raw, { isServer: true, secureContext: context, ...verify })
   const refuse = (error: NodeJS.ErrnoException): void => give(error.code ?? error.message)
   const done = (): void => {
     const why = mutual ? unverified(socket) : undefined
@@ -255,7 +287,6 @@ function secure(
     begin(socket, fresh ? socket.getPeerX509Certificate()?.fingerprint256 : undefined)
   }
   const left = (): void => void raw.destroy()
-  const late = after(TLS_MS, () => give('took too long'))
   const settle = (): void => {
     late()
     socket.off('error', refuse)
@@ -268,7 +299,7 @@ function secure(
   socket.on('_tlsError', error => socket.destroy(error))
   socket.on('end', left) // half-open is for those who have asked something
   socket.on('secure', done)
-  raw.once('close', late)
+  return settle
 }
 
 /**

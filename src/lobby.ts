@@ -10,7 +10,10 @@
 export type Lobby = {
   /** Lets somebody of this address in, who is served later: `serve` is called once. */
   enter(address: string, serve: () => void): void
-  /** Somebody of this address, who was served, has said something: `serve` is called once, at once if nobody waits. */
+  /**
+   * Somebody of this address, who was served, has said something: `serve` is called once, at once if nobody waits and few
+   * have spoken in this turn of the loop.
+   */
   speak(address: string, serve: () => void): void
 }
 
@@ -24,6 +27,10 @@ export function lobby({ later, now }: { later(run: () => void): void; now(): num
   const waiting = new Map<string, (() => void)[]>()
   let knocked = false
   let since: number | undefined // when waiting began; undefined while nobody does
+  let heard = 0 // at once, in this turn of the loop
+  const forget = (): void => {
+    heard = 0
+  }
 
   const next = (): (() => void) | undefined => {
     for (const [address, there] of waiting) {
@@ -48,19 +55,20 @@ export function lobby({ later, now }: { later(run: () => void): void; now(): num
     const there = waiting.get(address)
     if (there) there.push(serve)
     else waiting.set(address, [serve])
+    if (since !== undefined) return
+    since = now()
+    later(turn)
   }
 
   return {
     enter(address, serve) {
       wait(address, serve)
       knocked = true
-      if (since !== undefined) return
-      since = now()
-      later(turn)
     },
     speak(address, serve) {
-      if (since === undefined) serve()
-      else wait(address, serve)
+      if (since !== undefined || heard === AT_ONCE) return void wait(address, serve)
+      if (heard++ === 0) later(forget)
+      serve()
     },
   }
 }

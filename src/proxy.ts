@@ -22,12 +22,16 @@ import type { Log } from './log.js'
 import { randomBytes } from './random.js'
 import { reloader } from './reload.js'
 import { seenBy } from './seen.js'
+import { sparing } from './sparing.js'
 import { admin as administrator } from './upstream/admin.js'
 import { advertised } from './upstream/advertised.js'
 import { alone, present, topologyVersionOf } from './upstream/hello.js'
 import { topology as topologyOf } from './upstream/topology.js'
 import { ldapGuard } from './users/ldapGuard.js'
 import { ldapProbe } from './users/ldapProbe.js'
+
+/** Of a kind in a second, about those who never logged in. */
+const LINES = 20
 
 export type Standing = {
   port: number
@@ -133,8 +137,17 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     return present(shown, asked, { connectionId, now: new Date() })
   }
 
+  const isTold = sparing({
+    most: LINES,
+    enough: kind => {
+      const warning = `more than ${LINES} lines a second of ${kind}: the others are counted in faults_total alone`
+      log('warn', 'problem found', { warning })
+    },
+    now,
+  })
   const serving = {
     log,
+    isTold,
     server,
     greet,
     login: admitting.login.enter,
@@ -200,6 +213,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
       ...config.listen,
       ...secure(config),
       log,
+      isTold,
       turnedAway: ({ kind }) => seen.fault(kind),
       serve: (socket, client) => new Connection(socket, client, serving),
     })

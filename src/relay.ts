@@ -31,6 +31,8 @@ const ARRIVED = 1_000
 const ENDED = new Error('the relay has ended')
 /** Bytes of a client that may wait behind an answer of ours. */
 const WAITING = 64 * 1024
+/** So many answers of ours are given in one turn of the loop, so that a client that asks for nothing else leaves others theirs. */
+const AT_ONCE = 8
 
 const NOTHING = Buffer.alloc(0)
 const nothing = (): void => {}
@@ -93,6 +95,7 @@ export class Relay {
   #local: Local | undefined
   #answering = false
   #taking = false
+  #answers = 0 // of ours, since others had their turn
   #clientEnded = false
   #draining = false
   #drained: Fault | undefined // why
@@ -366,6 +369,13 @@ export class Relay {
 
   /** Takes up the client's stream again, once it has taken our answer: one that never reads gets no further. */
   #goOn(): void {
+    if (++this.#answers >= AT_ONCE) {
+      setImmediate(() => {
+        this.#answers = 0
+        if (!this.#over) this.#goOn()
+      })
+      return
+    }
     this.#local = undefined
     this.#answering = false
     if (this.#taking) return

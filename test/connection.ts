@@ -100,6 +100,7 @@ function serve(near: Duplex, { login = refusedWith('sts/refused'), greet, client
     login,
     again: async () => {},
     reauthenticate: () => 'ask',
+    isTold: () => true,
     seen: {
       fault: kind => faults.push(kind),
       login: outcome => logins.push(outcome),

@@ -50,6 +50,7 @@ async function listening(t: Test, wanted: Partial<ListenerParts> = {}) {
     log: logTo('debug', { write: line => lines.push(JSON.parse(line)) }),
     after: clock.after,
     lobby: nobodyWaits,
+    isTold: () => true,
     serve(socket, client) {
       const entry: Served = { socket, client, drained: false }
       served.push(entry)
@@ -641,6 +642,7 @@ async function proxying(t: Test, wanted: Partial<ListenerParts> = {}) {
         },
         again: async () => {},
         reauthenticate: () => 'ask',
+        isTold: () => true,
         seen: { fault: kind => faults.push(kind), login() {}, refusedCommand() {}, relayed() {} },
         nextRequestID: () => 1,
         now: clock.now,

@@ -94,6 +94,7 @@ t.test('what is said is heard at once where nobody waits, and in the turn of its
   const { knock, say, turn, served } = turning()
   say('a')
   t.same(served, ['a says 1'])
+  turn()
   t.equal(turn(), 0)
   for (let crowd = 0; crowd < 20; crowd++) knock('a')
   say('a')
@@ -106,4 +107,20 @@ t.test('what is said is heard at once where nobody waits, and in the turn of its
   while (turn() > 0);
   t.equal(served.length, 23)
   t.equal(served.at(-1), 'a says 22', 'behind those of its address who came before')
+})
+
+t.test('where many speak in one turn of the loop, most wait for the next ones, addresses in turn', async t => {
+  const { say, turn, served } = turning()
+  for (let count = 0; count < 20; count++) say('a')
+  say('b')
+  t.equal(served.length, 8, 'so that a turn is short for all')
+  turn()
+  t.equal(served.length, 16)
+  t.ok(served.includes('b says 21'))
+  say('a')
+  t.equal(served.length, 16, 'nobody overtakes who waits')
+  while (turn() > 0);
+  t.equal(served.length, 22)
+  say('a')
+  t.equal(served.length, 23)
 })

@@ -113,6 +113,14 @@ t.test('ten thousand refused commands in one chunk are answered like one, and wh
   t.equal((await asked()).requestID, 20_000)
 })
 
+t.test('whoever asks for nothing but answers of ours leaves others their turn', async t => {
+  const many = Buffer.concat(Array.from({ length: 20 }, (_, index) => request(index + 1, { logout: 1 })))
+  const { refused, client } = await set(t, { fromClient: many })
+  t.equal(refused.length, 8)
+  const answered = frames(client)
+  for (let id = 1; id <= 20; id++) t.equal((await answered()).responseTo, id)
+})
+
 t.test('a fault of hello is answered as such', async t => {
   const { client } = await set(t, { hello: async () => Promise.reject(new Fault('hello/metadata-again')) })
   const answered = frames(client)

@@ -1,6 +1,6 @@
 /** The admin port: whether we live, whether we are ready, what was measured, who is denied or pinned. Small, and bounded. */
 import { createServer, type IncomingMessage, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { isLoopback } from '../config/hosts.js'
 import { Fault } from '../errors.js'
 import { type Answer, type Asked, json, text } from './answer.js'
@@ -54,13 +54,19 @@ const guarded: Readonly<Record<string, Page>> = {
   '/pins': ({ pins }, asked) => (pins ? pinsPage(asked, pins) : text(404, 'not here')),
 }
 
-/** Whoever asks needs milliseconds; more than this is somebody who holds sockets. */
+/** Whoever asks needs milliseconds; what takes longer is somebody who holds sockets. */
 const LIMITS = { headersTimeout: 5000, requestTimeout: 5000, keepAliveTimeout: 5000, maxHeaderSize: 8192 }
+/** Of those who ask nothing, the one that is longest silent goes when there are more; twice as many there are at most. */
 const CONNECTIONS = 64
 
 /** Starts to answer. Throws `address/busy` where the address cannot be had. */
 export async function adminServer(sources: AdminSources): Promise<AdminServer> {
+  const idle = new Set<Socket>() // in the order of their last request, or of accepting
   const server = createServer({ ...LIMITS, connectionsCheckingInterval: 1000 }, async (request, response) => {
+    idle.delete(request.socket)
+    response.once('close', () => {
+      if (!request.socket.destroyed) idle.add(request.socket)
+    })
     const { status, type, body, headers } = await answer(request, sources)
     response.writeHead(status, {
       'content-type': type,
@@ -71,7 +77,14 @@ export async function adminServer(sources: AdminSources): Promise<AdminServer> {
     })
     response.end(body)
   })
-  server.maxConnections = CONNECTIONS
+  server.maxConnections = 2 * CONNECTIONS
+  // Whoever holds sockets must not keep out who asks whether we live.
+  server.on('connection', (socket: Socket) => {
+    const [longest] = idle
+    if (idle.size >= CONNECTIONS) longest?.destroy()
+    idle.add(socket)
+    socket.once('close', () => idle.delete(socket))
+  })
   await listen(server, sources)
   return {
     port: (server.address() as AddressInfo).port,

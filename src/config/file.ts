@@ -27,7 +27,8 @@ export function readContents(text: string, name: string): Contents {
   const document = parseDocument(text, { prettyErrors: false, lineCounter: lines })
   const contents: Contents = { values: new Map(), problems: [] }
   const line = (offset: number) => `${name}:${lines.linePos(offset).line}`
-  for (const { message, pos } of [...document.errors, ...document.warnings]) {
+  // What follows a first error is mostly its echo.
+  for (const { message, pos } of document.errors.length > 0 ? document.errors.slice(0, 1) : document.warnings) {
     contents.problems.push({ path: '', message: `not YAML: ${withoutQuotes(message)}`, from: line(pos[0]) })
   }
   if (contents.problems.length === 0) {

@@ -34,7 +34,7 @@ export function pathInside(path: string, inside: Inside): string {
 /** A value as a message repeats it: short, and unmistakable about its type. */
 export function show(value: unknown): string {
   if (value === undefined || value === null) return 'nothing'
-  if (Array.isArray(value)) return 'a list'
+  if (Array.isArray(value)) return value.length > 0 ? 'a list' : 'an empty list'
   if (typeof value === 'object') return 'a mapping'
   if (typeof value !== 'string') return String(value)
   return JSON.stringify(value.length > 80 ? `${value.slice(0, 79)}…` : value)

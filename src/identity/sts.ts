@@ -5,6 +5,7 @@
  */
 import { type Dispatcher, Pool } from 'undici'
 import { Fault } from '../errors.js'
+import { Pieces } from '../wire/pieces.js'
 import {
   type Answer,
   type Ask,
@@ -108,7 +109,7 @@ export function stsClient({ hosts, timeoutMS, userAgent, now, sockets = SOCKETS,
       signal.addEventListener('abort', leave, { once: true })
       let status = 0
       let told: Record<string, unknown> = {}
-      const chunks: Buffer[] = []
+      const pieces = new Pieces()
       pool.dispatch(
         { method: 'POST', path: '/', headers, body: request.body },
         {
@@ -120,9 +121,9 @@ export function stsClient({ hosts, timeoutMS, userAgent, now, sockets = SOCKETS,
             status = statusCode // of an informational one, too, which is followed by another
             told = headers
           },
-          onResponseData: (_, chunk) => void chunks.push(chunk),
+          onResponseData: (_, chunk) => pieces.add(chunk),
           onResponseEnd() {
-            const text = Buffer.concat(chunks).toString()
+            const text = pieces.take(pieces.length).toString()
             settle(() => resolve({ status, type: told['content-type'], date: told.date, text }))
           },
           onResponseError: (_, error) => settle(() => resolve(broken(error))),

@@ -30,7 +30,7 @@ export type Element = typeof BSON.onDemand.BSONElement
 export function judged(bytes: Buffer): Map<string, Element> {
   try {
     if (bytes.readInt32LE(0) !== bytes.length) throw malformed('bytes behind a document')
-    return elementsAt(bytes, 0, 0)
+    return elementsAt(bytes, 0, 0, { left: MOST })
   } catch (thrown) {
     throw thrown instanceof Fault ? thrown : malformed('not a BSON document', thrown)
   }
@@ -41,18 +41,21 @@ const PLAIN = { promoteValues: true, promoteBuffers: false, promoteLongs: true }
 
 /** How deep a document may nest; the server's own limit is 200 with its parsers, and hello needs four. */
 const DEPTH = 100
+/** How many elements a document may have at all depths: each costs a hundred times its bytes. hello needs a hundred. */
+const MOST = 2_000
 
-function elementsAt(bytes: Buffer, start: number, depth: number): Map<string, Element> {
+function elementsAt(bytes: Buffer, start: number, depth: number, room: { left: number }): Map<string, Element> {
   if (depth > DEPTH) throw malformed('nested too deep')
   const elements = new Map<string, Element>()
   for (const element of BSON.onDemand.parseToElements(bytes, start)) {
+    if (--room.left < 0) throw malformed('too many elements')
     const [type, nameOffset, nameLength, offset] = element
     const name = bytes.toString('latin1', nameOffset, nameOffset + nameLength)
     if (elements.has(name)) throw malformed('a key stands twice')
     if (isReserved(name)) throw malformed(`a key is called ${name}`)
     if (type === CODE_WITH_SCOPE) throw malformed('code with a scope')
     elements.set(name, element)
-    if (type === DOCUMENT || type === ARRAY) elementsAt(bytes, offset, depth + 1)
+    if (type === DOCUMENT || type === ARRAY) elementsAt(bytes, offset, depth + 1, room)
   }
   return elements
 }

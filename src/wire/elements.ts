@@ -43,7 +43,12 @@ export class Elements {
     if (type === BINARY && subtype !== OLD_BINARY) return new Binary(bytes.subarray(at + 5, at + length), subtype)
     if (type === BOOLEAN) return bytes[at] === 1
     if (type === INT32) return new Int32(bytes.readInt32LE(at))
-    return readDocument(bytes, { exact: true })[name]
+    // A document of this element alone: else each of them would have the whole read again.
+    const [, nameOffset] = element
+    const alone = Buffer.alloc(4 + (at + length - (nameOffset - 1)) + 1)
+    alone.writeInt32LE(alone.length, 0)
+    bytes.copy(alone, 4, nameOffset - 1, at + length)
+    return readDocument(alone, { exact: true })[name]
   }
 
   /** The bytes of an element that is a document; undefined where it is none. */

@@ -115,13 +115,13 @@ export class RequestSplitter {
       }
       if (this.#left > 0) {
         if (this.#section(bytes, at)) continue
-        this.#carry = bytes.subarray(at)
+        this.#carry = Buffer.from(bytes.subarray(at)) // and not the whole chunk with it
         break
       }
       if (!this.#whole) {
         const decided = this.#begin(bytes, at, taken)
         if (decided === 'later') {
-          this.#carry = bytes.subarray(at)
+          this.#carry = Buffer.from(bytes.subarray(at)) // and not the whole chunk with it
           break
         }
         if (decided === 'forward') continue

@@ -1,5 +1,5 @@
 import { request } from 'node:http'
-import { connect, Server } from 'node:net'
+import { connect, Server, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { type AdminSources, adminServer } from '../../src/admin/server.js'
@@ -94,6 +94,19 @@ t.test('a name that somebody pointed at loopback is not served', async t => {
   for (const host of ['localhost', 'LOCALHOST:9216', '127.0.0.1', '[::1]:9216']) {
     t.match(await ask('/metrics', { headers: { host } }), { status: 200 }, host)
   }
+})
+
+t.test('who holds sockets keeps out nobody who asks', async t => {
+  const { server, ask } = await started(t)
+  const silent: Socket[] = []
+  t.teardown(() => silent.forEach(socket => void socket.destroy()))
+  for (let count = 0; count < 200; count++) {
+    const socket = connect(server.port, '127.0.0.1')
+    socket.on('error', () => {})
+    silent.push(socket)
+    await new Promise(resolve => socket.once('connect', resolve))
+  }
+  for (let times = 0; times < 5; times++) t.match(await ask('/healthz'), { status: 200 })
 })
 
 t.test('headers without end are cut', async t => {

@@ -227,7 +227,7 @@ t.test('STS hosts must be names that every driver signs for', async t => {
     ],
   )
   t.same(problems({ yaml: 'sts: { hosts: [] }' }), [
-    'sts.hosts: wanted at least one host, got a list (from proxy.yaml:1)',
+    'sts.hosts: wanted at least one host, got an empty list (from proxy.yaml:1)',
   ])
 })
 

@@ -33,3 +33,14 @@ t.test('what was read can be written again, byte for byte', async t => {
   const bytes = Buffer.from(serialize({ a: 1, b: 1.5, c: Long.fromNumber(7), d: [{ e: /f/i }], g: null }))
   t.same(Buffer.from(serialize(readDocument(bytes, { exact: true }))), bytes)
 })
+
+t.test('a document of more elements than anybody needs is refused, however they are nested', async t => {
+  const flat = (count: number) =>
+    serialize(Object.fromEntries(Array.from({ length: count }, (_, index) => [`k${index}`, null])))
+  t.ok(readDocument(Buffer.from(flat(2_000))))
+  t.equal(faultOf(() => readDocument(Buffer.from(flat(2_001))))?.kind, 'message/malformed')
+  const nested = Buffer.from(
+    serialize({ list: Array.from({ length: 50 }, () => ({ list: Array.from({ length: 50 }, () => 1) })) }),
+  )
+  t.equal(faultOf(() => readDocument(nested))?.kind, 'message/malformed')
+})
