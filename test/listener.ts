@@ -558,7 +558,7 @@ t.test('an address that is taken, or not ours, is a fault with exit code 69', as
   const { listener } = await listening(t)
   const parts = { backlog: 1, connections: 1, perAddress: 1, log: silent, after: handClock().after }
   const lobby = nobodyWaits
-  const rest = { ...parts, lobby, serve: () => ({}) as Connection, turnedAway: () => {} }
+  const rest = { ...parts, lobby, serve: () => ({}) as Connection, turnedAway: () => {}, isTold: () => true }
   for (const [host, port] of [
     ['127.0.0.1', listener.port],
     ['192.0.2.1', 0],
