@@ -12,6 +12,7 @@ import { subnetOf } from './budget/subnet.js'
 import type { After } from './clock.js'
 import type { Connection } from './connection.js'
 import type { Client, Stage } from './conversation.js'
+import { Crowd } from './crowd.js'
 import { Fault, type Kind } from './errors.js'
 import type { Lobby } from './lobby.js'
 import type { Log } from './log.js'
@@ -81,7 +82,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     login: new Set(),
     relay: new Set(),
   }
-  const perAddress = new Map<string, number>()
+  const crowd = new Crowd<Entry>()
   let { connections, perAddress: most } = parts
   let context = parts.tls && contextOf(parts.tls)
   let clientCA = parts.tls?.clientCA
@@ -94,27 +95,26 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
 
   const move = (entry: Entry, to: Stage): void => {
     stages[entry.stage].delete(entry)
-    if (entry.stage !== 'relay' && to === 'relay') count(entry.counted, -1)
+    if (to !== 'relay') crowd.spoke(entry.counted, entry, to === 'login')
+    else if (entry.stage !== 'relay') crowd.leave(entry.counted, entry)
     entry.stage = to
     entry.heard = ++moment
     stages[to].add(entry)
-  }
-  const count = (address: string, by: number): void => {
-    const left = (perAddress.get(address) ?? 0) + by
-    if (left > 0) perAddress.set(address, left)
-    else perAddress.delete(address)
   }
 
   /**
    * Makes room by closing who has been silent longest without ever logging in; a login under way is left alone. Of those
    * that greeted and those that have not yet, neither kind goes first: else silent ones of the one kind could keep the
-   * other out.
+   * other out. An address that has more than others gives one of its own: else many who speak often would push out those few
+   * that speak as often as monitors do.
    */
-  const makeRoom = (): boolean => {
+  const makeRoom = (address: string): boolean => {
     const [opening, greeted] = [stages.opening, stages.greeted].map(([longest]) => longest)
     const silent = opening && greeted ? (opening.heard < greeted.heard ? opening : greeted) : (opening ?? greeted)
     if (!silent) return false
-    evict(silent)
+    const isOfMost = crowd.count(silent.counted) === crowd.most
+    const of = crowd.count(address) === crowd.most ? crowd.longest(address) : crowd.longestOfMost()
+    evict(isOfMost ? silent : (of ?? silent))
     return true
   }
   const evict = (entry: Entry): void => {
@@ -129,7 +129,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
   }
   const forget = (entry: Entry): void => {
     if (!stages[entry.stage].delete(entry)) return
-    if (entry.stage !== 'relay') count(entry.counted, -1)
+    if (entry.stage !== 'relay') crowd.leave(entry.counted, entry)
     if (total() === 0) emptied()
   }
 
@@ -139,8 +139,8 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     if (!remoteAddress) return void raw.destroy()
     const address = remoteAddress.replace(/^::ffff:/, '')
     const counted = subnetOf(address)
-    const full = (perAddress.get(counted) ?? 0) >= most
-    if (full || ((strangers() >= connections / 2 || total() >= connections) && !makeRoom())) {
+    const full = crowd.count(counted) >= most
+    if (full || ((strangers() >= connections / 2 || total() >= connections) && !makeRoom(counted))) {
       const fault = new Fault('listener/full', undefined, {
         address: counted,
         why: full ? 'this address' : 'all slots',
@@ -152,7 +152,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     const id = ++lastId
     const entry: Entry = { socket: raw, counted, stage: 'opening', heard: ++moment }
     stages.opening.add(entry)
-    count(counted, 1)
+    crowd.join(counted, entry)
     raw.once('close', () => forget(entry))
     const begin = (socket: Socket, certificate?: string): void => {
       entry.connection = parts.serve(socket, {

@@ -621,6 +621,24 @@ t.test('destroying closes all with a reason', async t => {
   await until(() => total(listener.sizes()) === 0)
 })
 
+t.test('a crowd from one address that speaks all the time pushes out nobody of another', { skip: alone }, async t => {
+  const { listener, join } = await listening(t, { connections: 12, perAddress: 4 })
+  const monitor = await join('127.0.0.9')
+  monitor.client.move('greeted')
+  const crowd: Served[] = []
+  for (const from of ['127.0.0.2', '127.0.0.3', '127.0.0.2', '127.0.0.3', '127.0.0.2']) crowd.push(await join(from))
+  for (const { client } of crowd) client.alive() // the monitor has been silent for longest now
+  const newcomer = await join('127.0.0.4')
+  t.notOk(monitor.fault)
+  t.match(crowd[0]?.fault, { kind: 'listener/full' }, 'it goes who is of those that are most')
+  for (const { client } of crowd) client.alive()
+  await join('127.0.0.3')
+  t.notOk(monitor.fault)
+  t.notOk(newcomer.fault)
+  t.match(crowd[1]?.fault, { kind: 'listener/full' }, 'and of its own where it has most itself')
+  t.equal(total(listener.sizes()), 6)
+})
+
 /** A listener whose connections are those of the proxy. */
 async function proxying(t: Test, wanted: Partial<ListenerParts> = {}) {
   const clock = handClock()

@@ -1,0 +1,63 @@
+/** Those who have not logged in, by address: whose are most of them, and who of an address has been silent longest. */
+
+type There<E> = { count: number; silent: Set<E> }
+
+export class Crowd<E> {
+  readonly #addresses = new Map<string, There<E>>()
+  /** Addresses by how many each has: each step is from one to its neighbour. */
+  readonly #sizes: Set<string>[] = []
+  #most = 0
+
+  /** How many an address has. */
+  count(address: string): number {
+    return this.#addresses.get(address)?.count ?? 0
+  }
+
+  /** What the address with most has. */
+  get most(): number {
+    return this.#most
+  }
+
+  join(address: string, one: E): void {
+    const there = this.#addresses.get(address) ?? { count: 0, silent: new Set() }
+    this.#addresses.set(address, there)
+    there.silent.add(one)
+    this.#count(address, there, 1)
+  }
+
+  /** It said something: all others of its address have been silent for longer. `busy`: it is none to be sent away. */
+  spoke(address: string, one: E, busy: boolean): void {
+    const there = this.#addresses.get(address)
+    there?.silent.delete(one)
+    if (!busy) there?.silent.add(one)
+  }
+
+  leave(address: string, one: E): void {
+    const there = this.#addresses.get(address)
+    if (!there) return
+    there.silent.delete(one)
+    this.#count(address, there, -1)
+    if (there.count === 0) this.#addresses.delete(address)
+  }
+
+  /** Who has been silent longest of this address; undefined where all are busy. */
+  longest(address: string): E | undefined {
+    const [first] = this.#addresses.get(address)?.silent ?? []
+    return first
+  }
+
+  /** Who has been silent longest of an address that has most; undefined where all are busy. */
+  longestOfMost(): E | undefined {
+    const [address] = this.#sizes[this.#most] ?? []
+    return address === undefined ? undefined : this.longest(address)
+  }
+
+  #count(address: string, there: There<E>, by: 1 | -1): void {
+    this.#sizes[there.count]?.delete(address)
+    there.count += by
+    this.#sizes[there.count] ??= new Set()
+    this.#sizes[there.count]?.add(address)
+    if (there.count > this.#most) this.#most = there.count
+    else if (this.#sizes[this.#most]?.size === 0) this.#most -= 1
+  }
+}
