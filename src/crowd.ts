@@ -1,6 +1,6 @@
 /** Those who have not logged in, by address: whose are most of them, and who of an address has been silent longest. */
 
-type There<E> = { count: number; silent: Set<E> }
+type There<E> = { count: number; silent: Set<E>; busy: Set<E> }
 
 export class Crowd<E> {
   readonly #addresses = new Map<string, There<E>>()
@@ -19,7 +19,7 @@ export class Crowd<E> {
   }
 
   join(address: string, one: E): void {
-    const there = this.#addresses.get(address) ?? { count: 0, silent: new Set() }
+    const there = this.#addresses.get(address) ?? { count: 0, silent: new Set(), busy: new Set() }
     this.#addresses.set(address, there)
     there.silent.add(one)
     this.#count(address, there, 1)
@@ -28,14 +28,17 @@ export class Crowd<E> {
   /** It said something: all others of its address have been silent for longer. `busy`: it is none to be sent away. */
   spoke(address: string, one: E, busy: boolean): void {
     const there = this.#addresses.get(address)
-    there?.silent.delete(one)
-    if (!busy) there?.silent.add(one)
+    if (!there) return
+    there.silent.delete(one)
+    there.busy.delete(one)
+    ;(busy ? there.busy : there.silent).add(one)
   }
 
   leave(address: string, one: E): void {
     const there = this.#addresses.get(address)
     if (!there) return
     there.silent.delete(one)
+    there.busy.delete(one)
     this.#count(address, there, -1)
     if (there.count === 0) this.#addresses.delete(address)
   }
@@ -50,6 +53,13 @@ export class Crowd<E> {
   longestOfMost(): E | undefined {
     const [address] = this.#sizes[this.#most] ?? []
     return address === undefined ? undefined : this.longest(address)
+  }
+
+  /** Who has been busy longest of an address that has most; undefined where nobody is. */
+  busiestOfMost(): E | undefined {
+    const [address] = this.#sizes[this.#most] ?? []
+    const [first] = (address !== undefined && this.#addresses.get(address)?.busy) || []
+    return first
   }
 
   #count(address: string, there: There<E>, by: 1 | -1): void {

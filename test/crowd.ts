@@ -19,6 +19,7 @@ t.test('each address has its own, in the order of their silence', async t => {
   crowd.spoke('a', 'a2', true)
   t.equal(crowd.longest('a'), 'a3', 'who is busy is not sent away')
   t.equal(crowd.count('a'), 3, 'and counts')
+  t.equal(crowd.busiestOfMost(), 'a2')
   crowd.leave('a', 'a3')
   crowd.leave('a', 'a1')
   t.same([crowd.count('a'), crowd.most, crowd.longest('a')], [1, 1, undefined])

@@ -639,6 +639,22 @@ t.test('a crowd from one address that speaks all the time pushes out nobody of a
   t.equal(total(listener.sizes()), 6)
 })
 
+t.test('logins under way of a crowd give way to somebody of another address', { skip: alone }, async t => {
+  const { listener, join, dial } = await listening(t, { connections: 8, perAddress: 4 })
+  const crowd: Served[] = []
+  for (const from of ['127.0.0.2', '127.0.0.2', '127.0.0.2', '127.0.0.3']) crowd.push(await join(from))
+  for (const { client } of crowd) client.move('login')
+  const newcomer = await join('127.0.0.4')
+  newcomer.client.move('login')
+  t.match(crowd[0]?.fault, { kind: 'listener/full' })
+  await shut(await dial('127.0.0.3'))
+  t.notOk(
+    crowd.slice(1).some(({ fault }) => fault),
+    'one that has as many is sent away itself',
+  )
+  t.equal(total(listener.sizes()), 4)
+})
+
 /** A listener whose connections are those of the proxy. */
 async function proxying(t: Test, wanted: Partial<ListenerParts> = {}) {
   const clock = handClock()
