@@ -17,13 +17,13 @@ import { type Channel, connect } from './channel.js'
 import { coalesced } from './coalesced.js'
 import { topologyVersionOf, vetted } from './hello.js'
 import { withProxy } from './metadata.js'
-import { unless, within } from './patience.js'
+import { within } from './patience.js'
 import { told } from './reply.js'
 import type { Target } from './target.js'
 
 export type Mirror = {
-  /** A hello that the member gave after this was called. Throws `upstream/away`, `upstream/malformed`, the reason. */
-  fresh(signal: AbortSignal): Promise<Document>
+  /** A hello that the member gave after this was called. Throws `upstream/away`, `upstream/malformed`. */
+  fresh(): Promise<Document>
   /** The last hello, with its BSON types; undefined while the member is away. */
   current(): Document | undefined
   /** Why it did not answer when it was last asked; undefined if it did, or was not asked yet. */
@@ -193,8 +193,7 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
     following = false
   }
 
-  const fresh = (signal: AbortSignal) =>
-    stop.signal.aborted ? Promise.reject(stop.signal.reason) : unless(signal, ask())
+  const fresh = () => (stop.signal.aborted ? Promise.reject(stop.signal.reason) : ask())
 
   follow()
   return {

@@ -211,7 +211,7 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
   }
 
   const fresh = async (signal: AbortSignal): Promise<View> => {
-    const asked = await ask(signal)
+    const asked = await unless(signal, ask(signal))
     begun = true
     if (!held()) return asked
     while (held()) await unless(signal, leaving as Promise<unknown>)
@@ -230,7 +230,7 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
     const askOne = async (address: string): Promise<void> => {
       asked.add(address)
       try {
-        await members.get(address)?.fresh(signal)
+        await members.get(address)?.fresh()
         answered.add(address)
       } catch (thrown) {
         failures.push(thrown)

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { Long, ObjectId } from 'bson'
 import t from 'tap'
 import { type Log, Secret, silent } from '../../src/log.js'
@@ -249,6 +250,21 @@ t.test('nobody waits for a member that is known to be away, as long as others an
   await until(() => !known(topology).primary)
   t.match(await topology.fresh(never()), { primary: false })
   t.equal(clock.now(), 0)
+})
+
+t.test('however many members are asked, one who leaves is heard by one listener', async t => {
+  const { set, topology, a } = await watchedSet(t)
+  a.say(set.secondary)
+  await until(() => !known(topology).primary)
+  for (const member of set.members) member.script(() => silence)
+  const leaving = new AbortController()
+  const [view, stays] = [topology.fresh(leaving.signal), topology.fresh(never())]
+  for (let turns = 0; turns < 10; turns++) await new Promise(resolve => setImmediate(resolve))
+  t.equal(getEventListeners(leaving.signal, 'abort').length, 1)
+  leaving.abort(new Error('left'))
+  await t.rejects(view, { message: 'left' })
+  for (const { say } of set.members) say(set.secondary)
+  t.match(await stays, { primary: false }, 'and takes the answer from nobody')
 })
 
 t.test('all away: who waits is told why; back again: it is found without being asked', async t => {
