@@ -287,7 +287,7 @@ export class Relay {
     if (this.#over || this.#ledger.size > 0 || this.#replies.midway) return
     if (this.#leaving) this.#linger(this.#leaving)
     else if (this.#local) {
-      if (this.#answering) return
+      if (this.#answering || this.#answers === AT_ONCE) return
       this.#answering = true
       this.#answer(this.#local)
     } else if (this.#draining && !this.#requests.midway) this.#close('proxy', this.#drained)
@@ -297,7 +297,8 @@ export class Relay {
   #clientEnds(): void {
     if (this.#over) return
     // A last answer of the upstream may be waited for by who sends no more. Ours are of use for what comes next.
-    if (this.#answering || this.#requests.midway) return void this.#left()
+    // What waits has not been looked at, so whether it ends within a message is not known yet.
+    if (this.#answering || (this.#requests.midway && !this.#waiting?.length)) return void this.#left()
     this.#clientEnded = true
     this.#halfClosed = this.#parts.after(HALF_CLOSED, () => this.destroy('client'))
     this.#settle()
@@ -369,12 +370,11 @@ export class Relay {
 
   /** Takes up the client's stream again, once it has taken our answer: one that never reads gets no further. */
   #goOn(): void {
-    if (++this.#answers >= AT_ONCE) {
+    if (++this.#answers === AT_ONCE) {
       setImmediate(() => {
         this.#answers = 0
-        if (!this.#over) this.#goOn()
+        this.#guarded('client', () => this.#settle())
       })
-      return
     }
     this.#local = undefined
     this.#answering = false

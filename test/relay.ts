@@ -121,6 +121,20 @@ t.test('whoever asks for nothing but answers of ours leaves others their turn', 
   for (let id = 1; id <= 20; id++) t.equal((await answered()).responseTo, id)
 })
 
+t.test('who ends its side behind many of them has what it asked of the upstream all the same', async t => {
+  for (const count of [7, 8, 9, 20]) {
+    const refusals = Array.from({ length: count }, (_, index) => request(index + 1, { logout: 1 }))
+    const { client, upstream, relay } = await set(t)
+    const [asked, answered] = [frames(upstream), frames(client)]
+    client.end(Buffer.concat([...refusals, request(100, { ping: 1 })]))
+    for (let id = 1; id <= count; id++) t.equal((await answered()).responseTo, id)
+    t.equal((await asked()).requestID, 100, `behind ${count}`)
+    upstream.write(writeMessage({ ok: 1 }, 50, 100))
+    t.equal((await answered()).responseTo, 100)
+    t.match(await relay.ended, { by: 'client', fault: undefined })
+  }
+})
+
 t.test('a fault of hello is answered as such', async t => {
   const { client } = await set(t, { hello: async () => Promise.reject(new Fault('hello/metadata-again')) })
   const answered = frames(client)
