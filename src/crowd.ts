@@ -43,22 +43,21 @@ export class Crowd<E> {
     if (there.count === 0) this.#addresses.delete(address)
   }
 
+  /** An address that has most: this one, if none has more. */
+  largest(address: string): string {
+    const [other = address] = this.#sizes[this.#most] ?? []
+    return this.count(address) === this.#most ? address : other
+  }
+
   /** Who has been silent longest of this address; undefined where all are busy. */
   longest(address: string): E | undefined {
     const [first] = this.#addresses.get(address)?.silent ?? []
     return first
   }
 
-  /** Who has been silent longest of an address that has most; undefined where all are busy. */
-  longestOfMost(): E | undefined {
-    const [address] = this.#sizes[this.#most] ?? []
-    return address === undefined ? undefined : this.longest(address)
-  }
-
-  /** Who has been busy longest of an address that has most; undefined where nobody is. */
-  busiestOfMost(): E | undefined {
-    const [address] = this.#sizes[this.#most] ?? []
-    const [first] = (address !== undefined && this.#addresses.get(address)?.busy) || []
+  /** Who has been busy longest of this address; undefined where nobody is. */
+  busiest(address: string): E | undefined {
+    const [first] = this.#addresses.get(address)?.busy ?? []
     return first
   }
 

@@ -16,8 +16,6 @@ export class Inbox {
   readonly #framer: Framer
   #over = false
   #wake: (() => void) | undefined
-  #woken = false // it is the turn of whoever waited
-  #due = false // whoever waits is woken in its turn
 
   constructor(socket: Socket, parts: Parts) {
     this.#socket = socket
@@ -31,10 +29,9 @@ export class Inbox {
   /** The next frame; undefined once the client has ended its side. Throws `frame/length`. */
   async next(): Promise<Frame | undefined> {
     for (;;) {
+      // Each look has its turn, also at what lay here already: thousands of frames fit into one read.
+      if (this.#framer.held > 0) await new Promise<void>(resolve => this.#parts.inTurn(resolve))
       const frame = this.#framer.next()
-      // One that lay here already has its turn as well: thousands fit into one read.
-      if (frame && !this.#woken) await new Promise<void>(resolve => this.#parts.inTurn(resolve))
-      this.#woken = false
       if (frame || this.#over) return frame
       if (this.#framer.held > 0) this.#parts.begun()
       if (this.#socket.isPaused()) this.#socket.resume()
@@ -53,12 +50,7 @@ export class Inbox {
   readonly #keep = (chunk: Buffer): void => {
     this.#framer.add(chunk)
     if (this.#framer.held > this.#parts.limit) this.#socket.pause()
-    if (this.#due || !this.#wake) return
-    this.#due = true
-    this.#parts.inTurn(() => {
-      this.#due = false
-      this.#stir()
-    })
+    this.#stir()
   }
 
   readonly #leave = (): void => {
@@ -68,7 +60,6 @@ export class Inbox {
   }
 
   #stir(): void {
-    this.#woken = this.#wake !== undefined
     this.#wake?.()
     this.#wake = undefined
   }

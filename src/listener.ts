@@ -103,26 +103,18 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
   }
 
   /**
-   * Makes room by closing who has been silent longest without ever logging in; logins under way are left alone as long as
-   * there are others. Of those
-   * that greeted and those that have not yet, neither kind goes first: else silent ones of the one kind could keep the
-   * other out. An address that has more than others gives one of its own: else many who speak often would push out those few
-   * that speak as often as monitors do.
+   * Makes room by closing who has been silent longest without ever logging in. Of those that greeted and those that have
+   * not yet, neither kind goes first: else silent ones of the one kind could keep the other out. An address that has more
+   * than others gives one of its own: else many who speak often would push out those few that speak as often as monitors
+   * do. Where all of its own are logging in, one goes for somebody of an address that has fewer.
    */
   const makeRoom = (address: string): boolean => {
     const [opening, greeted] = [stages.opening, stages.greeted].map(([longest]) => longest)
     const silent = opening && greeted ? (opening.heard < greeted.heard ? opening : greeted) : (opening ?? greeted)
-    if (!silent) return makeRoomAmongLogins(address)
-    const isOfMost = crowd.count(silent.counted) === crowd.most
-    const of = crowd.count(address) === crowd.most ? crowd.longest(address) : crowd.longestOfMost()
-    const one = isOfMost ? silent : of
-    if (!one) return makeRoomAmongLogins(address)
-    evict(one)
-    return true
-  }
-  /** Where all are logging in, one goes for somebody of an address that has fewer of them. */
-  const makeRoomAmongLogins = (address: string): boolean => {
-    const one = crowd.count(address) + 1 < crowd.most ? crowd.busiestOfMost() : undefined
+    const largest = crowd.largest(address)
+    const isOfMost = silent !== undefined && crowd.count(silent.counted) === crowd.most
+    const isLess = crowd.count(address) + 1 < crowd.most
+    const one = (isOfMost ? silent : crowd.longest(largest)) ?? (isLess ? crowd.busiest(largest) : undefined)
     if (one) evict(one)
     return one !== undefined
   }
