@@ -23,6 +23,7 @@ import { Inbox } from './inbox.js'
 import type { Log } from './log.js'
 import type { Admitted, Candidate, Journal } from './login.js'
 import type { Ending } from './relay.js'
+import { Stall } from './stall.js'
 import { topologyVersionOf } from './upstream/hello.js'
 import type { Frame } from './wire/frame.js'
 import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage, writeReply } from './wire/message.js'
@@ -31,8 +32,6 @@ import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage,
 const LIMIT = 64 * 1024
 /** A frame that has begun must be complete within this time, the first one within this time of accept. Milliseconds. */
 const FRAME_MS = 5_000
-/** Answers that are not read for this long mean a dead peer (R5). */
-const STALLED_MS = 60_000
 /** Between frames, drivers ask every ten seconds or so; nothing for this long is nobody. */
 const IDLE_MS = 600_000
 /** A challenge that is not answered within this time is dropped. Drivers have their credentials before they ask for it. */
@@ -283,19 +282,9 @@ export class Conversation {
 
   /** Waits until the client has taken its answers: one that never reads them gets no more of them made. */
   async #drained(): Promise<void> {
-    const socket = this.#socket
-    const stalled = (): void => this.#host.destroy(new Fault('relay/stalled', undefined, { side: 'client' }))
-    const forgive = this.#parts.after(STALLED_MS, stalled)
-    await new Promise<void>(resolve => {
-      const done = (): void => {
-        socket.off('drain', done)
-        socket.off('close', done)
-        resolve()
-      }
-      socket.on('drain', done)
-      socket.on('close', done)
-    })
-    forgive()
+    const giveUp = (): void => this.#host.destroy(new Fault('relay/stalled', undefined, { side: 'client' }))
+    const stall = new Stall(this.#socket, this.#parts.after, giveUp)
+    await new Promise<void>(resolve => stall.drained(resolve))
   }
 }
 

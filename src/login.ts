@@ -129,8 +129,8 @@ const LONGEST = 48_000_000
 /** The part of a login's time that is the upstream's (R14). Who had that and is not done does not answer. Milliseconds. */
 const UPSTREAM_MS = 1_000
 
-/** When the upstream was dialled. */
-type Course = { dialled: number | undefined }
+/** When the upstream was dialled; never yet, if that lies ahead. */
+type Course = { dialled: number }
 
 type Known = { accessKeyId: string; identity: Identity }
 
@@ -144,11 +144,10 @@ export function login(parts: Parts): Login {
     const { fields, challenge, address, journal } = candidate
     const started = parts.now()
     const deadlineMS = parts.deadlineMS()
-    const course: Course = { dialled: undefined }
+    const course: Course = { dialled: Number.POSITIVE_INFINITY }
     const cancel = parts.after(deadlineMS, () => {
-      const dialling = parts.now() - (course.dialled ?? Number.POSITIVE_INFINITY)
       over.abort(
-        dialling >= UPSTREAM_MS
+        parts.now() - course.dialled >= UPSTREAM_MS
           ? new Fault('upstream/away', `no answer within the ${deadlineMS} ms of a login`)
           : new Fault('login/deadline', `${deadlineMS} ms`),
       )
@@ -193,10 +192,9 @@ export function login(parts: Parts): Login {
           const named = ({ name, db }: DatabaseUser): void => {
             journal.user = `${name}@${db}`
           }
-          const began = parts.now()
-          course.dialled = began
+          course.dialled = parts.now()
           const dialled = await parts.dial({ match, identity, named }, client, over).finally(() => {
-            noted(journal.ms, 'upstream', parts.now() - began)
+            noted(journal.ms, 'upstream', parts.now() - course.dialled)
           })
           const { intake, rest, hello, term } = dialled
           socket = dialled.socket

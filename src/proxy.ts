@@ -170,7 +170,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     log('info', 'stopped')
   }
 
-  const untold = ({ kind, message, facts }: Fault) =>
+  const unkept = ({ kind, message, facts }: Fault) =>
     log('error', 'problem found', { fault: kind, why: message, ...facts })
   /** Who guesses tokens is told of once a second, and how often. */
   let [tries, told] = [0, Number.NEGATIVE_INFINITY]
@@ -200,7 +200,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
           return record.render()
         },
         hosts: guards.hosts,
-        deny: { ...revocations, ...guards, now: Date.now, unkept: untold },
+        deny: { ...revocations, ...guards, now: Date.now, unkept },
         pins: { pins: admitting.pins, ...guards },
         failed: fault => log('error', 'failed', { fault: fault.kind, stack: fault.stack }),
         refused: atTheDoor,

@@ -8,7 +8,7 @@ const STALLED = 60_000
 
 const NONE: never[] = []
 
-/** Of one socket; where it does not drain in time, `giveUp` is called. */
+/** Of one socket, plain or TLS; where it does not drain in time, `giveUp` is called. */
 export class Stall {
   readonly #socket: Socket
   readonly #after: After
@@ -22,17 +22,19 @@ export class Stall {
     this.#giveUp = giveUp
   }
 
-  /** Runs a step once it has drained. */
+  /** Runs a step once it has drained, or closed. */
   drained(step: () => void): void {
     if (this.#steps !== NONE) return void this.#steps.push(step)
     this.#steps = [step]
     this.#cancel = this.#after(STALLED, () => this.#giveUp(new Fault('relay/stalled', undefined, { ms: STALLED })))
-    this.#socket.once('drain', () => {
+    const done = (): void => {
+      this.#socket.off('drain', done).off('close', done)
       this.clear()
       const due = this.#steps
       this.#steps = NONE
       for (const next of due) next()
-    })
+    }
+    this.#socket.on('drain', done).on('close', done)
   }
 
   /** Waits no longer. */

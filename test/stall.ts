@@ -39,6 +39,17 @@ t.test('one that does not drain for a minute is given up', async t => {
   t.match(faults, [{ kind: 'relay/stalled', facts: { ms: 60_000 } }])
 })
 
+t.test('where it closes instead, the steps run all the same, and nobody listens any more', async t => {
+  const { socket, stall, faults, clock } = stalled()
+  const done: number[] = []
+  stall.drained(() => done.push(1))
+  socket.emit('close')
+  t.same(done, [1])
+  t.same(socket.eventNames(), [])
+  clock.advance(60_000)
+  t.same(faults, [])
+})
+
 t.test('nobody is given up once nobody waits', async t => {
   const { stall, faults, clock } = stalled()
   stall.drained(() => {})

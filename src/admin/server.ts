@@ -96,14 +96,12 @@ export async function adminServer(sources: AdminSources): Promise<AdminServer> {
   }
 }
 
-/**
- * On loopback a web page could reach us through a name that it points at 127.0.0.1; then Host has that name. Elsewhere
- * we cannot know our names where all we do is tell: Prometheus and kubelets ask by the address of a pod.
- */
 async function answer(request: IncomingMessage, sources: AdminSources): Promise<Answer> {
   const path = request.url?.split('?')[0] ?? ''
   const open = !Object.hasOwn(guarded, path)
   const page = open ? (Object.hasOwn(pages, path) ? pages[path] : undefined) : guarded[path]
+  // On loopback a web page could reach us through a name that it points at 127.0.0.1; then Host has that name. Elsewhere we
+  // cannot know our names where all we do is tell: Prometheus and kubelets ask by the address of a pod.
   if (open && isLoopback(sources.host) && !isMeant(request.headers.host ?? 'localhost', sources.hosts?.() ?? [])) {
     return text(421, 'this host is not served here; see the setting admin.hosts')
   }

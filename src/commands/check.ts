@@ -188,13 +188,16 @@ async function lookAtRules({ listen, pins }: Config, { all, elsewhere, match }: 
   }
   const findings = notes.map(text => ({ fine: true, text: `note: ${text}` }))
   if (pins.file === undefined) return findings
-  const { file } = pins
-  const counted = async () => {
-    const { size } = pinsIn(file).all()
-    await access(dirname(resolve(file)), constants.W_OK)
-    return `${size} in ${file}`
-  }
-  return [...findings, await tried('pins', counted)]
+  return [...findings, await keptFile('pins', pins.file, path => pinsIn(path).all().size)]
+}
+
+/** A file of the proxy's own: what is in it, and whether more could be put there. */
+function keptFile(what: string, path: string, count: (path: string) => number): Promise<Finding> {
+  return tried(what, async () => {
+    const there = count(path)
+    await access(dirname(resolve(path)), constants.W_OK)
+    return `${there} in ${path}`
+  })
 }
 
 /** Whether what is denied over the admin port could be kept. */
@@ -204,12 +207,7 @@ async function lookAtDenials({ deny, admin }: Config): Promise<Finding[]> {
     const text = 'note: /deny adds nobody, as deny.adminFile is not set'
     return admin.token && admin.port !== 'off' ? [{ fine: true, text }] : []
   }
-  const counted = async () => {
-    const { length } = keptIn(adminFile, Date.now).all()
-    await access(dirname(resolve(adminFile)), constants.W_OK)
-    return `${length} in ${adminFile}`
-  }
-  return [await tried('denials over the admin port', counted)]
+  return [await keptFile('denials over the admin port', adminFile, path => keptIn(path, Date.now).all().length)]
 }
 
 /** A certificate that has run out, or will before anybody looks again. */

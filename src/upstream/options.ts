@@ -6,8 +6,7 @@
 import { createSecureContext, type SecureContext } from 'node:tls'
 import type { ConnectionString } from 'mongodb-connection-string-url'
 
-/** `verify`: both the chain and the name, the chain alone, or nothing. */
-/** `certificate`: whether we show one of our own. */
+/** `verify`: both the chain and the name, the chain alone, or nothing. `certificate`: whether we show one of our own. */
 export type TargetTLS = {
   context: SecureContext
   servername: string | undefined

@@ -6,6 +6,7 @@ import { accepted } from '../upstream/reply.js'
 import { isCut } from './cut.js'
 import type { Role } from './match.js'
 import { type Feature, featuresOf, missingFrom } from './privileges.js'
+import { showRole } from './roles.js'
 import { type Parts, upkeep } from './upkeep.js'
 
 /** `roles`: all that rules give. */
@@ -56,9 +57,8 @@ async function unknown(run: Admin['run'], roles: readonly Role[]): Promise<strin
   if (wanted.length === 0) return []
   const reply = await run({ rolesInfo: wanted.map(({ role, db }) => ({ role, db })) })
   if (Number(reply.ok) !== 1) return []
-  const there = new Set((reply.roles as Role[]).map(({ role, db }) => `${role}@${db}`))
-  const names = new Set(wanted.map(({ role, db }) => `${role}@${db}`))
-  return [...names]
+  const there = new Set((reply.roles as Role[]).map(({ role, db }) => showRole({ role, db })))
+  return [...new Set(wanted.map(showRole))]
     .filter(name => !there.has(name))
     .map(name => `warning: there is no role ${name}, so logins by it fail`)
 }
