@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { metricsTable } from '../dist/admin/metrics.js'
 import { settingsTable } from '../dist/config/table.js'
 import { faultsTable } from '../dist/errors.js'
-import { createRoleText } from '../dist/users/privileges.js'
+import { createRoleText } from '../dist/provisioning/privileges.js'
 
 const tables = {
   settings: settingsTable(),

@@ -4,11 +4,12 @@
  * command has its few lines here.
  */
 import { setFlagsFromString } from 'node:v8'
+import { compile } from './app/policy.js'
+import { type Standing, startProxy } from './app/proxy.js'
 import { after } from './clock.js'
 import { check, type Finding } from './commands/check.js'
 import { explain } from './commands/explain.js'
 import { pruneUsers } from './commands/prune.js'
-import { compile } from './compile.js'
 import { readFlags } from './config/flags.js'
 import { type Config, load, type Place } from './config/load.js'
 import { type ReadFile, readFile } from './config/reading.js'
@@ -16,7 +17,6 @@ import { settingsText } from './config/table.js'
 import { lookAt, noting, watchFiles, watchFolder } from './config/watch.js'
 import { Fault, toExit } from './errors.js'
 import { type Log, logTo } from './log.js'
-import { type Standing, startProxy } from './proxy.js'
 import { VERSION } from './upstream/metadata.js'
 
 const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any MongoDB

@@ -1,7 +1,7 @@
 /** The load: pools of clients, each kept open over all rounds, and logins that are closed at once. */
 
 import { Secret } from '../../src/log.js'
-import { keyRing } from '../../src/upstream/keys.js'
+import { keyRing } from '../../src/upstream/scramKeys.js'
 import { type Client, client, type Login, type Way } from '../client.js'
 import { type Shape, shapes } from '../frames.js'
 import { answers } from './answer.js'

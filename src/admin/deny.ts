@@ -1,6 +1,6 @@
 /** The deny list over HTTP: GET tells it, POST adds an entry, DELETE takes one back. Who has the token decides who may log in. */
 import { Fault } from '../errors.js'
-import { type Denial, readDenial } from '../users/denials.js'
+import { type Denial, readDenial } from '../revocation/denials.js'
 import { type Answer, type Asked, json, text } from './answer.js'
 import { type Guards, inTheWay, readBody } from './guards.js'
 

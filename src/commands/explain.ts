@@ -1,21 +1,21 @@
 /** What becomes of a principal: which rule or entry decides, what it gives, what it asks; or what comes nearest. */
 import type { Document } from 'bson'
-import { compiled } from '../compile.js'
+import { compiled } from '../app/policy.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
 import { type Arn, canonical, readArn } from '../identity/arn.js'
+import { keptIn } from '../revocation/adminDenials.js'
+import { type Denial, denials, nameOf } from '../revocation/denials.js'
 import { type Admin, admin as administrator } from '../upstream/admin.js'
 import { accepted } from '../upstream/reply.js'
-import { type Denial, denials, nameOf } from '../users/denials.js'
 import { readEntries } from '../users/entries.js'
-import { externalUsers, whyOf } from '../users/external.js'
-import { keptIn } from '../users/kept.js'
 import { type DatabaseUser, isOver, type Match } from '../users/match.js'
-import { type Candidate, nearestMiss } from '../users/misses.js'
+import { type Candidate, nearestMiss } from '../users/nearestMiss.js'
 import { showNetwork } from '../users/networks.js'
 import { pinsIn } from '../users/pins.js'
 import { showRole } from '../users/roles.js'
 import type { Rule, Rules } from '../users/rules.js'
+import { externalUsers, whyOf } from '../users/systemUsers.js'
 
 /** `known` is false where something could not be asked, so that the lines may not be the whole answer. */
 export type Explanation = { known: boolean; lines: readonly string[] }

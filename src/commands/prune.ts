@@ -1,15 +1,16 @@
 /** `users prune`: what this fleet made in the upstream and nobody wants any more is removed. */
+
+import { compiled } from '../app/policy.js'
+import { provisioningOf } from '../app/provisioning.js'
 import { after, now } from '../clock.js'
-import { compiled } from '../compile.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
 import { silent } from '../log.js'
-import { provisioningOf } from '../provisioning.js'
+import type { RolesOf } from '../provisioning/provisioner.js'
+import { prune } from '../provisioning/prune.js'
 import { type Admin, admin as administrator } from '../upstream/admin.js'
 import { type Directory, directory } from '../users/directory.js'
 import { wantedRoles } from '../users/match.js'
-import type { RolesOf } from '../users/provision.js'
-import { prune } from '../users/pruning.js'
 import type { Rules } from '../users/rules.js'
 
 export type Done = { fine: boolean; text: string }

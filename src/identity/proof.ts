@@ -13,7 +13,7 @@
 import { Fault } from '../errors.js'
 import { Secret } from '../log.js'
 import type { Challenge, Fields } from '../sasl/aws.js'
-import { copied } from './copy.js'
+import { copied } from './detachedString.js'
 
 /** A judged proof. `date` is `YYYYMMDDTHHMMSSZ`; `region` is that of the offered host. */
 export type Proof = {

@@ -18,7 +18,7 @@ import { XMLParser, XMLValidator } from 'fast-xml-parser'
 import { z } from 'zod'
 import { Fault } from '../errors.js'
 import { type Arn, canonical, type Kind, readArn } from './arn.js'
-import { copied } from './copy.js'
+import { copied } from './detachedString.js'
 import type { Partition } from './partition.js'
 
 /**

@@ -5,7 +5,7 @@
  */
 import { type Dispatcher, Pool } from 'undici'
 import { Fault } from '../errors.js'
-import { Pieces } from '../wire/pieces.js'
+import { Pieces } from '../wire/byteQueue.js'
 import {
   type Answer,
   type Ask,

@@ -1,5 +1,5 @@
 /** The user of `upstream.admin` in the sandbox: it has what the README says and nothing more, so that nothing runs as root. */
-import { privilegesOf, ROLE } from '../users/privileges.js'
+import { privilegesOf, ROLE } from '../provisioning/privileges.js'
 import type { NewRole, NewUser } from './mongo/server.js'
 
 const USER = 'iam-proxy'

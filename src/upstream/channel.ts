@@ -10,7 +10,7 @@ import type { Document } from 'bson'
 import { Fault } from '../errors.js'
 import { type Frame, Framer } from '../wire/frame.js'
 import { readReply, writeMessage } from '../wire/message.js'
-import { Intake } from './intake.js'
+import { Intake } from './readBuffer.js'
 import type { Target } from './target.js'
 
 /** Hello and SASL replies are a few KiB; a large set's hello stays far below this. */

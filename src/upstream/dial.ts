@@ -11,9 +11,9 @@ import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
 import { check, final, first, MECHANISM } from '../sasl/scram.js'
 import { type Channel, connect } from './channel.js'
-import type { KeyRing } from './keys.js'
 import { withProxy } from './metadata.js'
 import { accepted, told } from './reply.js'
+import type { KeyRing } from './scramKeys.js'
 import type { Target } from './target.js'
 
 export type DatabaseUser = { name: string; db: string; password: Secret }

@@ -14,13 +14,13 @@ import type { Document } from 'bson'
 import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Log } from '../log.js'
+import { unless, within } from './deadline.js'
 import { isNews, type TopologyVersion, topologyVersionOf } from './hello.js'
-import { type Mirror, mirror } from './mirror.js'
-import { unless, within } from './patience.js'
-import { judge, type Memory, type Standing, saysTheSame } from './set.js'
+import { type Mirror, mirror } from './monitor.js'
+import { beginTerm, type Office, type Term } from './primaryTerm.js'
+import { judge, type Memory, type Standing, saysTheSame } from './replicaSet.js'
 import { lookUp, type Resolver } from './srv.js'
 import { type Target, targetOf, type Upstream } from './target.js'
-import { beginTerm, type Office, type Term } from './term.js'
 
 /** `hello` is a member's own. `primary`: it is the primary's. `set`: clients are shown a set, else this very server. */
 export type View = { hello: Document; primary: boolean; set: boolean }

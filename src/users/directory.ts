@@ -17,10 +17,10 @@ import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
 import type { Log } from '../log.js'
-import { coalesced } from '../upstream/coalesced.js'
+import { coalesced } from '../upstream/singleFlight.js'
 import { type Known, readEntries, unreadable } from './entries.js'
-import { externalUsers, whyOf } from './external.js'
 import type { Match } from './match.js'
+import { externalUsers, whyOf } from './systemUsers.js'
 
 export type Directory = {
   /**

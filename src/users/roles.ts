@@ -1,5 +1,5 @@
 /** Roles and database users as rules spell them: `readWrite@app`, `read@app.orders`, `alice@admin` (R22). */
-import { cuttable } from './cut.js'
+import { cuttable } from './collectionRole.js'
 import type { DatabaseUser, Role } from './match.js'
 
 /** What MongoDB has in no name of a database; `$external` is a database of its own kind, without passwords. */

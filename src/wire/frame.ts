@@ -5,7 +5,7 @@
  *     | length | requestID | responseTo | opCode | body …      int32, little endian; length counts itself
  */
 import { Fault } from '../errors.js'
-import { Pieces } from './pieces.js'
+import { Pieces } from './byteQueue.js'
 
 export const HEADER = 16
 

@@ -12,8 +12,8 @@
  */
 import { Fault } from '../errors.js'
 import { type Frame, Framer, HEADER, OP_COMPRESSED, OP_MSG, OP_QUERY } from './frame.js'
-import { type Glance, glance } from './glance.js'
 import { CHECKSUM_PRESENT, type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand } from './message.js'
+import { type Glance, glance } from './peek.js'
 
 /** Answered here, whoever is logged in. */
 const HELLO = new Set(['hello', 'isMaster', 'ismaster'])

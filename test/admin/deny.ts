@@ -6,7 +6,7 @@ import type { DenyParts } from '../../src/admin/deny.js'
 import { adminServer } from '../../src/admin/server.js'
 import { Fault } from '../../src/errors.js'
 import { Secret } from '../../src/log.js'
-import type { Denial } from '../../src/users/denials.js'
+import type { Denial } from '../../src/revocation/denials.js'
 
 const TOKEN = randomUUID()
 const ALICE = 'arn:aws:iam::123456789012:user/alice'

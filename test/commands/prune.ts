@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { pruneUsers } from '../../src/commands/prune.js'
 import { load } from '../../src/config/load.js'
 import { Fault } from '../../src/errors.js'
-import { prune } from '../../src/users/pruning.js'
+import { prune } from '../../src/provisioning/prune.js'
 import { faultOfAsync } from '../support/faults.js'
 import { arnOf, DATABASE, provisioning, SECRET } from '../support/provisioning.js'
 

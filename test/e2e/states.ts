@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { Binary, BSON, type Document, Int32, serialize } from 'bson'
 import t, { type Test } from 'tap'
-import type { Standing } from '../../src/proxy.js'
+import type { Standing } from '../../src/app/proxy.js'
 import { house } from '../support/house.js'
 import { bare } from '../support/mongo.js'
 import { setHouse } from '../support/setHouse.js'

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { Intake } from '../../src/upstream/intake.js'
+import type { Intake } from '../../src/upstream/readBuffer.js'
 import { type Frame, Framer } from '../../src/wire/frame.js'
 
 type Teardown = { teardown(run: () => void): void }

@@ -3,7 +3,7 @@ import { Binary, Int32, Long } from 'bson'
 import t from 'tap'
 import { Secret } from '../../src/log.js'
 import { type Dialling, dial } from '../../src/upstream/dial.js'
-import { keyRing, type Stretch } from '../../src/upstream/keys.js'
+import { keyRing, type Stretch } from '../../src/upstream/scramKeys.js'
 import { faultOfAsync } from '../support/faults.js'
 import {
   type Mongod,

@@ -1,0 +1,205 @@
+/**
+ * Everything that a login is made of, joined: who is asked about it, what is remembered, who is denied, by what a
+ * principal is let in, and the database user that it becomes.
+ *
+ *     STS ─▶ identity ─▶ deny list ─▶ rules, directory ─▶ database user, kept by the proxy or not ─▶ upstream
+ *
+ * It is long because these parts tell each other of changes, which can be read here alone.
+ */
+import type { Document } from 'bson'
+import type { Measures, Recorder } from '../admin/metrics.js'
+import { type Login, login } from '../client/login.js'
+import { after, now } from '../clock.js'
+import type { Config } from '../config/load.js'
+import { Fault } from '../errors.js'
+import type { LdapGuard } from '../ldap/guard.js'
+import type { Log } from '../log.js'
+import { type Begin, logInAs } from '../provisioning/passwordAttempts.js'
+import { provisioner } from '../provisioning/provisioner.js'
+import { randomBytes } from '../random.js'
+import { keptIn } from '../revocation/adminDenials.js'
+import { type Revocation, revocation } from '../revocation/revocation.js'
+import { type Admin, admin as administrator } from '../upstream/admin.js'
+import type { Channel } from '../upstream/channel.js'
+import { type Dialled, dial } from '../upstream/dial.js'
+import { during, type Term } from '../upstream/primaryTerm.js'
+import { keyRing } from '../upstream/scramKeys.js'
+import type { Topology } from '../upstream/topology.js'
+import { decision } from '../users/decision.js'
+import { directory as directoryOf } from '../users/directory.js'
+import { type Pins, pinsIn } from '../users/pins.js'
+import { remembering } from './loginCaches.js'
+import type { Compiled } from './policy.js'
+import { provisioningOf } from './provisioning.js'
+import { type Asking, asking, STS_MS } from './stsGateway.js'
+
+export type AdmissionParts = {
+  config: Config
+  compiled: Compiled
+  topology: Pick<Topology, 'primary' | 'current'>
+  superuser: Admin | undefined
+  ldap: Pick<LdapGuard, 'verdict' | 'admit'>
+  /** Asks an upstream that has just let a relay in whether it has LDAP on, where that is not known. */
+  askOver(channel: Channel, hello: Document, signal: AbortSignal): Promise<void>
+  record: Recorder
+  log: Log
+}
+
+export type Admission = {
+  login: Login
+  /** The STS host to offer a client of this address. */
+  offer: Asking['draw']
+  revocations: Revocation
+  /** Undefined where no file keeps any. */
+  pins: Pins | undefined
+  measures: Measures
+  /** Asks what has to be known before the first login; never rejects. */
+  start(): Promise<void>
+  /** From now on; live connections are decided again. */
+  adopt(config: Config, compiled: Compiled): void
+  close(): Promise<void>
+}
+
+/** Derived keys that are remembered at most: a bound that no honest fleet reaches. */
+const REMEMBERED_KEYS = 10_000
+
+/** Joins the parts of a login. Throws `config/invalid` for files of its own that it cannot read. */
+export function admission(parts: AdmissionParts): Admission {
+  const { config, topology, superuser, ldap, record, log } = parts
+  const { single } = parts.compiled
+  let { rules } = parts.compiled
+  let running = config
+
+  const sts = asking(config.sts, record, log)
+  const memories = remembering(config, record, log, sts.raise)
+  // What is written waits for a majority, perhaps in vain, and nothing that is read shall wait behind it.
+  const writer: Admin | undefined = config.upstream.admin && administrator(config.upstream.admin)
+  const by =
+    (one: Admin | undefined): Admin['run'] =>
+    (...asked) => {
+      if (!one) throw new Fault('internal', undefined, { why: 'there is no administrator' })
+      return one.run(...asked)
+    }
+  const read = by(superuser)
+  const directory = config.directory.enabled
+    ? directoryOf({ ask: command => read(command), refreshMS: config.directory.refresh, after, now, log })
+    : undefined
+  const pins = config.pins.file === undefined ? undefined : pinsIn(config.pins.file, log)
+  const decide = decision({
+    rules: () => rules,
+    directory,
+    pins,
+    now: Date.now,
+  })
+  const keeping = provisioningOf(config, by(writer), log)
+  const kept = keeping && provisioner(keeping)
+  const revocations = revocation(
+    {
+      kept: config.deny.adminFile === undefined ? undefined : keptIn(config.deny.adminFile, Date.now),
+      match: decide.again,
+      now: Date.now,
+      after,
+      log,
+      counted: count => record.set('denials', count),
+      changed: memories.forget,
+    },
+    parts.compiled.denied,
+  )
+
+  /** Users that the proxy keeps follow what was decided anew; a time that is over is noticed by looking every so often. */
+  const follow = async (): Promise<void> => {
+    stop()
+    if (closed) return
+    await kept?.sync(decide.roles)
+    stop() // another one may have come first
+    if (!closed) stop = after(running.directory.refresh, () => void follow())
+  }
+  let closed = false
+  let stop = (): void => {}
+  const changed = (): void => {
+    memories.forget()
+    void revocations.review()
+    void follow()
+  }
+  directory?.changed(changed)
+
+  const keys = keyRing({ entries: REMEMBERED_KEYS })
+  const { enter, again } = login({
+    ...memories,
+    stsNow: () => Date.now() + sts.skewMS(),
+    askTime: sts.askTime,
+    now,
+    take: sts.take,
+    ask: sts.ask,
+    saw(host, holder, outcome, address) {
+      memories.note(host, holder, outcome, address)
+      sts.saw(host, outcome, address)
+    },
+    check: revocations.check,
+    enter: revocations.enter,
+    decide: decide.login,
+    guard: () => {
+      if (ldap.verdict() === 'on') ldap.admit()
+    },
+    dial: async ({ match: { gives }, identity, named }, { metadata, apiVersion }, over) => {
+      const begin: Begin<Dialled & { term: Term }> = async user => {
+        const { target, term } = topology.primary()
+        const dialled = await during(term, over, () =>
+          dial({
+            target,
+            primary: !single,
+            user,
+            metadata,
+            keys,
+            random: randomBytes,
+            signal: over.signal,
+            api: apiVersion,
+            ask: (channel, hello) => parts.askOver(channel, hello, over.signal),
+          }),
+        )
+        return { ...dialled, term }
+      }
+      if ('user' in gives) {
+        named(gives.user)
+        return begin({ ...gives.user, password: gives.password })
+      }
+      if (!kept) throw new Fault('provision/unsupported', undefined, { why: 'there is no provision.secretFile' })
+      named({ name: identity.canonical, db: running.provision.database })
+      return logInAs(kept, { arn: identity.canonical, roles: gives.roles }, begin, over.signal)
+    },
+    after,
+    deadlineMS: () => running.login.timeout,
+  })
+
+  /** Asked at the start to learn the clock of STS before the first proof is judged by it. */
+  const reach = async (host: string): Promise<void> => {
+    const why = await sts.reach(host, AbortSignal.timeout(STS_MS)).catch(String)
+    if (why !== undefined) log('warn', 'problem found', { sts: host, why })
+  }
+
+  return {
+    login: { enter, again },
+    offer: sts.draw,
+    revocations,
+    pins,
+    measures: sts.measures,
+    start: async () => {
+      void follow()
+      await Promise.all([directory?.start(), ...config.sts.hosts.map(({ host }) => reach(host))])
+    },
+    adopt(next, compiled) {
+      running = next
+      rules = compiled.rules
+      sts.adopt(next.sts)
+      revocations.read(compiled.denied)
+      changed()
+    },
+    async close() {
+      closed = true
+      stop()
+      directory?.close()
+      revocations.close()
+      await Promise.all([writer?.close(), sts.close()])
+    },
+  }
+}

@@ -1,0 +1,283 @@
+/**
+ * The composition root: a configuration in, its parts made and joined, a running proxy out.
+ *
+ * It is long because this is the only place where parts meet.
+ */
+import { resolveSrv, resolveTxt } from 'node:dns/promises'
+import type { Socket } from 'node:net'
+import { calculateObjectSize, type Document } from 'bson'
+import { type Measures, recorder } from '../admin/metrics.js'
+import { type AdminServer, adminServer } from '../admin/server.js'
+import { lobby } from '../client/acceptQueue.js'
+import { Connection } from '../client/connection.js'
+import type { Asked } from '../client/handshake.js'
+import { type Listener, listen } from '../client/listener.js'
+import { sparing } from '../client/logSampler.js'
+import { after, now, sleep } from '../clock.js'
+import { isWildcard } from '../config/hosts.js'
+import type { Config } from '../config/load.js'
+import type { Fault, Level } from '../errors.js'
+import { ldapGuard } from '../ldap/guard.js'
+import { ldapProbe } from '../ldap/probe.js'
+import type { Log } from '../log.js'
+import { randomBytes } from '../random.js'
+import { admin as administrator } from '../upstream/admin.js'
+import { advertised } from '../upstream/advertised.js'
+import { alone, present, topologyVersionOf } from '../upstream/hello.js'
+import { topology as topologyOf } from '../upstream/topology.js'
+import { seenBy } from './connectionMetrics.js'
+import { admission } from './logins.js'
+import { compiled } from './policy.js'
+import { reloader } from './reload.js'
+
+/** Of a kind in a second, about those who never logged in. */
+const LINES = 20
+
+export type Standing = {
+  port: number
+  /** Of the admin interface; undefined where it is off. */
+  adminPort: number | undefined
+  /** Takes up a changed configuration, or tells what was wrong with it and goes on as before. */
+  reload(next: Config | Fault): void
+  /** Resolves once upstream and STS were asked what has to be known before the first login. */
+  settled: Promise<void>
+  /** Stops in peace: not ready, after `delay` (`drain.delay` unless told) no more accepted, what runs finishes in its time. */
+  stop(delay?: number): Promise<void>
+  /** Stops now. */
+  kill(): Promise<void>
+}
+
+/** Starts a proxy. `least` is told when log.level changes. Throws `config/invalid` and `address/busy`. */
+export async function startProxy(config: Config, log: Log, least = (_: Level): void => {}): Promise<Standing> {
+  const { upstream, single, ...beginning } = compiled(config)
+  let running = config
+  for (const warning of config.warnings) log('warn', 'problem found', { warning })
+
+  let listener: Listener | undefined
+  let draining = false
+  const nobody = { opening: 0, greeted: 0, login: 0, relay: 0 }
+  const measures: Measures = { connections: () => listener?.sizes() ?? nobody }
+  const record = recorder(measures, { ofProcess: true })
+
+  const superuser = config.upstream.admin && administrator(config.upstream.admin)
+  const topology = topologyOf({
+    upstream,
+    single,
+    resolver: { resolveSrv, resolveTxt },
+    log,
+    random: Math.random,
+    after,
+    restarted: () => ldap.again(),
+    turned: why => listener?.turn(why),
+  })
+  const probe = ldapProbe(topology, superuser)
+  let buildInfo: Document | undefined
+  const ldap = ldapGuard({
+    ask: async signal => {
+      const answers = await probe(signal)
+      if (isShowable(answers.buildInfo)) buildInfo = answers.buildInfo
+      return answers
+    },
+    everyMS: config.ldap.every,
+    get assume() {
+      return running.ldap.assume
+    },
+    log,
+    after,
+  })
+  const admitting = admission({
+    config,
+    compiled: { ...beginning, upstream, single },
+    topology,
+    superuser,
+    ldap,
+    askOver(channel, hello, signal) {
+      // A process that the mirror has not met yet may have LDAP on, whatever the one before it said.
+      if (isAnother(topology.current()?.hello, hello)) ldap.again()
+      return ldap.admitOver(command => channel.request({ ...command, $db: 'admin' }, signal))
+    },
+    record,
+    log,
+  })
+  const { revocations } = admitting
+  Object.assign(measures, admitting.measures)
+
+  const seen = seenBy(record)
+
+  let requests = 0
+  const nextRequestID = () => (requests = (requests + 1) & 0x7fffffff)
+
+  /** Not ready at the start only: later, turning not ready would take live connections' proxy out of a balancer (R27). */
+  let served = false
+  const ready = (): boolean => {
+    served ||= ldap.verdict() === 'off'
+    return served && !draining
+  }
+  const server = (client: string) => ({
+    host: () => admitting.offer(client),
+    random: randomBytes,
+    buildInfo: () => buildInfo,
+  })
+  const { advertise, host: bound } = config.listen
+  const addressOf = ({ tls }: Config) =>
+    advertised({ advertise, host: isWildcard(bound) ? undefined : bound, cert: tls?.cert })
+  let address = addressOf(config)
+  let guessed =
+    advertise === undefined && isWildcard(bound) ? 'listen.advertise is missing in front of a set' : undefined
+  const greet = async (asked: Asked, connectionId: number, signal: AbortSignal, client: Socket) => {
+    const { awaiting } = asked
+    const { hello, primary, set } = awaiting
+      ? await topology.next(awaiting.topologyVersion, awaiting.maxAwaitTimeMS, signal)
+      : await topology.fresh(signal)
+    if (set && guessed) {
+      log('warn', 'problem found', { warning: `${guessed}, so clients are told the address that they reached` })
+      guessed = undefined
+    }
+    const shown = set ? alone(hello, { address: address(client), primary }) : hello
+    return present(shown, asked, { connectionId, now: new Date() })
+  }
+
+  const isTold = sparing({
+    most: LINES,
+    enough: kind => {
+      const warning = `more than ${LINES} lines a second of ${kind}: the others are counted in faults_total alone`
+      log('warn', 'problem found', { warning })
+    },
+    now,
+  })
+  const serving = {
+    log,
+    isTold,
+    server,
+    greet,
+    login: admitting.login.enter,
+    again: admitting.login.again,
+    reauthenticate: () => running.listen.reauthenticate,
+    seen,
+    nextRequestID,
+    now,
+    after,
+  }
+
+  const closers: (() => Promise<void> | void)[] = [
+    () => topology.close(),
+    () => superuser?.close(),
+    () => ldap.close(),
+    () => admitting.close(),
+  ]
+  const close = async (): Promise<void> => {
+    for (const closer of closers.splice(0).reverse()) await closer()
+    log('info', 'stopped')
+  }
+
+  const unkept = ({ kind, message, facts }: Fault) =>
+    log('error', 'problem found', { fault: kind, why: message, ...facts })
+  /** Who guesses tokens is told of once a second, and how often. */
+  let [tries, told] = [0, Number.NEGATIVE_INFINITY]
+  const atTheDoor = (admin: string, address: string): void => {
+    tries += 1
+    if (now() - told < 1_000) return
+    log('warn', 'refused', { admin, address, why: 'without the token', tries })
+    tries = 0
+    told = now()
+  }
+
+  const guards = {
+    token: () => running.admin.token,
+    hosts: () => [running.admin.host, ...(running.admin.hosts ?? [])],
+  }
+  let admin: AdminServer | undefined
+  try {
+    if (config.admin.port !== 'off') {
+      const { host, port } = config.admin
+      admin = await adminServer({
+        host,
+        port,
+        ready: () => ({ ready: ready(), body: { draining, ldap: ldap.verdict(), upstream: !!topology.current() } }),
+        metrics: () => {
+          record.set('upstream_up', topology.current() ? 1 : 0)
+          record.enter('ldap_authorization', ldap.verdict())
+          return record.render()
+        },
+        hosts: guards.hosts,
+        deny: { ...revocations, ...guards, now: Date.now, unkept },
+        pins: { pins: admitting.pins, ...guards },
+        failed: fault => log('error', 'failed', { fault: fault.kind, stack: fault.stack }),
+        refused: atTheDoor,
+      })
+      closers.push(admin.close)
+    }
+    listener = await listen({
+      after,
+      lobby: lobby({ later: setImmediate, now }),
+      ...config.listen,
+      ...secure(config),
+      log,
+      isTold,
+      turnedAway: ({ kind }) => seen.fault(kind),
+      serve: (socket, client) => new Connection(socket, client, serving),
+    })
+  } catch (thrown) {
+    await close()
+    throw thrown
+  }
+  const settled = Promise.all([ldap.start(), admitting.start()]).then(() => {})
+  const { drain, stop, destroy, port, adopt } = listener
+  const reload = reloader(
+    { config, compiled: { ...beginning, upstream, single } },
+    {
+      compile: compiled,
+      adopt(now, compiled) {
+        adopt({ ...now.listen, ...secure(now) }) // the one step that may fail, so it goes first
+        address = addressOf(now)
+        running = now
+        least(now.log.level)
+        admitting.adopt(now, compiled)
+      },
+      log,
+      counted: outcome => record.count('reloads_total', 1, { outcome }),
+    },
+  )
+  log('info', 'ready', { host: config.listen.host, port, upstream: upstream.name, admin: admin?.port })
+
+  let wait = (): void => {}
+  return {
+    port,
+    adminPort: admin?.port,
+    reload,
+    settled,
+    async stop(delay = running.drain.delay) {
+      draining = true
+      const hurry = new AbortController()
+      wait = () => hurry.abort()
+      await sleep(delay, hurry.signal)
+      stop()
+      await Promise.race([drain(), sleep(running.drain.timeout, hurry.signal)])
+      destroy()
+      hurry.abort()
+      await close()
+    },
+    async kill() {
+      draining = true
+      wait()
+      destroy()
+      await close()
+    },
+  }
+}
+
+/** What the listener needs for TLS, if there is any. */
+function secure({ tls }: Config) {
+  return tls && { tls: { ...tls, key: tls.key.reveal() } }
+}
+
+/** True where both name their process and it is not the same. */
+function isAnother(known: Document | undefined, met: Document): boolean {
+  const [before, after] = [known && topologyVersionOf(known), topologyVersionOf(met)]
+  return before !== undefined && after !== undefined && !before.processId.equals(after.processId)
+}
+
+/** Strangers may ask for it, so a hostile upstream's is not passed on at any length. */
+function isShowable(buildInfo: Document | undefined): buildInfo is Document {
+  return buildInfo !== undefined && Number(buildInfo.ok) === 1 && calculateObjectSize(buildInfo) <= 16_384
+}

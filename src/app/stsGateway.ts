@@ -1,0 +1,142 @@
+/** STS as the proxy asks it: within the budget, counted, and again where that may help. */
+import type { Measures, Recorder } from '../admin/metrics.js'
+import { buckets } from '../budget/buckets.js'
+import { hosts as drawn, type Hosts } from '../budget/hostHealth.js'
+import { type Turns, turns } from '../budget/scheduler.js'
+import { bucketOf } from '../client/login.js'
+import { after, now, sleep } from '../clock.js'
+import type { Config } from '../config/load.js'
+import { timeOf } from '../identity/clockSync.js'
+import type { Ask, Outcome } from '../identity/outcome.js'
+import type { Proof } from '../identity/proof.js'
+import { retried } from '../identity/retry.js'
+import { type Sts, stsClient } from '../identity/sts.js'
+import type { Log } from '../log.js'
+import { NAME, VERSION } from '../upstream/metadata.js'
+
+export type Asking = Pick<Sts, 'reach' | 'skewMS' | 'close'> &
+  Pick<Turns, 'take' | 'raise'> & {
+    /** Asks a host what time it is. Throws `sts/unavailable`. */
+    askTime: ReturnType<typeof timeOf>
+    /** Asks who signed, each attempt in its turn. */
+    ask: ReturnType<typeof retried>
+    /** The host to offer a client of this address. */
+    draw: Hosts['draw']
+    /** What asking a host came to, for a client of this address. */
+    saw: Hosts['saw']
+    measures: Measures
+    /** From now on. */
+    adopt(budget: Pick<Config['sts'], 'quota' | 'share'>): void
+  }
+
+/** Accounts that are remembered at most: a bound that no honest fleet reaches. */
+const REMEMBERED = 10_000
+/** Buckets that are shown at most. */
+const SHOWN = 100
+/** Calls at a time, for each host. */
+const CALLS = 256
+/** How long a login waits for its turn; one attempt; and all of them together with their pauses. Milliseconds (R14). */
+const QUEUE_MS = 4_000
+const ATTEMPT_MS = 1_500
+export const STS_MS = 3_000
+/** How much our clock may go away from that of STS before it is told. Milliseconds. */
+const DRIFT_MS = 60_000
+
+/** STS as the settings have it, asked once a question. `timeoutMS`: for one answer. */
+export function stsOf({ hosts, insecure }: Pick<Config['sts'], 'hosts' | 'insecure'>, timeoutMS: number): Sts {
+  const userAgent = `${NAME}/${VERSION}`
+  return stsClient({ hosts: hosts.map(host => ({ ...host, insecure })), timeoutMS, userAgent, now: Date.now })
+}
+
+/** No answer of use, and none that says more than that. */
+const isSilent = (outcome: Outcome) => outcome.is === 'unavailable' && outcome.next === 'again'
+
+export function asking({ hosts, insecure, ...first }: Config['sts'], record: Recorder, log: Log): Asking {
+  const sts = stsOf({ hosts, insecure }, ATTEMPT_MS)
+  // The other half of what is left: calls may arrive closer together than they were made, and AWS counts the arrivals.
+  const rateOf = ({ quota, share }: Pick<Config['sts'], 'quota' | 'share'>) => ({
+    perSecond: quota * share,
+    burst: (quota * (1 - share)) / 2,
+  })
+  const budget = buckets({ ...rateOf(first), keys: REMEMBERED, now })
+  const line = turns({ lend: budget.lend, calls: CALLS, now, after })
+  const { draw, saw, health } = drawn({
+    hosts: hosts.map(({ host }) => host),
+    busy: line.busy,
+    random: Math.random,
+    now,
+    entries: REMEMBERED,
+    turned: (host, up) => log(up ? 'info' : 'warn', up ? 'host came back' : 'host left alone', { sts: host }),
+  })
+  /** Throttles of the buckets whose accounts proved themselves: only these have names in metrics, as keys are made up. */
+  const shown = new Map<string, number>()
+  let drift = 0 // as it was told last
+  const compare = (): void => {
+    const skew = sts.skewMS()
+    record.set('clock_skew_seconds', skew / 1000)
+    if (Math.abs(skew - drift) < DRIFT_MS) return
+    drift = skew
+    log('warn', 'clock drifted', { behindStsSeconds: Math.round(skew / 1000), corrected: true })
+  }
+  const reach = async (host: string, signal: AbortSignal): Promise<string | undefined> => {
+    const why = await sts.reach(host, signal)
+    compare()
+    return why
+  }
+  const once: Ask = async (proof, ms, signal) => {
+    const outcome = await sts.ask(proof, ms, signal)
+    const bucket = bucketOf(proof)
+    if (outcome.is === 'identity' && !shown.has(bucket) && shown.size < SHOWN) shown.set(bucket, 0)
+    if (outcome.is === 'throttled') {
+      budget.throttled(bucket)
+      if (shown.has(bucket)) shown.set(bucket, (shown.get(bucket) ?? 0) + 1)
+    }
+    record.count('sts_calls_total', 1, { outcome: outcome.is })
+    compare()
+    return outcome
+  }
+  const ofBuckets = (measure: (bucket: string) => number) =>
+    Object.fromEntries([...shown.keys()].map(bucket => [bucket, measure(bucket)]))
+  const patience = {
+    attemptMS: ATTEMPT_MS,
+    deadlineMS: STS_MS,
+    queueMS: QUEUE_MS,
+    now,
+    random: Math.random,
+    sleep,
+    // Counted at once, so that a host that is down is left alone before its first logins have given up.
+    again({ challenge: { host } }: Proof, outcome: Outcome) {
+      if (!isSilent(outcome)) return true
+      saw(host, outcome, '')
+      const all = health()
+      return all[host] !== 0 || Object.values(all).every(each => each === 0)
+    },
+  }
+  return {
+    ...sts,
+    reach,
+    askTime: timeOf({ reach: host => reach(host, AbortSignal.timeout(ATTEMPT_MS)).catch(String), now }),
+    take: line.take,
+    raise: line.raise,
+    draw,
+    saw(host, outcome, address) {
+      if (!isSilent(outcome)) saw(host, outcome, address)
+    },
+    measures: {
+      sts_host_health: health,
+      sts_bucket_tokens: () => ofBuckets(bucket => budget.level(bucket).tokens),
+      sts_bucket_rate: () => ofBuckets(bucket => budget.level(bucket).perSecond),
+      sts_bucket_throttles: () => Object.fromEntries(shown),
+      sts_bucket_waiting() {
+        const all: Record<string, number> = { ...ofBuckets(() => 0), other: 0 }
+        for (const [bucket, count] of line.waiting()) {
+          const name = shown.has(bucket) ? bucket : 'other'
+          all[name] = (all[name] ?? 0) + count
+        }
+        return all
+      },
+    },
+    ask: retried(once, patience),
+    adopt: change => budget.adopt(rateOf(change)),
+  }
+}

@@ -1,0 +1,348 @@
+/**
+ * From a proof to a socket that is logged in upstream, within one deadline.
+ *
+ *     judge (no network) ─▶ denied? ─▶ LDAP guard ─▶ limits ─▶ what is remembered ─▶ STS, in its turn ─▶ identity
+ *       ─▶ among the live ─▶ denied? ─▶ rule or directory ─▶ upstream login ─▶ LDAP guard, denied?
+ *
+ * It is long because the order of these steps is what makes a login safe, so it is to be read in one place.
+ */
+import type { Socket } from 'node:net'
+import type { Document } from 'bson'
+import { accountOf } from '../budget/account.js'
+import type { Place } from '../budget/fairQueue.js'
+import type { End, Limits } from '../budget/loginLimits.js'
+import type { Turns } from '../budget/scheduler.js'
+import type { After } from '../clock.js'
+import { Fault } from '../errors.js'
+import type { Label } from '../identity/credentialFingerprint.js'
+import type { Remembered } from '../identity/identityCache.js'
+import type { Outcome } from '../identity/outcome.js'
+import { judge, type Proof } from '../identity/proof.js'
+import type { Refusals } from '../identity/refusalCache.js'
+import type { Identity } from '../identity/reply.js'
+import type { Turn } from '../identity/retry.js'
+import type { LiveConnection } from '../revocation/liveConnections.js'
+import type { Challenge, Fields } from '../sasl/aws.js'
+import { unless } from '../upstream/deadline.js'
+import type { Term } from '../upstream/primaryTerm.js'
+import type { Intake } from '../upstream/readBuffer.js'
+import { type DatabaseUser, isSameUser, type Match } from '../users/match.js'
+import type { Introduction } from './handshake.js'
+
+/** What happened, for the one log line of the connection: milliseconds by stage, and who it turned out to be. */
+export type Journal = {
+  accessKeyId?: string
+  arn?: string
+  user?: string
+  /** What let it in: the number of a rule, or the name of an entry of the directory. */
+  by?: Match['from']
+  /** A success that was remembered stood in for STS. */
+  remembered?: true
+  ms: Partial<Record<'queue' | 'sts' | 'upstream' | 'login', number>>
+}
+
+/**
+ * `address`: of the client. `certificate`: the fingerprint of the one it was verified by in this very TLS handshake.
+ * `revoke` closes its connection, however far it is.
+ */
+export type Candidate = {
+  fields: Fields
+  challenge: Challenge
+  client: Introduction
+  address: string
+  certificate: string | undefined
+  journal: Journal
+  revoke(fault: Fault): void
+}
+
+/**
+ * An upstream connection that is this principal's for life, or until `term` is over. `limit`: its maxMessageSizeBytes.
+ * `live` is its place among the live connections, given back by `leave` when it is closed.
+ */
+export type Admitted = {
+  socket: Socket
+  intake: Pick<Intake, 'to'>
+  rest: Buffer
+  limit: number
+  term: Term
+  live: LiveConnection
+  leave(): void
+}
+
+export type Parts = {
+  /** The time as STS has it, in milliseconds. */
+  stsNow(): number
+  /** Asks that host for it anew, unless that was done a moment ago. Throws `sts/unavailable`. */
+  askTime(host: string): Promise<void>
+  now(): number
+  /** Throws `denied` for a key, and for an identity once that is known. */
+  check(accessKeyId: string, identity?: Identity): void
+  /** Throws `ldap/on` while it is; asked before STS, so that no call is spent in vain, and again before the welcome. */
+  guard(): void
+  /** The name by which memories know the key and token of a proof. */
+  holderOf: Label
+  limit: Limits['enter']
+  /** What STS would say again, whoever signs. */
+  refused: Refusals['get']
+  recall: Remembered['recall']
+  /** Waits for a turn at STS, and gives what ends it. Throws `budget/spent` at once where it would be too long. */
+  take: Turns['take']
+  /** Asks STS, each attempt in its turn. */
+  ask(proof: Proof, turn: Turn, signal: AbortSignal): Promise<Outcome>
+  /** What asking this host about this holder came to, for a client of this address. */
+  saw(host: string, holder: string, outcome: Outcome, address: string): void
+  /** Among the live connections until the returned function is called. */
+  enter(live: LiveConnection): () => void
+  /** What lets this identity in, from this address; a promise where the directory has to be asked. Throws `users/*`. */
+  decide(identity: Identity, address: string): Match | Promise<Match>
+  /**
+   * Logs in upstream, and aborts the login with the term of the primary; `named` is told the database user first. Where
+   * the LDAP verdict is unknown it is asked over this connection: throws `ldap/*`, too.
+   */
+  dial(
+    as: { match: Match; identity: Identity; named(user: DatabaseUser): void },
+    client: Introduction,
+    over: AbortController,
+  ): Promise<Pick<Admitted, 'socket' | 'intake' | 'rest' | 'term'> & { hello: Document }>
+  after: After
+  deadlineMS(): number
+}
+
+/**
+ * `over` ends a login early, whoever aborts it: the client by leaving, or what happens to the login itself, its time or
+ * the term of its primary being over, with the fault that says so. There is one for all that waits, as each costs as much
+ * as a frame does.
+ */
+export type Login = {
+  /** Logs a candidate in, or throws the fault that says why not. */
+  enter(candidate: Candidate, over: AbortController): Promise<Admitted>
+  /**
+   * Asks again who a live connection is, and by what: its upstream stays as it is. Throws `login/another` for somebody
+   * else and for another database user, and whatever `enter` throws. What was remembered does not stand in for STS here.
+   */
+  again(candidate: Candidate, was: LiveConnection, over: AbortController): Promise<void>
+}
+
+/** MongoDB's own limit, in bytes. */
+const LONGEST = 48_000_000
+
+/** The part of a login's time that is the upstream's (R14). Who had that and is not done does not answer. Milliseconds. */
+const UPSTREAM_MS = 1_000
+
+/** When the upstream was dialled; never yet, if that lies ahead. */
+type Course = { dialled: number }
+
+type Known = { accessKeyId: string; identity: Identity }
+
+export function login(parts: Parts): Login {
+  /** The steps up to the identity, then the last ones as given; all in one deadline, and counted as one login. */
+  const road = async <T>(
+    candidate: Candidate,
+    over: AbortController,
+    last: (known: Known, course: Course) => Promise<T>,
+  ): Promise<T> => {
+    const { fields, challenge, address, journal } = candidate
+    const started = parts.now()
+    const deadlineMS = parts.deadlineMS()
+    const course: Course = { dialled: Number.POSITIVE_INFINITY }
+    const cancel = parts.after(deadlineMS, () => {
+      over.abort(
+        parts.now() - course.dialled >= UPSTREAM_MS
+          ? new Fault('upstream/away', `no answer within the ${deadlineMS} ms of a login`)
+          : new Fault('login/deadline', `${deadlineMS} ms`),
+      )
+    })
+    let leave: ((end: End) => void) | undefined
+    let end: End = 'unasked'
+    try {
+      const proof = judged(parts, fields, challenge) ?? (await judgedAnew(parts, fields, challenge, over.signal))
+      const { accessKeyId } = proof
+      journal.accessKeyId = accessKeyId
+      parts.check(accessKeyId)
+      parts.guard()
+      const place = parts.limit(address, parts.holderOf(proof))
+      leave = place.leave
+      const identity = await identify(parts, proof, place, candidate, over.signal)
+      journal.arn = identity.arn
+      const result = await last({ accessKeyId, identity }, course)
+      end = journal.remembered ? 'unasked' : 'vouched'
+      return result
+    } catch (thrown) {
+      end = faultOf(thrown, over.signal)
+      throw end
+    } finally {
+      leave?.(end)
+      cancel()
+      journal.ms.login = Math.round(parts.now() - started)
+    }
+  }
+
+  return {
+    enter: (candidate, over) =>
+      road(candidate, over, async ({ accessKeyId, identity }, course) => {
+        const { address: peer, client, journal, revoke: close } = candidate
+        const live: LiveConnection = { identity, accessKeyId, peer, match: undefined, close }
+        const leave = parts.enter(live)
+        let socket: Socket | undefined
+        try {
+          parts.check(accessKeyId, identity)
+          const match = await decided(parts, identity, peer, over.signal)
+          live.match = match
+          journal.by = match.from
+          const named = ({ name, db }: DatabaseUser): void => {
+            journal.user = `${name}@${db}`
+          }
+          course.dialled = parts.now()
+          const dialled = await parts.dial({ match, identity, named }, client, over).finally(() => {
+            noted(journal.ms, 'upstream', parts.now() - course.dialled)
+          })
+          const { intake, rest, hello, term } = dialled
+          socket = dialled.socket
+          parts.guard()
+          parts.check(accessKeyId, identity)
+          over.signal.throwIfAborted()
+          return { socket, intake, rest, limit: limitOf(hello), term, live, leave }
+        } catch (thrown) {
+          leave()
+          socket?.destroy()
+          throw thrown
+        }
+      }),
+    again: (candidate, was, over) =>
+      road({ ...candidate, certificate: undefined }, over, async ({ accessKeyId, identity }) => {
+        if (identity.canonical !== was.identity.canonical) {
+          throw new Fault('login/another', `${identity.canonical}, and it was ${was.identity.canonical}`)
+        }
+        parts.check(accessKeyId, identity)
+        const match = await decided(parts, identity, candidate.address, over.signal)
+        over.signal.throwIfAborted()
+        if (!was.match || !isSameUser(match, was.match)) throw new Fault('login/another', 'another database user')
+        parts.check(accessKeyId, identity)
+        was.accessKeyId = accessKeyId // a denial of the new key, or of the new session, has to find it
+        was.identity = identity
+        was.match = match
+      }),
+  }
+}
+
+/** The proof; undefined where it is of another time than ours. Throws what `judge` does. */
+function judged({ stsNow }: Parts, fields: Fields, challenge: Challenge): Proof | undefined {
+  try {
+    return judge(fields, challenge, new Date(stsNow()))
+  } catch (thrown) {
+    if (thrown instanceof Fault && thrown.kind === 'proof/date') return undefined
+    throw thrown
+  }
+}
+
+/** The same once STS has said what time it is: our clock may have been set since it was compared, and that is no guilt of the client. */
+async function judgedAnew(
+  { stsNow, askTime }: Parts,
+  fields: Fields,
+  challenge: Challenge,
+  signal: AbortSignal,
+): Promise<Proof> {
+  signal.throwIfAborted()
+  await unless(signal, askTime(challenge.host))
+  return judge(fields, challenge, new Date(stsNow()))
+}
+
+/** What a failure was in the end: what ended the login, the client by leaving unless told, or a fault of its own. */
+function faultOf(thrown: unknown, { aborted, reason }: AbortSignal): Fault {
+  if (!aborted) return Fault.from(thrown)
+  return reason instanceof Fault ? reason : new Fault('login/left')
+}
+
+/** Who that is here; nobody waits where rules alone decide. */
+function decided(parts: Parts, identity: Identity, address: string, signal: AbortSignal): Match | Promise<Match> {
+  const match = parts.decide(identity, address)
+  return match instanceof Promise ? unless(signal, match) : match
+}
+
+/** Who signed, by what is remembered or by STS. */
+async function identify(
+  parts: Parts,
+  proof: Proof,
+  place: Place,
+  { certificate, journal }: Candidate,
+  signal: AbortSignal,
+): Promise<Identity> {
+  signal.throwIfAborted()
+  const { address, holder } = place
+  const { host } = proof.challenge
+  // What was refused is so, whatever was remembered before: a session that has expired since, above all.
+  const refused = parts.refused(host, holder)
+  if (refused) return known(refused)
+  const { identity, keep } = parts.recall({ ...proof, certificate, holder })
+  if (identity) {
+    journal.remembered = true
+    return identity
+  }
+  const began = parts.now()
+  const outcome = await parts
+    .ask(proof, turnsOf(parts, proof, place, journal, signal), signal)
+    .finally(() => noted(journal.ms, 'sts', parts.now() - began))
+  parts.saw(host, holder, outcome, address)
+  const found = known(outcome)
+  keep(found)
+  return found
+}
+
+/** The longest message that the upstream takes, as it says itself, within what any MongoDB has ever taken. */
+function limitOf({ maxMessageSizeBytes }: Document): number {
+  const said = Number(maxMessageSizeBytes)
+  return said > 0 ? Math.min(said, LONGEST) : LONGEST
+}
+
+/** What a token is for: the account that the key names (all that name none share one) at the host that is asked. */
+export function bucketOf({ accessKeyId, challenge }: Proof): string {
+  return `${accountOf(accessKeyId) ?? 'none'} ${challenge.host}`
+}
+
+/** Turns at STS for this proof; the time that they are waited for is the queue's, and not that of STS. */
+function turnsOf(
+  { take, now, refused }: Parts,
+  proof: Proof,
+  place: Place,
+  { ms }: Journal,
+  signal: AbortSignal,
+): Turn {
+  return async patienceMS => {
+    const started = now()
+    try {
+      const { host } = proof.challenge
+      const done = await take(bucketOf(proof), host, place, patienceMS, signal)
+      const meanwhile = refused(host, place.holder) // a fleet whose session has ended waits here all together
+      if (!meanwhile) return done
+      done()
+      throw refusalOf(meanwhile)
+    } finally {
+      const waited = now() - started
+      noted(ms, 'queue', waited)
+      noted(ms, 'sts', -waited)
+    }
+  }
+}
+
+/** The identity that STS vouches for, or what it said instead, as a fault. */
+function known(outcome: Outcome): Identity {
+  switch (outcome.is) {
+    case 'identity':
+      return outcome.identity
+    case 'refused':
+      throw refusalOf(outcome)
+    case 'throttled':
+      throw new Fault('sts/throttled', outcome.code)
+    case 'unavailable':
+      throw new Fault('sts/unavailable', undefined, { answer: outcome.why })
+  }
+}
+
+function refusalOf({ code, message }: Outcome & { is: 'refused' }): Fault {
+  return new Fault('sts/refused', message ? `${code}: ${message}` : code, { code })
+}
+
+/** So much more of a stage; whole milliseconds are enough for whoever reads the log. */
+function noted(ms: Journal['ms'], stage: keyof Journal['ms'], more: number): void {
+  ms[stage] = Math.round((ms[stage] ?? 0) + more)
+}

@@ -1,0 +1,118 @@
+/** The guard before every login: refuses while LDAP authorization is on at the upstream, or cannot be excluded. */
+import type { After } from '../clock.js'
+import { Fault } from '../errors.js'
+import type { Log } from '../log.js'
+import { unless, within } from '../upstream/deadline.js'
+import { coalesced } from '../upstream/singleFlight.js'
+import { type Answers, askLdap, type Judgement, judgeLdap, type Run } from './ldap.js'
+
+export type LdapGuard = {
+  /** What is known now; `unknown` becomes `off` where the operator vouched for it. */
+  verdict(): Judgement['state']
+  /** What the verdict comes from. */
+  why(): string
+  /** Asks, and goes on asking. Resolves after the first answer, or when there was none in time; never rejects. */
+  start(): Promise<void>
+  /** Asks now, and holds nothing excluded until then: the upstream is not the process that answered last. */
+  again(): Promise<void>
+  close(): void
+  /** Throws `ldap/on`, or `ldap/unknown`. */
+  admit(): void
+  /** The same for one connection that has logged in: where the verdict is unknown, it is asked over this one. */
+  admitOver(run: Run): Promise<void>
+}
+
+export type Parts = {
+  /** Puts the questions. Throws where the upstream cannot be reached. */
+  ask: (signal: AbortSignal) => Promise<Answers>
+  everyMS: number
+  /** The operator's word for it where the upstream cannot tell; it may change. */
+  readonly assume: 'off' | undefined
+  log: Log
+  after: After
+}
+
+const PATIENCE_MS = 10_000
+/** Where nothing is known yet logins wait, so it is asked more often. */
+const SOON_MS = 5_000
+/** An answer outlives this many rounds in which the upstream was away, and no more: it may have come back changed. */
+const ROUNDS = 5
+
+const CURE = {
+  on: 'turn it off (security.ldap.authz.queryTemplate), or put another MongoDB behind the proxy',
+  unknown:
+    'give upstream.admin a user with the role clusterMonitor, or set ldap.assume: off if LDAP authorization is off',
+}
+
+export function ldapGuard(parts: Parts): LdapGuard {
+  const { ask, everyMS, log, after } = parts
+  const stop = new AbortController()
+  let known: Judgement = { state: 'unknown', why: 'the upstream has not answered yet' }
+  let silent = 0
+  let generation = 0 // counts the processes that the upstream was
+  let logged: string | undefined
+  let cancel = () => {}
+
+  const learn = (judgement: Judgement): void => {
+    known = judgement
+    const line = `${judgement.state} ${judgement.why}`
+    if (line === logged) return
+    logged = line
+    const level = judgement.state === 'on' ? 'error' : verdictOf(judgement, parts.assume) === 'off' ? 'info' : 'warn'
+    log(level, 'ldap answered', {
+      ...judgement,
+      ...(judgement.state === 'unknown' && parts.assume && { assume: parts.assume }),
+    })
+  }
+
+  const round = coalesced(async (): Promise<void> => {
+    const asked = generation
+    try {
+      const late = () => new Fault('upstream/away', undefined, { code: 'ETIMEDOUT' })
+      const limits = { after, late, stop: stop.signal }
+      const answers = await within(PATIENCE_MS, limits, signal => unless(signal, ask(signal)))
+      silent = 0
+      if (asked === generation) learn(judgeLdap(answers))
+    } catch (thrown) {
+      if (stop.signal.aborted) return
+      const { kind, facts } = Fault.from(thrown)
+      if (++silent >= ROUNDS || known.state === 'unknown') {
+        learn({ state: 'unknown', why: `the upstream cannot be asked (${kind}${facts.code ? `, ${facts.code}` : ''})` })
+      }
+    }
+    if (stop.signal.aborted) return
+    cancel()
+    cancel = after(known.state === 'unknown' && silent > 0 ? Math.min(SOON_MS, everyMS) : everyMS, round)
+  })
+
+  return {
+    verdict: () => verdictOf(known, parts.assume),
+    why: () => known.why,
+    start: round,
+    again: () => {
+      generation++
+      // What was on stays on until it is asked: the operator's word is for what cannot be known.
+      if (known.state === 'off') known = { state: 'unknown', why: 'the upstream started anew and was not asked yet' }
+      return round()
+    },
+    close: () => {
+      stop.abort(new Fault('listener/draining'))
+      cancel()
+    },
+    admit: () => admit(known, parts.assume),
+    admitOver: async run => {
+      // What one user may see is told to nobody else: the next user's rights may be fewer, and then logins would flap.
+      const judgement = verdictOf(known, parts.assume) === 'unknown' ? judgeLdap(await askLdap(run)) : known
+      admit(judgement, parts.assume)
+    },
+  }
+}
+
+function verdictOf({ state }: Judgement, assume: 'off' | undefined): Judgement['state'] {
+  return state === 'unknown' ? (assume ?? state) : state
+}
+
+function admit(judgement: Judgement, assume: 'off' | undefined): void {
+  const verdict = verdictOf(judgement, assume)
+  if (verdict !== 'off') throw new Fault(`ldap/${verdict}`, `${judgement.why}; ${CURE[verdict]}`)
+}

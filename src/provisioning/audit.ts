@@ -1,0 +1,104 @@
+/** For `check`: whether users could be kept in this upstream, and who else could be one of them. Nothing is written. */
+import type { Document } from 'bson'
+import { Fault } from '../errors.js'
+import type { Admin } from '../upstream/admin.js'
+import { accepted } from '../upstream/reply.js'
+import { isCut } from '../users/collectionRole.js'
+import type { Role } from '../users/match.js'
+import { showRole } from '../users/roles.js'
+import { type Feature, featuresOf, missingFrom } from './privileges.js'
+import { type Parts, upkeep } from './upkeep.js'
+
+/** `roles`: all that rules give. */
+export type Asked = { parts: Parts; roles: readonly Role[]; directory: boolean }
+
+/** Roles by which a person can change any user of a database, and so become it. */
+const OVER_USERS = {
+  own: ['userAdmin', 'dbOwner'],
+  all: ['userAdminAnyDatabase', 'root', 'restore', '__system'],
+}
+
+/** Sentences about what was found. Throws `provision/*`, `upstream/away`. */
+export async function auditUsers({ parts, roles, directory }: Asked): Promise<string[]> {
+  const { run, database, clientSource } = parts
+  const { ferretdbVersion } = await ask(run, { buildInfo: 1 })
+  if (String(ferretdbVersion).startsWith('v1.')) throw new Fault('provision/unsupported')
+  const needed: Record<Feature, boolean> = {
+    'LDAP guard': false,
+    directory,
+    provisioning: true,
+    'provision.clientSource': clientSource !== undefined,
+    'roles for one collection': roles.some(isCut),
+  }
+  const { authInfo } = await ask(run, { connectionStatus: 1, showPrivileges: true })
+  const held: Document[] = authInfo?.authenticatedUserPrivileges ?? []
+  // Without access control nobody is logged in, and nobody needs privileges.
+  const isOpen = !authInfo?.authenticatedUsers?.length
+  const features = isOpen ? [] : featuresOf(database).filter(([feature]) => needed[feature])
+  const missing = features.flatMap(([, privileges]) => missingFrom(held, privileges))
+  if (missing.length > 0) {
+    throw new Fault('provision/failed', `the user of upstream.admin lacks ${missing.join(', ')}`)
+  }
+  const { accounts, madeBy } = upkeep(parts)
+  const there = await accounts.all()
+  const foreign = there.filter(account => !madeBy(account)).map(({ user }) => user)
+  return [
+    `${there.length - foreign.length} in ${database}, and the user of upstream.admin has the privileges for more`,
+    ...foreign.map(user => `warning: ${user}@${database} was not made by this proxy: its principal could not log in`),
+    ...(await unknown(run, roles)),
+    ...(await holders(run, database)),
+    ...(await restricted(run, roles)),
+  ]
+}
+
+/** Roles that nobody has made: a login by them would fail. */
+async function unknown(run: Admin['run'], roles: readonly Role[]): Promise<string[]> {
+  const wanted = roles.filter(one => !isCut(one))
+  if (wanted.length === 0) return []
+  const reply = await run({ rolesInfo: wanted.map(({ role, db }) => ({ role, db })) })
+  if (Number(reply.ok) !== 1) return []
+  const there = new Set((reply.roles as Role[]).map(({ role, db }) => showRole({ role, db })))
+  return [...new Set(wanted.map(showRole))]
+    .filter(name => !there.has(name))
+    .map(name => `warning: there is no role ${name}, so logins by it fail`)
+}
+
+/** Who could set the password of such a user. */
+async function holders(run: Admin['run'], database: string): Promise<string[]> {
+  const over = [
+    ...OVER_USERS.own.map(role => ({ role, db: database })),
+    ...OVER_USERS.all.map(role => ({ role, db: 'admin' })),
+  ]
+  const filter = { $or: over.map(one => ({ roles: { $elemMatch: one } })) }
+  const found = await find(run, 'system.users', filter)
+  if (!found) return [`who else may change users of ${database} is unknown, as admin.system.users may not be read`]
+  return found.map(({ user, db, roles }) => {
+    const by = roles.filter((one: Role) => over.some(({ role, db }) => role === one.role && db === one.db))
+    return `note: ${user}@${db} may change users of ${database} and so be one of them, by its roles ${by.map(({ role, db }: Role) => `${role}@${db}`).join(', ')}`
+  })
+}
+
+/** MongoDB judges restrictions of a role by the address of its client, which is the proxy (R19). */
+async function restricted(run: Admin['run'], roles: readonly Role[]): Promise<string[]> {
+  const found = (await find(run, 'system.roles', { authenticationRestrictions: { $exists: true } })) ?? []
+  return found
+    .filter(({ authenticationRestrictions: list }) => Array.isArray(list) && list.length > 0)
+    .filter(({ role, db }) => roles.some(one => !isCut(one) && one.role === role && one.db === db))
+    .map(
+      ({ role, db }) => `warning: ${role}@${db} has restrictions, which MongoDB will judge by the proxy's own address`,
+    )
+}
+
+const UNAUTHORIZED = 13
+const AT_MOST = 100
+
+/** The documents, or undefined where they may not be read. */
+async function find(run: Admin['run'], collection: string, filter: Document): Promise<Document[] | undefined> {
+  const command = { find: collection, filter, projection: { credentials: 0 }, limit: AT_MOST, singleBatch: true }
+  const reply = await run(command)
+  return Number(reply.code) === UNAUTHORIZED ? undefined : accepted(reply, 'upstream.admin').cursor?.firstBatch
+}
+
+async function ask(run: Admin['run'], command: Document): Promise<Document> {
+  return accepted(await run(command), 'upstream.admin')
+}

@@ -1,0 +1,50 @@
+/** A login as a provisioned user: one password after the other, each over a connection of its own. */
+import { Fault } from '../errors.js'
+import type { Secret } from '../log.js'
+import { unless } from '../upstream/deadline.js'
+import type { DatabaseUser } from '../users/match.js'
+import type { Access, Provisioner } from './provisioner.js'
+import type { Wanted } from './upkeep.js'
+
+/** Begins an upstream connection as this user. Throws `upstream/refused` where the upstream does not take the password. */
+export type Begin<T> = (user: DatabaseUser & { password: Secret }) => Promise<T>
+
+/**
+ * Gives what `begin` gives for the first password that is taken. Throws what `begin` throws, `upstream/refused` once
+ * nothing is left to try, what the provisioner throws, and the signal's reason: then others go on who wait for the same.
+ */
+export async function logInAs<T>(
+  { user, refused }: Provisioner,
+  wanted: Wanted,
+  begin: Begin<T>,
+  signal: AbortSignal,
+): Promise<T> {
+  const access = await unless(signal, user(wanted))
+  const first = await firstTaken(access, begin)
+  if (!(first instanceof Fault)) return first
+  const second = await firstTaken(await unless(signal, refused(wanted, access)), begin)
+  if (second instanceof Fault) throw second
+  return second
+}
+
+/** What came of the first password that is taken, or the fault of the last that is not. */
+async function firstTaken<T>({ user, passwords }: Access, begin: Begin<T>): Promise<T | Fault> {
+  let last = new Fault('upstream/refused')
+  for (const password of passwords) {
+    try {
+      return await begin({ ...user, password })
+    } catch (thrown) {
+      const fault = Fault.from(thrown)
+      if (!isRefusedPassword(fault)) throw thrown
+      last = fault
+    }
+  }
+  return last
+}
+
+const AUTHENTICATION_FAILED = 18
+
+/** A wrong password, not a mechanism that is off. Servers say it by the code, some by SCRAM's own error. */
+function isRefusedPassword({ kind, facts }: Fault): boolean {
+  return kind === 'upstream/refused' && (facts.code === AUTHENTICATION_FAILED || 'error' in facts)
+}

@@ -1,0 +1,128 @@
+/**
+ * One database user made what it is to be (R21): created where it is missing, updated where it differs, dropped when it is
+ * not wanted, and never touched where its mark is not of this fleet.
+ */
+import type { Document } from 'bson'
+import { Fault } from '../errors.js'
+import type { Log, Secret } from '../log.js'
+import type { Admin } from '../upstream/admin.js'
+import { grantedAs, isCut, type RoleName } from '../users/collectionRole.js'
+import type { Role } from '../users/match.js'
+import { type Account, accounts as accountsOf } from './accounts.js'
+import { type Made, markOf, passwordOf, periodAt, readMark } from './password.js'
+
+/** `arn`: the principal in its canonical spelling (a match may hold a pattern instead). */
+export type Wanted = { arn: string; roles: readonly Role[] }
+
+export type Parts = {
+  run: Admin['run']
+  /** Master secrets: the first makes what is new, all are known. */
+  secrets: readonly Secret[]
+  fleet: string
+  /** Of the users. */
+  database: string
+  periodMS: number
+  /** From where the users may log in: the addresses of the proxies. None: from anywhere. */
+  clientSource?: readonly string[] | undefined
+  /** Milliseconds since 1970. */
+  now: () => number
+  log: Log
+}
+
+/** `made`: what its mark says now; `before`: what it said, where its password was set; `set`: whether it was. */
+export type Kept = { made: Made; before?: Made; set: boolean }
+
+export type Choice = {
+  /** Whether roles that differ are replaced. */
+  roles: boolean
+  /** Whether the password is set again, though it is of this period. */
+  again: (made: Made) => boolean
+}
+
+/** Somebody who makes and drops the same user all the time wins after so many tries. */
+const TRIES = 3
+
+/** Every function throws `provision/*` and `upstream/away`. */
+export function upkeep({ run, secrets, fleet, database: db, periodMS, clientSource = [], now, log }: Parts) {
+  const accounts = accountsOf(run, { db, fleet })
+  const current = (): number => periodAt(now(), periodMS)
+  const first = (): Secret => {
+    const [secret] = secrets
+    if (!secret) throw new Fault('config/invalid', 'provision.secretFile: holds no secret')
+    return secret
+  }
+  const told = (did: string, user: string) => log('info', 'provisioned', { did, user: `${user}@${db}` })
+  const madeBy = ({ user, customData }: Account) => readMark(customData, { db, user, fleet }, secrets)
+  const isCurrent = (made: Made) => made.period >= current() && made.clientSource.join() === clientSource.join()
+
+  /** What goes together: a password is never written without its mark, nor a mark without its password. */
+  const signed = (user: string, before?: Made): { made: Made; fields: Document } => {
+    const made = { secret: first(), period: Math.max(before?.period ?? 0, current()), clientSource }
+    const restricted = clientSource.length > 0 || (before?.clientSource.length ?? 0) > 0
+    const restrictions = clientSource.length > 0 ? [{ clientSource: [...clientSource] }] : []
+    const fields = {
+      pwd: passwordOf(made.secret, user, made.period).reveal(),
+      mechanisms: ['SCRAM-SHA-256'],
+      customData: markOf(made.secret, { db, user, fleet }, made.period, clientSource),
+      ...(restricted && { authenticationRestrictions: restrictions }),
+    }
+    return { made, fields }
+  }
+
+  return {
+    accounts,
+    madeBy,
+    isCurrent,
+    first,
+    granted: (roles: readonly Role[]) => grantedOf(fleet, roles),
+
+    async keep({ arn, roles: wanted }: Wanted, choice: Choice): Promise<Kept> {
+      for (const role of wanted) if (isCut(role)) await accounts.makeRole(role)
+      const roles = grantedOf(fleet, wanted)
+      for (let attempt = 0; attempt < TRIES; attempt++) {
+        const account = await accounts.read(arn)
+        if (!account) {
+          const { made, fields } = signed(arn)
+          // Another process may be quicker; then what it did is read.
+          if (!(await accounts.create(arn, { ...fields, roles }))) continue
+          told('created', arn)
+          return { made, set: true }
+        }
+        const before = madeBy(account)
+        if (!before) throw new Fault('provision/foreign', undefined, { user: arn, db })
+        const anew = isCurrent(before) && !choice.again(before) ? undefined : signed(arn, before)
+        const others = choice.roles && setOf(account.roles) !== setOf(roles)
+        if (!anew && !others) return { made: before, set: false }
+        if (!(await accounts.update(arn, { ...anew?.fields, ...(others && { roles }) }))) continue
+        told(others ? 'updated, with other roles' : 'updated', arn)
+        return anew ? { made: anew.made, before, set: true } : { made: before, set: false }
+      }
+      throw new Fault('provision/failed', undefined, { why: 'it was made and dropped again and again', user: arn, db })
+    },
+
+    /** Gives whether there was a user of ours to drop. */
+    async drop(arn: string): Promise<boolean> {
+      const account = await accounts.read(arn)
+      if (!account || !madeBy(account) || !(await accounts.drop(arn))) return false
+      told('dropped', arn)
+      return true
+    },
+
+    /** Signs with the first secret what an older one had signed. */
+    async sign(arn: string, before: Made): Promise<boolean> {
+      if (!(await accounts.update(arn, signed(arn, before).fields))) return false
+      told('updated', arn)
+      return true
+    },
+  }
+}
+
+/** Roles as they are granted, each once. */
+export function grantedOf(fleet: string, roles: readonly Role[]): RoleName[] {
+  const names = roles.map(role => grantedAs(fleet, role))
+  return names.filter((one, at) => names.findIndex(({ role, db }) => role === one.role && db === one.db) === at)
+}
+
+/** The same text for the same set of roles. */
+export const setOf = (names: readonly RoleName[]): string =>
+  JSON.stringify(names.map(({ role, db }) => JSON.stringify([role, db])).sort())

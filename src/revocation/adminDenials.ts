@@ -1,0 +1,63 @@
+/** Denials that were made while the proxy runs, in a file of its own. A change counts once the disk has it. */
+import { Fault } from '../errors.js'
+import { type OwnFile, ownFile } from '../users/ownFile.js'
+import { type Denial, hasEnded, meaningOf } from './denials.js'
+import { readDenials, writeDenials } from './denyFile.js'
+
+export type Kept = {
+  /** Those that have ended are forgotten with the next change. */
+  all(): readonly Denial[]
+  /** False where the very same is kept already. Throws `denials/unkept`, and then nothing has changed. */
+  add(denial: Denial): Promise<boolean>
+  /** Takes back what denies the same, however it is spelled; false where nothing does. Throws `denials/unkept`, and then nothing has changed. */
+  remove(denial: Denial): Promise<boolean>
+}
+
+/** More than anybody denies by hand; what comes from programs belongs into the deny file. */
+const MOST = 10_000
+
+/** `now`: milliseconds since 1970. Throws `config/invalid` with every problem of the file. */
+export function keptDenials({ text, name, write }: OwnFile, now: () => number): Kept {
+  const read = text === undefined ? { all: [], problems: [] } : readDenials(text, name)
+  if (read.problems.length > 0) {
+    const problems = read.problems.map(problem => `deny.adminFile: ${problem}`)
+    throw new Fault('config/invalid', problems.join('\n'), { problems })
+  }
+  let all: readonly Denial[] = read.all
+  let last: Promise<unknown> = Promise.resolve()
+
+  /** One change after the other, each from what the one before it left. */
+  const change = (next: () => readonly Denial[] | undefined): Promise<boolean> => {
+    const done = last.then(async () => {
+      const changed = next()
+      if (!changed) return false
+      if (changed.length > MOST) throw new Fault('denials/unkept', `there are ${MOST} of them already`)
+      try {
+        await write(writeDenials(changed))
+      } catch (thrown) {
+        const why = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unknown'
+        throw new Fault('denials/unkept', undefined, { file: name, why }, thrown)
+      }
+      all = changed
+      return true
+    })
+    last = done.catch(() => {})
+    return done
+  }
+  const lasting = () => all.filter(denial => !hasEnded(denial, now()))
+  const isOther = (one: Denial) => (other: Denial) => meaningOf(other) !== meaningOf(one)
+  const same = (denial: Denial) => writeDenials([denial])
+  return {
+    all: () => all,
+    add: denial =>
+      change(() =>
+        all.some(other => same(other) === same(denial)) ? undefined : [...lasting().filter(isOther(denial)), denial],
+      ),
+    remove: denial => change(() => (all.every(isOther(denial)) ? undefined : lasting().filter(isOther(denial)))),
+  }
+}
+
+/** What is kept in a file of this process, which need not be there yet. Throws `config/invalid`. */
+export function keptIn(path: string, now: () => number): Kept {
+  return keptDenials(ownFile(path, 'deny.adminFile'), now)
+}

@@ -1,0 +1,128 @@
+/**
+ * Who is denied, and what follows for live connections: the deny file and the admin interface added up, asked at each
+ * login, and every live connection decided again when something changes.
+ */
+import type { After } from '../clock.js'
+import { Fault } from '../errors.js'
+import type { Identity } from '../identity/reply.js'
+import type { Log } from '../log.js'
+import { isOver, type Match } from '../users/match.js'
+import type { Kept } from './adminDenials.js'
+import { type Denial, type Denials, denials, nameOf } from './denials.js'
+import { type Decide, type Live, type LiveConnection, live } from './liveConnections.js'
+
+export type RevocationParts = {
+  /** Of the admin interface; undefined where nothing keeps them. */
+  kept: Kept | undefined
+  /**
+   * What lets a principal in now, from where it is; undefined for a stranger. Faults are decisions, too. Where it cannot be
+   * known now, what it was is given back.
+   */
+  match(identity: Identity, peer: string, was: Match | undefined): Match | undefined | Fault
+  /** Milliseconds since 1970. */
+  now(): number
+  after: After
+  log: Log
+  /** Told how many denials there are. */
+  counted(denials: number): void
+  /** Told when the admin interface changed the list: what is remembered of logins may be wrong now. */
+  changed(): void
+}
+
+export type Revocation = {
+  /** Throws `denied` for a key, and for an identity once that is known. */
+  check(accessKeyId: string, identity?: Identity): void
+  /** See `Live`: entered first, checked afterwards. */
+  enter(entry: LiveConnection): () => void
+  /** What the deny file says from now on. Who calls it goes on as after any change of the configuration, with `review`. */
+  read(denied: readonly Denial[]): void
+  /** Decides about every live connection again; gives the faults by which they were closed (see `Live`). */
+  review(): Promise<readonly Fault[]>
+  list(): { file: readonly Denial[]; admin: readonly Denial[] }
+  /** Denies once the disk has it; returns how many live connections that closed. Throws `denials/unkept`. */
+  deny(denial: Denial): Promise<number>
+  /** Takes back what `deny` did; false where it did not. Throws `denials/unkept`. */
+  allow(denial: Denial): Promise<boolean>
+  close(): void
+}
+
+/** How often those are looked for whose time is over. Milliseconds. */
+const TICK_MS = 500
+
+export function revocation(parts: RevocationParts, inFile: readonly Denial[]): Revocation {
+  const { kept, log } = parts
+  const connections: Live = live({ now: parts.now, others: () => new Promise(resolve => parts.after(0, resolve)) })
+  let file = inFile
+  let all: Denials
+  const gather = (): void => {
+    all = denials(file, kept?.all() ?? [])
+    parts.counted(all.all.length)
+  }
+  gather()
+
+  const check: Revocation['check'] = (accessKeyId, identity) => {
+    const now = parts.now()
+    const denial = identity ? all.of(identity, accessKeyId, now) : all.ofKey(accessKeyId, now)
+    if (!denial) return
+    throw new Fault('denied', undefined, { denial: nameOf(denial), ...(denial.why && { reason: denial.why }) })
+  }
+  /** For one review: of the many connections of one principal from one place, one is matched. */
+  const deciding = (): Decide => {
+    const matched = new Map<Match | undefined, Map<string, Match | undefined | Fault>>()
+    const match = ({ identity, peer, match: was }: LiveConnection): Match | undefined | Fault => {
+      const known = matched.get(was) ?? new Map<string, Match | undefined | Fault>()
+      matched.set(was, known)
+      const name = `${identity.canonical} ${identity.principalId} ${peer}`
+      if (!known.has(name)) known.set(name, parts.match(identity, peer, was))
+      return known.get(name)
+    }
+    return entry => {
+      try {
+        check(entry.accessKeyId, entry.identity)
+        return match(entry)
+      } catch (thrown) {
+        return Fault.from(thrown)
+      }
+    }
+  }
+  const review = () => connections.review(deciding())
+
+  let cancel = (): void => {}
+  const tick = (): void => {
+    const now = parts.now()
+    let over = false
+    connections.each(({ match }) => {
+      over ||= match !== undefined && isOver(match, now)
+    })
+    if (over) void review()
+    cancel = parts.after(TICK_MS, tick)
+  }
+  tick()
+
+  const change = async (event: 'denied' | 'no longer denied', denial: Denial): Promise<boolean> => {
+    if (!kept) throw new Fault('denials/unkept', 'deny.adminFile is not set')
+    const changed = event === 'denied' ? await kept.add(denial) : await kept.remove(denial)
+    if (!changed) return false
+    log('warn', event, { denial: nameOf(denial), ...(denial.why && { reason: denial.why }), until: denial.until })
+    gather()
+    parts.changed()
+    return true
+  }
+  return {
+    check,
+    enter: connections.enter,
+    read(denied) {
+      file = denied
+      gather()
+    },
+    review,
+    list: () => ({ file, admin: kept?.all() ?? [] }),
+    deny: async denial => {
+      if (!(await change('denied', denial))) return 0
+      const closed = await review()
+      return closed.filter(({ facts }) => facts.denial === nameOf(denial)).length
+    },
+    allow: denial => change('no longer denied', denial),
+    close: () => cancel(),
+  }
+}

@@ -1,0 +1,49 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import t from 'tap'
+import { recorder } from '../../src/admin/metrics.js'
+import { remembering } from '../../src/app/loginCaches.js'
+import { Fault } from '../../src/errors.js'
+import { logTo } from '../../src/log.js'
+
+setFlagsFromString('--expose-gc')
+const gc = runInNewContext('gc') as () => void
+
+/** Heap in use, in MiB. */
+function heap(): number {
+  gc()
+  gc()
+  return process.memoryUsage().heapUsed / 2 ** 20
+}
+
+const login = { perAddress: 1_000, failures: 10, failurePeriod: 60_000, shadow: false, timeout: 8_000 }
+const sts = { hosts: [], insecure: false, quota: 600, share: 0.9, remember: 0 }
+const refused = { is: 'refused', code: 'InvalidClientTokenId', message: 'unknown' } as const
+
+t.test('a flood of made-up keys fills what is remembered once, and the key that was good stays known', async t => {
+  const memory = remembering({ login, sts }, recorder({}), logTo('error', { write() {} }), () => {})
+  const host = 'sts.eu-west-1.amazonaws.com'
+  const holderOf = (accessKeyId: string) => memory.holderOf({ accessKeyId, token: undefined })
+  const owner = holderOf('AKIASP2TPHJSQH3FJXYZ')
+  memory.limit('192.0.2.1', owner).leave('vouched')
+
+  let made = 0
+  const flood = (count: number): void => {
+    for (let i = 0; i < count; i++) {
+      const holder = holderOf(`AKIASP2TPHJSQH${String(made).padStart(6, '0')}`)
+      const address = `10.0.${made % 100}.1`
+      made++
+      if (memory.refused(host, holder)) t.fail('nothing is known of a key that was just made up')
+      const { leave } = memory.limit(address, holder)
+      memory.note(host, holder, refused, address)
+      leave(new Fault('sts/refused', refused.code, { code: refused.code }))
+    }
+  }
+  flood(25_000)
+  const full = heap()
+  flood(25_000)
+  const after = heap()
+  t.ok(after - full < 5, `${full.toFixed(1)} MiB, then ${after.toFixed(1)} MiB`)
+  t.equal(memory.limit('192.0.2.1', owner).priority, 'known')
+  t.equal(memory.limit('10.0.7.1', owner).priority, 'suspect', 'at an address of the flood it is not')
+})

@@ -1,0 +1,103 @@
+import t from 'tap'
+import { judgeLdap } from '../../src/ldap/ldap.js'
+import { ldapProbe } from '../../src/ldap/probe.js'
+import { faultOfAsync } from '../support/faults.js'
+import {
+  memberHello,
+  type Script,
+  type ScriptedUpstream,
+  scriptedUpstream,
+  silence,
+} from '../support/scriptedUpstream.js'
+
+const never = new AbortController().signal
+const denied = { ok: 0, code: 13 }
+const plain = { parsed: {}, ok: 1 }
+
+/** A set of these members, or one server alone; `away` are those that do not answer. */
+const members = (first: ScriptedUpstream, others: ScriptedUpstream[] = [], away: ScriptedUpstream[] = []) => ({
+  fresh: async () => ({ hello: memberHello(), primary: true, set: others.length > 0 }),
+  members: () => [first, ...others, ...away].map(one => ({ target: one.target, answers: !away.includes(one) })),
+})
+
+const script =
+  (modules: string[], rest: object): Script =>
+  ({ name }) =>
+    name === 'buildInfo' ? { modules, ok: 1 } : rest
+
+t.test('an edition without LDAP is known without rights, and nothing more is asked', async t => {
+  const upstream = await scriptedUpstream(t, script([], denied))
+  t.match(judgeLdap(await ldapProbe(members(upstream), undefined)(never)), { state: 'off' })
+  t.same(
+    upstream.asked.map(({ name }) => name),
+    ['hello', 'buildInfo'],
+  )
+})
+
+t.test(
+  'an edition with LDAP is asked over the same connection, which needs no rights without access control',
+  async t => {
+    const open = await scriptedUpstream(t, script(['enterprise'], plain))
+    t.match(judgeLdap(await ldapProbe(members(open), undefined)(never)), { state: 'off' })
+    const guarded = await scriptedUpstream(t, script(['enterprise'], denied))
+    t.match(judgeLdap(await ldapProbe(members(guarded), undefined)(never)), { state: 'unknown' })
+  },
+)
+
+t.test('the administrator is asked for what needs rights; what needs none does not depend on them', async t => {
+  const upstream = await scriptedUpstream(t, script(['enterprise'], denied))
+  const admin = (reply: object) => ({
+    run: async () => reply,
+    close: async () => {},
+    at: () => t.fail('one server') as never,
+  })
+  t.match(judgeLdap(await ldapProbe(members(upstream), admin(plain))(never)), { state: 'off' })
+  t.match(judgeLdap(await ldapProbe(members(upstream), admin({ ok: 0, code: 18 }))(never)), { state: 'unknown' })
+  upstream.script(script([], denied))
+  t.match(judgeLdap(await ldapProbe(members(upstream), admin({ ok: 0, code: 18 }))(never)), { state: 'off' })
+})
+
+t.test('every member is asked, the administrator at each of them, and the worst answer counts', async t => {
+  const [a, b, c] = [
+    await scriptedUpstream(t, script(['enterprise'], denied)),
+    await scriptedUpstream(t, script(['enterprise'], denied)),
+    await scriptedUpstream(t, script(['enterprise'], denied)),
+  ]
+  const on = { parsed: { security: { ldap: { authz: { queryTemplate: '{USER}' } } } }, ok: 1 }
+  const asked: string[] = []
+  let closed = 0
+  const admin = (replies: Record<string, object>) => ({
+    run: () => t.fail('whichever member the driver chooses') as never,
+    close: async () => {},
+    at: (address: string) => ({
+      run: async () => {
+        asked.push(address)
+        return replies[address] ?? plain
+      },
+      close: async () => void closed++,
+      at: () => t.fail('it is there already') as never,
+    }),
+  })
+  const judged = async (replies: Record<string, object>, away: ScriptedUpstream[] = []) =>
+    judgeLdap(await ldapProbe(members(a, [b], [c, ...away]), admin(replies))(never)).state
+  t.equal(await judged({}), 'off')
+  t.same([...new Set(asked)].sort(), [a.target.address, b.target.address].sort(), 'those who answer')
+  t.equal(closed, 2)
+  t.equal(await judged({ [b.target.address]: on, [a.target.address]: denied }), 'on')
+  t.equal(await judged({ [a.target.address]: on, [b.target.address]: denied }), 'on')
+  t.equal(await judged({ [b.target.address]: denied }), 'unknown')
+  t.equal(await judged({ [c.target.address]: on }), 'off', 'nobody is relayed to a member that is away')
+})
+
+t.test('no answer ends with the signal and leaves no socket', async t => {
+  const upstream = await scriptedUpstream(t, () => silence)
+  const stop = new AbortController()
+  const asked = ldapProbe(members(upstream), undefined)(stop.signal)
+  await upstream.until(1)
+  const closed = [...upstream.sockets].map(socket => new Promise(resolve => socket.once('close', resolve)))
+  stop.abort(new Error('enough'))
+  await t.rejects(asked, { message: 'enough' })
+  await Promise.all(closed)
+  await upstream.stop()
+  t.equal((await faultOfAsync(() => ldapProbe(members(upstream), undefined)(never)))?.kind, 'upstream/away')
+})

@@ -1,0 +1,60 @@
+import t from 'tap'
+import { Secret } from '../../src/log.js'
+import { markOf, passwordOf, periodAt, readMark } from '../../src/provisioning/password.js'
+
+const secret = new Secret('a secret that is long enough to be one')
+const other = new Secret('another secret, which is as long as that')
+const arn = 'arn:aws:iam::123456789012:role/orders'
+const owned = { db: 'mongo_iam_proxy', user: arn, fleet: 'default' }
+
+t.test('a password depends on secret, principal and period, and on nothing else', async t => {
+  const of = (...args: Parameters<typeof passwordOf>) => passwordOf(...args).reveal()
+  t.equal(of(secret, arn, 86_400), of(new Secret(secret.reveal()), arn, 86_400))
+  t.match(of(secret, arn, 0), /^[\w-]{43}$/)
+  const all = [of(secret, arn, 0), of(other, arn, 0), of(secret, `${arn}s`, 0), of(secret, arn, 1)]
+  t.equal(new Set(all).size, all.length)
+  t.not(of(secret, 'a","1', 2), of(secret, 'a', 12), 'the parts cannot run into each other')
+})
+
+t.test('periods begin at the same time everywhere and stay in order when their length changes', async t => {
+  const day = 86_400_000
+  const now = Date.UTC(2026, 10, 22, 15, 30)
+  t.equal(periodAt(now, day), Date.UTC(2026, 10, 22) / 1000)
+  t.equal(periodAt(now + day, day) - periodAt(now, day), 86_400)
+  t.equal(periodAt(now, 3_600_000), Date.UTC(2026, 10, 22, 15) / 1000)
+  t.ok(periodAt(now + day, day) > periodAt(now, 60_000), 'the next day is later than any minute of this one')
+})
+
+t.test('a mark tells by which secret and for which period it was made', async t => {
+  t.same(readMark(markOf(secret, owned, 86_400), owned, [secret]), { secret, period: 86_400, clientSource: [] })
+  const mark = markOf(other, owned, 5, ['192.0.2.0/24'])
+  t.same(readMark(mark, owned, [secret, other]), { secret: other, period: 5, clientSource: ['192.0.2.0/24'] })
+  t.equal(JSON.stringify(mark).includes(passwordOf(other, arn, 5).reveal()), false)
+})
+
+t.test('what is not a mark of this fleet for this user is none', async t => {
+  const mark = markOf(secret, owned, 5)
+  const rows: [string, unknown, object?][] = [
+    ['no customData', undefined],
+    ['null', null],
+    ['text', 'mark'],
+    ['something else', { team: 'x' }],
+    ['no mac', { fleet: 'default', period: 5 }],
+    ['half a mac', { ...mark, mac: mark.mac.slice(0, 20) }],
+    ['an empty mac', { ...mark, mac: '' }],
+    ['a mac of another kind', { ...mark, mac: 5 }],
+    ['no period', { ...mark, period: undefined }],
+    ['half a period', { ...mark, period: 0.5 }],
+    ['a period before time', { ...mark, period: -1 }],
+    ['sources of another kind', { ...mark, clientSource: [1] }],
+    ['another fleet', { ...mark, fleet: 'other' }],
+    ['a mark of another fleet', mark, { fleet: 'other' }],
+    ['a mark of another user', mark, { user: `${arn}s` }],
+    ['a mark of another database', mark, { db: 'admin' }],
+    ['a mark by another secret', markOf(other, owned, 5)],
+  ]
+  for (const [what, customData, changes] of rows) {
+    t.equal(readMark(customData, { ...owned, ...changes }, [secret]), undefined, what)
+  }
+  t.equal(readMark(mark, owned, []), undefined)
+})

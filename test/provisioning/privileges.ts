@@ -1,0 +1,121 @@
+import type { Document } from 'bson'
+import t from 'tap'
+import { askLdap, judgeLdap } from '../../src/ldap/ldap.js'
+import { Secret } from '../../src/log.js'
+import { periodAt } from '../../src/provisioning/password.js'
+import {
+  createRoleText,
+  type Feature,
+  featuresOf,
+  type Privilege,
+  privilegesOf,
+} from '../../src/provisioning/privileges.js'
+import { prune } from '../../src/provisioning/prune.js'
+import { type Admin, admin } from '../../src/upstream/admin.js'
+import { arnOf, DATABASE, DAY_MS, provisioning } from '../support/provisioning.js'
+
+type Scene = Awaited<ReturnType<typeof provisioning>>
+
+const orders = { arn: arnOf('orders'), roles: [{ role: 'read', db: 'app' }] }
+const wider = [
+  { role: 'readWrite', db: 'app' },
+  { role: 'clusterMonitor', db: 'admin' },
+]
+const cut = [{ role: 'read', db: 'app', collection: 'orders' }]
+
+/** Everything that a feature does, as the administrator `run`. */
+const features: Record<Feature, (scene: Scene, run: Admin['run']) => Promise<unknown>> = {
+  'LDAP guard': async (_, run) => {
+    const { state, why } = judgeLdap({ ...(await askLdap(command => run(command))), buildInfo: undefined })
+    if (state !== 'off') throw new Error(why)
+  },
+  directory: async (_, run) => {
+    const filter = { db: '$external' }
+    const found = await run({
+      find: 'system.users',
+      filter,
+      projection: { credentials: 0 },
+      readConcern: { level: 'majority' },
+    })
+    if (Number(found.ok) !== 1) throw new Error(found.errmsg)
+  },
+  provisioning: async ({ make, logIn, clock, stored, partsOf }, run) => {
+    const one = make({ run })
+    await logIn(one, orders)
+    await logIn(one, { ...orders, roles: wider })
+    clock.now += DAY_MS
+    await logIn(one, { ...orders, roles: wider })
+    const { customData } = (await stored('orders')) ?? {}
+    if (customData?.period !== periodAt(clock.now, DAY_MS)) throw new Error('the period did not roll over')
+    await one.sync(() => undefined)
+    await logIn(one, orders)
+    const { users } = await prune(partsOf({ run }), () => undefined)
+    if (users.length !== 1) throw new Error('nobody was removed')
+  },
+  'provision.clientSource': async ({ make, logIn }, run) => {
+    await logIn(make({ run, clientSource: ['127.0.0.1'] }), { ...orders, arn: arnOf('restricted') })
+    await logIn(make({ run }), { ...orders, arn: arnOf('restricted') })
+  },
+  'roles for one collection': async ({ make, logIn, partsOf }, run) => {
+    const one = make({ run })
+    await logIn(one, { arn: arnOf('cut'), roles: cut })
+    await logIn(one, { arn: arnOf('cut'), roles: wider })
+    const { roles } = await prune(partsOf({ run }), () => wider)
+    if (roles.length !== 1) throw new Error('no role was removed')
+  },
+}
+
+/** An administrator who has just these privileges, in a MongoDB of its own. */
+async function having(t: Parameters<typeof provisioning>[0], privileges: readonly Privilege[]) {
+  const scene = await provisioning(t)
+  const db = scene.client.db('admin')
+  await db.command({ createRole: 'iamProxy', roles: [], privileges: privileges })
+  await db.command({ createUser: 'iam-proxy', pwd: 'pw', roles: ['iamProxy'] })
+  const { run, close } = admin(new Secret(`mongodb://iam-proxy:pw@127.0.0.1:${scene.server.port}/?authSource=admin`))
+  t.teardown(close)
+  return { scene, run }
+}
+
+/** Each action alone, where it stands. */
+const single = (privileges: readonly Privilege[]): Privilege[] =>
+  privileges.flatMap(({ resource, actions }) => actions.map(action => ({ resource, actions: [action] })))
+
+t.test('with the role of the README every feature works, and nothing of it is root', async t => {
+  const { scene, run } = await having(t, privilegesOf(DATABASE))
+  for (const [feature, work] of Object.entries(features)) {
+    await t.resolves(work(scene, run), feature)
+  }
+  for (const [db, command] of [
+    ['app', { find: 'c' }],
+    ['app', { insert: 'c', documents: [{}] }],
+    ['admin', { createUser: 'x', pwd: 'x', roles: [] }],
+    ['$external', { createUser: 'x', roles: [] }],
+    ['admin', { replSetGetConfig: 1 }],
+  ] as const) {
+    t.equal((await run(command, db)).code, 13, JSON.stringify(command))
+  }
+})
+
+t.test('each feature needs its own privileges and those of provisioning at most, and each of them', async t => {
+  for (const [feature, own] of featuresOf(DATABASE)) {
+    const base = feature === 'LDAP guard' || feature === 'directory' ? [] : provisioningOf()
+    const others = feature === 'provisioning' ? [] : base
+    const { scene, run } = await having(t, [...own, ...others])
+    await t.resolves(features[feature](scene, run), feature)
+    for (const missing of single(own)) {
+      const rest = single(own).filter(one => JSON.stringify(one) !== JSON.stringify(missing))
+      const { scene, run } = await having(t, [...rest, ...others])
+      await t.rejects(features[feature](scene, run), `${feature} without ${missing.actions[0]}`)
+    }
+  }
+})
+
+const provisioningOf = () => featuresOf(DATABASE).find(([feature]) => feature === 'provisioning')?.[1] ?? []
+
+t.test('what the README prints is that role', async t => {
+  const text = createRoleText(DATABASE)
+  const created: Document[] = []
+  const db = { getSiblingDB: () => ({ createRole: (role: Document) => created.push(role), createUser: () => {} }) }
+  new Function('db', 'passwordPrompt', text)(db, () => '')
+  t.same(created, [{ role: 'iamProxy', roles: [], privileges: privilegesOf(DATABASE) }])
+})

@@ -1,0 +1,305 @@
+import type { Document } from 'bson'
+import t from 'tap'
+import { Fault } from '../../src/errors.js'
+import { type Log, Secret } from '../../src/log.js'
+import { markOf, passwordOf, periodAt } from '../../src/provisioning/password.js'
+import { prune } from '../../src/provisioning/prune.js'
+import type { Admin } from '../../src/upstream/admin.js'
+import { faultOfAsync } from '../support/faults.js'
+import { codeOf } from '../support/mongo.js'
+import { arnOf, DATABASE, DAY_MS, provisioning, SECRET } from '../support/provisioning.js'
+
+const reads = [{ role: 'read', db: 'app' }]
+const writes = [{ role: 'readWrite', db: 'app' }]
+const orders = { arn: arnOf('orders'), roles: reads }
+
+t.test('a principal with roles gets a user of its own, and logs in as that', async t => {
+  const { make, logIn, stored, client } = await provisioning(t)
+  t.equal(await logIn(make(), orders), 1)
+  t.match(await stored('orders'), {
+    user: arnOf('orders'),
+    db: DATABASE,
+    roles: reads,
+    mechanisms: ['SCRAM-SHA-256'],
+    customData: { fleet: 'default', period: Date.UTC(2026, 10, 22) / 1000, mac: /^[\w-]{43}$/ },
+  })
+  const [raw] = await client.db('admin').collection('system.users').find({ db: DATABASE }).toArray()
+  t.same(Object.keys(raw?.credentials), ['SCRAM-SHA-256'])
+  t.equal(raw?.authenticationRestrictions, undefined)
+})
+
+t.test('a login of somebody who is known asks the administrator nothing', async t => {
+  const { make, logIn, ran } = await provisioning(t)
+  const one = make()
+  await logIn(one, orders)
+  t.same(ran.splice(0), ['usersInfo', 'createUser'])
+  for (let login = 0; login < 5; login++) await logIn(one, { ...orders, roles: [{ role: 'read', db: 'app' }] })
+  t.same(ran, [])
+  await logIn(make(), orders)
+  t.same(ran, ['usersInfo'], 'another replica reads once')
+})
+
+t.test('a thousand logins of a new principal through two replicas make one user, and none fails', async t => {
+  const { make, client, ran } = await provisioning(t)
+  const replicas = [make(), make()]
+  const all = Array.from({ length: 1000 }, (_, at) => replicas[at % 2]?.user(orders))
+  const passwords = new Set((await Promise.all(all)).map(access => access?.passwords[0]?.reveal()))
+  t.equal(passwords.size, 1)
+  t.equal((await client.db(DATABASE).command({ usersInfo: 1 })).users.length, 1)
+  t.ok(ran.length <= 5, ran.join())
+})
+
+t.test('a thousand replicas race for one user', async t => {
+  const { make, client, ran, administrator, logIn } = await provisioning(t)
+  const run = administrator()
+  const all = Array.from({ length: 1000 }, () => make({ run, entries: 2 }).user(orders))
+  t.equal(new Set((await Promise.all(all)).map(access => access.passwords[0]?.reveal())).size, 1)
+  t.equal((await client.db(DATABASE).command({ usersInfo: 1 })).users.length, 1)
+  t.ok(ran.filter(name => name === 'createUser').length > 1, 'some lost')
+  await logIn(make(), orders)
+})
+
+t.test('the period rolls over during logins, on one replica before the other, and none fails', async t => {
+  const { make, logIn, stored, clock } = await provisioning(t)
+  let late = 0
+  const [ahead, behind] = [make(), make({ now: () => clock.now - late })]
+  late = 5 * 60_000
+  await Promise.all([logIn(ahead, orders), logIn(behind, orders)])
+  const before = (await stored('orders'))?.customData.period
+  clock.now = Date.UTC(2026, 10, 23, 0, 1)
+  const tries = await Promise.all(Array.from({ length: 40 }, (_, at) => logIn(at % 2 ? ahead : behind, orders)))
+  t.ok(tries.every(count => count <= 2))
+  t.equal((await stored('orders'))?.customData.period, before + DAY_MS / 1000)
+  t.equal(await logIn(behind, orders), 2, 'it still believes in the day before, and tries the next')
+  t.equal((await stored('orders'))?.customData.period, before + DAY_MS / 1000, 'periods only move forward')
+  clock.now += late
+  t.equal(await logIn(behind, orders), 1)
+})
+
+t.test('a server that has not heard of the new password is logged in to with the old one', async t => {
+  const { make, clock } = await provisioning(t)
+  const one = make()
+  const [old] = (await one.user(orders)).passwords
+  clock.now += 3 * DAY_MS
+  const { passwords } = await one.user(orders)
+  const [now, next, before] = passwords.map(password => password.reveal())
+  t.equal(now, passwordOf(SECRET, orders.arn, periodAt(clock.now, DAY_MS)).reveal())
+  t.equal(next, passwordOf(SECRET, orders.arn, periodAt(clock.now + DAY_MS, DAY_MS)).reveal())
+  t.equal(before, old?.reveal())
+})
+
+t.test('while the administrator is away those who are known log in, even in the next period', async t => {
+  const { partsOf, make, clock, logIn } = await provisioning(t)
+  const { run } = partsOf()
+  let away = false
+  const one = make({
+    run: async (command, db) => {
+      if (away) throw new Fault('upstream/away')
+      return run(command, db)
+    },
+  })
+  await logIn(one, orders)
+  away = true
+  clock.now += DAY_MS
+  t.equal(await logIn(one, orders), 1)
+  t.equal((await faultOfAsync(() => one.user({ ...orders, roles: writes })))?.kind, 'upstream/away')
+  away = false
+  t.equal(await logIn(one, { ...orders, roles: writes }), 1)
+})
+
+t.test('the master secret is replaced in steps, and no login fails', async t => {
+  const { make, logIn, stored, clock, partsOf } = await provisioning(t)
+  const next = new Secret('the next master secret, and as long as that')
+  const old = make()
+  await logIn(old, orders)
+  const both = make({ secrets: [SECRET, next] })
+  t.equal(await logIn(both, orders), 1)
+  const signing = make({ secrets: [next, SECRET] })
+  t.equal(await logIn(signing, orders), 1, 'nothing is signed anew yet, so replicas do not fight')
+  t.equal(await logIn(both, orders), 1)
+  const mac = (await stored('orders'))?.customData.mac
+  clock.now += DAY_MS
+  t.equal(await logIn(signing, orders), 1)
+  t.not((await stored('orders'))?.customData.mac, mac)
+  for (const one of [both, make({ secrets: [SECRET, next] })]) t.ok((await logIn(one, orders)) <= 4)
+  const quiet = { arn: arnOf('quiet'), roles: reads }
+  await logIn(both, quiet)
+  const parts = partsOf({ secrets: [next, SECRET] })
+  t.same((await prune(parts, () => reads)).signed, [quiet.arn], 'prune signs those who did not log in')
+  t.equal(await logIn(make({ secrets: [next] }), quiet), 1)
+  t.ok((await logIn(both, quiet)) >= 2)
+})
+
+t.test('roles that change reach the user, at the next login or by sync', async t => {
+  const { make, logIn, stored, as, client } = await provisioning(t)
+  const one = make()
+  const { user, passwords } = await one.user(orders)
+  const live = await as(user.name, passwords[0]?.reveal() ?? '', DATABASE)
+  const write = () => codeOf(live.db('app').collection('c').insertOne({}))
+  t.equal(await write(), 13)
+  await one.sync(() => writes)
+  t.equal(await write(), undefined)
+  t.same((await stored('orders'))?.roles, writes)
+  await logIn(one, orders)
+  t.equal(await write(), 13)
+  t.equal((await one.user(orders)).passwords[0]?.reveal(), passwords[0]?.reveal(), 'its password stayed')
+  await one.sync(() => undefined)
+  t.equal(await codeOf(live.db('app').collection('c').findOne({})), 13)
+  t.equal(await stored('orders'), undefined)
+  t.equal((await client.db(DATABASE).command({ usersInfo: 1 })).users.length, 0)
+  t.equal(await logIn(one, orders), 1, 'and comes back when it is wanted again')
+})
+
+t.test('sync does nothing where nothing was decided anew, whatever others did', async t => {
+  const { make, logIn, ran, client, stored } = await provisioning(t)
+  const one = make()
+  await logIn(one, orders)
+  await client.db(DATABASE).command({ updateUser: orders.arn, roles: writes })
+  ran.length = 0
+  for (let round = 0; round < 3; round++) await one.sync(() => [...reads])
+  t.same(ran, [])
+  await make().sync(() => undefined)
+  t.same((await stored('orders'))?.roles, writes, 'nor does a replica that never met the principal drop it')
+  await logIn(make(), orders)
+  t.same((await stored('orders'))?.roles, reads, 'a replica that meets it first makes it what it decided')
+})
+
+t.test('a user that is not ours is never touched, and its principal is refused with an alarm', async t => {
+  const other = new Secret('a secret of somebody else, long enough too')
+  const owned = { db: DATABASE, user: orders.arn, fleet: 'default' }
+  for (const [what, customData] of [
+    ['unmarked', undefined],
+    ['made by hand', { team: 'x' }],
+    ['of another fleet', markOf(SECRET, { ...owned, fleet: 'other' }, 5)],
+    ['with a mark taken from another user', markOf(SECRET, { ...owned, user: arnOf('admin') }, 5)],
+    ['signed by a secret that is unknown here', markOf(other, owned, 5)],
+  ] as const) {
+    const { make, client, partsOf, clock, ran } = await provisioning(t)
+    const lines: unknown[][] = []
+    const log: Log = (...line) => void lines.push(line)
+    await client
+      .db(DATABASE)
+      .command({ createUser: orders.arn, pwd: 'x', roles: [], ...(customData && { customData }) })
+    const find = () => client.db('admin').collection('system.users').find({ db: DATABASE }).toArray()
+    const before = await find()
+    const one = make({ log })
+    const fault = await faultOfAsync(() => one.user(orders))
+    t.match(fault, { kind: 'provision/foreign', row: { reply: { code: 262 } } }, what)
+    t.match(lines, [['error', 'problem found', { fault: 'provision/foreign', user: orders.arn, db: DATABASE }]])
+    ran.length = 0
+    await faultOfAsync(() => one.user(orders))
+    t.same([ran, lines.length], [[], 1], 'told once, and not asked again at once')
+    clock.now += 60_000
+    await faultOfAsync(() => one.user(orders))
+    t.same(ran, ['usersInfo'])
+    await one.sync(() => undefined)
+    t.same((await prune(partsOf(), () => undefined)).users, [])
+    t.same(await find(), before, 'it is as it was')
+  }
+})
+
+t.test('a password that was changed behind our back is set again, once', async t => {
+  const { make, logIn, client, clock, ran } = await provisioning(t)
+  const one = make()
+  await logIn(one, orders)
+  const change = () => client.db(DATABASE).command({ updateUser: orders.arn, pwd: 'another' })
+  await change()
+  t.match(await faultOfAsync(() => logIn(one, orders)), { kind: 'upstream/refused', facts: { why: /a moment ago/ } })
+  clock.now += 60_000
+  ran.length = 0
+  t.ok((await logIn(one, orders)) > 1)
+  t.same(ran, ['usersInfo', 'updateUser'])
+  t.equal(await logIn(one, orders), 1)
+  await client.db(DATABASE).command({ dropUser: orders.arn })
+  t.ok((await logIn(one, orders)) > 1, 'a dropped user is made anew')
+})
+
+t.test('many whose passwords are refused cost one command', async t => {
+  const { make, logIn, client, clock, ran } = await provisioning(t)
+  const one = make()
+  await logIn(one, orders)
+  await client.db(DATABASE).command({ updateUser: orders.arn, pwd: 'another' })
+  clock.now += 60_000
+  ran.length = 0
+  await Promise.all(Array.from({ length: 20 }, () => logIn(one, orders)))
+  t.same(ran, ['usersInfo', 'updateUser'])
+})
+
+t.test('a user may log in from the addresses of the proxies alone', async t => {
+  const { make, logIn, stored, client } = await provisioning(t)
+  const restrictions = async () =>
+    (await client.db('admin').collection<Document>('system.users').findOne({ user: orders.arn }))
+      ?.authenticationRestrictions
+  const here = ['127.0.0.0/8', '::1/128']
+  t.equal(await logIn(make({ clientSource: here }), orders), 1)
+  t.same(await restrictions(), [{ clientSource: here }])
+  const there = make({ clientSource: ['192.0.2.0/24'] })
+  const fault = await faultOfAsync(() => logIn(there, orders))
+  t.match(fault, { kind: 'upstream/refused', row: { reply: { code: 262 } } }, 'not 18')
+  t.same(await restrictions(), [{ clientSource: ['192.0.2.0/24'] }])
+  t.equal(await logIn(make(), orders), 1)
+  t.same(await restrictions(), [])
+  t.equal((await stored('orders'))?.customData.clientSource, undefined)
+})
+
+t.test('a role for one collection is made and granted; another of its name is left alone', async t => {
+  const { make, as, client, partsOf } = await provisioning(t)
+  const roles = [{ role: 'readWrite', db: 'app', collection: 'orders' }, ...reads.map(role => ({ ...role, db: 'b' }))]
+  const one = make()
+  const { user, passwords } = await one.user({ ...orders, roles })
+  const live = (await as(user.name, passwords[0]?.reveal() ?? '', DATABASE)).db('app')
+  t.equal(await codeOf(live.collection('orders').insertOne({})), undefined)
+  t.equal(await codeOf(live.collection('people').findOne({})), 13)
+  await make().user({ arn: arnOf('second'), roles })
+  const role = 'mongo-iam-proxy/default/read/people'
+  await client.db('app').command({ createRole: role, privileges: [], roles: ['dbOwner'] })
+  const fault = await faultOfAsync(() =>
+    one.user({ ...orders, roles: [{ role: 'read', db: 'app', collection: 'people' }] }),
+  )
+  t.match(fault, { kind: 'provision/foreign', facts: { role, db: 'app' } })
+  await one.user(orders)
+  t.same((await prune(partsOf(), arn => (arn === orders.arn ? reads : undefined))).roles, [
+    { role: 'mongo-iam-proxy/default/readWrite/orders', db: 'app' },
+  ])
+  t.equal((await client.db('app').command({ rolesInfo: role })).roles.length, 1)
+})
+
+t.test('an upstream without roles is never provisioned', async t => {
+  const { partsOf, make } = await provisioning(t)
+  const { run } = partsOf()
+  // What FerretDB 1.24 answers.
+  const without: Admin['run'] = async (command, db) =>
+    'createUser' in command
+      ? { ok: 0, code: 238, codeName: 'NotImplemented', errmsg: `createUser: support for field "roles"` }
+      : run(command, db)
+  const fault = await faultOfAsync(() => make({ run: without }).user(orders))
+  t.match(fault, { kind: 'provision/unsupported', facts: { command: 'createUser', code: 238 } })
+})
+
+t.test('what the upstream refuses is told with its code, and never with the password', async t => {
+  const { partsOf, make } = await provisioning(t)
+  const { run } = partsOf()
+  t.match(await faultOfAsync(() => make().user({ ...orders, roles: [{ role: 'nonsense', db: 'app' }] })), {
+    kind: 'provision/failed',
+    facts: { code: 31, errmsg: /nonsense@app/ },
+  })
+  const quoting: Admin['run'] = async (command, db) =>
+    'createUser' in command ? { ok: 0, code: 13, errmsg: `no: ${command.pwd}` } : run(command, db)
+  t.match(await faultOfAsync(() => make({ run: quoting }).user(orders)), {
+    kind: 'provision/failed',
+    facts: { code: 13, errmsg: undefined },
+  })
+  const stopping: Admin['run'] = async () => ({ ok: 0, code: 11600, errmsg: 'interrupted at shutdown' })
+  t.equal((await faultOfAsync(() => make({ run: stopping }).user(orders)))?.kind, 'upstream/away')
+})
+
+t.test('no more principals are remembered than told', async t => {
+  const { make, ran } = await provisioning(t)
+  const one = make({ entries: 2 })
+  for (const name of ['a', 'b', 'c']) await one.user({ arn: arnOf(name), roles: reads })
+  ran.length = 0
+  await one.user({ arn: arnOf('c'), roles: reads })
+  t.same(ran, [])
+  await one.user({ arn: arnOf('a'), roles: reads })
+  t.same(ran, ['usersInfo'])
+})

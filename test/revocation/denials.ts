@@ -1,0 +1,195 @@
+import t from 'tap'
+import { denials, nameOf, type Principal, readDenial } from '../../src/revocation/denials.js'
+import { readDenials, writeDenials } from '../../src/revocation/denyFile.js'
+
+const KEY = 'ASIAIOSFODNN7EXAMPLE'
+const pod: Principal = {
+  canonical: 'arn:aws:iam::123456789012:role/orders-api',
+  kind: 'assumed-role',
+  partition: 'aws',
+  account: '123456789012',
+  name: 'orders-api',
+  principalId: 'AROAIOSFODNN7EXAMPLE',
+  session: 'pod-7',
+}
+const another: Principal = {
+  ...pod,
+  canonical: 'arn:aws:iam::123456789012:role/other',
+  name: 'other',
+  principalId: 'AROAOTHEROTHEROTHER',
+  account: '999999999999',
+  session: 'pod-8',
+}
+
+const listOf = (text: string) => readDenials(`${text}\n...\n`, 'deny.yaml')
+const denied = (entry: unknown, principal = pod, key = KEY, now = 0) => {
+  const read = readDenial(entry)
+  if (typeof read === 'string') throw new Error(read)
+  return denials([read]).of(principal, key, now)
+}
+
+t.test('each kind of entry denies its own, in every spelling, and nobody else', async t => {
+  for (const entry of [
+    'arn:aws:iam::123456789012:role/orders-api',
+    'arn:aws:iam::123456789012:role/team/orders-api',
+    'arn:aws:sts::123456789012:assumed-role/orders-api/*',
+    'arn:aws:sts::123456789012:assumed-role/orders-api',
+    'arn:aws:sts::123456789012:assumed-role/orders-api/pod-7',
+    'AROAIOSFODNN7EXAMPLE',
+    KEY,
+    '123456789012',
+    { arn: 'arn:aws:iam::123456789012:role/orders-api' },
+    { session: 'arn:aws:sts::123456789012:assumed-role/orders-api/pod-7', why: 'ticket 4711' },
+    { principalId: 'AROAIOSFODNN7EXAMPLE' },
+    { accessKey: KEY },
+    { account: '123456789012' },
+  ]) {
+    t.ok(denied(entry), JSON.stringify(entry))
+    t.notOk(denied(entry, another, 'ASIAANOTHERANOTHER00'), JSON.stringify(entry))
+  }
+})
+
+t.test('one session is not the others, and not one of the same name of another role', async t => {
+  const entry = 'arn:aws:sts::123456789012:assumed-role/orders-api/pod-7'
+  t.notOk(denied(entry, { ...pod, session: 'pod-70' }))
+  t.notOk(denied(entry, { ...pod, session: 'POD-7' }))
+  t.notOk(denied(entry, { ...pod, name: 'other' }))
+  t.notOk(denied(entry, { ...pod, partition: 'aws-cn' }))
+})
+
+t.test(
+  'a name means its principal whatever its case and path, as AWS has no two that differ in them alone',
+  async t => {
+    const user: Principal = {
+      ...pod,
+      canonical: 'arn:aws:iam::123456789012:user/team/Alice',
+      kind: 'user',
+      name: 'Alice',
+      session: undefined,
+    }
+    for (const arn of [
+      user.canonical,
+      user.canonical.replace('team/', ''),
+      'arn:aws:iam::123456789012:user/old/ALICE',
+    ]) {
+      t.ok(denied(arn, user), arn)
+    }
+    t.notOk(denied('arn:aws:iam::123456789012:user/team', user))
+    t.notOk(denied('arn:aws:iam::999999999999:user/Alice', user))
+    t.ok(denied('arn:aws:iam::123456789012:role/Orders-API'))
+  },
+)
+
+t.test('before STS only the name of the key counts, not the account that it claims', async t => {
+  const list = denials(listOf(`- "123456789012"\n- ${KEY}`).all)
+  t.match(list.ofKey(KEY, 0), { of: 'accessKey' })
+  t.equal(list.ofKey('ASIAANOTHERANOTHER00', 0), undefined)
+})
+
+t.test('an entry with an end denies until then; of two the longer one counts', async t => {
+  const [short, long] = ['2026-01-01T00:00:00Z', '2026-06-01T00:00:00+02:00'].map(until => ({ accessKey: KEY, until }))
+  const at = (time: string) => Date.parse(time)
+  t.ok(denied(short, pod, KEY, at('2025-12-31T23:59:59Z')))
+  t.notOk(denied(short, pod, KEY, at('2026-01-01T00:00:00Z')))
+  const read = [short, long].map(readDenial).filter(entry => typeof entry !== 'string')
+  for (const order of [read, read.toReversed()]) t.ok(denials(order).ofKey(KEY, at('2026-03-01T00:00:00Z')))
+  for (const lists of [
+    [read, [readDenial(KEY)]],
+    [[readDenial(KEY)], read],
+  ]) {
+    t.ok(denials(...(lists as never[])).ofKey(KEY, at('2099-01-01T00:00:00Z')), 'no end is the latest')
+  }
+  t.equal(denials(read).all.length, 1)
+})
+
+t.test('a file names each problem with its line', async t => {
+  const { all, problems } = listOf(`# who left
+- ${KEY}
+- 123456789012
+- nobody
+- {arn: "arn:aws:sts::123456789012:assumed-role/orders-api/pod-7"}
+- {session: "arn:aws:iam::123456789012:role/orders-api"}
+- {principalId: "AROAIOSFODNN7EXAMPLE:pod-7"}
+- {accessKey: abc}
+- {account: 123456789012}
+- {account: "12345"}
+- {arn: "arn:aws:iam::*:role/x"}
+- {why: nothing else}
+- {arn: "arn:aws:iam::123456789012:root", account: "123456789012"}
+- {arn: "arn:aws:iam::123456789012:root", until: tomorrow}
+- {arn: "arn:aws:iam::123456789012:root", reason: x}
+- [1]
+-
+- "arn:aws:iam::123456789012:group/x"`)
+  t.same(all, [{ of: 'accessKey', value: KEY }])
+  t.same(problems, [
+    'is a number to YAML, which drops leading zeros: write it in quotes (from deny.yaml:3)',
+    'is no ARN, principal id, access key or account of 12 digits (from deny.yaml:4)',
+    'arn: is the ARN of one session: call it session, or name its role (from deny.yaml:5)',
+    'session: wanted arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION (from deny.yaml:6)',
+    'principalId: wanted an id like AIDA… or AROA…, without the name of a session behind it (from deny.yaml:7)',
+    'accessKey: wanted a key like AKIA… or ASIA… (from deny.yaml:8)',
+    'account: is a number to YAML, which drops leading zeros: write it in quotes (from deny.yaml:9)',
+    'account: wanted the 12 digits of an account (from deny.yaml:10)',
+    'arn: wanted the whole ARN of a user, role, assumed-role, federated-user or root (from deny.yaml:11)',
+    'needs one of arn, principalId, accessKey, account, session (from deny.yaml:12)',
+    'needs one of arn, principalId, accessKey, account, session (from deny.yaml:13)',
+    'until: wanted a time like 2026-12-24T00:00:00Z (from deny.yaml:14)',
+    'there is no reason here (from deny.yaml:15)',
+    'wanted an ARN, an id, an access key, an account, or a mapping of one (from deny.yaml:16)',
+    'wanted an ARN, an id, an access key, an account, or a mapping of one (from deny.yaml:17)',
+    'arn: wanted the whole ARN of a user, role, assumed-role, federated-user or root (from deny.yaml:18)',
+  ])
+})
+
+t.test('whatever a file is cut to, it denies all of its entries or is a problem', async t => {
+  const whole = `- ${KEY}\n- arn: arn:aws:iam::123456789012:role/orders-api\n  why: left\n- "123456789012"\n...\n`
+  t.equal(readDenials(whole, 'deny.yaml').all.length, 3)
+  t.same(readDenials(whole.trimEnd(), 'deny.yaml').problems, [], 'the line end that editors add is not needed')
+  for (let length = 0; length < whole.length - 1; length++) {
+    const { all, problems } = readDenials(whole.slice(0, length), 'deny.yaml')
+    t.ok(problems.length > 0 && all.length === 0, `${length}`)
+  }
+})
+
+t.test('a file without a list is a problem, one with an empty list is none', async t => {
+  t.same(listOf('[]'), { all: [], problems: [] })
+  for (const [text, said] of [
+    ['', 'wanted a list, if only [] (from deny.yaml)'],
+    ['arn: x', 'wanted a list, if only [] (from deny.yaml)'],
+    ['- "x', 'not YAML (from deny.yaml:3)'],
+    [
+      `- accessKey: &a ${KEY}\n  why: *a`,
+      'wanted an ARN, an id, an access key, an account, or a mapping of one (from deny.yaml:1)',
+    ],
+    [`- &a ${KEY}\n- *a`, 'wanted an ARN, an id, an access key, an account, or a mapping of one (from deny.yaml:2)'],
+  ] as const) {
+    t.ok(listOf(text).problems.includes(said), `${text}: ${listOf(text).problems}`)
+  }
+})
+
+t.test('what is written is read again as it was', async t => {
+  const all = [
+    KEY,
+    '123456789012',
+    {
+      session: 'arn:aws:sts::123456789012:assumed-role/orders-api/pod-7',
+      why: 'a "b"\n- c',
+      until: '2026-12-24T00:00:00Z',
+    },
+  ]
+    .map(readDenial)
+    .filter(entry => typeof entry !== 'string')
+  t.equal(all.length, 3)
+  t.same(readDenials(writeDenials(all), 'x'), { all, problems: [] })
+  t.same(readDenials(writeDenials([]), 'x'), { all: [], problems: [] })
+  t.equal(nameOf(all[0] as never), `accessKey ${KEY}`)
+})
+
+t.test('an end that could not be read back is none', async t => {
+  for (const until of ['9999-12-31T23:59:59-23:59', '0000-01-01T00:00:00+00:01']) {
+    t.equal(readDenial({ accessKey: KEY, until }), 'until: is beyond the years from 0 to 9999')
+  }
+  const last = readDenial({ accessKey: KEY, until: '9999-12-31T23:59:59Z' }) as never
+  t.same(readDenials(writeDenials([last]), 'x'), { all: [last], problems: [] })
+})

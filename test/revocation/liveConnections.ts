@@ -1,0 +1,162 @@
+import t from 'tap'
+import { Fault } from '../../src/errors.js'
+import type { Identity } from '../../src/identity/reply.js'
+import { Secret } from '../../src/log.js'
+import { type LiveConnection, live } from '../../src/revocation/liveConnections.js'
+import type { Match } from '../../src/users/match.js'
+import { handClock } from '../support/clock.js'
+
+const who = (name: string): Identity => ({
+  arn: `arn:aws:iam::123456789012:user/${name}`,
+  canonical: `arn:aws:iam::123456789012:user/${name}`,
+  kind: 'user',
+  partition: 'aws',
+  account: '123456789012',
+  name,
+  userId: 'AIDAIOSFODNN7EXAMPLE',
+  principalId: 'AIDAIOSFODNN7EXAMPLE',
+  session: undefined,
+})
+const userMatch = (name: string, db = 'admin', password = 'x'): Match => ({
+  from: { rule: 1 },
+  arn: '',
+  gives: { user: { name, db }, password: new Secret(password) },
+})
+const roles = (role: string): Match => ({ from: { entry: 'x' }, arn: '', gives: { roles: [{ role, db: 'app' }] } })
+
+function entered(...matches: (Match | undefined)[]) {
+  const clock = handClock()
+  const all = live({ now: clock.now, others: () => new Promise(resolve => clock.after(0, resolve)) })
+  const faults: (Fault | undefined)[] = matches.map(() => undefined)
+  const entries = matches.map(
+    (match, index): LiveConnection => ({
+      identity: who(`n${index}`),
+      accessKeyId: `AKIA${index}`,
+      peer: '127.0.0.1:1',
+      match,
+      close: fault => {
+        faults[index] = fault
+      },
+    }),
+  )
+  const leave = entries.map(entry => all.enter(entry))
+  return { all, faults, entries, leave, clock }
+}
+
+t.test('who enters is there until it leaves', async t => {
+  const { all, leave, entries } = entered(undefined, userMatch('a'))
+  t.equal(all.size(), 2)
+  leave[0]?.()
+  leave[0]?.()
+  const seen: LiveConnection[] = []
+  all.each(entry => seen.push(entry))
+  t.same(seen, [entries[1]])
+})
+
+t.test('another database user, nobody, or a fault closes; what is decided as before goes on', async t => {
+  for (const [was, is, why] of [
+    [userMatch('a'), userMatch('a'), undefined],
+    [userMatch('a'), userMatch('a', 'admin', 'another password'), undefined],
+    [userMatch('a'), userMatch('b'), 'this principal is another database user now'],
+    [userMatch('a'), userMatch('a', 'app'), 'this principal is another database user now'],
+    [userMatch('a'), roles('read'), 'this principal is another database user now'],
+    [roles('read'), roles('readWrite'), undefined],
+    [userMatch('a'), { ...userMatch('a'), maxAgeMS: 5 }, 'its login may not last as long any more'],
+    [{ ...userMatch('a'), maxAgeMS: 9 }, { ...userMatch('a'), maxAgeMS: 5 }, 'its login may not last as long any more'],
+    [{ ...userMatch('a'), maxAgeMS: 5 }, { ...userMatch('a'), maxAgeMS: 9 }, undefined],
+    [{ ...userMatch('a'), maxAgeMS: 5 }, userMatch('a'), undefined],
+    [userMatch('a'), undefined, 'nothing lets this principal in any more'],
+    [userMatch('a'), new Fault('denied', undefined, { denial: 'account 1' }), 'this principal is on the deny list'],
+    [undefined, undefined, undefined],
+    [undefined, userMatch('a'), undefined],
+    [undefined, new Fault('denied'), 'this principal is on the deny list'],
+  ] as const) {
+    const { all, faults, entries } = entered(was)
+    t.equal((await all.review(() => is)).length, why ? 1 : 0)
+    t.equal(all.size(), why ? 0 : 1)
+    t.equal(faults[0]?.facts.why, why)
+    if (why) t.equal(faults[0]?.kind, 'login/revoked')
+    else if (was) t.equal(entries[0]?.match, is, 'the next review compares with the new decision')
+    else t.equal(entries[0]?.match, undefined)
+  }
+})
+
+t.test('the line in the log says which denial it was', async t => {
+  const { all, faults } = entered(userMatch('a'))
+  await all.review(() => new Fault('denied', undefined, { denial: 'account 123456789012', because: 'x' }))
+  t.match(faults[0]?.facts, { because: 'denied', denial: 'account 123456789012' })
+})
+
+t.test('in one pass only those who are meant are closed, though closing one lets others leave', async t => {
+  const { all, faults, leave } = entered(userMatch('a'), userMatch('b'), userMatch('c'))
+  const closed = await all.review(({ identity, match }) => {
+    if (identity.name === 'n0') leave[2]?.()
+    return identity.name === 'n1' ? undefined : match
+  })
+  t.equal(closed.length, 1)
+  t.same(
+    faults.map(fault => fault?.kind),
+    [undefined, 'login/revoked', undefined],
+  )
+})
+
+t.test(
+  'of many, others get their turn every few milliseconds; who came or left meanwhile is not decided about',
+  async t => {
+    const { all, leave, entries, clock } = entered(...Array.from({ length: 10 }, () => userMatch('a')))
+    const asked: string[] = []
+    const decide = ({ identity: { name }, match }: LiveConnection) => {
+      asked.push(name)
+      clock.advance(3)
+      return match
+    }
+    const over = all.review(decide)
+    t.same(asked, ['n0', 'n1'], 'five milliseconds are over')
+    leave[2]?.()
+    leave[3]?.()
+    all.enter({ ...(entries[0] as LiveConnection), identity: who('late') })
+    while (asked.length < 8) {
+      clock.advance(0)
+      await new Promise(setImmediate)
+    }
+    t.same(await over, [])
+    t.same(asked, ['n0', 'n1', 'n4', 'n5', 'n6', 'n7', 'n8', 'n9'])
+  },
+)
+
+t.test('a clock that is set back holds nobody up', async t => {
+  const { all, clock } = entered(...Array.from({ length: 4 }, () => userMatch('a')))
+  const decide = ({ match }: LiveConnection) => {
+    clock.advance(-3)
+    return match
+  }
+  void all.review(decide)
+  t.equal(clock.waiting(), 1)
+})
+
+t.test(
+  'a review that is overtaken ends with the newer decision about all of them, and both tell what was closed',
+  async t => {
+    const { all, faults, clock } = entered(...Array.from({ length: 6 }, () => userMatch('a')))
+    const deny = (denied: string) => {
+      return ({ identity: { name }, match }: LiveConnection) => {
+        clock.advance(3)
+        return name === denied ? new Fault('denied', undefined, { denial: name }) : match
+      }
+    }
+    const first = all.review(deny('n1'))
+    const second = all.review(deny('n0'))
+    t.equal(all.size(), 5, 'n1 was met')
+    for (let n = 0; n < 10; n++) {
+      clock.advance(0)
+      await new Promise(setImmediate)
+    }
+    t.match(await first, [{ facts: { denial: 'n1' } }, { facts: { denial: 'n0' } }])
+    t.equal(await first, await second)
+    t.same(
+      faults.map(fault => fault?.facts.denial),
+      ['n0', 'n1', undefined, undefined, undefined, undefined],
+    )
+    t.equal(clock.waiting(), 0)
+  },
+)

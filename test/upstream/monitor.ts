@@ -1,0 +1,336 @@
+import { type Document, Long, ObjectId } from 'bson'
+import t from 'tap'
+import { Fault } from '../../src/errors.js'
+import { type Log, silent } from '../../src/log.js'
+import { mirror as mirrorOf } from '../../src/upstream/monitor.js'
+import type { Target } from '../../src/upstream/target.js'
+import { handClock } from '../support/clock.js'
+import { faultOfAsync } from '../support/faults.js'
+import {
+  type Answer,
+  type Asked,
+  hangUp,
+  memberHello,
+  type ScriptedUpstream,
+  scriptedUpstream,
+  silence,
+} from '../support/scriptedUpstream.js'
+
+type T = { teardown(run: () => unknown): unknown }
+
+function at(counter: number, changes: Document = {}): Document {
+  const { topologyVersion, ...rest } = memberHello(changes)
+  return { topologyVersion: { ...topologyVersion, counter: Long.fromNumber(counter) }, ...rest }
+}
+const counter = (hello: Document | undefined) => Number(hello?.topologyVersion?.counter)
+
+/** An upstream that holds awaited hellos until the test changes it. */
+async function heldUpstream(t: T, hello: Document = at(6)) {
+  let current = hello
+  let held: ((answer: Answer) => void)[] = []
+  const script = ({ body }: Asked): Answer | Promise<Answer> =>
+    body.topologyVersion ? new Promise<Answer>(resolve => held.push(resolve)) : current
+  const upstream = await scriptedUpstream(t, script)
+  return {
+    ...upstream,
+    normal: () => upstream.script(script),
+    change: (next: Document) => {
+      current = next
+      const waiting = held
+      held = []
+      for (const release of waiting) release(next)
+    },
+    awaited: () => upstream.asked.filter(({ body }) => body.topologyVersion),
+    /** Resolves once this many awaited hellos have arrived. */
+    watched: async (count: number) => {
+      while (upstream.asked.filter(({ body }) => body.topologyVersion).length < count) {
+        await upstream.until(upstream.asked.length + 1)
+      }
+    },
+  }
+}
+
+function mirrored(
+  t: T,
+  { target }: Pick<ScriptedUpstream, 'target'>,
+  changes: { log?: Log; restarted?: () => void; target?: Partial<Target>; paced?: boolean } = {},
+) {
+  const clock = handClock()
+  const seen: (Document | undefined)[] = []
+  // Plain hellos are paced, of which one test tells; to the others no time passes.
+  const after: typeof clock.after = (ms, run) => {
+    if (ms !== 5 || changes.paced) return clock.after(ms, run)
+    queueMicrotask(run)
+    return () => {}
+  }
+  const mirror = mirrorOf({
+    log: silent,
+    random: () => 0,
+    after,
+    changed: hello => seen.push(hello),
+    ...changes,
+    target: { ...target, ...changes.target },
+  })
+  t.teardown(() => mirror.close(new Fault('listener/draining')))
+  return { mirror, clock, seen }
+}
+
+/** A log that tells when an event is written. */
+function heard() {
+  const events: { event: string; facts: unknown }[] = []
+  let wake = () => {}
+  const log: Log = (_level, event, facts) => {
+    events.push({ event, facts })
+    wake()
+  }
+  const until = async (event: string, count = 1) => {
+    while (events.filter(one => one.event === event).length < count) {
+      await new Promise<void>(resolve => {
+        wake = resolve
+      })
+    }
+  }
+  return { log, events, until }
+}
+
+t.test('a plain hello is answered from a reply that was asked for afterwards, types unchanged', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror } = mirrored(t, upstream)
+  await upstream.watched(1)
+  const hello = await mirror.fresh()
+  t.ok(Long.isLong(hello.topologyVersion.counter))
+  t.equal(upstream.asked.filter(({ body }) => !body.topologyVersion).length, 2, 'one to watch, one for who asked')
+  await mirror.fresh()
+  t.equal(upstream.accepted(), 2, 'the second socket is kept')
+  t.match(upstream.asked[0]?.body, { client: { driver: { name: 'mongo-iam-proxy' } } })
+  t.same([...new Set(upstream.asked.map(({ name }) => name))], ['hello'], 'it never logs in')
+})
+
+t.test('who asks while a reply is underway shares the one after it', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror } = mirrored(t, upstream)
+  await upstream.watched(1)
+  await mirror.fresh()
+  await new Promise(resolve => setImmediate(resolve)) // its run is over then
+  const before = upstream.asked.length
+  const replies = [mirror.fresh(), ...Array.from({ length: 50 }, () => mirror.fresh())]
+  await Promise.all(replies)
+  t.equal(upstream.asked.length - before, 2)
+})
+
+t.test('plain hellos begin five milliseconds apart, and at once where there was none', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror, clock } = mirrored(t, upstream, { paced: true })
+  await upstream.watched(1)
+  const before = upstream.asked.length
+  await mirror.fresh()
+  const shared = [mirror.fresh(), mirror.fresh()]
+  clock.advance(4)
+  await new Promise(resolve => setImmediate(resolve))
+  t.equal(upstream.asked.length - before, 1)
+  clock.advance(1)
+  await Promise.all(shared)
+  t.equal(upstream.asked.length - before, 2)
+  clock.advance(5)
+  await new Promise(resolve => setImmediate(resolve))
+  await mirror.fresh()
+  t.equal(upstream.asked.length - before, 3)
+})
+
+t.test('each hello is told before anybody else has it, and that the member is away', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror, seen } = mirrored(t, upstream)
+  await upstream.watched(1)
+  const fresh = mirror.fresh().then(() => seen.length)
+  t.equal(await fresh, 2)
+  upstream.change(at(7, { isWritablePrimary: false, secondary: true }))
+  while (seen.length < 3) await new Promise(resolve => setImmediate(resolve))
+  t.match(seen[2], { isWritablePrimary: false })
+  t.equal(mirror.current(), seen[2])
+  t.equal(mirror.lost(), undefined)
+  await upstream.stop()
+  await faultOfAsync(() => mirror.fresh())
+  t.equal(seen.at(-1), undefined)
+  t.equal(mirror.lost()?.kind, 'upstream/away')
+})
+
+t.test('a hello out of form is as good as none', async t => {
+  const upstream = await scriptedUpstream(t, () => at(6, { hosts: Array.from({ length: 101 }, (_, at) => `h${at}:1`) }))
+  const { mirror, seen } = mirrored(t, upstream)
+  t.match(await faultOfAsync(() => mirror.fresh()), { kind: 'upstream/malformed', facts: { field: 'hosts' } })
+  t.equal(mirror.current(), undefined)
+  t.same(seen.filter(Boolean), [])
+})
+
+t.test('awaited hellos are paced, however fast they come back', async t => {
+  const upstream = await scriptedUpstream(t, () => at(6))
+  const { mirror, clock } = mirrored(t, upstream)
+  await upstream.until(2)
+  await mirror.fresh()
+  await mirror.fresh()
+  t.equal(upstream.asked.filter(({ body }) => body.topologyVersion).length, 1)
+  clock.advance(50)
+  await upstream.until(5)
+  t.equal(upstream.asked.filter(({ body }) => body.topologyVersion).length, 2)
+})
+
+t.test('an upstream without a topology version is only asked on demand', async t => {
+  const upstream = await scriptedUpstream(t, () => memberHello({ topologyVersion: undefined }))
+  const { mirror } = mirrored(t, upstream)
+  await upstream.until(1)
+  t.notOk((await mirror.fresh()).topologyVersion)
+  t.equal(upstream.asked.length, 2)
+  upstream.script(({ body }) => (body.topologyVersion ? silence : at(1)))
+  await mirror.fresh()
+  await upstream.until(5)
+  t.ok(
+    upstream.asked.some(({ body }) => body.topologyVersion),
+    'it can be watched from now on',
+  )
+})
+
+t.test('down at start: who asks is told, and once it is up the mirror finds it by itself', async t => {
+  const upstream = await heldUpstream(t)
+  await upstream.stop()
+  const { log, events, until } = heard()
+  const { mirror, clock } = mirrored(t, upstream, { log })
+  await until('upstream lost')
+  t.match(await faultOfAsync(() => mirror.fresh()), { kind: 'upstream/away', facts: { code: 'ECONNREFUSED' } })
+  t.equal(mirror.current(), undefined)
+  await upstream.start()
+  clock.advance(10_000)
+  await upstream.watched(1)
+  t.equal(counter(mirror.current()), 6)
+  t.same(
+    events.map(({ event }) => event),
+    ['upstream lost', 'upstream changed'],
+    'an outage is one line',
+  )
+})
+
+t.test('a question that gets through wakes a watch that was waiting to try again', async t => {
+  const upstream = await heldUpstream(t)
+  await upstream.stop()
+  const { log, until } = heard()
+  const { mirror } = mirrored(t, upstream, { log })
+  await until('upstream lost')
+  await upstream.start()
+  await mirror.fresh()
+  await upstream.watched(1)
+})
+
+t.test('when the member dies that is told; when its socket just ends nobody is the wiser', async t => {
+  const upstream = await heldUpstream(t)
+  const { log, until } = heard()
+  const { mirror, seen } = mirrored(t, upstream, { log })
+  await upstream.watched(1)
+  upstream.drop()
+  await upstream.watched(2)
+  t.equal(counter(mirror.current()), 6, 'watching again')
+  t.notOk(seen.includes(undefined))
+  await upstream.stop()
+  await until('upstream lost')
+  t.equal(seen.at(-1), undefined)
+  t.equal(mirror.current(), undefined)
+})
+
+t.test('an idle socket that was closed meanwhile is replaced without anybody noticing', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror } = mirrored(t, upstream)
+  await upstream.watched(1)
+  await mirror.fresh()
+  let hungUp = false
+  upstream.script(() => {
+    if (hungUp) return at(6)
+    hungUp = true
+    return hangUp
+  })
+  t.equal(counter(await mirror.fresh()), 6)
+})
+
+t.test('who takes no more connections goes on with those that it has', async t => {
+  const upstream = await heldUpstream(t)
+  const { log, until } = heard()
+  const { mirror, seen } = mirrored(t, upstream, { log })
+  await upstream.watched(1)
+  await mirror.fresh()
+  upstream.script(() => hangUp)
+  t.match(await faultOfAsync(() => mirror.fresh()), { kind: 'upstream/away' })
+  t.equal(counter(mirror.current()), 6, 'what it said is still so')
+  t.notOk(seen.includes(undefined))
+  upstream.change(at(7))
+  await until('upstream changed', 2)
+  t.equal(counter(mirror.current()), 7, 'and what it says next is heard')
+})
+
+t.test('one hello that takes too long is asked for once more, and nobody else notices', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror, clock, seen } = mirrored(t, upstream)
+  await upstream.watched(1)
+  await mirror.fresh()
+  upstream.script(() => silence)
+  const asked = upstream.asked.length
+  const question = mirror.fresh()
+  await upstream.until(asked + 1)
+  upstream.normal()
+  clock.advance(2_000)
+  t.equal(counter(await question), 6)
+  t.equal(upstream.accepted(), 3, 'on a socket of its own')
+  t.notOk(seen.includes(undefined))
+  t.equal(upstream.awaited().length, 1, 'it is still watched by the same socket')
+})
+
+t.test('an upstream that no longer answers is away within four seconds', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror, clock } = mirrored(t, upstream)
+  await upstream.watched(1)
+  await mirror.fresh()
+  upstream.script(() => silence)
+  const asked = upstream.asked.length
+  const question = mirror.fresh()
+  await upstream.until(asked + 1)
+  clock.advance(2_000)
+  await upstream.until(asked + 2)
+  t.equal(counter(mirror.current()), 6, 'not yet')
+  clock.advance(2_000)
+  t.match(await faultOfAsync(() => question), { kind: 'upstream/away', facts: { code: 'ETIMEDOUT' } })
+  t.equal(mirror.current(), undefined)
+})
+
+t.test('a member of another set, and a hello that fails, are away', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror } = mirrored(t, upstream, { target: { replicaSet: 'other' } })
+  t.equal((await faultOfAsync(() => mirror.fresh()))?.kind, 'upstream/away')
+  const failing = await scriptedUpstream(t, () => ({ ok: 0, code: 13, errmsg: 'no' }))
+  const second = mirrored(t, failing).mirror
+  t.match(await faultOfAsync(() => second.fresh()), { kind: 'upstream/away', facts: { code: 13 } })
+})
+
+t.test('another process at the same address is reported, also after an outage', async t => {
+  const upstream = await heldUpstream(t)
+  let restarts = 0
+  const { mirror } = mirrored(t, upstream, { restarted: () => restarts++ })
+  await upstream.watched(1)
+  await mirror.fresh()
+  t.equal(restarts, 0)
+  await upstream.stop()
+  await faultOfAsync(() => mirror.fresh())
+  upstream.change({ ...at(1), topologyVersion: { processId: new ObjectId(), counter: Long.fromNumber(1) } })
+  await upstream.start()
+  await mirror.fresh()
+  t.equal(restarts, 1)
+})
+
+t.test('closing ends its sockets and whoever waits', async t => {
+  const upstream = await heldUpstream(t)
+  const { mirror } = mirrored(t, upstream)
+  await upstream.watched(1)
+  await mirror.fresh()
+  const closed = [...upstream.sockets].map(socket => new Promise(resolve => socket.once('close', resolve)))
+  upstream.script(() => silence)
+  const waiting = mirror.fresh()
+  mirror.close(new Fault('listener/draining'))
+  t.equal((await faultOfAsync(() => waiting))?.kind, 'listener/draining')
+  t.equal((await faultOfAsync(() => mirror.fresh()))?.kind, 'listener/draining')
+  await Promise.all(closed)
+})

@@ -1,0 +1,61 @@
+import t from 'tap'
+import { readArn } from '../../src/identity/arn.js'
+import { nearestMiss } from '../../src/users/nearestMiss.js'
+import { compileRules } from '../../src/users/rules.js'
+
+const A = '123456789012'
+const B = '210987654321'
+
+const missed = (said: string, ...arns: string[]) => {
+  const { rules, problems } = compileRules(arns.map(arn => ({ arn, roles: ['read@app'] })))
+  t.same(problems, [])
+  const principal = readArn(said)
+  if (!principal) throw new Error(said)
+  return nearestMiss(
+    principal,
+    rules.all.map(rule => ({
+      label: `rule ${rule.from.rule}`,
+      written: rule.written,
+      arn: rule.arn,
+      names: canonical => rules.names(rule, canonical),
+    })),
+  )
+}
+
+t.test('the nearest miss says what stands there and what came', async t => {
+  t.equal(
+    missed(`arn:aws:sts::${A}:assumed-role/app/any`, `arn:aws:iam::${B}:role/prod/app`),
+    `rule 1 names role/prod/app, and this principal, role/app, is of another account, ${A} and not ${B}`,
+  )
+  for (const [said, arn, difference] of [
+    [`arn:aws:iam::${A}:role/app`, `arn:aws-cn:iam::${A}:role/app`, /another partition, aws and not aws-cn/],
+    [`arn:aws:iam::${A}:role/app`, `arn:aws-cn:iam::${B}:role/app`, /another account and partition/],
+    [`arn:aws:iam::${A}:role/app-1`, `arn:aws:iam::${B}:role/app-*`, /names role\/app-\*.*another account/],
+    [`arn:aws:iam::${A}:user/alice`, `arn:aws:iam::${A}:user/Alice`, /other letters/],
+    [`arn:aws:iam::${A}:user/alice`, `arn:aws:iam::${A}:user/team/alice`, /another path/],
+    [`arn:aws:iam::${A}:user/app`, `arn:aws:iam::${A}:role/app`, /is a user$/],
+    [`arn:aws:sts::${A}:assumed-role/app/any`, `arn:aws:iam::${A}:user/app`, /is a role$/],
+    [`arn:aws:iam::${A}:role/orders-api`, `arn:aws:iam::${A}:role/order-api`, /nearly the same/],
+  ] as const) {
+    t.match(missed(said, arn), difference, said)
+  }
+})
+
+t.test('another permission set is named', async t => {
+  const { rules } = compileRules([{ sso: { permissionSet: 'Admin', account: A }, roles: ['read@app'] }])
+  const [rule] = rules.all
+  const principal = readArn(`arn:aws:sts::${A}:assumed-role/AWSReservedSSO_Admin_ReadOnly_0123456789abcdef/ann`)
+  if (!rule || !principal) throw new Error('neither rule nor principal')
+  const candidate = { label: 'rule 1', written: rule.written, arn: rule.arn, names: () => false }
+  t.match(
+    nearestMiss(principal, [candidate]),
+    /^rule 1 names permission set Admin of account 123456789012, and .* is of another permission set, Admin_ReadOnly$/,
+  )
+})
+
+t.test('the nearest of several is told, and nothing where none is near', async t => {
+  const said = `arn:aws:iam::${A}:role/app`
+  t.match(missed(said, `arn:aws:iam::${A}:role/apps`, `arn:aws:iam::${B}:role/app`), /^rule 2 .*another account/)
+  t.equal(missed(said, `arn:aws:iam::${B}:role/other`, `arn:aws:iam::${A}:user/zoe`), undefined)
+  t.equal(missed(said), undefined)
+})
