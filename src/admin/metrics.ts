@@ -25,7 +25,7 @@ type Row = {
 export const metrics = {
   connections: {
     kind: 'measured',
-    labels: { stage: ['opening', 'greeted', 'login', 'relay'] },
+    labels: { stage: ['connecting', 'unauthenticated', 'authenticating', 'authenticated'] },
     about: 'Client connections that are open now, by stage.',
   },
   logins_total: {

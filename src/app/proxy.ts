@@ -55,7 +55,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
 
   let listener: Listener | undefined
   let draining = false
-  const nobody = { opening: 0, greeted: 0, login: 0, relay: 0 }
+  const nobody = { connecting: 0, unauthenticated: 0, authenticating: 0, authenticated: 0 }
   const measures: Measures = { connections: () => listener?.sizes() ?? nobody }
   const record = recorder(measures, { ofProcess: true })
 

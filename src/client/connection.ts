@@ -55,7 +55,7 @@ export class Connection implements Host {
   readonly #socket: Socket
   readonly #parts: Parts
   readonly #born: number
-  #stage: Stage = 'opening'
+  #stage: Stage = 'connecting'
   #talk: Conversation | undefined // until the relay has begun
   #relay: Relay | undefined
   #draining = false
@@ -171,10 +171,10 @@ export class Connection implements Host {
 
   #level(fault: Fault | undefined): Level {
     // That the upstream is away was told as an error once, and every monitor meets it twice a second.
-    const isMonitor = this.#stage === 'opening' || this.#stage === 'greeted'
-    if (fault && this.#stage !== 'relay' && !this.#parts.isTold(fault.kind)) return 'debug'
+    const isMonitor = this.#stage === 'connecting' || this.#stage === 'unauthenticated'
+    if (fault && this.#stage !== 'authenticated' && !this.#parts.isTold(fault.kind)) return 'debug'
     if (fault) return isMonitor && fault.kind === 'upstream/away' ? 'info' : fault.row.level
-    return this.#stage === 'relay' || this.#refused ? 'info' : 'debug'
+    return this.#stage === 'authenticated' || this.#refused ? 'info' : 'debug'
   }
 
   #ended({ by, fault = this.doom?.fault }: Ending): void {

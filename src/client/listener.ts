@@ -77,10 +77,10 @@ type Entry = { connection?: Served; socket: Socket; counted: string; stage: Stag
 export async function listen(parts: ListenerParts): Promise<Listener> {
   const { log } = parts
   const stages: Record<Stage, Set<Entry>> = {
-    opening: new Set(),
-    greeted: new Set(),
-    login: new Set(),
-    relay: new Set(),
+    connecting: new Set(),
+    unauthenticated: new Set(),
+    authenticating: new Set(),
+    authenticated: new Set(),
   }
   const crowd = new Crowd<Entry>()
   let { connections, perAddress: most } = parts
@@ -90,13 +90,13 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
   let moment = 0
   let emptied = (): void => {}
 
-  const strangers = (): number => stages.opening.size + stages.greeted.size + stages.login.size
-  const total = (): number => strangers() + stages.relay.size
+  const strangers = (): number => stages.connecting.size + stages.unauthenticated.size + stages.authenticating.size
+  const total = (): number => strangers() + stages.authenticated.size
 
   const move = (entry: Entry, to: Stage): void => {
     stages[entry.stage].delete(entry)
-    if (to !== 'relay') crowd.spoke(entry.counted, entry, to === 'login')
-    else if (entry.stage !== 'relay') crowd.leave(entry.counted, entry)
+    if (to !== 'authenticated') crowd.spoke(entry.counted, entry, to === 'authenticating')
+    else if (entry.stage !== 'authenticated') crowd.leave(entry.counted, entry)
     entry.stage = to
     entry.heard = ++moment
     stages[to].add(entry)
@@ -109,8 +109,13 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
    * do. Where all of its own are logging in, one goes for somebody of an address that has fewer.
    */
   const makeRoom = (address: string): boolean => {
-    const [opening, greeted] = [stages.opening, stages.greeted].map(([longest]) => longest)
-    const silent = opening && greeted ? (opening.heard < greeted.heard ? opening : greeted) : (opening ?? greeted)
+    const [connecting, unauthenticated] = [stages.connecting, stages.unauthenticated].map(([longest]) => longest)
+    const silent =
+      connecting && unauthenticated
+        ? connecting.heard < unauthenticated.heard
+          ? connecting
+          : unauthenticated
+        : (connecting ?? unauthenticated)
     const largest = crowd.largest(address)
     const isOfMost = silent !== undefined && crowd.count(silent.counted) === crowd.most
     const isLess = crowd.count(address) + 1 < crowd.most
@@ -130,7 +135,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
   }
   const forget = (entry: Entry): void => {
     if (!stages[entry.stage].delete(entry)) return
-    if (entry.stage !== 'relay') crowd.leave(entry.counted, entry)
+    if (entry.stage !== 'authenticated') crowd.leave(entry.counted, entry)
     if (total() === 0) emptied()
   }
 
@@ -151,8 +156,8 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
       return void raw.destroy()
     }
     const id = ++lastId
-    const entry: Entry = { socket: raw, counted, stage: 'opening', heard: ++moment }
-    stages.opening.add(entry)
+    const entry: Entry = { socket: raw, counted, stage: 'connecting', heard: ++moment }
+    stages.connecting.add(entry)
     crowd.join(counted, entry)
     raw.once('close', () => forget(entry))
     const begin = (socket: Socket, certificate?: string): void => {
@@ -183,7 +188,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
 
   /** Those that have not logged in, so that each later login was let in by what holds now. */
   const closeStrangers = (fault: Fault): void => {
-    for (const { connection, socket } of [...stages.opening, ...stages.greeted, ...stages.login]) {
+    for (const { connection, socket } of [...stages.connecting, ...stages.unauthenticated, ...stages.authenticating]) {
       if (connection) connection.destroy(fault)
       else socket.destroy()
     }
@@ -203,10 +208,10 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
   return {
     port,
     sizes: () => ({
-      opening: stages.opening.size,
-      greeted: stages.greeted.size,
-      login: stages.login.size,
-      relay: stages.relay.size,
+      connecting: stages.connecting.size,
+      unauthenticated: stages.unauthenticated.size,
+      authenticating: stages.authenticating.size,
+      authenticated: stages.authenticated.size,
     }),
     adopt({ tls, ...change }) {
       connections = change.connections
@@ -219,7 +224,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     },
     stop: () => void server.close(),
     turn: fault => {
-      for (const { connection } of [...stages.greeted]) connection?.turn(fault)
+      for (const { connection } of [...stages.unauthenticated]) connection?.turn(fault)
     },
     drain() {
       const empty = new Promise<void>(resolve => {

@@ -51,7 +51,7 @@ const NOTICES = /^nodejs\b/
 const LEFT = new Error('the client left')
 
 /** Where a connection is: the names of the listener's sets. */
-export type Stage = 'opening' | 'greeted' | 'login' | 'relay'
+export type Stage = 'connecting' | 'unauthenticated' | 'authenticating' | 'authenticated'
 
 /** What the listener knows of a client, and what it wants to be told. */
 export type Client = {
@@ -184,7 +184,7 @@ export class Conversation {
         this.#quiet = turn.asked.awaiting !== undefined
         this.#greeted += 1
         this.#monitors = (this.#greeted > 1 || this.#quiet) && isToldByMonitors(turn.next)
-        if (this.#greeted === 1) this.#host.move('greeted')
+        if (this.#greeted === 1) this.#host.move('unauthenticated')
         await this.#greet(command, turn.asked)
         return true
       case 'refuse': {
@@ -206,7 +206,7 @@ export class Conversation {
     const host = this.#host
     const { address, journal } = host
     const { seen, login, nextRequestID } = this.#parts
-    host.move('login')
+    host.move('authenticating')
     let admitted: Admitted
     try {
       const { certificate } = host.client
@@ -230,7 +230,7 @@ export class Conversation {
     const welcome = settle(next)
     if (welcome.do !== 'reply') throw new Fault('internal')
     this.#state = welcome.next
-    host.move('relay')
+    host.move('authenticated')
     const bytes = writeReply(command, welcome.document, nextRequestID())
     host.admit(admitted, bytes, this.#inbox.release(), client)
     return false

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { metrics, metricsTable, type Recorder, recorder } from '../../src/admin/metrics.js'
 
-const sizes = () => ({ opening: 1, greeted: 2, login: 3, relay: 4 })
+const sizes = () => ({ connecting: 1, unauthenticated: 2, authenticating: 3, authenticated: 4 })
 const lines = async (from: Recorder) =>
   (await from.render())
     .split('\n')
@@ -11,8 +11,8 @@ const lines = async (from: Recorder) =>
 t.test('every series is there from the start, with its zero', async t => {
   const shown = await lines(recorder({ connections: sizes }))
   for (const line of [
-    'connections{stage="opening"} 1',
-    'connections{stage="relay"} 4',
+    'connections{stage="connecting"} 1',
+    'connections{stage="authenticated"} 4',
     'logins_total{outcome="admitted"} 0',
     'logins_total{outcome="sts/refused"} 0',
     'login_seconds_count 0',

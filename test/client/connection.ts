@@ -167,7 +167,7 @@ t.test('from hello to the relay', async t => {
     level: 'info',
     id: 5,
     peer: '192.0.2.7:50000',
-    stage: 'relay',
+    stage: 'authenticated',
     by: 'client',
     ...ALICE,
     ms: { sts: 12, open: 2000 },
@@ -175,7 +175,7 @@ t.test('from hello to the relay', async t => {
   })
   t.ok(line.bytes.toClient > 300)
   t.notOk('fault' in line)
-  t.same(stages, ['greeted', 'login', 'relay'])
+  t.same(stages, ['unauthenticated', 'authenticating', 'authenticated'])
   t.same(logins, ['admitted'])
   t.equal(alive(), 3)
   t.equal(clock.waiting() <= 2, true, 'nothing but the closing of the sockets is waited for')
@@ -299,10 +299,10 @@ t.test('a refusal of the login is answered, then the connection ends', async t =
   client.write(Buffer.concat([start, next]))
   await reply()
   t.match(readReply(await reply()).document, { ok: 0, code: 18, errmsg: /ExpiredToken: it is over \(connection 5\)/ })
-  t.match(await closing(), { by: 'proxy', fault: 'sts/refused', stage: 'login' })
+  t.match(await closing(), { by: 'proxy', fault: 'sts/refused', stage: 'authenticating' })
   t.same(logins, ['sts/refused'])
   t.same(faults, ['sts/refused'])
-  t.same(stages, ['login'])
+  t.same(stages, ['authenticating'])
   if (!client.readableEnded) await once(client, 'end')
 })
 
@@ -391,7 +391,7 @@ t.test('a client that leaves while its proof is judged ends the judging at once'
     client.write(Buffer.concat([start, next, behind]))
     await begun
     client[leave]()
-    t.match(await closing(), { fault: 'login/left', by: 'client', stage: 'login' }, leave)
+    t.match(await closing(), { fault: 'login/left', by: 'client', stage: 'authenticating' }, leave)
     t.same(logins, ['login/left'])
     t.equal(clock.now(), 0)
   }
@@ -411,7 +411,7 @@ t.test('a login that ends itself is answered by why, and not taken for a client 
     client.write(Buffer.concat([start, next, find]))
     await reply()
     t.match(readReply(await reply()).document, { ok: 0, code }, kind)
-    t.match(await closing(), { fault: kind, by: 'proxy', stage: 'login' })
+    t.match(await closing(), { fault: kind, by: 'proxy', stage: 'authenticating' })
     t.same(logins, [kind])
   }
 })
@@ -444,7 +444,7 @@ t.test('the first message has five seconds from accept', async t => {
     await settled()
     t.equal(near.destroyed, false)
     clock.advance(1)
-    t.match(await closing(), { fault: 'listener/slow', by: 'proxy', stage: 'opening' })
+    t.match(await closing(), { fault: 'listener/slow', by: 'proxy', stage: 'connecting' })
   }
 })
 
@@ -460,7 +460,7 @@ t.test('a message that was begun has five seconds, however it trickles', async t
     t.equal(near.destroyed, false)
     clock.advance(1000)
   }
-  t.match(await closing(), { fault: 'listener/slow', stage: 'greeted', ms: { open: 65_000 } })
+  t.match(await closing(), { fault: 'listener/slow', stage: 'unauthenticated', ms: { open: 65_000 } })
 })
 
 t.test('an answer that takes long is not held against the client', async t => {
@@ -635,7 +635,7 @@ t.test('draining lets a hello and a login have their answers first', async t => 
   })
   entering.client.write(Buffer.concat([start, next]))
   await entering.reply()
-  await until(() => entering.stages.includes('login'))
+  await until(() => entering.stages.includes('authenticating'))
   entering.running.drain()
   admit()
   t.match(readReply(await entering.reply()).document, { done: true })
@@ -646,7 +646,7 @@ t.test('whoever closes from outside is named with the reason, at every stage', a
   const fault = new Fault('listener/full')
   const quiet = await connected(t)
   quiet.running.destroy(fault)
-  t.match(await quiet.closing(), { by: 'proxy', fault: 'listener/full', stage: 'opening' })
+  t.match(await quiet.closing(), { by: 'proxy', fault: 'listener/full', stage: 'connecting' })
 
   const judged = await connected(t, {
     login: (_, { signal }) =>
@@ -655,16 +655,16 @@ t.test('whoever closes from outside is named with the reason, at every stage', a
       }),
   })
   judged.client.write(Buffer.concat([start, next, ping(1)]))
-  await until(() => judged.stages.includes('login'))
+  await until(() => judged.stages.includes('authenticating'))
   judged.running.destroy(fault)
-  t.match(await judged.closing(), { by: 'proxy', fault: 'listener/full', stage: 'login' })
+  t.match(await judged.closing(), { by: 'proxy', fault: 'listener/full', stage: 'authenticating' })
 
   const upstream = await socketPair(t)
   const relayed = await connected(t, { login: admitted(upstream.near) })
   relayed.client.write(Buffer.concat([start, next]))
-  await until(() => relayed.stages.includes('relay'))
+  await until(() => relayed.stages.includes('authenticated'))
   relayed.running.destroy(fault)
-  t.match(await relayed.closing(), { by: 'proxy', fault: 'listener/full', stage: 'relay', ...ALICE })
+  t.match(await relayed.closing(), { by: 'proxy', fault: 'listener/full', stage: 'authenticated', ...ALICE })
   t.equal(upstream.near.destroyed, true)
 })
 
@@ -787,7 +787,7 @@ t.test('who streams may be idle for ever, is gone at once when it leaves, and at
     await reply()
     if (leave === 'client') client.end()
     else running.drain()
-    t.match(await closing(), { by, stage: 'greeted' })
+    t.match(await closing(), { by, stage: 'unauthenticated' })
   }
 })
 
@@ -837,7 +837,7 @@ t.test('a relay that is owed nothing ends at once where the term of its member i
   const { client, clock, closing, stages } = await connected(t, { login })
   client.on('data', () => {})
   client.write(Buffer.concat([start, next]))
-  await until(() => stages.includes('relay'))
+  await until(() => stages.includes('authenticated'))
   clock.advance(60_000) // what was written has arrived
   end(new Fault('upstream/stepped-down', undefined, { upstream: 'a:1' }))
   t.equal(upstream.near.destroyed, false)
@@ -870,7 +870,7 @@ t.test('where the primary is another one, monitors are closed whose drivers must
     await settled()
     running.turn(why)
     t.equal(near.destroyed, closes, `${name}, ${again ? 'again' : 'once'}`)
-    if (closes) t.match(await closing(), { stage: 'greeted', by: 'proxy', fault: 'upstream/stepped-down' })
+    if (closes) t.match(await closing(), { stage: 'unauthenticated', by: 'proxy', fault: 'upstream/stepped-down' })
     else client.destroy()
     await running.closed
   }
@@ -893,7 +893,7 @@ t.test('what was refused stands in the one line, which is then told', async t =>
     await reply()
   }
   client.end()
-  t.match(await closing(), { level: 'info', stage: 'opening', refused: { 'sasl/mechanism': 2 } })
+  t.match(await closing(), { level: 'info', stage: 'connecting', refused: { 'sasl/mechanism': 2 } })
 
   const upstream = await socketPair(t)
   const relayed = await connected(t, { login: admitted(upstream.near) })
@@ -921,7 +921,7 @@ t.test('whoever logs in or is logged in is no monitor', async t => {
   running.turn(new Fault('upstream/stepped-down'))
   t.equal(near.destroyed, false)
   client.write(next)
-  await until(() => stages.includes('relay'))
+  await until(() => stages.includes('authenticated'))
   running.turn(new Fault('upstream/stepped-down'))
   t.equal(near.destroyed, false)
   client.destroy()
@@ -938,7 +938,7 @@ t.test('a login of the age of its rule is asked for again, and goes on as the sa
   const { client, reply, clock, stages, running } = await connected(t, { login })
   client.write(Buffer.concat([helloOf('PyMongo|Motor'), start, next]))
   for (let replies = 0; replies < 3; replies++) await reply()
-  await until(() => stages.includes('relay'))
+  await until(() => stages.includes('authenticated'))
   clock.advance(60_000)
   client.write(find)
   t.match(readReply(await reply()).document, { ok: 0, code: 391 })
@@ -963,7 +963,7 @@ t.test(
       const { client, reply, clock, stages, closing } = await connected(t, { login })
       client.write(Buffer.concat([helloOf(name), start, next]))
       for (let replies = 0; replies < 3; replies++) await reply()
-      await until(() => stages.includes('relay'))
+      await until(() => stages.includes('authenticated'))
       clock.advance(60_000)
       client.write(find)
       t.equal((await frames(upstream.far)()).requestID, 4)
@@ -995,7 +995,7 @@ t.test('a client that resets its connection is the one who closed', async t => {
   client.write(hello)
   await reply()
   client.resetAndDestroy()
-  t.match(await closing(), { by: 'client', stage: 'greeted' })
+  t.match(await closing(), { by: 'client', stage: 'unauthenticated' })
 })
 
 t.test('a bug is answered without its particulars, which the log has', async t => {

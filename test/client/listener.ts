@@ -103,19 +103,23 @@ t.test('a connection is in one stage at a time, and in none once it closed', asy
   const { listener, join } = await listening(t)
   const one = await join()
   await join()
-  t.same(listener.sizes(), { opening: 2, greeted: 0, login: 0, relay: 0 })
-  one.client.move('greeted')
-  t.same(listener.sizes(), { opening: 1, greeted: 1, login: 0, relay: 0 })
-  one.client.move('login')
+  t.same(listener.sizes(), { connecting: 2, unauthenticated: 0, authenticating: 0, authenticated: 0 })
+  one.client.move('unauthenticated')
+  t.same(listener.sizes(), { connecting: 1, unauthenticated: 1, authenticating: 0, authenticated: 0 })
+  one.client.move('authenticating')
   one.client.alive()
-  t.same(listener.sizes(), { opening: 1, greeted: 0, login: 1, relay: 0 })
-  one.client.move('relay')
-  t.same(listener.sizes(), { opening: 1, greeted: 0, login: 0, relay: 1 })
+  t.same(listener.sizes(), { connecting: 1, unauthenticated: 0, authenticating: 1, authenticated: 0 })
+  one.client.move('authenticated')
+  t.same(listener.sizes(), { connecting: 1, unauthenticated: 0, authenticating: 0, authenticated: 1 })
   one.socket.destroy()
   await until(() => total(listener.sizes()) === 1)
-  one.client.move('greeted')
+  one.client.move('unauthenticated')
   one.client.alive()
-  t.same(listener.sizes(), { opening: 1, greeted: 0, login: 0, relay: 0 }, 'the closed are not moved')
+  t.same(
+    listener.sizes(),
+    { connecting: 1, unauthenticated: 0, authenticating: 0, authenticated: 0 },
+    'the closed are not moved',
+  )
 })
 
 t.test('connections are numbered and named by the address of their client', { skip: alone }, async t => {
@@ -156,8 +160,8 @@ t.test('one address has its share until it logs in, and others are not affected'
   t.same(turnedAway, ['listener/full'])
   t.match(lines, [{ event: 'shed', level: 'debug', address: '127.0.0.1', why: 'this address' }])
   await join('127.0.0.2')
-  one.client.move('login')
-  one.client.move('relay')
+  one.client.move('authenticating')
+  one.client.move('authenticated')
   const three = await join()
   await shut(await dial())
   three.socket.destroy()
@@ -171,22 +175,22 @@ t.test('one address has its share until it logs in, and others are not affected'
 
 t.test('those not yet logged in take half of the slots, whoever has logged in the rest', async t => {
   const { listener, join } = await listening(t, { connections: 8 })
-  for (let i = 0; i < 4; i++) (await join()).client.move('relay')
+  for (let i = 0; i < 4; i++) (await join()).client.move('authenticated')
   const strangers = [await join(), await join(), await join(), await join()]
-  t.same(listener.sizes(), { opening: 4, greeted: 0, login: 0, relay: 4 })
+  t.same(listener.sizes(), { connecting: 4, unauthenticated: 0, authenticating: 0, authenticated: 4 })
   await join()
-  t.same(listener.sizes(), { opening: 4, greeted: 0, login: 0, relay: 4 }, 'room was made')
+  t.same(listener.sizes(), { connecting: 4, unauthenticated: 0, authenticating: 0, authenticated: 4 }, 'room was made')
   t.match(strangers[0]?.fault, { kind: 'listener/full' })
   const { listener: idle, join: enter } = await listening(t, { connections: 8 })
   for (let i = 0; i < 6; i++) await enter()
-  t.equal(idle.sizes().opening, 4, 'though four slots are free')
+  t.equal(idle.sizes().connecting, 4, 'though four slots are free')
 })
 
 t.test('when all slots are taken, the one longest without a whole message goes first', async t => {
   const { join, turnedAway } = await listening(t, { connections: 8 })
   const [a, b, c, d] = [await join(), await join(), await join(), await join()]
-  a.client.move('greeted') // silent for longest: b, then c, then d, then a
-  d.client.move('greeted')
+  a.client.move('unauthenticated') // silent for longest: b, then c, then d, then a
+  d.client.move('unauthenticated')
   a.client.alive()
   const gone: Served[] = []
   for (const _ of [1, 2, 3, 4]) {
@@ -203,19 +207,19 @@ t.test('when all slots are taken, the one longest without a whole message goes f
 t.test('silent ones that greeted once do not keep others from greeting', async t => {
   const { join } = await listening(t, { connections: 8 })
   const squatters = [await join(), await join(), await join()]
-  for (const { client } of squatters) client.move('greeted')
+  for (const { client } of squatters) client.move('unauthenticated')
   const slow = await join()
   const second = await join()
   t.notOk(slow.fault, 'who came a moment ago is not the one to go')
   t.ok(squatters[0]?.fault)
-  second.client.move('greeted')
-  slow.client.move('greeted')
+  second.client.move('unauthenticated')
+  slow.client.move('unauthenticated')
 })
 
 t.test('a login under way is not closed to make room; the newcomer is', async t => {
   const { join, dial, turnedAway, lines } = await listening(t, { connections: 4 })
   const entering = [await join(), await join()]
-  for (const { client } of entering) client.move('login')
+  for (const { client } of entering) client.move('authenticating')
   await shut(await dial())
   t.same(turnedAway, ['listener/full'])
   t.match(lines, [{ event: 'shed', why: 'all slots' }])
@@ -225,12 +229,12 @@ t.test('a login under way is not closed to make room; the newcomer is', async t 
 t.test('relays fill the slots and are never closed for others', async t => {
   const { listener, join, dial, turnedAway } = await listening(t, { connections: 2 })
   const relays = [await join()]
-  relays[0]?.client.move('relay')
+  relays[0]?.client.move('authenticated')
   relays.push(await join())
-  relays[1]?.client.move('relay')
+  relays[1]?.client.move('authenticated')
   await shut(await dial())
   t.same(turnedAway, ['listener/full'])
-  t.equal(listener.sizes().relay, 2)
+  t.equal(listener.sizes().authenticated, 2)
   for (const { fault } of relays) t.equal(fault, undefined)
 })
 
@@ -247,7 +251,7 @@ t.test(
     for (let turns = 0; turns < 10; turns++) await turn()
     t.equal(lobby[0]?.address, '127.0.0.1')
     t.equal(served.length, 0)
-    t.equal(listener.sizes().opening, 1, 'it has its slot')
+    t.equal(listener.sizes().connecting, 1, 'it has its slot')
     lobby[0]?.serve()
     const [chunk] = await once((served[0] as Served).socket, 'data')
     t.equal(String(chunk), 'hello')
@@ -461,9 +465,9 @@ t.test('who was let in by a client CA of before and has not logged in begins ane
   const { listener, show } = await mutual(t)
   const clientCA = readFileSync(new URL('support/tls/clientCA.pem', import.meta.url), 'utf8')
   const [greeted, relay] = [await show('workload'), await show('workload')]
-  greeted.served?.client.move('greeted')
-  relay.served?.client.move('login')
-  relay.served?.client.move('relay')
+  greeted.served?.client.move('unauthenticated')
+  relay.served?.client.move('authenticating')
+  relay.served?.client.move('authenticated')
   listener.adopt({ connections: 100, perAddress: 50, tls: { ...tls, clientCA } })
   t.notOk(greeted.served?.fault, 'it is the same one')
   listener.adopt({ connections: 100, perAddress: 50, tls: { ...tls, clientCA: pem } })
@@ -519,7 +523,7 @@ t.test('plain text on the TLS port ends with a line that says so', async t => {
 t.test('a TLS handshake has five seconds', async t => {
   const { listener, dial, turnedAway, lines, clock } = await listening(t, { tls })
   const client = await dial()
-  await until(() => listener.sizes().opening === 1)
+  await until(() => listener.sizes().connecting === 1)
   client.write(Buffer.from('16030100f501', 'hex'))
   clock.advance(4999)
   await turn()
@@ -536,9 +540,9 @@ t.test('a client that leaves within the TLS handshake leaves nothing', async t =
   const { listener, dial, served, clock } = await listening(t, { tls })
   for (const leave of ['destroy', 'resetAndDestroy'] as const) {
     const client = await dial()
-    await until(() => listener.sizes().opening === 1)
+    await until(() => listener.sizes().connecting === 1)
     client[leave]()
-    await until(() => listener.sizes().opening === 0)
+    await until(() => listener.sizes().connecting === 0)
     t.equal(clock.waiting(), 0)
   }
   t.equal(served.length, 0)
@@ -547,10 +551,10 @@ t.test('a client that leaves within the TLS handshake leaves nothing', async t =
 t.test('who is within the TLS handshake makes room, too', async t => {
   const { listener, dial, turnedAway } = await listening(t, { tls, connections: 2 })
   const first = await dial()
-  await until(() => listener.sizes().opening === 1)
+  await until(() => listener.sizes().connecting === 1)
   await dial()
   await shut(first)
-  t.equal(listener.sizes().opening, 1)
+  t.equal(listener.sizes().connecting, 1)
   t.same(turnedAway, ['listener/full'])
 })
 
@@ -582,7 +586,7 @@ t.test('a stopped listener accepts nobody and keeps who is there', async t => {
 t.test('draining asks each connection, and is over when all have closed', async t => {
   const { listener, join } = await listening(t)
   const [one, two] = [await join(), await join()]
-  two.client.move('relay')
+  two.client.move('authenticated')
   listener.stop()
   let over = false
   const drained = listener.drain().then(() => {
@@ -605,7 +609,7 @@ t.test('draining an empty listener is over at once', async t => {
 t.test('draining closes TLS handshakes', async t => {
   const { listener, dial } = await listening(t, { tls })
   const client = await dial()
-  await until(() => listener.sizes().opening === 1)
+  await until(() => listener.sizes().connecting === 1)
   listener.stop()
   await listener.drain()
   await shut(client)
@@ -624,7 +628,7 @@ t.test('destroying closes all with a reason', async t => {
 t.test('a crowd from one address that speaks all the time pushes out nobody of another', { skip: alone }, async t => {
   const { listener, join } = await listening(t, { connections: 12, perAddress: 4 })
   const monitor = await join('127.0.0.9')
-  monitor.client.move('greeted')
+  monitor.client.move('unauthenticated')
   const crowd: Served[] = []
   for (const from of ['127.0.0.2', '127.0.0.3', '127.0.0.2', '127.0.0.3', '127.0.0.2']) crowd.push(await join(from))
   for (const { client } of crowd) client.alive() // the monitor has been silent for longest now
@@ -643,9 +647,9 @@ t.test('logins under way of a crowd give way to somebody of another address', { 
   const { listener, join, dial } = await listening(t, { connections: 8, perAddress: 4 })
   const crowd: Served[] = []
   for (const from of ['127.0.0.2', '127.0.0.2', '127.0.0.2', '127.0.0.3']) crowd.push(await join(from))
-  for (const { client } of crowd) client.move('login')
+  for (const { client } of crowd) client.move('authenticating')
   const newcomer = await join('127.0.0.4')
-  newcomer.client.move('login')
+  newcomer.client.move('authenticating')
   t.match(crowd[0]?.fault, { kind: 'listener/full' })
   await shut(await dial('127.0.0.3'))
   t.notOk(
@@ -699,7 +703,7 @@ t.test('a connection that greets is a monitor until it logs in, over TLS as well
       client.write(hello(id))
       t.equal((await reply()).responseTo, id)
     }
-    t.same(listener.sizes(), { opening: 0, greeted: 1, login: 0, relay: 0 })
+    t.same(listener.sizes(), { connecting: 0, unauthenticated: 1, authenticating: 0, authenticated: 0 })
     client.end()
     await until(() => total(listener.sizes()) === 0)
     client.destroy()
@@ -730,12 +734,12 @@ t.test('a thousand bad connections leave no handle, no timer and no entry', asyn
       await Promise.all(clients.map(shut))
       await until(() => total(listener.sizes()) === 0)
     }
-    t.same(listener.sizes(), { opening: 0, greeted: 0, login: 0, relay: 0 })
+    t.same(listener.sizes(), { connecting: 0, unauthenticated: 0, authenticating: 0, authenticated: 0 })
     t.equal(clock.waiting(), 0, 'timers')
     await until(() => handles() <= before)
     t.ok(secure || faults.length >= 300, 'and most were faults')
     const client = await dial()
-    await until(() => listener.sizes().opening === 1)
+    await until(() => listener.sizes().connecting === 1)
     client.destroy()
   }
 })

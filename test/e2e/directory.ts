@@ -64,11 +64,11 @@ for (const driver of ['mongodb7', 'mongodb6'] as const) {
       t.equal(await until(write, done => done === true), true, 'over the connection that she had')
       await admin.command({ revokeRolesFromUser: malloryARN, roles: [{ role: 'readWrite', db: 'app' }] })
       t.equal(await until(write, done => done === 13), 13)
-      t.equal(home.log.filter(line => line.event === 'closed' && line.stage === 'relay').length, 0)
+      t.equal(home.log.filter(line => line.event === 'closed' && line.stage === 'authenticated').length, 0)
 
       await admin.command({ dropUser: malloryARN })
       const [line] = await home.closed(1, ({ fault }) => fault === 'login/revoked')
-      t.match(line, { arn: malloryARN, stage: 'relay' })
+      t.match(line, { arn: malloryARN, stage: 'authenticated' })
       t.equal(
         await until(
           () => outcome(() => client.db('app').command({ ping: 1 })),

@@ -33,7 +33,7 @@ async function mutual(t: Test, settings: Record<string, string> = {}) {
   return { ...home, login }
 }
 const calls = ({ sts }: House) => sts.calls().GetCallerIdentity
-const ofRelays = (line: Line) => line.stage === 'relay'
+const ofRelays = (line: Line) => line.stage === 'authenticated'
 
 t.test('a success stands in for STS under the same client certificate, and the log says so', async t => {
   const home = await mutual(t, { 'sts.remember': '60s' })

@@ -62,7 +62,12 @@ for (const [name, entryOf] of Object.entries({
     home.reload({}, { [DENY]: `- ${entryOf(keys.accessKeyId)}\n...\n` })
     const [line] = await home.closed(1, isRevoked)
     t.ok(performance.now() - started < 1_000)
-    t.match(line, { stage: 'relay', level: 'warn', because: 'denied', denial: /^(arn|session|accessKey|account) / })
+    t.match(line, {
+      stage: 'authenticated',
+      level: 'warn',
+      because: 'denied',
+      denial: /^(arn|session|accessKey|account) /,
+    })
     await refused(t, client)
     if (name === 'its access key') t.equal(home.sts.calls().GetCallerIdentity, asked, 'AWS was not even asked')
   })
@@ -196,7 +201,7 @@ t.test('denied between its identity and its welcome, a login ends, too', async t
   while (home.sts.calls().GetCallerIdentity === asked) await sleep(5)
   await sleep(100) // the answer of STS is on its way
   home.reload({}, { [DENY]: `- ${roleARN}\n...\n` })
-  t.match(await home.closed(1, isRevoked), [{ stage: 'login', because: 'denied' }])
+  t.match(await home.closed(1, isRevoked), [{ stage: 'authenticating', because: 'denied' }])
   t.equal(await failed, 'failed')
   await early.close()
 })
