@@ -440,6 +440,12 @@ export function toReply(fault: Fault, connection: number): Document | null {
   }
 }
 
+/** The `code` of an error of Node's, such as `ENOENT` or `ERR_TLS_CERT_ALTNAME_INVALID`; undefined for any other value. */
+export function errorCode(thrown: unknown): string | undefined {
+  if (!(thrown instanceof Error) || !('code' in thrown)) return undefined
+  return typeof thrown.code === 'string' ? thrown.code : undefined
+}
+
 /** The exit code of a program that ends with this fault. */
 export function toExit(fault: Fault): number {
   return fault.row.exit ?? 70

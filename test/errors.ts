@@ -1,6 +1,6 @@
 import { BSON, Long, serialize } from 'bson'
 import t from 'tap'
-import { Fault, faults, type Kind, toExit, toReply } from '../src/errors.js'
+import { errorCode, Fault, faults, type Kind, toExit, toReply } from '../src/errors.js'
 
 const kinds = Object.keys(faults) as Kind[]
 const row = (kind: Kind) => new Fault(kind).row
@@ -125,4 +125,12 @@ t.test('exit codes are those of sysexits', async t => {
   )
   t.same(exits, { 'address/busy': 69, 'config/invalid': 78, usage: 64, internal: 70 })
   t.equal(toExit(new Fault('sts/refused')), 70, 'none that ends a program is unforeseen')
+})
+
+t.test('the code of an error is its text, and of anything else there is none', async t => {
+  t.equal(errorCode(Object.assign(new Error('no such file'), { code: 'ENOENT' })), 'ENOENT')
+  t.equal(errorCode(Object.assign(new Error('aborted'), { code: 20 })), undefined)
+  for (const other of [new Error('no code'), { code: 'ENOENT' }, 'ENOENT', null, undefined]) {
+    t.equal(errorCode(other), undefined)
+  }
 })

@@ -125,7 +125,10 @@ export function admission(parts: AdmissionParts): Admission {
 
   const keys = keyRing({ entries: REMEMBERED_KEYS })
   const { enter, again } = login({
-    ...memories,
+    holderOf: memories.holderOf,
+    limit: memories.limit,
+    refused: memories.refused,
+    recall: memories.recall,
     stsNow: () => Date.now() + sts.skewMS(),
     askTime: sts.askTime,
     now,
@@ -161,7 +164,7 @@ export function admission(parts: AdmissionParts): Admission {
       }
       if ('user' in gives) {
         named(gives.user)
-        return begin({ ...gives.user, password: gives.password })
+        return begin({ name: gives.user.name, db: gives.user.db, password: gives.password })
       }
       if (!kept) throw new Fault('provision/unsupported', undefined, { why: 'there is no provision.secretFile' })
       named({ name: identity.canonical, db: running.provision.database })

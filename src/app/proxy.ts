@@ -6,10 +6,11 @@
 import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import type { Socket } from 'node:net'
 import { calculateObjectSize, type Document } from 'bson'
+import type { Guards } from '../admin/guards.js'
 import { type Measures, recorder } from '../admin/metrics.js'
 import { type AdminServer, adminServer } from '../admin/server.js'
 import { lobby } from '../client/acceptQueue.js'
-import { Connection } from '../client/connection.js'
+import { Connection, type Parts as ServingParts } from '../client/connection.js'
 import type { Asked } from '../client/handshake.js'
 import { type Listener, listen } from '../client/listener.js'
 import { sparing } from '../client/logSampler.js'
@@ -145,7 +146,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     },
     now,
   })
-  const serving = {
+  const serving: ServingParts = {
     log,
     isTold,
     server,
@@ -182,7 +183,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     told = now()
   }
 
-  const guards = {
+  const guards: Guards = {
     token: () => running.admin.token,
     hosts: () => [running.admin.host, ...(running.admin.hosts ?? [])],
   }
@@ -200,8 +201,16 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
           return record.render()
         },
         hosts: guards.hosts,
-        deny: { ...revocations, ...guards, now: Date.now, unkept },
-        pins: { pins: admitting.pins, ...guards },
+        deny: {
+          token: guards.token,
+          hosts: guards.hosts,
+          list: revocations.list,
+          deny: revocations.deny,
+          allow: revocations.allow,
+          now: Date.now,
+          unkept,
+        },
+        pins: { pins: admitting.pins, token: guards.token, hosts: guards.hosts },
         failed: fault => log('error', 'failed', { fault: fault.kind, stack: fault.stack }),
         refused: atTheDoor,
       })
@@ -210,7 +219,11 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     listener = await listen({
       after,
       lobby: lobby({ later: setImmediate, now }),
-      ...config.listen,
+      host: config.listen.host,
+      port: config.listen.port,
+      backlog: config.listen.backlog,
+      connections: config.listen.connections,
+      perAddress: config.listen.perAddress,
       ...secure(config),
       log,
       isTold,
@@ -228,7 +241,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     {
       compile: compiled,
       adopt(now, compiled) {
-        adopt({ ...now.listen, ...secure(now) }) // the one step that may fail, so it goes first
+        adopt({ connections: now.listen.connections, perAddress: now.listen.perAddress, ...secure(now) }) // the one step that may fail, so it goes first
         address = addressOf(now)
         running = now
         least(now.log.level)

@@ -9,7 +9,7 @@ import type { Config } from '../config/load.js'
 import { timeOf } from '../identity/clockSync.js'
 import type { Ask, Outcome } from '../identity/outcome.js'
 import type { Proof } from '../identity/proof.js'
-import { retried } from '../identity/retry.js'
+import { type Patience, retried } from '../identity/retry.js'
 import { type Sts, stsClient } from '../identity/sts.js'
 import type { Log } from '../log.js'
 import { NAME, VERSION } from '../upstream/metadata.js'
@@ -97,7 +97,7 @@ export function asking({ hosts, insecure, ...first }: Config['sts'], record: Rec
   }
   const ofBuckets = (measure: (bucket: string) => number) =>
     Object.fromEntries([...shown.keys()].map(bucket => [bucket, measure(bucket)]))
-  const patience = {
+  const patience: Patience = {
     attemptMS: ATTEMPT_MS,
     deadlineMS: STS_MS,
     queueMS: QUEUE_MS,
@@ -113,7 +113,8 @@ export function asking({ hosts, insecure, ...first }: Config['sts'], record: Rec
     },
   }
   return {
-    ...sts,
+    skewMS: sts.skewMS,
+    close: sts.close,
     reach,
     askTime: timeOf({ reach: host => reach(host, AbortSignal.timeout(ATTEMPT_MS)).catch(String), now }),
     take: line.take,

@@ -1,5 +1,6 @@
 /** Files that settings name: read once at start, as text. The only part of the configuration that touches a disk. */
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
+import { errorCode } from '../errors.js'
 
 /** The bytes of a file and its permission bits. Throws what `node:fs` throws. */
 export type ReadFile = (path: string) => { bytes: Buffer; mode: number }
@@ -28,7 +29,7 @@ export function readText(read: ReadFile, path: string): { text: string; open: bo
     const { bytes, mode } = read(path)
     return { text: utf8.decode(bytes), open: (mode & 0o004) !== 0 }
   } catch (thrown) {
-    const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unknown'
+    const code = errorCode(thrown) ?? 'unknown'
     return {
       why: code === 'ERR_ENCODING_INVALID_ENCODED_DATA' ? 'it is not UTF-8 text' : (WHY[code] ?? `it gives ${code}`),
     }

@@ -13,6 +13,7 @@ import { createHash } from 'node:crypto'
 import { statSync, watch } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import type { After } from '../clock.js'
+import { errorCode } from '../errors.js'
 import type { ReadFile } from './reading.js'
 
 /** Of each path that was read: what it held, and how it looked just before. */
@@ -60,7 +61,7 @@ export function noting(read: ReadFile, look: (path: string) => string): { read: 
         note(createHash('sha256').update(result.bytes).digest('base64'))
         return result
       } catch (thrown) {
-        note(`none: ${thrown instanceof Error && 'code' in thrown ? thrown.code : thrown}`)
+        note(`none: ${errorCode(thrown) ?? thrown}`)
         throw thrown
       }
     },
@@ -157,7 +158,7 @@ export function lookAt(path: string): string {
     if (!stat.isFile() && !stat.isDirectory()) return NO_FILE
     return [stat.dev, stat.ino, stat.size, stat.mtimeNs, stat.ctimeNs].join(' ')
   } catch (thrown) {
-    return `none: ${(thrown as NodeJS.ErrnoException).code}`
+    return `none: ${errorCode(thrown)}`
   }
 }
 

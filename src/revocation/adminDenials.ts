@@ -1,5 +1,5 @@
 /** Denials that were made while the proxy runs, in a file of its own. A change counts once the disk has it. */
-import { Fault } from '../errors.js'
+import { errorCode, Fault } from '../errors.js'
 import { type OwnFile, ownFile } from '../users/ownFile.js'
 import { type Denial, hasEnded, meaningOf } from './denials.js'
 import { readDenials, writeDenials } from './denyFile.js'
@@ -35,7 +35,7 @@ export function keptDenials({ text, name, write }: OwnFile, now: () => number): 
       try {
         await write(writeDenials(changed))
       } catch (thrown) {
-        const why = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unknown'
+        const why = errorCode(thrown) ?? 'unknown'
         throw new Fault('denials/unkept', undefined, { file: name, why }, thrown)
       }
       all = changed

@@ -7,7 +7,7 @@
 import { connect as connectTCP, isIP, type Socket } from 'node:net'
 import { connect as connectTLS } from 'node:tls'
 import type { Document } from 'bson'
-import { Fault } from '../errors.js'
+import { errorCode, Fault } from '../errors.js'
 import { type Frame, Framer } from '../wire/frame.js'
 import { readReply, writeMessage } from '../wire/message.js'
 import { Intake } from './readBuffer.js'
@@ -183,6 +183,6 @@ function open({ host, port, tls }: Target, { onread }: Intake): Socket {
 }
 
 function away({ host, port }: Target, code: string | undefined, cause?: Error): Fault {
-  const told = code ?? (cause as NodeJS.ErrnoException | undefined)?.code ?? cause?.message
+  const told = code ?? errorCode(cause) ?? cause?.message
   return new Fault('upstream/away', undefined, { host, port, code: told }, cause)
 }

@@ -5,6 +5,7 @@
  */
 import { createSecureContext, type SecureContext } from 'node:tls'
 import type { ConnectionString } from 'mongodb-connection-string-url'
+import { errorCode } from '../errors.js'
 
 /** `verify`: both the chain and the name, the chain alone, or nothing. `certificate`: whether we show one of our own. */
 export type TargetTLS = {
@@ -100,7 +101,7 @@ export function readTLS(
     try {
       return path === undefined ? undefined : readFile(path)
     } catch (thrown) {
-      problems.push(`${name}: ${path} cannot be read (${codeOf(thrown)})`)
+      problems.push(`${name}: ${path} cannot be read (${errorCode(thrown) ?? 'no code'})`)
       return undefined
     }
   })
@@ -120,11 +121,7 @@ function secured(
       ...(password !== undefined && { passphrase: password }),
     })
   } catch (thrown) {
-    problems.push(`tlsCAFile or tlsCertificateKeyFile: not what TLS can use (${codeOf(thrown)})`)
+    problems.push(`tlsCAFile or tlsCertificateKeyFile: not what TLS can use (${errorCode(thrown) ?? 'no code'})`)
     return undefined
   }
-}
-
-function codeOf(thrown: unknown): string {
-  return String((thrown as NodeJS.ErrnoException | undefined)?.code ?? 'no code')
 }

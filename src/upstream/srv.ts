@@ -2,7 +2,7 @@
  * The addresses behind a `mongodb+srv` name.
  * https://github.com/mongodb/specifications/blob/master/source/initial-dns-seedlist-discovery/initial-dns-seedlist-discovery.md
  */
-import { Fault } from '../errors.js'
+import { errorCode, Fault } from '../errors.js'
 import { readAddress, writeAddress } from './address.js'
 import { told } from './reply.js'
 
@@ -25,7 +25,7 @@ const OPTIONS = new Set(['authsource', 'replicaset', 'loadbalanced'])
  */
 export async function lookUp(srv: string, { resolveSrv, resolveTxt }: Resolver): Promise<Looked> {
   const records = await resolveSrv(`_mongodb._tcp.${srv}`).catch(thrown => {
-    throw new Fault('upstream/away', undefined, { srv, code: codeOf(thrown) }, thrown)
+    throw new Fault('upstream/away', undefined, { srv, code: errorCode(thrown) ?? 'no code' }, thrown)
   })
   if (records.length === 0) throw new Fault('upstream/away', undefined, { srv, code: 'ENODATA' })
   if (records.length > MOST) throw malformed(srv, `more than ${MOST} addresses`)
@@ -48,7 +48,7 @@ function isRelated(host: string, srv: string): boolean {
 
 async function readTxt(srv: string, resolveTxt: Resolver['resolveTxt']): Promise<string | undefined> {
   const records = await resolveTxt(srv).catch((thrown): string[][] => {
-    const code = codeOf(thrown)
+    const code = errorCode(thrown) ?? 'no code'
     if (code === 'ENODATA' || code === 'ENOTFOUND') return []
     throw new Fault('upstream/away', undefined, { srv, code }, thrown)
   })
@@ -59,10 +59,6 @@ async function readTxt(srv: string, resolveTxt: Resolver['resolveTxt']): Promise
   const given = new Map([...options].map(([name, value]) => [name.toLowerCase(), value]))
   if (given.get('loadbalanced') === 'true') throw malformed(srv, 'loadBalanced, which is not for a set')
   return given.get('replicaset') || undefined
-}
-
-function codeOf(thrown: unknown): string {
-  return String((thrown as NodeJS.ErrnoException | undefined)?.code ?? 'no code')
 }
 
 function malformed(srv: string, why: string): Fault {

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { open, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { Fault } from '../errors.js'
+import { errorCode, Fault } from '../errors.js'
 
 export type OwnFile = {
   /** What it holds; undefined where there is none yet. */
@@ -24,7 +24,7 @@ function textOf(path: string, setting: string): string | undefined {
   try {
     return readFileSync(path, 'utf8')
   } catch (thrown) {
-    const { code } = thrown as NodeJS.ErrnoException
+    const code = errorCode(thrown)
     if (code === 'ENOENT') return undefined
     const problem = `${setting}: cannot read ${path}: it gives ${code}`
     throw new Fault('config/invalid', problem, { problems: [problem] }, thrown)

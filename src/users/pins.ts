@@ -6,7 +6,7 @@
  * A pin counts once the disk has it. The file is of one process alone: two would each write what the other never read.
  */
 import { z } from 'zod'
-import { Fault } from '../errors.js'
+import { errorCode, Fault } from '../errors.js'
 import { readArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
 import { type Log, silent } from '../log.js'
@@ -53,7 +53,7 @@ export function pinsOf({ text, name, write, log }: OwnFile & { log: Log }): Pins
       try {
         await write(`${JSON.stringify(Object.fromEntries(to), null, 1)}\n`)
       } catch (thrown) {
-        const code = thrown instanceof Error && 'code' in thrown ? thrown.code : 'unknown'
+        const code = errorCode(thrown) ?? 'unknown'
         throw new Fault('users/unreadable', undefined, { why: `pins.file: cannot write ${name}: ${code}` }, thrown)
       }
       pinned = to
