@@ -37,7 +37,7 @@ const claims: readonly Claim[] = [
   },
   {
     claim: 'where a server has no roles, rules with roles are a fault of the configuration, and those with a user work',
-    tests: ['interop/ferretdb.ts', 'users/audit.ts'],
+    tests: ['interop/ferretdb.ts', 'provisioning/audit.ts'],
     by: ['FerretDB 1.24'],
   },
   {
@@ -64,30 +64,30 @@ const claims: readonly Claim[] = [
   },
   {
     claim: 'a set behind one address: discovery, failover, retryable writes',
-    tests: ['e2e/set.ts', 'e2e/states.ts', 'upstream/topology.ts'],
+    tests: ['e2e/replicaSet.ts', 'e2e/upstreamStates.ts', 'upstream/topology.ts'],
     by: ['Node driver 7 as the client'],
     source: `${SPEC}, server-discovery-and-monitoring.md, retryable-writes.md; members are the sandbox's`,
   },
   {
     claim: 'awaited and streamed hello',
-    tests: ['e2e/life.ts', 'e2e/set.ts'],
+    tests: ['e2e/lifecycle.ts', 'e2e/replicaSet.ts'],
     by: ['Node driver 6 and 7'],
     source: `${SPEC}, server-monitoring.md; the answering server is the sandbox`,
   },
   {
     claim: 'a login that is too old is renewed or replaced, and the application sees nothing of it',
-    tests: ['e2e/aged.ts', 'interop/aged.ts'],
+    tests: ['e2e/reauthentication.ts', 'interop/reauthentication.ts'],
     by: ['Node driver 6 and 7', 'PyMongo', 'Go driver 1 and 2'],
   },
   {
     claim: 'LDAP authorization is found at Enterprise and at Percona',
-    tests: ['users/ldap.ts', 'e2e/refusals.ts'],
+    tests: ['ldap/ldap.ts', 'e2e/refusals.ts'],
     by: [],
     source: 'MongoDB manual, security.ldap.authz.queryTemplate; percona-server-mongodb ldap_options.idl',
   },
   {
     claim: 'LDAP authorization is excluded at FerretDB',
-    tests: ['interop/ferretdb.ts', 'users/ldap.ts'],
+    tests: ['interop/ferretdb.ts', 'ldap/ldap.ts'],
     by: ['FerretDB 1.24'],
   },
 ]

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { after, now, sleep } from '../src/clock.js'
-import { socketPair } from './support/pair.js'
+import { socketPair } from './support/sockets.js'
 
 const never = new AbortController().signal
 

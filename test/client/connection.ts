@@ -14,8 +14,8 @@ import { beginTerm } from '../../src/upstream/primaryTerm.js'
 import { frame, OP_COMPRESSED, OP_QUERY } from '../../src/wire/frame.js'
 import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../../src/wire/message.js'
 import { handClock } from '../support/clock.js'
-import { frames, intakeOf, shut, socketPair } from '../support/pair.js'
 import { sign } from '../support/signingClient.js'
+import { frames, intakeOf, shut, socketPair } from '../support/sockets.js'
 
 const ALICE = { arn: 'arn:aws:iam::123456789012:user/alice', user: 'alice@admin' }
 const HOST = 'sts.eu-west-1.amazonaws.com'

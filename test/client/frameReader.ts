@@ -7,7 +7,7 @@ import t from 'tap'
 import { Inbox, type Parts } from '../../src/client/frameReader.js'
 import { writeMessage } from '../../src/wire/message.js'
 import { faultOfAsync } from '../support/faults.js'
-import { socketPair } from '../support/pair.js'
+import { socketPair } from '../support/sockets.js'
 
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void

@@ -15,7 +15,7 @@ import { logTo, silent } from '../../src/log.js'
 import { writeMessage } from '../../src/wire/message.js'
 import { handClock } from '../support/clock.js'
 import { faultOfAsync } from '../support/faults.js'
-import { frames, shut } from '../support/pair.js'
+import { frames, shut } from '../support/sockets.js'
 
 const pem = readFileSync(new URL('support/tls/listener.pem', import.meta.url), 'utf8')
 const tls = { cert: pem, key: pem }

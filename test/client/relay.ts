@@ -6,7 +6,7 @@ import { Relay, type Watcher } from '../../src/client/relay.js'
 import { Fault } from '../../src/errors.js'
 import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../../src/wire/message.js'
 import { handClock } from '../support/clock.js'
-import { frames, intakeOf, socketPair } from '../support/pair.js'
+import { frames, intakeOf, socketPair } from '../support/sockets.js'
 
 /** A client and an upstream with a relay between them. */
 async function set(

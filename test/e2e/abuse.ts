@@ -7,7 +7,7 @@ import { Binary, serialize } from 'bson'
 import t from 'tap'
 import { frame, OP_COMPRESSED, OP_MSG } from '../../src/wire/frame.js'
 import { writeMessage } from '../../src/wire/message.js'
-import { house } from '../support/house.js'
+import { house } from '../support/testProxy.js'
 
 setFlagsFromString('--expose-gc')
 const gc = runInNewContext('gc') as () => void

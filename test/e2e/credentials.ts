@@ -4,8 +4,8 @@
  */
 import t, { type Test } from 'tap'
 import { driveIn, installed } from '../support/clients.js'
-import { type House, house } from '../support/house.js'
-import { type Source, sources } from '../support/sources.js'
+import { type Source, sources } from '../support/credentialSources.js'
+import { type House, house } from '../support/testProxy.js'
 
 t.setTimeout(120_000)
 t.jobs = 3

@@ -4,8 +4,8 @@ import { connect, type Socket } from 'node:net'
 import { Int32 } from 'bson'
 import t, { type Test } from 'tap'
 import { EXHAUST_ALLOWED, readReply, writeMessage } from '../../src/wire/message.js'
-import { frames } from '../support/pair.js'
-import { setHouse } from '../support/setHouse.js'
+import { setHouse } from '../support/replicaSetProxy.js'
+import { frames } from '../support/sockets.js'
 
 /** Each takes two descriptors of this process, and the rest of the test a few hundred. */
 const MONITORS = Math.min(5_000, Math.floor((descriptors() - 500) / 2))

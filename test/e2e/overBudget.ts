@@ -2,7 +2,7 @@
 import type { MongoClient, MongoClientOptions } from 'mongodb'
 import t, { type Test } from 'tap'
 import { clientOf, type Driver, installed } from '../support/clients.js'
-import { type Storm, storm } from '../support/storm.js'
+import { type Storm, storm } from '../support/throttledProxy.js'
 
 t.setTimeout(300_000) // the first time, a registry has its say
 const drivers: readonly Driver[] = ['mongodb7', 'mongodb6']

@@ -7,9 +7,9 @@ import t, { type Test } from 'tap'
 import type { Kind } from '../../src/errors.js'
 import type { Misbehaviour } from '../../src/sandbox/aws/sts.js'
 import { type Driver, installed, type Keys } from '../support/clients.js'
-import { ACCOUNT, type House, house, type Options } from '../support/house.js'
-import { misbehaviours } from '../support/misbehaviours.js'
+import { misbehaviours } from '../support/stsFailures.js'
 import { errorXML } from '../support/stsReplies.js'
+import { ACCOUNT, type House, house, type Options } from '../support/testProxy.js'
 
 const drivers: readonly Driver[] = ['mongodb7', 'mongodb6']
 

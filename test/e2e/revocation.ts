@@ -4,8 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { MongoClient } from 'mongodb'
 import t, { type Test } from 'tap'
 import { installed } from '../support/clients.js'
-import { ACCOUNT, type House, house } from '../support/house.js'
 import { emptyHome } from '../support/program.js'
+import { ACCOUNT, type House, house } from '../support/testProxy.js'
 
 t.setTimeout(300_000) // the first time, a registry has its say
 await installed('mongodb7')

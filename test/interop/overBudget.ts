@@ -5,7 +5,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { environmentOf } from '../support/clients.js'
-import { type Storm, storm } from '../support/storm.js'
+import { type Storm, storm } from '../support/throttledProxy.js'
 import { client } from './support/client.js'
 import { clients as folder, goClient, type Program, provided, python } from './support/tools.js'
 

@@ -5,7 +5,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { connect as connectTLS, createServer as createTLSServer } from 'node:tls'
 import t, { type Test } from 'tap'
 import { Intake, type Reader } from '../../src/upstream/readBuffer.js'
-import { socketPair } from '../support/pair.js'
+import { socketPair } from '../support/sockets.js'
 
 const pem = readFileSync(new URL('../support/tls/upstream.pem', import.meta.url))
 

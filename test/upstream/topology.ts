@@ -8,7 +8,7 @@ import { readUpstream } from '../../src/upstream/target.js'
 import { type Topology, topology as topologyOf, type View } from '../../src/upstream/topology.js'
 import { handClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
-import { type ScriptedMember, type ScriptedSet, scriptedSet } from '../support/scriptedSet.js'
+import { type ScriptedMember, type ScriptedSet, scriptedSet } from '../support/scriptedReplicaSet.js'
 import { memberHello, scriptedUpstream, silence } from '../support/scriptedUpstream.js'
 
 const never = () => new AbortController().signal

@@ -1,7 +1,7 @@
 /** A client that logs in again and again, with credentials that it finds by itself. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
-import type { House } from '../../support/house.js'
+import type { House } from '../../support/testProxy.js'
 import { client, type Failure } from './client.js'
 import type { Program } from './tools.js'
 

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { credentialEndpoints, POD_AUDIENCE } from '../../../src/sandbox/aws/endpoints.js'
 import { iam } from '../../../src/sandbox/aws/iam.js'
 import { faultOfAsync } from '../../support/faults.js'
-import { issuerOf } from '../../support/issuer.js'
+import { issuerOf } from '../../support/oidcIssuer.js'
 
 const account = '123456789012'
 const cluster = issuerOf('https://oidc.eks.eu-west-1.amazonaws.com/id/1')

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto'
 import t from 'tap'
 import { isSignedBy, readToken, type Token } from '../../../src/sandbox/aws/jwt.js'
-import { issuerOf } from '../../support/issuer.js'
+import { issuerOf } from '../../support/oidcIssuer.js'
 
 const cluster = issuerOf('https://oidc.example.com/id/1')
 const [key] = cluster.keys.values()

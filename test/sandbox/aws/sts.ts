@@ -6,8 +6,8 @@ import t, { type Test } from 'tap'
 import { iam } from '../../../src/sandbox/aws/iam.js'
 import { type StsOptions, stsServer } from '../../../src/sandbox/aws/sts.js'
 import { faultOfAsync } from '../../support/faults.js'
-import { firstCalls, misbehaviours } from '../../support/misbehaviours.js'
 import { BODY, type ClientCredentials, headersOf, type Signing, sign } from '../../support/signingClient.js'
+import { firstCalls, misbehaviours } from '../../support/stsFailures.js'
 
 const account = '123456789012'
 

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { iam } from '../../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../../src/sandbox/aws/sts.js'
 import { assumeRoleWithWebIdentity } from '../../../src/sandbox/aws/webIdentity.js'
-import { issuerOf } from '../../support/issuer.js'
+import { issuerOf } from '../../support/oidcIssuer.js'
 
 const account = '123456789012'
 const now = Date.now()

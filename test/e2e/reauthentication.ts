@@ -2,8 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { type Driver, installed } from '../support/clients.js'
-import { ACCOUNT, type House, house } from '../support/house.js'
-import { setHouse } from '../support/setHouse.js'
+import { setHouse } from '../support/replicaSetProxy.js'
+import { ACCOUNT, type House, house } from '../support/testProxy.js'
 
 t.setTimeout(300_000) // the first time, a registry has its say
 const drivers: Driver[] = ['mongodb7', 'mongodb6']

@@ -17,7 +17,7 @@ import { type Iam, iam } from '../../src/sandbox/aws/iam.js'
 import { type StsServer, stsServer } from '../../src/sandbox/aws/sts.js'
 import { type MongoServer, mongoServer } from '../../src/sandbox/mongo/server.js'
 import { clientOf, type Driver, type Keys } from './clients.js'
-import { type Gate, gate } from './gate.js'
+import { type Gate, gate } from './networkLink.js'
 
 export const ACCOUNT = '123456789012'
 const root = { name: 'root', password: 'of the house' }

@@ -8,8 +8,8 @@ import type { SetMember } from '../../src/sandbox/mongo/set.js'
 import { EXHAUST_ALLOWED, readReply, writeMessage } from '../../src/wire/message.js'
 import { faultOf } from '../support/faults.js'
 import { bare } from '../support/mongo.js'
-import { frames } from '../support/pair.js'
-import { setHouse } from '../support/setHouse.js'
+import { setHouse } from '../support/replicaSetProxy.js'
+import { frames } from '../support/sockets.js'
 
 t.test('retryable writes through ten step-downs: none that was acknowledged is missing', async t => {
   const { set, client, log, proxy } = await setHouse(t)

@@ -2,7 +2,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { type Driver, installed } from '../support/clients.js'
-import { house } from '../support/house.js'
+import { house } from '../support/testProxy.js'
 
 const drivers: readonly Driver[] = ['mongodb7', 'mongodb6']
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { type House, house, type Line } from '../support/house.js'
+import { type House, house, type Line } from '../support/testProxy.js'
 
 const pathOf = (name: string) => fileURLToPath(new URL(`../support/tls/${name}.pem`, import.meta.url))
 const textOf = (name: string) => readFileSync(pathOf(name), 'utf8')

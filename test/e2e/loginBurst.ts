@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { client } from '../../bench/client.js'
 import type { Crowd } from '../../bench/crowd.js'
-import { HOSTS, STORMING, type Storm, storm } from '../support/storm.js'
+import { HOSTS, STORMING, type Storm, storm } from '../support/throttledProxy.js'
 
 t.setTimeout(120_000)
 

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { environmentOf } from '../support/clients.js'
-import { setHouse } from '../support/setHouse.js'
+import { setHouse } from '../support/replicaSetProxy.js'
 import { client } from './support/client.js'
 import { clients as folder, goClient, type Program, provided, python } from './support/tools.js'
 

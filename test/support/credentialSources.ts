@@ -8,9 +8,9 @@ import type { Test } from 'tap'
 import { credentialEndpoints, type Endpoints, POD_AUDIENCE } from '../../src/sandbox/aws/endpoints.js'
 import type { Role } from '../../src/sandbox/aws/iam.js'
 import { environmentOf } from './clients.js'
-import { ACCOUNT, type House } from './house.js'
-import { issuerOf } from './issuer.js'
+import { issuerOf } from './oidcIssuer.js'
 import { emptyHome } from './program.js'
+import { ACCOUNT, type House } from './testProxy.js'
 
 export type Source = {
   env: Record<string, string>

@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs'
 import { Binary, BSON, type Document, Int32, serialize } from 'bson'
 import t, { type Test } from 'tap'
 import type { Standing } from '../../src/app/proxy.js'
-import { house } from '../support/house.js'
 import { bare } from '../support/mongo.js'
-import { setHouse } from '../support/setHouse.js'
+import { setHouse } from '../support/replicaSetProxy.js'
 import { type ClientCredentials, sign } from '../support/signingClient.js'
+import { house } from '../support/testProxy.js'
 
 const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
 
