@@ -1,7 +1,7 @@
 /** The load: pools of clients, each kept open over all rounds, and logins that are closed at once. */
 
 import { Secret } from '../../src/log.js'
-import { keyRing } from '../../src/upstream/scramKeys.js'
+import { createScramKeyCache } from '../../src/upstream/scramKeys.js'
 import { type Client, client, type Login, type Way } from '../client.js'
 import { type Shape, shapes } from '../frames.js'
 import { answers } from './answer.js'
@@ -21,7 +21,7 @@ const LANES = 64
 const pools = new Map<string, Client[]>()
 
 const owner = { upstream: 'bench', name: user, password: new Secret(password) }
-const remembered = keyRing({ entries: 1 })
+const remembered = createScramKeyCache({ maxEntries: 1 })
 const logins: Record<Who, Login> = {
   aws: { by: 'aws', accessKeyId, secretAccessKey },
   nobody: { by: 'nobody' },
@@ -29,8 +29,8 @@ const logins: Record<Who, Login> = {
     by: 'scram',
     user,
     async derive(salt, iterations) {
-      const keys = await remembered.derive(owner)(salt, iterations)
-      remembered.keep(owner, { salt, iterations, keys })
+      const keys = await remembered.deriverFor(owner)(salt, iterations)
+      remembered.store(owner, { salt, iterations, keys })
       return keys
     },
   },

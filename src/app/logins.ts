@@ -19,11 +19,11 @@ import { provisioner } from '../provisioning/provisioner.js'
 import { randomBytes } from '../random.js'
 import { keptIn } from '../revocation/adminDenials.js'
 import { type Revocation, revocation } from '../revocation/revocation.js'
-import { type Admin, admin as administrator } from '../upstream/admin.js'
+import { type AdminClient, createAdminClient as administrator } from '../upstream/admin.js'
 import type { Channel } from '../upstream/channel.js'
-import { type Dialled, dial } from '../upstream/dial.js'
-import { during, type Term } from '../upstream/primaryTerm.js'
-import { keyRing } from '../upstream/scramKeys.js'
+import { dial, type UpstreamConnection } from '../upstream/dial.js'
+import { type PrimaryTerm, runDuringTerm } from '../upstream/primaryTerm.js'
+import { createScramKeyCache } from '../upstream/scramKeys.js'
 import type { Topology } from '../upstream/topology.js'
 import { decision } from '../users/decision.js'
 import { directory as directoryOf } from '../users/directory.js'
@@ -37,7 +37,7 @@ export type AdmissionParts = {
   config: Config
   compiled: Compiled
   topology: Pick<Topology, 'primary' | 'current'>
-  superuser: Admin | undefined
+  superuser: AdminClient | undefined
   ldap: Pick<LdapGuard, 'verdict' | 'admit'>
   /** Asks an upstream that has just let a relay in whether it has LDAP on, where that is not known. */
   askOver(channel: Channel, hello: Document, signal: AbortSignal): Promise<void>
@@ -73,12 +73,12 @@ export function admission(parts: AdmissionParts): Admission {
   const sts = asking(config.sts, record, log)
   const memories = remembering(config, record, log, sts.raise)
   // What is written waits for a majority, perhaps in vain, and nothing that is read shall wait behind it.
-  const writer: Admin | undefined = config.upstream.admin && administrator(config.upstream.admin)
+  const writer: AdminClient | undefined = config.upstream.admin && administrator(config.upstream.admin)
   const by =
-    (one: Admin | undefined): Admin['run'] =>
+    (one: AdminClient | undefined): AdminClient['runCommand'] =>
     (...asked) => {
       if (!one) throw new Fault('internal', undefined, { why: 'there is no administrator' })
-      return one.run(...asked)
+      return one.runCommand(...asked)
     }
   const read = by(superuser)
   const directory = config.directory.enabled
@@ -123,7 +123,7 @@ export function admission(parts: AdmissionParts): Admission {
   }
   directory?.changed(changed)
 
-  const keys = keyRing({ entries: REMEMBERED_KEYS })
+  const keys = createScramKeyCache({ maxEntries: REMEMBERED_KEYS })
   const { enter, again } = login({
     holderOf: memories.holderOf,
     limit: memories.limit,
@@ -145,19 +145,19 @@ export function admission(parts: AdmissionParts): Admission {
       if (ldap.verdict() === 'on') ldap.admit()
     },
     dial: async ({ match: { gives }, identity, named }, { metadata, apiVersion }, over) => {
-      const begin: Begin<Dialled & { term: Term }> = async user => {
+      const begin: Begin<UpstreamConnection & { term: PrimaryTerm }> = async user => {
         const { target, term } = topology.primary()
-        const dialled = await during(term, over, () =>
+        const dialled = await runDuringTerm(term, over, () =>
           dial({
             target,
-            primary: !single,
+            requirePrimary: !single,
             user,
-            metadata,
-            keys,
+            clientMetadata: metadata,
+            scramKeys: keys,
             random: randomBytes,
             signal: over.signal,
-            api: apiVersion,
-            ask: (channel, hello) => parts.askOver(channel, hello, over.signal),
+            apiVersion: apiVersion,
+            onAuthenticated: (channel, hello) => parts.askOver(channel, hello, over.signal),
           }),
         )
         return { ...dialled, term }

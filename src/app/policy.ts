@@ -5,7 +5,7 @@ import { type ReadFile, readFile } from '../config/reading.js'
 import { Fault } from '../errors.js'
 import type { Denial } from '../revocation/denials.js'
 import { readDenials } from '../revocation/denyFile.js'
-import { readUpstream, type Upstream } from '../upstream/target.js'
+import { parseUpstreamUri, type UpstreamConfig } from '../upstream/target.js'
 import { readNetwork } from '../users/networks.js'
 import { compileRules, type Rules } from '../users/rules.js'
 
@@ -14,7 +14,7 @@ export type Compiled = {
   rules: Rules
   /** What the deny file says. */
   denied: readonly Denial[]
-  upstream?: Upstream
+  upstream?: UpstreamConfig
   single: boolean
   problems: readonly string[]
 }
@@ -29,8 +29,8 @@ export function compile(config: Config, read: ReadFile = readFile, places: reado
   const { topology, uri } = upstream
   if (uri.reveal() === '') return { rules, denied, single: false, problems }
   try {
-    const target = readUpstream(uri, path => read(path).bytes)
-    const { direct, seeds, srv, template } = target
+    const target = parseUpstreamUri(uri, path => read(path).bytes)
+    const { directConnection: direct, seeds, srv, connectionOptions: template } = target
     const single = topology === undefined ? direct : topology === 'single'
     const several = srv !== undefined || seeds.length > 1
     const found = [...problems]
@@ -84,7 +84,7 @@ function missing({ pins, directory, upstream, provision, listen, admin, deny }: 
 }
 
 /** The same where nothing is wrong. Throws `config/invalid` with every problem. */
-export function compiled(config: Config): Compiled & { upstream: Upstream } {
+export function compiled(config: Config): Compiled & { upstream: UpstreamConfig } {
   const { upstream, problems, ...rest } = compile(config)
   if (!upstream || problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
   return { ...rest, upstream, problems }

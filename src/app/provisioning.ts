@@ -2,10 +2,10 @@
 import type { Config } from '../config/load.js'
 import type { Log } from '../log.js'
 import type { Parts } from '../provisioning/upkeep.js'
-import type { Admin } from '../upstream/admin.js'
+import type { AdminClient } from '../upstream/admin.js'
 
 /** Undefined where no master secret was given, so that no user is kept. */
-export function provisioningOf({ provision }: Config, run: Admin['run'], log: Log): Parts | undefined {
+export function provisioningOf({ provision }: Config, run: AdminClient['runCommand'], log: Log): Parts | undefined {
   const { secrets, database, fleet, period, clientSource } = provision
   if (secrets.length === 0) return undefined
   return { run, secrets, database, fleet, periodMS: period, clientSource, now: Date.now, log }

@@ -22,10 +22,10 @@ import { ldapGuard } from '../ldap/guard.js'
 import { ldapProbe } from '../ldap/probe.js'
 import type { Log } from '../log.js'
 import { randomBytes } from '../random.js'
-import { admin as administrator } from '../upstream/admin.js'
-import { advertised } from '../upstream/advertised.js'
-import { alone, present, topologyVersionOf } from '../upstream/hello.js'
-import { topology as topologyOf } from '../upstream/topology.js'
+import { createAdminClient as administrator } from '../upstream/admin.js'
+import { createAddressAdvertiser } from '../upstream/advertised.js'
+import { buildHelloReply, presentAsSingleMemberSet, readTopologyVersion } from '../upstream/hello.js'
+import { createTopology as topologyOf } from '../upstream/topology.js'
 import { seenBy } from './connectionMetrics.js'
 import { admission } from './logins.js'
 import { compiled } from './policy.js'
@@ -68,8 +68,8 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     log,
     random: Math.random,
     after,
-    restarted: () => ldap.again(),
-    turned: why => listener?.turn(why),
+    onServerRestart: () => ldap.again(),
+    onTermClosed: why => listener?.turn(why),
   })
   const probe = ldapProbe(topology, superuser)
   let buildInfo: Document | undefined
@@ -121,21 +121,25 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   })
   const { advertise, host: bound } = config.listen
   const addressOf = ({ tls }: Config) =>
-    advertised({ advertise, host: isWildcard(bound) ? undefined : bound, cert: tls?.cert })
+    createAddressAdvertiser({ advertise, host: isWildcard(bound) ? undefined : bound, cert: tls?.cert })
   let address = addressOf(config)
   let guessed =
     advertise === undefined && isWildcard(bound) ? 'listen.advertise is missing in front of a set' : undefined
   const greet = async (asked: Asked, connectionId: number, signal: AbortSignal, client: Socket) => {
     const { awaiting } = asked
-    const { hello, primary, set } = awaiting
-      ? await topology.next(awaiting.topologyVersion, awaiting.maxAwaitTimeMS, signal)
+    const {
+      hello,
+      isPrimary: primary,
+      isReplicaSet: set,
+    } = awaiting
+      ? await topology.awaitChange(awaiting.topologyVersion, awaiting.maxAwaitTimeMS, signal)
       : await topology.fresh(signal)
     if (set && guessed) {
       log('warn', 'problem found', { warning: `${guessed}, so clients are told the address that they reached` })
       guessed = undefined
     }
-    const shown = set ? alone(hello, { address: address(client), primary }) : hello
-    return present(shown, asked, { connectionId, now: new Date() })
+    const shown = set ? presentAsSingleMemberSet(hello, { address: address(client), primary }) : hello
+    return buildHelloReply(shown, asked, { connectionId, now: new Date() })
   }
 
   const isTold = sparing({
@@ -286,7 +290,7 @@ function secure({ tls }: Config) {
 
 /** True where both name their process and it is not the same. */
 function isAnother(known: Document | undefined, met: Document): boolean {
-  const [before, after] = [known && topologyVersionOf(known), topologyVersionOf(met)]
+  const [before, after] = [known && readTopologyVersion(known), readTopologyVersion(met)]
   return before !== undefined && after !== undefined && !before.processId.equals(after.processId)
 }
 

@@ -12,7 +12,7 @@ import type { Proof } from '../identity/proof.js'
 import { type Patience, retried } from '../identity/retry.js'
 import { type Sts, stsClient } from '../identity/sts.js'
 import type { Log } from '../log.js'
-import { NAME, VERSION } from '../upstream/metadata.js'
+import { PROXY_NAME, VERSION } from '../upstream/metadata.js'
 
 export type Asking = Pick<Sts, 'reach' | 'skewMS' | 'close'> &
   Pick<Turns, 'take' | 'raise'> & {
@@ -44,7 +44,7 @@ const DRIFT_MS = 60_000
 
 /** STS as the settings have it, asked once a question. `timeoutMS`: for one answer. */
 export function stsOf({ hosts, insecure }: Pick<Config['sts'], 'hosts' | 'insecure'>, timeoutMS: number): Sts {
-  const userAgent = `${NAME}/${VERSION}`
+  const userAgent = `${PROXY_NAME}/${VERSION}`
   return stsClient({ hosts: hosts.map(host => ({ ...host, insecure })), timeoutMS, userAgent, now: Date.now })
 }
 

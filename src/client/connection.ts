@@ -161,7 +161,7 @@ export class Connection implements Host {
       seen,
       after,
     })
-    const stay = term.whenVacated(fault => relay.leave(fault, LAST_REPLY_MS))
+    const stay = term.onCloseSessions(fault => relay.leave(fault, LAST_REPLY_MS))
     relay.ended.then(() => {
       leave()
       forget()

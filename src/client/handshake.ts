@@ -12,7 +12,7 @@
 import { Binary, type Document, Double, Int32, Long } from 'bson'
 import { Fault } from '../errors.js'
 import { type Challenge, challenge, type Fields, readProof } from '../sasl/aws.js'
-import { type TopologyVersion, topologyVersionOf } from '../upstream/hello.js'
+import { readTopologyVersion, type TopologyVersion } from '../upstream/hello.js'
 import { readDocument } from '../wire/document.js'
 import { type Command, MORE_TO_COME } from '../wire/message.js'
 
@@ -103,7 +103,7 @@ export function readHello(command: Command): Asked {
   const helloOk = elements.get('helloOk') === true
   if (!elements.has('topologyVersion') && !elements.has('maxAwaitTimeMS')) return { legacy, helloOk }
   const maxAwaitTimeMS = numberOf(elements.get('maxAwaitTimeMS'))
-  const topologyVersion = topologyVersionOf({ topologyVersion: elements.get('topologyVersion') })
+  const topologyVersion = readTopologyVersion({ topologyVersion: elements.get('topologyVersion') })
   if (!topologyVersion || !(maxAwaitTimeMS >= 0 && Number.isFinite(maxAwaitTimeMS))) throw new Fault('hello/await')
   return { legacy, helloOk, awaiting: { topologyVersion, maxAwaitTimeMS } }
 }

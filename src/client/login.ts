@@ -23,9 +23,9 @@ import type { Identity } from '../identity/reply.js'
 import type { Turn } from '../identity/retry.js'
 import type { LiveConnection } from '../revocation/liveConnections.js'
 import type { Challenge, Fields } from '../sasl/aws.js'
-import { unless } from '../upstream/deadline.js'
-import type { Term } from '../upstream/primaryTerm.js'
-import type { Intake } from '../upstream/readBuffer.js'
+import { rejectOnAbort } from '../upstream/deadline.js'
+import type { PrimaryTerm } from '../upstream/primaryTerm.js'
+import type { ReadBuffer } from '../upstream/readBuffer.js'
 import { type DatabaseUser, isSameUser, type Match } from '../users/match.js'
 import type { Introduction } from './handshake.js'
 
@@ -61,10 +61,10 @@ export type Candidate = {
  */
 export type Admitted = {
   socket: Socket
-  intake: Pick<Intake, 'to'>
+  intake: Pick<ReadBuffer, 'to'>
   rest: Buffer
   limit: number
-  term: Term
+  term: PrimaryTerm
   live: LiveConnection
   leave(): void
 }
@@ -243,7 +243,7 @@ async function judgedAnew(
   signal: AbortSignal,
 ): Promise<Proof> {
   signal.throwIfAborted()
-  await unless(signal, askTime(challenge.host))
+  await rejectOnAbort(signal, askTime(challenge.host))
   return judge(fields, challenge, new Date(stsNow()))
 }
 
@@ -256,7 +256,7 @@ function faultOf(thrown: unknown, { aborted, reason }: AbortSignal): Fault {
 /** Who that is here; nobody waits where rules alone decide. */
 function decided(parts: Parts, identity: Identity, address: string, signal: AbortSignal): Match | Promise<Match> {
   const match = parts.decide(identity, address)
-  return match instanceof Promise ? unless(signal, match) : match
+  return match instanceof Promise ? rejectOnAbort(signal, match) : match
 }
 
 /** Who signed, by what is remembered or by STS. */

@@ -10,7 +10,7 @@ import type { Document } from 'bson'
 import type { After } from '../clock.js'
 import { Fault, type Kind, toReply } from '../errors.js'
 import type { Log } from '../log.js'
-import { topologyVersionOf } from '../upstream/hello.js'
+import { readTopologyVersion } from '../upstream/hello.js'
 import type { Frame } from '../wire/frame.js'
 import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage, writeReply } from '../wire/message.js'
 import { Stall } from './backpressure.js'
@@ -216,7 +216,7 @@ export class Conversation {
         discard(admitted)
         throw new Fault('login/left')
       }
-      if (admitted.term.over) {
+      if (admitted.term.endReason) {
         discard(admitted)
         throw new Fault('upstream/away', 'it stepped down during the login')
       }
@@ -249,7 +249,7 @@ export class Conversation {
     const maxAwaitTimeMS = Math.max(asked.awaiting?.maxAwaitTimeMS ?? 0, STREAM_MS)
     for (;;) {
       const document = await greet(asked, id, signal, this.#socket)
-      const topologyVersion = streams && topologyVersionOf(document)
+      const topologyVersion = streams && readTopologyVersion(document)
       if (!topologyVersion) return this.#reply(command, document)
       const requestID = nextRequestID()
       this.#socket.write(writeMessage(document, requestID, command.requestID, MORE_TO_COME))

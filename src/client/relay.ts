@@ -12,7 +12,7 @@ import { TLSSocket } from 'node:tls'
 import type { Document } from 'bson'
 import type { After } from '../clock.js'
 import { Fault, toReply } from '../errors.js'
-import type { Intake } from '../upstream/readBuffer.js'
+import type { ReadBuffer } from '../upstream/readBuffer.js'
 import { Pieces } from '../wire/byteQueue.js'
 import { OP_MSG } from '../wire/frame.js'
 import { type Command, writeReply } from '../wire/message.js'
@@ -69,7 +69,7 @@ type Parts = Surroundings & {
   client: Socket
   upstream: Socket
   /** Reads the upstream. */
-  intake: Pick<Intake, 'to'>
+  intake: Pick<ReadBuffer, 'to'>
   /** What was read from each side before the relay began. */
   fromClient: Buffer
   fromUpstream: Buffer
@@ -124,9 +124,9 @@ export class Relay {
     })
     client.on('data', chunk => this.#fromClient(chunk))
     intake.to({
-      take: bytes => this.#fromUpstream(bytes),
-      holds: () => client.writableLength > 0,
-      awaits: () => this.#replies.awaits,
+      onChunk: bytes => this.#fromUpstream(bytes),
+      retainsChunks: () => client.writableLength > 0,
+      expectedBytes: () => this.#replies.awaits,
     })
     client.on('end', () => this.#clientEnds())
     upstream.on('end', () => {

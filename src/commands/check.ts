@@ -18,14 +18,14 @@ import { ldapProbe } from '../ldap/probe.js'
 import { type Secret, silent } from '../log.js'
 import { auditUsers } from '../provisioning/audit.js'
 import { keptIn } from '../revocation/adminDenials.js'
-import { admin as administrator } from '../upstream/admin.js'
-import { connect } from '../upstream/channel.js'
+import { createAdminClient as administrator } from '../upstream/admin.js'
+import { openChannel } from '../upstream/channel.js'
 import { dial } from '../upstream/dial.js'
-import { withProxy } from '../upstream/metadata.js'
-import { accepted, told } from '../upstream/reply.js'
-import { keyRing } from '../upstream/scramKeys.js'
+import { addProxyMetadata } from '../upstream/metadata.js'
+import { assertOk, sanitizeText } from '../upstream/reply.js'
+import { createScramKeyCache } from '../upstream/scramKeys.js'
 import type { Target } from '../upstream/target.js'
-import { type Topology, topology as topologyOf } from '../upstream/topology.js'
+import { type Topology, createTopology as topologyOf } from '../upstream/topology.js'
 import { readEntries } from '../users/entries.js'
 import { type DatabaseUser, isOver } from '../users/match.js'
 import { pinsIn } from '../users/pins.js'
@@ -47,7 +47,7 @@ export async function check(config: Config): Promise<Finding[]> {
   const topology = topologyOf({ upstream, single, resolver, log: silent, random: Math.random, after })
   try {
     findings.push(...(await greetAll(topology, upstream.name)))
-    if (upstream.template.tls?.certificate) {
+    if (upstream.connectionOptions.tls?.hasClientCertificate) {
       findings.push(await tried('certificate shown to the upstream', signal => beNobody(topology, signal)))
     }
     const { admin } = config.upstream
@@ -77,7 +77,7 @@ async function greetAll(topology: Topology, name: string): Promise<Finding[]> {
   const findings = await Promise.all(
     members.map(({ target }) => tried(`upstream ${target.address}`, signal => greet(target, signal))),
   )
-  if (!topology.current()?.set) return findings
+  if (!topology.current()?.isReplicaSet) return findings
   findings.push(await tried('primary', async () => topology.primary().target.address))
   const text = 'note: clients are led to the primary alone, so those with readPreference=secondary find nobody'
   return [...findings, { fine: true, text }]
@@ -98,10 +98,10 @@ async function tried(what: string, run: (signal: AbortSignal) => Promise<string 
 }
 
 async function greet(target: Target, signal: AbortSignal): Promise<string> {
-  const channel = await connect(target, signal)
+  const channel = await openChannel(target, signal)
   try {
-    const hello = accepted(
-      await channel.request({ hello: 1, client: withProxy(undefined), $db: 'admin' }, signal),
+    const hello = assertOk(
+      await channel.request({ hello: 1, client: addProxyMetadata(undefined), $db: 'admin' }, signal),
       target.address,
     )
     const { version } = await channel.request({ buildInfo: 1, $db: 'admin' }, signal)
@@ -117,12 +117,12 @@ async function greet(target: Target, signal: AbortSignal): Promise<string> {
  * on a relay's socket is that user (R31).
  */
 async function beNobody(topology: Topology, signal: AbortSignal): Promise<Finding> {
-  const channel = await connect(topology.primary().target, signal)
+  const channel = await openChannel(topology.primary().target, signal)
   try {
-    await channel.request({ hello: 1, client: withProxy(undefined), $db: 'admin' }, signal)
+    await channel.request({ hello: 1, client: addProxyMetadata(undefined), $db: 'admin' }, signal)
     const reply = await channel.request({ authenticate: 1, mechanism: 'MONGODB-X509', $db: '$external' }, signal)
     if (Number(reply.ok) !== 1) return { fine: true, text: 'is of no database user' }
-    const user = told(reply.user) ?? 'somebody'
+    const user = sanitizeText(reply.user) ?? 'somebody'
     return { fine: false, text: `logs in as ${user}. Drop that user, or show another certificate.` }
   } finally {
     channel.destroy()
@@ -132,12 +132,14 @@ async function beNobody(topology: Topology, signal: AbortSignal): Promise<Findin
 async function beAdministrator(uri: Secret): Promise<string | Finding> {
   const superuser = administrator(uri)
   try {
-    const { authInfo } = accepted(await superuser.run({ connectionStatus: 1 }), 'upstream.admin')
+    const { authInfo } = assertOk(await superuser.runCommand({ connectionStatus: 1 }), 'upstream.admin')
     const [who] = authInfo?.authenticatedUsers ?? []
-    return who ? `logs in as ${told(who.user)}@${told(who.db)}` : 'connects, as nobody: it names no user'
+    return who
+      ? `logs in as ${sanitizeText(who.user)}@${sanitizeText(who.db)}`
+      : 'connects, as nobody: it names no user'
   } catch (thrown) {
     const { message, facts } = Fault.from(thrown)
-    const why = told(facts.errmsg) ?? told((thrown as Error)?.message) ?? message
+    const why = sanitizeText(facts.errmsg) ?? sanitizeText((thrown as Error)?.message) ?? message
     return { fine: false, text: `${why}. Check its address, user and password.` }
   } finally {
     await superuser.close()
@@ -163,9 +165,17 @@ async function logIn(
   signal: AbortSignal,
 ): Promise<string> {
   const { target } = topology.primary()
-  const keys = keyRing({ entries: 1 })
+  const keys = createScramKeyCache({ maxEntries: 1 })
   const who = { ...user, password }
-  const { socket } = await dial({ target, primary, user: who, metadata: undefined, keys, random: randomBytes, signal })
+  const { socket } = await dial({
+    target,
+    requirePrimary: primary,
+    user: who,
+    clientMetadata: undefined,
+    scramKeys: keys,
+    random: randomBytes,
+    signal,
+  })
   socket.destroy()
   return 'logs in'
 }
@@ -226,7 +236,7 @@ async function lookAtDirectory({ directory, upstream }: Config): Promise<Finding
   let notes: readonly string[] = []
   const finding = await tried('directory', async () => {
     try {
-      const { known, complaints } = readEntries(await externalUsers(command => superuser.run(command)).all())
+      const { known, complaints } = readEntries(await externalUsers(command => superuser.runCommand(command)).all())
       notes = complaints
       return `${known.size} principals in $external`
     } catch (thrown) {
@@ -242,7 +252,7 @@ async function lookAtUsers(config: Config, { all }: Rules): Promise<Finding[]> {
   const { enabled } = config.directory
   const roles = all.flatMap(({ gives }) => ('roles' in gives ? gives.roles : []))
   const superuser = config.upstream.admin && administrator(config.upstream.admin)
-  const parts = superuser && provisioningOf(config, superuser.run, silent)
+  const parts = superuser && provisioningOf(config, superuser.runCommand, silent)
   if (!parts || (roles.length === 0 && !enabled)) return []
   let found: string[] = []
   const finding = await tried('users that the proxy keeps', async () => {

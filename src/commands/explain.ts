@@ -6,8 +6,8 @@ import { Fault } from '../errors.js'
 import { type Arn, canonical, readArn } from '../identity/arn.js'
 import { keptIn } from '../revocation/adminDenials.js'
 import { type Denial, denials, nameOf } from '../revocation/denials.js'
-import { type Admin, admin as administrator } from '../upstream/admin.js'
-import { accepted } from '../upstream/reply.js'
+import { type AdminClient, createAdminClient as administrator } from '../upstream/admin.js'
+import { assertOk } from '../upstream/reply.js'
 import { readEntries } from '../users/entries.js'
 import { type DatabaseUser, isOver, type Match } from '../users/match.js'
 import { type Candidate, nearestMiss } from '../users/nearestMiss.js'
@@ -58,10 +58,10 @@ class Told {
 }
 
 /** The entry of the directory, or the fault that it gives; undefined where there is none or nobody may be asked. */
-async function entryOf(principal: Arn, { directory }: Config, admin: Admin | undefined, told: Told) {
+async function entryOf(principal: Arn, { directory }: Config, admin: AdminClient | undefined, told: Told) {
   if (!directory.enabled || !admin) return undefined
   try {
-    const documents = await externalUsers(command => admin.run(command)).named(canonical(principal))
+    const documents = await externalUsers(command => admin.runCommand(command)).named(canonical(principal))
     const { known, complaints } = readEntries(documents)
     const found = known.get(canonical(principal))
     // What refuses it is told as that.
@@ -77,7 +77,7 @@ async function tellMatch(
   match: Match,
   principal: Arn,
   config: Config,
-  admin: Admin | undefined,
+  admin: AdminClient | undefined,
   now: number,
   told: Told,
 ): Promise<void> {
@@ -120,11 +120,11 @@ function lasting(ms: number): string {
 }
 
 /** Roles and restrictions of a database user are MongoDB's to know. */
-async function tellUser({ name, db }: DatabaseUser, admin: Admin | undefined, told: Told): Promise<void> {
+async function tellUser({ name, db }: DatabaseUser, admin: AdminClient | undefined, told: Told): Promise<void> {
   if (!admin) return told.say('roles', 'not known without upstream.admin')
   try {
     const command = { usersInfo: { user: name, db }, showAuthenticationRestrictions: true }
-    const reply = accepted(await admin.run(command), 'upstream.admin')
+    const reply = assertOk(await admin.runCommand(command), 'upstream.admin')
     const [user] = reply.users as Document[]
     if (!user) return told.say('roles', 'none: there is no such user')
     told.say('roles', (user.roles as Document[]).map(({ role, db }) => `${role}@${db}`).join(', ') || 'none')
@@ -144,7 +144,7 @@ async function tellMiss(
   principal: Arn,
   config: Config,
   rules: Rules,
-  admin: Admin | undefined,
+  admin: AdminClient | undefined,
   told: Told,
 ): Promise<void> {
   const { enabled } = config.directory
@@ -170,9 +170,9 @@ async function tellMiss(
   if (miss !== undefined) told.say('nearest', miss)
 }
 
-async function candidatesOf(admin: Admin, told: Told): Promise<Candidate[]> {
+async function candidatesOf(admin: AdminClient, told: Told): Promise<Candidate[]> {
   try {
-    const { known } = readEntries(await externalUsers(command => admin.run(command)).all())
+    const { known } = readEntries(await externalUsers(command => admin.runCommand(command)).all())
     return [...known].map(([arn, one]) => {
       const written = one instanceof Fault || !('entry' in one.from) ? arn : one.from.entry
       return { label: 'a user of $external', written, arn, names: said => said === arn }

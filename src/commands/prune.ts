@@ -8,7 +8,7 @@ import { Fault } from '../errors.js'
 import { silent } from '../log.js'
 import type { RolesOf } from '../provisioning/provisioner.js'
 import { prune } from '../provisioning/prune.js'
-import { type Admin, admin as administrator } from '../upstream/admin.js'
+import { type AdminClient, createAdminClient as administrator } from '../upstream/admin.js'
 import { type Directory, directory } from '../users/directory.js'
 import { wantedRoles } from '../users/match.js'
 import type { Rules } from '../users/rules.js'
@@ -23,7 +23,7 @@ export async function pruneUsers(config: Config, { all }: { all: boolean }): Pro
   const { rules } = compiled(config)
   if (!config.upstream.admin) throw missing('upstream.admin: needed to look for users')
   const admin = administrator(config.upstream.admin)
-  const parts = provisioningOf(config, admin.run, silent)
+  const parts = provisioningOf(config, admin.runCommand, silent)
   if (!parts) throw missing('provision.secretFile: needed to tell which users were made by this proxy')
   const external = config.directory.enabled && !all ? directoryOf(config, admin) : undefined
   try {
@@ -54,7 +54,7 @@ function rolesBy({ match, elsewhere, names }: Rules, external: Directory | undef
   }
 }
 
-function directoryOf({ directory: { refresh } }: Config, { run }: Admin): Directory {
+function directoryOf({ directory: { refresh } }: Config, { runCommand: run }: AdminClient): Directory {
   return directory({ ask: command => run(command), refreshMS: refresh, after, now, log: silent })
 }
 

@@ -2,8 +2,8 @@
 import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Log } from '../log.js'
-import { unless, within } from '../upstream/deadline.js'
-import { coalesced } from '../upstream/singleFlight.js'
+import { rejectOnAbort, withTimeout } from '../upstream/deadline.js'
+import { singleFlight } from '../upstream/singleFlight.js'
 import { type Answers, askLdap, type Judgement, judgeLdap, type Run } from './ldap.js'
 
 export type LdapGuard = {
@@ -65,12 +65,12 @@ export function ldapGuard(parts: Parts): LdapGuard {
     })
   }
 
-  const round = coalesced(async (): Promise<void> => {
+  const round = singleFlight(async (): Promise<void> => {
     const asked = generation
     try {
       const late = () => new Fault('upstream/away', undefined, { code: 'ETIMEDOUT' })
       const limits = { after, late, stop: stop.signal }
-      const answers = await within(PATIENCE_MS, limits, signal => unless(signal, ask(signal)))
+      const answers = await withTimeout(PATIENCE_MS, limits, signal => rejectOnAbort(signal, ask(signal)))
       silent = 0
       if (asked === generation) learn(judgeLdap(answers))
     } catch (thrown) {

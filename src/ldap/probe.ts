@@ -1,8 +1,8 @@
 /** Puts the questions about LDAP to every member of the upstream, with as few rights as they need (R27). */
 import { Fault } from '../errors.js'
-import type { Admin } from '../upstream/admin.js'
-import { connect } from '../upstream/channel.js'
-import { withProxy } from '../upstream/metadata.js'
+import type { AdminClient } from '../upstream/admin.js'
+import { openChannel } from '../upstream/channel.js'
+import { addProxyMetadata } from '../upstream/metadata.js'
 import type { Target } from '../upstream/target.js'
 import type { Topology } from '../upstream/topology.js'
 import { type Answers, askLdap, judgeLdap } from './ldap.js'
@@ -16,13 +16,13 @@ const WORSE = ['off', 'unknown', 'on'] as const
  */
 export function ldapProbe(
   { fresh, members }: Pick<Topology, 'fresh' | 'members'>,
-  admin: Admin | undefined,
+  admin: AdminClient | undefined,
 ): (signal: AbortSignal) => Promise<Answers> {
   return async signal => {
-    const { set } = await fresh(signal) // so that the members are known
+    const { isReplicaSet: set } = await fresh(signal) // so that the members are known
     const ask = async ({ target }: { target: Target }): Promise<Answers> => {
       if (!set || !admin) return askMember(target, admin, signal)
-      const there = admin.at(target.address)
+      const there = admin.forMember(target.address)
       return askMember(target, there, signal).finally(() => there.close())
     }
     const present = members().filter(({ answers }) => answers)
@@ -38,14 +38,14 @@ export function ldapProbe(
  * buildInfo goes over a connection that never logs in, so that an edition without LDAP is known without anybody's
  * rights; the rest through the administrator, or over the same connection, which suffices without access control.
  */
-async function askMember(target: Target, admin: Admin | undefined, signal: AbortSignal): Promise<Answers> {
-  const channel = await connect(target, signal)
+async function askMember(target: Target, admin: AdminClient | undefined, signal: AbortSignal): Promise<Answers> {
+  const channel = await openChannel(target, signal)
   try {
     const plain = (command: object) => channel.request({ ...command, $db: 'admin' }, signal)
-    await plain({ hello: 1, client: withProxy(undefined) })
+    await plain({ hello: 1, client: addProxyMetadata(undefined) })
     const buildInfo = await plain({ buildInfo: 1 })
     const known = { buildInfo, options: undefined, parameters: undefined }
-    if (admin) return { ...(await askLdap(command => admin.run(command))), buildInfo }
+    if (admin) return { ...(await askLdap(command => admin.runCommand(command))), buildInfo }
     return judgeLdap(known).state === 'off' ? known : await askLdap(plain)
   } finally {
     channel.destroy()

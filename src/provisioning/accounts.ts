@@ -1,8 +1,8 @@
 /** Database users and roles of the proxy, as commands of the administrator; what they are for is known elsewhere. */
 import type { Document } from 'bson'
 import { Fault, type Kind } from '../errors.js'
-import type { Admin } from '../upstream/admin.js'
-import { accepted } from '../upstream/reply.js'
+import type { AdminClient } from '../upstream/admin.js'
+import { assertOk } from '../upstream/reply.js'
 import { type Cut, creating, isOurs, prefixOf, type RoleName } from '../users/collectionRole.js'
 
 /** A user as it is stored, without its credentials. */
@@ -43,13 +43,13 @@ const AT_ONCE = 50_000
  * `db`: the database of the users. Every function throws `upstream/away`, `provision/unsupported`, and
  * `provision/failed`, whose facts have the code.
  */
-export function accounts(run: Admin['run'], { db, fleet }: { db: string; fleet: string }): Accounts {
+export function accounts(run: AdminClient['runCommand'], { db, fleet }: { db: string; fleet: string }): Accounts {
   /** The reply, or undefined for the one code that is no failure. */
   const ask = async (command: Document, on: string, tolerated?: number): Promise<Document | undefined> => {
     const reply = await run(command, on)
     if (Number(reply.ok) !== 1 && Number(reply.code) === tolerated) return undefined
     try {
-      return accepted(reply, 'upstream.admin')
+      return assertOk(reply, 'upstream.admin')
     } catch (thrown) {
       throw asOurs(thrown, command)
     }

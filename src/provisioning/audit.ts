@@ -1,8 +1,8 @@
 /** For `check`: whether users could be kept in this upstream, and who else could be one of them. Nothing is written. */
 import type { Document } from 'bson'
 import { Fault } from '../errors.js'
-import type { Admin } from '../upstream/admin.js'
-import { accepted } from '../upstream/reply.js'
+import type { AdminClient } from '../upstream/admin.js'
+import { assertOk } from '../upstream/reply.js'
 import { isCut } from '../users/collectionRole.js'
 import type { Role } from '../users/match.js'
 import { showRole } from '../users/roles.js'
@@ -52,7 +52,7 @@ export async function auditUsers({ parts, roles, directory }: Asked): Promise<st
 }
 
 /** Roles that nobody has made: a login by them would fail. */
-async function unknown(run: Admin['run'], roles: readonly Role[]): Promise<string[]> {
+async function unknown(run: AdminClient['runCommand'], roles: readonly Role[]): Promise<string[]> {
   const wanted = roles.filter(one => !isCut(one))
   if (wanted.length === 0) return []
   const reply = await run({ rolesInfo: wanted.map(({ role, db }) => ({ role, db })) })
@@ -64,7 +64,7 @@ async function unknown(run: Admin['run'], roles: readonly Role[]): Promise<strin
 }
 
 /** Who could set the password of such a user. */
-async function holders(run: Admin['run'], database: string): Promise<string[]> {
+async function holders(run: AdminClient['runCommand'], database: string): Promise<string[]> {
   const over = [
     ...OVER_USERS.own.map(role => ({ role, db: database })),
     ...OVER_USERS.all.map(role => ({ role, db: 'admin' })),
@@ -79,7 +79,7 @@ async function holders(run: Admin['run'], database: string): Promise<string[]> {
 }
 
 /** MongoDB judges restrictions of a role by the address of its client, which is the proxy (R19). */
-async function restricted(run: Admin['run'], roles: readonly Role[]): Promise<string[]> {
+async function restricted(run: AdminClient['runCommand'], roles: readonly Role[]): Promise<string[]> {
   const found = (await find(run, 'system.roles', { authenticationRestrictions: { $exists: true } })) ?? []
   return found
     .filter(({ authenticationRestrictions: list }) => Array.isArray(list) && list.length > 0)
@@ -93,12 +93,16 @@ const UNAUTHORIZED = 13
 const AT_MOST = 100
 
 /** The documents, or undefined where they may not be read. */
-async function find(run: Admin['run'], collection: string, filter: Document): Promise<Document[] | undefined> {
+async function find(
+  run: AdminClient['runCommand'],
+  collection: string,
+  filter: Document,
+): Promise<Document[] | undefined> {
   const command = { find: collection, filter, projection: { credentials: 0 }, limit: AT_MOST, singleBatch: true }
   const reply = await run(command)
-  return Number(reply.code) === UNAUTHORIZED ? undefined : accepted(reply, 'upstream.admin').cursor?.firstBatch
+  return Number(reply.code) === UNAUTHORIZED ? undefined : assertOk(reply, 'upstream.admin').cursor?.firstBatch
 }
 
-async function ask(run: Admin['run'], command: Document): Promise<Document> {
-  return accepted(await run(command), 'upstream.admin')
+async function ask(run: AdminClient['runCommand'], command: Document): Promise<Document> {
+  return assertOk(await run(command), 'upstream.admin')
 }

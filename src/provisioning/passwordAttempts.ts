@@ -1,7 +1,7 @@
 /** A login as a provisioned user: one password after the other, each over a connection of its own. */
 import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
-import { unless } from '../upstream/deadline.js'
+import { rejectOnAbort } from '../upstream/deadline.js'
 import type { DatabaseUser } from '../users/match.js'
 import type { Access, Provisioner } from './provisioner.js'
 import type { Wanted } from './upkeep.js'
@@ -19,10 +19,10 @@ export async function logInAs<T>(
   begin: Begin<T>,
   signal: AbortSignal,
 ): Promise<T> {
-  const access = await unless(signal, user(wanted))
+  const access = await rejectOnAbort(signal, user(wanted))
   const first = await firstTaken(access, begin)
   if (!(first instanceof Fault)) return first
-  const second = await firstTaken(await unless(signal, refused(wanted, access)), begin)
+  const second = await firstTaken(await rejectOnAbort(signal, refused(wanted, access)), begin)
   if (second instanceof Fault) throw second
   return second
 }

@@ -5,7 +5,7 @@
 import type { Document } from 'bson'
 import { Fault } from '../errors.js'
 import type { Log, Secret } from '../log.js'
-import type { Admin } from '../upstream/admin.js'
+import type { AdminClient } from '../upstream/admin.js'
 import { grantedAs, isCut, type RoleName } from '../users/collectionRole.js'
 import type { Role } from '../users/match.js'
 import { type Account, accounts as accountsOf } from './accounts.js'
@@ -15,7 +15,7 @@ import { type Made, markOf, passwordOf, periodAt, readMark } from './password.js
 export type Wanted = { arn: string; roles: readonly Role[] }
 
 export type Parts = {
-  run: Admin['run']
+  run: AdminClient['runCommand']
   /** Master secrets: the first makes what is new, all are known. */
   secrets: readonly Secret[]
   fleet: string

@@ -6,7 +6,7 @@ const PORT = 27017
 const FORM = /^(?:\[([0-9a-f.]*:[0-9a-f:.]+)\]|([^[\]:%\s/?#@]{1,253}))(?::(\d{1,5}))?$/i
 
 /** The parts of an address; a port that is not there is MongoDB's. Undefined for what is none. */
-export function readAddress(text: string): Address | undefined {
+export function parseAddress(text: string): Address | undefined {
   const [, v6, name, digits] = FORM.exec(text) ?? []
   const host = (v6 ?? name ?? '').toLowerCase()
   const port = digits === undefined ? PORT : Number(digits)
@@ -14,6 +14,6 @@ export function readAddress(text: string): Address | undefined {
   return { host, port }
 }
 
-export function writeAddress({ host, port }: Address): string {
+export function formatAddress({ host, port }: Address): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port}`
 }

@@ -4,18 +4,18 @@ import type { MongoClient } from 'mongodb'
 import { ConnectionString } from 'mongodb-connection-string-url'
 import { Fault } from '../errors.js'
 import { Secret } from '../log.js'
-import { NAME } from './metadata.js'
+import { PROXY_NAME } from './metadata.js'
 
-export type Admin = {
+export type AdminClient = {
   /** Runs a command and gives the reply, `ok: 0` or not, a refused login among them. Throws `upstream/away`. */
-  run(command: Document, db?: string): Promise<Document>
+  runCommand(command: Document, db?: string): Promise<Document>
   /** The same at one member, whichever it is; the caller closes it. */
-  at(address: string): Admin
+  forMember(address: string): AdminClient
   close(): Promise<void>
 }
 
 const OPTIONS = {
-  appName: NAME,
+  appName: PROXY_NAME,
   maxPoolSize: 4,
   // As long as a login takes: nobody wants to know any more what a crowd has asked before.
   waitQueueTimeoutMS: 8_000,
@@ -30,7 +30,7 @@ const OPTIONS = {
 type Limits = Partial<Record<'maxPoolSize' | 'waitQueueTimeoutMS' | 'serverSelectionTimeoutMS', number>>
 
 /** Nothing is connected, and the driver is not even loaded, before the first command. */
-export function admin(uri: Secret, limits: Limits = {}): Admin {
+export function createAdminClient(uri: Secret, limits: Limits = {}): AdminClient {
   let opened: Promise<MongoClient> | undefined
   let closed = false
   const open = async () => {
@@ -38,7 +38,7 @@ export function admin(uri: Secret, limits: Limits = {}): Admin {
     return new MongoClient(uri.reveal(), { ...OPTIONS, ...limits })
   }
   return {
-    run: async (command, db = 'admin') => {
+    runCommand: async (command, db = 'admin') => {
       if (closed) throw new Fault('listener/draining')
       opened ??= open().catch(thrown => {
         opened = undefined
@@ -50,7 +50,7 @@ export function admin(uri: Secret, limits: Limits = {}): Admin {
         return replyOf(thrown)
       }
     },
-    at: address => admin(new Secret(directly(uri.reveal(), address)), limits),
+    forMember: address => createAdminClient(new Secret(directly(uri.reveal(), address)), limits),
     close: async () => {
       closed = true
       await (await opened?.catch(() => undefined))?.close()

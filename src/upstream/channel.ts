@@ -10,7 +10,7 @@ import type { Document } from 'bson'
 import { errorCode, Fault } from '../errors.js'
 import { type Frame, Framer } from '../wire/frame.js'
 import { readReply, writeMessage } from '../wire/message.js'
-import { Intake } from './readBuffer.js'
+import { ReadBuffer } from './readBuffer.js'
 import type { Target } from './target.js'
 
 /** Hello and SASL replies are a few KiB; a large set's hello stays far below this. */
@@ -23,7 +23,7 @@ type Open = { requestID: number; resolve(reply: Document): void; reject(reason: 
 
 export class Channel {
   readonly #socket: Socket
-  readonly #intake: Intake
+  readonly #intake: ReadBuffer
   readonly #target: Target
   readonly #framer = new Framer(LIMIT)
   #requests = 0
@@ -33,17 +33,17 @@ export class Channel {
   #signal: AbortSignal | undefined
 
   /** Of a connected socket; use `connect`. */
-  constructor(socket: Socket, intake: Intake, target: Target) {
+  constructor(socket: Socket, intake: ReadBuffer, target: Target) {
     this.#socket = socket
     this.#intake = intake
     this.#target = target
     // Frames are kept until they are whole, and documents hold on to them.
-    intake.to({ take: this.#onData, holds: () => true, awaits: () => 0 })
+    intake.to({ onChunk: this.#onData, retainsChunks: () => true, expectedBytes: () => 0 })
     socket.resume().on('end', this.#onEnd).on('error', this.#onError).on('close', this.#onEnd)
   }
 
   /** False once nothing can be asked here any more. */
-  get alive(): boolean {
+  get isOpen(): boolean {
     return this.#over === undefined
   }
 
@@ -71,7 +71,7 @@ export class Channel {
   }
 
   /** Gives the socket away, paused, with what was read and not asked for. Call it in the tick of the last reply. */
-  handOver(): { socket: Socket; intake: Intake; rest: Buffer } {
+  handOver(): { socket: Socket; intake: ReadBuffer; rest: Buffer } {
     if (this.#over) throw this.#over
     this.#over = HANDED_OVER
     this.#heed(undefined)
@@ -137,10 +137,10 @@ export class Channel {
  * Opens a channel: TCP, and TLS where the target says so. Takes at most the target's `connectTimeoutMS`.
  * Throws `upstream/away` with host, port and the system's code, or the signal's reason.
  */
-export function connect(target: Target, signal?: AbortSignal): Promise<Channel> {
+export function openChannel(target: Target, signal?: AbortSignal): Promise<Channel> {
   if (signal?.aborted) return Promise.reject(signal.reason)
   return new Promise((resolve, reject) => {
-    const intake = new Intake()
+    const intake = new ReadBuffer()
     const socket = open(target, intake)
     const settle = (act: () => void) => {
       clearTimeout(timer)
@@ -166,7 +166,7 @@ export function connect(target: Target, signal?: AbortSignal): Promise<Channel> 
 }
 
 /** Half-open is allowed because the relay needs it: a side that ended may still be owed its last answer. */
-function open({ host, port, tls }: Target, { onread }: Intake): Socket {
+function open({ host, port, tls }: Target, { onread }: ReadBuffer): Socket {
   const where = { host, port, allowHalfOpen: true, onread }
   const name = tls?.servername ?? (isIP(host) ? undefined : host)
   // Options where they are taken: of a socket that is not connected yet, methods set each of them twice.

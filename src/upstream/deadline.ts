@@ -2,7 +2,7 @@
 
 import type { After } from '../clock.js'
 
-export type Limits = {
+export type TimeoutOptions = {
   after: After
   /** The reason of the abort when the time is over. */
   late: () => unknown
@@ -10,9 +10,9 @@ export type Limits = {
 }
 
 /** Runs a step whose signal aborts after `ms` milliseconds, or with `stop`. */
-export async function within<T>(
+export async function withTimeout<T>(
   ms: number,
-  { after, late, stop }: Limits,
+  { after, late, stop }: TimeoutOptions,
   run: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const limit = new AbortController()
@@ -29,7 +29,7 @@ export async function within<T>(
 }
 
 /** The promise, or the signal's reason if that comes first; the work goes on for others who wait for it. */
-export function unless<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+export function rejectOnAbort<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const abort = () => reject(signal.reason)
     signal.addEventListener('abort', abort, { once: true })

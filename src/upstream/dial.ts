@@ -10,42 +10,42 @@ import { Binary, type Document } from 'bson'
 import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
 import { check, final, first, MECHANISM } from '../sasl/scram.js'
-import { type Channel, connect } from './channel.js'
-import { withProxy } from './metadata.js'
-import { accepted, told } from './reply.js'
-import type { KeyRing } from './scramKeys.js'
+import { type Channel, openChannel } from './channel.js'
+import { addProxyMetadata } from './metadata.js'
+import { assertOk, sanitizeText } from './reply.js'
+import type { ScramKeyCache } from './scramKeys.js'
 import type { Target } from './target.js'
 
 export type DatabaseUser = { name: string; db: string; password: Secret }
 
-export type Dialling = {
+export type DialOptions = {
   target: Target
   /** Refuses a member that does not call itself the primary. */
-  primary?: boolean
+  requirePrimary?: boolean
   user: DatabaseUser
   /** The client's own `client` document with its BSON types, undefined if it sent none. */
-  metadata: Document | undefined
-  keys: KeyRing
+  clientMetadata: Document | undefined
+  scramKeys: ScramKeyCache
   random: (bytes: number) => Buffer
   signal: AbortSignal
   /** The client's apiVersion, which then goes on our own commands on this socket. */
-  api?: string | undefined
+  apiVersion?: string | undefined
   /** Asked over the connection once it has logged in and before it is given away (the LDAP guard). */
-  ask?: ((channel: Channel, hello: Document) => Promise<void>) | undefined
+  onAuthenticated?: ((channel: Channel, hello: Document) => Promise<void>) | undefined
 }
 
 /** `socket` is paused and half-open capable; `rest` was read beyond the last reply; `hello` keeps its BSON types. */
-export type Dialled = ReturnType<Channel['handOver']> & { hello: Document }
+export type UpstreamConnection = ReturnType<Channel['handOver']> & { hello: Document }
 
 /**
  * Throws `upstream/away` (unreachable, stopping, another set, not the primary), `upstream/refused` (it does not take this user),
  * `upstream/malformed` (it breaks the protocol or cannot prove that it knows the password), and the signal's reason.
  */
-export async function dial(wanted: Dialling): Promise<Dialled> {
-  const channel = await connect(wanted.target, wanted.signal)
+export async function dial(wanted: DialOptions): Promise<UpstreamConnection> {
+  const channel = await openChannel(wanted.target, wanted.signal)
   try {
     const hello = await logIn(channel, wanted)
-    await wanted.ask?.(channel, hello)
+    await wanted.onAuthenticated?.(channel, hello)
     return { ...channel.handOver(), hello }
   } catch (thrown) {
     channel.destroy()
@@ -53,13 +53,13 @@ export async function dial(wanted: Dialling): Promise<Dialled> {
   }
 }
 
-async function logIn(channel: Channel, wanted: Dialling): Promise<Document> {
-  const { target, user, metadata, keys, random, signal, api } = wanted
+async function logIn(channel: Channel, wanted: DialOptions): Promise<Document> {
+  const { target, user, clientMetadata: metadata, scramKeys: keys, random, signal, apiVersion: api } = wanted
   const run = async (command: Document, $db: string) => {
     if (api !== undefined) command.apiVersion = api
     command.$db = $db
     const reply = await channel.request(command, signal)
-    return accepted(reply, target.address, { 334: `${MECHANISM} is not enabled there` })
+    return assertOk(reply, target.address, { 334: `${MECHANISM} is not enabled there` })
   }
   const owner = { upstream: target.address, name: user.name, password: user.password }
   const start = first(user.name, random(24).toString('base64'))
@@ -69,13 +69,13 @@ async function logIn(channel: Channel, wanted: Dialling): Promise<Document> {
     payload: new Binary(start.payload),
     options: { skipEmptyExchange: true },
   }
-  const client = withProxy(metadata)
+  const client = addProxyMetadata(metadata)
   const hello = await run({ hello: 1, client, speculativeAuthenticate: { ...saslStart, db: user.db } }, 'admin')
   if (target.replicaSet !== undefined && hello.setName !== target.replicaSet) {
-    const facts = { wanted: target.replicaSet, setName: told(hello.setName) }
+    const facts = { wanted: target.replicaSet, setName: sanitizeText(hello.setName) }
     throw new Fault('upstream/away', 'it is not of the replica set that upstream.uri names', facts)
   }
-  if (wanted.primary && hello.isWritablePrimary !== true) {
+  if (wanted.requirePrimary && hello.isWritablePrimary !== true) {
     throw new Fault('upstream/away', 'it is not the primary', { upstream: target.address })
   }
   const opened = readStep(hello.speculativeAuthenticate ?? (await run(saslStart, user.db)))
@@ -83,9 +83,9 @@ async function logIn(channel: Channel, wanted: Dialling): Promise<Document> {
   const { conversationId } = opened
   const next = async (payload: Buffer) =>
     readStep(await run({ saslContinue: 1, conversationId, payload: new Binary(payload) }, user.db), conversationId)
-  const last = await final(start, keys.derive(owner), opened.payload)
+  const last = await final(start, keys.deriverFor(owner), opened.payload)
   const answer = await next(last.payload)
-  keys.keep(owner, check(last, answer.payload))
+  keys.store(owner, check(last, answer.payload))
   if (!answer.done && !(await next(Buffer.alloc(0))).done) throw malformed('never done')
   return hello
 }

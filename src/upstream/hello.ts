@@ -9,8 +9,8 @@ import { Fault } from '../errors.js'
 export type TopologyVersion = { processId: ObjectId; counter: Long }
 
 /** A hello, as far as the answer's form depends on it. `legacy`: asked as isMaster. */
-export type Asked = { legacy: boolean; helloOk: boolean }
-export type Ours = { connectionId: number; now: Date }
+export type HelloRequest = { legacy: boolean; helloOk: boolean }
+export type ProxyFields = { connectionId: number; now: Date }
 
 /** Bytes of a text, entries of a list: a set has at most 50 members, a host name at most 253 bytes and a port. */
 const LONGEST = 512
@@ -44,7 +44,7 @@ const opTime = shape({ ts: stamp, t: long })
 
 /** In the order of mongod. `ismaster`, `helloOk`, `localTime`, `connectionId` and `ok` are ours and come by themselves. */
 const BEFORE: Record<string, Form> = {
-  topologyVersion: value => topologyVersionOf({ topologyVersion: value }),
+  topologyVersion: value => readTopologyVersion({ topologyVersion: value }),
   hosts: texts,
   passives: texts,
   arbiters: texts,
@@ -78,14 +78,14 @@ const AFTER: Record<string, Form> = { minWireVersion: integer, maxWireVersion: i
  * The answer to a client's hello, from the upstream's (read with its BSON types). Throws `upstream/malformed` for a
  * field that has not its form or passes its bound, and for a hello without the fields that every server gives.
  */
-export function present(hello: Document, asked: Asked, { connectionId, now }: Ours): Document {
+export function buildHelloReply(hello: Document, asked: HelloRequest, { connectionId, now }: ProxyFields): Document {
   return { ...draftOf(hello, asked), localTime: now, connectionId: new Int32(connectionId) }
 }
 
 /** The answers to clients are made once for each hello of the upstream, as many clients ask while it holds. */
 const drafts = new WeakMap<Document, (Document | undefined)[]>()
 
-function draftOf(hello: Document, asked: Asked): Document {
+function draftOf(hello: Document, asked: HelloRequest): Document {
   const known = drafts.get(hello) ?? []
   drafts.set(hello, known)
   const at = (asked.legacy ? 2 : 0) + (asked.helloOk ? 1 : 0)
@@ -95,7 +95,7 @@ function draftOf(hello: Document, asked: Asked): Document {
 }
 
 /** The whole answer, where `localTime` and `connectionId` have their places and not yet their values. */
-function draftFor(hello: Document, asked: Asked): Document {
+function draftFor(hello: Document, asked: HelloRequest): Document {
   const writable = flag(hello.isWritablePrimary ?? hello.ismaster)
   if (writable === undefined || hello.maxWireVersion === undefined) throw malformed('not a hello')
   return {
@@ -112,7 +112,7 @@ function draftFor(hello: Document, asked: Asked): Document {
 }
 
 /** A hello with every field in its form. Throws `upstream/malformed`, as `present` would. */
-export function vetted(hello: Document): Document {
+export function validateHello(hello: Document): Document {
   draftOf(hello, { legacy: false, helloOk: false })
   return hello
 }
@@ -121,7 +121,7 @@ export function vetted(hello: Document): Document {
  * A member's hello as that of a set which has one member, at the address that clients reach. Without a primary it is
  * neither primary nor secondary, so that nobody is sent to it and nobody forgets the set (R9).
  */
-export function alone(hello: Document, as: { address: string; primary: boolean }): Document {
+export function presentAsSingleMemberSet(hello: Document, as: { address: string; primary: boolean }): Document {
   const { address, primary } = as
   const last = shownAlone.get(hello)
   if (last?.address === address && last.primary === primary) return last.shown
@@ -157,13 +157,13 @@ const OF_OTHERS = new Set([
 ])
 
 /** The version by which changes are awaited; undefined where the server has none (FerretDB). */
-export function topologyVersionOf(hello: Document): TopologyVersion | undefined {
+export function readTopologyVersion(hello: Document): TopologyVersion | undefined {
   const { processId, counter } = isDocument(hello.topologyVersion) ? hello.topologyVersion : {}
   return id(processId) && long(counter) ? { processId, counter } : undefined
 }
 
 /** True where `now` is something that whoever knows `known` has not seen: another process, or a later change. */
-export function isNews(now: TopologyVersion | undefined, known: TopologyVersion): boolean {
+export function isNewTopologyVersion(now: TopologyVersion | undefined, known: TopologyVersion): boolean {
   return !now?.processId.equals(known.processId) || now.counter.greaterThan(known.counter)
 }
 

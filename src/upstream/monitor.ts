@@ -13,34 +13,34 @@ import type { Document, ObjectId } from 'bson'
 import type { After } from '../clock.js'
 import { type Facts, Fault } from '../errors.js'
 import type { Log } from '../log.js'
-import { type Channel, connect } from './channel.js'
-import { within } from './deadline.js'
-import { topologyVersionOf, vetted } from './hello.js'
-import { withProxy } from './metadata.js'
-import { told } from './reply.js'
-import { coalesced } from './singleFlight.js'
+import { type Channel, openChannel } from './channel.js'
+import { withTimeout } from './deadline.js'
+import { readTopologyVersion, validateHello } from './hello.js'
+import { addProxyMetadata } from './metadata.js'
+import { sanitizeText } from './reply.js'
+import { singleFlight } from './singleFlight.js'
 import type { Target } from './target.js'
 
-export type Mirror = {
+export type ServerMonitor = {
   /** A hello that the member gave after this was called. Throws `upstream/away`, `upstream/malformed`. */
-  fresh(): Promise<Document>
+  freshHello(): Promise<Document>
   /** The last hello, with its BSON types; undefined while the member is away. */
-  current(): Document | undefined
+  cachedHello(): Document | undefined
   /** Why it did not answer when it was last asked; undefined if it did, or was not asked yet. */
-  lost(): Fault | undefined
+  lastError(): Fault | undefined
   /** `why`: what those are told who still wait. */
   close(why: Fault): void
 }
 
-export type Parts = {
+export type ServerMonitorOptions = {
   target: Target
   log: Log
   /** From 0 up to 1: spreads what many proxies would do at once. */
   random: () => number
   /** Called with each hello before anybody else has it, and with undefined when the member is away. */
-  changed: (hello: Document | undefined) => void
+  onHello: (hello: Document | undefined) => void
   /** Called when another process answers than before: whatever else was asked of the old one may have changed. */
-  restarted?: () => void
+  onServerRestart?: () => void
   after: After
 }
 
@@ -54,7 +54,14 @@ const RETRY = { firstMS: 250, mostMS: 10_000 }
 
 const HELLO = { hello: 1, $db: 'admin' }
 
-export function mirror({ target, log, random, changed, restarted, after }: Parts): Mirror {
+export function createServerMonitor({
+  target,
+  log,
+  random,
+  onHello: changed,
+  onServerRestart: restarted,
+  after,
+}: ServerMonitorOptions): ServerMonitor {
   const stop = new AbortController()
   let latest: Document | undefined
   let logged: Document = {} // what is known of it, as it stands in the log
@@ -66,12 +73,12 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
   let wake = () => {}
 
   const see = (reply: Document): Document => {
-    if (Number(reply.ok) !== 1) throw gone({ code: Number(reply.code), errmsg: told(reply.errmsg) })
+    if (Number(reply.ok) !== 1) throw gone({ code: Number(reply.code), errmsg: sanitizeText(reply.errmsg) })
     if (target.replicaSet !== undefined && reply.setName !== target.replicaSet) {
       throw new Fault('upstream/away', 'it is not of the replica set that upstream.uri names', about(reply))
     }
-    vetted(reply)
-    const [was, is] = [latest && topologyVersionOf(latest), topologyVersionOf(reply)]
+    validateHello(reply)
+    const [was, is] = [latest && readTopologyVersion(latest), readTopologyVersion(reply)]
     if (latest && was && is && was.processId.equals(is.processId) && is.counter.lessThan(was.counter)) return latest
     const facts = about(reply)
     const news = !latest || Object.entries(facts).some(([name, value]) => logged[name] !== value)
@@ -98,12 +105,12 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
 
   const gone = (facts: Facts) => new Fault('upstream/away', undefined, { upstream: target.address, ...facts })
   const bounded = <T>(ms: number, run: (signal: AbortSignal) => Promise<T>) =>
-    within(ms, { after, late: () => gone({ code: 'ETIMEDOUT' }), stop: stop.signal }, run)
+    withTimeout(ms, { after, late: () => gone({ code: 'ETIMEDOUT' }), stop: stop.signal }, run)
 
   const open = async (signal: AbortSignal): Promise<[Channel, Document]> => {
-    const channel = await connect(target, signal)
+    const channel = await openChannel(target, signal)
     try {
-      return [channel, see(await channel.request({ ...HELLO, client: withProxy(undefined) }, signal))]
+      return [channel, see(await channel.request({ ...HELLO, client: addProxyMetadata(undefined) }, signal))]
     } catch (thrown) {
       channel.destroy()
       throw thrown
@@ -114,7 +121,7 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
 
   const askOnce = () =>
     bounded(QUICK_MS, async signal => {
-      if (asking?.alive) {
+      if (asking?.isOpen) {
         try {
           return see(await asking.request(HELLO, signal))
         } catch (thrown) {
@@ -135,12 +142,12 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
     return askOnce()
   }
 
-  const ask = coalesced(async () => {
+  const ask = singleFlight(async () => {
     try {
       return await askOnce().catch(askTwice)
     } catch (thrown) {
       asking?.destroy()
-      if (watching?.alive && isTurnedAway(thrown)) throw thrown
+      if (watching?.isOpen && isTurnedAway(thrown)) throw thrown
       watching?.destroy() // its answer would not come either
       lose(thrown)
       throw thrown
@@ -152,13 +159,13 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
     const [channel, first] = await bounded(QUICK_MS, open)
     watching = channel
     try {
-      let topologyVersion = topologyVersionOf(first)
+      let topologyVersion = readTopologyVersion(first)
       while (topologyVersion) {
         const paced = pause(PACE_MS)()
         const question = { hello: 1, topologyVersion, maxAwaitTimeMS: AWAIT_MS, $db: 'admin' }
         const reply = see(await bounded(AWAIT_MS + QUICK_MS, signal => channel.request(question, signal)))
         onHeld()
-        topologyVersion = topologyVersionOf(reply)
+        topologyVersion = readTopologyVersion(reply)
         await paced
       }
     } finally {
@@ -197,9 +204,9 @@ export function mirror({ target, log, random, changed, restarted, after }: Parts
 
   follow()
   return {
-    fresh,
-    current: () => latest,
-    lost: () => away,
+    freshHello: fresh,
+    cachedHello: () => latest,
+    lastError: () => away,
     close: why => {
       stop.abort(why)
       asking?.destroy()
@@ -221,11 +228,11 @@ function isTurnedAway(thrown: unknown): boolean {
 /** What a change is judged and logged by. */
 function about(hello: Document): Document {
   const { setName, primary, me, isWritablePrimary, ismaster, secondary } = hello
-  const counter = topologyVersionOf(hello)?.counter.toString()
+  const counter = readTopologyVersion(hello)?.counter.toString()
   return {
-    setName: told(setName),
-    primary: told(primary),
-    me: told(me),
+    setName: sanitizeText(setName),
+    primary: sanitizeText(primary),
+    me: sanitizeText(me),
     writable: (isWritablePrimary ?? ismaster) === true,
     secondary: secondary === true,
     counter,

@@ -8,11 +8,11 @@ import type { ConnectionString } from 'mongodb-connection-string-url'
 import { errorCode } from '../errors.js'
 
 /** `verify`: both the chain and the name, the chain alone, or nothing. `certificate`: whether we show one of our own. */
-export type TargetTLS = {
+export type TlsOptions = {
   context: SecureContext
   servername: string | undefined
   verify: 'full' | 'chain' | 'none'
-  certificate: boolean
+  hasClientCertificate: boolean
 }
 
 /** What may stand behind the question mark. `true` and `false` are told apart by `flag`, the rest is text. */
@@ -40,10 +40,10 @@ const ELSEWHERE: Record<string, string> = {
   loadbalanced: 'this version takes a standalone or a replica set',
 }
 
-type Options = ReturnType<typeof readOptions>
+type UriOptions = ReturnType<typeof parseUriOptions>
 
 /** The options, each at most once, by names without regard to case. */
-export function readOptions(parsed: ConnectionString, problems: string[]) {
+export function parseUriOptions(parsed: ConnectionString, problems: string[]) {
   const given = new Map<string, string>()
   for (const [name, value] of parsed.searchParams) {
     const key = name.toLowerCase()
@@ -72,12 +72,12 @@ export function readOptions(parsed: ConnectionString, problems: string[]) {
 }
 
 /** `usual`: TLS is on unless it is turned off, as with `mongodb+srv`. */
-export function readTLS(
-  options: Options,
+export function parseTlsOptions(
+  options: UriOptions,
   usual: boolean,
   readFile: (path: string) => Buffer,
   problems: string[],
-): TargetTLS | undefined {
+): TlsOptions | undefined {
   const [tls, ssl] = [options.flag('tls'), options.flag('ssl')]
   if (tls !== undefined && ssl !== undefined && tls !== ssl) problems.push('tls and ssl contradict each other')
   const insecure = options.flag('tlsInsecure')
@@ -107,7 +107,7 @@ export function readTLS(
   })
   const context = secured({ ca, pair, password }, problems)
   const verify = (insecure ?? anyCertificate) ? 'none' : anyName ? 'chain' : 'full'
-  return context && { context, servername, verify, certificate: pair !== undefined }
+  return context && { context, servername, verify, hasClientCertificate: pair !== undefined }
 }
 
 function secured(

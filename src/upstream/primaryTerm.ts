@@ -9,25 +9,29 @@ import { Fault } from '../errors.js'
 /** What it gives is waited for where it is a promise. */
 type Step = (why: Fault) => unknown
 
-export type Term = {
+export type PrimaryTerm = {
   /** Why it is over; undefined while it lasts. */
-  readonly over: Fault | undefined
+  readonly endReason: Fault | undefined
   /** Runs a step at the moment it is over, at once if it is. Gives what takes that back. */
-  whenOver(run: Step): () => void
+  onEnd(run: Step): () => void
   /** The same for the moment when it is vacated. */
-  whenVacated(run: Step): () => void
+  onCloseSessions(run: Step): () => void
 }
 
-export type Office = {
-  term: Term
+export type TermController = {
+  term: PrimaryTerm
   /** The term is over. Runs every step before it returns. */
   end(why: Fault): void
   /** What it left has to go. Runs every step before it returns, and gives what resolves when those that last are done. */
-  vacate(): Promise<unknown> | undefined
+  closeSessions(): Promise<unknown> | undefined
 }
 
 /** Runs a step of a login, which is aborted with `upstream/away` if the term is over before the step is. */
-export async function during<T>({ whenOver }: Term, login: AbortController, run: () => Promise<T>): Promise<T> {
+export async function runDuringTerm<T>(
+  { onEnd: whenOver }: PrimaryTerm,
+  login: AbortController,
+  run: () => Promise<T>,
+): Promise<T> {
   const back = whenOver(({ facts }) =>
     login.abort(new Fault('upstream/away', 'it stepped down during the login', facts)),
   )
@@ -39,19 +43,19 @@ export async function during<T>({ whenOver }: Term, login: AbortController, run:
 }
 
 /** Begins one. */
-export function beginTerm(): Office {
+export function createTermController(): TermController {
   const over = moment()
   const vacated = moment()
   return {
     term: {
-      get over() {
+      get endReason() {
         return over.come()
       },
-      whenOver: over.when,
-      whenVacated: vacated.when,
+      onEnd: over.when,
+      onCloseSessions: vacated.when,
     },
     end: why => void over.comes(why),
-    vacate: () => {
+    closeSessions: () => {
       const why = over.come()
       return why && vacated.comes(why)
     },

@@ -10,13 +10,13 @@
 import type { OnReadOpts } from 'node:net'
 
 /** Whoever gets what is read. */
-export type Reader = {
+export type ChunkConsumer = {
   /** Takes what came. It is overwritten once nothing is held. */
-  take(bytes: Buffer): void
+  onChunk(bytes: Buffer): void
   /** Whether anything that was taken is still needed. */
-  holds(): boolean
+  retainsChunks(): boolean
   /** Bytes that are sure to come. */
-  awaits(): number
+  expectedBytes(): number
 }
 
 /** Replies of one document fit, mostly. */
@@ -31,8 +31,8 @@ const spare = new Map<number, Buffer[]>([
 ])
 
 /** For one socket, made with its `onread`. What comes while there is no reader is lost, so let it be paused. */
-export class Intake {
-  #reader: Reader | undefined
+export class ReadBuffer {
+  #reader: ChunkConsumer | undefined
   #memory: Buffer | undefined
   #lent: Buffer | undefined
 
@@ -45,27 +45,27 @@ export class Intake {
   }
 
   /** From now on all of it goes to this one. */
-  to(reader: Reader): void {
+  to(reader: ChunkConsumer): void {
     this.#reader = reader
   }
 
-  #give(reader: Reader, bytes: Buffer): void {
-    if (reader.holds()) reader.take(Buffer.from(bytes))
+  #give(reader: ChunkConsumer, bytes: Buffer): void {
+    if (reader.retainsChunks()) reader.onChunk(Buffer.from(bytes))
     else {
       if (this.#lent) giveBack(this.#lent)
       this.#lent = undefined
-      reader.take(bytes)
-      if (reader.holds()) {
+      reader.onChunk(bytes)
+      if (reader.retainsChunks()) {
         this.#lent = this.#memory
         this.#memory = undefined
       }
     }
     // Who lies idle from now on would give nothing back, so what is large is left to the collector.
-    if (this.#lent?.length === LARGE && reader.awaits() === 0) this.#lent = undefined
+    if (this.#lent?.length === LARGE && reader.expectedBytes() === 0) this.#lent = undefined
   }
 
   #next(): Buffer {
-    const size = this.#reader && this.#reader.awaits() > SMALL ? LARGE : SMALL
+    const size = this.#reader && this.#reader.expectedBytes() > SMALL ? LARGE : SMALL
     if (this.#memory?.length === size) return this.#memory
     if (this.#memory) giveBack(this.#memory)
     this.#memory = spare.get(size)?.pop() ?? Buffer.allocUnsafeSlow(size)

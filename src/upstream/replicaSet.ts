@@ -7,45 +7,56 @@
  * so that the proxy follows the primary that they would.
  */
 import { type Document, Double, Int32, ObjectId } from 'bson'
-import { readAddress, writeAddress } from './address.js'
+import { formatAddress, parseAddress } from './address.js'
 
 /** An election is later than another by its id, then by the set's version (before wire version 17 the other way round). */
 type Election = { id: ObjectId; setVersion: number; wire: number }
 
-export type Memory = {
+export type TopologyHistory = {
   /** Members must name this set; the first name that is seen if nobody gave one. */
   setName: string | undefined
   /** The latest election that was seen: who claims an earlier one is stale. */
-  newest: Election | undefined
+  maxElection: Election | undefined
   /** The last primary. */
-  last: string | undefined
+  lastPrimary: string | undefined
   /** The term of its that lasts, if one does: it outlives that the member cannot be reached. */
-  term: string | undefined
+  termKey: string | undefined
 }
 
-export type Standing = {
-  memory: Memory
+export type TopologyDescription = {
+  history: TopologyHistory
   /** Whether clients are shown a set; `unknown` while nobody has answered. */
-  is: 'set' | 'standalone' | 'unknown'
+  type: 'set' | 'standalone' | 'unknown'
   primary: string | undefined
   /** The member whose hello clients see. */
-  base: string | undefined
+  helloSource: string | undefined
   /** The members to watch, in order. */
-  wanted: readonly string[]
+  monitored: readonly string[]
 }
 
 /** What each watched member said last; undefined for one that does not answer. */
-export type Hellos = ReadonlyMap<string, Document | undefined>
+export type HelloByAddress = ReadonlyMap<string, Document | undefined>
 
 /** What MongoDB allows. */
 const MOST = 50
 
 /** `single`: the one seed is what clients are given, whatever it is. */
-export function judge(hellos: Hellos, memory: Memory, seeds: readonly string[], single: boolean): Standing {
+export function describeTopology(
+  hellos: HelloByAddress,
+  memory: TopologyHistory,
+  seeds: readonly string[],
+  single: boolean,
+): TopologyDescription {
   const [seed] = seeds
   if (single && seed !== undefined) {
     const base = hellos.get(seed) && seed
-    return { memory: { ...memory, last: seed, term: seed }, is: 'standalone', primary: seed, base, wanted: seeds }
+    return {
+      history: { ...memory, lastPrimary: seed, termKey: seed },
+      type: 'standalone',
+      primary: seed,
+      helloSource: base,
+      monitored: seeds,
+    }
   }
   const found = [...hellos]
     .flatMap(([address, hello]) => (hello ? [{ address, ...read(hello) }] : []))
@@ -55,28 +66,28 @@ export function judge(hellos: Hellos, memory: Memory, seeds: readonly string[], 
   if (setName === undefined && only) {
     const primary = only.writable ? only.address : undefined
     const kept = { ...memory, last: only.address, term: primary }
-    return { memory: kept, is: 'standalone', primary, base: only.address, wanted: seeds }
+    return { history: kept, type: 'standalone', primary, helloSource: only.address, monitored: seeds }
   }
   const members = found.filter(member => member.setName !== undefined && member.setName === setName)
   const claims = members.filter(({ writable, others, address }) => writable && others.includes(address))
   const best = claims.reduce<Member | undefined>((a, b) => (a && !isLater(b.election, a.election) ? a : b), undefined)
-  const primary = best && !isLater(memory.newest, best.election) ? best : undefined
-  const last = primary?.address ?? memory.last
+  const primary = best && !isLater(memory.maxElection, best.election) ? best : undefined
+  const last = primary?.address ?? memory.lastPrimary
   const wanted = primary
     ? primary.others
     : [...hellos.keys(), ...seeds, ...members.flatMap(({ others }) => others)].filter(once).slice(0, MOST)
   const away = last !== undefined && wanted.includes(last) && hellos.get(last) === undefined
   return {
-    memory: {
+    history: {
       setName,
-      newest: primary?.election ?? memory.newest,
-      last,
-      term: primary ? `${primary.address} ${primary.election?.id.toHexString()}` : away ? memory.term : undefined,
+      maxElection: primary?.election ?? memory.maxElection,
+      lastPrimary: last,
+      termKey: primary ? `${primary.address} ${primary.election?.id.toHexString()}` : away ? memory.termKey : undefined,
     },
-    is: members.length > 0 ? 'set' : 'unknown',
+    type: members.length > 0 ? 'set' : 'unknown',
     primary: primary?.address,
-    base: (members.find(({ address }) => address === last) ?? members[0])?.address,
-    wanted: [...wanted].sort(),
+    helloSource: (members.find(({ address }) => address === last) ?? members[0])?.address,
+    monitored: [...wanted].sort(),
   }
 }
 
@@ -93,7 +104,7 @@ const JUDGED = [
 ] as const
 
 /** Whether a member says the same as before, as far as it is judged by that; what has no form counts as different. */
-export function saysTheSame(hello: Document, before: Document): boolean {
+export function describesSameServer(hello: Document, before: Document): boolean {
   return JUDGED.every(field => isSame(hello[field], before[field]))
 }
 
@@ -123,8 +134,8 @@ function read({
     setName: typeof setName === 'string' && setName !== '' ? setName : undefined,
     writable: (isWritablePrimary ?? ismaster) === true,
     others: [...texts(hosts), ...texts(passives)]
-      .flatMap(text => readAddress(text) ?? [])
-      .map(writeAddress)
+      .flatMap(text => parseAddress(text) ?? [])
+      .map(formatAddress)
       .filter(once)
       .slice(0, MOST),
     election:

@@ -12,13 +12,13 @@ import type { Secret } from '../log.js'
 import { type Derive, type Keys, keysFrom, MECHANISM, type Stretched } from '../sasl/scram.js'
 
 /** Whose keys: a database user at one upstream. `upstream` is its host:port. */
-export type Owner = { upstream: string; name: string; password: Secret }
+export type ScramCredentials = { upstream: string; name: string; password: Secret }
 
-export type KeyRing = {
+export type ScramKeyCache = {
   /** The derivation for this user: from memory where a server has verified it, computed otherwise. */
-  derive(owner: Owner): Derive
+  deriverFor(owner: ScramCredentials): Derive
   /** Remembers what `check` gave. */
-  keep(owner: Owner, verified: Stretched): void
+  store(owner: ScramCredentials, verified: Stretched): void
 }
 
 /** PBKDF2 with HMAC-SHA-256, 32 bytes. */
@@ -28,17 +28,23 @@ const derived = promisify(pbkdf2)
 const inThePool: Stretch = (password, salt, iterations) => derived(password, salt, iterations, 32, 'sha256')
 
 /** `entries`: how many keys are kept at most, the longest unused going first. */
-export function keyRing({ entries, stretch = inThePool }: { entries: number; stretch?: Stretch }): KeyRing {
+export function createScramKeyCache({
+  maxEntries: entries,
+  stretch = inThePool,
+}: {
+  maxEntries: number
+  stretch?: Stretch
+}): ScramKeyCache {
   const kept = new LRUCache<string, Keys>({ max: entries })
   const known = new WeakSet<Keys>()
   /** Logins that come at once wait for one derivation; this shares work in progress and remembers nothing. */
   const underway = new Map<string, Promise<Keys>>()
 
-  const compute = async (owner: Owner, salt: Buffer, iterations: number) =>
+  const compute = async (owner: ScramCredentials, salt: Buffer, iterations: number) =>
     keysFrom(await stretch(await prepared(owner.password), salt, iterations))
 
   return {
-    derive: owner => (salt, iterations) => {
+    deriverFor: owner => (salt, iterations) => {
       const label = labelOf(owner, salt, iterations)
       const keys = kept.get(label)
       if (keys) return Promise.resolve(keys)
@@ -48,7 +54,7 @@ export function keyRing({ entries, stretch = inThePool }: { entries: number; str
       underway.set(label, started)
       return started
     },
-    keep: (owner, { salt, iterations, keys }) => {
+    store: (owner, { salt, iterations, keys }) => {
       if (known.has(keys)) return // they came from here
       known.add(keys)
       kept.set(labelOf(owner, salt, iterations), keys)
@@ -59,7 +65,7 @@ export function keyRing({ entries, stretch = inThePool }: { entries: number; str
 const digests = new WeakMap<Secret, string>()
 
 /** The password itself is not part of the label, a digest is: a changed password is another entry. */
-function labelOf({ upstream, name, password }: Owner, salt: Buffer, iterations: number): string {
+function labelOf({ upstream, name, password }: ScramCredentials, salt: Buffer, iterations: number): string {
   const digest = digests.get(password) ?? createHash('sha256').update(password.reveal()).digest('base64')
   digests.set(password, digest)
   return JSON.stringify([upstream, MECHANISM, name, digest, salt.toString('base64'), iterations])

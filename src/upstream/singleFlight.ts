@@ -4,7 +4,7 @@
  * `ask` is never run twice at a time, nor again before the `pause` is over that begins with it. Whoever comes meanwhile
  * shares the next run, since the answer underway may be older than the question.
  */
-export function coalesced<T>(ask: () => Promise<T>, pause = none): () => Promise<T> {
+export function singleFlight<T>(ask: () => Promise<T>, pause = none): () => Promise<T> {
   let busy: Promise<unknown> | undefined
   let queued: Promise<T> | undefined
   const run = () => {

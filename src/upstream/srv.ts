@@ -3,16 +3,16 @@
  * https://github.com/mongodb/specifications/blob/master/source/initial-dns-seedlist-discovery/initial-dns-seedlist-discovery.md
  */
 import { errorCode, Fault } from '../errors.js'
-import { readAddress, writeAddress } from './address.js'
-import { told } from './reply.js'
+import { formatAddress, parseAddress } from './address.js'
+import { sanitizeText } from './reply.js'
 
 /** As `node:dns/promises` has them; they reject with a `code` where there is no answer. */
-export type Resolver = {
+export type DnsResolver = {
   resolveSrv(name: string): Promise<{ name: string; port: number }[]>
   resolveTxt(name: string): Promise<string[][]>
 }
 
-export type Looked = { seeds: string[]; replicaSet: string | undefined }
+export type Seedlist = { seeds: string[]; replicaSet: string | undefined }
 
 /** A set has at most 50 members. */
 const MOST = 50
@@ -23,7 +23,7 @@ const OPTIONS = new Set(['authsource', 'replicaset', 'loadbalanced'])
  * Looks a name up. Throws `upstream/away` where DNS does not answer or knows nothing, and `upstream/malformed` for
  * answers that are not to be followed: hosts of another domain, options that a TXT record may not set.
  */
-export async function lookUp(srv: string, { resolveSrv, resolveTxt }: Resolver): Promise<Looked> {
+export async function resolveSeedlist(srv: string, { resolveSrv, resolveTxt }: DnsResolver): Promise<Seedlist> {
   const records = await resolveSrv(`_mongodb._tcp.${srv}`).catch(thrown => {
     throw new Fault('upstream/away', undefined, { srv, code: errorCode(thrown) ?? 'no code' }, thrown)
   })
@@ -31,10 +31,10 @@ export async function lookUp(srv: string, { resolveSrv, resolveTxt }: Resolver):
   if (records.length > MOST) throw malformed(srv, `more than ${MOST} addresses`)
   const seeds = records.map(({ name, port }) => {
     const host = name.toLowerCase().replace(/\.$/, '')
-    if (!isRelated(host, srv)) throw malformed(srv, `an address of another domain: ${told(host)}`)
-    const address = readAddress(writeAddress({ host, port }))
-    if (!address) throw malformed(srv, `no address: ${told(host)}`)
-    return writeAddress(address)
+    if (!isRelated(host, srv)) throw malformed(srv, `an address of another domain: ${sanitizeText(host)}`)
+    const address = parseAddress(formatAddress({ host, port }))
+    if (!address) throw malformed(srv, `no address: ${sanitizeText(host)}`)
+    return formatAddress(address)
   })
   return { seeds: [...new Set(seeds)], replicaSet: await readTxt(srv, resolveTxt) }
 }
@@ -46,7 +46,7 @@ function isRelated(host: string, srv: string): boolean {
   return host.endsWith(`.${parent}`) && (labels.length > 2 || host.split('.').length > labels.length)
 }
 
-async function readTxt(srv: string, resolveTxt: Resolver['resolveTxt']): Promise<string | undefined> {
+async function readTxt(srv: string, resolveTxt: DnsResolver['resolveTxt']): Promise<string | undefined> {
   const records = await resolveTxt(srv).catch((thrown): string[][] => {
     const code = errorCode(thrown) ?? 'no code'
     if (code === 'ENODATA' || code === 'ENOTFOUND') return []
@@ -55,7 +55,7 @@ async function readTxt(srv: string, resolveTxt: Resolver['resolveTxt']): Promise
   if (records.length > 1) throw malformed(srv, 'more than one TXT record')
   const options = new URLSearchParams((records[0] ?? []).join(''))
   const odd = [...options.keys()].find(name => !OPTIONS.has(name.toLowerCase()))
-  if (odd !== undefined) throw malformed(srv, `a TXT record may not set ${told(odd)}`)
+  if (odd !== undefined) throw malformed(srv, `a TXT record may not set ${sanitizeText(odd)}`)
   const given = new Map([...options].map(([name, value]) => [name.toLowerCase(), value]))
   if (given.get('loadbalanced') === 'true') throw malformed(srv, 'loadBalanced, which is not for a set')
   return given.get('replicaset') || undefined

@@ -2,11 +2,11 @@
 import { ConnectionString } from 'mongodb-connection-string-url'
 import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
-import { type Address, readAddress, writeAddress } from './address.js'
-import { readOptions, readTLS, type TargetTLS } from './options.js'
+import { type Address, formatAddress, parseAddress } from './address.js'
+import { parseTlsOptions, parseUriOptions, type TlsOptions } from './options.js'
 
 /** What a connection string says. */
-export type Upstream = {
+export type UpstreamConfig = {
   /** How it is called in logs: its addresses, or the name that they are looked up by. */
   name: string
   /** The addresses to begin with; none where they are looked up. */
@@ -14,20 +14,20 @@ export type Upstream = {
   /** The name of `mongodb+srv`. */
   srv: string | undefined
   /** `directConnection=true`: this address, whatever it is, and no other. */
-  direct: boolean
-  template: Template
+  directConnection: boolean
+  connectionOptions: ConnectionOptions
 }
 
 /** What every member is reached with. */
-export type Template = {
+export type ConnectionOptions = {
   connectTimeoutMS: number
   /** The set that hello must name. */
   replicaSet: string | undefined
-  tls: TargetTLS | undefined
+  tls: TlsOptions | undefined
 }
 
 /** One member. `address`: how it is named in logs and keys. */
-export type Target = Template & Address & { address: string }
+export type Target = ConnectionOptions & Address & { address: string }
 
 const CONNECT_TIMEOUT_MS = 10_000
 
@@ -35,7 +35,7 @@ const CONNECT_TIMEOUT_MS = 10_000
  * Reads a connection string. `readFile` gives the bytes of a certificate file and may throw.
  * Throws `config/invalid` with every problem, never quoting the connection string.
  */
-export function readUpstream(uri: Secret, readFile: (path: string) => Buffer): Upstream {
+export function parseUpstreamUri(uri: Secret, readFile: (path: string) => Buffer): UpstreamConfig {
   const problems: string[] = []
   const parsed = parse(uri)
   if (!parsed) throw invalid(['not a connection string: wanted mongodb://host:port/?options'])
@@ -45,27 +45,27 @@ export function readUpstream(uri: Secret, readFile: (path: string) => Buffer): U
   if (parsed.pathname !== '/' && parsed.pathname !== '') {
     problems.push('no database belongs here: clients name their own')
   }
-  const options = readOptions(parsed, problems)
+  const options = parseUriOptions(parsed, problems)
   const srv = parsed.isSRV ? parsed.hosts[0]?.toLowerCase() : undefined
   const seeds = parsed.isSRV ? [] : readSeeds(parsed.hosts, problems)
   const direct = options.flag('directConnection') === true
   if (direct && (srv !== undefined || parsed.hosts.length > 1)) {
     problems.push('directConnection=true is for one address: take it out, or name one host')
   }
-  const template: Template = {
+  const template: ConnectionOptions = {
     connectTimeoutMS: options.milliseconds('connectTimeoutMS') ?? CONNECT_TIMEOUT_MS,
     replicaSet: options.text('replicaSet'),
-    tls: readTLS(options, srv !== undefined, readFile, problems),
+    tls: parseTlsOptions(options, srv !== undefined, readFile, problems),
   }
   if (problems.length > 0) throw invalid(problems)
-  return { name: srv ?? seeds.join(','), seeds, srv, direct, template }
+  return { name: srv ?? seeds.join(','), seeds, srv, directConnection: direct, connectionOptions: template }
 }
 
 /** The member at an address, as `readAddress` understands it. Throws `upstream/malformed` for what is no address. */
-export function targetOf(template: Template, text: string): Target {
-  const address = readAddress(text)
+export function createTarget(template: ConnectionOptions, text: string): Target {
+  const address = parseAddress(text)
   if (!address) throw new Fault('upstream/malformed', undefined, { why: 'no address', address: text.slice(0, 200) })
-  return { ...template, ...address, address: writeAddress(address) }
+  return { ...template, ...address, address: formatAddress(address) }
 }
 
 function parse(uri: Secret): ConnectionString | undefined {
@@ -78,11 +78,11 @@ function parse(uri: Secret): ConnectionString | undefined {
 }
 
 function readSeeds(hosts: readonly string[], problems: string[]): string[] {
-  const addresses = hosts.flatMap(host => readAddress(host) ?? [])
+  const addresses = hosts.flatMap(host => parseAddress(host) ?? [])
   if (addresses.length < hosts.length || hosts.length === 0) {
     problems.push('the address must be host:port, with IPv6 in brackets')
   }
-  return [...new Set(addresses.map(writeAddress))]
+  return [...new Set(addresses.map(formatAddress))]
 }
 
 function invalid(problems: readonly string[]): Fault {

@@ -14,36 +14,36 @@ import type { Document } from 'bson'
 import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Log } from '../log.js'
-import { unless, within } from './deadline.js'
-import { isNews, type TopologyVersion, topologyVersionOf } from './hello.js'
-import { type Mirror, mirror } from './monitor.js'
-import { beginTerm, type Office, type Term } from './primaryTerm.js'
-import { judge, type Memory, type Standing, saysTheSame } from './replicaSet.js'
-import { lookUp, type Resolver } from './srv.js'
-import { type Target, targetOf, type Upstream } from './target.js'
+import { rejectOnAbort, withTimeout } from './deadline.js'
+import { isNewTopologyVersion, readTopologyVersion, type TopologyVersion } from './hello.js'
+import { createServerMonitor, type ServerMonitor } from './monitor.js'
+import { createTermController, type PrimaryTerm, type TermController } from './primaryTerm.js'
+import { describesSameServer, describeTopology, type TopologyDescription, type TopologyHistory } from './replicaSet.js'
+import { type DnsResolver, resolveSeedlist } from './srv.js'
+import { createTarget, type Target, type UpstreamConfig } from './target.js'
 
 /** `hello` is a member's own. `primary`: it is the primary's. `set`: clients are shown a set, else this very server. */
-export type View = { hello: Document; primary: boolean; set: boolean }
+export type TopologyView = { hello: Document; isPrimary: boolean; isReplicaSet: boolean }
 
 export type Topology = {
   /** From a hello that was given after this was called. Throws `upstream/away`, `upstream/malformed`, the reason. */
-  fresh(signal: AbortSignal): Promise<View>
+  fresh(signal: AbortSignal): Promise<TopologyView>
   /** What is news to whoever knows `known`, or the current view after `maxAwaitTimeMS`. Throws as `fresh`. */
-  next(known: TopologyVersion, maxAwaitTimeMS: number, signal: AbortSignal): Promise<View>
+  awaitChange(known: TopologyVersion, maxAwaitTimeMS: number, signal: AbortSignal): Promise<TopologyView>
   /** Undefined while no member answers. */
-  current(): View | undefined
+  current(): TopologyView | undefined
   /** Where logins go; what they open there ends with the term. Throws `upstream/away` where there is none. */
-  primary(): { target: Target; term: Term }
+  primary(): { target: Target; term: PrimaryTerm }
   /** Every member that holds data, as far as they are known, and whether it answers. */
   members(): { target: Target; answers: boolean }[]
   close(): void
 }
 
-export type Parts = {
-  upstream: Upstream
+export type TopologyOptions = {
+  upstream: UpstreamConfig
   /** Keeps to the one address, whatever it is. */
   single: boolean
-  resolver: Resolver
+  resolver: DnsResolver
   log: Log
   /** From 0 up to 1: spreads what many proxies would do at once. */
   random: () => number
@@ -51,9 +51,9 @@ export type Parts = {
    * Called when a process answers that did not before, once the first view was given: whoever asked the members other
    * things has to ask again.
    */
-  restarted?: () => void
+  onServerRestart?: () => void
   /** Called when a term is over and what was opened in it is closed, before anybody hears of the next. */
-  turned?: (why: Fault) => void
+  onTermClosed?: (why: Fault) => void
   after: After
 }
 
@@ -71,19 +71,33 @@ const QUIET_MS = 20
 const CHANGES = { atOnce: 5, everyMS: 500 }
 const RETRY = { firstMS: 500, mostMS: 30_000 }
 
-export function topology({ upstream, single, resolver, log, random, restarted, turned, after }: Parts): Topology {
+export function createTopology({
+  upstream,
+  single,
+  resolver,
+  log,
+  random,
+  onServerRestart: restarted,
+  onTermClosed: turned,
+  after,
+}: TopologyOptions): Topology {
   const stop = new AbortController()
-  const members = new Map<string, Mirror>()
+  const members = new Map<string, ServerMonitor>()
   const met = new Set<string>()
-  const waiting = new Set<{ look(view: View): void; fail(fault: unknown): void }>()
-  let { seeds, template } = upstream
-  let memory: Memory = { setName: template.replicaSet, newest: undefined, last: undefined, term: undefined }
-  let standing: Standing
+  const waiting = new Set<{ look(view: TopologyView): void; fail(fault: unknown): void }>()
+  let { seeds, connectionOptions: template } = upstream
+  let memory: TopologyHistory = {
+    setName: template.replicaSet,
+    maxElection: undefined,
+    lastPrimary: undefined,
+    termKey: undefined,
+  }
+  let standing: TopologyDescription
   let hellos = new Map<string, Document | undefined>() // by which it was judged
-  let view: View | undefined
-  let published: View | undefined
+  let view: TopologyView | undefined
+  let published: TopologyView | undefined
   let begun = false // a view was given
-  let office: ({ key: string; address: string } & Office) | undefined
+  let office: ({ key: string; address: string } & TermController) | undefined
   let leaving: Promise<unknown> | undefined // what was opened in a term that is over ends
   let changes = CHANGES.atOnce // that may follow
   let refill: (() => void) | undefined
@@ -93,39 +107,39 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
 
   const update = (): void => {
     if (stop.signal.aborted) return
-    hellos = new Map([...members].map(([address, { current }]) => [address, current()]))
-    standing = judge(hellos, memory, seeds, single)
-    memory = standing.memory
-    if (office && office.key !== memory.term) {
-      const { address, end, vacate } = office
+    hellos = new Map([...members].map(([address, { cachedHello: current }]) => [address, current()]))
+    standing = describeTopology(hellos, memory, seeds, single)
+    memory = standing.history
+    if (office && office.key !== memory.termKey) {
+      const { address, end, closeSessions: vacate } = office
       office = undefined
       const why = new Fault('upstream/stepped-down', undefined, { upstream: address })
       end(why)
       part(vacate, why)
     }
     const { primary } = standing
-    if (primary !== undefined && memory.term !== undefined) {
-      office ??= { key: memory.term, address: primary, ...beginTerm() }
+    if (primary !== undefined && memory.termKey !== undefined) {
+      office ??= { key: memory.termKey, address: primary, ...createTermController() }
     }
-    watch(standing.wanted)
+    watch(standing.monitored)
     show()
   }
 
   /** What a member says; most of it is what it said before, by which nothing has to be judged anew. */
   const hear = (address: string, hello: Document | undefined): void => {
     const before = hellos.get(address)
-    if (stop.signal.aborted || !hello || !before || !saysTheSame(hello, before)) return void update()
+    if (stop.signal.aborted || !hello || !before || !describesSameServer(hello, before)) return void update()
     hellos.set(address, hello)
     show()
   }
 
   const show = (): void => {
-    const { primary, base } = standing
+    const { primary, helloSource: base } = standing
     const hello = base === undefined ? undefined : hellos.get(base)
     view = hello && {
       hello: primary === base ? hello : unclaimed(hello),
-      primary: primary === base,
-      set: standing.is === 'set',
+      isPrimary: primary === base,
+      isReplicaSet: standing.type === 'set',
     }
     publish()
   }
@@ -151,7 +165,7 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
   const pause = (ms: number) => new Promise<void>(resolve => after(ms, resolve))
 
   /** Whether what is seen may not be told yet. */
-  const held = () => leaving !== undefined && view?.primary === true
+  const held = () => leaving !== undefined && view?.isPrimary === true
 
   /** Tells those who wait, and has nothing to tell where only the time of a hello is another one. */
   const publish = (): void => {
@@ -182,7 +196,10 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
         if (isNew && begun) restarted?.()
       }
       const more = restarted && { restarted }
-      members.set(address, mirror({ target: targetOf(template, address), log, random, after, changed, ...more }))
+      members.set(
+        address,
+        createServerMonitor({ target: createTarget(template, address), log, random, after, onHello: changed, ...more }),
+      )
     }
   }
 
@@ -203,18 +220,18 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
   }
 
   /** Every member was asked, and none answers. */
-  const nobody = (): boolean => [...members.values()].every(member => member.lost())
+  const nobody = (): boolean => [...members.values()].every(member => member.lastError())
   const away = (): Fault => {
     if (view) return new Fault('upstream/away', 'there is no primary now', { upstream: upstream.name })
-    const why = unknown ?? [...members.values()].map(member => member.lost()).find(Boolean)
+    const why = unknown ?? [...members.values()].map(member => member.lastError()).find(Boolean)
     return why ?? new Fault('upstream/away', undefined, { upstream: upstream.name })
   }
 
-  const fresh = async (signal: AbortSignal): Promise<View> => {
-    const asked = await unless(signal, ask(signal))
+  const fresh = async (signal: AbortSignal): Promise<TopologyView> => {
+    const asked = await rejectOnAbort(signal, ask(signal))
     begun = true
     if (!held()) return asked
-    while (held()) await unless(signal, leaving as Promise<unknown>)
+    while (held()) await rejectOnAbort(signal, leaving as Promise<unknown>)
     if (!view) throw away()
     return view
   }
@@ -223,20 +240,20 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
    * The primary is asked; where there is none, or it does not answer or says that it is not, the others. Nobody waits
    * for members that did not answer before, as long as others do.
    */
-  const ask = async (signal: AbortSignal): Promise<View> => {
+  const ask = async (signal: AbortSignal): Promise<TopologyView> => {
     const asked = new Set<string>()
     const answered = new Set<string>()
     const failures: unknown[] = []
     const askOne = async (address: string): Promise<void> => {
       asked.add(address)
       try {
-        await members.get(address)?.fresh()
+        await members.get(address)?.freshHello()
         answered.add(address)
       } catch (thrown) {
         failures.push(thrown)
       }
     }
-    if (looking) await unless(signal, looking)
+    if (looking) await rejectOnAbort(signal, looking)
     for (let round = 0; round < ROUNDS; round++) {
       signal.throwIfAborted()
       stop.signal.throwIfAborted()
@@ -247,7 +264,7 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
         continue
       }
       const rest = [...members.keys()].filter(address => !asked.has(address))
-      const lively = rest.filter(address => !members.get(address)?.lost())
+      const lively = rest.filter(address => !members.get(address)?.lastError())
       if (rest.length === 0 || (lively.length === 0 && answered.size > 0)) break
       const found = () => standing.primary !== undefined && answered.has(standing.primary)
       await first((lively.length > 0 ? lively : rest).map(askOne), found)
@@ -260,7 +277,7 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
 
   /** Waits for news, at most so long; then the current view has to do. */
   const news = (known: TopologyVersion, ms: number, signal: AbortSignal) =>
-    new Promise<View>((resolve, reject) => {
+    new Promise<TopologyView>((resolve, reject) => {
       const end = (act: () => void) => {
         cancel()
         signal.removeEventListener('abort', abort)
@@ -268,8 +285,8 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
         act()
       }
       const one = {
-        look: (view: View) => {
-          if (isNews(topologyVersionOf(view.hello), known)) end(() => resolve(view))
+        look: (view: TopologyView) => {
+          if (isNewTopologyVersion(readTopologyVersion(view.hello), known)) end(() => resolve(view))
         },
         fail: (fault: unknown) => end(() => reject(fault)),
       }
@@ -285,8 +302,8 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
   const lookUpOnce = async (name: string, again: boolean): Promise<boolean> => {
     const late = () => new Fault('upstream/away', undefined, { srv: name, code: 'ETIMEDOUT' })
     try {
-      const looked = await within(LOOKUP_MS, { after, late, stop: stop.signal }, signal =>
-        unless(signal, lookUp(name, resolver)),
+      const looked = await withTimeout(LOOKUP_MS, { after, late, stop: stop.signal }, signal =>
+        rejectOnAbort(signal, resolveSeedlist(name, resolver)),
       )
       seeds = looked.seeds
       template = { ...template, replicaSet: template.replicaSet ?? looked.replicaSet }
@@ -313,34 +330,34 @@ export function topology({ upstream, single, resolver, log, random, restarted, t
       const paused = new Promise<void>(resolve => {
         cancel = after(pause, resolve)
       })
-      await unless(stop.signal, paused).catch(() => cancel())
+      await rejectOnAbort(stop.signal, paused).catch(() => cancel())
     }
     looking = undefined
   }
 
-  standing = judge(new Map(), memory, seeds, single)
+  standing = describeTopology(new Map(), memory, seeds, single)
   update()
   if (upstream.srv !== undefined) find(upstream.srv)
   return {
     fresh,
-    next: (known, maxAwaitTimeMS, signal) => {
-      const version = view && topologyVersionOf(view.hello)
+    awaitChange: (known, maxAwaitTimeMS, signal) => {
+      const version = view && readTopologyVersion(view.hello)
       if (!view || !version || stop.signal.aborted) return fresh(signal)
-      if (!held() && isNews(version, known)) return Promise.resolve(view)
+      if (!held() && isNewTopologyVersion(version, known)) return Promise.resolve(view)
       return news(known, Math.min(maxAwaitTimeMS, LONGEST_MS), signal)
     },
     current: () => view,
     primary: () => {
       stop.signal.throwIfAborted()
       if (standing.primary === undefined || !office) throw away()
-      const replicaSet = standing.is === 'set' ? memory.setName : template.replicaSet
-      return { target: targetOf({ ...template, replicaSet }, standing.primary), term: office.term }
+      const replicaSet = standing.type === 'set' ? memory.setName : template.replicaSet
+      return { target: createTarget({ ...template, replicaSet }, standing.primary), term: office.term }
     },
     members: () =>
-      [...members].flatMap(([address, { current }]) => {
+      [...members].flatMap(([address, { cachedHello: current }]) => {
         const hello = current()
         if (hello?.arbiterOnly === true) return []
-        return { target: targetOf(template, address), answers: hello !== undefined }
+        return { target: createTarget(template, address), answers: hello !== undefined }
       }),
     close: () => {
       stop.abort(new Fault('listener/draining'))
@@ -362,9 +379,9 @@ function unclaimed(hello: Document): Document {
 }
 
 /** Whether nobody who has seen the one waits for the other. */
-function isShownAs(is: View, was: View): boolean {
-  const [version, before] = [topologyVersionOf(is.hello), topologyVersionOf(was.hello)]
-  if (!version || !before || is.primary !== was.primary) return false
+function isShownAs(is: TopologyView, was: TopologyView): boolean {
+  const [version, before] = [readTopologyVersion(is.hello), readTopologyVersion(was.hello)]
+  if (!version || !before || is.isPrimary !== was.isPrimary) return false
   return version.processId.equals(before.processId) && version.counter.equals(before.counter)
 }
 

@@ -17,7 +17,7 @@ import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
 import type { Log } from '../log.js'
-import { coalesced } from '../upstream/singleFlight.js'
+import { singleFlight } from '../upstream/singleFlight.js'
 import { type Known, readEntries, unreadable } from './entries.js'
 import type { Match } from './match.js'
 import { externalUsers, whyOf } from './systemUsers.js'
@@ -138,7 +138,7 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
   }
   /** Asks by name; those who ask about the same principal share an answer that is younger than their question. */
   const askFor = async ({ canonical }: Principal): Promise<Known | undefined> => {
-    const one = asking.get(canonical) ?? { run: coalesced(() => byName(canonical)), waiting: 0 }
+    const one = asking.get(canonical) ?? { run: singleFlight(() => byName(canonical)), waiting: 0 }
     asking.set(canonical, one)
     one.waiting += 1
     try {

@@ -6,7 +6,7 @@
  */
 import { calculateObjectSize, type Document } from 'bson'
 import { Fault } from '../errors.js'
-import { accepted } from '../upstream/reply.js'
+import { assertOk } from '../upstream/reply.js'
 import { spellings, unreadable } from './entries.js'
 
 /** Both throw `users/unreadable`, `upstream/refused`, and what `ask` throws. */
@@ -36,7 +36,7 @@ export function externalUsers(ask: (command: Document) => Promise<Document>): Ex
       projection: { credentials: 0, customData: 0 },
       readConcern: { level: 'majority' },
     }
-    const { cursor } = accepted(await ask(command), 'upstream.admin')
+    const { cursor } = assertOk(await ask(command), 'upstream.admin')
     const batch: unknown = cursor?.firstBatch
     if (!Array.isArray(batch)) throw unreadable('the upstream answered find without a batch')
     return batch

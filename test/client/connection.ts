@@ -10,7 +10,7 @@ import type { Client, Stage } from '../../src/client/preauth.js'
 import { Fault, type Kind } from '../../src/errors.js'
 import { type Event, logTo } from '../../src/log.js'
 import type { LiveConnection } from '../../src/revocation/liveConnections.js'
-import { beginTerm } from '../../src/upstream/primaryTerm.js'
+import { createTermController } from '../../src/upstream/primaryTerm.js'
 import { frame, OP_COMPRESSED, OP_QUERY } from '../../src/wire/frame.js'
 import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../../src/wire/message.js'
 import { handClock } from '../support/clock.js'
@@ -50,7 +50,7 @@ const admitted =
       intake: intakeOf(upstream),
       rest: Buffer.alloc(0),
       limit: 48_000_000,
-      term: beginTerm().term,
+      term: createTermController().term,
       live,
       leave,
     }
@@ -832,7 +832,7 @@ t.test('a client that does not read its stream gets no further', async t => {
 
 t.test('a relay that is owed nothing ends at once where the term of its member is vacated', async t => {
   const upstream = await socketPair(t)
-  const { term, end, vacate } = beginTerm()
+  const { term, end, closeSessions: vacate } = createTermController()
   const login: Login = async (candidate, over) => ({ ...(await admitted(upstream.near)(candidate, over)), term })
   const { client, clock, closing, stages } = await connected(t, { login })
   client.on('data', () => {})
@@ -976,7 +976,7 @@ t.test(
 
 t.test('a member that steps down during a login is away to it', async t => {
   const upstream = await socketPair(t)
-  const { term, end } = beginTerm()
+  const { term, end } = createTermController()
   const login: Login = async (candidate, over) => {
     end(new Fault('upstream/stepped-down'))
     return { ...(await admitted(upstream.near)(candidate, over)), term }

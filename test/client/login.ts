@@ -10,7 +10,7 @@ import type { Outcome } from '../../src/identity/outcome.js'
 import type { Proof } from '../../src/identity/proof.js'
 import type { Identity } from '../../src/identity/reply.js'
 import { Secret } from '../../src/log.js'
-import { beginTerm } from '../../src/upstream/primaryTerm.js'
+import { createTermController } from '../../src/upstream/primaryTerm.js'
 import type { Match } from '../../src/users/match.js'
 import { handClock } from '../support/clock.js'
 import { faultOfAsync } from '../support/faults.js'
@@ -34,7 +34,7 @@ const match: Match = {
   gives: { user: { name: 'alice', db: 'admin' }, password: new Secret('hunter2') },
 }
 const challenge = { nonce: Buffer.alloc(64, 7), host: 'sts.eu-west-1.amazonaws.com' }
-const { term } = beginTerm()
+const { term } = createTermController()
 const LEFT = new Error('the client left')
 const NOON = Date.parse('2026-08-13T12:00:00Z')
 const key = { accessKeyId: 'AKIASP2TPHJSQH3FJXYZ', secretAccessKey: 'not/so+secret' }

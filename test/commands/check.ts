@@ -10,7 +10,7 @@ import { Secret } from '../../src/log.js'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../src/sandbox/aws/sts.js'
 import { mongoSet } from '../../src/sandbox/mongo/set.js'
-import { admin } from '../../src/upstream/admin.js'
+import { createAdminClient } from '../../src/upstream/admin.js'
 import { scriptedUpstream } from '../support/scriptedUpstream.js'
 
 const root = { name: 'root', password: 'of the set' }
@@ -113,12 +113,12 @@ t.test('the directory is read, and what in it or in the rules does nothing is to
       { arn: 'arn:aws:iam::123456789012:role/S', user: 'root', passwordEnv: 'PASSWORD', clientSource: ['10.0.0.1'] },
     ],
   })
-  const superuser = admin(new Secret(set.uri()))
+  const superuser = createAdminClient(new Secret(set.uri()))
   t.teardown(() => superuser.close())
   for (const name of ['role/R', 'user/a', 'x']) {
-    await superuser.run({ createUser: `arn:aws:iam::123456789012:${name}`, roles: [] }, '$external')
+    await superuser.runCommand({ createUser: `arn:aws:iam::123456789012:${name}`, roles: [] }, '$external')
   }
-  await superuser.run({ createUser: 'arn:aws:sts::123456789012:assumed-role/R/admin', roles: [] }, '$external')
+  await superuser.runCommand({ createUser: 'arn:aws:sts::123456789012:assumed-role/R/admin', roles: [] }, '$external')
   const lines = await run()
   t.ok(lines.includes('ok directory: 2 principals in $external'))
   t.ok(lines.some(line => line.startsWith('ok warning: directory: ') && line.includes('names one session')))

@@ -7,7 +7,7 @@ import { explain } from '../../src/commands/explain.js'
 import { load } from '../../src/config/load.js'
 import { Secret } from '../../src/log.js'
 import { mongoServer } from '../../src/sandbox/mongo/server.js'
-import { admin } from '../../src/upstream/admin.js'
+import { createAdminClient } from '../../src/upstream/admin.js'
 import { faultOfAsync } from '../support/faults.js'
 
 const A = '123456789012'
@@ -38,7 +38,7 @@ const rule = (arn: string, more: object = {}) => ({ arn, user: 'orders@shop', pa
 async function server(t: Test) {
   const mongo = await mongoServer({ now: Date.now, random: randomBytes, root })
   t.teardown(() => mongo.close())
-  const superuser = admin(new Secret(mongo.uri))
+  const superuser = createAdminClient(new Secret(mongo.uri))
   t.teardown(() => superuser.close())
   return { mongo, superuser, upstream: { uri: `mongodb://127.0.0.1:${mongo.port}/`, admin: { uri: mongo.uri } } }
 }
@@ -89,7 +89,7 @@ t.test('the roles of its database user, as MongoDB has them', async t => {
   t.match((await explained({ users, upstream }, x)).lines.join('\n'), /none: there is no such user/)
   const restrictions = [{ clientSource: ['10.0.0.1'] }]
   const made = { createUser: 'orders', pwd: 'hunter2', roles: ['read'], authenticationRestrictions: restrictions }
-  await superuser.run(made, 'shop')
+  await superuser.runCommand(made, 'shop')
   const { lines } = await explained({ users, upstream }, x)
   t.match(lines.join('\n'), /roles read@shop/)
   t.match(lines.join('\n'), /note MongoDB restricts it, by the address of the proxy/)
@@ -99,7 +99,7 @@ t.test('an entry of the directory, or why it decides nothing', async t => {
   const { superuser, upstream } = await server(t)
   const settings = { upstream, directory: { enabled: true }, provision: { secretFile: 'secret' } }
   const create = (name: string, more: object = {}) =>
-    superuser.run({ createUser: name, roles: [{ role: 'read', db: 'app' }], ...more }, '$external')
+    superuser.runCommand({ createUser: name, roles: [{ role: 'read', db: 'app' }], ...more }, '$external')
   await create(`arn:aws:iam::${A}:role/team/R`, { authenticationRestrictions: [{ clientSource: ['10.0.0.0/8'] }] })
   await create(`arn:aws:iam::${A}:role/S`)
   await create(`arn:aws:sts::${A}:assumed-role/S/*`)

@@ -8,7 +8,7 @@
 import { join } from 'node:path'
 import type { Document } from 'bson'
 import t, { type Test } from 'tap'
-import { NAME } from '../../src/upstream/metadata.js'
+import { PROXY_NAME } from '../../src/upstream/metadata.js'
 import { clientOf, type Driver, environmentOf } from '../support/clients.js'
 import { setHouse } from '../support/replicaSetProxy.js'
 import { client } from './support/client.js'
@@ -122,7 +122,7 @@ for (const [name, make] of Object.entries(writers)) {
       log.filter(({ event, stage }) => event === 'closed' && stage === 'authenticated').length >= STEP_DOWNS,
       'relays end with each term',
     )
-    const relayed = spoke(set).filter(({ platform }) => String(platform).includes(NAME))
+    const relayed = spoke(set).filter(({ platform }) => String(platform).includes(PROXY_NAME))
     t.ok(relayed.length > STEP_DOWNS, 'a login at each primary, marked as relayed')
     t.same(
       spoke(set).filter(said => !isOurs(said)),
@@ -142,5 +142,5 @@ function spoke(set: House['set']): Document[] {
 
 /** Whether it was the proxy: its mirrors, its administrator, its relays. */
 function isOurs({ driver, application, platform }: Document): boolean {
-  return [driver?.name, application?.name, platform].some(said => String(said).includes(NAME))
+  return [driver?.name, application?.name, platform].some(said => String(said).includes(PROXY_NAME))
 }

@@ -3,7 +3,7 @@ import t from 'tap'
 import { Secret } from '../../src/log.js'
 import { auditUsers } from '../../src/provisioning/audit.js'
 import { featuresOf, type Privilege } from '../../src/provisioning/privileges.js'
-import { type Admin, admin } from '../../src/upstream/admin.js'
+import { type AdminClient, createAdminClient } from '../../src/upstream/admin.js'
 import { faultOfAsync } from '../support/faults.js'
 import { arnOf, DATABASE, provisioning } from '../support/provisioning.js'
 
@@ -17,7 +17,9 @@ async function audited(t: Parameters<typeof provisioning>[0], features: readonly
   const privileges = featuresOf(DATABASE).flatMap(([name, list]): Privilege[] => (features.includes(name) ? list : []))
   await db.command({ createRole: 'iamProxy', roles: [], privileges })
   await db.command({ createUser: 'iam-proxy', pwd: 'pw', roles: ['iamProxy'] })
-  const { run, close } = admin(new Secret(`mongodb://iam-proxy:pw@127.0.0.1:${scene.server.port}/?authSource=admin`))
+  const { runCommand: run, close } = createAdminClient(
+    new Secret(`mongodb://iam-proxy:pw@127.0.0.1:${scene.server.port}/?authSource=admin`),
+  )
   t.teardown(close)
   return { ...scene, parts: scene.partsOf({ run }) }
 }
@@ -67,7 +69,7 @@ t.test('root has them all, and FerretDB 1 has no roles', async t => {
 
 t.test('without access control nobody needs privileges', async t => {
   const { parts } = await audited(t, ['provisioning'])
-  const run: Admin['run'] = async (command, db) =>
+  const run: AdminClient['runCommand'] = async (command, db) =>
     'connectionStatus' in command
       ? { ok: 1, authInfo: { authenticatedUsers: [], authenticatedUserPrivileges: [] } }
       : parts.run(command, db)

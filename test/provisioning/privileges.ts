@@ -11,7 +11,7 @@ import {
   privilegesOf,
 } from '../../src/provisioning/privileges.js'
 import { prune } from '../../src/provisioning/prune.js'
-import { type Admin, admin } from '../../src/upstream/admin.js'
+import { type AdminClient, createAdminClient } from '../../src/upstream/admin.js'
 import { arnOf, DATABASE, DAY_MS, provisioning } from '../support/provisioning.js'
 
 type Scene = Awaited<ReturnType<typeof provisioning>>
@@ -24,7 +24,7 @@ const wider = [
 const cut = [{ role: 'read', db: 'app', collection: 'orders' }]
 
 /** Everything that a feature does, as the administrator `run`. */
-const features: Record<Feature, (scene: Scene, run: Admin['run']) => Promise<unknown>> = {
+const features: Record<Feature, (scene: Scene, run: AdminClient['runCommand']) => Promise<unknown>> = {
   'LDAP guard': async (_, run) => {
     const { state, why } = judgeLdap({ ...(await askLdap(command => run(command))), buildInfo: undefined })
     if (state !== 'off') throw new Error(why)
@@ -71,7 +71,9 @@ async function having(t: Parameters<typeof provisioning>[0], privileges: readonl
   const db = scene.client.db('admin')
   await db.command({ createRole: 'iamProxy', roles: [], privileges: privileges })
   await db.command({ createUser: 'iam-proxy', pwd: 'pw', roles: ['iamProxy'] })
-  const { run, close } = admin(new Secret(`mongodb://iam-proxy:pw@127.0.0.1:${scene.server.port}/?authSource=admin`))
+  const { runCommand: run, close } = createAdminClient(
+    new Secret(`mongodb://iam-proxy:pw@127.0.0.1:${scene.server.port}/?authSource=admin`),
+  )
   t.teardown(close)
   return { scene, run }
 }

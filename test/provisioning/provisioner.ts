@@ -4,7 +4,7 @@ import { Fault } from '../../src/errors.js'
 import { type Log, Secret } from '../../src/log.js'
 import { markOf, passwordOf, periodAt } from '../../src/provisioning/password.js'
 import { prune } from '../../src/provisioning/prune.js'
-import type { Admin } from '../../src/upstream/admin.js'
+import type { AdminClient } from '../../src/upstream/admin.js'
 import { faultOfAsync } from '../support/faults.js'
 import { codeOf } from '../support/mongo.js'
 import { arnOf, DATABASE, DAY_MS, provisioning, SECRET } from '../support/provisioning.js'
@@ -268,7 +268,7 @@ t.test('an upstream without roles is never provisioned', async t => {
   const { partsOf, make } = await provisioning(t)
   const { run } = partsOf()
   // What FerretDB 1.24 answers.
-  const without: Admin['run'] = async (command, db) =>
+  const without: AdminClient['runCommand'] = async (command, db) =>
     'createUser' in command
       ? { ok: 0, code: 238, codeName: 'NotImplemented', errmsg: `createUser: support for field "roles"` }
       : run(command, db)
@@ -283,13 +283,13 @@ t.test('what the upstream refuses is told with its code, and never with the pass
     kind: 'provision/failed',
     facts: { code: 31, errmsg: /nonsense@app/ },
   })
-  const quoting: Admin['run'] = async (command, db) =>
+  const quoting: AdminClient['runCommand'] = async (command, db) =>
     'createUser' in command ? { ok: 0, code: 13, errmsg: `no: ${command.pwd}` } : run(command, db)
   t.match(await faultOfAsync(() => make({ run: quoting }).user(orders)), {
     kind: 'provision/failed',
     facts: { code: 13, errmsg: undefined },
   })
-  const stopping: Admin['run'] = async () => ({ ok: 0, code: 11600, errmsg: 'interrupted at shutdown' })
+  const stopping: AdminClient['runCommand'] = async () => ({ ok: 0, code: 11600, errmsg: 'interrupted at shutdown' })
   t.equal((await faultOfAsync(() => make({ run: stopping }).user(orders)))?.kind, 'upstream/away')
 })
 

@@ -6,10 +6,10 @@ import { Secret, silent } from '../../src/log.js'
 import { type Begin, logInAs } from '../../src/provisioning/passwordAttempts.js'
 import { type Parts, type Provisioner, provisioner } from '../../src/provisioning/provisioner.js'
 import type { Wanted } from '../../src/provisioning/upkeep.js'
-import { type Admin, admin } from '../../src/upstream/admin.js'
+import { type AdminClient, createAdminClient } from '../../src/upstream/admin.js'
 import { dial } from '../../src/upstream/dial.js'
-import { keyRing } from '../../src/upstream/scramKeys.js'
-import { targetOf } from '../../src/upstream/target.js'
+import { createScramKeyCache } from '../../src/upstream/scramKeys.js'
+import { createTarget } from '../../src/upstream/target.js'
 import { served } from './mongo.js'
 
 export const SECRET = new Secret('the master secret of these tests, in words')
@@ -22,9 +22,9 @@ export async function provisioning(t: Test) {
   const clock = { now: Date.UTC(2026, 10, 22, 12) }
   /** Every command of the administrators, in order. */
   const ran: string[] = []
-  const administrator = (uri = server.uri): Admin['run'] => {
+  const administrator = (uri = server.uri): AdminClient['runCommand'] => {
     // A thousand replicas share it, on a machine that may be busy.
-    const { run, close } = admin(new Secret(uri), { waitQueueTimeoutMS: 60_000 })
+    const { runCommand: run, close } = createAdminClient(new Secret(uri), { waitQueueTimeoutMS: 60_000 })
     t.teardown(close)
     return (command, db) => {
       ran.push(Object.keys(command)[0] ?? '')
@@ -41,9 +41,9 @@ export async function provisioning(t: Test) {
     log: silent,
     ...changes,
   })
-  const keys = keyRing({ entries: 1000 })
+  const keys = createScramKeyCache({ maxEntries: 1000 })
   const template = { connectTimeoutMS: 5_000, replicaSet: undefined, tls: undefined }
-  const target = targetOf(template, `127.0.0.1:${server.port}`)
+  const target = createTarget(template, `127.0.0.1:${server.port}`)
   return {
     server,
     client,
@@ -59,7 +59,14 @@ export async function provisioning(t: Test) {
       const signal = AbortSignal.timeout(30_000)
       const begin: Begin<void> = async user => {
         tries++
-        const { socket } = await dial({ target, user, metadata: undefined, keys, random: randomBytes, signal })
+        const { socket } = await dial({
+          target,
+          user,
+          clientMetadata: undefined,
+          scramKeys: keys,
+          random: randomBytes,
+          signal,
+        })
         socket.destroy()
       }
       await logInAs(by, wanted, begin, signal)

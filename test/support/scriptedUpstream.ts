@@ -9,7 +9,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { createServer as createSecureServer } from 'node:tls'
 import { Binary, type Document, Int32, Long, ObjectId, Timestamp } from 'bson'
 import { Secret } from '../../src/log.js'
-import { readUpstream, type Target, targetOf } from '../../src/upstream/target.js'
+import { createTarget, parseUpstreamUri, type Target } from '../../src/upstream/target.js'
 import { readDocument } from '../../src/wire/document.js'
 import { Framer } from '../../src/wire/frame.js'
 import { type Command, readCommand, writeReply } from '../../src/wire/message.js'
@@ -102,7 +102,10 @@ export async function scriptedUpstream(t: Teardown, script: Script, tls?: string
     host: '127.0.0.1',
     port,
     uri,
-    target: targetOf(readUpstream(new Secret(uri), () => Buffer.alloc(0)).template, `127.0.0.1:${port}`),
+    target: createTarget(
+      parseUpstreamUri(new Secret(uri), () => Buffer.alloc(0)).connectionOptions,
+      `127.0.0.1:${port}`,
+    ),
     asked,
     sockets,
     accepted: () => count,

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { Intake } from '../../src/upstream/readBuffer.js'
+import type { ReadBuffer } from '../../src/upstream/readBuffer.js'
 import { type Frame, Framer } from '../../src/wire/frame.js'
 
 type Teardown = { teardown(run: () => void): void }
@@ -23,8 +23,8 @@ export async function socketPair(t: Teardown): Promise<{ near: Socket; far: Sock
 }
 
 /** Passes on what a socket that was made without an intake reads, in memory that nobody overwrites. */
-export function intakeOf(socket: Duplex): Pick<Intake, 'to'> {
-  return { to: reader => void socket.on('data', chunk => reader.take(chunk)) }
+export function intakeOf(socket: Duplex): Pick<ReadBuffer, 'to'> {
+  return { to: reader => void socket.on('data', chunk => reader.onChunk(chunk)) }
 }
 
 /** Resolves once a socket has closed, with or without an error. */

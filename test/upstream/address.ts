@@ -1,16 +1,16 @@
 import t from 'tap'
-import { readAddress, writeAddress } from '../../src/upstream/address.js'
+import { formatAddress, parseAddress } from '../../src/upstream/address.js'
 
 const written = (text: string) => {
-  const address = readAddress(text)
-  return address && writeAddress(address)
+  const address = parseAddress(text)
+  return address && formatAddress(address)
 }
 
 t.test('one text for one address', async t => {
   t.equal(written('Mongo-0.Example.com'), 'mongo-0.example.com:27017')
   t.equal(written('10.0.0.7:1'), '10.0.0.7:1')
   t.equal(written('[2001:DB8::1]:65535'), '[2001:db8::1]:65535')
-  t.same(readAddress('[::1]'), { host: '::1', port: 27017 })
+  t.same(parseAddress('[::1]'), { host: '::1', port: 27017 })
 })
 
 t.test('what is none', async t => {
@@ -30,7 +30,7 @@ t.test('what is none', async t => {
     'u@h',
     'h?',
   ]) {
-    t.equal(readAddress(text), undefined, text)
+    t.equal(parseAddress(text), undefined, text)
   }
-  t.equal(readAddress('h'.repeat(254)), undefined)
+  t.equal(parseAddress('h'.repeat(254)), undefined)
 })

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { Secret } from '../../src/log.js'
-import { admin } from '../../src/upstream/admin.js'
+import { createAdminClient } from '../../src/upstream/admin.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 import { memberHello, mongod, scriptedUpstream, silence } from '../support/scriptedUpstream.js'
 
@@ -13,39 +13,39 @@ t.test('nothing is connected before the first command; then the driver logs in a
     t,
     mongod({ user, hello, other: ({ name }) => (name === 'buildInfo' ? { modules: [], ok: 1 } : { ok: 0, code: 13 }) }),
   )
-  const administrator = admin(new Secret(upstream.uri.replace('//', '//root:hunter2@')))
+  const administrator = createAdminClient(new Secret(upstream.uri.replace('//', '//root:hunter2@')))
   t.equal(upstream.accepted(), 0)
-  t.match(await administrator.run({ buildInfo: 1 }), { modules: [], ok: 1 })
-  t.match(await administrator.run({ getCmdLineOpts: 1 }), { ok: 0, code: 13 }, 'a refusal is an answer')
+  t.match(await administrator.runCommand({ buildInfo: 1 }), { modules: [], ok: 1 })
+  t.match(await administrator.runCommand({ getCmdLineOpts: 1 }), { ok: 0, code: 13 }, 'a refusal is an answer')
   t.match(upstream.asked.find(({ name }) => name === 'getCmdLineOpts')?.db, 'admin')
   await administrator.close()
-  t.equal((await faultOfAsync(() => administrator.run({ ping: 1 })))?.kind, 'listener/draining')
+  t.equal((await faultOfAsync(() => administrator.runCommand({ ping: 1 })))?.kind, 'listener/draining')
 })
 
 t.test('a wrong password is the answer to every question', async t => {
   const upstream = await scriptedUpstream(t, mongod({ user, hello }))
-  const administrator = admin(new Secret(upstream.uri.replace('//', '//root:wrong@')))
-  t.match(await administrator.run({ buildInfo: 1 }), { ok: 0, code: 18 })
+  const administrator = createAdminClient(new Secret(upstream.uri.replace('//', '//root:wrong@')))
+  t.match(await administrator.runCommand({ buildInfo: 1 }), { ok: 0, code: 18 })
   await administrator.close()
 })
 
 t.test('an upstream that is down is away', async t => {
   const upstream = await scriptedUpstream(t, mongod())
   await upstream.stop()
-  const administrator = admin(new Secret(upstream.uri), { serverSelectionTimeoutMS: 20 })
-  const fault = await faultOfAsync(() => administrator.run({ ping: 1 }))
+  const administrator = createAdminClient(new Secret(upstream.uri), { serverSelectionTimeoutMS: 20 })
+  const fault = await faultOfAsync(() => administrator.runCommand({ ping: 1 }))
   t.equal(fault?.kind, 'upstream/away')
   await administrator.close()
 })
 
 t.test('a connection string that the driver cannot use is a setting, and is not shown', async t => {
-  const administrator = admin(new Secret('mongodb://root:hunter2@h/?tls=perhaps'))
-  const fault = await faultOfAsync(() => administrator.run({ ping: 1 }))
+  const administrator = createAdminClient(new Secret('mongodb://root:hunter2@h/?tls=perhaps'))
+  const fault = await faultOfAsync(() => administrator.runCommand({ ping: 1 }))
   t.equal(fault?.kind, 'config/invalid')
   t.notMatch(JSON.stringify([fault?.message, fault?.facts]), 'hunter2')
   await administrator.close()
   t.equal(
-    faultOf(() => admin(new Secret('nothing is looked at yet'))),
+    faultOf(() => createAdminClient(new Secret('nothing is looked at yet'))),
     undefined,
   )
 })
@@ -64,9 +64,9 @@ t.test('one member is asked directly, whichever it is and whatever the connectio
     'mongodb://root:hunter2@b.example.com,c.example.com/?replicaSet=rs0',
     'mongodb+srv://root:hunter2@rs.example.com/?tls=false&srvMaxHosts=2',
   ]) {
-    const administrator = admin(new Secret(uri))
-    const there = administrator.at(upstream.target.address)
-    t.match(await there.run({ buildInfo: 1 }), { modules: [], ok: 1 }, uri)
+    const administrator = createAdminClient(new Secret(uri))
+    const there = administrator.forMember(upstream.target.address)
+    t.match(await there.runCommand({ buildInfo: 1 }), { modules: [], ok: 1 }, uri)
     await there.close()
     await administrator.close()
   }
@@ -78,10 +78,10 @@ t.test('commands that hang keep others waiting for a while and no longer', async
     mongod({ user, hello, other: ({ name }) => (name === 'createUser' ? silence : { ok: 1 }) }),
   )
   const uri = new Secret(upstream.uri.replace('//', '//root:hunter2@'))
-  const administrator = admin(uri, { maxPoolSize: 1, waitQueueTimeoutMS: 20 })
-  const hanging = faultOfAsync(() => administrator.run({ createUser: 'x' }))
+  const administrator = createAdminClient(uri, { maxPoolSize: 1, waitQueueTimeoutMS: 20 })
+  const hanging = faultOfAsync(() => administrator.runCommand({ createUser: 'x' }))
   await upstream.until(1, 'createUser')
-  t.match(await faultOfAsync(() => administrator.run({ ping: 1 })), {
+  t.match(await faultOfAsync(() => administrator.runCommand({ ping: 1 })), {
     kind: 'upstream/away',
     facts: { code: 'MongoWaitQueueTimeoutError' },
   })

@@ -1,11 +1,14 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { type Advertising, advertised } from '../../src/upstream/advertised.js'
+import { type AddressAdvertiserOptions, createAddressAdvertiser } from '../../src/upstream/advertised.js'
 
 const cert = readFileSync(new URL('../support/tls/listener.pem', import.meta.url), 'utf8') // localhost, proxy.test
 const reached = { localAddress: '10.0.0.7', localPort: 27018 }
-const told = (wanted: Partial<Advertising>, client = {}) =>
-  advertised({ advertise: undefined, host: undefined, cert: undefined, ...wanted })({ ...reached, ...client })
+const told = (wanted: Partial<AddressAdvertiserOptions>, client = {}) =>
+  createAddressAdvertiser({ advertise: undefined, host: undefined, cert: undefined, ...wanted })({
+    ...reached,
+    ...client,
+  })
 const advertise = { host: 'mongo.example.com', port: 27017 }
 
 t.test('what is advertised, else where we are bound, else what the client reached', async t => {

@@ -4,8 +4,8 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { Int32, Long } from 'bson'
 import t from 'tap'
 import { Secret } from '../../src/log.js'
-import { connect } from '../../src/upstream/channel.js'
-import { readUpstream, targetOf } from '../../src/upstream/target.js'
+import { openChannel } from '../../src/upstream/channel.js'
+import { createTarget, parseUpstreamUri } from '../../src/upstream/target.js'
 import { MORE_TO_COME, writeMessage } from '../../src/wire/message.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 import { hangUp, type Script, scriptedUpstream, silence } from '../support/scriptedUpstream.js'
@@ -13,19 +13,19 @@ import { hangUp, type Script, scriptedUpstream, silence } from '../support/scrip
 const readFile = (path: string) => readFileSync(new URL(`../support/tls/${path}`, import.meta.url))
 /** The one address of a connection string. */
 const at = (uri: string) => {
-  const { template, seeds } = readUpstream(new Secret(uri), readFile)
-  return targetOf(template, seeds.join())
+  const { connectionOptions: template, seeds } = parseUpstreamUri(new Secret(uri), readFile)
+  return createTarget(template, seeds.join())
 }
 const never = new AbortController().signal
 const ping = { ping: 1, $db: 'admin' }
 
 t.test('a command goes out and its reply comes back with the types of its numbers', async t => {
   const upstream = await scriptedUpstream(t, () => ({ n: Long.fromNumber(5), i: new Int32(1), ok: 1 }))
-  const channel = await connect(upstream.target, never)
+  const channel = await openChannel(upstream.target, never)
   t.match(await channel.request(ping, never), { n: { _bsontype: 'Long' }, i: { _bsontype: 'Int32' } })
   await channel.request({ hello: 1, $db: 'admin' }, never)
   t.match(upstream.asked, [{ name: 'ping' }, { name: 'hello' }])
-  t.equal(channel.alive, true)
+  t.equal(channel.isOpen, true)
   channel.destroy()
   t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/away')
 })
@@ -61,15 +61,15 @@ const lies: Record<string, Script> = {
 for (const [name, script] of Object.entries(lies)) {
   t.test(`${name} is a malformed upstream, and the socket is gone`, async t => {
     const upstream = await scriptedUpstream(t, script)
-    const channel = await connect(upstream.target, never)
+    const channel = await openChannel(upstream.target, never)
     t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/malformed')
-    t.equal(channel.alive, false)
+    t.equal(channel.isOpen, false)
   })
 }
 
 t.test('an upstream that speaks unasked is not believed', async t => {
   const upstream = await scriptedUpstream(t, () => Buffer.concat([reply(1), reply(2).subarray(0, 20)]))
-  const channel = await connect(upstream.target, never)
+  const channel = await openChannel(upstream.target, never)
   await channel.request(ping, never)
   const fault = await faultOfAsync(() => channel.request(ping, never))
   t.match(fault, { kind: 'upstream/malformed', facts: { why: 'it spoke unasked' } })
@@ -77,13 +77,13 @@ t.test('an upstream that speaks unasked is not believed', async t => {
 
 t.test('an upstream that hangs up, now or between two commands, is away', async t => {
   const upstream = await scriptedUpstream(t, () => hangUp)
-  const channel = await connect(upstream.target, never)
+  const channel = await openChannel(upstream.target, never)
   t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/away')
 })
 
 t.test('a reply that never comes ends with the signal, and so does the socket', async t => {
   const upstream = await scriptedUpstream(t, () => silence)
-  const channel = await connect(upstream.target, never)
+  const channel = await openChannel(upstream.target, never)
   const stop = new AbortController()
   const asked = channel.request(ping, stop.signal)
   await upstream.until(1)
@@ -93,19 +93,19 @@ t.test('a reply that never comes ends with the signal, and so does the socket', 
   stop.abort(new Error('enough'))
   await t.rejects(asked, { message: 'enough' })
   await closed
-  await t.rejects(connect(upstream.target, stop.signal), { message: 'enough' })
+  await t.rejects(openChannel(upstream.target, stop.signal), { message: 'enough' })
 })
 
 t.test('nobody listens there: away, with host, port and code', async t => {
   const upstream = await scriptedUpstream(t, () => silence)
   await upstream.stop()
-  const fault = await faultOfAsync(() => connect(upstream.target, never))
+  const fault = await faultOfAsync(() => openChannel(upstream.target, never))
   t.match(fault, { kind: 'upstream/away', facts: { host: '127.0.0.1', port: upstream.port, code: 'ECONNREFUSED' } })
 })
 
 t.test('the socket is handed over with what was read beyond the last reply', async t => {
   const upstream = await scriptedUpstream(t, () => Buffer.concat([reply(1), Buffer.from('beyond')]))
-  const channel = await connect(upstream.target, never)
+  const channel = await openChannel(upstream.target, never)
   await channel.request(ping, never)
   const { socket, rest } = channel.handOver()
   t.equal(rest.toString(), 'beyond')
@@ -126,7 +126,7 @@ t.test('what comes between two owners of the socket is its end, as nobody would 
       },
       pem,
     )
-    const channel = await connect(at(`${upstream.uri}${pem ? 'tls=true&tlsInsecure=true' : ''}`), never)
+    const channel = await openChannel(at(`${upstream.uri}${pem ? 'tls=true&tlsInsecure=true' : ''}`), never)
     await channel.request(ping, never)
     const { socket } = channel.handOver()
     raw?.write('more')
@@ -139,7 +139,7 @@ t.test('TLS: the chain and the name are verified unless told otherwise', async t
   const through = async (pem: string, options: string) => {
     const upstream = await scriptedUpstream(t, () => ({ ok: 1 }), pem)
     const target = at(`${upstream.uri}tls=true&${options}`)
-    const channel = await connect(target, never)
+    const channel = await openChannel(target, never)
     const { ok } = await channel.request(ping, never)
     channel.destroy()
     return Number(ok) === 1
@@ -159,5 +159,5 @@ t.test('a TLS handshake that goes nowhere ends with the connect time-out', async
   await once(mute, 'listening')
   const { port } = mute.address() as AddressInfo
   const target = at(`mongodb://127.0.0.1:${port}/?tls=true&connectTimeoutMS=20`)
-  t.match(await faultOfAsync(() => connect(target, never)), { kind: 'upstream/away', facts: { code: 'ETIMEDOUT' } })
+  t.match(await faultOfAsync(() => openChannel(target, never)), { kind: 'upstream/away', facts: { code: 'ETIMEDOUT' } })
 })

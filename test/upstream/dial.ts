@@ -2,8 +2,8 @@ import { pbkdf2Sync, randomBytes } from 'node:crypto'
 import { Binary, Int32, Long } from 'bson'
 import t from 'tap'
 import { Secret } from '../../src/log.js'
-import { type Dialling, dial } from '../../src/upstream/dial.js'
-import { keyRing, type Stretch } from '../../src/upstream/scramKeys.js'
+import { type DialOptions, dial } from '../../src/upstream/dial.js'
+import { createScramKeyCache, type Stretch } from '../../src/upstream/scramKeys.js'
 import { faultOfAsync } from '../support/faults.js'
 import {
   type Mongod,
@@ -18,12 +18,12 @@ import {
 const user = { name: 'app', db: 'admin', password: new Secret('pencil') }
 const client = { driver: { name: 'nodejs', version: '7.9.0' }, os: { type: 'Linux' }, platform: 'Node.js v20' }
 
-const to = (upstream: ScriptedUpstream, changes: Partial<Dialling> = {}) =>
+const to = (upstream: ScriptedUpstream, changes: Partial<DialOptions> = {}) =>
   dial({
     target: upstream.target,
     user,
-    metadata: client,
-    keys: keyRing({ entries: 10 }),
+    clientMetadata: client,
+    scramKeys: createScramKeyCache({ maxEntries: 10 }),
     random: randomBytes,
     signal: new AbortController().signal,
     ...changes,
@@ -31,7 +31,7 @@ const to = (upstream: ScriptedUpstream, changes: Partial<Dialling> = {}) =>
 const names = (upstream: ScriptedUpstream) => upstream.asked.map(command => command.name)
 
 type T = { teardown(run: () => unknown): unknown }
-async function refusal(t: T, script: Mongod | Script, changes: Partial<Dialling> = {}) {
+async function refusal(t: T, script: Mongod | Script, changes: Partial<DialOptions> = {}) {
   const upstream = await scriptedUpstream(t, typeof script === 'function' ? script : mongod(script))
   return await faultOfAsync(() => to(upstream, changes))
 }
@@ -61,7 +61,7 @@ t.test('a server that neither speculates nor skips the empty exchange takes two 
 
 t.test("the client's apiVersion goes on every command of ours", async t => {
   const upstream = await scriptedUpstream(t, mongod({ speculates: false }))
-  const { socket } = await to(upstream, { api: '1' })
+  const { socket } = await to(upstream, { apiVersion: '1' })
   t.same(
     upstream.asked.map(command => command.body.apiVersion),
     ['1', '1', '1'],
@@ -83,12 +83,12 @@ t.test('keys are derived once for many logins, and never remembered from a serve
     derived++
     return pbkdf2Sync(password, salt, iterations, 32, 'sha256')
   }
-  const keys = keyRing({ entries: 10, stretch })
+  const keys = createScramKeyCache({ maxEntries: 10, stretch })
   const upstream = await scriptedUpstream(t, mongod({ final: () => `v=${Buffer.alloc(32).toString('base64')}` }))
-  for (let login = 0; login < 2; login++) await faultOfAsync(() => to(upstream, { keys }))
+  for (let login = 0; login < 2; login++) await faultOfAsync(() => to(upstream, { scramKeys: keys }))
   t.equal(derived, 2)
   upstream.script(mongod())
-  for (let login = 0; login < 3; login++) (await to(upstream, { keys })).socket.destroy()
+  for (let login = 0; login < 3; login++) (await to(upstream, { scramKeys: keys })).socket.destroy()
   t.equal(derived, 3)
 })
 
@@ -127,7 +127,7 @@ t.test('a member that does not call itself the primary is not used where the pri
     t,
     mongod({ hello: memberHello({ isWritablePrimary: false, secondary: true }) }),
   )
-  t.match(await faultOfAsync(() => to(upstream, { primary: true })), {
+  t.match(await faultOfAsync(() => to(upstream, { requirePrimary: true })), {
     kind: 'upstream/away',
     detail: 'it is not the primary',
   })
@@ -135,7 +135,7 @@ t.test('a member that does not call itself the primary is not used where the pri
   const { socket } = await to(upstream)
   socket.destroy()
   upstream.script(mongod())
-  ;(await to(upstream, { primary: true })).socket.destroy()
+  ;(await to(upstream, { requirePrimary: true })).socket.destroy()
 })
 
 const malformed: Record<string, Mongod> = {
@@ -156,8 +156,8 @@ for (const [lie, options] of Object.entries(malformed)) {
   t.test(`not believed: ${lie}`, async t => {
     const upstream = await scriptedUpstream(t, mongod(options))
     const kept: unknown[] = []
-    const keys = { ...keyRing({ entries: 1 }), keep: (...all: unknown[]) => void kept.push(all) }
-    t.equal((await faultOfAsync(() => to(upstream, { keys })))?.kind, 'upstream/malformed')
+    const keys = { ...createScramKeyCache({ maxEntries: 1 }), keep: (...all: unknown[]) => void kept.push(all) }
+    t.equal((await faultOfAsync(() => to(upstream, { scramKeys: keys })))?.kind, 'upstream/malformed')
     if (lie !== 'never done') t.same(kept, [], 'nothing is remembered')
   })
 }
@@ -184,9 +184,9 @@ t.test('a question may be asked over the connection before it is given away, and
   const upstream = await scriptedUpstream(t, mongod())
   const never = new AbortController().signal
   const { socket } = await to(upstream, {
-    ask: async channel => void (await channel.request({ ping: 1, $db: 'admin' }, never)),
+    onAuthenticated: async channel => void (await channel.request({ ping: 1, $db: 'admin' }, never)),
   })
   t.same(names(upstream), ['hello', 'saslContinue', 'ping'])
   socket.destroy()
-  await t.rejects(to(upstream, { ask: () => Promise.reject(new Error('no')) }), { message: 'no' })
+  await t.rejects(to(upstream, { onAuthenticated: () => Promise.reject(new Error('no')) }), { message: 'no' })
 })

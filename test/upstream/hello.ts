@@ -2,13 +2,19 @@ import { type Document, Double, Int32, Long, ObjectId, Timestamp } from 'bson'
 import fc from 'fast-check'
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
-import { alone, isNews, present, topologyVersionOf, vetted } from '../../src/upstream/hello.js'
+import {
+  buildHelloReply,
+  isNewTopologyVersion,
+  presentAsSingleMemberSet,
+  readTopologyVersion,
+  validateHello,
+} from '../../src/upstream/hello.js'
 import { faultOf } from '../support/faults.js'
 import { memberHello } from '../support/scriptedUpstream.js'
 
 const asked = { legacy: false, helloOk: false }
 const ours = { connectionId: 12, now: new Date(2e12) }
-const shown = (changes: Document = {}, more = {}) => present(memberHello(changes), { ...asked, ...more }, ours)
+const shown = (changes: Document = {}, more = {}) => buildHelloReply(memberHello(changes), { ...asked, ...more }, ours)
 const refused = (changes: Document) => faultOf(() => shown(changes))?.kind
 
 t.test('the fields of the upstream pass with their types, and ours replace what is of a connection', async t => {
@@ -97,15 +103,15 @@ t.test('whatever the upstream says gives an answer or a malformed upstream', asy
 })
 
 t.test('news are another process or a later change', async t => {
-  const version = topologyVersionOf(memberHello())
+  const version = readTopologyVersion(memberHello())
   if (!version) throw new Error('a member has a topology version')
   const { processId, counter } = version
-  t.equal(isNews(version, version), false)
-  t.equal(isNews(version, { processId, counter: counter.sub(1) }), true)
-  t.equal(isNews(version, { processId, counter: counter.add(1) }), false)
-  t.equal(isNews(version, { processId: new ObjectId(), counter: counter.add(1) }), true)
-  t.equal(isNews(undefined, version), true)
-  t.equal(topologyVersionOf({}), undefined)
+  t.equal(isNewTopologyVersion(version, version), false)
+  t.equal(isNewTopologyVersion(version, { processId, counter: counter.sub(1) }), true)
+  t.equal(isNewTopologyVersion(version, { processId, counter: counter.add(1) }), false)
+  t.equal(isNewTopologyVersion(version, { processId: new ObjectId(), counter: counter.add(1) }), true)
+  t.equal(isNewTopologyVersion(undefined, version), true)
+  t.equal(readTopologyVersion({}), undefined)
 })
 
 t.test('a member is shown as a set of its own, at the address that clients reach', async t => {
@@ -122,9 +128,9 @@ t.test('a member is shown as a set of its own, at the address that clients reach
   }
   const address = 'proxy.example.com:27017'
   const hello = memberHello({ ...others, hosts: ['a:1', 'b:2'], me: 'a:1', primary: 'a:1' })
-  const shown = present(alone(hello, { address, primary: true }), asked, ours)
+  const shown = buildHelloReply(presentAsSingleMemberSet(hello, { address, primary: true }), asked, ours)
   t.same(shown, {
-    ...present(memberHello({ tags: { dc: 'x' } }), asked, ours),
+    ...buildHelloReply(memberHello({ tags: { dc: 'x' } }), asked, ours),
     hosts: [address],
     me: address,
     primary: address,
@@ -139,8 +145,11 @@ t.test('a member is shown as a set of its own, at the address that clients reach
 t.test('without a primary it is neither primary nor secondary, and still of the set', async t => {
   for (const role of [{ isWritablePrimary: true }, { isWritablePrimary: undefined, ismaster: true, secondary: true }]) {
     for (const legacy of [true, false]) {
-      const hello = alone(memberHello({ ...role, primary: 'b:2' }), { address: 'p:1', primary: false })
-      const shown = present(hello, { ...asked, legacy }, ours)
+      const hello = presentAsSingleMemberSet(memberHello({ ...role, primary: 'b:2' }), {
+        address: 'p:1',
+        primary: false,
+      })
+      const shown = buildHelloReply(hello, { ...asked, legacy }, ours)
       t.match(shown, { secondary: false, setName: 'rs0', hosts: ['p:1'], me: 'p:1', primary: undefined })
       t.equal(legacy ? shown.ismaster : shown.isWritablePrimary, false)
     }
@@ -149,6 +158,6 @@ t.test('without a primary it is neither primary nor secondary, and still of the 
 
 t.test('a hello is vetted as it is when it is shown', async t => {
   const hello = memberHello()
-  t.equal(vetted(hello), hello)
-  t.equal(faultOf(() => vetted(memberHello({ hosts: 'a:1' })))?.kind, 'upstream/malformed')
+  t.equal(validateHello(hello), hello)
+  t.equal(faultOf(() => validateHello(memberHello({ hosts: 'a:1' })))?.kind, 'upstream/malformed')
 })

@@ -2,7 +2,7 @@ import { type Document, Long, ObjectId } from 'bson'
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import { type Log, silent } from '../../src/log.js'
-import { mirror as mirrorOf } from '../../src/upstream/monitor.js'
+import { createServerMonitor as mirrorOf } from '../../src/upstream/monitor.js'
 import type { Target } from '../../src/upstream/target.js'
 import { handClock } from '../support/clock.js'
 import { faultOfAsync } from '../support/faults.js'
@@ -67,7 +67,7 @@ function mirrored(
     log: silent,
     random: () => 0,
     after,
-    changed: hello => seen.push(hello),
+    onHello: hello => seen.push(hello),
     ...changes,
     target: { ...target, ...changes.target },
   })
@@ -97,10 +97,10 @@ t.test('a plain hello is answered from a reply that was asked for afterwards, ty
   const upstream = await heldUpstream(t)
   const { mirror } = mirrored(t, upstream)
   await upstream.watched(1)
-  const hello = await mirror.fresh()
+  const hello = await mirror.freshHello()
   t.ok(Long.isLong(hello.topologyVersion.counter))
   t.equal(upstream.asked.filter(({ body }) => !body.topologyVersion).length, 2, 'one to watch, one for who asked')
-  await mirror.fresh()
+  await mirror.freshHello()
   t.equal(upstream.accepted(), 2, 'the second socket is kept')
   t.match(upstream.asked[0]?.body, { client: { driver: { name: 'mongo-iam-proxy' } } })
   t.same([...new Set(upstream.asked.map(({ name }) => name))], ['hello'], 'it never logs in')
@@ -110,10 +110,10 @@ t.test('who asks while a reply is underway shares the one after it', async t => 
   const upstream = await heldUpstream(t)
   const { mirror } = mirrored(t, upstream)
   await upstream.watched(1)
-  await mirror.fresh()
+  await mirror.freshHello()
   await new Promise(resolve => setImmediate(resolve)) // its run is over then
   const before = upstream.asked.length
-  const replies = [mirror.fresh(), ...Array.from({ length: 50 }, () => mirror.fresh())]
+  const replies = [mirror.freshHello(), ...Array.from({ length: 50 }, () => mirror.freshHello())]
   await Promise.all(replies)
   t.equal(upstream.asked.length - before, 2)
 })
@@ -123,8 +123,8 @@ t.test('plain hellos begin five milliseconds apart, and at once where there was 
   const { mirror, clock } = mirrored(t, upstream, { paced: true })
   await upstream.watched(1)
   const before = upstream.asked.length
-  await mirror.fresh()
-  const shared = [mirror.fresh(), mirror.fresh()]
+  await mirror.freshHello()
+  const shared = [mirror.freshHello(), mirror.freshHello()]
   clock.advance(4)
   await new Promise(resolve => setImmediate(resolve))
   t.equal(upstream.asked.length - before, 1)
@@ -133,7 +133,7 @@ t.test('plain hellos begin five milliseconds apart, and at once where there was 
   t.equal(upstream.asked.length - before, 2)
   clock.advance(5)
   await new Promise(resolve => setImmediate(resolve))
-  await mirror.fresh()
+  await mirror.freshHello()
   t.equal(upstream.asked.length - before, 3)
 })
 
@@ -141,24 +141,24 @@ t.test('each hello is told before anybody else has it, and that the member is aw
   const upstream = await heldUpstream(t)
   const { mirror, seen } = mirrored(t, upstream)
   await upstream.watched(1)
-  const fresh = mirror.fresh().then(() => seen.length)
+  const fresh = mirror.freshHello().then(() => seen.length)
   t.equal(await fresh, 2)
   upstream.change(at(7, { isWritablePrimary: false, secondary: true }))
   while (seen.length < 3) await new Promise(resolve => setImmediate(resolve))
   t.match(seen[2], { isWritablePrimary: false })
-  t.equal(mirror.current(), seen[2])
-  t.equal(mirror.lost(), undefined)
+  t.equal(mirror.cachedHello(), seen[2])
+  t.equal(mirror.lastError(), undefined)
   await upstream.stop()
-  await faultOfAsync(() => mirror.fresh())
+  await faultOfAsync(() => mirror.freshHello())
   t.equal(seen.at(-1), undefined)
-  t.equal(mirror.lost()?.kind, 'upstream/away')
+  t.equal(mirror.lastError()?.kind, 'upstream/away')
 })
 
 t.test('a hello out of form is as good as none', async t => {
   const upstream = await scriptedUpstream(t, () => at(6, { hosts: Array.from({ length: 101 }, (_, at) => `h${at}:1`) }))
   const { mirror, seen } = mirrored(t, upstream)
-  t.match(await faultOfAsync(() => mirror.fresh()), { kind: 'upstream/malformed', facts: { field: 'hosts' } })
-  t.equal(mirror.current(), undefined)
+  t.match(await faultOfAsync(() => mirror.freshHello()), { kind: 'upstream/malformed', facts: { field: 'hosts' } })
+  t.equal(mirror.cachedHello(), undefined)
   t.same(seen.filter(Boolean), [])
 })
 
@@ -166,8 +166,8 @@ t.test('awaited hellos are paced, however fast they come back', async t => {
   const upstream = await scriptedUpstream(t, () => at(6))
   const { mirror, clock } = mirrored(t, upstream)
   await upstream.until(2)
-  await mirror.fresh()
-  await mirror.fresh()
+  await mirror.freshHello()
+  await mirror.freshHello()
   t.equal(upstream.asked.filter(({ body }) => body.topologyVersion).length, 1)
   clock.advance(50)
   await upstream.until(5)
@@ -178,10 +178,10 @@ t.test('an upstream without a topology version is only asked on demand', async t
   const upstream = await scriptedUpstream(t, () => memberHello({ topologyVersion: undefined }))
   const { mirror } = mirrored(t, upstream)
   await upstream.until(1)
-  t.notOk((await mirror.fresh()).topologyVersion)
+  t.notOk((await mirror.freshHello()).topologyVersion)
   t.equal(upstream.asked.length, 2)
   upstream.script(({ body }) => (body.topologyVersion ? silence : at(1)))
-  await mirror.fresh()
+  await mirror.freshHello()
   await upstream.until(5)
   t.ok(
     upstream.asked.some(({ body }) => body.topologyVersion),
@@ -195,12 +195,12 @@ t.test('down at start: who asks is told, and once it is up the mirror finds it b
   const { log, events, until } = heard()
   const { mirror, clock } = mirrored(t, upstream, { log })
   await until('upstream lost')
-  t.match(await faultOfAsync(() => mirror.fresh()), { kind: 'upstream/away', facts: { code: 'ECONNREFUSED' } })
-  t.equal(mirror.current(), undefined)
+  t.match(await faultOfAsync(() => mirror.freshHello()), { kind: 'upstream/away', facts: { code: 'ECONNREFUSED' } })
+  t.equal(mirror.cachedHello(), undefined)
   await upstream.start()
   clock.advance(10_000)
   await upstream.watched(1)
-  t.equal(counter(mirror.current()), 6)
+  t.equal(counter(mirror.cachedHello()), 6)
   t.same(
     events.map(({ event }) => event),
     ['upstream lost', 'upstream changed'],
@@ -215,7 +215,7 @@ t.test('a question that gets through wakes a watch that was waiting to try again
   const { mirror } = mirrored(t, upstream, { log })
   await until('upstream lost')
   await upstream.start()
-  await mirror.fresh()
+  await mirror.freshHello()
   await upstream.watched(1)
 })
 
@@ -226,26 +226,26 @@ t.test('when the member dies that is told; when its socket just ends nobody is t
   await upstream.watched(1)
   upstream.drop()
   await upstream.watched(2)
-  t.equal(counter(mirror.current()), 6, 'watching again')
+  t.equal(counter(mirror.cachedHello()), 6, 'watching again')
   t.notOk(seen.includes(undefined))
   await upstream.stop()
   await until('upstream lost')
   t.equal(seen.at(-1), undefined)
-  t.equal(mirror.current(), undefined)
+  t.equal(mirror.cachedHello(), undefined)
 })
 
 t.test('an idle socket that was closed meanwhile is replaced without anybody noticing', async t => {
   const upstream = await heldUpstream(t)
   const { mirror } = mirrored(t, upstream)
   await upstream.watched(1)
-  await mirror.fresh()
+  await mirror.freshHello()
   let hungUp = false
   upstream.script(() => {
     if (hungUp) return at(6)
     hungUp = true
     return hangUp
   })
-  t.equal(counter(await mirror.fresh()), 6)
+  t.equal(counter(await mirror.freshHello()), 6)
 })
 
 t.test('who takes no more connections goes on with those that it has', async t => {
@@ -253,24 +253,24 @@ t.test('who takes no more connections goes on with those that it has', async t =
   const { log, until } = heard()
   const { mirror, seen } = mirrored(t, upstream, { log })
   await upstream.watched(1)
-  await mirror.fresh()
+  await mirror.freshHello()
   upstream.script(() => hangUp)
-  t.match(await faultOfAsync(() => mirror.fresh()), { kind: 'upstream/away' })
-  t.equal(counter(mirror.current()), 6, 'what it said is still so')
+  t.match(await faultOfAsync(() => mirror.freshHello()), { kind: 'upstream/away' })
+  t.equal(counter(mirror.cachedHello()), 6, 'what it said is still so')
   t.notOk(seen.includes(undefined))
   upstream.change(at(7))
   await until('upstream changed', 2)
-  t.equal(counter(mirror.current()), 7, 'and what it says next is heard')
+  t.equal(counter(mirror.cachedHello()), 7, 'and what it says next is heard')
 })
 
 t.test('one hello that takes too long is asked for once more, and nobody else notices', async t => {
   const upstream = await heldUpstream(t)
   const { mirror, clock, seen } = mirrored(t, upstream)
   await upstream.watched(1)
-  await mirror.fresh()
+  await mirror.freshHello()
   upstream.script(() => silence)
   const asked = upstream.asked.length
-  const question = mirror.fresh()
+  const question = mirror.freshHello()
   await upstream.until(asked + 1)
   upstream.normal()
   clock.advance(2_000)
@@ -284,26 +284,26 @@ t.test('an upstream that no longer answers is away within four seconds', async t
   const upstream = await heldUpstream(t)
   const { mirror, clock } = mirrored(t, upstream)
   await upstream.watched(1)
-  await mirror.fresh()
+  await mirror.freshHello()
   upstream.script(() => silence)
   const asked = upstream.asked.length
-  const question = mirror.fresh()
+  const question = mirror.freshHello()
   await upstream.until(asked + 1)
   clock.advance(2_000)
   await upstream.until(asked + 2)
-  t.equal(counter(mirror.current()), 6, 'not yet')
+  t.equal(counter(mirror.cachedHello()), 6, 'not yet')
   clock.advance(2_000)
   t.match(await faultOfAsync(() => question), { kind: 'upstream/away', facts: { code: 'ETIMEDOUT' } })
-  t.equal(mirror.current(), undefined)
+  t.equal(mirror.cachedHello(), undefined)
 })
 
 t.test('a member of another set, and a hello that fails, are away', async t => {
   const upstream = await heldUpstream(t)
   const { mirror } = mirrored(t, upstream, { target: { replicaSet: 'other' } })
-  t.equal((await faultOfAsync(() => mirror.fresh()))?.kind, 'upstream/away')
+  t.equal((await faultOfAsync(() => mirror.freshHello()))?.kind, 'upstream/away')
   const failing = await scriptedUpstream(t, () => ({ ok: 0, code: 13, errmsg: 'no' }))
   const second = mirrored(t, failing).mirror
-  t.match(await faultOfAsync(() => second.fresh()), { kind: 'upstream/away', facts: { code: 13 } })
+  t.match(await faultOfAsync(() => second.freshHello()), { kind: 'upstream/away', facts: { code: 13 } })
 })
 
 t.test('another process at the same address is reported, also after an outage', async t => {
@@ -311,13 +311,13 @@ t.test('another process at the same address is reported, also after an outage', 
   let restarts = 0
   const { mirror } = mirrored(t, upstream, { restarted: () => restarts++ })
   await upstream.watched(1)
-  await mirror.fresh()
+  await mirror.freshHello()
   t.equal(restarts, 0)
   await upstream.stop()
-  await faultOfAsync(() => mirror.fresh())
+  await faultOfAsync(() => mirror.freshHello())
   upstream.change({ ...at(1), topologyVersion: { processId: new ObjectId(), counter: Long.fromNumber(1) } })
   await upstream.start()
-  await mirror.fresh()
+  await mirror.freshHello()
   t.equal(restarts, 1)
 })
 
@@ -325,12 +325,12 @@ t.test('closing ends its sockets and whoever waits', async t => {
   const upstream = await heldUpstream(t)
   const { mirror } = mirrored(t, upstream)
   await upstream.watched(1)
-  await mirror.fresh()
+  await mirror.freshHello()
   const closed = [...upstream.sockets].map(socket => new Promise(resolve => socket.once('close', resolve)))
   upstream.script(() => silence)
-  const waiting = mirror.fresh()
+  const waiting = mirror.freshHello()
   mirror.close(new Fault('listener/draining'))
   t.equal((await faultOfAsync(() => waiting))?.kind, 'listener/draining')
-  t.equal((await faultOfAsync(() => mirror.fresh()))?.kind, 'listener/draining')
+  t.equal((await faultOfAsync(() => mirror.freshHello()))?.kind, 'listener/draining')
   await Promise.all(closed)
 })

@@ -1,29 +1,29 @@
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
-import { beginTerm, during, type Term } from '../../src/upstream/primaryTerm.js'
+import { createTermController, type PrimaryTerm, runDuringTerm } from '../../src/upstream/primaryTerm.js'
 import { faultOfAsync } from '../support/faults.js'
 
 const why = new Fault('upstream/stepped-down')
 
 t.test('whoever asked is told at the moment of the end, once', async t => {
-  const { term, end } = beginTerm()
+  const { term, end } = createTermController()
   const told: Fault[] = []
-  for (let relay = 0; relay < 10_000; relay++) term.whenOver(fault => told.push(fault))
-  t.equal(term.over, undefined)
+  for (let relay = 0; relay < 10_000; relay++) term.onEnd(fault => told.push(fault))
+  t.equal(term.endReason, undefined)
   end(why)
   t.equal(told.length, 10_000)
-  t.equal(term.over, why)
+  t.equal(term.endReason, why)
   end(new Fault('internal'))
   t.equal(told.length, 10_000)
-  t.equal(term.over, why)
+  t.equal(term.endReason, why)
 })
 
 t.test('what stands is told when the term is vacated, and is waited for', async t => {
-  const { term, end, vacate } = beginTerm()
+  const { term, end, closeSessions: vacate } = createTermController()
   const told: string[] = []
   let go = () => {}
-  term.whenVacated(() => told.push('quick'))
-  term.whenVacated(() => new Promise<void>(resolve => (go = resolve)))
+  term.onCloseSessions(() => told.push('quick'))
+  term.onCloseSessions(() => new Promise<void>(resolve => (go = resolve)))
   t.equal(vacate(), undefined, 'it lasts')
   t.same(told, [])
   end(why)
@@ -34,43 +34,43 @@ t.test('what stands is told when the term is vacated, and is waited for', async 
   go()
   await gone
   t.same(told, ['quick', 'gone'])
-  term.whenVacated(() => told.push('late'))
+  term.onCloseSessions(() => told.push('late'))
   t.same(told, ['quick', 'gone', 'late'])
 })
 
 t.test('nobody is waited for who was done at once', async t => {
-  const { term, end, vacate } = beginTerm()
-  for (let relay = 0; relay < 3; relay++) term.whenVacated(() => undefined)
+  const { term, end, closeSessions: vacate } = createTermController()
+  for (let relay = 0; relay < 3; relay++) term.onCloseSessions(() => undefined)
   end(why)
   t.equal(vacate(), undefined)
 })
 
 t.test('who comes too late is told at once; who left is told nothing', async t => {
-  const { term, end } = beginTerm()
-  const leave = term.whenOver(() => t.fail('it left'))
+  const { term, end } = createTermController()
+  const leave = term.onEnd(() => t.fail('it left'))
   leave()
   end(why)
   let told = 0
-  term.whenOver(() => told++)
+  term.onEnd(() => told++)
   t.equal(told, 1)
 })
 
 t.test('a step of a login ends with the term, or with the login', async t => {
-  const waits = (term: Term, login = new AbortController()) =>
-    during(term, login, () => {
+  const waits = (term: PrimaryTerm, login = new AbortController()) =>
+    runDuringTerm(term, login, () => {
       const { signal } = login
       return new Promise<never>((_, reject) => {
         if (signal.aborted) reject(signal.reason)
         signal.addEventListener('abort', () => reject(signal.reason))
       })
     })
-  const { term, end } = beginTerm()
+  const { term, end } = createTermController()
   const login = new AbortController()
   const done = new AbortController()
-  t.equal(await during(term, login, async () => 7), 7)
-  t.equal(await during(term, done, async () => 7), 7)
+  t.equal(await runDuringTerm(term, login, async () => 7), 7)
+  t.equal(await runDuringTerm(term, done, async () => 7), 7)
   await t.rejects(
-    during(term, done, () => Promise.reject(new Error('its own'))),
+    runDuringTerm(term, done, () => Promise.reject(new Error('its own'))),
     { message: 'its own' },
   )
   const left = waits(term, login)

@@ -4,17 +4,17 @@ import { type AddressInfo, connect as connectTCP, createServer, type Socket } fr
 import { setImmediate as turn } from 'node:timers/promises'
 import { connect as connectTLS, createServer as createTLSServer } from 'node:tls'
 import t, { type Test } from 'tap'
-import { Intake, type Reader } from '../../src/upstream/readBuffer.js'
+import { type ChunkConsumer, ReadBuffer } from '../../src/upstream/readBuffer.js'
 import { socketPair } from '../support/sockets.js'
 
 const pem = readFileSync(new URL('../support/tls/upstream.pem', import.meta.url))
 
 /** An upstream's end, and the other one, which is read by an intake. */
-async function pair(t: Test, tls: boolean, reader: Reader): Promise<{ upstream: Socket; near: Socket }> {
+async function pair(t: Test, tls: boolean, reader: ChunkConsumer): Promise<{ upstream: Socket; near: Socket }> {
   const server = tls ? createTLSServer({ cert: pem, key: pem }) : createServer()
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const intake = new Intake()
+  const intake = new ReadBuffer()
   intake.to(reader)
   const where = { port: (server.address() as AddressInfo).port, host: '127.0.0.1', onread: intake.onread }
   const near = tls ? connectTLS({ ...where, rejectUnauthorized: false }) : connectTCP(where)
@@ -49,13 +49,13 @@ for (const tls of [false, true]) {
       done = resolve
     })
     const { upstream, near } = await pair(t, tls, {
-      take(bytes) {
+      onChunk(bytes) {
         taken.push(Buffer.from(bytes))
         left -= bytes.length
         if (left === 0) done()
       },
-      holds: () => false,
-      awaits: () => left,
+      retainsChunks: () => false,
+      expectedBytes: () => left,
     })
     near.resume()
     upstream.write(sent)
@@ -68,14 +68,14 @@ for (const tls of [false, true]) {
     const { near: client, far } = await socketPair(t)
     let left = sent.length
     const { upstream, near } = await pair(t, tls, {
-      take(bytes) {
+      onChunk(bytes) {
         left -= bytes.length
         if (client.write(bytes)) return
         near.pause()
         client.once('drain', () => near.resume())
       },
-      holds: () => client.writableLength > 0,
-      awaits: () => left,
+      retainsChunks: () => client.writableLength > 0,
+      expectedBytes: () => left,
     })
     near.resume()
     upstream.write(sent)
@@ -94,17 +94,17 @@ for (const tls of [false, true]) {
 }
 
 /** An intake as node uses it: what it gives to read into, and what was read. */
-function used(t: Test, reader: Partial<Reader>) {
+function used(t: Test, reader: Partial<ChunkConsumer>) {
   const taken: Buffer[] = []
-  const intake = new Intake()
-  const { take, holds = () => false, awaits = () => 0 } = reader
+  const intake = new ReadBuffer()
+  const { onChunk: take, retainsChunks: holds = () => false, expectedBytes: awaits = () => 0 } = reader
   intake.to({
-    take(bytes) {
+    onChunk(bytes) {
       taken.push(bytes)
       take?.(bytes)
     },
-    holds,
-    awaits,
+    retainsChunks: holds,
+    expectedBytes: awaits,
   })
   const next = intake.onread.buffer as () => Buffer
   let memory = next()
@@ -123,7 +123,7 @@ function used(t: Test, reader: Partial<Reader>) {
 
 t.test('the same memory is used again, small while little is awaited and large else', async t => {
   let awaited = 0
-  const { read } = used(t, { awaits: () => awaited })
+  const { read } = used(t, { expectedBytes: () => awaited })
   t.match(read(10), { same: true, copied: false })
   awaited = 100_000
   const large = read(4096).memory
@@ -138,10 +138,10 @@ t.test('the same memory is used again, small while little is awaited and large e
 t.test('what is held is not written over; what comes behind it is copied', async t => {
   let held = false
   const { read } = used(t, {
-    take() {
+    onChunk() {
       held = true
     },
-    holds: () => held,
+    retainsChunks: () => held,
   })
   const first = read(10)
   t.match(first, { same: false, copied: false })
@@ -156,11 +156,11 @@ t.test('one that lies idle behind a large reply keeps little, though the reply w
   let awaited = 0
   let held = false
   const { read } = used(t, {
-    take: () => {
+    onChunk: () => {
       held = true
     },
-    holds: () => held,
-    awaits: () => awaited,
+    retainsChunks: () => held,
+    expectedBytes: () => awaited,
   })
   awaited = 100_000
   const { memory } = read(4096)

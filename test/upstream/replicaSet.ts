@@ -1,10 +1,20 @@
 import { type Document, Double, Int32, Long, ObjectId } from 'bson'
 import fc from 'fast-check'
 import t from 'tap'
-import { judge, type Memory, type Standing, saysTheSame } from '../../src/upstream/replicaSet.js'
+import {
+  describesSameServer,
+  describeTopology,
+  type TopologyDescription,
+  type TopologyHistory,
+} from '../../src/upstream/replicaSet.js'
 import { memberHello } from '../support/scriptedUpstream.js'
 
-const nothing: Memory = { setName: undefined, newest: undefined, last: undefined, term: undefined }
+const nothing: TopologyHistory = {
+  setName: undefined,
+  maxElection: undefined,
+  lastPrimary: undefined,
+  termKey: undefined,
+}
 const all = ['a:1', 'b:2', 'c:3']
 const election = (n: number) => new ObjectId(`7fffffff00000000000000${n.toString(16).padStart(2, '0')}`)
 
@@ -27,18 +37,18 @@ const standalone = (changes: Document = {}): Document => {
 }
 
 type Hellos = Record<string, Document | undefined>
-const after = (before: Memory, hellos: Hellos, seeds = all): Standing =>
-  judge(new Map(Object.entries(hellos)), before, seeds, false)
+const after = (before: TopologyHistory, hellos: Hellos, seeds = all): TopologyDescription =>
+  describeTopology(new Map(Object.entries(hellos)), before, seeds, false)
 /** Each of these situations after the one before it. */
-const through = (...situations: Hellos[]): Standing =>
-  situations.reduce<Standing>((before, hellos) => after(before.memory, hellos), after(nothing, {}))
+const through = (...situations: Hellos[]): TopologyDescription =>
+  situations.reduce<TopologyDescription>((before, hellos) => after(before.history, hellos), after(nothing, {}))
 
 const secondaries = { 'b:2': member('b:2'), 'c:3': member('c:3') }
 const healthy = { 'a:1': primary('a:1', 1), ...secondaries }
 
 type Row = {
-  of: Standing
-  is?: Standing['is']
+  of: TopologyDescription
+  is?: TopologyDescription['type']
   primary: string | undefined
   base: string | undefined
   wanted?: string[]
@@ -168,7 +178,7 @@ const situations: Record<string, Row> = {
     wanted: ['a:1'],
   },
   'one address and no other, whatever it says': {
-    of: judge(new Map([['a:1', member('b:2')]]), nothing, ['a:1'], true),
+    of: describeTopology(new Map([['a:1', member('b:2')]]), nothing, ['a:1'], true),
     is: 'standalone',
     primary: 'a:1',
     base: 'a:1',
@@ -177,15 +187,15 @@ const situations: Record<string, Row> = {
 }
 for (const [situation, { of, is = 'set', primary, base, wanted = all }] of Object.entries(situations)) {
   t.test(situation, async t => {
-    const { memory: _, ...standing } = of
+    const { history: _, ...standing } = of
     t.same(standing, { is, primary, base, wanted })
   })
 }
 
 t.test('a term lasts while its primary may still be it', async t => {
-  const first = through(healthy).memory.term
+  const first = through(healthy).history.termKey
   t.ok(first)
-  const next = (hellos: Hellos) => through(healthy, { ...healthy, ...hellos }).memory.term
+  const next = (hellos: Hellos) => through(healthy, { ...healthy, ...hellos }).history.termKey
   t.equal(next({}), first)
   t.equal(next({ 'a:1': undefined }), first, 'unreachable is not deposed')
   t.equal(next({ 'a:1': primary('a:1', 1, { setVersion: new Int32(2) }) }), first, 'nor is a new configuration')
@@ -199,9 +209,9 @@ t.test('a term lasts while its primary may still be it', async t => {
     { 'b:2': primary('b:2', 2, { hosts: ['b:2', 'c:3'] }) },
   )
   t.match(gone, { primary: 'b:2', wanted: ['b:2', 'c:3'] })
-  t.not(gone.memory.term, first, 'it left the set')
+  t.not(gone.history.termKey, first, 'it left the set')
   const back = through(healthy, { ...healthy, 'a:1': undefined }, healthy)
-  t.equal(back.memory.term, first, 'the same election after an outage')
+  t.equal(back.history.termKey, first, 'the same election after an outage')
 })
 
 t.test('a hostile list is bounded, and what is no address is left out', async t => {
@@ -210,12 +220,12 @@ t.test('a hostile list is bounded, and what is no address is left out', async t 
     primary('a:1', 1, { hosts: ['a:1', ...hosts], passives: hosts }),
     member('a:1', { hosts: [...hosts, 'a:1'], passives: hosts }),
   ]) {
-    const { wanted } = through({ 'a:1': hello, 'b:2': undefined })
+    const { monitored: wanted } = through({ 'a:1': hello, 'b:2': undefined })
     t.ok(wanted.length <= 50)
     t.ok(wanted.includes('a:1'), 'those that are known come first')
   }
   const odd = ['a:1', '', 'x:0', 'x:70000', '[::1', 'a b:1', '169.254.169.254:80/latest', new Int32(1), null, { a: 1 }]
-  t.same(through({ 'a:1': primary('a:1', 1, { hosts: odd }) }).wanted, ['a:1'])
+  t.same(through({ 'a:1': primary('a:1', 1, { hosts: odd }) }).monitored, ['a:1'])
   t.same(through({ 'a:1': primary('a:1', 1, { hosts: 'a:1' }) }).primary, undefined)
 })
 
@@ -238,7 +248,7 @@ t.test('whoever says the same again is judged the same', async t => {
       fc.array(situation, { minLength: 1, maxLength: 4 }),
       fc.constantFrom(all, ['a:1']),
       (several, seeds) => {
-        const judged = (before: Standing, hellos: Hellos) => after(before.memory, hellos, seeds)
+        const judged = (before: TopologyDescription, hellos: Hellos) => after(before.history, hellos, seeds)
         const once = several.reduce(judged, after(nothing, {}, seeds))
         t.same(judged(once, several.at(-1) as Hellos), once)
       },
@@ -250,7 +260,10 @@ t.test('whoever says the same again is judged the same', async t => {
 t.test('the same is said in each field that counts, types included, and whatever else is said', async t => {
   const said = primary('a:1', 1, { passives: ['d:4'] })
   t.equal(
-    saysTheSame({ ...primary('a:1', 1, { passives: ['d:4'] }), localTime: new Date(0), tags: { a: 'b' } }, said),
+    describesSameServer(
+      { ...primary('a:1', 1, { passives: ['d:4'] }), localTime: new Date(0), tags: { a: 'b' } },
+      said,
+    ),
     true,
   )
   for (const change of [
@@ -269,7 +282,7 @@ t.test('the same is said in each field that counts, types included, and whatever
     { maxWireVersion: new Double(17) },
     { maxWireVersion: Number.NaN },
   ]) {
-    t.equal(saysTheSame({ ...said, ...change }, said), false, JSON.stringify(change))
-    t.equal(saysTheSame(said, { ...said, ...change }), false)
+    t.equal(describesSameServer({ ...said, ...change }, said), false, JSON.stringify(change))
+    t.equal(describesSameServer(said, { ...said, ...change }), false)
   }
 })

@@ -1,10 +1,10 @@
 import t from 'tap'
-import { coalesced } from '../../src/upstream/singleFlight.js'
+import { singleFlight } from '../../src/upstream/singleFlight.js'
 
 /** An `ask` whose runs end when the test says so. `pause`: what lies between the beginnings of two, nothing unless told. */
 function held(pause?: () => Promise<void>) {
   const runs: { resolve(value: string): void; reject(error: Error): void }[] = []
-  const ask = coalesced(() => new Promise<string>((resolve, reject) => runs.push({ resolve, reject })), pause)
+  const ask = singleFlight(() => new Promise<string>((resolve, reject) => runs.push({ resolve, reject })), pause)
   const settled = () => new Promise(resolve => setImmediate(resolve))
   return { runs, ask, settled }
 }

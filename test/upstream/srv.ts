@@ -1,5 +1,5 @@
 import t from 'tap'
-import { lookUp, type Resolver } from '../../src/upstream/srv.js'
+import { type DnsResolver, resolveSeedlist } from '../../src/upstream/srv.js'
 import { faultOfAsync } from '../support/faults.js'
 
 const NAME = 'rs.example.com'
@@ -8,7 +8,7 @@ const code = (code: string) => Object.assign(new Error(code), { code })
 /** DNS that knows these hosts and these texts. */
 const dns = (hosts: string[] | Error, texts: string[][] | Error = []) => {
   const asked: string[] = []
-  const resolver: Resolver = {
+  const resolver: DnsResolver = {
     resolveSrv: async name => {
       asked.push(name)
       if (hosts instanceof Error) throw hosts
@@ -22,16 +22,20 @@ const dns = (hosts: string[] | Error, texts: string[][] | Error = []) => {
   }
   return { resolver, asked }
 }
-const looked = (hosts: string[], texts?: string[][] | Error, name = NAME) => lookUp(name, dns(hosts, texts).resolver)
+const looked = (hosts: string[], texts?: string[][] | Error, name = NAME) =>
+  resolveSeedlist(name, dns(hosts, texts).resolver)
 const fault = (hosts: string[] | Error, texts?: string[][] | Error, name = NAME) =>
-  faultOfAsync(() => lookUp(name, dns(hosts, texts).resolver))
+  faultOfAsync(() => resolveSeedlist(name, dns(hosts, texts).resolver))
 
 t.test('addresses from SRV, options from TXT', async t => {
   const { resolver, asked } = dns(
     ['A.example.com.:1', 'b.example.com', 'b.example.com'],
     [['replicaSet=rs0&', 'authSource=admin']],
   )
-  t.same(await lookUp(NAME, resolver), { seeds: ['a.example.com:1', 'b.example.com:27017'], replicaSet: 'rs0' })
+  t.same(await resolveSeedlist(NAME, resolver), {
+    seeds: ['a.example.com:1', 'b.example.com:27017'],
+    replicaSet: 'rs0',
+  })
   t.same(asked, [`_mongodb._tcp.${NAME}`, NAME])
 })
 

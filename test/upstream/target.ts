@@ -2,16 +2,16 @@ import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
 import t from 'tap'
 import { Secret } from '../../src/log.js'
-import { readUpstream, targetOf } from '../../src/upstream/target.js'
+import { createTarget, parseUpstreamUri } from '../../src/upstream/target.js'
 import { faultOf } from '../support/faults.js'
 
 const PEM = new URL('../support/tls/', import.meta.url)
 const readFile = (path: string) => readFileSync(new URL(path, PEM))
-const said = (uri: string) => readUpstream(new Secret(uri), readFile)
+const said = (uri: string) => parseUpstreamUri(new Secret(uri), readFile)
 /** The first address with what is said of all. */
 const read = (uri: string) => {
-  const { template, seeds } = said(uri)
-  return targetOf(template, seeds[0] ?? '')
+  const { connectionOptions: template, seeds } = said(uri)
+  return createTarget(template, seeds[0] ?? '')
 }
 const problemsOf = (uri: string): string => {
   const fault = faultOf(() => read(uri))
@@ -44,16 +44,16 @@ t.test('several addresses, each once, and a name that is looked up', async t => 
   })
   const looked = said('mongodb+srv://Cluster.Example.com/?replicaSet=rs0')
   t.match(looked, { name: 'cluster.example.com', seeds: [], srv: 'cluster.example.com' })
-  t.ok(looked.template.tls, 'TLS is on unless told')
-  t.equal(said('mongodb+srv://cluster.example.com/?tls=false').template.tls, undefined)
-  t.equal(said('mongodb://a/?directConnection=true').direct, true)
-  t.equal(said('mongodb://a/?directConnection=false').direct, false)
+  t.ok(looked.connectionOptions.tls, 'TLS is on unless told')
+  t.equal(said('mongodb+srv://cluster.example.com/?tls=false').connectionOptions.tls, undefined)
+  t.equal(said('mongodb://a/?directConnection=true').directConnection, true)
+  t.equal(said('mongodb://a/?directConnection=false').directConnection, false)
 })
 
 t.test('what is no address of a member', async t => {
-  const { template } = said('mongodb://a')
+  const { connectionOptions: template } = said('mongodb://a')
   for (const text of ['', 'a:0', 'a b', 'a/b', 'x'.repeat(300), '[::1', '::1', 'user@host']) {
-    t.equal(faultOf(() => targetOf(template, text))?.kind, 'upstream/malformed', text)
+    t.equal(faultOf(() => createTarget(template, text))?.kind, 'upstream/malformed', text)
   }
 })
 

@@ -2,10 +2,10 @@ import { getEventListeners } from 'node:events'
 import { Long, ObjectId } from 'bson'
 import t from 'tap'
 import { type Log, Secret, silent } from '../../src/log.js'
-import { type TopologyVersion, topologyVersionOf } from '../../src/upstream/hello.js'
-import type { Resolver } from '../../src/upstream/srv.js'
-import { readUpstream } from '../../src/upstream/target.js'
-import { type Topology, topology as topologyOf, type View } from '../../src/upstream/topology.js'
+import { readTopologyVersion, type TopologyVersion } from '../../src/upstream/hello.js'
+import type { DnsResolver } from '../../src/upstream/srv.js'
+import { parseUpstreamUri } from '../../src/upstream/target.js'
+import { type Topology, type TopologyView, createTopology as topologyOf } from '../../src/upstream/topology.js'
 import { handClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 import { type ScriptedMember, type ScriptedSet, scriptedSet } from '../support/scriptedReplicaSet.js'
@@ -15,7 +15,7 @@ const never = () => new AbortController().signal
 type T = { teardown(run: () => unknown): unknown }
 type Wanted = {
   single?: boolean
-  resolver?: Resolver
+  resolver?: DnsResolver
   log?: Log
   restarted?: () => void
   turned?: () => void
@@ -23,7 +23,7 @@ type Wanted = {
   slowly?: boolean
 }
 
-const nowhere: Resolver = { resolveSrv: async () => [], resolveTxt: async () => [] }
+const nowhere: DnsResolver = { resolveSrv: async () => [], resolveTxt: async () => [] }
 
 /**
  * In front of what a connection string names. Pauses between hellos and around the end of a term take no time; others wait
@@ -40,7 +40,7 @@ function inFront(
     const soon = setImmediate(run)
     return () => clearImmediate(soon)
   }
-  const upstream = readUpstream(new Secret(uri), () => Buffer.alloc(0))
+  const upstream = parseUpstreamUri(new Secret(uri), () => Buffer.alloc(0))
   const topology = topologyOf({ upstream, single, resolver, log, random: () => 0, after, ...told })
   t.teardown(() => topology.close())
   return { topology, clock }
@@ -62,12 +62,12 @@ const watched = async ({ members }: Pick<ScriptedSet, 'members'>) => {
 const until = async (so: () => boolean) => {
   while (!so()) await new Promise(resolve => setImmediate(resolve))
 }
-const version = ({ hello }: View): TopologyVersion => {
-  const found = topologyVersionOf(hello)
+const version = ({ hello }: TopologyView): TopologyVersion => {
+  const found = readTopologyVersion(hello)
   if (!found) throw new Error('a hello without a topology version')
   return found
 }
-const known = (topology: Topology): View => {
+const known = (topology: Topology): TopologyView => {
   const view = topology.current()
   if (!view) throw new Error('nobody answers')
   return view
@@ -118,14 +118,14 @@ t.test('a primary that steps down: that is told, then its relays close, then the
   const { set, topology, a, b, clock } = await watchedSet(t, { slowly: true, turned: () => order.push('turned') })
   const old = topology.primary()
   let close = () => {}
-  old.term.whenOver(({ kind }) => order.push(kind))
-  old.term.whenVacated(() => {
+  old.term.onEnd(({ kind }) => order.push(kind))
+  old.term.onCloseSessions(() => {
     order.push('vacated')
     return new Promise<void>(resolve => (close = resolve))
   })
   const first = known(topology)
-  const waiting = topology.next(version(first), 10_000, never()).then(view => {
-    order.push(`told, primary ${view.primary}`)
+  const waiting = topology.awaitChange(version(first), 10_000, never()).then(view => {
+    order.push(`told, primary ${view.isPrimary}`)
     return view
   })
   a.say(set.secondary)
@@ -136,13 +136,13 @@ t.test('a primary that steps down: that is told, then its relays close, then the
     faultOf(() => topology.primary()),
     { kind: 'upstream/away', detail: 'there is no primary now' },
   )
-  const next = topology.next(version(between), 10_000, never())
+  const next = topology.awaitChange(version(between), 10_000, never())
   b.say(set.primary(2))
-  await until(() => topology.current()?.primary === true)
+  await until(() => topology.current()?.isPrimary === true)
   const told = (what: string) => () => order.push(what)
   const all = [next.then(told('told')), topology.fresh(never()).then(told('asked'))]
-  const late = topology.next(version(between), 10_000, never()).then(told('told, who came late'))
-  t.equal(topology.primary().term.over, undefined, 'logins go there already')
+  const late = topology.awaitChange(version(between), 10_000, never()).then(told('told, who came late'))
+  t.equal(topology.primary().term.endReason, undefined, 'logins go there already')
   clock.advance(20)
   await until(() => order.includes('vacated'))
   clock.advance(20)
@@ -159,12 +159,12 @@ t.test('a primary that steps down: that is told, then its relays close, then the
 
 t.test('who waits until its time is over waits for relays to close, too', async t => {
   const { set, topology, clock, b } = await watchedSet(t, { slowly: true })
-  const waiting = topology.next(version(known(topology)), 30, never())
+  const waiting = topology.awaitChange(version(known(topology)), 30, never())
   const { term } = topology.primary()
   let close = () => {}
-  term.whenVacated(() => new Promise<void>(resolve => (close = resolve)))
+  term.onCloseSessions(() => new Promise<void>(resolve => (close = resolve)))
   b.say(set.primary(2))
-  await until(() => term.over !== undefined)
+  await until(() => term.endReason !== undefined)
   let told = false
   const then = waiting.then(() => (told = true))
   clock.advance(30)
@@ -181,7 +181,7 @@ t.test('another that is elected ends the term of one that has not noticed, and s
   const { set, topology, a, b, c } = await watchedSet(t)
   const { term } = topology.primary()
   b.say(set.primary(2))
-  await until(() => term.over !== undefined)
+  await until(() => term.endReason !== undefined)
   t.equal(primaryOf(topology), b.address)
   a.say({ tags: { still: 'here' } })
   await until(() => topology.current()?.hello.me === b.address)
@@ -190,7 +190,7 @@ t.test('another that is elected ends the term of one that has not noticed, and s
   await b.stop()
   await c.stop()
   await until(() => topology.members().filter(({ answers }) => answers).length === 1)
-  t.equal(second.over, undefined, 'unreachable is not deposed')
+  t.equal(second.endReason, undefined, 'unreachable is not deposed')
   const view = known(topology)
   t.match(view, { primary: false, hello: { me: a.address } })
   t.equal(view.hello.topologyVersion, undefined, 'its version was shown with a primary, so nobody waits on it')
@@ -201,10 +201,10 @@ t.test('a primary that cannot be reached keeps its term until another is seen', 
   const { term } = topology.primary()
   await a.stop()
   t.match(await topology.fresh(never()), { primary: false, set: true })
-  t.equal(term.over, undefined)
+  t.equal(term.endReason, undefined)
   t.equal(topology.members().filter(({ answers }) => answers).length, 2)
   c.say(set.primary(2))
-  await until(() => term.over !== undefined)
+  await until(() => term.endReason !== undefined)
   t.equal(primaryOf(topology), c.address)
   await a.start()
   t.match(await topology.fresh(never()), { primary: true, hello: { me: c.address } })
@@ -215,7 +215,7 @@ t.test('elected again after it was deposed is another term', async t => {
   const { set, topology, a } = await watchedSet(t)
   const { term } = topology.primary()
   a.say(set.primary(5))
-  await until(() => term.over !== undefined)
+  await until(() => term.endReason !== undefined)
   t.equal(primaryOf(topology), a.address)
   t.not(topology.primary().term, term)
 })
@@ -236,7 +236,7 @@ t.test('members that are added are watched, those that are removed are left alon
   )
   const { term } = topology.primary()
   a.say({ hosts: [b.address, added.address] })
-  await until(() => term.over !== undefined)
+  await until(() => term.endReason !== undefined)
   t.pass('a primary that names itself no more is none')
 })
 
@@ -247,7 +247,7 @@ t.test('nobody waits for a member that is known to be away, as long as others an
   await b.start()
   b.script(() => silence)
   a.say(set.secondary)
-  await until(() => !known(topology).primary)
+  await until(() => !known(topology).isPrimary)
   t.match(await topology.fresh(never()), { primary: false })
   t.equal(clock.now(), 0)
 })
@@ -255,7 +255,7 @@ t.test('nobody waits for a member that is known to be away, as long as others an
 t.test('however many members are asked, one who leaves is heard by one listener', async t => {
   const { set, topology, a } = await watchedSet(t)
   a.say(set.secondary)
-  await until(() => !known(topology).primary)
+  await until(() => !known(topology).isPrimary)
   for (const member of set.members) member.script(() => silence)
   const leaving = new AbortController()
   const view = topology.fresh(leaving.signal)
@@ -270,7 +270,7 @@ t.test('all away: who waits is told why; back again: it is found without being a
   await a.stop()
   await b.stop()
   await until(() => known(topology).hello.me === c.address)
-  const waiting = faultOfAsync(() => topology.next(version(known(topology)), 10_000, never()))
+  const waiting = faultOfAsync(() => topology.awaitChange(version(known(topology)), 10_000, never()))
   await c.stop()
   t.match(await waiting, { kind: 'upstream/away', facts: { code: 'ECONNREFUSED' } })
   t.equal(topology.current(), undefined)
@@ -281,15 +281,15 @@ t.test('all away: who waits is told why; back again: it is found without being a
   )
   for (const { start } of set.members) await start()
   clock.advance(10_000)
-  await until(() => topology.current()?.primary === true)
+  await until(() => topology.current()?.isPrimary === true)
 })
 
 t.test('who knows an older state or another process is answered at once', async t => {
   const { topology } = await watchedSet(t)
   const { processId, counter } = version(known(topology))
-  t.equal(await topology.next({ processId, counter: counter.sub(1) }, 10_000, never()), known(topology))
+  t.equal(await topology.awaitChange({ processId, counter: counter.sub(1) }, 10_000, never()), known(topology))
   const other = { processId: new ObjectId(), counter: Long.fromNumber(99) }
-  t.equal(await topology.next(other, 10_000, never()), known(topology))
+  t.equal(await topology.awaitChange(other, 10_000, never()), known(topology))
 })
 
 t.test(
@@ -305,7 +305,7 @@ t.test(
         return counter
       },
     }
-    const waiting = topology.next(theirs, 10_000, never())
+    const waiting = topology.awaitChange(theirs, 10_000, never())
     looked = 0
     const first = await topology.fresh(never())
     const second = await topology.fresh(never())
@@ -321,8 +321,8 @@ t.test(
 t.test('who knows the current state waits for a change; who is ahead waits for theirs', async t => {
   const { topology, a } = await watchedSet(t)
   const { processId, counter } = version(known(topology))
-  const equal = topology.next({ processId, counter }, 10_000, never())
-  const ahead = topology.next({ processId, counter: counter.add(1) }, 10_000, never())
+  const equal = topology.awaitChange({ processId, counter }, 10_000, never())
+  const ahead = topology.awaitChange({ processId, counter: counter.add(1) }, 10_000, never())
   a.say({ tags: { first: 'x' } })
   t.match((await equal).hello.tags, { first: 'x' })
   a.say({ tags: { second: 'x' } })
@@ -336,14 +336,14 @@ t.test('nothing changes: the current state when the time is over, of which a min
     [3_600_000, 60_000],
   ] as const) {
     a.script(() => silence)
-    const waiting = topology.next(version(known(topology)), ms, never())
+    const waiting = topology.awaitChange(version(known(topology)), ms, never())
     const view = known(topology)
     clock.advance(passing)
     t.equal(await waiting, view)
   }
   const { topology: other } = await watchedSet(t)
   const gone = new AbortController()
-  const left = other.next(version(known(other)), 3_000, gone.signal)
+  const left = other.awaitChange(version(known(other)), 3_000, gone.signal)
   gone.abort(new Error('left'))
   await t.rejects(left, { message: 'left' })
 })
@@ -357,7 +357,7 @@ t.test('a standalone is shown as it is, and nothing can be awaited of one withou
   t.equal(primaryOf(topology), upstream.target.address)
   const asked = upstream.asked.length
   const other = { processId: new ObjectId(), counter: Long.fromNumber(1) }
-  t.match(await topology.next(other, 10_000, never()), { set: false })
+  t.match(await topology.awaitChange(other, 10_000, never()), { set: false })
   t.equal(upstream.asked.length, asked + 1)
   await upstream.stop()
   t.match(await faultOfAsync(() => topology.fresh(never())), { kind: 'upstream/away', facts: { code: 'ECONNREFUSED' } })
@@ -374,7 +374,7 @@ t.test('directConnection: the one member, primary or not, and its own words', as
   await until(() => known(topology).hello.isWritablePrimary === true)
   b.say(set.secondary)
   await until(() => known(topology).hello.isWritablePrimary === false)
-  t.equal(term.over, undefined)
+  t.equal(term.endReason, undefined)
   t.equal(topology.members().length, 1)
 })
 
@@ -382,9 +382,9 @@ t.test('a hostile member is as good as away, and the others serve', async t => {
   const { set, topology, a, b } = await watchedSet(t)
   const endless = Array.from({ length: 5_000 }, (_, at) => `h${at}.example.com:1`)
   a.say({ hosts: endless })
-  await until(() => !known(topology).primary)
+  await until(() => !known(topology).isPrimary)
   b.say(set.primary(2))
-  await until(() => known(topology).primary)
+  await until(() => known(topology).isPrimary)
   t.same(
     topology
       .members()
@@ -437,7 +437,7 @@ t.test('a member that is new is told of, since other things have to be asked of 
 t.test('the addresses are looked up until DNS gives some', async t => {
   let answers = false
   let asked = 0
-  const resolver: Resolver = {
+  const resolver: DnsResolver = {
     resolveSrv: async () => {
       asked++
       if (!answers) throw Object.assign(new Error('no'), { code: 'ESERVFAIL' })
@@ -458,7 +458,7 @@ t.test('the addresses are looked up until DNS gives some', async t => {
 
 t.test('closing ends every socket and whoever waits', async t => {
   const { topology, set } = await watchedSet(t)
-  const waiting = faultOfAsync(() => topology.next(version(known(topology)), 10_000, never()))
+  const waiting = faultOfAsync(() => topology.awaitChange(version(known(topology)), 10_000, never()))
   topology.close()
   t.equal((await waiting)?.kind, 'listener/draining')
   t.equal((await faultOfAsync(() => topology.fresh(never())))?.kind, 'listener/draining')

@@ -6,7 +6,7 @@ import { canonical, readArn } from '../../src/identity/arn.js'
 import { logTo, Secret } from '../../src/log.js'
 import { featuresOf } from '../../src/provisioning/privileges.js'
 import { mongoServer } from '../../src/sandbox/mongo/server.js'
-import { admin } from '../../src/upstream/admin.js'
+import { createAdminClient } from '../../src/upstream/admin.js'
 import { directory } from '../../src/users/directory.js'
 import { handClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
@@ -423,17 +423,17 @@ t.test('a server serves it to a user with this one privilege', async t => {
   const root = { name: 'root', password: 'of the server' }
   const mongo = await mongoServer({ now: Date.now, random: randomBytes, root })
   t.teardown(() => mongo.close())
-  const superuser = admin(new Secret(mongo.uri))
+  const superuser = createAdminClient(new Secret(mongo.uri))
   t.teardown(() => superuser.close())
   const [, privileges] = featuresOf('any').find(([feature]) => feature === 'directory') ?? []
-  await superuser.run({ createRole: 'reader', privileges, roles: [] })
-  await superuser.run({ createUser: 'reader', pwd: 'of the reader', roles: ['reader'] })
-  await superuser.run({ createUser: 'nobody', pwd: 'of the reader', roles: [] })
+  await superuser.runCommand({ createRole: 'reader', privileges, roles: [] })
+  await superuser.runCommand({ createUser: 'reader', pwd: 'of the reader', roles: ['reader'] })
+  await superuser.runCommand({ createUser: 'nobody', pwd: 'of the reader', roles: [] })
   const made = `arn:aws:iam::${A}:role/team/R`
-  await superuser.run({ createUser: made, roles: [{ role: 'read', db: 'app' }] }, '$external')
+  await superuser.runCommand({ createUser: made, roles: [{ role: 'read', db: 'app' }] }, '$external')
   const as = (name: string) => {
-    const own = admin(new Secret(mongo.uri.replace(/root:[^@]*@/, `${name}:of%20the%20reader@`)))
-    const one = directory({ ask: own.run, refreshMS: REFRESH, ...handClock(), log: logTo('silent') })
+    const own = createAdminClient(new Secret(mongo.uri.replace(/root:[^@]*@/, `${name}:of%20the%20reader@`)))
+    const one = directory({ ask: own.runCommand, refreshMS: REFRESH, ...handClock(), log: logTo('silent') })
     t.teardown(async () => {
       one.close()
       await own.close()
@@ -444,8 +444,8 @@ t.test('a server serves it to a user with this one privilege', async t => {
   await reader.start()
   t.match(reader.current(session), { from: { entry: made }, gives: { roles: [{ role: 'read', db: 'app' }] } })
   t.equal(await reader.match(alice, ''), undefined)
-  await superuser.run({ createUser: alice.canonical, roles: [] }, '$external')
-  await superuser.run({ createUser: `arn:aws:iam::${A}:role/late/L`, roles: [] }, '$external')
+  await superuser.runCommand({ createUser: alice.canonical, roles: [] }, '$external')
+  await superuser.runCommand({ createUser: `arn:aws:iam::${A}:role/late/L`, roles: [] }, '$external')
   t.match(await reader.match(alice, ''), { gives: { roles: [] } })
   t.match(await reader.match(who(`arn:aws:sts::${A}:assumed-role/L/any`), ''), { gives: { roles: [] } })
   const nobody = as('nobody')
