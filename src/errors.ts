@@ -51,31 +51,31 @@ export const faults = {
     about: 'a compressed message where compression was not negotiated',
     todo: 'Update the driver: none may compress what was not negotiated.',
   },
-  'hello/metadata-missing': {
+  'hello/metadata-invalid': {
     level: 'warn',
     reply: { code: 183, codeName: 'ClientMetadataMissingField' },
     about: 'the client document of hello lacks a field or has one of the wrong type',
     todo: 'Update the driver.',
   },
-  'hello/app-name': {
+  'hello/app-name-too-long': {
     level: 'warn',
     reply: { code: 184, codeName: 'ClientMetadataAppNameTooLarge' },
     about: 'the application name of hello is longer than 128 bytes',
     todo: 'Shorten appName in the connection string.',
   },
-  'hello/metadata-large': {
+  'hello/metadata-too-large': {
     level: 'warn',
     reply: { code: 185, codeName: 'ClientMetadataDocumentTooLarge' },
     about: 'the client document of hello is larger than 512 bytes',
     todo: 'Shorten the driver info that the application adds.',
   },
-  'hello/metadata-again': {
+  'hello/metadata-repeated': {
     level: 'warn',
     reply: { code: 186, codeName: 'ClientMetadataCannotBeMutated' },
     about: 'a second client document on one connection',
     todo: 'Update the driver: metadata is sent once a connection.',
   },
-  'hello/await': {
+  'hello/await-invalid': {
     level: 'warn',
     reply: { code: 51760, codeName: 'Location51760' },
     about: 'hello takes topologyVersion and maxAwaitTimeMS together or neither',
@@ -87,25 +87,25 @@ export const faults = {
     about: 'this command requires authentication',
     todo: 'Log in first: authSource=$external and authMechanism=MONGODB-AWS in the connection string.',
   },
-  'command/identity': {
+  'command/forbidden': {
     level: 'warn',
     reply: UNAUTHORIZED,
     about: 'refused, since it would change who this connection is',
     todo: 'Open a second connection to be somebody else; a connection keeps its principal for life.',
   },
-  'sasl/mechanism': {
+  'sasl/mechanism-unavailable': {
     level: 'info',
     reply: { code: 334, codeName: 'MechanismUnavailable' },
     about: 'an authentication mechanism that is not served here',
     todo: 'Set authMechanism=MONGODB-AWS and authSource=$external; database passwords are not taken here.',
   },
-  'sasl/turn': {
+  'sasl/out-of-order': {
     level: 'info',
     reply: PROTOCOL,
     about: 'a step of the SASL conversation out of turn',
     todo: 'Update the driver; a new conversation begins with saslStart.',
   },
-  'sasl/payload': {
+  'sasl/payload-invalid': {
     level: 'info',
     reply: { code: 2, codeName: 'BadValue' },
     about: 'a SASL payload that is not the document of its step',
@@ -117,19 +117,19 @@ export const faults = {
     about: 'the signed request does not have the form of a MONGODB-AWS proof',
     todo: 'Temporary credentials need AWS_SESSION_TOKEN, too. Else update the driver; if it is current, report its version and this log line.',
   },
-  'proof/unsigned': {
+  'proof/header-unsigned': {
     level: 'warn',
     reply: REFUSED,
     about: 'the signature does not cover a header that binds it to this conversation',
     todo: 'A signature made for another service was tried here. Find out who holds it.',
   },
-  'proof/scope': {
+  'proof/scope-mismatch': {
     level: 'info',
     reply: REFUSED,
     about: 'the credential scope names another service, region or day than the offered STS host',
     todo: 'Update the driver; it takes the region from the host that the proxy offers.',
   },
-  'proof/date': {
+  'proof/clock-skew': {
     level: 'info',
     reply: REFUSED,
     about: 'the signature is not of now: it is more than 15 minutes off',
@@ -153,25 +153,25 @@ export const faults = {
     about: 'AWS STS gave no usable answer',
     todo: 'Check the way from the proxy to the STS host: name resolution, firewall, certificates, `check`.',
   },
-  'budget/spent': {
+  'budget/exhausted': {
     level: 'warn',
     reply: LATER,
     about: 'more logins of this account wait for AWS STS than its quota can serve in time',
     todo: 'Drivers come back by themselves. Fewer logins: longer-lived connections, a larger minPoolSize.',
   },
-  'identity/partition': {
+  'identity/partition-mismatch': {
     level: 'error',
     reply: LATER,
     about: 'STS answered with an ARN of another partition than its own',
     todo: 'The STS host does not belong to the partition it serves; check sts.hosts.',
   },
-  'users/stranger': {
+  'users/no-rule': {
     level: 'info',
     reply: REFUSED,
     about: 'no rule for this principal',
     todo: 'Add the ARN of the message to `users` (or to the $external database) if it is to log in; `explain` says what is nearest.',
   },
-  'users/source': {
+  'users/source-not-allowed': {
     level: 'warn',
     reply: REFUSED,
     about: 'this principal may not log in from this address',
@@ -201,7 +201,7 @@ export const faults = {
     about: 'what decides about this principal cannot be read now',
     todo: 'The log line says why: the $external database (upstream.admin and its privileges, which `check` names) or the pin file.',
   },
-  denied: {
+  'login/denied': {
     level: 'warn',
     reply: REFUSED,
     about: 'this principal is on the deny list',
@@ -213,49 +213,49 @@ export const faults = {
     about: 'what let this connection in does so no more',
     todo: 'Nothing, if it was meant: the facts say whether a denial, a rule or the directory changed.',
   },
-  'login/crowded': {
+  'login/concurrency-limit': {
     level: 'warn',
     reply: LATER,
     about: 'too many logins of this client address are under way',
     todo: 'Drivers come back by themselves. Raise login.perAddress if a whole fleet stands behind this address.',
   },
-  'login/failing': {
+  'login/failure-limit': {
     level: 'info',
     reply: REFUSED,
     about: 'AWS or the rules refused this key and session token too often, so they are not asked again for a while',
     todo: 'Find the client that keeps trying; the message has the last refusal. See login.failures.',
   },
-  'login/contested': {
+  'login/signature-limit': {
     level: 'warn',
     reply: LATER,
     about: 'too many signatures of this key were wrong, so for a while none of this address is checked',
     todo: 'Find the client with the wrong secret key; others of its address may hold the right one and come back.',
   },
-  'denials/unkept': {
+  'denials/not-persisted': {
     level: 'error',
     reply: null,
     about: 'a change of the denials could not be kept on disk, so it does not count',
     todo: 'Look at deny.adminFile: that it is set, its folder is there, and the disk takes a file.',
   },
-  'login/another': {
+  'login/principal-changed': {
     level: 'warn',
     reply: REFUSED,
     about: 'a connection that was asked to log in again did so as somebody else',
     todo: 'A connection keeps its principal and its database user for life; open a second one to be another.',
   },
-  'login/aged': {
+  'login/expired': {
     level: 'info',
     reply: { code: 391, codeName: 'ReauthenticationRequired' },
     about: 'the login is older than its rule allows',
     todo: 'Nothing; drivers log in again on the same connection, or open another. See maxAge and listen.reauthenticate.',
   },
-  'login/deadline': {
+  'login/timeout': {
     level: 'error',
     reply: LATER,
     about: 'the login took longer than its deadline',
     todo: 'See in the log line which stage took the time.',
   },
-  'login/left': {
+  'login/abandoned': {
     level: 'info',
     reply: null,
     about: 'the client left before its login was decided',
@@ -273,7 +273,7 @@ export const faults = {
     about: 'whether LDAP authorization is on at the upstream cannot be known, so IAM logins wait',
     todo: 'Give upstream.admin a user with clusterMonitor, or set ldap.assume: off if you know that it is off.',
   },
-  'upstream/away': {
+  'upstream/unreachable': {
     level: 'error',
     reply: AWAY,
     about: 'the MongoDB behind the proxy cannot be reached',
@@ -285,19 +285,19 @@ export const faults = {
     about: 'the member that this connection was relayed to is no longer the primary',
     todo: 'Nothing; drivers connect again and reach the new primary.',
   },
-  'upstream/refused': {
+  'upstream/authentication-failed': {
     level: 'error',
     reply: LATER,
     about: 'the MongoDB behind the proxy did not accept the database user of this principal',
     todo: 'Check user and password of the rule; `mongo-iam-proxy check` tries them.',
   },
-  'upstream/malformed': {
+  'upstream/protocol-error': {
     level: 'error',
     reply: AWAY,
     about: 'the MongoDB behind the proxy answered against the protocol',
     todo: 'Check that upstream.uri names a MongoDB; if it does, treat it as hostile until explained.',
   },
-  'provision/foreign': {
+  'provision/conflict': {
     level: 'error',
     // Who this is was proven and what stands in the way is ours, so no code 18.
     reply: LATER,
@@ -316,49 +316,49 @@ export const faults = {
     about: 'the MongoDB behind the proxy did not let the proxy keep a database user for this principal',
     todo: 'Look at the code: 13 is a privilege that the user of upstream.admin lacks, 31 a role that does not exist.',
   },
-  'relay/stalled': {
+  'connection/write-timeout': {
     level: 'warn',
     reply: null,
     about: 'one side took no bytes for too long',
     todo: 'A peer hangs or its network is gone; the connection was closed.',
   },
-  'relay/away': {
+  'connection/reset': {
     level: 'info',
     reply: null,
     about: 'a socket of the relay broke',
     todo: 'The facts say which side.',
   },
-  'listener/full': {
+  'listener/connection-limit': {
     level: 'warn',
     reply: null,
     about: 'no slot is left for a connection that has not logged in',
     todo: 'Raise listen.connections, or find out who holds connections open without logging in.',
   },
-  'listener/slow': {
+  'connection/frame-timeout': {
     level: 'info',
     reply: null,
     about: 'a message was begun and not completed in time',
     todo: 'Port scanners and health checks do this; point health checks at the admin port.',
   },
-  'listener/idle': {
+  'connection/idle-timeout': {
     level: 'debug',
     reply: null,
     about: 'nothing was asked for ten minutes by a connection that never logged in',
     todo: 'Nothing; drivers ask every ten seconds.',
   },
-  'listener/draining': {
+  'proxy/shutdown': {
     level: 'info',
     reply: null,
     about: 'the proxy is stopping',
     todo: 'Nothing; drivers connect again.',
   },
-  'tls/handshake': {
+  'tls/handshake-failed': {
     level: 'info',
     reply: null,
     about: 'the TLS handshake failed or took too long',
     todo: 'Use tls=true in the connection string and a CA file that knows the certificate of the proxy.',
   },
-  'address/busy': {
+  'listener/address-unavailable': {
     level: 'error',
     reply: null,
     about: 'the address to listen on is taken or not ours',

@@ -19,24 +19,30 @@ t.test('what cannot be found out now is 262 with the three labels, and only a ba
   const byCode = (code: number) => kinds.filter(kind => row(kind).reply?.code === code)
   t.same(byCode(18), [
     'proof/malformed',
-    'proof/unsigned',
-    'proof/scope',
-    'proof/date',
+    'proof/header-unsigned',
+    'proof/scope-mismatch',
+    'proof/clock-skew',
     'sts/refused',
-    'users/stranger',
-    'users/source',
+    'users/no-rule',
+    'users/source-not-allowed',
     'users/expired',
     'users/recreated',
-    'denied',
-    'login/failing',
-    'login/another',
+    'login/denied',
+    'login/failure-limit',
+    'login/principal-changed',
     'ldap/on',
   ])
   for (const kind of byCode(262)) {
     t.same(row(kind).reply?.labels, ['SystemOverloadedError', 'RetryableError', 'RetryableWriteError'], kind)
   }
-  const later = ['sts/throttled', 'sts/unavailable', 'budget/spent', 'login/deadline', 'ldap/unknown'] as const
-  for (const kind of [...later, 'login/crowded', 'login/contested', 'users/ambiguous', 'users/unreadable'] as const) {
+  const later = ['sts/throttled', 'sts/unavailable', 'budget/exhausted', 'login/timeout', 'ldap/unknown'] as const
+  for (const kind of [
+    ...later,
+    'login/concurrency-limit',
+    'login/signature-limit',
+    'users/ambiguous',
+    'users/unreadable',
+  ] as const) {
     t.equal(row(kind).reply?.code, 262, kind)
   }
   for (const kind of byCode(6)) t.same(row(kind).reply?.labels, ['RetryableWriteError'], kind)
@@ -72,7 +78,7 @@ t.test('a reply has the fields and types of an error of the server', async t => 
     code: { value: 18 },
     codeName: 'AuthenticationFailed',
   })
-  const later = toReply(new Fault('budget/spent', undefined, { backoffMS: 4201 }), 7)
+  const later = toReply(new Fault('budget/exhausted', undefined, { backoffMS: 4201 }), 7)
   t.equal(elements(later ?? {}), 'ok:1 errmsg:2 code:16 codeName:2 errorLabels:4 baseBackoffMS:18')
   t.ok(Long.isLong(later?.baseBackoffMS) && later.baseBackoffMS.equals(4201))
   t.equal(elements(toReply(new Fault('sts/unavailable'), 7) ?? {}), 'ok:1 errmsg:2 code:16 codeName:2 errorLabels:4')
@@ -85,7 +91,7 @@ t.test('a reply has the fields and types of an error of the server', async t => 
 
 t.test('a backoff that is no number is left out', async t => {
   for (const backoffMS of ['4201', undefined, null]) {
-    t.notOk('baseBackoffMS' in (toReply(new Fault('budget/spent', undefined, { backoffMS }), 1) ?? {}))
+    t.notOk('baseBackoffMS' in (toReply(new Fault('budget/exhausted', undefined, { backoffMS }), 1) ?? {}))
   }
 })
 
@@ -123,7 +129,7 @@ t.test('exit codes are those of sysexits', async t => {
   const exits = Object.fromEntries(
     kinds.filter(kind => 'exit' in row(kind)).map(kind => [kind, toExit(new Fault(kind))]),
   )
-  t.same(exits, { 'address/busy': 69, 'config/invalid': 78, usage: 64, internal: 70 })
+  t.same(exits, { 'listener/address-unavailable': 69, 'config/invalid': 78, usage: 64, internal: 70 })
   t.equal(toExit(new Fault('sts/refused')), 70, 'none that ends a program is unforeseen')
 })
 

@@ -22,26 +22,32 @@ function written(run: (log: Log) => void, level: Parameters<typeof logTo>[0] = '
 
 t.test('an event is one JSON object on one line', async t => {
   const text = written(log => {
-    log('info', 'started')
-    log('warn', 'closed', { id: 7, text: 'two\nlines', deep: { is: [1, undefined, null] } })
+    log('info', 'ready')
+    log('warn', 'connection closed', { id: 7, text: 'two\nlines', deep: { is: [1, undefined, null] } })
   })
   const lines = text.split('\n')
   t.equal(lines.pop(), '')
   const [first, second] = lines.map(line => JSON.parse(line))
   t.same(Object.keys(first), ['level', 'time', 'event'])
-  t.match(first, { level: 'info', event: 'started', time: /^\d{4}-\d\d-\d\dT[\d:.]+Z$/ })
-  t.match(second, { level: 'warn', event: 'closed', id: 7, text: 'two\nlines', deep: { is: [1, null, null] } })
+  t.match(first, { level: 'info', event: 'ready', time: /^\d{4}-\d\d-\d\dT[\d:.]+Z$/ })
+  t.match(second, {
+    level: 'warn',
+    event: 'connection closed',
+    id: 7,
+    text: 'two\nlines',
+    deep: { is: [1, null, null] },
+  })
 })
 
 t.test('only what is loud enough is written', async t => {
   for (const [i, level] of LEVELS.entries()) {
     const text = written(log => {
-      for (const level of LEVELS) log(level, 'closed')
+      for (const level of LEVELS) log(level, 'connection closed')
     }, level)
     t.same(text.match(/debug|info|warn|error/g), LEVELS.slice(i))
   }
   t.equal(
-    written(log => log('error', 'failed'), 'silent'),
+    written(log => log('error', 'admin request failed'), 'silent'),
     '',
   )
 })
@@ -49,8 +55,8 @@ t.test('only what is loud enough is written', async t => {
 t.test('facts that refer to themselves, or are too large for JSON, are no trouble', async t => {
   const round: Record<string, unknown> = {}
   round.round = round
-  const text = written(log => log('info', 'closed', { round, many: 2n ** 64n, run: () => {} }))
-  t.match(JSON.parse(text), { event: 'closed' })
+  const text = written(log => log('info', 'connection closed', { round, many: 2n ** 64n, run: () => {} }))
+  t.match(JSON.parse(text), { event: 'connection closed' })
 })
 
 t.test(
@@ -60,18 +66,18 @@ t.test(
     const due: (() => void)[] = []
     const lines = gathered({ write: text => writes.push(text) }, flush => due.push(flush))
     const log = logTo('debug', lines)
-    log('info', 'accepted')
-    log('info', 'closed')
+    log('info', 'draining')
+    log('info', 'connection closed')
     t.equal(writes.length, 0)
     t.equal(due.length, 1, 'one moment for both')
     due.shift()?.()
     t.match(writes.splice(0), [/accepted.*\n.*closed.*\n$/])
-    log('info', 'accepted')
-    log('error', 'failed')
+    log('info', 'draining')
+    log('error', 'admin request failed')
     t.match(writes.splice(0), [/accepted.*\n.*failed.*\n$/])
     due.shift()?.()
     t.equal(writes.length, 0, 'nothing is written twice')
-    log('info', 'closed', { long: 'x'.repeat(20_000) })
+    log('info', 'connection closed', { long: 'x'.repeat(20_000) })
     t.equal(writes.length, 1, 'nor kept for long')
   },
 )
@@ -83,9 +89,9 @@ t.test('the last line is there however a process ends', async t => {
     ['process.exit(3)', 3],
     ["throw new Error('nobody caught this')", 1],
     ["Promise.reject(new Error('nor this'))", 1],
-    ["setTimeout(() => process.exit(0), 100); log('info', 'closed')", 0],
+    ["setTimeout(() => process.exit(0), 100); log('info', 'connection closed')", 0],
   ] as const) {
-    const text = `import { logTo } from ${module}; const log = logTo('info'); log('info', 'accepted'); log('info', 'stopped'); ${end}`
+    const text = `import { logTo } from ${module}; const log = logTo('info'); log('info', 'draining'); log('info', 'stopped'); ${end}`
     const { stderr, status } = spawnSync(process.execPath, ['--input-type=module', '-e', text], { encoding: 'utf8' })
     t.equal(status, code, end)
     t.match(stderr, /"event":"accepted".*\n.*"event":"stopped"\}\n/, end)
@@ -93,7 +99,7 @@ t.test('the last line is there however a process ends', async t => {
 })
 
 t.test('a log that says nothing has the same form', async t => {
-  t.equal(silent('error', 'failed', {}), undefined)
+  t.equal(silent('error', 'admin request failed', {}), undefined)
 })
 
 const secret = new Secret('hunter2')
@@ -129,14 +135,14 @@ t.test('secrets are compared without being shown', async t => {
 t.test('what is logged least may change, for those who hold the log already', async t => {
   const lines: string[] = []
   const log = logTo('warn', { write: line => lines.push(line) })
-  log('info', 'accepted', { id: 1 })
+  log('info', 'draining', { id: 1 })
   log.least('info')
-  log('info', 'closed', { id: 1 })
+  log('info', 'connection closed', { id: 1 })
   log.least('error')
-  log('warn', 'refused', { id: 1 })
+  log('warn', 'command refused', { id: 1 })
   t.match(
     lines.map(line => JSON.parse(line)),
-    [{ event: 'closed', id: 1 }],
+    [{ event: 'connection closed', id: 1 }],
   )
   t.equal(lines.length, 1)
 })
@@ -145,10 +151,15 @@ t.test('no level prints a secret, wherever in the facts it is', async t => {
   const fault = new Fault('internal', undefined, { secret }, Object.assign(new Error('x'), { secret }))
   const text = written(log => {
     for (const level of LEVELS) {
-      log(level, 'closed', { secret, deep: { list: [secret] }, map: new Map([[secret, secret]]), err: fault })
-      log(level, 'closed', { fault, error: fault.cause, cause: { cause: fault }, ...fault.facts })
-      log(level, 'closed', secret as never)
-      log(level, 'closed', fault as never)
+      log(level, 'connection closed', {
+        secret,
+        deep: { list: [secret] },
+        map: new Map([[secret, secret]]),
+        err: fault,
+      })
+      log(level, 'connection closed', { fault, error: fault.cause, cause: { cause: fault }, ...fault.facts })
+      log(level, 'connection closed', secret as never)
+      log(level, 'connection closed', fault as never)
     }
   })
   t.notMatch(text, 'hunter2')

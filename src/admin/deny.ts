@@ -8,9 +8,9 @@ export type DenyParts = Guards & {
   /** Milliseconds since 1970. */
   now(): number
   list(): { file: readonly Denial[]; admin: readonly Denial[] }
-  /** Returns how many live connections it closed. Throws `denials/unkept`. */
+  /** Returns how many live connections it closed. Throws `denials/not-persisted`. */
   deny(denial: Denial): Promise<number>
-  /** False where nothing was taken back. Throws `denials/unkept`. */
+  /** False where nothing was taken back. Throws `denials/not-persisted`. */
   allow(denial: Denial): Promise<boolean>
   /** Told of a change that could not be kept. */
   unkept?(fault: Fault): void
@@ -42,7 +42,7 @@ export async function denyPage(asked: Asked, parts: DenyParts): Promise<Answer> 
     return await act(body.read, parts)
   } catch (thrown) {
     const fault = Fault.from(thrown)
-    if (fault.kind !== 'denials/unkept') throw fault
+    if (fault.kind !== 'denials/not-persisted') throw fault
     parts.unkept?.(fault)
     return text(507, `${fault.message}. ${fault.row.todo}`)
   }

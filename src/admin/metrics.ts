@@ -30,8 +30,8 @@ export const metrics = {
   },
   logins_total: {
     kind: 'counter',
-    labels: { outcome: ['admitted', ...KINDS] },
-    about: 'Logins that were decided, by outcome: admitted or a fault.',
+    labels: { outcome: ['success', ...KINDS] },
+    about: 'Logins that were decided, by outcome: success or a fault.',
   },
   login_seconds: { kind: 'histogram', labels: {}, about: 'Time of a login, from the signed proof to its answer.' },
   login_stage_seconds: {
@@ -70,19 +70,19 @@ export const metrics = {
     labels: { bucket: [] },
     about: 'Logins that wait for a token, by bucket; `other` are those of accounts that have not proved themselves.',
   },
-  memory_hits_total: {
+  cache_hits_total: {
     kind: 'counter',
-    labels: { memory: ['refusals', 'remembered'] },
+    labels: { cache: ['refusals', 'identities'] },
     about: 'Logins that were decided without STS, by what was remembered: its refusal, or (sts.remember) its success.',
   },
   limit_refusals_total: {
     kind: 'counter',
-    labels: { limit: ['crowded', 'failing', 'contested'] },
+    labels: { limit: ['concurrency', 'failures', 'signatures'] },
     about: 'Logins that a limit refused, by limit.',
   },
   limit_shadow_total: {
     kind: 'counter',
-    labels: { limit: ['crowded', 'failing', 'contested'] },
+    labels: { limit: ['concurrency', 'failures', 'signatures'] },
     about: 'Logins that a limit would have refused, had login.shadow not let them pass.',
   },
   relay_bytes_total: {
@@ -103,8 +103,8 @@ export const metrics = {
   },
   reloads_total: {
     kind: 'counter',
-    labels: { outcome: ['applied', 'refused'] },
-    about: 'Changes of the configuration or of a file that it names: applied, or refused with the last good one kept.',
+    labels: { outcome: ['applied', 'rejected'] },
+    about: 'Changes of the configuration or of a file that it names: applied, or rejected with the last good one kept.',
   },
   denials: { kind: 'gauge', labels: {}, about: 'Entries of the deny list, those of the admin interface included.' },
   upstream_up: { kind: 'gauge', labels: {}, about: '1 while the upstream answers hello, else 0.' },

@@ -59,7 +59,7 @@ const LIMITS = { headersTimeout: 5000, requestTimeout: 5000, keepAliveTimeout: 5
 /** Of those who ask nothing, the one that is longest silent goes when there are more; twice as many there are at most. */
 const CONNECTIONS = 64
 
-/** Starts to answer. Throws `address/busy` where the address cannot be had. */
+/** Starts to answer. Throws `listener/address-unavailable` where the address cannot be had. */
 export async function adminServer(sources: AdminSources): Promise<AdminServer> {
   const idle = new Set<Socket>() // in the order of their last request, or of accepting
   const server = createServer({ ...LIMITS, connectionsCheckingInterval: 1000 }, async (request, response) => {
@@ -145,7 +145,7 @@ function listen(server: Server, { host, port }: AdminSources): Promise<void> {
       const { code } = thrown
       const address = `${host.includes(':') ? `[${host}]` : host}:${port}`
       const busy = code !== undefined && TAKEN.has(code)
-      reject(busy ? new Fault('address/busy', address, { address, code }, thrown) : Fault.from(thrown))
+      reject(busy ? new Fault('listener/address-unavailable', address, { address, code }, thrown) : Fault.from(thrown))
     })
     server.listen({ host, port }, () => {
       server.removeAllListeners('error')

@@ -6,7 +6,7 @@ export function seenBy(record: Recorder): Seen {
   return {
     fault(kind) {
       record.count('faults_total', 1, { kind })
-      if (kind === 'listener/full') record.count('shed_total', 1)
+      if (kind === 'listener/connection-limit') record.count('shed_total', 1)
     },
     login(outcome, { ms }) {
       record.count('logins_total', 1, { outcome })

@@ -41,7 +41,7 @@ export function remembering(
     known,
     refused(limit, fault) {
       record.count(shadow ? 'limit_shadow_total' : 'limit_refusals_total', 1, { limit })
-      if (shadow) log('info', 'would refuse', { limit, ...fault.facts })
+      if (shadow) log('info', 'shadow limit exceeded', { limit, ...fault.facts })
     },
   })
   const bad = refusals({ entries: ENTRIES, perSource: PER_SOURCE, now })
@@ -51,13 +51,13 @@ export function remembering(
     limit: enter,
     refused(host, holder) {
       const refused = bad.get(host, holder)
-      if (refused) record.count('memory_hits_total', 1, { memory: 'refusals' })
+      if (refused) record.count('cache_hits_total', 1, { cache: 'refusals' })
       return refused
     },
     note: bad.note,
     recall(bearer) {
       const recalled = successes.recall(bearer)
-      if (recalled.identity) record.count('memory_hits_total', 1, { memory: 'remembered' })
+      if (recalled.identity) record.count('cache_hits_total', 1, { cache: 'identities' })
       return recalled
     },
     forget() {

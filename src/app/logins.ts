@@ -177,7 +177,7 @@ export function admission(parts: AdmissionParts): Admission {
   /** Asked at the start to learn the clock of STS before the first proof is judged by it. */
   const reach = async (host: string): Promise<void> => {
     const why = await sts.reach(host, AbortSignal.timeout(STS_MS)).catch(String)
-    if (why !== undefined) log('warn', 'problem found', { sts: host, why })
+    if (why !== undefined) log('warn', 'sts host unreachable', { sts: host, why })
   }
 
   return {

@@ -48,11 +48,11 @@ export type Standing = {
   kill(): Promise<void>
 }
 
-/** Starts a proxy. `least` is told when log.level changes. Throws `config/invalid` and `address/busy`. */
+/** Starts a proxy. `least` is told when log.level changes. Throws `config/invalid` and `listener/address-unavailable`. */
 export async function startProxy(config: Config, log: Log, least = (_: Level): void => {}): Promise<Standing> {
   const { upstream, single, ...beginning } = compiled(config)
   let running = config
-  for (const warning of config.warnings) log('warn', 'problem found', { warning })
+  for (const warning of config.warnings) log('warn', 'configuration warning', { warning })
 
   let listener: Listener | undefined
   let draining = false
@@ -135,7 +135,9 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
       ? await topology.awaitChange(awaiting.topologyVersion, awaiting.maxAwaitTimeMS, signal)
       : await topology.fresh(signal)
     if (set && guessed) {
-      log('warn', 'problem found', { warning: `${guessed}, so clients are told the address that they reached` })
+      log('warn', 'advertised address missing', {
+        warning: `${guessed}, so clients are told the address that they reached`,
+      })
       guessed = undefined
     }
     const shown = set ? presentAsSingleMemberSet(hello, { address: address(client), primary }) : hello
@@ -146,7 +148,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     most: LINES,
     enough: kind => {
       const warning = `more than ${LINES} lines a second of ${kind}: the others are counted in faults_total alone`
-      log('warn', 'problem found', { warning })
+      log('warn', 'log lines suppressed', { warning })
     },
     now,
   })
@@ -176,13 +178,13 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   }
 
   const unkept = ({ kind, message, facts }: Fault) =>
-    log('error', 'problem found', { fault: kind, why: message, ...facts })
+    log('error', 'denial not persisted', { fault: kind, why: message, ...facts })
   /** Who guesses tokens is told of once a second, and how often. */
   let [tries, told] = [0, Number.NEGATIVE_INFINITY]
   const atTheDoor = (admin: string, address: string): void => {
     tries += 1
     if (now() - told < 1_000) return
-    log('warn', 'refused', { admin, address, why: 'without the token', tries })
+    log('warn', 'admin request refused', { admin, address, why: 'without the token', tries })
     tries = 0
     told = now()
   }
@@ -215,7 +217,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
           unkept,
         },
         pins: { pins: admitting.pins, token: guards.token, hosts: guards.hosts },
-        failed: fault => log('error', 'failed', { fault: fault.kind, stack: fault.stack }),
+        failed: fault => log('error', 'admin request failed', { fault: fault.kind, stack: fault.stack }),
         refused: atTheDoor,
       })
       closers.push(admin.close)

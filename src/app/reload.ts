@@ -68,7 +68,7 @@ export type ReloadParts<C extends Compiled> = {
   /** Has the running proxy take up what is live, all of it at once. */
   adopt(running: Config, compiled: C): void
   log: Log
-  counted(outcome: 'applied' | 'refused'): void
+  counted(outcome: 'applied' | 'rejected'): void
 }
 
 /**
@@ -87,14 +87,14 @@ export function reloader<C extends Compiled>(
     // Rules may need what has to wait, such as the file of their pins.
     const compiled = compile(merged)
     adopt(merged, compiled)
-    for (const gone of vanished(known, compiled)) log('warn', 'vanished', gone)
+    for (const gone of vanished(known, compiled)) log('warn', 'rule' in gone ? 'rule removed' : 'denial removed', gone)
     for (const warning of merged.warnings) {
-      if (!running.warnings.includes(warning)) log('warn', 'problem found', { warning })
+      if (!running.warnings.includes(warning)) log('warn', 'configuration warning', { warning })
     }
     if (waiting.length > 0) {
-      log('warn', 'problem found', { warning: 'these settings take effect with a restart', settings: waiting })
+      log('warn', 'restart required', { warning: 'these settings take effect with a restart', settings: waiting })
     }
-    log('info', 'reloaded', { applied })
+    log('info', 'configuration reloaded', { applied })
     running = merged
     known = compiled
   }
@@ -107,7 +107,7 @@ export function reloader<C extends Compiled>(
     if (problems.length > 0 || more.length === 0) return
     known = { ...known, denied: [...known.denied, ...more] }
     adopt(running, known)
-    log('warn', 'reloaded', { applied: ['deny.file'], denied: more.map(nameOf) })
+    log('warn', 'deny file reloaded', { applied: ['deny.file'], denied: more.map(nameOf) })
   }
   return next => {
     try {
@@ -120,8 +120,9 @@ export function reloader<C extends Compiled>(
       const lines: unknown[] = Array.isArray(problems)
         ? problems
         : [fault.kind === 'internal' ? fault.stack : fault.message]
-      for (const problem of lines) log('error', 'problem found', { problem, kept: 'the configuration of before' })
-      counted('refused')
+      for (const problem of lines)
+        log('error', 'configuration rejected', { problem, kept: 'the configuration of before' })
+      counted('rejected')
       denyMore(next instanceof Fault ? (next.facts.deny as Config['deny'] | undefined) : next.deny)
     }
   }

@@ -66,7 +66,7 @@ export function asking({ hosts, insecure, ...first }: Config['sts'], record: Rec
     random: Math.random,
     now,
     entries: REMEMBERED,
-    turned: (host, up) => log(up ? 'info' : 'warn', up ? 'host came back' : 'host left alone', { sts: host }),
+    turned: (host, up) => log(up ? 'info' : 'warn', up ? 'sts host restored' : 'sts host ejected', { sts: host }),
   })
   /** Throttles of the buckets whose accounts proved themselves: only these have names in metrics, as keys are made up. */
   const shown = new Map<string, number>()
@@ -76,7 +76,7 @@ export function asking({ hosts, insecure, ...first }: Config['sts'], record: Rec
     record.set('clock_skew_seconds', skew / 1000)
     if (Math.abs(skew - drift) < DRIFT_MS) return
     drift = skew
-    log('warn', 'clock drifted', { behindStsSeconds: Math.round(skew / 1000), corrected: true })
+    log('warn', 'clock skew detected', { behindStsSeconds: Math.round(skew / 1000), corrected: true })
   }
   const reach = async (host: string, signal: AbortSignal): Promise<string | undefined> => {
     const why = await sts.reach(host, signal)

@@ -5,9 +5,9 @@
  * pod must never shut out the others, and what a failure says decides what it does:
  *
  *     failure of (address, key, token)     it says                                  over the limit, for its period
- *     expired, unknown, denied, no rule    this key and token, whoever signs        login/failing: 18, the truth for all
- *     not from this address                the same, from this very address         login/failing: 18, the truth there
- *     any other refusal (wrong signature)  this signature; another may be right     login/contested: 262, come back
+ *     expired, unknown, denied, no rule    this key and token, whoever signs        login/failure-limit: 18, the truth for all
+ *     not from this address                the same, from this very address         login/failure-limit: 18, the truth there
+ *     any other refusal (wrong signature)  this signature; another may be right     login/signature-limit: 262, come back
  *       … but STS vouched for it lately    a good holder and a bad one share it     none: asked, as a suspect
  *
  * The bad holder of the last line costs calls that the queue serves after everybody else's; to refuse it would be to give
@@ -36,13 +36,13 @@ export type Entered = Place & {
 }
 
 export type Limits = {
-  /** A login of this holder begins. Throws `login/crowded`, `login/failing`, `login/contested`. */
+  /** A login of this holder begins. Throws `login/concurrency-limit`, `login/failure-limit`, `login/signature-limit`. */
   enter(address: string, holder: string): Entered
   /** Rules or deny list have changed: what failed because of them may succeed now. */
   forgive(): void
 }
 
-export const limitNames = ['crowded', 'failing', 'contested'] as const
+export const limitNames = ['concurrency', 'failures', 'signatures'] as const
 export type Limit = (typeof limitNames)[number]
 
 export type LimitsParts = {
@@ -80,11 +80,11 @@ type Failure = 'settled' | 'place' | 'signature'
 function failureOf({ kind, facts }: Fault): Failure | undefined {
   const about: Partial<Record<Kind, Failure>> = {
     'sts/refused': settled.has(facts.code) ? 'settled' : 'signature',
-    'users/stranger': 'settled',
-    'users/source': 'place',
+    'users/no-rule': 'settled',
+    'users/source-not-allowed': 'place',
     'users/expired': 'settled',
     'users/recreated': 'settled',
-    denied: 'settled',
+    'login/denied': 'settled',
   }
   return about[kind]
 }
@@ -124,7 +124,7 @@ export function limits(parts: LimitsParts): Limits {
     const { count: succeeded = 0 } = goodBySubnet.of(subnet) ?? {}
     const wrong = missigned.of(name)
     if (wrong && wrong.count >= failures) {
-      if (!recent) refuse('contested', new Fault('login/contested', undefined, backoff(wrong.left)))
+      if (!recent) refuse('signatures', new Fault('login/signature-limit', undefined, backoff(wrong.left)))
       return 'suspect'
     }
     return failed >= failures && failed > succeeded ? 'suspect' : 'plain'
@@ -136,13 +136,13 @@ export function limits(parts: LimitsParts): Limits {
       const name = `${subnet} ${holder}`
       const crowd = recently(name)?.known ? `${subnet} known` : subnet
       if ((underWay.get(crowd) ?? 0) >= perAddress) {
-        refuse('crowded', new Fault('login/crowded', undefined, { address: subnet, ...backoff(BACKOFF) }))
+        refuse('concurrency', new Fault('login/concurrency-limit', undefined, { address: subnet, ...backoff(BACKOFF) }))
       }
       const exact = `${address} ${holder}`
       const against = [unwelcome.of(name), unwelcome.of(exact)].find(one => one && one.count >= failures)
       if (against) {
         const seconds = Math.ceil(against.left / 1000)
-        refuse('failing', new Fault('login/failing', `${against.last}; asked again in ${seconds} s`))
+        refuse('failures', new Fault('login/failure-limit', `${against.last}; asked again in ${seconds} s`))
       }
       const priority = priorityOf(subnet, name)
       underWay.set(crowd, (underWay.get(crowd) ?? 0) + 1)
@@ -180,7 +180,7 @@ export function limits(parts: LimitsParts): Limits {
           else underWay.delete(crowd)
           if (end === 'vouched') return succeed()
           if (end === 'unasked') return
-          if (end.kind === 'login/left') leftBySubnet.add(subnet, undefined)
+          if (end.kind === 'login/abandoned') leftBySubnet.add(subnet, undefined)
           const failure = failureOf(end)
           if (failure) fail(failure, end)
         },

@@ -18,7 +18,7 @@ export type Done = () => void
 
 export type Turns = {
   /**
-   * Waits at most `patienceMS` for a turn at `host`, paid from `bucket`. Throws `budget/spent`, with the fact
+   * Waits at most `patienceMS` for a turn at `host`, paid from `bucket`. Throws `budget/exhausted`, with the fact
    * `backoffMS`, at once where it would be longer; and the signal's reason, which gives the place back.
    */
   take(bucket: string, host: string, place: Place, patienceMS: number, signal: AbortSignal): Promise<Done>
@@ -194,5 +194,5 @@ export function turns({
 }
 
 function spent(waitMS: number): Fault {
-  return new Fault('budget/spent', undefined, { backoffMS: Math.max(1, Math.ceil(waitMS)) })
+  return new Fault('budget/exhausted', undefined, { backoffMS: Math.max(1, Math.ceil(waitMS)) })
 }

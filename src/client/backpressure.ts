@@ -26,7 +26,9 @@ export class Stall {
   drained(step: () => void): void {
     if (this.#steps !== NONE) return void this.#steps.push(step)
     this.#steps = [step]
-    this.#cancel = this.#after(STALLED, () => this.#giveUp(new Fault('relay/stalled', undefined, { ms: STALLED })))
+    this.#cancel = this.#after(STALLED, () =>
+      this.#giveUp(new Fault('connection/write-timeout', undefined, { ms: STALLED })),
+    )
     const done = (): void => {
       this.#socket.off('drain', done).off('close', done)
       this.clear()

@@ -70,7 +70,7 @@ export class Connection implements Host {
     this.#parts = parts
     this.#born = parts.now()
     socket.on('error', ({ message: why }) => {
-      this.doom ??= { by: 'client', fault: new Fault('relay/away', undefined, { side: 'client', why }) }
+      this.doom ??= { by: 'client', fault: new Fault('connection/reset', undefined, { side: 'client', why }) }
     })
     this.#talk = new Conversation(socket, this, parts)
     this.closed = this.#talk.over
@@ -138,7 +138,7 @@ export class Connection implements Host {
       limit,
       connectionId: id,
       hello: async (command, signal) => {
-        if (command.elements.has('client')) throw new Fault('hello/metadata-again')
+        if (command.elements.has('client')) throw new Fault('hello/metadata-repeated')
         return greet(readHello(command), id, signal, client)
       },
       refused: name => {
@@ -173,7 +173,7 @@ export class Connection implements Host {
     // That the upstream is away was told as an error once, and every monitor meets it twice a second.
     const isMonitor = this.#stage === 'connecting' || this.#stage === 'unauthenticated'
     if (fault && this.#stage !== 'authenticated' && !this.#parts.isTold(fault.kind)) return 'debug'
-    if (fault) return isMonitor && fault.kind === 'upstream/away' ? 'info' : fault.row.level
+    if (fault) return isMonitor && fault.kind === 'upstream/unreachable' ? 'info' : fault.row.level
     return this.#stage === 'authenticated' || this.#refused ? 'info' : 'debug'
   }
 
@@ -186,7 +186,7 @@ export class Connection implements Host {
       seen.relayed({ toUpstream: bytesRead - read, toClient: bytesWritten - written })
     } else leave(this.#socket, after)
     if (fault) seen.fault(fault.kind)
-    this.log(this.#level(fault), 'closed', {
+    this.log(this.#level(fault), 'connection closed', {
       stage: this.#stage,
       by,
       ...(journal.accessKeyId && { accessKeyId: journal.accessKeyId }),

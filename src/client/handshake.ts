@@ -65,14 +65,14 @@ const answers: Record<string, Row> = {
   buildinfo: aboutServer,
   saslStart,
   authenticate: (state, { elements }) => otherMechanism(elements.get('mechanism'), state), // the way of MONGODB-X509
-  saslContinue: () => refuse(new Fault('sasl/turn', 'saslContinue before saslStart'), OVER),
+  saslContinue: () => refuse(new Fault('sasl/out-of-order', 'saslContinue before saslStart'), OVER),
 }
 
 /** A command arrived. */
 export function answer(state: State, command: Command, server: Server): Turn {
   try {
     if (command.flagBits & MORE_TO_COME) {
-      if (command.name === 'endSessions') throw new Fault('login/left') // a driver's goodbye
+      if (command.name === 'endSessions') throw new Fault('login/abandoned') // a driver's goodbye
       throw new Fault('message/malformed', undefined, { why: 'moreToCome before login' })
     }
     if (state.at === 'start') {
@@ -82,7 +82,7 @@ export function answer(state: State, command: Command, server: Server): Turn {
         : refuse(new Fault('command/unauthorized', printable(command.name)), state)
     }
     if (state.at === 'challenged' && command.name === 'saslContinue') return saslContinue(state, command)
-    throw new Fault('sasl/turn', `${printable(command.name)} while ${state.at}`)
+    throw new Fault('sasl/out-of-order', `${printable(command.name)} while ${state.at}`)
   } catch (thrown) {
     return refuse(Fault.from(thrown), OVER)
   }
@@ -96,7 +96,7 @@ export function settle(state: State, fault?: Fault): Turn {
   return { do: 'reply', document: saslReply(true, Buffer.alloc(0)), next: { at: 'admitted' } }
 }
 
-/** The parts of a hello that an answer depends on. Throws `hello/await`. */
+/** The parts of a hello that an answer depends on. Throws `hello/await-invalid`. */
 export function readHello(command: Command): Asked {
   const { elements, name } = command
   const legacy = name !== 'hello'
@@ -104,7 +104,8 @@ export function readHello(command: Command): Asked {
   if (!elements.has('topologyVersion') && !elements.has('maxAwaitTimeMS')) return { legacy, helloOk }
   const maxAwaitTimeMS = numberOf(elements.get('maxAwaitTimeMS'))
   const topologyVersion = readTopologyVersion({ topologyVersion: elements.get('topologyVersion') })
-  if (!topologyVersion || !(maxAwaitTimeMS >= 0 && Number.isFinite(maxAwaitTimeMS))) throw new Fault('hello/await')
+  if (!topologyVersion || !(maxAwaitTimeMS >= 0 && Number.isFinite(maxAwaitTimeMS)))
+    throw new Fault('hello/await-invalid')
   return { legacy, helloOk, awaiting: { topologyVersion, maxAwaitTimeMS } }
 }
 
@@ -121,14 +122,14 @@ function aboutServer(state: State, _: Command, server: Server): Turn {
   const buildInfo = server.buildInfo()
   return buildInfo
     ? { do: 'reply', document: { ...buildInfo, ok: OK }, next: state }
-    : refuse(new Fault('upstream/away'), state)
+    : refuse(new Fault('upstream/unreachable'), state)
 }
 
 function saslStart(state: State & { at: 'start' }, command: Command, server: Server): Turn {
   const mechanism = command.elements.get('mechanism')
   if (mechanism !== 'MONGODB-AWS') return otherMechanism(mechanism, state)
   if (command.db !== '$external') {
-    return refuse(new Fault('sasl/mechanism', 'MONGODB-AWS is for authSource=$external'), state)
+    return refuse(new Fault('sasl/mechanism-unavailable', 'MONGODB-AWS is for authSource=$external'), state)
   }
   const { challenge: pending, payload } = challenge(payloadOf(command), server.host(), server.random(32))
   return {
@@ -139,13 +140,13 @@ function saslStart(state: State & { at: 'start' }, command: Command, server: Ser
 }
 
 function otherMechanism(mechanism: unknown, state: State): Turn {
-  return refuse(new Fault('sasl/mechanism', `${printable(mechanism)}; use MONGODB-AWS`), state)
+  return refuse(new Fault('sasl/mechanism-unavailable', `${printable(mechanism)}; use MONGODB-AWS`), state)
 }
 
 function saslContinue({ client, challenge }: State & { at: 'challenged' }, command: Command): Turn {
-  if (command.db !== '$external') throw new Fault('sasl/turn', 'saslContinue on another database')
+  if (command.db !== '$external') throw new Fault('sasl/out-of-order', 'saslContinue on another database')
   if (numberOf(command.elements.get('conversationId')) !== CONVERSATION)
-    throw new Fault('sasl/turn', 'mismatched conversation id')
+    throw new Fault('sasl/out-of-order', 'mismatched conversation id')
   return { do: 'prove', fields: readProof(payloadOf(command)), challenge, client, next: { at: 'proving' } }
 }
 
@@ -157,18 +158,18 @@ function saslReply(done: boolean, payload: Buffer): Document {
 function payloadOf({ elements }: Command): Buffer {
   const payload = elements.get('payload')
   if (payload instanceof Binary && payload.sub_type === 0) return Buffer.from(payload.value())
-  throw new Fault('sasl/payload', 'payload must be binary, subtype 0')
+  throw new Fault('sasl/payload-invalid', 'payload must be binary, subtype 0')
 }
 
 /** The application name and whole client document that mongod accepts, in bytes. */
 const APP_NAME = 128
 const METADATA = 512
 
-/** Adds what this command tells of the client. Throws `hello/metadata-*`, `hello/app-name`. */
+/** Adds what this command tells of the client. Throws `hello/metadata-*`, `hello/app-name-too-long`. */
 function introduce(known: Introduction, { elements }: Command): Introduction {
   const told = elements.get('apiVersion') === '1' ? { ...known, apiVersion: '1' } : known
   if (!elements.has('client')) return told
-  if (known.metadata) throw new Fault('hello/metadata-again')
+  if (known.metadata) throw new Fault('hello/metadata-repeated')
   const sent = elements.document('client')
   const metadata = sent && readDocument(sent, { exact: true })
   if (
@@ -178,10 +179,10 @@ function introduce(known: Introduction, { elements }: Command): Introduction {
     typeof metadata.os?.type !== 'string' ||
     !['undefined', 'string'].includes(typeof metadata.application?.name)
   ) {
-    throw new Fault('hello/metadata-missing', 'driver.name, driver.version and os.type are required')
+    throw new Fault('hello/metadata-invalid', 'driver.name, driver.version and os.type are required')
   }
-  if (Buffer.byteLength(metadata.application?.name ?? '') > APP_NAME) throw new Fault('hello/app-name')
-  if (sent.length > METADATA) throw new Fault('hello/metadata-large')
+  if (Buffer.byteLength(metadata.application?.name ?? '') > APP_NAME) throw new Fault('hello/app-name-too-long')
+  if (sent.length > METADATA) throw new Fault('hello/metadata-too-large')
   return { ...told, metadata }
 }
 

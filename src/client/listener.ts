@@ -73,7 +73,7 @@ export type Served = Pick<Connection, 'drain' | 'turn' | 'destroy'>
 /** `counted`: the address as limits know it. `heard`: when its last whole frame came, or it was accepted, as a number that only grows. */
 type Entry = { connection?: Served; socket: Socket; counted: string; stage: Stage; heard: number }
 
-/** Starts to listen. Throws `address/busy`. */
+/** Starts to listen. Throws `listener/address-unavailable`. */
 export async function listen(parts: ListenerParts): Promise<Listener> {
   const { log } = parts
   const stages: Record<Stage, Set<Entry>> = {
@@ -124,7 +124,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     return one !== undefined
   }
   const evict = (entry: Entry): void => {
-    const fault = new Fault('listener/full')
+    const fault = new Fault('listener/connection-limit')
     forget(entry)
     if (entry.connection) {
       entry.connection.destroy(fault) // it tells of its end itself
@@ -147,12 +147,12 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     const counted = subnetOf(address)
     const full = crowd.count(counted) >= most
     if (full || ((strangers() >= connections / 2 || total() >= connections) && !makeRoom(counted))) {
-      const fault = new Fault('listener/full', undefined, {
+      const fault = new Fault('listener/connection-limit', undefined, {
         address: counted,
         why: full ? 'this address' : 'all slots',
       })
       parts.turnedAway(fault)
-      log('debug', 'shed', fault.facts)
+      log('debug', 'connection shed', fault.facts)
       return void raw.destroy()
     }
     const id = ++lastId
@@ -175,9 +175,12 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
       if (context) {
         const of = { context, mutual: clientCA !== undefined }
         secure(raw, of, { after: parts.after, inTurn: step => parts.lobby.speak(counted, step) }, begin, why => {
-          const fault = new Fault('tls/handshake', undefined, { id, peer: address, why })
+          const fault = new Fault('tls/handshake-failed', undefined, { id, peer: address, why })
           parts.turnedAway(fault)
-          log(parts.isTold(fault.kind) ? fault.row.level : 'debug', 'refused', { fault: fault.kind, ...fault.facts })
+          log(parts.isTold(fault.kind) ? fault.row.level : 'debug', 'tls handshake failed', {
+            fault: fault.kind,
+            ...fault.facts,
+          })
         })
       } else {
         begin(raw)
@@ -220,7 +223,8 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
       context = contextOf(tls)
       const another = tls.clientCA !== clientCA
       clientCA = tls.clientCA
-      if (another) closeStrangers(new Fault('tls/handshake', undefined, { why: 'the client CA has changed since' }))
+      if (another)
+        closeStrangers(new Fault('tls/handshake-failed', undefined, { why: 'the client CA has changed since' }))
     },
     stop: () => void server.close(),
     turn: fault => {
@@ -237,7 +241,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     destroy() {
       server.close()
       each(({ connection, socket }) => {
-        connection?.destroy(new Fault('listener/draining'))
+        connection?.destroy(new Fault('proxy/shutdown'))
         socket.destroy()
       })
     },
@@ -332,7 +336,7 @@ function unverified(socket: TLSSocket): string | undefined {
 function bound(server: Server, { host, port, backlog }: ListenerParts): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(new Fault('address/busy', `${host}:${port} (${error.code})`, {}, error)),
+      reject(new Fault('listener/address-unavailable', `${host}:${port} (${error.code})`, {}, error)),
     )
     server.listen({ host, port, backlog }, () => {
       server.removeAllListeners('error')

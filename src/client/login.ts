@@ -85,7 +85,7 @@ export type Parts = {
   /** What STS would say again, whoever signs. */
   refused: Refusals['get']
   recall: Remembered['recall']
-  /** Waits for a turn at STS, and gives what ends it. Throws `budget/spent` at once where it would be too long. */
+  /** Waits for a turn at STS, and gives what ends it. Throws `budget/exhausted` at once where it would be too long. */
   take: Turns['take']
   /** Asks STS, each attempt in its turn. */
   ask(proof: Proof, turn: Turn, signal: AbortSignal): Promise<Outcome>
@@ -117,7 +117,7 @@ export type Login = {
   /** Logs a candidate in, or throws the fault that says why not. */
   enter(candidate: Candidate, over: AbortController): Promise<Admitted>
   /**
-   * Asks again who a live connection is, and by what: its upstream stays as it is. Throws `login/another` for somebody
+   * Asks again who a live connection is, and by what: its upstream stays as it is. Throws `login/principal-changed` for somebody
    * else and for another database user, and whatever `enter` throws. What was remembered does not stand in for STS here.
    */
   again(candidate: Candidate, was: LiveConnection, over: AbortController): Promise<void>
@@ -148,8 +148,8 @@ export function login(parts: Parts): Login {
     const cancel = parts.after(deadlineMS, () => {
       over.abort(
         parts.now() - course.dialled >= UPSTREAM_MS
-          ? new Fault('upstream/away', `no answer within the ${deadlineMS} ms of a login`)
-          : new Fault('login/deadline', `${deadlineMS} ms`),
+          ? new Fault('upstream/unreachable', `no answer within the ${deadlineMS} ms of a login`)
+          : new Fault('login/timeout', `${deadlineMS} ms`),
       )
     })
     let leave: ((end: End) => void) | undefined
@@ -211,12 +211,13 @@ export function login(parts: Parts): Login {
     again: (candidate, was, over) =>
       road({ ...candidate, certificate: undefined }, over, async ({ accessKeyId, identity }) => {
         if (identity.canonical !== was.identity.canonical) {
-          throw new Fault('login/another', `${identity.canonical}, and it was ${was.identity.canonical}`)
+          throw new Fault('login/principal-changed', `${identity.canonical}, and it was ${was.identity.canonical}`)
         }
         parts.check(accessKeyId, identity)
         const match = await decided(parts, identity, candidate.address, over.signal)
         over.signal.throwIfAborted()
-        if (!was.match || !isSameUser(match, was.match)) throw new Fault('login/another', 'another database user')
+        if (!was.match || !isSameUser(match, was.match))
+          throw new Fault('login/principal-changed', 'another database user')
         parts.check(accessKeyId, identity)
         was.accessKeyId = accessKeyId // a denial of the new key, or of the new session, has to find it
         was.identity = identity
@@ -230,7 +231,7 @@ function judged({ stsNow }: Parts, fields: Fields, challenge: Challenge): Proof 
   try {
     return judge(fields, challenge, new Date(stsNow()))
   } catch (thrown) {
-    if (thrown instanceof Fault && thrown.kind === 'proof/date') return undefined
+    if (thrown instanceof Fault && thrown.kind === 'proof/clock-skew') return undefined
     throw thrown
   }
 }
@@ -250,7 +251,7 @@ async function judgedAnew(
 /** What a failure was in the end: what ended the login, the client by leaving unless told, or a fault of its own. */
 function faultOf(thrown: unknown, { aborted, reason }: AbortSignal): Fault {
   if (!aborted) return Fault.from(thrown)
-  return reason instanceof Fault ? reason : new Fault('login/left')
+  return reason instanceof Fault ? reason : new Fault('login/abandoned')
 }
 
 /** Who that is here; nobody waits where rules alone decide. */

@@ -76,7 +76,7 @@ export type Parts = {
   /** The answer to a hello, from an upstream reply obtained after it was asked. `client`: its own socket. */
   greet(asked: Asked, connectionId: number, signal: AbortSignal, client: Socket): Promise<Document>
   login(candidate: Candidate, over: AbortController): Promise<Admitted>
-  seen: { fault(kind: Kind): void; login(outcome: 'admitted' | Kind, journal: Journal): void }
+  seen: { fault(kind: Kind): void; login(outcome: 'success' | Kind, journal: Journal): void }
   nextRequestID(): number
   after: After
 }
@@ -130,7 +130,7 @@ export class Conversation {
   /** Ends as soon as the client waits for nothing. */
   drain(): void {
     this.#draining = true
-    if (this.#quiet) this.#host.destroy(new Fault('listener/draining'))
+    if (this.#quiet) this.#host.destroy(new Fault('proxy/shutdown'))
   }
 
   /** The primary is another one: a monitor is closed if its driver has to be told that the relays were. */
@@ -164,7 +164,7 @@ export class Conversation {
     } catch (thrown) {
       const fault = Fault.from(thrown)
       if (host.doom?.by === 'proxy') return host.doom
-      if (fault.kind === 'login/left') return { by: 'client', fault }
+      if (fault.kind === 'login/abandoned') return { by: 'client', fault }
       if (this.#left.signal.aborted && !(thrown instanceof Fault)) return host.doom ?? { by: 'client' }
       const document = toReply(fault, host.client.id)
       if (document) this.#reply(command, document)
@@ -190,7 +190,7 @@ export class Conversation {
       case 'refuse': {
         const document = toReply(turn.fault, client.id)
         if (!document || turn.next.at === 'over') throw turn.fault
-        log('debug', 'refused', { fault: turn.fault.kind })
+        log('debug', 'command refused', { fault: turn.fault.kind })
         this.#host.refused(turn.fault.kind)
         this.#parts.seen.fault(turn.fault.kind)
         this.#reply(command, document)
@@ -214,19 +214,19 @@ export class Conversation {
       admitted = await login({ fields, challenge, client, address, certificate, journal, revoke }, this.#left)
       if (this.#left.signal.aborted) {
         discard(admitted)
-        throw new Fault('login/left')
+        throw new Fault('login/abandoned')
       }
       if (admitted.term.endReason) {
         discard(admitted)
-        throw new Fault('upstream/away', 'it stepped down during the login')
+        throw new Fault('upstream/unreachable', 'it stepped down during the login')
       }
     } catch (thrown) {
       const fault = Fault.from(thrown)
       seen.login(fault.kind, journal)
       return this.#act(command, settle(next, fault))
     }
-    seen.login('admitted', journal)
-    host.log('debug', 'admitted', { arn: journal.arn, user: journal.user })
+    seen.login('success', journal)
+    host.log('debug', 'login succeeded', { arn: journal.arn, user: journal.user })
     const welcome = settle(next)
     if (welcome.do !== 'reply') throw new Fault('internal')
     this.#state = welcome.next
@@ -267,11 +267,11 @@ export class Conversation {
 
   /** Whoever begins a frame has to finish it; whoever is between frames has all the time that monitors need. */
   #hurry(): () => void {
-    return this.#parts.after(FRAME_MS, () => this.#host.destroy(new Fault('listener/slow')))
+    return this.#parts.after(FRAME_MS, () => this.#host.destroy(new Fault('connection/frame-timeout')))
   }
   #rest(): () => void {
     const ms = this.#state.at === 'challenged' ? CHALLENGE_MS : IDLE_MS
-    return this.#parts.after(ms, () => this.#host.destroy(new Fault('listener/idle')))
+    return this.#parts.after(ms, () => this.#host.destroy(new Fault('connection/idle-timeout')))
   }
   #begun(): void {
     if (this.#hurried) return
@@ -282,7 +282,7 @@ export class Conversation {
 
   /** Waits until the client has taken its answers: one that never reads them gets no more of them made. */
   async #drained(): Promise<void> {
-    const giveUp = (): void => this.#host.destroy(new Fault('relay/stalled', undefined, { side: 'client' }))
+    const giveUp = (): void => this.#host.destroy(new Fault('connection/write-timeout', undefined, { side: 'client' }))
     const stall = new Stall(this.#socket, this.#parts.after, giveUp)
     await new Promise<void>(resolve => stall.drained(resolve))
   }

@@ -27,7 +27,7 @@ const GRACE_MS = 60_000
 /** How long it is watched whether there is a transaction, where nobody is asked. Milliseconds. */
 const WATCHED_MS = 1_000
 
-/** Throws what the first login would, and `login/another` for another principal or another database user. */
+/** Throws what the first login would, and `login/principal-changed` for another principal or another database user. */
 export type Again = (candidate: Candidate, was: LiveConnection, over: AbortController) => Promise<void>
 
 export type Parts = {
@@ -36,7 +36,7 @@ export type Parts = {
   again: Again
   reauthenticate(): 'ask' | 'close'
   server(): Server
-  seen: { login(outcome: 'admitted' | Kind, journal: Journal): void }
+  seen: { login(outcome: 'success' | Kind, journal: Journal): void }
   after: After
 }
 
@@ -58,7 +58,7 @@ export function relogin(relay: Pick<Relay, 'watch' | 'drain' | 'destroy'>, parts
   /** Closes in peace, so that no reply is cut off; whoever keeps it from that has a minute. */
   const close = (why: string): void => {
     stop()
-    const fault = new Fault('login/aged', why)
+    const fault = new Fault('login/expired', why)
     grace = after(GRACE_MS, () => relay.destroy('proxy', fault))
     relay.drain(fault)
   }
@@ -86,7 +86,7 @@ export function relogin(relay: Pick<Relay, 'watch' | 'drain' | 'destroy'>, parts
     state = opening
     if (!asked) step() // one that goes on as if it had not heard has no longer for it
     asked = true
-    return new Fault('login/aged')
+    return new Fault('login/expired')
   }
 
   const renew = async (command: Command, signal: AbortSignal): Promise<Document | Fault> => {
@@ -115,7 +115,7 @@ export function relogin(relay: Pick<Relay, 'watch' | 'drain' | 'destroy'>, parts
     } finally {
       signal.removeEventListener('abort', leave)
     }
-    seen.login('admitted', journal)
+    seen.login('success', journal)
     const welcome = settle(state)
     if (welcome.do !== 'reply') throw new Fault('internal')
     state = opening

@@ -136,7 +136,7 @@ export class Relay {
     this.#watchOver('upstream', upstream)
     if (upstream.destroyed) this.destroy('upstream')
     if (fromUpstream.length > 0) {
-      this.destroy('upstream', new Fault('upstream/malformed', undefined, { why: 'bytes after the login' }))
+      this.destroy('upstream', new Fault('upstream/protocol-error', undefined, { why: 'bytes after the login' }))
     }
     if (fromClient.length > 0) this.#fromClient(fromClient)
     if (this.#over) return
@@ -307,13 +307,13 @@ export class Relay {
   /** The client has ended its side, and waits for nothing. */
   #left(): void {
     if (this.#requests.midway) {
-      this.destroy('client', new Fault('relay/away', undefined, { why: 'ended within a message' }))
+      this.destroy('client', new Fault('connection/reset', undefined, { why: 'ended within a message' }))
     } else this.#close('client')
   }
 
   #watchOver(side: 'client' | 'upstream', socket: Socket): void {
     socket.on('error', ({ message }) => {
-      if (!this.#over) this.destroy(side, new Fault('relay/away', undefined, { side, why: message }))
+      if (!this.#over) this.destroy(side, new Fault('connection/reset', undefined, { side, why: message }))
     })
     socket.on('close', () => {
       if (!this.#over) this.destroy(side)
@@ -339,7 +339,7 @@ export class Relay {
 
   #refuse(name: string, to: Answerable): void {
     this.#parts.refused(name)
-    this.#answered(to, new Fault('command/identity', name))
+    this.#answered(to, new Fault('command/forbidden', name))
   }
 
   /** Lets a command go upstream after all, unless it is answered instead. */

@@ -22,7 +22,7 @@ export type Unavailable = { is: 'unavailable'; why: string; next: 'again' | 'fir
 
 /**
  * Asks STS who signed, and waits at most so many milliseconds. Rejects with the signal's reason once it is aborted, and
- * with the faults `identity/partition` and `internal`; everything else is an outcome.
+ * with the faults `identity/partition-mismatch` and `internal`; everything else is an outcome.
  */
 export type Ask = (proof: Proof, ms: number, signal: AbortSignal) => Promise<Outcome>
 
@@ -45,7 +45,7 @@ const regional: ReadonlySet<string> = new Set(['InvalidClientTokenId', 'RegionDi
 
 /**
  * The outcome of an answer by a host of that partition. `first`: it is the first host of the settings.
- * Throws `identity/partition`.
+ * Throws `identity/partition-mismatch`.
  */
 export function readOutcome({ status, type, text }: Answer, partition: Partition, first: boolean): Outcome {
   if (status !== 200) return refused(status, readRefusal(status, text), first)

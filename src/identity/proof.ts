@@ -45,13 +45,13 @@ const BODY = 'Action=GetCallerIdentity&Version=2011-06-15'
 
 /**
  * Judges the fields of a proof against the challenge that it answers. `now` is our clock, corrected by that of STS.
- * Throws `proof/malformed`, `proof/unsigned`, `proof/scope`, `proof/date`.
+ * Throws `proof/malformed`, `proof/header-unsigned`, `proof/scope-mismatch`, `proof/clock-skew`.
  */
 export function judge({ a, d, t }: Fields, challenge: Challenge, now: Date): Proof {
   const { key = '', day, region, service, names = '', signature = '' } = AUTHORIZATION.exec(a)?.groups ?? {}
   if (signature === '') throw new Fault('proof/malformed', 'the authorization does not have the form of Signature V4')
   const refuse = (
-    kind: 'proof/malformed' | 'proof/unsigned' | 'proof/scope' | 'proof/date',
+    kind: 'proof/malformed' | 'proof/header-unsigned' | 'proof/scope-mismatch' | 'proof/clock-skew',
     detail: string,
     facts = {},
   ) => new Fault(kind, detail, { accessKeyId: key, ...facts })
@@ -67,11 +67,14 @@ export function judge({ a, d, t }: Fields, challenge: Challenge, now: Date): Pro
   if (wrong) throw refuse(...wrong)
   const wanted = regionOf(challenge.host)
   if (service !== 'sts' || region !== wanted || day !== d.slice(0, 8)) {
-    throw refuse('proof/scope', `signed for ${day}/${region}/${service}, wanted ${d.slice(0, 8)}/${wanted}/sts`)
+    throw refuse(
+      'proof/scope-mismatch',
+      `signed for ${day}/${region}/${service}, wanted ${d.slice(0, 8)}/${wanted}/sts`,
+    )
   }
   if (Math.abs(signed.getTime() - now.getTime()) > WINDOW) {
     const times = { signed: signed.toISOString(), now: now.toISOString() }
-    throw refuse('proof/date', `signed at ${times.signed}, it is ${times.now} here`, times)
+    throw refuse('proof/clock-skew', `signed at ${times.signed}, it is ${times.now} here`, times)
   }
   const token = t === undefined ? undefined : new Secret(t)
   return { accessKeyId: copied(key), date: d, region: wanted, signature: new Secret(signature), token, challenge }
@@ -131,9 +134,12 @@ function headerNames(token: boolean): string[] {
 }
 
 /** A missing name comes first: it is what a signature made for another service shows. */
-function judgeNames(names: string[], wanted: string[]): ['proof/unsigned' | 'proof/malformed', string] | undefined {
+function judgeNames(
+  names: string[],
+  wanted: string[],
+): ['proof/header-unsigned' | 'proof/malformed', string] | undefined {
   const missing = wanted.filter(name => !names.includes(name))
-  if (missing.length > 0) return ['proof/unsigned', `SignedHeaders lacks ${missing.join(', ')}`]
+  if (missing.length > 0) return ['proof/header-unsigned', `SignedHeaders lacks ${missing.join(', ')}`]
   return names.join(';') === wanted.join(';')
     ? undefined
     : ['proof/malformed', `SignedHeaders is not exactly ${wanted.join(';')}`]

@@ -76,7 +76,7 @@ const errorReply = z.strictObject({
 
 /**
  * The identity in the body of a 200. `partition` is the one that the asked host serves.
- * Throws `sts/unavailable` for whatever is not STS's own document, and `identity/partition`.
+ * Throws `sts/unavailable` for whatever is not STS's own document, and `identity/partition-mismatch`.
  */
 export function readIdentity(text: string, partition: Partition): Identity {
   const result = readPlain(text) ?? readStrictly(text)
@@ -91,7 +91,7 @@ export function readIdentity(text: string, partition: Partition): Identity {
   const principalId = ids[kind](userId, arn)
   if (principalId === undefined) throw unusable(`its UserId is not that of a ${kind}`)
   if (arn.partition !== partition) {
-    throw new Fault('identity/partition', undefined, { arn: said, wanted: partition })
+    throw new Fault('identity/partition-mismatch', undefined, { arn: said, wanted: partition })
   }
   return { arn: said, canonical: canonical(arn), kind, partition, account, name, userId, principalId, session }
 }

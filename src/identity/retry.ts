@@ -31,12 +31,12 @@ const LEAST = 300
 
 /**
  * Waits at most so many milliseconds for the turn of one attempt, which is paid for then, and gives what ends it. Throws
- * `budget/spent` at once where it would be longer.
+ * `budget/exhausted` at once where it would be longer.
  */
 export type Turn = (patienceMS: number) => Promise<() => void>
 
 /**
- * The same question, asked again while that may help, each time in its turn. Throws `budget/spent` if not even the first
+ * The same question, asked again while that may help, each time in its turn. Throws `budget/exhausted` if not even the first
  * attempt gets one, and rejects at once with the reason of an aborted signal.
  */
 export function retried(
@@ -71,7 +71,7 @@ export function retried(
 
 /** No turn in time is no reason to forget what the last attempt came to. */
 function orNone(thrown: unknown): undefined {
-  if (thrown instanceof Fault && thrown.kind === 'budget/spent') return undefined
+  if (thrown instanceof Fault && thrown.kind === 'budget/exhausted') return undefined
   throw thrown
 }
 

@@ -59,7 +59,7 @@ export function ldapGuard(parts: Parts): LdapGuard {
     if (line === logged) return
     logged = line
     const level = judgement.state === 'on' ? 'error' : verdictOf(judgement, parts.assume) === 'off' ? 'info' : 'warn'
-    log(level, 'ldap answered', {
+    log(level, 'ldap authorization checked', {
       ...judgement,
       ...(judgement.state === 'unknown' && parts.assume && { assume: parts.assume }),
     })
@@ -68,7 +68,7 @@ export function ldapGuard(parts: Parts): LdapGuard {
   const round = singleFlight(async (): Promise<void> => {
     const asked = generation
     try {
-      const late = () => new Fault('upstream/away', undefined, { code: 'ETIMEDOUT' })
+      const late = () => new Fault('upstream/unreachable', undefined, { code: 'ETIMEDOUT' })
       const limits = { after, late, stop: stop.signal }
       const answers = await withTimeout(PATIENCE_MS, limits, signal => rejectOnAbort(signal, ask(signal)))
       silent = 0
@@ -96,7 +96,7 @@ export function ldapGuard(parts: Parts): LdapGuard {
       return round()
     },
     close: () => {
-      stop.abort(new Fault('listener/draining'))
+      stop.abort(new Fault('proxy/shutdown'))
       cancel()
     },
     admit: () => admit(known, parts.assume),

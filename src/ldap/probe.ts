@@ -12,7 +12,7 @@ const WORSE = ['off', 'unknown', 'on'] as const
 
 /**
  * Gives the worst answers of all members. One that is away is passed over as long as another answers, since nobody is
- * relayed to it; when it is back it has to be asked. Throws `upstream/away`, `upstream/malformed`, the reason.
+ * relayed to it; when it is back it has to be asked. Throws `upstream/unreachable`, `upstream/protocol-error`, the reason.
  */
 export function ldapProbe(
   { fresh, members }: Pick<Topology, 'fresh' | 'members'>,
@@ -29,7 +29,7 @@ export function ldapProbe(
     const all = await Promise.all(present.map(ask))
     const rank = (one: Answers) => WORSE.indexOf(judgeLdap(one).state)
     const [worst] = all.sort((a, b) => rank(b) - rank(a))
-    if (!worst) throw new Fault('upstream/away')
+    if (!worst) throw new Fault('upstream/unreachable')
     return worst
   }
 }

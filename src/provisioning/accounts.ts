@@ -19,7 +19,7 @@ export type Accounts = {
   update(user: string, fields: Document): Promise<boolean>
   /** False where the user is gone already. */
   drop(user: string): Promise<boolean>
-  /** Sees to it that this role is there. Throws `provision/foreign` where one of its name is not ours. */
+  /** Sees to it that this role is there. Throws `provision/conflict` where one of its name is not ours. */
   makeRole(cut: Cut): Promise<void>
   /** All roles whose names say that this fleet made them and that are what it made. */
   allRoles(): Promise<RoleName[]>
@@ -40,7 +40,7 @@ const SYSTEM_ROLES = 'system.roles'
 const AT_ONCE = 50_000
 
 /**
- * `db`: the database of the users. Every function throws `upstream/away`, `provision/unsupported`, and
+ * `db`: the database of the users. Every function throws `upstream/unreachable`, `provision/unsupported`, and
  * `provision/failed`, whose facts have the code.
  */
 export function accounts(run: AdminClient['runCommand'], { db, fleet }: { db: string; fleet: string }): Accounts {
@@ -78,7 +78,7 @@ export function accounts(run: AdminClient['runCommand'], { db, fleet }: { db: st
       if (!there && (await did(command, cut.db, CODE.roleExists))) return
       const [stored] = there ? [there] : await roles({ role: command.createRole, db: cut.db })
       if (!stored || !isOurs(fleet, stored)) {
-        throw new Fault('provision/foreign', undefined, { role: command.createRole, db: cut.db })
+        throw new Fault('provision/conflict', undefined, { role: command.createRole, db: cut.db })
       }
     },
     allRoles: async () => {
@@ -90,10 +90,10 @@ export function accounts(run: AdminClient['runCommand'], { db, fleet }: { db: st
   }
 }
 
-/** A refusal of the administrator's commands concerns no user of the upstream, as `upstream/refused` would say. */
+/** A refusal of the administrator's commands concerns no user of the upstream, as `upstream/authentication-failed` would say. */
 function asOurs(thrown: unknown, command: Document): Fault {
   const { kind, facts } = Fault.from(thrown)
-  if (kind !== 'upstream/refused') return Fault.from(thrown)
+  if (kind !== 'upstream/authentication-failed') return Fault.from(thrown)
   const { code, codeName, errmsg } = facts
   const ours: Kind = UNSUPPORTED.includes(Number(code)) ? 'provision/unsupported' : 'provision/failed'
   const [name] = Object.keys(command)

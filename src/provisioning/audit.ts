@@ -18,7 +18,7 @@ const OVER_USERS = {
   all: ['userAdminAnyDatabase', 'root', 'restore', '__system'],
 }
 
-/** Sentences about what was found. Throws `provision/*`, `upstream/away`. */
+/** Sentences about what was found. Throws `provision/*`, `upstream/unreachable`. */
 export async function auditUsers({ parts, roles, directory }: Asked): Promise<string[]> {
   const { run, database, clientSource } = parts
   const { ferretdbVersion } = await ask(run, { buildInfo: 1 })

@@ -6,11 +6,11 @@ import type { DatabaseUser } from '../users/match.js'
 import type { Access, Provisioner } from './provisioner.js'
 import type { Wanted } from './upkeep.js'
 
-/** Begins an upstream connection as this user. Throws `upstream/refused` where the upstream does not take the password. */
+/** Begins an upstream connection as this user. Throws `upstream/authentication-failed` where the upstream does not take the password. */
 export type Begin<T> = (user: DatabaseUser & { password: Secret }) => Promise<T>
 
 /**
- * Gives what `begin` gives for the first password that is taken. Throws what `begin` throws, `upstream/refused` once
+ * Gives what `begin` gives for the first password that is taken. Throws what `begin` throws, `upstream/authentication-failed` once
  * nothing is left to try, what the provisioner throws, and the signal's reason: then others go on who wait for the same.
  */
 export async function logInAs<T>(
@@ -29,7 +29,7 @@ export async function logInAs<T>(
 
 /** What came of the first password that is taken, or the fault of the last that is not. */
 async function firstTaken<T>({ user, passwords }: Access, begin: Begin<T>): Promise<T | Fault> {
-  let last = new Fault('upstream/refused')
+  let last = new Fault('upstream/authentication-failed')
   for (const password of passwords) {
     try {
       return await begin({ ...user, password })
@@ -46,5 +46,5 @@ const AUTHENTICATION_FAILED = 18
 
 /** A wrong password, not a mechanism that is off. Servers say it by the code, some by SCRAM's own error. */
 function isRefusedPassword({ kind, facts }: Fault): boolean {
-  return kind === 'upstream/refused' && (facts.code === AUTHENTICATION_FAILED || 'error' in facts)
+  return kind === 'upstream/authentication-failed' && (facts.code === AUTHENTICATION_FAILED || 'error' in facts)
 }

@@ -21,9 +21,9 @@ export type Access = { user: DatabaseUser; passwords: readonly Secret[] }
 export type RolesOf = (arn: string) => readonly Role[] | undefined
 
 export type Provisioner = {
-  /** The user of a principal, made if need be. Throws `provision/*`, `upstream/away`. */
+  /** The user of a principal, made if need be. Throws `provision/*`, `upstream/unreachable`. */
   user(wanted: Wanted): Promise<Access>
-  /** What to try when the upstream took none of the passwords. Throws `upstream/refused` where nothing is left to try. */
+  /** What to try when the upstream took none of the passwords. Throws `upstream/authentication-failed` where nothing is left to try. */
   refused(wanted: Wanted, tried: Access): Promise<Access>
   /**
    * Carries out what was decided anew about the principals that this process has met; where that cannot be known, all
@@ -59,7 +59,7 @@ export function provisioner({ entries = ENTRIES, ...parts }: Parts): Provisioner
   const inTurn = serially()
 
   const complain = (arn: string, { kind, facts }: Fault) =>
-    log('error', 'problem found', { fault: kind, principal: arn, ...facts })
+    log('error', 'provisioning failed', { fault: kind, principal: arn, ...facts })
 
   /** The password as the mark has it; then what another process may have made of it, and what it was. */
   const accessOf = (arn: string, made: Made, before: Made | undefined): Access => {
@@ -93,7 +93,7 @@ export function provisioner({ entries = ENTRIES, ...parts }: Parts): Provisioner
     const again = (made: Made): boolean => {
       if (!tried || (known && (known.access !== tried || !isSame(known.made, made)))) return false
       if (known && now() - known.setAt < SET_AGAIN_MS) {
-        throw new Fault('upstream/refused', undefined, {
+        throw new Fault('upstream/authentication-failed', undefined, {
           user: wanted.arn,
           why: 'its password was set a moment ago; see provision.clientSource',
         })
@@ -169,7 +169,7 @@ export function provisioner({ entries = ENTRIES, ...parts }: Parts): Provisioner
 }
 
 /** Failures of the administrator's connection, which say nothing about the user. */
-const STILL_GOOD: ReadonlySet<string> = new Set(['upstream/away', 'provision/failed'])
+const STILL_GOOD: ReadonlySet<string> = new Set(['upstream/unreachable', 'provision/failed'])
 
 const isSame = (one: Made, other: Made): boolean => one.secret === other.secret && one.period === other.period
 const keyOf = (roles: readonly Role[]): string => setOf(grantedOf('', roles))

@@ -9,7 +9,7 @@ export type Pruned = { users: string[]; roles: RoleName[]; signed: string[] }
 
 /**
  * Removes them, and signs with the first master secret what an older one had signed. What another fleet or a person made
- * is not looked at. Throws `provision/*`, `upstream/away`, and what `rolesOf` throws.
+ * is not looked at. Throws `provision/*`, `upstream/unreachable`, and what `rolesOf` throws.
  */
 export async function prune(parts: Parts, rolesOf: RolesOf): Promise<Pruned> {
   const { accounts, madeBy, drop, sign, first, granted } = upkeep(parts)

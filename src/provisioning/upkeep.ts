@@ -42,7 +42,7 @@ export type Choice = {
 /** Somebody who makes and drops the same user all the time wins after so many tries. */
 const TRIES = 3
 
-/** Every function throws `provision/*` and `upstream/away`. */
+/** Every function throws `provision/*` and `upstream/unreachable`. */
 export function upkeep({ run, secrets, fleet, database: db, periodMS, clientSource = [], now, log }: Parts) {
   const accounts = accountsOf(run, { db, fleet })
   const current = (): number => periodAt(now(), periodMS)
@@ -51,7 +51,7 @@ export function upkeep({ run, secrets, fleet, database: db, periodMS, clientSour
     if (!secret) throw new Fault('config/invalid', 'provision.secretFile: holds no secret')
     return secret
   }
-  const told = (did: string, user: string) => log('info', 'provisioned', { did, user: `${user}@${db}` })
+  const told = (did: string, user: string) => log('info', 'database user changed', { did, user: `${user}@${db}` })
   const madeBy = ({ user, customData }: Account) => readMark(customData, { db, user, fleet }, secrets)
   const isCurrent = (made: Made) => made.period >= current() && made.clientSource.join() === clientSource.join()
 
@@ -89,7 +89,7 @@ export function upkeep({ run, secrets, fleet, database: db, periodMS, clientSour
           return { made, set: true }
         }
         const before = madeBy(account)
-        if (!before) throw new Fault('provision/foreign', undefined, { user: arn, db })
+        if (!before) throw new Fault('provision/conflict', undefined, { user: arn, db })
         const anew = isCurrent(before) && !choice.again(before) ? undefined : signed(arn, before)
         const others = choice.roles && setOf(account.roles) !== setOf(roles)
         if (!anew && !others) return { made: before, set: false }

@@ -7,9 +7,9 @@ import { readDenials, writeDenials } from './denyFile.js'
 export type Kept = {
   /** Those that have ended are forgotten with the next change. */
   all(): readonly Denial[]
-  /** False where the very same is kept already. Throws `denials/unkept`, and then nothing has changed. */
+  /** False where the very same is kept already. Throws `denials/not-persisted`, and then nothing has changed. */
   add(denial: Denial): Promise<boolean>
-  /** Takes back what denies the same, however it is spelled; false where nothing does. Throws `denials/unkept`, and then nothing has changed. */
+  /** Takes back what denies the same, however it is spelled; false where nothing does. Throws `denials/not-persisted`, and then nothing has changed. */
   remove(denial: Denial): Promise<boolean>
 }
 
@@ -31,12 +31,12 @@ export function keptDenials({ text, name, write }: OwnFile, now: () => number): 
     const done = last.then(async () => {
       const changed = next()
       if (!changed) return false
-      if (changed.length > MOST) throw new Fault('denials/unkept', `there are ${MOST} of them already`)
+      if (changed.length > MOST) throw new Fault('denials/not-persisted', `there are ${MOST} of them already`)
       try {
         await write(writeDenials(changed))
       } catch (thrown) {
         const why = errorCode(thrown) ?? 'unknown'
-        throw new Fault('denials/unkept', undefined, { file: name, why }, thrown)
+        throw new Fault('denials/not-persisted', undefined, { file: name, why }, thrown)
       }
       all = changed
       return true

@@ -39,9 +39,9 @@ export type Revocation = {
   /** Decides about every live connection again; gives the faults by which they were closed (see `Live`). */
   review(): Promise<readonly Fault[]>
   list(): { file: readonly Denial[]; admin: readonly Denial[] }
-  /** Denies once the disk has it; returns how many live connections that closed. Throws `denials/unkept`. */
+  /** Denies once the disk has it; returns how many live connections that closed. Throws `denials/not-persisted`. */
   deny(denial: Denial): Promise<number>
-  /** Takes back what `deny` did; false where it did not. Throws `denials/unkept`. */
+  /** Takes back what `deny` did; false where it did not. Throws `denials/not-persisted`. */
   allow(denial: Denial): Promise<boolean>
   close(): void
 }
@@ -64,7 +64,7 @@ export function revocation(parts: RevocationParts, inFile: readonly Denial[]): R
     const now = parts.now()
     const denial = identity ? all.of(identity, accessKeyId, now) : all.ofKey(accessKeyId, now)
     if (!denial) return
-    throw new Fault('denied', undefined, { denial: nameOf(denial), ...(denial.why && { reason: denial.why }) })
+    throw new Fault('login/denied', undefined, { denial: nameOf(denial), ...(denial.why && { reason: denial.why }) })
   }
   /** For one review: of the many connections of one principal from one place, one is matched. */
   const deciding = (): Decide => {
@@ -99,9 +99,9 @@ export function revocation(parts: RevocationParts, inFile: readonly Denial[]): R
   }
   tick()
 
-  const change = async (event: 'denied' | 'no longer denied', denial: Denial): Promise<boolean> => {
-    if (!kept) throw new Fault('denials/unkept', 'deny.adminFile is not set')
-    const changed = event === 'denied' ? await kept.add(denial) : await kept.remove(denial)
+  const change = async (event: 'denial added' | 'denial removed', denial: Denial): Promise<boolean> => {
+    if (!kept) throw new Fault('denials/not-persisted', 'deny.adminFile is not set')
+    const changed = event === 'denial added' ? await kept.add(denial) : await kept.remove(denial)
     if (!changed) return false
     log('warn', event, { denial: nameOf(denial), ...(denial.why && { reason: denial.why }), until: denial.until })
     gather()
@@ -118,11 +118,11 @@ export function revocation(parts: RevocationParts, inFile: readonly Denial[]): R
     review,
     list: () => ({ file, admin: kept?.all() ?? [] }),
     deny: async denial => {
-      if (!(await change('denied', denial))) return 0
+      if (!(await change('denial added', denial))) return 0
       const closed = await review()
       return closed.filter(({ facts }) => facts.denial === nameOf(denial)).length
     },
-    allow: denial => change('no longer denied', denial),
+    allow: denial => change('denial removed', denial),
     close: () => cancel(),
   }
 }

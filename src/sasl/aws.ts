@@ -27,7 +27,7 @@ const LONGEST_HOST = 255
 
 /**
  * The answer to client-first. `random` is 32 fresh bytes of a secure source, used for this conversation alone; `host`
- * is the offered STS host, ASCII of at most 255 characters. Throws `sasl/payload`.
+ * is the offered STS host, ASCII of at most 255 characters. Throws `sasl/payload-invalid`.
  */
 export function challenge(payload: Buffer, host: string, random: Buffer): { challenge: Challenge; payload: Buffer } {
   if (random.length !== HALF) throw new Fault('internal', undefined, { why: 'a nonce takes 32 random bytes' })
@@ -42,7 +42,7 @@ export function challenge(payload: Buffer, host: string, random: Buffer): { chal
   return { challenge: { nonce, host }, payload: Buffer.from(serialize({ s: new Binary(nonce), h: host })) }
 }
 
-/** The fields of client-final. A token that is null or empty is none. Throws `sasl/payload`. */
+/** The fields of client-final. A token that is null or empty is none. Throws `sasl/payload-invalid`. */
 export function readProof(payload: Buffer): Fields {
   const [a, d, t = null] = fields(payload, ['a', 'd', 't'])
   return { a: text('a', a), d: text('d', d), t: t === null || t === '' ? undefined : text('t', t) }
@@ -62,7 +62,7 @@ function read(payload: Buffer, names: readonly string[]): [Elements, unknown[]] 
     const elements = new Elements(payload)
     return [elements, names.map(name => elements.get(name))]
   } catch (thrown) {
-    throw new Fault('sasl/payload', 'not a BSON document', {}, thrown)
+    throw new Fault('sasl/payload-invalid', 'not a BSON document', {}, thrown)
   }
 }
 
@@ -73,5 +73,5 @@ function text(name: keyof typeof LONGEST, value: unknown): string {
 }
 
 function wrong(why: string, facts = {}): Fault {
-  return new Fault('sasl/payload', why, facts)
+  return new Fault('sasl/payload-invalid', why, facts)
 }

@@ -31,7 +31,7 @@ export function first(user: string, nonce: string): First {
   return { payload: Buffer.from(`n,,${bare}`), bare, nonce }
 }
 
-/** Answers the server's first message. Throws `upstream/malformed`, and what `derive` throws. */
+/** Answers the server's first message. Throws `upstream/protocol-error`, and what `derive` throws. */
 export async function final(start: First, derive: Derive, message: Buffer): Promise<Final> {
   const { nonce, salt, iterations } = readFirst(start, message)
   const keys = await derive(salt, iterations)
@@ -48,11 +48,11 @@ export async function final(start: First, derive: Derive, message: Buffer): Prom
 
 /**
  * Makes sure that the server knows the password too. Only now may the keys be remembered, so they are given here.
- * Throws `upstream/refused` for an error that the server names, `upstream/malformed` for a signature that is not its.
+ * Throws `upstream/authentication-failed` for an error that the server names, `upstream/protocol-error` for a signature that is not its.
  */
 export function check({ signature, stretched }: Final, message: Buffer): Stretched {
   const [, name, value = ''] = /^([ev])=([^,]*)(?:,[A-Za-z]=[^,]*)*$/.exec(message.toString()) ?? []
-  if (name === 'e') throw new Fault('upstream/refused', undefined, { error: value.slice(0, 100) })
+  if (name === 'e') throw new Fault('upstream/authentication-failed', undefined, { error: value.slice(0, 100) })
   const given = name === 'v' ? base64(value) : undefined
   if (!given) throw malformed('not a SCRAM server-final message')
   if (given.length !== HASH || !timingSafeEqual(given, signature)) throw malformed('the server signature is wrong')
@@ -76,7 +76,7 @@ function readFirst(start: First, message: Buffer): { nonce: string; salt: Buffer
   if (!salt) throw malformed('the salt is not base64')
   const iterations = Number(count)
   if (iterations < ITERATIONS.least || iterations > ITERATIONS.most) {
-    throw new Fault('upstream/malformed', undefined, {
+    throw new Fault('upstream/protocol-error', undefined, {
       why: 'SCRAM iterations out of range',
       iterations,
       ...ITERATIONS,
@@ -100,5 +100,5 @@ function xor(a: Buffer, b: Buffer): Buffer {
 }
 
 function malformed(why: string): Fault {
-  return new Fault('upstream/malformed', undefined, { why })
+  return new Fault('upstream/protocol-error', undefined, { why })
 }

@@ -7,7 +7,7 @@ import { Secret } from '../log.js'
 import { PROXY_NAME } from './metadata.js'
 
 export type AdminClient = {
-  /** Runs a command and gives the reply, `ok: 0` or not, a refused login among them. Throws `upstream/away`. */
+  /** Runs a command and gives the reply, `ok: 0` or not, a refused login among them. Throws `upstream/unreachable`. */
   runCommand(command: Document, db?: string): Promise<Document>
   /** The same at one member, whichever it is; the caller closes it. */
   forMember(address: string): AdminClient
@@ -39,7 +39,7 @@ export function createAdminClient(uri: Secret, limits: Limits = {}): AdminClient
   }
   return {
     runCommand: async (command, db = 'admin') => {
-      if (closed) throw new Fault('listener/draining')
+      if (closed) throw new Fault('proxy/shutdown')
       opened ??= open().catch(thrown => {
         opened = undefined
         throw thrown
@@ -87,5 +87,5 @@ function replyOf(thrown: unknown): Document {
     throw new Fault('config/invalid', 'upstream.admin.uri: the driver cannot use it', { name })
   }
   const inner = cause as { code?: unknown } | undefined
-  throw new Fault('upstream/away', undefined, { code: code ?? inner?.code ?? name }, thrown)
+  throw new Fault('upstream/unreachable', undefined, { code: code ?? inner?.code ?? name }, thrown)
 }

@@ -49,7 +49,7 @@ export class Channel {
 
   /**
    * Sends a command (with its `$db`) and gives the reply, `ok: 0` or not, numbers with their BSON types.
-   * Throws `upstream/away`, `upstream/malformed`, or the signal's reason, which also destroys the socket.
+   * Throws `upstream/unreachable`, `upstream/protocol-error`, or the signal's reason, which also destroys the socket.
    */
   request(command: Document, signal?: AbortSignal): Promise<Document> {
     if (signal?.aborted) this.#fail(signal.reason)
@@ -99,7 +99,7 @@ export class Channel {
       resolve(reply)
     } catch (thrown) {
       const fault = Fault.from(thrown)
-      this.#fail(fault.kind === 'upstream/malformed' ? fault : this.#malformed(fault.kind, fault.facts, fault))
+      this.#fail(fault.kind === 'upstream/protocol-error' ? fault : this.#malformed(fault.kind, fault.facts, fault))
     }
   }
 
@@ -129,13 +129,13 @@ export class Channel {
   }
 
   #malformed(why: string, facts = {}, cause?: unknown): Fault {
-    return new Fault('upstream/malformed', undefined, { upstream: this.#target.address, why, ...facts }, cause)
+    return new Fault('upstream/protocol-error', undefined, { upstream: this.#target.address, why, ...facts }, cause)
   }
 }
 
 /**
  * Opens a channel: TCP, and TLS where the target says so. Takes at most the target's `connectTimeoutMS`.
- * Throws `upstream/away` with host, port and the system's code, or the signal's reason.
+ * Throws `upstream/unreachable` with host, port and the system's code, or the signal's reason.
  */
 export function openChannel(target: Target, signal?: AbortSignal): Promise<Channel> {
   if (signal?.aborted) return Promise.reject(signal.reason)
@@ -184,5 +184,5 @@ function open({ host, port, tls }: Target, { onread }: ReadBuffer): Socket {
 
 function away({ host, port }: Target, code: string | undefined, cause?: Error): Fault {
   const told = code ?? errorCode(cause) ?? cause?.message
-  return new Fault('upstream/away', undefined, { host, port, code: told }, cause)
+  return new Fault('upstream/unreachable', undefined, { host, port, code: told }, cause)
 }

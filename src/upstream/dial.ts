@@ -38,8 +38,8 @@ export type DialOptions = {
 export type UpstreamConnection = ReturnType<Channel['handOver']> & { hello: Document }
 
 /**
- * Throws `upstream/away` (unreachable, stopping, another set, not the primary), `upstream/refused` (it does not take this user),
- * `upstream/malformed` (it breaks the protocol or cannot prove that it knows the password), and the signal's reason.
+ * Throws `upstream/unreachable` (unreachable, stopping, another set, not the primary), `upstream/authentication-failed` (it does not take this user),
+ * `upstream/protocol-error` (it breaks the protocol or cannot prove that it knows the password), and the signal's reason.
  */
 export async function dial(wanted: DialOptions): Promise<UpstreamConnection> {
   const channel = await openChannel(wanted.target, wanted.signal)
@@ -73,10 +73,10 @@ async function logIn(channel: Channel, wanted: DialOptions): Promise<Document> {
   const hello = await run({ hello: 1, client, speculativeAuthenticate: { ...saslStart, db: user.db } }, 'admin')
   if (target.replicaSet !== undefined && hello.setName !== target.replicaSet) {
     const facts = { wanted: target.replicaSet, setName: sanitizeText(hello.setName) }
-    throw new Fault('upstream/away', 'it is not of the replica set that upstream.uri names', facts)
+    throw new Fault('upstream/unreachable', 'it is not of the replica set that upstream.uri names', facts)
   }
   if (wanted.requirePrimary && hello.isWritablePrimary !== true) {
-    throw new Fault('upstream/away', 'it is not the primary', { upstream: target.address })
+    throw new Fault('upstream/unreachable', 'it is not the primary', { upstream: target.address })
   }
   const opened = readStep(hello.speculativeAuthenticate ?? (await run(saslStart, user.db)))
   if (opened.done) throw malformed('done before anything was proven')
@@ -100,5 +100,5 @@ function readStep({ payload, conversationId, done }: Document, expected = conver
 }
 
 function malformed(why: string): Fault {
-  return new Fault('upstream/malformed', undefined, { why })
+  return new Fault('upstream/protocol-error', undefined, { why })
 }

@@ -75,7 +75,7 @@ const SESSIONS: Record<string, Form> = { logicalSessionTimeoutMinutes: integer }
 const AFTER: Record<string, Form> = { minWireVersion: integer, maxWireVersion: integer, readOnly: flag }
 
 /**
- * The answer to a client's hello, from the upstream's (read with its BSON types). Throws `upstream/malformed` for a
+ * The answer to a client's hello, from the upstream's (read with its BSON types). Throws `upstream/protocol-error` for a
  * field that has not its form or passes its bound, and for a hello without the fields that every server gives.
  */
 export function buildHelloReply(hello: Document, asked: HelloRequest, { connectionId, now }: ProxyFields): Document {
@@ -111,7 +111,7 @@ function draftFor(hello: Document, asked: HelloRequest): Document {
   }
 }
 
-/** A hello with every field in its form. Throws `upstream/malformed`, as `present` would. */
+/** A hello with every field in its form. Throws `upstream/protocol-error`, as `present` would. */
 export function validateHello(hello: Document): Document {
   draftOf(hello, { legacy: false, helloOk: false })
   return hello
@@ -187,5 +187,5 @@ function isDocument(value: unknown): value is Document {
 }
 
 function malformed(field: string): Fault {
-  return new Fault('upstream/malformed', undefined, { why: 'a field of hello', field })
+  return new Fault('upstream/protocol-error', undefined, { why: 'a field of hello', field })
 }

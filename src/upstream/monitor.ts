@@ -22,7 +22,7 @@ import { singleFlight } from './singleFlight.js'
 import type { Target } from './target.js'
 
 export type ServerMonitor = {
-  /** A hello that the member gave after this was called. Throws `upstream/away`, `upstream/malformed`. */
+  /** A hello that the member gave after this was called. Throws `upstream/unreachable`, `upstream/protocol-error`. */
   freshHello(): Promise<Document>
   /** The last hello, with its BSON types; undefined while the member is away. */
   cachedHello(): Document | undefined
@@ -75,7 +75,7 @@ export function createServerMonitor({
   const see = (reply: Document): Document => {
     if (Number(reply.ok) !== 1) throw gone({ code: Number(reply.code), errmsg: sanitizeText(reply.errmsg) })
     if (target.replicaSet !== undefined && reply.setName !== target.replicaSet) {
-      throw new Fault('upstream/away', 'it is not of the replica set that upstream.uri names', about(reply))
+      throw new Fault('upstream/unreachable', 'it is not of the replica set that upstream.uri names', about(reply))
     }
     validateHello(reply)
     const [was, is] = [latest && readTopologyVersion(latest), readTopologyVersion(reply)]
@@ -87,7 +87,7 @@ export function createServerMonitor({
     away = undefined
     if (processId && is && !processId.equals(is.processId)) restarted?.()
     processId = is?.processId ?? processId
-    if (news) log('info', 'upstream changed', { upstream: target.address, ...facts })
+    if (news) log('info', 'upstream state changed', { upstream: target.address, ...facts })
     changed(reply)
     wake()
     if (is && !following) follow()
@@ -97,13 +97,14 @@ export function createServerMonitor({
   const lose = (thrown: unknown): void => {
     if (stop.signal.aborted) return
     const fault = Fault.from(thrown)
-    if (!away) log(fault.row.level, 'upstream lost', { fault: fault.kind, upstream: target.address, ...fault.facts })
+    if (!away)
+      log(fault.row.level, 'upstream unreachable', { fault: fault.kind, upstream: target.address, ...fault.facts })
     away = fault
     latest = undefined
     changed(undefined)
   }
 
-  const gone = (facts: Facts) => new Fault('upstream/away', undefined, { upstream: target.address, ...facts })
+  const gone = (facts: Facts) => new Fault('upstream/unreachable', undefined, { upstream: target.address, ...facts })
   const bounded = <T>(ms: number, run: (signal: AbortSignal) => Promise<T>) =>
     withTimeout(ms, { after, late: () => gone({ code: 'ETIMEDOUT' }), stop: stop.signal }, run)
 
@@ -126,7 +127,7 @@ export function createServerMonitor({
           return see(await asking.request(HELLO, signal))
         } catch (thrown) {
           // It may have been closed while it lay idle, which tells nothing about a new one.
-          if (signal.aborted || Fault.from(thrown).kind !== 'upstream/away') throw thrown
+          if (signal.aborted || Fault.from(thrown).kind !== 'upstream/unreachable') throw thrown
           asking.destroy()
         }
       }
@@ -222,7 +223,7 @@ export function createServerMonitor({
  */
 function isTurnedAway(thrown: unknown): boolean {
   const { kind, facts } = Fault.from(thrown)
-  return kind === 'upstream/away' && typeof facts.code === 'string' && facts.code !== 'ETIMEDOUT'
+  return kind === 'upstream/unreachable' && typeof facts.code === 'string' && facts.code !== 'ETIMEDOUT'
 }
 
 /** What a change is judged and logged by. */

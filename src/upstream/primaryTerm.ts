@@ -26,14 +26,14 @@ export type TermController = {
   closeSessions(): Promise<unknown> | undefined
 }
 
-/** Runs a step of a login, which is aborted with `upstream/away` if the term is over before the step is. */
+/** Runs a step of a login, which is aborted with `upstream/unreachable` if the term is over before the step is. */
 export async function runDuringTerm<T>(
   { onEnd: whenOver }: PrimaryTerm,
   login: AbortController,
   run: () => Promise<T>,
 ): Promise<T> {
   const back = whenOver(({ facts }) =>
-    login.abort(new Fault('upstream/away', 'it stepped down during the login', facts)),
+    login.abort(new Fault('upstream/unreachable', 'it stepped down during the login', facts)),
   )
   try {
     return await run()

@@ -6,15 +6,15 @@ import { Fault } from '../errors.js'
 const STOPPING = new Set([6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436])
 
 /**
- * Gives a reply with `ok: 1`. Throws `upstream/away` where the server is stopping, `upstream/refused` otherwise; the
+ * Gives a reply with `ok: 1`. Throws `upstream/unreachable` where the server is stopping, `upstream/authentication-failed` otherwise; the
  * facts hold its code, code name and message, cut short. `details`: what to tell the client for some codes.
  */
 export function assertOk(reply: Document, upstream: string, details: Record<number, string> = {}): Document {
   if (Number(reply.ok) === 1) return reply
   const code = Number(reply.code)
   const facts = { upstream, code, codeName: sanitizeText(reply.codeName), errmsg: sanitizeText(reply.errmsg) }
-  if (STOPPING.has(code)) throw new Fault('upstream/away', undefined, facts)
-  throw new Fault('upstream/refused', details[code], facts)
+  if (STOPPING.has(code)) throw new Fault('upstream/unreachable', undefined, facts)
+  throw new Fault('upstream/authentication-failed', details[code], facts)
 }
 
 /** A text of the upstream's as it may stand in our log. */

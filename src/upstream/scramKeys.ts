@@ -82,6 +82,8 @@ async function prepared(password: Secret): Promise<string> {
     return saslprep(text)
   } catch {
     // The library's message may quote the password, so it is not passed on.
-    throw new Fault('upstream/refused', undefined, { why: 'the password has characters that SASLprep prohibits' })
+    throw new Fault('upstream/authentication-failed', undefined, {
+      why: 'the password has characters that SASLprep prohibits',
+    })
   }
 }

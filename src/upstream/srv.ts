@@ -20,14 +20,14 @@ const MOST = 50
 const OPTIONS = new Set(['authsource', 'replicaset', 'loadbalanced'])
 
 /**
- * Looks a name up. Throws `upstream/away` where DNS does not answer or knows nothing, and `upstream/malformed` for
+ * Looks a name up. Throws `upstream/unreachable` where DNS does not answer or knows nothing, and `upstream/protocol-error` for
  * answers that are not to be followed: hosts of another domain, options that a TXT record may not set.
  */
 export async function resolveSeedlist(srv: string, { resolveSrv, resolveTxt }: DnsResolver): Promise<Seedlist> {
   const records = await resolveSrv(`_mongodb._tcp.${srv}`).catch(thrown => {
-    throw new Fault('upstream/away', undefined, { srv, code: errorCode(thrown) ?? 'no code' }, thrown)
+    throw new Fault('upstream/unreachable', undefined, { srv, code: errorCode(thrown) ?? 'no code' }, thrown)
   })
-  if (records.length === 0) throw new Fault('upstream/away', undefined, { srv, code: 'ENODATA' })
+  if (records.length === 0) throw new Fault('upstream/unreachable', undefined, { srv, code: 'ENODATA' })
   if (records.length > MOST) throw malformed(srv, `more than ${MOST} addresses`)
   const seeds = records.map(({ name, port }) => {
     const host = name.toLowerCase().replace(/\.$/, '')
@@ -50,7 +50,7 @@ async function readTxt(srv: string, resolveTxt: DnsResolver['resolveTxt']): Prom
   const records = await resolveTxt(srv).catch((thrown): string[][] => {
     const code = errorCode(thrown) ?? 'no code'
     if (code === 'ENODATA' || code === 'ENOTFOUND') return []
-    throw new Fault('upstream/away', undefined, { srv, code }, thrown)
+    throw new Fault('upstream/unreachable', undefined, { srv, code }, thrown)
   })
   if (records.length > 1) throw malformed(srv, 'more than one TXT record')
   const options = new URLSearchParams((records[0] ?? []).join(''))
@@ -62,5 +62,5 @@ async function readTxt(srv: string, resolveTxt: DnsResolver['resolveTxt']): Prom
 }
 
 function malformed(srv: string, why: string): Fault {
-  return new Fault('upstream/malformed', undefined, { srv, why })
+  return new Fault('upstream/protocol-error', undefined, { srv, why })
 }

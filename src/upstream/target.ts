@@ -61,10 +61,11 @@ export function parseUpstreamUri(uri: Secret, readFile: (path: string) => Buffer
   return { name: srv ?? seeds.join(','), seeds, srv, directConnection: direct, connectionOptions: template }
 }
 
-/** The member at an address, as `readAddress` understands it. Throws `upstream/malformed` for what is no address. */
+/** The member at an address, as `readAddress` understands it. Throws `upstream/protocol-error` for what is no address. */
 export function createTarget(template: ConnectionOptions, text: string): Target {
   const address = parseAddress(text)
-  if (!address) throw new Fault('upstream/malformed', undefined, { why: 'no address', address: text.slice(0, 200) })
+  if (!address)
+    throw new Fault('upstream/protocol-error', undefined, { why: 'no address', address: text.slice(0, 200) })
   return { ...template, ...address, address: formatAddress(address) }
 }
 

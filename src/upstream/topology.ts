@@ -26,13 +26,13 @@ import { createTarget, type Target, type UpstreamConfig } from './target.js'
 export type TopologyView = { hello: Document; isPrimary: boolean; isReplicaSet: boolean }
 
 export type Topology = {
-  /** From a hello that was given after this was called. Throws `upstream/away`, `upstream/malformed`, the reason. */
+  /** From a hello that was given after this was called. Throws `upstream/unreachable`, `upstream/protocol-error`, the reason. */
   fresh(signal: AbortSignal): Promise<TopologyView>
   /** What is news to whoever knows `known`, or the current view after `maxAwaitTimeMS`. Throws as `fresh`. */
   awaitChange(known: TopologyVersion, maxAwaitTimeMS: number, signal: AbortSignal): Promise<TopologyView>
   /** Undefined while no member answers. */
   current(): TopologyView | undefined
-  /** Where logins go; what they open there ends with the term. Throws `upstream/away` where there is none. */
+  /** Where logins go; what they open there ends with the term. Throws `upstream/unreachable` where there is none. */
   primary(): { target: Target; term: PrimaryTerm }
   /** Every member that holds data, as far as they are known, and whether it answers. */
   members(): { target: Target; answers: boolean }[]
@@ -183,7 +183,7 @@ export function createTopology({
       members.delete(address)
       hellos.delete(address)
       met.delete(address)
-      member.close(new Fault('upstream/away', undefined, { upstream: address, why: 'it is no member any more' }))
+      member.close(new Fault('upstream/unreachable', undefined, { upstream: address, why: 'it is no member any more' }))
     }
     const added = wanted.filter(address => !members.has(address))
     if (added.length === 0) late = false
@@ -222,9 +222,9 @@ export function createTopology({
   /** Every member was asked, and none answers. */
   const nobody = (): boolean => [...members.values()].every(member => member.lastError())
   const away = (): Fault => {
-    if (view) return new Fault('upstream/away', 'there is no primary now', { upstream: upstream.name })
+    if (view) return new Fault('upstream/unreachable', 'there is no primary now', { upstream: upstream.name })
     const why = unknown ?? [...members.values()].map(member => member.lastError()).find(Boolean)
-    return why ?? new Fault('upstream/away', undefined, { upstream: upstream.name })
+    return why ?? new Fault('upstream/unreachable', undefined, { upstream: upstream.name })
   }
 
   const fresh = async (signal: AbortSignal): Promise<TopologyView> => {
@@ -300,7 +300,7 @@ export function createTopology({
 
   /** Looks the seeds up; true where DNS gave some. */
   const lookUpOnce = async (name: string, again: boolean): Promise<boolean> => {
-    const late = () => new Fault('upstream/away', undefined, { srv: name, code: 'ETIMEDOUT' })
+    const late = () => new Fault('upstream/unreachable', undefined, { srv: name, code: 'ETIMEDOUT' })
     try {
       const looked = await withTimeout(LOOKUP_MS, { after, late, stop: stop.signal }, signal =>
         rejectOnAbort(signal, resolveSeedlist(name, resolver)),
@@ -315,7 +315,7 @@ export function createTopology({
       if (stop.signal.aborted) return true
       unknown = Fault.from(thrown)
       const { kind, row, facts } = unknown
-      if (!again) log(row.level, 'upstream lost', { fault: kind, upstream: name, ...facts })
+      if (!again) log(row.level, 'upstream unreachable', { fault: kind, upstream: name, ...facts })
       return false
     }
   }
@@ -360,10 +360,10 @@ export function createTopology({
         return { target: createTarget(template, address), answers: hello !== undefined }
       }),
     close: () => {
-      stop.abort(new Fault('listener/draining'))
+      stop.abort(new Fault('proxy/shutdown'))
       refill?.()
       for (const one of [...waiting]) one.fail(stop.signal.reason)
-      for (const member of members.values()) member.close(new Fault('listener/draining'))
+      for (const member of members.values()) member.close(new Fault('proxy/shutdown'))
     },
   }
 }

@@ -10,7 +10,7 @@ export type Circumstances = { peer: string; now: number }
 type Principal = Pick<Identity, 'canonical' | 'principalId'>
 
 /**
- * Lets the identity pass. Throws `users/expired`, `users/source`, `users/recreated`. A pin of `firstUse` is judged by
+ * Lets the identity pass. Throws `users/expired`, `users/source-not-allowed`, `users/recreated`. A pin of `firstUse` is judged by
  * `unchanged`, once it is known.
  */
 export function permitted(match: Match, identity: Principal, { peer, now }: Circumstances): void {
@@ -21,7 +21,7 @@ export function permitted(match: Match, identity: Principal, { peer, now }: Circ
   for (const networks of clientSource) {
     if (isInside(peer, networks)) continue
     // The client knows its own address, which may not be the one that it thinks; the networks are for the log.
-    throw new Fault('users/source', peer, { ...whichOf(match), allowed: networks.map(showNetwork) })
+    throw new Fault('users/source-not-allowed', peer, { ...whichOf(match), allowed: networks.map(showNetwork) })
   }
   if (principalId !== undefined && principalId !== 'firstUse') unchanged(match, identity, principalId)
 }

@@ -50,7 +50,7 @@ export function decision({ rules, directory, pins, now }: DecisionParts): Decisi
       const by = rules()
       const match = by.match(identity) ?? (await directory?.match(identity, peer))
       if (by !== rules()) continue
-      if (!match) throw new Fault('users/stranger', identity.canonical, { arn: identity.arn })
+      if (!match) throw new Fault('users/no-rule', identity.canonical, { arn: identity.arn })
       permitted(match, identity, here(peer))
       if (match.principalId !== 'firstUse') return match
       if (!pins) throw new Fault('users/unreadable', undefined, { why: 'there is no pins.file' })

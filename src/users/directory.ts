@@ -83,7 +83,8 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
     if (text === taken && found.size === 0) return
     const { known: read, complaints } = readEntries(documents)
     taken = text
-    for (const text of complaints) if (!said.has(text)) log('warn', 'problem found', { warning: `directory: ${text}` })
+    for (const text of complaints)
+      if (!said.has(text)) log('warn', 'directory entry invalid', { warning: `directory: ${text}` })
     said = new Set(complaints)
     const before = new Map([...known, ...[...found].map(([arn, one]) => [arn, one.known] as const)])
     // What was found while the reading was underway may be newer than it.
@@ -105,13 +106,14 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
       const documents = await external.all()
       if (closed) return
       take(documents, number)
-      if (failing) log('info', 'upstream changed', { directory: 'readable again' })
+      if (failing) log('info', 'directory restored', {})
       failing = false
       readAt = began
       why = ''
     } catch (thrown) {
       const is = whyOf(thrown)
-      if (is !== why && !closed) log('error', 'problem found', { warning: `directory: it cannot be read: ${is}` })
+      if (is !== why && !closed)
+        log('error', 'directory unreadable', { warning: `directory: it cannot be read: ${is}` })
       why = is
       failing = true
     } finally {

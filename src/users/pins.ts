@@ -32,7 +32,7 @@ export type Pins = {
 type Change<T> = {
   to?: ReadonlyMap<string, string>
   gives: T
-  event?: { event: 'pinned' | 'no longer pinned'; arn: string; principalId: string }
+  event?: { event: 'principal id pinned' | 'principal id unpinned'; arn: string; principalId: string }
 }
 
 const form = z.record(
@@ -57,7 +57,7 @@ export function pinsOf({ text, name, write, log }: OwnFile & { log: Log }): Pins
         throw new Fault('users/unreadable', undefined, { why: `pins.file: cannot write ${name}: ${code}` }, thrown)
       }
       pinned = to
-      if (event) log(event === 'pinned' ? 'info' : 'warn', event, facts)
+      if (event) log(event === 'principal id pinned' ? 'info' : 'warn', event, facts)
       return gives
     })
     last = done.catch(() => {})
@@ -71,14 +71,14 @@ export function pinsOf({ text, name, write, log }: OwnFile & { log: Log }): Pins
       change(() => {
         const known = pinned.get(arn)
         if (known !== undefined) return { gives: known }
-        const event = { event: 'pinned', arn, principalId } as const
+        const event = { event: 'principal id pinned', arn, principalId } as const
         return { to: new Map(pinned).set(arn, principalId), gives: principalId, event }
       }),
     clear: arn =>
       change(() => {
         const principalId = pinned.get(arn)
         if (principalId === undefined) return { gives: undefined }
-        const event = { event: 'no longer pinned', arn, principalId } as const
+        const event = { event: 'principal id unpinned', arn, principalId } as const
         return { to: new Map([...pinned].filter(([other]) => other !== arn)), gives: principalId, event }
       }),
   }

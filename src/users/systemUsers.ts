@@ -9,7 +9,7 @@ import { Fault } from '../errors.js'
 import { assertOk } from '../upstream/reply.js'
 import { spellings, unreadable } from './entries.js'
 
-/** Both throw `users/unreadable`, `upstream/refused`, and what `ask` throws. */
+/** Both throw `users/unreadable`, `upstream/authentication-failed`, and what `ask` throws. */
 export type ExternalUsers = {
   all(): Promise<Document[]>
   /** Those that are this principal, by its canonical ARN, in every spelling. */

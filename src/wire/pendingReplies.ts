@@ -12,20 +12,20 @@ export class Ledger {
     return this.#owed.length
   }
 
-  /** A request goes upstream. Throws `relay/stalled` where there are too many. */
+  /** A request goes upstream. Throws `connection/write-timeout` where there are too many. */
   enter(request: Request): void {
     if (request.moreToCome) return
     if (this.#owed.push(request) > AHEAD) {
-      throw new Fault('relay/stalled', undefined, { why: 'too many requests ahead of replies' })
+      throw new Fault('connection/write-timeout', undefined, { why: 'too many requests ahead of replies' })
     }
   }
 
-  /** A reply is on its way. Throws `upstream/malformed` where nobody is owed one. */
+  /** A reply is on its way. Throws `upstream/protocol-error` where nobody is owed one. */
   expect(): void {
     if (this.#owed.length === 0) throw malformed('a reply that nobody asked for')
   }
 
-  /** A reply is through. True where it goes on, as a stream does. Throws `upstream/malformed`. */
+  /** A reply is through. True where it goes on, as a stream does. Throws `upstream/protocol-error`. */
   settle({ requestID, responseTo, moreToCome }: Reply): boolean {
     const due = this.#owed[0]
     if (due?.requestID !== responseTo) throw malformed('a reply to another request', { responseTo })
@@ -38,5 +38,5 @@ export class Ledger {
 }
 
 function malformed(why: string, facts = {}): Fault {
-  return new Fault('upstream/malformed', undefined, { why, ...facts })
+  return new Fault('upstream/protocol-error', undefined, { why, ...facts })
 }

@@ -166,7 +166,7 @@ export class RequestSplitter {
       if (name === undefined) return 'later'
       const hello = HELLO.has(name)
       if (hello || REFUSED.has(name.toLowerCase())) {
-        if (moreToCome) throw new Fault('command/identity', undefined, { command: name, moreToCome })
+        if (moreToCome) throw new Fault('command/forbidden', undefined, { command: name, moreToCome })
         if (hello) {
           this.#whole = new Framer(WHOLE)
         } else {
@@ -193,7 +193,7 @@ export class RequestSplitter {
       const name = nameAt(bytes, at, this.#left)
       if (name === undefined) return false
       if (HELLO.has(name) || REFUSED.has(name.toLowerCase())) {
-        throw new Fault('command/identity', undefined, { command: name, why: 'behind another section' })
+        throw new Fault('command/forbidden', undefined, { command: name, why: 'behind another section' })
       }
       this.#body = true
     } else if (kind !== 1) {
@@ -229,7 +229,7 @@ function localOf(frame: Frame): Local {
   const { requestID, opCode, bytes } = frame
   if (opCode !== OP_MSG) {
     const command = readCommand(frame)
-    if (!HELLO.has(command.name)) throw new Fault('command/identity', undefined, { command: command.name })
+    if (!HELLO.has(command.name)) throw new Fault('command/forbidden', undefined, { command: command.name })
     return { is: 'hello', command }
   }
   const seen = glance(frame)
@@ -291,7 +291,7 @@ export class ReplySplitter {
     const length = bytes.readInt32LE(at)
     const opCode = bytes.readInt32LE(at + 12)
     if (length < HEADER + 4 + 1 + 5 || length > this.#limit || opCode !== OP_MSG) {
-      throw new Fault('upstream/malformed', undefined, { length, opCode, limit: this.#limit })
+      throw new Fault('upstream/protocol-error', undefined, { length, opCode, limit: this.#limit })
     }
     this.#pass = length
     this.#current = {

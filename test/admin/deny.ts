@@ -160,7 +160,7 @@ t.test('a body is bounded, by what it says and by what it is', async t => {
 
 t.test('what the disk does not take is not acknowledged; a bug is a 500 without particulars', async t => {
   const full = await started(t, {
-    deny: () => Promise.reject(new Fault('denials/unkept', undefined, { why: 'ENOSPC' })),
+    deny: () => Promise.reject(new Fault('denials/not-persisted', undefined, { why: 'ENOSPC' })),
   })
   t.match(await full.ask('POST', good, `"${ALICE}"`), { status: 507, body: /could not be kept on disk/ })
   const broken = await started(t, { allow: () => Promise.reject(new Error('inner matters')) })

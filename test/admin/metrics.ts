@@ -13,7 +13,7 @@ t.test('every series is there from the start, with its zero', async t => {
   for (const line of [
     'connections{stage="connecting"} 1',
     'connections{stage="authenticated"} 4',
-    'logins_total{outcome="admitted"} 0',
+    'logins_total{outcome="success"} 0',
     'logins_total{outcome="sts/refused"} 0',
     'login_seconds_count 0',
     'login_stage_seconds_bucket{le="0.005",stage="sts"} 0',
@@ -25,9 +25,9 @@ t.test('every series is there from the start, with its zero', async t => {
     'ldap_authorization{state="on"} 0',
     'upstream_up 0',
     'shed_total 0',
-    'memory_hits_total{memory="refusals"} 0',
-    'limit_refusals_total{limit="crowded"} 0',
-    'limit_shadow_total{limit="contested"} 0',
+    'cache_hits_total{cache="refusals"} 0',
+    'limit_refusals_total{limit="concurrency"} 0',
+    'limit_shadow_total{limit="signatures"} 0',
     'clock_skew_seconds 0',
   ]) {
     t.ok(shown.includes(line), line)
@@ -36,8 +36,8 @@ t.test('every series is there from the start, with its zero', async t => {
 
 t.test('what is recorded is shown', async t => {
   const record = recorder({ connections: sizes })
-  record.count('logins_total', 1, { outcome: 'admitted' })
-  record.count('logins_total', 1, { outcome: 'users/stranger' })
+  record.count('logins_total', 1, { outcome: 'success' })
+  record.count('logins_total', 1, { outcome: 'users/no-rule' })
   record.count('relay_bytes_total', 500, { direction: 'toUpstream' })
   record.count('shed_total', 1)
   record.observe('login_seconds', 0.02)
@@ -47,8 +47,8 @@ t.test('what is recorded is shown', async t => {
   record.enter('ldap_authorization', 'off')
   const shown = await lines(record)
   for (const line of [
-    'logins_total{outcome="admitted"} 1',
-    'logins_total{outcome="users/stranger"} 1',
+    'logins_total{outcome="success"} 1',
+    'logins_total{outcome="users/no-rule"} 1',
     'relay_bytes_total{direction="toUpstream"} 500',
     'shed_total 1',
     'login_seconds_bucket{le="0.01"} 0',
@@ -86,13 +86,13 @@ t.test('names and labels that are not in the table do not compile', async t => {
   const record = recorder({ connections: sizes })
   const misspelt = () => {
     // @ts-expect-error
-    record.count('login_total', 1, { outcome: 'admitted' })
+    record.count('login_total', 1, { outcome: 'success' })
     // @ts-expect-error
     record.count('logins_total', 1, { outcome: 'admited' })
     // @ts-expect-error
     record.count('logins_total', 1)
     // @ts-expect-error
-    record.count('shed_total', 1, { outcome: 'admitted' })
+    record.count('shed_total', 1, { outcome: 'success' })
     // @ts-expect-error: a histogram
     record.count('login_seconds', 1)
     // @ts-expect-error: asked for when read

@@ -117,7 +117,7 @@ t.test('headers without end are cut', async t => {
 t.test('a busy port is a fault that names the address', async t => {
   const { server } = await started(t)
   const fault = await faultOfAsync(() => started(t, { port: server.port }))
-  t.equal(fault?.kind, 'address/busy')
+  t.equal(fault?.kind, 'listener/address-unavailable')
   t.equal(fault?.detail, `127.0.0.1:${server.port}`)
   t.match(fault?.facts, { code: 'EADDRINUSE' })
 })

@@ -127,10 +127,10 @@ t.test('a good configuration is taken up as a whole, and told', async t => {
   t.same(adopted, [[ALICE]])
   t.same(outcomes, ['applied'])
   t.match(lines, [
-    ['warn', 'vanished', { rule: BOB }],
-    ['warn', 'vanished', { denial: 'account 123456789012' }],
-    ['warn', 'problem found', { settings: ['listen.host'] }],
-    ['info', 'reloaded', { applied: ['users', 'deny.file'] }],
+    ['warn', 'rule removed', { rule: BOB }],
+    ['warn', 'denial removed', { denial: 'account 123456789012' }],
+    ['warn', 'restart required', { settings: ['listen.host'] }],
+    ['info', 'configuration reloaded', { applied: ['users', 'deny.file'] }],
   ])
   reload(config())
   t.same(adopted[1], [ALICE, BOB], 'and back')
@@ -146,7 +146,7 @@ t.test('a bad one keeps the last good one, and each problem is told', async t =>
   reload(new Fault('config/invalid', 'a\nb', { problems: ['a', 'b'] }))
   reload(new Fault('internal', undefined, {}, new Error('x')))
   t.same(adopted, [])
-  t.same(outcomes, ['refused', 'refused', 'refused'])
+  t.same(outcomes, ['rejected', 'rejected', 'rejected'])
   const told = lines.map(([level, , facts]) => [level, (facts as { problem: string }).problem])
   t.match(told, [
     ['error', /users, rule 2: .*ARN/],
@@ -175,8 +175,8 @@ t.test('what cannot be taken up changes nothing', async t => {
     },
   )
   reload(config({ users: [] }))
-  t.same(outcomes, ['refused'])
-  t.equal(lines.filter(([, event]) => event === 'vanished').length, 0)
+  t.same(outcomes, ['rejected'])
+  t.equal(lines.filter(([, event]) => String(event).endsWith(' removed')).length, 0)
 })
 
 t.test('of a bad one whom its deny file denies is denied, and nobody is let in by it', async t => {
@@ -188,8 +188,12 @@ t.test('of a bad one whom its deny file denies is denied, and nobody is let in b
   t.same(adopted, [[ALICE, BOB]])
   t.same(new Set(denied[0]), new Set(['account 123456789012', 'account 999999999999']))
   t.match(lines, [
-    ['error', 'problem found', { problem: 'a' }],
-    ['warn', 'reloaded', { applied: ['deny.file'], denied: ['account 999999999999', 'account 123456789012'] }],
+    ['error', 'configuration rejected', { problem: 'a' }],
+    [
+      'warn',
+      'deny file reloaded',
+      { applied: ['deny.file'], denied: ['account 999999999999', 'account 123456789012'] },
+    ],
   ])
   for (const next of [
     badWith(`- account: "999999999999"\n${ended}...`),
@@ -208,8 +212,8 @@ t.test('of a bad one whom its deny file denies is denied, and nobody is let in b
     ),
   )
   t.match(denied[1], [/1/, /9/, /1/, 'account 100000000000'])
-  t.same(new Set(outcomes), new Set(['refused']))
+  t.same(new Set(outcomes), new Set(['rejected']))
   reload(config({}, { '/deny': '[]\n...' }))
   t.same(denied.at(-1), [], 'a good one says who is denied no more')
-  t.equal(lines.filter(([, event]) => event === 'vanished').length, 4)
+  t.equal(lines.filter(([, event]) => String(event).endsWith(' removed')).length, 4)
 })

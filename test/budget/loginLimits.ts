@@ -43,7 +43,7 @@ function house(wanted: Partial<LimitsParts> = {}) {
   const standing = (who = client()): string => {
     try {
       const place = enter(who)
-      place.leave(new Fault('login/deadline'))
+      place.leave(new Fault('login/timeout'))
       return place.priority
     } catch (thrown) {
       return (thrown as Fault).kind
@@ -58,15 +58,15 @@ t.test('so many logins of one address are under way at most, and one that is ove
   const one = enter(client())
   enter(client({ accessKeyId: 'AKIAOTHER' }))
   const fault = faultOf(() => enter(client()))
-  t.match(fault, { kind: 'login/crowded', facts: { address: NAT, backoffMS: 5_000 } })
+  t.match(fault, { kind: 'login/concurrency-limit', facts: { address: NAT, backoffMS: 5_000 } })
   t.equal(codeOf(fault), 262)
-  t.same(told, ['crowded'])
+  t.same(told, ['concurrency'])
   t.equal(enter(client({ address: '192.0.2.8' })).priority, 'plain', 'another address is not affected')
   one.leave('unasked')
   one.leave('unasked')
   const next = enter(client())
-  t.equal(faultOf(() => enter(client()))?.kind, 'login/crowded', 'it was over once')
-  next.leave(new Fault('login/left'))
+  t.equal(faultOf(() => enter(client()))?.kind, 'login/concurrency-limit', 'it was over once')
+  next.leave(new Fault('login/abandoned'))
   enter(client())
 })
 
@@ -75,12 +75,12 @@ t.test('strangers who crowd an address do not keep out who was good there', asyn
   const stranger = client({ accessKeyId: 'AKIASTRANGER' })
   good()
   const crowd = [enter(stranger), enter(stranger)]
-  t.equal(faultOf(() => enter(stranger))?.kind, 'login/crowded')
+  t.equal(faultOf(() => enter(stranger))?.kind, 'login/concurrency-limit')
   const known = enter(client())
   t.equal(known.priority, 'known')
   enter(client())
-  t.equal(faultOf(() => enter(client()))?.kind, 'login/crowded', 'it has its own limit')
-  for (const one of crowd) one.leave(new Fault('login/deadline'))
+  t.equal(faultOf(() => enter(client()))?.kind, 'login/concurrency-limit', 'it has its own limit')
+  for (const one of crowd) one.leave(new Fault('login/timeout'))
   known.leave(missigned)
   t.equal(
     faultOf(() => bad(expired, client())),
@@ -93,10 +93,10 @@ t.test('strangers who crowd an address do not keep out who was good there', asyn
 t.test('the addresses of one /64 are one, and so are both spellings of an IPv4 address', async t => {
   const { enter } = house({ perAddress: 1 })
   t.equal(enter(client({ address: '2001:db8::1' })).address, '2001:db8:0:0::/64')
-  t.equal(faultOf(() => enter(client({ address: '2001:db8::ffff:2' })))?.kind, 'login/crowded')
+  t.equal(faultOf(() => enter(client({ address: '2001:db8::ffff:2' })))?.kind, 'login/concurrency-limit')
   enter(client({ address: '2001:db8:0:1::1' }))
   enter(client({ address: '::ffff:192.0.2.7' }))
-  t.equal(faultOf(() => enter(client()))?.kind, 'login/crowded')
+  t.equal(faultOf(() => enter(client()))?.kind, 'login/concurrency-limit')
 })
 
 t.test('an expired token that keeps coming is refused without asking, until its period is over', async t => {
@@ -107,23 +107,29 @@ t.test('an expired token that keeps coming is refused without asking, until its 
   t.equal(standing(looping), 'plain')
   bad(expired, looping)
   const fault = faultOf(() => enter(looping))
-  t.match(fault, { kind: 'login/failing', message: /ExpiredToken; asked again in 50 s$/ })
+  t.match(fault, { kind: 'login/failure-limit', message: /ExpiredToken; asked again in 50 s$/ })
   t.equal(codeOf(fault), 18, 'it is true of whoever has this token')
   t.equal(standing({ ...looping, token: new Secret('renewed') }), 'suspect', 'a renewed token is another')
   t.equal(standing({ ...looping, address: '192.0.2.8' }), 'plain', 'and so is another address')
   clock.advance(50_000)
   t.equal(standing(looping), 'plain')
-  t.same(told, ['failing'])
+  t.same(told, ['failures'])
 })
 
 t.test(
   'a principal that the rules or the deny list refuse is refused for its period, or until the rules change',
   async t => {
-    for (const kind of ['users/stranger', 'users/source', 'users/expired', 'users/recreated', 'denied'] as const) {
+    for (const kind of [
+      'users/no-rule',
+      'users/source-not-allowed',
+      'users/expired',
+      'users/recreated',
+      'login/denied',
+    ] as const) {
       const { bad, standing, enter, forgive } = house()
       bad(new Fault(kind, 'arn:aws:iam::123456789012:user/mallory'), client(), 3)
       const fault = faultOf(() => enter(client()))
-      t.equal(fault?.kind, 'login/failing')
+      t.equal(fault?.kind, 'login/failure-limit')
       t.notMatch(fault?.message, 'mallory', 'whoever shows the key without its secret learns no name')
       forgive()
       t.equal(standing(), 'suspect')
@@ -149,7 +155,7 @@ t.test(
     bad(missigned, client(), 3)
     clock.advance(MINUTE - 2_000)
     const fault = faultOf(() => enter(client()))
-    t.match(fault, { kind: 'login/contested', facts: { backoffMS: 2_000 } })
+    t.match(fault, { kind: 'login/signature-limit', facts: { backoffMS: 2_000 } })
     t.equal(codeOf(fault), 262, 'a good pod may stand beside the bad one')
     clock.advance(2_000)
     t.equal(standing(), 'plain')
@@ -158,7 +164,7 @@ t.test(
     t.equal(standing(), 'suspect', 'once the good one got through, the bad one cannot shut it out')
     clock.advance(60 * MINUTE)
     bad(missigned, client(), 3)
-    t.equal(standing(), 'login/contested', 'that it was good is forgotten after an hour')
+    t.equal(standing(), 'login/signature-limit', 'that it was good is forgotten after an hour')
   },
 )
 
@@ -203,7 +209,7 @@ t.test('many failures make an address suspect, and not those who were good there
 t.test('leaving before the answer makes an address suspect, too, in the long run', async t => {
   const { enter, good, standing } = house()
   const leave = (times: number) => {
-    for (let i = 0; i < times; i++) enter(client({ accessKeyId: `AKIA${i}` })).leave(new Fault('login/left'))
+    for (let i = 0; i < times; i++) enter(client({ accessKeyId: `AKIA${i}` })).leave(new Fault('login/abandoned'))
   }
   for (let i = 0; i < 20; i++) {
     leave(2)
@@ -236,13 +242,19 @@ t.test('what is our fault, or nobody’s, is not counted', async t => {
     ...([
       'sts/throttled',
       'sts/unavailable',
-      'budget/spent',
-      'identity/partition',
-      'upstream/away',
+      'budget/exhausted',
+      'identity/partition-mismatch',
+      'upstream/unreachable',
       'internal',
     ] as const),
-    ...(['users/ambiguous', 'users/unreadable', 'login/another'] as const),
-    ...(['upstream/refused', 'ldap/on', 'ldap/unknown', 'login/deadline', 'login/crowded'] as const),
+    ...(['users/ambiguous', 'users/unreadable', 'login/principal-changed'] as const),
+    ...([
+      'upstream/authentication-failed',
+      'ldap/on',
+      'ldap/unknown',
+      'login/timeout',
+      'login/concurrency-limit',
+    ] as const),
   ]
   for (const kind of kinds) {
     bad(new Fault(kind), client(), 5)
@@ -254,7 +266,7 @@ t.test('what is our fault, or nobody’s, is not counted', async t => {
 t.test('a refusal without a code may be a wrong signature, so it is never 18', async t => {
   const { bad, standing } = house()
   bad(new Fault('sts/refused'), client(), 3)
-  t.equal(standing(), 'login/contested')
+  t.equal(standing(), 'login/signature-limit')
 })
 
 t.test('a login that STS was not asked about makes nobody known', async t => {
@@ -277,13 +289,13 @@ t.test('as a shadow each limit tells what it would have refused, and lets it pas
   const { enter, bad, told, standing } = house({ shadow: true, perAddress: 1 })
   enter(client())
   t.equal(enter(client()).priority, 'plain')
-  t.same(told, ['crowded'])
+  t.same(told, ['concurrency'])
   const elsewhere = { address: '192.0.2.8' }
   bad(expired, client({ ...elsewhere, token: 'old' }), 3)
   t.equal(standing(client({ ...elsewhere, token: 'old' })), 'suspect')
   bad(missigned, client({ ...elsewhere, accessKeyId: 'AKIAOTHER' }), 3)
   t.equal(standing(client({ ...elsewhere, accessKeyId: 'AKIAOTHER' })), 'suspect')
-  t.same(told, ['crowded', 'failing', 'contested'])
+  t.same(told, ['concurrency', 'failures', 'signatures'])
 })
 
 t.test('it is told when a credential becomes known at an address, and again after a wrong signature', async t => {
@@ -315,18 +327,22 @@ t.test('who may not come from its address keeps out no neighbour with the same c
   const neighbour = '2001:db8::6'
   enter(allowed, 'a').leave('vouched')
   const misplaced = () => {
-    for (let n = 0; n < 3; n++) enter(neighbour, 'a').leave(new Fault('users/source', neighbour))
+    for (let n = 0; n < 3; n++) enter(neighbour, 'a').leave(new Fault('users/source-not-allowed', neighbour))
   }
   misplaced()
-  t.equal(faultOf(() => enter(neighbour, 'a'))?.kind, 'login/failing')
+  t.equal(faultOf(() => enter(neighbour, 'a'))?.kind, 'login/failure-limit')
   const { priority, leave } = enter(allowed, 'a')
   t.equal(priority, 'known')
   leave('vouched')
-  t.equal(faultOf(() => enter(neighbour, 'a'))?.kind, 'login/failing', 'and the success there changes nothing here')
+  t.equal(
+    faultOf(() => enter(neighbour, 'a'))?.kind,
+    'login/failure-limit',
+    'and the success there changes nothing here',
+  )
   forgive()
   enter(neighbour, 'a').leave('vouched')
   misplaced()
   enter(neighbour, 'b').leave('vouched')
-  for (let n = 0; n < 3; n++) enter(allowed, 'a').leave(new Fault('users/stranger'))
-  t.equal(faultOf(() => enter('2001:db8::7', 'a'))?.kind, 'login/failing', 'a stranger is one from all of them')
+  for (let n = 0; n < 3; n++) enter(allowed, 'a').leave(new Fault('users/no-rule'))
+  t.equal(faultOf(() => enter('2001:db8::7', 'a'))?.kind, 'login/failure-limit', 'a stranger is one from all of them')
 })

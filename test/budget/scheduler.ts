@@ -84,7 +84,7 @@ t.test('who would wait too long is told at once, with how long, and takes nobody
   void take('2')
   await settled()
   await take('impatient', { patience: 150 })
-  t.same(ends, ['1', 'impatient budget/spent 200'])
+  t.same(ends, ['1', 'impatient budget/exhausted 200'])
   await pass(100)
   t.same(ends.slice(2), ['2'])
 })
@@ -139,7 +139,7 @@ t.test('who is overtaken so that its time will not do is told before that time i
   for (let i = 0; i < 20; i++) {
     for (const address of ['b', 'c']) void take(address, { address })
     await pass(100)
-    const late = ends.filter(end => end.includes('budget/spent')).length
+    const late = ends.filter(end => end.includes('budget/exhausted')).length
     while (told.length < late) told.push(clock.now() - started)
   }
   t.ok(told.length > 5, `${told.length} of the forty`)

@@ -36,7 +36,7 @@ t.test('one that does not drain for a minute is given up', async t => {
   clock.advance(59_999)
   t.same(faults, [])
   clock.advance(1)
-  t.match(faults, [{ kind: 'relay/stalled', facts: { ms: 60_000 } }])
+  t.match(faults, [{ kind: 'connection/write-timeout', facts: { ms: 60_000 } }])
 })
 
 t.test('where it closes instead, the steps run all the same, and nobody listens any more', async t => {

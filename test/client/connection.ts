@@ -124,7 +124,7 @@ function serve(near: Duplex, { login = refusedWith('sts/refused'), greet, client
     /** The one line at the end. */
     async closing(): Promise<Line> {
       await running.closed
-      t.equal(lines.filter(({ event }) => event === 'closed').length, 1, 'one line tells all of it')
+      t.equal(lines.filter(({ event }) => event === 'connection closed').length, 1, 'one line tells all of it')
       return lines.at(-1) as Line
     },
   }
@@ -176,7 +176,7 @@ t.test('from hello to the relay', async t => {
   t.ok(line.bytes.toClient > 300)
   t.notOk('fault' in line)
   t.same(stages, ['unauthenticated', 'authenticating', 'authenticated'])
-  t.same(logins, ['admitted'])
+  t.same(logins, ['success'])
   t.equal(alive(), 3)
   t.equal(clock.waiting() <= 2, true, 'nothing but the closing of the sockets is waited for')
 })
@@ -307,7 +307,7 @@ t.test('a refusal of the login is answered, then the connection ends', async t =
 })
 
 t.test('what is behind a refused login goes nowhere, and is not answered', async t => {
-  for (const kind of ['sts/refused', 'sts/unavailable', 'login/deadline', 'users/stranger'] as const) {
+  for (const kind of ['sts/refused', 'sts/unavailable', 'login/timeout', 'users/no-rule'] as const) {
     const { client, near, running } = await connected(t, { login: refusedWith(kind) })
     let received = 0
     const replies = frames(client)
@@ -383,7 +383,7 @@ t.test('a client that leaves while its proof is judged ends the judging at once'
       login: (_, { signal }) => {
         began()
         return new Promise((_, reject) => {
-          signal.addEventListener('abort', () => reject(new Fault('login/left')))
+          signal.addEventListener('abort', () => reject(new Fault('login/abandoned')))
         })
       },
     })
@@ -391,16 +391,16 @@ t.test('a client that leaves while its proof is judged ends the judging at once'
     client.write(Buffer.concat([start, next, behind]))
     await begun
     client[leave]()
-    t.match(await closing(), { fault: 'login/left', by: 'client', stage: 'authenticating' }, leave)
-    t.same(logins, ['login/left'])
+    t.match(await closing(), { fault: 'login/abandoned', by: 'client', stage: 'authenticating' }, leave)
+    t.same(logins, ['login/abandoned'])
     t.equal(clock.now(), 0)
   }
 })
 
 t.test('a login that ends itself is answered by why, and not taken for a client that left', async t => {
   for (const [kind, code] of [
-    ['login/deadline', 262],
-    ['upstream/away', 6],
+    ['login/timeout', 262],
+    ['upstream/unreachable', 6],
   ] as const) {
     const { client, reply, closing, logins } = await connected(t, {
       login: async (_, over) => {
@@ -428,9 +428,9 @@ t.test('a login that succeeds as its client leaves closes the upstream', async t
   let received = 0
   upstream.far.on('data', () => received++)
   client.write(Buffer.concat([start, next, find]))
-  t.match(await closing(), { fault: 'login/left', by: 'client' })
+  t.match(await closing(), { fault: 'login/abandoned', by: 'client' })
   t.equal(upstream.near.destroyed, true)
-  t.same(logins, ['login/left'], 'it does not count as a login')
+  t.same(logins, ['login/abandoned'], 'it does not count as a login')
   t.equal(received, 0)
 })
 
@@ -444,7 +444,7 @@ t.test('the first message has five seconds from accept', async t => {
     await settled()
     t.equal(near.destroyed, false)
     clock.advance(1)
-    t.match(await closing(), { fault: 'listener/slow', by: 'proxy', stage: 'connecting' })
+    t.match(await closing(), { fault: 'connection/frame-timeout', by: 'proxy', stage: 'connecting' })
   }
 })
 
@@ -460,7 +460,7 @@ t.test('a message that was begun has five seconds, however it trickles', async t
     t.equal(near.destroyed, false)
     clock.advance(1000)
   }
-  t.match(await closing(), { fault: 'listener/slow', stage: 'unauthenticated', ms: { open: 65_000 } })
+  t.match(await closing(), { fault: 'connection/frame-timeout', stage: 'unauthenticated', ms: { open: 65_000 } })
 })
 
 t.test('an answer that takes long is not held against the client', async t => {
@@ -495,7 +495,7 @@ t.test('a monitor lives as long as it asks, and ten minutes more', async t => {
   await settled()
   t.equal(near.destroyed, false)
   clock.advance(1)
-  t.match(await closing(), { fault: 'listener/idle', level: 'debug', ms: { open: 3600_000 + 590_000 } })
+  t.match(await closing(), { fault: 'connection/idle-timeout', level: 'debug', ms: { open: 3600_000 + 590_000 } })
 })
 
 t.test('a challenge that is not answered is dropped after half a minute', async t => {
@@ -507,7 +507,7 @@ t.test('a challenge that is not answered is dropped after half a minute', async 
   await settled()
   t.equal(near.destroyed, false)
   clock.advance(1)
-  t.match(await closing(), { fault: 'listener/idle' })
+  t.match(await closing(), { fault: 'connection/idle-timeout' })
 })
 
 t.test('a client that asks and never reads the answers gets no further, and is given up after a minute', async t => {
@@ -529,7 +529,7 @@ t.test('a client that asks and never reads the answers gets no further, and is g
   t.ok(asked < 200, `${asked} of 1000`)
   t.ok(near.writableLength < 1_000_000, `${near.writableLength} bytes held`)
   clock.advance(60_000)
-  t.match(await closing(), { fault: 'relay/stalled', by: 'proxy' })
+  t.match(await closing(), { fault: 'connection/write-timeout', by: 'proxy' })
 })
 
 t.test('a client that reads late gets every answer', async t => {
@@ -561,19 +561,19 @@ t.test('a command between saslStart and saslContinue ends the conversation; no l
   client.write(Buffer.concat([start, find, next]))
   await reply()
   t.match(readReply(await reply()).document, { ok: 0, code: 17 })
-  t.match(await closing(), { fault: 'sasl/turn', by: 'proxy' })
+  t.match(await closing(), { fault: 'sasl/out-of-order', by: 'proxy' })
   t.same(logins, [])
 })
 
 t.test('a fault of a hello is answered', async t => {
   const { client, reply, closing } = await connected(t, {
     greet: async () => {
-      throw new Fault('upstream/away')
+      throw new Fault('upstream/unreachable')
     },
   })
   client.write(hello)
   t.match(readReply(await reply()).document, { ok: 0, code: 6, errorLabels: ['RetryableWriteError'] })
-  t.match(await closing(), { fault: 'upstream/away', by: 'proxy' })
+  t.match(await closing(), { fault: 'upstream/unreachable', by: 'proxy' })
 })
 
 t.test('after the login a hello is answered here, and a second client document is not taken', async t => {
@@ -604,7 +604,7 @@ t.test('draining closes at once who waits for nothing, monitors that wait for a 
     await until(() => near.bytesRead === hello.length + (asking?.length ?? 0))
     await settled()
     running.drain()
-    t.match(await closing(), { fault: 'listener/draining', by: 'proxy' })
+    t.match(await closing(), { fault: 'proxy/shutdown', by: 'proxy' })
   }
 })
 
@@ -643,28 +643,33 @@ t.test('draining lets a hello and a login have their answers first', async t => 
 })
 
 t.test('whoever closes from outside is named with the reason, at every stage', async t => {
-  const fault = new Fault('listener/full')
+  const fault = new Fault('listener/connection-limit')
   const quiet = await connected(t)
   quiet.running.destroy(fault)
-  t.match(await quiet.closing(), { by: 'proxy', fault: 'listener/full', stage: 'connecting' })
+  t.match(await quiet.closing(), { by: 'proxy', fault: 'listener/connection-limit', stage: 'connecting' })
 
   const judged = await connected(t, {
     login: (_, { signal }) =>
       new Promise((_, reject) => {
-        signal.addEventListener('abort', () => reject(new Fault('login/left')))
+        signal.addEventListener('abort', () => reject(new Fault('login/abandoned')))
       }),
   })
   judged.client.write(Buffer.concat([start, next, ping(1)]))
   await until(() => judged.stages.includes('authenticating'))
   judged.running.destroy(fault)
-  t.match(await judged.closing(), { by: 'proxy', fault: 'listener/full', stage: 'authenticating' })
+  t.match(await judged.closing(), { by: 'proxy', fault: 'listener/connection-limit', stage: 'authenticating' })
 
   const upstream = await socketPair(t)
   const relayed = await connected(t, { login: admitted(upstream.near) })
   relayed.client.write(Buffer.concat([start, next]))
   await until(() => relayed.stages.includes('authenticated'))
   relayed.running.destroy(fault)
-  t.match(await relayed.closing(), { by: 'proxy', fault: 'listener/full', stage: 'authenticated', ...ALICE })
+  t.match(await relayed.closing(), {
+    by: 'proxy',
+    fault: 'listener/connection-limit',
+    stage: 'authenticated',
+    ...ALICE,
+  })
   t.equal(upstream.near.destroyed, true)
 })
 
@@ -730,11 +735,11 @@ t.test('a hello that allows it is answered with each change, each reply to the o
     ],
   )
   t.equal(alive(), 4, 'a monitor that is answered is alive')
-  await fail(new Fault('upstream/away'))
+  await fail(new Fault('upstream/unreachable'))
   const last = await reply()
   t.equal(last.responseTo, 900)
   t.match(readReply(last), { moreToCome: false, document: { ok: 0, code: 6 } })
-  t.match(await closing(), { by: 'proxy', fault: 'upstream/away' })
+  t.match(await closing(), { by: 'proxy', fault: 'upstream/unreachable' })
 })
 
 t.test('a stream ends where there is no version to wait on, and the connection goes on', async t => {
@@ -877,12 +882,14 @@ t.test('where the primary is another one, monitors are closed whose drivers must
 })
 
 t.test('an upstream that is away is no error of each monitor that hears of it', async t => {
-  const { client, closing } = await connected(t, { greet: async () => Promise.reject(new Fault('upstream/away')) })
+  const { client, closing } = await connected(t, {
+    greet: async () => Promise.reject(new Fault('upstream/unreachable')),
+  })
   client.write(hello)
-  t.match(await closing(), { level: 'info', fault: 'upstream/away' })
-  const login = await connected(t, { login: refusedWith('upstream/away') })
+  t.match(await closing(), { level: 'info', fault: 'upstream/unreachable' })
+  const login = await connected(t, { login: refusedWith('upstream/unreachable') })
   login.client.write(Buffer.concat([start, next]))
-  t.match(await login.closing(), { level: 'error', fault: 'upstream/away' })
+  t.match(await login.closing(), { level: 'error', fault: 'upstream/unreachable' })
 })
 
 t.test('what was refused stands in the one line, which is then told', async t => {
@@ -893,7 +900,7 @@ t.test('what was refused stands in the one line, which is then told', async t =>
     await reply()
   }
   client.end()
-  t.match(await closing(), { level: 'info', stage: 'connecting', refused: { 'sasl/mechanism': 2 } })
+  t.match(await closing(), { level: 'info', stage: 'connecting', refused: { 'sasl/mechanism-unavailable': 2 } })
 
   const upstream = await socketPair(t)
   const relayed = await connected(t, { login: admitted(upstream.near) })
@@ -948,7 +955,7 @@ t.test('a login of the age of its rule is asked for again, and goes on as the sa
   t.match(readReply(await reply()).document, { ok: 1, done: true })
   client.write(find)
   t.equal((await frames(upstream.far)()).requestID, 4)
-  running.destroy(new Fault('listener/draining'))
+  running.destroy(new Fault('proxy/shutdown'))
   await running.closed
   t.equal(clock.waiting(), 0)
 })
@@ -969,7 +976,7 @@ t.test(
       t.equal((await frames(upstream.far)()).requestID, 4)
       upstream.far.write(writeMessage({ ok: 1 }, 9, 4))
       t.match(readReply(await reply()).document, { ok: 1 })
-      t.match(await closing(), { fault: 'login/aged' }, name)
+      t.match(await closing(), { fault: 'login/expired' }, name)
     }
   },
 )
@@ -985,8 +992,8 @@ t.test('a member that steps down during a login is away to it', async t => {
   client.write(Buffer.concat([start, next]))
   await reply()
   t.match(readReply(await reply()).document, { ok: 0, code: 6, errorLabels: ['RetryableWriteError'] })
-  t.match(await closing(), { fault: 'upstream/away' })
-  t.same(logins, ['upstream/away'])
+  t.match(await closing(), { fault: 'upstream/unreachable' })
+  t.same(logins, ['upstream/unreachable'])
   t.equal(upstream.near.destroyed, true)
 })
 
@@ -1017,7 +1024,7 @@ t.test('no line at any level has the proof, the token or the nonce', async t => 
   for (const login of [
     refusedWith('sts/refused', 'ExpiredToken'),
     refusedWith('internal'),
-    refusedWith('login/left'),
+    refusedWith('login/abandoned'),
   ]) {
     const { client, text, running } = await connected(t, { login })
     client.on('data', () => {})

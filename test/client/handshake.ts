@@ -62,13 +62,13 @@ t.test('who may say what, when', async t => {
     [next, { challenged: 'prove → proving' }],
     [{ find: 'c', $db: 'app' }, { start: 'command/unauthorized → start' }],
     [{ logout: 1 }, { start: 'command/unauthorized → start' }],
-    [{ authenticate: 1 }, { start: 'sasl/mechanism → start' }],
+    [{ authenticate: 1 }, { start: 'sasl/mechanism-unavailable → start' }],
     [{ whatsmyuri: 1 }, { start: 'command/unauthorized → start' }],
   ]
   for (const [command, wanted] of table) {
     for (const [at, state] of Object.entries(states)) {
       const label = `${Object.keys(command)[0]} at ${at}`
-      t.equal(told(answer(state, message(command), server)), wanted[at] ?? 'sasl/turn → over', label)
+      t.equal(told(answer(state, message(command), server)), wanted[at] ?? 'sasl/out-of-order → over', label)
     }
   }
 })
@@ -83,7 +83,8 @@ t.test('what is not in the table is the error, whatever a JavaScript object thin
     t.equal(command.name, name)
     const turn = answer(opening, command, server)
     t.match(turn, { do: 'refuse', fault: { kind: 'command/unauthorized' }, next: opening }, name)
-    for (const state of [challenged, proving]) t.equal(refused(answer(state, command, server), 'over'), 'sasl/turn')
+    for (const state of [challenged, proving])
+      t.equal(refused(answer(state, command, server), 'over'), 'sasl/out-of-order')
   }
 })
 
@@ -143,7 +144,7 @@ t.test('a message that wants no reply ends the conversation', async t => {
   }
   t.equal(refused(answer(challenged, message(next, MORE_TO_COME), server), 'over'), 'message/malformed')
   const goodbye = message({ endSessions: [], $db: 'admin' }, MORE_TO_COME)
-  t.equal(refused(answer(opening, goodbye, server), 'over'), 'login/left', 'by which a driver says goodbye')
+  t.equal(refused(answer(opening, goodbye, server), 'over'), 'login/abandoned', 'by which a driver says goodbye')
 })
 
 t.test('a hello says how it was asked', async t => {
@@ -199,7 +200,7 @@ t.test('an awaited hello names what the client knows, with its types, and for ho
     { topologyVersion: { ...topologyVersion, processId: 'x' }, maxAwaitTimeMS: 10_000 },
   ]) {
     const turn = hello(half)
-    t.equal(refused(turn, 'start'), 'hello/await', JSON.stringify(half))
+    t.equal(refused(turn, 'start'), 'hello/await-invalid', JSON.stringify(half))
   }
 })
 
@@ -236,7 +237,7 @@ t.test('a client document without a required field is refused with 183', async t
     { ...driver, application: { name: 1 } },
     { ...driver, $ref: 'x', $id: 1 },
   ]) {
-    t.equal(refused(hello({ client }), 'start'), 'hello/metadata-missing', JSON.stringify(client))
+    t.equal(refused(hello({ client }), 'start'), 'hello/metadata-invalid', JSON.stringify(client))
   }
 })
 
@@ -244,7 +245,7 @@ t.test('an application name of 128 bytes passes, one of 129 is refused with 184'
   t.equal(hello({ client: { ...driver, application: { name: 'ü'.repeat(64) } } }).do, 'hello')
   t.equal(
     refused(hello({ client: { ...driver, application: { name: `${'ü'.repeat(64)}x` } } }), 'start'),
-    'hello/app-name',
+    'hello/app-name-too-long',
   )
 })
 
@@ -252,13 +253,13 @@ t.test('a client document of 512 bytes passes, one of 513 is refused with 185', 
   const base = BSON.calculateObjectSize({ ...driver, platform: '' })
   const sized = (size: number) => hello({ client: { ...driver, platform: 'x'.repeat(size - base) } })
   t.equal(sized(512).do, 'hello')
-  t.equal(refused(sized(513), 'start'), 'hello/metadata-large')
+  t.equal(refused(sized(513), 'start'), 'hello/metadata-too-large')
 })
 
 t.test('a second client document is refused with 186, and the first one stays', async t => {
   const { next } = hello({ client: driver })
   const turn = hello({ client: driver }, next)
-  t.equal(refused(turn, 'start'), 'hello/metadata-again')
+  t.equal(refused(turn, 'start'), 'hello/metadata-repeated')
   t.equal(turn.next, next)
   t.equal(hello({}, next).do, 'hello', 'a hello without one goes on')
 })
@@ -266,17 +267,17 @@ t.test('a second client document is refused with 186, and the first one stays', 
 t.test('a mechanism that is not served is refused by name, and another may be tried', async t => {
   for (const mechanism of ['SCRAM-SHA-256', 'MONGODB-X509', 'PLAIN', 'mongodb-aws', '', undefined, 1, null]) {
     const turn = answer(opening, message({ ...start, mechanism }), server)
-    t.equal(refused(turn, 'start'), 'sasl/mechanism', String(mechanism))
+    t.equal(refused(turn, 'start'), 'sasl/mechanism-unavailable', String(mechanism))
   }
   const turn = only('refuse', answer(opening, message({ ...start, mechanism: 'évil\n\x1b[31m'.repeat(99) }), server))
   t.match(turn.fault.message, /^[\x20-\x7e]{1,200}$/)
-  t.equal(refused(answer(opening, message({ ...start, $db: 'admin' }), server), 'start'), 'sasl/mechanism')
+  t.equal(refused(answer(opening, message({ ...start, $db: 'admin' }), server), 'start'), 'sasl/mechanism-unavailable')
 })
 
 t.test('a mechanism that cannot become text is refused like any other', async t => {
   for (const mechanism of [{ toString: 1, valueOf: 1 }, [{ toString: 'x' }], new Binary(Buffer.alloc(9))]) {
     const turn = answer(opening, message({ ...start, mechanism }), server)
-    t.equal(refused(turn, 'start'), 'sasl/mechanism')
+    t.equal(refused(turn, 'start'), 'sasl/mechanism-unavailable')
   }
 })
 
@@ -290,26 +291,26 @@ t.test('a payload that is not the document of its step ends the conversation', a
     new Binary(serialize({ r: new Binary(Buffer.alloc(31)), p: new Int32(110) })),
     new Binary(serialize({ r: new Binary(Buffer.alloc(32)), p: new Int32(121) })),
   ]) {
-    t.equal(refused(answer(opening, message({ ...start, payload }), server), 'over'), 'sasl/payload')
+    t.equal(refused(answer(opening, message({ ...start, payload }), server), 'over'), 'sasl/payload-invalid')
   }
   for (const payload of [undefined, 'text', new Binary(final, 5), new Binary(first), new Binary(Buffer.alloc(5))]) {
-    t.equal(refused(answer(challenged, message({ ...next, payload }), server), 'over'), 'sasl/payload')
+    t.equal(refused(answer(challenged, message({ ...next, payload }), server), 'over'), 'sasl/payload-invalid')
   }
 })
 
 t.test('saslContinue belongs to its conversation', async t => {
   for (const conversationId of [0, 2, -1, '1', true, undefined, null]) {
-    t.equal(refused(answer(challenged, message({ ...next, conversationId }), server), 'over'), 'sasl/turn')
+    t.equal(refused(answer(challenged, message({ ...next, conversationId }), server), 'over'), 'sasl/out-of-order')
   }
-  t.equal(refused(answer(challenged, message({ ...next, $db: 'admin' }), server), 'over'), 'sasl/turn')
+  t.equal(refused(answer(challenged, message({ ...next, $db: 'admin' }), server), 'over'), 'sasl/out-of-order')
 })
 
 t.test('a conversation that broke cannot be taken up again', async t => {
   const again = answer(challenged, message(start), server)
-  t.equal(refused(again, 'over'), 'sasl/turn')
-  t.equal(refused(answer(again.next, message(next), server), 'over'), 'sasl/turn')
+  t.equal(refused(again, 'over'), 'sasl/out-of-order')
+  t.equal(refused(answer(again.next, message(next), server), 'over'), 'sasl/out-of-order')
   const between = answer(challenged, message({ ping: 1 }), server)
-  t.equal(refused(answer(between.next, message(next), server), 'over'), 'sasl/turn')
+  t.equal(refused(answer(between.next, message(next), server), 'over'), 'sasl/out-of-order')
 })
 
 t.test('each conversation draws its own nonce and its own host', async t => {
@@ -335,5 +336,5 @@ t.test('buildInfo is what the upstream said of itself, or that it is away', asyn
   const turn = answer(opening, message({ buildInfo: 1 }), server)
   t.match(turn, { do: 'reply', document: { version: '7.0.12', ok: { value: 1 } } })
   const none = answer(opening, message({ buildInfo: 1 }), { ...server, buildInfo: () => undefined })
-  t.equal(refused(none, 'start'), 'upstream/away')
+  t.equal(refused(none, 'start'), 'upstream/unreachable')
 })

@@ -148,7 +148,7 @@ t.test('an IPv6 client is its /64, all of which one machine owns', { skip: !ipv6
   await until(() => total(listener.sizes()) === 1)
   clients.push(dial())
   await until(() => lines.length === 1)
-  t.match(lines, [{ event: 'shed', address: '0:0:0:0::/64', why: 'this address' }])
+  t.match(lines, [{ event: 'connection shed', address: '0:0:0:0::/64', why: 'this address' }])
 })
 
 t.test('one address has its share until it logs in, and others are not affected', { skip: alone }, async t => {
@@ -157,8 +157,8 @@ t.test('one address has its share until it logs in, and others are not affected'
   await join()
   const refused = await dial()
   await shut(refused)
-  t.same(turnedAway, ['listener/full'])
-  t.match(lines, [{ event: 'shed', level: 'debug', address: '127.0.0.1', why: 'this address' }])
+  t.same(turnedAway, ['listener/connection-limit'])
+  t.match(lines, [{ event: 'connection shed', level: 'debug', address: '127.0.0.1', why: 'this address' }])
   await join('127.0.0.2')
   one.client.move('authenticating')
   one.client.move('authenticated')
@@ -180,7 +180,7 @@ t.test('those not yet logged in take half of the slots, whoever has logged in th
   t.same(listener.sizes(), { connecting: 4, unauthenticated: 0, authenticating: 0, authenticated: 4 })
   await join()
   t.same(listener.sizes(), { connecting: 4, unauthenticated: 0, authenticating: 0, authenticated: 4 }, 'room was made')
-  t.match(strangers[0]?.fault, { kind: 'listener/full' })
+  t.match(strangers[0]?.fault, { kind: 'listener/connection-limit' })
   const { listener: idle, join: enter } = await listening(t, { connections: 8 })
   for (let i = 0; i < 6; i++) await enter()
   t.equal(idle.sizes().connecting, 4, 'though four slots are free')
@@ -221,8 +221,8 @@ t.test('a login under way is not closed to make room; the newcomer is', async t 
   const entering = [await join(), await join()]
   for (const { client } of entering) client.move('authenticating')
   await shut(await dial())
-  t.same(turnedAway, ['listener/full'])
-  t.match(lines, [{ event: 'shed', why: 'all slots' }])
+  t.same(turnedAway, ['listener/connection-limit'])
+  t.match(lines, [{ event: 'connection shed', why: 'all slots' }])
   for (const { fault } of entering) t.equal(fault, undefined)
 })
 
@@ -233,7 +233,7 @@ t.test('relays fill the slots and are never closed for others', async t => {
   relays.push(await join())
   relays[1]?.client.move('authenticated')
   await shut(await dial())
-  t.same(turnedAway, ['listener/full'])
+  t.same(turnedAway, ['listener/connection-limit'])
   t.equal(listener.sizes().authenticated, 2)
   for (const { fault } of relays) t.equal(fault, undefined)
 })
@@ -266,7 +266,7 @@ t.test('who is closed in the lobby, for its slot or at a drain, is never served'
   })
   const [first, second] = [await dial(), await dial()]
   await until(() => lobby.length === 2)
-  t.same(turnedAway, ['listener/full'])
+  t.same(turnedAway, ['listener/connection-limit'])
   await shut(first)
   const drained = listener.drain()
   await Promise.all([shut(second), drained])
@@ -377,7 +377,7 @@ t.test('other bounds count from the next connection on, and plain stays plain', 
   await join()
   listener.adopt({ connections: 10, perAddress: 1, tls })
   await shut(await dial())
-  t.same(turnedAway, ['listener/full'])
+  t.same(turnedAway, ['listener/connection-limit'])
   listener.adopt({ connections: 10, perAddress: 2 })
   const { socket } = await join()
   t.notOk('encrypted' in socket)
@@ -409,7 +409,7 @@ t.test('TLS of before 1.2 is refused', async t => {
   })
   await once(client, 'error')
   await until(() => turnedAway.length === 1)
-  t.same(turnedAway, ['tls/handshake'])
+  t.same(turnedAway, ['tls/handshake-failed'])
 })
 
 /** A listener that verifies clients, and a client that shows a certificate of test/support/tls, or none. */
@@ -453,7 +453,7 @@ t.test('no certificate, one of nobody, one of the past: none is served, and the 
   for (const maxVersion of VERSIONS) {
     for (const [name, why] of cases) {
       const { client } = await show(name, { maxVersion })
-      t.match(lines.at(-1), { fault: 'tls/handshake', why }, `${name}, ${maxVersion}`)
+      t.match(lines.at(-1), { fault: 'tls/handshake-failed', why }, `${name}, ${maxVersion}`)
       await shut(client)
     }
   }
@@ -471,7 +471,7 @@ t.test('who was let in by a client CA of before and has not logged in begins ane
   listener.adopt({ connections: 100, perAddress: 50, tls: { ...tls, clientCA } })
   t.notOk(greeted.served?.fault, 'it is the same one')
   listener.adopt({ connections: 100, perAddress: 50, tls: { ...tls, clientCA: pem } })
-  t.equal(greeted.served?.fault?.kind, 'tls/handshake')
+  t.equal(greeted.served?.fault?.kind, 'tls/handshake-failed')
   await shut(greeted.client)
   t.notOk(relay.served?.fault)
   t.equal((await show('workload')).served, undefined, 'which the new one does not let in')
@@ -513,8 +513,16 @@ t.test('plain text on the TLS port ends with a line that says so', async t => {
     client.write(bytes)
     await shut(client)
     await until(() => total(listener.sizes()) === 0)
-    t.same(turnedAway, ['tls/handshake'])
-    t.match(lines, [{ event: 'refused', level: 'info', fault: 'tls/handshake', peer: '127.0.0.1', why: /^ERR_SSL/ }])
+    t.same(turnedAway, ['tls/handshake-failed'])
+    t.match(lines, [
+      {
+        event: 'tls handshake failed',
+        level: 'info',
+        fault: 'tls/handshake-failed',
+        peer: '127.0.0.1',
+        why: /^ERR_SSL/,
+      },
+    ])
     t.equal(served.length, 0)
     t.equal(clock.waiting(), 0)
   }
@@ -530,7 +538,7 @@ t.test('a TLS handshake has five seconds', async t => {
   t.same(turnedAway, [])
   clock.advance(1)
   await shut(client)
-  t.same(turnedAway, ['tls/handshake'], 'told once')
+  t.same(turnedAway, ['tls/handshake-failed'], 'told once')
   t.match(lines, [{ why: 'took too long' }])
   await until(() => total(listener.sizes()) === 0)
   t.equal(clock.waiting(), 0)
@@ -555,7 +563,7 @@ t.test('who is within the TLS handshake makes room, too', async t => {
   await dial()
   await shut(first)
   t.equal(listener.sizes().connecting, 1)
-  t.same(turnedAway, ['listener/full'])
+  t.same(turnedAway, ['listener/connection-limit'])
 })
 
 t.test('an address that is taken, or not ours, is a fault with exit code 69', async t => {
@@ -568,7 +576,7 @@ t.test('an address that is taken, or not ours, is a fault with exit code 69', as
     ['192.0.2.1', 0],
   ] as const) {
     const fault = await faultOfAsync(() => listen({ ...rest, host, port }))
-    t.match(fault, { kind: 'address/busy', row: { exit: 69 } })
+    t.match(fault, { kind: 'listener/address-unavailable', row: { exit: 69 } })
     t.match(fault?.message, `${host}:${port}`)
   }
 })
@@ -620,7 +628,7 @@ t.test('destroying closes all with a reason', async t => {
   const { socket } = await join()
   const served = await join()
   listener.destroy()
-  t.match(served.fault, { kind: 'listener/draining' })
+  t.match(served.fault, { kind: 'proxy/shutdown' })
   await shut(socket)
   await until(() => total(listener.sizes()) === 0)
 })
@@ -634,12 +642,12 @@ t.test('a crowd from one address that speaks all the time pushes out nobody of a
   for (const { client } of crowd) client.alive() // the monitor has been silent for longest now
   const newcomer = await join('127.0.0.4')
   t.notOk(monitor.fault)
-  t.match(crowd[0]?.fault, { kind: 'listener/full' }, 'it goes who is of those that are most')
+  t.match(crowd[0]?.fault, { kind: 'listener/connection-limit' }, 'it goes who is of those that are most')
   for (const { client } of crowd) client.alive()
   await join('127.0.0.3')
   t.notOk(monitor.fault)
   t.notOk(newcomer.fault)
-  t.match(crowd[1]?.fault, { kind: 'listener/full' }, 'and of its own where it has most itself')
+  t.match(crowd[1]?.fault, { kind: 'listener/connection-limit' }, 'and of its own where it has most itself')
   t.equal(total(listener.sizes()), 6)
 })
 
@@ -650,7 +658,7 @@ t.test('logins under way of a crowd give way to somebody of another address', { 
   for (const { client } of crowd) client.move('authenticating')
   const newcomer = await join('127.0.0.4')
   newcomer.client.move('authenticating')
-  t.match(crowd[0]?.fault, { kind: 'listener/full' })
+  t.match(crowd[0]?.fault, { kind: 'listener/connection-limit' })
   await shut(await dial('127.0.0.3'))
   t.notOk(
     crowd.slice(1).some(({ fault }) => fault),

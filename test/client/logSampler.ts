@@ -8,7 +8,7 @@ t.test('so many lines of a kind are told in a second, and that there were more o
   const isTold = sparing({ most: 3, enough: kind => said.push(kind), now: () => moment })
   const told = (kind: Kind, count: number) => Array.from({ length: count }, () => isTold(kind)).filter(Boolean).length
   t.equal(told('frame/length', 5), 3)
-  t.equal(told('tls/handshake', 2), 2, 'another kind has lines of its own')
+  t.equal(told('tls/handshake-failed', 2), 2, 'another kind has lines of its own')
   t.same(said, ['frame/length'])
   moment = 1_000
   t.equal(told('frame/length', 100), 3)

@@ -125,9 +125,9 @@ function road(wanted: Partial<Parts> = {}) {
 
 /** Whatever ends a login early, and what it comes to. */
 const endings: [Kind, (login: Pick<ReturnType<typeof road>, 'over' | 'clock'>) => void][] = [
-  ['login/left', ({ over }) => over.abort(LEFT)],
-  ['login/deadline', ({ clock }) => clock.advance(8000)],
-  ['upstream/away', ({ over }) => over.abort(new Fault('upstream/away'))],
+  ['login/abandoned', ({ over }) => over.abort(LEFT)],
+  ['login/timeout', ({ clock }) => clock.advance(8000)],
+  ['upstream/unreachable', ({ over }) => over.abort(new Fault('upstream/unreachable'))],
 ]
 /** The signal that a step is given, or that of what it is given. */
 const signalOf = (given: unknown[]): AbortSignal => {
@@ -206,9 +206,9 @@ t.test('keys that name no account share one bucket at a host', async t => {
 
 t.test('a proof that does not hold is refused before anybody is asked', async t => {
   for (const [kind, signing] of [
-    ['proof/unsigned', { signedHeadersWithout: ['x-mongodb-server-nonce'] }],
-    ['proof/scope', { service: 'iam' }],
-    ['proof/scope', { region: 'us-east-1' }],
+    ['proof/header-unsigned', { signedHeadersWithout: ['x-mongodb-server-nonce'] }],
+    ['proof/scope-mismatch', { service: 'iam' }],
+    ['proof/scope-mismatch', { region: 'us-east-1' }],
     ['proof/malformed', { extraHeaders: { 'x-evil': '1' } }],
   ] as const) {
     const { fault, steps } = await ends({}, signing)
@@ -221,7 +221,7 @@ t.test('the date is judged by the clock of STS', async t => {
   const asked: string[] = []
   const askTime = async (host: string) => void asked.push(host)
   const { fault, steps } = await ends({ stsNow: () => NOON + 20 * 60_000, askTime })
-  t.equal(fault?.kind, 'proof/date')
+  t.equal(fault?.kind, 'proof/clock-skew')
   t.same(asked, [challenge.host], 'which is asked first whether it is so still')
   t.same(steps, ['after'], 'and nobody else')
   await ends({ askTime })
@@ -248,7 +248,7 @@ t.test('who leaves while the time is asked has left', async t => {
   const { enter, over } = road({ stsNow: () => NOON + 20 * 60_000, askTime: () => new Promise(() => {}) })
   const fault = faultOfAsync(async () => enter(await candidate(), over))
   setImmediate(() => over.abort(LEFT))
-  t.equal((await fault)?.kind, 'login/left')
+  t.equal((await fault)?.kind, 'login/abandoned')
 })
 
 t.test('while LDAP authorization is on, STS is not asked', async t => {
@@ -279,9 +279,9 @@ t.test('a turn is waited for, and over with the answer', async t => {
 })
 
 t.test('a queue that is too long is told at once, with how long it is', async t => {
-  const take = () => Promise.reject(new Fault('budget/spent', undefined, { backoffMS: 4201 }))
+  const take = () => Promise.reject(new Fault('budget/exhausted', undefined, { backoffMS: 4201 }))
   const { fault, last } = await ends({ take })
-  t.match(fault, { kind: 'budget/spent', facts: { backoffMS: 4201 } })
+  t.match(fault, { kind: 'budget/exhausted', facts: { backoffMS: 4201 } })
   t.equal(last, 'take')
   t.match(fault && toReply(fault, 1)?.baseBackoffMS.toString(), '4201')
 })
@@ -308,14 +308,14 @@ t.test('what STS says decides, and nothing is dialled without an identity', asyn
 
 t.test('an outage, a throttle or a full queue is never a bad identity', async t => {
   const troubles: Partial<Parts>[] = [
-    { take: throws('budget/spent') },
+    { take: throws('budget/exhausted') },
     { ask: async () => ({ is: 'throttled', code: 'Throttling' }) },
     { ask: async () => ({ is: 'unavailable', why: 'x', next: 'later' }) },
-    { ask: throws('identity/partition') },
+    { ask: throws('identity/partition-mismatch') },
     { guard: throws('ldap/unknown') },
-    { dial: throws('upstream/away') },
-    { dial: throws('upstream/refused') },
-    { dial: throws('upstream/malformed') },
+    { dial: throws('upstream/unreachable') },
+    { dial: throws('upstream/authentication-failed') },
+    { dial: throws('upstream/protocol-error') },
   ]
   for (const trouble of troubles) {
     const { fault } = await ends(trouble)
@@ -327,11 +327,11 @@ t.test('an outage, a throttle or a full queue is never a bad identity', async t 
 
 t.test('a principal without a rule is told its own name', async t => {
   const stranger = () => {
-    throw new Fault('users/stranger', ARN)
+    throw new Fault('users/no-rule', ARN)
   }
   for (const decide of [stranger, async () => stranger()]) {
     const { fault, last, journal } = await ends({ decide })
-    t.match(fault, { kind: 'users/stranger', message: new RegExp(`${ARN}$`) })
+    t.match(fault, { kind: 'users/no-rule', message: new RegExp(`${ARN}$`) })
     t.equal(last, 'leave')
     t.match(journal, { arn: ARN })
     t.notOk('user' in journal)
@@ -350,7 +350,12 @@ t.test('a decision that is there at once is as good as one that is waited for', 
 })
 
 t.test('what the upstream has against it is passed on', async t => {
-  for (const kind of ['upstream/away', 'upstream/refused', 'upstream/malformed', 'ldap/on'] as const) {
+  for (const kind of [
+    'upstream/unreachable',
+    'upstream/authentication-failed',
+    'upstream/protocol-error',
+    'ldap/on',
+  ] as const) {
     const { fault, journal } = await ends({ dial: throws(kind) })
     t.equal(fault?.kind, kind)
     t.match(journal, { arn: ARN, user: 'alice@admin' })
@@ -384,15 +389,15 @@ t.test('a step that is aborted by the deadline is a login that took too long, or
     const wishing = await candidate()
     const fault = await faultOfAsync(() => enter(wishing, over))
     // By then the upstream alone had all of the time.
-    t.match(fault, { kind: step === 'dial' ? 'upstream/away' : 'login/deadline', message: /8000 ms/ })
+    t.match(fault, { kind: step === 'dial' ? 'upstream/unreachable' : 'login/timeout', message: /8000 ms/ })
     t.type(wishing.journal.ms.login, 'number')
   }
 })
 
 t.test('an upstream that was left less than a second is not called away', async t => {
   for (const [left, kind] of [
-    [999, 'login/deadline'],
-    [1000, 'upstream/away'],
+    [999, 'login/timeout'],
+    [1000, 'upstream/unreachable'],
   ] as const) {
     const { enter, clock, over } = road({
       async ask() {
@@ -417,7 +422,7 @@ t.test('a client that leaves ends its login, wherever it was', async t => {
       },
     })
     const wishing = await candidate()
-    t.equal((await faultOfAsync(() => enter(wishing, over)))?.kind, 'login/left')
+    t.equal((await faultOfAsync(() => enter(wishing, over)))?.kind, 'login/abandoned')
     t.equal(steps.filter(name => name !== 'leave').at(-1), step)
   }
 })
@@ -426,21 +431,21 @@ t.test('a client that left before its login began is asked about nowhere', async
   const { enter, steps, ends, over } = road()
   const wishing = await candidate()
   over.abort(LEFT)
-  t.equal((await faultOfAsync(() => enter(wishing, over)))?.kind, 'login/left')
+  t.equal((await faultOfAsync(() => enter(wishing, over)))?.kind, 'login/abandoned')
   t.notOk(steps.includes('take'))
-  t.match(ends, [{ kind: 'login/left' }])
+  t.match(ends, [{ kind: 'login/abandoned' }])
 })
 
 t.test('a primary whose term is over ends its login with that, and not as if the client had left', async t => {
   const { enter, steps, ends, over } = road({
     dial: (_, __, login) => {
-      login.abort(new Fault('upstream/away', 'it stepped down during the login'))
+      login.abort(new Fault('upstream/unreachable', 'it stepped down during the login'))
       return Promise.reject(new Error('the socket is destroyed'))
     },
   })
   const wishing = await candidate()
   const fault = await faultOfAsync(() => enter(wishing, over))
-  t.match(fault, { kind: 'upstream/away', detail: 'it stepped down during the login' })
+  t.match(fault, { kind: 'upstream/unreachable', detail: 'it stepped down during the login' })
   t.same(ends, [fault])
   t.equal(steps.at(-1), 'leave')
 })
@@ -501,7 +506,7 @@ t.test('an upstream connection that comes too late is closed', async t => {
       },
     })
     const wishing = await candidate()
-    const wanted = kind === 'login/deadline' ? 'upstream/away' : kind // all of the time was spent there
+    const wanted = kind === 'login/timeout' ? 'upstream/unreachable' : kind // all of the time was spent there
     t.equal((await faultOfAsync(() => set.enter(wishing, set.over)))?.kind, wanted)
     t.ok(set.socket.destroyed)
   }
@@ -565,15 +570,15 @@ t.test('the longest message is what the upstream says, within what MongoDB has e
 })
 
 t.test('a denied key is told before anybody is asked, a denied principal before it is decided', async t => {
-  const early = await ends({ check: throws('denied') })
-  t.equal(early.fault?.kind, 'denied')
+  const early = await ends({ check: throws('login/denied') })
+  t.equal(early.fault?.kind, 'login/denied')
   t.same(early.steps, ['after', 'check'])
   const later = await ends({
     check(_, found) {
-      if (found) throw new Fault('denied')
+      if (found) throw new Fault('login/denied')
     },
   })
-  t.equal(later.fault?.kind, 'denied')
+  t.equal(later.fault?.kind, 'login/denied')
   t.same(later.steps.slice(-3), ['enter', 'check', 'leave'], 'it was among the live ones before it was asked')
 })
 
@@ -581,18 +586,18 @@ t.test('who is denied while the upstream logs in gets no connection', async t =>
   let known = 0
   const { enter, socket, steps, over } = road({
     check(_, found) {
-      if (found && ++known === 2) throw new Fault('denied')
+      if (found && ++known === 2) throw new Fault('login/denied')
     },
   })
   const wishing = await candidate()
-  t.equal((await faultOfAsync(() => enter(wishing, over)))?.kind, 'denied')
+  t.equal((await faultOfAsync(() => enter(wishing, over)))?.kind, 'login/denied')
   t.ok(socket.destroyed)
   t.equal(steps.at(-1), 'leave')
 })
 
 t.test('a limit ends a login before it costs anything', async t => {
-  const { fault, steps } = await ends({ limit: throws('login/crowded') })
-  t.equal(fault?.kind, 'login/crowded')
+  const { fault, steps } = await ends({ limit: throws('login/concurrency-limit') })
+  t.equal(fault?.kind, 'login/concurrency-limit')
   t.same(steps, ['after', 'check', 'guard', 'limit'])
 })
 
@@ -710,10 +715,10 @@ t.test('logging in again as somebody else is refused', async t => {
   const bob = { ...identity, canonical: 'arn:aws:iam::123456789012:user/bob' }
   const asBob = road({ ask: async () => ({ is: 'identity', identity: bob }) })
   const wishing = await candidate()
-  t.equal((await faultOfAsync(() => asBob.again(wishing, live, over)))?.kind, 'login/another')
+  t.equal((await faultOfAsync(() => asBob.again(wishing, live, over)))?.kind, 'login/principal-changed')
   const gives = { user: { name: 'alice', db: 'other' }, password: new Secret('x') }
   const moved = road({ decide: async () => ({ ...match, gives }) })
-  t.equal((await faultOfAsync(() => moved.again(wishing, live, over)))?.kind, 'login/another')
+  t.equal((await faultOfAsync(() => moved.again(wishing, live, over)))?.kind, 'login/principal-changed')
   t.equal(live.match, match, 'and what it was stays')
   const newer = { ...match, maxAgeMS: 1 }
   const session = { ...identity, session: 'pod-8' }

@@ -87,11 +87,11 @@ t.test('a young login is left alone; an old one is asked for, renewed, and young
   clock.advance(AGE - 1)
   t.equal(watches(), false)
   clock.advance(1)
-  t.match(await ask({ find: 'c' }), { kind: 'login/aged', row: { reply: { code: 391 } } })
+  t.match(await ask({ find: 'c' }), { kind: 'login/expired', row: { reply: { code: 391 } } })
   t.match(await ask(start), { done: false, conversationId: { value: 1 } })
   t.match(await ask(next), { done: true })
   t.match(candidates, [{ address: '192.0.2.7', fields: { a: 'the-authorization', t: 'the-token' } }])
-  t.same(logins, ['admitted'])
+  t.same(logins, ['success'])
   t.equal(watches(), false)
   clock.advance(AGE - 1)
   t.equal(watches(), false)
@@ -112,7 +112,7 @@ t.test('inside a transaction nobody is asked, for a minute; the first command be
   t.equal(await ask({ insert: 'c', autocommit: false, startTransaction: true }), undefined)
   clock.advance(59_000)
   t.equal(await ask({ commitTransaction: 1, autocommit: false }), undefined)
-  t.match(await ask({ find: 'c' }), { kind: 'login/aged' })
+  t.match(await ask({ find: 'c' }), { kind: 'login/expired' })
   await ask(start)
   t.match(await ask(next), { done: true })
   clock.advance(60_000)
@@ -122,7 +122,7 @@ t.test('inside a transaction nobody is asked, for a minute; the first command be
   long.clock.advance(AGE)
   await long.ask({ insert: 'c', autocommit: false, startTransaction: true })
   long.clock.advance(60_000)
-  t.match(long.left, [{ kind: 'login/aged', detail: 'there was no moment to ask' }])
+  t.match(long.left, [{ kind: 'login/expired', detail: 'there was no moment to ask' }])
 })
 
 t.test('who sends nothing that can be answered is closed after a minute', async t => {
@@ -140,7 +140,7 @@ t.test('who goes on as if it had not been asked has no longer for it', async t =
   const { clock, ask, left } = aged()
   clock.advance(AGE)
   for (let seconds = 0; seconds < 30; seconds += 10) {
-    t.match(await ask({ find: 'c' }), { kind: 'login/aged' })
+    t.match(await ask({ find: 'c' }), { kind: 'login/expired' })
     t.same(left, [])
     clock.advance(10_000)
   }
@@ -161,12 +161,12 @@ t.test('each step has thirty seconds', async t => {
     clock.advance(29_999)
     t.same(left, [])
     clock.advance(1)
-    t.match(left, [{ kind: 'login/aged', detail }])
+    t.match(left, [{ kind: 'login/expired', detail }])
   }
 })
 
 t.test('somebody else, or a login that fails, is the end', async t => {
-  for (const kind of ['login/another', 'sts/refused', 'denied'] as const) {
+  for (const kind of ['login/principal-changed', 'sts/refused', 'login/denied'] as const) {
     const again = async () => {
       throw new Fault(kind)
     }
@@ -185,7 +185,7 @@ t.test('a relay that ends meanwhile ends the login, and it alone', async t => {
     const again = (over: AbortController) => {
       login = over
       return new Promise<void>((_, reject) => {
-        const leave = () => reject(new Fault('login/left'))
+        const leave = () => reject(new Fault('login/abandoned'))
         over.signal.addEventListener('abort', leave)
         if (over.signal.aborted) leave()
       })
@@ -200,9 +200,9 @@ t.test('a relay that ends meanwhile ends the login, and it alone', async t => {
     const fault = faultOfAsync(() => ask(next, relay.signal))
     t.equal(login.signal.aborted, early)
     relay.abort(ended)
-    t.equal((await fault)?.kind, 'login/left')
+    t.equal((await fault)?.kind, 'login/abandoned')
     t.equal(login.signal.reason, ended)
-    t.same(logins, ['login/left'])
+    t.same(logins, ['login/abandoned'])
   }
 })
 
@@ -210,11 +210,11 @@ t.test('a login that ends itself leaves the relay alone, and one that is over is
   const logins: AbortController[] = []
   const again = async (over: AbortController) => {
     logins.push(over)
-    if (logins.length === 1) over.abort(new Fault('login/deadline'))
+    if (logins.length === 1) over.abort(new Fault('login/timeout'))
     over.signal.throwIfAborted()
   }
   const relay = new AbortController()
-  for (const kind of ['login/deadline', undefined] as const) {
+  for (const kind of ['login/timeout', undefined] as const) {
     const { clock, ask } = aged({ again })
     clock.advance(AGE)
     await ask({ find: 'c' }, relay.signal)
@@ -233,9 +233,9 @@ t.test('a login that ends itself leaves the relay alone, and one that is over is
 t.test('another mechanism is refused; steps out of turn are the end', async t => {
   const { clock, ask } = aged()
   clock.advance(AGE)
-  t.match(await ask({ ...start, mechanism: 'SCRAM-SHA-256' }), { kind: 'sasl/mechanism' })
-  t.equal((await faultOfAsync(() => ask(next)))?.kind, 'sasl/turn')
-  t.equal((await faultOfAsync(() => ask(start)))?.kind, 'sasl/turn')
+  t.match(await ask({ ...start, mechanism: 'SCRAM-SHA-256' }), { kind: 'sasl/mechanism-unavailable' })
+  t.equal((await faultOfAsync(() => ask(next)))?.kind, 'sasl/out-of-order')
+  t.equal((await faultOfAsync(() => ask(start)))?.kind, 'sasl/out-of-order')
 })
 
 t.test('a command between the steps begins them anew', async t => {
@@ -243,7 +243,7 @@ t.test('a command between the steps begins them anew', async t => {
   clock.advance(AGE)
   await ask({ find: 'c' })
   await ask(start)
-  t.match(await ask({ find: 'c' }), { kind: 'login/aged' })
+  t.match(await ask({ find: 'c' }), { kind: 'login/expired' })
   t.match(await ask(start), { done: false })
   t.match(await ask(next), { done: true })
 })
@@ -254,7 +254,7 @@ t.test('where nobody is asked, the connection closes between operations', async 
   clock.advance(999)
   t.same(left, [])
   clock.advance(1)
-  t.match(left, [{ kind: 'login/aged', detail: 'its time is over' }])
+  t.match(left, [{ kind: 'login/expired', detail: 'its time is over' }])
 
   const busy = aged({ mode: 'close' })
   busy.clock.advance(AGE)
@@ -262,7 +262,7 @@ t.test('where nobody is asked, the connection closes between operations', async 
   t.same(busy.left, [], 'of this it is not known whether it is inside a transaction')
   t.equal(await busy.ask(start), undefined, 'nobody logs in again')
   t.equal(await busy.ask({ find: 'c' }), undefined, 'it goes upstream')
-  t.match(busy.left, [{ kind: 'login/aged', detail: 'its time is over' }])
+  t.match(busy.left, [{ kind: 'login/expired', detail: 'its time is over' }])
 })
 
 t.test('and behind a transaction, for which it waits a minute', async t => {
@@ -287,11 +287,11 @@ t.test('one that does not close in peace within a minute is cut off', async t =>
   const { clock, ask, left } = aged({ mode: 'close' })
   clock.advance(AGE)
   await ask({ find: 'c' })
-  t.match(left, [{ kind: 'login/aged', detail: 'its time is over' }])
+  t.match(left, [{ kind: 'login/expired', detail: 'its time is over' }])
   clock.advance(59_999)
   t.equal(left.length, 1)
   clock.advance(1)
-  t.match(left[1], { kind: 'login/aged', detail: 'destroyed' })
+  t.match(left[1], { kind: 'login/expired', detail: 'destroyed' })
   t.equal(clock.waiting(), 0)
 })
 

@@ -136,7 +136,7 @@ t.test('who ends its side behind many of them has what it asked of the upstream 
 })
 
 t.test('a fault of hello is answered as such', async t => {
-  const { client } = await set(t, { hello: async () => Promise.reject(new Fault('hello/metadata-again')) })
+  const { client } = await set(t, { hello: async () => Promise.reject(new Fault('hello/metadata-repeated')) })
   const answered = frames(client)
   client.write(request(1, { hello: 1 }))
   t.match(readReply(await answered()).document, { ok: 0, code: 186 })
@@ -207,7 +207,7 @@ t.test('a client that ends within a message takes the upstream with it, and noth
   const { client, upstream, relay } = await set(t)
   upstream.on('data', () => {})
   client.end(request(1, { insert: 'c', documents: [{ text: 'x'.repeat(1000) }] }).subarray(0, -1))
-  t.match(await relay.ended, { by: 'client', fault: { kind: 'relay/away' } })
+  t.match(await relay.ended, { by: 'client', fault: { kind: 'connection/reset' } })
   if (!upstream.readableEnded) await once(upstream, 'end')
 })
 
@@ -287,11 +287,11 @@ t.test('an upstream that answers what nobody asked, or asks for more than was al
     client.write(request(1, { find: 'c' }))
     await asked()
     upstream.write(reply)
-    t.match(await relay.ended, { by: 'upstream', fault: { kind: 'upstream/malformed' } })
+    t.match(await relay.ended, { by: 'upstream', fault: { kind: 'upstream/protocol-error' } })
   }
   const { upstream, relay } = await set(t)
   upstream.write(writeMessage({ ok: 1 }, 50, 1))
-  t.match(await relay.ended, { by: 'upstream', fault: { kind: 'upstream/malformed' } }, 'with nothing owed')
+  t.match(await relay.ended, { by: 'upstream', fault: { kind: 'upstream/protocol-error' } }, 'with nothing owed')
 })
 
 t.test('a client that does not read holds the upstream back, and is given up after a minute', async t => {
@@ -304,7 +304,7 @@ t.test('a client that does not read holds the upstream back, and is given up aft
   while (!upNear.isPaused()) await turn()
   t.ok(near.writableLength < 2_000_000, 'little is held in memory')
   clock.advance(60_000)
-  t.match(await relay.ended, { by: 'proxy', fault: { kind: 'relay/stalled' } })
+  t.match(await relay.ended, { by: 'proxy', fault: { kind: 'connection/write-timeout' } })
 })
 
 t.test('a client that asks hello and never reads the answers gets no further', async t => {
@@ -331,7 +331,7 @@ t.test('a client is stopped when it runs ten thousand requests ahead of their re
   const { client, upstream, relay } = await set(t)
   upstream.on('data', () => {})
   client.write(Buffer.concat(Array.from({ length: 10_001 }, (_, i) => request(i, { ping: 1 }))))
-  t.match(await relay.ended, { fault: { kind: 'relay/stalled' } })
+  t.match(await relay.ended, { fault: { kind: 'connection/write-timeout' } })
 })
 
 t.test('draining ends a quiet relay at once and a busy one after its reply', async t => {
@@ -351,7 +351,7 @@ t.test('draining ends a quiet relay at once and a busy one after its reply', asy
 t.test('a drain that has a reason takes nothing from a client that reads slowly', async t => {
   const { client, upstream, relay } = await set(t)
   const asked = frames(upstream)
-  const why = new Fault('login/aged')
+  const why = new Fault('login/expired')
   const reply = writeMessage({ text: 'x'.repeat(200_000), ok: 1 }, 50, 1)
   client.pause()
   client.write(request(1, { find: 'c' }))
@@ -367,7 +367,7 @@ t.test('a drain that has a reason takes nothing from a client that reads slowly'
 t.test('a refused command that wants no reply closes both sides', async t => {
   const { client, relay } = await set(t)
   client.write(request(1, { logout: 1 }, MORE_TO_COME))
-  t.match(await relay.ended, { by: 'client', fault: { kind: 'command/identity' } })
+  t.match(await relay.ended, { by: 'client', fault: { kind: 'command/forbidden' } })
 })
 
 t.test('bytes of the upstream behind the login are refused', async t => {
@@ -387,7 +387,7 @@ t.test('bytes of the upstream behind the login are refused', async t => {
     after: handClock().after,
     now: () => 0,
   })
-  t.match(await running.ended, { by: 'upstream', fault: { kind: 'upstream/malformed' } })
+  t.match(await running.ended, { by: 'upstream', fault: { kind: 'upstream/protocol-error' } })
 })
 
 /** What a watcher answers, by the command's name. */
@@ -406,7 +406,7 @@ t.test('a watcher answers a command in the place of the upstream, behind what is
   const shown: string[] = []
   client.write(request(1, { ping: 1 }))
   await asked()
-  relay.watch(watching({ find: new Fault('login/aged') }, shown, async ({ name }) => ({ ok: 1, name })))
+  relay.watch(watching({ find: new Fault('login/expired') }, shown, async ({ name }) => ({ ok: 1, name })))
   client.write(
     Buffer.concat([
       request(2, { find: 'c' }),
@@ -448,7 +448,7 @@ t.test('of a command that is shown no more than its name and its transaction has
   const { client, upstream, relay } = await set(t)
   const [asked, answered] = [frames(upstream), frames(client)]
   const filter = { name: new BSONRegExp('(?i)^al'), $where: new Code('1', { a: 1 }) }
-  relay.watch(watching({ find: new Fault('login/aged') }))
+  relay.watch(watching({ find: new Fault('login/expired') }))
   client.write(request(1, { find: 'c', filter }))
   t.match(readReply(await answered()).document, { code: 391 })
   client.write(request(2, { count: 'c', query: filter }))
@@ -470,7 +470,7 @@ t.test('writes without a reply, long ones and streams are not shown, but the wat
   const shown: string[] = []
   client.write(request(1, { getMore: 1 }, EXHAUST_ALLOWED))
   await asked()
-  relay.watch(watching({ insert: new Fault('login/aged') }, shown))
+  relay.watch(watching({ insert: new Fault('login/expired') }, shown))
   client.write(request(2, { insert: 'c' }, MORE_TO_COME))
   t.equal((await asked()).requestID, 2)
   t.same(shown.splice(0), ['passed undefined'], 'a write that wants no reply')
@@ -490,13 +490,13 @@ t.test('a fault that a watcher throws is answered, and then both sides end', asy
   const reply = frames(client)
   relay.watch(
     watching({}, [], async () => {
-      throw new Fault('login/another')
+      throw new Fault('login/principal-changed')
     }),
   )
   upstream.resume()
   client.write(request(2, { saslContinue: 1 }))
   t.match(readReply(await reply()).document, { ok: 0, code: 18 })
-  t.match(await relay.ended, { by: 'proxy', fault: { kind: 'login/another' } })
+  t.match(await relay.ended, { by: 'proxy', fault: { kind: 'login/principal-changed' } })
   await Promise.all([once(client, 'end'), once(upstream, 'end')])
 })
 

@@ -70,7 +70,7 @@ t.test(
     const calls = (await (await fetch(`${ready.sts}/sandbox/calls`)).json()) as Calls
     t.ok(calls.throttled >= refused.length)
     await stop()
-    const logins = log.filter(({ event, stage }) => event === 'closed' && stage === 'authenticated')
+    const logins = log.filter(({ event, stage }) => event === 'connection closed' && stage === 'authenticated')
     t.equal(logins.length, 40)
     t.ok(logins.every(({ ms }) => (ms as { sts: number }).sts >= 95))
   },

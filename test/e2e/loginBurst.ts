@@ -43,8 +43,8 @@ t.test('a crowd that is more than the queue takes comes back as told, and gets i
   t.ok(house.sts.calls().GetCallerIdentity <= 115, 'one call each, but for answers that came late')
   withinQuota(t, house, 20)
   const metrics = await house.metrics()
-  t.equal(metrics['logins_total{outcome="budget/spent"}'], seen.told)
-  const lines = house.log.filter(({ fault }) => fault === 'budget/spent')
+  t.equal(metrics['logins_total{outcome="budget/exhausted"}'], seen.told)
+  const lines = house.log.filter(({ fault }) => fault === 'budget/exhausted')
   t.ok(lines.length >= Math.min(20, seen.told), 'of which the log has some, if not all')
 })
 
@@ -127,7 +127,7 @@ t.test('who leaves the queue frees the place and costs no call', async t => {
   await until(async () => (await waiting()) === 0)
   t.equal(house.sts.calls().GetCallerIdentity, 1)
   await until(async () => house.log.length > 0)
-  t.match(house.log, [{ fault: 'login/left' }])
+  t.match(house.log, [{ fault: 'login/abandoned' }])
 })
 
 t.test('where AWS grants less than was said, the calls come down to that, and everybody gets in', async t => {

@@ -11,7 +11,7 @@ for (const driver of drivers) await installed(driver)
 /** So little that the next token is longer away than a login may wait: a second login is told to come back at once. */
 const NEXT_TO_NOTHING = { quota: 1, granted: 600, share: 0.02 }
 
-const spent = ({ log }: Storm) => log.filter(({ fault }) => fault === 'budget/spent').length
+const spent = ({ log }: Storm) => log.filter(({ fault }) => fault === 'budget/exhausted').length
 
 /** A client that reads (old drivers come back for reads alone), and how often its pool was cleared. */
 async function watched(t: Test, driver: Driver, { uri, keys }: Storm, options: MongoClientOptions = {}) {

@@ -65,7 +65,7 @@ const cases: Record<string, Case> = {
     trouble: ({ session }) => ({ ...session(), sessionToken: session().sessionToken }),
   },
   'an ARN that no rule has': {
-    kind: 'users/stranger',
+    kind: 'users/no-rule',
     told: REFUSED,
     says: new RegExp(`no rule for this principal: arn:aws:iam::${ACCOUNT}:user/mallory`),
     trouble: ({ keyOf }) => keyOf('mallory'),
@@ -112,7 +112,7 @@ const cases: Record<string, Case> = {
     end: ({ sts }) => sts.misbehave(undefined),
   },
   'an upstream that takes no more connections': {
-    kind: 'upstream/away',
+    kind: 'upstream/unreachable',
     told: AWAY,
     says: /the MongoDB behind the proxy cannot be reached/,
     trouble: async ({ gates }) => {
@@ -122,13 +122,13 @@ const cases: Record<string, Case> = {
     end: ({ gates }) => gates.mongo.open(),
   },
   'a wrong password of the database user': {
-    kind: 'upstream/refused',
+    kind: 'upstream/authentication-failed',
     told: LATER,
     says: /did not accept the database user/,
     trouble: ({ keyOf }) => keyOf('bob'),
   },
   'a login past its deadline': {
-    kind: 'login/deadline',
+    kind: 'login/timeout',
     told: LATER,
     says: /the login took longer than its deadline: 700 ms/,
     settings: { 'login.timeout': '700ms' },

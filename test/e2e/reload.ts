@@ -86,14 +86,17 @@ t.test('a link that is swapped, a file renamed into place, and SIGHUP', async t 
 
   let started = performance.now()
   publish({ ...files, 'deny.yaml': `- ${alice.arn}\n...\n` })
-  t.match(await logged(is('closed', { fault: 'login/revoked' })), { arn: alice.arn, denial: `arn ${alice.arn}` })
+  t.match(await logged(is('connection closed', { fault: 'login/revoked' })), {
+    arn: alice.arn,
+    denial: `arn ${alice.arn}`,
+  })
   t.ok(performance.now() - started < 1_500, 'the machine is busy; alone it takes a third of a second')
   await t.rejects(login(), { code: 18 })
 
   let from = log.length
   publish({ ...files, 'deny.yaml': '[]\n...\n' })
-  await logged(is('reloaded'), from)
-  t.match(await logged(is('vanished'), from), { level: 'warn', denial: `arn ${alice.arn}` })
+  await logged(is('configuration reloaded'), from)
+  t.match(await logged(is('denial removed'), from), { level: 'warn', denial: `arn ${alice.arn}` })
   await login()
 
   from = log.length
@@ -101,12 +104,12 @@ t.test('a link that is swapped, a file renamed into place, and SIGHUP', async t 
   renameSync(join(folder, 'proxy.yaml'), join(folder, 'old'))
   writeFileSync(join(folder, 'proxy.new'), yaml(rules.slice(0, 1)))
   renameSync(join(folder, 'proxy.new'), join(folder, 'proxy.yaml'))
-  t.match(await logged(is('closed', { fault: 'login/revoked' }), from), { arn: /assumed-role\/orders-api/ })
-  t.match(await logged(is('vanished'), from), { rule: orders.arn })
+  t.match(await logged(is('connection closed', { fault: 'login/revoked' }), from), { arn: /assumed-role\/orders-api/ })
+  t.match(await logged(is('rule removed'), from), { rule: orders.arn })
 
   from = log.length
   child.kill('SIGHUP')
-  t.match(await logged(is('reloaded'), from), { applied: [] }, 'asked for, though nothing changed')
+  t.match(await logged(is('configuration reloaded'), from), { applied: [] }, 'asked for, though nothing changed')
 })
 
 t.test('somebody is denied in a hurry, though the password of another is gone', async t => {
@@ -114,7 +117,10 @@ t.test('somebody is denied in a hurry, though the password of another is gone', 
   await login()
   const { password: _, ...others } = files
   publish({ ...others, 'deny.yaml': `- ${alice.arn}\n...\n` })
-  t.match(await logged(is('closed', { fault: 'login/revoked' })), { arn: alice.arn, denial: `arn ${alice.arn}` })
+  t.match(await logged(is('connection closed', { fault: 'login/revoked' })), {
+    arn: alice.arn,
+    denial: `arn ${alice.arn}`,
+  })
   await t.rejects(login(), { code: 18 })
   await login(orders)
   t.ok(log.some(({ problem }) => /passwordFile: cannot read/.test(`${problem}`)))
@@ -124,12 +130,18 @@ t.test('somebody is denied in a hurry, though the configuration itself cannot be
   const { files, publish, logged, login, alice, orders, log } = await serving(t)
   await login()
   publish({ ...files, 'proxy.yaml': 'users: [' })
-  t.match(await logged(is('problem found', { level: 'error' })), { problem: /not YAML/ })
+  t.match(await logged(is('configuration rejected', { level: 'error' })), { problem: /not YAML/ })
   publish({ ...files, 'proxy.yaml': 'users: [', 'deny.yaml': `- ${alice.arn}\n...\n` })
-  t.match(await logged(is('closed', { fault: 'login/revoked' })), { arn: alice.arn, denial: `arn ${alice.arn}` })
+  t.match(await logged(is('connection closed', { fault: 'login/revoked' })), {
+    arn: alice.arn,
+    denial: `arn ${alice.arn}`,
+  })
   await t.rejects(login(), { code: 18 })
   await login(orders)
-  t.same(log.filter(is('vanished')), [])
+  t.same(
+    log.filter(({ event }) => `${event}`.endsWith(' removed')),
+    [],
+  )
 })
 
 t.test('a file that is met while it is written widens and drops nothing', async t => {
@@ -144,26 +156,31 @@ t.test('a file that is met while it is written widens and drops nothing', async 
     writeFileSync(path, whole)
     await sleep(100)
   }
-  await logged(is('reloaded'))
-  t.same(log.filter(is('vanished')), [])
+  await logged(is('configuration reloaded'))
+  t.same(
+    log.filter(({ event }) => `${event}`.endsWith(' removed')),
+    [],
+  )
   t.match(await client.db('app').command({ ping: 1 }), { ok: 1 })
 
   let from = log.length
   writeFileSync(join(folder, readlinkSync(join(folder, '..data')), 'deny.yaml'), `- ${alice.arn}\n`)
-  t.match(await logged(is('problem found', { level: 'error' }), from), { problem: /deny\.file: does not end in/ })
+  t.match(await logged(is('configuration rejected', { level: 'error' }), from), {
+    problem: /deny\.file: does not end in/,
+  })
   from = log.length
   writeFileSync(path, 'users: [')
-  t.match(await logged(is('problem found', { level: 'error' }), from), { problem: /not YAML.*proxy\.yaml:1/ })
+  t.match(await logged(is('configuration rejected', { level: 'error' }), from), { problem: /not YAML.*proxy\.yaml:1/ })
   t.match(await client.db('app').command({ ping: 1 }), { ok: 1 }, 'the last good one goes on')
   await login()
 })
 
 t.test('the log level follows the file', async t => {
   const { folder, log, logged, login, yaml, rules, files, publish } = await serving(t)
-  t.same(log.filter(is('admitted')), [])
+  t.same(log.filter(is('login succeeded')), [])
   publish({ ...files, 'proxy.yaml': `${yaml(rules)}log: { level: debug }\n` })
-  await logged(is('reloaded'))
+  await logged(is('configuration reloaded'))
   await login()
-  await logged(is('admitted'))
+  await logged(is('login succeeded'))
   t.ok(folder)
 })

@@ -90,7 +90,7 @@ t.test('a driver that streams knows the new primary as soon as the proxy does', 
     const next = set.members()[(round + 1) % 3] as SetMember
     set.elect(next)
     const seen = await found.then(at => {
-      const line = log.findLast(({ event, upstream }) => event === 'upstream changed' && upstream === next.host)
+      const line = log.findLast(({ event, upstream }) => event === 'upstream state changed' && upstream === next.host)
       return line?.writable ? at - Date.parse(String(line.time)) : undefined
     })
     t.ok(seen !== undefined && seen >= 0, `the proxy first, ${seen} ms later the driver`)

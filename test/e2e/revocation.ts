@@ -65,7 +65,7 @@ for (const [name, entryOf] of Object.entries({
     t.match(line, {
       stage: 'authenticated',
       level: 'warn',
-      because: 'denied',
+      because: 'login/denied',
       denial: /^(arn|session|accessKey|account) /,
     })
     await refused(t, client)
@@ -136,7 +136,7 @@ t.test('a bad configuration keeps the last good one, for those who are in and th
     await loggedIn(home, home.keyOf('alice'))
     await refused(t, await home.client('mongodb7', home.session()))
   }
-  const problems = home.log.filter(({ event, level }) => event === 'problem found' && level === 'error')
+  const problems = home.log.filter(({ event, level }) => event === 'denial not persisted' && level === 'error')
   t.ok(problems.length >= 6)
   t.equal(home.log.filter(isRevoked).length, 0)
   home.reload({}, { [DENY]: '[]\n...\n' })
@@ -201,7 +201,7 @@ t.test('denied between its identity and its welcome, a login ends, too', async t
   while (home.sts.calls().GetCallerIdentity === asked) await sleep(5)
   await sleep(100) // the answer of STS is on its way
   home.reload({}, { [DENY]: `- ${roleARN}\n...\n` })
-  t.match(await home.closed(1, isRevoked), [{ stage: 'authenticating', because: 'denied' }])
+  t.match(await home.closed(1, isRevoked), [{ stage: 'authenticating', because: 'login/denied' }])
   t.equal(await failed, 'failed')
   await early.close()
 })

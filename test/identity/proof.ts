@@ -81,17 +81,17 @@ t.test('a proof does not print its secrets', async t => {
 
 t.test('D1: a signature that does not cover what binds it to this conversation is refused', async t => {
   for (const name of ['content-length', 'content-type', 'host', 'x-amz-date', 'x-mongodb-gs2-cb-flag']) {
-    t.match(fault(edited(byAlice, `${name};`, '')), { kind: 'proof/unsigned', detail: new RegExp(name) }, name)
+    t.match(fault(edited(byAlice, `${name};`, '')), { kind: 'proof/header-unsigned', detail: new RegExp(name) }, name)
   }
-  t.equal(fault(edited(byAlice, ';x-mongodb-server-nonce', ''))?.kind, 'proof/unsigned')
-  t.equal(fault(edited(byOrders, 'x-amz-security-token;', ''))?.kind, 'proof/unsigned')
+  t.equal(fault(edited(byAlice, ';x-mongodb-server-nonce', ''))?.kind, 'proof/header-unsigned')
+  t.equal(fault(edited(byOrders, 'x-amz-security-token;', ''))?.kind, 'proof/header-unsigned')
 })
 
 t.test('D1: a signature captured at another service is refused as one', async t => {
   const elsewhere = edited(byAlice, /SignedHeaders=[^,]+/, 'SignedHeaders=content-length;content-type;host;x-amz-date')
-  t.equal(fault(elsewhere)?.kind, 'proof/unsigned')
+  t.equal(fault(elsewhere)?.kind, 'proof/header-unsigned')
   const vault = 'SignedHeaders=content-length;content-type;host;x-amz-date;x-vault-aws-iam-server-id'
-  t.equal(fault(edited(byAlice, /SignedHeaders=[^,]+/, vault))?.kind, 'proof/unsigned')
+  t.equal(fault(edited(byAlice, /SignedHeaders=[^,]+/, vault))?.kind, 'proof/header-unsigned')
 })
 
 t.test('names that are unknown, doubled, out of order or in capitals are refused', async t => {
@@ -166,17 +166,21 @@ t.test('a scope of another region, service or day is refused', async t => {
     ['/sts/', '/s3/'],
     ['/20260813/', '/20260812/'],
   ] as const) {
-    t.match(fault(edited(byAlice, find, put)), { kind: 'proof/scope', detail: /wanted 20260813\/eu-west-1\/sts/ }, put)
+    t.match(
+      fault(edited(byAlice, find, put)),
+      { kind: 'proof/scope-mismatch', detail: /wanted 20260813\/eu-west-1\/sts/ },
+      put,
+    )
   }
   const elsewhere = await signedBy(alice, { ...challenge, host: 'sts.us-west-2.amazonaws.com' })
-  t.equal(fault(elsewhere)?.kind, 'proof/scope')
+  t.equal(fault(elsewhere)?.kind, 'proof/scope-mismatch')
 })
 
 t.test('D18: a signature is good for fifteen minutes either way', async t => {
   for (const ms of [-15 * MINUTE, -1, 0, 15 * MINUTE]) t.equal(fault(byAlice, later(ms)), undefined, `${ms}`)
   for (const ms of [-15 * MINUTE - 1, 15 * MINUTE + 1, 24 * 60 * MINUTE]) {
     t.match(fault(byAlice, later(ms)), {
-      kind: 'proof/date',
+      kind: 'proof/clock-skew',
       detail: /signed at 2026-08-13T12:00:00.000Z/,
       facts: { signed: '2026-08-13T12:00:00.000Z', now: later(ms).toISOString() },
     })
@@ -230,7 +234,7 @@ t.test('whatever comes, it is refused by a fault or sent as printable ASCII', as
       .tuple(fc.nat(text.length), fc.nat(3), fc.string({ unit: 'binary', maxLength: 4 }))
       .map(([at, cut, put]) => text.slice(0, at) + put + text.slice(at + cut))
   const fields = fc.record({ a: bent(byOrders.a), d: bent(byOrders.d), t: bent(byOrders.t as string) })
-  const kinds = ['proof/malformed', 'proof/unsigned', 'proof/scope', 'proof/date']
+  const kinds = ['proof/malformed', 'proof/header-unsigned', 'proof/scope-mismatch', 'proof/clock-skew']
   const property = fc.property(fields, given => {
     const thrown = fault(given)
     if (thrown) return kinds.includes(thrown.kind)

@@ -108,7 +108,7 @@ t.test('D7: a document that was bent anywhere names a user of that account, or n
   const property = fc.property(bent, text => {
     const thrown = faultOf(() => readIdentity(text, 'aws'))
     return thrown
-      ? ['sts/unavailable', 'identity/partition'].includes(thrown.kind)
+      ? ['sts/unavailable', 'identity/partition-mismatch'].includes(thrown.kind)
       : named.test(readIdentity(text, 'aws').arn)
   })
   t.doesNotThrow(() => fc.assert(property, { numRuns: 500 }))
@@ -170,7 +170,7 @@ t.test('D9: an ARN of another partition than the one of the host is refused', as
   const china = identityXML({ ...ALICE, Arn: `arn:aws-cn:iam::${A}:user/alice` })
   t.match(
     faultOf(() => readIdentity(china, 'aws')),
-    { kind: 'identity/partition', facts: { wanted: 'aws' } },
+    { kind: 'identity/partition-mismatch', facts: { wanted: 'aws' } },
   )
   t.equal(readIdentity(china, 'aws-cn').partition, 'aws-cn')
 })

@@ -133,9 +133,9 @@ t.test('each attempt waits for its turn and ends it, the later ones within what 
 })
 
 t.test('without a turn nothing is asked; without a further one the outcome stays', async t => {
-  const spent = () => Promise.reject(new Fault('budget/spent'))
+  const spent = () => Promise.reject(new Fault('budget/exhausted'))
   const { run, asked } = scenario([throttled])
-  t.equal((await faultOfAsync(() => run(undefined, spent)))?.kind, 'budget/spent')
+  t.equal((await faultOfAsync(() => run(undefined, spent)))?.kind, 'budget/exhausted')
   t.equal(asked.length, 0)
   let left = 2
   const turn: Turn = () => (left-- > 0 ? Promise.resolve(() => {}) : spent())
@@ -164,16 +164,16 @@ t.test('a client that leaves ends it at once, in an attempt or in a pause', asyn
     let ended = 0
     const running = retried(ask, patience)(proof, async () => () => ended++, gone.signal)
     await new Promise(setImmediate)
-    gone.abort(new Fault('login/left'))
-    t.equal((await faultOfAsync(() => running))?.kind, 'login/left')
+    gone.abort(new Fault('login/abandoned'))
+    t.equal((await faultOfAsync(() => running))?.kind, 'login/abandoned')
     t.equal(ended, 1, 'its turn is over')
     await Promise.all(asked)
   }
 })
 
 t.test('a fault is not asked again', async t => {
-  const { run, asked, clock } = scenario([new Fault('identity/partition')])
-  t.equal((await faultOfAsync(run))?.kind, 'identity/partition')
+  const { run, asked, clock } = scenario([new Fault('identity/partition-mismatch')])
+  t.equal((await faultOfAsync(run))?.kind, 'identity/partition-mismatch')
   t.equal(asked.length, 1)
   t.equal(clock.waiting.size, 0)
 })

@@ -189,7 +189,7 @@ t.test('a host that is offered no more is not asked', async t => {
 t.test('D9: an ARN of another partition is a fault of the settings', async t => {
   const china = identityXML({ ...ALICE, Arn: 'arn:aws-cn:iam::123456789012:user/alice' })
   const { sts } = await pair(t, says(200, china))
-  t.equal((await faultOfAsync(() => sts.ask(proof, LONG, never)))?.kind, 'identity/partition')
+  t.equal((await faultOfAsync(() => sts.ask(proof, LONG, never)))?.kind, 'identity/partition-mismatch')
 })
 
 t.test('an answer of more than 64 KiB is cut off with its socket', async t => {

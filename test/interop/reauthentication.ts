@@ -36,7 +36,8 @@ for (const [name, { make, again }] of Object.entries(drivers)) {
     const app = await client(t, program as Program, uri, environmentOf(home.key))
     await app.get('insert', { in: 'aged' })
     await sleep(OLD_MS) // of the proxy's own clock
-    const ended = () => home.log.filter(({ event, stage }) => event === 'closed' && stage === 'authenticated').length
+    const ended = () =>
+      home.log.filter(({ event, stage }) => event === 'connection closed' && stage === 'authenticated').length
     return { app, ended, logins: () => home.sts.calls().GetCallerIdentity ?? 0 }
   }
 

@@ -119,7 +119,7 @@ for (const [name, make] of Object.entries(writers)) {
     t.comment(`ms until all was written: ${times.join(', ')}`)
     // A driver whose login is cut short by an election closes the rest of its pool itself.
     t.ok(
-      log.filter(({ event, stage }) => event === 'closed' && stage === 'authenticated').length >= STEP_DOWNS,
+      log.filter(({ event, stage }) => event === 'connection closed' && stage === 'authenticated').length >= STEP_DOWNS,
       'relays end with each term',
     )
     const relayed = spoke(set).filter(({ platform }) => String(platform).includes(PROXY_NAME))

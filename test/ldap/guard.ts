@@ -15,7 +15,7 @@ const on: Answers = {
   options: { parsed: { security: { ldap: { authz: { queryTemplate: '{USER}' } } } }, ok: 1 },
   parameters: { ok: 1 },
 }
-const away = new Fault('upstream/away', undefined, { code: 'ECONNREFUSED' })
+const away = new Fault('upstream/unreachable', undefined, { code: 'ECONNREFUSED' })
 
 /** A guard whose upstream answers what stands in `now`: answers, a fault, or nothing at all. */
 function guarded(first: Answers | Fault | undefined, assume?: 'off', log: Log = silent) {
@@ -72,9 +72,9 @@ t.test('it is asked every minute, and a change is logged once', async t => {
   await pass(60_000)
   t.equal(guard.verdict(), 'unknown', 'rights that were taken away leave nothing known')
   t.match(events, [
-    { level: 'info', event: 'ldap answered', state: 'off' },
-    { level: 'error', event: 'ldap answered', state: 'on' },
-    { level: 'warn', event: 'ldap answered', state: 'unknown' },
+    { level: 'info', event: 'ldap authorization checked', state: 'off' },
+    { level: 'error', event: 'ldap authorization checked', state: 'on' },
+    { level: 'warn', event: 'ldap authorization checked', state: 'unknown' },
   ])
   guard.close()
 })
@@ -93,7 +93,7 @@ t.test('assume: off vouches for what is unknown, and for nothing else', async t 
 t.test('an upstream that is away is asked more often until it is known', async t => {
   const { guard, upstream, pass } = guarded(away)
   await guard.start()
-  t.match(faultOf(() => guard.admit())?.message, /cannot be asked \(upstream\/away, ECONNREFUSED\)/)
+  t.match(faultOf(() => guard.admit())?.message, /cannot be asked \(upstream\/unreachable, ECONNREFUSED\)/)
   await pass(5_000)
   t.equal(upstream.asked, 2)
   upstream.now = off

@@ -99,5 +99,5 @@ t.test('no answer ends with the signal and leaves no socket', async t => {
   await t.rejects(asked, { message: 'enough' })
   await Promise.all(closed)
   await upstream.stop()
-  t.equal((await faultOfAsync(() => ldapProbe(members(upstream), undefined)(never)))?.kind, 'upstream/away')
+  t.equal((await faultOfAsync(() => ldapProbe(members(upstream), undefined)(never)))?.kind, 'upstream/unreachable')
 })

@@ -17,7 +17,7 @@ function upstream(
   first: Access,
   second: Access | Fault,
   good: string,
-  wrong = new Fault('upstream/refused', '', { code: 18 }),
+  wrong = new Fault('upstream/authentication-failed', '', { code: 18 }),
 ) {
   const tried: string[] = []
   const provisioner: Provisioner = {
@@ -48,7 +48,7 @@ t.test('where none is taken the provisioner is asked again, once', async t => {
   t.equal(await logIn(), 'a connection')
   t.same(tried, ['a', 'b', 'c'])
   const lost = upstream(access('a'), access('b'), 'c')
-  t.match(await faultOfAsync(() => lost.logIn()), { kind: 'upstream/refused', facts: { code: 18 } })
+  t.match(await faultOfAsync(() => lost.logIn()), { kind: 'upstream/authentication-failed', facts: { code: 18 } })
   t.same(lost.tried, ['a', 'b'])
 })
 
@@ -57,19 +57,22 @@ t.test('an error of SCRAM itself is a refused password, too', async t => {
     access('a', 'b'),
     access(),
     'b',
-    new Fault('upstream/refused', '', { error: 'invalid-proof' }),
+    new Fault('upstream/authentication-failed', '', { error: 'invalid-proof' }),
   )
   t.equal(await logIn(), 'a connection')
 })
 
 t.test('whatever else goes wrong ends it', async t => {
-  for (const wrong of [new Fault('upstream/away'), new Fault('upstream/refused', '', { code: 334 })]) {
+  for (const wrong of [
+    new Fault('upstream/unreachable'),
+    new Fault('upstream/authentication-failed', '', { code: 334 }),
+  ]) {
     const { tried, logIn } = upstream(access('a', 'b'), access(), 'b', wrong)
     t.equal(await faultOfAsync(() => logIn()), wrong)
     t.same(tried, ['a'])
   }
-  const nothing = upstream(access('a'), new Fault('provision/foreign'), 'b')
-  t.match(await faultOfAsync(() => nothing.logIn()), { kind: 'provision/foreign' })
+  const nothing = upstream(access('a'), new Fault('provision/conflict'), 'b')
+  t.match(await faultOfAsync(() => nothing.logIn()), { kind: 'provision/conflict' })
 })
 
 t.test('a client that is gone waits for nothing', async t => {

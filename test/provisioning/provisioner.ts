@@ -94,7 +94,7 @@ t.test('while the administrator is away those who are known log in, even in the 
   let away = false
   const one = make({
     run: async (command, db) => {
-      if (away) throw new Fault('upstream/away')
+      if (away) throw new Fault('upstream/unreachable')
       return run(command, db)
     },
   })
@@ -102,7 +102,7 @@ t.test('while the administrator is away those who are known log in, even in the 
   away = true
   clock.now += DAY_MS
   t.equal(await logIn(one, orders), 1)
-  t.equal((await faultOfAsync(() => one.user({ ...orders, roles: writes })))?.kind, 'upstream/away')
+  t.equal((await faultOfAsync(() => one.user({ ...orders, roles: writes })))?.kind, 'upstream/unreachable')
   away = false
   t.equal(await logIn(one, { ...orders, roles: writes }), 1)
 })
@@ -184,8 +184,8 @@ t.test('a user that is not ours is never touched, and its principal is refused w
     const before = await find()
     const one = make({ log })
     const fault = await faultOfAsync(() => one.user(orders))
-    t.match(fault, { kind: 'provision/foreign', row: { reply: { code: 262 } } }, what)
-    t.match(lines, [['error', 'problem found', { fault: 'provision/foreign', user: orders.arn, db: DATABASE }]])
+    t.match(fault, { kind: 'provision/conflict', row: { reply: { code: 262 } } }, what)
+    t.match(lines, [['error', 'provisioning failed', { fault: 'provision/conflict', user: orders.arn, db: DATABASE }]])
     ran.length = 0
     await faultOfAsync(() => one.user(orders))
     t.same([ran, lines.length], [[], 1], 'told once, and not asked again at once')
@@ -204,7 +204,10 @@ t.test('a password that was changed behind our back is set again, once', async t
   await logIn(one, orders)
   const change = () => client.db(DATABASE).command({ updateUser: orders.arn, pwd: 'another' })
   await change()
-  t.match(await faultOfAsync(() => logIn(one, orders)), { kind: 'upstream/refused', facts: { why: /a moment ago/ } })
+  t.match(await faultOfAsync(() => logIn(one, orders)), {
+    kind: 'upstream/authentication-failed',
+    facts: { why: /a moment ago/ },
+  })
   clock.now += 60_000
   ran.length = 0
   t.ok((await logIn(one, orders)) > 1)
@@ -235,7 +238,7 @@ t.test('a user may log in from the addresses of the proxies alone', async t => {
   t.same(await restrictions(), [{ clientSource: here }])
   const there = make({ clientSource: ['192.0.2.0/24'] })
   const fault = await faultOfAsync(() => logIn(there, orders))
-  t.match(fault, { kind: 'upstream/refused', row: { reply: { code: 262 } } }, 'not 18')
+  t.match(fault, { kind: 'upstream/authentication-failed', row: { reply: { code: 262 } } }, 'not 18')
   t.same(await restrictions(), [{ clientSource: ['192.0.2.0/24'] }])
   t.equal(await logIn(make(), orders), 1)
   t.same(await restrictions(), [])
@@ -256,7 +259,7 @@ t.test('a role for one collection is made and granted; another of its name is le
   const fault = await faultOfAsync(() =>
     one.user({ ...orders, roles: [{ role: 'read', db: 'app', collection: 'people' }] }),
   )
-  t.match(fault, { kind: 'provision/foreign', facts: { role, db: 'app' } })
+  t.match(fault, { kind: 'provision/conflict', facts: { role, db: 'app' } })
   await one.user(orders)
   t.same((await prune(partsOf(), arn => (arn === orders.arn ? reads : undefined))).roles, [
     { role: 'mongo-iam-proxy/default/readWrite/orders', db: 'app' },
@@ -290,7 +293,7 @@ t.test('what the upstream refuses is told with its code, and never with the pass
     facts: { code: 13, errmsg: undefined },
   })
   const stopping: AdminClient['runCommand'] = async () => ({ ok: 0, code: 11600, errmsg: 'interrupted at shutdown' })
-  t.equal((await faultOfAsync(() => make({ run: stopping }).user(orders)))?.kind, 'upstream/away')
+  t.equal((await faultOfAsync(() => make({ run: stopping }).user(orders)))?.kind, 'upstream/unreachable')
 })
 
 t.test('no more principals are remembered than told', async t => {

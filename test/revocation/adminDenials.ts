@@ -44,7 +44,7 @@ t.test('what the disk does not take does not count', async t => {
   const path = join(emptyHome(t), 'nowhere', 'denied.yaml')
   const kept = keptIn(path, now)
   const fault = await faultOfAsync(() => kept.add(alice))
-  t.match(fault, { kind: 'denials/unkept', facts: { file: path, why: 'ENOENT' } })
+  t.match(fault, { kind: 'denials/not-persisted', facts: { file: path, why: 'ENOENT' } })
   t.same(kept.all(), [])
   mkdirSync(join(path, '..'))
   t.equal(await kept.add(alice), true, 'the next one does')
@@ -79,7 +79,7 @@ t.test('changes at once are made one after the other, each whole', async t => {
 t.test('it does not grow for ever', async t => {
   const text = writeDenials(Array.from({ length: 10_000 }, (_, n) => denialOf(`AKIA${String(n).padStart(16, '0')}`)))
   const kept = keptDenials({ text, name: 'x', write: async () => {} }, now)
-  t.match(await faultOfAsync(() => kept.add(alice)), { kind: 'denials/unkept', detail: /10000/ })
+  t.match(await faultOfAsync(() => kept.add(alice)), { kind: 'denials/not-persisted', detail: /10000/ })
   t.equal(await kept.remove(kept.all()[0] as never), true)
   t.equal(await kept.add(alice), true)
 })

@@ -66,10 +66,14 @@ t.test('another database user, nobody, or a fault closes; what is decided as bef
     [{ ...userMatch('a'), maxAgeMS: 5 }, { ...userMatch('a'), maxAgeMS: 9 }, undefined],
     [{ ...userMatch('a'), maxAgeMS: 5 }, userMatch('a'), undefined],
     [userMatch('a'), undefined, 'nothing lets this principal in any more'],
-    [userMatch('a'), new Fault('denied', undefined, { denial: 'account 1' }), 'this principal is on the deny list'],
+    [
+      userMatch('a'),
+      new Fault('login/denied', undefined, { denial: 'account 1' }),
+      'this principal is on the deny list',
+    ],
     [undefined, undefined, undefined],
     [undefined, userMatch('a'), undefined],
-    [undefined, new Fault('denied'), 'this principal is on the deny list'],
+    [undefined, new Fault('login/denied'), 'this principal is on the deny list'],
   ] as const) {
     const { all, faults, entries } = entered(was)
     t.equal((await all.review(() => is)).length, why ? 1 : 0)
@@ -83,8 +87,8 @@ t.test('another database user, nobody, or a fault closes; what is decided as bef
 
 t.test('the line in the log says which denial it was', async t => {
   const { all, faults } = entered(userMatch('a'))
-  await all.review(() => new Fault('denied', undefined, { denial: 'account 123456789012', because: 'x' }))
-  t.match(faults[0]?.facts, { because: 'denied', denial: 'account 123456789012' })
+  await all.review(() => new Fault('login/denied', undefined, { denial: 'account 123456789012', because: 'x' }))
+  t.match(faults[0]?.facts, { because: 'login/denied', denial: 'account 123456789012' })
 })
 
 t.test('in one pass only those who are meant are closed, though closing one lets others leave', async t => {
@@ -141,7 +145,7 @@ t.test(
     const deny = (denied: string) => {
       return ({ identity: { name }, match }: LiveConnection) => {
         clock.advance(3)
-        return name === denied ? new Fault('denied', undefined, { denial: name }) : match
+        return name === denied ? new Fault('login/denied', undefined, { denial: name }) : match
       }
     }
     const first = all.review(deny('n1'))

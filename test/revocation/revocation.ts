@@ -74,7 +74,7 @@ t.test('a key is asked about by its name, an identity by all of it', async t => 
   )
   t.match(
     faultOf(() => check(KEY, alice)),
-    { kind: 'denied', facts: { denial: 'account 123456789012' }, detail: undefined },
+    { kind: 'login/denied', facts: { denial: 'account 123456789012' }, detail: undefined },
   )
   const other = made({ file: [denialOf({ accessKey: KEY, why: 'ticket 4711' })] })
   t.match(
@@ -90,8 +90,8 @@ t.test(
     enter()
     enter({ identity: { ...alice, canonical: 'arn:aws:iam::123456789012:user/bob' } })
     t.equal(await deny(denialOf(alice.arn)), 1)
-    t.match(faults, [{ kind: 'login/revoked', facts: { because: 'denied', denial: `arn ${alice.arn}` } }])
-    t.equal(faultOf(() => check(KEY, alice))?.kind, 'denied')
+    t.match(faults, [{ kind: 'login/revoked', facts: { because: 'login/denied', denial: `arn ${alice.arn}` } }])
+    t.equal(faultOf(() => check(KEY, alice))?.kind, 'login/denied')
     t.match(list(), { file: [], admin: [{ value: alice.arn }] })
     t.equal(await allow(denialOf(alice.arn)), true)
     t.equal(await allow(denialOf(alice.arn)), false)
@@ -106,7 +106,7 @@ t.test(
 t.test('what the disk does not take denies nobody', async t => {
   const { deny, enter, faults, check } = made({ disk: () => Promise.reject(new Error('full')) })
   enter()
-  t.equal((await faultOfAsync(() => deny(denialOf(alice.arn))))?.kind, 'denials/unkept')
+  t.equal((await faultOfAsync(() => deny(denialOf(alice.arn))))?.kind, 'denials/not-persisted')
   t.same(faults, [])
   check(KEY, alice)
 })
@@ -125,7 +125,7 @@ t.test('file and admin interface add up: neither takes back what the other denie
   const { read, deny, check } = made({ file: [denialOf(KEY)] })
   await deny(denialOf(alice.arn))
   read([])
-  t.equal(faultOf(() => check('AKIAANOTHERANOTHER00', alice))?.kind, 'denied')
+  t.equal(faultOf(() => check('AKIAANOTHERANOTHER00', alice))?.kind, 'login/denied')
   t.equal(
     faultOf(() => check(KEY)),
     undefined,
@@ -147,11 +147,11 @@ t.test('a fault of the rules is why; a bug in them closes, too', async t => {
   enter()
   Object.defineProperty(parts, 'decided', {
     get: () => {
-      throw new Fault('users/stranger', 'x')
+      throw new Fault('users/no-rule', 'x')
     },
   })
   t.equal((await review()).length, 1)
-  t.match(faults, [{ facts: { because: 'users/stranger' } }])
+  t.match(faults, [{ facts: { because: 'users/no-rule' } }])
 })
 
 t.test('closed, no timer is left', async t => {

@@ -35,7 +35,8 @@ t.test('D4: a client nonce of another length or type is refused', async t => {
     { r: null, p },
     { p },
   ]
-  for (const document of wrong) t.equal(faultOf(() => challenge(bson(document), HOST, random))?.kind, 'sasl/payload')
+  for (const document of wrong)
+    t.equal(faultOf(() => challenge(bson(document), HOST, random))?.kind, 'sasl/payload-invalid')
 })
 
 t.test('D4: our half of the nonce is never shorter', async t => {
@@ -46,12 +47,12 @@ t.test('D4: our half of the nonce is never shorter', async t => {
 
 t.test('D5: a channel binding flag that is not int32 110 is refused', async t => {
   for (const flag of [10, 13, 121, 0, -110].map(value => new Int32(value))) {
-    t.equal(faultOf(() => challenge(bson({ r, p: flag }), HOST, random))?.kind, 'sasl/payload', `${flag.value}`)
+    t.equal(faultOf(() => challenge(bson({ r, p: flag }), HOST, random))?.kind, 'sasl/payload-invalid', `${flag.value}`)
   }
   for (const flag of [new Double(110), Long.fromNumber(110), 'n', true, null]) {
-    t.equal(faultOf(() => challenge(bson({ r, p: flag }), HOST, random))?.kind, 'sasl/payload')
+    t.equal(faultOf(() => challenge(bson({ r, p: flag }), HOST, random))?.kind, 'sasl/payload-invalid')
   }
-  t.equal(faultOf(() => challenge(bson({ r }), HOST, random))?.kind, 'sasl/payload')
+  t.equal(faultOf(() => challenge(bson({ r }), HOST, random))?.kind, 'sasl/payload-invalid')
 })
 
 t.test('a host that no driver would take is a bug of ours', async t => {
@@ -63,11 +64,11 @@ t.test('a host that no driver would take is a bug of ours', async t => {
 t.test('fields beyond those of the step are refused', async t => {
   t.match(
     faultOf(() => challenge(bson({ r, p, x: 1 }), HOST, random)),
-    { kind: 'sasl/payload', facts: { unknown: ['x'] } },
+    { kind: 'sasl/payload-invalid', facts: { unknown: ['x'] } },
   )
-  t.equal(faultOf(() => challenge(bson({ ['__proto__']: 1, r, p }), HOST, random))?.kind, 'sasl/payload')
+  t.equal(faultOf(() => challenge(bson({ ['__proto__']: 1, r, p }), HOST, random))?.kind, 'sasl/payload-invalid')
   for (const extra of ['p', 'c', 'o', 'A']) {
-    t.equal(faultOf(() => readProof(bson({ a: 'a', d: 'd', [extra]: 'x' })))?.kind, 'sasl/payload', extra)
+    t.equal(faultOf(() => readProof(bson({ a: 'a', d: 'd', [extra]: 'x' })))?.kind, 'sasl/payload-invalid', extra)
   }
 })
 
@@ -83,8 +84,8 @@ t.test('a document that is not one to the last byte is refused', async t => {
     twice,
     randomBytes(52),
   ]) {
-    t.equal(faultOf(() => challenge(payload, HOST, random))?.kind, 'sasl/payload')
-    t.equal(faultOf(() => readProof(payload))?.kind, 'sasl/payload')
+    t.equal(faultOf(() => challenge(payload, HOST, random))?.kind, 'sasl/payload-invalid')
+    t.equal(faultOf(() => readProof(payload))?.kind, 'sasl/payload-invalid')
   }
 })
 
@@ -108,7 +109,7 @@ t.test('a proof with a field missing, of another type or too long is refused', a
     { a: 'A', d: 'd'.repeat(17) },
     { a: 'A', d: 'D', t: 't'.repeat(8193) },
   ]
-  for (const document of wrong) t.equal(faultOf(() => readProof(bson(document)))?.kind, 'sasl/payload')
+  for (const document of wrong) t.equal(faultOf(() => readProof(bson(document)))?.kind, 'sasl/payload-invalid')
   const undefinedToken = bson({ a: 'A', d: 'D', t: undefined }, { ignoreUndefined: false })
   t.same(readProof(undefinedToken).t, undefined, 'a driver that writes null for undefined')
 })

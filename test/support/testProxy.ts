@@ -134,7 +134,7 @@ export async function house(
     log,
     async closed(count, kind = () => true) {
       for (;;) {
-        const lines = log.filter(line => line.event === 'closed' && kind(line))
+        const lines = log.filter(line => line.event === 'connection closed' && kind(line))
         if (lines.length >= count) return lines
         await new Promise<void>(resolve => {
           wake = resolve

@@ -81,7 +81,7 @@ export async function storm(
   const ended: Storm['ended'] = []
   const write = (line: string) => {
     const read = JSON.parse(line)
-    if (read.event !== 'closed') return
+    if (read.event !== 'connection closed') return
     log.push(read)
     for (const tell of ended) tell(read)
   }

@@ -19,7 +19,7 @@ t.test('nothing is connected before the first command; then the driver logs in a
   t.match(await administrator.runCommand({ getCmdLineOpts: 1 }), { ok: 0, code: 13 }, 'a refusal is an answer')
   t.match(upstream.asked.find(({ name }) => name === 'getCmdLineOpts')?.db, 'admin')
   await administrator.close()
-  t.equal((await faultOfAsync(() => administrator.runCommand({ ping: 1 })))?.kind, 'listener/draining')
+  t.equal((await faultOfAsync(() => administrator.runCommand({ ping: 1 })))?.kind, 'proxy/shutdown')
 })
 
 t.test('a wrong password is the answer to every question', async t => {
@@ -34,7 +34,7 @@ t.test('an upstream that is down is away', async t => {
   await upstream.stop()
   const administrator = createAdminClient(new Secret(upstream.uri), { serverSelectionTimeoutMS: 20 })
   const fault = await faultOfAsync(() => administrator.runCommand({ ping: 1 }))
-  t.equal(fault?.kind, 'upstream/away')
+  t.equal(fault?.kind, 'upstream/unreachable')
   await administrator.close()
 })
 
@@ -82,7 +82,7 @@ t.test('commands that hang keep others waiting for a while and no longer', async
   const hanging = faultOfAsync(() => administrator.runCommand({ createUser: 'x' }))
   await upstream.until(1, 'createUser')
   t.match(await faultOfAsync(() => administrator.runCommand({ ping: 1 })), {
-    kind: 'upstream/away',
+    kind: 'upstream/unreachable',
     facts: { code: 'MongoWaitQueueTimeoutError' },
   })
   await administrator.close()

@@ -27,7 +27,7 @@ t.test('a command goes out and its reply comes back with the types of its number
   t.match(upstream.asked, [{ name: 'ping' }, { name: 'hello' }])
   t.equal(channel.isOpen, true)
   channel.destroy()
-  t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/away')
+  t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/unreachable')
 })
 
 const reply = (responseTo: number, flagBits = 0) => writeMessage({ ok: 1 }, 9, responseTo, flagBits)
@@ -62,7 +62,7 @@ for (const [name, script] of Object.entries(lies)) {
   t.test(`${name} is a malformed upstream, and the socket is gone`, async t => {
     const upstream = await scriptedUpstream(t, script)
     const channel = await openChannel(upstream.target, never)
-    t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/malformed')
+    t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/protocol-error')
     t.equal(channel.isOpen, false)
   })
 }
@@ -72,13 +72,13 @@ t.test('an upstream that speaks unasked is not believed', async t => {
   const channel = await openChannel(upstream.target, never)
   await channel.request(ping, never)
   const fault = await faultOfAsync(() => channel.request(ping, never))
-  t.match(fault, { kind: 'upstream/malformed', facts: { why: 'it spoke unasked' } })
+  t.match(fault, { kind: 'upstream/protocol-error', facts: { why: 'it spoke unasked' } })
 })
 
 t.test('an upstream that hangs up, now or between two commands, is away', async t => {
   const upstream = await scriptedUpstream(t, () => hangUp)
   const channel = await openChannel(upstream.target, never)
-  t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/away')
+  t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/unreachable')
 })
 
 t.test('a reply that never comes ends with the signal, and so does the socket', async t => {
@@ -100,7 +100,10 @@ t.test('nobody listens there: away, with host, port and code', async t => {
   const upstream = await scriptedUpstream(t, () => silence)
   await upstream.stop()
   const fault = await faultOfAsync(() => openChannel(upstream.target, never))
-  t.match(fault, { kind: 'upstream/away', facts: { host: '127.0.0.1', port: upstream.port, code: 'ECONNREFUSED' } })
+  t.match(fault, {
+    kind: 'upstream/unreachable',
+    facts: { host: '127.0.0.1', port: upstream.port, code: 'ECONNREFUSED' },
+  })
 })
 
 t.test('the socket is handed over with what was read beyond the last reply', async t => {
@@ -159,5 +162,8 @@ t.test('a TLS handshake that goes nowhere ends with the connect time-out', async
   await once(mute, 'listening')
   const { port } = mute.address() as AddressInfo
   const target = at(`mongodb://127.0.0.1:${port}/?tls=true&connectTimeoutMS=20`)
-  t.match(await faultOfAsync(() => openChannel(target, never)), { kind: 'upstream/away', facts: { code: 'ETIMEDOUT' } })
+  t.match(await faultOfAsync(() => openChannel(target, never)), {
+    kind: 'upstream/unreachable',
+    facts: { code: 'ETIMEDOUT' },
+  })
 })

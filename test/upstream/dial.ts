@@ -94,23 +94,29 @@ t.test('keys are derived once for many logins, and never remembered from a serve
 
 t.test('what the upstream refuses: the user, the password, the mechanism', async t => {
   t.match(await refusal(t, {}, { user: { ...user, name: 'nobody' } }), {
-    kind: 'upstream/refused',
+    kind: 'upstream/authentication-failed',
     facts: { code: 18, codeName: 'AuthenticationFailed' },
   })
-  t.match(await refusal(t, {}, { user: { ...user, password: new Secret('wrong') } }), { kind: 'upstream/refused' })
+  t.match(await refusal(t, {}, { user: { ...user, password: new Secret('wrong') } }), {
+    kind: 'upstream/authentication-failed',
+  })
   const without: Script = ({ name }) =>
     name === 'hello'
       ? memberHello()
       : { ok: 0, code: 334, codeName: 'MechanismUnavailable', errmsg: 'x'.repeat(10_000) }
   const fault = await refusal(t, without)
-  t.match(fault, { kind: 'upstream/refused', detail: /SCRAM-SHA-256 is not enabled/, facts: { code: 334 } })
+  t.match(fault, {
+    kind: 'upstream/authentication-failed',
+    detail: /SCRAM-SHA-256 is not enabled/,
+    facts: { code: 334 },
+  })
   t.equal(String(fault?.facts.errmsg).length, 200)
 })
 
 t.test('an upstream that is stopping is away, whatever it is asked', async t => {
   const stopping = { ok: 0, code: 11600, codeName: 'InterruptedAtShutdown', errmsg: 'interrupted at shutdown' }
-  t.equal((await refusal(t, () => stopping))?.kind, 'upstream/away')
-  t.equal((await refusal(t, ({ name }) => (name === 'hello' ? memberHello() : stopping)))?.kind, 'upstream/away')
+  t.equal((await refusal(t, () => stopping))?.kind, 'upstream/unreachable')
+  t.equal((await refusal(t, ({ name }) => (name === 'hello' ? memberHello() : stopping)))?.kind, 'upstream/unreachable')
 })
 
 t.test('the set that hello names must be the one of the connection string', async t => {
@@ -119,7 +125,7 @@ t.test('the set that hello names must be the one of the connection string', asyn
   const { socket } = await to(upstream, named('rs0'))
   socket.destroy()
   const fault = await faultOfAsync(() => to(upstream, named('rs1')))
-  t.match(fault, { kind: 'upstream/away', facts: { wanted: 'rs1', setName: 'rs0' } })
+  t.match(fault, { kind: 'upstream/unreachable', facts: { wanted: 'rs1', setName: 'rs0' } })
 })
 
 t.test('a member that does not call itself the primary is not used where the primary is wanted', async t => {
@@ -128,7 +134,7 @@ t.test('a member that does not call itself the primary is not used where the pri
     mongod({ hello: memberHello({ isWritablePrimary: false, secondary: true }) }),
   )
   t.match(await faultOfAsync(() => to(upstream, { requirePrimary: true })), {
-    kind: 'upstream/away',
+    kind: 'upstream/unreachable',
     detail: 'it is not the primary',
   })
   t.same(names(upstream), ['hello'])
@@ -157,14 +163,14 @@ for (const [lie, options] of Object.entries(malformed)) {
     const upstream = await scriptedUpstream(t, mongod(options))
     const kept: unknown[] = []
     const keys = { ...createScramKeyCache({ maxEntries: 1 }), keep: (...all: unknown[]) => void kept.push(all) }
-    t.equal((await faultOfAsync(() => to(upstream, { scramKeys: keys })))?.kind, 'upstream/malformed')
+    t.equal((await faultOfAsync(() => to(upstream, { scramKeys: keys })))?.kind, 'upstream/protocol-error')
     if (lie !== 'never done') t.same(kept, [], 'nothing is remembered')
   })
 }
 
 t.test('an error that SCRAM itself names is a refusal', async t => {
   t.match(await refusal(t, { final: () => 'e=other-error' }), {
-    kind: 'upstream/refused',
+    kind: 'upstream/authentication-failed',
     facts: { error: 'other-error' },
   })
 })

@@ -87,7 +87,7 @@ const lies: Record<string, Document> = {
   'an election of text': { electionId: 'x' },
 }
 for (const [lie, changes] of Object.entries(lies)) {
-  t.test(`refused: ${lie}`, async t => t.equal(refused(changes), 'upstream/malformed'))
+  t.test(`refused: ${lie}`, async t => t.equal(refused(changes), 'upstream/protocol-error'))
 }
 
 t.test('whatever the upstream says gives an answer or a malformed upstream', async () => {
@@ -96,7 +96,7 @@ t.test('whatever the upstream says gives an answer or a malformed upstream', asy
   fc.assert(
     fc.property(fc.dictionary(field, value), changes => {
       const thrown = faultOf(() => shown(changes))
-      return thrown === undefined || (thrown instanceof Fault && thrown.kind === 'upstream/malformed')
+      return thrown === undefined || (thrown instanceof Fault && thrown.kind === 'upstream/protocol-error')
     }),
     { numRuns: 500 },
   )
@@ -159,5 +159,5 @@ t.test('without a primary it is neither primary nor secondary, and still of the 
 t.test('a hello is vetted as it is when it is shown', async t => {
   const hello = memberHello()
   t.equal(validateHello(hello), hello)
-  t.equal(faultOf(() => validateHello(memberHello({ hosts: 'a:1' })))?.kind, 'upstream/malformed')
+  t.equal(faultOf(() => validateHello(memberHello({ hosts: 'a:1' })))?.kind, 'upstream/protocol-error')
 })

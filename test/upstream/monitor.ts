@@ -71,7 +71,7 @@ function mirrored(
     ...changes,
     target: { ...target, ...changes.target },
   })
-  t.teardown(() => mirror.close(new Fault('listener/draining')))
+  t.teardown(() => mirror.close(new Fault('proxy/shutdown')))
   return { mirror, clock, seen }
 }
 
@@ -151,13 +151,13 @@ t.test('each hello is told before anybody else has it, and that the member is aw
   await upstream.stop()
   await faultOfAsync(() => mirror.freshHello())
   t.equal(seen.at(-1), undefined)
-  t.equal(mirror.lastError()?.kind, 'upstream/away')
+  t.equal(mirror.lastError()?.kind, 'upstream/unreachable')
 })
 
 t.test('a hello out of form is as good as none', async t => {
   const upstream = await scriptedUpstream(t, () => at(6, { hosts: Array.from({ length: 101 }, (_, at) => `h${at}:1`) }))
   const { mirror, seen } = mirrored(t, upstream)
-  t.match(await faultOfAsync(() => mirror.freshHello()), { kind: 'upstream/malformed', facts: { field: 'hosts' } })
+  t.match(await faultOfAsync(() => mirror.freshHello()), { kind: 'upstream/protocol-error', facts: { field: 'hosts' } })
   t.equal(mirror.cachedHello(), undefined)
   t.same(seen.filter(Boolean), [])
 })
@@ -194,8 +194,11 @@ t.test('down at start: who asks is told, and once it is up the mirror finds it b
   await upstream.stop()
   const { log, events, until } = heard()
   const { mirror, clock } = mirrored(t, upstream, { log })
-  await until('upstream lost')
-  t.match(await faultOfAsync(() => mirror.freshHello()), { kind: 'upstream/away', facts: { code: 'ECONNREFUSED' } })
+  await until('upstream unreachable')
+  t.match(await faultOfAsync(() => mirror.freshHello()), {
+    kind: 'upstream/unreachable',
+    facts: { code: 'ECONNREFUSED' },
+  })
   t.equal(mirror.cachedHello(), undefined)
   await upstream.start()
   clock.advance(10_000)
@@ -203,7 +206,7 @@ t.test('down at start: who asks is told, and once it is up the mirror finds it b
   t.equal(counter(mirror.cachedHello()), 6)
   t.same(
     events.map(({ event }) => event),
-    ['upstream lost', 'upstream changed'],
+    ['upstream unreachable', 'upstream state changed'],
     'an outage is one line',
   )
 })
@@ -213,7 +216,7 @@ t.test('a question that gets through wakes a watch that was waiting to try again
   await upstream.stop()
   const { log, until } = heard()
   const { mirror } = mirrored(t, upstream, { log })
-  await until('upstream lost')
+  await until('upstream unreachable')
   await upstream.start()
   await mirror.freshHello()
   await upstream.watched(1)
@@ -229,7 +232,7 @@ t.test('when the member dies that is told; when its socket just ends nobody is t
   t.equal(counter(mirror.cachedHello()), 6, 'watching again')
   t.notOk(seen.includes(undefined))
   await upstream.stop()
-  await until('upstream lost')
+  await until('upstream unreachable')
   t.equal(seen.at(-1), undefined)
   t.equal(mirror.cachedHello(), undefined)
 })
@@ -255,11 +258,11 @@ t.test('who takes no more connections goes on with those that it has', async t =
   await upstream.watched(1)
   await mirror.freshHello()
   upstream.script(() => hangUp)
-  t.match(await faultOfAsync(() => mirror.freshHello()), { kind: 'upstream/away' })
+  t.match(await faultOfAsync(() => mirror.freshHello()), { kind: 'upstream/unreachable' })
   t.equal(counter(mirror.cachedHello()), 6, 'what it said is still so')
   t.notOk(seen.includes(undefined))
   upstream.change(at(7))
-  await until('upstream changed', 2)
+  await until('upstream state changed', 2)
   t.equal(counter(mirror.cachedHello()), 7, 'and what it says next is heard')
 })
 
@@ -293,17 +296,17 @@ t.test('an upstream that no longer answers is away within four seconds', async t
   await upstream.until(asked + 2)
   t.equal(counter(mirror.cachedHello()), 6, 'not yet')
   clock.advance(2_000)
-  t.match(await faultOfAsync(() => question), { kind: 'upstream/away', facts: { code: 'ETIMEDOUT' } })
+  t.match(await faultOfAsync(() => question), { kind: 'upstream/unreachable', facts: { code: 'ETIMEDOUT' } })
   t.equal(mirror.cachedHello(), undefined)
 })
 
 t.test('a member of another set, and a hello that fails, are away', async t => {
   const upstream = await heldUpstream(t)
   const { mirror } = mirrored(t, upstream, { target: { replicaSet: 'other' } })
-  t.equal((await faultOfAsync(() => mirror.freshHello()))?.kind, 'upstream/away')
+  t.equal((await faultOfAsync(() => mirror.freshHello()))?.kind, 'upstream/unreachable')
   const failing = await scriptedUpstream(t, () => ({ ok: 0, code: 13, errmsg: 'no' }))
   const second = mirrored(t, failing).mirror
-  t.match(await faultOfAsync(() => second.freshHello()), { kind: 'upstream/away', facts: { code: 13 } })
+  t.match(await faultOfAsync(() => second.freshHello()), { kind: 'upstream/unreachable', facts: { code: 13 } })
 })
 
 t.test('another process at the same address is reported, also after an outage', async t => {
@@ -329,8 +332,8 @@ t.test('closing ends its sockets and whoever waits', async t => {
   const closed = [...upstream.sockets].map(socket => new Promise(resolve => socket.once('close', resolve)))
   upstream.script(() => silence)
   const waiting = mirror.freshHello()
-  mirror.close(new Fault('listener/draining'))
-  t.equal((await faultOfAsync(() => waiting))?.kind, 'listener/draining')
-  t.equal((await faultOfAsync(() => mirror.freshHello()))?.kind, 'listener/draining')
+  mirror.close(new Fault('proxy/shutdown'))
+  t.equal((await faultOfAsync(() => waiting))?.kind, 'proxy/shutdown')
+  t.equal((await faultOfAsync(() => mirror.freshHello()))?.kind, 'proxy/shutdown')
   await Promise.all(closed)
 })

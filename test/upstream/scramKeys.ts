@@ -79,6 +79,6 @@ t.test('a password goes through SASLprep, and one that cannot is refused without
   await ring.deriverFor({ ...owner, password: new Secret('pass\u00adword \u2168') })(salt, 5000)
   t.same(asked, ['password IX 5000'])
   const fault = await faultOfAsync(() => ring.deriverFor({ ...owner, password: new Secret('bell\u0007') })(salt, 5000))
-  t.equal(fault?.kind, 'upstream/refused')
+  t.equal(fault?.kind, 'upstream/authentication-failed')
   t.notMatch(JSON.stringify([fault?.facts, fault?.message]), 'bell')
 })

@@ -46,35 +46,38 @@ t.test('without TXT there are no options', async t => {
 })
 
 t.test('DNS that is silent or empty is away, and it is said what it was', async t => {
-  t.match(await fault(code('ENOTFOUND')), { kind: 'upstream/away', facts: { srv: NAME, code: 'ENOTFOUND' } })
-  t.match(await fault([]), { kind: 'upstream/away', facts: { code: 'ENODATA' } })
-  t.match(await fault(['a.example.com'], code('ETIMEOUT')), { kind: 'upstream/away', facts: { code: 'ETIMEOUT' } })
+  t.match(await fault(code('ENOTFOUND')), { kind: 'upstream/unreachable', facts: { srv: NAME, code: 'ENOTFOUND' } })
+  t.match(await fault([]), { kind: 'upstream/unreachable', facts: { code: 'ENODATA' } })
+  t.match(await fault(['a.example.com'], code('ETIMEOUT')), {
+    kind: 'upstream/unreachable',
+    facts: { code: 'ETIMEOUT' },
+  })
 })
 
 t.test('hosts must be of the domain of the name', async t => {
   for (const host of ['a.example.org', 'example.com', 'a.evilexample.com', 'a.example.com.evil.org', 'com']) {
     t.match(
       await fault([`ok.example.com`, host]),
-      { kind: 'upstream/malformed', facts: { why: /another domain/ } },
+      { kind: 'upstream/protocol-error', facts: { why: /another domain/ } },
       host,
     )
   }
   t.ok(await looked(['rs.example.com', 'a.b.example.com']))
   t.ok(await looked(['a.localhost'], [], 'localhost'), 'a short name wants one label more')
   t.ok(await looked(['a.example.com'], [], 'example.com'))
-  t.match(await fault(['localhost'], [], 'localhost'), { kind: 'upstream/malformed' })
-  t.match(await fault(['example.com'], [], 'example.com'), { kind: 'upstream/malformed' })
+  t.match(await fault(['localhost'], [], 'localhost'), { kind: 'upstream/protocol-error' })
+  t.match(await fault(['example.com'], [], 'example.com'), { kind: 'upstream/protocol-error' })
 })
 
 t.test('what is no address', async t => {
   for (const host of ['a/b.example.com', 'a.example.com:0', '.example.com '])
-    t.match(await fault([host]), { kind: 'upstream/malformed' }, host)
+    t.match(await fault([host]), { kind: 'upstream/protocol-error' }, host)
 })
 
 t.test('what TXT may not set, and too much of anything', async t => {
   t.match(await fault(['a.example.com'], [['tls=false']]), { facts: { why: 'a TXT record may not set tls' } })
-  t.match(await fault(['a.example.com'], [['authSource=a'], ['replicaSet=b']]), { kind: 'upstream/malformed' })
-  t.match(await fault(['a.example.com'], [['loadBalanced=true']]), { kind: 'upstream/malformed' })
+  t.match(await fault(['a.example.com'], [['authSource=a'], ['replicaSet=b']]), { kind: 'upstream/protocol-error' })
+  t.match(await fault(['a.example.com'], [['loadBalanced=true']]), { kind: 'upstream/protocol-error' })
   const many = Array.from({ length: 51 }, (_, at) => `h${at}.example.com`)
-  t.match(await fault(many), { kind: 'upstream/malformed', facts: { why: 'more than 50 addresses' } })
+  t.match(await fault(many), { kind: 'upstream/protocol-error', facts: { why: 'more than 50 addresses' } })
 })

@@ -53,7 +53,7 @@ t.test('several addresses, each once, and a name that is looked up', async t => 
 t.test('what is no address of a member', async t => {
   const { connectionOptions: template } = said('mongodb://a')
   for (const text of ['', 'a:0', 'a b', 'a/b', 'x'.repeat(300), '[::1', '::1', 'user@host']) {
-    t.equal(faultOf(() => createTarget(template, text))?.kind, 'upstream/malformed', text)
+    t.equal(faultOf(() => createTarget(template, text))?.kind, 'upstream/protocol-error', text)
   }
 })
 

@@ -134,7 +134,7 @@ t.test('a primary that steps down: that is told, then its relays close, then the
   t.match(between, { set: true, primary: false, hello: { me: a.address } })
   t.match(
     faultOf(() => topology.primary()),
-    { kind: 'upstream/away', detail: 'there is no primary now' },
+    { kind: 'upstream/unreachable', detail: 'there is no primary now' },
   )
   const next = topology.awaitChange(version(between), 10_000, never())
   b.say(set.primary(2))
@@ -272,12 +272,12 @@ t.test('all away: who waits is told why; back again: it is found without being a
   await until(() => known(topology).hello.me === c.address)
   const waiting = faultOfAsync(() => topology.awaitChange(version(known(topology)), 10_000, never()))
   await c.stop()
-  t.match(await waiting, { kind: 'upstream/away', facts: { code: 'ECONNREFUSED' } })
+  t.match(await waiting, { kind: 'upstream/unreachable', facts: { code: 'ECONNREFUSED' } })
   t.equal(topology.current(), undefined)
-  t.match(await faultOfAsync(() => topology.fresh(never())), { kind: 'upstream/away' })
+  t.match(await faultOfAsync(() => topology.fresh(never())), { kind: 'upstream/unreachable' })
   t.match(
     faultOf(() => topology.primary()),
-    { kind: 'upstream/away', detail: undefined },
+    { kind: 'upstream/unreachable', detail: undefined },
   )
   for (const { start } of set.members) await start()
   clock.advance(10_000)
@@ -360,7 +360,10 @@ t.test('a standalone is shown as it is, and nothing can be awaited of one withou
   t.match(await topology.awaitChange(other, 10_000, never()), { set: false })
   t.equal(upstream.asked.length, asked + 1)
   await upstream.stop()
-  t.match(await faultOfAsync(() => topology.fresh(never())), { kind: 'upstream/away', facts: { code: 'ECONNREFUSED' } })
+  t.match(await faultOfAsync(() => topology.fresh(never())), {
+    kind: 'upstream/unreachable',
+    facts: { code: 'ECONNREFUSED' },
+  })
 })
 
 t.test('directConnection: the one member, primary or not, and its own words', async t => {
@@ -447,7 +450,10 @@ t.test('the addresses are looked up until DNS gives some', async t => {
   }
   const { topology, clock } = inFront(t, 'mongodb+srv://rs.example.com/?tls=false', { resolver })
   await until(() => asked === 1)
-  t.match(await faultOfAsync(() => topology.fresh(never())), { kind: 'upstream/away', facts: { code: 'ESERVFAIL' } })
+  t.match(await faultOfAsync(() => topology.fresh(never())), {
+    kind: 'upstream/unreachable',
+    facts: { code: 'ESERVFAIL' },
+  })
   answers = true
   await until(() => clock.waiting() > 0)
   t.equal(asked, 1)
@@ -460,8 +466,8 @@ t.test('closing ends every socket and whoever waits', async t => {
   const { topology, set } = await watchedSet(t)
   const waiting = faultOfAsync(() => topology.awaitChange(version(known(topology)), 10_000, never()))
   topology.close()
-  t.equal((await waiting)?.kind, 'listener/draining')
-  t.equal((await faultOfAsync(() => topology.fresh(never())))?.kind, 'listener/draining')
-  t.equal(faultOf(() => topology.primary())?.kind, 'listener/draining')
+  t.equal((await waiting)?.kind, 'proxy/shutdown')
+  t.equal((await faultOfAsync(() => topology.fresh(never())))?.kind, 'proxy/shutdown')
+  t.equal(faultOf(() => topology.primary())?.kind, 'proxy/shutdown')
   await until(() => set.members.every(({ sockets }) => sockets.size === 0))
 })

@@ -24,8 +24,9 @@ t.test('the client has to be in one network of each list', async t => {
   const clientSource = [networks('10.0.0.0/8', '::1'), networks('10.0.0.0/24', '10.1.0.0/24')]
   t.equal(fault({ clientSource }), undefined)
   t.equal(fault({ clientSource }, '::ffff:10.1.0.9'), undefined)
-  for (const peer of ['10.2.0.1', '11.0.0.1', '::1', '']) t.equal(fault({ clientSource }, peer)?.kind, 'users/source')
-  t.equal(fault({ clientSource: [[]] })?.kind, 'users/source', 'nobody is in no network')
+  for (const peer of ['10.2.0.1', '11.0.0.1', '::1', ''])
+    t.equal(fault({ clientSource }, peer)?.kind, 'users/source-not-allowed')
+  t.equal(fault({ clientSource: [[]] })?.kind, 'users/source-not-allowed', 'nobody is in no network')
   t.match(fault({ clientSource: [networks('11.0.0.0/8')] })?.facts, { rule: 3, allowed: ['11.0.0.0/8'] })
 })
 

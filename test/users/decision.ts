@@ -47,22 +47,22 @@ t.test('rules before the directory', async t => {
   t.match(await decided([rule()], away()).login(role(), '::1'), { from: { rule: 1 } }, 'a rule needs no directory')
   t.equal((await refusal(decided([], away()), role(), '::1'))?.kind, 'users/unreadable')
   const stranger = await refusal(decided([]), role(), '::1')
-  t.equal(stranger?.kind, 'users/stranger')
+  t.equal(stranger?.kind, 'users/no-rule')
   t.equal(stranger?.detail, arn)
   const alone = decided([], undefined, { directory: undefined })
-  t.equal((await refusal(alone, role(), '::1'))?.kind, 'users/stranger')
+  t.equal((await refusal(alone, role(), '::1'))?.kind, 'users/no-rule')
 })
 
 t.test('a rule decides at once, whether it lets in or not', async t => {
   t.match(decided([rule()], away()).login(role(), '::1'), { from: { rule: 1 } })
   const elsewhere = decided([rule({ clientSource: ['10.0.0.0/8'] })], given)
-  t.equal(faultOf(() => elsewhere.login(role(), '::1'))?.kind, 'users/source')
+  t.equal(faultOf(() => elsewhere.login(role(), '::1'))?.kind, 'users/source-not-allowed')
   t.ok(decided([], given).login(role(), '::1') instanceof Promise, 'the directory has to be asked')
 })
 
 t.test('the conditions of the match are asked, for live connections as well', async t => {
   for (const [entry, kind] of [
-    [rule({ clientSource: ['10.0.0.0/8'] }), 'users/source'],
+    [rule({ clientSource: ['10.0.0.0/8'] }), 'users/source-not-allowed'],
     [rule({ deleteAfterDate: new Date(NOON) }), 'users/expired'],
     [rule({ principalId: 'AROAOTHEROTHEROTHER00' }), 'users/recreated'],
   ] as const) {
@@ -72,7 +72,7 @@ t.test('the conditions of the match are asked, for live connections as well', as
   }
   const network = { address: '10.0.0.0', prefix: 8, family: 'ipv4' } as const
   const restricted = decided([], { ...given, clientSource: [[network]] })
-  t.equal((await refusal(restricted, role(), '::1'))?.kind, 'users/source')
+  t.equal((await refusal(restricted, role(), '::1'))?.kind, 'users/source-not-allowed')
   t.ok(await restricted.login(role(), '10.9.9.9'))
 })
 
@@ -97,7 +97,7 @@ t.test('rules that change while a login is decided about are the ones that decid
   }
   const pins = pinsOf({ text: undefined, name: 'pins.json', write: change, log: silent })
   const pinning = decided([], undefined, { rules: () => rules, pins })
-  t.equal((await refusal(pinning, role(), '::1'))?.kind, 'users/stranger', 'the rule has gone')
+  t.equal((await refusal(pinning, role(), '::1'))?.kind, 'users/no-rule', 'the rule has gone')
 
   rules = rulesOf()
   then = rulesOf(rule({ clientSource: ['10.0.0.0/8'] }))
@@ -106,7 +106,7 @@ t.test('rules that change while a login is decided about are the ones that decid
     return given
   }
   const asked = decided([], undefined, { rules: () => rules, directory: { match: asking, current: () => given } })
-  t.equal((await refusal(asked, role(), '::1'))?.kind, 'users/source', 'a rule has come')
+  t.equal((await refusal(asked, role(), '::1'))?.kind, 'users/source-not-allowed', 'a rule has come')
 })
 
 t.test('who may not log in pins nothing', async t => {

@@ -153,7 +153,9 @@ t.test(
     )
     await start()
     t.equal(await roles(session), undefined)
-    t.match(lines, [{ event: 'problem found', warning: /names one session.*name arn:aws:iam::123456789012:role\/R$/ }])
+    t.match(lines, [
+      { event: 'directory entry invalid', warning: /names one session.*name arn:aws:iam::123456789012:role\/R$/ },
+    ])
     t.equal(asked.length, 2)
   },
 )
@@ -168,7 +170,7 @@ t.test('two entries that are the same principal refuse it, and it alone', async 
   t.same(fault?.facts.entries, names)
   t.equal(faultOf(() => one.current(session))?.kind, 'users/ambiguous')
   t.equal(await one.roles(), 'read@app')
-  t.match(one.lines, [{ event: 'problem found', warning: /role\/R is refused: it has several entries/ }])
+  t.match(one.lines, [{ event: 'directory entry invalid', warning: /role\/R is refused: it has several entries/ }])
   await one.again()
   t.equal(one.lines.length, 1, 'which is said once')
   const late = scripted(t)
@@ -289,7 +291,7 @@ t.test('who asks too often waits for the next reading, and is answered by it', a
   t.equal(await waiting, 'read@app')
   for (let n = 0; n < 4; n++) await one.roles(who(`arn:aws:iam::${A}:user/m${n}`))
   const refused = one.fault(who(`arn:aws:iam::${A}:user/y`))
-  one.answers.wrong = new Fault('upstream/away')
+  one.answers.wrong = new Fault('upstream/unreachable')
   await one.again()
   t.equal(await refused, 'users/unreadable')
 })
@@ -331,7 +333,7 @@ t.test('the addresses of one /64 ask as one', async t => {
 
 t.test('while it cannot be read nobody whom it would decide logs in, and live connections stay', async t => {
   for (const wrong of [
-    new Fault('upstream/away', undefined, { code: 'ECONNREFUSED' }),
+    new Fault('upstream/unreachable', undefined, { code: 'ECONNREFUSED' }),
     { ok: 0, code: 13, codeName: 'Unauthorized', errmsg: 'not authorized on admin' },
     { ok: 0, code: 18, codeName: 'AuthenticationFailed' },
     { ok: 1, cursor: {} },
@@ -379,7 +381,7 @@ t.test('before the first reading a login waits for it; where it fails nobody is 
   await first
   t.equal(await match, 'read@app')
   const other = scripted(t, user(alice.canonical))
-  other.answers.wrong = new Fault('upstream/away')
+  other.answers.wrong = new Fault('upstream/unreachable')
   await other.start()
   t.equal(await other.fault(), 'users/unreadable')
   t.equal(faultOf(() => other.current(alice))?.kind, 'users/unreadable')

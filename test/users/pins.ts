@@ -67,8 +67,8 @@ t.test('the log tells each pin and each that was cleared, once', async t => {
   await Promise.all([pins.pin(first), pins.pin(second), pins.clear(canonical), pins.clear(canonical)])
   const facts = { arn: canonical, principalId: first.principalId }
   t.same(said, [
-    ['info', 'pinned', facts],
-    ['warn', 'no longer pinned', facts],
+    ['info', 'principal id pinned', facts],
+    ['warn', 'principal id unpinned', facts],
   ])
   t.equal(pins.all().size, 0)
 })

@@ -14,7 +14,7 @@ const reply = (responseTo: number, changes = {}) => ({
   moreToCome: false,
   ...changes,
 })
-const malformed = (why: string) => ({ kind: 'upstream/malformed', facts: { why } })
+const malformed = (why: string) => ({ kind: 'upstream/protocol-error', facts: { why } })
 
 t.test('replies come in the order of their requests, and only to who asked', async t => {
   const ledger = new Ledger()
@@ -65,6 +65,6 @@ t.test('ten thousand may be owed a reply, and no more', async t => {
   for (let id = 1; id <= 10_000; id++) ledger.enter(request(id))
   t.match(
     faultOf(() => ledger.enter(request(10_001))),
-    { kind: 'relay/stalled' },
+    { kind: 'connection/write-timeout' },
   )
 })

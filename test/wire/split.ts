@@ -108,16 +108,16 @@ t.test('no form of a refused command passes', async t => {
   ]) {
     const seen = all([message(1, 0, body({ [name]: 1 })), find])
     t.same(seen, { forward: find, requests: [1], locals: [name], midway: false }, name)
-    t.equal(kind(message(1, 2, body({ [name]: 1 }))), 'command/identity', `${name} with moreToCome closes`)
-    t.equal(kind(message(1, 0, sequence, body({ [name]: 1 }))), 'command/identity', `${name} behind a sequence closes`)
+    t.equal(kind(message(1, 2, body({ [name]: 1 }))), 'command/forbidden', `${name} with moreToCome closes`)
+    t.equal(kind(message(1, 0, sequence, body({ [name]: 1 }))), 'command/forbidden', `${name} behind a sequence closes`)
     t.equal(
       kind(message(1, 0, body({ insert: 'c' }), body({ [name]: 1 }))),
       'message/malformed',
       `${name} as a second body closes`,
     )
-    t.equal(kind(query(1, { [name]: 1 })), 'command/identity', `${name} by OP_QUERY closes`)
-    t.equal(kind(query(1, { $query: { [name]: 1 } })), 'command/identity', `${name} in $query closes`)
-    t.equal(kind(query(1, { query: { [name]: 1 } })), 'command/identity', `${name} in query closes`)
+    t.equal(kind(query(1, { [name]: 1 })), 'command/forbidden', `${name} by OP_QUERY closes`)
+    t.equal(kind(query(1, { $query: { [name]: 1 } })), 'command/forbidden', `${name} in $query closes`)
+    t.equal(kind(query(1, { query: { [name]: 1 } })), 'command/forbidden', `${name} in query closes`)
   }
   t.same(all([query(1, { $query: { ismaster: 1 } }), query(2, { query: { hello: 1 } })]).locals, ['hello', 'hello'])
 })
@@ -203,12 +203,12 @@ t.test('an upstream that lies about lengths or speaks another opcode is a fault'
   for (const length of [0, 15, 25, -1, LIMIT + 1]) {
     const lying = Buffer.from(reply)
     lying.writeInt32LE(length, 0)
-    t.equal(faultOf(() => new ReplySplitter(LIMIT).take(lying))?.kind, 'upstream/malformed')
+    t.equal(faultOf(() => new ReplySplitter(LIMIT).take(lying))?.kind, 'upstream/protocol-error')
   }
   for (const opCode of [OP_REPLY, OP_COMPRESSED, 7]) {
     const other = Buffer.from(reply)
     other.writeInt32LE(opCode, 12)
-    t.equal(faultOf(() => new ReplySplitter(LIMIT).take(other))?.kind, 'upstream/malformed')
+    t.equal(faultOf(() => new ReplySplitter(LIMIT).take(other))?.kind, 'upstream/protocol-error')
   }
 })
 

@@ -52,7 +52,7 @@ export type Endpoints = {
 export const POD_AUDIENCE = 'pods.eks.amazonaws.com'
 const REUSED = 10 * 60_000
 
-/** Resolves once it listens. Throws `address/busy`. */
+/** Resolves once it listens. Throws `listener/address-unavailable`. */
 export async function credentialEndpoints(options: EndpointOptions): Promise<Endpoints> {
   const { iam, now = Date.now, host = '127.0.0.1', port = 0, seconds = 3600 } = options
   const tasks = new Map<string, { role: Role; authorization: string | undefined }>()
@@ -121,7 +121,7 @@ export async function credentialEndpoints(options: EndpointOptions): Promise<End
     response.writeHead(status, { 'Content-Type': type, ...headers }).end(text)
   })
   await new Promise<void>((resolve, reject) => {
-    server.once('error', cause => reject(new Fault('address/busy', `${host}:${port}`, {}, cause)))
+    server.once('error', cause => reject(new Fault('listener/address-unavailable', `${host}:${port}`, {}, cause)))
     server.listen(port, host, resolve)
   })
   const bound = (server.address() as AddressInfo).port

@@ -69,7 +69,7 @@ const UNSIGNED = 'AssumeRoleWithWebIdentity'
 /** The longest headers that are read, in bytes. */
 const LONGEST_HEADERS = 16_384
 
-/** Resolves once it listens. Throws `address/busy`. */
+/** Resolves once it listens. Throws `listener/address-unavailable`. */
 export async function stsServer(options: StsOptions): Promise<StsServer> {
   const { iam, now = Date.now, port = 0, latencyMS = 0, names = new Map(), wait = sleep } = options
   const take = quota(options.quotaPerSecond ?? Number.POSITIVE_INFINITY, now)
@@ -161,7 +161,7 @@ function write(response: ServerResponse, outcome: Result | Refusal, json: boolea
 
 function listen(server: Server, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', cause => reject(new Fault('address/busy', `127.0.0.1:${port}`, {}, cause)))
+    server.once('error', cause => reject(new Fault('listener/address-unavailable', `127.0.0.1:${port}`, {}, cause)))
     server.listen(port, '127.0.0.1', resolve)
   })
 }

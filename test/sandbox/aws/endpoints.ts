@@ -107,5 +107,8 @@ t.test('another path is 404, and another method 405', async t => {
 
 t.test('a port that is taken is a fault', async t => {
   const { endpoints, aws } = await sandbox(t)
-  t.equal((await faultOfAsync(() => credentialEndpoints({ iam: aws, port: endpoints.port })))?.kind, 'address/busy')
+  t.equal(
+    (await faultOfAsync(() => credentialEndpoints({ iam: aws, port: endpoints.port })))?.kind,
+    'listener/address-unavailable',
+  )
 })

@@ -299,5 +299,5 @@ t.test('a call that hangs ends when the server does', async t => {
 
 t.test('a port that is taken is a fault', async t => {
   const { sts, aws } = await sandbox(t)
-  t.equal((await faultOfAsync(() => stsServer({ iam: aws, port: sts.port })))?.kind, 'address/busy')
+  t.equal((await faultOfAsync(() => stsServer({ iam: aws, port: sts.port })))?.kind, 'listener/address-unavailable')
 })
