@@ -4,14 +4,14 @@
  * command has its few lines here.
  */
 import { setFlagsFromString } from 'node:v8'
-import { compile } from './app/policy.js'
-import { type Standing, startProxy } from './app/proxy.js'
+import { compilePolicy } from './app/policy.js'
+import { type RunningProxy, startProxy } from './app/proxy.js'
 import { after } from './clock.js'
 import { check, type Finding } from './commands/check.js'
 import { explain } from './commands/explain.js'
 import { pruneUsers } from './commands/prune.js'
 import { readFlags } from './config/flags.js'
-import { type Config, load, type Place } from './config/load.js'
+import { type Config, loadConfig, type RuleOrigin } from './config/load.js'
 import { type ReadFile, readFile } from './config/reading.js'
 import { settingsText } from './config/table.js'
 import { lookAt, noting, watchFiles, watchFolder } from './config/watch.js'
@@ -147,7 +147,7 @@ async function demo(argv: string[]): Promise<number> {
   })
   try {
     const { proxy, log } = await start(make)
-    await proxy.settled
+    await proxy.initialized
     say(announce(proxy))
     return await untilStopped(proxy, log)
   } finally {
@@ -178,8 +178,8 @@ function configure(
   reading: ReadFile = readFile,
   denyFile?: string,
 ): Config {
-  const further = (config: Config, places: readonly Place[]) => compile(config, reading, places).problems
-  return load({ file, args, env: process.env, readFile: reading, further, denyFile })
+  const further = (config: Config, places: readonly RuleOrigin[]) => compilePolicy(config, reading, places).problems
+  return loadConfig({ file, args, env: process.env, readFile: reading, further, denyFile })
 }
 
 /** Flags, and no words behind them. */
@@ -199,7 +199,7 @@ function number(text: string | undefined, flag: string, least: number): number |
  * SIGTERM stops in peace, with the delay that load balancers need; SIGINT, a person at a terminal, without. A second
  * signal of either kind stops at once.
  */
-function untilStopped(proxy: Standing, log: Log): Promise<number> {
+function untilStopped(proxy: RunningProxy, log: Log): Promise<number> {
   return new Promise(resolve => {
     let asked = false
     const onSignal = (signal: NodeJS.Signals): void => {

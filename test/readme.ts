@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { metricsTable } from '../src/admin/metrics.js'
-import { compile } from '../src/app/policy.js'
-import { load } from '../src/config/load.js'
+import { compilePolicy } from '../src/app/policy.js'
+import { loadConfig } from '../src/config/load.js'
 import { settingsTable } from '../src/config/table.js'
 import { faultsTable } from '../src/errors.js'
 import { createRoleText } from '../src/provisioning/privileges.js'
@@ -44,7 +44,7 @@ t.test('the configuration of the README is a good one', async t => {
     '/run/secrets/alice': Buffer.from('one\n'),
     '/run/secrets/orders': Buffer.from('two\n'),
   }
-  const config = load({
+  const config = loadConfig({
     file: 'proxy.yaml',
     args: {},
     env: {},
@@ -58,7 +58,7 @@ t.test('the configuration of the README is a good one', async t => {
 t.test('so are its rules, in the scope that they are for', async t => {
   const text = blocks('yaml').find(block => block.includes('permissionSet')) ?? ''
   const bytes = Buffer.from(`${text}listen: { scope: maintenance }\nupstream: { uri: 'mongodb://localhost' }\n`)
-  const { users, listen } = load({ file: 'x', args: {}, env: {}, readFile: () => ({ bytes, mode: 0o400 }) })
+  const { users, listen } = loadConfig({ file: 'x', args: {}, env: {}, readFile: () => ({ bytes, mode: 0o400 }) })
   const { rules, problems } = compileRules(users, listen)
   t.same(problems, [])
   t.equal(rules.all.length, 3)
@@ -67,7 +67,7 @@ t.test('so are its rules, in the scope that they are for', async t => {
 t.test('so is its example of an endpoint of a private network', async t => {
   const text = blocks('yaml').find(block => block.includes('vpce')) ?? ''
   const bytes = Buffer.from(`${text}upstream: { uri: 'mongodb://localhost' }\n`)
-  const { sts } = load({ file: 'x', args: {}, env: {}, readFile: () => ({ bytes, mode: 0o400 }) })
+  const { sts } = loadConfig({ file: 'x', args: {}, env: {}, readFile: () => ({ bytes, mode: 0o400 }) })
   t.match(sts.hosts, [{ host: 'sts.eu-west-1.amazonaws.com', connect: { port: 443 } }])
 })
 
@@ -79,7 +79,7 @@ t.test('so is its example of users that the proxy keeps', async t => {
     '/run/secrets/master': 'x'.repeat(44),
   }
   const readFile = (path: string) => ({ bytes: Buffer.from(files[path] ?? ''), mode: 0o400 })
-  const { problems, rules } = compile(load({ file: 'proxy.yaml', args: {}, env: {}, readFile }))
+  const { problems, rules } = compilePolicy(loadConfig({ file: 'proxy.yaml', args: {}, env: {}, readFile }))
   t.same(problems, [])
   t.equal(rules.all.length, 1)
 })

@@ -2,7 +2,7 @@
 import type { Recorder } from '../admin/metrics.js'
 import type { Seen } from '../client/connection.js'
 
-export function seenBy(record: Recorder): Seen {
+export function createConnectionMetrics(record: Recorder): Seen {
   return {
     fault(kind) {
       record.count('faults_total', 1, { kind })

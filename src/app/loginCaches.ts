@@ -10,7 +10,7 @@ import { type Remembered, remembered } from '../identity/identityCache.js'
 import { type Refusals, refusals } from '../identity/refusalCache.js'
 import type { Log } from '../log.js'
 
-export type Remembering = {
+export type LoginCaches = {
   holderOf: Label
   limit: Limits['enter']
   refused: Refusals['get']
@@ -24,12 +24,12 @@ export type Remembering = {
 const ENTRIES = 20_000
 const PER_SOURCE = 1_000
 
-export function remembering(
+export function createLoginCaches(
   { login, sts }: Pick<Config, 'login' | 'sts'>,
   record: Recorder,
   log: Log,
   known: Turns['raise'],
-): Remembering {
+): LoginCaches {
   const { shadow } = login
   const { enter, forgive } = limits({
     perAddress: login.perAddress,
@@ -45,7 +45,7 @@ export function remembering(
     },
   })
   const bad = refusals({ entries: ENTRIES, perSource: PER_SOURCE, now })
-  const successes = remembered({ ms: sts.remember, entries: ENTRIES, now })
+  const successes = remembered({ ms: sts.successCache, entries: ENTRIES, now })
   return {
     holderOf: labels(randomBytes(32)),
     limit: enter,

@@ -28,14 +28,14 @@ import type { Topology } from '../upstream/topology.js'
 import { decision } from '../users/decision.js'
 import { directory as directoryOf } from '../users/directory.js'
 import { type Pins, pinsIn } from '../users/pins.js'
-import { remembering } from './loginCaches.js'
-import type { Compiled } from './policy.js'
+import { createLoginCaches } from './loginCaches.js'
+import type { Policy } from './policy.js'
 import { provisioningOf } from './provisioning.js'
-import { type Asking, asking, STS_MS } from './stsGateway.js'
+import { createStsGateway, STS_MS, type StsGateway } from './stsGateway.js'
 
-export type AdmissionParts = {
+export type LoginsOptions = {
   config: Config
-  compiled: Compiled
+  compiled: Policy
   topology: Pick<Topology, 'primary' | 'current'>
   superuser: AdminClient | undefined
   ldap: Pick<LdapGuard, 'verdict' | 'admit'>
@@ -45,10 +45,10 @@ export type AdmissionParts = {
   log: Log
 }
 
-export type Admission = {
+export type Logins = {
   login: Login
   /** The STS host to offer a client of this address. */
-  offer: Asking['draw']
+  offer: StsGateway['draw']
   revocations: Revocation
   /** Undefined where no file keeps any. */
   pins: Pins | undefined
@@ -56,7 +56,7 @@ export type Admission = {
   /** Asks what has to be known before the first login; never rejects. */
   start(): Promise<void>
   /** From now on; live connections are decided again. */
-  adopt(config: Config, compiled: Compiled): void
+  adopt(config: Config, compiled: Policy): void
   close(): Promise<void>
 }
 
@@ -64,14 +64,14 @@ export type Admission = {
 const REMEMBERED_KEYS = 10_000
 
 /** Joins the parts of a login. Throws `config/invalid` for files of its own that it cannot read. */
-export function admission(parts: AdmissionParts): Admission {
+export function createLogins(parts: LoginsOptions): Logins {
   const { config, topology, superuser, ldap, record, log } = parts
   const { single } = parts.compiled
   let { rules } = parts.compiled
   let running = config
 
-  const sts = asking(config.sts, record, log)
-  const memories = remembering(config, record, log, sts.raise)
+  const sts = createStsGateway(config.sts, record, log)
+  const memories = createLoginCaches(config, record, log, sts.raise)
   // What is written waits for a majority, perhaps in vain, and nothing that is read shall wait behind it.
   const writer: AdminClient | undefined = config.upstream.admin && administrator(config.upstream.admin)
   const by =

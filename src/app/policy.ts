@@ -1,6 +1,6 @@
 /** What a configuration says about users and upstream, beyond the form of its settings. */
 import { isWildcard } from '../config/hosts.js'
-import type { Config, Place } from '../config/load.js'
+import type { Config, RuleOrigin } from '../config/load.js'
 import { type ReadFile, readFile } from '../config/reading.js'
 import { Fault } from '../errors.js'
 import type { Denial } from '../revocation/denials.js'
@@ -10,7 +10,7 @@ import { readNetwork } from '../users/networks.js'
 import { compileRules, type Rules } from '../users/rules.js'
 
 /** `single`: the one address is what clients get, whatever it is; else the primary is followed. */
-export type Compiled = {
+export type Policy = {
   rules: Rules
   /** What the deny file says. */
   denied: readonly Denial[]
@@ -20,7 +20,7 @@ export type Compiled = {
 }
 
 /** What a configuration says about users and upstream, or every problem in it that only they can see, with its place. */
-export function compile(config: Config, read: ReadFile = readFile, places: readonly Place[] = []): Compiled {
+export function compilePolicy(config: Config, read: ReadFile = readFile, places: readonly RuleOrigin[] = []): Policy {
   const { users, upstream, listen, deny } = config
   const { rules, problems: ofRules } = compileRules(users, listen, places)
   const { all: denied, problems: ofDenials } =
@@ -84,8 +84,8 @@ function missing({ pins, directory, upstream, provision, listen, admin, deny }: 
 }
 
 /** The same where nothing is wrong. Throws `config/invalid` with every problem. */
-export function compiled(config: Config): Compiled & { upstream: UpstreamConfig } {
-  const { upstream, problems, ...rest } = compile(config)
+export function requirePolicy(config: Config): Policy & { upstream: UpstreamConfig } {
+  const { upstream, problems, ...rest } = compilePolicy(config)
   if (!upstream || problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
   return { ...rest, upstream, problems }
 }

@@ -26,22 +26,22 @@ import { createAdminClient as administrator } from '../upstream/admin.js'
 import { createAddressAdvertiser } from '../upstream/advertised.js'
 import { buildHelloReply, presentAsSingleMemberSet, readTopologyVersion } from '../upstream/hello.js'
 import { createTopology as topologyOf } from '../upstream/topology.js'
-import { seenBy } from './connectionMetrics.js'
-import { admission } from './logins.js'
-import { compiled } from './policy.js'
-import { reloader } from './reload.js'
+import { createConnectionMetrics } from './connectionMetrics.js'
+import { createLogins } from './logins.js'
+import { requirePolicy } from './policy.js'
+import { createReloader } from './reload.js'
 
 /** Of a kind in a second, about those who never logged in. */
 const LINES = 20
 
-export type Standing = {
+export type RunningProxy = {
   port: number
   /** Of the admin interface; undefined where it is off. */
   adminPort: number | undefined
   /** Takes up a changed configuration, or tells what was wrong with it and goes on as before. */
   reload(next: Config | Fault): void
   /** Resolves once upstream and STS were asked what has to be known before the first login. */
-  settled: Promise<void>
+  initialized: Promise<void>
   /** Stops in peace: not ready, after `delay` (`drain.delay` unless told) no more accepted, what runs finishes in its time. */
   stop(delay?: number): Promise<void>
   /** Stops now. */
@@ -49,8 +49,8 @@ export type Standing = {
 }
 
 /** Starts a proxy. `least` is told when log.level changes. Throws `config/invalid` and `listener/address-unavailable`. */
-export async function startProxy(config: Config, log: Log, least = (_: Level): void => {}): Promise<Standing> {
-  const { upstream, single, ...beginning } = compiled(config)
+export async function startProxy(config: Config, log: Log, least = (_: Level): void => {}): Promise<RunningProxy> {
+  const { upstream, single, ...beginning } = requirePolicy(config)
   let running = config
   for (const warning of config.warnings) log('warn', 'configuration warning', { warning })
 
@@ -86,7 +86,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     log,
     after,
   })
-  const admitting = admission({
+  const admitting = createLogins({
     config,
     compiled: { ...beginning, upstream, single },
     topology,
@@ -103,7 +103,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   const { revocations } = admitting
   Object.assign(measures, admitting.measures)
 
-  const seen = seenBy(record)
+  const seen = createConnectionMetrics(record)
 
   let requests = 0
   const nextRequestID = () => (requests = (requests + 1) & 0x7fffffff)
@@ -242,10 +242,10 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   }
   const settled = Promise.all([ldap.start(), admitting.start()]).then(() => {})
   const { drain, stop, destroy, port, adopt } = listener
-  const reload = reloader(
+  const reload = createReloader(
     { config, compiled: { ...beginning, upstream, single } },
     {
-      compile: compiled,
+      compile: requirePolicy,
       adopt(now, compiled) {
         adopt({ connections: now.listen.connections, perAddress: now.listen.perAddress, ...secure(now) }) // the one step that may fail, so it goes first
         address = addressOf(now)
@@ -264,7 +264,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     port,
     adminPort: admin?.port,
     reload,
-    settled,
+    initialized: settled,
     async stop(delay = running.drain.delay) {
       draining = true
       const hurry = new AbortController()

@@ -6,9 +6,9 @@ import { Fault } from '../errors.js'
 import { type Log, Secret } from '../log.js'
 import { meaningOf, nameOf } from '../revocation/denials.js'
 import { readDenials, writeDenials } from '../revocation/denyFile.js'
-import type { Compiled } from './policy.js'
+import type { Policy } from './policy.js'
 
-export type Change = {
+export type MergedConfig = {
   /** What the proxy runs with from now on: live settings as they are written now, others as they were. */
   running: Config
   /** Paths of settings. */
@@ -27,10 +27,10 @@ const SOURCES: Readonly<Record<string, string>> = {
   'provision.secrets': 'provision.secretFile',
 }
 
-const live = new Set(allSettings.filter(({ row }) => row.live).map(({ path }) => path))
+const live = new Set(allSettings.filter(({ definition }) => definition.live).map(({ path }) => path))
 
 /** What follows from a configuration that is good, for one that runs. */
-export function change(running: Config, next: Config): Change {
+export function mergeLiveSettings(running: Config, next: Config): MergedConfig {
   const applied: string[] = []
   const waiting: string[] = []
   const merge = (old: unknown, now: unknown, way: readonly string[]): unknown => {
@@ -53,7 +53,7 @@ export function change(running: Config, next: Config): Change {
 }
 
 /** Rules and denials that were there and are no more, by name; one that is spelled in another way is still there. */
-export function vanished(before: Compiled, after: Compiled): { rule?: string; denial?: string }[] {
+export function removedProtections(before: Policy, after: Policy): { rule?: string; denial?: string }[] {
   const rules = new Set(after.rules.all.map(({ arn }) => arn))
   const denials = new Set(after.denied.map(meaningOf))
   return [
@@ -62,7 +62,7 @@ export function vanished(before: Compiled, after: Compiled): { rule?: string; de
   ]
 }
 
-export type ReloadParts<C extends Compiled> = {
+export type ReloadOptions<C extends Policy> = {
   /** Throws `config/invalid`. */
   compile(config: Config): C
   /** Has the running proxy take up what is live, all of it at once. */
@@ -76,18 +76,19 @@ export type ReloadParts<C extends Compiled> = {
  * read, changes nothing: the last good one goes on, and each problem is told. Only whom its deny file denies is denied, if
  * that is good in itself: who revokes shall not have to mend the rest first.
  */
-export function reloader<C extends Compiled>(
+export function createReloader<C extends Policy>(
   first: { config: Config; compiled: C },
-  { compile, adopt, log, counted }: ReloadParts<C>,
+  { compile, adopt, log, counted }: ReloadOptions<C>,
 ): (next: Config | Fault) => void {
   let { config: running, compiled: known } = first
   const take = (next: Config): void => {
     compile(next)
-    const { running: merged, applied, waiting } = change(running, next)
+    const { running: merged, applied, waiting } = mergeLiveSettings(running, next)
     // Rules may need what has to wait, such as the file of their pins.
     const compiled = compile(merged)
     adopt(merged, compiled)
-    for (const gone of vanished(known, compiled)) log('warn', 'rule' in gone ? 'rule removed' : 'denial removed', gone)
+    for (const gone of removedProtections(known, compiled))
+      log('warn', 'rule' in gone ? 'rule removed' : 'denial removed', gone)
     for (const warning of merged.warnings) {
       if (!running.warnings.includes(warning)) log('warn', 'configuration warning', { warning })
     }

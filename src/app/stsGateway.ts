@@ -14,7 +14,7 @@ import { type Sts, stsClient } from '../identity/sts.js'
 import type { Log } from '../log.js'
 import { PROXY_NAME, VERSION } from '../upstream/metadata.js'
 
-export type Asking = Pick<Sts, 'reach' | 'skewMS' | 'close'> &
+export type StsGateway = Pick<Sts, 'reach' | 'skewMS' | 'close'> &
   Pick<Turns, 'take' | 'raise'> & {
     /** Asks a host what time it is. Throws `sts/unavailable`. */
     askTime: ReturnType<typeof timeOf>
@@ -43,7 +43,10 @@ export const STS_MS = 3_000
 const DRIFT_MS = 60_000
 
 /** STS as the settings have it, asked once a question. `timeoutMS`: for one answer. */
-export function stsOf({ hosts, insecure }: Pick<Config['sts'], 'hosts' | 'insecure'>, timeoutMS: number): Sts {
+export function createConfiguredStsClient(
+  { hosts, insecure }: Pick<Config['sts'], 'hosts' | 'insecure'>,
+  timeoutMS: number,
+): Sts {
   const userAgent = `${PROXY_NAME}/${VERSION}`
   return stsClient({ hosts: hosts.map(host => ({ ...host, insecure })), timeoutMS, userAgent, now: Date.now })
 }
@@ -51,8 +54,8 @@ export function stsOf({ hosts, insecure }: Pick<Config['sts'], 'hosts' | 'insecu
 /** No answer of use, and none that says more than that. */
 const isSilent = (outcome: Outcome) => outcome.is === 'unavailable' && outcome.next === 'again'
 
-export function asking({ hosts, insecure, ...first }: Config['sts'], record: Recorder, log: Log): Asking {
-  const sts = stsOf({ hosts, insecure }, ATTEMPT_MS)
+export function createStsGateway({ hosts, insecure, ...first }: Config['sts'], record: Recorder, log: Log): StsGateway {
+  const sts = createConfiguredStsClient({ hosts, insecure }, ATTEMPT_MS)
   // The other half of what is left: calls may arrive closer together than they were made, and AWS counts the arrivals.
   const rateOf = ({ quota, share }: Pick<Config['sts'], 'quota' | 'share'>) => ({
     perSecond: quota * share,

@@ -7,9 +7,9 @@ import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import { constants } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { compiled } from '../app/policy.js'
+import { requirePolicy } from '../app/policy.js'
 import { provisioningOf } from '../app/provisioning.js'
-import { stsOf } from '../app/stsGateway.js'
+import { createConfiguredStsClient } from '../app/stsGateway.js'
 import { after } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
@@ -41,7 +41,7 @@ const SOON_MS = 14 * 24 * 3600_000
 
 /** What was tried and what came of it, in the order of the configuration. Throws `config/invalid`. */
 export async function check(config: Config): Promise<Finding[]> {
-  const { rules, upstream, single } = compiled(config)
+  const { rules, upstream, single } = requirePolicy(config)
   const findings: Finding[] = config.warnings.map(text => ({ fine: true, text: `warning: ${text}` }))
   const resolver = { resolveSrv, resolveTxt }
   const topology = topologyOf({ upstream, single, resolver, log: silent, random: Math.random, after })
@@ -264,7 +264,7 @@ async function lookAtUsers(config: Config, { all }: Rules): Promise<Finding[]> {
 }
 
 async function reachSts({ sts }: Config): Promise<Finding[]> {
-  const client = stsOf(sts, PATIENCE_MS)
+  const client = createConfiguredStsClient(sts, PATIENCE_MS)
   const findings = sts.hosts.map(async ({ host }): Promise<Finding> => {
     const why = await client.reach(host, AbortSignal.timeout(PATIENCE_MS))
     const clock = Math.round(client.skewMS() / 1000)

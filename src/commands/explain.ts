@@ -1,6 +1,6 @@
 /** What becomes of a principal: which rule or entry decides, what it gives, what it asks; or what comes nearest. */
 import type { Document } from 'bson'
-import { compiled } from '../app/policy.js'
+import { requirePolicy } from '../app/policy.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
 import { type Arn, canonical, readArn } from '../identity/arn.js'
@@ -27,7 +27,7 @@ export type Explanation = { known: boolean; lines: readonly string[] }
 export async function explain(config: Config, text: string, now: number): Promise<Explanation> {
   const principal = readArn(text)
   if (!principal) throw new Fault('usage', `${JSON.stringify(text.slice(0, 200))} is not the ARN of a principal`)
-  const { rules, denied } = compiled(config)
+  const { rules, denied } = requirePolicy(config)
   const admin = config.upstream.admin && administrator(config.upstream.admin)
   const told = new Told()
   told.say('principal', canonical(principal))

@@ -1,6 +1,6 @@
 /** `users prune`: what this fleet made in the upstream and nobody wants any more is removed. */
 
-import { compiled } from '../app/policy.js'
+import { requirePolicy } from '../app/policy.js'
 import { provisioningOf } from '../app/provisioning.js'
 import { after, now } from '../clock.js'
 import type { Config } from '../config/load.js'
@@ -20,7 +20,7 @@ export type Done = { fine: boolean; text: string }
  * them. Gives what was done, and the one thing that failed. Throws `config/invalid`.
  */
 export async function pruneUsers(config: Config, { all }: { all: boolean }): Promise<Done[]> {
-  const { rules } = compiled(config)
+  const { rules } = requirePolicy(config)
   if (!config.upstream.admin) throw missing('upstream.admin: needed to look for users')
   const admin = administrator(config.upstream.admin)
   const parts = provisioningOf(config, admin.runCommand, silent)

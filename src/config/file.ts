@@ -12,7 +12,7 @@ import {
 } from 'yaml'
 import { didYouMean } from './nearest.js'
 import type { Problem } from './problem.js'
-import { type Group, isRow, settings } from './settings.js'
+import { type Group, isDefinition, settings } from './settings.js'
 
 /** A value as written, and where: `from` for the value itself, `line` for a place inside of it. */
 export type Written = { value: unknown; from: string; inside(way: readonly PropertyKey[]): string }
@@ -52,11 +52,11 @@ function readGroup(map: Node, group: Group, above: readonly string[], around: Ar
     const from = line(isNode(keyNode) ? (keyNode.range?.[0] ?? 0) : 0)
     const node = resolved(valueNode, document)
     const found = key !== 'self' && Object.hasOwn(group, key) ? group[key] : undefined
-    const self = found !== undefined && !isRow(found) ? found.self : undefined
+    const self = found !== undefined && !isDefinition(found) ? found.self : undefined
     if (found === undefined) {
       const known = Object.keys(group).filter(name => name !== 'self')
       contents.problems.push({ path, message: `there is no such setting${didYouMean(key, known)}`, from })
-    } else if (isRow(found) || (self !== undefined && !isMap(node) && !isNothing(node))) {
+    } else if (isDefinition(found) || (self !== undefined && !isMap(node) && !isNothing(node))) {
       const written = write(node, from, around)
       if (typeof written === 'string') contents.problems.push({ path, message: written, from })
       else contents.values.set(path, written)

@@ -14,7 +14,9 @@ export type CommandLine<Own extends OwnFlags> = {
   words: string[]
 }
 
-const flagged = new Map(allSettings.filter(({ row }) => !row.fileOnly).map(setting => [setting.flag.slice(2), setting]))
+const flagged = new Map(
+  allSettings.filter(({ definition }) => !definition.fileOnly).map(setting => [setting.flag.slice(2), setting]),
+)
 
 /**
  * Reads the arguments behind the program's name. A toggle takes `--x`, `--x=true` and `--x=false`; other flags take
@@ -22,7 +24,7 @@ const flagged = new Map(allSettings.filter(({ row }) => !row.fileOnly).map(setti
  */
 export function readFlags<const Own extends OwnFlags>(argv: readonly string[], own: Own): CommandLine<Own> {
   const toggles = new Set<string>()
-  for (const [name, { row }] of flagged) if (row.toggle) toggles.add(name)
+  for (const [name, { definition }] of flagged) if (definition.toggle) toggles.add(name)
   for (const [name, form] of Object.entries(own)) if (form === 'toggle') toggles.add(name)
   const known = [...new Set([...flagged.keys(), ...Object.keys(own)])]
   const options = Object.fromEntries(

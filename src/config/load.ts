@@ -16,9 +16,9 @@ import { allSettings, isOurVariable, type Setting, type Settings } from './setti
 export type { Config }
 
 /** Which rule of the file it is, from 1, and where that is written. */
-export type Place = { rule: number; from: string }
+export type RuleOrigin = { rule: number; from: string }
 
-export type Sources = {
+export type ConfigSources = {
   /** Path of the YAML file, if there is one. */
   file?: string | undefined
   /** What flags gave, by path of the setting, as `readFlags` returns it. */
@@ -31,7 +31,7 @@ export type Sources = {
    * What only the rest of the program can find wrong, a line each; asked even of what has other problems. Of users it is
    * given those whose form is right, and by `places` which they are.
    */
-  further?: (config: Config, places: readonly Place[]) => readonly string[]
+  further?: (config: Config, places: readonly RuleOrigin[]) => readonly string[]
 }
 
 /**
@@ -39,7 +39,7 @@ export type Sources = {
  * `sts.timeout: wanted a time like 500ms, 5s or 2m, got "5 seconds" (from MONGO_IAM_PROXY_STS_TIMEOUT)`
  * and whose `detail` is the same lines in one text. `facts.deny` is what there is of that group.
  */
-export function load(sources: Sources): Config {
+export function loadConfig(sources: ConfigSources): Config {
   const contents = readFileOf(sources)
   const problems = [...contents.problems]
   const origins = new Map<string, Origin>()
@@ -80,7 +80,7 @@ export function load(sources: Sources): Config {
   return config
 }
 
-function readFileOf({ file, readFile }: Sources): Contents {
+function readFileOf({ file, readFile }: ConfigSources): Contents {
   if (file === undefined) return { values: new Map(), problems: [] }
   const read = readText(readFile, file)
   if ('text' in read) return readContents(read.text, file)
@@ -92,7 +92,11 @@ function readFileOf({ file, readFile }: Sources): Contents {
 
 type Given = Origin & { value: unknown; text: boolean }
 
-function find({ path, flag, variable }: Setting, { args, env }: Sources, { values }: Contents): Given | undefined {
+function find(
+  { path, flag, variable }: Setting,
+  { args, env }: ConfigSources,
+  { values }: Contents,
+): Given | undefined {
   const arg = Object.hasOwn(args, path) ? args[path] : undefined
   if (arg !== undefined) return { value: arg, from: flag, inside: () => flag, text: true }
   const set = env[variable]
@@ -106,18 +110,18 @@ function find({ path, flag, variable }: Setting, { args, env }: Sources, { value
 type Judged = { value?: unknown; problems: Problem[]; kept?: readonly number[] }
 
 /** Of a list that only the file can hold, a bad entry hides no other: `kept` says which are left. */
-function judge({ path, row }: Setting, given: Given | undefined): Judged {
+function judge({ path, definition }: Setting, given: Given | undefined): Judged {
   const refuse = (message: string) => ({ problems: [{ path, message, from: given?.from }] })
-  if (given?.text && row.fileOnly) return refuse('is a list that only the file can hold')
+  if (given?.text && definition.fileOnly) return refuse('is a list that only the file can hold')
   if (given?.text && given.value === '') return refuse('is empty: give it a value, or leave it out')
-  const value = given ? given.value : row.fallback
+  const value = given ? given.value : definition.fallback
   if (value === undefined) return { problems: [] }
-  const read = row.schema.safeParse(value, { reportInput: true })
+  const read = definition.schema.safeParse(value, { reportInput: true })
   if (read.success) return { value: read.data, problems: [] }
-  const good = row.fileOnly && Array.isArray(value) ? entriesOf(row.schema, value) : undefined
+  const good = definition.fileOnly && Array.isArray(value) ? entriesOf(definition.schema, value) : undefined
   return {
     ...(good && { value: good.map(({ entry }) => entry), kept: good.map(({ at }) => at) }),
-    problems: readIssues(read.error, value, row.secret === true).map(({ inside, message }) => ({
+    problems: readIssues(read.error, value, definition.secret === true).map(({ inside, message }) => ({
       path: pathInside(path, inside),
       message,
       from: given?.inside(inside),
@@ -126,7 +130,10 @@ function judge({ path, row }: Setting, given: Given | undefined): Judged {
 }
 
 /** The entries whose form is right, and their places in the list. */
-function entriesOf(schema: Setting['row']['schema'], list: readonly unknown[]): { at: number; entry: unknown }[] {
+function entriesOf(
+  schema: Setting['definition']['schema'],
+  list: readonly unknown[],
+): { at: number; entry: unknown }[] {
   return list.flatMap((written, at) => {
     const { success, data } = schema.safeParse([written])
     return success ? (data as unknown[]).map(entry => ({ at, entry })) : []
@@ -150,7 +157,7 @@ function isServiceLink(name: string, value: string): boolean {
 }
 
 /** Variables with our prefix that are no setting, and that no user names for a password. */
-function strayVariables(env: Sources['env'], users: Settings['users']): Problem[] {
+function strayVariables(env: ConfigSources['env'], users: Settings['users']): Problem[] {
   const known = allSettings.map(({ variable }) => variable)
   const fine = new Set([...known, ...(users ?? []).map(({ passwordEnv }) => passwordEnv)])
   return Object.entries(env)

@@ -1,7 +1,7 @@
 /** The name that somebody probably meant. */
 
 /** The candidate that differs from `name` in at most two letters (case, `-` and `_` aside), or undefined. */
-export function nearest(name: string, candidates: readonly string[]): string | undefined {
+export function nearestName(name: string, candidates: readonly string[]): string | undefined {
   const [best] = candidates
     .map(candidate => ({ candidate, distance: distance(plain(name), plain(candidate)) }))
     .filter(({ candidate, distance }) => distance <= Math.min(2, plain(candidate).length - 2))
@@ -11,7 +11,7 @@ export function nearest(name: string, candidates: readonly string[]): string | u
 
 /** Appended to a message: the suggestion, or nothing. */
 export function didYouMean(name: string, candidates: readonly string[]): string {
-  const guess = nearest(name, candidates)
+  const guess = nearestName(name, candidates)
   return guess === undefined ? '' : `; did you mean ${guess}?`
 }
 

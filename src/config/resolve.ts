@@ -239,7 +239,7 @@ function checkInsecure({ settings, origins }: Around, { problems }: Found): void
 
 /** What stands in for STS is the certificate of the client, so there has to be one. */
 function checkRemember({ settings, origins }: Around, { problems }: Found): void {
-  if (settings.sts.remember === 0 || origins.has('tls.clientCAFile')) return
+  if (settings.sts.successCache === 0 || origins.has('tls.clientCAFile')) return
   const message = 'needs tls.clientCAFile: only a verified certificate of the client may stand in for its signature'
   problems.push({ path: 'sts.remember', message, from: origins.get('sts.remember')?.from })
 }

@@ -6,7 +6,7 @@
  */
 import { z } from 'zod'
 
-export type Row<T = unknown> = {
+export type SettingDefinition<T = unknown> = {
   schema: z.ZodType<T>
   /** One sentence for tables and help. */
   about: string
@@ -26,7 +26,7 @@ export type Row<T = unknown> = {
 type About = { about: string; fallback?: string; live?: true }
 
 /** A kind of setting: given its sentence and perhaps its default, a row. */
-export function kind<S extends z.ZodType, E extends Partial<Row>>(schema: S, extra: E) {
+export function kind<S extends z.ZodType, E extends Partial<SettingDefinition>>(schema: S, extra: E) {
   return <const A extends About>(about: A): A & E & { schema: S } => ({ ...about, ...extra, schema })
 }
 

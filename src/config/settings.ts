@@ -5,7 +5,7 @@
 import type { z } from 'zod'
 import { advertised, hostNames, stsHosts } from './hosts.js'
 import { fleet, networks, ownDatabase } from './provision.js'
-import { address, duration, oneOf, path, port, portOrOff, type Row, share, toggle, whole } from './row.js'
+import { address, duration, oneOf, path, port, portOrOff, type SettingDefinition, share, toggle, whole } from './row.js'
 import { uri } from './uri.js'
 import { scope, users } from './users.js'
 
@@ -83,7 +83,7 @@ export const settings = {
       1_000_000,
     )({ about: 'Calls a second that AWS grants one account at one STS host.', fallback: '600', live: true }),
     share: share({ about: 'Part of that quota that logins may use.', fallback: '0.9', live: true }),
-    remember: duration(
+    successCache: duration(
       '0s',
       '1m',
     )({
@@ -198,7 +198,7 @@ export const settings = {
   }),
 } as const satisfies Group
 
-export type Group = { readonly [key: string]: Row | Group }
+export type Group = { readonly [key: string]: SettingDefinition | Group }
 
 type Value<R> = R extends { schema: z.ZodType<infer T> } ? (R extends { fallback: string } ? T : T | undefined) : never
 type Infer<G> = { [K in keyof G]: G[K] extends { schema: z.ZodType } ? Value<G[K]> : Infer<G[K]> }
@@ -207,9 +207,16 @@ type Infer<G> = { [K in keyof G]: G[K] extends { schema: z.ZodType } ? Value<G[K
 export type Settings = Infer<typeof settings>
 
 /** A row with its names. `keys` lead to it in the table, `path` is what people call it. */
-export type Setting = { keys: readonly string[]; path: string; flag: string; variable: string; row: Row }
+export type Setting = {
+  keys: readonly string[]
+  path: string
+  flag: string
+  variable: string
+  definition: SettingDefinition
+}
 
-export const isRow = (node: Row | Group): node is Row => 'schema' in node && typeof node.about === 'string'
+export const isDefinition = (node: SettingDefinition | Group): node is SettingDefinition =>
+  'schema' in node && typeof node.about === 'string'
 
 const VARIABLE_PREFIX = 'MONGO_IAM_PROXY_'
 export const isOurVariable = (name: string): boolean => name.startsWith(VARIABLE_PREFIX)
@@ -220,11 +227,17 @@ const words = (path: string) => path.replace(/[A-Z]+(?=[A-Z][a-z]|$)|[A-Z]/g, wo
 function* walk(group: Group, keys: readonly string[] = []): Generator<Setting> {
   for (const [key, node] of Object.entries(group)) {
     const here = [...keys, key]
-    if (!isRow(node)) yield* walk(node, here)
+    if (!isDefinition(node)) yield* walk(node, here)
     else {
       const path = here.filter(part => part !== 'self').join('.')
       const flag = `--${words(path).join('-').toLowerCase()}`
-      yield { keys: here, path, flag, variable: VARIABLE_PREFIX + words(path).join('_').toUpperCase(), row: node }
+      yield {
+        keys: here,
+        path,
+        flag,
+        variable: VARIABLE_PREFIX + words(path).join('_').toUpperCase(),
+        definition: node,
+      }
     }
   }
 }

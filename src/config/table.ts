@@ -1,13 +1,13 @@
 /** The settings as people read them: a Markdown table for README, plain text for the terminal. */
 import { allSettings } from './settings.js'
 
-const rows = allSettings.map(({ path, flag, variable, row }) => ({
+const rows = allSettings.map(({ path, flag, variable, definition }) => ({
   path,
-  flag: row.fileOnly ? undefined : flag,
-  variable: row.fileOnly ? undefined : variable,
-  fallback: row.fallback,
-  about: row.about,
-  live: row.live,
+  flag: definition.fileOnly ? undefined : flag,
+  variable: definition.fileOnly ? undefined : variable,
+  fallback: definition.fallback,
+  about: definition.about,
+  live: definition.live,
 }))
 
 /** `| setting | flag | variable | default | what it does | reloaded |` and a line for each setting; ends with a line end. */

@@ -3,7 +3,7 @@
  *
  * Whoever reads it may be the one who wrote the rule: it says what stands there, what came, and nothing else.
  */
-import { nearest } from '../config/nearest.js'
+import { nearestName } from '../config/nearest.js'
 import { type Arn, canonical } from '../identity/arn.js'
 
 /**
@@ -58,7 +58,7 @@ const differences: readonly {
   },
   {
     instead: (principal, { arn }) =>
-      samePlace(principal, arn) && nearest(resourceOf(canonical(principal)), [resourceOf(arn)]) ? arn : undefined,
+      samePlace(principal, arn) && nearestName(resourceOf(canonical(principal)), [resourceOf(arn)]) ? arn : undefined,
     says: () => 'has a name that is nearly the same',
   },
 ]

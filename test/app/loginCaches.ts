@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { recorder } from '../../src/admin/metrics.js'
-import { remembering } from '../../src/app/loginCaches.js'
+import { createLoginCaches } from '../../src/app/loginCaches.js'
 import { Fault } from '../../src/errors.js'
 import { logTo } from '../../src/log.js'
 
@@ -17,11 +17,11 @@ function heap(): number {
 }
 
 const login = { perAddress: 1_000, failures: 10, failurePeriod: 60_000, shadow: false, timeout: 8_000 }
-const sts = { hosts: [], insecure: false, quota: 600, share: 0.9, remember: 0 }
+const sts = { hosts: [], insecure: false, quota: 600, share: 0.9, successCache: 0 }
 const refused = { is: 'refused', code: 'InvalidClientTokenId', message: 'unknown' } as const
 
 t.test('a flood of made-up keys fills what is remembered once, and the key that was good stays known', async t => {
-  const memory = remembering({ login, sts }, recorder({}), logTo('error', { write() {} }), () => {})
+  const memory = createLoginCaches({ login, sts }, recorder({}), logTo('error', { write() {} }), () => {})
   const host = 'sts.eu-west-1.amazonaws.com'
   const holderOf = (accessKeyId: string) => memory.holderOf({ accessKeyId, token: undefined })
   const owner = holderOf('AKIASP2TPHJSQH3FJXYZ')

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { compile, compiled } from '../../src/app/policy.js'
-import { change, reloader, vanished } from '../../src/app/reload.js'
-import { load } from '../../src/config/load.js'
+import { compilePolicy, requirePolicy } from '../../src/app/policy.js'
+import { createReloader, mergeLiveSettings, removedProtections } from '../../src/app/reload.js'
+import { loadConfig } from '../../src/config/load.js'
 import { allSettings } from '../../src/config/settings.js'
 import { Fault } from '../../src/errors.js'
 import type { Log } from '../../src/log.js'
@@ -29,11 +29,11 @@ const files: Record<string, string> = {
 function config(settings: Record<string, unknown> = {}, changed: Record<string, string> = {}) {
   const all: Record<string, string> = { ...files, ...changed, main: JSON.stringify({ ...base, ...settings }) }
   const readFile = (path: string) => ({ bytes: Buffer.from(all[path] ?? ''), mode: 0o600 })
-  return load({ file: 'main', args: {}, env: { ALICE: 'of alice' }, readFile })
+  return loadConfig({ file: 'main', args: {}, env: { ALICE: 'of alice' }, readFile })
 }
 
 t.test('nothing changed', async t => {
-  t.match(change(config(), config()), { applied: [], waiting: [] })
+  t.match(mergeLiveSettings(config(), config()), { applied: [], waiting: [] })
 })
 
 t.test('live settings are taken up, the others are named and stay as they were', async t => {
@@ -42,7 +42,7 @@ t.test('live settings are taken up, the others are named and stay as they were',
     sts: { quota: 5, hosts: ['sts.eu-west-1.amazonaws.com'] },
     log: { level: 'debug' },
   })
-  const { running, applied, waiting } = change(config(), next)
+  const { running, applied, waiting } = mergeLiveSettings(config(), next)
   t.same(applied, ['listen.connections', 'sts.quota', 'log.level'])
   t.same(waiting, ['listen.host', 'sts.hosts'])
   t.match(running, {
@@ -50,8 +50,8 @@ t.test('live settings are taken up, the others are named and stay as they were',
     sts: { quota: 5, hosts: [{ host: 'sts.amazonaws.com' }] },
     log: { level: 'debug' },
   })
-  t.same(change(running, next).waiting, ['listen.host', 'sts.hosts'], 'as long as it is so')
-  t.same(change(running, next).applied, [])
+  t.same(mergeLiveSettings(running, next).waiting, ['listen.host', 'sts.hosts'], 'as long as it is so')
+  t.same(mergeLiveSettings(running, next).applied, [])
 })
 
 t.test('what a file holds counts as the setting that names it, secrets too', async t => {
@@ -61,7 +61,7 @@ t.test('what a file holds counts as the setting that names it, secrets too', asy
     ['/token', '0123456789abcdefghiX', 'admin.tokenFile', 'applied'],
     ['/admin', 'mongodb://a:c@127.0.0.1/', 'upstream.admin.uri', 'waiting'],
   ] as const) {
-    const found = change(config(), config({}, { [path]: text }))
+    const found = mergeLiveSettings(config(), config({}, { [path]: text }))
     t.same([...found.applied, ...found.waiting], [setting])
     t.same(found[list], [setting])
   }
@@ -70,9 +70,12 @@ t.test('what a file holds counts as the setting that names it, secrets too', asy
 t.test('TLS that comes or goes waits for a restart', async t => {
   const plain = config()
   const secure = { ...plain, tls: { cert: 'c', key: plain.upstream.uri, clientCA: undefined } }
-  t.match(change(plain, secure), { applied: [], waiting: ['tls'], running: { tls: undefined } })
-  t.match(change(secure, plain), { applied: [], waiting: ['tls'], running: { tls: { cert: 'c' } } })
-  t.match(change(secure, { ...secure, tls: { ...secure.tls, cert: 'd' } }), { applied: ['tls.certFile'], waiting: [] })
+  t.match(mergeLiveSettings(plain, secure), { applied: [], waiting: ['tls'], running: { tls: undefined } })
+  t.match(mergeLiveSettings(secure, plain), { applied: [], waiting: ['tls'], running: { tls: { cert: 'c' } } })
+  t.match(mergeLiveSettings(secure, { ...secure, tls: { ...secure.tls, cert: 'd' } }), {
+    applied: ['tls.certFile'],
+    waiting: [],
+  })
 })
 
 t.test('every setting that differs is named, whichever it is', async t => {
@@ -83,19 +86,19 @@ t.test('every setting that differs is named, whichever it is', async t => {
       ...running,
       [group]: { ...(running as unknown as Record<string, object>)[group], [key]: 'something else' },
     }
-    const { applied, waiting } = change(running, next)
+    const { applied, waiting } = mergeLiveSettings(running, next)
     t.match([...applied, ...waiting], [/./], path)
   }
 })
 
 t.test('rules and denials that are gone are named; another spelling is the same', async t => {
-  const before = compile(config())
+  const before = compilePolicy(config())
   const fewer = config(
     { users: [{ ...base.users[0], user: 'someone' }] },
     { '/deny': '- account: "999999999999"\n...' },
   )
-  t.same(vanished(before, compile(fewer)), [{ rule: BOB }, { denial: 'account 123456789012' }])
-  t.same(vanished(before, compile(config({}, { '/deny': '- account: "123456789012"\n...' }))), [])
+  t.same(removedProtections(before, compilePolicy(fewer)), [{ rule: BOB }, { denial: 'account 123456789012' }])
+  t.same(removedProtections(before, compilePolicy(config({}, { '/deny': '- account: "123456789012"\n...' }))), [])
 })
 
 /** A proxy that only notes what it is told to take up. */
@@ -106,10 +109,10 @@ function running() {
   const adopted: string[][] = []
   const denied: string[][] = []
   const config_ = config()
-  const reload = reloader(
-    { config: config_, compiled: compiled(config_) },
+  const reload = createReloader(
+    { config: config_, compiled: requirePolicy(config_) },
     {
-      compile: compiled,
+      compile: requirePolicy,
       adopt(_, compiled) {
         adopted.push(compiled.rules.all.map(({ arn }) => arn))
         denied.push(compiled.denied.map(nameOf))
@@ -163,10 +166,10 @@ t.test('a bad one keeps the last good one, and each problem is told', async t =>
 t.test('what cannot be taken up changes nothing', async t => {
   const { lines, outcomes } = running()
   const config_ = config()
-  const reload = reloader(
-    { config: config_, compiled: compiled(config_) },
+  const reload = createReloader(
+    { config: config_, compiled: requirePolicy(config_) },
     {
-      compile: compiled,
+      compile: requirePolicy,
       adopt: () => {
         throw new Error('no such key')
       },

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { check, type Finding } from '../../src/commands/check.js'
-import { load } from '../../src/config/load.js'
+import { loadConfig } from '../../src/config/load.js'
 import { Secret } from '../../src/log.js'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../src/sandbox/aws/sts.js'
@@ -30,7 +30,7 @@ async function checked(t: Test, more: object = {}) {
     ...more,
   })
   const readFile = () => ({ bytes: Buffer.from(file), mode: 0o600 })
-  const config = load({ file: 'x', args: {}, env: { PASSWORD: root.password }, readFile })
+  const config = loadConfig({ file: 'x', args: {}, env: { PASSWORD: root.password }, readFile })
   return { set, run: async () => texts(await check(config)) }
 }
 

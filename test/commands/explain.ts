@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { explain } from '../../src/commands/explain.js'
-import { load } from '../../src/config/load.js'
+import { loadConfig } from '../../src/config/load.js'
 import { Secret } from '../../src/log.js'
 import { mongoServer } from '../../src/sandbox/mongo/server.js'
 import { createAdminClient } from '../../src/upstream/admin.js'
@@ -28,7 +28,7 @@ async function explained(settings: object, arn: string) {
     ),
     mode: 0o600,
   })
-  const config = load({ file: 'x', args: {}, env: { PASSWORD: 'hunter2' }, readFile })
+  const config = loadConfig({ file: 'x', args: {}, env: { PASSWORD: 'hunter2' }, readFile })
   const { known, lines } = await explain(config, arn, NOON)
   t.notMatch(lines.join(), 'hunter2')
   return { known, lines: lines.map(line => line.replace(/ +/g, ' ')) }

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { pruneUsers } from '../../src/commands/prune.js'
-import { load } from '../../src/config/load.js'
+import { loadConfig } from '../../src/config/load.js'
 import { Fault } from '../../src/errors.js'
 import { prune } from '../../src/provisioning/prune.js'
 import { faultOfAsync } from '../support/faults.js'
@@ -15,7 +15,7 @@ async function pruning(t: Test, names: readonly string[]) {
   const one = scene.make()
   for (const name of names) await one.user({ arn: arnOf(name), roles: reads })
   const config = (users: object[], more: object = {}) =>
-    load({
+    loadConfig({
       file: 'proxy.yaml',
       args: {},
       env: {},

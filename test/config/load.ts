@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { load, type Sources } from '../../src/config/load.js'
+import { type ConfigSources, loadConfig } from '../../src/config/load.js'
 import { Secret } from '../../src/log.js'
 import { faultOf } from '../support/faults.js'
 
@@ -17,12 +17,15 @@ const first = pair('upstream.pem')
 const second = pair('misnamed.pem')
 const encrypted = pair('client.pem')
 const FILE = 'proxy.yaml'
-type Given = Partial<Omit<Sources, 'readFile' | 'file'>> & { yaml?: string; files?: Record<string, string | Buffer> }
+type Given = Partial<Omit<ConfigSources, 'readFile' | 'file'>> & {
+  yaml?: string
+  files?: Record<string, string | Buffer>
+}
 
 /** Files are a mapping here; a name that ends in `.open` may be read by everybody. */
 function loaded({ yaml, files = {}, args = {}, env = {}, further, denyFile }: Given) {
   const all: Record<string, string | Buffer> = { ...files, ...(yaml !== undefined && { [FILE]: yaml }) }
-  return load({
+  return loadConfig({
     file: yaml === undefined ? undefined : FILE,
     args,
     env,
@@ -306,8 +309,8 @@ t.test('authorities of client certificates are read whole, and stand beside a ce
 t.test('a success is remembered where clients are verified, and nowhere else', async t => {
   const files = { crt: first.cert, key: first.key, ca: first.cert }
   const mutual = { ...upstream, 'tls.certFile': 'crt', 'tls.keyFile': 'key', 'tls.clientCAFile': 'ca' }
-  t.equal(loaded({ files, args: { ...mutual, 'sts.remember': '30s' } }).sts.remember, 30_000)
-  t.equal(loaded({ args: { ...upstream, 'sts.remember': '0s' } }).sts.remember, 0)
+  t.equal(loaded({ files, args: { ...mutual, 'sts.remember': '30s' } }).sts.successCache, 30_000)
+  t.equal(loaded({ args: { ...upstream, 'sts.remember': '0s' } }).sts.successCache, 0)
   t.same(problems({ args: { 'sts.remember': '1s' } }), [
     'sts.remember: needs tls.clientCAFile: only a verified certificate of the client may stand in for its signature (from --sts-remember)',
   ])
@@ -468,7 +471,7 @@ t.test('a file that is no YAML is named with its line, and nothing of it is repe
   t.same(problemsOf({ yaml: '- a' }), ['wanted a mapping of settings (from proxy.yaml)'])
   t.same(
     faultOf(() =>
-      load({
+      loadConfig({
         file: 'none',
         args: {},
         env: {},
@@ -604,7 +607,7 @@ t.test('an entry of a wrong form hides none behind it, and each is known by its 
     '  - { arn: "*", roles: [read@app], maxAge: 1h }',
   ].join('\n')
   const env = { MONGO_IAM_PROXY_OF_SOME_USER: 'x' }
-  const further: Sources['further'] = ({ users }, places) =>
+  const further: ConfigSources['further'] = ({ users }, places) =>
     users.map(({ roles }, at) => `${roles ?? 'user'}: ${places[at]?.rule} ${places[at]?.from}`)
   t.match(problemsOf({ yaml, env, further }), [
     /^users\[1\]\.roles: .*\(from proxy\.yaml:4\)/,

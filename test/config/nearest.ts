@@ -1,5 +1,5 @@
 import t from 'tap'
-import { didYouMean, nearest } from '../../src/config/nearest.js'
+import { didYouMean, nearestName } from '../../src/config/nearest.js'
 
 const names = ['host', 'port', 'certFile', 'perAddress']
 
@@ -11,12 +11,12 @@ t.test('a slip of two letters is understood, and case and dashes are none', asyn
     ['CERTFILE', 'certFile'],
     ['per-adress', 'perAddress'],
   ] as const) {
-    t.equal(nearest(typed, names), meant, typed)
+    t.equal(nearestName(typed, names), meant, typed)
   }
 })
 
 t.test('what is too far from everything gets no suggestion', async t => {
-  for (const typed of ['', 'x', 'certificate', 'ab']) t.equal(nearest(typed, names), undefined, typed)
+  for (const typed of ['', 'x', 'certificate', 'ab']) t.equal(nearestName(typed, names), undefined, typed)
   t.equal(didYouMean('x', names), '')
   t.equal(didYouMean('hsot', names), '; did you mean host?')
 })

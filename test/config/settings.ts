@@ -2,12 +2,12 @@ import t from 'tap'
 import { allSettings } from '../../src/config/settings.js'
 
 t.test('every row has one sentence', async t => {
-  for (const { path, row } of allSettings) t.match(row.about, /^[A-Z/][^\n|]+\.$/, path)
+  for (const { path, definition } of allSettings) t.match(definition.about, /^[A-Z/][^\n|]+\.$/, path)
 })
 
 t.test('every default is read by the parser of its row', async t => {
-  for (const { path, row } of allSettings) {
-    if (row.fallback !== undefined) t.ok(row.schema.safeParse(row.fallback).success, path)
+  for (const { path, definition } of allSettings) {
+    if (definition.fallback !== undefined) t.ok(definition.schema.safeParse(definition.fallback).success, path)
   }
 })
 

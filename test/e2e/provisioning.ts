@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { startProxy } from '../../src/app/proxy.js'
-import { load } from '../../src/config/load.js'
+import { loadConfig } from '../../src/config/load.js'
 import { silent } from '../../src/log.js'
 import { administrator } from '../../src/sandbox/administrator.js'
 import { iam } from '../../src/sandbox/aws/iam.js'
@@ -33,9 +33,9 @@ async function fleet(t: Test) {
       bytes: Buffer.from(path === 'secret' ? secrets.join('\n') : file),
       mode: 0o600,
     })
-    const proxy = await startProxy(load({ file: 'proxy.yaml', args: {}, env: {}, readFile }), silent)
+    const proxy = await startProxy(loadConfig({ file: 'proxy.yaml', args: {}, env: {}, readFile }), silent)
     t.teardown(() => proxy.kill())
-    await proxy.settled
+    await proxy.initialized
     const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`
     return async () => (await clientOf(t, 'mongodb7', uri, aws.assumeRole(role, 'pod-7'))).connect()
   }

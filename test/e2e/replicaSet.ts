@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import { connect as connectTLS } from 'node:tls'
 import { Int32, Long, serialize } from 'bson'
 import t from 'tap'
-import { compile } from '../../src/app/policy.js'
-import { load } from '../../src/config/load.js'
+import { compilePolicy } from '../../src/app/policy.js'
+import { loadConfig } from '../../src/config/load.js'
 import type { SetMember } from '../../src/sandbox/mongo/set.js'
 import { EXHAUST_ALLOWED, readReply, writeMessage } from '../../src/wire/message.js'
 import { faultOf } from '../support/faults.js'
@@ -139,7 +139,8 @@ t.test('every member away and back', async t => {
 t.test('what a set needs to be told is asked for at start', async t => {
   const problems = (uri: string, more: Record<string, string> = {}) => {
     const args = { 'upstream.uri': uri, tls: 'off', 'listen.host': '0.0.0.0', ...more }
-    return compile(load({ args, env: {}, readFile: () => ({ bytes: serialize({}) as Buffer, mode: 0 }) })).problems
+    return compilePolicy(loadConfig({ args, env: {}, readFile: () => ({ bytes: serialize({}) as Buffer, mode: 0 }) }))
+      .problems
   }
   const set = ['mongodb://a/?replicaSet=rs0', 'mongodb://a,b', 'mongodb+srv://rs.example.com']
   for (const uri of set) {

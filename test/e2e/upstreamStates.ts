@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { Binary, BSON, type Document, Int32, serialize } from 'bson'
 import t, { type Test } from 'tap'
-import type { Standing } from '../../src/app/proxy.js'
+import type { RunningProxy } from '../../src/app/proxy.js'
 import { bare } from '../support/mongo.js'
 import { setHouse } from '../support/replicaSetProxy.js'
 import { type ClientCredentials, sign } from '../support/signingClient.js'
@@ -20,7 +20,7 @@ function row(state: string): string[] {
 }
 
 /** The reply to a hello, and whether the proxy then closed. */
-async function hello(t: Test, { port }: Standing): Promise<{ reply: Document; closed: boolean }> {
+async function hello(t: Test, { port }: RunningProxy): Promise<{ reply: Document; closed: boolean }> {
   const { socket, ask } = await bare(t, port)
   const reply = await ask({ hello: 1, $db: 'admin' })
   const pinged = await Promise.race([
@@ -32,7 +32,7 @@ async function hello(t: Test, { port }: Standing): Promise<{ reply: Document; cl
 }
 
 /** The last reply of a login without a hello, and the connection that it was on. */
-async function login(t: Test, { port }: Standing, key: ClientCredentials) {
+async function login(t: Test, { port }: RunningProxy, key: ClientCredentials) {
   const connection = await bare(t, port)
   const first = new Binary(serialize({ r: new Binary(Buffer.alloc(32, 1)), p: new Int32(110) }))
   const challenge = await connection.ask({ saslStart: 1, mechanism: 'MONGODB-AWS', payload: first, $db: '$external' })
@@ -44,7 +44,7 @@ async function login(t: Test, { port }: Standing, key: ClientCredentials) {
 }
 
 /** A connection that is logged in; `lives` asks the upstream something over it. */
-async function relayed(t: Test, proxy: Standing, key: ClientCredentials) {
+async function relayed(t: Test, proxy: RunningProxy, key: ClientCredentials) {
   const { reply, connection } = await login(t, proxy, key)
   t.match(reply, { done: true })
   const { socket, ask } = connection
@@ -55,7 +55,7 @@ async function relayed(t: Test, proxy: Standing, key: ClientCredentials) {
   return { lives: () => Promise.race([ask({ ping: 1, $db: 'app' }).then(({ ok }) => Number(ok) === 1), gone]) }
 }
 
-const ready = async ({ adminPort }: Standing) => {
+const ready = async ({ adminPort }: RunningProxy) => {
   const response = await fetch(`http://127.0.0.1:${adminPort}/readyz`)
   return { status: response.status, body: (await response.json()) as Document }
 }

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import type { MongoClientOptions } from 'mongodb'
 import type { Test } from 'tap'
 import { startProxy } from '../../src/app/proxy.js'
-import { load } from '../../src/config/load.js'
+import { loadConfig } from '../../src/config/load.js'
 import { logTo } from '../../src/log.js'
 import { administrator } from '../../src/sandbox/administrator.js'
 import { iam } from '../../src/sandbox/aws/iam.js'
@@ -53,11 +53,11 @@ export async function setHouse(
   const pem = readFileSync(PEM)
   const readFile = (path: string) => ({ bytes: path === 'house.yaml' ? Buffer.from(file) : pem, mode: 0o600 })
   const log: Record<string, unknown>[] = []
-  const config = load({ file: 'house.yaml', args: settings, env: { ALICE: 'of alice' }, readFile })
+  const config = loadConfig({ file: 'house.yaml', args: settings, env: { ALICE: 'of alice' }, readFile })
   if (down) for (const member of [...members]) await set.kill(member)
   const proxy = await startProxy(config, logTo('info', { write: line => log.push(JSON.parse(line)) }))
   t.teardown(() => proxy.kill())
-  await proxy.settled
+  await proxy.initialized
   const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`
   const client = (driver: Driver = 'mongodb7', options?: MongoClientOptions) => clientOf(t, driver, uri, key, options)
   return { set, proxy, log, hosts, key, sts, uri, client }

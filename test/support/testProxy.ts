@@ -8,8 +8,8 @@
 import { randomBytes } from 'node:crypto'
 import type { MongoClient, MongoClientOptions } from 'mongodb'
 import type { Test } from 'tap'
-import { type Standing, startProxy } from '../../src/app/proxy.js'
-import { load } from '../../src/config/load.js'
+import { type RunningProxy, startProxy } from '../../src/app/proxy.js'
+import { loadConfig } from '../../src/config/load.js'
 import { Fault } from '../../src/errors.js'
 import { logTo } from '../../src/log.js'
 import { administrator } from '../../src/sandbox/administrator.js'
@@ -32,7 +32,7 @@ export type House = {
   /** A session of the role orders-api, which reads. */
   session(seconds?: number): Required<Keys>
   uri: string
-  proxy: Standing
+  proxy: RunningProxy
   /** A client that is not connected yet; it is closed with the test. `query` is added to its connection string. */
   client(driver: Driver, keys: Keys, options?: MongoClientOptions, query?: string): Promise<MongoClient>
   /** Has the proxy take up these groups of settings in the place of what they were, and of these files. */
@@ -97,7 +97,7 @@ export async function house(
       'house.yaml': JSON.stringify({ ...groups, ...changed }),
     }
     const readFile = (path: string) => ({ bytes: Buffer.from(all[path] ?? ''), mode: 0o600 })
-    return load({ file: 'house.yaml', args: settings, env, readFile })
+    return loadConfig({ file: 'house.yaml', args: settings, env, readFile })
   }
   const log: Line[] = []
   let wake = () => {}
@@ -107,7 +107,7 @@ export async function house(
   }
   const proxy = await startProxy(configure({}), logTo('info', { write }))
   t.teardown(() => proxy.kill())
-  await proxy.settled
+  await proxy.initialized
 
   const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`
   return {

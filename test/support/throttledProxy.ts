@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import { type Crowd, type Crowding, crowd } from '../../bench/crowd.js'
 import { startProxy } from '../../src/app/proxy.js'
-import { load } from '../../src/config/load.js'
+import { loadConfig } from '../../src/config/load.js'
 import { logTo } from '../../src/log.js'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { type StsServer, stsServer } from '../../src/sandbox/aws/sts.js'
@@ -75,7 +75,7 @@ export async function storm(
   })
   const configure = (believed: number) => {
     const readFile = () => ({ bytes: Buffer.from(JSON.stringify(groups(believed))), mode: 0o600 })
-    return load({ file: 'storm.yaml', args: {}, env: { WORKERS: 'of workers' }, readFile })
+    return loadConfig({ file: 'storm.yaml', args: {}, env: { WORKERS: 'of workers' }, readFile })
   }
   const log: Storm['log'] = []
   const ended: Storm['ended'] = []
@@ -85,7 +85,13 @@ export async function storm(
     log.push(read)
     for (const tell of ended) tell(read)
   }
-  const { port, adminPort, settled, kill, reload } = await startProxy(configure(quota), logTo('info', { write }))
+  const {
+    port,
+    adminPort,
+    initialized: settled,
+    kill,
+    reload,
+  } = await startProxy(configure(quota), logTo('info', { write }))
   t.teardown(() => kill())
   await settled
 
