@@ -15,8 +15,8 @@ import { type Config, loadConfig, type RuleOrigin } from './config/load.js'
 import { type ReadFile, readFile } from './config/reading.js'
 import { settingsText } from './config/table.js'
 import { lookAt, noting, watchFiles, watchFolder } from './config/watch.js'
-import { Fault, toExit } from './errors.js'
-import { type Log, logTo } from './log.js'
+import { Fault, toExitCode } from './errors.js'
+import { createLog, type Log } from './log.js'
 import { VERSION } from './upstream/metadata.js'
 
 const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any MongoDB
@@ -73,7 +73,7 @@ async function start(make: (read: ReadFile, denyFile?: string) => Config) {
   setFlagsFromString(ALONE)
   const first = noting(readFile, lookAt)
   const config = make(first.read)
-  const log = logTo(config.log.level)
+  const log = createLog(config.log.level)
   const proxy = await startProxy(config, log, log.least)
   let denyFile = config.deny.file // of the last good one
   const attempt = (read: ReadFile): Config | Fault => {
@@ -219,12 +219,12 @@ function say(text: string): void {
 /** The last word about whatever was thrown: a sentence for people, the stack only for bugs. */
 function fail(thrown: unknown): never {
   const fault = Fault.from(thrown)
-  const { todo } = fault.row
+  const { remedy } = fault.definition
   const { problems } = fault.facts
   const text = fault.kind === 'internal' ? ((fault.cause as Error)?.stack ?? fault.stack) : fault.message
-  const lines = Array.isArray(problems) ? [fault.row.about, ...problems.map(line => `  ${line}`)] : [text]
-  process.stderr.write(`mongo-iam-proxy: ${[...lines, todo].join('\n')}\n`)
-  process.exit(toExit(fault))
+  const lines = Array.isArray(problems) ? [fault.definition.summary, ...problems.map(line => `  ${line}`)] : [text]
+  process.stderr.write(`mongo-iam-proxy: ${[...lines, remedy].join('\n')}\n`)
+  process.exit(toExitCode(fault))
 }
 
 async function main([name, ...argv]: string[]): Promise<number> {

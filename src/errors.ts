@@ -10,7 +10,7 @@ import { type Document, Double, Int32, Long } from 'bson'
 type Reply = { code: number; codeName: string; labels?: readonly string[] }
 
 /** `reply: null` means the socket is closed without a word; `exit` is a code of sysexits(3). */
-type Row = { level: Level; reply: Reply | null; about: string; todo: string; exit?: number }
+type FaultDefinition = { level: Level; reply: Reply | null; summary: string; remedy: string; exit?: number }
 export type Level = 'debug' | 'info' | 'warn' | 'error'
 
 /** The identity is not good enough. Drivers report it at once and forget their cached AWS credentials. */
@@ -30,365 +30,370 @@ export const faults = {
   'frame/length': {
     level: 'warn',
     reply: null,
-    about: 'a message length is outside of the allowed range',
-    todo: 'Something that does not speak the MongoDB protocol knocks, or speaks TLS to a plain port.',
+    summary: 'a message length is outside of the allowed range',
+    remedy: 'Something that does not speak the MongoDB protocol knocks, or speaks TLS to a plain port.',
   },
   'frame/opcode': {
     level: 'warn',
     reply: null,
-    about: 'an opcode that is not served here',
-    todo: 'Update the driver: supported drivers use OP_MSG, and OP_QUERY for the first hello only.',
+    summary: 'an opcode that is not served here',
+    remedy: 'Update the driver: supported drivers use OP_MSG, and OP_QUERY for the first hello only.',
   },
   'message/malformed': {
     level: 'warn',
     reply: null,
-    about: 'a message or a document in it is malformed',
-    todo: 'Look at the facts of the log line; a supported driver never sends this.',
+    summary: 'a message or a document in it is malformed',
+    remedy: 'Look at the facts of the log line; a supported driver never sends this.',
   },
   'message/compressed': {
     level: 'warn',
     reply: null,
-    about: 'a compressed message where compression was not negotiated',
-    todo: 'Update the driver: none may compress what was not negotiated.',
+    summary: 'a compressed message where compression was not negotiated',
+    remedy: 'Update the driver: none may compress what was not negotiated.',
   },
   'hello/metadata-invalid': {
     level: 'warn',
     reply: { code: 183, codeName: 'ClientMetadataMissingField' },
-    about: 'the client document of hello lacks a field or has one of the wrong type',
-    todo: 'Update the driver.',
+    summary: 'the client document of hello lacks a field or has one of the wrong type',
+    remedy: 'Update the driver.',
   },
   'hello/app-name-too-long': {
     level: 'warn',
     reply: { code: 184, codeName: 'ClientMetadataAppNameTooLarge' },
-    about: 'the application name of hello is longer than 128 bytes',
-    todo: 'Shorten appName in the connection string.',
+    summary: 'the application name of hello is longer than 128 bytes',
+    remedy: 'Shorten appName in the connection string.',
   },
   'hello/metadata-too-large': {
     level: 'warn',
     reply: { code: 185, codeName: 'ClientMetadataDocumentTooLarge' },
-    about: 'the client document of hello is larger than 512 bytes',
-    todo: 'Shorten the driver info that the application adds.',
+    summary: 'the client document of hello is larger than 512 bytes',
+    remedy: 'Shorten the driver info that the application adds.',
   },
   'hello/metadata-repeated': {
     level: 'warn',
     reply: { code: 186, codeName: 'ClientMetadataCannotBeMutated' },
-    about: 'a second client document on one connection',
-    todo: 'Update the driver: metadata is sent once a connection.',
+    summary: 'a second client document on one connection',
+    remedy: 'Update the driver: metadata is sent once a connection.',
   },
   'hello/await-invalid': {
     level: 'warn',
     reply: { code: 51760, codeName: 'Location51760' },
-    about: 'hello takes topologyVersion and maxAwaitTimeMS together or neither',
-    todo: 'Update the driver.',
+    summary: 'hello takes topologyVersion and maxAwaitTimeMS together or neither',
+    remedy: 'Update the driver.',
   },
   'command/unauthorized': {
     level: 'info',
     reply: UNAUTHORIZED,
-    about: 'this command requires authentication',
-    todo: 'Log in first: authSource=$external and authMechanism=MONGODB-AWS in the connection string.',
+    summary: 'this command requires authentication',
+    remedy: 'Log in first: authSource=$external and authMechanism=MONGODB-AWS in the connection string.',
   },
   'command/forbidden': {
     level: 'warn',
     reply: UNAUTHORIZED,
-    about: 'refused, since it would change who this connection is',
-    todo: 'Open a second connection to be somebody else; a connection keeps its principal for life.',
+    summary: 'refused, since it would change who this connection is',
+    remedy: 'Open a second connection to be somebody else; a connection keeps its principal for life.',
   },
   'sasl/mechanism-unavailable': {
     level: 'info',
     reply: { code: 334, codeName: 'MechanismUnavailable' },
-    about: 'an authentication mechanism that is not served here',
-    todo: 'Set authMechanism=MONGODB-AWS and authSource=$external; database passwords are not taken here.',
+    summary: 'an authentication mechanism that is not served here',
+    remedy: 'Set authMechanism=MONGODB-AWS and authSource=$external; database passwords are not taken here.',
   },
   'sasl/out-of-order': {
     level: 'info',
     reply: PROTOCOL,
-    about: 'a step of the SASL conversation out of turn',
-    todo: 'Update the driver; a new conversation begins with saslStart.',
+    summary: 'a step of the SASL conversation out of turn',
+    remedy: 'Update the driver; a new conversation begins with saslStart.',
   },
   'sasl/payload-invalid': {
     level: 'info',
     reply: { code: 2, codeName: 'BadValue' },
-    about: 'a SASL payload that is not the document of its step',
-    todo: 'Update the driver.',
+    summary: 'a SASL payload that is not the document of its step',
+    remedy: 'Update the driver.',
   },
   'proof/malformed': {
     level: 'warn',
     reply: REFUSED,
-    about: 'the signed request does not have the form of a MONGODB-AWS proof',
-    todo: 'Temporary credentials need AWS_SESSION_TOKEN, too. Else update the driver; if it is current, report its version and this log line.',
+    summary: 'the signed request does not have the form of a MONGODB-AWS proof',
+    remedy:
+      'Temporary credentials need AWS_SESSION_TOKEN, too. Else update the driver; if it is current, report its version and this log line.',
   },
   'proof/header-unsigned': {
     level: 'warn',
     reply: REFUSED,
-    about: 'the signature does not cover a header that binds it to this conversation',
-    todo: 'A signature made for another service was tried here. Find out who holds it.',
+    summary: 'the signature does not cover a header that binds it to this conversation',
+    remedy: 'A signature made for another service was tried here. Find out who holds it.',
   },
   'proof/scope-mismatch': {
     level: 'info',
     reply: REFUSED,
-    about: 'the credential scope names another service, region or day than the offered STS host',
-    todo: 'Update the driver; it takes the region from the host that the proxy offers.',
+    summary: 'the credential scope names another service, region or day than the offered STS host',
+    remedy: 'Update the driver; it takes the region from the host that the proxy offers.',
   },
   'proof/clock-skew': {
     level: 'info',
     reply: REFUSED,
-    about: 'the signature is not of now: it is more than 15 minutes off',
-    todo: 'Set the clock of the client (or of the proxy: the log line has both times).',
+    summary: 'the signature is not of now: it is more than 15 minutes off',
+    remedy: 'Set the clock of the client (or of the proxy: the log line has both times).',
   },
   'sts/refused': {
     level: 'info',
     reply: REFUSED,
-    about: 'AWS STS refused the credentials',
-    todo: 'Look at the code that AWS gave: renew the session (ExpiredToken), check key and secret (the others).',
+    summary: 'AWS STS refused the credentials',
+    remedy: 'Look at the code that AWS gave: renew the session (ExpiredToken), check key and secret (the others).',
   },
   'sts/throttled': {
     level: 'warn',
     reply: LATER,
-    about: 'AWS STS asked to slow down',
-    todo: 'The account used up its STS quota. Drivers come back by themselves.',
+    summary: 'AWS STS asked to slow down',
+    remedy: 'The account used up its STS quota. Drivers come back by themselves.',
   },
   'sts/unavailable': {
     level: 'error',
     reply: LATER,
-    about: 'AWS STS gave no usable answer',
-    todo: 'Check the way from the proxy to the STS host: name resolution, firewall, certificates, `check`.',
+    summary: 'AWS STS gave no usable answer',
+    remedy: 'Check the way from the proxy to the STS host: name resolution, firewall, certificates, `check`.',
   },
   'budget/exhausted': {
     level: 'warn',
     reply: LATER,
-    about: 'more logins of this account wait for AWS STS than its quota can serve in time',
-    todo: 'Drivers come back by themselves. Fewer logins: longer-lived connections, a larger minPoolSize.',
+    summary: 'more logins of this account wait for AWS STS than its quota can serve in time',
+    remedy: 'Drivers come back by themselves. Fewer logins: longer-lived connections, a larger minPoolSize.',
   },
   'identity/partition-mismatch': {
     level: 'error',
     reply: LATER,
-    about: 'STS answered with an ARN of another partition than its own',
-    todo: 'The STS host does not belong to the partition it serves; check sts.hosts.',
+    summary: 'STS answered with an ARN of another partition than its own',
+    remedy: 'The STS host does not belong to the partition it serves; check sts.hosts.',
   },
   'users/no-rule': {
     level: 'info',
     reply: REFUSED,
-    about: 'no rule for this principal',
-    todo: 'Add the ARN of the message to `users` (or to the $external database) if it is to log in; `explain` says what is nearest.',
+    summary: 'no rule for this principal',
+    remedy:
+      'Add the ARN of the message to `users` (or to the $external database) if it is to log in; `explain` says what is nearest.',
   },
   'users/source-not-allowed': {
     level: 'warn',
     reply: REFUSED,
-    about: 'this principal may not log in from this address',
-    todo: 'The log line has the networks that may; change clientSource if this one should.',
+    summary: 'this principal may not log in from this address',
+    remedy: 'The log line has the networks that may; change clientSource if this one should.',
   },
   'users/expired': {
     level: 'info',
     reply: REFUSED,
-    about: 'this principal was let in until a date that has passed',
-    todo: 'Take the rule out, or give it a later deleteAfterDate.',
+    summary: 'this principal was let in until a date that has passed',
+    remedy: 'Take the rule out, or give it a later deleteAfterDate.',
   },
   'users/recreated': {
     level: 'warn',
     reply: REFUSED,
-    about: 'this principal has the name of the one that is meant and another id: it was deleted and made anew',
-    todo: 'Find out who made it. If it is to be trusted, change the principalId of the rule, or clear its pin (DELETE /pins).',
+    summary: 'this principal has the name of the one that is meant and another id: it was deleted and made anew',
+    remedy:
+      'Find out who made it. If it is to be trusted, change the principalId of the rule, or clear its pin (DELETE /pins).',
   },
   'users/ambiguous': {
     level: 'error',
     reply: LATER,
-    about: 'several entries of the $external database are this principal, so none of them decides',
-    todo: 'Drop all but one; the log line names them.',
+    summary: 'several entries of the $external database are this principal, so none of them decides',
+    remedy: 'Drop all but one; the log line names them.',
   },
   'users/unreadable': {
     level: 'error',
     reply: LATER,
-    about: 'what decides about this principal cannot be read now',
-    todo: 'The log line says why: the $external database (upstream.admin and its privileges, which `check` names) or the pin file.',
+    summary: 'what decides about this principal cannot be read now',
+    remedy:
+      'The log line says why: the $external database (upstream.admin and its privileges, which `check` names) or the pin file.',
   },
   'login/denied': {
     level: 'warn',
     reply: REFUSED,
-    about: 'this principal is on the deny list',
-    todo: 'The log line names the entry. Whoever shall log in again is taken off the deny file, or by DELETE /deny.',
+    summary: 'this principal is on the deny list',
+    remedy: 'The log line names the entry. Whoever shall log in again is taken off the deny file, or by DELETE /deny.',
   },
   'login/revoked': {
     level: 'warn',
     reply: null,
-    about: 'what let this connection in does so no more',
-    todo: 'Nothing, if it was meant: the facts say whether a denial, a rule or the directory changed.',
+    summary: 'what let this connection in does so no more',
+    remedy: 'Nothing, if it was meant: the facts say whether a denial, a rule or the directory changed.',
   },
   'login/concurrency-limit': {
     level: 'warn',
     reply: LATER,
-    about: 'too many logins of this client address are under way',
-    todo: 'Drivers come back by themselves. Raise login.perAddress if a whole fleet stands behind this address.',
+    summary: 'too many logins of this client address are under way',
+    remedy: 'Drivers come back by themselves. Raise login.perAddress if a whole fleet stands behind this address.',
   },
   'login/failure-limit': {
     level: 'info',
     reply: REFUSED,
-    about: 'AWS or the rules refused this key and session token too often, so they are not asked again for a while',
-    todo: 'Find the client that keeps trying; the message has the last refusal. See login.failures.',
+    summary: 'AWS or the rules refused this key and session token too often, so they are not asked again for a while',
+    remedy: 'Find the client that keeps trying; the message has the last refusal. See login.failures.',
   },
   'login/signature-limit': {
     level: 'warn',
     reply: LATER,
-    about: 'too many signatures of this key were wrong, so for a while none of this address is checked',
-    todo: 'Find the client with the wrong secret key; others of its address may hold the right one and come back.',
+    summary: 'too many signatures of this key were wrong, so for a while none of this address is checked',
+    remedy: 'Find the client with the wrong secret key; others of its address may hold the right one and come back.',
   },
   'denials/not-persisted': {
     level: 'error',
     reply: null,
-    about: 'a change of the denials could not be kept on disk, so it does not count',
-    todo: 'Look at deny.adminFile: that it is set, its folder is there, and the disk takes a file.',
+    summary: 'a change of the denials could not be kept on disk, so it does not count',
+    remedy: 'Look at deny.adminFile: that it is set, its folder is there, and the disk takes a file.',
   },
   'login/principal-changed': {
     level: 'warn',
     reply: REFUSED,
-    about: 'a connection that was asked to log in again did so as somebody else',
-    todo: 'A connection keeps its principal and its database user for life; open a second one to be another.',
+    summary: 'a connection that was asked to log in again did so as somebody else',
+    remedy: 'A connection keeps its principal and its database user for life; open a second one to be another.',
   },
   'login/expired': {
     level: 'info',
     reply: { code: 391, codeName: 'ReauthenticationRequired' },
-    about: 'the login is older than its rule allows',
-    todo: 'Nothing; drivers log in again on the same connection, or open another. See maxAge and listen.reauthenticate.',
+    summary: 'the login is older than its rule allows',
+    remedy:
+      'Nothing; drivers log in again on the same connection, or open another. See maxAge and listen.reauthenticate.',
   },
   'login/timeout': {
     level: 'error',
     reply: LATER,
-    about: 'the login took longer than its deadline',
-    todo: 'See in the log line which stage took the time.',
+    summary: 'the login took longer than its deadline',
+    remedy: 'See in the log line which stage took the time.',
   },
   'login/abandoned': {
     level: 'info',
     reply: null,
-    about: 'the client left before its login was decided',
-    todo: 'Nothing; tools that open several connections abandon some.',
+    summary: 'the client left before its login was decided',
+    remedy: 'Nothing; tools that open several connections abandon some.',
   },
   'ldap/on': {
     level: 'error',
     reply: REFUSED,
-    about: 'LDAP authorization is on at the upstream, so IAM logins are refused',
-    todo: 'Turn LDAP authorization off (security.ldap.authz.queryTemplate), or use another MongoDB behind the proxy.',
+    summary: 'LDAP authorization is on at the upstream, so IAM logins are refused',
+    remedy: 'Turn LDAP authorization off (security.ldap.authz.queryTemplate), or use another MongoDB behind the proxy.',
   },
   'ldap/unknown': {
     level: 'error',
     reply: LATER,
-    about: 'whether LDAP authorization is on at the upstream cannot be known, so IAM logins wait',
-    todo: 'Give upstream.admin a user with clusterMonitor, or set ldap.assume: off if you know that it is off.',
+    summary: 'whether LDAP authorization is on at the upstream cannot be known, so IAM logins wait',
+    remedy: 'Give upstream.admin a user with clusterMonitor, or set ldap.assume: off if you know that it is off.',
   },
   'upstream/unreachable': {
     level: 'error',
     reply: AWAY,
-    about: 'the MongoDB behind the proxy cannot be reached',
-    todo: 'Check upstream.uri, the network, and that MongoDB runs.',
+    summary: 'the MongoDB behind the proxy cannot be reached',
+    remedy: 'Check upstream.uri, the network, and that MongoDB runs.',
   },
   'upstream/stepped-down': {
     level: 'info',
     reply: null,
-    about: 'the member that this connection was relayed to is no longer the primary',
-    todo: 'Nothing; drivers connect again and reach the new primary.',
+    summary: 'the member that this connection was relayed to is no longer the primary',
+    remedy: 'Nothing; drivers connect again and reach the new primary.',
   },
   'upstream/authentication-failed': {
     level: 'error',
     reply: LATER,
-    about: 'the MongoDB behind the proxy did not accept the database user of this principal',
-    todo: 'Check user and password of the rule; `mongo-iam-proxy check` tries them.',
+    summary: 'the MongoDB behind the proxy did not accept the database user of this principal',
+    remedy: 'Check user and password of the rule; `mongo-iam-proxy check` tries them.',
   },
   'upstream/protocol-error': {
     level: 'error',
     reply: AWAY,
-    about: 'the MongoDB behind the proxy answered against the protocol',
-    todo: 'Check that upstream.uri names a MongoDB; if it does, treat it as hostile until explained.',
+    summary: 'the MongoDB behind the proxy answered against the protocol',
+    remedy: 'Check that upstream.uri names a MongoDB; if it does, treat it as hostile until explained.',
   },
   'provision/conflict': {
     level: 'error',
     // Who this is was proven and what stands in the way is ours, so no code 18.
     reply: LATER,
-    about: 'a database user or role that the proxy keeps for this principal is there and was not made by this proxy',
-    todo: 'Find out who made it, then drop it; after a lost master secret drop all users of provision.database.',
+    summary: 'a database user or role that the proxy keeps for this principal is there and was not made by this proxy',
+    remedy: 'Find out who made it, then drop it; after a lost master secret drop all users of provision.database.',
   },
   'provision/unsupported': {
     level: 'error',
     reply: LATER,
-    about: 'the MongoDB behind the proxy has no roles, so no database user can be kept for this principal',
-    todo: 'Give the rule a user and a password of that server instead of roles.',
+    summary: 'the MongoDB behind the proxy has no roles, so no database user can be kept for this principal',
+    remedy: 'Give the rule a user and a password of that server instead of roles.',
   },
   'provision/failed': {
     level: 'error',
     reply: LATER,
-    about: 'the MongoDB behind the proxy did not let the proxy keep a database user for this principal',
-    todo: 'Look at the code: 13 is a privilege that the user of upstream.admin lacks, 31 a role that does not exist.',
+    summary: 'the MongoDB behind the proxy did not let the proxy keep a database user for this principal',
+    remedy: 'Look at the code: 13 is a privilege that the user of upstream.admin lacks, 31 a role that does not exist.',
   },
   'connection/write-timeout': {
     level: 'warn',
     reply: null,
-    about: 'one side took no bytes for too long',
-    todo: 'A peer hangs or its network is gone; the connection was closed.',
+    summary: 'one side took no bytes for too long',
+    remedy: 'A peer hangs or its network is gone; the connection was closed.',
   },
   'connection/reset': {
     level: 'info',
     reply: null,
-    about: 'a socket of the relay broke',
-    todo: 'The facts say which side.',
+    summary: 'a socket of the relay broke',
+    remedy: 'The facts say which side.',
   },
   'listener/connection-limit': {
     level: 'warn',
     reply: null,
-    about: 'no slot is left for a connection that has not logged in',
-    todo: 'Raise listen.connections, or find out who holds connections open without logging in.',
+    summary: 'no slot is left for a connection that has not logged in',
+    remedy: 'Raise listen.connections, or find out who holds connections open without logging in.',
   },
   'connection/frame-timeout': {
     level: 'info',
     reply: null,
-    about: 'a message was begun and not completed in time',
-    todo: 'Port scanners and health checks do this; point health checks at the admin port.',
+    summary: 'a message was begun and not completed in time',
+    remedy: 'Port scanners and health checks do this; point health checks at the admin port.',
   },
   'connection/idle-timeout': {
     level: 'debug',
     reply: null,
-    about: 'nothing was asked for ten minutes by a connection that never logged in',
-    todo: 'Nothing; drivers ask every ten seconds.',
+    summary: 'nothing was asked for ten minutes by a connection that never logged in',
+    remedy: 'Nothing; drivers ask every ten seconds.',
   },
   'proxy/shutdown': {
     level: 'info',
     reply: null,
-    about: 'the proxy is stopping',
-    todo: 'Nothing; drivers connect again.',
+    summary: 'the proxy is stopping',
+    remedy: 'Nothing; drivers connect again.',
   },
   'tls/handshake-failed': {
     level: 'info',
     reply: null,
-    about: 'the TLS handshake failed or took too long',
-    todo: 'Use tls=true in the connection string and a CA file that knows the certificate of the proxy.',
+    summary: 'the TLS handshake failed or took too long',
+    remedy: 'Use tls=true in the connection string and a CA file that knows the certificate of the proxy.',
   },
   'listener/address-unavailable': {
     level: 'error',
     reply: null,
-    about: 'the address to listen on is taken or not ours',
-    todo: 'Stop the program that holds it, or choose another listen.port or admin.port.',
+    summary: 'the address to listen on is taken or not ours',
+    remedy: 'Stop the program that holds it, or choose another listen.port or admin.port.',
     exit: 69,
   },
   'config/invalid': {
     level: 'error',
     reply: null,
-    about: 'a setting is missing or wrong',
-    todo: 'Every problem is named with its source; `mongo-iam-proxy settings` prints the table.',
+    summary: 'a setting is missing or wrong',
+    remedy: 'Every problem is named with its source; `mongo-iam-proxy settings` prints the table.',
     exit: 78,
   },
   usage: {
     level: 'error',
     reply: null,
-    about: 'the command line cannot be understood',
-    todo: 'See mongo-iam-proxy --help.',
+    summary: 'the command line cannot be understood',
+    remedy: 'See mongo-iam-proxy --help.',
     exit: 64,
   },
   internal: {
     level: 'error',
     reply: { code: 8, codeName: 'UnknownError' },
-    about: 'a bug of the proxy',
-    todo: 'Report the log line, which has the stack.',
+    summary: 'a bug of the proxy',
+    remedy: 'Report the log line, which has the stack.',
     exit: 70,
   },
-} as const satisfies Record<string, Row>
+} as const satisfies Record<string, FaultDefinition>
 
-export type Kind = keyof typeof faults
+export type FaultKind = keyof typeof faults
 
 /** Log-only particulars. Values that must not be read belong into a `Secret`, which prints as `[secret]`. */
 export type Facts = Record<string, unknown>
@@ -399,19 +404,19 @@ export type Facts = Record<string, unknown>
  */
 export class Fault extends Error {
   override readonly name = 'Fault'
-  readonly kind: Kind
+  readonly kind: FaultKind
   readonly detail: string | undefined
   readonly facts: Facts
 
-  constructor(kind: Kind, detail?: string, facts: Facts = {}, cause?: unknown) {
-    const { about }: Row = faults[kind]
-    super(detail === undefined ? about : `${about}: ${detail}`, cause === undefined ? undefined : { cause })
+  constructor(kind: FaultKind, detail?: string, facts: Facts = {}, cause?: unknown) {
+    const { summary }: FaultDefinition = faults[kind]
+    super(detail === undefined ? summary : `${summary}: ${detail}`, cause === undefined ? undefined : { cause })
     this.kind = kind
     this.detail = detail
     this.facts = facts
   }
 
-  get row(): Row {
+  get definition(): FaultDefinition {
     return faults[this.kind]
   }
 
@@ -427,7 +432,7 @@ export class Fault extends Error {
  * to wait.
  */
 export function toReply(fault: Fault, connection: number): Document | null {
-  const { reply } = fault.row
+  const { reply } = fault.definition
   const { backoffMS } = fault.facts
   if (reply === null) return null
   return {
@@ -447,15 +452,15 @@ export function errorCode(thrown: unknown): string | undefined {
 }
 
 /** The exit code of a program that ends with this fault. */
-export function toExit(fault: Fault): number {
-  return fault.row.exit ?? 70
+export function toExitCode(fault: Fault): number {
+  return fault.definition.exit ?? 70
 }
 
 /** `| fault | client gets | what happened | what to do |` and a line for each, for README; ends with a line end. */
-export function faultsTable(): string {
-  const lines = Object.entries<Row>(faults).map(([kind, { reply, about, todo, exit }]) => {
+export function renderFaultsTable(): string {
+  const lines = Object.entries<FaultDefinition>(faults).map(([kind, { reply, summary, remedy, exit }]) => {
     const gets = reply ? `${reply.code} ${reply.codeName}` : exit === undefined ? 'the socket closed' : `exit ${exit}`
-    return [`\`${kind}\``, gets, about, todo].join(' | ')
+    return [`\`${kind}\``, gets, summary, remedy].join(' | ')
   })
   return ['fault | client gets | what happened | what to do', '--- | --- | --- | ---', ...lines]
     .map(line => `| ${line} |\n`)

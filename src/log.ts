@@ -5,7 +5,7 @@ import { pino } from 'pino'
 import type { Facts, Level } from './errors.js'
 
 /** Everything the program ever reports, in the past tense. Metrics use the same words. */
-export type Event =
+export type LogEvent =
   | 'ready'
   | 'draining'
   | 'stopped'
@@ -43,9 +43,9 @@ export type Event =
   | 'admin request refused'
   | 'admin request failed'
 
-export type Log = (level: Level, event: Event, facts?: Facts) => void
+export type Log = (level: Level, event: LogEvent, facts?: Facts) => void
 
-export type Lines = { write(lines: string): unknown }
+export type LogStream = { write(lines: string): unknown }
 
 /** A line waits for others at most this long, in milliseconds, and for so many characters of them. */
 const GATHER_MS = 20
@@ -55,7 +55,10 @@ const MOST = 16_384
  * Passes lines on many at a time, as each write to stderr keeps everybody waiting until the system has taken it. `flush`
  * passes on what is there. `later` has it called in a moment.
  */
-export function gathered({ write }: Lines, later: (flush: () => void) => void): Lines & { flush(): void } {
+export function createBufferedStream(
+  { write }: LogStream,
+  later: (flush: () => void) => void,
+): LogStream & { flush(): void } {
   let held = ''
   const flush = (): void => {
     const lines = held
@@ -76,18 +79,20 @@ export function gathered({ write }: Lines, later: (flush: () => void) => void): 
  * Stderr, line for line in order, and whole also where the process ends of itself, by `process.exit` or by what nobody
  * caught: node writes to files, pipes and terminals before it goes on, so the last flush is in time.
  */
-function stderr(): Lines & { flush(): void } {
+function stderr(): LogStream & { flush(): void } {
   const { stderr } = process
-  const lines = gathered({ write: text => stderr.write(text) }, flush => setTimeout(flush, GATHER_MS).unref())
+  const lines = createBufferedStream({ write: text => stderr.write(text) }, flush =>
+    setTimeout(flush, GATHER_MS).unref(),
+  )
   process.once('exit', lines.flush)
   return lines
 }
 
 /** `least`: what is logged from now on. */
-export type LogTo = Log & { least(level: Level): void }
+export type LeveledLog = Log & { least(level: Level): void }
 
 /** A log onto a stream, stderr unless told: stdout belongs to what commands print. Errors are written at once. */
-export function logTo(level: Level | 'silent', stream: Lines & { flush?(): void } = stderr()): LogTo {
+export function createLog(level: Level | 'silent', stream: LogStream & { flush?(): void } = stderr()): LeveledLog {
   const root = pino(
     {
       level,
@@ -110,7 +115,7 @@ export function logTo(level: Level | 'silent', stream: Lines & { flush?(): void 
 }
 
 /** A log that says nothing. */
-export const silent: Log = () => {}
+export const silentLog: Log = () => {}
 
 /** A value that is used and never shown: JSON, strings and inspection give `[secret]`; `reveal` is the one way in. */
 export class Secret {

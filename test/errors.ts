@@ -1,16 +1,16 @@
 import { BSON, Long, serialize } from 'bson'
 import t from 'tap'
-import { errorCode, Fault, faults, type Kind, toExit, toReply } from '../src/errors.js'
+import { errorCode, Fault, type FaultKind, faults, toExitCode, toReply } from '../src/errors.js'
 
-const kinds = Object.keys(faults) as Kind[]
-const row = (kind: Kind) => new Fault(kind).row
+const kinds = Object.keys(faults) as FaultKind[]
+const row = (kind: FaultKind) => new Fault(kind).definition
 
 t.test('every fault has a level, what it is about and what to do, in one line each', async t => {
   for (const kind of kinds) {
-    const { level, about, todo } = row(kind)
+    const { level, summary, remedy } = row(kind)
     t.match(level, /^(debug|info|warn|error)$/, kind)
-    t.match(about, /^[\x20-\x7e]{10,120}[^.]$/, `${kind}: about is no sentence, since a detail may follow`)
-    t.match(todo, /^[A-Z][\x20-\x7e]+[^ ]$/, kind)
+    t.match(summary, /^[\x20-\x7e]{10,120}[^.]$/, `${kind}: about is no sentence, since a detail may follow`)
+    t.match(remedy, /^[A-Z][\x20-\x7e]+[^ ]$/, kind)
     t.match(kind, /^[a-z]+(\/[a-z-]+)?$/)
   }
 })
@@ -105,11 +105,11 @@ t.test('facts and causes are for the log alone', async t => {
     const fault = new Fault(kind, 'detail', { secret: 'hunter2', why: 'hunter2' }, new Error('hunter2'))
     t.notMatch(fault.message, 'hunter2')
     t.notMatch(JSON.stringify(toReply(fault, 1)), 'hunter2')
-    t.match(fault.message, `${row(kind).about}: detail`)
+    t.match(fault.message, `${row(kind).summary}: detail`)
     t.match(fault.cause, { message: 'hunter2' })
   }
   t.notOk('cause' in new Fault('internal'))
-  t.equal(new Fault('usage').message, row('usage').about)
+  t.equal(new Fault('usage').message, row('usage').summary)
 })
 
 t.test('whatever is thrown becomes a fault', async t => {
@@ -127,10 +127,10 @@ t.test('whatever is thrown becomes a fault', async t => {
 
 t.test('exit codes are those of sysexits', async t => {
   const exits = Object.fromEntries(
-    kinds.filter(kind => 'exit' in row(kind)).map(kind => [kind, toExit(new Fault(kind))]),
+    kinds.filter(kind => 'exit' in row(kind)).map(kind => [kind, toExitCode(new Fault(kind))]),
   )
   t.same(exits, { 'listener/address-unavailable': 69, 'config/invalid': 78, usage: 64, internal: 70 })
-  t.equal(toExit(new Fault('sts/refused')), 70, 'none that ends a program is unforeseen')
+  t.equal(toExitCode(new Fault('sts/refused')), 70, 'none that ends a program is unforeseen')
 })
 
 t.test('the code of an error is its text, and of anything else there is none', async t => {

@@ -3,15 +3,15 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { format, inspect } from 'node:util'
 import t from 'tap'
 import { Fault } from '../src/errors.js'
-import { gathered, type Log, logTo, Secret, silent } from '../src/log.js'
+import { createBufferedStream, createLog, type Log, Secret, silentLog } from '../src/log.js'
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const
 
 /** What is written by a run, as text. */
-function written(run: (log: Log) => void, level: Parameters<typeof logTo>[0] = 'debug'): string {
+function written(run: (log: Log) => void, level: Parameters<typeof createLog>[0] = 'debug'): string {
   let text = ''
   run(
-    logTo(level, {
+    createLog(level, {
       write(line) {
         text += line
       },
@@ -64,8 +64,8 @@ t.test(
   async t => {
     const writes: string[] = []
     const due: (() => void)[] = []
-    const lines = gathered({ write: text => writes.push(text) }, flush => due.push(flush))
-    const log = logTo('debug', lines)
+    const lines = createBufferedStream({ write: text => writes.push(text) }, flush => due.push(flush))
+    const log = createLog('debug', lines)
     log('info', 'draining')
     log('info', 'connection closed')
     t.equal(writes.length, 0)
@@ -99,7 +99,7 @@ t.test('the last line is there however a process ends', async t => {
 })
 
 t.test('a log that says nothing has the same form', async t => {
-  t.equal(silent('error', 'admin request failed', {}), undefined)
+  t.equal(silentLog('error', 'admin request failed', {}), undefined)
 })
 
 const secret = new Secret('hunter2')
@@ -134,7 +134,7 @@ t.test('secrets are compared without being shown', async t => {
 
 t.test('what is logged least may change, for those who hold the log already', async t => {
   const lines: string[] = []
-  const log = logTo('warn', { write: line => lines.push(line) })
+  const log = createLog('warn', { write: line => lines.push(line) })
   log('info', 'draining', { id: 1 })
   log.least('info')
   log('info', 'connection closed', { id: 1 })

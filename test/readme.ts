@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { metricsTable } from '../src/admin/metrics.js'
+import { renderMetricsTable } from '../src/admin/metrics.js'
 import { compilePolicy } from '../src/app/policy.js'
 import { loadConfig } from '../src/config/load.js'
 import { settingsTable } from '../src/config/table.js'
-import { faultsTable } from '../src/errors.js'
+import { renderFaultsTable } from '../src/errors.js'
 import { createRoleText } from '../src/provisioning/privileges.js'
 import { readDenials } from '../src/revocation/denyFile.js'
 import { compileRules } from '../src/users/rules.js'
@@ -24,8 +24,8 @@ const blocks = (language: string): string[] =>
 
 for (const [name, table] of Object.entries({
   settings: settingsTable(),
-  faults: faultsTable(),
-  metrics: metricsTable(),
+  faults: renderFaultsTable(),
+  metrics: renderMetricsTable(),
   privileges: `\`\`\`js\n${createRoleText()}\`\`\`\n`,
 })) {
   t.test(`the table of ${name} is the one that the program reads (npm run docs writes it)`, async t => {

@@ -1,6 +1,6 @@
 /** What the admin interface is asked, and what it answers. */
 
-export type Asked = {
+export type AdminRequest = {
   method: string
   /** By lower-case name. */
   headers: Readonly<Record<string, string | string[] | undefined>>
@@ -8,16 +8,16 @@ export type Asked = {
   body(most: number): Promise<string | undefined>
 }
 
-export type Answer = { status: number; type: string; body: string; headers?: Readonly<Record<string, string>> }
+export type AdminResponse = { status: number; type: string; body: string; headers?: Readonly<Record<string, string>> }
 
-export const text = (status: number, body: string, headers: Answer['headers'] = {}): Answer => ({
+export const textResponse = (status: number, body: string, headers: AdminResponse['headers'] = {}): AdminResponse => ({
   status,
   type: 'text/plain; charset=utf-8',
   body: `${body}\n`,
   headers,
 })
 
-export const json = (status: number, body: unknown): Answer => ({
+export const jsonResponse = (status: number, body: unknown): AdminResponse => ({
   status,
   type: 'application/json',
   body: `${JSON.stringify(body)}\n`,

@@ -1,10 +1,10 @@
 /** The deny list over HTTP: GET tells it, POST adds an entry, DELETE takes one back. Who has the token decides who may log in. */
 import { Fault } from '../errors.js'
 import { type Denial, readDenial } from '../revocation/denials.js'
-import { type Answer, type Asked, json, text } from './answer.js'
-import { type Guards, inTheWay, readBody } from './guards.js'
+import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './answer.js'
+import { type AccessOptions, checkAccess, parseJsonBody } from './guards.js'
 
-export type DenyParts = Guards & {
+export type DenyOptions = AccessOptions & {
   /** Milliseconds since 1970. */
   now(): number
   list(): { file: readonly Denial[]; admin: readonly Denial[] }
@@ -13,41 +13,44 @@ export type DenyParts = Guards & {
   /** False where nothing was taken back. Throws `denials/not-persisted`. */
   allow(denial: Denial): Promise<boolean>
   /** Told of a change that could not be kept. */
-  unkept?(fault: Fault): void
+  onPersistenceFailure?(fault: Fault): void
 }
 
-type Act = (denial: Denial, parts: DenyParts) => Promise<Answer>
+type Act = (denial: Denial, parts: DenyOptions) => Promise<AdminResponse>
 
 const acts: Readonly<Record<string, Act>> = {
   POST: async (denial, parts) =>
     // It would deny nobody, and take the place of one that does.
     denial.until && denial.until.getTime() <= parts.now()
-      ? text(400, 'until: is over already; to take an entry back, DELETE it')
-      : json(200, { denied: shown(denial), closed: await parts.deny(denial) }),
+      ? textResponse(400, 'until: is over already; to take an entry back, DELETE it')
+      : jsonResponse(200, { denied: shown(denial), closed: await parts.deny(denial) }),
   DELETE: async (denial, parts) =>
     (await parts.allow(denial))
-      ? json(200, { allowed: shown(denial) })
-      : text(404, 'nothing like it was denied here; what stands in deny.file is taken out of it there'),
+      ? jsonResponse(200, { allowed: shown(denial) })
+      : textResponse(404, 'nothing like it was denied here; what stands in deny.file is taken out of it there'),
 }
 
 /** Answers whatever is asked of /deny. A change is answered with 200 once it is on disk, and with 507 if it cannot be. */
-export async function denyPage(asked: Asked, parts: DenyParts): Promise<Answer> {
-  const refused = inTheWay(asked, parts, ['GET', ...Object.keys(acts)])
+export async function handleDenyRequest(asked: AdminRequest, parts: DenyOptions): Promise<AdminResponse> {
+  const refused = checkAccess(asked, parts, ['GET', ...Object.keys(acts)])
   if (refused) return refused
   const act = acts[asked.method]
-  if (!act) return json(200, byKind(parts.list()))
-  const body = await readBody(asked, readDenial)
+  if (!act) return jsonResponse(200, byKind(parts.list()))
+  const body = await parseJsonBody(asked, readDenial)
   if ('refused' in body) return body.refused
   try {
     return await act(body.read, parts)
   } catch (thrown) {
     const fault = Fault.from(thrown)
     if (fault.kind !== 'denials/not-persisted') throw fault
-    parts.unkept?.(fault)
-    return text(507, `${fault.message}. ${fault.row.todo}`)
+    parts.onPersistenceFailure?.(fault)
+    return textResponse(507, `${fault.message}. ${fault.definition.remedy}`)
   }
 }
 
 /** As the deny file would have it. */
 const shown = ({ of, value, ...rest }: Denial) => ({ [of]: value, ...rest })
-const byKind = ({ file, admin }: ReturnType<DenyParts['list']>) => ({ file: file.map(shown), admin: admin.map(shown) })
+const byKind = ({ file, admin }: ReturnType<DenyOptions['list']>) => ({
+  file: file.map(shown),
+  admin: admin.map(shown),
+})

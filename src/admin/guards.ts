@@ -4,35 +4,40 @@
  */
 import { isLoopback } from '../config/hosts.js'
 import { Secret } from '../log.js'
-import { type Answer, type Asked, text } from './answer.js'
+import { type AdminRequest, type AdminResponse, textResponse } from './answer.js'
 
-export type Guards = {
+export type AccessOptions = {
   /** Undefined: there are no such pages. */
   token(): Secret | undefined
   /** Names by which we may be asked, lower case; those of loopback are always among them. */
   hosts(): readonly string[]
 }
 
-type Guard = (asked: Asked, guards: Guards, methods: readonly string[]) => Answer | false
+type Guard = (asked: AdminRequest, guards: AccessOptions, methods: readonly string[]) => AdminResponse | false
 
 /** Asked in this order. */
 const guards: readonly Guard[] = [
-  (_, { token }) => token() === undefined && text(404, 'not here, since admin.tokenFile is not set'),
+  (_, { token }) => token() === undefined && textResponse(404, 'not here, since admin.tokenFile is not set'),
   ({ method }, _, methods) =>
-    !methods.includes(method) && text(405, `${methods.join(', ')} and no other`, { allow: methods.join(', ') }),
+    !methods.includes(method) && textResponse(405, `${methods.join(', ')} and no other`, { allow: methods.join(', ') }),
   ({ headers }, { hosts }) =>
-    !isMeant(headers.host, hosts()) && text(421, 'this host is not served here; see the setting admin.hosts'),
+    !isAllowedHost(headers.host, hosts()) &&
+    textResponse(421, 'this host is not served here; see the setting admin.hosts'),
   ({ headers }, { token }) =>
     !isBearer(headers.authorization, token()) &&
-    text(401, 'the bearer token of admin.tokenFile is wanted', { 'www-authenticate': 'Bearer' }),
+    textResponse(401, 'the bearer token of admin.tokenFile is wanted', { 'www-authenticate': 'Bearer' }),
   ({ method, headers }) =>
     method !== 'GET' &&
     !/^application\/json\s*(;|$)/i.test(`${headers['content-type']}`) &&
-    text(415, 'JSON only, and said so: Content-Type: application/json'),
+    textResponse(415, 'JSON only, and said so: Content-Type: application/json'),
 ]
 
 /** What is in the way of a request, as the answer to it; undefined where nothing is. */
-export function inTheWay(asked: Asked, by: Guards, methods: readonly string[]): Answer | undefined {
+export function checkAccess(
+  asked: AdminRequest,
+  by: AccessOptions,
+  methods: readonly string[],
+): AdminResponse | undefined {
   for (const guard of guards) {
     const answer = guard(asked, by, methods)
     if (answer) return answer
@@ -43,14 +48,14 @@ export function inTheWay(asked: Asked, by: Guards, methods: readonly string[]): 
 const LONGEST = 64 * 1024
 
 /** What was asked for, by `form`, which gives a sentence for what it does not understand; or the answer to who asked. */
-export async function readBody<T extends object>(
-  asked: Asked,
+export async function parseJsonBody<T extends object>(
+  asked: AdminRequest,
   form: (value: unknown) => T | string,
-): Promise<{ read: T } | { refused: Answer }> {
+): Promise<{ read: T } | { refused: AdminResponse }> {
   const body = await asked.body(LONGEST)
-  if (body === undefined) return { refused: text(413, `${LONGEST} bytes at most`) }
+  if (body === undefined) return { refused: textResponse(413, `${LONGEST} bytes at most`) }
   const read = parse(body, form)
-  return typeof read === 'string' ? { refused: text(400, read) } : { read }
+  return typeof read === 'string' ? { refused: textResponse(400, read) } : { read }
 }
 
 function parse<T extends object>(body: string, form: (value: unknown) => T | string): T | string {
@@ -62,7 +67,7 @@ function parse<T extends object>(body: string, form: (value: unknown) => T | str
 }
 
 /** Whether the Host that was asked for, with or without a port, is one of these or of loopback. */
-export function isMeant(asked: unknown, hosts: readonly string[]): boolean {
+export function isAllowedHost(asked: unknown, hosts: readonly string[]): boolean {
   const host = `${asked}`.toLowerCase().replace(/:\d+$/, '')
   return isLoopback(host) || hosts.includes(host.replace(/^\[(.*)\]$/, '$1'))
 }

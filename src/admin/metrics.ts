@@ -5,9 +5,9 @@
  * the start with its zero, or a rate would miss the first event.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import { faults, type Kind } from '../errors.js'
+import { type FaultKind, faults } from '../errors.js'
 
-const KINDS = Object.keys(faults) as Kind[]
+const KINDS = Object.keys(faults) as FaultKind[]
 const PREFIX = 'mongo_iam_proxy_'
 /** Logins take milliseconds when all is well, and are cut at `login.timeout`. */
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
@@ -16,7 +16,7 @@ const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
  * A `state` is a gauge of which exactly one label value is 1. `measured` ones are asked for when they are read; where the
  * table lists no values of their label, the settings do.
  */
-type Row = {
+type MetricDefinition = {
   kind: 'counter' | 'gauge' | 'histogram' | 'state' | 'measured'
   labels: Readonly<Record<string, readonly string[]>>
   about: string
@@ -110,11 +110,13 @@ export const metrics = {
   upstream_up: { kind: 'gauge', labels: {}, about: '1 while the upstream answers hello, else 0.' },
   shed_total: { kind: 'counter', labels: {}, about: 'Connections closed because no slot was left for them.' },
   clock_skew_seconds: { kind: 'gauge', labels: {}, about: 'How far the clock of STS is ahead of ours.' },
-} as const satisfies Record<string, Row>
+} as const satisfies Record<string, MetricDefinition>
 
 type Table = typeof metrics
 export type MetricName = keyof Table
-type OfKind<K extends Row['kind']> = { [N in MetricName]: Table[N]['kind'] extends K ? N : never }[MetricName]
+type OfKind<K extends MetricDefinition['kind']> = {
+  [N in MetricName]: Table[N]['kind'] extends K ? N : never
+}[MetricName]
 type Labels<N extends MetricName> = { [L in keyof Table[N]['labels']]: Values<Table[N]['labels'][L]> }
 type Values<V> = V extends readonly (infer T)[] ? T : never
 /** No argument where a metric has no labels. */
@@ -124,33 +126,33 @@ export type Stage = (typeof metrics.connections.labels.stage)[number]
 export type LdapState = (typeof metrics.ldap_authorization.labels.state)[number]
 
 /** What a measured metric is now, by the values of its label. */
-export type Measure = () => Readonly<Record<string, number>>
+export type GaugeCollector = () => Readonly<Record<string, number>>
 
 /** Recorders. A name, a label or a value that is not in the table does not compile. */
-export type Recorder = {
+export type MetricsRecorder = {
   /** One more of it, or `by` more. */
   count<N extends OfKind<'counter'>>(name: N, by: number, ...labels: LabelsOf<N>): void
   observe<N extends OfKind<'histogram'>>(name: N, seconds: number, ...labels: LabelsOf<N>): void
   set<N extends OfKind<'gauge'>>(name: N, value: number): void
-  enter(name: 'ldap_authorization', state: LdapState): void
+  setState(name: 'ldap_authorization', state: LdapState): void
   /** The text that Prometheus reads. */
   render(): Promise<string>
 }
 
 /** What is measured when somebody asks: a function for each metric of that kind. */
-export type Measures = Partial<Record<OfKind<'measured'>, Measure>>
+export type GaugeCollectors = Partial<Record<OfKind<'measured'>, GaugeCollector>>
 
 /**
  * A registry of its own with every metric of the table. `ofProcess` adds memory, event loop and garbage collection of
  * Node.
  */
-export function recorder(measures: Measures, { ofProcess = false } = {}): Recorder {
+export function createMetricsRecorder(measures: GaugeCollectors, { ofProcess = false } = {}): MetricsRecorder {
   const register = new Registry()
   const counters = new Map<MetricName, Counter>()
   const gauges = new Map<MetricName, Gauge>()
   const histograms = new Map<MetricName, Histogram>()
 
-  for (const [key, row] of Object.entries(metrics) as [MetricName, Row][]) {
+  for (const [key, row] of Object.entries(metrics) as [MetricName, MetricDefinition][]) {
     const about = { name: PREFIX + key, help: row.about, labelNames: Object.keys(row.labels), registers: [register] }
     if (row.kind === 'counter') {
       const counter = new Counter(about)
@@ -190,7 +192,7 @@ export function recorder(measures: Measures, { ofProcess = false } = {}): Record
     count: (name, by, ...labels) => counters.get(name)?.inc(plain(labels), by),
     observe: (name, seconds, ...labels) => histograms.get(name)?.observe(plain(labels), seconds),
     set: (name, value) => gauges.get(name)?.set(value),
-    enter,
+    setState: enter,
     render: () => register.metrics(),
   }
 }
@@ -199,14 +201,14 @@ export function recorder(measures: Measures, { ofProcess = false } = {}): Record
 const plain = ([labels = {}]: readonly unknown[]) => labels as Record<string, string>
 
 /** Every combination of label values; the table has one label at most, so that is each value once. */
-function series({ labels }: Row): Record<string, string>[] {
+function series({ labels }: MetricDefinition): Record<string, string>[] {
   const [label] = Object.entries(labels)
   return label ? label[1].map(value => ({ [label[0]]: value })) : [{}]
 }
 
 /** `| metric | kind | labels | what it says |` and a line for each metric, for README; ends with a line end. */
-export function metricsTable(): string {
-  const lines = (Object.entries(metrics) as [string, Row][]).map(([name, { kind, labels, about }]) => {
+export function renderMetricsTable(): string {
+  const lines = (Object.entries(metrics) as [string, MetricDefinition][]).map(([name, { kind, labels, about }]) => {
     const shown = Object.entries(labels).map(([label, values]) =>
       values.length === 0 || values.length > 8 ? `\`${label}\`` : `\`${label}\`: ${values.join(', ')}`,
     )

@@ -7,10 +7,10 @@ import { z } from 'zod'
 import { Fault } from '../errors.js'
 import { canonical, readArn } from '../identity/arn.js'
 import type { Pins } from '../users/pins.js'
-import { type Answer, type Asked, json, text } from './answer.js'
-import { type Guards, inTheWay, readBody } from './guards.js'
+import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './answer.js'
+import { type AccessOptions, checkAccess, parseJsonBody } from './guards.js'
 
-export type PinsParts = Guards & {
+export type PinsOptions = AccessOptions & {
   /** Undefined where nothing keeps any. */
   pins: Pick<Pins, 'all' | 'clear'> | undefined
 }
@@ -18,22 +18,22 @@ export type PinsParts = Guards & {
 const form = z.strictObject({ arn: z.string() })
 
 /** Answers whatever is asked of /pins. A pin that was cleared is answered with 200 once the disk has it so, else with 507. */
-export async function pinsPage(asked: Asked, { pins, ...guards }: PinsParts): Promise<Answer> {
-  const refused = inTheWay(asked, guards, ['GET', 'DELETE'])
+export async function handlePinsRequest(asked: AdminRequest, { pins, ...guards }: PinsOptions): Promise<AdminResponse> {
+  const refused = checkAccess(asked, guards, ['GET', 'DELETE'])
   if (refused) return refused
-  if (!pins) return text(404, 'there are no pins, since pins.file is not set')
-  if (asked.method === 'GET') return json(200, Object.fromEntries(pins.all()))
-  const body = await readBody(asked, readPrincipal)
+  if (!pins) return textResponse(404, 'there are no pins, since pins.file is not set')
+  if (asked.method === 'GET') return jsonResponse(200, Object.fromEntries(pins.all()))
+  const body = await parseJsonBody(asked, readPrincipal)
   if ('refused' in body) return body.refused
   const { arn } = body.read
   try {
     const principalId = await pins.clear(arn)
-    if (principalId !== undefined) return json(200, { cleared: { [arn]: principalId } })
-    return text(404, `no id is pinned for ${arn}; GET /pins has those that are`)
+    if (principalId !== undefined) return jsonResponse(200, { cleared: { [arn]: principalId } })
+    return textResponse(404, `no id is pinned for ${arn}; GET /pins has those that are`)
   } catch (thrown) {
     const fault = Fault.from(thrown)
     if (fault.kind !== 'users/unreadable') throw fault
-    return text(507, `it stays as it is, since the disk takes no other pins.file: ${fault.facts.why}`)
+    return textResponse(507, `it stays as it is, since the disk takes no other pins.file: ${fault.facts.why}`)
   }
 }
 

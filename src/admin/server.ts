@@ -3,12 +3,12 @@ import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { isLoopback } from '../config/hosts.js'
 import { Fault } from '../errors.js'
-import { type Answer, type Asked, json, text } from './answer.js'
-import { type DenyParts, denyPage } from './deny.js'
-import { isMeant } from './guards.js'
-import { type PinsParts, pinsPage } from './pins.js'
+import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './answer.js'
+import { type DenyOptions, handleDenyRequest } from './deny.js'
+import { isAllowedHost } from './guards.js'
+import { handlePinsRequest, type PinsOptions } from './pins.js'
 
-export type AdminSources = {
+export type AdminServerOptions = {
   host: string
   /** 0 takes any free one. */
   port: number
@@ -16,14 +16,14 @@ export type AdminSources = {
   /** The text for Prometheus. */
   metrics: () => Promise<string>
   /** Told when an answer could not be made; who asked gets a 500 without particulars. */
-  failed?: (fault: Fault) => void
+  onError?: (fault: Fault) => void
   /** Told of who asked without the token. */
-  refused?: (path: string, address: string) => void
+  onUnauthorized?: (path: string, address: string) => void
   /** Names by which we may be asked besides those of loopback, lower case. */
   hosts?: () => readonly string[]
   /** Without them there is no such page. */
-  deny?: DenyParts
-  pins?: PinsParts
+  deny?: DenyOptions
+  pins?: PinsOptions
 }
 
 export type AdminServer = {
@@ -32,14 +32,14 @@ export type AdminServer = {
   close(): Promise<void>
 }
 
-type Page = (sources: AdminSources, asked: Asked) => Answer | Promise<Answer>
+type Page = (sources: AdminServerOptions, asked: AdminRequest) => AdminResponse | Promise<AdminResponse>
 
 /** Pages that are only read. */
 const pages: Readonly<Record<string, Page>> = {
-  '/healthz': () => text(200, 'ok'),
+  '/healthz': () => textResponse(200, 'ok'),
   '/readyz': ({ ready: ask }) => {
     const { ready, body } = ask()
-    return json(ready ? 200 : 503, { ready, ...body })
+    return jsonResponse(ready ? 200 : 503, { ready, ...body })
   },
   '/metrics': async ({ metrics }) => ({
     status: 200,
@@ -50,8 +50,8 @@ const pages: Readonly<Record<string, Page>> = {
 
 /** Pages that change something; they have guards of their own. */
 const guarded: Readonly<Record<string, Page>> = {
-  '/deny': ({ deny }, asked) => (deny ? denyPage(asked, deny) : text(404, 'not here')),
-  '/pins': ({ pins }, asked) => (pins ? pinsPage(asked, pins) : text(404, 'not here')),
+  '/deny': ({ deny }, asked) => (deny ? handleDenyRequest(asked, deny) : textResponse(404, 'not here')),
+  '/pins': ({ pins }, asked) => (pins ? handlePinsRequest(asked, pins) : textResponse(404, 'not here')),
 }
 
 /** Whoever asks needs milliseconds; what takes longer is somebody who holds sockets. */
@@ -60,7 +60,7 @@ const LIMITS = { headersTimeout: 5000, requestTimeout: 5000, keepAliveTimeout: 5
 const CONNECTIONS = 64
 
 /** Starts to answer. Throws `listener/address-unavailable` where the address cannot be had. */
-export async function adminServer(sources: AdminSources): Promise<AdminServer> {
+export async function startAdminServer(sources: AdminServerOptions): Promise<AdminServer> {
   const idle = new Set<Socket>() // in the order of their last request, or of accepting
   const server = createServer({ ...LIMITS, connectionsCheckingInterval: 1000 }, async (request, response) => {
     idle.delete(request.socket)
@@ -96,28 +96,33 @@ export async function adminServer(sources: AdminSources): Promise<AdminServer> {
   }
 }
 
-async function answer(request: IncomingMessage, sources: AdminSources): Promise<Answer> {
+async function answer(request: IncomingMessage, sources: AdminServerOptions): Promise<AdminResponse> {
   const path = request.url?.split('?')[0] ?? ''
   const open = !Object.hasOwn(guarded, path)
   const page = open ? (Object.hasOwn(pages, path) ? pages[path] : undefined) : guarded[path]
   // On loopback a web page could reach us through a name that it points at 127.0.0.1; then Host has that name. Elsewhere we
   // cannot know our names where all we do is tell: Prometheus and kubelets ask by the address of a pod.
-  if (open && isLoopback(sources.host) && !isMeant(request.headers.host ?? 'localhost', sources.hosts?.() ?? [])) {
-    return text(421, 'this host is not served here; see the setting admin.hosts')
+  if (
+    open &&
+    isLoopback(sources.host) &&
+    !isAllowedHost(request.headers.host ?? 'localhost', sources.hosts?.() ?? [])
+  ) {
+    return textResponse(421, 'this host is not served here; see the setting admin.hosts')
   }
-  if (page === undefined) return text(404, `not here; there are ${Object.keys({ ...pages, ...guarded }).join(', ')}`)
-  if (open && request.method !== 'GET') return text(405, 'GET only', { allow: 'GET' })
+  if (page === undefined)
+    return textResponse(404, `not here; there are ${Object.keys({ ...pages, ...guarded }).join(', ')}`)
+  if (open && request.method !== 'GET') return textResponse(405, 'GET only', { allow: 'GET' })
   try {
     const answer = await page(sources, askedBy(request))
-    if (answer.status === 401) sources.refused?.(path, request.socket.remoteAddress ?? 'nobody')
+    if (answer.status === 401) sources.onUnauthorized?.(path, request.socket.remoteAddress ?? 'nobody')
     return answer
   } catch (thrown) {
-    sources.failed?.(Fault.from(thrown))
-    return text(500, 'failed; the log says why')
+    sources.onError?.(Fault.from(thrown))
+    return textResponse(500, 'failed; the log says why')
   }
 }
 
-function askedBy(request: IncomingMessage): Asked {
+function askedBy(request: IncomingMessage): AdminRequest {
   return {
     method: request.method ?? '',
     headers: request.headers,
@@ -139,7 +144,7 @@ function askedBy(request: IncomingMessage): Asked {
 
 const TAKEN = new Set(['EADDRINUSE', 'EADDRNOTAVAIL', 'EACCES', 'ENOTFOUND', 'EAI_AGAIN'])
 
-function listen(server: Server, { host, port }: AdminSources): Promise<void> {
+function listen(server: Server, { host, port }: AdminServerOptions): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (thrown: NodeJS.ErrnoException) => {
       const { code } = thrown

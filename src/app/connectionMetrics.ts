@@ -1,8 +1,8 @@
 /** What connections report, as metrics. */
-import type { Recorder } from '../admin/metrics.js'
+import type { MetricsRecorder } from '../admin/metrics.js'
 import type { Seen } from '../client/connection.js'
 
-export function createConnectionMetrics(record: Recorder): Seen {
+export function createConnectionMetrics(record: MetricsRecorder): Seen {
   return {
     fault(kind) {
       record.count('faults_total', 1, { kind })

@@ -1,6 +1,6 @@
 /** What one process remembers of logins: limits by address, refusals of STS, and, if that is wanted, its successes. */
 import { randomBytes } from 'node:crypto'
-import type { Recorder } from '../admin/metrics.js'
+import type { MetricsRecorder } from '../admin/metrics.js'
 import { type Limits, limits } from '../budget/loginLimits.js'
 import type { Turns } from '../budget/scheduler.js'
 import { now } from '../clock.js'
@@ -26,7 +26,7 @@ const PER_SOURCE = 1_000
 
 export function createLoginCaches(
   { login, sts }: Pick<Config, 'login' | 'sts'>,
-  record: Recorder,
+  record: MetricsRecorder,
   log: Log,
   known: Turns['raise'],
 ): LoginCaches {

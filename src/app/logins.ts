@@ -7,7 +7,7 @@
  * It is long because these parts tell each other of changes, which can be read here alone.
  */
 import type { Document } from 'bson'
-import type { Measures, Recorder } from '../admin/metrics.js'
+import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
 import { type Login, login } from '../client/login.js'
 import { after, now } from '../clock.js'
 import type { Config } from '../config/load.js'
@@ -41,7 +41,7 @@ export type LoginsOptions = {
   ldap: Pick<LdapGuard, 'verdict' | 'admit'>
   /** Asks an upstream that has just let a relay in whether it has LDAP on, where that is not known. */
   askOver(channel: Channel, hello: Document, signal: AbortSignal): Promise<void>
-  record: Recorder
+  record: MetricsRecorder
   log: Log
 }
 
@@ -52,7 +52,7 @@ export type Logins = {
   revocations: Revocation
   /** Undefined where no file keeps any. */
   pins: Pins | undefined
-  measures: Measures
+  measures: GaugeCollectors
   /** Asks what has to be known before the first login; never rejects. */
   start(): Promise<void>
   /** From now on; live connections are decided again. */

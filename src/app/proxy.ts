@@ -6,9 +6,9 @@
 import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import type { Socket } from 'node:net'
 import { calculateObjectSize, type Document } from 'bson'
-import type { Guards } from '../admin/guards.js'
-import { type Measures, recorder } from '../admin/metrics.js'
-import { type AdminServer, adminServer } from '../admin/server.js'
+import type { AccessOptions } from '../admin/guards.js'
+import { createMetricsRecorder, type GaugeCollectors } from '../admin/metrics.js'
+import { type AdminServer, startAdminServer } from '../admin/server.js'
 import { lobby } from '../client/acceptQueue.js'
 import { Connection, type Parts as ServingParts } from '../client/connection.js'
 import type { Asked } from '../client/handshake.js'
@@ -57,8 +57,8 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   let listener: Listener | undefined
   let draining = false
   const nobody = { connecting: 0, unauthenticated: 0, authenticating: 0, authenticated: 0 }
-  const measures: Measures = { connections: () => listener?.sizes() ?? nobody }
-  const record = recorder(measures, { ofProcess: true })
+  const measures: GaugeCollectors = { connections: () => listener?.sizes() ?? nobody }
+  const record = createMetricsRecorder(measures, { ofProcess: true })
 
   const superuser = config.upstream.admin && administrator(config.upstream.admin)
   const topology = topologyOf({
@@ -189,7 +189,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     told = now()
   }
 
-  const guards: Guards = {
+  const guards: AccessOptions = {
     token: () => running.admin.token,
     hosts: () => [running.admin.host, ...(running.admin.hosts ?? [])],
   }
@@ -197,13 +197,13 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   try {
     if (config.admin.port !== 'off') {
       const { host, port } = config.admin
-      admin = await adminServer({
+      admin = await startAdminServer({
         host,
         port,
         ready: () => ({ ready: ready(), body: { draining, ldap: ldap.verdict(), upstream: !!topology.current() } }),
         metrics: () => {
           record.set('upstream_up', topology.current() ? 1 : 0)
-          record.enter('ldap_authorization', ldap.verdict())
+          record.setState('ldap_authorization', ldap.verdict())
           return record.render()
         },
         hosts: guards.hosts,
@@ -214,11 +214,11 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
           deny: revocations.deny,
           allow: revocations.allow,
           now: Date.now,
-          unkept,
+          onPersistenceFailure: unkept,
         },
         pins: { pins: admitting.pins, token: guards.token, hosts: guards.hosts },
-        failed: fault => log('error', 'admin request failed', { fault: fault.kind, stack: fault.stack }),
-        refused: atTheDoor,
+        onError: fault => log('error', 'admin request failed', { fault: fault.kind, stack: fault.stack }),
+        onUnauthorized: atTheDoor,
       })
       closers.push(admin.close)
     }

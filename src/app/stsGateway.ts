@@ -1,5 +1,5 @@
 /** STS as the proxy asks it: within the budget, counted, and again where that may help. */
-import type { Measures, Recorder } from '../admin/metrics.js'
+import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
 import { buckets } from '../budget/buckets.js'
 import { hosts as drawn, type Hosts } from '../budget/hostHealth.js'
 import { type Turns, turns } from '../budget/scheduler.js'
@@ -24,7 +24,7 @@ export type StsGateway = Pick<Sts, 'reach' | 'skewMS' | 'close'> &
     draw: Hosts['draw']
     /** What asking a host came to, for a client of this address. */
     saw: Hosts['saw']
-    measures: Measures
+    measures: GaugeCollectors
     /** From now on. */
     adopt(budget: Pick<Config['sts'], 'quota' | 'share'>): void
   }
@@ -54,7 +54,11 @@ export function createConfiguredStsClient(
 /** No answer of use, and none that says more than that. */
 const isSilent = (outcome: Outcome) => outcome.is === 'unavailable' && outcome.next === 'again'
 
-export function createStsGateway({ hosts, insecure, ...first }: Config['sts'], record: Recorder, log: Log): StsGateway {
+export function createStsGateway(
+  { hosts, insecure, ...first }: Config['sts'],
+  record: MetricsRecorder,
+  log: Log,
+): StsGateway {
   const sts = createConfiguredStsClient({ hosts, insecure }, ATTEMPT_MS)
   // The other half of what is left: calls may arrive closer together than they were made, and AWS counts the arrivals.
   const rateOf = ({ quota, share }: Pick<Config['sts'], 'quota' | 'share'>) => ({

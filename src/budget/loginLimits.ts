@@ -21,7 +21,7 @@
  * but failures.
  */
 import { LRUCache } from 'lru-cache'
-import { Fault, type Kind } from '../errors.js'
+import { Fault, type FaultKind } from '../errors.js'
 import type { Place, Priority } from './fairQueue.js'
 import { subnetOf } from './subnet.js'
 import { tally } from './windowCounter.js'
@@ -78,7 +78,7 @@ type Failure = 'settled' | 'place' | 'signature'
 
 /** What a fault says about the credential: nothing, if it is about us, the quota or the upstream. */
 function failureOf({ kind, facts }: Fault): Failure | undefined {
-  const about: Partial<Record<Kind, Failure>> = {
+  const about: Partial<Record<FaultKind, Failure>> = {
     'sts/refused': settled.has(facts.code) ? 'settled' : 'signature',
     'users/no-rule': 'settled',
     'users/source-not-allowed': 'place',
@@ -90,8 +90,8 @@ function failureOf({ kind, facts }: Fault): Failure | undefined {
 }
 
 /** What is told of a failure later, to others who may hold the credential: no name that only its owner should learn. */
-function reasonOf({ kind, facts, row }: Fault): string {
-  return kind === 'sts/refused' && typeof facts.code === 'string' ? facts.code : row.about
+function reasonOf({ kind, facts, definition }: Fault): string {
+  return kind === 'sts/refused' && typeof facts.code === 'string' ? facts.code : definition.summary
 }
 
 export function limits(parts: LimitsParts): Limits {

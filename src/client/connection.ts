@@ -4,7 +4,7 @@
  */
 import type { Socket } from 'node:net'
 import type { After } from '../clock.js'
-import { Fault, type Kind, type Level } from '../errors.js'
+import { Fault, type FaultKind, type Level } from '../errors.js'
 import type { Log } from '../log.js'
 import { type Introduction, readHello } from './handshake.js'
 import type { Admitted, Journal } from './login.js'
@@ -35,7 +35,7 @@ export type Parts = Conversing & {
   reauthenticate(): 'ask' | 'close'
   seen: Seen
   /** Whether a line about somebody who never logged in is one of few. */
-  isTold(kind: Kind): boolean
+  isTold(kind: FaultKind): boolean
   now(): number
 }
 
@@ -173,7 +173,7 @@ export class Connection implements Host {
     // That the upstream is away was told as an error once, and every monitor meets it twice a second.
     const isMonitor = this.#stage === 'connecting' || this.#stage === 'unauthenticated'
     if (fault && this.#stage !== 'authenticated' && !this.#parts.isTold(fault.kind)) return 'debug'
-    if (fault) return isMonitor && fault.kind === 'upstream/unreachable' ? 'info' : fault.row.level
+    if (fault) return isMonitor && fault.kind === 'upstream/unreachable' ? 'info' : fault.definition.level
     return this.#stage === 'authenticated' || this.#refused ? 'info' : 'debug'
   }
 

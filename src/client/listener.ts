@@ -10,7 +10,7 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 import { subnetOf } from '../budget/subnet.js'
 import type { After } from '../clock.js'
-import { Fault, type Kind } from '../errors.js'
+import { Fault, type FaultKind } from '../errors.js'
 import type { Log } from '../log.js'
 import type { Lobby } from './acceptQueue.js'
 import { Crowd } from './addressIndex.js'
@@ -45,7 +45,7 @@ export type ListenerParts = {
   /** Serves one client. */
   serve(socket: Socket, client: Client): Served
   /** Whether a line about somebody who never logged in is one of few. */
-  isTold(kind: Kind): boolean
+  isTold(kind: FaultKind): boolean
   /** Told of each socket that was closed before a connection was made of it. */
   turnedAway(fault: Fault): void
 }
@@ -177,7 +177,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
         secure(raw, of, { after: parts.after, inTurn: step => parts.lobby.speak(counted, step) }, begin, why => {
           const fault = new Fault('tls/handshake-failed', undefined, { id, peer: address, why })
           parts.turnedAway(fault)
-          log(parts.isTold(fault.kind) ? fault.row.level : 'debug', 'tls handshake failed', {
+          log(parts.isTold(fault.kind) ? fault.definition.level : 'debug', 'tls handshake failed', {
             fault: fault.kind,
             ...fault.facts,
           })

@@ -1,11 +1,11 @@
 /** Lines about those who never logged in: so many a second of each kind, or whoever connects in a loop fills a disk. */
-import type { Kind } from '../errors.js'
+import type { FaultKind } from '../errors.js'
 
 export type SparingParts = {
   /** Lines of a kind in a second. */
   most: number
   /** Told, once in a while, that lines of a kind are left out from now on. */
-  enough(kind: Kind): void
+  enough(kind: FaultKind): void
   /** Monotonic milliseconds. */
   now(): number
 }
@@ -14,8 +14,8 @@ export type SparingParts = {
 const QUIET_MS = 60_000
 
 /** Says of each line whether it is one of the first ones. */
-export function sparing({ most, enough, now }: SparingParts): (kind: Kind) => boolean {
-  const kinds = new Map<Kind, { second: number; lines: number; said: number }>()
+export function sparing({ most, enough, now }: SparingParts): (kind: FaultKind) => boolean {
+  const kinds = new Map<FaultKind, { second: number; lines: number; said: number }>()
   return kind => {
     const moment = now()
     const second = Math.floor(moment / 1_000)

@@ -8,7 +8,7 @@
 import type { Socket } from 'node:net'
 import type { Document } from 'bson'
 import type { After } from '../clock.js'
-import { Fault, type Kind, toReply } from '../errors.js'
+import { Fault, type FaultKind, toReply } from '../errors.js'
 import type { Log } from '../log.js'
 import { readTopologyVersion } from '../upstream/hello.js'
 import type { Frame } from '../wire/frame.js'
@@ -76,7 +76,7 @@ export type Parts = {
   /** The answer to a hello, from an upstream reply obtained after it was asked. `client`: its own socket. */
   greet(asked: Asked, connectionId: number, signal: AbortSignal, client: Socket): Promise<Document>
   login(candidate: Candidate, over: AbortController): Promise<Admitted>
-  seen: { fault(kind: Kind): void; login(outcome: 'success' | Kind, journal: Journal): void }
+  seen: { fault(kind: FaultKind): void; login(outcome: 'success' | FaultKind, journal: Journal): void }
   nextRequestID(): number
   after: After
 }

@@ -12,7 +12,7 @@
  */
 import type { Document } from 'bson'
 import type { After } from '../clock.js'
-import { Fault, type Kind } from '../errors.js'
+import { Fault, type FaultKind } from '../errors.js'
 import type { LiveConnection } from '../revocation/liveConnections.js'
 import type { Command } from '../wire/message.js'
 import type { Glance } from '../wire/peek.js'
@@ -36,7 +36,7 @@ export type Parts = {
   again: Again
   reauthenticate(): 'ask' | 'close'
   server(): Server
-  seen: { login(outcome: 'success' | Kind, journal: Journal): void }
+  seen: { login(outcome: 'success' | FaultKind, journal: Journal): void }
   after: After
 }
 

@@ -15,7 +15,7 @@ import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
 import { judgeLdap } from '../ldap/ldap.js'
 import { ldapProbe } from '../ldap/probe.js'
-import { type Secret, silent } from '../log.js'
+import { type Secret, silentLog } from '../log.js'
 import { auditUsers } from '../provisioning/audit.js'
 import { keptIn } from '../revocation/adminDenials.js'
 import { createAdminClient as administrator } from '../upstream/admin.js'
@@ -44,7 +44,7 @@ export async function check(config: Config): Promise<Finding[]> {
   const { rules, upstream, single } = requirePolicy(config)
   const findings: Finding[] = config.warnings.map(text => ({ fine: true, text: `warning: ${text}` }))
   const resolver = { resolveSrv, resolveTxt }
-  const topology = topologyOf({ upstream, single, resolver, log: silent, random: Math.random, after })
+  const topology = topologyOf({ upstream, single, resolver, log: silentLog, random: Math.random, after })
   try {
     findings.push(...(await greetAll(topology, upstream.name)))
     if (upstream.connectionOptions.tls?.hasClientCertificate) {
@@ -91,9 +91,9 @@ async function tried(what: string, run: (signal: AbortSignal) => Promise<string 
     return { fine, text: `${what}: ${text}` }
   } catch (thrown) {
     if (thrown instanceof DOMException) return { fine: false, text: `${what}: no answer within ${PATIENCE_MS} ms` }
-    const { message, facts, row } = Fault.from(thrown)
+    const { message, facts, definition } = Fault.from(thrown)
     const known = Object.entries(facts).map(([name, value]) => `${name} ${value}`)
-    return { fine: false, text: `${what}: ${[message, ...known].join(', ').replace(/\.$/, '')}. ${row.todo}` }
+    return { fine: false, text: `${what}: ${[message, ...known].join(', ').replace(/\.$/, '')}. ${definition.remedy}` }
   }
 }
 
@@ -252,7 +252,7 @@ async function lookAtUsers(config: Config, { all }: Rules): Promise<Finding[]> {
   const { enabled } = config.directory
   const roles = all.flatMap(({ gives }) => ('roles' in gives ? gives.roles : []))
   const superuser = config.upstream.admin && administrator(config.upstream.admin)
-  const parts = superuser && provisioningOf(config, superuser.runCommand, silent)
+  const parts = superuser && provisioningOf(config, superuser.runCommand, silentLog)
   if (!parts || (roles.length === 0 && !enabled)) return []
   let found: string[] = []
   const finding = await tried('users that the proxy keeps', async () => {

@@ -5,7 +5,7 @@ import { provisioningOf } from '../app/provisioning.js'
 import { after, now } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
-import { silent } from '../log.js'
+import { silentLog } from '../log.js'
 import type { RolesOf } from '../provisioning/provisioner.js'
 import { prune } from '../provisioning/prune.js'
 import { type AdminClient, createAdminClient as administrator } from '../upstream/admin.js'
@@ -23,7 +23,7 @@ export async function pruneUsers(config: Config, { all }: { all: boolean }): Pro
   const { rules } = requirePolicy(config)
   if (!config.upstream.admin) throw missing('upstream.admin: needed to look for users')
   const admin = administrator(config.upstream.admin)
-  const parts = provisioningOf(config, admin.runCommand, silent)
+  const parts = provisioningOf(config, admin.runCommand, silentLog)
   if (!parts) throw missing('provision.secretFile: needed to tell which users were made by this proxy')
   const external = config.directory.enabled && !all ? directoryOf(config, admin) : undefined
   try {
@@ -37,9 +37,9 @@ export async function pruneUsers(config: Config, { all }: { all: boolean }): Pro
     if (lines.length === 0) lines.push('there was nothing to remove')
     return lines.map(text => ({ fine: true, text }))
   } catch (thrown) {
-    const { message, facts, row } = Fault.from(thrown)
+    const { message, facts, definition } = Fault.from(thrown)
     const known = Object.entries(facts).map(([name, value]) => `${name} ${value}`)
-    return [{ fine: false, text: `${[message, ...known].join(', ')}. ${row.todo}` }]
+    return [{ fine: false, text: `${[message, ...known].join(', ')}. ${definition.remedy}` }]
   } finally {
     external?.close()
     await admin.close()
@@ -55,7 +55,7 @@ function rolesBy({ match, elsewhere, names }: Rules, external: Directory | undef
 }
 
 function directoryOf({ directory: { refresh } }: Config, { runCommand: run }: AdminClient): Directory {
-  return directory({ ask: command => run(command), refreshMS: refresh, after, now, log: silent })
+  return directory({ ask: command => run(command), refreshMS: refresh, after, now, log: silentLog })
 }
 
 function missing(problem: string): Fault {

@@ -1,6 +1,6 @@
 /** Database users and roles of the proxy, as commands of the administrator; what they are for is known elsewhere. */
 import type { Document } from 'bson'
-import { Fault, type Kind } from '../errors.js'
+import { Fault, type FaultKind } from '../errors.js'
 import type { AdminClient } from '../upstream/admin.js'
 import { assertOk } from '../upstream/reply.js'
 import { type Cut, creating, isOurs, prefixOf, type RoleName } from '../users/collectionRole.js'
@@ -95,7 +95,7 @@ function asOurs(thrown: unknown, command: Document): Fault {
   const { kind, facts } = Fault.from(thrown)
   if (kind !== 'upstream/authentication-failed') return Fault.from(thrown)
   const { code, codeName, errmsg } = facts
-  const ours: Kind = UNSUPPORTED.includes(Number(code)) ? 'provision/unsupported' : 'provision/failed'
+  const ours: FaultKind = UNSUPPORTED.includes(Number(code)) ? 'provision/unsupported' : 'provision/failed'
   const [name] = Object.keys(command)
   // Servers may quote the command.
   const quoted = typeof command.pwd === 'string' && String(errmsg).includes(command.pwd)

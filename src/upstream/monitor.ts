@@ -98,7 +98,11 @@ export function createServerMonitor({
     if (stop.signal.aborted) return
     const fault = Fault.from(thrown)
     if (!away)
-      log(fault.row.level, 'upstream unreachable', { fault: fault.kind, upstream: target.address, ...fault.facts })
+      log(fault.definition.level, 'upstream unreachable', {
+        fault: fault.kind,
+        upstream: target.address,
+        ...fault.facts,
+      })
     away = fault
     latest = undefined
     changed(undefined)

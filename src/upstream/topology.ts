@@ -314,8 +314,8 @@ export function createTopology({
     } catch (thrown) {
       if (stop.signal.aborted) return true
       unknown = Fault.from(thrown)
-      const { kind, row, facts } = unknown
-      if (!again) log(row.level, 'upstream unreachable', { fault: kind, upstream: name, ...facts })
+      const { kind, definition, facts } = unknown
+      if (!again) log(definition.level, 'upstream unreachable', { fault: kind, upstream: name, ...facts })
       return false
     }
   }

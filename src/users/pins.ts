@@ -9,7 +9,7 @@ import { z } from 'zod'
 import { errorCode, Fault } from '../errors.js'
 import { readArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
-import { type Log, silent } from '../log.js'
+import { type Log, silentLog } from '../log.js'
 import { type OwnFile, ownFile } from './ownFile.js'
 
 type Principal = Pick<Identity, 'canonical' | 'principalId'>
@@ -85,7 +85,7 @@ export function pinsOf({ text, name, write, log }: OwnFile & { log: Log }): Pins
 }
 
 /** The pins in a file of this process, which need not be there yet. Throws `config/invalid`. */
-export function pinsIn(path: string, log: Log = silent): Pins {
+export function pinsIn(path: string, log: Log = silentLog): Pins {
   return pinsOf({ ...ownFile(path, 'pins.file'), log })
 }
 

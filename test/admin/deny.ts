@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { request } from 'node:http'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
-import type { DenyParts } from '../../src/admin/deny.js'
-import { adminServer } from '../../src/admin/server.js'
+import type { DenyOptions } from '../../src/admin/deny.js'
+import { startAdminServer } from '../../src/admin/server.js'
 import { Fault } from '../../src/errors.js'
 import { Secret } from '../../src/log.js'
 import type { Denial } from '../../src/revocation/denials.js'
@@ -12,15 +12,15 @@ const TOKEN = randomUUID()
 const ALICE = 'arn:aws:iam::123456789012:user/alice'
 const good = { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' }
 
-async function started(t: Test, parts: Partial<DenyParts> = {}) {
+async function started(t: Test, parts: Partial<DenyOptions> = {}) {
   const done: [string, Denial][] = []
   const failed: Fault[] = []
-  const server = await adminServer({
+  const server = await startAdminServer({
     host: '127.0.0.1',
     port: 0,
     ready: () => ({ ready: true, body: {} }),
     metrics: async () => '',
-    failed: fault => failed.push(fault),
+    onError: fault => failed.push(fault),
     deny: {
       token: () => new Secret(TOKEN),
       hosts: () => ['proxy.internal'],

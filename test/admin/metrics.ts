@@ -1,15 +1,15 @@
 import t from 'tap'
-import { metrics, metricsTable, type Recorder, recorder } from '../../src/admin/metrics.js'
+import { createMetricsRecorder, type MetricsRecorder, metrics, renderMetricsTable } from '../../src/admin/metrics.js'
 
 const sizes = () => ({ connecting: 1, unauthenticated: 2, authenticating: 3, authenticated: 4 })
-const lines = async (from: Recorder) =>
+const lines = async (from: MetricsRecorder) =>
   (await from.render())
     .split('\n')
     .filter(line => line !== '' && !line.startsWith('#'))
     .map(line => line.replace('mongo_iam_proxy_', ''))
 
 t.test('every series is there from the start, with its zero', async t => {
-  const shown = await lines(recorder({ connections: sizes }))
+  const shown = await lines(createMetricsRecorder({ connections: sizes }))
   for (const line of [
     'connections{stage="connecting"} 1',
     'connections{stage="authenticated"} 4',
@@ -35,7 +35,7 @@ t.test('every series is there from the start, with its zero', async t => {
 })
 
 t.test('what is recorded is shown', async t => {
-  const record = recorder({ connections: sizes })
+  const record = createMetricsRecorder({ connections: sizes })
   record.count('logins_total', 1, { outcome: 'success' })
   record.count('logins_total', 1, { outcome: 'users/no-rule' })
   record.count('relay_bytes_total', 500, { direction: 'toUpstream' })
@@ -44,7 +44,7 @@ t.test('what is recorded is shown', async t => {
   record.observe('login_stage_seconds', 3, { stage: 'queue' })
   record.set('upstream_up', 1)
   record.set('clock_skew_seconds', -2.5)
-  record.enter('ldap_authorization', 'off')
+  record.setState('ldap_authorization', 'off')
   const shown = await lines(record)
   for (const line of [
     'logins_total{outcome="success"} 1',
@@ -65,7 +65,7 @@ t.test('what is recorded is shown', async t => {
 
 t.test('the health of the hosts of the settings is asked for when it is read', async t => {
   const health: Record<string, number> = { 'sts.amazonaws.com': 1, 'sts.eu-west-1.amazonaws.com': 0.25 }
-  const record = recorder({ connections: sizes, sts_host_health: () => health })
+  const record = createMetricsRecorder({ connections: sizes, sts_host_health: () => health })
   t.ok((await lines(record)).includes('sts_host_health{host="sts.eu-west-1.amazonaws.com"} 0.25'))
   delete health['sts.eu-west-1.amazonaws.com']
   const shown = await lines(record)
@@ -77,13 +77,13 @@ t.test('the health of the hosts of the settings is asked for when it is read', a
 })
 
 t.test('two recorders know nothing of each other', async t => {
-  const [one, other] = [recorder({ connections: sizes }), recorder({ connections: sizes })]
+  const [one, other] = [createMetricsRecorder({ connections: sizes }), createMetricsRecorder({ connections: sizes })]
   one.count('shed_total', 1)
   t.ok((await lines(other)).includes('shed_total 0'))
 })
 
 t.test('names and labels that are not in the table do not compile', async t => {
-  const record = recorder({ connections: sizes })
+  const record = createMetricsRecorder({ connections: sizes })
   const misspelt = () => {
     // @ts-expect-error
     record.count('login_total', 1, { outcome: 'success' })
@@ -98,7 +98,7 @@ t.test('names and labels that are not in the table do not compile', async t => {
     // @ts-expect-error: asked for when read
     record.set('connections', 1)
     // @ts-expect-error
-    record.enter('ldap_authorization', 'maybe')
+    record.setState('ldap_authorization', 'maybe')
   }
   t.type(misspelt, 'function')
 })
@@ -106,12 +106,18 @@ t.test('names and labels that are not in the table do not compile', async t => {
 t.test('each metric has a sentence, and a line in the table', async t => {
   for (const [name, { about }] of Object.entries(metrics)) {
     t.match(about, /^[A-Z0-9][^\n|]+\.$/, name)
-    t.match(metricsTable(), `| \`mongo_iam_proxy_${name}\` | `)
+    t.match(renderMetricsTable(), `| \`mongo_iam_proxy_${name}\` | `)
   }
-  t.match(metricsTable(), '| `mongo_iam_proxy_sts_calls_total` | counter | `outcome`: identity, refused, throttled, ')
+  t.match(
+    renderMetricsTable(),
+    '| `mongo_iam_proxy_sts_calls_total` | counter | `outcome`: identity, refused, throttled, ',
+  )
 })
 
 t.test('metrics of the process are there if wanted, and do not keep this test from ending', async t => {
-  t.match(await recorder({ connections: sizes }, { ofProcess: true }).render(), /^process_resident_memory_bytes \d+$/m)
-  t.notMatch(await recorder({ connections: sizes }).render(), 'process_resident_memory_bytes')
+  t.match(
+    await createMetricsRecorder({ connections: sizes }, { ofProcess: true }).render(),
+    /^process_resident_memory_bytes \d+$/m,
+  )
+  t.notMatch(await createMetricsRecorder({ connections: sizes }).render(), 'process_resident_memory_bytes')
 })

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
-import type { Asked } from '../../src/admin/answer.js'
-import { type PinsParts, pinsPage } from '../../src/admin/pins.js'
-import { adminServer } from '../../src/admin/server.js'
+import type { AdminRequest } from '../../src/admin/answer.js'
+import { handlePinsRequest, type PinsOptions } from '../../src/admin/pins.js'
+import { startAdminServer } from '../../src/admin/server.js'
 import { Fault } from '../../src/errors.js'
-import { Secret, silent } from '../../src/log.js'
+import { Secret, silentLog } from '../../src/log.js'
 import { pinsOf } from '../../src/users/pins.js'
 import { faultOfAsync } from '../support/faults.js'
 
@@ -13,12 +13,12 @@ const APP = 'arn:aws:iam::123456789012:role/app'
 const ID = 'AROACKCEVSQ6C2EXAMPLE'
 const good = { host: 'localhost', authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' }
 
-function asked(parts: Partial<PinsParts> = {}) {
+function asked(parts: Partial<PinsOptions> = {}) {
   const text = JSON.stringify({ [APP]: ID })
-  const pins = pinsOf({ text, name: 'pins.json', write: async () => {}, log: silent })
+  const pins = pinsOf({ text, name: 'pins.json', write: async () => {}, log: silentLog })
   const all = { pins, token: () => new Secret(TOKEN), hosts: () => [], ...parts }
-  const ask = (method: string, body = '', headers: Asked['headers'] = good) =>
-    pinsPage({ method, headers, body: async most => (body.length <= most ? body : undefined) }, all)
+  const ask = (method: string, body = '', headers: AdminRequest['headers'] = good) =>
+    handlePinsRequest({ method, headers, body: async most => (body.length <= most ? body : undefined) }, all)
   return { ask, pins }
 }
 
@@ -63,7 +63,7 @@ t.test('what is no principal is answered with what is wrong with it', async t =>
 t.test('without pins.file there are none; what the disk does not take is not acknowledged', async t => {
   t.match(await asked({ pins: undefined }).ask('GET'), { status: 404, body: /pins\.file is not set/ })
   const write = () => Promise.reject(Object.assign(new Error('no space'), { code: 'ENOSPC' }))
-  const pins = pinsOf({ text: JSON.stringify({ [APP]: ID }), name: 'pins.json', write, log: silent })
+  const pins = pinsOf({ text: JSON.stringify({ [APP]: ID }), name: 'pins.json', write, log: silentLog })
   const { ask } = asked({ pins })
   t.match(await ask('DELETE', JSON.stringify({ arn: APP })), { status: 507, body: /ENOSPC/ })
   t.equal(pins.of(APP), ID)
@@ -78,7 +78,7 @@ t.test('the admin port serves it, where it has pins', async t => {
     [{}, 404],
     [{ pins: { pins, token: () => new Secret(TOKEN), hosts: () => [] } }, 200],
   ] as const) {
-    const server = await adminServer({ ...sources, ...more })
+    const server = await startAdminServer({ ...sources, ...more })
     t.teardown(() => server.close())
     const headers = { authorization: `Bearer ${TOKEN}` }
     t.equal((await fetch(`http://127.0.0.1:${server.port}/pins`, { headers })).status, status)

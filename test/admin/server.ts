@@ -2,12 +2,12 @@ import { request } from 'node:http'
 import { connect, Server, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
-import { type AdminSources, adminServer } from '../../src/admin/server.js'
+import { type AdminServerOptions, startAdminServer } from '../../src/admin/server.js'
 import type { Fault } from '../../src/errors.js'
 import { faultOfAsync } from '../support/faults.js'
 
-async function started(t: Test, sources: Partial<AdminSources> = {}) {
-  const server = await adminServer({
+async function started(t: Test, sources: Partial<AdminServerOptions> = {}) {
+  const server = await startAdminServer({
     host: '127.0.0.1',
     port: 0,
     ready: () => ({ ready: true, body: {} }),
@@ -59,7 +59,7 @@ t.test('what cannot be made is a 500 without particulars', async t => {
     ready: () => {
       throw new Error('inner matters')
     },
-    failed: fault => faults.push(fault),
+    onError: fault => faults.push(fault),
   })
   for (const path of ['/metrics', '/readyz']) {
     t.match(await ask(path), { status: 500, body: 'failed; the log says why\n' }, path)
@@ -131,7 +131,7 @@ t.test('close frees the port at once, whoever holds a connection', async t => {
   silent.resume()
   await server.close()
   await gone
-  const again = await adminServer({
+  const again = await startAdminServer({
     host: '127.0.0.1',
     port: server.port,
     ready: () => ({ ready: true, body: {} }),

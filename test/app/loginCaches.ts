@@ -1,10 +1,10 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
-import { recorder } from '../../src/admin/metrics.js'
+import { createMetricsRecorder } from '../../src/admin/metrics.js'
 import { createLoginCaches } from '../../src/app/loginCaches.js'
 import { Fault } from '../../src/errors.js'
-import { logTo } from '../../src/log.js'
+import { createLog } from '../../src/log.js'
 
 setFlagsFromString('--expose-gc')
 const gc = runInNewContext('gc') as () => void
@@ -21,7 +21,12 @@ const sts = { hosts: [], insecure: false, quota: 600, share: 0.9, successCache: 
 const refused = { is: 'refused', code: 'InvalidClientTokenId', message: 'unknown' } as const
 
 t.test('a flood of made-up keys fills what is remembered once, and the key that was good stays known', async t => {
-  const memory = createLoginCaches({ login, sts }, recorder({}), logTo('error', { write() {} }), () => {})
+  const memory = createLoginCaches(
+    { login, sts },
+    createMetricsRecorder({}),
+    createLog('error', { write() {} }),
+    () => {},
+  )
   const host = 'sts.eu-west-1.amazonaws.com'
   const holderOf = (accessKeyId: string) => memory.holderOf({ accessKeyId, token: undefined })
   const owner = holderOf('AKIASP2TPHJSQH3FJXYZ')

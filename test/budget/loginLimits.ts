@@ -1,6 +1,6 @@
 import t from 'tap'
 import { type Limit, type LimitsParts, limits } from '../../src/budget/loginLimits.js'
-import { Fault, type Kind, toReply } from '../../src/errors.js'
+import { Fault, type FaultKind, toReply } from '../../src/errors.js'
 import { labels } from '../../src/identity/credentialFingerprint.js'
 import { Secret } from '../../src/log.js'
 import { handClock } from '../support/clock.js'
@@ -238,7 +238,7 @@ t.test('a success ends what was counted', async t => {
 
 t.test('what is our fault, or nobody’s, is not counted', async t => {
   const { bad, standing, told } = house()
-  const kinds: Kind[] = [
+  const kinds: FaultKind[] = [
     ...([
       'sts/throttled',
       'sts/unavailable',

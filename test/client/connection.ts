@@ -7,8 +7,8 @@ import t, { type Test } from 'tap'
 import { Connection, type Parts } from '../../src/client/connection.js'
 import type { Admitted, Candidate } from '../../src/client/login.js'
 import type { Client, Stage } from '../../src/client/preauth.js'
-import { Fault, type Kind } from '../../src/errors.js'
-import { type Event, logTo } from '../../src/log.js'
+import { Fault, type FaultKind } from '../../src/errors.js'
+import { createLog, type LogEvent } from '../../src/log.js'
 import type { LiveConnection } from '../../src/revocation/liveConnections.js'
 import { createTermController } from '../../src/upstream/primaryTerm.js'
 import { frame, OP_COMPRESSED, OP_QUERY } from '../../src/wire/frame.js'
@@ -33,7 +33,7 @@ const next = message(3, { saslContinue: 1, conversationId: 1, payload: new Binar
 const find = message(4, { find: 'c', $db: 'app' })
 const ping = (id: number) => message(id, { ping: 1 })
 
-type Line = { event: Event; level: string; fault?: Kind } & Document
+type Line = { event: LogEvent; level: string; fault?: FaultKind } & Document
 type Login = (candidate: Candidate, over: AbortController) => Promise<Admitted>
 type Wanted = { login?: Login; greet?: Parts['greet']; limit?: number; client?: Partial<Client> }
 
@@ -56,7 +56,7 @@ const admitted =
     }
   }
 const refusedWith =
-  (kind: Kind, detail?: string): Login =>
+  (kind: FaultKind, detail?: string): Login =>
   async () => {
     throw new Fault(kind, detail)
   }
@@ -68,10 +68,10 @@ function serve(near: Duplex, { login = refusedWith('sts/refused'), greet, client
   const lines: Line[] = []
   const stages: Stage[] = []
   const logins: string[] = []
-  const faults: Kind[] = []
+  const faults: FaultKind[] = []
   let alive = 0
   let text = ''
-  const log = logTo('debug', {
+  const log = createLog('debug', {
     write(line) {
       text += line
       lines.push(JSON.parse(line))
@@ -232,7 +232,7 @@ t.test('what is no conversation ends with a line that says so and a closed socke
   inner.writeInt32LE(4000, 11)
   const twice = Buffer.from(serialize({ hello: 1, hellp: 1, $db: 'admin' }))
   twice.write('hello', twice.indexOf('hellp'), 'latin1')
-  const bad: [string, Buffer, Kind, Document?][] = [
+  const bad: [string, Buffer, FaultKind, Document?][] = [
     ['length 0', header(0), 'frame/length'],
     ['length 15', header(15), 'frame/length'],
     ['length -1', header(-1), 'frame/length'],

@@ -1,7 +1,7 @@
 import { Binary, BSON, type Document, Double, Int32, Long, ObjectId, serialize } from 'bson'
 import t from 'tap'
 import { answer, opening, type Server, type State, settle, type Turn } from '../../src/client/handshake.js'
-import type { Kind } from '../../src/errors.js'
+import type { FaultKind } from '../../src/errors.js'
 import { Framer, frame, OP_MSG, OP_QUERY } from '../../src/wire/frame.js'
 import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage } from '../../src/wire/message.js'
 import { faultOf } from '../support/faults.js'
@@ -41,7 +41,7 @@ const states: Record<string, State> = {
 /** One line for a turn: what it does, with what, and where that leads. */
 const told = (turn: Turn) => `${turn.do === 'refuse' ? turn.fault.kind : turn.do} → ${turn.next.at}`
 /** The fault of a turn that leads there. */
-const refused = (turn: Turn, at: State['at']): Kind | string =>
+const refused = (turn: Turn, at: State['at']): FaultKind | string =>
   turn.do === 'refuse' && turn.next.at === at ? turn.fault.kind : told(turn)
 /** A turn that does this and nothing else. */
 const only = <What extends Turn['do']>(what: What, turn: Turn): Turn & { do: What } => {

@@ -10,8 +10,8 @@ import type { Lobby } from '../../src/client/acceptQueue.js'
 import { Connection } from '../../src/client/connection.js'
 import { type ListenerParts, listen } from '../../src/client/listener.js'
 import type { Client } from '../../src/client/preauth.js'
-import { Fault, type Kind } from '../../src/errors.js'
-import { logTo, silent } from '../../src/log.js'
+import { Fault, type FaultKind } from '../../src/errors.js'
+import { createLog, silentLog } from '../../src/log.js'
 import { writeMessage } from '../../src/wire/message.js'
 import { handClock } from '../support/clock.js'
 import { faultOfAsync } from '../support/faults.js'
@@ -38,7 +38,7 @@ type Served = {
 async function listening(t: Test, wanted: Partial<ListenerParts> = {}) {
   const clock = handClock()
   const served: Served[] = []
-  const turnedAway: Kind[] = []
+  const turnedAway: FaultKind[] = []
   const lines: Record<string, unknown>[] = []
   const clients: Socket[] = []
   const listener = await listen({
@@ -47,7 +47,7 @@ async function listening(t: Test, wanted: Partial<ListenerParts> = {}) {
     backlog: 100,
     connections: 100,
     perAddress: 50,
-    log: logTo('debug', { write: line => lines.push(JSON.parse(line)) }),
+    log: createLog('debug', { write: line => lines.push(JSON.parse(line)) }),
     after: clock.after,
     lobby: nobodyWaits,
     isTold: () => true,
@@ -568,7 +568,7 @@ t.test('who is within the TLS handshake makes room, too', async t => {
 
 t.test('an address that is taken, or not ours, is a fault with exit code 69', async t => {
   const { listener } = await listening(t)
-  const parts = { backlog: 1, connections: 1, perAddress: 1, log: silent, after: handClock().after }
+  const parts = { backlog: 1, connections: 1, perAddress: 1, log: silentLog, after: handClock().after }
   const lobby = nobodyWaits
   const rest = { ...parts, lobby, serve: () => ({}) as Connection, turnedAway: () => {}, isTold: () => true }
   for (const [host, port] of [
@@ -670,13 +670,13 @@ t.test('logins under way of a crowd give way to somebody of another address', { 
 /** A listener whose connections are those of the proxy. */
 async function proxying(t: Test, wanted: Partial<ListenerParts> = {}) {
   const clock = handClock()
-  const faults: Kind[] = []
+  const faults: FaultKind[] = []
   const heard = await listening(t, {
     ...wanted,
     after: clock.after,
     serve: (socket, client) =>
       new Connection(socket, client, {
-        log: silent,
+        log: silentLog,
         server: () => ({
           host: () => 'sts.amazonaws.com',
           random: bytes => Buffer.alloc(bytes),

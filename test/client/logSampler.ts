@@ -1,12 +1,13 @@
 import t from 'tap'
 import { sparing } from '../../src/client/logSampler.js'
-import type { Kind } from '../../src/errors.js'
+import type { FaultKind } from '../../src/errors.js'
 
 t.test('so many lines of a kind are told in a second, and that there were more once a minute', async t => {
   let moment = 0
-  const said: Kind[] = []
+  const said: FaultKind[] = []
   const isTold = sparing({ most: 3, enough: kind => said.push(kind), now: () => moment })
-  const told = (kind: Kind, count: number) => Array.from({ length: count }, () => isTold(kind)).filter(Boolean).length
+  const told = (kind: FaultKind, count: number) =>
+    Array.from({ length: count }, () => isTold(kind)).filter(Boolean).length
   t.equal(told('frame/length', 5), 3)
   t.equal(told('tls/handshake-failed', 2), 2, 'another kind has lines of its own')
   t.same(said, ['frame/length'])

@@ -5,7 +5,7 @@ import { Int32 } from 'bson'
 import t from 'tap'
 import type { End } from '../../src/budget/loginLimits.js'
 import { bucketOf, type Candidate, type Journal, login, type Parts } from '../../src/client/login.js'
-import { Fault, type Kind, toReply } from '../../src/errors.js'
+import { Fault, type FaultKind, toReply } from '../../src/errors.js'
 import type { Outcome } from '../../src/identity/outcome.js'
 import type { Proof } from '../../src/identity/proof.js'
 import type { Identity } from '../../src/identity/reply.js'
@@ -124,7 +124,7 @@ function road(wanted: Partial<Parts> = {}) {
 }
 
 /** Whatever ends a login early, and what it comes to. */
-const endings: [Kind, (login: Pick<ReturnType<typeof road>, 'over' | 'clock'>) => void][] = [
+const endings: [FaultKind, (login: Pick<ReturnType<typeof road>, 'over' | 'clock'>) => void][] = [
   ['login/abandoned', ({ over }) => over.abort(LEFT)],
   ['login/timeout', ({ clock }) => clock.advance(8000)],
   ['upstream/unreachable', ({ over }) => over.abort(new Fault('upstream/unreachable'))],
@@ -143,7 +143,7 @@ async function ends(wanted: Partial<Parts>, signing?: Parameters<typeof candidat
   return { fault, last: steps.at(-1), steps, journal: wishing.journal }
 }
 
-const throws = (kind: Kind) => () => {
+const throws = (kind: FaultKind) => () => {
   throw new Fault(kind)
 }
 
@@ -287,7 +287,7 @@ t.test('a queue that is too long is told at once, with how long it is', async t 
 })
 
 t.test('what STS says decides, and nothing is dialled without an identity', async t => {
-  const cases: [Outcome, Kind, RegExp?][] = [
+  const cases: [Outcome, FaultKind, RegExp?][] = [
     [{ is: 'refused', code: 'ExpiredToken', message: 'it is over' }, 'sts/refused', /: ExpiredToken: it is over$/],
     [{ is: 'refused', code: 'InvalidClientTokenId' }, 'sts/refused', /: InvalidClientTokenId$/],
     [{ is: 'throttled', code: 'Throttling' }, 'sts/throttled', /: Throttling$/],

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { startProxy } from '../../src/app/proxy.js'
 import { loadConfig } from '../../src/config/load.js'
-import { silent } from '../../src/log.js'
+import { silentLog } from '../../src/log.js'
 import { administrator } from '../../src/sandbox/administrator.js'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../src/sandbox/aws/sts.js'
@@ -33,7 +33,7 @@ async function fleet(t: Test) {
       bytes: Buffer.from(path === 'secret' ? secrets.join('\n') : file),
       mode: 0o600,
     })
-    const proxy = await startProxy(loadConfig({ file: 'proxy.yaml', args: {}, env: {}, readFile }), silent)
+    const proxy = await startProxy(loadConfig({ file: 'proxy.yaml', args: {}, env: {}, readFile }), silentLog)
     t.teardown(() => proxy.kill())
     await proxy.initialized
     const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`

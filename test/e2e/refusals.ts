@@ -4,7 +4,7 @@
  */
 import type { MongoClientOptions } from 'mongodb'
 import t, { type Test } from 'tap'
-import type { Kind } from '../../src/errors.js'
+import type { FaultKind } from '../../src/errors.js'
 import type { Misbehaviour } from '../../src/sandbox/aws/sts.js'
 import { type Driver, installed, type Keys } from '../support/clients.js'
 import { misbehaviours } from '../support/stsFailures.js'
@@ -30,7 +30,7 @@ const throttling: Misbehaviour = (_request, response) => {
 }
 
 type Case = Options & {
-  kind: Kind
+  kind: FaultKind
   told: Told
   says: RegExp
   /** Makes the trouble, and gives the keys to log in with if they are not alice's. */

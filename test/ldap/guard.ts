@@ -2,7 +2,7 @@ import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import { ldapGuard } from '../../src/ldap/guard.js'
 import type { Answers } from '../../src/ldap/ldap.js'
-import { type Log, silent } from '../../src/log.js'
+import { type Log, silentLog } from '../../src/log.js'
 import { handClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 
@@ -18,7 +18,7 @@ const on: Answers = {
 const away = new Fault('upstream/unreachable', undefined, { code: 'ECONNREFUSED' })
 
 /** A guard whose upstream answers what stands in `now`: answers, a fault, or nothing at all. */
-function guarded(first: Answers | Fault | undefined, assume?: 'off', log: Log = silent) {
+function guarded(first: Answers | Fault | undefined, assume?: 'off', log: Log = silentLog) {
   const upstream = { now: first, asked: 0 }
   const clock = handClock()
   const ask = async () => {
@@ -164,7 +164,7 @@ t.test('what another process answered is not believed of the one that is there n
 t.test('an answer that was asked for before the process changed is not believed either', async t => {
   const answers: ((answers: Answers) => void)[] = []
   const ask = () => new Promise<Answers>(resolve => answers.push(resolve))
-  const guard = ldapGuard({ ask, everyMS: 60_000, assume: undefined, log: silent, after: handClock().after })
+  const guard = ldapGuard({ ask, everyMS: 60_000, assume: undefined, log: silentLog, after: handClock().after })
   const started = guard.start()
   const asked = guard.again()
   answers[0]?.(off)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import type { Identity } from '../../src/identity/reply.js'
-import { Secret, silent } from '../../src/log.js'
+import { Secret, silentLog } from '../../src/log.js'
 import { keptDenials } from '../../src/revocation/adminDenials.js'
 import { type Denial, readDenial } from '../../src/revocation/denials.js'
 import type { LiveConnection } from '../../src/revocation/liveConnections.js'
@@ -47,7 +47,7 @@ function made({
       },
       now: clock.now,
       after: clock.after,
-      log: silent,
+      log: silentLog,
       counted: count => counts.push(count),
       changed: () => {},
     },

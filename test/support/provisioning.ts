@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Document } from 'bson'
 import type { Test } from 'tap'
-import { Secret, silent } from '../../src/log.js'
+import { Secret, silentLog } from '../../src/log.js'
 import { type Begin, logInAs } from '../../src/provisioning/passwordAttempts.js'
 import { type Parts, type Provisioner, provisioner } from '../../src/provisioning/provisioner.js'
 import type { Wanted } from '../../src/provisioning/upkeep.js'
@@ -38,7 +38,7 @@ export async function provisioning(t: Test) {
     database: DATABASE,
     periodMS: DAY_MS,
     now: () => clock.now,
-    log: silent,
+    log: silentLog,
     ...changes,
   })
   const keys = createScramKeyCache({ maxEntries: 1000 })

@@ -5,7 +5,7 @@ import type { MongoClientOptions } from 'mongodb'
 import type { Test } from 'tap'
 import { startProxy } from '../../src/app/proxy.js'
 import { loadConfig } from '../../src/config/load.js'
-import { logTo } from '../../src/log.js'
+import { createLog } from '../../src/log.js'
 import { administrator } from '../../src/sandbox/administrator.js'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../src/sandbox/aws/sts.js'
@@ -55,7 +55,7 @@ export async function setHouse(
   const log: Record<string, unknown>[] = []
   const config = loadConfig({ file: 'house.yaml', args: settings, env: { ALICE: 'of alice' }, readFile })
   if (down) for (const member of [...members]) await set.kill(member)
-  const proxy = await startProxy(config, logTo('info', { write: line => log.push(JSON.parse(line)) }))
+  const proxy = await startProxy(config, createLog('info', { write: line => log.push(JSON.parse(line)) }))
   t.teardown(() => proxy.kill())
   await proxy.initialized
   const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`

@@ -11,7 +11,7 @@ import type { Test } from 'tap'
 import { type RunningProxy, startProxy } from '../../src/app/proxy.js'
 import { loadConfig } from '../../src/config/load.js'
 import { Fault } from '../../src/errors.js'
-import { logTo } from '../../src/log.js'
+import { createLog } from '../../src/log.js'
 import { administrator } from '../../src/sandbox/administrator.js'
 import { type Iam, iam } from '../../src/sandbox/aws/iam.js'
 import { type StsServer, stsServer } from '../../src/sandbox/aws/sts.js'
@@ -105,7 +105,7 @@ export async function house(
     log.push(JSON.parse(line))
     wake()
   }
-  const proxy = await startProxy(configure({}), logTo('info', { write }))
+  const proxy = await startProxy(configure({}), createLog('info', { write }))
   t.teardown(() => proxy.kill())
   await proxy.initialized
 

@@ -9,7 +9,7 @@ import type { Test } from 'tap'
 import { type Crowd, type Crowding, crowd } from '../../bench/crowd.js'
 import { startProxy } from '../../src/app/proxy.js'
 import { loadConfig } from '../../src/config/load.js'
-import { logTo } from '../../src/log.js'
+import { createLog } from '../../src/log.js'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { type StsServer, stsServer } from '../../src/sandbox/aws/sts.js'
 import { mongoServer } from '../../src/sandbox/mongo/server.js'
@@ -91,7 +91,7 @@ export async function storm(
     initialized: settled,
     kill,
     reload,
-  } = await startProxy(configure(quota), logTo('info', { write }))
+  } = await startProxy(configure(quota), createLog('info', { write }))
   t.teardown(() => kill())
   await settled
 

@@ -1,7 +1,7 @@
 import { type Document, Long, ObjectId } from 'bson'
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
-import { type Log, silent } from '../../src/log.js'
+import { type Log, silentLog } from '../../src/log.js'
 import { createServerMonitor as mirrorOf } from '../../src/upstream/monitor.js'
 import type { Target } from '../../src/upstream/target.js'
 import { handClock } from '../support/clock.js'
@@ -64,7 +64,7 @@ function mirrored(
     return () => {}
   }
   const mirror = mirrorOf({
-    log: silent,
+    log: silentLog,
     random: () => 0,
     after,
     onHello: hello => seen.push(hello),

@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events'
 import { Long, ObjectId } from 'bson'
 import t from 'tap'
-import { type Log, Secret, silent } from '../../src/log.js'
+import { type Log, Secret, silentLog } from '../../src/log.js'
 import { readTopologyVersion, type TopologyVersion } from '../../src/upstream/hello.js'
 import type { DnsResolver } from '../../src/upstream/srv.js'
 import { parseUpstreamUri } from '../../src/upstream/target.js'
@@ -32,7 +32,7 @@ const nowhere: DnsResolver = { resolveSrv: async () => [], resolveTxt: async () 
 function inFront(
   t: T,
   uri: string,
-  { single = false, resolver = nowhere, log = silent, slowly, ...told }: Wanted = {},
+  { single = false, resolver = nowhere, log = silentLog, slowly, ...told }: Wanted = {},
 ) {
   const clock = handClock()
   const after = (ms: number, run: () => void) => {

@@ -44,6 +44,6 @@ t.test('D11: a principal that was made anew is told with both ids', async t => {
   t.equal(recreated?.kind, 'users/recreated')
   t.match(recreated?.message, /is AROACKCEVSQ6C2EXAMPLE now and was AROAOTHEROTHEROTHER00/)
   t.match(recreated?.facts, { principalId: 'AROACKCEVSQ6C2EXAMPLE', pinned: 'AROAOTHEROTHEROTHER00' })
-  t.equal(recreated?.row.reply?.code, 18)
+  t.equal(recreated?.definition.reply?.code, 18)
   t.equal(faultOf(() => unchanged(match({}), identity, 'AROAOTHER'))?.kind, 'users/recreated')
 })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import { readIdentity } from '../../src/identity/reply.js'
-import { Secret, silent } from '../../src/log.js'
+import { Secret, silentLog } from '../../src/log.js'
 import { type Decision, type DecisionParts, decision } from '../../src/users/decision.js'
 import type { Match } from '../../src/users/match.js'
 import { pinsOf } from '../../src/users/pins.js'
@@ -77,7 +77,7 @@ t.test('the conditions of the match are asked, for live connections as well', as
 })
 
 t.test('D11: firstUse pins what is seen first, session by session, and refuses who was made anew', async t => {
-  const pins = pinsOf({ text: undefined, name: 'pins.json', write: async () => {}, log: silent })
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write: async () => {}, log: silentLog })
   const decision = decided([rule({ principalId: 'firstUse' })], undefined, { pins })
   t.ok(decision.again(role(), '::1', undefined) && !pins.of(arn), 'looking pins nothing')
   await decision.login(role('one'), '::1')
@@ -95,7 +95,7 @@ t.test('rules that change while a login is decided about are the ones that decid
   const change = async () => {
     rules = then
   }
-  const pins = pinsOf({ text: undefined, name: 'pins.json', write: change, log: silent })
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write: change, log: silentLog })
   const pinning = decided([], undefined, { rules: () => rules, pins })
   t.equal((await refusal(pinning, role(), '::1'))?.kind, 'users/no-rule', 'the rule has gone')
 
@@ -110,7 +110,7 @@ t.test('rules that change while a login is decided about are the ones that decid
 })
 
 t.test('who may not log in pins nothing', async t => {
-  const pins = pinsOf({ text: undefined, name: 'pins.json', write: async () => {}, log: silent })
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write: async () => {}, log: silentLog })
   const entry = rule({ principalId: 'firstUse', clientSource: ['10.0.0.0/8'] })
   t.ok(await refusal(decided([entry], undefined, { pins }), role(), '::1'))
   t.equal(pins.of(arn), undefined)

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import type { Document } from 'bson'
 import t, { type Test } from 'tap'
-import { Fault, type Kind } from '../../src/errors.js'
+import { Fault, type FaultKind } from '../../src/errors.js'
 import { canonical, readArn } from '../../src/identity/arn.js'
-import { logTo, Secret } from '../../src/log.js'
+import { createLog, Secret } from '../../src/log.js'
 import { featuresOf } from '../../src/provisioning/privileges.js'
 import { mongoServer } from '../../src/sandbox/mongo/server.js'
 import { createAdminClient } from '../../src/upstream/admin.js'
@@ -52,7 +52,7 @@ function scripted(t: Test, ...users: Document[]) {
     },
     refreshMS: REFRESH,
     ...clock,
-    log: logTo('info', { write: line => lines.push(JSON.parse(line)) }),
+    log: createLog('info', { write: line => lines.push(JSON.parse(line)) }),
   })
   t.teardown(() => one.close())
   const settled = () => new Promise(resolve => setImmediate(resolve))
@@ -74,7 +74,7 @@ function scripted(t: Test, ...users: Document[]) {
         ? match.gives.roles.map(({ role, db }) => `${role}@${db}`).join()
         : undefined
     },
-    fault: async (identity = alice): Promise<Kind | undefined> =>
+    fault: async (identity = alice): Promise<FaultKind | undefined> =>
       (await faultOfAsync(async () => one.match(identity, '10.0.0.1')))?.kind,
   }
 }
@@ -166,7 +166,7 @@ t.test('two entries that are the same principal refuse it, and it alone', async 
   await one.start()
   const fault = faultOf(() => one.match(session, ''))
   t.equal(fault?.kind, 'users/ambiguous')
-  t.equal(fault?.row.reply?.code, 262)
+  t.equal(fault?.definition.reply?.code, 262)
   t.same(fault?.facts.entries, names)
   t.equal(faultOf(() => one.current(session))?.kind, 'users/ambiguous')
   t.equal(await one.roles(), 'read@app')
@@ -405,7 +405,7 @@ t.test('an upstream that has ever more to say is unreadable, before it fills our
     },
     refreshMS: REFRESH,
     ...one.clock,
-    log: logTo('silent'),
+    log: createLog('silent'),
   })
   t.teardown(() => endless.close())
   await endless.start()
@@ -435,7 +435,7 @@ t.test('a server serves it to a user with this one privilege', async t => {
   await superuser.runCommand({ createUser: made, roles: [{ role: 'read', db: 'app' }] }, '$external')
   const as = (name: string) => {
     const own = createAdminClient(new Secret(mongo.uri.replace(/root:[^@]*@/, `${name}:of%20the%20reader@`)))
-    const one = directory({ ask: own.runCommand, refreshMS: REFRESH, ...handClock(), log: logTo('silent') })
+    const one = directory({ ask: own.runCommand, refreshMS: REFRESH, ...handClock(), log: createLog('silent') })
     t.teardown(async () => {
       one.close()
       await own.close()

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { type Log, silent } from '../../src/log.js'
+import { type Log, silentLog } from '../../src/log.js'
 import { pinsIn, pinsOf } from '../../src/users/pins.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 
@@ -32,7 +32,7 @@ t.test('the first id that is seen is pinned, and outlives the process', async t 
 t.test('of many that come at once one is pinned, and all hear which', async t => {
   const texts: string[] = []
   const write = async (text: string) => void texts.push(text)
-  const pins = pinsOf({ text: undefined, name: 'pins.json', write, log: silent })
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write, log: silentLog })
   const heard = await Promise.all([first, second, second, first].map(pins.pin))
   t.same(new Set(heard), new Set([first.principalId]))
   t.equal(texts.length, 1)
@@ -43,7 +43,7 @@ t.test('a pin that the disk has not is none, and its login waits', async t => {
   const write = async () => {
     if (full) throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
   }
-  const pins = pinsOf({ text: undefined, name: 'pins.json', write, log: silent })
+  const pins = pinsOf({ text: undefined, name: 'pins.json', write, log: silentLog })
   const fault = await faultOfAsync(() => pins.pin(first))
   t.equal(fault?.kind, 'users/unreadable')
   t.match(fault?.facts.why, /cannot write pins.json: ENOSPC/)
@@ -55,9 +55,9 @@ t.test('a pin that the disk has not is none, and its login waits', async t => {
 t.test('what is no file of pins is a problem', async t => {
   const write = async () => {}
   for (const text of ['', '[]', '{"role/app": "AROACKCEVSQ6C2EXAMPLE"}', `{"${canonical}": "me"}`, 'null']) {
-    t.equal(faultOf(() => pinsOf({ text, name: 'pins.json', write, log: silent }))?.kind, 'config/invalid', text)
+    t.equal(faultOf(() => pinsOf({ text, name: 'pins.json', write, log: silentLog }))?.kind, 'config/invalid', text)
   }
-  t.equal(pinsOf({ text: '{}', name: 'pins.json', write, log: silent }).of(canonical), undefined)
+  t.equal(pinsOf({ text: '{}', name: 'pins.json', write, log: silentLog }).of(canonical), undefined)
 })
 
 t.test('the log tells each pin and each that was cleared, once', async t => {
