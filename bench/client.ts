@@ -7,7 +7,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { connect as connectSecure } from 'node:tls'
 import { Binary, type Document, deserialize, Int32, serialize } from 'bson'
-import { check, type Derive, final, first } from '../src/sasl/scram.js'
+import { createClientFinal, createClientFirst, type DeriveKeys, verifyServerFinal } from '../src/sasl/scram.js'
 import { Framer } from '../src/wire/frame.js'
 import { readReply, writeMessage } from '../src/wire/message.js'
 
@@ -15,7 +15,7 @@ import { readReply, writeMessage } from '../src/wire/message.js'
 export type Way = { port: number; tls?: boolean; from?: string; signal?: AbortSignal }
 export type Login =
   | { by: 'aws'; accessKeyId: string; secretAccessKey: string; token?: string }
-  | { by: 'scram'; user: string; derive: Derive }
+  | { by: 'scram'; user: string; derive: DeriveKeys }
   | { by: 'nobody' }
 
 export type Client = {
@@ -52,7 +52,7 @@ const enter = {
     if (!done(await ask(next)).done) throw new Error('not logged in')
   },
   async scram({ ask }: Client, { user, derive }: Login & { by: 'scram' }) {
-    const start = first(user, randomBytes(24).toString('base64'))
+    const start = createClientFirst(user, randomBytes(24).toString('base64'))
     const saslStart = {
       saslStart: 1,
       mechanism: 'SCRAM-SHA-256',
@@ -61,9 +61,9 @@ const enter = {
       db: 'admin',
     }
     const hello = await ask({ hello: 1, client: METADATA, speculativeAuthenticate: saslStart, $db: 'admin' })
-    const last = await final(start, derive, bytesOf(hello.speculativeAuthenticate.payload))
+    const last = await createClientFinal(start, derive, bytesOf(hello.speculativeAuthenticate.payload))
     const next = { saslContinue: 1, conversationId: 1, payload: new Binary(last.payload), $db: 'admin' }
-    check(last, bytesOf(done(await ask(next)).payload))
+    verifyServerFinal(last, bytesOf(done(await ask(next)).payload))
   },
 }
 

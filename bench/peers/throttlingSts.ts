@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { accountOf } from '../../src/budget/account.js'
+import { decodeAccountId } from '../../src/budget/account.js'
 import { reply } from '../../src/sandbox/aws/reply.js'
 import { answers } from './answer.js'
 
@@ -40,7 +40,7 @@ const refusals = {
 }
 
 function answer(accessKeyId: string, token: string | undefined) {
-  const account = accountOf(accessKeyId) ?? '000000000000'
+  const account = decodeAccountId(accessKeyId) ?? '000000000000'
   if (countedIn(account) > quota) {
     seen.throttled++
     return refusals.throttled

@@ -5,7 +5,7 @@
  */
 import { z } from 'zod'
 import { Fault } from '../errors.js'
-import { canonical, readArn } from '../identity/arn.js'
+import { canonicalizeArn, parseArn } from '../identity/arn.js'
 import type { Pins } from '../users/pins.js'
 import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './answer.js'
 import { type AccessOptions, checkAccess, parseJsonBody } from './guards.js'
@@ -41,6 +41,6 @@ export async function handlePinsRequest(asked: AdminRequest, { pins, ...guards }
 function readPrincipal(value: unknown): { arn: string } | string {
   const { data } = form.safeParse(value)
   if (!data) return 'wanted {"arn": "…"} and nothing else'
-  const arn = readArn(data.arn)
-  return arn ? { arn: canonical(arn) } : 'arn: wanted the whole ARN of a user or role'
+  const arn = parseArn(data.arn)
+  return arn ? { arn: canonicalizeArn(arn) } : 'arn: wanted the whole ARN of a user or role'
 }

@@ -48,7 +48,7 @@ export type LoginsOptions = {
 export type Logins = {
   login: Login
   /** The STS host to offer a client of this address. */
-  offer: StsGateway['draw']
+  offer: StsGateway['selectHost']
   revocations: Revocation
   /** Undefined where no file keeps any. */
   pins: Pins | undefined
@@ -71,7 +71,7 @@ export function createLogins(parts: LoginsOptions): Logins {
   let running = config
 
   const sts = createStsGateway(config.sts, record, log)
-  const memories = createLoginCaches(config, record, log, sts.raise)
+  const memories = createLoginCaches(config, record, log, sts.promote)
   // What is written waits for a majority, perhaps in vain, and nothing that is read shall wait behind it.
   const writer: AdminClient | undefined = config.upstream.admin && administrator(config.upstream.admin)
   const by =
@@ -129,14 +129,14 @@ export function createLogins(parts: LoginsOptions): Logins {
     limit: memories.limit,
     refused: memories.refused,
     recall: memories.recall,
-    stsNow: () => Date.now() + sts.skewMS(),
+    stsNow: () => Date.now() + sts.clockSkewMS(),
     askTime: sts.askTime,
     now,
-    take: sts.take,
+    take: sts.acquire,
     ask: sts.ask,
     saw(host, holder, outcome, address) {
       memories.note(host, holder, outcome, address)
-      sts.saw(host, outcome, address)
+      sts.recordOutcome(host, outcome, address)
     },
     check: revocations.check,
     enter: revocations.enter,
@@ -176,13 +176,13 @@ export function createLogins(parts: LoginsOptions): Logins {
 
   /** Asked at the start to learn the clock of STS before the first proof is judged by it. */
   const reach = async (host: string): Promise<void> => {
-    const why = await sts.reach(host, AbortSignal.timeout(STS_MS)).catch(String)
+    const why = await sts.probe(host, AbortSignal.timeout(STS_MS)).catch(String)
     if (why !== undefined) log('warn', 'sts host unreachable', { sts: host, why })
   }
 
   return {
     login: { enter, again },
-    offer: sts.draw,
+    offer: sts.selectHost,
     revocations,
     pins,
     measures: sts.measures,

@@ -1,29 +1,29 @@
 /** STS as the proxy asks it: within the budget, counted, and again where that may help. */
 import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
-import { buckets } from '../budget/buckets.js'
-import { hosts as drawn, type Hosts } from '../budget/hostHealth.js'
-import { type Turns, turns } from '../budget/scheduler.js'
+import { createTokenBuckets } from '../budget/buckets.js'
+import { createHostSelector, type HostSelector } from '../budget/hostHealth.js'
+import { createScheduler, type Scheduler } from '../budget/scheduler.js'
 import { bucketOf } from '../client/login.js'
 import { after, now, sleep } from '../clock.js'
 import type { Config } from '../config/load.js'
-import { timeOf } from '../identity/clockSync.js'
-import type { Ask, Outcome } from '../identity/outcome.js'
+import { createClockSync } from '../identity/clockSync.js'
+import type { CallSts, StsOutcome } from '../identity/outcome.js'
 import type { Proof } from '../identity/proof.js'
-import { type Patience, retried } from '../identity/retry.js'
-import { type Sts, stsClient } from '../identity/sts.js'
+import { type RetryOptions, withRetry } from '../identity/retry.js'
+import { createStsClient, type StsClient } from '../identity/sts.js'
 import type { Log } from '../log.js'
 import { PROXY_NAME, VERSION } from '../upstream/metadata.js'
 
-export type StsGateway = Pick<Sts, 'reach' | 'skewMS' | 'close'> &
-  Pick<Turns, 'take' | 'raise'> & {
+export type StsGateway = Pick<StsClient, 'probe' | 'clockSkewMS' | 'close'> &
+  Pick<Scheduler, 'acquire' | 'promote'> & {
     /** Asks a host what time it is. Throws `sts/unavailable`. */
-    askTime: ReturnType<typeof timeOf>
+    askTime: ReturnType<typeof createClockSync>
     /** Asks who signed, each attempt in its turn. */
-    ask: ReturnType<typeof retried>
+    ask: ReturnType<typeof withRetry>
     /** The host to offer a client of this address. */
-    draw: Hosts['draw']
+    selectHost: HostSelector['selectHost']
     /** What asking a host came to, for a client of this address. */
-    saw: Hosts['saw']
+    recordOutcome: HostSelector['recordOutcome']
     measures: GaugeCollectors
     /** From now on. */
     adopt(budget: Pick<Config['sts'], 'quota' | 'share'>): void
@@ -46,13 +46,13 @@ const DRIFT_MS = 60_000
 export function createConfiguredStsClient(
   { hosts, insecure }: Pick<Config['sts'], 'hosts' | 'insecure'>,
   timeoutMS: number,
-): Sts {
+): StsClient {
   const userAgent = `${PROXY_NAME}/${VERSION}`
-  return stsClient({ hosts: hosts.map(host => ({ ...host, insecure })), timeoutMS, userAgent, now: Date.now })
+  return createStsClient({ hosts: hosts.map(host => ({ ...host, insecure })), timeoutMS, userAgent, now: Date.now })
 }
 
 /** No answer of use, and none that says more than that. */
-const isSilent = (outcome: Outcome) => outcome.is === 'unavailable' && outcome.next === 'again'
+const isSilent = (outcome: StsOutcome) => outcome.is === 'unavailable' && outcome.next === 'again'
 
 export function createStsGateway(
   { hosts, insecure, ...first }: Config['sts'],
@@ -65,37 +65,38 @@ export function createStsGateway(
     perSecond: quota * share,
     burst: (quota * (1 - share)) / 2,
   })
-  const budget = buckets({ ...rateOf(first), keys: REMEMBERED, now })
-  const line = turns({ lend: budget.lend, calls: CALLS, now, after })
-  const { draw, saw, health } = drawn({
+  const budget = createTokenBuckets({ ...rateOf(first), maxKeys: REMEMBERED, now })
+  const line = createScheduler({ acquireTokens: budget.acquireTokens, maxCalls: CALLS, now, after })
+  const { selectHost, recordOutcome, health } = createHostSelector({
     hosts: hosts.map(({ host }) => host),
-    busy: line.busy,
+    countPending: line.countPending,
     random: Math.random,
     now,
-    entries: REMEMBERED,
-    turned: (host, up) => log(up ? 'info' : 'warn', up ? 'sts host restored' : 'sts host ejected', { sts: host }),
+    maxSubnets: REMEMBERED,
+    onHealthChange: (host, up) =>
+      log(up ? 'info' : 'warn', up ? 'sts host restored' : 'sts host ejected', { sts: host }),
   })
   /** Throttles of the buckets whose accounts proved themselves: only these have names in metrics, as keys are made up. */
   const shown = new Map<string, number>()
   let drift = 0 // as it was told last
   const compare = (): void => {
-    const skew = sts.skewMS()
+    const skew = sts.clockSkewMS()
     record.set('clock_skew_seconds', skew / 1000)
     if (Math.abs(skew - drift) < DRIFT_MS) return
     drift = skew
     log('warn', 'clock skew detected', { behindStsSeconds: Math.round(skew / 1000), corrected: true })
   }
-  const reach = async (host: string, signal: AbortSignal): Promise<string | undefined> => {
-    const why = await sts.reach(host, signal)
+  const probe = async (host: string, signal: AbortSignal): Promise<string | undefined> => {
+    const why = await sts.probe(host, signal)
     compare()
     return why
   }
-  const once: Ask = async (proof, ms, signal) => {
-    const outcome = await sts.ask(proof, ms, signal)
+  const once: CallSts = async (proof, ms, signal) => {
+    const outcome = await sts.getCallerIdentity(proof, ms, signal)
     const bucket = bucketOf(proof)
     if (outcome.is === 'identity' && !shown.has(bucket) && shown.size < SHOWN) shown.set(bucket, 0)
     if (outcome.is === 'throttled') {
-      budget.throttled(bucket)
+      budget.recordThrottle(bucket)
       if (shown.has(bucket)) shown.set(bucket, (shown.get(bucket) ?? 0) + 1)
     }
     record.count('sts_calls_total', 1, { outcome: outcome.is })
@@ -104,7 +105,7 @@ export function createStsGateway(
   }
   const ofBuckets = (measure: (bucket: string) => number) =>
     Object.fromEntries([...shown.keys()].map(bucket => [bucket, measure(bucket)]))
-  const patience: Patience = {
+  const patience: RetryOptions = {
     attemptMS: ATTEMPT_MS,
     deadlineMS: STS_MS,
     queueMS: QUEUE_MS,
@@ -112,23 +113,23 @@ export function createStsGateway(
     random: Math.random,
     sleep,
     // Counted at once, so that a host that is down is left alone before its first logins have given up.
-    again({ challenge: { host } }: Proof, outcome: Outcome) {
+    shouldRetry({ challenge: { host } }: Proof, outcome: StsOutcome) {
       if (!isSilent(outcome)) return true
-      saw(host, outcome, '')
+      recordOutcome(host, outcome, '')
       const all = health()
       return all[host] !== 0 || Object.values(all).every(each => each === 0)
     },
   }
   return {
-    skewMS: sts.skewMS,
+    clockSkewMS: sts.clockSkewMS,
     close: sts.close,
-    reach,
-    askTime: timeOf({ reach: host => reach(host, AbortSignal.timeout(ATTEMPT_MS)).catch(String), now }),
-    take: line.take,
-    raise: line.raise,
-    draw,
-    saw(host, outcome, address) {
-      if (!isSilent(outcome)) saw(host, outcome, address)
+    probe,
+    askTime: createClockSync({ probe: host => probe(host, AbortSignal.timeout(ATTEMPT_MS)).catch(String), now }),
+    acquire: line.acquire,
+    promote: line.promote,
+    selectHost,
+    recordOutcome(host, outcome, address) {
+      if (!isSilent(outcome)) recordOutcome(host, outcome, address)
     },
     measures: {
       sts_host_health: health,
@@ -137,14 +138,14 @@ export function createStsGateway(
       sts_bucket_throttles: () => Object.fromEntries(shown),
       sts_bucket_waiting() {
         const all: Record<string, number> = { ...ofBuckets(() => 0), other: 0 }
-        for (const [bucket, count] of line.waiting()) {
+        for (const [bucket, count] of line.waitingByBucket()) {
           const name = shown.has(bucket) ? bucket : 'other'
           all[name] = (all[name] ?? 0) + count
         }
         return all
       },
     },
-    ask: retried(once, patience),
-    adopt: change => budget.adopt(rateOf(change)),
+    ask: withRetry(once, patience),
+    adopt: change => budget.setRate(rateOf(change)),
   }
 }

@@ -8,7 +8,7 @@ const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
 const KEY_ID = /^A[A-Z]{3}([A-Z2-7]{10})[A-Z2-7]{6}$/
 
 /** Twelve digits, or undefined for an id that carries none. */
-export function accountOf(accessKeyId: string): string | undefined {
+export function decodeAccountId(accessKeyId: string): string | undefined {
   const first50Bits = KEY_ID.exec(accessKeyId)?.[1]
   if (first50Bits === undefined) return undefined
   let value = 0n

@@ -13,24 +13,24 @@ import { LRUCache } from 'lru-cache'
  * `tokens` to be spent at once; `nextMS` until it makes sense to ask again; `perSecond` is how fast they come, for whoever
  * has to guess how long a wait will be.
  */
-export type Lease = { tokens: number; nextMS: number; perSecond: number }
+export type Lease = { tokens: number; retryAfterMS: number; perSecond: number }
 
 /**
  * Lends up to `wanted` tokens of a bucket, perhaps none. This is all that a login knows of the budget, so a process that
  * shares it with others asks somebody else behind the same type, for as many as wait there, and not once a login.
  */
-export type Lend = (key: string, wanted: number) => Lease | Promise<Lease>
+export type AcquireTokens = (key: string, wanted: number) => Lease | Promise<Lease>
 
 /** What a bucket is at: the tokens in it, and how many come each second now. */
-export type Level = { tokens: number; perSecond: number }
+export type BucketLevel = { tokens: number; perSecond: number }
 
-export type Buckets = {
-  lend(key: string, wanted: number): Lease
+export type TokenBuckets = {
+  acquireTokens(key: string, wanted: number): Lease
   /** STS said that the account of this bucket asks too often. */
-  throttled(key: string): void
-  level(key: string): Level
+  recordThrottle(key: string): void
+  level(key: string): BucketLevel
   /** Another rate from now on: what was spent stays spent, and what was cut stays cut. */
-  adopt(rate: Rate): void
+  setRate(rate: Rate): void
 }
 
 /** `perSecond` tokens, at most `burst` saved up. */
@@ -46,10 +46,14 @@ const SAME = 500
 type Bucket = { tokens: number; at: number; cut: { at: number; to: number } | undefined }
 
 /** `keys` buckets at most, the longest unused forgotten (as full). */
-export function buckets({ keys, now, ...first }: Rate & { keys: number; now(): number }): Buckets {
+export function createTokenBuckets({
+  maxKeys,
+  now,
+  ...first
+}: Rate & { maxKeys: number; now(): number }): TokenBuckets {
   let { perSecond } = first
   let room = Math.max(1, first.burst)
-  const known = new LRUCache<string, Bucket>({ max: keys })
+  const known = new LRUCache<string, Bucket>({ max: maxKeys })
 
   /** What is left of the rate, and has come back. */
   const grown = ({ cut }: Bucket, time: number): number =>
@@ -66,16 +70,16 @@ export function buckets({ keys, now, ...first }: Rate & { keys: number; now(): n
   }
 
   return {
-    lend(key, wanted) {
+    acquireTokens(key, wanted) {
       const time = now()
       const bucket = filled(key, time)
       const tokens = Math.min(wanted, Math.floor(bucket.tokens))
       bucket.tokens -= tokens
       if (tokens > 0) known.set(key, bucket)
       const rate = rateOf(bucket, time)
-      return { tokens, nextMS: (Math.max(0, 1 - bucket.tokens) * 1000) / rate, perSecond: rate }
+      return { tokens, retryAfterMS: (Math.max(0, 1 - bucket.tokens) * 1000) / rate, perSecond: rate }
     },
-    throttled(key) {
+    recordThrottle(key) {
       const time = now()
       const bucket = filled(key, time)
       if (bucket.cut && time - bucket.cut.at < SAME) return
@@ -87,7 +91,7 @@ export function buckets({ keys, now, ...first }: Rate & { keys: number; now(): n
       const bucket = filled(key, time)
       return { tokens: bucket.tokens, perSecond: rateOf(bucket, time) }
     },
-    adopt(rate) {
+    setRate(rate) {
       const most = Math.max(1, rate.burst)
       if (rate.perSecond === perSecond && most === room) return
       const time = now()

@@ -12,27 +12,27 @@
 export type Priority = 'known' | 'plain' | 'suspect'
 
 /** `address`: what is fair to whom; an IPv6 client is its /64. */
-type Spot = { address: string; priority: Priority }
+type Spot = { subnet: string; priority: Priority }
 /** `holder`: a name for the credential that is shown there. */
-export type Place = Spot & { holder: string }
+export type QueueEntry = Spot & { fingerprint: string }
 
-export type Queue<W extends Place> = {
+export type FairQueue<W extends QueueEntry> = {
   readonly length: number
   /** The best priority of those who wait. */
-  readonly best: Priority | undefined
+  readonly bestPriority: Priority | undefined
   /** How many tokens have come at most when this one is served; if it does not wait yet, as the last of its address. */
-  ahead(place: Spot): number
-  add(waiting: W): void
+  tokensUntil(place: Spot): number
+  enqueue(waiting: W): void
   /** True if it was there. */
   remove(waiting: W): boolean
   /** The next in turn; it waits no more. */
-  next(): W | undefined
+  dequeue(): W | undefined
   /** Those of this address and holder are known from now on. True if somebody was not. */
-  raise(address: string, holder: string): boolean
+  promote(subnet: string, fingerprint: string): boolean
   /** Removes those at the end of this place for whom `isLate` holds, from the last one on, and gives them. */
-  cut(place: Spot, isLate: (waiting: W, ahead: number) => boolean): W[]
+  removeLate(place: Spot, isLate: (waiting: W, ahead: number) => boolean): W[]
   /** Removes the first of each address for whom it holds, and those behind it, and gives them. */
-  expire(isOver: (waiting: W) => boolean): W[]
+  removeExpired(isOver: (waiting: W) => boolean): W[]
 }
 
 /** Each class's part of the tokens while all of them wait, in order of preference for what is left over. */
@@ -44,7 +44,7 @@ const PARTS: readonly (readonly [priority: Priority, part: number])[] = [
 const PART = Object.fromEntries(PARTS) as Record<Priority, number>
 
 /** Of 16 turns the last is for suspects and every fourth for plain ones; whose turn it is comes first, then the better. */
-export function preference(turn: number): readonly Priority[] {
+export function priorityOrder(turn: number): readonly Priority[] {
   const first: Priority = turn % 16 === 15 ? 'suspect' : turn % 4 === 3 ? 'plain' : 'known'
   return ORDERS[first]
 }
@@ -54,7 +54,7 @@ const ORDERS = { known: order('known'), plain: order('plain'), suspect: order('s
 /** One class: its addresses in the order of their turns. */
 type Class<W> = { length: number; addresses: Map<string, W[]> }
 
-export function queue<W extends Place>(): Queue<W> {
+export function createFairQueue<W extends QueueEntry>(): FairQueue<W> {
   const classes: Record<Priority, Class<W>> = {
     known: { length: 0, addresses: new Map() },
     plain: { length: 0, addresses: new Map() },
@@ -63,7 +63,7 @@ export function queue<W extends Place>(): Queue<W> {
   let length = 0
   let served = 0
 
-  const behind = ({ address, priority }: Spot): W[] | undefined => classes[priority].addresses.get(address)
+  const behind = ({ subnet, priority }: Spot): W[] | undefined => classes[priority].addresses.get(subnet)
 
   /** Tokens until the `nth` of this place is served: all that could come before, or its class's part if that is sooner. */
   const until = ({ priority }: Spot, nth: number, addresses: number): number => {
@@ -73,15 +73,15 @@ export function queue<W extends Place>(): Queue<W> {
 
   const take = (place: Spot, from: W[], waiting: W | undefined): void => {
     if (waiting === undefined) return
-    if (from.length === 0) classes[place.priority].addresses.delete(place.address)
+    if (from.length === 0) classes[place.priority].addresses.delete(place.subnet)
     classes[place.priority].length--
     length--
   }
 
-  const add = (waiting: W): void => {
+  const enqueue = (waiting: W): void => {
     const there = behind(waiting)
     if (there) there.push(waiting)
-    else classes[waiting.priority].addresses.set(waiting.address, [waiting])
+    else classes[waiting.priority].addresses.set(waiting.subnet, [waiting])
     classes[waiting.priority].length++
     length++
   }
@@ -99,41 +99,41 @@ export function queue<W extends Place>(): Queue<W> {
     get length() {
       return length
     },
-    get best() {
+    get bestPriority() {
       return PARTS.find(([name]) => classes[name].length > 0)?.[0]
     },
-    ahead(place) {
+    tokensUntil(place) {
       const { addresses } = classes[place.priority]
-      const own = addresses.get(place.address)
+      const own = addresses.get(place.subnet)
       return until(place, (own?.length ?? 0) + 1, addresses.size + (own ? 0 : 1))
     },
-    add,
+    enqueue,
     remove,
-    next() {
+    dequeue() {
       if (length === 0) return undefined
-      const priority = preference(served++).find(name => classes[name].length > 0)
+      const priority = priorityOrder(served++).find(name => classes[name].length > 0)
       if (!priority) return undefined
       const { addresses } = classes[priority]
-      for (const [address, there] of addresses) {
+      for (const [subnet, there] of addresses) {
         const waiting = there.shift()
-        addresses.delete(address)
-        addresses.set(address, there) // its next turn comes after those of all others
-        take({ address, priority }, there, waiting)
+        addresses.delete(subnet)
+        addresses.set(subnet, there) // its next turn comes after those of all others
+        take({ subnet, priority }, there, waiting)
         return waiting
       }
       return undefined
     },
-    raise(address, holder) {
-      const all = (['plain', 'suspect'] as const).flatMap(priority => behind({ address, priority }) ?? [])
-      const raised = all.filter(waiting => waiting.holder === holder)
+    promote(subnet, fingerprint) {
+      const all = (['plain', 'suspect'] as const).flatMap(priority => behind({ subnet, priority }) ?? [])
+      const raised = all.filter(waiting => waiting.fingerprint === fingerprint)
       for (const waiting of raised) {
         remove(waiting)
         waiting.priority = 'known'
-        add(waiting)
+        enqueue(waiting)
       }
       return raised.length > 0
     },
-    cut(place, isLate) {
+    removeLate(place, isLate) {
       const there = behind(place)
       const late: W[] = []
       for (let last = there?.at(-1); there && last; last = there.at(-1)) {
@@ -144,13 +144,13 @@ export function queue<W extends Place>(): Queue<W> {
       }
       return late
     },
-    expire(isOver) {
+    removeExpired(isOver) {
       const over: W[] = []
       for (const [priority] of PARTS) {
-        for (const [address, there] of classes[priority].addresses) {
+        for (const [subnet, there] of classes[priority].addresses) {
           for (let first = there[0]; first && isOver(first); first = there[0]) {
             there.shift()
-            take({ address, priority }, there, first)
+            take({ subnet, priority }, there, first)
             over.push(first)
           }
         }

@@ -16,31 +16,31 @@
  * While the first one is left alone, that would keep out everybody else behind the address, so then nobody is steered.
  */
 import { LRUCache } from 'lru-cache'
-import type { Outcome } from '../identity/outcome.js'
-import { subnetOf } from './subnet.js'
+import type { StsOutcome } from '../identity/outcome.js'
+import { toSubnet } from './subnet.js'
 
-export type Hosts = {
+export type HostSelector = {
   /** The host for a new conversation of a client of this address. */
-  draw(address: string): string
+  selectHost(address: string): string
   /** What asking a host came to, for a client of this address. */
-  saw(host: string, outcome: Outcome, address: string): void
+  recordOutcome(host: string, outcome: StsOutcome, address: string): void
   /** From 0 to 1 by host; 0 for one that is left alone. */
   health(): Record<string, number>
 }
 
-export type HostsParts = {
+export type HostSelectorOptions = {
   /** At least one, each once; the first has the say about keys. */
   hosts: readonly string[]
   /** How many logins wait for their turn at a host or are being asked there. */
-  busy(host: string): number
+  countPending(host: string): number
   /** 0 to 1, below 1. */
   random(): number
   /** Monotonic milliseconds. */
   now(): number
   /** Addresses that are steered to the first host, at most. */
-  entries: number
+  maxSubnets: number
   /** Told when a host is left alone, and when it is drawn again. */
-  turned(host: string, up: boolean): void
+  onHealthChange(host: string, up: boolean): void
 }
 
 /**
@@ -69,15 +69,22 @@ const STEERED = 10 * 60_000
 /** `until`: while left alone, when the next probe may go. `probe`: how long the one may take that is out. */
 type Host = { name: string; health: number; up: boolean; pause: number; until: number; probe: number | undefined }
 
-export function hosts({ hosts: names, busy, random, now, entries, turned }: HostsParts): Hosts {
+export function createHostSelector({
+  hosts: names,
+  countPending,
+  random,
+  now,
+  maxSubnets,
+  onHealthChange,
+}: HostSelectorOptions): HostSelector {
   const all = names.map((name): Host => ({ name, health: 1, up: true, pause: FIRST_PAUSE, until: 0, probe: undefined }))
   const byName = new Map(all.map(host => [host.name, host]))
   const [first = ''] = names
   const isFirstUp = () => byName.get(first)?.up === true
-  const steered = new LRUCache<string, number>({ max: entries })
+  const steered = new LRUCache<string, number>({ max: maxSubnets })
 
   /** A healthy and idle host is drawn more often than a sick or busy one, and each of these at times. */
-  const weigh = ({ name, health }: Host): number => Math.max(health, 0.01) / (1 + Math.max(0, busy(name)))
+  const weigh = ({ name, health }: Host): number => Math.max(health, 0.01) / (1 + Math.max(0, countPending(name)))
   const drawOf = (some: readonly Host[]): string => {
     const weights = some.map(weigh)
     let rest = random() * weights.reduce((sum, weight) => sum + weight, 0)
@@ -89,18 +96,18 @@ export function hosts({ hosts: names, busy, random, now, entries, turned }: Host
   }
 
   const leaveAlone = (host: Host): void => {
-    if (host.up) turned(host.name, false)
+    if (host.up) onHealthChange(host.name, false)
     Object.assign(host, { up: false, probe: undefined, until: now() + host.pause })
     host.pause = Math.min(host.pause * 2, LONGEST_PAUSE)
   }
   const comeBack = (host: Host): void => {
     Object.assign(host, { up: true, probe: undefined, health: Math.max(host.health, COMES_BACK) })
-    turned(host.name, true)
+    onHealthChange(host.name, true)
   }
 
   return {
-    draw(address) {
-      const subnet = subnetOf(address)
+    selectHost(address) {
+      const subnet = toSubnet(address)
       const until = steered.get(subnet)
       if (until !== undefined && now() >= until) steered.delete(subnet)
       else if (until !== undefined && isFirstUp()) return first
@@ -114,11 +121,11 @@ export function hosts({ hosts: names, busy, random, now, entries, turned }: Host
       const up = all.filter(host => host.up)
       return drawOf(up.length > 0 ? up : all)
     },
-    saw(name, outcome, address) {
+    recordOutcome(name, outcome, address) {
       const host = byName.get(name)
       if (!host) return
       const good = isGood(outcome)
-      if (outcome.is === 'unavailable' && outcome.next === 'first') steered.set(subnetOf(address), now() + STEERED)
+      if (outcome.is === 'unavailable' && outcome.next === 'first') steered.set(toSubnet(address), now() + STEERED)
       const step = isOfOne(outcome) ? SMALL_STEP : STEP
       host.health += step * ((good ? 1 : 0) - host.health)
       const none = all.every(({ up }) => !up)
@@ -133,12 +140,12 @@ export function hosts({ hosts: names, busy, random, now, entries, turned }: Host
 }
 
 /** Whether a single client could bring this about. */
-function isOfOne(outcome: Outcome): boolean {
+function isOfOne(outcome: StsOutcome): boolean {
   return outcome.is === 'throttled' || (outcome.is === 'unavailable' && outcome.next === 'later')
 }
 
 /** Whether the host does its work; that it knows no such key, or not in its region, is work done. */
-function isGood(outcome: Outcome): boolean {
+function isGood(outcome: StsOutcome): boolean {
   if (outcome.is === 'unavailable') return outcome.next === 'first'
   return outcome.is !== 'throttled'
 }

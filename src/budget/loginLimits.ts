@@ -22,44 +22,44 @@
  */
 import { LRUCache } from 'lru-cache'
 import { Fault, type FaultKind } from '../errors.js'
-import type { Place, Priority } from './fairQueue.js'
-import { subnetOf } from './subnet.js'
-import { tally } from './windowCounter.js'
+import type { Priority, QueueEntry } from './fairQueue.js'
+import { toSubnet } from './subnet.js'
+import { createWindowCounter } from './windowCounter.js'
 
 /** STS vouched for it and it was admitted; it was admitted and STS not asked, which says nothing; or what ended it. */
-export type End = 'vouched' | 'unasked' | Fault
+export type LoginOutcome = 'vouched' | 'unasked' | Fault
 
 /** A login under way; its place in the queue is that of its subnet. */
-export type Entered = Place & {
+export type LoginSlot = QueueEntry & {
   /** The login is over. Only the first call counts. */
-  leave(end: End): void
+  release(end: LoginOutcome): void
 }
 
-export type Limits = {
+export type LoginLimits = {
   /** A login of this holder begins. Throws `login/concurrency-limit`, `login/failure-limit`, `login/signature-limit`. */
-  enter(address: string, holder: string): Entered
+  acquireSlot(address: string, fingerprint: string): LoginSlot
   /** Rules or deny list have changed: what failed because of them may succeed now. */
-  forgive(): void
+  clearFailures(): void
 }
 
 export const limitNames = ['concurrency', 'failures', 'signatures'] as const
-export type Limit = (typeof limitNames)[number]
+export type LimitName = (typeof limitNames)[number]
 
-export type LimitsParts = {
+export type LoginLimitsOptions = {
   /** Logins under way at most, of one address: of the known ones, and of all others. */
   perAddress: number
   /** Failures of one key and token at an address within `periodMS`, from which on a limit holds. */
   failures: number
   periodMS: number
   /** Of each memory. */
-  entries: number
+  maxEntries: number
   /** Monotonic milliseconds. */
   now(): number
   /** Nothing is refused: `refused` is told what would have been. */
   shadow: boolean
-  refused(limit: Limit, fault: Fault): void
+  onRejected(limit: LimitName, fault: Fault): void
   /** Told when a credential becomes known at an address: its logins that wait there are no strangers any more. */
-  known(address: string, holder: string): void
+  onKnownCredential(subnet: string, fingerprint: string): void
 }
 
 /** How long a success is recent, in milliseconds: a fleet whose pools are full may not log in for a while. */
@@ -94,19 +94,19 @@ function reasonOf({ kind, facts, definition }: Fault): string {
   return kind === 'sts/refused' && typeof facts.code === 'string' ? facts.code : definition.summary
 }
 
-export function limits(parts: LimitsParts): Limits {
-  const { perAddress, failures, periodMS, entries, now, shadow, refused } = parts
+export function createLoginLimits(parts: LoginLimitsOptions): LoginLimits {
+  const { perAddress, failures, periodMS, maxEntries, now, shadow, onRejected } = parts
   const underWay = new Map<string, number>()
-  const badBySubnet = tally<undefined>({ periodMS, entries, now })
-  const leftBySubnet = tally<undefined>({ periodMS, entries, now })
-  const goodBySubnet = tally<undefined>({ periodMS, entries, now })
-  const unwelcome = tally<string>({ periodMS, entries, now })
-  const missigned = tally<undefined>({ periodMS, entries, now })
+  const badBySubnet = createWindowCounter<undefined>({ periodMS, maxEntries, now })
+  const leftBySubnet = createWindowCounter<undefined>({ periodMS, maxEntries, now })
+  const goodBySubnet = createWindowCounter<undefined>({ periodMS, maxEntries, now })
+  const unwelcome = createWindowCounter<string>({ periodMS, maxEntries, now })
+  const missigned = createWindowCounter<undefined>({ periodMS, maxEntries, now })
   /** `known`: no wrong signature since. */
-  const good = new LRUCache<string, { at: number; known: boolean }>({ max: entries })
+  const good = new LRUCache<string, { at: number; known: boolean }>({ max: maxEntries })
 
-  const refuse = (limit: Limit, fault: Fault): void => {
-    refused(limit, fault)
+  const refuse = (limit: LimitName, fault: Fault): void => {
+    onRejected(limit, fault)
     if (!shadow) throw fault
   }
   const backoff = (left: number) => ({ backoffMS: Math.ceil(Math.min(left, BACKOFF)) })
@@ -119,40 +119,40 @@ export function limits(parts: LimitsParts): Limits {
   const priorityOf = (subnet: string, name: string): Priority => {
     const recent = recently(name)
     if (recent?.known) return 'known'
-    const { count: left = 0 } = leftBySubnet.of(subnet) ?? {}
-    const failed = (badBySubnet.of(subnet)?.count ?? 0) + left * LEFT
-    const { count: succeeded = 0 } = goodBySubnet.of(subnet) ?? {}
-    const wrong = missigned.of(name)
+    const { count: left = 0 } = leftBySubnet.get(subnet) ?? {}
+    const failed = (badBySubnet.get(subnet)?.count ?? 0) + left * LEFT
+    const { count: succeeded = 0 } = goodBySubnet.get(subnet) ?? {}
+    const wrong = missigned.get(name)
     if (wrong && wrong.count >= failures) {
-      if (!recent) refuse('signatures', new Fault('login/signature-limit', undefined, backoff(wrong.left)))
+      if (!recent) refuse('signatures', new Fault('login/signature-limit', undefined, backoff(wrong.remainingMS)))
       return 'suspect'
     }
     return failed >= failures && failed > succeeded ? 'suspect' : 'plain'
   }
 
   return {
-    enter(address, holder) {
-      const subnet = subnetOf(address)
-      const name = `${subnet} ${holder}`
+    acquireSlot(address, fingerprint) {
+      const subnet = toSubnet(address)
+      const name = `${subnet} ${fingerprint}`
       const crowd = recently(name)?.known ? `${subnet} known` : subnet
       if ((underWay.get(crowd) ?? 0) >= perAddress) {
         refuse('concurrency', new Fault('login/concurrency-limit', undefined, { address: subnet, ...backoff(BACKOFF) }))
       }
-      const exact = `${address} ${holder}`
-      const against = [unwelcome.of(name), unwelcome.of(exact)].find(one => one && one.count >= failures)
+      const exact = `${address} ${fingerprint}`
+      const against = [unwelcome.get(name), unwelcome.get(exact)].find(one => one && one.count >= failures)
       if (against) {
-        const seconds = Math.ceil(against.left / 1000)
+        const seconds = Math.ceil(against.remainingMS / 1000)
         refuse('failures', new Fault('login/failure-limit', `${against.last}; asked again in ${seconds} s`))
       }
       const priority = priorityOf(subnet, name)
       underWay.set(crowd, (underWay.get(crowd) ?? 0) + 1)
 
       const succeed = (): void => {
-        if (!recently(name)?.known) parts.known(subnet, holder)
+        if (!recently(name)?.known) parts.onKnownCredential(subnet, fingerprint)
         good.set(name, { at: now(), known: true })
-        unwelcome.forget(name)
-        unwelcome.forget(exact)
-        missigned.forget(name)
+        unwelcome.delete(name)
+        unwelcome.delete(exact)
+        missigned.delete(name)
         goodBySubnet.add(subnet, undefined)
       }
       const fail = (failure: Failure, fault: Fault): void => {
@@ -169,10 +169,10 @@ export function limits(parts: LimitsParts): Limits {
       }
       let left = false
       return {
-        address: subnet,
+        subnet,
         priority,
-        holder,
-        leave(end) {
+        fingerprint,
+        release(end) {
           if (left) return
           left = true
           const others = (underWay.get(crowd) ?? 1) - 1
@@ -186,6 +186,6 @@ export function limits(parts: LimitsParts): Limits {
         },
       }
     },
-    forgive: () => unwelcome.clear(),
+    clearFailures: () => unwelcome.clear(),
   }
 }

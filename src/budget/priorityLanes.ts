@@ -8,24 +8,24 @@
  * A line is an account, and strangers make up as many of those as they like: if all lines were alike, a thousand of
  * them would leave an honest account a thousandth of the calls.
  */
-import type { Line } from './accountQueue.js'
-import { type Place, type Priority, preference } from './fairQueue.js'
+import type { AccountQueue } from './accountQueue.js'
+import { type Priority, priorityOrder, type QueueEntry } from './fairQueue.js'
 
-export type Lanes<W extends Place> = {
+export type Lanes<W extends QueueEntry> = {
   readonly size: number
-  of(bucket: string): Line<W> | undefined
-  all(): Line<W>[]
+  of(bucket: string): AccountQueue<W> | undefined
+  all(): AccountQueue<W>[]
   /** Who waits in this line has changed. One that was `served` goes behind the others. */
-  settle(line: Line<W>, served?: boolean): void
+  settle(line: AccountQueue<W>, served?: boolean): void
   /** The lines in turn, each as often as it is funded; undefined once none is. */
-  round(isFunded: (line: Line<W>) => boolean): () => Line<W> | undefined
+  round(isFunded: (line: AccountQueue<W>) => boolean): () => AccountQueue<W> | undefined
 }
 
-export function lanes<W extends Place>(): Lanes<W> {
-  const known = new Map<string, Line<W>>()
-  const plain = new Map<string, Line<W>>()
-  const suspect = new Map<string, Line<W>>()
-  const lanes: Record<Priority, Map<string, Line<W>>> = { known, plain, suspect }
+export function lanes<W extends QueueEntry>(): Lanes<W> {
+  const known = new Map<string, AccountQueue<W>>()
+  const plain = new Map<string, AccountQueue<W>>()
+  const suspect = new Map<string, AccountQueue<W>>()
+  const lanes: Record<Priority, Map<string, AccountQueue<W>>> = { known, plain, suspect }
   const every = [known, plain, suspect]
   let turn = 0
 
@@ -38,22 +38,22 @@ export function lanes<W extends Place>(): Lanes<W> {
     all: () => every.flatMap(lane => [...lane.values()]),
     settle(line, served = false) {
       const { bucket, queue } = line
-      const lane = queue.best && lanes[queue.best]
+      const lane = queue.bestPriority && lanes[queue.bestPriority]
       for (const one of every) if (served || one !== lane) one.delete(bucket)
       lane?.set(bucket, line)
     },
     round(isFunded) {
       let lines = begun()
       let found = false
-      const nextOf = (priority: Priority): Line<W> | undefined => {
+      const nextOf = (priority: Priority): AccountQueue<W> | undefined => {
         // One that is settled behind the others meanwhile is met again.
         for (let at = lines[priority].next(); !at.done; at = lines[priority].next()) {
           if (isFunded(at.value)) return at.value
         }
         return undefined
       }
-      const next = (): Line<W> | undefined => {
-        for (const priority of preference(turn)) {
+      const next = (): AccountQueue<W> | undefined => {
+        for (const priority of priorityOrder(turn)) {
           const line = nextOf(priority)
           if (!line) continue
           turn++

@@ -8,29 +8,35 @@
  * Who waits and is overtaken so often that its time will not do is told as soon as that is clear.
  */
 import { Fault } from '../errors.js'
-import { type Line, leaseOf, line } from './accountQueue.js'
-import type { Lease, Lend } from './buckets.js'
-import type { Place } from './fairQueue.js'
+import { type AccountQueue, createAccountQueue, requestLease } from './accountQueue.js'
+import type { AcquireTokens, Lease } from './buckets.js'
+import type { QueueEntry } from './fairQueue.js'
 import { type Lanes, lanes } from './priorityLanes.js'
 
 /** Ends a turn: the call was answered, or never made. */
-export type Done = () => void
+export type ReleasePermit = () => void
 
-export type Turns = {
+export type Scheduler = {
   /**
    * Waits at most `patienceMS` for a turn at `host`, paid from `bucket`. Throws `budget/exhausted`, with the fact
    * `backoffMS`, at once where it would be longer; and the signal's reason, which gives the place back.
    */
-  take(bucket: string, host: string, place: Place, patienceMS: number, signal: AbortSignal): Promise<Done>
+  acquire(
+    bucket: string,
+    host: string,
+    place: QueueEntry,
+    patienceMS: number,
+    signal: AbortSignal,
+  ): Promise<ReleasePermit>
   /** This holder is known at this address from now on: whoever waits there as another goes before the others. */
-  raise(address: string, holder: string): void
+  promote(address: string, holder: string): void
   /** How many wait at a host or ask it. */
-  busy(host: string): number
+  countPending(host: string): number
   /** How many wait for each bucket that has any. */
-  waiting(): Iterable<readonly [bucket: string, count: number]>
+  waitingByBucket(): Iterable<readonly [bucket: string, count: number]>
 }
 
-type Waiting = Place & {
+type Waiting = QueueEntry & {
   until: number
   grant(): void
   refuse(backoffMS: number): void
@@ -49,18 +55,18 @@ type Host = {
 const SWEEP_MS = 50
 
 /** `calls`: at a time, for each host. `now`: monotonic milliseconds. */
-export function turns({
-  lend,
-  calls,
+export function createScheduler({
+  acquireTokens,
+  maxCalls,
   now,
   after,
 }: {
-  lend: Lend
-  calls: number
+  acquireTokens: AcquireTokens
+  maxCalls: number
   now(): number
   /** Runs a step later, unless the returned function is called before. */
   after(ms: number, run: () => void): () => void
-}): Turns {
+}): Scheduler {
   const hosts = new Map<string, Host>()
   const hostOf = (name: string): Host => {
     const known = hosts.get(name)
@@ -71,7 +77,7 @@ export function turns({
   }
 
   /** Once for each call, however often it is said. */
-  const done = (host: Host): Done => {
+  const done = (host: Host): ReleasePermit => {
     let over = false
     return () => {
       if (over) return
@@ -81,14 +87,14 @@ export function turns({
     }
   }
 
-  const leave = (host: Host, line: Line<Waiting>, count: number): void => {
+  const leave = (host: Host, line: AccountQueue<Waiting>, count: number): void => {
     host.waiting -= count
     host.lines.settle(line)
   }
 
-  const refuse = (host: Host, line: Line<Waiting>, refused: Waiting[]): void => {
+  const refuse = (host: Host, line: AccountQueue<Waiting>, refused: Waiting[]): void => {
     leave(host, line, refused.length)
-    for (const waiting of refused) waiting.refuse(line.msUntil(line.queue.ahead(waiting)))
+    for (const waiting of refused) waiting.refuse(line.waitMS(line.queue.tokensUntil(waiting)))
   }
 
   /** Serves the lines in turn, as long as there are tokens and calls, and comes back when there may be more. */
@@ -99,22 +105,22 @@ export function turns({
     if (time >= host.sweepAt) {
       host.sweepAt = time + SWEEP_MS
       for (const line of host.lines.all()) {
-        const over = line.queue.expire(({ until }) => until <= time)
+        const over = line.queue.removeExpired(({ until }) => until <= time)
         refuse(host, line, over)
       }
     }
     let next = host.sweepAt
     const lineNext = host.lines.round(line => {
-      const free = Math.ceil((calls - host.calls) / host.lines.size)
-      if (line.fund(Math.min(line.queue.length, free), () => serve(host))) return true
+      const free = Math.ceil((maxCalls - host.calls) / host.lines.size)
+      if (line.ensureToken(Math.min(line.queue.length, free), () => serve(host))) return true
       next = Math.min(next, line.nextAt() ?? next)
       return false
     })
-    while (host.calls < calls) {
+    while (host.calls < maxCalls) {
       const line = lineNext()
-      const waiting = line?.queue.next()
+      const waiting = line?.queue.dequeue()
       if (!line || !waiting) break
-      line.spend()
+      line.spendToken()
       host.calls++
       waiting.grant()
       host.lines.settle(line, true)
@@ -122,15 +128,21 @@ export function turns({
       refuse(
         host,
         line,
-        line.queue.cut(waiting, ({ until }, ahead) => time + line.msUntil(ahead) > until),
+        line.queue.removeLate(waiting, ({ until }, ahead) => time + line.waitMS(ahead) > until),
       )
     }
     if (host.waiting > 0) host.rest = after(Math.max(1, Math.ceil(next - time)), () => serve(host))
   }
 
   /** Takes a place in the line. */
-  function wait(host: Host, line: Line<Waiting>, place: Place, patienceMS: number, signal: AbortSignal): Promise<Done> {
-    const ms = line.msUntil(line.queue.ahead(place))
+  function wait(
+    host: Host,
+    line: AccountQueue<Waiting>,
+    place: QueueEntry,
+    patienceMS: number,
+    signal: AbortSignal,
+  ): Promise<ReleasePermit> {
+    const ms = line.waitMS(line.queue.tokensUntil(place))
     if (ms > patienceMS) return Promise.reject(spent(ms))
     return new Promise((resolve, reject) => {
       const gone = (): void => {
@@ -151,43 +163,43 @@ export function turns({
         },
       }
       signal.addEventListener('abort', gone, { once: true })
-      line.queue.add(waiting)
+      line.queue.enqueue(waiting)
       host.lines.settle(line)
       host.waiting++
       host.rest ??= after(Math.max(1, Math.ceil((line.nextAt() ?? 0) - now())), () => serve(host))
     })
   }
 
-  const take: Turns['take'] = async (bucket, name, place, patienceMS, signal) => {
+  const acquire: Scheduler['acquire'] = async (bucket, name, place, patienceMS, signal) => {
     signal.throwIfAborted()
     const host = hostOf(name)
     const known = host.lines.of(bucket)
     if (known) return wait(host, known, place, patienceMS, signal)
-    const free = host.calls < calls
+    const free = host.calls < maxCalls
     if (free) host.calls++ // before anything is waited for
-    const enter = (lease: Lease): Done | Promise<Done> => {
+    const enter = (lease: Lease): ReleasePermit | Promise<ReleasePermit> => {
       if (free && lease.tokens > 0) return done(host)
       if (free) host.calls--
-      const own = host.lines.of(bucket) ?? line<Waiting>(bucket, lend, now)
-      own.learn(lease)
+      const own = host.lines.of(bucket) ?? createAccountQueue<Waiting>(bucket, acquireTokens, now)
+      own.addLease(lease)
       return wait(host, own, place, patienceMS, signal)
     }
-    const lease = leaseOf(lend, bucket, free ? 1 : 0)
+    const lease = requestLease(acquireTokens, bucket, free ? 1 : 0)
     return lease instanceof Promise ? lease.then(enter) : enter(lease)
   }
 
   return {
-    take,
-    raise(address, holder) {
+    acquire,
+    promote(address, holder) {
       for (const { lines } of hosts.values()) {
-        for (const line of lines.all()) if (line.queue.raise(address, holder)) lines.settle(line)
+        for (const line of lines.all()) if (line.queue.promote(address, holder)) lines.settle(line)
       }
     },
-    busy(name) {
+    countPending(name) {
       const { waiting, calls } = hosts.get(name) ?? { waiting: 0, calls: 0 }
       return waiting + calls
     },
-    *waiting() {
+    *waitingByBucket() {
       for (const { lines } of hosts.values()) for (const line of lines.all()) yield [line.bucket, line.queue.length]
     },
   }

@@ -3,7 +3,7 @@
 const DOTTED = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/
 
 /** The address itself, or `2001:db8:0:1::/64`. An IPv4 address that was mapped to IPv6 is the same as itself. */
-export function subnetOf(address: string): string {
+export function toSubnet(address: string): string {
   if (!address.includes(':')) return address
   const groups = groupsOf(address.replace(/%.*$/, '').toLowerCase())
   const [first = 0, second = 0] = groups.slice(6)

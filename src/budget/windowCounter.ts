@@ -2,18 +2,26 @@
 import { LRUCache } from 'lru-cache'
 
 /** `last`: what was noted with the latest; `left`: milliseconds until the period ends and all is forgotten. */
-export type Counted<T> = { count: number; last: T; left: number }
+export type WindowCount<T> = { count: number; last: T; remainingMS: number }
 
-export type Tally<T> = {
+export type WindowCounter<T> = {
   add(key: string, what: T): void
-  of(key: string): Counted<T> | undefined
-  forget(key: string): void
+  get(key: string): WindowCount<T> | undefined
+  delete(key: string): void
   clear(): void
 }
 
 /** `entries` keys at most, the longest unused forgotten first. `now`: monotonic milliseconds. */
-export function tally<T>({ periodMS, entries, now }: { periodMS: number; entries: number; now(): number }): Tally<T> {
-  const kept = new LRUCache<string, { count: number; last: T; until: number }>({ max: entries })
+export function createWindowCounter<T>({
+  periodMS,
+  maxEntries,
+  now,
+}: {
+  periodMS: number
+  maxEntries: number
+  now(): number
+}): WindowCounter<T> {
+  const kept = new LRUCache<string, { count: number; last: T; until: number }>({ max: maxEntries })
   const current = (key: string) => {
     const entry = kept.get(key)
     return entry && entry.until > now() ? entry : undefined
@@ -23,11 +31,11 @@ export function tally<T>({ periodMS, entries, now }: { periodMS: number; entries
       const { count, until } = current(key) ?? { count: 0, until: now() + periodMS }
       kept.set(key, { count: count + 1, last: what, until })
     },
-    of(key) {
+    get(key) {
       const entry = current(key)
-      return entry && { count: entry.count, last: entry.last, left: entry.until - now() }
+      return entry && { count: entry.count, last: entry.last, remainingMS: entry.until - now() }
     },
-    forget: key => void kept.delete(key),
+    delete: key => void kept.delete(key),
     clear: () => kept.clear(),
   }
 }

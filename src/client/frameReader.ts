@@ -30,10 +30,10 @@ export class Inbox {
   async next(): Promise<Frame | undefined> {
     for (;;) {
       // Each look has its turn, also at what lay here already: thousands of frames fit into one read.
-      if (this.#framer.held > 0) await new Promise<void>(resolve => this.#parts.inTurn(resolve))
+      if (this.#framer.bufferedBytes > 0) await new Promise<void>(resolve => this.#parts.inTurn(resolve))
       const frame = this.#framer.next()
       if (frame || this.#over) return frame
-      if (this.#framer.held > 0) this.#parts.begun()
+      if (this.#framer.bufferedBytes > 0) this.#parts.begun()
       if (this.#socket.isPaused()) this.#socket.resume()
       await new Promise<void>(resolve => {
         this.#wake = resolve
@@ -44,12 +44,12 @@ export class Inbox {
   /** Stops reading and gives what was read and not taken. */
   release(): Buffer {
     this.#socket.off('data', this.#keep).off('end', this.#leave).off('close', this.#leave).pause()
-    return this.#framer.rest()
+    return this.#framer.takeRest()
   }
 
   readonly #keep = (chunk: Buffer): void => {
     this.#framer.add(chunk)
-    if (this.#framer.held > this.#parts.limit) this.#socket.pause()
+    if (this.#framer.bufferedBytes > this.#parts.limit) this.#socket.pause()
     this.#stir()
   }
 

@@ -11,7 +11,7 @@
  */
 import { Binary, type Document, Double, Int32, Long } from 'bson'
 import { Fault } from '../errors.js'
-import { type Challenge, challenge, type Fields, readProof } from '../sasl/aws.js'
+import { type Challenge, createChallenge, type ProofFields, parseClientFinal } from '../sasl/aws.js'
 import { readTopologyVersion, type TopologyVersion } from '../upstream/hello.js'
 import { readDocument } from '../wire/document.js'
 import { type Command, MORE_TO_COME } from '../wire/message.js'
@@ -30,7 +30,7 @@ export type State =
 export type Turn =
   | { do: 'reply'; document: Document; next: State }
   | { do: 'hello'; asked: Asked; next: State }
-  | { do: 'prove'; fields: Fields; challenge: Challenge; client: Introduction; next: State }
+  | { do: 'prove'; fields: ProofFields; challenge: Challenge; client: Introduction; next: State }
   | { do: 'refuse'; fault: Fault; next: State }
 
 /** What the proxy brings to a conversation: the STS host to offer, and randomness. */
@@ -131,7 +131,7 @@ function saslStart(state: State & { at: 'start' }, command: Command, server: Ser
   if (command.db !== '$external') {
     return refuse(new Fault('sasl/mechanism-unavailable', 'MONGODB-AWS is for authSource=$external'), state)
   }
-  const { challenge: pending, payload } = challenge(payloadOf(command), server.host(), server.random(32))
+  const { challenge: pending, payload } = createChallenge(payloadOf(command), server.host(), server.random(32))
   return {
     do: 'reply',
     document: saslReply(false, payload),
@@ -147,7 +147,7 @@ function saslContinue({ client, challenge }: State & { at: 'challenged' }, comma
   if (command.db !== '$external') throw new Fault('sasl/out-of-order', 'saslContinue on another database')
   if (numberOf(command.elements.get('conversationId')) !== CONVERSATION)
     throw new Fault('sasl/out-of-order', 'mismatched conversation id')
-  return { do: 'prove', fields: readProof(payloadOf(command)), challenge, client, next: { at: 'proving' } }
+  return { do: 'prove', fields: parseClientFinal(payloadOf(command)), challenge, client, next: { at: 'proving' } }
 }
 
 /** The exact shape that each driver accepts: several refuse one field more, or conversationId 0. */
@@ -170,7 +170,7 @@ function introduce(known: Introduction, { elements }: Command): Introduction {
   const told = elements.get('apiVersion') === '1' ? { ...known, apiVersion: '1' } : known
   if (!elements.has('client')) return told
   if (known.metadata) throw new Fault('hello/metadata-repeated')
-  const sent = elements.document('client')
+  const sent = elements.getDocument('client')
   const metadata = sent && readDocument(sent, { exact: true })
   if (
     sent === undefined ||

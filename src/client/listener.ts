@@ -8,7 +8,7 @@
 import { constants } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
-import { subnetOf } from '../budget/subnet.js'
+import { toSubnet } from '../budget/subnet.js'
 import type { After } from '../clock.js'
 import { Fault, type FaultKind } from '../errors.js'
 import type { Log } from '../log.js'
@@ -144,7 +144,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     raw.on('error', () => {})
     if (!remoteAddress) return void raw.destroy()
     const address = remoteAddress.replace(/^::ffff:/, '')
-    const counted = subnetOf(address)
+    const counted = toSubnet(address)
     const full = crowd.count(counted) >= most
     if (full || ((strangers() >= connections / 2 || total() >= connections) && !makeRoom(counted))) {
       const fault = new Fault('listener/connection-limit', undefined, {

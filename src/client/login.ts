@@ -8,21 +8,21 @@
  */
 import type { Socket } from 'node:net'
 import type { Document } from 'bson'
-import { accountOf } from '../budget/account.js'
-import type { Place } from '../budget/fairQueue.js'
-import type { End, Limits } from '../budget/loginLimits.js'
-import type { Turns } from '../budget/scheduler.js'
+import { decodeAccountId } from '../budget/account.js'
+import type { QueueEntry } from '../budget/fairQueue.js'
+import type { LoginLimits, LoginOutcome } from '../budget/loginLimits.js'
+import type { Scheduler } from '../budget/scheduler.js'
 import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
-import type { Label } from '../identity/credentialFingerprint.js'
-import type { Remembered } from '../identity/identityCache.js'
-import type { Outcome } from '../identity/outcome.js'
-import { judge, type Proof } from '../identity/proof.js'
-import type { Refusals } from '../identity/refusalCache.js'
+import type { FingerprintCredential } from '../identity/credentialFingerprint.js'
+import type { IdentityCache } from '../identity/identityCache.js'
+import type { StsOutcome } from '../identity/outcome.js'
+import { type Proof, validateProof } from '../identity/proof.js'
+import type { RefusalCache } from '../identity/refusalCache.js'
 import type { Identity } from '../identity/reply.js'
-import type { Turn } from '../identity/retry.js'
+import type { AcquirePermit } from '../identity/retry.js'
 import type { LiveConnection } from '../revocation/liveConnections.js'
-import type { Challenge, Fields } from '../sasl/aws.js'
+import type { Challenge, ProofFields } from '../sasl/aws.js'
 import { rejectOnAbort } from '../upstream/deadline.js'
 import type { PrimaryTerm } from '../upstream/primaryTerm.js'
 import type { ReadBuffer } from '../upstream/readBuffer.js'
@@ -46,7 +46,7 @@ export type Journal = {
  * `revoke` closes its connection, however far it is.
  */
 export type Candidate = {
-  fields: Fields
+  fields: ProofFields
   challenge: Challenge
   client: Introduction
   address: string
@@ -80,17 +80,17 @@ export type Parts = {
   /** Throws `ldap/on` while it is; asked before STS, so that no call is spent in vain, and again before the welcome. */
   guard(): void
   /** The name by which memories know the key and token of a proof. */
-  holderOf: Label
-  limit: Limits['enter']
+  holderOf: FingerprintCredential
+  limit: LoginLimits['acquireSlot']
   /** What STS would say again, whoever signs. */
-  refused: Refusals['get']
-  recall: Remembered['recall']
+  refused: RefusalCache['get']
+  recall: IdentityCache['lookUp']
   /** Waits for a turn at STS, and gives what ends it. Throws `budget/exhausted` at once where it would be too long. */
-  take: Turns['take']
+  take: Scheduler['acquire']
   /** Asks STS, each attempt in its turn. */
-  ask(proof: Proof, turn: Turn, signal: AbortSignal): Promise<Outcome>
+  ask(proof: Proof, turn: AcquirePermit, signal: AbortSignal): Promise<StsOutcome>
   /** What asking this host about this holder came to, for a client of this address. */
-  saw(host: string, holder: string, outcome: Outcome, address: string): void
+  saw(host: string, holder: string, outcome: StsOutcome, address: string): void
   /** Among the live connections until the returned function is called. */
   enter(live: LiveConnection): () => void
   /** What lets this identity in, from this address; a promise where the directory has to be asked. Throws `users/*`. */
@@ -152,8 +152,8 @@ export function login(parts: Parts): Login {
           : new Fault('login/timeout', `${deadlineMS} ms`),
       )
     })
-    let leave: ((end: End) => void) | undefined
-    let end: End = 'unasked'
+    let leave: ((end: LoginOutcome) => void) | undefined
+    let end: LoginOutcome = 'unasked'
     try {
       const proof = judged(parts, fields, challenge) ?? (await judgedAnew(parts, fields, challenge, over.signal))
       const { accessKeyId } = proof
@@ -161,7 +161,7 @@ export function login(parts: Parts): Login {
       parts.check(accessKeyId)
       parts.guard()
       const place = parts.limit(address, parts.holderOf(proof))
-      leave = place.leave
+      leave = place.release
       const identity = await identify(parts, proof, place, candidate, over.signal)
       journal.arn = identity.arn
       const result = await last({ accessKeyId, identity }, course)
@@ -227,9 +227,9 @@ export function login(parts: Parts): Login {
 }
 
 /** The proof; undefined where it is of another time than ours. Throws what `judge` does. */
-function judged({ stsNow }: Parts, fields: Fields, challenge: Challenge): Proof | undefined {
+function judged({ stsNow }: Parts, fields: ProofFields, challenge: Challenge): Proof | undefined {
   try {
-    return judge(fields, challenge, new Date(stsNow()))
+    return validateProof(fields, challenge, new Date(stsNow()))
   } catch (thrown) {
     if (thrown instanceof Fault && thrown.kind === 'proof/clock-skew') return undefined
     throw thrown
@@ -239,13 +239,13 @@ function judged({ stsNow }: Parts, fields: Fields, challenge: Challenge): Proof 
 /** The same once STS has said what time it is: our clock may have been set since it was compared, and that is no guilt of the client. */
 async function judgedAnew(
   { stsNow, askTime }: Parts,
-  fields: Fields,
+  fields: ProofFields,
   challenge: Challenge,
   signal: AbortSignal,
 ): Promise<Proof> {
   signal.throwIfAborted()
   await rejectOnAbort(signal, askTime(challenge.host))
-  return judge(fields, challenge, new Date(stsNow()))
+  return validateProof(fields, challenge, new Date(stsNow()))
 }
 
 /** What a failure was in the end: what ended the login, the client by leaving unless told, or a fault of its own. */
@@ -264,17 +264,17 @@ function decided(parts: Parts, identity: Identity, address: string, signal: Abor
 async function identify(
   parts: Parts,
   proof: Proof,
-  place: Place,
+  place: QueueEntry,
   { certificate, journal }: Candidate,
   signal: AbortSignal,
 ): Promise<Identity> {
   signal.throwIfAborted()
-  const { address, holder } = place
+  const { subnet, fingerprint } = place
   const { host } = proof.challenge
   // What was refused is so, whatever was remembered before: a session that has expired since, above all.
-  const refused = parts.refused(host, holder)
+  const refused = parts.refused(host, fingerprint)
   if (refused) return known(refused)
-  const { identity, keep } = parts.recall({ ...proof, certificate, holder })
+  const { identity, store } = parts.recall({ ...proof, certificate, fingerprint })
   if (identity) {
     journal.remembered = true
     return identity
@@ -283,9 +283,9 @@ async function identify(
   const outcome = await parts
     .ask(proof, turnsOf(parts, proof, place, journal, signal), signal)
     .finally(() => noted(journal.ms, 'sts', parts.now() - began))
-  parts.saw(host, holder, outcome, address)
+  parts.saw(host, fingerprint, outcome, subnet)
   const found = known(outcome)
-  keep(found)
+  store(found)
   return found
 }
 
@@ -297,23 +297,23 @@ function limitOf({ maxMessageSizeBytes }: Document): number {
 
 /** What a token is for: the account that the key names (all that name none share one) at the host that is asked. */
 export function bucketOf({ accessKeyId, challenge }: Proof): string {
-  return `${accountOf(accessKeyId) ?? 'none'} ${challenge.host}`
+  return `${decodeAccountId(accessKeyId) ?? 'none'} ${challenge.host}`
 }
 
 /** Turns at STS for this proof; the time that they are waited for is the queue's, and not that of STS. */
 function turnsOf(
   { take, now, refused }: Parts,
   proof: Proof,
-  place: Place,
+  place: QueueEntry,
   { ms }: Journal,
   signal: AbortSignal,
-): Turn {
+): AcquirePermit {
   return async patienceMS => {
     const started = now()
     try {
       const { host } = proof.challenge
       const done = await take(bucketOf(proof), host, place, patienceMS, signal)
-      const meanwhile = refused(host, place.holder) // a fleet whose session has ended waits here all together
+      const meanwhile = refused(host, place.fingerprint) // a fleet whose session has ended waits here all together
       if (!meanwhile) return done
       done()
       throw refusalOf(meanwhile)
@@ -326,7 +326,7 @@ function turnsOf(
 }
 
 /** The identity that STS vouches for, or what it said instead, as a fault. */
-function known(outcome: Outcome): Identity {
+function known(outcome: StsOutcome): Identity {
   switch (outcome.is) {
     case 'identity':
       return outcome.identity
@@ -339,7 +339,7 @@ function known(outcome: Outcome): Identity {
   }
 }
 
-function refusalOf({ code, message }: Outcome & { is: 'refused' }): Fault {
+function refusalOf({ code, message }: StsOutcome & { is: 'refused' }): Fault {
   return new Fault('sts/refused', message ? `${code}: ${message}` : code, { code })
 }
 

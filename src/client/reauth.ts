@@ -15,7 +15,7 @@ import type { After } from '../clock.js'
 import { Fault, type FaultKind } from '../errors.js'
 import type { LiveConnection } from '../revocation/liveConnections.js'
 import type { Command } from '../wire/message.js'
-import type { Glance } from '../wire/peek.js'
+import type { CommandSummary } from '../wire/peek.js'
 import { answer, opening, type Server, type State, settle } from './handshake.js'
 import type { Candidate, Journal } from './login.js'
 import type { Relay } from './relay.js'
@@ -81,7 +81,7 @@ export function relogin(relay: Pick<Relay, 'watch' | 'drain' | 'destroy'>, parts
     cancel = after(STEP_MS, () => close('it was not renewed in time'))
   }
 
-  const ask = ({ inTransaction }: Glance): Fault | undefined => {
+  const ask = ({ inTransaction }: CommandSummary): Fault | undefined => {
     if (inTransaction) return undefined
     state = opening
     if (!asked) step() // one that goes on as if it had not heard has no longer for it
@@ -124,7 +124,7 @@ export function relogin(relay: Pick<Relay, 'watch' | 'drain' | 'destroy'>, parts
   }
 
   /** Where nobody is asked: the connection closes behind a command, or behind a transaction. */
-  const look = (seen?: Glance): void => {
+  const look = (seen?: CommandSummary): void => {
     if (!seen) return
     if (!seen.inTransaction || ENDS.has(seen.name)) return void close('its time is over')
     cancel()

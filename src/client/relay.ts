@@ -13,12 +13,12 @@ import type { Document } from 'bson'
 import type { After } from '../clock.js'
 import { Fault, toReply } from '../errors.js'
 import type { ReadBuffer } from '../upstream/readBuffer.js'
-import { Pieces } from '../wire/byteQueue.js'
+import { ByteQueue } from '../wire/byteQueue.js'
 import { OP_MSG } from '../wire/frame.js'
 import { type Command, writeReply } from '../wire/message.js'
-import type { Glance } from '../wire/peek.js'
-import { Ledger } from '../wire/pendingReplies.js'
-import { type Local, ReplySplitter, RequestSplitter } from '../wire/split.js'
+import type { CommandSummary } from '../wire/peek.js'
+import { PendingReplies } from '../wire/pendingReplies.js'
+import { type InterceptedRequest, ReplySplitter, RequestSplitter } from '../wire/split.js'
 import { Stall } from './backpressure.js'
 
 /** A side that is left half-closed for this long means a dead peer (R5). Milliseconds. */
@@ -46,11 +46,11 @@ export type Ending = { by: Side; fault?: Fault }
 
 export type Watcher = {
   /** What a command is answered in the place of the upstream; undefined lets it pass. */
-  stop(seen: Glance): Fault | undefined
+  stop(seen: CommandSummary): Fault | undefined
   /** The answer to a step of another login; where nobody answers it is refused. A fault that it throws is the end, too. */
   renew?(command: Command, signal: AbortSignal): Promise<Document | Fault>
   /** Something passed. Of what is too long or wants no reply nothing was `seen`, nor of what was asked before and goes on. */
-  passed(seen?: Glance): void
+  passed(seen?: CommandSummary): void
 }
 
 type Surroundings = {
@@ -89,10 +89,10 @@ export class Relay {
   readonly #replies: ReplySplitter
   readonly #parts: Surroundings
   readonly #stalls: { client: Stall; upstream: Stall }
-  readonly #ledger = new Ledger()
+  readonly #ledger = new PendingReplies()
   #gone: AbortController | undefined // there is none before the first hello
-  #waiting: Pieces | undefined // the client's bytes behind an answer of ours
-  #local: Local | undefined
+  #waiting: ByteQueue | undefined // the client's bytes behind an answer of ours
+  #local: InterceptedRequest | undefined
   #answering = false
   #taking = false
   #answers = 0 // of ours, since others had their turn
@@ -126,7 +126,7 @@ export class Relay {
     intake.to({
       onChunk: bytes => this.#fromUpstream(bytes),
       retainsChunks: () => client.writableLength > 0,
-      expectedBytes: () => this.#replies.awaits,
+      expectedBytes: () => this.#replies.remainingBytes,
     })
     client.on('end', () => this.#clientEnds())
     upstream.on('end', () => {
@@ -152,7 +152,7 @@ export class Relay {
   /** From now on commands that are owed a reply are shown to this first; to nobody where it is undefined. */
   watch(by: Watcher | undefined): void {
     this.#watcher = by
-    this.#requests.offering = by !== undefined
+    this.#requests.interceptCommands = by !== undefined
   }
 
   /** Ends in peace: at once if nothing is owed, else when the last reply is through. `fault`: why, unless it is simply over. */
@@ -235,8 +235,8 @@ export class Relay {
   }
 
   #wait(bytes: Buffer): void {
-    this.#waiting ??= new Pieces()
-    this.#waiting.add(bytes)
+    this.#waiting ??= new ByteQueue()
+    this.#waiting.push(bytes)
   }
 
   /** Takes the client's bytes, up to an answer of ours that has to wait. In a loop: thousands fit into one chunk. */
@@ -244,13 +244,13 @@ export class Relay {
     let rest = bytes
     this.#taking = true
     while (rest.length > 0 && !this.#local && !this.#over) {
-      const taken = this.#requests.take(rest)
+      const taken = this.#requests.split(rest)
       rest = taken.rest
-      for (const request of taken.requests) this.#ledger.enter(request)
+      for (const request of taken.requests) this.#ledger.add(request)
       if (taken.requests.length > 0) this.#watcher?.passed()
       for (const bytes of taken.forward) this.#toUpstream(bytes)
-      if (taken.local) {
-        this.#local = taken.local
+      if (taken.intercepted) {
+        this.#local = taken.intercepted
         this.#settle()
       }
     }
@@ -271,26 +271,26 @@ export class Relay {
   }
 
   #pass(chunk: Buffer): void {
-    const { forward, replies } = this.#replies.take(chunk)
+    const { forward, replies } = this.#replies.split(chunk)
     if (forward.length > 0) {
-      this.#ledger.expect()
+      this.#ledger.assertPending()
       this.#toClient(forward)
     }
     for (const reply of replies) {
-      if (this.#ledger.settle(reply)) this.#watcher?.passed() // a stream has no end of its own
+      if (this.#ledger.complete(reply)) this.#watcher?.passed() // a stream has no end of its own
     }
     this.#settle()
   }
 
   /** Does what had to wait until nothing is owed. */
   #settle(): void {
-    if (this.#over || this.#ledger.size > 0 || this.#replies.midway) return
+    if (this.#over || this.#ledger.size > 0 || this.#replies.midFrame) return
     if (this.#leaving) this.#linger(this.#leaving)
     else if (this.#local) {
       if (this.#answering || this.#answers === AT_ONCE) return
       this.#answering = true
       this.#answer(this.#local)
-    } else if (this.#draining && !this.#requests.midway) this.#close('proxy', this.#drained)
+    } else if (this.#draining && !this.#requests.midFrame) this.#close('proxy', this.#drained)
     else if (this.#clientEnded) this.#left()
   }
 
@@ -298,7 +298,7 @@ export class Relay {
     if (this.#over) return
     // A last answer of the upstream may be waited for by who sends no more. Ours are of use for what comes next.
     // What waits has not been looked at, so whether it ends within a message is not known yet.
-    if (this.#answering || (this.#requests.midway && !this.#waiting?.length)) return void this.#left()
+    if (this.#answering || (this.#requests.midFrame && !this.#waiting?.length)) return void this.#left()
     this.#clientEnded = true
     this.#halfClosed = this.#parts.after(HALF_CLOSED, () => this.destroy('client'))
     this.#settle()
@@ -306,7 +306,7 @@ export class Relay {
 
   /** The client has ended its side, and waits for nothing. */
   #left(): void {
-    if (this.#requests.midway) {
+    if (this.#requests.midFrame) {
       this.destroy('client', new Fault('connection/reset', undefined, { why: 'ended within a message' }))
     } else this.#close('client')
   }
@@ -320,7 +320,7 @@ export class Relay {
     })
   }
 
-  #answer(asked: Local): void {
+  #answer(asked: InterceptedRequest): void {
     if (asked.is === 'offered') return void this.#offer(asked)
     if (asked.is === 'refused') return void this.#refuse(asked.name, asked)
     const { is, command } = asked
@@ -343,12 +343,12 @@ export class Relay {
   }
 
   /** Lets a command go upstream after all, unless it is answered instead. */
-  #offer({ seen, request, bytes }: Local & { is: 'offered' }): void {
-    const fault = this.#watcher?.stop(seen)
+  #offer({ summary, request, bytes }: InterceptedRequest & { is: 'offered' }): void {
+    const fault = this.#watcher?.stop(summary)
     if (fault) return void this.#answered({ opCode: OP_MSG, requestID: request.requestID }, fault)
-    this.#ledger.enter(request)
+    this.#ledger.add(request)
     this.#toUpstream(bytes)
-    this.#watcher?.passed(seen)
+    this.#watcher?.passed(summary)
     this.#goOn()
   }
 
@@ -379,7 +379,7 @@ export class Relay {
     this.#local = undefined
     this.#answering = false
     if (this.#taking) return
-    const bytes = this.#waiting?.take(this.#waiting.length) ?? NOTHING
+    const bytes = this.#waiting?.read(this.#waiting.length) ?? NOTHING
     this.#guarded('client', () => this.#takeUp(bytes))
   }
 
@@ -387,7 +387,7 @@ export class Relay {
   #linger(fault: Fault): void {
     this.#lingering()
     this.#lingering = this.#parts.after(LINGER, () => {
-      if (this.#ledger.size === 0 && !this.#replies.midway) this.#part(fault)
+      if (this.#ledger.size === 0 && !this.#replies.midFrame) this.#part(fault)
     })
   }
   /** A reset would take with it what has not arrived yet, so it is for those that lie idle. */

@@ -266,8 +266,8 @@ async function lookAtUsers(config: Config, { all }: Rules): Promise<Finding[]> {
 async function reachSts({ sts }: Config): Promise<Finding[]> {
   const client = createConfiguredStsClient(sts, PATIENCE_MS)
   const findings = sts.hosts.map(async ({ host }): Promise<Finding> => {
-    const why = await client.reach(host, AbortSignal.timeout(PATIENCE_MS))
-    const clock = Math.round(client.skewMS() / 1000)
+    const why = await client.probe(host, AbortSignal.timeout(PATIENCE_MS))
+    const clock = Math.round(client.clockSkewMS() / 1000)
     if (why !== undefined) return { fine: false, text: `STS ${host}: ${why}` }
     return { fine: true, text: `STS ${host}: answers${clock === 0 ? '' : `, its clock is ${clock} s ahead of ours`}` }
   })

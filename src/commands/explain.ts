@@ -3,7 +3,7 @@ import type { Document } from 'bson'
 import { requirePolicy } from '../app/policy.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
-import { type Arn, canonical, readArn } from '../identity/arn.js'
+import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
 import { keptIn } from '../revocation/adminDenials.js'
 import { type Denial, denials, nameOf } from '../revocation/denials.js'
 import { type AdminClient, createAdminClient as administrator } from '../upstream/admin.js'
@@ -25,14 +25,15 @@ export type Explanation = { known: boolean; lines: readonly string[] }
  * Throws `usage` for what is no ARN of one, and `config/invalid`.
  */
 export async function explain(config: Config, text: string, now: number): Promise<Explanation> {
-  const principal = readArn(text)
+  const principal = parseArn(text)
   if (!principal) throw new Fault('usage', `${JSON.stringify(text.slice(0, 200))} is not the ARN of a principal`)
   const { rules, denied } = requirePolicy(config)
   const admin = config.upstream.admin && administrator(config.upstream.admin)
   const told = new Told()
-  told.say('principal', canonical(principal))
+  told.say('principal', canonicalizeArn(principal))
   try {
-    const match = rules.match({ canonical: canonical(principal) }) ?? (await entryOf(principal, config, admin, told))
+    const match =
+      rules.match({ canonical: canonicalizeArn(principal) }) ?? (await entryOf(principal, config, admin, told))
     if (match instanceof Fault) told.say('refused', `${match.message}: ${sentenceOf(match)}`)
     else if (match) await tellMatch(match, principal, config, admin, now, told)
     else await tellMiss(principal, config, rules, admin, told)
@@ -61,9 +62,9 @@ class Told {
 async function entryOf(principal: Arn, { directory }: Config, admin: AdminClient | undefined, told: Told) {
   if (!directory.enabled || !admin) return undefined
   try {
-    const documents = await externalUsers(command => admin.runCommand(command)).named(canonical(principal))
+    const documents = await externalUsers(command => admin.runCommand(command)).named(canonicalizeArn(principal))
     const { known, complaints } = readEntries(documents)
-    const found = known.get(canonical(principal))
+    const found = known.get(canonicalizeArn(principal))
     // What refuses it is told as that.
     if (!(found instanceof Fault)) for (const complaint of complaints) told.say('note', complaint)
     return found
@@ -88,7 +89,7 @@ async function tellMatch(
     told.say('database user', `${gives.user.name}@${gives.user.db}`)
     await tellUser(gives.user, admin, told)
   } else {
-    told.say('database user', `${canonical(principal)}@${config.provision.database}, which the proxy keeps`)
+    told.say('database user', `${canonicalizeArn(principal)}@${config.provision.database}, which the proxy keeps`)
     told.say('roles', gives.roles.map(showRole).join(', ') || 'none')
   }
   for (const networks of clientSource ?? []) {
@@ -99,7 +100,7 @@ async function tellMatch(
     told.say('until', `${deleteAfterDate.toISOString()}${over}`)
   }
   if (principalId === 'firstUse') {
-    const pinned = config.pins.file === undefined ? undefined : pinsIn(config.pins.file).of(canonical(principal))
+    const pinned = config.pins.file === undefined ? undefined : pinsIn(config.pins.file).of(canonicalizeArn(principal))
     told.say(
       'id',
       pinned === undefined ? 'the first that is seen; none was yet' : `${pinned}, pinned by its first login`,
@@ -150,7 +151,7 @@ async function tellMiss(
   const { enabled } = config.directory
   if (told.known) told.say('refused', `no rule${enabled ? ' and no user of $external' : ''} names this principal`)
   else told.say('refused', 'no rule names this principal, and the directory cannot say')
-  for (const rule of rules.elsewhere.filter(rule => rules.names(rule, canonical(principal)))) {
+  for (const rule of rules.elsewhere.filter(rule => rules.names(rule, canonicalizeArn(principal)))) {
     const { scope = 'not set' } = config.listen
     told.say('note', `rule ${rule.from.rule} names it, for ${rule.scopes?.join(', ')}; listen.scope is ${scope}`)
   }
@@ -162,7 +163,7 @@ async function tellMiss(
   }))
   if (enabled && admin && told.known) candidates.push(...(await candidatesOf(admin, told)))
   // Who names it already, for another scope, is no near miss.
-  const said = canonical(principal)
+  const said = canonicalizeArn(principal)
   const miss = nearestMiss(
     principal,
     candidates.filter(({ names }) => !names(said)),
@@ -191,7 +192,7 @@ function sentenceOf({ facts }: Fault): string {
 function denialsOf(principal: Arn, all: readonly Denial[], now: number): string[] {
   const list = denials(all)
   const kind = principal.kind === 'role' ? 'assumed-role' : principal.kind
-  const identity = { ...principal, kind, canonical: canonical(principal), principalId: '' } as const
+  const identity = { ...principal, kind, canonical: canonicalizeArn(principal), principalId: '' } as const
   const found = list.of(identity, '', now)
   const others = all.filter(({ of }) => of === 'principalId' || of === 'accessKey').length
   if (found) return [`by ${nameOf(found)}${found.why ? `: ${found.why}` : ''}`]

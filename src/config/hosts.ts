@@ -3,7 +3,7 @@
  * the second label, so a name is refused here if drivers would read different regions out of it.
  */
 import { z } from 'zod'
-import { partitionOf } from '../identity/partition.js'
+import { findPartition } from '../identity/partition.js'
 import { kind, textOf } from './row.js'
 
 export type Address = { host: string; port: number }
@@ -27,7 +27,7 @@ const OF_AWS = /(^|\.)(amazonaws|amazonwebservices|api\.aws)(\.|$)/
 
 const name = textOf('wanted a lower-case host name without scheme, port or path', LABELS).superRefine(
   (host, context) => {
-    if (partitionOf(host) !== undefined || !OF_AWS.test(host)) return
+    if (findPartition(host) !== undefined || !OF_AWS.test(host)) return
     const message = host.includes('.vpce.')
       ? 'clients cannot sign for the name of a VPC endpoint: offer the regional host and put this one into connect'
       : `clients cannot sign for ${host}: offer sts.amazonaws.com or one like sts.eu-west-1.amazonaws.com`
@@ -89,7 +89,7 @@ export const stsHosts = kind(
       .min(1, { error: 'wanted at least one host' })
       .max(64, { error: 'wanted at most 64 hosts' })
       .superRefine((hosts, context) => {
-        const partitions = new Set(hosts.map(({ host }) => partitionOf(host) ?? 'none of AWS'))
+        const partitions = new Set(hosts.map(({ host }) => findPartition(host) ?? 'none of AWS'))
         if (partitions.size > 1) {
           context.addIssue({ code: 'custom', message: `hosts of several partitions: ${[...partitions].join(', ')}` })
         }

@@ -9,7 +9,7 @@
  */
 import { type Partition, partitions } from './partition.js'
 
-export type Kind = 'user' | 'role' | 'assumed-role' | 'federated-user' | 'root'
+export type PrincipalKind = 'user' | 'role' | 'assumed-role' | 'federated-user' | 'root'
 
 /**
  * The parts of an ARN. `path` starts and ends with a slash. `session` is a name that whoever assumed the role chose
@@ -18,7 +18,7 @@ export type Kind = 'user' | 'role' | 'assumed-role' | 'federated-user' | 'root'
 export type Arn = {
   partition: Partition
   account: string
-  kind: Kind
+  kind: PrincipalKind
   path: string
   name: string
   session: string | undefined
@@ -28,7 +28,7 @@ const LONGEST = 2048
 const PATH = '(?<path>/|/[\\x21-\\x7e]{1,510}/)'
 
 /** One row a form; names and paths as long as IAM lets them be. */
-const forms: { kind: Kind; form: RegExp }[] = [
+const forms: { kind: PrincipalKind; form: RegExp }[] = [
   { kind: 'user', form: new RegExp(`^iam::(?<account>\\d{12}):user${PATH}(?<name>[\\w+=,.@-]{1,64})$`) },
   { kind: 'role', form: new RegExp(`^iam::(?<account>\\d{12}):role${PATH}(?<name>[\\w+=,.@-]{1,64})$`) },
   {
@@ -40,7 +40,7 @@ const forms: { kind: Kind; form: RegExp }[] = [
 ]
 
 /** The parts of an ARN; undefined where the text is not the ARN of a principal, to the last character. */
-export function readArn(text: string): Arn | undefined {
+export function parseArn(text: string): Arn | undefined {
   if (text.length > LONGEST) return undefined
   const { partition = '', rest = '' } = /^arn:(?<partition>[a-z-]+):(?<rest>[\x21-\x7e]+)$/.exec(text)?.groups ?? {}
   if (!isPartition(partition)) return undefined
@@ -57,8 +57,8 @@ export function readArn(text: string): Arn | undefined {
  * The one spelling of a principal. A role loses its path, since STS does not tell it and names are unique without it,
  * and its session, since that is the caller's to choose. Case is kept: nothing here folds it.
  */
-export function canonical({ partition, account, kind, path, name }: Arn): string {
-  const spelled: Record<Kind, string> = {
+export function canonicalizeArn({ partition, account, kind, path, name }: Arn): string {
+  const spelled: Record<PrincipalKind, string> = {
     user: `iam::${account}:user${path}${name}`,
     role: `iam::${account}:role/${name}`,
     'assumed-role': `iam::${account}:role/${name}`,

@@ -9,10 +9,10 @@ import type { Secret } from '../log.js'
 export type Credential = { accessKeyId: string; token: Secret | undefined }
 
 /** The label of a credential. */
-export type Label = (credential: Credential) => string
+export type FingerprintCredential = (credential: Credential) => string
 
 /** `key`: 32 random bytes of this process. */
-export function labels(key: Buffer): Label {
+export function createCredentialFingerprinter(key: Buffer): FingerprintCredential {
   return ({ accessKeyId, token }) =>
     createHmac('sha256', key)
       // Neither a key id nor a token has a space; without a token none follows.

@@ -13,45 +13,53 @@ import type { Credential } from './credentialFingerprint.js'
 import type { Identity } from './reply.js'
 
 /** `holder`: its label. `certificate`: the fingerprint of a client certificate that a full handshake verified. */
-export type Bearer = Credential & { holder: string; certificate: string | undefined }
+export type IdentityCacheKey = Credential & { fingerprint: string; certificate: string | undefined }
 
 /** `keep` takes what STS says now; it does nothing where nothing may be remembered, or after a `flush` in between. */
-export type Recalled = { identity: Identity | undefined; keep(identity: Identity): void }
+export type IdentityCacheLookup = { identity: Identity | undefined; store(identity: Identity): void }
 
-export type Remembered = {
+export type IdentityCache = {
   /** Looks up a bearer, before STS is asked. */
-  recall(bearer: Bearer): Recalled
+  lookUp(bearer: IdentityCacheKey): IdentityCacheLookup
   /** Forgets all: rules, deny list or client CA have changed. */
-  flush(): void
+  clear(): void
 }
 
 /** Milliseconds; whatever is asked for, nothing lives longer. */
 const LONGEST = 60_000
 /** Key ids of temporary credentials. */
 const TEMPORARY = /^ASIA/
-const NOTHING: Recalled = { identity: undefined, keep() {} }
+const NOTHING: IdentityCacheLookup = { identity: undefined, store() {} }
 
 /** `ms`: how long a success is good for; 0 remembers nothing. `entries` at most. `now`: monotonic milliseconds. */
-export function remembered({ ms, entries, now }: { ms: number; entries: number; now(): number }): Remembered {
-  const lifetime = Math.min(ms, LONGEST)
-  let kept = new LRUCache<string, { identity: Identity; until: number }>({ max: entries })
+export function createIdentityCache({
+  ttlMS,
+  maxEntries,
+  now,
+}: {
+  ttlMS: number
+  maxEntries: number
+  now(): number
+}): IdentityCache {
+  const lifetime = Math.min(ttlMS, LONGEST)
+  let kept = new LRUCache<string, { identity: Identity; until: number }>({ max: maxEntries })
 
   return {
-    recall({ certificate, accessKeyId, token, holder }) {
+    lookUp({ certificate, accessKeyId, token, fingerprint }) {
       if (lifetime <= 0 || !certificate || token === undefined || !TEMPORARY.test(accessKeyId)) return NOTHING
       const [at, asked] = [kept, now()]
-      const name = `${certificate} ${holder}`
+      const name = `${certificate} ${fingerprint}`
       const entry = at.get(name)
       const good = entry !== undefined && asked < entry.until
       if (entry && !good) at.delete(name)
       return {
         identity: good ? entry.identity : undefined,
         // Into the memory that was asked: after a flush nobody reads it any more.
-        keep: identity => void at.set(name, { identity, until: asked + lifetime }),
+        store: identity => void at.set(name, { identity, until: asked + lifetime }),
       }
     },
-    flush() {
-      kept = new LRUCache({ max: entries })
+    clear() {
+      kept = new LRUCache({ max: maxEntries })
     },
   }
 }

@@ -7,13 +7,13 @@
 import { Fault } from '../errors.js'
 import type { Partition } from './partition.js'
 import type { Proof } from './proof.js'
-import { type Identity, type Refusal, readIdentity, readRefusal } from './reply.js'
+import { type Identity, parseIdentity, parseStsError, type StsError } from './reply.js'
 
 /**
  * What asking came to. `code` and `message` are of AWS; the message is one printable line without the request in it.
  * `next`: the same request may succeed `again`, the client should be offered the `first` host, or neither helps now.
  */
-export type Outcome =
+export type StsOutcome =
   | { is: 'identity'; identity: Identity }
   | { is: 'refused'; code: string; message?: string }
   | { is: 'throttled'; code: string }
@@ -24,10 +24,10 @@ export type Unavailable = { is: 'unavailable'; why: string; next: 'again' | 'fir
  * Asks STS who signed, and waits at most so many milliseconds. Rejects with the signal's reason once it is aborted, and
  * with the faults `identity/partition-mismatch` and `internal`; everything else is an outcome.
  */
-export type Ask = (proof: Proof, ms: number, signal: AbortSignal) => Promise<Outcome>
+export type CallSts = (proof: Proof, ms: number, signal: AbortSignal) => Promise<StsOutcome>
 
 /** What came over the wire; `type` and `date` are the headers, whatever they hold. */
-export type Answer = { status: number; type: unknown; date: unknown; text: string }
+export type StsResponse = { status: number; type: unknown; date: unknown; text: string }
 
 const XML = /^(?:text|application)\/xml *(?:;|$)/i
 
@@ -47,15 +47,19 @@ const regional: ReadonlySet<string> = new Set(['InvalidClientTokenId', 'RegionDi
  * The outcome of an answer by a host of that partition. `first`: it is the first host of the settings.
  * Throws `identity/partition-mismatch`.
  */
-export function readOutcome({ status, type, text }: Answer, partition: Partition, first: boolean): Outcome {
-  if (status !== 200) return refused(status, readRefusal(status, text), first)
+export function classifyResponse(
+  { status, type, text }: StsResponse,
+  partition: Partition,
+  first: boolean,
+): StsOutcome {
+  if (status !== 200) return refused(status, parseStsError(status, text), first)
   if (typeof type === 'string' && XML.test(type)) return identityIn(text, partition)
   return unavailable('it answered 200 with something that is not XML', 'later')
 }
 
-function identityIn(text: string, partition: Partition): Outcome {
+function identityIn(text: string, partition: Partition): StsOutcome {
   try {
-    return { is: 'identity', identity: readIdentity(text, partition) }
+    return { is: 'identity', identity: parseIdentity(text, partition) }
   } catch (thrown) {
     if (thrown instanceof Fault && thrown.kind === 'sts/unavailable') {
       return unavailable(`it answered 200 with a document that is unusable: ${thrown.facts.why}`, 'later')
@@ -64,7 +68,7 @@ function identityIn(text: string, partition: Partition): Outcome {
   }
 }
 
-function refused(status: number, refusal: Refusal | undefined, first: boolean): Outcome {
+function refused(status: number, refusal: StsError | undefined, first: boolean): StsOutcome {
   const { code = '', message } = refusal ?? {}
   if (throttles.has(code)) return { is: 'throttled', code }
   if (status === 429) return { is: 'throttled', code: 'TooManyRequests' }
@@ -74,7 +78,7 @@ function refused(status: number, refusal: Refusal | undefined, first: boolean): 
 }
 
 /** A sentence of AWS that repeats what was sent is dropped, whatever its code. */
-export function withoutEcho(outcome: Outcome, { signature, token, challenge }: Proof): Outcome {
+export function withoutEchoedSecrets(outcome: StsOutcome, { signature, token, challenge }: Proof): StsOutcome {
   if (outcome.is !== 'refused' || outcome.message === undefined) return outcome
   const sent = [signature.reveal(), token?.reveal(), challenge.nonce.toString('base64')]
   const { is, code, message } = outcome
@@ -92,7 +96,7 @@ const NONSENSE = 24 * 3600_000
  * How far STS is ahead of `now`, in milliseconds, by its Date header; undefined where that is no date. It tells whole
  * seconds, so on average it is half a second behind.
  */
-export function skewOf(header: unknown, now: number): number | undefined {
+export function measureSkew(header: unknown, now: number): number | undefined {
   if (typeof header !== 'string') return undefined
   const date = new Date(header)
   if (Number.isNaN(date.getTime()) || date.toUTCString() !== header) return undefined

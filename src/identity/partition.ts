@@ -23,7 +23,7 @@ const REGIONAL = /^sts(?:-fips)?\.(?<region>[a-z]+(?:-[a-z]+)+-\d{1,2})\.(?<doma
 const GLOBAL = 'sts.amazonaws.com'
 
 /** The partition whose STS answers at this host; undefined where the host is no public name of STS. */
-export function partitionOf(host: string): Partition | undefined {
+export function findPartition(host: string): Partition | undefined {
   if (host === GLOBAL) return 'aws'
   const { region = '', domain = '' } = REGIONAL.exec(host)?.groups ?? {}
   return rows.find(row => (row.domains as readonly string[]).includes(domain) && row.regions.test(region))?.partition

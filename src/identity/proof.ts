@@ -12,8 +12,8 @@
  */
 import { Fault } from '../errors.js'
 import { Secret } from '../log.js'
-import type { Challenge, Fields } from '../sasl/aws.js'
-import { copied } from './detachedString.js'
+import type { Challenge, ProofFields } from '../sasl/aws.js'
+import { detach } from './detachedString.js'
 
 /** A judged proof. `date` is `YYYYMMDDTHHMMSSZ`; `region` is that of the offered host. */
 export type Proof = {
@@ -47,7 +47,7 @@ const BODY = 'Action=GetCallerIdentity&Version=2011-06-15'
  * Judges the fields of a proof against the challenge that it answers. `now` is our clock, corrected by that of STS.
  * Throws `proof/malformed`, `proof/header-unsigned`, `proof/scope-mismatch`, `proof/clock-skew`.
  */
-export function judge({ a, d, t }: Fields, challenge: Challenge, now: Date): Proof {
+export function validateProof({ a, d, t }: ProofFields, challenge: Challenge, now: Date): Proof {
   const { key = '', day, region, service, names = '', signature = '' } = AUTHORIZATION.exec(a)?.groups ?? {}
   if (signature === '') throw new Fault('proof/malformed', 'the authorization does not have the form of Signature V4')
   const refuse = (
@@ -65,7 +65,7 @@ export function judge({ a, d, t }: Fields, challenge: Challenge, now: Date): Pro
   }
   const wrong = judgeNames(names.split(';'), headerNames(t !== undefined))
   if (wrong) throw refuse(...wrong)
-  const wanted = regionOf(challenge.host)
+  const wanted = signingRegion(challenge.host)
   if (service !== 'sts' || region !== wanted || day !== d.slice(0, 8)) {
     throw refuse(
       'proof/scope-mismatch',
@@ -77,20 +77,20 @@ export function judge({ a, d, t }: Fields, challenge: Challenge, now: Date): Pro
     throw refuse('proof/clock-skew', `signed at ${times.signed}, it is ${times.now} here`, times)
   }
   const token = t === undefined ? undefined : new Secret(t)
-  return { accessKeyId: copied(key), date: d, region: wanted, signature: new Secret(signature), token, challenge }
+  return { accessKeyId: detach(key), date: d, region: wanted, signature: new Secret(signature), token, challenge }
 }
 
 /** The region that drivers sign for: the second label of the host, and us-east-1 where the host names none. */
-export function regionOf(host: string): string {
+export function signingRegion(host: string): string {
   return host === 'sts.amazonaws.com' ? 'us-east-1' : (host.split('.')[1] ?? 'us-east-1')
 }
 
 /** One `POST /` to STS. */
-export type Request = { headers: Record<string, string>; body: string }
+export type StsRequest = { headers: Record<string, string>; body: string }
 
 /** The one request that a proof stands for. It holds the token and a live signature. */
-export function requestOf({ accessKeyId, date, region, signature, token, challenge }: Proof): Request {
-  const { headers, body } = unsigned(challenge.host)
+export function buildRequest({ accessKeyId, date, region, signature, token, challenge }: Proof): StsRequest {
+  const { headers, body } = buildUnsignedRequest(challenge.host)
   return {
     headers: {
       ...headers,
@@ -109,7 +109,7 @@ export function requestOf({ accessKeyId, date, region, signature, token, challen
 }
 
 /** The same question with nobody's signature: STS refuses it, which shows that STS is there. */
-export function unsigned(host: string): Request {
+export function buildUnsignedRequest(host: string): StsRequest {
   return {
     headers: {
       Host: host,

@@ -9,31 +9,39 @@
  * There is no setting for the times: an expired token stays so, and a new key reaches all of STS within seconds.
  */
 import { LRUCache } from 'lru-cache'
-import type { Outcome } from './outcome.js'
+import type { StsOutcome } from './outcome.js'
 
-export type Refused = Outcome & { is: 'refused' }
+export type RefusedOutcome = StsOutcome & { is: 'refused' }
 
-export type Refusals = {
+export type RefusalCache = {
   /** What STS said about this holder of a key and token at this host, if it said so lately. */
-  get(host: string, holder: string): Refused | undefined
+  get(host: string, holder: string): RefusedOutcome | undefined
   /** Remembers an outcome that is worth it; `source` is who pays for the place. */
-  note(host: string, holder: string, outcome: Outcome, source: string): void
+  store(host: string, holder: string, outcome: StsOutcome, source: string): void
 }
 
 /** How long, in milliseconds. */
 const KEPT: Readonly<Record<string, number>> = { ExpiredToken: 5 * 60_000, InvalidClientTokenId: 5_000 }
 
-type Entry = { outcome: Refused; until: number; source: string }
+type Entry = { outcome: RefusedOutcome; until: number; source: string }
 
 /**
  * `entries` at most, the longest unused going first, and of one source at most `perSource`, so that a flood from one
  * address pushes out its own. `now`: monotonic milliseconds.
  */
-export function refusals({ entries, perSource, now }: { entries: number; perSource: number; now(): number }): Refusals {
+export function createRefusalCache({
+  maxEntries,
+  maxPerSource,
+  now,
+}: {
+  maxEntries: number
+  maxPerSource: number
+  now(): number
+}): RefusalCache {
   /** Labels by source, the oldest first; a source is here only while it has an entry. */
   const bySource = new Map<string, Set<string>>()
   const kept = new LRUCache<string, Entry>({
-    max: entries,
+    max: maxEntries,
     dispose({ source }, name) {
       const own = bySource.get(source)
       own?.delete(name)
@@ -50,7 +58,7 @@ export function refusals({ entries, perSource, now }: { entries: number; perSour
       if (entry) kept.delete(name)
       return undefined
     },
-    note(host, holder, outcome, source) {
+    store(host, holder, outcome, source) {
       if (outcome.is !== 'refused') return
       const ms = Object.hasOwn(KEPT, outcome.code) ? KEPT[outcome.code] : undefined
       if (ms === undefined) return
@@ -58,7 +66,7 @@ export function refusals({ entries, perSource, now }: { entries: number; perSour
       kept.delete(name)
       const own = bySource.get(source) ?? new Set()
       const [oldest] = own
-      if (oldest !== undefined && own.size >= perSource) kept.delete(oldest)
+      if (oldest !== undefined && own.size >= maxPerSource) kept.delete(oldest)
       // A set that the line before emptied has left the map.
       bySource.set(source, own.add(name))
       kept.set(name, { outcome, until: now() + ms, source })

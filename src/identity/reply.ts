@@ -17,8 +17,8 @@
 import { XMLParser, XMLValidator } from 'fast-xml-parser'
 import { z } from 'zod'
 import { Fault } from '../errors.js'
-import { type Arn, canonical, type Kind, readArn } from './arn.js'
-import { copied } from './detachedString.js'
+import { type Arn, canonicalizeArn, type PrincipalKind, parseArn } from './arn.js'
+import { detach } from './detachedString.js'
 import type { Partition } from './partition.js'
 
 /**
@@ -37,10 +37,10 @@ export type Identity = {
   principalId: string
   session: string | undefined
 }
-export type IdentityKind = Exclude<Kind, 'role'>
+export type IdentityKind = Exclude<PrincipalKind, 'role'>
 
 /** What an error document says. `message` is one line of printable ASCII, or undefined where it may echo the request. */
-export type Refusal = { code: string; message: string | undefined }
+export type StsError = { code: string; message: string | undefined }
 
 const STS = 'https://sts.amazonaws.com/doc/2011-06-15/'
 /** Errors of the layer before STS itself. */
@@ -78,12 +78,12 @@ const errorReply = z.strictObject({
  * The identity in the body of a 200. `partition` is the one that the asked host serves.
  * Throws `sts/unavailable` for whatever is not STS's own document, and `identity/partition-mismatch`.
  */
-export function readIdentity(text: string, partition: Partition): Identity {
-  const result = readPlain(text) ?? readStrictly(text)
+export function parseIdentity(text: string, partition: Partition): Identity {
+  const result = parseCommonForm(text) ?? parseAnyForm(text)
   if (!result) throw unusable('not a GetCallerIdentityResponse')
   const { Account: account } = result
-  const [said, userId] = [copied(result.Arn), copied(result.UserId)]
-  const arn = readArn(said)
+  const [said, userId] = [detach(result.Arn), detach(result.UserId)]
+  const arn = parseArn(said)
   if (!arn) throw unusable('its ARN is not that of a principal')
   if (arn.account !== account) throw unusable('its account is not that of its ARN')
   const { kind, name, session } = arn
@@ -93,13 +93,13 @@ export function readIdentity(text: string, partition: Partition): Identity {
   if (arn.partition !== partition) {
     throw new Fault('identity/partition-mismatch', undefined, { arn: said, wanted: partition })
   }
-  return { arn: said, canonical: canonical(arn), kind, partition, account, name, userId, principalId, session }
+  return { arn: said, canonical: canonicalizeArn(arn), kind, partition, account, name, userId, principalId, session }
 }
 
 type Result = { Arn: string; UserId: string; Account: string }
 
 /** The three values of whatever is the document of STS. */
-export function readStrictly(text: string): Result | undefined {
+export function parseAnyForm(text: string): Result | undefined {
   const { data } = identityReply.safeParse(readXML(text))
   if (!data) return undefined
   const { Arn, UserId, Account } = data.GetCallerIdentityResponse.GetCallerIdentityResult
@@ -129,13 +129,13 @@ const PLAIN = new RegExp(
  * What `readStrictly` gives, at a tenth of its cost, for the one form that STS uses; undefined for any other. It knows
  * nothing that the other does not: a test compares them.
  */
-export function readPlain(text: string): Result | undefined {
+export function parseCommonForm(text: string): Result | undefined {
   const [, Arn, UserId, Account] = PLAIN.exec(text) ?? []
   return Arn !== undefined && UserId !== undefined && Account !== undefined ? { Arn, UserId, Account } : undefined
 }
 
 /** The error that a status of 4xx or 5xx carries; undefined where the body is not STS's own document. */
-export function readRefusal(status: number, text: string): Refusal | undefined {
+export function parseStsError(status: number, text: string): StsError | undefined {
   if (status < 400 || status > 599) return undefined
   const { data } = errorReply.safeParse(readXML(text))
   if (!data) return undefined

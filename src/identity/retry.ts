@@ -5,10 +5,10 @@
  * do not come back together; each further attempt is paid for, so that retries never double the load of an outage.
  */
 import { Fault } from '../errors.js'
-import type { Ask, Outcome } from './outcome.js'
+import type { CallSts, StsOutcome } from './outcome.js'
 import type { Proof } from './proof.js'
 
-export type Patience = {
+export type RetryOptions = {
   /** The longest that one attempt takes, and all of them with their pauses. */
   attemptMS: number
   deadlineMS: number
@@ -21,7 +21,7 @@ export type Patience = {
   /** How long the first attempt may wait for its turn; further ones have what is left of the deadline less their least. */
   queueMS: number
   /** Told of each attempt that came to nothing; whether another one at the same host makes sense. */
-  again(proof: Proof, outcome: Outcome): boolean
+  shouldRetry(proof: Proof, outcome: StsOutcome): boolean
 }
 
 /** The first pause is 50 to 100 ms, and each further one twice as long. */
@@ -33,29 +33,29 @@ const LEAST = 300
  * Waits at most so many milliseconds for the turn of one attempt, which is paid for then, and gives what ends it. Throws
  * `budget/exhausted` at once where it would be longer.
  */
-export type Turn = (patienceMS: number) => Promise<() => void>
+export type AcquirePermit = (patienceMS: number) => Promise<() => void>
 
 /**
  * The same question, asked again while that may help, each time in its turn. Throws `budget/exhausted` if not even the first
  * attempt gets one, and rejects at once with the reason of an aborted signal.
  */
-export function retried(
-  ask: Ask,
-  patience: Patience,
-): (proof: Proof, turn: Turn, signal: AbortSignal) => Promise<Outcome> {
-  const { attemptMS, deadlineMS, queueMS, now, random, sleep, again } = patience
+export function withRetry(
+  ask: CallSts,
+  patience: RetryOptions,
+): (proof: Proof, turn: AcquirePermit, signal: AbortSignal) => Promise<StsOutcome> {
+  const { attemptMS, deadlineMS, queueMS, now, random, sleep, shouldRetry } = patience
   return async (proof, turn, signal) => {
     let done = await turn(queueMS)
     const end = now() + deadlineMS
     for (let pause = PAUSE; ; pause *= 2) {
-      let outcome: Outcome
+      let outcome: StsOutcome
       try {
         outcome = await ask(proof, Math.min(attemptMS, end - now()), signal)
       } finally {
         done()
       }
       const wait = pause * (0.5 + 0.5 * random())
-      if (!isPassing(outcome) || !again(proof, outcome) || now() + wait + LEAST > end) return outcome
+      if (!isPassing(outcome) || !shouldRetry(proof, outcome) || now() + wait + LEAST > end) return outcome
       await sleep(wait, signal)
       signal.throwIfAborted()
       const next = await turn(Math.max(0, end - now() - LEAST)).catch(orNone)
@@ -75,6 +75,6 @@ function orNone(thrown: unknown): undefined {
   throw thrown
 }
 
-function isPassing(outcome: Outcome): boolean {
+function isPassing(outcome: StsOutcome): boolean {
   return outcome.is === 'throttled' || (outcome.is === 'unavailable' && outcome.next === 'again')
 }

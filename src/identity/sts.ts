@@ -5,26 +5,26 @@
  */
 import { type Dispatcher, Pool } from 'undici'
 import { Fault } from '../errors.js'
-import { Pieces } from '../wire/byteQueue.js'
+import { ByteQueue } from '../wire/byteQueue.js'
 import {
-  type Answer,
-  type Ask,
-  type Outcome,
-  readOutcome,
-  skewOf,
+  type CallSts,
+  classifyResponse,
+  measureSkew,
+  type StsOutcome,
+  type StsResponse,
   type Unavailable,
   unavailable,
-  withoutEcho,
+  withoutEchoedSecrets,
 } from './outcome.js'
-import { type Partition, partitionOf } from './partition.js'
-import { type Request, requestOf, unsigned } from './proof.js'
+import { findPartition, type Partition } from './partition.js'
+import { buildRequest, buildUnsignedRequest, type StsRequest } from './proof.js'
 
 /** `host` is offered to clients, named in Host and verified in TLS; `connect` is dialled in its place. */
-export type Host = { host: string; connect?: { host: string; port: number } | undefined; insecure?: boolean }
+export type StsHost = { host: string; connect?: { host: string; port: number } | undefined; insecure?: boolean }
 
-export type Options = {
+export type StsClientOptions = {
   /** The first one has the say about keys that are unknown: the others may be of regions that an account has not. */
-  hosts: readonly Host[]
+  hosts: readonly StsHost[]
   /** The longest wait for one answer, connecting included. */
   timeoutMS: number
   /** Accounts see it in their CloudTrail. */
@@ -32,19 +32,19 @@ export type Options = {
   /** Milliseconds since 1970, by our clock. */
   now: () => number
   /** Sockets per host. */
-  sockets?: number
+  maxSockets?: number
   /** A certificate authority in place of the well-known ones, PEM. */
   ca?: string
 }
 
-export type { Ask, Outcome }
+export type { CallSts, StsOutcome }
 
-export type Sts = {
-  ask: Ask
+export type StsClient = {
+  getCallerIdentity: CallSts
   /** What is wrong with the way to a host, found without credentials; undefined if nothing is. */
-  reach(host: string, signal: AbortSignal): Promise<string | undefined>
+  probe(host: string, signal: AbortSignal): Promise<string | undefined>
   /** How far the clock of STS is ahead of ours, in milliseconds, by the latest answer of it; 0 before the first. */
-  skewMS(): number
+  clockSkewMS(): number
   /** Ends every call and socket. */
   close(): Promise<void>
 }
@@ -62,12 +62,19 @@ const LONGEST_ANSWER = 64 * 1024
 const SENDABLE = /^[\x20-\x7e]+$/
 
 /** A client of STS. Throws `config/invalid` for plain http beyond loopback. */
-export function stsClient({ hosts, timeoutMS, userAgent, now, sockets = SOCKETS, ca }: Options): Sts {
+export function createStsClient({
+  hosts,
+  timeoutMS,
+  userAgent,
+  now,
+  maxSockets = SOCKETS,
+  ca,
+}: StsClientOptions): StsClient {
   const endpoints = new Map<string, Endpoint>()
   for (const entry of hosts) {
-    const pool = poolOf(entry, { timeoutMS, sockets, ca })
+    const pool = poolOf(entry, { timeoutMS, maxSockets, ca })
     // A name that is none of AWS's is the sandbox, or a stand-in that the operator chose; both speak of `aws`.
-    const partition = partitionOf(entry.host) ?? 'aws'
+    const partition = findPartition(entry.host) ?? 'aws'
     endpoints.set(entry.host, { pool, partition, first: entry === hosts[0] })
   }
   let skew = 0
@@ -75,10 +82,10 @@ export function stsClient({ hosts, timeoutMS, userAgent, now, sockets = SOCKETS,
   /** The answer of a host, or why there was none. */
   function exchange(
     { pool }: Endpoint,
-    request: Request,
+    request: StsRequest,
     ms: number,
     signal: AbortSignal,
-  ): Promise<Answer | Unavailable> {
+  ): Promise<StsResponse | Unavailable> {
     signal.throwIfAborted()
     const headers = { ...request.headers, 'User-Agent': userAgent }
     for (const value of Object.values(headers)) {
@@ -109,7 +116,7 @@ export function stsClient({ hosts, timeoutMS, userAgent, now, sockets = SOCKETS,
       signal.addEventListener('abort', leave, { once: true })
       let status = 0
       let told: Record<string, unknown> = {}
-      const pieces = new Pieces()
+      const pieces = new ByteQueue()
       pool.dispatch(
         { method: 'POST', path: '/', headers, body: request.body },
         {
@@ -121,9 +128,9 @@ export function stsClient({ hosts, timeoutMS, userAgent, now, sockets = SOCKETS,
             status = statusCode // of an informational one, too, which is followed by another
             told = headers
           },
-          onResponseData: (_, chunk) => pieces.add(chunk),
+          onResponseData: (_, chunk) => pieces.push(chunk),
           onResponseEnd() {
-            const text = pieces.take(pieces.length).toString()
+            const text = pieces.read(pieces.length).toString()
             settle(() => resolve({ status, type: told['content-type'], date: told.date, text }))
           },
           onResponseError: (_, error) => settle(() => resolve(broken(error))),
@@ -133,27 +140,27 @@ export function stsClient({ hosts, timeoutMS, userAgent, now, sockets = SOCKETS,
   }
 
   /** What an answer comes to. The clock is learned from what was surely STS. */
-  function learn(answer: Answer, { partition, first }: Endpoint): Outcome {
-    const outcome = readOutcome(answer, partition, first)
-    if (outcome.is === 'identity' || outcome.is === 'refused') skew = skewOf(answer.date, now()) ?? skew
+  function learn(answer: StsResponse, { partition, first }: Endpoint): StsOutcome {
+    const outcome = classifyResponse(answer, partition, first)
+    if (outcome.is === 'identity' || outcome.is === 'refused') skew = measureSkew(answer.date, now()) ?? skew
     return outcome
   }
 
   return {
-    async ask(proof, ms, signal) {
+    async getCallerIdentity(proof, ms, signal) {
       const endpoint = endpoints.get(proof.challenge.host)
       if (!endpoint) return unavailable(`${proof.challenge.host} is offered no more`, 'first')
-      const answer = await exchange(endpoint, requestOf(proof), ms, signal)
-      return 'is' in answer ? answer : withoutEcho(learn(answer, endpoint), proof)
+      const answer = await exchange(endpoint, buildRequest(proof), ms, signal)
+      return 'is' in answer ? answer : withoutEchoedSecrets(learn(answer, endpoint), proof)
     },
-    async reach(host, signal) {
+    async probe(host, signal) {
       const endpoint = endpoints.get(host)
       if (!endpoint) return `${host} is not one of the hosts`
-      const answer = await exchange(endpoint, unsigned(host), timeoutMS, signal)
+      const answer = await exchange(endpoint, buildUnsignedRequest(host), timeoutMS, signal)
       const outcome = 'is' in answer ? answer : learn(answer, endpoint)
       return outcome.is === 'unavailable' ? outcome.why : undefined
     },
-    skewMS: () => skew,
+    clockSkewMS: () => skew,
     async close() {
       await Promise.all([...endpoints.values()].map(({ pool }) => pool.destroy()))
     },
@@ -161,8 +168,8 @@ export function stsClient({ hosts, timeoutMS, userAgent, now, sockets = SOCKETS,
 }
 
 function poolOf(
-  { host, connect, insecure = false }: Host,
-  { timeoutMS, sockets, ca }: { timeoutMS: number; sockets: number; ca: string | undefined },
+  { host, connect, insecure = false }: StsHost,
+  { timeoutMS, maxSockets, ca }: { timeoutMS: number; maxSockets: number; ca: string | undefined },
 ): Pool {
   const scheme = insecure ? 'http' : 'https'
   const dialled = connect ? `${connect.host.includes(':') ? `[${connect.host}]` : connect.host}:${connect.port}` : host
@@ -171,7 +178,7 @@ function poolOf(
     throw new Fault('config/invalid', `sts.hosts: ${dialled} is beyond loopback and would be asked over plain http`)
   }
   return new Pool(origin, {
-    connections: sockets,
+    connections: maxSockets,
     pipelining: 1,
     allowH2: false,
     keepAliveTimeout: IDLE,

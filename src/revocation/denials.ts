@@ -1,6 +1,6 @@
 /** The deny list: who is refused whatever a rule says, and whose live connections end. */
 import { z } from 'zod'
-import { type Arn, canonical, readArn } from '../identity/arn.js'
+import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
 
 /** `value` is spelled as identities are: an ARN is canonical, a session keeps its name. */
@@ -53,13 +53,13 @@ const mapping = z.strictObject(
 /** By kind: the value as identities spell it, or what is wrong with it. */
 const forms: Record<DenialKind, (written: string) => { value: string } | { wrong: string }> = {
   arn: written => {
-    const arn = readArn(written)
+    const arn = parseArn(written)
     if (!arn) return { wrong: 'wanted the whole ARN of a user, role, assumed-role, federated-user or root' }
     if (arn.session !== undefined) return { wrong: 'is the ARN of one session: call it session, or name its role' }
-    return { value: canonical(arn) }
+    return { value: canonicalizeArn(arn) }
   },
   session: written => {
-    const arn = readArn(written)
+    const arn = parseArn(written)
     if (arn?.session === undefined) return { wrong: 'wanted arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION' }
     return { value: sessionOf(arn) }
   },

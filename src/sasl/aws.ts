@@ -16,7 +16,7 @@ import { Elements } from '../wire/elements.js'
 export type Challenge = { nonce: Buffer; host: string }
 
 /** The fields of client-final, as sent: nothing about them is believed but their length. */
-export type Fields = { a: string; d: string; t: string | undefined }
+export type ProofFields = { a: string; d: string; t: string | undefined }
 
 const HALF = 32
 const NO_CHANNEL_BINDING = 110
@@ -29,7 +29,11 @@ const LONGEST_HOST = 255
  * The answer to client-first. `random` is 32 fresh bytes of a secure source, used for this conversation alone; `host`
  * is the offered STS host, ASCII of at most 255 characters. Throws `sasl/payload-invalid`.
  */
-export function challenge(payload: Buffer, host: string, random: Buffer): { challenge: Challenge; payload: Buffer } {
+export function createChallenge(
+  payload: Buffer,
+  host: string,
+  random: Buffer,
+): { challenge: Challenge; payload: Buffer } {
   if (random.length !== HALF) throw new Fault('internal', undefined, { why: 'a nonce takes 32 random bytes' })
   if (host === '' || host.length > LONGEST_HOST) throw new Fault('internal', undefined, { why: 'host', host })
   const [r, p] = fields(payload, ['r', 'p'])
@@ -43,7 +47,7 @@ export function challenge(payload: Buffer, host: string, random: Buffer): { chal
 }
 
 /** The fields of client-final. A token that is null or empty is none. Throws `sasl/payload-invalid`. */
-export function readProof(payload: Buffer): Fields {
+export function parseClientFinal(payload: Buffer): ProofFields {
   const [a, d, t = null] = fields(payload, ['a', 'd', 't'])
   return { a: text('a', a), d: text('d', d), t: t === null || t === '' ? undefined : text('t', t) }
 }

@@ -9,30 +9,30 @@
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import { Fault } from '../errors.js'
 
-export const MECHANISM = 'SCRAM-SHA-256'
+export const SCRAM_SHA_256 = 'SCRAM-SHA-256'
 
 /** Below the floor a recorded login is cheap to guess from; above the ceiling a hostile upstream would burn our CPU. */
 const ITERATIONS = { least: 4_096, most: 1_000_000 }
 const HASH = 32
 
 /** What is left of a password once it is stretched. Both keys are as good as the password: never log them. */
-export type Keys = { clientKey: Buffer; serverKey: Buffer }
+export type ScramKeys = { clientKey: Buffer; serverKey: Buffer }
 /** Stretches the password of the user at hand. Slow by design, so it is asynchronous and comes in by the door. */
-export type Derive = (salt: Buffer, iterations: number) => Promise<Keys>
+export type DeriveKeys = (salt: Buffer, iterations: number) => Promise<ScramKeys>
 
-export type First = { payload: Buffer; bare: string; nonce: string }
-export type Final = { payload: Buffer; signature: Buffer; stretched: Stretched }
+export type ClientFirst = { payload: Buffer; bare: string; nonce: string }
+export type ClientFinal = { payload: Buffer; signature: Buffer; saltedKeys: SaltedKeys }
 /** The keys of one password under one salt; a value of this type from `check` belongs to a server that knew them. */
-export type Stretched = { salt: Buffer; iterations: number; keys: Keys }
+export type SaltedKeys = { salt: Buffer; iterations: number; keys: ScramKeys }
 
 /** Begins. `nonce`: fresh, printable, without a comma. The user name is not prepared with SASLprep: servers do not. */
-export function first(user: string, nonce: string): First {
+export function createClientFirst(user: string, nonce: string): ClientFirst {
   const bare = `n=${user.replaceAll('=', '=3D').replaceAll(',', '=2C')},r=${nonce}`
   return { payload: Buffer.from(`n,,${bare}`), bare, nonce }
 }
 
 /** Answers the server's first message. Throws `upstream/protocol-error`, and what `derive` throws. */
-export async function final(start: First, derive: Derive, message: Buffer): Promise<Final> {
+export async function createClientFinal(start: ClientFirst, derive: DeriveKeys, message: Buffer): Promise<ClientFinal> {
   const { nonce, salt, iterations } = readFirst(start, message)
   const keys = await derive(salt, iterations)
   const without = `c=biws,r=${nonce}`
@@ -42,7 +42,7 @@ export async function final(start: First, derive: Derive, message: Buffer): Prom
   return {
     payload: Buffer.from(`${without},p=${proof.toString('base64')}`),
     signature: hmac(keys.serverKey, signed),
-    stretched: { salt, iterations, keys },
+    saltedKeys: { salt, iterations, keys },
   }
 }
 
@@ -50,21 +50,21 @@ export async function final(start: First, derive: Derive, message: Buffer): Prom
  * Makes sure that the server knows the password too. Only now may the keys be remembered, so they are given here.
  * Throws `upstream/authentication-failed` for an error that the server names, `upstream/protocol-error` for a signature that is not its.
  */
-export function check({ signature, stretched }: Final, message: Buffer): Stretched {
+export function verifyServerFinal({ signature, saltedKeys }: ClientFinal, message: Buffer): SaltedKeys {
   const [, name, value = ''] = /^([ev])=([^,]*)(?:,[A-Za-z]=[^,]*)*$/.exec(message.toString()) ?? []
   if (name === 'e') throw new Fault('upstream/authentication-failed', undefined, { error: value.slice(0, 100) })
   const given = name === 'v' ? base64(value) : undefined
   if (!given) throw malformed('not a SCRAM server-final message')
   if (given.length !== HASH || !timingSafeEqual(given, signature)) throw malformed('the server signature is wrong')
-  return stretched
+  return saltedKeys
 }
 
 /** Both keys from the salted password. */
-export function keysFrom(saltedPassword: Buffer): Keys {
+export function deriveKeys(saltedPassword: Buffer): ScramKeys {
   return { clientKey: hmac(saltedPassword, 'Client Key'), serverKey: hmac(saltedPassword, 'Server Key') }
 }
 
-function readFirst(start: First, message: Buffer): { nonce: string; salt: Buffer; iterations: number } {
+function readFirst(start: ClientFirst, message: Buffer): { nonce: string; salt: Buffer; iterations: number } {
   // A mandatory extension (m=) would come first, and does not match: none is understood here.
   const grammar = /^r=([\x21-\x2b\x2d-\x7e]{1,512}),s=([^,]{1,512}),i=([1-9][0-9]{0,9})(?:,[A-Za-z]=[^,]*)*$/
   const [, nonce, salted, count] = grammar.exec(message.toString()) ?? []

@@ -53,7 +53,7 @@ export class Channel {
    */
   request(command: Document, signal?: AbortSignal): Promise<Document> {
     if (signal?.aborted) this.#fail(signal.reason)
-    if (!this.#over && (this.#open || this.#framer.held > 0)) this.#fail(this.#malformed('it spoke unasked'))
+    if (!this.#over && (this.#open || this.#framer.bufferedBytes > 0)) this.#fail(this.#malformed('it spoke unasked'))
     if (this.#over) return Promise.reject(this.#over)
     const requestID = ++this.#requests
     this.#heed(signal)
@@ -78,7 +78,7 @@ export class Channel {
     this.#socket.pause()
     this.#socket.off('end', this.#onEnd).off('error', this.#onError).off('close', this.#onEnd)
     this.#socket.on('error', () => {}) // until the new owner listens, an error must not end the process
-    return { socket: this.#socket, intake: this.#intake, rest: this.#framer.rest() }
+    return { socket: this.#socket, intake: this.#intake, rest: this.#framer.takeRest() }
   }
 
   destroy(): void {

@@ -9,7 +9,7 @@
 import { Binary, type Document } from 'bson'
 import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
-import { check, final, first, MECHANISM } from '../sasl/scram.js'
+import { createClientFinal, createClientFirst, SCRAM_SHA_256, verifyServerFinal } from '../sasl/scram.js'
 import { type Channel, openChannel } from './channel.js'
 import { addProxyMetadata } from './metadata.js'
 import { assertOk, sanitizeText } from './reply.js'
@@ -59,13 +59,13 @@ async function logIn(channel: Channel, wanted: DialOptions): Promise<Document> {
     if (api !== undefined) command.apiVersion = api
     command.$db = $db
     const reply = await channel.request(command, signal)
-    return assertOk(reply, target.address, { 334: `${MECHANISM} is not enabled there` })
+    return assertOk(reply, target.address, { 334: `${SCRAM_SHA_256} is not enabled there` })
   }
   const owner = { upstream: target.address, name: user.name, password: user.password }
-  const start = first(user.name, random(24).toString('base64'))
+  const start = createClientFirst(user.name, random(24).toString('base64'))
   const saslStart = {
     saslStart: 1,
-    mechanism: MECHANISM,
+    mechanism: SCRAM_SHA_256,
     payload: new Binary(start.payload),
     options: { skipEmptyExchange: true },
   }
@@ -83,9 +83,9 @@ async function logIn(channel: Channel, wanted: DialOptions): Promise<Document> {
   const { conversationId } = opened
   const next = async (payload: Buffer) =>
     readStep(await run({ saslContinue: 1, conversationId, payload: new Binary(payload) }, user.db), conversationId)
-  const last = await final(start, keys.deriverFor(owner), opened.payload)
+  const last = await createClientFinal(start, keys.deriverFor(owner), opened.payload)
   const answer = await next(last.payload)
-  keys.store(owner, check(last, answer.payload))
+  keys.store(owner, verifyServerFinal(last, answer.payload))
   if (!answer.done && !(await next(Buffer.alloc(0))).done) throw malformed('never done')
   return hello
 }

@@ -9,16 +9,16 @@ import { promisify } from 'node:util'
 import { LRUCache } from 'lru-cache'
 import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
-import { type Derive, type Keys, keysFrom, MECHANISM, type Stretched } from '../sasl/scram.js'
+import { type DeriveKeys, deriveKeys, type SaltedKeys, SCRAM_SHA_256, type ScramKeys } from '../sasl/scram.js'
 
 /** Whose keys: a database user at one upstream. `upstream` is its host:port. */
 export type ScramCredentials = { upstream: string; name: string; password: Secret }
 
 export type ScramKeyCache = {
   /** The derivation for this user: from memory where a server has verified it, computed otherwise. */
-  deriverFor(owner: ScramCredentials): Derive
+  deriverFor(owner: ScramCredentials): DeriveKeys
   /** Remembers what `check` gave. */
-  store(owner: ScramCredentials, verified: Stretched): void
+  store(owner: ScramCredentials, verified: SaltedKeys): void
 }
 
 /** PBKDF2 with HMAC-SHA-256, 32 bytes. */
@@ -35,13 +35,13 @@ export function createScramKeyCache({
   maxEntries: number
   stretch?: Stretch
 }): ScramKeyCache {
-  const kept = new LRUCache<string, Keys>({ max: entries })
-  const known = new WeakSet<Keys>()
+  const kept = new LRUCache<string, ScramKeys>({ max: entries })
+  const known = new WeakSet<ScramKeys>()
   /** Logins that come at once wait for one derivation; this shares work in progress and remembers nothing. */
-  const underway = new Map<string, Promise<Keys>>()
+  const underway = new Map<string, Promise<ScramKeys>>()
 
   const compute = async (owner: ScramCredentials, salt: Buffer, iterations: number) =>
-    keysFrom(await stretch(await prepared(owner.password), salt, iterations))
+    deriveKeys(await stretch(await prepared(owner.password), salt, iterations))
 
   return {
     deriverFor: owner => (salt, iterations) => {
@@ -68,7 +68,7 @@ const digests = new WeakMap<Secret, string>()
 function labelOf({ upstream, name, password }: ScramCredentials, salt: Buffer, iterations: number): string {
   const digest = digests.get(password) ?? createHash('sha256').update(password.reveal()).digest('base64')
   digests.set(password, digest)
-  return JSON.stringify([upstream, MECHANISM, name, digest, salt.toString('base64'), iterations])
+  return JSON.stringify([upstream, SCRAM_SHA_256, name, digest, salt.toString('base64'), iterations])
 }
 
 /** What SASLprep leaves as it is; its tables, which are large, are loaded for the first password that is something else. */

@@ -11,8 +11,8 @@
  * An unreadable directory says nothing about live connections: what was last read goes on to hold for them.
  */
 import type { Document } from 'bson'
-import { buckets } from '../budget/buckets.js'
-import { subnetOf } from '../budget/subnet.js'
+import { createTokenBuckets } from '../budget/buckets.js'
+import { toSubnet } from '../budget/subnet.js'
 import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
@@ -58,7 +58,7 @@ const SOURCES = 10_000
 const AT_ONCE = 2
 
 export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): Directory {
-  const may = buckets({ perSecond: PER_SECOND, burst: BURST, keys: SOURCES, now })
+  const may = createTokenBuckets({ perSecond: PER_SECOND, burst: BURST, maxKeys: SOURCES, now })
   const external = externalUsers(ask)
   const listeners = new Set<(arns: ReadonlySet<string>) => void>()
   /** What the last good reading said, and when it began. */
@@ -158,7 +158,7 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
     const one = lookUp(identity.canonical)
     if (one) return given(one)
     const free = asking.size < AT_ONCE || asking.has(identity.canonical)
-    if (free && may.lend(subnetOf(source), 1).tokens > 0) return given(await askFor(identity))
+    if (free && may.acquireTokens(toSubnet(source), 1).tokens > 0) return given(await askFor(identity))
     await nextReading()
     if (why !== '') throw unreadable(why)
     return given(lookUp(identity.canonical))

@@ -8,7 +8,7 @@
  */
 import type { Document } from 'bson'
 import { Fault } from '../errors.js'
-import { canonical, readArn } from '../identity/arn.js'
+import { canonicalizeArn, parseArn } from '../identity/arn.js'
 import type { Match, Network, Role } from './match.js'
 import { readNetwork } from './networks.js'
 
@@ -29,14 +29,14 @@ export function readEntries(documents: readonly Document[]): Entries {
   for (const document of documents) {
     const { user, db } = document
     if (typeof user !== 'string' || db !== '$external') throw unreadable('a document is not a user of $external')
-    const arn = readArn(user)
+    const arn = parseArn(user)
     if (!arn) continue
     if (arn.session !== undefined) {
       const role = `arn:${arn.partition}:iam::${arn.account}:role/${arn.name}`
       complaints.push(`${user} names one session, and whoever assumes a role chooses the session name: name ${role}`)
       continue
     }
-    const principal = canonical(arn)
+    const principal = canonicalizeArn(arn)
     const other = known.get(principal)
     known.set(principal, other ? ambiguous(principal, other, user) : readEntry(document, user, principal, complaints))
   }
@@ -50,7 +50,7 @@ export function readEntries(documents: readonly Document[]): Entries {
 
 /** The filter that finds every spelling of a principal; a path, which STS does not tell, may be in that of a role. */
 export function spellings(principal: string): Document {
-  const arn = readArn(principal)
+  const arn = parseArn(principal)
   if (arn?.kind !== 'role') return { db: '$external', user: principal }
   const { partition, account, name } = arn
   const assumed = `arn:${partition}:sts::${account}:assumed-role/${name}`

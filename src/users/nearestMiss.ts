@@ -4,7 +4,7 @@
  * Whoever reads it may be the one who wrote the rule: it says what stands there, what came, and nothing else.
  */
 import { nearestName } from '../config/nearest.js'
-import { type Arn, canonical } from '../identity/arn.js'
+import { type Arn, canonicalizeArn } from '../identity/arn.js'
 
 /**
  * What could have matched. `label` is `rule 3`, `written` what stands in it, `arn` the canonical spelling of that (or the
@@ -19,19 +19,20 @@ const differences: readonly {
   says(principal: Arn, of: Candidate): string
 }[] = [
   {
-    instead: (principal, { arn }) => canonical({ ...principal, account: accountOf(arn) }),
+    instead: (principal, { arn }) => canonicalizeArn({ ...principal, account: accountOf(arn) }),
     says: ({ account }, { arn }) => `is of another account, ${account} and not ${accountOf(arn)}`,
   },
   {
-    instead: (principal, { arn }) => canonical({ ...principal, partition: partitionOf(arn) }),
+    instead: (principal, { arn }) => canonicalizeArn({ ...principal, partition: partitionOf(arn) }),
     says: ({ partition }, { arn }) => `is of another partition, ${partition} and not ${partitionOf(arn)}`,
   },
   {
-    instead: (principal, { arn }) => canonical({ ...principal, account: accountOf(arn), partition: partitionOf(arn) }),
+    instead: (principal, { arn }) =>
+      canonicalizeArn({ ...principal, account: accountOf(arn), partition: partitionOf(arn) }),
     says: () => 'is of another account and partition',
   },
   {
-    instead: (principal, { arn }) => (arn.toLowerCase() === canonical(principal).toLowerCase() ? arn : undefined),
+    instead: (principal, { arn }) => (arn.toLowerCase() === canonicalizeArn(principal).toLowerCase() ? arn : undefined),
     says: () => 'is written in other letters, and case counts',
   },
   {
@@ -52,13 +53,15 @@ const differences: readonly {
   {
     instead: principal => {
       const kind = principal.kind === 'user' ? 'role' : 'user'
-      return canonical({ ...principal, kind, path: '/' })
+      return canonicalizeArn({ ...principal, kind, path: '/' })
     },
     says: ({ kind }) => `is a ${kind === 'assumed-role' ? 'role' : kind}`,
   },
   {
     instead: (principal, { arn }) =>
-      samePlace(principal, arn) && nearestName(resourceOf(canonical(principal)), [resourceOf(arn)]) ? arn : undefined,
+      samePlace(principal, arn) && nearestName(resourceOf(canonicalizeArn(principal)), [resourceOf(arn)])
+        ? arn
+        : undefined,
     says: () => 'has a name that is nearly the same',
   },
 ]
@@ -70,7 +73,7 @@ export function nearestMiss(principal: Arn, candidates: readonly Candidate[]): s
       const other = instead(principal, candidate)
       if (other === undefined || !(other === candidate.arn || candidate.names(other))) continue
       const { label, written } = candidate
-      return `${label} names ${resourceOf(written)}, and this principal, ${resourceOf(canonical(principal))}, ${says(principal, candidate)}`
+      return `${label} names ${resourceOf(written)}, and this principal, ${resourceOf(canonicalizeArn(principal))}, ${says(principal, candidate)}`
     }
   }
   return undefined

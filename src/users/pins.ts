@@ -7,7 +7,7 @@
  */
 import { z } from 'zod'
 import { errorCode, Fault } from '../errors.js'
-import { readArn } from '../identity/arn.js'
+import { parseArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
 import { type Log, silentLog } from '../log.js'
 import { type OwnFile, ownFile } from './ownFile.js'
@@ -36,7 +36,7 @@ type Change<T> = {
 }
 
 const form = z.record(
-  z.string().refine(text => readArn(text) !== undefined),
+  z.string().refine(text => parseArn(text) !== undefined),
   z.string().regex(/^(AIDA|AROA)[A-Z0-9]{12,124}$/),
 )
 

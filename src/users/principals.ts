@@ -8,7 +8,7 @@
  * Account and partition are written out always (D14), the kind is part of the match, and the session name, which its
  * bearer chose, never is (D10). STS does not tell the path of a role, so a pattern cannot have one (D13).
  */
-import { type Arn, canonical, readArn } from '../identity/arn.js'
+import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
 import { partitions } from '../identity/partition.js'
 import { shown } from './roles.js'
 
@@ -20,7 +20,7 @@ type SSO = { permissionSet: string; account: string; partition?: string | undefi
 
 /** Whom an ARN of a rule names, or the sentence about what is wrong with it. */
 export function readNamed(text: string): Named | string {
-  const arn = readArn(text)
+  const arn = parseArn(text)
   // IAM allows a * in a path; here it is always a wildcard.
   if (text.replace(/(:assumed-role\/[^/]*\/)\*$/, '$1').includes('*')) return readPattern(text)
   return arn ? (whyNotThis(arn) ?? one(arn)) : whyNoArn(text)
@@ -39,7 +39,7 @@ export function readSSO({ permissionSet, account, partition = 'aws' }: SSO): Nam
 }
 
 function one(arn: Arn): Named {
-  const spelled = canonical(arn)
+  const spelled = canonicalizeArn(arn)
   const kind = arn.kind === 'assumed-role' ? 'role' : arn.kind
   return { arn: spelled, one: true, kind, test: said => said === spelled }
 }

@@ -10,12 +10,12 @@ const EMPTY = Buffer.alloc(0)
 /** What is shorter is copied, into blocks of this length. */
 const BLOCK = 4 * 1024
 
-export class Pieces {
+export class ByteQueue {
   #all: Buffer[] = NONE
   #room: Buffer = EMPTY // what is free of the block in which the last piece lies
   length = 0
 
-  add(bytes: Buffer): void {
+  push(bytes: Buffer): void {
     if (bytes.length === 0) return
     this.length += bytes.length
     // The first one stays as it is: most often it is all there is.
@@ -25,7 +25,7 @@ export class Pieces {
   }
 
   /** The first piece, made at least `size` bytes long; there have to be as many. */
-  first(size: number): Buffer {
+  peek(size: number): Buffer {
     const [first] = this.#all
     if (first && first.length >= size) return first
     this.#room = EMPTY
@@ -35,9 +35,9 @@ export class Pieces {
   }
 
   /** The first `length` bytes, which wait no more. */
-  take(length: number): Buffer {
+  read(length: number): Buffer {
     if (length === 0) return EMPTY
-    const first = this.first(length)
+    const first = this.peek(length)
     const left = first.subarray(length)
     this.length -= length
     if (left.length > 0) this.#all[0] = left

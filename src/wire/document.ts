@@ -15,7 +15,7 @@ const isReserved = (name: string): boolean => name === '_bsontype' || name === '
  * one elsewhere; and for what the library could not write again.
  */
 export function readDocument(bytes: Buffer, { exact = false } = {}): Document {
-  judged(bytes)
+  readElements(bytes)
   try {
     return deserialize(bytes, exact ? EXACT : PLAIN)
   } catch (thrown) {
@@ -27,7 +27,7 @@ export function readDocument(bytes: Buffer, { exact = false } = {}): Document {
 export type Element = typeof BSON.onDemand.BSONElement
 
 /** The elements of a document that is all of these bytes, by name. Throws `message/malformed` for what is said above. */
-export function judged(bytes: Buffer): Map<string, Element> {
+export function readElements(bytes: Buffer): Map<string, Element> {
   try {
     if (bytes.readInt32LE(0) !== bytes.length) throw malformed('bytes behind a document')
     return elementsAt(bytes, 0, 0, { left: MOST })

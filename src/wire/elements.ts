@@ -4,7 +4,7 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { Binary, Int32 } from 'bson'
-import { type Element, judged, readDocument } from './document.js'
+import { type Element, readDocument, readElements } from './document.js'
 
 const [STRING, DOCUMENT, BINARY, BOOLEAN, INT32] = [2, 3, 5, 8, 16]
 /** A binary value of this subtype has its length twice. */
@@ -17,7 +17,7 @@ export class Elements {
   /** Throws `message/malformed`, as `readDocument` does. */
   constructor(bytes: Buffer) {
     this.#bytes = bytes
-    this.#elements = judged(bytes)
+    this.#elements = readElements(bytes)
   }
 
   /** In the order as sent; a JavaScript object would list a key like "0" first. */
@@ -52,7 +52,7 @@ export class Elements {
   }
 
   /** The bytes of an element that is a document; undefined where it is none. */
-  document(name: string): Buffer | undefined {
+  getDocument(name: string): Buffer | undefined {
     const element = this.#elements.get(name)
     if (element?.[0] !== DOCUMENT) return undefined
     const [, , , at, length] = element

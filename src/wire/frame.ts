@@ -5,9 +5,9 @@
  *     | length | requestID | responseTo | opCode | body …      int32, little endian; length counts itself
  */
 import { Fault } from '../errors.js'
-import { Pieces } from './byteQueue.js'
+import { ByteQueue } from './byteQueue.js'
 
-export const HEADER = 16
+export const HEADER_BYTES = 16
 
 /** The opcodes that anybody may still meet. */
 export const OP_REPLY = 1
@@ -21,7 +21,7 @@ export type Frame = { requestID: number; responseTo: number; opCode: number; byt
 /** Cuts a stream into frames. A length is judged before more of its message is waited for. */
 export class Framer {
   readonly limit: number
-  readonly #pieces = new Pieces()
+  readonly #pieces = new ByteQueue()
 
   /** `limit`: the longest frame in bytes, header included. */
   constructor(limit: number) {
@@ -29,24 +29,24 @@ export class Framer {
   }
 
   /** Bytes that were added and not given yet. */
-  get held(): number {
+  get bufferedBytes(): number {
     return this.#pieces.length
   }
 
   add(chunk: Buffer): void {
-    this.#pieces.add(chunk)
+    this.#pieces.push(chunk)
   }
 
   /** The next frame that is whole; undefined while there is none. Throws `frame/length`. */
   next(): Frame | undefined {
     const pieces = this.#pieces
     if (pieces.length < 4) return undefined
-    const length = pieces.first(4).readInt32LE(0)
-    if (length < HEADER || length > this.limit) {
-      throw new Fault('frame/length', undefined, { length, limit: this.limit, looksLike: guess(pieces.first(4)) })
+    const length = pieces.peek(4).readInt32LE(0)
+    if (length < HEADER_BYTES || length > this.limit) {
+      throw new Fault('frame/length', undefined, { length, limit: this.limit, looksLike: guess(pieces.peek(4)) })
     }
     if (pieces.length < length) return undefined
-    const bytes = pieces.take(length)
+    const bytes = pieces.read(length)
     return {
       requestID: bytes.readInt32LE(4),
       responseTo: bytes.readInt32LE(8),
@@ -58,19 +58,19 @@ export class Framer {
   /** The frames that this chunk completes. Leave the loop whenever you like: what was not yielded stays. Throws as `next`. */
   *push(chunk: Buffer): Generator<Frame, void, void> {
     this.add(chunk)
-    for (let frame = this.next(); frame; frame = this.next()) yield frame
+    for (let writeFrame = this.next(); writeFrame; writeFrame = this.next()) yield writeFrame
   }
 
   /** Everything that was added and not given; the framer is empty afterwards. */
-  rest(): Buffer {
-    return this.#pieces.take(this.#pieces.length)
+  takeRest(): Buffer {
+    return this.#pieces.read(this.#pieces.length)
   }
 }
 
 /** A frame of our own. */
 export function frame(opCode: number, requestID: number, responseTo: number, body: readonly Uint8Array[]): Buffer {
-  const header = Buffer.allocUnsafe(HEADER)
-  let length = HEADER
+  const header = Buffer.allocUnsafe(HEADER_BYTES)
+  let length = HEADER_BYTES
   for (const part of body) length += part.length
   writeHeader(header, opCode, requestID, responseTo, length)
   return Buffer.concat([header, ...body], length)

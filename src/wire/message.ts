@@ -14,13 +14,13 @@ import { Fault } from '../errors.js'
 import { crc32c } from './crc32c.js'
 import { readDocument } from './document.js'
 import { Elements } from './elements.js'
-import { type Frame, frame, HEADER, OP_COMPRESSED, OP_MSG, OP_QUERY, OP_REPLY, writeHeader } from './frame.js'
+import { type Frame, frame, HEADER_BYTES, OP_COMPRESSED, OP_MSG, OP_QUERY, OP_REPLY, writeHeader } from './frame.js'
 
 export const CHECKSUM_PRESENT = 1 << 0
 export const MORE_TO_COME = 1 << 1
 export const EXHAUST_ALLOWED = 1 << 16
 /** Where the document of a message begins that has a body alone: behind the flag bits and the kind of its section. */
-const BODY = HEADER + 5
+const BODY = HEADER_BYTES + 5
 /** Bits 0–15 must be understood; 0 and 1 are all there are. */
 const UNKNOWN_REQUIRED = 0xffff & ~(CHECKSUM_PRESENT | MORE_TO_COME)
 
@@ -61,25 +61,26 @@ export function readReply(from: Frame, options?: { exact: boolean }): { document
     const { flagBits, body } = readMessage(from)
     return { document: readDocument(body, options), moreToCome: (flagBits & MORE_TO_COME) !== 0 }
   }
-  if (from.opCode === OP_REPLY && from.bytes.length > HEADER + 20) {
-    return { document: readDocument(from.bytes.subarray(HEADER + 20), options), moreToCome: false }
+  if (from.opCode === OP_REPLY && from.bytes.length > HEADER_BYTES + 20) {
+    return { document: readDocument(from.bytes.subarray(HEADER_BYTES + 20), options), moreToCome: false }
   }
   throw new Fault('frame/opcode', undefined, { opCode: from.opCode })
 }
 
 /** Takes an OP_MSG apart. Sections may come in any order; a checksum is verified. */
 export function readMessage({ bytes }: Frame): Message {
-  if (bytes.length < HEADER + 4) throw malformed('no flag bits')
-  const flagBits = bytes.readUInt32LE(HEADER)
+  if (bytes.length < HEADER_BYTES + 4) throw malformed('no flag bits')
+  const flagBits = bytes.readUInt32LE(HEADER_BYTES)
   if (flagBits & UNKNOWN_REQUIRED) throw malformed('unknown flag bits')
   let end = bytes.length
   if (flagBits & CHECKSUM_PRESENT) {
     end -= 4
-    if (end < HEADER + 4 || crc32c(bytes.subarray(0, end)) !== bytes.readUInt32LE(end)) throw malformed('checksum')
+    if (end < HEADER_BYTES + 4 || crc32c(bytes.subarray(0, end)) !== bytes.readUInt32LE(end))
+      throw malformed('checksum')
   }
   let body: Buffer | undefined
   const sequences: Sequence[] = []
-  for (let at = HEADER + 4; at < end; ) {
+  for (let at = HEADER_BYTES + 4; at < end; ) {
     const kind = bytes[at++]
     const size = sized(bytes, at, end)
     if (kind === 0) {
@@ -110,22 +111,22 @@ export function writeMessage(document: Document, requestID: number, responseTo =
   const body = serialize(document)
   const bytes = Buffer.allocUnsafe(BODY + body.length)
   writeHeader(bytes, OP_MSG, requestID, responseTo)
-  bytes.writeUInt32LE(flagBits, HEADER)
+  bytes.writeUInt32LE(flagBits, HEADER_BYTES)
   bytes[BODY - 1] = 0
   bytes.set(body, BODY)
   return bytes
 }
 
 function readQuery({ requestID, bytes }: Frame): Command {
-  const nul = bytes.indexOf(0, HEADER + 4)
+  const nul = bytes.indexOf(0, HEADER_BYTES + 4)
   if (nul < 0 || nul + 9 > bytes.length) throw malformed('no namespace')
-  const namespace = bytes.toString('utf8', HEADER + 4, nul)
+  const namespace = bytes.toString('utf8', HEADER_BYTES + 4, nul)
   if (!namespace.endsWith('.$cmd')) throw new Fault('frame/opcode', undefined, { why: 'OP_QUERY on a collection' })
   const at = nul + 9
   const sent = bytes.subarray(at, at + sized(bytes, at, bytes.length))
   const outer = new Elements(sent)
   const first = nameOf(outer)
-  const wrapped = first === '$query' || first === 'query' ? outer.document(first) : undefined
+  const wrapped = first === '$query' || first === 'query' ? outer.getDocument(first) : undefined
   const elements = wrapped ? new Elements(wrapped) : outer
   return {
     requestID,

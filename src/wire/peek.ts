@@ -4,7 +4,7 @@ import { Fault } from '../errors.js'
 import type { Frame } from './frame.js'
 import { readMessage } from './message.js'
 
-export type Glance = { name: string; inTransaction: boolean }
+export type CommandSummary = { name: string; inTransaction: boolean }
 
 const BOOLEAN = 8
 
@@ -12,7 +12,7 @@ const BOOLEAN = 8
  * Reads the first key of a message's body and its `autocommit`; the rest, whatever a server may make of it, is not
  * judged. Throws `message/malformed` where that cannot be found.
  */
-export function glance(frame: Frame): Glance {
+export function peekCommand(frame: Frame): CommandSummary {
   const { body } = readMessage(frame)
   let name: string | undefined
   let inTransaction = false

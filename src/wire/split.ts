@@ -11,9 +11,9 @@
  * file is long because both directions are walked by the same rules.
  */
 import { Fault } from '../errors.js'
-import { type Frame, Framer, HEADER, OP_COMPRESSED, OP_MSG, OP_QUERY } from './frame.js'
+import { type Frame, Framer, HEADER_BYTES, OP_COMPRESSED, OP_MSG, OP_QUERY } from './frame.js'
 import { CHECKSUM_PRESENT, type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand } from './message.js'
-import { type Glance, glance } from './peek.js'
+import { type CommandSummary, peekCommand } from './peek.js'
 
 /** Answered here, whoever is logged in. */
 const HELLO = new Set(['hello', 'isMaster', 'ismaster'])
@@ -52,27 +52,32 @@ const WHOLE = 64 * 1024
 const EMPTY = Buffer.alloc(0)
 
 /** A request that goes upstream and, unless it said moreToCome, is owed a reply. */
-export type Request = { requestID: number; moreToCome: boolean; exhaustAllowed: boolean }
+export type ForwardedRequest = { requestID: number; moreToCome: boolean; exhaustAllowed: boolean }
 
 /**
  * A request that does not go upstream: hello, or the step of a login; or a command that is refused, of which only this
  * is kept; or one that is `offered`, which goes upstream unless it is answered instead.
  */
-export type Local =
+export type InterceptedRequest =
   | { is: 'hello' | 'login'; command: Command }
   | { is: 'refused'; name: string; requestID: number; opCode: typeof OP_MSG }
-  | { is: 'offered'; seen: Glance; request: Request; bytes: Buffer }
+  | { is: 'offered'; summary: CommandSummary; request: ForwardedRequest; bytes: Buffer }
 
 /**
  * What one chunk came to. `forward` goes upstream, in order. With a `local` nothing after it was looked at: answer it,
  * then take `rest`.
  */
-export type Taken = { forward: Buffer[]; requests: Request[]; local?: Local; rest: Buffer }
+export type SplitResult = {
+  forward: Buffer[]
+  requests: ForwardedRequest[]
+  intercepted?: InterceptedRequest
+  rest: Buffer
+}
 
 /** The client's stream. `take` throws the fault for which both sockets are destroyed. */
 export class RequestSplitter {
   /** Whether messages that are owed a reply and fit into 64 KiB are offered, and the steps of a login among them. */
-  offering = false
+  interceptCommands = false
   readonly #limit: number
   #carry: Buffer = EMPTY
   #pass = 0
@@ -89,14 +94,14 @@ export class RequestSplitter {
   }
 
   /** True within a frame. */
-  get midway(): boolean {
+  get midFrame(): boolean {
     return this.#carry.length > 0 || this.#pass > 0 || this.#skip > 0 || this.#left > 0 || !!this.#whole
   }
 
-  take(chunk: Buffer): Taken {
+  split(chunk: Buffer): SplitResult {
     const bytes = this.#carry.length > 0 ? Buffer.concat([this.#carry, chunk]) : chunk
     this.#carry = EMPTY
-    const taken: Taken = { forward: [], requests: [], rest: EMPTY }
+    const taken: SplitResult = { forward: [], requests: [], rest: EMPTY }
     let from = 0
     let at = 0
     while (at < bytes.length) {
@@ -136,13 +141,13 @@ export class RequestSplitter {
   }
 
   /** A frame begins at `at`. Says what becomes of it, or that more must be seen first. */
-  #begin(bytes: Buffer, at: number, taken: Taken): 'forward' | 'local' | 'later' {
+  #begin(bytes: Buffer, at: number, taken: SplitResult): 'forward' | 'local' | 'later' {
     if (bytes.length - at < 4) return 'later'
     const length = bytes.readInt32LE(at)
-    if (length < HEADER || length > this.#limit) {
+    if (length < HEADER_BYTES || length > this.#limit) {
       throw new Fault('frame/length', undefined, { length, limit: this.#limit })
     }
-    if (bytes.length - at < HEADER) return 'later'
+    if (bytes.length - at < HEADER_BYTES) return 'later'
     const requestID = bytes.readInt32LE(at + 4)
     const opCode = bytes.readInt32LE(at + 12)
     if (opCode === OP_QUERY) {
@@ -151,18 +156,18 @@ export class RequestSplitter {
     }
     if (opCode === OP_COMPRESSED) throw new Fault('message/compressed')
     if (opCode !== OP_MSG) throw new Fault('frame/opcode', undefined, { opCode })
-    if (length < HEADER + 4 + 1 + 5) throw malformed('a frame without room for a body')
-    if (bytes.length - at < HEADER + 4 + 1) return 'later'
-    const flagBits = bytes.readUInt32LE(at + HEADER)
-    if (this.offering && length <= WHOLE && !(flagBits & MORE_TO_COME)) {
+    if (length < HEADER_BYTES + 4 + 1 + 5) throw malformed('a frame without room for a body')
+    if (bytes.length - at < HEADER_BYTES + 4 + 1) return 'later'
+    const flagBits = bytes.readUInt32LE(at + HEADER_BYTES)
+    if (this.interceptCommands && length <= WHOLE && !(flagBits & MORE_TO_COME)) {
       this.#whole = new Framer(WHOLE)
       return 'local'
     }
     const trailer = flagBits & CHECKSUM_PRESENT ? 4 : 0
-    const left = length - HEADER - 4 - trailer
+    const left = length - HEADER_BYTES - 4 - trailer
     const moreToCome = (flagBits & MORE_TO_COME) !== 0
-    if (bytes[at + HEADER + 4] === 0) {
-      const name = nameAt(bytes, at + HEADER + 4, left)
+    if (bytes[at + HEADER_BYTES + 4] === 0) {
+      const name = nameAt(bytes, at + HEADER_BYTES + 4, left)
       if (name === undefined) return 'later'
       const hello = HELLO.has(name)
       if (hello || REFUSED.has(name.toLowerCase())) {
@@ -171,7 +176,7 @@ export class RequestSplitter {
           this.#whole = new Framer(WHOLE)
         } else {
           this.#skip = length
-          taken.local = { is: 'refused', name, requestID, opCode }
+          taken.intercepted = { is: 'refused', name, requestID, opCode }
         }
         return 'local'
       }
@@ -179,7 +184,7 @@ export class RequestSplitter {
     this.#left = left
     this.#trailer = trailer
     this.#body = false
-    this.#pass = HEADER + 4
+    this.#pass = HEADER_BYTES + 4
     taken.requests.push({ requestID, moreToCome, exhaustAllowed: (flagBits & EXHAUST_ALLOWED) !== 0 })
     return 'forward'
   }
@@ -212,68 +217,68 @@ export class RequestSplitter {
   }
 
   /** Gathers the frame that is answered here. */
-  #collect(taken: Taken): void {
+  #collect(taken: SplitResult): void {
     const framer = this.#whole as Framer
     framer.add(taken.rest)
     taken.rest = EMPTY
     const frame = framer.next()
     if (!frame) return
-    taken.rest = framer.rest()
+    taken.rest = framer.takeRest()
     this.#whole = undefined
-    taken.local = localOf(frame)
+    taken.intercepted = localOf(frame)
   }
 }
 
 /** What a frame is that was not decided on by its beginning. */
-function localOf(frame: Frame): Local {
+function localOf(frame: Frame): InterceptedRequest {
   const { requestID, opCode, bytes } = frame
   if (opCode !== OP_MSG) {
     const command = readCommand(frame)
     if (!HELLO.has(command.name)) throw new Fault('command/forbidden', undefined, { command: command.name })
     return { is: 'hello', command }
   }
-  const seen = glance(frame)
-  const { name } = seen
+  const summary = peekCommand(frame)
+  const { name } = summary
   if (HELLO.has(name)) return { is: 'hello', command: readCommand(frame) }
   if (LOGIN.has(name)) return { is: 'login', command: readCommand(frame) }
   if (REFUSED.has(name.toLowerCase())) return { is: 'refused', name, requestID, opCode }
-  const exhaustAllowed = (bytes.readUInt32LE(HEADER) & EXHAUST_ALLOWED) !== 0
-  return { is: 'offered', seen, request: { requestID, moreToCome: false, exhaustAllowed }, bytes }
+  const exhaustAllowed = (bytes.readUInt32LE(HEADER_BYTES) & EXHAUST_ALLOWED) !== 0
+  return { is: 'offered', summary, request: { requestID, moreToCome: false, exhaustAllowed }, bytes }
 }
 
 /** A reply that the client now has whole. */
-export type Reply = { requestID: number; responseTo: number; moreToCome: boolean }
+export type ForwardedReply = { requestID: number; responseTo: number; moreToCome: boolean }
 
 /** The upstream's stream: only header and flag bits are read. */
 export class ReplySplitter {
   readonly #limit: number
   #carry: Buffer = EMPTY
   #pass = 0
-  #current: Reply | undefined
+  #current: ForwardedReply | undefined
 
   constructor(limit: number) {
     this.#limit = limit
   }
 
   /** True within a frame: no answer of ours may be written now. */
-  get midway(): boolean {
+  get midFrame(): boolean {
     return this.#pass > 0 || this.#carry.length > 0
   }
 
   /** Bytes of the frame that are to come. */
-  get awaits(): number {
+  get remainingBytes(): number {
     return this.#pass
   }
 
   /** What goes to the client, and the replies that end within it. Throws the fault for which both sockets are destroyed. */
-  take(chunk: Buffer): { forward: Buffer; replies: Reply[] } {
+  split(chunk: Buffer): { forward: Buffer; replies: ForwardedReply[] } {
     const bytes = this.#carry.length > 0 ? Buffer.concat([this.#carry, chunk]) : chunk
     this.#carry = EMPTY
-    const replies: Reply[] = []
+    const replies: ForwardedReply[] = []
     let at = 0
     while (at < bytes.length) {
       if (this.#pass === 0) {
-        if (bytes.length - at < HEADER + 4) {
+        if (bytes.length - at < HEADER_BYTES + 4) {
           this.#carry = Buffer.from(bytes.subarray(at)) // the chunk may be overwritten
           return { forward: bytes.subarray(0, at), replies }
         }
@@ -282,7 +287,7 @@ export class ReplySplitter {
       const passed = Math.min(this.#pass, bytes.length - at)
       this.#pass -= passed
       at += passed
-      if (this.#pass === 0) replies.push(this.#current as Reply)
+      if (this.#pass === 0) replies.push(this.#current as ForwardedReply)
     }
     return { forward: bytes, replies }
   }
@@ -290,14 +295,14 @@ export class ReplySplitter {
   #begin(bytes: Buffer, at: number): void {
     const length = bytes.readInt32LE(at)
     const opCode = bytes.readInt32LE(at + 12)
-    if (length < HEADER + 4 + 1 + 5 || length > this.#limit || opCode !== OP_MSG) {
+    if (length < HEADER_BYTES + 4 + 1 + 5 || length > this.#limit || opCode !== OP_MSG) {
       throw new Fault('upstream/protocol-error', undefined, { length, opCode, limit: this.#limit })
     }
     this.#pass = length
     this.#current = {
       requestID: bytes.readInt32LE(at + 4),
       responseTo: bytes.readInt32LE(at + 8),
-      moreToCome: (bytes.readUInt32LE(at + HEADER) & MORE_TO_COME) !== 0,
+      moreToCome: (bytes.readUInt32LE(at + HEADER_BYTES) & MORE_TO_COME) !== 0,
     }
   }
 }

@@ -30,7 +30,7 @@ t.test('a flood of made-up keys fills what is remembered once, and the key that 
   const host = 'sts.eu-west-1.amazonaws.com'
   const holderOf = (accessKeyId: string) => memory.holderOf({ accessKeyId, token: undefined })
   const owner = holderOf('AKIASP2TPHJSQH3FJXYZ')
-  memory.limit('192.0.2.1', owner).leave('vouched')
+  memory.limit('192.0.2.1', owner).release('vouched')
 
   let made = 0
   const flood = (count: number): void => {
@@ -39,9 +39,9 @@ t.test('a flood of made-up keys fills what is remembered once, and the key that 
       const address = `10.0.${made % 100}.1`
       made++
       if (memory.refused(host, holder)) t.fail('nothing is known of a key that was just made up')
-      const { leave } = memory.limit(address, holder)
+      const { release } = memory.limit(address, holder)
       memory.note(host, holder, refused, address)
-      leave(new Fault('sts/refused', refused.code, { code: refused.code }))
+      release(new Fault('sts/refused', refused.code, { code: refused.code }))
     }
   }
   flood(25_000)

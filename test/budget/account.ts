@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { accountOf } from '../../src/budget/account.js'
+import { decodeAccountId } from '../../src/budget/account.js'
 
 const { vectors } = JSON.parse(readFileSync(new URL('../vectors/access-keys.json', import.meta.url), 'utf8')) as {
   vectors: [string, string | null][]
 }
 
 for (const [key, account] of vectors) {
-  t.test(`${key} names ${account ?? 'no account'}`, async t => t.equal(accountOf(key) ?? null, account))
+  t.test(`${key} names ${account ?? 'no account'}`, async t => t.equal(decodeAccountId(key) ?? null, account))
 }
 
 t.test('what is no key id names none', async t => {
@@ -19,6 +19,6 @@ t.test('what is no key id names none', async t => {
     `AKIA${'7'.repeat(16)}`,
     `AKIA${'Q'.repeat(17)}`,
   ]) {
-    t.equal(accountOf(text), undefined, text)
+    t.equal(decodeAccountId(text), undefined, text)
   }
 })

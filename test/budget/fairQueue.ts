@@ -1,22 +1,22 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { type Place, type Priority, queue } from '../../src/budget/fairQueue.js'
+import { createFairQueue, type Priority, type QueueEntry } from '../../src/budget/fairQueue.js'
 
-type Named = Place & { name: string }
-const waiting = (name: string, address: string, priority: Priority = 'plain'): Named => ({
+type Named = QueueEntry & { name: string }
+const waiting = (name: string, subnet: string, priority: Priority = 'plain'): Named => ({
   name,
-  address,
+  subnet,
   priority,
-  holder: name,
+  fingerprint: name,
 })
 
 /** A queue in which these wait, in this order. */
 function standing(...all: Named[]) {
-  const line = queue<Named>()
-  for (const one of all) line.add(one)
+  const line = createFairQueue<Named>()
+  for (const one of all) line.enqueue(one)
   const order = () => {
     const names: string[] = []
-    for (let one = line.next(); one; one = line.next()) names.push(one.name)
+    for (let one = line.dequeue(); one; one = line.dequeue()) names.push(one.name)
     return names
   }
   return { line, order }
@@ -33,16 +33,16 @@ t.test('addresses take turns, and each is served in the order of arrival', async
 
 t.test('an address that comes again takes its place behind the others', async t => {
   const { line } = standing(waiting('a0', 'a'), waiting('b0', 'b'))
-  t.equal(line.next()?.name, 'a0')
-  line.add(waiting('a1', 'a'))
-  t.equal(line.next()?.name, 'b0')
-  t.equal(line.next()?.name, 'a1')
+  t.equal(line.dequeue()?.name, 'a0')
+  line.enqueue(waiting('a1', 'a'))
+  t.equal(line.dequeue()?.name, 'b0')
+  t.equal(line.dequeue()?.name, 'a1')
 })
 
 t.test('of sixteen tokens twelve are for the known, three for the plain, one for suspects', async t => {
   const { line } = standing(...crowd(99, 'k', 'known'), ...crowd(99, 'p'), ...crowd(99, 's', 'suspect'))
   const served = { known: 0, plain: 0, suspect: 0 }
-  for (let i = 0; i < 64; i++) served[line.next()?.priority ?? 'plain']++
+  for (let i = 0; i < 64; i++) served[line.dequeue()?.priority ?? 'plain']++
   t.same(served, { known: 48, plain: 12, suspect: 4 })
 })
 
@@ -63,14 +63,14 @@ t.test('whoever leaves is not served, and makes room', async t => {
 t.test('the last of an address are cut off, and nobody else', async t => {
   const { line, order } = standing(...crowd(5, 'a'), ...crowd(2, 'b'))
   const ahead: number[] = []
-  const late = line.cut({ address: 'a', priority: 'plain' }, (_, before) => ahead.push(before) > 0 && before > 7)
+  const late = line.removeLate({ subnet: 'a', priority: 'plain' }, (_, before) => ahead.push(before) > 0 && before > 7)
   t.same(
     late.map(({ name }) => name),
     ['a4'],
   )
   t.same(ahead, [8, 7])
   t.same(
-    line.cut({ address: 'z', priority: 'plain' }, () => true),
+    line.removeLate({ subnet: 'z', priority: 'plain' }, () => true),
     [],
   )
   t.same(order(), ['a0', 'b0', 'a1', 'b1', 'a2', 'a3'])
@@ -78,7 +78,7 @@ t.test('the last of an address are cut off, and nobody else', async t => {
 
 t.test('those whose time is over are taken out of every class', async t => {
   const { line, order } = standing(...crowd(3, 'a'), waiting('b0', 'b'), ...crowd(1, 'k', 'known'))
-  const over = line.expire(({ name }) => ['a0', 'a1', 'k0'].includes(name))
+  const over = line.removeExpired(({ name }) => ['a0', 'a1', 'k0'].includes(name))
   t.same(over.map(({ name }) => name).sort(), ['a0', 'a1', 'k0'])
   t.same(order(), ['a2', 'b0'], 'the turns of the others stay as they were')
 })
@@ -95,28 +95,28 @@ t.test('whose credential became known goes before the others, in the order of be
     of('a3', 'y', 'suspect'),
     waiting('b0', 'b'),
   )
-  t.ok(line.raise('a', 'y'))
-  t.notOk(line.raise('a', 'y'), 'once')
-  t.notOk(line.raise('b', 'y'), 'at its own address')
-  t.equal(line.best, 'known')
+  t.ok(line.promote('a', 'y'))
+  t.notOk(line.promote('a', 'y'), 'once')
+  t.notOk(line.promote('b', 'y'), 'at its own address')
+  t.equal(line.bestPriority, 'known')
   t.equal(line.length, 5)
   t.same(order(), ['a1', 'a3', 'a0', 'b0', 'a2'])
 })
 
 t.test('nobody is served later than was foretold, if nobody comes after', async () => {
   const place = fc.record({
-    address: fc.constantFrom('a', 'b', 'c', 'd'),
+    subnet: fc.constantFrom('a', 'b', 'c', 'd'),
     priority: fc.constantFrom<Priority>('known', 'plain', 'suspect'),
-    holder: fc.constantFrom('x', 'y'),
+    fingerprint: fc.constantFrom('x', 'y'),
   })
   fc.assert(
     fc.property(fc.array(place, { maxLength: 80 }), place, (others, mine) => {
-      const line = queue<Place & { mine?: true }>()
-      for (const other of others) line.add({ ...other })
-      const foretold = line.ahead(mine)
-      line.add({ ...mine, mine: true })
+      const line = createFairQueue<QueueEntry & { mine?: true }>()
+      for (const other of others) line.enqueue({ ...other })
+      const foretold = line.tokensUntil(mine)
+      line.enqueue({ ...mine, mine: true })
       let tokens = 1
-      while (!line.next()?.mine) tokens++
+      while (!line.dequeue()?.mine) tokens++
       // A class may miss its first turns, as they come at fixed places of each sixteen.
       return tokens <= foretold + 16
     }),

@@ -1,55 +1,55 @@
 import t from 'tap'
-import { type HostsParts, hosts } from '../../src/budget/hostHealth.js'
-import type { Outcome } from '../../src/identity/outcome.js'
+import { createHostSelector, type HostSelectorOptions } from '../../src/budget/hostHealth.js'
+import type { StsOutcome } from '../../src/identity/outcome.js'
 import { handClock } from '../support/clock.js'
 
 const [A, B, C] = ['sts.eu-west-1.amazonaws.com', 'sts.eu-central-1.amazonaws.com', 'sts.amazonaws.com'] as const
-const identity: Outcome = { is: 'identity', identity: {} as never }
-const refused: Outcome = { is: 'refused', code: 'SignatureDoesNotMatch' }
-const throttled: Outcome = { is: 'throttled', code: 'Throttling' }
-const away: Outcome = { is: 'unavailable', why: 'ECONNREFUSED', next: 'again' }
-const odd: Outcome = { is: 'unavailable', why: 'it answered 413', next: 'later' }
-const elsewhere: Outcome = { is: 'unavailable', why: 'InvalidClientTokenId from another', next: 'first' }
+const identity: StsOutcome = { is: 'identity', identity: {} as never }
+const refused: StsOutcome = { is: 'refused', code: 'SignatureDoesNotMatch' }
+const throttled: StsOutcome = { is: 'throttled', code: 'Throttling' }
+const away: StsOutcome = { is: 'unavailable', why: 'ECONNREFUSED', next: 'again' }
+const odd: StsOutcome = { is: 'unavailable', why: 'it answered 413', next: 'later' }
+const elsewhere: StsOutcome = { is: 'unavailable', why: 'InvalidClientTokenId from another', next: 'first' }
 const POD = '10.0.0.1'
 
 /** Hosts whose draws go evenly over what is to be drawn. */
-function house(names: readonly string[] = [A, B], wanted: Partial<HostsParts> = {}) {
+function house(names: readonly string[] = [A, B], wanted: Partial<HostSelectorOptions> = {}) {
   const clock = handClock(1_000_000)
   const told: [string, boolean][] = []
   let turn = 0
-  const parts = hosts({
+  const parts = createHostSelector({
     hosts: names,
-    busy: () => 0,
+    countPending: () => 0,
     random: () => (turn++ % 100) / 100,
     now: clock.now,
-    entries: 100,
-    turned: (host, up) => told.push([host, up]),
+    maxSubnets: 100,
+    onHealthChange: (host, up) => told.push([host, up]),
     ...wanted,
   })
-  const saw = (host: string, outcome: Outcome, times = 1) => {
-    for (let i = 0; i < times; i++) parts.saw(host, outcome, POD)
+  const saw = (host: string, outcome: StsOutcome, times = 1) => {
+    for (let i = 0; i < times; i++) parts.recordOutcome(host, outcome, POD)
   }
   /** How often each was drawn of a hundred. */
   const drawn = (address = POD) => {
     const counts: Record<string, number> = Object.fromEntries(names.map(name => [name, 0]))
     for (let i = 0; i < 100; i++) {
-      const host = parts.draw(address)
+      const host = parts.selectHost(address)
       counts[host] = (counts[host] ?? 0) + 1
     }
     return counts
   }
-  const steer = (address: string) => parts.saw(B, elsewhere, address)
+  const steer = (address: string) => parts.recordOutcome(B, elsewhere, address)
   return { ...parts, saw, steer, drawn, clock, told }
 }
 
 t.test('healthy and idle hosts share alike', async t => {
   t.same(house().drawn(), { [A]: 50, [B]: 50 })
-  const { draw } = house([A])
-  t.equal(draw(POD), A)
+  const { selectHost } = house([A])
+  t.equal(selectHost(POD), A)
 })
 
 t.test('a busy host is drawn less, and not never', async t => {
-  const { drawn } = house([A, B], { busy: host => (host === A ? 3 : 0) })
+  const { drawn } = house([A, B], { countPending: host => (host === A ? 3 : 0) })
   t.same(drawn(), { [A]: 20, [B]: 80 })
 })
 
@@ -91,12 +91,12 @@ t.test('a host that refuses works', async t => {
 })
 
 t.test('one probe goes after a pause, and brings it back if it is good', async t => {
-  const { saw, draw, drawn, clock, told } = house()
+  const { saw, selectHost, drawn, clock, told } = house()
   saw(A, away, 5)
   clock.advance(999)
   t.equal(drawn()[A], 0)
   clock.advance(1)
-  t.equal(draw(POD), A)
+  t.equal(selectHost(POD), A)
   t.equal(drawn()[A], 0, 'one probe at a time')
   saw(A, identity)
   t.same(told, [
@@ -110,43 +110,43 @@ t.test('one probe goes after a pause, and brings it back if it is good', async t
 })
 
 t.test('the pauses between bad probes grow to a minute, and begin anew once it was sound', async t => {
-  const { saw, draw, drawn, clock } = house()
+  const { saw, selectHost, drawn, clock } = house()
   saw(A, away, 5)
   for (const pause of [1, 2, 4, 8, 16, 32, 60, 60]) {
     clock.advance(pause * 1_000 - 1)
     t.equal(drawn()[A], 0, `before ${pause} s`)
     clock.advance(1)
-    t.equal(draw(POD), A, `after ${pause} s`)
+    t.equal(selectHost(POD), A, `after ${pause} s`)
     saw(A, away)
   }
   clock.advance(60_000)
-  t.equal(draw(POD), A)
+  t.equal(selectHost(POD), A)
   saw(A, identity, 30)
   saw(A, away, 6)
   t.equal(drawn()[A], 0)
   clock.advance(1_000)
-  t.equal(draw(POD), A)
+  t.equal(selectHost(POD), A)
 })
 
 t.test('answers that were under way when it was left alone change nothing', async t => {
-  const { saw, drawn, clock, draw } = house()
+  const { saw, drawn, clock, selectHost } = house()
   saw(A, away, 5)
   saw(A, identity, 3)
   saw(A, away, 20)
   t.equal(drawn()[A], 0)
   clock.advance(1_000)
-  t.equal(draw(POD), A, 'the pause has not grown')
+  t.equal(selectHost(POD), A, 'the pause has not grown')
 })
 
 t.test('a probe that never asks STS is followed by another', async t => {
-  const { saw, draw, drawn, clock } = house()
+  const { saw, selectHost, drawn, clock } = house()
   saw(A, away, 5)
   clock.advance(1_000)
-  t.equal(draw(POD), A)
+  t.equal(selectHost(POD), A)
   clock.advance(9_999)
   t.equal(drawn()[A], 0)
   clock.advance(1)
-  t.equal(draw(POD), A)
+  t.equal(selectHost(POD), A)
 })
 
 t.test('who takes the probes of a host and never asks STS cannot keep it away', async t => {
@@ -176,9 +176,9 @@ t.test('when every host is left alone, all are drawn, and one good answer brings
   t.same(drawn(), { [A]: 50, [B]: 50 })
   saw(B, identity)
   t.same(drawn(), { [A]: 0, [B]: 100 })
-  const { saw: see, draw, health } = house([A])
+  const { saw: see, selectHost, health } = house([A])
   see(A, away, 50)
-  t.equal(draw(POD), A)
+  t.equal(selectHost(POD), A)
   t.same(health(), { [A]: 0 })
 })
 
@@ -192,29 +192,29 @@ t.test('whose region is disabled is offered the first host for a while', async t
 })
 
 t.test('nobody is steered to a first host that is left alone, and again once it is back', async t => {
-  const { saw, drawn, clock, draw } = house([A, B, C])
+  const { saw, drawn, clock, selectHost } = house([A, B, C])
   saw(B, elsewhere)
   saw(A, away, 5)
   t.same(drawn(), { [A]: 0, [B]: 50, [C]: 50 })
   clock.advance(1_000)
-  t.equal(draw(POD), A, 'a probe')
+  t.equal(selectHost(POD), A, 'a probe')
   saw(A, identity)
   t.same(drawn(), { [A]: 100, [B]: 0, [C]: 0 })
 })
 
 t.test('the addresses of one /64 are steered together', async t => {
-  const { steer, draw } = house([A, B], { random: () => 0.99 })
-  t.equal(draw('2001:db8::1'), B)
+  const { steer, selectHost } = house([A, B], { random: () => 0.99 })
+  t.equal(selectHost('2001:db8::1'), B)
   steer('2001:db8::ffff')
-  t.equal(draw('2001:db8::1'), A)
-  t.equal(draw('2001:db8:0:1::1'), B)
+  t.equal(selectHost('2001:db8::1'), A)
+  t.equal(selectHost('2001:db8:0:1::1'), B)
 })
 
 t.test('strangers cannot grow the memory of addresses', async t => {
-  const { steer, draw } = house([A, B], { entries: 2, random: () => 0.99 })
+  const { steer, selectHost } = house([A, B], { maxSubnets: 2, random: () => 0.99 })
   for (const address of ['10.0.0.1', '10.0.0.2', '10.0.0.3']) steer(address)
-  t.equal(draw('10.0.0.1'), B, 'the first was forgotten')
-  t.equal(draw('10.0.0.3'), A)
+  t.equal(selectHost('10.0.0.1'), B, 'the first was forgotten')
+  t.equal(selectHost('10.0.0.3'), A)
 })
 
 t.test('a host that is none of them is ignored', async t => {

@@ -1,14 +1,14 @@
 import t from 'tap'
-import { type Limit, type LimitsParts, limits } from '../../src/budget/loginLimits.js'
+import { createLoginLimits, type LimitName, type LoginLimitsOptions } from '../../src/budget/loginLimits.js'
 import { Fault, type FaultKind, toReply } from '../../src/errors.js'
-import { labels } from '../../src/identity/credentialFingerprint.js'
+import { createCredentialFingerprinter } from '../../src/identity/credentialFingerprint.js'
 import { Secret } from '../../src/log.js'
 import { handClock } from '../support/clock.js'
 import { faultOf } from '../support/faults.js'
 
 const NAT = '192.0.2.7'
 const MINUTE = 60_000
-const label = labels(Buffer.alloc(32))
+const label = createCredentialFingerprinter(Buffer.alloc(32))
 
 /** Who knocks: the fleet's long-term key at the NAT of the fleet, unless told. */
 function client(wanted: Partial<{ address: string; accessKeyId: string; token: string }> = {}) {
@@ -20,36 +20,36 @@ const expired = refusal('ExpiredToken')
 const missigned = refusal('SignatureDoesNotMatch')
 
 /** Limits of three failures a minute, and what they refused. */
-function house(wanted: Partial<LimitsParts> = {}) {
+function house(wanted: Partial<LoginLimitsOptions> = {}) {
   const clock = handClock(1_000_000)
-  const told: Limit[] = []
-  const { enter: enterAs, forgive } = limits({
+  const told: LimitName[] = []
+  const { acquireSlot: enterAs, clearFailures } = createLoginLimits({
     perAddress: 100,
     failures: 3,
     periodMS: MINUTE,
-    entries: 1_000,
+    maxEntries: 1_000,
     now: clock.now,
     shadow: false,
-    refused: limit => told.push(limit),
-    known() {},
+    onRejected: limit => told.push(limit),
+    onKnownCredential() {},
     ...wanted,
   })
   const enter = (who: ReturnType<typeof client>) => enterAs(who.address, label(who))
-  const good = (who = client()) => enter(who).leave('vouched')
+  const good = (who = client()) => enter(who).release('vouched')
   const bad = (fault: Fault, who = client(), times = 1) => {
-    for (let i = 0; i < times; i++) enter(who).leave(fault)
+    for (let i = 0; i < times; i++) enter(who).release(fault)
   }
   /** The priority of a login that does not go on, or what refused it. */
   const standing = (who = client()): string => {
     try {
       const place = enter(who)
-      place.leave(new Fault('login/timeout'))
+      place.release(new Fault('login/timeout'))
       return place.priority
     } catch (thrown) {
       return (thrown as Fault).kind
     }
   }
-  return { clock, told, enter, forgive, good, bad, standing }
+  return { clock, told, enter, clearFailures, good, bad, standing }
 }
 const codeOf = (fault: Fault | undefined) => fault && toReply(fault, 1)?.code.value
 
@@ -62,11 +62,11 @@ t.test('so many logins of one address are under way at most, and one that is ove
   t.equal(codeOf(fault), 262)
   t.same(told, ['concurrency'])
   t.equal(enter(client({ address: '192.0.2.8' })).priority, 'plain', 'another address is not affected')
-  one.leave('unasked')
-  one.leave('unasked')
+  one.release('unasked')
+  one.release('unasked')
   const next = enter(client())
   t.equal(faultOf(() => enter(client()))?.kind, 'login/concurrency-limit', 'it was over once')
-  next.leave(new Fault('login/abandoned'))
+  next.release(new Fault('login/abandoned'))
   enter(client())
 })
 
@@ -80,19 +80,19 @@ t.test('strangers who crowd an address do not keep out who was good there', asyn
   t.equal(known.priority, 'known')
   enter(client())
   t.equal(faultOf(() => enter(client()))?.kind, 'login/concurrency-limit', 'it has its own limit')
-  for (const one of crowd) one.leave(new Fault('login/timeout'))
-  known.leave(missigned)
+  for (const one of crowd) one.release(new Fault('login/timeout'))
+  known.release(missigned)
   t.equal(
     faultOf(() => bad(expired, client())),
     undefined,
     'it is one of the strangers now',
   )
-  t.equal(enter(stranger).address, NAT)
+  t.equal(enter(stranger).subnet, NAT)
 })
 
 t.test('the addresses of one /64 are one, and so are both spellings of an IPv4 address', async t => {
   const { enter } = house({ perAddress: 1 })
-  t.equal(enter(client({ address: '2001:db8::1' })).address, '2001:db8:0:0::/64')
+  t.equal(enter(client({ address: '2001:db8::1' })).subnet, '2001:db8:0:0::/64')
   t.equal(faultOf(() => enter(client({ address: '2001:db8::ffff:2' })))?.kind, 'login/concurrency-limit')
   enter(client({ address: '2001:db8:0:1::1' }))
   enter(client({ address: '::ffff:192.0.2.7' }))
@@ -126,12 +126,12 @@ t.test(
       'users/recreated',
       'login/denied',
     ] as const) {
-      const { bad, standing, enter, forgive } = house()
+      const { bad, standing, enter, clearFailures } = house()
       bad(new Fault(kind, 'arn:aws:iam::123456789012:user/mallory'), client(), 3)
       const fault = faultOf(() => enter(client()))
       t.equal(fault?.kind, 'login/failure-limit')
       t.notMatch(fault?.message, 'mallory', 'whoever shows the key without its secret learns no name')
-      forgive()
+      clearFailures()
       t.equal(standing(), 'suspect')
     }
   },
@@ -209,7 +209,7 @@ t.test('many failures make an address suspect, and not those who were good there
 t.test('leaving before the answer makes an address suspect, too, in the long run', async t => {
   const { enter, good, standing } = house()
   const leave = (times: number) => {
-    for (let i = 0; i < times; i++) enter(client({ accessKeyId: `AKIA${i}` })).leave(new Fault('login/abandoned'))
+    for (let i = 0; i < times; i++) enter(client({ accessKeyId: `AKIA${i}` })).release(new Fault('login/abandoned'))
   }
   for (let i = 0; i < 20; i++) {
     leave(2)
@@ -271,12 +271,12 @@ t.test('a refusal without a code may be a wrong signature, so it is never 18', a
 
 t.test('a login that STS was not asked about makes nobody known', async t => {
   const { enter, standing } = house()
-  enter(client()).leave('unasked')
+  enter(client()).release('unasked')
   t.equal(standing(), 'plain')
 })
 
 t.test('fifty thousand made-up keys grow nothing and push out no success', async t => {
-  const { good, bad, standing, enter } = house({ entries: 100 })
+  const { good, bad, standing, enter } = house({ maxEntries: 100 })
   good()
   for (let i = 0; i < 50_000; i++) {
     bad(refusal('InvalidClientTokenId'), client({ accessKeyId: `AKIAFORGED${i}`, address: '203.0.113.66' }))
@@ -300,12 +300,12 @@ t.test('as a shadow each limit tells what it would have refused, and lets it pas
 
 t.test('it is told when a credential becomes known at an address, and again after a wrong signature', async t => {
   const known: [string, string][] = []
-  const { good, bad, enter } = house({ known: (address, holder) => known.push([address, holder]) })
-  const { address, holder } = enter(client())
-  t.equal(holder, label(client()))
+  const { good, bad, enter } = house({ onKnownCredential: (address, holder) => known.push([address, holder]) })
+  const { subnet, fingerprint } = enter(client())
+  t.equal(fingerprint, label(client()))
   good()
   good()
-  t.same(known, [[address, holder]])
+  t.same(known, [[subnet, fingerprint]])
   bad(missigned)
   good()
   t.equal(known.length, 2)
@@ -317,32 +317,36 @@ t.test('who may not come from its address keeps out no neighbour with the same c
     perAddress: 100,
     failures: 3,
     periodMS: MINUTE,
-    entries: 100,
+    maxEntries: 100,
     shadow: false,
-    refused() {},
-    known() {},
+    onRejected() {},
+    onKnownCredential() {},
   }
-  const { enter, forgive } = limits({ ...parts, now: clock.now } as LimitsParts)
+  const { acquireSlot, clearFailures } = createLoginLimits({ ...parts, now: clock.now } as LoginLimitsOptions)
   const allowed = '2001:db8::5'
   const neighbour = '2001:db8::6'
-  enter(allowed, 'a').leave('vouched')
+  acquireSlot(allowed, 'a').release('vouched')
   const misplaced = () => {
-    for (let n = 0; n < 3; n++) enter(neighbour, 'a').leave(new Fault('users/source-not-allowed', neighbour))
+    for (let n = 0; n < 3; n++) acquireSlot(neighbour, 'a').release(new Fault('users/source-not-allowed', neighbour))
   }
   misplaced()
-  t.equal(faultOf(() => enter(neighbour, 'a'))?.kind, 'login/failure-limit')
-  const { priority, leave } = enter(allowed, 'a')
+  t.equal(faultOf(() => acquireSlot(neighbour, 'a'))?.kind, 'login/failure-limit')
+  const { priority, release } = acquireSlot(allowed, 'a')
   t.equal(priority, 'known')
-  leave('vouched')
+  release('vouched')
   t.equal(
-    faultOf(() => enter(neighbour, 'a'))?.kind,
+    faultOf(() => acquireSlot(neighbour, 'a'))?.kind,
     'login/failure-limit',
     'and the success there changes nothing here',
   )
-  forgive()
-  enter(neighbour, 'a').leave('vouched')
+  clearFailures()
+  acquireSlot(neighbour, 'a').release('vouched')
   misplaced()
-  enter(neighbour, 'b').leave('vouched')
-  for (let n = 0; n < 3; n++) enter(allowed, 'a').leave(new Fault('users/no-rule'))
-  t.equal(faultOf(() => enter('2001:db8::7', 'a'))?.kind, 'login/failure-limit', 'a stranger is one from all of them')
+  acquireSlot(neighbour, 'b').release('vouched')
+  for (let n = 0; n < 3; n++) acquireSlot(allowed, 'a').release(new Fault('users/no-rule'))
+  t.equal(
+    faultOf(() => acquireSlot('2001:db8::7', 'a'))?.kind,
+    'login/failure-limit',
+    'a stranger is one from all of them',
+  )
 })

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { buckets, type Lend } from '../../src/budget/buckets.js'
-import type { Place, Priority } from '../../src/budget/fairQueue.js'
-import { type Done, turns } from '../../src/budget/scheduler.js'
+import { type AcquireTokens, createTokenBuckets } from '../../src/budget/buckets.js'
+import type { Priority, QueueEntry } from '../../src/budget/fairQueue.js'
+import { createScheduler, type ReleasePermit } from '../../src/budget/scheduler.js'
 import { Fault } from '../../src/errors.js'
 import { handClock } from '../support/clock.js'
 
@@ -17,11 +17,16 @@ function standing({
   perSecond?: number
   burst?: number
   calls?: number
-  lend?: Lend
+  lend?: AcquireTokens
 } = {}) {
   const clock = handClock(1_000_000)
-  const budget = buckets({ perSecond, burst, keys: 100, now: clock.now })
-  const all = turns({ lend: lend ?? budget.lend, calls, now: clock.now, after: clock.after })
+  const budget = createTokenBuckets({ perSecond, burst, maxKeys: 100, now: clock.now })
+  const all = createScheduler({
+    acquireTokens: lend ?? budget.acquireTokens,
+    maxCalls: calls,
+    now: clock.now,
+    after: clock.after,
+  })
   const ends: string[] = []
   /** Takes a turn, and writes down how that ended. */
   const take = (
@@ -29,20 +34,20 @@ function standing({
     {
       bucket = 'one',
       host = HOST,
-      address = 'a',
+      subnet = 'a',
       priority = 'plain',
-      holder = '',
+      fingerprint = '',
       patience = 4000,
       signal = new AbortController().signal,
-    }: Partial<Place> & {
+    }: Partial<QueueEntry> & {
       bucket?: string
       host?: string
       patience?: number
       signal?: AbortSignal
       priority?: Priority
     } = {},
-  ): Promise<Done | undefined> =>
-    all.take(bucket, host, { address, priority, holder }, patience, signal).then(
+  ): Promise<ReleasePermit | undefined> =>
+    all.acquire(bucket, host, { subnet, priority, fingerprint }, patience, signal).then(
       done => {
         ends.push(name)
         return done
@@ -59,7 +64,7 @@ function standing({
       await settled()
     }
   }
-  const queued = () => [...all.waiting()].reduce((sum, [, count]) => sum + count, 0)
+  const queued = () => [...all.waitingByBucket()].reduce((sum, [, count]) => sum + count, 0)
   return { ...all, clock, budget, take, ends, pass, queued }
 }
 const settled = () => new Promise(setImmediate)
@@ -112,17 +117,17 @@ t.test('a crowd behind one address waits for itself', async t => {
   const { take, ends, pass } = standing()
   for (let i = 0; i < 20; i++) void take(`a${i}`)
   await settled()
-  void take('b', { address: 'b' })
+  void take('b', { subnet: 'b' })
   await pass(200)
   t.same(ends, ['a0', 'a1', 'b'])
 })
 
 t.test('the known go before a flood of suspects, which is not shut out', async t => {
   const { take, ends, pass } = standing({ perSecond: 100 })
-  for (let i = 0; i < 60; i++) void take('flood', { address: 'evil', priority: 'suspect' })
+  for (let i = 0; i < 60; i++) void take('flood', { subnet: 'evil', priority: 'suspect' })
   await settled()
   await pass(50)
-  for (let i = 0; i < 6; i++) void take('honest', { address: 'good', priority: 'known' })
+  for (let i = 0; i < 6; i++) void take('honest', { subnet: 'good', priority: 'known' })
   const before = ends.length
   await pass(80)
   t.equal(ends.slice(before).filter(name => name === 'honest').length, 6)
@@ -137,7 +142,7 @@ t.test('who is overtaken so that its time will not do is told before that time i
   const started = clock.now()
   const told: number[] = []
   for (let i = 0; i < 20; i++) {
-    for (const address of ['b', 'c']) void take(address, { address })
+    for (const subnet of ['b', 'c']) void take(subnet, { subnet })
     await pass(100)
     const late = ends.filter(end => end.includes('budget/exhausted')).length
     while (told.length < late) told.push(clock.now() - started)
@@ -147,7 +152,7 @@ t.test('who is overtaken so that its time will not do is told before that time i
 })
 
 t.test('no more calls at a time than a host has, and accounts take turns for them', async t => {
-  const { take, ends, busy } = standing({ perSecond: 1000, burst: 100, calls: 2 })
+  const { take, ends, countPending } = standing({ perSecond: 1000, burst: 100, calls: 2 })
   const first = await take('1')
   const second = await take('2')
   for (const name of ['x0', 'x1', 'x2', 'x3']) void take(name, { bucket: 'x' })
@@ -161,8 +166,8 @@ t.test('no more calls at a time than a host has, and accounts take turns for the
   second?.()
   await settled()
   t.same(ends.slice(2), ['x0', 'y0'])
-  t.equal(busy(HOST), 6, 'two ask, four wait')
-  t.equal(busy('another'), 0)
+  t.equal(countPending(HOST), 6, 'two ask, four wait')
+  t.equal(countPending('another'), 0)
   await take('elsewhere', { host: 'another' })
   t.equal(ends.at(-1), 'elsewhere', 'another host has its own')
 })
@@ -174,9 +179,9 @@ t.test('accounts that a stranger makes up, however many, do not keep the known f
     void take(name, place).then(given => {
       done = given
     })
-  for (let i = 0; i < 200; i++) next('made up', { bucket: `a${i}`, address: 'evil', priority: 'suspect' })
-  for (let i = 0; i < 20; i++) next('new', { bucket: 'another', address: 'pod' })
-  for (let i = 0; i < 20; i++) next('known', { bucket: 'honest', address: 'good', priority: 'known' })
+  for (let i = 0; i < 200; i++) next('made up', { bucket: `a${i}`, subnet: 'evil', priority: 'suspect' })
+  for (let i = 0; i < 20; i++) next('new', { bucket: 'another', subnet: 'pod' })
+  for (let i = 0; i < 20; i++) next('known', { bucket: 'honest', subnet: 'good', priority: 'known' })
   for (let i = 0; i < 16; i++) {
     await settled()
     done?.()
@@ -200,7 +205,7 @@ t.test('a throttle makes the others wait longer', async t => {
   void take('1')
   void take('2')
   await settled()
-  budget.throttled('one')
+  budget.recordThrottle('one')
   await pass(120)
   t.same(ends, ['1'])
   await pass(100)
@@ -208,12 +213,12 @@ t.test('a throttle makes the others wait longer', async t => {
 })
 
 t.test('who waited as a stranger goes first once its credential is known', async t => {
-  const { take, ends, pass, raise } = standing({ perSecond: 10 })
-  for (let i = 0; i < 20; i++) void take(`stranger ${i}`, { address: 'b' })
-  void take('mine', { holder: 'me' })
-  void take('mine too', { holder: 'me' })
+  const { take, ends, pass, promote } = standing({ perSecond: 10 })
+  for (let i = 0; i < 20; i++) void take(`stranger ${i}`, { subnet: 'b' })
+  void take('mine', { fingerprint: 'me' })
+  void take('mine too', { fingerprint: 'me' })
   await settled()
-  raise('a', 'me')
+  promote('a', 'me')
   await pass(200)
   t.same(ends, ['stranger 0', 'mine', 'mine too'])
 })
@@ -221,10 +226,12 @@ t.test('who waited as a stranger goes first once its credential is known', async
 t.test('a lease may come from somewhere else, for as many as wait', async t => {
   const asked: number[] = []
   const answers: ((tokens: number) => void)[] = []
-  const lend: Lend = (_, wanted) => {
+  const lend: AcquireTokens = (_, wanted) => {
     asked.push(wanted)
     return new Promise((resolve, reject) =>
-      answers.push(tokens => (tokens < 0 ? reject(new Error('away')) : resolve({ tokens, nextMS: 20, perSecond: 50 }))),
+      answers.push(tokens =>
+        tokens < 0 ? reject(new Error('away')) : resolve({ tokens, retryAfterMS: 20, perSecond: 50 }),
+      ),
     )
   }
   const { take, ends, pass } = standing({ lend })

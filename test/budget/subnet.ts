@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { subnetOf } from '../../src/budget/subnet.js'
+import { toSubnet } from '../../src/budget/subnet.js'
 
 t.test('an IPv4 address stands for itself, an IPv6 one for its /64', async t => {
   const cases = [
@@ -15,19 +15,19 @@ t.test('an IPv4 address stands for itself, an IPv6 one for its /64', async t => 
     ['fe80::1%eth0', 'fe80:0:0:0::/64'],
     ['64:ff9b::192.0.2.1', '64:ff9b:0:0::/64'],
   ]
-  for (const [address = '', subnet] of cases) t.equal(subnetOf(address), subnet, address)
+  for (const [address = '', subnet] of cases) t.equal(toSubnet(address), subnet, address)
 })
 
 t.test('an IPv4 address that was mapped to IPv6 is the same as itself, however it is written', async t => {
   for (const address of ['::ffff:192.0.2.7', '::FFFF:192.0.2.7', '::ffff:c000:207', '0:0:0:0:0:ffff:c000:0207']) {
-    t.equal(subnetOf(address), '192.0.2.7', address)
+    t.equal(toSubnet(address), '192.0.2.7', address)
   }
-  t.equal(subnetOf('::fffe:192.0.2.7'), '0:0:0:0::/64')
+  t.equal(toSubnet('::fffe:192.0.2.7'), '0:0:0:0::/64')
 })
 
 t.test('whatever it is given, it gives a text', async t => {
   const form = /^[\da-f]{1,4}(:[\da-f]{1,4}){3}::\/64$|^[\d.]+$/
-  fc.assert(fc.property(fc.ipV6(), address => form.test(subnetOf(address))))
-  fc.assert(fc.property(fc.string({ maxLength: 60 }), text => typeof subnetOf(text) === 'string'))
-  t.equal(subnetOf(''), '')
+  fc.assert(fc.property(fc.ipV6(), address => form.test(toSubnet(address))))
+  fc.assert(fc.property(fc.string({ maxLength: 60 }), text => typeof toSubnet(text) === 'string'))
+  t.equal(toSubnet(''), '')
 })

@@ -3,10 +3,10 @@ import type { Socket } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { Int32 } from 'bson'
 import t from 'tap'
-import type { End } from '../../src/budget/loginLimits.js'
+import type { LoginOutcome } from '../../src/budget/loginLimits.js'
 import { bucketOf, type Candidate, type Journal, login, type Parts } from '../../src/client/login.js'
 import { Fault, type FaultKind, toReply } from '../../src/errors.js'
-import type { Outcome } from '../../src/identity/outcome.js'
+import type { StsOutcome } from '../../src/identity/outcome.js'
 import type { Proof } from '../../src/identity/proof.js'
 import type { Identity } from '../../src/identity/reply.js'
 import { Secret } from '../../src/log.js'
@@ -61,7 +61,7 @@ const intake = { to() {} }
 function road(wanted: Partial<Parts> = {}) {
   const clock = handClock()
   const steps: string[] = []
-  const ends: End[] = []
+  const ends: LoginOutcome[] = []
   const socket = new PassThrough() as unknown as Socket
   const over = new AbortController()
   const honest: Parts = {
@@ -70,10 +70,10 @@ function road(wanted: Partial<Parts> = {}) {
     now: clock.now,
     check: () => {},
     holderOf: ({ accessKeyId }) => `label of ${accessKeyId}`,
-    limit: (address, holder) => ({ address, holder, priority: 'plain', leave: end => ends.push(end) }),
+    limit: (subnet, fingerprint) => ({ subnet, fingerprint, priority: 'plain', release: end => ends.push(end) }),
     refused: () => undefined,
     saw() {},
-    recall: () => ({ identity: undefined, keep() {} }),
+    recall: () => ({ identity: undefined, store() {} }),
     enter: () => () => steps.push('leave'),
     decide: async () => match,
     take: async () => () => {},
@@ -287,7 +287,7 @@ t.test('a queue that is too long is told at once, with how long it is', async t 
 })
 
 t.test('what STS says decides, and nothing is dialled without an identity', async t => {
-  const cases: [Outcome, FaultKind, RegExp?][] = [
+  const cases: [StsOutcome, FaultKind, RegExp?][] = [
     [{ is: 'refused', code: 'ExpiredToken', message: 'it is over' }, 'sts/refused', /: ExpiredToken: it is over$/],
     [{ is: 'refused', code: 'InvalidClientTokenId' }, 'sts/refused', /: InvalidClientTokenId$/],
     [{ is: 'throttled', code: 'Throttling' }, 'sts/throttled', /: Throttling$/],
@@ -465,8 +465,8 @@ t.test('what ends a login first is what ended it', async t => {
 })
 
 t.test('a login that is over leaves no timer, and what it was given is as it was', async t => {
-  const refused: Outcome = { is: 'refused', code: 'ExpiredToken' }
-  const identified: Outcome = { is: 'identity', identity }
+  const refused: StsOutcome = { is: 'refused', code: 'ExpiredToken' }
+  const identified: StsOutcome = { is: 'identity', identity }
   for (const outcome of [identified, refused]) {
     const { enter, again, clock, over } = road({ ask: async () => outcome })
     const wishing = await candidate()
@@ -611,14 +611,14 @@ t.test('the limits learn how it ended', async t => {
 t.test('the place in the queue is that of the limits', async t => {
   const places: object[] = []
   const set = road({
-    limit: (_, holder) => ({ address: '2001:db8:0:1::/64', priority: 'known', holder, leave() {} }),
+    limit: (_, fingerprint) => ({ subnet: '2001:db8:0:1::/64', priority: 'known', fingerprint, release() {} }),
     take: async (_bucket, _host, place) => {
       places.push(place)
       return () => {}
     },
   })
   await set.enter(await candidate(), set.over)
-  t.match(places, [{ address: '2001:db8:0:1::/64', priority: 'known', holder: `label of ${key.accessKeyId}` }])
+  t.match(places, [{ subnet: '2001:db8:0:1::/64', priority: 'known', fingerprint: `label of ${key.accessKeyId}` }])
 })
 
 t.test('one label a login: all that remember something of its credential know it by that', async t => {
@@ -632,16 +632,16 @@ t.test('one label a login: all that remember something of its credential know it
     },
     limit: (...given) => {
       told.limit = given
-      const [, holder] = given
-      return { address: '127.0.0.0/24', holder, priority: 'plain', leave() {} }
+      const [, fingerprint] = given
+      return { subnet: '127.0.0.0/24', fingerprint, priority: 'plain', release() {} }
     },
     refused: (...given) => {
       told.refused = given
       return undefined
     },
-    recall: ({ holder, certificate }) => {
-      told.recall = [holder, certificate]
-      return { identity: undefined, keep() {} }
+    recall: ({ fingerprint, certificate }) => {
+      told.recall = [fingerprint, certificate]
+      return { identity: undefined, store() {} }
     },
     take: async (...given) => {
       told.take = given.slice(1, 3)
@@ -664,7 +664,7 @@ t.test('one label a login: all that remember something of its credential know it
 })
 
 t.test('a refusal that is remembered is told without a call', async t => {
-  const noted: Outcome[] = []
+  const noted: StsOutcome[] = []
   const saw: Parts['saw'] = (_, __, outcome) => noted.push(outcome)
   const { fault, steps } = await ends({ saw, refused: () => ({ is: 'refused', code: 'ExpiredToken' }) })
   t.match(fault, { kind: 'sts/refused', message: /ExpiredToken$/ })
@@ -679,7 +679,7 @@ t.test('a success that is remembered stands in for STS, and says nothing about t
   const set = road({
     recall(bearer) {
       bearers.push(bearer)
-      return { identity, keep: () => t.fail('nothing new') }
+      return { identity, store: () => t.fail('nothing new') }
     },
   })
   const wishing = { ...(await candidate()), certificate: 'AB:CD' }
@@ -689,7 +689,7 @@ t.test('a success that is remembered stands in for STS, and says nothing about t
   t.match(wishing.journal, { remembered: true, arn: ARN })
   t.same(set.ends, ['unasked'])
   const kept: unknown[] = []
-  const fresh = road({ recall: () => ({ identity: undefined, keep: found => kept.push(found) }) })
+  const fresh = road({ recall: () => ({ identity: undefined, store: found => kept.push(found) }) })
   await fresh.enter(await candidate(), fresh.over)
   t.same(kept, [identity])
 })
@@ -699,7 +699,7 @@ t.test('logging in again: the same principal and database user, with no second u
   const { enter, again, steps, over } = road({
     recall({ certificate }) {
       certificates.push(certificate)
-      return { identity: undefined, keep() {} }
+      return { identity: undefined, store() {} }
     },
   })
   const { live } = await enter(await candidate(), over)

@@ -1,15 +1,15 @@
 import t from 'tap'
-import { canonical, readArn } from '../../src/identity/arn.js'
+import { canonicalizeArn, parseArn } from '../../src/identity/arn.js'
 import { partitions } from '../../src/identity/partition.js'
 
 const A = '123456789012'
 const spelled = (text: string) => {
-  const arn = readArn(text)
-  return arn && canonical(arn)
+  const arn = parseArn(text)
+  return arn && canonicalizeArn(arn)
 }
 
 t.test('an ARN comes apart into its parts', async t => {
-  t.same(readArn(`arn:aws:iam::${A}:user/alice`), {
+  t.same(parseArn(`arn:aws:iam::${A}:user/alice`), {
     partition: 'aws',
     account: A,
     kind: 'user',
@@ -17,7 +17,7 @@ t.test('an ARN comes apart into its parts', async t => {
     name: 'alice',
     session: undefined,
   })
-  t.same(readArn(`arn:aws-cn:iam::${A}:user/div/a:b/al+ice@x,=.-_`), {
+  t.same(parseArn(`arn:aws-cn:iam::${A}:user/div/a:b/al+ice@x,=.-_`), {
     partition: 'aws-cn',
     account: A,
     kind: 'user',
@@ -25,10 +25,10 @@ t.test('an ARN comes apart into its parts', async t => {
     name: 'al+ice@x,=.-_',
     session: undefined,
   })
-  t.match(readArn(`arn:aws:iam::${A}:role/service-role/x/R`), { kind: 'role', path: '/service-role/x/', name: 'R' })
-  t.match(readArn(`arn:aws:sts::${A}:assumed-role/R/s@x.com`), { kind: 'assumed-role', name: 'R', session: 's@x.com' })
-  t.match(readArn(`arn:aws:sts::${A}:federated-user/bob`), { kind: 'federated-user', name: 'bob' })
-  t.match(readArn(`arn:aws:iam::${A}:root`), { kind: 'root', name: 'root', account: A })
+  t.match(parseArn(`arn:aws:iam::${A}:role/service-role/x/R`), { kind: 'role', path: '/service-role/x/', name: 'R' })
+  t.match(parseArn(`arn:aws:sts::${A}:assumed-role/R/s@x.com`), { kind: 'assumed-role', name: 'R', session: 's@x.com' })
+  t.match(parseArn(`arn:aws:sts::${A}:federated-user/bob`), { kind: 'federated-user', name: 'bob' })
+  t.match(parseArn(`arn:aws:iam::${A}:root`), { kind: 'root', name: 'root', account: A })
 })
 
 t.test('one spelling a principal, in every partition', async t => {
@@ -105,6 +105,6 @@ t.test('what is not exactly the ARN of a principal is none', async t => {
     ` arn:aws:iam::${A}:user/x`,
     `xarn:aws:iam::${A}:user/x`,
   ]) {
-    t.equal(readArn(text), undefined, JSON.stringify(text.slice(0, 80)))
+    t.equal(parseArn(text), undefined, JSON.stringify(text.slice(0, 80)))
   }
 })

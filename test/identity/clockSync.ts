@@ -1,5 +1,5 @@
 import t from 'tap'
-import { timeOf } from '../../src/identity/clockSync.js'
+import { createClockSync } from '../../src/identity/clockSync.js'
 import { faultOfAsync } from '../support/faults.js'
 
 const EU = 'sts.eu-west-1.amazonaws.com'
@@ -8,8 +8,8 @@ const US = 'sts.us-east-1.amazonaws.com'
 t.test('each host is asked once a second, for all who want to know', async t => {
   const asked: string[] = []
   let moment = 0
-  const time = timeOf({
-    async reach(host) {
+  const time = createClockSync({
+    async probe(host) {
       asked.push(host)
       return undefined
     },
@@ -26,6 +26,6 @@ t.test('each host is asked once a second, for all who want to know', async t => 
 })
 
 t.test('a host that does not answer is a fault that says why', async t => {
-  const time = timeOf({ reach: async () => 'ECONNREFUSED', now: () => 0 })
+  const time = createClockSync({ probe: async () => 'ECONNREFUSED', now: () => 0 })
   t.match(await faultOfAsync(() => time(EU)), { kind: 'sts/unavailable', facts: { answer: 'ECONNREFUSED' } })
 })

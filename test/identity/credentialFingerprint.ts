@@ -1,8 +1,8 @@
 import t from 'tap'
-import { labels } from '../../src/identity/credentialFingerprint.js'
+import { createCredentialFingerprinter } from '../../src/identity/credentialFingerprint.js'
 import { Secret } from '../../src/log.js'
 
-const label = labels(Buffer.alloc(32, 1))
+const label = createCredentialFingerprinter(Buffer.alloc(32, 1))
 const credential = (accessKeyId: string, token?: string) => ({
   accessKeyId,
   token: token === undefined ? undefined : new Secret(token),
@@ -17,7 +17,7 @@ t.test('one credential has one label, whoever signs, and every other has another
     label(credential('ASIA1', 'null')),
     label(credential('ASIA1', 'undefined')),
     label(credential('token', 'ASIA1')),
-    labels(Buffer.alloc(32, 2))(credential('ASIA1', 'token')),
+    createCredentialFingerprinter(Buffer.alloc(32, 2))(credential('ASIA1', 'token')),
   ]
   t.equal(new Set(all).size, all.length)
   t.equal(label(credential('ASIA1', 'token')), all[0])

@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
-import { copied } from '../../src/identity/detachedString.js'
+import { detach } from '../../src/identity/detachedString.js'
 
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
@@ -10,7 +10,7 @@ t.test('a copy of a part is equal to it, and the whole can go', async t => {
   const part = (index: number) => `${'x'.repeat(100_000)}AKIA${String(index).padStart(16, '0')}`.slice(100_000)
   collect()
   const before = process.memoryUsage().heapUsed
-  const copies = Array.from({ length: 300 }, (_, index) => copied(part(index)))
+  const copies = Array.from({ length: 300 }, (_, index) => detach(part(index)))
   collect()
   const more = process.memoryUsage().heapUsed - before
   t.equal(copies[7], part(7))

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { readOutcome, skewOf, withoutEcho } from '../../src/identity/outcome.js'
-import { judge } from '../../src/identity/proof.js'
+import { classifyResponse, measureSkew, withoutEchoedSecrets } from '../../src/identity/outcome.js'
+import { validateProof } from '../../src/identity/proof.js'
 import { challenge, date, orders, signedBy } from '../support/proofs.js'
 import { errorXML, identityXML } from '../support/stsReplies.js'
 
@@ -14,29 +14,32 @@ t.test('an identity needs its status, its type and its document', async t => {
     'application/xml',
     'Text/XML',
   ]) {
-    t.equal(readOutcome(answer(200, identityXML(), type), 'aws', true).is, 'identity', type)
+    t.equal(classifyResponse(answer(200, identityXML(), type), 'aws', true).is, 'identity', type)
   }
   for (const type of [null, 'text/html', 'text/xmlx', 'x text/xml', ['text/xml', 'text/html']]) {
-    t.equal(readOutcome(answer(200, identityXML(), type), 'aws', true).is, 'unavailable', `${type}`)
+    t.equal(classifyResponse(answer(200, identityXML(), type), 'aws', true).is, 'unavailable', `${type}`)
   }
 })
 
 t.test('an unknown key is believed of the first host alone', async t => {
   const unknown = answer(403, errorXML('InvalidClientTokenId'))
-  t.equal(readOutcome(unknown, 'aws', true).is, 'refused')
-  t.match(readOutcome(unknown, 'aws', false), { is: 'unavailable', next: 'first' })
+  t.equal(classifyResponse(unknown, 'aws', true).is, 'refused')
+  t.match(classifyResponse(unknown, 'aws', false), { is: 'unavailable', next: 'first' })
 })
 
 t.test('a sentence is kept unless it repeats what was sent', async t => {
-  const proof = judge(await signedBy(orders), challenge, date)
+  const proof = validateProof(await signedBy(orders), challenge, date)
   const refused = { is: 'refused' as const, code: 'X', message: 'The token is expired.' }
-  t.equal(withoutEcho(refused, proof), refused)
-  t.same(withoutEcho({ ...refused, message: `token ${orders.sessionToken}` }, proof), { is: 'refused', code: 'X' })
+  t.equal(withoutEchoedSecrets(refused, proof), refused)
+  t.same(withoutEchoedSecrets({ ...refused, message: `token ${orders.sessionToken}` }, proof), {
+    is: 'refused',
+    code: 'X',
+  })
 })
 
 t.test('a Date header is believed within a day, in its one form', async t => {
   const now = Date.UTC(2026, 7, 13, 12)
-  t.equal(skewOf('Thu, 13 Aug 2026 12:00:10 GMT', now), 10_500)
+  t.equal(measureSkew('Thu, 13 Aug 2026 12:00:10 GMT', now), 10_500)
   for (const header of [
     undefined,
     ['Thu, 13 Aug 2026 12:00:10 GMT'],
@@ -44,7 +47,7 @@ t.test('a Date header is believed within a day, in its one form', async t => {
     '13 Aug 2026',
     now,
   ]) {
-    t.equal(skewOf(header, now), undefined, `${header}`)
+    t.equal(measureSkew(header, now), undefined, `${header}`)
   }
-  t.equal(skewOf('Sat, 15 Aug 2026 12:00:00 GMT', now), undefined)
+  t.equal(measureSkew('Sat, 15 Aug 2026 12:00:00 GMT', now), undefined)
 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { partitionOf } from '../../src/identity/partition.js'
+import { findPartition } from '../../src/identity/partition.js'
 
 t.test('every public name of STS belongs to a partition', async t => {
   for (const [host, partition] of [
@@ -19,7 +19,7 @@ t.test('every public name of STS belongs to a partition', async t => {
     ['sts.eusc-de-east-1.amazonaws.eu', 'aws-eusc'],
     ['sts.eusc-de-east-1.api.amazonwebservices.eu', 'aws-eusc'],
   ] as const) {
-    t.equal(partitionOf(host), partition, host)
+    t.equal(findPartition(host), partition, host)
   }
 })
 
@@ -38,6 +38,6 @@ t.test('other names belong to none', async t => {
     'sts.eu-west-1.amazonaws.com:443',
     'vpce-xyz.sts.us-east-1.vpce.amazonaws.com',
   ]) {
-    t.equal(partitionOf(host), undefined, host)
+    t.equal(findPartition(host), undefined, host)
   }
 })

@@ -2,8 +2,8 @@ import { createHash, createHmac } from 'node:crypto'
 import { SignatureV4 } from '@smithy/signature-v4'
 import fc from 'fast-check'
 import t from 'tap'
-import { judge, regionOf, requestOf } from '../../src/identity/proof.js'
-import type { Fields } from '../../src/sasl/aws.js'
+import { buildRequest, signingRegion, validateProof } from '../../src/identity/proof.js'
+import type { ProofFields } from '../../src/sasl/aws.js'
 import { faultOf } from '../support/faults.js'
 import { alice, type Credentials, challenge, date, orders, signedBy } from '../support/proofs.js'
 
@@ -11,10 +11,10 @@ const MINUTE = 60_000
 const later = (ms: number) => new Date(date.getTime() + ms)
 const byAlice = await signedBy(alice)
 const byOrders = await signedBy(orders)
-const fault = (fields: Fields, now = date) => faultOf(() => judge(fields, challenge, now))
+const fault = (fields: ProofFields, now = date) => faultOf(() => validateProof(fields, challenge, now))
 
 /** The fields with a part of the authorization replaced. */
-const edited = (from: Fields, find: string | RegExp, put: string): Fields => {
+const edited = (from: ProofFields, find: string | RegExp, put: string): ProofFields => {
   const a = from.a.replace(find, put)
   if (a === from.a) throw new Error(`nothing to replace: ${find}`)
   return { ...from, a }
@@ -54,10 +54,10 @@ t.test('what a driver signed is written anew, and the signature still holds', as
     [alice, byAlice],
     [orders, byOrders],
   ] as const) {
-    const proof = judge(fields, challenge, date)
+    const proof = validateProof(fields, challenge, date)
     t.match(proof, { accessKeyId: credentials.accessKeyId, date: '20260813T120000Z', region: 'eu-west-1', challenge })
     t.equal(proof.token?.reveal(), credentials.sessionToken)
-    const { headers, body } = requestOf(proof)
+    const { headers, body } = buildRequest(proof)
     t.same(headers, {
       Host: 'sts.eu-west-1.amazonaws.com',
       'Content-Type': 'application/x-www-form-urlencoded',
@@ -74,7 +74,7 @@ t.test('what a driver signed is written anew, and the signature still holds', as
 })
 
 t.test('a proof does not print its secrets', async t => {
-  const printed = JSON.stringify({ ...judge(byOrders, challenge, date), challenge: undefined })
+  const printed = JSON.stringify({ ...validateProof(byOrders, challenge, date), challenge: undefined })
   t.notMatch(printed, orders.sessionToken as string)
   t.notMatch(printed, byOrders.a.slice(-64))
 })
@@ -155,8 +155,8 @@ t.test('D3: an authorization that two parsers may read differently is refused', 
 
 t.test('spaces after commas are as you like, and are written as one', async t => {
   for (const comma of [',', ',   ']) {
-    const proof = judge({ ...byAlice, a: byAlice.a.replaceAll(', ', comma) }, challenge, date)
-    t.equal(requestOf(proof).headers.Authorization, byAlice.a)
+    const proof = validateProof({ ...byAlice, a: byAlice.a.replaceAll(', ', comma) }, challenge, date)
+    t.equal(buildRequest(proof).headers.Authorization, byAlice.a)
   }
 })
 
@@ -238,7 +238,7 @@ t.test('whatever comes, it is refused by a fault or sent as printable ASCII', as
   const property = fc.property(fields, given => {
     const thrown = fault(given)
     if (thrown) return kinds.includes(thrown.kind)
-    const { headers } = requestOf(judge(given, challenge, date))
+    const { headers } = buildRequest(validateProof(given, challenge, date))
     return Object.values(headers).every(value => /^[\x20-\x7e]+$/.test(value)) && headers.Host === challenge.host
   })
   t.doesNotThrow(() => fc.assert(property, { numRuns: 500 }))
@@ -255,6 +255,6 @@ t.test('the region of a host is what drivers take it for', async t => {
     ['127.0.0.1', '0'],
     ['vpce-xyz.sts.us-east-1.vpce.amazonaws.com', 'sts'],
   ] as const) {
-    t.equal(regionOf(host), region, host)
+    t.equal(signingRegion(host), region, host)
   }
 })

@@ -1,15 +1,15 @@
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import type { Proof } from '../../src/identity/proof.js'
-import { type Patience, retried, type Turn } from '../../src/identity/retry.js'
-import type { Ask, Outcome } from '../../src/identity/sts.js'
+import { type AcquirePermit, type RetryOptions, withRetry } from '../../src/identity/retry.js'
+import type { CallSts, StsOutcome } from '../../src/identity/sts.js'
 import { faultOfAsync } from '../support/faults.js'
 
 const proof = { accessKeyId: 'AKIASP2TPHJSQH3FJXYZ' } as Proof
-const identity = { is: 'identity', identity: {} } as Outcome
-const refused: Outcome = { is: 'refused', code: 'ExpiredToken' }
-const throttled: Outcome = { is: 'throttled', code: 'Throttling' }
-const away: Outcome = { is: 'unavailable', why: 'reset', next: 'again' }
+const identity = { is: 'identity', identity: {} } as StsOutcome
+const refused: StsOutcome = { is: 'refused', code: 'ExpiredToken' }
+const throttled: StsOutcome = { is: 'throttled', code: 'Throttling' }
+const away: StsOutcome = { is: 'unavailable', why: 'reset', next: 'again' }
 
 /** A clock that jumps to the next thing that is waited for as soon as everybody waits. */
 function jumpingClock() {
@@ -40,11 +40,11 @@ function jumpingClock() {
 }
 
 /** Asks with these outcomes one after the other; the last one stays. 'silence' takes all of the time that it is given. */
-function scenario(script: (Outcome | 'silence' | Error)[], patience: Partial<Patience> = {}) {
+function scenario(script: (StsOutcome | 'silence' | Error)[], patience: Partial<RetryOptions> = {}) {
   const clock = jumpingClock()
   const asked: number[] = []
   const allowed: number[] = []
-  const ask: Ask = async (given, ms, signal) => {
+  const ask: CallSts = async (given, ms, signal) => {
     const next = script[Math.min(asked.length, script.length - 1)]
     asked.push(clock.now())
     allowed.push(ms)
@@ -59,17 +59,17 @@ function scenario(script: (Outcome | 'silence' | Error)[], patience: Partial<Pat
     deadlineMS: 3000,
     queueMS: 4000,
     random: () => 1,
-    again: () => true,
+    shouldRetry: () => true,
     ...clock,
     ...patience,
   }
   const turns = { taken: [] as number[], running: 0 }
-  const free: Turn = async ms => {
+  const free: AcquirePermit = async ms => {
     turns.taken.push(ms)
     turns.running++
     return () => turns.running--
   }
-  const run = (signal = new AbortController().signal, turn = free) => retried(ask, all)(proof, turn, signal)
+  const run = (signal = new AbortController().signal, turn = free) => withRetry(ask, all)(proof, turn, signal)
   return { run, asked, allowed, clock, turns }
 }
 
@@ -95,9 +95,9 @@ t.test('pauses are uneven', async t => {
 })
 
 t.test('a host that was left alone meanwhile is not asked again', async t => {
-  const seen: Outcome[] = []
-  const again = (_: Proof, outcome: Outcome) => seen.push(outcome) < 2
-  const { run, asked } = scenario([away], { again })
+  const seen: StsOutcome[] = []
+  const shouldRetry = (_: Proof, outcome: StsOutcome) => seen.push(outcome) < 2
+  const { run, asked } = scenario([away], { shouldRetry })
   t.equal(await run(), away)
   t.same(asked, [0, 100])
   t.same(seen, [away, away], 'each attempt was told of')
@@ -105,7 +105,7 @@ t.test('a host that was left alone meanwhile is not asked again', async t => {
 
 t.test('what asking again cannot change is not asked again', async t => {
   for (const next of ['first', 'later'] as const) {
-    const outcome: Outcome = { is: 'unavailable', why: 'x', next }
+    const outcome: StsOutcome = { is: 'unavailable', why: 'x', next }
     const { run, asked } = scenario([outcome])
     t.equal(await run(), outcome)
     t.equal(asked.length, 1, next)
@@ -138,10 +138,10 @@ t.test('without a turn nothing is asked; without a further one the outcome stays
   t.equal((await faultOfAsync(() => run(undefined, spent)))?.kind, 'budget/exhausted')
   t.equal(asked.length, 0)
   let left = 2
-  const turn: Turn = () => (left-- > 0 ? Promise.resolve(() => {}) : spent())
+  const turn: AcquirePermit = () => (left-- > 0 ? Promise.resolve(() => {}) : spent())
   t.equal(await run(undefined, turn), throttled)
   t.equal(asked.length, 2)
-  const broken: Turn = ms => (ms === 4000 ? Promise.resolve(() => {}) : Promise.reject(new Error('a bug')))
+  const broken: AcquirePermit = ms => (ms === 4000 ? Promise.resolve(() => {}) : Promise.reject(new Error('a bug')))
   await t.rejects(run(undefined, broken), { message: 'a bug' })
 })
 
@@ -149,7 +149,7 @@ t.test('a client that leaves ends it at once, in an attempt or in a pause', asyn
   for (const script of ['silence', throttled] as const) {
     const gone = new AbortController()
     const asked: Promise<void>[] = []
-    const ask: Ask = (_, __, signal) =>
+    const ask: CallSts = (_, __, signal) =>
       script === 'silence'
         ? new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
         : Promise.resolve(script)
@@ -160,9 +160,9 @@ t.test('a client that leaves ends it at once, in an attempt or in a pause', asyn
       return slept
     }
     const still = { now: () => 0, random: () => 1, sleep }
-    const patience = { attemptMS: 1500, deadlineMS: 3000, queueMS: 4000, again: () => true, ...still }
+    const patience = { attemptMS: 1500, deadlineMS: 3000, queueMS: 4000, shouldRetry: () => true, ...still }
     let ended = 0
-    const running = retried(ask, patience)(proof, async () => () => ended++, gone.signal)
+    const running = withRetry(ask, patience)(proof, async () => () => ended++, gone.signal)
     await new Promise(setImmediate)
     gone.abort(new Fault('login/abandoned'))
     t.equal((await faultOfAsync(() => running))?.kind, 'login/abandoned')
@@ -191,7 +191,7 @@ t.test('an attempt for which next to no time is left is not made, and the outcom
       asked++
       return throttled
     }
-    const turn: Turn = async ms => {
+    const turn: AcquirePermit = async ms => {
       patience.push(ms)
       if (patience.length === 2) time += waits
       running++
@@ -201,8 +201,8 @@ t.test('an attempt for which next to no time is left is not made, and the outcom
       time += ms
     }
     const clock = { now: () => time, random: () => 1, sleep, after: () => () => {} }
-    const parts = { attemptMS: 1500, deadlineMS: 3000, queueMS: 4000, again: () => true, ...clock }
-    t.equal(await retried(ask as Ask, parts)(proof, turn, new AbortController().signal), throttled)
+    const parts = { attemptMS: 1500, deadlineMS: 3000, queueMS: 4000, shouldRetry: () => true, ...clock }
+    t.equal(await withRetry(ask as CallSts, parts)(proof, turn, new AbortController().signal), throttled)
     t.equal(asked, asks, `${waits} ms`)
     t.same(patience, [4000, 2600], 'a turn that would come later is not waited for')
     t.equal(running, 0)

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
-import { judge, type Proof } from '../../src/identity/proof.js'
-import { type Options, type Outcome, stsClient } from '../../src/identity/sts.js'
+import { type Proof, validateProof } from '../../src/identity/proof.js'
+import { createStsClient, type StsClientOptions, type StsOutcome } from '../../src/identity/sts.js'
 import { Secret } from '../../src/log.js'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../src/sandbox/aws/sts.js'
@@ -13,9 +13,9 @@ import { ALICE, errorXML, identityXML } from '../support/stsReplies.js'
 
 const HOST = challenge.host
 const SECOND = 'sts.us-east-1.amazonaws.com'
-const proof = judge(await signedBy(orders), challenge, date)
+const proof = validateProof(await signedBy(orders), challenge, date)
 const elsewhere = { ...challenge, host: SECOND }
-const proofForSecond = judge(await signedBy(alice, elsewhere), elsewhere, date)
+const proofForSecond = validateProof(await signedBy(alice, elsewhere), elsewhere, date)
 const never = new AbortController().signal
 /** Milliseconds that no answer of these takes. */
 const LONG = 5000
@@ -28,24 +28,29 @@ const says =
 const welcome = says(200, identityXML())
 
 /** An STS that answers so, and a client of it that asks it for both hosts. */
-async function pair(t: Test, answer: Answer, options: Partial<Options> = {}) {
+async function pair(t: Test, answer: Answer, options: Partial<StsClientOptions> = {}) {
   const server = await httpServer(t, answer)
   const connect = { host: '127.0.0.1', port: server.port }
   const hosts = [HOST, SECOND].map(host => ({ host, connect, insecure: true }))
-  const sts = stsClient({ hosts, timeoutMS: 5000, userAgent: 'mongo-iam-proxy/test', now: Date.now, ...options })
+  const sts = createStsClient({ hosts, timeoutMS: 5000, userAgent: 'mongo-iam-proxy/test', now: Date.now, ...options })
   t.teardown(() => sts.close())
   return { server, sts }
 }
 
 /** What asking comes to when STS answers so. */
-async function outcome(t: Test, answer: Answer, by: Proof = proof, options: Partial<Options> = {}): Promise<Outcome> {
+async function outcome(
+  t: Test,
+  answer: Answer,
+  by: Proof = proof,
+  options: Partial<StsClientOptions> = {},
+): Promise<StsOutcome> {
   const { sts } = await pair(t, answer, options)
-  return sts.ask(by, LONG, never)
+  return sts.getCallerIdentity(by, LONG, never)
 }
 
 t.test('an identity comes back for the request that was signed, and for nothing else', async t => {
   const { server, sts } = await pair(t, welcome)
-  t.match(await sts.ask(proof, LONG, never), { is: 'identity', identity: { arn: ALICE.Arn } })
+  t.match(await sts.getCallerIdentity(proof, LONG, never), { is: 'identity', identity: { arn: ALICE.Arn } })
   const [call] = server.calls
   t.match(call, { method: 'POST', url: '/', body: 'Action=GetCallerIdentity&Version=2011-06-15' })
   const { connection, ...headers } = call?.headers ?? {}
@@ -64,9 +69,9 @@ t.test('an identity comes back for the request that was signed, and for nothing 
 })
 
 t.test('sockets are kept and used again, each for one call at a time', async t => {
-  const { server, sts } = await pair(t, welcome, { sockets: 3 })
+  const { server, sts } = await pair(t, welcome, { maxSockets: 3 })
   for (let round = 0; round < 3; round++) {
-    const outcomes = await Promise.all(Array.from({ length: 20 }, () => sts.ask(proof, LONG, never)))
+    const outcomes = await Promise.all(Array.from({ length: 20 }, () => sts.getCallerIdentity(proof, LONG, never)))
     t.ok(outcomes.every(({ is }) => is === 'identity'))
   }
   t.ok(server.opened() <= 3, `${server.opened()} sockets for 60 calls`)
@@ -137,14 +142,14 @@ t.test('anything else is an outage and never a bad identity', async t => {
 })
 
 t.test('an STS that is not there is an outage', async t => {
-  const sts = stsClient({
+  const sts = createStsClient({
     hosts: [{ host: HOST, connect: { host: '127.0.0.1', port: 1 }, insecure: true }],
     timeoutMS: 5000,
     userAgent: 'test',
     now: Date.now,
   })
   t.teardown(() => sts.close())
-  t.match(await sts.ask(proof, LONG, never), { is: 'unavailable', why: /ECONNREFUSED/, next: 'again' })
+  t.match(await sts.getCallerIdentity(proof, LONG, never), { is: 'unavailable', why: /ECONNREFUSED/, next: 'again' })
 })
 
 t.test('D6: a redirect is not followed', async t => {
@@ -182,14 +187,14 @@ t.test('an unknown key at another host than the first says nothing about the key
 t.test('a host that is offered no more is not asked', async t => {
   const { server, sts } = await pair(t, welcome)
   const gone = { ...proof, challenge: { ...challenge, host: 'sts.eu-west-3.amazonaws.com' } }
-  t.match(await sts.ask(gone, LONG, never), { is: 'unavailable', next: 'first' })
+  t.match(await sts.getCallerIdentity(gone, LONG, never), { is: 'unavailable', next: 'first' })
   t.equal(server.calls.length, 0)
 })
 
 t.test('D9: an ARN of another partition is a fault of the settings', async t => {
   const china = identityXML({ ...ALICE, Arn: 'arn:aws-cn:iam::123456789012:user/alice' })
   const { sts } = await pair(t, says(200, china))
-  t.equal((await faultOfAsync(() => sts.ask(proof, LONG, never)))?.kind, 'identity/partition-mismatch')
+  t.equal((await faultOfAsync(() => sts.getCallerIdentity(proof, LONG, never)))?.kind, 'identity/partition-mismatch')
 })
 
 t.test('an answer of more than 64 KiB is cut off with its socket', async t => {
@@ -199,10 +204,10 @@ t.test('an answer of more than 64 KiB is cut off with its socket', async t => {
     const more = () => response.destroyed || response.write('\n'.repeat(8192), () => setImmediate(more))
     more()
   })
-  t.match(await sts.ask(proof, LONG, never), { is: 'unavailable', why: /longer than 65536/ })
+  t.match(await sts.getCallerIdentity(proof, LONG, never), { is: 'unavailable', why: /longer than 65536/ })
   await server.quiet()
   const { sts: patient } = await pair(t, says(200, `${identityXML()}${' '.repeat(60 * 1024)}`))
-  t.equal((await patient.ask(proof, LONG, never)).is, 'identity')
+  t.equal((await patient.getCallerIdentity(proof, LONG, never)).is, 'identity')
 })
 
 t.test('an answer that does not come, or does not end, is cut off with its socket', async t => {
@@ -210,10 +215,14 @@ t.test('an answer that does not come, or does not end, is cut off with its socke
   const endless: Answer = response => response.writeHead(200, { 'Content-Type': 'text/xml' }).write('<')
   for (const answer of [silent, endless]) {
     const { server, sts } = await pair(t, answer)
-    t.match(await sts.ask(proof, 50.4, never), { is: 'unavailable', why: 'no answer within 50 ms', next: 'again' })
+    t.match(await sts.getCallerIdentity(proof, 50.4, never), {
+      is: 'unavailable',
+      why: 'no answer within 50 ms',
+      next: 'again',
+    })
     await server.quiet()
     const { server: same, sts: hasty } = await pair(t, answer, { timeoutMS: 50 })
-    t.equal(await hasty.reach(HOST, never), 'no answer within 50 ms')
+    t.equal(await hasty.probe(HOST, never), 'no answer within 50 ms')
     await same.quiet()
   }
 })
@@ -221,8 +230,8 @@ t.test('an answer that does not come, or does not end, is cut off with its socke
 t.test('each call has the time that it is given, and its end ends nothing but itself', async t => {
   const late = deferred()
   const { sts } = await pair(t, (response, call) => void late.promise.then(() => welcome(response, call)))
-  const short = sts.ask(proof, 50, never)
-  const long = sts.ask(proof, LONG, never)
+  const short = sts.getCallerIdentity(proof, 50, never)
+  const long = sts.getCallerIdentity(proof, LONG, never)
   t.match(await short, { is: 'unavailable', why: 'no answer within 50 ms' })
   late.resolve(undefined)
   t.equal((await long).is, 'identity')
@@ -232,9 +241,9 @@ t.test('no timer is left of a call that was answered, or whose client left', asy
   const timers = () => process.getActiveResourcesInfo().filter(kind => kind === 'Timeout').length
   const { sts } = await pair(t, welcome)
   const before = timers()
-  await sts.ask(proof, 600_000, never)
+  await sts.getCallerIdentity(proof, 600_000, never)
   const gone = new AbortController()
-  const left = sts.ask(proof, 600_000, gone.signal)
+  const left = sts.getCallerIdentity(proof, 600_000, gone.signal)
   t.equal(timers(), before + 1)
   gone.abort(new Error('left'))
   await t.rejects(left, { message: 'left' })
@@ -247,36 +256,36 @@ t.test('a client that leaves frees its socket at once, and the place of the next
   const { server, sts } = await pair(
     t,
     (response, call) => (asked++ === 0 ? arrived.resolve(undefined) : welcome(response, call)),
-    { sockets: 1 },
+    { maxSockets: 1 },
   )
   const first = new AbortController()
-  const asking = sts.ask(proof, LONG, first.signal)
+  const asking = sts.getCallerIdentity(proof, LONG, first.signal)
   await arrived.promise
   const queued = new AbortController()
-  const waiting = sts.ask(proof, LONG, queued.signal)
+  const waiting = sts.getCallerIdentity(proof, LONG, queued.signal)
   queued.abort(new Error('left the queue'))
   await t.rejects(waiting, { message: 'left the queue' }, 'without waiting for the one before')
   first.abort(new Error('left'))
   await t.rejects(asking, { message: 'left' })
-  t.equal((await sts.ask(proof, LONG, never)).is, 'identity')
+  t.equal((await sts.getCallerIdentity(proof, LONG, never)).is, 'identity')
   t.equal(asked, 2, 'who left the queue was never sent')
   t.ok(server.opened() >= 2, 'the socket of who left is not used again')
-  await t.rejects(sts.ask(proof, LONG, first.signal), { message: 'left' }, 'nor is one who left before')
+  await t.rejects(sts.getCallerIdentity(proof, LONG, first.signal), { message: 'left' }, 'nor is one who left before')
 })
 
 t.test('two hundred who leave cost no place of the pool', async t => {
   let open = false
-  const { sts } = await pair(t, (response, call) => open && welcome(response, call), { sockets: 2 })
+  const { sts } = await pair(t, (response, call) => open && welcome(response, call), { maxSockets: 2 })
   const leaving = Array.from({ length: 200 }, () => new AbortController())
-  const asked = Promise.allSettled(leaving.map(({ signal }) => sts.ask(proof, LONG, signal)))
+  const asked = Promise.allSettled(leaving.map(({ signal }) => sts.getCallerIdentity(proof, LONG, signal)))
   for (const one of leaving) one.abort()
   t.ok((await asked).every(({ status }) => status === 'rejected'))
   open = true
-  t.equal((await sts.ask(proof, LONG, never)).is, 'identity')
+  t.equal((await sts.getCallerIdentity(proof, LONG, never)).is, 'identity')
 })
 
 t.test('R36: two hundred hostile proofs, and the next one, honest, gets in', async t => {
-  const { server, sts } = await pair(t, welcome, { sockets: 2 })
+  const { server, sts } = await pair(t, welcome, { maxSockets: 2 })
   const hostile = ['\r\n', '\n', '\r', '\0', 'Ā', '\u2028', '\x7f', ' \r\nX-Vault-AWS-IAM-Server-ID: x']
   const fields = await signedBy(orders)
   for (let n = 0; n < 200; n++) {
@@ -286,17 +295,19 @@ t.test('R36: two hundred hostile proofs, and the next one, honest, gets in', asy
       { ...fields, d: fields.d + bad },
       { ...fields, t: fields.t + bad },
     ][n % 3] as typeof fields
-    const thrown = await faultOfAsync(async () => sts.ask(judge(by, challenge, date), LONG, never))
+    const thrown = await faultOfAsync(async () =>
+      sts.getCallerIdentity(validateProof(by, challenge, date), LONG, never),
+    )
     if (thrown?.kind !== 'proof/malformed') t.fail(`${n}: ${thrown?.kind}`)
   }
   t.equal(server.calls.length, 0)
   for (let n = 0; n < 200; n++) {
     const forged = { ...proof, token: new Secret(`token${hostile[n % hostile.length]}`) }
-    const thrown = await faultOfAsync(() => sts.ask(forged, LONG, never))
+    const thrown = await faultOfAsync(() => sts.getCallerIdentity(forged, LONG, never))
     if (thrown?.kind !== 'internal') t.fail(`unjudged ${n}: ${thrown?.kind}`)
   }
   t.equal(server.calls.length, 0, 'not even a proof that nobody judged')
-  t.equal((await sts.ask(proof, LONG, never)).is, 'identity')
+  t.equal((await sts.getCallerIdentity(proof, LONG, never)).is, 'identity')
 })
 
 t.test('the clock of STS is learned from what STS says, and from nothing else', async t => {
@@ -304,9 +315,9 @@ t.test('the clock of STS is learned from what STS says, and from nothing else', 
   const by = (ms: number) => ({ Date: new Date(now + ms).toUTCString() })
   const skew = async (answer: Answer) => {
     const { sts } = await pair(t, answer, { now: () => now })
-    t.equal(sts.skewMS(), 0)
-    await sts.ask(proof, LONG, never)
-    return sts.skewMS()
+    t.equal(sts.clockSkewMS(), 0)
+    await sts.getCallerIdentity(proof, LONG, never)
+    return sts.clockSkewMS()
   }
   t.equal(await skew(says(200, identityXML(), by(3600_000))), 3600_500)
   t.equal(await skew(says(200, identityXML(), by(-20 * 60_000))), -20 * 60_000 + 500)
@@ -320,19 +331,19 @@ t.test('the clock of STS is learned from what STS says, and from nothing else', 
 
 t.test('the way to a host can be tried without credentials', async t => {
   const { server, sts } = await pair(t, says(403, errorXML('MissingAuthenticationToken')))
-  t.equal(await sts.reach(HOST, never), undefined)
+  t.equal(await sts.probe(HOST, never), undefined)
   t.notOk(server.calls[0]?.headers.authorization)
-  t.match(await sts.reach('example.com', never), /not one of the hosts/)
+  t.match(await sts.probe('example.com', never), /not one of the hosts/)
   const { sts: walled } = await pair(t, says(403, '<html></html>'))
-  t.equal(await walled.reach(HOST, never), 'it answered 403')
+  t.equal(await walled.probe(HOST, never), 'it answered 403')
 })
 
 t.test('the offered host is verified in TLS, whatever is dialled', async t => {
   const offered = { nonce: challenge.nonce, host: 'upstream.test' }
-  const by = judge(await signedBy(alice, offered), offered, date)
+  const by = validateProof(await signedBy(alice, offered), offered, date)
   const ask = async (certificate: string, ca: string | undefined) => {
     const server = await httpServer(t, welcome, { key: pem(certificate), cert: pem(certificate) })
-    const sts = stsClient({
+    const sts = createStsClient({
       hosts: [{ host: offered.host, connect: { host: '127.0.0.1', port: server.port } }],
       timeoutMS: 5000,
       userAgent: 'test',
@@ -340,7 +351,7 @@ t.test('the offered host is verified in TLS, whatever is dialled', async t => {
       ...(ca !== undefined && { ca }),
     })
     t.teardown(() => sts.close())
-    return { said: await sts.ask(by, LONG, never), calls: server.calls }
+    return { said: await sts.getCallerIdentity(by, LONG, never), calls: server.calls }
   }
   const good = await ask('upstream.pem', pem('ca.pem'))
   t.equal(good.said.is, 'identity')
@@ -355,14 +366,19 @@ t.test('the offered host is verified in TLS, whatever is dialled', async t => {
 t.test('plain http stays on this machine', async t => {
   for (const connect of [undefined, { host: '10.0.0.1', port: 80 }, { host: 'sts.test', port: 80 }]) {
     const make = () =>
-      stsClient({ hosts: [{ host: HOST, connect, insecure: true }], timeoutMS: 1, userAgent: 'test', now: Date.now })
+      createStsClient({
+        hosts: [{ host: HOST, connect, insecure: true }],
+        timeoutMS: 1,
+        userAgent: 'test',
+        now: Date.now,
+      })
     t.equal(faultOf(make)?.kind, 'config/invalid')
   }
 })
 
 t.test('closing ends what is under way', async t => {
   const { server, sts } = await pair(t, () => {})
-  const asking = sts.ask(proof, LONG, never)
+  const asking = sts.getCallerIdentity(proof, LONG, never)
   await sts.close()
   t.equal((await asking).is, 'unavailable')
   await server.quiet()
@@ -372,14 +388,15 @@ t.test('an STS that verifies signatures agrees with what is written anew', async
   const aws = iam({ random: randomBytes, now: () => date.getTime() })
   const sandbox = await stsServer({ iam: aws, now: () => date.getTime() })
   t.teardown(() => sandbox.close())
-  const sts = stsClient({
+  const sts = createStsClient({
     hosts: [{ host: HOST, connect: { host: '127.0.0.1', port: sandbox.port }, insecure: true }],
     timeoutMS: 5000,
     userAgent: 'test',
     now: () => date.getTime() - 60_000,
   })
   t.teardown(() => sts.close())
-  const ask = async (by: Credentials) => sts.ask(judge(await signedBy(by), challenge, date), LONG, never)
+  const ask = async (by: Credentials) =>
+    sts.getCallerIdentity(validateProof(await signedBy(by), challenge, date), LONG, never)
   const alan = aws.createUser({ account: ALICE.Account, name: 'alan', path: '/r&d/' })
   const reader = aws.createRole({ account: ALICE.Account, name: 'reader', path: '/a/' })
   const key = aws.createAccessKey(alan)
@@ -391,7 +408,7 @@ t.test('an STS that verifies signatures agrees with what is written anew', async
   })
   t.match(await ask(aws.federate(alan, 'bob')), { identity: { kind: 'federated-user', name: 'bob' } })
   t.match(await ask(aws.createAccessKey(aws.root(ALICE.Account))), { identity: { kind: 'root' } })
-  t.equal(sts.skewMS(), 60_500)
+  t.equal(sts.clockSkewMS(), 60_500)
   for (const [by, code] of [
     [alice, 'InvalidClientTokenId'],
     [{ ...key, secretAccessKey: 'guessed' }, 'SignatureDoesNotMatch'],
@@ -400,7 +417,7 @@ t.test('an STS that verifies signatures agrees with what is written anew', async
   ] as const) {
     t.match(await ask(by), { is: 'refused', code, message: /./ }, code)
   }
-  t.equal(await sts.reach(HOST, never), undefined)
+  t.equal(await sts.probe(HOST, never), undefined)
 })
 
 function deferred() {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { Binary, BSONSymbol, type Document, Double, deserialize, Int32, Long, serialize } from 'bson'
 import t from 'tap'
-import { challenge, readProof } from '../../src/sasl/aws.js'
+import { createChallenge, parseClientFinal } from '../../src/sasl/aws.js'
 import { faultOf } from '../support/faults.js'
 
 const HOST = 'sts.eu-west-1.amazonaws.com'
@@ -15,7 +15,7 @@ t.test('a nonce of 32 bytes comes back with 32 of ours and the host', async t =>
     { r, p },
     { p, r },
   ]) {
-    const said = challenge(bson(first), HOST, random)
+    const said = createChallenge(bson(first), HOST, random)
     const nonce = Buffer.concat([Buffer.alloc(32, 7), random])
     t.same(said.challenge, { nonce, host: HOST })
     const reply = deserialize(said.payload, { promoteValues: false })
@@ -36,39 +36,47 @@ t.test('D4: a client nonce of another length or type is refused', async t => {
     { p },
   ]
   for (const document of wrong)
-    t.equal(faultOf(() => challenge(bson(document), HOST, random))?.kind, 'sasl/payload-invalid')
+    t.equal(faultOf(() => createChallenge(bson(document), HOST, random))?.kind, 'sasl/payload-invalid')
 })
 
 t.test('D4: our half of the nonce is never shorter', async t => {
   for (const length of [0, 31, 33]) {
-    t.equal(faultOf(() => challenge(bson({ r, p }), HOST, Buffer.alloc(length)))?.kind, 'internal')
+    t.equal(faultOf(() => createChallenge(bson({ r, p }), HOST, Buffer.alloc(length)))?.kind, 'internal')
   }
 })
 
 t.test('D5: a channel binding flag that is not int32 110 is refused', async t => {
   for (const flag of [10, 13, 121, 0, -110].map(value => new Int32(value))) {
-    t.equal(faultOf(() => challenge(bson({ r, p: flag }), HOST, random))?.kind, 'sasl/payload-invalid', `${flag.value}`)
+    t.equal(
+      faultOf(() => createChallenge(bson({ r, p: flag }), HOST, random))?.kind,
+      'sasl/payload-invalid',
+      `${flag.value}`,
+    )
   }
   for (const flag of [new Double(110), Long.fromNumber(110), 'n', true, null]) {
-    t.equal(faultOf(() => challenge(bson({ r, p: flag }), HOST, random))?.kind, 'sasl/payload-invalid')
+    t.equal(faultOf(() => createChallenge(bson({ r, p: flag }), HOST, random))?.kind, 'sasl/payload-invalid')
   }
-  t.equal(faultOf(() => challenge(bson({ r }), HOST, random))?.kind, 'sasl/payload-invalid')
+  t.equal(faultOf(() => createChallenge(bson({ r }), HOST, random))?.kind, 'sasl/payload-invalid')
 })
 
 t.test('a host that no driver would take is a bug of ours', async t => {
   for (const host of ['', 'h'.repeat(256)]) {
-    t.equal(faultOf(() => challenge(bson({ r, p }), host, random))?.kind, 'internal')
+    t.equal(faultOf(() => createChallenge(bson({ r, p }), host, random))?.kind, 'internal')
   }
 })
 
 t.test('fields beyond those of the step are refused', async t => {
   t.match(
-    faultOf(() => challenge(bson({ r, p, x: 1 }), HOST, random)),
+    faultOf(() => createChallenge(bson({ r, p, x: 1 }), HOST, random)),
     { kind: 'sasl/payload-invalid', facts: { unknown: ['x'] } },
   )
-  t.equal(faultOf(() => challenge(bson({ ['__proto__']: 1, r, p }), HOST, random))?.kind, 'sasl/payload-invalid')
+  t.equal(faultOf(() => createChallenge(bson({ ['__proto__']: 1, r, p }), HOST, random))?.kind, 'sasl/payload-invalid')
   for (const extra of ['p', 'c', 'o', 'A']) {
-    t.equal(faultOf(() => readProof(bson({ a: 'a', d: 'd', [extra]: 'x' })))?.kind, 'sasl/payload-invalid', extra)
+    t.equal(
+      faultOf(() => parseClientFinal(bson({ a: 'a', d: 'd', [extra]: 'x' })))?.kind,
+      'sasl/payload-invalid',
+      extra,
+    )
   }
 })
 
@@ -84,16 +92,16 @@ t.test('a document that is not one to the last byte is refused', async t => {
     twice,
     randomBytes(52),
   ]) {
-    t.equal(faultOf(() => challenge(payload, HOST, random))?.kind, 'sasl/payload-invalid')
-    t.equal(faultOf(() => readProof(payload))?.kind, 'sasl/payload-invalid')
+    t.equal(faultOf(() => createChallenge(payload, HOST, random))?.kind, 'sasl/payload-invalid')
+    t.equal(faultOf(() => parseClientFinal(payload))?.kind, 'sasl/payload-invalid')
   }
 })
 
 t.test('a proof comes in any order of its fields, with a token or without', async t => {
-  t.same(readProof(bson({ a: 'A', d: 'D' })), { a: 'A', d: 'D', t: undefined })
-  t.same(readProof(bson({ t: 'T', d: 'D', a: 'A' })), { a: 'A', d: 'D', t: 'T' })
-  t.same(readProof(bson({ a: 'A', d: 'D', t: null })), { a: 'A', d: 'D', t: undefined })
-  t.same(readProof(bson({ a: 'A', d: 'D', t: '' })), { a: 'A', d: 'D', t: undefined })
+  t.same(parseClientFinal(bson({ a: 'A', d: 'D' })), { a: 'A', d: 'D', t: undefined })
+  t.same(parseClientFinal(bson({ t: 'T', d: 'D', a: 'A' })), { a: 'A', d: 'D', t: 'T' })
+  t.same(parseClientFinal(bson({ a: 'A', d: 'D', t: null })), { a: 'A', d: 'D', t: undefined })
+  t.same(parseClientFinal(bson({ a: 'A', d: 'D', t: '' })), { a: 'A', d: 'D', t: undefined })
 })
 
 t.test('a proof with a field missing, of another type or too long is refused', async t => {
@@ -109,7 +117,7 @@ t.test('a proof with a field missing, of another type or too long is refused', a
     { a: 'A', d: 'd'.repeat(17) },
     { a: 'A', d: 'D', t: 't'.repeat(8193) },
   ]
-  for (const document of wrong) t.equal(faultOf(() => readProof(bson(document)))?.kind, 'sasl/payload-invalid')
+  for (const document of wrong) t.equal(faultOf(() => parseClientFinal(bson(document)))?.kind, 'sasl/payload-invalid')
   const undefinedToken = bson({ a: 'A', d: 'D', t: undefined }, { ignoreUndefined: false })
-  t.same(readProof(undefinedToken).t, undefined, 'a driver that writes null for undefined')
+  t.same(parseClientFinal(undefinedToken).t, undefined, 'a driver that writes null for undefined')
 })

@@ -1,6 +1,12 @@
 import { pbkdf2Sync } from 'node:crypto'
 import t from 'tap'
-import { check, type Derive, final, first, keysFrom } from '../../src/sasl/scram.js'
+import {
+  createClientFinal,
+  createClientFirst,
+  type DeriveKeys,
+  deriveKeys,
+  verifyServerFinal,
+} from '../../src/sasl/scram.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 
 const NONCE = 'rOprNGfwEbeRWgbNEkqO'
@@ -8,25 +14,26 @@ const SALT = 'W22ZaJ0SNY7soEsUEjb6gQ=='
 const THEIRS = `r=${NONCE}%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=${SALT},i=4096`
 const SIGNATURE = 'v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4='
 
-const derive: Derive = async (salt, iterations) => keysFrom(pbkdf2Sync('pencil', salt, iterations, 32, 'sha256'))
-const never: Derive = async () => {
+const derive: DeriveKeys = async (salt, iterations) => deriveKeys(pbkdf2Sync('pencil', salt, iterations, 32, 'sha256'))
+const never: DeriveKeys = async () => {
   throw new Error('no work is done for a message that is refused')
 }
-const answer = (message: string, from = derive) => final(first('user', NONCE), from, Buffer.from(message))
+const answer = (message: string, from = derive) =>
+  createClientFinal(createClientFirst('user', NONCE), from, Buffer.from(message))
 const refusal = async (message: string) => (await faultOfAsync(() => answer(message, never)))?.kind
 
 t.test('the conversation of RFC 7677', async t => {
-  t.equal(first('user', NONCE).payload.toString(), `n,,n=user,r=${NONCE}`)
+  t.equal(createClientFirst('user', NONCE).payload.toString(), `n,,n=user,r=${NONCE}`)
   const last = await answer(THEIRS)
   t.equal(
     last.payload.toString(),
     `c=biws,r=${NONCE}%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=`,
   )
-  t.match(check(last, Buffer.from(SIGNATURE)), { iterations: 4096, salt: Buffer.from(SALT, 'base64') })
+  t.match(verifyServerFinal(last, Buffer.from(SIGNATURE)), { iterations: 4096, salt: Buffer.from(SALT, 'base64') })
 })
 
 t.test('every = and , of a user name is escaped', async t => {
-  t.equal(first('a=b,c=,', 'x').bare, 'n=a=3Db=2Cc=3D=2C,r=x')
+  t.equal(createClientFirst('a=b,c=,', 'x').bare, 'n=a=3Db=2Cc=3D=2C,r=x')
 })
 
 t.test('a nonce that does not extend ours is refused', async t => {
@@ -40,9 +47,9 @@ t.test('too few iterations give the password away, too many burn our CPU', async
     t.equal(await refusal(`r=${NONCE}abc,s=${SALT},i=${count}`), 'upstream/protocol-error', count)
   }
   let asked = 0
-  const counting: Derive = async (salt, iterations) => {
+  const counting: DeriveKeys = async (salt, iterations) => {
     asked = iterations
-    return keysFrom(Buffer.concat([salt, salt]))
+    return deriveKeys(Buffer.concat([salt, salt]))
   }
   await answer(`r=${NONCE}abc,s=${SALT},i=1000000`, counting)
   t.equal(asked, 1_000_000, 'the ceiling itself is allowed')
@@ -65,12 +72,12 @@ t.test('a server that does not know the password is not believed', async t => {
   const last = await answer(THEIRS)
   const zeros = Buffer.alloc(32).toString('base64')
   for (const message of ['', 'v=', `v=${zeros}`, `v=${zeros.slice(4)}`, SIGNATURE.slice(0, -1), `x${SIGNATURE}`]) {
-    t.equal(faultOf(() => check(last, Buffer.from(message)))?.kind, 'upstream/protocol-error', message)
+    t.equal(faultOf(() => verifyServerFinal(last, Buffer.from(message)))?.kind, 'upstream/protocol-error', message)
   }
 })
 
 t.test('an error that the server names is a refusal', async t => {
   const last = await answer(THEIRS)
-  const fault = faultOf(() => check(last, Buffer.from('e=invalid-proof')))
+  const fault = faultOf(() => verifyServerFinal(last, Buffer.from('e=invalid-proof')))
   t.match(fault, { kind: 'upstream/authentication-failed', facts: { error: 'invalid-proof' } })
 })

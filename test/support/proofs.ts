@@ -1,6 +1,6 @@
 /** What a client hands over, signed by the code of a real driver. */
 import { createRequire } from 'node:module'
-import type { Challenge, Fields } from '../../src/sasl/aws.js'
+import type { Challenge, ProofFields } from '../../src/sasl/aws.js'
 
 type Sign = (
   request: {
@@ -31,7 +31,7 @@ export const challenge: Challenge = { nonce: Buffer.alloc(64, 0xfb), host: 'sts.
 export const date = new Date('2026-08-13T12:00:00Z')
 
 /** The fields of client-final, as the `mongodb` driver makes them. `date` is of whole seconds. */
-export async function signedBy(credentials: Credentials, to = challenge, at = date): Promise<Fields> {
+export async function signedBy(credentials: Credentials, to = challenge, at = date): Promise<ProofFields> {
   const body = 'Action=GetCallerIdentity&Version=2011-06-15'
   const headers = await aws4Sign(
     {

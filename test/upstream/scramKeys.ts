@@ -2,7 +2,7 @@ import { pbkdf2Sync } from 'node:crypto'
 import { saslprep } from '@mongodb-js/saslprep'
 import t from 'tap'
 import { Secret } from '../../src/log.js'
-import { keysFrom } from '../../src/sasl/scram.js'
+import { deriveKeys } from '../../src/sasl/scram.js'
 import { createScramKeyCache, type Stretch } from '../../src/upstream/scramKeys.js'
 import { faultOfAsync } from '../support/faults.js'
 
@@ -21,7 +21,7 @@ function counted(entries = 10) {
 t.test('the keys are those of PBKDF2 with HMAC-SHA-256', async t => {
   t.same(
     await createScramKeyCache({ maxEntries: 1 }).deriverFor(owner)(salt, 4096),
-    keysFrom(pbkdf2Sync('pencil', salt, 4096, 32, 'sha256')),
+    deriveKeys(pbkdf2Sync('pencil', salt, 4096, 32, 'sha256')),
   )
 })
 

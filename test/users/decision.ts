@@ -1,6 +1,6 @@
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
-import { readIdentity } from '../../src/identity/reply.js'
+import { parseIdentity } from '../../src/identity/reply.js'
 import { Secret, silentLog } from '../../src/log.js'
 import { type Decision, type DecisionParts, decision } from '../../src/users/decision.js'
 import type { Match } from '../../src/users/match.js'
@@ -13,7 +13,7 @@ const A = '123456789012'
 const ID = 'AROACKCEVSQ6C2EXAMPLE'
 const NOON = Date.parse('2026-11-22T12:00:00Z')
 const role = (session = 'any', id = ID) =>
-  readIdentity(
+  parseIdentity(
     identityXML({ Arn: `arn:aws:sts::${A}:assumed-role/R/${session}`, UserId: `${id}:${session}`, Account: A }),
     'aws',
   )

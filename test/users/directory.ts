@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Document } from 'bson'
 import t, { type Test } from 'tap'
 import { Fault, type FaultKind } from '../../src/errors.js'
-import { canonical, readArn } from '../../src/identity/arn.js'
+import { canonicalizeArn, parseArn } from '../../src/identity/arn.js'
 import { createLog, Secret } from '../../src/log.js'
 import { featuresOf } from '../../src/provisioning/privileges.js'
 import { mongoServer } from '../../src/sandbox/mongo/server.js'
@@ -15,8 +15,8 @@ const A = '123456789012'
 const B = '210987654321'
 const REFRESH = 2_000
 const who = (said: string) => {
-  const arn = readArn(said)
-  return { canonical: arn ? canonical(arn) : said }
+  const arn = parseArn(said)
+  return { canonical: arn ? canonicalizeArn(arn) : said }
 }
 const alice = who(`arn:aws:iam::${A}:user/alice`)
 const session = who(`arn:aws:sts::${A}:assumed-role/R/any`)

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { readArn } from '../../src/identity/arn.js'
+import { parseArn } from '../../src/identity/arn.js'
 import { nearestMiss } from '../../src/users/nearestMiss.js'
 import { compileRules } from '../../src/users/rules.js'
 
@@ -9,7 +9,7 @@ const B = '210987654321'
 const missed = (said: string, ...arns: string[]) => {
   const { rules, problems } = compileRules(arns.map(arn => ({ arn, roles: ['read@app'] })))
   t.same(problems, [])
-  const principal = readArn(said)
+  const principal = parseArn(said)
   if (!principal) throw new Error(said)
   return nearestMiss(
     principal,
@@ -44,7 +44,7 @@ t.test('the nearest miss says what stands there and what came', async t => {
 t.test('another permission set is named', async t => {
   const { rules } = compileRules([{ sso: { permissionSet: 'Admin', account: A }, roles: ['read@app'] }])
   const [rule] = rules.all
-  const principal = readArn(`arn:aws:sts::${A}:assumed-role/AWSReservedSSO_Admin_ReadOnly_0123456789abcdef/ann`)
+  const principal = parseArn(`arn:aws:sts::${A}:assumed-role/AWSReservedSSO_Admin_ReadOnly_0123456789abcdef/ann`)
   if (!rule || !principal) throw new Error('neither rule nor principal')
   const candidate = { label: 'rule 1', written: rule.written, arn: rule.arn, names: () => false }
   t.match(

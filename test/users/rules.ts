@@ -1,7 +1,7 @@
 import t from 'tap'
-import { canonical, readArn } from '../../src/identity/arn.js'
+import { canonicalizeArn, parseArn } from '../../src/identity/arn.js'
 import { partitions } from '../../src/identity/partition.js'
-import { readIdentity } from '../../src/identity/reply.js'
+import { parseIdentity } from '../../src/identity/reply.js'
 import { Secret } from '../../src/log.js'
 import { compileRules } from '../../src/users/rules.js'
 import { identityXML } from '../support/stsReplies.js'
@@ -15,8 +15,8 @@ const problemsOf = (arn: string, user = 'app') => compiled([arn, user]).problems
 
 /** Who matches, as `rule: name@db`, by the ARN that STS says. */
 const who = ({ rules }: ReturnType<typeof compiled>, said: string) => {
-  const arn = readArn(said)
-  const match = arn && rules.match({ canonical: canonical(arn) })
+  const arn = parseArn(said)
+  const match = arn && rules.match({ canonical: canonicalizeArn(arn) })
   if (!match || !('rule' in match.from) || !('user' in match.gives)) return undefined
   return `${match.from.rule}: ${match.gives.user.name}@${match.gives.user.db}`
 }
@@ -84,7 +84,7 @@ t.test('D10: a session named like somebody else changes nothing', async t => {
     const Arn = `arn:aws:sts::${A}:assumed-role/reader/${session}`
     const said = identityXML({ Arn, UserId: `AROACKCEVSQ6C2EXAMPLE:${session}`, Account: A })
     t.match(
-      rules.rules.match(readIdentity(said, 'aws')),
+      rules.rules.match(parseIdentity(said, 'aws')),
       { from: { rule: 3 }, gives: { user: { name: 'reader', db: 'admin' } } },
       session,
     )
@@ -310,8 +310,11 @@ t.test('one principal has one rule, however it is spelled', async t => {
   )
   t.match(problems, [/rule 2: .*same principal as in rule 1/])
   t.equal(problems.length, 1)
-  const arn = readArn(`arn:aws:iam::${A}:role/R`)
-  t.match(arn && rules.match({ canonical: canonical(arn) }), { from: { rule: 1 }, gives: { user: { name: 'first' } } })
+  const arn = parseArn(`arn:aws:iam::${A}:role/R`)
+  t.match(arn && rules.match({ canonical: canonicalizeArn(arn) }), {
+    from: { rule: 1 },
+    gives: { user: { name: 'first' } },
+  })
 })
 
 t.test('a user is name@database, or a name of admin', async t => {

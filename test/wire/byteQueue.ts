@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
-import { Pieces } from '../../src/wire/byteQueue.js'
+import { ByteQueue } from '../../src/wire/byteQueue.js'
 
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
@@ -17,23 +17,23 @@ t.test('what is taken is what was added, whatever the pieces', async t => {
     return seed % below
   }
   for (let round = 0; round < 300; round++) {
-    const pieces = new Pieces()
+    const pieces = new ByteQueue()
     let wanted = Buffer.alloc(0)
     const given: [Buffer, Buffer][] = []
     for (let step = 0; step < 40; step++) {
       if (chance(3) > 0) {
         const bytes = chunk(sizes[chance(sizes.length)] as number, chance(256))
-        pieces.add(bytes)
+        pieces.push(bytes)
         wanted = Buffer.concat([wanted, bytes])
       } else {
         const length = chance(pieces.length + 1)
-        if (length >= 4 && !pieces.first(4).subarray(0, 4).equals(wanted.subarray(0, 4))) t.fail('another beginning')
-        given.push([pieces.take(length), wanted.subarray(0, length)])
+        if (length >= 4 && !pieces.peek(4).subarray(0, 4).equals(wanted.subarray(0, 4))) t.fail('another beginning')
+        given.push([pieces.read(length), wanted.subarray(0, length)])
         wanted = wanted.subarray(length)
       }
       if (pieces.length !== wanted.length) t.fail('another length')
     }
-    given.push([pieces.take(pieces.length), wanted])
+    given.push([pieces.read(pieces.length), wanted])
     // Only now, since what was taken must not change afterwards.
     if (!given.every(([got, expected]) => got.equals(expected))) t.fail(`round ${round}`)
     t.equal(pieces.length, 0)
@@ -41,11 +41,11 @@ t.test('what is taken is what was added, whatever the pieces', async t => {
 })
 
 t.test('one chunk alone is not copied', async t => {
-  const pieces = new Pieces()
+  const pieces = new ByteQueue()
   const bytes = chunk(100, 1)
-  pieces.add(bytes)
-  t.equal(pieces.first(100), bytes)
-  t.equal(pieces.take(100).buffer, bytes.buffer)
+  pieces.push(bytes)
+  t.equal(pieces.peek(100), bytes)
+  t.equal(pieces.read(100).buffer, bytes.buffer)
 })
 
 t.test('bytes that come one at a time take little more room than they are long', async t => {
@@ -56,8 +56,8 @@ t.test('bytes that come one at a time take little more room than they are long',
     return heapUsed + external
   }
   const before = used()
-  const pieces = new Pieces()
-  for (let n = 0; n < 60_000; n++) pieces.add(chunk(1, n))
+  const pieces = new ByteQueue()
+  for (let n = 0; n < 60_000; n++) pieces.push(chunk(1, n))
   const more = used() - before
   t.equal(pieces.length, 60_000)
   t.ok(more < 500_000, `${more} bytes`)

@@ -46,8 +46,8 @@ t.test('names come in the order as sent', async t => {
 
 t.test('a document within is given as its bytes, and nothing else is one', async t => {
   const elements = new Elements(bytesOf(everything))
-  t.same(elements.document('document'), bytesOf(everything.document))
-  for (const name of ['list', 'text', 'null', 'other']) t.equal(elements.document(name), undefined, name)
+  t.same(elements.getDocument('document'), bytesOf(everything.document))
+  for (const name of ['list', 'text', 'null', 'other']) t.equal(elements.getDocument(name), undefined, name)
 })
 
 t.test('a document that is not one to its last byte, or has a key twice at any depth, is refused at once', async t => {

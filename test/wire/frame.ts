@@ -49,6 +49,6 @@ t.test('what was over-read is handed over', async t => {
     t.same(first.bytes, hello)
     break
   }
-  t.same(framer.rest(), ping)
-  t.equal(framer.held, 0)
+  t.same(framer.takeRest(), ping)
+  t.equal(framer.bufferedBytes, 0)
 })

@@ -2,7 +2,7 @@ import { BSONRegExp, Code, type Document, MaxKey, MinKey, serialize } from 'bson
 import t from 'tap'
 import { Framer, frame, OP_MSG } from '../../src/wire/frame.js'
 import { writeMessage } from '../../src/wire/message.js'
-import { glance } from '../../src/wire/peek.js'
+import { peekCommand } from '../../src/wire/peek.js'
 import { faultOf } from '../support/faults.js'
 
 const whole = (bytes: Buffer) => {
@@ -10,8 +10,8 @@ const whole = (bytes: Buffer) => {
   if (!only) throw new Error('no frame')
   return only
 }
-const seen = (command: Document) => glance(whole(writeMessage({ ...command, $db: 'app' }, 1)))
-const ofBody = (...sections: Uint8Array[]) => glance(whole(frame(OP_MSG, 1, 0, [Buffer.alloc(4), ...sections])))
+const seen = (command: Document) => peekCommand(whole(writeMessage({ ...command, $db: 'app' }, 1)))
+const ofBody = (...sections: Uint8Array[]) => peekCommand(whole(frame(OP_MSG, 1, 0, [Buffer.alloc(4), ...sections])))
 
 t.test('the first key is the name, and autocommit: false makes a transaction', async t => {
   t.same(seen({ find: 'c', filter: { autocommit: false } }), { name: 'find', inTransaction: false })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Ledger } from '../../src/wire/pendingReplies.js'
+import { PendingReplies } from '../../src/wire/pendingReplies.js'
 import { faultOf } from '../support/faults.js'
 
 const request = (requestID: number, changes = {}) => ({
@@ -17,54 +17,54 @@ const reply = (responseTo: number, changes = {}) => ({
 const malformed = (why: string) => ({ kind: 'upstream/protocol-error', facts: { why } })
 
 t.test('replies come in the order of their requests, and only to who asked', async t => {
-  const ledger = new Ledger()
+  const ledger = new PendingReplies()
   t.match(
-    faultOf(() => ledger.expect()),
+    faultOf(() => ledger.assertPending()),
     malformed('a reply that nobody asked for'),
   )
-  for (const id of [1, 2]) ledger.enter(request(id))
-  ledger.expect()
+  for (const id of [1, 2]) ledger.add(request(id))
+  ledger.assertPending()
   t.equal(ledger.size, 2)
   t.match(
-    faultOf(() => ledger.settle(reply(2))),
+    faultOf(() => ledger.complete(reply(2))),
     malformed('a reply to another request'),
   )
-  t.equal(ledger.settle(reply(1)), false)
-  t.equal(ledger.settle(reply(2)), false)
+  t.equal(ledger.complete(reply(1)), false)
+  t.equal(ledger.complete(reply(2)), false)
   t.equal(ledger.size, 0)
   t.match(
-    faultOf(() => ledger.settle(reply(2))),
+    faultOf(() => ledger.complete(reply(2))),
     malformed('a reply to another request'),
   )
 })
 
 t.test('a request that wants no reply is owed none', async t => {
-  const ledger = new Ledger()
-  ledger.enter(request(1, { moreToCome: true }))
+  const ledger = new PendingReplies()
+  ledger.add(request(1, { moreToCome: true }))
   t.equal(ledger.size, 0)
 })
 
 t.test('a stream answers its own last reply, for who allowed it', async t => {
-  const ledger = new Ledger()
-  ledger.enter(request(1, { exhaustAllowed: true }))
-  t.equal(ledger.settle(reply(1, { requestID: 7, moreToCome: true })), true)
+  const ledger = new PendingReplies()
+  ledger.add(request(1, { exhaustAllowed: true }))
+  t.equal(ledger.complete(reply(1, { requestID: 7, moreToCome: true })), true)
   t.match(
-    faultOf(() => ledger.settle(reply(1))),
+    faultOf(() => ledger.complete(reply(1))),
     malformed('a reply to another request'),
   )
-  t.equal(ledger.settle(reply(7)), false)
-  ledger.enter(request(2))
+  t.equal(ledger.complete(reply(7)), false)
+  ledger.add(request(2))
   t.match(
-    faultOf(() => ledger.settle(reply(2, { moreToCome: true }))),
+    faultOf(() => ledger.complete(reply(2, { moreToCome: true }))),
     malformed('a stream that nobody asked for'),
   )
 })
 
 t.test('ten thousand may be owed a reply, and no more', async t => {
-  const ledger = new Ledger()
-  for (let id = 1; id <= 10_000; id++) ledger.enter(request(id))
+  const ledger = new PendingReplies()
+  for (let id = 1; id <= 10_000; id++) ledger.add(request(id))
   t.match(
-    faultOf(() => ledger.enter(request(10_001))),
+    faultOf(() => ledger.add(request(10_001))),
     { kind: 'connection/write-timeout' },
   )
 })

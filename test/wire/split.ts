@@ -5,7 +5,7 @@ import { Fault } from '../../src/errors.js'
 import { crc32c } from '../../src/wire/crc32c.js'
 import { frame, OP_COMPRESSED, OP_MSG, OP_QUERY, OP_REPLY } from '../../src/wire/frame.js'
 import { MORE_TO_COME, writeMessage } from '../../src/wire/message.js'
-import { ReplySplitter, type Request, RequestSplitter } from '../../src/wire/split.js'
+import { type ForwardedRequest, ReplySplitter, RequestSplitter } from '../../src/wire/split.js'
 import { faultOf } from '../support/faults.js'
 
 const LIMIT = 48_000_000
@@ -27,19 +27,24 @@ const query = (id: number, document: object) =>
 /** Everything that a stream comes to, cut as told. */
 function all(chunks: Buffer[], splitter = new RequestSplitter(LIMIT)) {
   const forward: Buffer[] = []
-  const requests: Request[] = []
+  const requests: ForwardedRequest[] = []
   const locals: string[] = []
   for (let chunk of chunks) {
     for (;;) {
-      const taken = splitter.take(chunk)
+      const taken = splitter.split(chunk)
       forward.push(...taken.forward)
       requests.push(...taken.requests)
-      if (!taken.local) break
-      locals.push(taken.local.is === 'refused' ? taken.local.name : taken.local.is)
+      if (!taken.intercepted) break
+      locals.push(taken.intercepted.is === 'refused' ? taken.intercepted.name : taken.intercepted.is)
       chunk = taken.rest
     }
   }
-  return { forward: Buffer.concat(forward), requests: requests.map(r => r.requestID), locals, midway: splitter.midway }
+  return {
+    forward: Buffer.concat(forward),
+    requests: requests.map(r => r.requestID),
+    locals,
+    midway: splitter.midFrame,
+  }
 }
 const kind = (...frames: Buffer[]) => faultOf(() => all(frames))?.kind
 
@@ -85,7 +90,7 @@ t.test('a document of 16 MB passes without being held', async t => {
   let passed = 0
   for (let at = 0; at < big.length; at += 65536) {
     const chunk = big.subarray(at, at + 65536)
-    for (const bytes of splitter.take(chunk).forward) passed += bytes.length
+    for (const bytes of splitter.split(chunk).forward) passed += bytes.length
     if (passed !== Math.min(at + 65536, big.length)) t.fail('held back')
   }
   t.equal(passed, big.length)
@@ -131,7 +136,7 @@ t.test('when a frame is refused midway its last byte never goes upstream', async
     let forwarded = 0
     t.ok(
       faultOf(() => {
-        for (const byte of bad) for (const bytes of splitter.take(Buffer.of(byte)).forward) forwarded += bytes.length
+        for (const byte of bad) for (const bytes of splitter.split(Buffer.of(byte)).forward) forwarded += bytes.length
       }),
     )
     t.ok(forwarded < bad.length)
@@ -188,13 +193,13 @@ t.test('replies pass byte for byte, each named when it is whole, however they ar
   ]
   for (let cut = 0; cut <= stream.length; cut++) {
     const splitter = new ReplySplitter(LIMIT)
-    const taken = [stream.subarray(0, cut), stream.subarray(cut)].map(chunk => splitter.take(chunk))
+    const taken = [stream.subarray(0, cut), stream.subarray(cut)].map(chunk => splitter.split(chunk))
     t.same(
       taken.flatMap(each => each.replies),
       wanted,
     )
     t.same(Buffer.concat(taken.map(each => each.forward)), stream)
-    t.notOk(splitter.midway)
+    t.notOk(splitter.midFrame)
   }
 })
 
@@ -203,12 +208,12 @@ t.test('an upstream that lies about lengths or speaks another opcode is a fault'
   for (const length of [0, 15, 25, -1, LIMIT + 1]) {
     const lying = Buffer.from(reply)
     lying.writeInt32LE(length, 0)
-    t.equal(faultOf(() => new ReplySplitter(LIMIT).take(lying))?.kind, 'upstream/protocol-error')
+    t.equal(faultOf(() => new ReplySplitter(LIMIT).split(lying))?.kind, 'upstream/protocol-error')
   }
   for (const opCode of [OP_REPLY, OP_COMPRESSED, 7]) {
     const other = Buffer.from(reply)
     other.writeInt32LE(opCode, 12)
-    t.equal(faultOf(() => new ReplySplitter(LIMIT).take(other))?.kind, 'upstream/protocol-error')
+    t.equal(faultOf(() => new ReplySplitter(LIMIT).split(other))?.kind, 'upstream/protocol-error')
   }
 })
 
@@ -228,8 +233,8 @@ t.test('while it offers, whole messages of up to 64 KiB that are owed a reply ar
   }
   const { locals, requests } = all([asked(5, { insert: 'c' }, MORE_TO_COME)], offering())
   t.same([locals, requests], [[], [5]], 'nobody waits for an answer to this')
-  const [taken] = [offering().take(small)]
-  t.match(taken.local, {
+  const [taken] = [offering().split(small)]
+  t.match(taken.intercepted, {
     is: 'offered',
     seen: { name: 'find', inTransaction: true },
     request: { requestID: 1 },
