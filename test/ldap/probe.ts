@@ -47,9 +47,9 @@ t.test(
 t.test('the administrator is asked for what needs rights; what needs none does not depend on them', async t => {
   const upstream = await scriptedUpstream(t, script(['enterprise'], denied))
   const admin = (reply: object) => ({
-    run: async () => reply,
+    runCommand: async () => reply,
     close: async () => {},
-    at: () => t.fail('one server') as never,
+    forMember: () => t.fail('one server') as never,
   })
   t.match(judgeLdap(await ldapProbe(members(upstream), admin(plain))(never)), { state: 'off' })
   t.match(judgeLdap(await ldapProbe(members(upstream), admin({ ok: 0, code: 18 }))(never)), { state: 'unknown' })
@@ -67,15 +67,15 @@ t.test('every member is asked, the administrator at each of them, and the worst 
   const asked: string[] = []
   let closed = 0
   const admin = (replies: Record<string, object>) => ({
-    run: () => t.fail('whichever member the driver chooses') as never,
+    runCommand: () => t.fail('whichever member the driver chooses') as never,
     close: async () => {},
-    at: (address: string) => ({
-      run: async () => {
+    forMember: (address: string) => ({
+      runCommand: async () => {
         asked.push(address)
         return replies[address] ?? plain
       },
       close: async () => void closed++,
-      at: () => t.fail('it is there already') as never,
+      forMember: () => t.fail('it is there already') as never,
     }),
   })
   const judged = async (replies: Record<string, object>, away: ScriptedUpstream[] = []) =>
