@@ -220,15 +220,8 @@ t.test('no file has a default export, and imports name their file', async t => {
   }
 })
 
-t.test('files are short, and a long one says why it is', async t => {
+t.test('files are short', async t => {
   const lengths = files.map(({ lines }) => lines).sort((a, b) => a - b)
   const median = lengths[lengths.length >> 1] ?? 0
   t.ok(median <= 110, `the median is ${median} lines`)
-  const long = files.filter(({ lines }) => lines > 200)
-  const silent = long.filter(({ text }) => !/\blong because\b|\btable of\b/.test(text.slice(0, text.indexOf('*/'))))
-  t.comment(`past 200 lines: ${long.map(({ name, lines }) => `${name} ${lines}`).join(', ')}`)
-  t.same(
-    silent.map(({ name, lines }) => `${name} ${lines}`),
-    [],
-  )
 })
