@@ -4,16 +4,16 @@ import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { load } from './support/clients.js'
-import { type Demo, demo } from './support/demo.js'
-import { emptyHome, startNode } from './support/program.js'
+import { loadDriver } from './support/clients.js'
+import { type Demo, startDemo } from './support/demo.js'
+import { createTempFolder, startNode } from './support/program.js'
 
 const program = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
 
 /** Runs it to its end. */
 function run(t: Test, args: string[], env: Record<string, string> = {}) {
   return new Promise<{ code: number; stdout: string; stderr: string }>(resolve => {
-    const options = { env: { PATH: process.env.PATH, HOME: emptyHome(t), ...env } }
+    const options = { env: { PATH: process.env.PATH, HOME: createTempFolder(t), ...env } }
     execFile(process.execPath, [program, ...args], options, (error, stdout, stderr) =>
       resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
     )
@@ -92,11 +92,11 @@ t.test('a busy port is exit 69 and a sentence', async t => {
 })
 
 t.test('check says what is fine and what is not', async t => {
-  const { ready } = await demo(t)
+  const { ready } = await startDemo(t)
   const sts = new URL(ready.sts).host
   const { username, password, host } = new URL(ready.upstream)
   const args = ['--admin-port', '0', '--upstream-uri', `mongodb://${host}/`, '--upstream-admin-uri', ready.upstream]
-  const home = emptyHome(t)
+  const home = createTempFolder(t)
   const file = `${home}/proxy.yaml`
   writeFileSync(
     file,
@@ -121,7 +121,7 @@ t.test('check says what is fine and what is not', async t => {
 })
 
 t.test('explain says who somebody is here, and takes one ARN', async t => {
-  const file = `${emptyHome(t)}/proxy.yaml`
+  const file = `${createTempFolder(t)}/proxy.yaml`
   const users = [{ arn: 'arn:aws:iam::123456789012:role/R', user: 'app', passwordEnv: 'PASSWORD' }]
   writeFileSync(file, JSON.stringify({ upstream: { uri: 'mongodb://127.0.0.1:1/' }, users }))
   const explain = (...args: string[]) => run(t, ['explain', ...args, '--config', file], { PASSWORD: 'x' })
@@ -137,7 +137,7 @@ t.test('explain says who somebody is here, and takes one ARN', async t => {
 
 /** A client that is logged in and waits for an answer that takes ten seconds. */
 async function waiting(t: Test, { uri, alice }: Demo): Promise<{ answered: Promise<unknown> }> {
-  const { MongoClient } = await load('mongodb7')
+  const { MongoClient } = await loadDriver('mongodb7')
   const client = new MongoClient(uri('&directConnection=true'), {
     monitorCommands: true,
     serverSelectionTimeoutMS: 500, // its close wants to end its sessions, and there will be no server
@@ -189,7 +189,7 @@ t.test('the first line of demo --json is the contract, and nothing else goes to 
 })
 
 t.test('SIGTERM lets what runs finish and exits with 0', async t => {
-  const running = await demo(t)
+  const running = await startDemo(t)
   const { answered } = await waiting(t, running)
   const code = running.stop()
   t.match(await answered, { ok: 1 })
@@ -197,7 +197,7 @@ t.test('SIGTERM lets what runs finish and exits with 0', async t => {
 })
 
 t.test('a second signal stops at once', async t => {
-  const running = await demo(t)
+  const running = await startDemo(t)
   const { answered } = await waiting(t, running)
   running.stop()
   while (!running.log.some(line => line.event === 'draining')) await new Promise(resolve => setImmediate(resolve))

@@ -51,7 +51,7 @@ const IMPURE_CODE: [string, RegExp][] = [
 const PROCESS = ['cli.ts', 'log.ts']
 
 type Import = { to: string; dynamic: boolean }
-type File = { name: string; text: string; code: string; imports: Import[]; lines: number }
+type File = { name: string; text: string; code: string; imports: Import[] }
 
 const files: File[] = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
   .map(name => name.replaceAll('\\', '/'))
@@ -64,7 +64,6 @@ const files: File[] = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
       text,
       code: withoutComments(text),
       imports: importsOf(name, text),
-      lines: text.split('\n').length - 1,
     }
   })
 const ours = files.filter(({ name }) => !name.startsWith('sandbox/'))
@@ -218,10 +217,4 @@ t.test('no file has a default export, and imports name their file', async t => {
     t.notMatch(code, /^export default/m, name)
     for (const { to } of imports) t.match(to, /\.ts$|^[^.]/, `${name} imports ${to}`)
   }
-})
-
-t.test('files are short', async t => {
-  const lengths = files.map(({ lines }) => lines).sort((a, b) => a - b)
-  const median = lengths[lengths.length >> 1] ?? 0
-  t.ok(median <= 110, `the median is ${median} lines`)
 })

@@ -1,10 +1,10 @@
 import t from 'tap'
 import { createTokenBuckets } from '../../src/budget/buckets.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 
 /** Ten a second, three at once, unless told. */
 function standing({ perSecond = 10, burst = 3, keys = 10 } = {}) {
-  const clock = handClock(1_000_000)
+  const clock = createManualClock(1_000_000)
   return { clock, ...createTokenBuckets({ perSecond, burst, maxKeys: keys, now: clock.now }) }
 }
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createHostSelector, type HostSelectorOptions } from '../../src/budget/hostHealth.js'
 import type { StsOutcome } from '../../src/identity/outcome.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 
 const [A, B, C] = ['sts.eu-west-1.amazonaws.com', 'sts.eu-central-1.amazonaws.com', 'sts.amazonaws.com'] as const
 const identity: StsOutcome = { is: 'identity', identity: {} as never }
@@ -14,7 +14,7 @@ const POD = '10.0.0.1'
 
 /** Hosts whose draws go evenly over what is to be drawn. */
 function house(names: readonly string[] = [A, B], wanted: Partial<HostSelectorOptions> = {}) {
-  const clock = handClock(1_000_000)
+  const clock = createManualClock(1_000_000)
   const told: [string, boolean][] = []
   let turn = 0
   const parts = createHostSelector({

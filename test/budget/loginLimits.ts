@@ -3,7 +3,7 @@ import { createLoginLimits, type LimitName, type LoginLimitsOptions } from '../.
 import { Fault, type FaultKind, toReply } from '../../src/errors.js'
 import { createCredentialFingerprinter } from '../../src/identity/credentialFingerprint.js'
 import { Secret } from '../../src/log.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 import { faultOf } from '../support/faults.js'
 
 const NAT = '192.0.2.7'
@@ -21,7 +21,7 @@ const missigned = refusal('SignatureDoesNotMatch')
 
 /** Limits of three failures a minute, and what they refused. */
 function house(wanted: Partial<LoginLimitsOptions> = {}) {
-  const clock = handClock(1_000_000)
+  const clock = createManualClock(1_000_000)
   const told: LimitName[] = []
   const { acquireSlot: enterAs, clearFailures } = createLoginLimits({
     perAddress: 100,
@@ -312,7 +312,7 @@ t.test('it is told when a credential becomes known at an address, and again afte
 })
 
 t.test('who may not come from its address keeps out no neighbour with the same credential who may', async t => {
-  const clock = handClock(1_000_000)
+  const clock = createManualClock(1_000_000)
   const parts = {
     perAddress: 100,
     failures: 3,

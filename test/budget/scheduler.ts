@@ -3,7 +3,7 @@ import { type AcquireTokens, createTokenBuckets } from '../../src/budget/buckets
 import type { Priority, QueueEntry } from '../../src/budget/fairQueue.js'
 import { createScheduler, type ReleasePermit } from '../../src/budget/scheduler.js'
 import { Fault } from '../../src/errors.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 
 const HOST = 'sts.eu-west-1.amazonaws.com'
 
@@ -19,7 +19,7 @@ function standing({
   calls?: number
   lend?: AcquireTokens
 } = {}) {
-  const clock = handClock(1_000_000)
+  const clock = createManualClock(1_000_000)
   const budget = createTokenBuckets({ perSecond, burst, maxKeys: 100, now: clock.now })
   const all = createScheduler({
     acquireTokens: lend ?? budget.acquireTokens,

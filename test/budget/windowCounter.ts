@@ -1,9 +1,9 @@
 import t from 'tap'
 import { createWindowCounter } from '../../src/budget/windowCounter.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 
 function counting(entries = 10) {
-  const clock = handClock(1_000_000)
+  const clock = createManualClock(1_000_000)
   return { clock, ...createWindowCounter<string>({ periodMS: 60_000, maxEntries: entries, now: clock.now }) }
 }
 

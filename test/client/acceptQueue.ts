@@ -1,10 +1,10 @@
 import t from 'tap'
 import { lobby } from '../../src/client/acceptQueue.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 
 /** A lobby whose loop turns by hand. */
 function turning() {
-  const clock = handClock()
+  const clock = createManualClock()
   let due: (() => void)[] = []
   const served: string[] = []
   const { enter, speak } = lobby({ later: run => due.push(run), now: clock.now })

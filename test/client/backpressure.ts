@@ -3,10 +3,10 @@ import type { Socket } from 'node:net'
 import t from 'tap'
 import { Stall } from '../../src/client/backpressure.js'
 import type { Fault } from '../../src/errors.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 
 function stalled() {
-  const clock = handClock()
+  const clock = createManualClock()
   const socket = new EventEmitter()
   const faults: Fault[] = []
   const stall = new Stall(socket as Socket, clock.after, fault => faults.push(fault))

@@ -13,9 +13,9 @@ import type { LiveConnection } from '../../src/revocation/liveConnections.js'
 import { createTermController } from '../../src/upstream/primaryTerm.js'
 import { frame, OP_COMPRESSED, OP_QUERY } from '../../src/wire/frame.js'
 import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../../src/wire/message.js'
-import { handClock } from '../support/clock.js'
-import { sign } from '../support/signingClient.js'
-import { frames, intakeOf, shut, socketPair } from '../support/sockets.js'
+import { createManualClock } from '../support/clock.js'
+import { signClientFinal } from '../support/signingClient.js'
+import { createFrameReceiver, intakeOf, socketPair, waitForClose } from '../support/sockets.js'
 
 const ALICE = { arn: 'arn:aws:iam::123456789012:user/alice', user: 'alice@admin' }
 const HOST = 'sts.eu-west-1.amazonaws.com'
@@ -64,7 +64,7 @@ const refusedWith =
 /** A connection whose client is a socket of the test. */
 function serve(near: Duplex, { login = refusedWith('sts/refused'), greet, client }: Wanted = {}) {
   const addresses: string[] = []
-  const clock = handClock()
+  const clock = createManualClock()
   const lines: Line[] = []
   const stages: Stage[] = []
   const logins: string[] = []
@@ -133,7 +133,7 @@ function serve(near: Duplex, { login = refusedWith('sts/refused'), greet, client
 async function connected(t: Test, wanted: Wanted = {}) {
   const { near, far } = await socketPair(t)
   const served = serve(near, wanted)
-  return { ...served, near, client: far, reply: frames(far) }
+  return { ...served, near, client: far, reply: createFrameReceiver(far) }
 }
 
 /** Lets whatever is under way happen. */
@@ -149,7 +149,7 @@ t.test('from hello to the relay', async t => {
   const { client, reply, closing, stages, logins, clock, alive } = await connected(t, {
     login: admitted(upstream.near),
   })
-  const asked = frames(upstream.far)
+  const asked = createFrameReceiver(upstream.far)
   client.write(hello)
   t.match(readReply(await reply()).document, { ismaster: true, ok: 1 })
   client.write(start)
@@ -257,7 +257,7 @@ t.test('what is no conversation ends with a line that says so and a closed socke
     client.on('end', () => client.end())
     client.write(bytes)
     t.match(await closing(), { level: 'warn', fault: kind, by: 'proxy', ...facts }, what)
-    await shut(client)
+    await waitForClose(client)
     t.equal(answered, 0, what)
   }
 })
@@ -310,7 +310,7 @@ t.test('what is behind a refused login goes nowhere, and is not answered', async
   for (const kind of ['sts/refused', 'sts/unavailable', 'login/timeout', 'users/no-rule'] as const) {
     const { client, near, running } = await connected(t, { login: refusedWith(kind) })
     let received = 0
-    const replies = frames(client)
+    const replies = createFrameReceiver(client)
     client.on('data', () => received++)
     client.write(Buffer.concat([start, next, find, ping(9)]))
     await replies()
@@ -327,7 +327,7 @@ t.test('what is behind a refused login goes nowhere, and is not answered', async
 
 t.test('while a proof is judged nothing behind it is looked at, and after it the upstream has it first', async t => {
   const upstream = await socketPair(t)
-  const asked = frames(upstream.far)
+  const asked = createFrameReceiver(upstream.far)
   let admit = (): void => {}
   const { client, reply, near } = await connected(t, {
     login: async (candidate, over) => {
@@ -954,7 +954,7 @@ t.test('a login of the age of its rule is asked for again, and goes on as the sa
   client.write(next)
   t.match(readReply(await reply()).document, { ok: 1, done: true })
   client.write(find)
-  t.equal((await frames(upstream.far)()).requestID, 4)
+  t.equal((await createFrameReceiver(upstream.far)()).requestID, 4)
   running.destroy(new Fault('proxy/shutdown'))
   await running.closed
   t.equal(clock.waiting(), 0)
@@ -973,7 +973,7 @@ t.test(
       await until(() => stages.includes('authenticated'))
       clock.advance(60_000)
       client.write(find)
-      t.equal((await frames(upstream.far)()).requestID, 4)
+      t.equal((await createFrameReceiver(upstream.far)()).requestID, 4)
       upstream.far.write(writeMessage({ ok: 1 }, 9, 4))
       t.match(readReply(await reply()).document, { ok: 1 })
       t.match(await closing(), { fault: 'login/expired' }, name)
@@ -1020,7 +1020,7 @@ t.test('a bug is answered without its particulars, which the log has', async t =
 t.test('no line at any level has the proof, the token or the nonce', async t => {
   const credentials = { accessKeyId: 'ASIAY34FZKBOKMUTVV7A', secretAccessKey: 's', sessionToken: 'FwoGZXIvYXdzEA//t' }
   const nonce = Buffer.concat([Buffer.alloc(32, 1), Buffer.alloc(32, 0xee)])
-  const proof = await sign(credentials, { nonce, host: HOST })
+  const proof = await signClientFinal(credentials, { nonce, host: HOST })
   for (const login of [
     refusedWith('sts/refused', 'ExpiredToken'),
     refusedWith('internal'),

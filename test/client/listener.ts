@@ -13,9 +13,9 @@ import type { Client } from '../../src/client/preauth.js'
 import { Fault, type FaultKind } from '../../src/errors.js'
 import { createLog, silentLog } from '../../src/log.js'
 import { writeMessage } from '../../src/wire/message.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 import { faultOfAsync } from '../support/faults.js'
-import { frames, shut } from '../support/sockets.js'
+import { createFrameReceiver, waitForClose } from '../support/sockets.js'
 
 const pem = readFileSync(new URL('support/tls/listener.pem', import.meta.url), 'utf8')
 const tls = { cert: pem, key: pem }
@@ -36,7 +36,7 @@ type Served = {
 
 /** A listener on a free port of loopback whose connections do what the test wants. */
 async function listening(t: Test, wanted: Partial<ListenerParts> = {}) {
-  const clock = handClock()
+  const clock = createManualClock()
   const served: Served[] = []
   const turnedAway: FaultKind[] = []
   const lines: Record<string, unknown>[] = []
@@ -156,20 +156,20 @@ t.test('one address has its share until it logs in, and others are not affected'
   const one = await join()
   await join()
   const refused = await dial()
-  await shut(refused)
+  await waitForClose(refused)
   t.same(turnedAway, ['listener/connection-limit'])
   t.match(lines, [{ event: 'connection shed', level: 'debug', address: '127.0.0.1', why: 'this address' }])
   await join('127.0.0.2')
   one.client.move('authenticating')
   one.client.move('authenticated')
   const three = await join()
-  await shut(await dial())
+  await waitForClose(await dial())
   three.socket.destroy()
   await until(() => total(listener.sizes()) === 3)
   await join()
   one.socket.destroy()
   await until(() => total(listener.sizes()) === 3)
-  await shut(await dial())
+  await waitForClose(await dial())
   t.equal(turnedAway.length, 3, 'who is logged in does not count twice when it leaves')
 })
 
@@ -220,7 +220,7 @@ t.test('a login under way is not closed to make room; the newcomer is', async t 
   const { join, dial, turnedAway, lines } = await listening(t, { connections: 4 })
   const entering = [await join(), await join()]
   for (const { client } of entering) client.move('authenticating')
-  await shut(await dial())
+  await waitForClose(await dial())
   t.same(turnedAway, ['listener/connection-limit'])
   t.match(lines, [{ event: 'connection shed', why: 'all slots' }])
   for (const { fault } of entering) t.equal(fault, undefined)
@@ -232,7 +232,7 @@ t.test('relays fill the slots and are never closed for others', async t => {
   relays[0]?.client.move('authenticated')
   relays.push(await join())
   relays[1]?.client.move('authenticated')
-  await shut(await dial())
+  await waitForClose(await dial())
   t.same(turnedAway, ['listener/connection-limit'])
   t.equal(listener.sizes().authenticated, 2)
   for (const { fault } of relays) t.equal(fault, undefined)
@@ -267,9 +267,9 @@ t.test('who is closed in the lobby, for its slot or at a drain, is never served'
   const [first, second] = [await dial(), await dial()]
   await until(() => lobby.length === 2)
   t.same(turnedAway, ['listener/connection-limit'])
-  await shut(first)
+  await waitForClose(first)
   const drained = listener.drain()
-  await Promise.all([shut(second), drained])
+  await Promise.all([waitForClose(second), drained])
   for (const serve of lobby) serve()
   t.equal(served.length, 0)
 })
@@ -376,7 +376,7 @@ t.test('other bounds count from the next connection on, and plain stays plain', 
   const { listener, join, dial, turnedAway } = await listening(t, { perAddress: 10 })
   await join()
   listener.adopt({ connections: 10, perAddress: 1, tls })
-  await shut(await dial())
+  await waitForClose(await dial())
   t.same(turnedAway, ['listener/connection-limit'])
   listener.adopt({ connections: 10, perAddress: 2 })
   const { socket } = await join()
@@ -454,7 +454,7 @@ t.test('no certificate, one of nobody, one of the past: none is served, and the 
     for (const [name, why] of cases) {
       const { client } = await show(name, { maxVersion })
       t.match(lines.at(-1), { fault: 'tls/handshake-failed', why }, `${name}, ${maxVersion}`)
-      await shut(client)
+      await waitForClose(client)
     }
   }
   t.equal(turnedAway.length, 8)
@@ -472,7 +472,7 @@ t.test('who was let in by a client CA of before and has not logged in begins ane
   t.notOk(greeted.served?.fault, 'it is the same one')
   listener.adopt({ connections: 100, perAddress: 50, tls: { ...tls, clientCA: pem } })
   t.equal(greeted.served?.fault?.kind, 'tls/handshake-failed')
-  await shut(greeted.client)
+  await waitForClose(greeted.client)
   t.notOk(relay.served?.fault)
   t.equal((await show('workload')).served, undefined, 'which the new one does not let in')
 })
@@ -491,7 +491,7 @@ t.test('where clients are verified no session is resumed', async t => {
     t.equal(again.isSessionReused(), false, maxVersion)
     t.equal(second?.client.certificate, first?.client.certificate, maxVersion)
     const { client: without } = await show(undefined, { maxVersion, session: ticket })
-    await shut(without)
+    await waitForClose(without)
   }
   t.equal(served.length, 4, 'a ticket is no certificate')
 })
@@ -511,7 +511,7 @@ t.test('plain text on the TLS port ends with a line that says so', async t => {
     const { listener, dial, turnedAway, lines, served, clock } = await listening(t, { tls })
     const client = await dial()
     client.write(bytes)
-    await shut(client)
+    await waitForClose(client)
     await until(() => total(listener.sizes()) === 0)
     t.same(turnedAway, ['tls/handshake-failed'])
     t.match(lines, [
@@ -537,7 +537,7 @@ t.test('a TLS handshake has five seconds', async t => {
   await turn()
   t.same(turnedAway, [])
   clock.advance(1)
-  await shut(client)
+  await waitForClose(client)
   t.same(turnedAway, ['tls/handshake-failed'], 'told once')
   t.match(lines, [{ why: 'took too long' }])
   await until(() => total(listener.sizes()) === 0)
@@ -561,14 +561,14 @@ t.test('who is within the TLS handshake makes room, too', async t => {
   const first = await dial()
   await until(() => listener.sizes().connecting === 1)
   await dial()
-  await shut(first)
+  await waitForClose(first)
   t.equal(listener.sizes().connecting, 1)
   t.same(turnedAway, ['listener/connection-limit'])
 })
 
 t.test('an address that is taken, or not ours, is a fault with exit code 69', async t => {
   const { listener } = await listening(t)
-  const parts = { backlog: 1, connections: 1, perAddress: 1, log: silentLog, after: handClock().after }
+  const parts = { backlog: 1, connections: 1, perAddress: 1, log: silentLog, after: createManualClock().after }
   const lobby = nobodyWaits
   const rest = { ...parts, lobby, serve: () => ({}) as Connection, turnedAway: () => {}, isTold: () => true }
   for (const [host, port] of [
@@ -620,7 +620,7 @@ t.test('draining closes TLS handshakes', async t => {
   await until(() => listener.sizes().connecting === 1)
   listener.stop()
   await listener.drain()
-  await shut(client)
+  await waitForClose(client)
 })
 
 t.test('destroying closes all with a reason', async t => {
@@ -629,7 +629,7 @@ t.test('destroying closes all with a reason', async t => {
   const served = await join()
   listener.destroy()
   t.match(served.fault, { kind: 'proxy/shutdown' })
-  await shut(socket)
+  await waitForClose(socket)
   await until(() => total(listener.sizes()) === 0)
 })
 
@@ -659,7 +659,7 @@ t.test('logins under way of a crowd give way to somebody of another address', { 
   const newcomer = await join('127.0.0.4')
   newcomer.client.move('authenticating')
   t.match(crowd[0]?.fault, { kind: 'listener/connection-limit' })
-  await shut(await dial('127.0.0.3'))
+  await waitForClose(await dial('127.0.0.3'))
   t.notOk(
     crowd.slice(1).some(({ fault }) => fault),
     'one that has as many is sent away itself',
@@ -669,7 +669,7 @@ t.test('logins under way of a crowd give way to somebody of another address', { 
 
 /** A listener whose connections are those of the proxy. */
 async function proxying(t: Test, wanted: Partial<ListenerParts> = {}) {
-  const clock = handClock()
+  const clock = createManualClock()
   const faults: FaultKind[] = []
   const heard = await listening(t, {
     ...wanted,
@@ -706,7 +706,7 @@ t.test('a connection that greets is a monitor until it logs in, over TLS as well
       client = connectTLS({ port: listener.port, host: '127.0.0.1', ca: pem, servername: 'localhost' })
       await once(client, 'secureConnect')
     } else client = await dial()
-    const reply = frames(client)
+    const reply = createFrameReceiver(client)
     for (const id of [1, 2, 3]) {
       client.write(hello(id))
       t.equal((await reply()).responseTo, id)
@@ -739,7 +739,7 @@ t.test('a thousand bad connections leave no handle, no timer and no entry', asyn
         client.write(bad[i % bad.length] as Buffer)
         client.end()
       }
-      await Promise.all(clients.map(shut))
+      await Promise.all(clients.map(waitForClose))
       await until(() => total(listener.sizes()) === 0)
     }
     t.same(listener.sizes(), { connecting: 0, unauthenticated: 0, authenticating: 0, authenticated: 0 })

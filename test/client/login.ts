@@ -12,9 +12,9 @@ import type { Identity } from '../../src/identity/reply.js'
 import { Secret } from '../../src/log.js'
 import { createTermController } from '../../src/upstream/primaryTerm.js'
 import type { Match } from '../../src/users/match.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 import { faultOfAsync } from '../support/faults.js'
-import { sign } from '../support/signingClient.js'
+import { signClientFinal } from '../support/signingClient.js'
 
 const ARN = 'arn:aws:iam::123456789012:user/alice'
 const identity: Identity = {
@@ -41,8 +41,8 @@ const key = { accessKeyId: 'AKIASP2TPHJSQH3FJXYZ', secretAccessKey: 'not/so+secr
 const metadata = { driver: { name: 'nodejs', version: '7' }, os: { type: 'Linux' } }
 
 /** A candidate with an honest proof, unless told. */
-async function candidate(signing: Partial<Parameters<typeof sign>[1]> = {}): Promise<Candidate> {
-  const { a, d, t } = await sign(key, { ...challenge, date: new Date(NOON), ...signing })
+async function candidate(signing: Partial<Parameters<typeof signClientFinal>[1]> = {}): Promise<Candidate> {
+  const { a, d, t } = await signClientFinal(key, { ...challenge, date: new Date(NOON), ...signing })
   const client = { metadata, apiVersion: '1' }
   return {
     fields: { a, d, t },
@@ -59,7 +59,7 @@ const intake = { to() {} }
 
 /** The road with everything on it, each step written down; a test replaces the step that it is about. */
 function road(wanted: Partial<Parts> = {}) {
-  const clock = handClock()
+  const clock = createManualClock()
   const steps: string[] = []
   const ends: LoginOutcome[] = []
   const socket = new PassThrough() as unknown as Socket

@@ -8,7 +8,7 @@ import { Fault } from '../../src/errors.js'
 import type { LiveConnection } from '../../src/revocation/liveConnections.js'
 import { Framer } from '../../src/wire/frame.js'
 import { type Command, readCommand, writeMessage } from '../../src/wire/message.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 import { faultOfAsync } from '../support/faults.js'
 
 const first = serialize({ r: new Binary(Buffer.alloc(32, 1)), p: new Int32(110) })
@@ -27,7 +27,7 @@ type Wanted = { maxAgeMS?: number | null; mode?: 'ask' | 'close'; again?: (over:
 
 /** A relay of which it is noted who watches it and why it was left, and the age of its login. */
 function aged({ maxAgeMS = AGE, mode = 'ask', again = async () => {} }: Wanted = {}) {
-  const clock = handClock()
+  const clock = createManualClock()
   let watcher: Watcher | undefined
   const left: { kind: string | undefined; detail: string | undefined }[] = []
   const logins: string[] = []

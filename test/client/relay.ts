@@ -5,8 +5,8 @@ import t, { type Test } from 'tap'
 import { Relay, type Watcher } from '../../src/client/relay.js'
 import { Fault } from '../../src/errors.js'
 import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../../src/wire/message.js'
-import { handClock } from '../support/clock.js'
-import { frames, intakeOf, socketPair } from '../support/sockets.js'
+import { createManualClock } from '../support/clock.js'
+import { createFrameReceiver, intakeOf, socketPair } from '../support/sockets.js'
 
 /** A client and an upstream with a relay between them. */
 async function set(
@@ -16,7 +16,7 @@ async function set(
     hello = (async () => ({ ok: 1 })) as (command: unknown, signal: AbortSignal) => Promise<Document>,
   } = {},
 ) {
-  const clock = handClock()
+  const clock = createManualClock()
   const client = await socketPair(t)
   const upstream = await socketPair(t)
   const refused: string[] = []
@@ -49,7 +49,7 @@ const request = (id: number, command: Document, flags = 0) => writeMessage({ ...
 
 t.test('requests and replies pass both ways', async t => {
   const { client, upstream } = await set(t)
-  const [asked, answered] = [frames(upstream), frames(client)]
+  const [asked, answered] = [createFrameReceiver(upstream), createFrameReceiver(client)]
   client.write(request(1, { ping: 1 }))
   t.equal((await asked()).requestID, 1)
   upstream.write(writeMessage({ ok: 1 }, 50, 1))
@@ -58,12 +58,12 @@ t.test('requests and replies pass both ways', async t => {
 
 t.test('what was pipelined behind the login is the first to go upstream', async t => {
   const { upstream } = await set(t, { fromClient: request(3, { ping: 1 }) })
-  t.equal((await frames(upstream)()).requestID, 3)
+  t.equal((await createFrameReceiver(upstream)()).requestID, 3)
 })
 
 t.test('a hello asked during a reply of 16 MB is answered behind it, not inside', async t => {
   const { client, upstream } = await set(t)
-  const [asked, answered] = [frames(upstream), frames(client)]
+  const [asked, answered] = [createFrameReceiver(upstream), createFrameReceiver(client)]
   const big = writeMessage({ text: 'x'.repeat(16_000_000), ok: 1 }, 50, 1)
   client.write(request(1, { find: 'c' }))
   await asked()
@@ -80,7 +80,7 @@ t.test('a hello asked during a reply of 16 MB is answered behind it, not inside'
 t.test('each of several hellos in one chunk is answered once', async t => {
   let asked = 0
   const { client } = await set(t, { hello: async () => ({ asked: ++asked, ok: 1 }) })
-  const answered = frames(client)
+  const answered = createFrameReceiver(client)
   client.write(Buffer.concat([1, 2, 3].map(id => request(id, { hello: 1 }))))
   for (const id of [1, 2, 3]) {
     const reply = await answered()
@@ -91,7 +91,7 @@ t.test('each of several hellos in one chunk is answered once', async t => {
 
 t.test('a refused command is answered in its turn and named, and never goes upstream', async t => {
   const { client, upstream, refused } = await set(t)
-  const [asked, answered] = [frames(upstream), frames(client)]
+  const [asked, answered] = [createFrameReceiver(upstream), createFrameReceiver(client)]
   client.write(Buffer.concat([request(1, { find: 'c' }), request(2, { logout: 1 }), request(3, { ping: 1 })]))
   t.equal((await asked()).requestID, 1)
   upstream.write(writeMessage({ ok: 1 }, 50, 1))
@@ -106,7 +106,7 @@ t.test('a refused command is answered in its turn and named, and never goes upst
 t.test('ten thousand refused commands in one chunk are answered like one, and what is behind them passes', async t => {
   const refusals = Array.from({ length: 10_000 }, (_, index) => request(index + 1, { logout: 1 }))
   const { client, upstream } = await set(t, { fromClient: Buffer.concat([...refusals, request(20_000, { ping: 1 })]) })
-  const [asked, answered] = [frames(upstream), frames(client)]
+  const [asked, answered] = [createFrameReceiver(upstream), createFrameReceiver(client)]
   for (let id = 1; id <= 10_000; id++) {
     if ((await answered()).responseTo !== id) t.fail(`${id} is not answered in its turn`)
   }
@@ -117,7 +117,7 @@ t.test('whoever asks for nothing but answers of ours leaves others their turn', 
   const many = Buffer.concat(Array.from({ length: 20 }, (_, index) => request(index + 1, { logout: 1 })))
   const { refused, client } = await set(t, { fromClient: many })
   t.equal(refused.length, 8)
-  const answered = frames(client)
+  const answered = createFrameReceiver(client)
   for (let id = 1; id <= 20; id++) t.equal((await answered()).responseTo, id)
 })
 
@@ -125,7 +125,7 @@ t.test('who ends its side behind many of them has what it asked of the upstream 
   for (const count of [7, 8, 9, 20]) {
     const refusals = Array.from({ length: count }, (_, index) => request(index + 1, { logout: 1 }))
     const { client, upstream, relay } = await set(t)
-    const [asked, answered] = [frames(upstream), frames(client)]
+    const [asked, answered] = [createFrameReceiver(upstream), createFrameReceiver(client)]
     client.end(Buffer.concat([...refusals, request(100, { ping: 1 })]))
     for (let id = 1; id <= count; id++) t.equal((await answered()).responseTo, id)
     t.equal((await asked()).requestID, 100, `behind ${count}`)
@@ -137,14 +137,14 @@ t.test('who ends its side behind many of them has what it asked of the upstream 
 
 t.test('a fault of hello is answered as such', async t => {
   const { client } = await set(t, { hello: async () => Promise.reject(new Fault('hello/metadata-repeated')) })
-  const answered = frames(client)
+  const answered = createFrameReceiver(client)
   client.write(request(1, { hello: 1 }))
   t.match(readReply(await answered()).document, { ok: 0, code: 186 })
 })
 
 t.test('a write that wants no reply is owed none', async t => {
   const { client, upstream, relay } = await set(t)
-  const asked = frames(upstream)
+  const asked = createFrameReceiver(upstream)
   client.write(request(1, { insert: 'c', writeConcern: { w: 0 } }, MORE_TO_COME))
   await asked()
   t.equal(relay.owed(), 0)
@@ -152,7 +152,7 @@ t.test('a write that wants no reply is owed none', async t => {
 
 t.test('a stream of replies is owed until the one without moreToCome', async t => {
   const { client, upstream, relay } = await set(t)
-  const [asked, answered] = [frames(upstream), frames(client)]
+  const [asked, answered] = [createFrameReceiver(upstream), createFrameReceiver(client)]
   client.write(request(1, { getMore: 1 }, EXHAUST_ALLOWED))
   await asked()
   client.write(request(2, { hello: 1 }))
@@ -169,7 +169,7 @@ t.test('a stream of replies is owed until the one without moreToCome', async t =
 
 t.test('a client that ends its side after its last request gets the answer', async t => {
   const { client, upstream, relay } = await set(t)
-  const [asked, answered] = [frames(upstream), frames(client)]
+  const [asked, answered] = [createFrameReceiver(upstream), createFrameReceiver(client)]
   client.end(request(1, { find: 'c' }))
   await asked()
   upstream.write(writeMessage({ ok: 1 }, 50, 1))
@@ -181,7 +181,7 @@ t.test('a client that ends its side after its last request gets the answer', asy
 
 t.test('it waits ten seconds for that answer and no longer', async t => {
   const { client, upstream, relay, clock } = await set(t)
-  const asked = frames(upstream)
+  const asked = createFrameReceiver(upstream)
   client.end(request(1, { find: 'c' }))
   await asked()
   while (clock.waiting() === 0) await turn()
@@ -193,7 +193,7 @@ t.test('it waits ten seconds for that answer and no longer', async t => {
 
 t.test('when the upstream ends, the client gets what came before', async t => {
   const { client, upstream, relay } = await set(t)
-  const [asked, answered] = [frames(upstream), frames(client)]
+  const [asked, answered] = [createFrameReceiver(upstream), createFrameReceiver(client)]
   client.write(request(1, { find: 'c' }))
   await asked()
   upstream.end(writeMessage({ text: 'x'.repeat(1_000_000), ok: 1 }, 50, 1))
@@ -259,7 +259,7 @@ t.test(
           give = resolve
         }),
     })
-    const [asked, answered] = [frames(upstream), frames(client)]
+    const [asked, answered] = [createFrameReceiver(upstream), createFrameReceiver(client)]
     client.write(request(1, { hello: 1 }))
     for (let id = 2; id < 102; id++) client.write(request(id, { insert: 'c', text: 'x'.repeat(50_000) }))
     while (!near.isPaused()) await turn()
@@ -283,7 +283,7 @@ t.test('an upstream that answers what nobody asked, or asks for more than was al
     Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'),
   ]) {
     const { client, upstream, relay } = await set(t)
-    const asked = frames(upstream)
+    const asked = createFrameReceiver(upstream)
     client.write(request(1, { find: 'c' }))
     await asked()
     upstream.write(reply)
@@ -296,7 +296,7 @@ t.test('an upstream that answers what nobody asked, or asks for more than was al
 
 t.test('a client that does not read holds the upstream back, and is given up after a minute', async t => {
   const { client, upstream, relay, near, upNear, clock } = await set(t)
-  const asked = frames(upstream)
+  const asked = createFrameReceiver(upstream)
   client.pause()
   client.write(request(1, { find: 'c' }))
   await asked()
@@ -339,7 +339,7 @@ t.test('draining ends a quiet relay at once and a busy one after its reply', asy
   quiet.relay.drain()
   t.same(await quiet.relay.ended, { by: 'proxy' })
   const { client, upstream, relay } = await set(t)
-  const [asked, answered] = [frames(upstream), frames(client)]
+  const [asked, answered] = [createFrameReceiver(upstream), createFrameReceiver(client)]
   client.write(request(1, { find: 'c' }))
   await asked()
   relay.drain()
@@ -350,7 +350,7 @@ t.test('draining ends a quiet relay at once and a busy one after its reply', asy
 
 t.test('a drain that has a reason takes nothing from a client that reads slowly', async t => {
   const { client, upstream, relay } = await set(t)
-  const asked = frames(upstream)
+  const asked = createFrameReceiver(upstream)
   const why = new Fault('login/expired')
   const reply = writeMessage({ text: 'x'.repeat(200_000), ok: 1 }, 50, 1)
   client.pause()
@@ -359,7 +359,7 @@ t.test('a drain that has a reason takes nothing from a client that reads slowly'
   relay.drain(why)
   upstream.write(reply)
   t.same(await relay.ended, { by: 'proxy', fault: why })
-  const answered = frames(client)
+  const answered = createFrameReceiver(client)
   client.resume()
   t.equal((await answered()).bytes.length, reply.length)
 })
@@ -384,7 +384,7 @@ t.test('bytes of the upstream behind the login are refused', async t => {
     hello: async () => ({}),
     refused: () => {},
     nextRequestID: () => 900,
-    after: handClock().after,
+    after: createManualClock().after,
     now: () => 0,
   })
   t.match(await running.ended, { by: 'upstream', fault: { kind: 'upstream/protocol-error' } })
@@ -402,7 +402,7 @@ const watching = (answers: Record<string, Fault>, shown: string[] = [], renew?: 
 
 t.test('a watcher answers a command in the place of the upstream, behind what is owed, or lets it pass', async t => {
   const { client, upstream, relay } = await set(t)
-  const [asked, answered] = [frames(upstream), frames(client)]
+  const [asked, answered] = [createFrameReceiver(upstream), createFrameReceiver(client)]
   const shown: string[] = []
   client.write(request(1, { ping: 1 }))
   await asked()
@@ -435,7 +435,7 @@ t.test('a watcher answers a command in the place of the upstream, behind what is
 
 t.test('what would change who this is stays refused, and so does a login that nobody watches for', async t => {
   const { client, relay, refused } = await set(t)
-  const answered = frames(client)
+  const answered = createFrameReceiver(client)
   relay.watch(watching({}))
   for (const name of ['logout', 'SASLSTART', 'saslStart']) {
     client.write(request(2, { [name]: 1 }))
@@ -446,7 +446,7 @@ t.test('what would change who this is stays refused, and so does a login that no
 
 t.test('of a command that is shown no more than its name and its transaction has to be understood', async t => {
   const { client, upstream, relay } = await set(t)
-  const [asked, answered] = [frames(upstream), frames(client)]
+  const [asked, answered] = [createFrameReceiver(upstream), createFrameReceiver(client)]
   const filter = { name: new BSONRegExp('(?i)^al'), $where: new Code('1', { a: 1 }) }
   relay.watch(watching({ find: new Fault('login/expired') }))
   client.write(request(1, { find: 'c', filter }))
@@ -457,7 +457,7 @@ t.test('of a command that is shown no more than its name and its transaction has
 
 t.test('a fault of the client is its own, whoever made the bytes before it wait', async t => {
   const { client, upstream, relay } = await set(t)
-  const asked = frames(upstream)
+  const asked = createFrameReceiver(upstream)
   client.write(Buffer.concat([request(1, { find: 'c' }), request(2, { logout: 1 }), Buffer.alloc(16)]))
   await asked()
   upstream.write(writeMessage({ ok: 1 }, 50, 1))
@@ -466,7 +466,7 @@ t.test('a fault of the client is its own, whoever made the bytes before it wait'
 
 t.test('writes without a reply, long ones and streams are not shown, but the watcher hears of them', async t => {
   const { client, upstream, relay } = await set(t)
-  const [asked, answered] = [frames(upstream), frames(client)]
+  const [asked, answered] = [createFrameReceiver(upstream), createFrameReceiver(client)]
   const shown: string[] = []
   client.write(request(1, { getMore: 1 }, EXHAUST_ALLOWED))
   await asked()
@@ -487,7 +487,7 @@ t.test('writes without a reply, long ones and streams are not shown, but the wat
 
 t.test('a fault that a watcher throws is answered, and then both sides end', async t => {
   const { client, upstream, relay } = await set(t)
-  const reply = frames(client)
+  const reply = createFrameReceiver(client)
   relay.watch(
     watching({}, [], async () => {
       throw new Fault('login/principal-changed')
@@ -509,7 +509,7 @@ t.test('leaving ends a quiet relay at once, a busy one behind its reply, a stuck
   t.match(await quiet.relay.ended, { by: 'proxy', fault: why })
 
   const busy = await set(t)
-  const [asked, answered] = [frames(busy.upstream), frames(busy.client)]
+  const [asked, answered] = [createFrameReceiver(busy.upstream), createFrameReceiver(busy.client)]
   busy.client.write(request(1, { insert: 'c' }))
   await asked()
   const left = busy.relay.leave(why, 100)
@@ -522,7 +522,7 @@ t.test('leaving ends a quiet relay at once, a busy one behind its reply, a stuck
   t.equal(busy.relay.leave(why, 100), undefined, 'it is over')
 
   const stuck = await set(t)
-  const waits = frames(stuck.upstream)
+  const waits = createFrameReceiver(stuck.upstream)
   stuck.client.write(request(1, { insert: 'c' }))
   await waits()
   const late = stuck.relay.leave(why, 100)
@@ -541,7 +541,7 @@ t.test(
       { ms: 1_000, stuck: true, code: undefined },
     ]) {
       const { client, upstream, relay, clock, near, upNear } = await set(t)
-      const [asked, answered] = [frames(upstream), frames(client)]
+      const [asked, answered] = [createFrameReceiver(upstream), createFrameReceiver(client)]
       const end = new Promise(resolve => {
         client
           .once('error', (error: NodeJS.ErrnoException) => resolve(error.code))

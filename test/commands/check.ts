@@ -11,7 +11,7 @@ import { iam } from '../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../src/sandbox/aws/sts.js'
 import { mongoSet } from '../../src/sandbox/mongo/set.js'
 import { createAdminClient } from '../../src/upstream/admin.js'
-import { scriptedUpstream } from '../support/scriptedUpstream.js'
+import { startScriptedUpstream } from '../support/scriptedUpstream.js'
 
 const root = { name: 'root', password: 'of the set' }
 const texts = (findings: Finding[]) => findings.map(({ fine, text }) => `${fine ? 'ok' : 'FAIL'} ${text}`)
@@ -65,7 +65,7 @@ t.test('a certificate that we show to the upstream must not be that of a databas
     ],
     [{ ok: 0, code: 18, errmsg: 'no such user' }, 'ok certificate shown to the upstream: is of no database user'],
   ] as const) {
-    const upstream = await scriptedUpstream(
+    const upstream = await startScriptedUpstream(
       t,
       ({ name }) => (name === 'authenticate' ? reply : { isWritablePrimary: true, ok: 1 }),
       'upstream.pem',
@@ -80,7 +80,7 @@ t.test('a certificate that we show to the upstream must not be that of a databas
       lines.some(text => (typeof line === 'string' ? text === line : line.test(text))),
       lines.join('\n'),
     )
-    t.match(upstream.asked.find(({ name }) => name === 'authenticate')?.body, {
+    t.match(upstream.received.find(({ name }) => name === 'authenticate')?.body, {
       mechanism: 'MONGODB-X509',
       $db: '$external',
     })

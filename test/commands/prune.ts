@@ -4,14 +4,14 @@ import { loadConfig } from '../../src/config/load.js'
 import { Fault } from '../../src/errors.js'
 import { prune } from '../../src/provisioning/prune.js'
 import { faultOfAsync } from '../support/faults.js'
-import { arnOf, DATABASE, provisioning, SECRET } from '../support/provisioning.js'
+import { arnOf, DATABASE, SECRET, startProvisioning } from '../support/provisioning.js'
 
 const rule = (name: string, more: object = {}) => ({ arn: arnOf(name), roles: ['read@app'], ...more })
 const reads = [{ role: 'read', db: 'app' }]
 
 /** A MongoDB with users of these names that the proxy made, and what `users prune` does there with a configuration. */
 async function pruning(t: Test, names: readonly string[]) {
-  const scene = await provisioning(t)
+  const scene = await startProvisioning(t)
   const one = scene.make()
   for (const name of names) await one.user({ arn: arnOf(name), roles: reads })
   const config = (users: object[], more: object = {}) =>

@@ -4,13 +4,13 @@ import t, { type Test } from 'tap'
 import { after } from '../../src/clock.js'
 import { readFile } from '../../src/config/reading.js'
 import { lookAt, NO_FILE, noting, watchFiles, watchFolder } from '../../src/config/watch.js'
-import { handClock } from '../support/clock.js'
-import { emptyHome } from '../support/program.js'
+import { createManualClock } from '../support/clock.js'
+import { createTempFolder } from '../support/program.js'
 
 /** Files in memory, a clock moved by hand, and a configuration that names its further files, one a line. */
 function desk(initial: Record<string, string>, look?: (path: string) => string) {
   const files = new Map(Object.entries(initial))
-  const clock = handClock()
+  const clock = createManualClock()
   const listening = new Map<string, () => void>()
   const settled: string[][] = []
   const pipes: string[] = []
@@ -202,7 +202,7 @@ function onDisk(t: Test, path: string) {
 }
 
 t.test('a rename in place of a file is seen', async t => {
-  const folder = emptyHome(t)
+  const folder = createTempFolder(t)
   const path = join(folder, 'main')
   writeFileSync(path, 'a')
   const { next } = onDisk(t, path)
@@ -215,7 +215,7 @@ t.test('a rename in place of a file is seen', async t => {
 })
 
 t.test('so is a link swapped in the middle of the path, as Kubernetes does', async t => {
-  const folder = emptyHome(t)
+  const folder = createTempFolder(t)
   const publish = (name: string, text: string): void => {
     mkdirSync(join(folder, name))
     writeFileSync(join(folder, name, 'main'), text)

@@ -7,7 +7,7 @@ import { Binary, serialize } from 'bson'
 import t from 'tap'
 import { frame, OP_COMPRESSED, OP_MSG } from '../../src/wire/frame.js'
 import { writeMessage } from '../../src/wire/message.js'
-import { house } from '../support/testProxy.js'
+import { startTestProxy } from '../support/testProxy.js'
 
 setFlagsFromString('--expose-gc')
 const gc = runInNewContext('gc') as () => void
@@ -90,7 +90,7 @@ t.test(
   'ten thousand bad connections cost no more memory than a thousand, and no handle',
   { timeout: 120_000 },
   async t => {
-    const { uri, client, keyOf, log } = await house(t, { settings: { 'ldap.every': '24h' } })
+    const { uri, client, keyOf, log } = await startTestProxy(t, { settings: { 'ldap.every': '24h' } })
     const port = Number(new URL(uri).port)
     await knocks(port, 100)
     const before = sockets()

@@ -2,15 +2,15 @@
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import t from 'tap'
 import type { Calls } from '../../src/sandbox/aws/sts.js'
-import { clientOf, installed } from '../support/clients.js'
-import { demo, program } from '../support/demo.js'
+import { createClient, installClient } from '../support/clients.js'
+import { program, startDemo } from '../support/demo.js'
 import { runNode } from '../support/program.js'
 
 t.setTimeout(300_000) // the first time, a registry has its say
-await installed('mongodb7')
+await installClient('mongodb7')
 
 t.test('it announces all that a tool needs in one line, is one of its kind on its port, and ends', async t => {
-  const { ready, uri, alice, stop, stdout } = await demo(t)
+  const { ready, uri, alice, stop, stdout } = await startDemo(t)
   t.same(Object.keys(ready), ['event', 'proxy', 'admin', 'sts', 'upstream', 'principals'])
   t.match(ready, {
     event: 'ready',
@@ -32,7 +32,7 @@ t.test('it announces all that a tool needs in one line, is one of its kind on it
   const calls = async () => (await (await fetch(`${ready.sts}/sandbox/calls`)).json()) as Calls
   const before = await calls()
   t.match(before, { GetCallerIdentity: Number, AssumeRole: 0, throttled: 0 })
-  const client = await clientOf(t, 'mongodb7', uri(), alice, { maxPoolSize: 1 })
+  const client = await createClient(t, 'mongodb7', uri(), alice, { maxPoolSize: 1 })
   await client.db('app').command({ ping: 1 })
   t.same(
     await calls(),
@@ -50,16 +50,16 @@ t.test('it announces all that a tool needs in one line, is one of its kind on it
 })
 
 t.test('with --ldap-authorization logins are refused, and told why', async t => {
-  const { uri, alice } = await demo(t, '--ldap-authorization')
-  const client = await clientOf(t, 'mongodb7', uri(), alice)
+  const { uri, alice } = await startDemo(t, '--ldap-authorization')
+  const client = await createClient(t, 'mongodb7', uri(), alice)
   await t.rejects(client.connect(), { code: 18, message: /LDAP authorization is on at the upstream.*turn it off/s })
 })
 
 t.test(
   'with --sts-latency and --sts-quota its STS is slow and throttles; the proxy spreads logins so that all get in',
   async t => {
-    const { uri, alice, ready, log, stop } = await demo(t, '--sts-quota', '20', '--sts-latency', '100')
-    const fleet = await Promise.all(Array.from({ length: 40 }, () => clientOf(t, 'mongodb7', uri(), alice)))
+    const { uri, alice, ready, log, stop } = await startDemo(t, '--sts-quota', '20', '--sts-latency', '100')
+    const fleet = await Promise.all(Array.from({ length: 40 }, () => createClient(t, 'mongodb7', uri(), alice)))
     await Promise.all(fleet.map(client => client.connect()))
     await Promise.all(fleet.map(client => client.close()))
     const direct = new STSClient({ endpoint: ready.sts, region: 'us-east-1', credentials: alice, maxAttempts: 1 })

@@ -2,22 +2,22 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MongoClient } from 'mongodb'
 import t, { type Test } from 'tap'
-import { installed } from '../support/clients.js'
-import { ACCOUNT, type House, house, type Options } from '../support/testProxy.js'
+import { installClient } from '../support/clients.js'
+import { ACCOUNT, startTestProxy, type TestProxy, type TestProxyOptions } from '../support/testProxy.js'
 
 t.setTimeout(300_000) // the first time, a registry has its say
-await installed('mongodb7')
-await installed('mongodb6')
+await installClient('mongodb7')
+await installClient('mongodb6')
 
 const SECRET = '/run/secrets/master'
-const DIRECTORY: Options = {
+const DIRECTORY: TestProxyOptions = {
   settings: { 'directory.enabled': 'true', 'directory.refresh': '500ms', 'provision.secretFile': SECRET },
   files: { [SECRET]: 'a master secret that is long enough for everybody\n' },
 }
 const malloryARN = `arn:aws:iam::${ACCOUNT}:user/mallory`
 
 /** The DBA, who is root in the upstream and uses no proxy. */
-async function dba(t: Test, home: House) {
+async function dba(t: Test, home: TestProxy) {
   const client = new MongoClient(home.mongo.uri)
   t.teardown(() => client.close())
   return client.db('$external')
@@ -45,7 +45,7 @@ for (const driver of ['mongodb7', 'mongodb6'] as const) {
   t.test(
     `a user made in $external logs in at once, its rights follow, and it ends when dropped (${driver})`,
     async t => {
-      const home = await house(t, DIRECTORY)
+      const home = await startTestProxy(t, DIRECTORY)
       const admin = await dba(t, home)
       const options = { maxPoolSize: 1, retryReads: false, retryWrites: false }
       const early = await home.client(driver, home.keyOf('mallory'), options)
@@ -67,7 +67,7 @@ for (const driver of ['mongodb7', 'mongodb6'] as const) {
       t.equal(home.log.filter(line => line.event === 'connection closed' && line.stage === 'authenticated').length, 0)
 
       await admin.command({ dropUser: malloryARN })
-      const [line] = await home.closed(1, ({ fault }) => fault === 'login/revoked')
+      const [line] = await home.closedLines(1, ({ fault }) => fault === 'login/revoked')
       t.match(line, { arn: malloryARN, stage: 'authenticated' })
       t.equal(
         await until(
@@ -88,26 +88,26 @@ t.test('every spelling of a role means it, and a role of the same name elsewhere
     `arn:aws:iam::${ACCOUNT}:role/inventory`,
     `arn:aws:sts::${ACCOUNT}:assumed-role/inventory/*`,
   ]) {
-    const home = await house(t, DIRECTORY)
+    const home = await startTestProxy(t, DIRECTORY)
     const admin = await dba(t, home)
     await admin.command({ createUser: spelled, roles: [{ role: 'readWrite', db: 'app' }] })
-    const ours = home.aws.createRole({ account: ACCOUNT, name: 'inventory' })
-    const theirs = home.aws.createRole({ account: '999999999999', name: 'inventory' })
-    const mine = await home.client('mongodb7', home.aws.assumeRole(ours, 'root'))
+    const ours = home.iam.createRole({ account: ACCOUNT, name: 'inventory' })
+    const theirs = home.iam.createRole({ account: '999999999999', name: 'inventory' })
+    const mine = await home.client('mongodb7', home.iam.assumeRole(ours, 'root'))
     t.match(await outcome(() => mine.db('app').collection('c').insertOne({})), { acknowledged: true }, spelled)
-    const other = await home.client('mongodb7', home.aws.assumeRole(theirs, 'inventory'))
+    const other = await home.client('mongodb7', home.iam.assumeRole(theirs, 'inventory'))
     t.equal(await outcome(() => other.db('app').command({ ping: 1 })), 18)
   }
 })
 
 t.test('a restriction of the source is judged by the address of the client', async t => {
-  const home = await house(t, DIRECTORY)
+  const home = await startTestProxy(t, DIRECTORY)
   const admin = await dba(t, home)
   const make = (clientSource: string[]) => ({ roles: [], authenticationRestrictions: [{ clientSource }] })
   await admin.command({ createUser: malloryARN, ...make(['10.0.0.0/8']) })
   const far = await home.client('mongodb7', home.keyOf('mallory'))
   t.equal(await outcome(() => far.db('app').command({ ping: 1 })), 18)
-  const [line] = await home.closed(1, ({ fault }) => fault === 'users/source-not-allowed')
+  const [line] = await home.closedLines(1, ({ fault }) => fault === 'users/source-not-allowed')
   t.match(line, { allowed: ['10.0.0.0/8'] })
   await admin.command({ updateUser: malloryARN, ...make(['127.0.0.0/8', '::1']) })
   const near = await home.client('mongodb7', home.keyOf('mallory'))
@@ -123,7 +123,7 @@ t.test('a restriction of the source is judged by the address of the client', asy
 t.test(
   'a directory that cannot be read refuses those that it would decide about, for now, and nobody else',
   async t => {
-    const home = await house(t, DIRECTORY)
+    const home = await startTestProxy(t, DIRECTORY)
     const admin = await dba(t, home)
     await admin.command({ createUser: malloryARN, roles: [{ role: 'read', db: 'app' }] })
     const client = await home.client('mongodb7', home.keyOf('mallory'), { maxPoolSize: 1 })

@@ -1,14 +1,14 @@
 /** Real drivers through the demo, as an IAM user and as a role with a session token: all that an application does. */
 import t from 'tap'
 import type { Calls } from '../../src/sandbox/aws/sts.js'
-import { type Driver, drive, installed, load } from '../support/clients.js'
-import { demo } from '../support/demo.js'
+import { type Driver, installClient, loadDriver, runTask } from '../support/clients.js'
+import { startDemo } from '../support/demo.js'
 
 const drivers: readonly Driver[] = ['mongodb7', 'mongodb6']
 
 t.setTimeout(300_000) // the first time, a registry has its say
-for (const driver of drivers) await installed(driver)
-const { uri, alice, orders, ready } = await demo(t)
+for (const driver of drivers) await installClient(driver)
+const { uri, alice, orders, ready } = await startDemo(t)
 
 for (const driver of drivers) {
   const many = `app.many-${driver}`
@@ -43,7 +43,7 @@ for (const driver of drivers) {
     }
     // One connection, so that what comes after the writes without an answer is served after them.
     const task = { uri: uri(), options: { maxPoolSize: 1 }, steps: Object.values(steps) }
-    const { steps: done, pool } = await drive(t, driver, task, alice)
+    const { steps: done, pool } = await runTask(t, driver, task, alice)
     const result = Object.fromEntries(Object.keys(steps).map((name, at) => [name, done[at]]))
 
     t.match(result.who?.value?.reply.authInfo, {
@@ -77,7 +77,7 @@ for (const driver of drivers) {
       { do: 'parallel', in: many, count: 200 },
     ]
     const options = { maxPoolSize: 20, minPoolSize: 20, maxConnecting: 20 }
-    const done = await drive(t, driver, { uri: uri(), options, steps }, orders)
+    const done = await runTask(t, driver, { uri: uri(), options, steps }, orders)
     const [connect, who, find, insert, after, parallel] = done.steps
     t.ok(connect?.value)
     t.match(who?.value?.reply.authInfo.authenticatedUsers, [{ user: 'orders-api', db: 'admin' }])
@@ -94,11 +94,11 @@ t.test('driver 6 takes credentials in the connection string, driver 7 says that 
   const login = `${encodeURIComponent(orders.accessKeyId)}:${encodeURIComponent(orders.secretAccessKey)}@`
   const inside = uri().replace('mongodb://', `mongodb://${login}`)
   const options = { authMechanismProperties: { AWS_SESSION_TOKEN: orders.sessionToken ?? '' } }
-  const six = new (await load('mongodb6')).MongoClient(inside, options)
+  const six = new (await loadDriver('mongodb6')).MongoClient(inside, options)
   t.teardown(() => six.close())
   const { authInfo } = await six.db('app').command({ connectionStatus: 1 })
   t.match(authInfo.authenticatedUsers, [{ user: 'orders-api' }])
-  const { MongoClient } = await load('mongodb7')
+  const { MongoClient } = await loadDriver('mongodb7')
   t.throws(() => new MongoClient(inside), { message: /MONGODB-AWS/ })
 })
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { type House, house, type Line } from '../support/testProxy.js'
+import { type LogLine, startTestProxy, type TestProxy } from '../support/testProxy.js'
 
 const pathOf = (name: string) => fileURLToPath(new URL(`../support/tls/${name}.pem`, import.meta.url))
 const textOf = (name: string) => readFileSync(pathOf(name), 'utf8')
@@ -10,7 +10,7 @@ const textOf = (name: string) => readFileSync(pathOf(name), 'utf8')
 async function mutual(t: Test, settings: Record<string, string> = {}) {
   const files = { crt: textOf('listener'), key: textOf('listener'), ca: textOf('clientCA') }
   const tls = { 'tls.certFile': 'crt', 'tls.keyFile': 'key', 'tls.clientCAFile': 'ca' }
-  const home = await house(t, { files, settings: { ...tls, ...settings } })
+  const home = await startTestProxy(t, { files, settings: { ...tls, ...settings } })
   const keys = home.session()
   /** One login of the same session with this certificate; each client has a pool of its own. */
   const login = async (certificate: string | undefined, wanted: Partial<typeof keys> = {}) => {
@@ -32,8 +32,8 @@ async function mutual(t: Test, settings: Record<string, string> = {}) {
   }
   return { ...home, login }
 }
-const calls = ({ sts }: House) => sts.calls().GetCallerIdentity
-const ofRelays = (line: Line) => line.stage === 'authenticated'
+const calls = ({ sts }: TestProxy) => sts.calls().GetCallerIdentity
+const ofRelays = (line: LogLine) => line.stage === 'authenticated'
 
 t.test('a success stands in for STS under the same client certificate, and the log says so', async t => {
   const home = await mutual(t, { 'sts.remember': '60s' })
@@ -42,7 +42,7 @@ t.test('a success stands in for STS under the same client certificate, and the l
   const { authInfo } = await home.login('workload')
   t.match(authInfo.authenticatedUsers, [{ user: 'orders-api' }])
   t.equal(calls(home), asked)
-  const [first, second] = await home.closed(2, ofRelays)
+  const [first, second] = await home.closedLines(2, ofRelays)
   t.notOk('remembered' in (first ?? {}))
   t.match(second, { remembered: true, arn: /orders-api/ })
   await home.login('workload2')
@@ -73,7 +73,7 @@ t.test('without a certificate of the client CA nobody gets as far as hello', asy
 })
 
 t.test('a client that loops with an expired token costs STS one call', async t => {
-  const home = await house(t)
+  const home = await startTestProxy(t)
   const stale = home.session(-1)
   for (let i = 0; i < 5; i++) {
     const client = await home.client('mongodb7', stale)

@@ -1,17 +1,17 @@
 /** What drivers do beside logging in: watching, compressing, declaring an API, losing a connection, leaving. */
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import { type Driver, installed } from '../support/clients.js'
-import { house } from '../support/testProxy.js'
+import { type Driver, installClient } from '../support/clients.js'
+import { startTestProxy } from '../support/testProxy.js'
 
 const drivers: readonly Driver[] = ['mongodb7', 'mongodb6']
 
 t.setTimeout(300_000) // the first time, a registry has its say
-for (const driver of drivers) await installed(driver)
+for (const driver of drivers) await installClient(driver)
 
 for (const driver of drivers) {
   t.test(`${driver} watches the proxy without ever logging in for it`, async t => {
-    const home = await house(t)
+    const home = await startTestProxy(t)
     const client = await home.client(driver, home.keyOf('alice'), { heartbeatFrequencyMS: 500, maxPoolSize: 1 })
     const awaited: boolean[] = []
     const lost: string[] = []
@@ -32,12 +32,12 @@ for (const driver of drivers) {
     t.equal(home.mongo.dialled(), before, 'they cost no connection upstream')
     t.equal(home.sts.calls().GetCallerIdentity, asked, 'and no call to STS')
     await client.close()
-    const closed = await home.closed(1)
+    const closed = await home.closedLines(1)
     t.equal(closed.filter(({ fault }) => fault !== undefined).length, 0, 'nothing is wrong with how it leaves')
   })
 
   t.test(`${driver} asks for compression, gets none, and works`, async t => {
-    const home = await house(t)
+    const home = await startTestProxy(t)
     const client = await home.client(driver, home.keyOf('alice'), { compressors: ['zlib', 'snappy'] })
     const numbers = client.db('app').collection<{ n: number }>('numbers')
     await numbers.insertMany(Array.from({ length: 1_000 }, (_, n) => ({ n })))
@@ -45,7 +45,7 @@ for (const driver of drivers) {
   })
 
   t.test(`${driver} declares an API version, and strictly`, async t => {
-    const home = await house(t)
+    const home = await startTestProxy(t)
     const serverApi = { version: '1', strict: true, deprecationErrors: true } as const
     const client = await home.client(driver, home.keyOf('alice'), { serverApi })
     const numbers = client.db('app').collection<{ n: number }>('numbers')
@@ -54,18 +54,18 @@ for (const driver of drivers) {
   })
 
   t.test(`${driver} comes back by itself when the upstream drops every connection`, async t => {
-    const home = await house(t)
+    const home = await startTestProxy(t)
     const client = await home.client(driver, home.keyOf('alice'))
     const numbers = client.db('app').collection<{ n: number }>('numbers')
     await numbers.insertOne({ n: 1 })
-    home.gates.mongo.cut()
+    home.links.mongo.resetConnections()
     t.match(await numbers.findOne(), { n: 1 })
-    home.gates.mongo.cut()
+    home.links.mongo.resetConnections()
     t.match(await numbers.findOne(), { n: 1 }, 'as often as it happens')
   })
 
   t.test(`${driver} shows itself to the upstream, and the proxy beside it`, async t => {
-    const home = await house(t)
+    const home = await startTestProxy(t)
     const client = await home.client(driver, home.keyOf('alice'), { appName: 'orders' })
     await client.db('app').command({ ping: 1 })
     const metadata = home.mongo.connections().map(session => session.metadata)
@@ -75,7 +75,7 @@ for (const driver of drivers) {
   })
 
   t.test(`${driver} closes a cursor and a session in the middle`, async t => {
-    const home = await house(t)
+    const home = await startTestProxy(t)
     const client = await home.client(driver, home.keyOf('alice'), { maxPoolSize: 1 })
     const numbers = client.db('app').collection<{ n: number }>('numbers')
     await numbers.insertMany(Array.from({ length: 1_000 }, (_, n) => ({ n })))
@@ -90,7 +90,7 @@ for (const driver of drivers) {
   })
 
   t.test(`${driver} that wants a load balancer or a replica set is told by its own checks`, async t => {
-    const home = await house(t)
+    const home = await startTestProxy(t)
     const balanced = await home.client(driver, home.keyOf('alice'), {}, '&loadBalanced=true')
     await t.rejects(balanced.connect(), { message: /load balancing mode/ })
     const options = { replicaSet: 'rs0', serverSelectionTimeoutMS: 700 }

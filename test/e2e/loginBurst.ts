@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { client } from '../../bench/client.js'
 import type { Crowd } from '../../bench/crowd.js'
-import { HOSTS, STORMING, type Storm, storm } from '../support/throttledProxy.js'
+import { BUSY, HOSTS, startThrottledProxy, type ThrottledProxy } from '../support/throttledProxy.js'
 
 t.setTimeout(120_000)
 
@@ -16,7 +16,7 @@ function allIn(t: Test, { succeeded, refused }: Crowd, count: number): void {
 }
 
 /** What STS saw stays within what it grants, and it threw nobody back. */
-function withinQuota(t: Test, { sts }: Storm, quota: number): void {
+function withinQuota(t: Test, { sts }: ThrottledProxy, quota: number): void {
   const { GetCallerIdentity, throttled } = sts.calls()
   t.ok(throttled < GetCallerIdentity * 0.005, `${throttled} of ${GetCallerIdentity} calls were throttled`)
   t.ok(sts.rush() <= quota, `${sts.rush()} calls in the fullest second`)
@@ -35,8 +35,8 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
 }
 
 t.test('a crowd that is more than the queue takes comes back as told, and gets in', async t => {
-  const house = await storm(t, { quota: 20 })
-  const seen = await house.crowd(house.keys.storming, { count: 110, lanes: 110 })
+  const house = await startThrottledProxy(t, { quota: 20 })
+  const seen = await house.crowd(house.keys.busy, { count: 110, lanes: 110 })
   allIn(t, seen, 110)
   t.ok(seen.told > 0, `${seen.told} times somebody was told to come back`)
   t.ok(seen.ms >= (1000 * (110 - 4)) / 12 - 500, 'not faster than the quota allows')
@@ -49,16 +49,16 @@ t.test('a crowd that is more than the queue takes comes back as told, and gets i
 })
 
 t.test('a burst that the queue takes waits, and nobody is told to come back', async t => {
-  const house = await storm(t, { quota: 60 })
-  const seen = await house.crowd(house.keys.storming, { count: 90, lanes: 90 })
+  const house = await startThrottledProxy(t, { quota: 60 })
+  const seen = await house.crowd(house.keys.busy, { count: 90, lanes: 90 })
   allIn(t, seen, 90)
   t.equal(seen.told, 0)
   withinQuota(t, house, 60)
 })
 
 t.test('while one account storms, the other gets in as if it were alone', async t => {
-  const house = await storm(t, { quota: 30 })
-  const crowd = house.crowd(house.keys.storming, { count: 70, lanes: 70 })
+  const house = await startThrottledProxy(t, { quota: 30 })
+  const crowd = house.crowd(house.keys.busy, { count: 70, lanes: 70 })
   await until(async () => waitingIn(await house.metrics()) > 10)
   const quiet = await house.crowd(house.keys.quiet, { count: 6, lanes: 1, first: 100 })
   allIn(t, quiet, 6)
@@ -69,14 +69,14 @@ t.test('while one account storms, the other gets in as if it were alone', async 
 })
 
 t.test('a crash loop with an expired token costs one call', async t => {
-  const house = await storm(t, { quota: 60 })
+  const house = await startThrottledProxy(t, { quota: 60 })
   const { refused } = await house.crowd(house.keys.session(-1), { count: 50, lanes: 1, addresses: 1 })
   t.same(refused, { 18: 50 })
   t.equal(house.sts.calls().GetCallerIdentity, 1)
 })
 
 t.test('a fleet whose session has expired is told so as soon as one of them was', async t => {
-  const house = await storm(t, { quota: 60 })
+  const house = await startThrottledProxy(t, { quota: 60 })
   const { refused, told } = await house.crowd(house.keys.session(-1), { count: 150, lanes: 150 })
   t.same(refused, { 18: 150 })
   t.equal(told, 0)
@@ -85,8 +85,8 @@ t.test('a fleet whose session has expired is told so as soon as one of them was'
 })
 
 t.test('made-up keys of an account take nothing from its clients', async t => {
-  const house = await storm(t, { quota: 60 })
-  const victim = { ...house.keys.storming }
+  const house = await startThrottledProxy(t, { quota: 60 })
+  const victim = { ...house.keys.busy }
   await house.crowd(victim, { count: 1, lanes: 1, first: 100 })
   const flood = house.crowd(victim, { count: 100_000, lanes: 100, many: true, ms: 2_000 })
   const seen = await house.crowd(victim, { count: 20, lanes: 2, addresses: 1, first: 100 })
@@ -103,8 +103,8 @@ t.test('with one of two hosts down everybody gets in', async t => {
   await once(nobody, 'listening')
   const { port } = nobody.address() as AddressInfo
   nobody.close()
-  const house = await storm(t, { quota: 60, further: [port] })
-  const seen = await house.crowd(house.keys.storming, { count: 60, lanes: 20 })
+  const house = await startThrottledProxy(t, { quota: 60, otherStsPorts: [port] })
+  const seen = await house.crowd(house.keys.busy, { count: 60, lanes: 20 })
   allIn(t, seen, 60)
   withinQuota(t, house, 60)
   const health = await house.metrics()
@@ -112,12 +112,12 @@ t.test('with one of two hosts down everybody gets in', async t => {
 })
 
 t.test('who leaves the queue frees the place and costs no call', async t => {
-  const house = await storm(t, { quota: 1, share: 0.5 })
-  const { accessKeyId, secretAccessKey } = house.keys.storming
+  const house = await startThrottledProxy(t, { quota: 1, share: 0.5 })
+  const { accessKeyId, secretAccessKey } = house.keys.busy
   const login = { by: 'aws', accessKeyId, secretAccessKey } as const
   const first = await client({ port: house.port }, login)
   t.teardown(first.close)
-  const waiting = async () => (await house.metrics())[`sts_bucket_waiting{bucket="${STORMING} ${HOSTS[0]}"}`]
+  const waiting = async () => (await house.metrics())[`sts_bucket_waiting{bucket="${BUSY} ${HOSTS[0]}"}`]
   t.equal(await waiting(), 0)
   const leaving = new AbortController()
   const second = t.rejects(client({ port: house.port, signal: leaving.signal }, login))
@@ -131,11 +131,11 @@ t.test('who leaves the queue frees the place and costs no call', async t => {
 })
 
 t.test('where AWS grants less than was said, the calls come down to that, and everybody gets in', async t => {
-  const house = await storm(t, { quota: 120, granted: 15 })
-  const seen = await house.crowd(house.keys.storming, { count: 100, lanes: 40 })
+  const house = await startThrottledProxy(t, { quota: 120, granted: 15 })
+  const seen = await house.crowd(house.keys.busy, { count: 100, lanes: 40 })
   allIn(t, seen, 100)
   const { GetCallerIdentity, throttled } = house.sts.calls()
   t.ok(throttled < GetCallerIdentity / 2, `${throttled} of ${GetCallerIdentity} calls were throttled`)
-  const rate = (await house.metrics())[`sts_bucket_rate{bucket="${STORMING} ${HOSTS[0]}"}`]
+  const rate = (await house.metrics())[`sts_bucket_rate{bucket="${BUSY} ${HOSTS[0]}"}`]
   t.ok((rate ?? 72) < 40, `${rate} a second by now`)
 })

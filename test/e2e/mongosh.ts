@@ -1,14 +1,14 @@
 /** The real mongosh through the demo, called as the vendor's documentation writes it. */
 import t from 'tap'
-import { environmentOf, installed, type Keys, mongosh } from '../support/clients.js'
-import { demo } from '../support/demo.js'
+import { type AwsKeys, credentialEnvironment, installClient, runMongosh } from '../support/clients.js'
+import { startDemo } from '../support/demo.js'
 
 t.setTimeout(300_000) // the first time, a registry has its say
-await installed('mongosh')
-const { uri, alice, orders, operator } = await demo(t)
+await installClient('mongosh')
+const { uri, alice, orders, operator } = await startDemo(t)
 
 /** Credentials as arguments. */
-function argumentsOf({ accessKeyId, secretAccessKey, sessionToken }: Keys): string[] {
+function argumentsOf({ accessKeyId, secretAccessKey, sessionToken }: AwsKeys): string[] {
   const user = ['--username', accessKeyId, '--password', secretAccessKey]
   return sessionToken === undefined ? user : [...user, '--awsIamSessionToken', sessionToken]
 }
@@ -16,23 +16,32 @@ function argumentsOf({ accessKeyId, secretAccessKey, sessionToken }: Keys): stri
 const WHO = 'db.runCommand({ connectionStatus: 1 }).authInfo.authenticatedUsers'
 
 t.test('an IAM user by --username and --password', async t => {
-  const { code, stdout, stderr } = await mongosh(t, [uri(), ...argumentsOf(alice), '--quiet', '--json', '--eval', WHO])
+  const { code, stdout, stderr } = await runMongosh(t, [
+    uri(),
+    ...argumentsOf(alice),
+    '--quiet',
+    '--json',
+    '--eval',
+    WHO,
+  ])
   t.same(JSON.parse(stdout), [{ user: 'alice', db: 'admin' }])
   t.same({ code, stderr }, { code: 0, stderr: '' })
 })
 
 t.test('a role by --awsIamSessionToken, held to its rights', async t => {
-  const shown = await mongosh(t, [uri(), ...argumentsOf(orders), '--quiet', '--json', '--eval', WHO])
+  const shown = await runMongosh(t, [uri(), ...argumentsOf(orders), '--quiet', '--json', '--eval', WHO])
   t.same(JSON.parse(shown.stdout), [{ user: 'orders-api', db: 'admin' }])
   const script = 'db.getSiblingDB("app").orders.insertOne({ n: 1 })'
-  const { code, stdout } = await mongosh(t, [uri(), ...argumentsOf(orders), '--quiet', '--json', '--eval', script])
+  const { code, stdout } = await runMongosh(t, [uri(), ...argumentsOf(orders), '--quiet', '--json', '--eval', script])
   t.equal(code, 1)
   t.match(JSON.parse(stdout), { codeName: 'Unauthorized', code: { $numberInt: '13' } })
 })
 
 t.test('both by the environment, as well', async t => {
   for (const who of [alice, orders]) {
-    const { stdout } = await mongosh(t, [uri(), '--quiet', '--json', '--eval', WHO], { env: environmentOf(who) })
+    const { stdout } = await runMongosh(t, [uri(), '--quiet', '--json', '--eval', WHO], {
+      env: credentialEnvironment(who),
+    })
     t.same(JSON.parse(stdout), [{ user: who.user, db: 'admin' }])
   }
 })
@@ -41,13 +50,13 @@ t.test('credentials inside of the connection string', async t => {
   const login = `${encodeURIComponent(orders.accessKeyId)}:${encodeURIComponent(orders.secretAccessKey)}@`
   const token = `&authMechanismProperties=AWS_SESSION_TOKEN:${encodeURIComponent(orders.sessionToken ?? '')}`
   const inside = `${uri().replace('mongodb://', `mongodb://${login}`)}${token}`
-  const { stdout } = await mongosh(t, [inside, '--quiet', '--json', '--eval', WHO])
+  const { stdout } = await runMongosh(t, [inside, '--quiet', '--json', '--eval', WHO])
   t.same(JSON.parse(stdout), [{ user: 'orders-api', db: 'admin' }])
 })
 
 t.test('a wrong secret shows what AWS said', async t => {
   const wrong = { ...alice, secretAccessKey: 'guessed' }
-  const { code, stderr } = await mongosh(t, [uri(), ...argumentsOf(wrong), '--quiet', '--eval', '1'])
+  const { code, stderr } = await runMongosh(t, [uri(), ...argumentsOf(wrong), '--quiet', '--eval', '1'])
   t.equal(code, 1)
   t.match(stderr, /MongoServerError: AWS STS refused the credentials: SignatureDoesNotMatch/)
 })
@@ -75,7 +84,7 @@ t.test('it starts for a person without one error, and a person feels at home', a
     'db.things.drop()',
     'exit',
   ]
-  const { code, stdout, stderr, problems } = await mongosh(t, [uri('shop'), ...argumentsOf(operator)], {
+  const { code, stdout, stderr, problems } = await runMongosh(t, [uri('shop'), ...argumentsOf(operator)], {
     input: `${input.join('\n')}\n`,
   })
   t.equal(code, 0)

@@ -4,8 +4,8 @@ import { connect, type Socket } from 'node:net'
 import { Int32 } from 'bson'
 import t, { type Test } from 'tap'
 import { EXHAUST_ALLOWED, readReply, writeMessage } from '../../src/wire/message.js'
-import { setHouse } from '../support/replicaSetProxy.js'
-import { frames } from '../support/sockets.js'
+import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
+import { createFrameReceiver } from '../support/sockets.js'
 
 /** Each takes two descriptors of this process, and the rest of the test a few hundred. */
 const MONITORS = Math.min(5_000, Math.floor((descriptors() - 500) / 2))
@@ -15,7 +15,7 @@ const AT_ONCE = 100
 t.test('five thousand idle monitors open no connection to a member', async t => {
   t.comment(`${MONITORS} monitors`)
   const room = { 'listen.connections': '20000', 'listen.perAddress': '6000', 'ldap.every': '1h' }
-  const { set, proxy } = await setHouse(t, room)
+  const { set, proxy } = await startReplicaSetProxy(t, room)
   const dialled = () => set.members().map(member => member.dialled())
   const open = () => set.members().map(member => member.connections().length)
   await monitor(t, proxy.port, 0)
@@ -39,14 +39,14 @@ t.test('five thousand idle monitors open no connection to a member', async t => 
   t.same({ dialled: dialled(), open: open() }, before, 'nor when all of them are told')
 })
 
-type Monitor = { socket: Socket; reply: ReturnType<typeof frames> }
+type Monitor = { socket: Socket; reply: ReturnType<typeof createFrameReceiver> }
 
 /** Asks for a hello, then for the next news, and waits. `flagBits`: whether it lets itself be told again and again. */
 async function monitor(t: Test, port: number, flagBits: number): Promise<Monitor> {
   const socket = connect(port, '127.0.0.1')
   t.teardown(() => socket.destroy())
   await once(socket, 'connect')
-  const reply = frames(socket)
+  const reply = createFrameReceiver(socket)
   socket.write(writeMessage({ hello: 1, $db: 'admin' }, 1))
   const { topologyVersion } = readReply(await reply(), { exact: true }).document
   const waiting = { hello: 1, topologyVersion, maxAwaitTimeMS: new Int32(60_000), $db: 'admin' }

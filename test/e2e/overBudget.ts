@@ -1,21 +1,21 @@
 /** Over the STS budget, as applications see it through real drivers: they wait, or they come back; nobody is told 18. */
 import type { MongoClient, MongoClientOptions } from 'mongodb'
 import t, { type Test } from 'tap'
-import { clientOf, type Driver, installed } from '../support/clients.js'
-import { type Storm, storm } from '../support/throttledProxy.js'
+import { createClient, type Driver, installClient } from '../support/clients.js'
+import { startThrottledProxy, type ThrottledProxy } from '../support/throttledProxy.js'
 
 t.setTimeout(300_000) // the first time, a registry has its say
 const drivers: readonly Driver[] = ['mongodb7', 'mongodb6']
-for (const driver of drivers) await installed(driver)
+for (const driver of drivers) await installClient(driver)
 
 /** So little that the next token is longer away than a login may wait: a second login is told to come back at once. */
 const NEXT_TO_NOTHING = { quota: 1, granted: 600, share: 0.02 }
 
-const spent = ({ log }: Storm) => log.filter(({ fault }) => fault === 'budget/exhausted').length
+const spent = ({ log }: ThrottledProxy) => log.filter(({ fault }) => fault === 'budget/exhausted').length
 
 /** A client that reads (old drivers come back for reads alone), and how often its pool was cleared. */
-async function watched(t: Test, driver: Driver, { uri, keys }: Storm, options: MongoClientOptions = {}) {
-  const client: MongoClient = await clientOf(t, driver, uri, keys.storming, options)
+async function watched(t: Test, driver: Driver, { uri, keys }: ThrottledProxy, options: MongoClientOptions = {}) {
+  const client: MongoClient = await createClient(t, driver, uri, keys.busy, options)
   const pool = { cleared: 0 }
   client.on('connectionPoolCleared', () => pool.cleared++)
   return { client, pool, read: () => client.db('app').collection('any').findOne() }
@@ -34,7 +34,7 @@ for (const driver of drivers) {
   const honours = driver === 'mongodb7'
 
   t.test(`${driver} waits for its turn`, async t => {
-    const house = await storm(t, { quota: 1, granted: 600, share: 0.5 })
+    const house = await startThrottledProxy(t, { quota: 1, granted: 600, share: 0.5 })
     const first = await watched(t, driver, house)
     await first.read()
     const second = await watched(t, driver, house)
@@ -47,10 +47,10 @@ for (const driver of drivers) {
 
   t.test(`${driver} comes back when it is told to, and its application does not notice`, async t => {
     hurried(t)
-    const house = await storm(t, NEXT_TO_NOTHING)
+    const house = await startThrottledProxy(t, NEXT_TO_NOTHING)
     const first = await watched(t, driver, house)
     await first.read()
-    house.ended.push(() => house.believe(600))
+    house.onConnectionClosed.push(() => house.setQuota(600))
     const second = await watched(t, driver, house)
     t.equal(await second.read(), null)
     t.equal(spent(house), 1)
@@ -59,7 +59,7 @@ for (const driver of drivers) {
 
   t.test(`${driver} while there is no budget for longer than it tries`, async t => {
     hurried(t)
-    const house = await storm(t, NEXT_TO_NOTHING)
+    const house = await startThrottledProxy(t, NEXT_TO_NOTHING)
     const first = await watched(t, driver, house)
     await first.read()
     const second = await watched(t, driver, house)

@@ -6,8 +6,8 @@ import { silentLog } from '../../src/log.js'
 import { administrator } from '../../src/sandbox/administrator.js'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../src/sandbox/aws/sts.js'
-import { clientOf } from '../support/clients.js'
-import { codeOf, served } from '../support/mongo.js'
+import { createClient } from '../support/clients.js'
+import { errorCodeOf, startMongo } from '../support/mongo.js'
 
 const ACCOUNT = '123456789012'
 const DATABASE = 'mongo_iam_proxy'
@@ -18,7 +18,7 @@ async function fleet(t: Test) {
   const role = aws.createRole({ account: ACCOUNT, name: 'orders-api' })
   const sts = await stsServer({ iam: aws })
   t.teardown(() => sts.close())
-  const { server, client: root } = await served(t)
+  const { server, client: root } = await startMongo(t)
   const admin = `mongodb://${administrator(server, 'of the proxy')}@127.0.0.1:${server.port}/?authSource=admin`
   const start = async (roles: string[], secrets = ['the first master secret of this fleet']) => {
     const file = JSON.stringify({
@@ -37,7 +37,7 @@ async function fleet(t: Test) {
     t.teardown(() => proxy.kill())
     await proxy.initialized
     const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`
-    return async () => (await clientOf(t, 'mongodb7', uri, aws.assumeRole(role, 'pod-7'))).connect()
+    return async () => (await createClient(t, 'mongodb7', uri, aws.assumeRole(role, 'pod-7'))).connect()
   }
   return { start, arn: role.arn, root, server }
 }
@@ -54,7 +54,7 @@ t.test('a principal with roles logs in through two replicas at once, as a user t
     })
   }
   await clients[0]?.db('app').collection('orders').insertOne({ n: 1 })
-  t.equal(await codeOf(clients[1]?.db('other').collection('orders').findOne({}) ?? Promise.resolve()), 13)
+  t.equal(await errorCodeOf(clients[1]?.db('other').collection('orders').findOne({}) ?? Promise.resolve()), 13)
   t.equal((await root.db(DATABASE).command({ usersInfo: 1 })).users.length, 1)
   const asked = server.counted('usersInfo')
   await (await replicas[0]?.())?.db('app').command({ ping: 1 })
@@ -65,13 +65,13 @@ t.test('a role for one collection, another master secret, and a user that is not
   const { start, arn, root } = await fleet(t)
   const secrets = ['the first master secret of this fleet', 'the second one, which is as long as the first']
   const first = await (await start(['read@app.orders']))()
-  t.equal(await codeOf(first.db('app').collection('orders').findOne({})), undefined)
-  t.equal(await codeOf(first.db('app').collection('people').findOne({})), 13)
+  t.equal(await errorCodeOf(first.db('app').collection('orders').findOne({})), undefined)
+  t.equal(await errorCodeOf(first.db('app').collection('people').findOne({})), 13)
   const second = await (await start(['read@app'], secrets.toReversed()))()
-  t.equal(await codeOf(second.db('app').collection('people').findOne({})), undefined)
-  t.equal(await codeOf(first.db('app').collection('people').findOne({})), undefined, 'live connections follow')
+  t.equal(await errorCodeOf(second.db('app').collection('people').findOne({})), undefined)
+  t.equal(await errorCodeOf(first.db('app').collection('people').findOne({})), undefined, 'live connections follow')
   await root.db(DATABASE).command({ updateUser: arn, customData: {} })
   const refused = await start(['read@app'])
-  t.equal(await codeOf(refused()), 262)
+  t.equal(await errorCodeOf(refused()), 262)
   t.match((await root.db(DATABASE).command({ usersInfo: arn })).users, [{ roles: [{ role: 'read', db: 'app' }] }])
 })

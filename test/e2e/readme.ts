@@ -4,19 +4,19 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { readDenials } from '../../src/revocation/denyFile.js'
-import { clientOf, installed } from '../support/clients.js'
-import { demo } from '../support/demo.js'
-import { emptyHome } from '../support/program.js'
+import { createClient, installClient } from '../support/clients.js'
+import { startDemo } from '../support/demo.js'
+import { createTempFolder } from '../support/program.js'
 
 t.setTimeout(300_000) // the first time, a registry has its say
-await installed('mongodb7')
+await installClient('mongodb7')
 
 const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
 const blocks = [...readme.matchAll(/^```bash\n([\s\S]*?)^```$/gm)].map(([, text = '']) => text)
 const about = (word: string) => blocks.find(block => block.includes(word)) ?? ''
 
 t.test('denied by curl and by a file, and taken back', async t => {
-  const cwd = emptyHome(t)
+  const cwd = createTempFolder(t)
   const run = (script: string) =>
     new Promise<string>((resolve, reject) => {
       const env = { PATH: process.env.PATH, HOME: cwd }
@@ -28,9 +28,9 @@ t.test('denied by curl and by a file, and taken back', async t => {
   const files = ['--admin-token-file', join(cwd, 'admin-token'), '--deny-admin-file', join(cwd, 'denied.yaml')]
   const pins = join(cwd, 'pins.json')
   writeFileSync(pins, JSON.stringify({ 'arn:aws:iam::123456789012:role/orders-api': 'AROACKCEVSQ6C2EXAMPLE' }))
-  const { ready, uri, orders, log } = await demo(t, ...files, '--deny-file', deny, '--pins-file', pins)
+  const { ready, uri, orders, log } = await startDemo(t, ...files, '--deny-file', deny, '--pins-file', pins)
   const connected = async () => {
-    const client = await clientOf(t, 'mongodb7', uri(), orders)
+    const client = await createClient(t, 'mongodb7', uri(), orders)
     await client.db('app').command({ ping: 1 })
   }
   await connected()

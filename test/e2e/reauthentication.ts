@@ -1,22 +1,22 @@
 /** Logins of an age that their rule does not allow any more: what the applications of real drivers notice of it. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { type Driver, installed } from '../support/clients.js'
-import { setHouse } from '../support/replicaSetProxy.js'
-import { ACCOUNT, type House, house } from '../support/testProxy.js'
+import { type Driver, installClient } from '../support/clients.js'
+import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
+import { ACCOUNT, startTestProxy, type TestProxy } from '../support/testProxy.js'
 
 t.setTimeout(300_000) // the first time, a registry has its say
 const drivers: Driver[] = ['mongodb7', 'mongodb6']
-for (const driver of drivers) await installed(driver)
+for (const driver of drivers) await installClient(driver)
 
 const AGE_MS = 1_000
 
 /** A principal whose logins have an age, and a client of its with one connection; `created` counts how many were made. */
 async function home(t: Test, driver: Driver, settings: Record<string, string> = {}) {
-  const built: House = await house(t, { settings })
-  const carol = built.aws.createUser({ account: ACCOUNT, name: 'carol' })
+  const built: TestProxy = await startTestProxy(t, { settings })
+  const carol = built.iam.createUser({ account: ACCOUNT, name: 'carol' })
   built.reload({ users: [{ arn: carol.arn, user: 'alice', passwordEnv: 'ALICE', maxAge: '1s' }] })
-  const client = await built.client(driver, built.aws.createAccessKey(carol), { maxPoolSize: 1 })
+  const client = await built.client(driver, built.iam.createAccessKey(carol), { maxPoolSize: 1 })
   const seen = { created: 0 }
   client.on('connectionCreated', () => seen.created++)
   return { ...built, client, seen, logins: () => built.sts.calls().GetCallerIdentity ?? 0 }
@@ -46,7 +46,7 @@ for (const driver of drivers) {
   )
 
   t.test(`${driver} is never asked inside a transaction, but behind it`, async t => {
-    const built = await setHouse(t, {}, { maxAge: '1s' })
+    const built = await startReplicaSetProxy(t, {}, { maxAge: '1s' })
     const client = await built.client(driver, { maxPoolSize: 1 })
     const logins = () => built.sts.calls().GetCallerIdentity
     const writes = client.db('app').collection<{ _id: number }>('writes')
@@ -66,9 +66,9 @@ for (const driver of drivers) {
 }
 
 t.test('where nobody is asked, the connection is closed between operations', async t => {
-  const { client, seen, logins, closed } = await home(t, 'mongodb7', { 'listen.reauthenticate': 'close' })
+  const { client, seen, logins, closedLines } = await home(t, 'mongodb7', { 'listen.reauthenticate': 'close' })
   await client.db('app').command({ ping: 1 })
-  t.match(await closed(1, ({ fault }) => fault === 'login/expired'), [{ why: /its time is over/ }])
+  t.match(await closedLines(1, ({ fault }) => fault === 'login/expired'), [{ why: /its time is over/ }])
   await sleep(100) // the driver sees it
   t.equal(await client.db('app').collection('c').countDocuments(), 0)
   t.equal(logins(), 2)

@@ -6,10 +6,10 @@ import type { MongoClientOptions } from 'mongodb'
 import t, { type Test } from 'tap'
 import type { FaultKind } from '../../src/errors.js'
 import type { Misbehaviour } from '../../src/sandbox/aws/sts.js'
-import { type Driver, installed, type Keys } from '../support/clients.js'
-import { misbehaviours } from '../support/stsFailures.js'
+import { type AwsKeys, type Driver, installClient } from '../support/clients.js'
+import { stsFailures } from '../support/stsFailures.js'
 import { errorXML } from '../support/stsReplies.js'
-import { ACCOUNT, type House, house, type Options } from '../support/testProxy.js'
+import { ACCOUNT, startTestProxy, type TestProxy, type TestProxyOptions } from '../support/testProxy.js'
 
 const drivers: readonly Driver[] = ['mongodb7', 'mongodb6']
 
@@ -29,14 +29,14 @@ const throttling: Misbehaviour = (_request, response) => {
   response.writeHead(400, { 'Content-Type': 'text/xml' }).end(errorXML('Throttling', 'Rate exceeded'))
 }
 
-type Case = Options & {
+type Case = TestProxyOptions & {
   kind: FaultKind
   told: Told
   says: RegExp
   /** Makes the trouble, and gives the keys to log in with if they are not alice's. */
-  trouble(house: House): Keys | undefined | Promise<Keys | undefined>
+  trouble(house: TestProxy): AwsKeys | undefined | Promise<AwsKeys | undefined>
   /** Ends it. */
-  end?(house: House): unknown
+  end?(house: TestProxy): unknown
 }
 
 const cases: Record<string, Case> = {
@@ -74,12 +74,12 @@ const cases: Record<string, Case> = {
     kind: 'sts/unavailable',
     told: LATER,
     says: /AWS STS gave no usable answer/,
-    trouble: async ({ gates }) => {
-      await gates.sts.shut()
-      gates.sts.cut()
+    trouble: async ({ links: gates }) => {
+      await gates.sts.refuseConnections()
+      gates.sts.resetConnections()
       return undefined
     },
-    end: ({ gates }) => gates.sts.open(),
+    end: ({ links: gates }) => gates.sts.restore(),
   },
   'an STS that throttles': {
     kind: 'sts/throttled',
@@ -96,7 +96,7 @@ const cases: Record<string, Case> = {
     told: LATER,
     says: /AWS STS gave no usable answer/,
     trouble: ({ sts }) => {
-      sts.misbehave(misbehaviours.forbiddenPage)
+      sts.misbehave(stsFailures.forbiddenPage)
       return undefined
     },
     end: ({ sts }) => sts.misbehave(undefined),
@@ -106,7 +106,7 @@ const cases: Record<string, Case> = {
     told: LATER,
     says: /AWS STS gave no usable answer/,
     trouble: ({ sts }) => {
-      sts.misbehave(misbehaviours.hang)
+      sts.misbehave(stsFailures.hang)
       return undefined
     },
     end: ({ sts }) => sts.misbehave(undefined),
@@ -115,11 +115,11 @@ const cases: Record<string, Case> = {
     kind: 'upstream/unreachable',
     told: AWAY,
     says: /the MongoDB behind the proxy cannot be reached/,
-    trouble: async ({ gates }) => {
-      await gates.mongo.shut()
+    trouble: async ({ links: gates }) => {
+      await gates.mongo.refuseConnections()
       return undefined
     },
-    end: ({ gates }) => gates.mongo.open(),
+    end: ({ links: gates }) => gates.mongo.restore(),
   },
   'a wrong password of the database user': {
     kind: 'upstream/authentication-failed',
@@ -132,11 +132,11 @@ const cases: Record<string, Case> = {
     told: LATER,
     says: /the login took longer than its deadline: 700 ms/,
     settings: { 'login.timeout': '700ms' },
-    trouble: ({ gates }) => {
-      gates.mongo.swallow()
+    trouble: ({ links: gates }) => {
+      gates.mongo.blackhole()
       return undefined
     },
-    end: ({ gates }) => gates.mongo.open(),
+    end: ({ links: gates }) => gates.mongo.restore(),
   },
 }
 
@@ -144,11 +144,11 @@ const cases: Record<string, Case> = {
 const LONGEST = 8_000 + 2_000
 
 t.setTimeout(300_000) // the first time, a registry has its say
-for (const driver of drivers) await installed(driver)
+for (const driver of drivers) await installClient(driver)
 
 for (const [title, { kind, told, says, trouble, end, ...options }] of Object.entries(cases)) {
   t.test(`${title}: ${told.codeName}, and the next client is served`, async t => {
-    const home = await house(t, options)
+    const home = await startTestProxy(t, options)
     await works(t, home, 'mongodb7') // by now the proxy holds a connection to ask hello on
     const keys = (await trouble(home)) ?? home.keyOf('alice')
     const began = performance.now()
@@ -167,21 +167,21 @@ for (const [title, { kind, told, says, trouble, end, ...options }] of Object.ent
 t.test(
   'an upstream that is away altogether: nobody is told that the identity is bad, and all is well afterwards',
   async t => {
-    const home = await house(t)
+    const home = await startTestProxy(t)
     await works(t, home, 'mongodb7')
-    await home.gates.mongo.shut()
-    home.gates.mongo.cut()
+    await home.links.mongo.refuseConnections()
+    home.links.mongo.resetConnections()
     for (const driver of drivers) {
       const client = await home.client(driver, home.keyOf('alice'), { serverSelectionTimeoutMS: 1_000 })
       await t.rejects(client.connect(), { name: 'MongoServerSelectionError' }, driver)
     }
-    await home.gates.mongo.open()
+    await home.links.mongo.restore()
     for (const driver of drivers) await works(t, home, driver)
   },
 )
 
 t.test('LDAP authorization at the upstream: refused with the reason and what to do', async t => {
-  const home = await house(t, { ldapAuthorization: true })
+  const home = await startTestProxy(t, { ldapAuthorization: true })
   const before = home.sts.calls()
   for (const driver of drivers) {
     const error = await errorOf(t, home, driver, home.keyOf('alice'))
@@ -205,8 +205,8 @@ for (const driver of drivers) {
   t.test(
     `${driver} tries an operation ${tries} times while AWS STS is away, and drops its pool ${cleared} times`,
     async t => {
-      const home = await house(t)
-      home.sts.misbehave(misbehaviours.forbiddenPage)
+      const home = await startTestProxy(t)
+      home.sts.misbehave(stsFailures.forbiddenPage)
       const client = await home.client(driver, home.keyOf('alice'), lazily)
       const seen = { created: 0, cleared: 0 }
       client.on('connectionCreated', () => seen.created++)
@@ -217,9 +217,9 @@ for (const driver of drivers) {
   )
 
   t.test(`${driver} does not show an application that STS was away for a moment`, async t => {
-    const home = await house(t)
+    const home = await startTestProxy(t)
     const client = await home.client(driver, home.keyOf('alice'), lazily)
-    home.sts.misbehave(misbehaviours.forbiddenPage)
+    home.sts.misbehave(stsFailures.forbiddenPage)
     client.once('connectionClosed', () => home.sts.misbehave(undefined))
     t.equal(await client.db('app').collection('orders').findOne(), null)
     t.same(await faultsOf(home, 1), ['sts/unavailable'])
@@ -230,7 +230,7 @@ for (const driver of drivers) {
 const THEIRS = ['HandshakeError', 'ResetPool']
 
 /** The error of a connect, its labels in order and without those that drivers add themselves. */
-async function errorOf(t: Test, { client }: House, driver: Driver, keys: Keys) {
+async function errorOf(t: Test, { client }: TestProxy, driver: Driver, keys: AwsKeys) {
   const connecting = await client(driver, keys)
   try {
     await connecting.connect()
@@ -243,11 +243,11 @@ async function errorOf(t: Test, { client }: House, driver: Driver, keys: Keys) {
 }
 
 /** The faults of so many logins, from the one line that each connection leaves. */
-async function faultsOf({ closed }: House, count: number): Promise<unknown[]> {
-  return (await closed(count, ({ fault }) => fault !== undefined)).map(({ fault }) => fault)
+async function faultsOf({ closedLines }: TestProxy, count: number): Promise<unknown[]> {
+  return (await closedLines(count, ({ fault }) => fault !== undefined)).map(({ fault }) => fault)
 }
 
-async function works(t: Test, home: House, driver: Driver): Promise<void> {
+async function works(t: Test, home: TestProxy, driver: Driver): Promise<void> {
   const client = await home.client(driver, home.keyOf('alice'))
   const { authInfo } = await client.db('app').command({ connectionStatus: 1 })
   t.match(authInfo.authenticatedUsers, [{ user: 'alice', db: 'admin' }], `${driver} is served`)

@@ -4,20 +4,20 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { clientOf, installed } from '../support/clients.js'
-import { demo, program } from '../support/demo.js'
-import { emptyHome, startNode } from '../support/program.js'
+import { createClient, installClient } from '../support/clients.js'
+import { program, startDemo } from '../support/demo.js'
+import { createTempFolder, startNode } from '../support/program.js'
 
 t.setTimeout(300_000) // the first time, a registry has its say
-await installed('mongodb7')
+await installClient('mongodb7')
 
 type Line = Record<string, unknown>
 
 /** `serve` in front of the demo's upstream and STS, with its files in a folder as Kubernetes makes one. */
 async function serving(t: Test) {
-  const { ready, alice, orders } = await demo(t)
+  const { ready, alice, orders } = await startDemo(t)
   const { username, password, host } = new URL(ready.upstream)
-  const folder = emptyHome(t)
+  const folder = createTempFolder(t)
   const root = { user: decodeURIComponent(username), passwordFile: join(folder, 'password') }
   const rules = [alice, orders].map(({ arn }) => ({ arn, ...root }))
   const settings = {
@@ -67,7 +67,7 @@ async function serving(t: Test) {
   const { port } = await logged(({ event }) => event === 'ready')
   const uri = `mongodb://127.0.0.1:${port}/?authSource=%24external&authMechanism=MONGODB-AWS`
   const login = async (keys = alice) => {
-    const client = await clientOf(t, 'mongodb7', uri, keys, { maxPoolSize: 1 })
+    const client = await createClient(t, 'mongodb7', uri, keys, { maxPoolSize: 1 })
     await client.db('app').command({ ping: 1 })
     return client
   }

@@ -7,12 +7,12 @@ import { loadConfig } from '../../src/config/load.js'
 import type { SetMember } from '../../src/sandbox/mongo/set.js'
 import { EXHAUST_ALLOWED, readReply, writeMessage } from '../../src/wire/message.js'
 import { faultOf } from '../support/faults.js'
-import { bare } from '../support/mongo.js'
-import { setHouse } from '../support/replicaSetProxy.js'
-import { frames } from '../support/sockets.js'
+import { connectRaw } from '../support/mongo.js'
+import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
+import { createFrameReceiver } from '../support/sockets.js'
 
 t.test('retryable writes through ten step-downs: none that was acknowledged is missing', async t => {
-  const { set, client, log, proxy } = await setHouse(t)
+  const { set, client, log, proxy } = await startReplicaSetProxy(t)
   const seen = new Set<string>()
   const collections = []
   for (let nth = 0; nth < 3; nth++) {
@@ -42,8 +42,8 @@ t.test('retryable writes through ten step-downs: none that was acknowledged is m
 })
 
 t.test('who streams hears of each primary, and the set is always there', async t => {
-  const { set, proxy, hosts } = await setHouse(t, { 'listen.advertise': 'Proxy.Example.com:27017' })
-  const { send, next, ask } = await bare(t, proxy.port)
+  const { set, proxy, hosts } = await startReplicaSetProxy(t, { 'listen.advertise': 'Proxy.Example.com:27017' })
+  const { send, next, ask } = await connectRaw(t, proxy.port)
   // Of this driver a monitor stays; those of others are closed with the relays, and come back.
   const client = { driver: { name: 'nodejs', version: '7' }, os: { type: 'Linux' } }
   const first = await ask({ hello: 1, client, $db: 'admin' })
@@ -70,7 +70,7 @@ t.test('who streams hears of each primary, and the set is always there', async t
 })
 
 t.test('a driver that streams knows the new primary as soon as the proxy does', async t => {
-  const { set, client, log } = await setHouse(t, {}, { electionMS: null })
+  const { set, client, log } = await startReplicaSetProxy(t, {}, { electionMS: null })
   const driver = await client()
   const known = (type: string) =>
     new Promise<number>(resolve => {
@@ -101,7 +101,7 @@ t.test('a driver that streams knows the new primary as soon as the proxy does', 
 })
 
 t.test('over TLS the name that was asked for is echoed where the certificate covers it', async t => {
-  const { proxy } = await setHouse(t, {
+  const { proxy } = await startReplicaSetProxy(t, {
     'listen.advertise': 'mongo.example.com:27017',
     'tls.certFile': 'pem',
     'tls.keyFile': 'pem',
@@ -119,14 +119,14 @@ t.test('over TLS the name that was asked for is echoed where the certificate cov
     })
     t.teardown(() => socket.destroy())
     await once(socket, 'secureConnect')
-    const reply = frames(socket)
+    const reply = createFrameReceiver(socket)
     socket.write(writeMessage({ hello: 1, $db: 'admin' }, 1))
     t.same(readReply(await reply()).document.hosts, [host])
   }
 })
 
 t.test('every member away and back', async t => {
-  const { set, client } = await setHouse(t)
+  const { set, client } = await startReplicaSetProxy(t)
   const one = await client()
   await one.db('app').collection('c').insertOne({})
   const members = [...set.members()]

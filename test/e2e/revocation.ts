@@ -3,19 +3,19 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { MongoClient } from 'mongodb'
 import t, { type Test } from 'tap'
-import { installed } from '../support/clients.js'
-import { emptyHome } from '../support/program.js'
-import { ACCOUNT, type House, house } from '../support/testProxy.js'
+import { installClient } from '../support/clients.js'
+import { createTempFolder } from '../support/program.js'
+import { ACCOUNT, startTestProxy, type TestProxy } from '../support/testProxy.js'
 
 t.setTimeout(300_000) // the first time, a registry has its say
-await installed('mongodb7')
+await installClient('mongodb7')
 
 const TOKEN = 'a token of more than twenty characters'.replaceAll(' ', '-')
 const DENY = '/etc/deny.yaml'
 const roleARN = `arn:aws:iam::${ACCOUNT}:role/orders-api`
 
 /** A pool of one that is logged in, and notes when its connection closes. */
-async function loggedIn(home: House, keys: ReturnType<House['keyOf']>) {
+async function loggedIn(home: TestProxy, keys: ReturnType<TestProxy['keyOf']>) {
   const client = await home.client('mongodb7', keys, {
     maxPoolSize: 1,
     retryReads: false,
@@ -54,13 +54,13 @@ for (const [name, entryOf] of Object.entries({
   'its account': () => `"${ACCOUNT}"`,
 })) {
   t.test(`denied by ${name}, a live connection ends within a second, and no login follows`, async t => {
-    const home = await house(t, { settings: { 'deny.file': DENY }, files: { [DENY]: '[]\n...\n' } })
+    const home = await startTestProxy(t, { settings: { 'deny.file': DENY }, files: { [DENY]: '[]\n...\n' } })
     const keys = home.session()
     const client = await loggedIn(home, keys)
     const asked = home.sts.calls().GetCallerIdentity
     const started = performance.now()
     home.reload({}, { [DENY]: `- ${entryOf(keys.accessKeyId)}\n...\n` })
-    const [line] = await home.closed(1, isRevoked)
+    const [line] = await home.closedLines(1, isRevoked)
     t.ok(performance.now() - started < 1_000)
     t.match(line, {
       stage: 'authenticated',
@@ -74,22 +74,22 @@ for (const [name, entryOf] of Object.entries({
 }
 
 t.test('denied by its principal id, and not by that of another of the same name', async t => {
-  const home = await house(t, { settings: { 'deny.file': DENY }, files: { [DENY]: '[]\n...\n' } })
-  const role = home.aws.createRole({ account: ACCOUNT, name: 'worker' })
+  const home = await startTestProxy(t, { settings: { 'deny.file': DENY }, files: { [DENY]: '[]\n...\n' } })
+  const role = home.iam.createRole({ account: ACCOUNT, name: 'worker' })
   const users = [{ arn: role.arn, user: 'orders-api', passwordEnv: 'ORDERS' }]
   home.reload({ users }, { [DENY]: '- AROAAAAAAAAAAAAAAAAAA\n...\n' })
-  const client = await loggedIn(home, home.aws.assumeRole(role, 'pod-1', 900))
+  const client = await loggedIn(home, home.iam.assumeRole(role, 'pod-1', 900))
   home.reload({ users }, { [DENY]: `- ${role.id}\n...\n` })
-  t.match(await home.closed(1, isRevoked), [{ denial: `principalId ${role.id}` }])
+  t.match(await home.closedLines(1, isRevoked), [{ denial: `principalId ${role.id}` }])
   await refused(t, client)
 })
 
 t.test('whoever is not meant goes on', async t => {
-  const home = await house(t, { settings: { 'deny.file': DENY }, files: { [DENY]: '[]\n...\n' } })
+  const home = await startTestProxy(t, { settings: { 'deny.file': DENY }, files: { [DENY]: '[]\n...\n' } })
   const alice = await loggedIn(home, home.keyOf('alice'))
   await loggedIn(home, home.session())
   home.reload({}, { [DENY]: `- ${roleARN}\n...\n` })
-  await home.closed(1, isRevoked)
+  await home.closedLines(1, isRevoked)
   t.match(await alice.db('app').command({ ping: 1 }), { ok: 1 })
   t.equal(home.log.filter(isRevoked).length, 1)
 })
@@ -103,25 +103,25 @@ t.test('a rule that is gone, or gives another database user, ends what it let in
     [{ arn: roleARN, user: 'orders-api', passwordEnv: 'ORDERS', deleteAfterDate: '2020-01-01T00:00:00Z' }],
     [{ arn: roleARN, user: 'orders-api', passwordEnv: 'ORDERS', principalId: 'AROAAAAAAAAAAAAAAAAAA' }],
   ]) {
-    const home = await house(t)
+    const home = await startTestProxy(t)
     await loggedIn(home, home.session())
     home.reload({ users: rules })
-    t.equal((await home.closed(1, isRevoked)).length, 1, JSON.stringify(rules))
+    t.equal((await home.closedLines(1, isRevoked)).length, 1, JSON.stringify(rules))
   }
 })
 
 t.test('a rule whose date passes ends what it let in, without anybody doing anything', async t => {
-  const home = await house(t)
+  const home = await startTestProxy(t)
   const deleteAfterDate = new Date(Date.now() + 1_500).toISOString()
   home.reload({ users: [{ arn: roleARN, user: 'orders-api', passwordEnv: 'ORDERS', deleteAfterDate }] })
   await loggedIn(home, home.session())
-  await home.closed(1, isRevoked)
+  await home.closedLines(1, isRevoked)
   const late = Date.now() - Date.parse(deleteAfterDate)
   t.ok(late >= 0 && late < 1_000, `${late}`)
 })
 
 t.test('a bad configuration keeps the last good one, for those who are in and those who come', async t => {
-  const home = await house(t, { settings: { 'deny.file': DENY }, files: { [DENY]: `- ${roleARN}\n...\n` } })
+  const home = await startTestProxy(t, { settings: { 'deny.file': DENY }, files: { [DENY]: `- ${roleARN}\n...\n` } })
   const alice = await loggedIn(home, home.keyOf('alice'))
   for (const [settings, files] of [
     [{ users: 'nobody' }, {}],
@@ -144,9 +144,9 @@ t.test('a bad configuration keeps the last good one, for those who are in and th
 })
 
 /** The admin interface of a house. */
-async function withAdmin(t: Test, adminFile = join(emptyHome(t), 'denied.yaml')) {
+async function withAdmin(t: Test, adminFile = join(createTempFolder(t), 'denied.yaml')) {
   const settings = { 'admin.port': '0', 'admin.tokenFile': '/token', 'deny.adminFile': adminFile }
-  const home = await house(t, { settings, files: { '/token': TOKEN } })
+  const home = await startTestProxy(t, { settings, files: { '/token': TOKEN } })
   const ask = async (method: string, entry: unknown, token = TOKEN) => {
     const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
     const body = entry === undefined ? null : JSON.stringify(entry)
@@ -163,7 +163,7 @@ t.test('denied over the admin interface: closed when it is acknowledged, and den
     status: 200,
     body: `${JSON.stringify({ denied: { arn: roleARN, why: 'ticket 4711' }, closed: 1 })}\n`,
   })
-  t.match(await home.closed(1, isRevoked), [{ denial: `arn ${roleARN}`, reason: 'ticket 4711' }])
+  t.match(await home.closedLines(1, isRevoked), [{ denial: `arn ${roleARN}`, reason: 'ticket 4711' }])
   await refused(t, client)
 
   const next = await withAdmin(t, adminFile)
@@ -173,7 +173,7 @@ t.test('denied over the admin interface: closed when it is acknowledged, and den
 })
 
 t.test('what the disk does not take is not acknowledged, and denies nobody', async t => {
-  const { home, ask } = await withAdmin(t, join(emptyHome(t), 'nowhere', 'denied.yaml'))
+  const { home, ask } = await withAdmin(t, join(createTempFolder(t), 'nowhere', 'denied.yaml'))
   const client = await loggedIn(home, home.session())
   t.match(await ask('POST', roleARN), { status: 507 })
   t.match(await client.db('app').command({ ping: 1 }), { ok: 1 })
@@ -189,9 +189,9 @@ t.test('a token that is replaced counts at once', async t => {
 })
 
 t.test('denied between its identity and its welcome, a login ends, too', async t => {
-  const home = await house(t, { settings: { 'deny.file': DENY }, files: { [DENY]: '[]\n...\n' } })
+  const home = await startTestProxy(t, { settings: { 'deny.file': DENY }, files: { [DENY]: '[]\n...\n' } })
   const early = await loggedIn(home, home.keyOf('alice')) // what the proxy asks of the upstream itself is asked
-  home.gates.mongo.swallow()
+  home.links.mongo.blackhole()
   const asked = home.sts.calls().GetCallerIdentity
   const client = await home.client('mongodb7', home.session(), { serverSelectionTimeoutMS: 2_000, retryReads: false })
   const failed = client
@@ -201,7 +201,7 @@ t.test('denied between its identity and its welcome, a login ends, too', async t
   while (home.sts.calls().GetCallerIdentity === asked) await sleep(5)
   await sleep(100) // the answer of STS is on its way
   home.reload({}, { [DENY]: `- ${roleARN}\n...\n` })
-  t.match(await home.closed(1, isRevoked), [{ stage: 'authenticating', because: 'login/denied' }])
+  t.match(await home.closedLines(1, isRevoked), [{ stage: 'authenticating', because: 'login/denied' }])
   t.equal(await failed, 'failed')
   await early.close()
 })

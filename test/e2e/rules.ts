@@ -4,15 +4,15 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MongoClient } from 'mongodb'
 import t, { type Test } from 'tap'
-import { installed } from '../support/clients.js'
-import { emptyHome } from '../support/program.js'
-import { ACCOUNT, type House, house, type Options } from '../support/testProxy.js'
+import { installClient } from '../support/clients.js'
+import { createTempFolder } from '../support/program.js'
+import { ACCOUNT, startTestProxy, type TestProxy, type TestProxyOptions } from '../support/testProxy.js'
 
 t.setTimeout(300_000) // the first time, a registry has its say
-await installed('mongodb7')
+await installClient('mongodb7')
 
 const SECRET = '/run/secrets/master'
-const KEEPING: Options = {
+const KEEPING: TestProxyOptions = {
   settings: { 'provision.secretFile': SECRET },
   files: { [SECRET]: 'a master secret that is long enough for everybody\n' },
 }
@@ -20,7 +20,7 @@ const malloryARN = `arn:aws:iam::${ACCOUNT}:user/mallory`
 const roles = ['readWrite@app']
 
 /** The code of the error that a ping gets, true for none, 0 for one of the network. */
-async function ping(home: House, keys: ReturnType<House['keyOf']>): Promise<number | true> {
+async function ping(home: TestProxy, keys: ReturnType<TestProxy['keyOf']>): Promise<number | true> {
   const client = await home.client('mongodb7', keys, { retryReads: false, maxPoolSize: 1 })
   try {
     await client.db('app').command({ ping: 1 })
@@ -34,7 +34,7 @@ async function ping(home: House, keys: ReturnType<House['keyOf']>): Promise<numb
 }
 
 /** The users that the proxy keeps. */
-async function kept(t: Test, home: House) {
+async function kept(t: Test, home: TestProxy) {
   const client = new MongoClient(home.mongo.uri)
   t.teardown(() => client.close())
   return async (): Promise<{ user: string; roles: object[] }[]> =>
@@ -42,7 +42,7 @@ async function kept(t: Test, home: House) {
 }
 
 t.test('a rule with roles gives a database user of its own, which follows the rule', async t => {
-  const home = await house(t, KEEPING)
+  const home = await startTestProxy(t, KEEPING)
   const users = await kept(t, home)
   t.equal(await ping(home, home.keyOf('mallory')), 18)
   home.reload({ users: [{ arn: malloryARN, roles }] })
@@ -62,13 +62,13 @@ t.test('a rule with roles gives a database user of its own, which follows the ru
   }
   t.equal(await client.db('app').collection('c').countDocuments({ n: 1 }), 1, 'over the connection that it had')
   home.reload({ users: [] })
-  await home.closed(1, ({ fault }) => fault === 'login/revoked')
+  await home.closedLines(1, ({ fault }) => fault === 'login/revoked')
   while ((await users()).length > 0) await sleep(20)
   t.equal(await ping(home, home.keyOf('mallory')), 18)
 })
 
 t.test('a role cut to one collection is no more than that', async t => {
-  const home = await house(t, KEEPING)
+  const home = await startTestProxy(t, KEEPING)
   home.reload({ users: [{ arn: malloryARN, roles: ['readWrite@app.orders'] }] })
   const client = await home.client('mongodb7', home.keyOf('mallory'))
   await client.db('app').collection('orders').insertOne({ n: 1 })
@@ -76,8 +76,8 @@ t.test('a role cut to one collection is no more than that', async t => {
 })
 
 t.test('a pattern, and a permission set, mean the roles of that name and no others', async t => {
-  const home = await house(t, KEEPING)
-  const of = (name: string) => home.aws.assumeRole(home.aws.createRole({ account: ACCOUNT, name }), 'alice')
+  const home = await startTestProxy(t, KEEPING)
+  const of = (name: string) => home.iam.assumeRole(home.iam.createRole({ account: ACCOUNT, name }), 'alice')
   home.reload({
     users: [
       { arn: `arn:aws:iam::${ACCOUNT}:role/orders-*`, roles },
@@ -92,14 +92,14 @@ t.test('a pattern, and a permission set, mean the roles of that name and no othe
 })
 
 t.test('a rule with a date ends with it: live connections, logins, and the user that was kept', async t => {
-  const home = await house(t, KEEPING)
+  const home = await startTestProxy(t, KEEPING)
   const users = await kept(t, home)
   const deleteAfterDate = new Date(Date.now() + 4_000).toISOString()
   home.reload({ users: [{ arn: malloryARN, roles, deleteAfterDate }] })
   const client = await home.client('mongodb7', home.keyOf('mallory'), { maxPoolSize: 1 })
   await client.db('app').command({ ping: 1 })
   t.equal((await users()).length, 1)
-  const [line] = await home.closed(1, ({ fault }) => fault === 'login/revoked')
+  const [line] = await home.closedLines(1, ({ fault }) => fault === 'login/revoked')
   t.ok(Date.now() >= Date.parse(deleteAfterDate))
   t.match(line, { arn: malloryARN })
   t.equal(await ping(home, home.keyOf('mallory')), 18)
@@ -108,7 +108,7 @@ t.test('a rule with a date ends with it: live connections, logins, and the user 
 })
 
 t.test('a rule for some addresses refuses the others, and tells the client its own', async t => {
-  const home = await house(t, KEEPING)
+  const home = await startTestProxy(t, KEEPING)
   home.reload({ users: [{ arn: malloryARN, roles, clientSource: ['10.0.0.0/8', '2001:db8::/32'] }] })
   const client = await home.client('mongodb7', home.keyOf('mallory'))
   await t.rejects(client.db('app').command({ ping: 1 }), { code: 18, message: /127\.0\.0\.1/ })
@@ -117,34 +117,34 @@ t.test('a rule for some addresses refuses the others, and tells the client its o
 })
 
 t.test('a principal made anew under the old name is somebody else, where its id is pinned', async t => {
-  const home = await house(t, KEEPING)
-  const role = home.aws.createRole({ account: ACCOUNT, name: 'app' })
+  const home = await startTestProxy(t, KEEPING)
+  const role = home.iam.createRole({ account: ACCOUNT, name: 'app' })
   const arn = `arn:aws:iam::${ACCOUNT}:role/app`
   home.reload({ users: [{ arn, roles, principalId: 'AROAQQQQQQQQQQQQQQQQQ' }] })
-  t.equal(await ping(home, home.aws.assumeRole(role, 'pod')), 18)
-  const [line] = await home.closed(1, ({ fault }) => fault === 'users/recreated')
+  t.equal(await ping(home, home.iam.assumeRole(role, 'pod')), 18)
+  const [line] = await home.closedLines(1, ({ fault }) => fault === 'users/recreated')
   t.match(line, { pinned: 'AROAQQQQQQQQQQQQQQQQQ', principalId: /^AROA/ })
   home.reload({ users: [{ arn, roles, principalId: line?.principalId }] })
-  t.equal(await ping(home, home.aws.assumeRole(role, 'pod')), true)
+  t.equal(await ping(home, home.iam.assumeRole(role, 'pod')), true)
 })
 
 t.test('the first id that is seen is pinned, until whoever has the token clears it', async t => {
-  const pins = join(emptyHome(t), 'pins.json')
+  const pins = join(createTempFolder(t), 'pins.json')
   const token = 'of the admin interface'.replaceAll(' ', '-')
   const settings = { 'pins.file': pins, 'admin.port': '0', 'admin.tokenFile': 'token' }
-  const home = await house(t, {
+  const home = await startTestProxy(t, {
     settings: { ...KEEPING.settings, ...settings },
     files: { ...KEEPING.files, token },
   })
   const arn = `arn:aws:iam::${ACCOUNT}:role/app`
-  const role = () => home.aws.createRole({ account: ACCOUNT, name: 'app' })
+  const role = () => home.iam.createRole({ account: ACCOUNT, name: 'app' })
   home.reload({ users: [{ arn, roles, principalId: 'firstUse' }] })
   const first = role()
-  t.equal(await ping(home, home.aws.assumeRole(first, 'pod')), true)
-  home.aws.deleteRole(first)
-  const second = home.aws.assumeRole(role(), 'pod')
+  t.equal(await ping(home, home.iam.assumeRole(first, 'pod')), true)
+  home.iam.deleteRole(first)
+  const second = home.iam.assumeRole(role(), 'pod')
   t.equal(await ping(home, second), 18)
-  const [line] = await home.closed(1, ({ fault }) => fault === 'users/recreated')
+  const [line] = await home.closedLines(1, ({ fault }) => fault === 'users/recreated')
   t.same(JSON.parse(readFileSync(pins, 'utf8')), { [arn]: line?.pinned }, 'both ids are in the log')
 
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
@@ -156,7 +156,7 @@ t.test('the first id that is seen is pinned, until whoever has the token clears 
 })
 
 t.test('a rule for another scope is none here', async t => {
-  const home = await house(t, {
+  const home = await startTestProxy(t, {
     settings: { ...KEEPING.settings, 'listen.scope': 'reports' },
     files: KEEPING.files ?? {},
   })

@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs'
 import { Binary, BSON, type Document, Int32, serialize } from 'bson'
 import t, { type Test } from 'tap'
 import type { RunningProxy } from '../../src/app/proxy.js'
-import { bare } from '../support/mongo.js'
-import { setHouse } from '../support/replicaSetProxy.js'
-import { type ClientCredentials, sign } from '../support/signingClient.js'
-import { house } from '../support/testProxy.js'
+import { connectRaw } from '../support/mongo.js'
+import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
+import { type ClientCredentials, signClientFinal } from '../support/signingClient.js'
+import { startTestProxy } from '../support/testProxy.js'
 
 const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
 
@@ -21,7 +21,7 @@ function row(state: string): string[] {
 
 /** The reply to a hello, and whether the proxy then closed. */
 async function hello(t: Test, { port }: RunningProxy): Promise<{ reply: Document; closed: boolean }> {
-  const { socket, ask } = await bare(t, port)
+  const { socket, ask } = await connectRaw(t, port)
   const reply = await ask({ hello: 1, $db: 'admin' })
   const pinged = await Promise.race([
     ask({ ping: 1, $db: 'admin' }).then(() => true),
@@ -33,11 +33,11 @@ async function hello(t: Test, { port }: RunningProxy): Promise<{ reply: Document
 
 /** The last reply of a login without a hello, and the connection that it was on. */
 async function login(t: Test, { port }: RunningProxy, key: ClientCredentials) {
-  const connection = await bare(t, port)
+  const connection = await connectRaw(t, port)
   const first = new Binary(serialize({ r: new Binary(Buffer.alloc(32, 1)), p: new Int32(110) }))
   const challenge = await connection.ask({ saslStart: 1, mechanism: 'MONGODB-AWS', payload: first, $db: '$external' })
   const { s, h } = BSON.deserialize(challenge.payload.buffer)
-  const proof = await sign(key, { nonce: s.buffer, host: h })
+  const proof = await signClientFinal(key, { nonce: s.buffer, host: h })
   const payload = new Binary(serialize(proof))
   const reply = await connection.ask({ saslContinue: 1, conversationId: 1, payload, $db: '$external' })
   return { reply, connection }
@@ -67,7 +67,7 @@ const ADMIN = { 'admin.port': '0' }
 const AWAY = { ok: 0, code: 6, codeName: 'HostUnreachable', errorLabels: ['RetryableWriteError'] }
 
 t.test('no mirror yet', async t => {
-  const { proxy, key } = await setHouse(t, ADMIN, { down: true })
+  const { proxy, key } = await startReplicaSetProxy(t, ADMIN, { down: true })
   t.match(await hello(t, proxy), { reply: AWAY, closed: true })
   t.match((await login(t, proxy, key)).reply, AWAY)
   t.match(await ready(proxy), { status: 503, body: { ldap: 'unknown', upstream: false } })
@@ -75,7 +75,7 @@ t.test('no mirror yet', async t => {
 })
 
 t.test('mirror stale', async t => {
-  const { proxy, key, set } = await setHouse(t, ADMIN, { electionMS: null })
+  const { proxy, key, set } = await startReplicaSetProxy(t, ADMIN, { electionMS: null })
   const relay = await relayed(t, proxy, key)
   t.match((await hello(t, proxy)).reply, { isWritablePrimary: true })
   set.stepDown()
@@ -85,7 +85,7 @@ t.test('mirror stale', async t => {
 })
 
 t.test('no primary', async t => {
-  const { proxy, key, set, log } = await setHouse(t, ADMIN, { electionMS: null })
+  const { proxy, key, set, log } = await startReplicaSetProxy(t, ADMIN, { electionMS: null })
   const relay = await relayed(t, proxy, key)
   set.stepDown()
   await until(async () => !(await hello(t, proxy)).reply.isWritablePrimary)
@@ -109,7 +109,7 @@ t.test('no primary', async t => {
 })
 
 t.test('member gone', async t => {
-  const { proxy, key, set } = await setHouse(t, ADMIN)
+  const { proxy, key, set } = await startReplicaSetProxy(t, ADMIN)
   const relay = await relayed(t, proxy, key)
   const other = set.members().find(member => member !== set.primary())
   if (other) await set.kill(other)
@@ -121,7 +121,7 @@ t.test('member gone', async t => {
 })
 
 t.test('upstream away', async t => {
-  const { proxy, key, set } = await setHouse(t, ADMIN)
+  const { proxy, key, set } = await startReplicaSetProxy(t, ADMIN)
   const relay = await relayed(t, proxy, key)
   for (const member of [...set.members()]) await set.kill(member)
   t.match(await hello(t, proxy), { reply: AWAY, closed: true })
@@ -132,7 +132,7 @@ t.test('upstream away', async t => {
 })
 
 t.test('LDAP on', async t => {
-  const { proxy, keyOf, mongo } = await house(t, { settings: { ...ADMIN, 'ldap.every': '1s' } })
+  const { proxy, keyOf, mongo } = await startTestProxy(t, { settings: { ...ADMIN, 'ldap.every': '1s' } })
   const key = keyOf('alice')
   t.match(await ready(proxy), { status: 200, body: { ldap: 'off' } })
   const relay = await relayed(t, proxy, key)
@@ -142,7 +142,7 @@ t.test('LDAP on', async t => {
   t.match((await login(t, proxy, key)).reply, { ok: 0, code: 18, errmsg: /LDAP authorization is on/ })
   t.equal(await relay.lives(), true)
   t.match(await ready(proxy), { status: 200 }, 'it has served before')
-  const cold = await house(t, { settings: ADMIN, ldapAuthorization: true })
+  const cold = await startTestProxy(t, { settings: ADMIN, ldapAuthorization: true })
   t.match(await ready(cold.proxy), { status: 503, body: { ldap: 'on' } })
   t.match(row('LDAP authorization on'), [/as ever/, /code 18/, /go on/, /503 at the start/])
 })

@@ -3,7 +3,7 @@ import { createCredentialFingerprinter } from '../../src/identity/credentialFing
 import { createIdentityCache, type IdentityCacheKey } from '../../src/identity/identityCache.js'
 import type { Identity } from '../../src/identity/reply.js'
 import { Secret } from '../../src/log.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 
 const alice = { canonical: 'arn:aws:iam::123456789012:role/alice' } as Identity
 const bob = { canonical: 'arn:aws:iam::123456789012:role/bob' } as Identity
@@ -23,7 +23,7 @@ function bearer(
 }
 
 function memory(ms = 60_000, entries = 10) {
-  const clock = handClock(1_000_000)
+  const clock = createManualClock(1_000_000)
   return { clock, ...createIdentityCache({ ttlMS: ms, maxEntries: entries, now: clock.now }) }
 }
 

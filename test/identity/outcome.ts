@@ -1,7 +1,7 @@
 import t from 'tap'
 import { classifyResponse, measureSkew, withoutEchoedSecrets } from '../../src/identity/outcome.js'
 import { validateProof } from '../../src/identity/proof.js'
-import { challenge, date, orders, signedBy } from '../support/proofs.js'
+import { challenge, date, orders, signAsDriver } from '../support/proofs.js'
 import { errorXML, identityXML } from '../support/stsReplies.js'
 
 const answer = (status: number, text: string, type: unknown = 'text/xml') => ({ status, type, date: undefined, text })
@@ -28,7 +28,7 @@ t.test('an unknown key is believed of the first host alone', async t => {
 })
 
 t.test('a sentence is kept unless it repeats what was sent', async t => {
-  const proof = validateProof(await signedBy(orders), challenge, date)
+  const proof = validateProof(await signAsDriver(orders), challenge, date)
   const refused = { is: 'refused' as const, code: 'X', message: 'The token is expired.' }
   t.equal(withoutEchoedSecrets(refused, proof), refused)
   t.same(withoutEchoedSecrets({ ...refused, message: `token ${orders.sessionToken}` }, proof), {

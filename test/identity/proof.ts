@@ -5,12 +5,12 @@ import t from 'tap'
 import { buildRequest, signingRegion, validateProof } from '../../src/identity/proof.js'
 import type { ProofFields } from '../../src/sasl/aws.js'
 import { faultOf } from '../support/faults.js'
-import { alice, type Credentials, challenge, date, orders, signedBy } from '../support/proofs.js'
+import { alice, type Credentials, challenge, date, orders, signAsDriver } from '../support/proofs.js'
 
 const MINUTE = 60_000
 const later = (ms: number) => new Date(date.getTime() + ms)
-const byAlice = await signedBy(alice)
-const byOrders = await signedBy(orders)
+const byAlice = await signAsDriver(alice)
+const byOrders = await signAsDriver(orders)
 const fault = (fields: ProofFields, now = date) => faultOf(() => validateProof(fields, challenge, now))
 
 /** The fields with a part of the authorization replaced. */
@@ -172,7 +172,7 @@ t.test('a scope of another region, service or day is refused', async t => {
       put,
     )
   }
-  const elsewhere = await signedBy(alice, { ...challenge, host: 'sts.us-west-2.amazonaws.com' })
+  const elsewhere = await signAsDriver(alice, { ...challenge, host: 'sts.us-west-2.amazonaws.com' })
   t.equal(fault(elsewhere)?.kind, 'proof/scope-mismatch')
 })
 
@@ -204,12 +204,12 @@ t.test('a date has one form and is a day that exists', async t => {
 })
 
 t.test('temporary keys come with their token, long-term keys without one', async t => {
-  const bare = await signedBy({ accessKeyId: orders.accessKeyId, secretAccessKey: 'x' })
+  const bare = await signAsDriver({ accessKeyId: orders.accessKeyId, secretAccessKey: 'x' })
   t.match(fault(bare), { kind: 'proof/malformed', detail: /ASIAY34FZKBOKMUTVV7A.+session token/ })
-  const dressed = await signedBy({ ...alice, sessionToken: 'token' })
+  const dressed = await signAsDriver({ ...alice, sessionToken: 'token' })
   t.match(fault(dressed), { kind: 'proof/malformed', detail: /no session token/ })
   const old = { accessKeyId: '0PN5J17HBGZHT7JJ3X82', secretAccessKey: 'x' }
-  t.equal(fault(await signedBy(old)), undefined, 'a key from before the prefixes')
+  t.equal(fault(await signAsDriver(old)), undefined, 'a key from before the prefixes')
 })
 
 t.test('no fault tells a secret', async t => {

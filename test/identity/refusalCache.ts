@@ -3,7 +3,7 @@ import { createCredentialFingerprinter } from '../../src/identity/credentialFing
 import type { StsOutcome } from '../../src/identity/outcome.js'
 import { createRefusalCache } from '../../src/identity/refusalCache.js'
 import { Secret } from '../../src/log.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 
 const refused = (code: string, message = 'because'): StsOutcome => ({ is: 'refused', code, message })
 const expired = refused('ExpiredToken', 'The security token included in the request is expired')
@@ -17,7 +17,7 @@ function session(accessKeyId: string, { token = 'token', host = 'sts.amazonaws.c
 }
 
 function memory({ entries = 100, perSource = 10 } = {}) {
-  const clock = handClock(1_000_000)
+  const clock = createManualClock(1_000_000)
   return { clock, ...createRefusalCache({ maxEntries: entries, maxPerSource: perSource, now: clock.now }) }
 }
 

@@ -7,15 +7,15 @@ import { Secret } from '../../src/log.js'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../src/sandbox/aws/sts.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
-import { type Answer, httpServer } from '../support/httpServer.js'
-import { alice, type Credentials, challenge, date, orders, signedBy } from '../support/proofs.js'
+import { type Answer, startHttpServer } from '../support/httpServer.js'
+import { alice, type Credentials, challenge, date, orders, signAsDriver } from '../support/proofs.js'
 import { ALICE, errorXML, identityXML } from '../support/stsReplies.js'
 
 const HOST = challenge.host
 const SECOND = 'sts.us-east-1.amazonaws.com'
-const proof = validateProof(await signedBy(orders), challenge, date)
+const proof = validateProof(await signAsDriver(orders), challenge, date)
 const elsewhere = { ...challenge, host: SECOND }
-const proofForSecond = validateProof(await signedBy(alice, elsewhere), elsewhere, date)
+const proofForSecond = validateProof(await signAsDriver(alice, elsewhere), elsewhere, date)
 const never = new AbortController().signal
 /** Milliseconds that no answer of these takes. */
 const LONG = 5000
@@ -29,7 +29,7 @@ const welcome = says(200, identityXML())
 
 /** An STS that answers so, and a client of it that asks it for both hosts. */
 async function pair(t: Test, answer: Answer, options: Partial<StsClientOptions> = {}) {
-  const server = await httpServer(t, answer)
+  const server = await startHttpServer(t, answer)
   const connect = { host: '127.0.0.1', port: server.port }
   const hosts = [HOST, SECOND].map(host => ({ host, connect, insecure: true }))
   const sts = createStsClient({ hosts, timeoutMS: 5000, userAgent: 'mongo-iam-proxy/test', now: Date.now, ...options })
@@ -62,7 +62,7 @@ t.test('an identity comes back for the request that was signed, and for nothing 
     'x-amz-security-token': orders.sessionToken,
     'x-mongodb-server-nonce': challenge.nonce.toString('base64'),
     'x-mongodb-gs2-cb-flag': 'n',
-    authorization: (await signedBy(orders)).a,
+    authorization: (await signAsDriver(orders)).a,
     'user-agent': 'mongo-iam-proxy/test',
   })
   t.equal(connection, 'keep-alive')
@@ -88,7 +88,7 @@ t.test('refused is what a closed list of codes says', async t => {
     const wanted = { is: 'refused', code, message: 'A sentence.' }
     t.same(await outcome(t, says(403, errorXML(code))), wanted, code)
   }
-  const echo = errorXML('IncompleteSignature', (await signedBy(orders)).a)
+  const echo = errorXML('IncompleteSignature', (await signAsDriver(orders)).a)
   t.same(await outcome(t, says(400, echo)), { is: 'refused', code: 'IncompleteSignature' })
 })
 
@@ -153,7 +153,7 @@ t.test('an STS that is not there is an outage', async t => {
 })
 
 t.test('D6: a redirect is not followed', async t => {
-  const trap = await httpServer(t, welcome)
+  const trap = await startHttpServer(t, welcome)
   for (const status of [301, 302, 307, 308]) {
     const said = await outcome(t, says(status, '', { Location: `http://127.0.0.1:${trap.port}/` }))
     t.match(said, { is: 'unavailable', why: `it answered ${status}` })
@@ -162,7 +162,7 @@ t.test('D6: a redirect is not followed', async t => {
 })
 
 t.test('D6: proxies of the environment are not asked', async t => {
-  const trap = await httpServer(t, welcome)
+  const trap = await startHttpServer(t, welcome)
   const names = ['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'http_proxy', 'https_proxy', 'all_proxy']
   for (const name of [...names, 'NODE_USE_ENV_PROXY']) {
     const before = process.env[name]
@@ -287,7 +287,7 @@ t.test('two hundred who leave cost no place of the pool', async t => {
 t.test('R36: two hundred hostile proofs, and the next one, honest, gets in', async t => {
   const { server, sts } = await pair(t, welcome, { maxSockets: 2 })
   const hostile = ['\r\n', '\n', '\r', '\0', 'Ā', '\u2028', '\x7f', ' \r\nX-Vault-AWS-IAM-Server-ID: x']
-  const fields = await signedBy(orders)
+  const fields = await signAsDriver(orders)
   for (let n = 0; n < 200; n++) {
     const bad = hostile[n % hostile.length] as string
     const by = [
@@ -340,9 +340,9 @@ t.test('the way to a host can be tried without credentials', async t => {
 
 t.test('the offered host is verified in TLS, whatever is dialled', async t => {
   const offered = { nonce: challenge.nonce, host: 'upstream.test' }
-  const by = validateProof(await signedBy(alice, offered), offered, date)
+  const by = validateProof(await signAsDriver(alice, offered), offered, date)
   const ask = async (certificate: string, ca: string | undefined) => {
-    const server = await httpServer(t, welcome, { key: pem(certificate), cert: pem(certificate) })
+    const server = await startHttpServer(t, welcome, { key: pem(certificate), cert: pem(certificate) })
     const sts = createStsClient({
       hosts: [{ host: offered.host, connect: { host: '127.0.0.1', port: server.port } }],
       timeoutMS: 5000,
@@ -396,7 +396,7 @@ t.test('an STS that verifies signatures agrees with what is written anew', async
   })
   t.teardown(() => sts.close())
   const ask = async (by: Credentials) =>
-    sts.getCallerIdentity(validateProof(await signedBy(by), challenge, date), LONG, never)
+    sts.getCallerIdentity(validateProof(await signAsDriver(by), challenge, date), LONG, never)
   const alan = aws.createUser({ account: ALICE.Account, name: 'alan', path: '/r&d/' })
   const reader = aws.createRole({ account: ALICE.Account, name: 'reader', path: '/a/' })
   const key = aws.createAccessKey(alan)

@@ -11,7 +11,7 @@ import t, { type Test } from 'tap'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../src/sandbox/aws/sts.js'
 import { mongoServer } from '../../src/sandbox/mongo/server.js'
-import { type Keys, load } from '../support/clients.js'
+import { type AwsKeys, loadDriver } from '../support/clients.js'
 import { ACCOUNT } from '../support/testProxy.js'
 import { botocore } from './support/botocore.js'
 import { serve } from './support/serve.js'
@@ -23,7 +23,7 @@ const { what: program = '', skip } = await provided(python)
 t.test('botocore as a client of the sandbox STS', { skip }, async t => {
   const aws = iam({ random: randomBytes, now: Date.now })
   const user = aws.createUser({ account: ACCOUNT, name: 'alice' })
-  const keys: Keys = aws.createAccessKey(user)
+  const keys: AwsKeys = aws.createAccessKey(user)
   const role = aws.createRole({ account: ACCOUNT, name: 'orders-api', trusts: [user.arn] })
   const sts = await stsServer({ iam: aws })
   t.teardown(() => sts.close())
@@ -53,7 +53,7 @@ t.test('botocore as a client of the sandbox STS', { skip }, async t => {
   })
 
   const stranger = { ...keys, accessKeyId: 'AKIAQAAAAAAAAAAAAAAA' }
-  const refusals: Record<string, [Keys, code: string, status: number, call?: object]> = {
+  const refusals: Record<string, [AwsKeys, code: string, status: number, call?: object]> = {
     'an unknown key': [stranger, 'InvalidClientTokenId', 403],
     'a wrong secret': [{ ...keys, secretAccessKey: 'guessed' }, 'SignatureDoesNotMatch', 403],
     'a token that is none': [{ ...keys, sessionToken: 'made up' }, 'InvalidClientTokenId', 403],
@@ -82,7 +82,7 @@ t.test('botocore as a client of the sandbox STS', { skip }, async t => {
 t.test('the proxy with moto as its STS', { skip }, async t => {
   const server = await moto(t, program)
   const python = botocore(t, program, server.url)
-  const anybody: Keys = { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'anything' }
+  const anybody: AwsKeys = { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'anything' }
   const iamCall = (call: string, facts: object) => python.get({ call, service: 'iam', keys: anybody, with: facts })
 
   await iamCall('create_user', { UserName: 'alice' })
@@ -112,8 +112,8 @@ t.test('the proxy with moto as its STS', { skip }, async t => {
   const proxy = await serve(t, { ...parts, sts: await spelled(t, server.port) })
   const raw = await serve(t, { ...parts, sts: server.port })
   /** Who these keys are in the database. */
-  const login = async (t: Test, keys: Keys, { uri } = proxy) => {
-    const { MongoClient } = await load('mongodb7')
+  const login = async (t: Test, keys: AwsKeys, { uri } = proxy) => {
+    const { MongoClient } = await loadDriver('mongodb7')
     const client = new MongoClient(uri, {
       serverSelectionTimeoutMS: 10_000,
       authMechanismProperties: { AWS_CREDENTIAL_PROVIDER: async () => ({ ...keys }) as never },
@@ -163,7 +163,7 @@ t.test('the proxy with moto as its STS', { skip }, async t => {
 })
 
 /** Credentials as AWS writes them. */
-function keysOf(credentials: unknown): Keys {
+function keysOf(credentials: unknown): AwsKeys {
   const { AccessKeyId, SecretAccessKey, SessionToken } = credentials as Record<string, string>
   const keys = { accessKeyId: AccessKeyId ?? '', secretAccessKey: SecretAccessKey ?? '' }
   return SessionToken === undefined ? keys : { ...keys, sessionToken: SessionToken }

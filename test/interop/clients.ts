@@ -5,9 +5,9 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { environmentOf, type Keys } from '../support/clients.js'
-import { type Gate, gate } from '../support/networkLink.js'
-import { type House, house } from '../support/testProxy.js'
+import { type AwsKeys, credentialEnvironment } from '../support/clients.js'
+import { type NetworkLink, openLink } from '../support/networkLink.js'
+import { startTestProxy, type TestProxy } from '../support/testProxy.js'
 import { client } from './support/client.js'
 import { clients as folder, goClient, mongoose, type Program, provided, python } from './support/tools.js'
 
@@ -41,14 +41,14 @@ for (const [name, make] of Object.entries(clients)) {
   const { what: program, skip } = await provided(make)
 
   /** An application with these keys, and a gate between it and the proxy. */
-  const application = async (t: Test, { uri }: { uri: string }, keys: Keys, query = '') => {
+  const application = async (t: Test, { uri }: { uri: string }, keys: AwsKeys, query = '') => {
     const limits = `${query}&serverSelectionTimeoutMS=10000&heartbeatFrequencyMS=1000`
-    return client(t, program as Program, `${uri}${limits}`, environmentOf(keys))
+    return client(t, program as Program, `${uri}${limits}`, credentialEnvironment(keys))
   }
 
   t.test(`${name} through the proxy`, { skip: skip || ours }, async t => {
-    const home = await house(t)
-    const front = await gate(t, Number(new URL(home.uri).port))
+    const home = await startTestProxy(t)
+    const front = await openLink(t, Number(new URL(home.uri).port))
     const uri = home.uri.replace(/:\d+\//, `:${front.port}/`)
 
     t.test('an IAM user logs in, writes and reads', async t => {
@@ -91,13 +91,13 @@ for (const [name, make] of Object.entries(clients)) {
     })
 
     t.test('nobody is turned away for an STS that is down', async t => {
-      await home.gates.sts.shut()
-      home.gates.sts.cut()
+      await home.links.sts.refuseConnections()
+      home.links.sts.resetConnections()
       const alice = await application(t, { uri }, home.keyOf('alice'))
       const { error } = await alice.ask('ping')
       t.match(error, { code: 262 })
       t.strictSame(error?.labels.filter(label => LABELS.includes(label)).sort(), LABELS)
-      await home.gates.sts.open()
+      await home.links.sts.restore()
       t.same(await alice.get('ping'), {}, 'the same client logs in once STS is back')
     })
 
@@ -106,7 +106,7 @@ for (const [name, make] of Object.entries(clients)) {
         const alice = await application(t, { uri }, home.keyOf('alice'))
         await alice.get('ping')
         const logins = home.sts.calls().GetCallerIdentity
-        gate.cut()
+        gate.resetConnections()
         const first = await alice.ask('ping')
         t.comment(first.error ? `the first command after it: ${first.error.message}` : 'no command noticed')
         t.same(await alice.get('ping'), {})
@@ -133,7 +133,7 @@ for (const [name, make] of Object.entries(clients)) {
   })
 }
 
-function ways({ gates }: House, front: Gate): [string, Gate][] {
+function ways({ links: gates }: TestProxy, front: NetworkLink): [string, NetworkLink][] {
   return [
     ['proxy', front],
     ['upstream', gates.mongo],

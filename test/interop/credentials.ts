@@ -5,8 +5,8 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { sources } from '../support/credentialSources.js'
-import { house } from '../support/testProxy.js'
+import { credentialSources } from '../support/credentialSources.js'
+import { startTestProxy } from '../support/testProxy.js'
 import { keysOf, logins } from './support/credentials.js'
 import { namespace } from './support/namespace.js'
 import { clients as folder, goClient, type Program, provided, python } from './support/tools.js'
@@ -36,12 +36,12 @@ for (const [name, seconds, what] of [
   ['EKS web identity', 4, 'a session that has ended'],
 ] as const) {
   t.test(`PyMongo, ${name}: ${what} is followed by another`, { skip, buffered: true }, async t => {
-    const home = await house(t)
-    const { env, session, asked } = await sources[name](t, home, seconds)
+    const home = await startTestProxy(t)
+    const { env, session, requestCount } = await credentialSources[name](t, home, seconds)
     const all = await logins(t, home, program as Program, env, [4_500])
     for (const login of all) t.match(login, { error: undefined, session })
     t.equal(keysOf(all), 2, 'each login with a key of its own')
-    t.comment(`credentials were asked for ${asked()} times`)
+    t.comment(`credentials were asked for ${requestCount()} times`)
   })
 }
 
@@ -50,8 +50,8 @@ t.test(
   'PyMongo, EC2: a session that has ended is refused once, and followed by another',
   { skip, buffered: true },
   async t => {
-    const home = await house(t)
-    const { env, session } = await sources.EC2(t, home, 4)
+    const home = await startTestProxy(t)
+    const { env, session } = await credentialSources.EC2(t, home, 4)
     const all = await logins(t, home, program as Program, env, [4_500, 0])
     for (const login of all) t.match(login, { session })
     t.match(all, [{ error: undefined }, { error: { code: 18, message: /ExpiredToken/ } }, { error: undefined }])
@@ -61,18 +61,18 @@ t.test(
 )
 
 t.test('PyMongo, EC2: while a session is good, nothing is asked again', { skip, buffered: true }, async t => {
-  const home = await house(t)
-  const { env, asked } = await sources.EC2(t, home, 3_600)
+  const home = await startTestProxy(t)
+  const { env, requestCount } = await credentialSources.EC2(t, home, 3_600)
   const all = await logins(t, home, program as Program, env, [800])
   for (const login of all) t.match(login, { error: undefined })
   t.equal(keysOf(all), 1, 'both logins with the same key')
-  t.equal(asked(), 1)
+  t.equal(requestCount(), 1)
 })
 
 for (const [name, { what: program, skip }] of Object.entries(judges)) {
   t.test(`${name}, Lambda's variables: nobody follows a session that has ended`, { skip, buffered: true }, async t => {
-    const home = await house(t)
-    const { env } = await sources.Lambda(t, home, 8)
+    const home = await startTestProxy(t)
+    const { env } = await credentialSources.Lambda(t, home, 8)
     const all = await logins(t, home, program as Program, env, [8_100])
     t.match(all, [{ error: undefined }, { error: { code: 18, message: /ExpiredToken/ } }])
     t.equal(keysOf(all), 1)

@@ -9,7 +9,7 @@ import t from 'tap'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../src/sandbox/aws/sts.js'
 import { mongoServer } from '../../src/sandbox/mongo/server.js'
-import { clientOf, type Keys } from '../support/clients.js'
+import { type AwsKeys, createClient } from '../support/clients.js'
 import { ACCOUNT } from '../support/testProxy.js'
 import { operations, type Results, runAll } from './support/operations.js'
 import { serve } from './support/serve.js'
@@ -18,7 +18,7 @@ import { ferret } from './support/upstreams.js'
 
 const PASSWORD = 'of alice'
 const { what: program, skip } = await provided(ferretdb)
-const loggedInAs = (keys: Keys) => ({
+const loggedInAs = (keys: AwsKeys) => ({
   authMechanismProperties: { AWS_CREDENTIAL_PROVIDER: async () => ({ ...keys }) as never },
 })
 
@@ -84,8 +84,8 @@ t.test('FerretDB has no roles: a fault of the configuration, and no harm to othe
   })) {
     t.test(name, async t => {
       const proxy = await serve(t, what)
-      const known = await clientOf(t, 'mongodb7', proxy.uri, keys)
-      const roled = await clientOf(t, 'mongodb7', proxy.uri, bobs)
+      const known = await createClient(t, 'mongodb7', proxy.uri, keys)
+      const roled = await createClient(t, 'mongodb7', proxy.uri, bobs)
       t.match(await known.db('app').command({ ping: 1 }), { ok: 1 })
       await t.rejects(roled.db('app').command({ ping: 1 }), { code: 262, message: /has no roles/ })
       t.match(await known.db('app').command({ ping: 1 }), { ok: 1 })
@@ -99,8 +99,8 @@ t.test('FerretDB has no roles: a fault of the configuration, and no harm to othe
 
   t.test('the directory alone, in which nobody can be made', async t => {
     const proxy = await serve(t, { ...parts, users, more: { directory: { enabled: true } } })
-    const known = await clientOf(t, 'mongodb7', proxy.uri, keys)
-    const stranger = await clientOf(t, 'mongodb7', proxy.uri, bobs)
+    const known = await createClient(t, 'mongodb7', proxy.uri, keys)
+    const stranger = await createClient(t, 'mongodb7', proxy.uri, bobs)
     t.match(await known.db('app').command({ ping: 1 }), { ok: 1 })
     await t.rejects(stranger.db('app').command({ ping: 1 }), { code: 18, message: /bob/ })
     const { code, stdout } = await proxy.run('check')

@@ -4,8 +4,8 @@
  */
 import { join } from 'node:path'
 import t from 'tap'
-import { environmentOf } from '../support/clients.js'
-import { type Storm, storm } from '../support/throttledProxy.js'
+import { credentialEnvironment } from '../support/clients.js'
+import { startThrottledProxy, type ThrottledProxy } from '../support/throttledProxy.js'
 import { client } from './support/client.js'
 import { clients as folder, goClient, type Program, provided, python } from './support/tools.js'
 
@@ -39,10 +39,10 @@ for (const [name, { make, tries, clears, hurries }] of Object.entries(drivers)) 
   const { what: program, skip } = await provided(make)
 
   /** One that has logged in, so that the budget is spent, and another one. */
-  const two = async (t: Parameters<typeof storm>[0], { uri, keys }: Storm) => {
+  const two = async (t: Parameters<typeof startThrottledProxy>[0], { uri, keys }: ThrottledProxy) => {
     const limits = `${uri}&serverSelectionTimeoutMS=20000&heartbeatFrequencyMS=1000`
     const all = [0, 1].map(async () => {
-      const app = await client(t, program as Program, limits, environmentOf(keys.storming))
+      const app = await client(t, program as Program, limits, credentialEnvironment(keys.busy))
       await app.get('watch', { uri: limits })
       if (hurries) await app.get('hurry')
       return app
@@ -54,7 +54,7 @@ for (const [name, { make, tries, clears, hurries }] of Object.entries(drivers)) 
   }
 
   t.test(`${name} waits for its turn`, { skip: skip || elsewhere }, async t => {
-    const house = await storm(t, { quota: 1, granted: 600, share: 0.5 })
+    const house = await startThrottledProxy(t, { quota: 1, granted: 600, share: 0.5 })
     const { second } = await two(t, house)
     const began = Date.now()
     await second.get('read', { in: 'any' })
@@ -64,7 +64,7 @@ for (const [name, { make, tries, clears, hurries }] of Object.entries(drivers)) 
   })
 
   t.test(`${name} while there is no budget`, { skip: skip || elsewhere }, async t => {
-    const house = await storm(t, NEXT_TO_NOTHING)
+    const house = await startThrottledProxy(t, NEXT_TO_NOTHING)
     const { first, second } = await two(t, house)
     const { error } = await second.ask('read', { in: 'any' })
     t.match(error, { code: 262 })
@@ -74,7 +74,7 @@ for (const [name, { make, tries, clears, hurries }] of Object.entries(drivers)) 
     await first.get('read', { in: 'any' })
     t.equal(house.sts.calls().GetCallerIdentity, 1, 'who is logged in does not notice, and STS neither')
 
-    house.believe(1_000)
+    house.setQuota(1_000)
     await second.get('read', { in: 'any' })
     t.equal(house.sts.calls().GetCallerIdentity, 2, 'it gets in once there is a budget')
   })

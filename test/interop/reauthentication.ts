@@ -5,8 +5,8 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { environmentOf } from '../support/clients.js'
-import { setHouse } from '../support/replicaSetProxy.js'
+import { credentialEnvironment } from '../support/clients.js'
+import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
 import { client } from './support/client.js'
 import { clients as folder, goClient, type Program, provided, python } from './support/tools.js'
 
@@ -31,9 +31,9 @@ for (const [name, { make, again }] of Object.entries(drivers)) {
 
   /** An application that has worked over its one connection until its login was too old. */
   const aged = async (t: Test, settings: Record<string, string> = {}) => {
-    const home = await setHouse(t, settings, { maxAge: '1s' })
+    const home = await startReplicaSetProxy(t, settings, { maxAge: '1s' })
     const uri = `${home.uri}&directConnection=true&maxPoolSize=1&heartbeatFrequencyMS=1000`
-    const app = await client(t, program as Program, uri, environmentOf(home.key))
+    const app = await client(t, program as Program, uri, credentialEnvironment(home.key))
     await app.get('insert', { in: 'aged' })
     await sleep(OLD_MS) // of the proxy's own clock
     const ended = () =>

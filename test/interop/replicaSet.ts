@@ -9,13 +9,13 @@ import { join } from 'node:path'
 import type { Document } from 'bson'
 import t, { type Test } from 'tap'
 import { PROXY_NAME } from '../../src/upstream/metadata.js'
-import { clientOf, type Driver, environmentOf } from '../support/clients.js'
-import { setHouse } from '../support/replicaSetProxy.js'
+import { createClient, credentialEnvironment, type Driver } from '../support/clients.js'
+import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
 import { client } from './support/client.js'
 import { freePort } from './support/programs.js'
 import { clients as folder, goClient, mongoose, type Program, provided, python } from './support/tools.js'
 
-type House = Awaited<ReturnType<typeof setHouse>>
+type House = Awaited<ReturnType<typeof startReplicaSetProxy>>
 type Failure = { id: number; message: string; code?: unknown }
 /** Writes documents with these `_id`s all at once. Gives what its application had errors for. */
 type Write = (ids: readonly number[]) => Promise<Failure[]>
@@ -28,7 +28,7 @@ const AT_ONCE = 4
 const programOf =
   (program: Program): Writer =>
   async (t, uri, key) => {
-    const app = await client(t, program, uri, environmentOf(key))
+    const app = await client(t, program, uri, credentialEnvironment(key))
     return async ids => (await app.get('inserts', { in: 'writes', ids })).failed as Failure[]
   }
 
@@ -36,7 +36,7 @@ const programOf =
 const driverOf =
   (driver: Driver): Writer =>
   async (t, uri, key) => {
-    const writes = (await clientOf(t, driver, uri, key)).db('app').collection<{ _id: number }>('writes')
+    const writes = (await createClient(t, driver, uri, key)).db('app').collection<{ _id: number }>('writes')
     const one = (_id: number): Promise<Failure[]> =>
       writes.insertOne({ _id }).then(
         () => [],
@@ -61,7 +61,7 @@ for (const [name, make] of Object.entries(writers)) {
     const port = await freePort()
     const address = `localhost:${port}` // the proxy is bound to 127.0.0.1
     const settings = { 'listen.port': String(port), 'listen.advertise': address }
-    const { set, key, log } = await setHouse(t, settings, { majority: () => majority() })
+    const { set, key, log } = await startReplicaSetProxy(t, settings, { majority: () => majority() })
     const login = 'authSource=%24external&authMechanism=MONGODB-AWS'
     const write = await (writer as Writer)(t, `mongodb://${address}/?${login}`, key)
     const asked: number[] = []

@@ -3,7 +3,7 @@ import { Fault } from '../../src/errors.js'
 import { ldapGuard } from '../../src/ldap/guard.js'
 import type { Answers } from '../../src/ldap/ldap.js'
 import { type Log, silentLog } from '../../src/log.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 
 const denied = { ok: 0, code: 13 }
@@ -20,7 +20,7 @@ const away = new Fault('upstream/unreachable', undefined, { code: 'ECONNREFUSED'
 /** A guard whose upstream answers what stands in `now`: answers, a fault, or nothing at all. */
 function guarded(first: Answers | Fault | undefined, assume?: 'off', log: Log = silentLog) {
   const upstream = { now: first, asked: 0 }
-  const clock = handClock()
+  const clock = createManualClock()
   const ask = async () => {
     upstream.asked++
     if (upstream.now === undefined) return new Promise<Answers>(() => {})
@@ -164,7 +164,7 @@ t.test('what another process answered is not believed of the one that is there n
 t.test('an answer that was asked for before the process changed is not believed either', async t => {
   const answers: ((answers: Answers) => void)[] = []
   const ask = () => new Promise<Answers>(resolve => answers.push(resolve))
-  const guard = ldapGuard({ ask, everyMS: 60_000, assume: undefined, log: silentLog, after: handClock().after })
+  const guard = ldapGuard({ ask, everyMS: 60_000, assume: undefined, log: silentLog, after: createManualClock().after })
   const started = guard.start()
   const asked = guard.again()
   answers[0]?.(off)

@@ -6,8 +6,8 @@ import {
   memberHello,
   type Script,
   type ScriptedUpstream,
-  scriptedUpstream,
   silence,
+  startScriptedUpstream,
 } from '../support/scriptedUpstream.js'
 
 const never = new AbortController().signal
@@ -26,10 +26,10 @@ const script =
     name === 'buildInfo' ? { modules, ok: 1 } : rest
 
 t.test('an edition without LDAP is known without rights, and nothing more is asked', async t => {
-  const upstream = await scriptedUpstream(t, script([], denied))
+  const upstream = await startScriptedUpstream(t, script([], denied))
   t.match(judgeLdap(await ldapProbe(members(upstream), undefined)(never)), { state: 'off' })
   t.same(
-    upstream.asked.map(({ name }) => name),
+    upstream.received.map(({ name }) => name),
     ['hello', 'buildInfo'],
   )
 })
@@ -37,15 +37,15 @@ t.test('an edition without LDAP is known without rights, and nothing more is ask
 t.test(
   'an edition with LDAP is asked over the same connection, which needs no rights without access control',
   async t => {
-    const open = await scriptedUpstream(t, script(['enterprise'], plain))
+    const open = await startScriptedUpstream(t, script(['enterprise'], plain))
     t.match(judgeLdap(await ldapProbe(members(open), undefined)(never)), { state: 'off' })
-    const guarded = await scriptedUpstream(t, script(['enterprise'], denied))
+    const guarded = await startScriptedUpstream(t, script(['enterprise'], denied))
     t.match(judgeLdap(await ldapProbe(members(guarded), undefined)(never)), { state: 'unknown' })
   },
 )
 
 t.test('the administrator is asked for what needs rights; what needs none does not depend on them', async t => {
-  const upstream = await scriptedUpstream(t, script(['enterprise'], denied))
+  const upstream = await startScriptedUpstream(t, script(['enterprise'], denied))
   const admin = (reply: object) => ({
     runCommand: async () => reply,
     close: async () => {},
@@ -59,9 +59,9 @@ t.test('the administrator is asked for what needs rights; what needs none does n
 
 t.test('every member is asked, the administrator at each of them, and the worst answer counts', async t => {
   const [a, b, c] = [
-    await scriptedUpstream(t, script(['enterprise'], denied)),
-    await scriptedUpstream(t, script(['enterprise'], denied)),
-    await scriptedUpstream(t, script(['enterprise'], denied)),
+    await startScriptedUpstream(t, script(['enterprise'], denied)),
+    await startScriptedUpstream(t, script(['enterprise'], denied)),
+    await startScriptedUpstream(t, script(['enterprise'], denied)),
   ]
   const on = { parsed: { security: { ldap: { authz: { queryTemplate: '{USER}' } } } }, ok: 1 }
   const asked: string[] = []
@@ -90,10 +90,10 @@ t.test('every member is asked, the administrator at each of them, and the worst 
 })
 
 t.test('no answer ends with the signal and leaves no socket', async t => {
-  const upstream = await scriptedUpstream(t, () => silence)
+  const upstream = await startScriptedUpstream(t, () => silence)
   const stop = new AbortController()
   const asked = ldapProbe(members(upstream), undefined)(stop.signal)
-  await upstream.until(1)
+  await upstream.waitForCommands(1)
   const closed = [...upstream.sockets].map(socket => new Promise(resolve => socket.once('close', resolve)))
   stop.abort(new Error('enough'))
   await t.rejects(asked, { message: 'enough' })

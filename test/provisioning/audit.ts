@@ -5,14 +5,14 @@ import { auditUsers } from '../../src/provisioning/audit.js'
 import { featuresOf, type Privilege } from '../../src/provisioning/privileges.js'
 import { type AdminClient, createAdminClient } from '../../src/upstream/admin.js'
 import { faultOfAsync } from '../support/faults.js'
-import { arnOf, DATABASE, provisioning } from '../support/provisioning.js'
+import { arnOf, DATABASE, startProvisioning } from '../support/provisioning.js'
 
 const roles = [{ role: 'read', db: 'app' }]
 const cut = [{ role: 'read', db: 'app', collection: 'orders' }]
 
 /** A MongoDB, and an administrator of it who has the privileges of these features. */
-async function audited(t: Parameters<typeof provisioning>[0], features: readonly string[]) {
-  const scene = await provisioning(t)
+async function audited(t: Parameters<typeof startProvisioning>[0], features: readonly string[]) {
+  const scene = await startProvisioning(t)
   const db = scene.client.db('admin')
   const privileges = featuresOf(DATABASE).flatMap(([name, list]): Privilege[] => (features.includes(name) ? list : []))
   await db.command({ createRole: 'iamProxy', roles: [], privileges })
@@ -57,7 +57,7 @@ t.test('what the administrator lacks is told by name', async t => {
 })
 
 t.test('root has them all, and FerretDB 1 has no roles', async t => {
-  const { partsOf, administrator } = await provisioning(t)
+  const { partsOf, administrator } = await startProvisioning(t)
   const asked = { roles: [...roles, ...cut], directory: true }
   t.match(await auditUsers({ ...asked, parts: partsOf({ clientSource: ['10.0.0.1'] }) }), [/^0 in /, /root@admin/])
   const run = administrator()

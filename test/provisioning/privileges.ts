@@ -12,9 +12,9 @@ import {
 } from '../../src/provisioning/privileges.js'
 import { prune } from '../../src/provisioning/prune.js'
 import { type AdminClient, createAdminClient } from '../../src/upstream/admin.js'
-import { arnOf, DATABASE, DAY_MS, provisioning } from '../support/provisioning.js'
+import { arnOf, DATABASE, DAY_MS, startProvisioning } from '../support/provisioning.js'
 
-type Scene = Awaited<ReturnType<typeof provisioning>>
+type Scene = Awaited<ReturnType<typeof startProvisioning>>
 
 const orders = { arn: arnOf('orders'), roles: [{ role: 'read', db: 'app' }] }
 const wider = [
@@ -66,8 +66,8 @@ const features: Record<Feature, (scene: Scene, run: AdminClient['runCommand']) =
 }
 
 /** An administrator who has just these privileges, in a MongoDB of its own. */
-async function having(t: Parameters<typeof provisioning>[0], privileges: readonly Privilege[]) {
-  const scene = await provisioning(t)
+async function having(t: Parameters<typeof startProvisioning>[0], privileges: readonly Privilege[]) {
+  const scene = await startProvisioning(t)
   const db = scene.client.db('admin')
   await db.command({ createRole: 'iamProxy', roles: [], privileges: privileges })
   await db.command({ createUser: 'iam-proxy', pwd: 'pw', roles: ['iamProxy'] })

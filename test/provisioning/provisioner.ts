@@ -6,15 +6,15 @@ import { markOf, passwordOf, periodAt } from '../../src/provisioning/password.js
 import { prune } from '../../src/provisioning/prune.js'
 import type { AdminClient } from '../../src/upstream/admin.js'
 import { faultOfAsync } from '../support/faults.js'
-import { codeOf } from '../support/mongo.js'
-import { arnOf, DATABASE, DAY_MS, provisioning, SECRET } from '../support/provisioning.js'
+import { errorCodeOf } from '../support/mongo.js'
+import { arnOf, DATABASE, DAY_MS, SECRET, startProvisioning } from '../support/provisioning.js'
 
 const reads = [{ role: 'read', db: 'app' }]
 const writes = [{ role: 'readWrite', db: 'app' }]
 const orders = { arn: arnOf('orders'), roles: reads }
 
 t.test('a principal with roles gets a user of its own, and logs in as that', async t => {
-  const { make, logIn, stored, client } = await provisioning(t)
+  const { make, logIn, stored, client } = await startProvisioning(t)
   t.equal(await logIn(make(), orders), 1)
   t.match(await stored('orders'), {
     user: arnOf('orders'),
@@ -29,7 +29,7 @@ t.test('a principal with roles gets a user of its own, and logs in as that', asy
 })
 
 t.test('a login of somebody who is known asks the administrator nothing', async t => {
-  const { make, logIn, ran } = await provisioning(t)
+  const { make, logIn, ran } = await startProvisioning(t)
   const one = make()
   await logIn(one, orders)
   t.same(ran.splice(0), ['usersInfo', 'createUser'])
@@ -40,7 +40,7 @@ t.test('a login of somebody who is known asks the administrator nothing', async 
 })
 
 t.test('a thousand logins of a new principal through two replicas make one user, and none fails', async t => {
-  const { make, client, ran } = await provisioning(t)
+  const { make, client, ran } = await startProvisioning(t)
   const replicas = [make(), make()]
   const all = Array.from({ length: 1000 }, (_, at) => replicas[at % 2]?.user(orders))
   const passwords = new Set((await Promise.all(all)).map(access => access?.passwords[0]?.reveal()))
@@ -50,7 +50,7 @@ t.test('a thousand logins of a new principal through two replicas make one user,
 })
 
 t.test('a thousand replicas race for one user', async t => {
-  const { make, client, ran, administrator, logIn } = await provisioning(t)
+  const { make, client, ran, administrator, logIn } = await startProvisioning(t)
   const run = administrator()
   const all = Array.from({ length: 1000 }, () => make({ run, entries: 2 }).user(orders))
   t.equal(new Set((await Promise.all(all)).map(access => access.passwords[0]?.reveal())).size, 1)
@@ -60,7 +60,7 @@ t.test('a thousand replicas race for one user', async t => {
 })
 
 t.test('the period rolls over during logins, on one replica before the other, and none fails', async t => {
-  const { make, logIn, stored, clock } = await provisioning(t)
+  const { make, logIn, stored, clock } = await startProvisioning(t)
   let late = 0
   const [ahead, behind] = [make(), make({ now: () => clock.now - late })]
   late = 5 * 60_000
@@ -77,7 +77,7 @@ t.test('the period rolls over during logins, on one replica before the other, an
 })
 
 t.test('a server that has not heard of the new password is logged in to with the old one', async t => {
-  const { make, clock } = await provisioning(t)
+  const { make, clock } = await startProvisioning(t)
   const one = make()
   const [old] = (await one.user(orders)).passwords
   clock.now += 3 * DAY_MS
@@ -89,7 +89,7 @@ t.test('a server that has not heard of the new password is logged in to with the
 })
 
 t.test('while the administrator is away those who are known log in, even in the next period', async t => {
-  const { partsOf, make, clock, logIn } = await provisioning(t)
+  const { partsOf, make, clock, logIn } = await startProvisioning(t)
   const { run } = partsOf()
   let away = false
   const one = make({
@@ -108,7 +108,7 @@ t.test('while the administrator is away those who are known log in, even in the 
 })
 
 t.test('the master secret is replaced in steps, and no login fails', async t => {
-  const { make, logIn, stored, clock, partsOf } = await provisioning(t)
+  const { make, logIn, stored, clock, partsOf } = await startProvisioning(t)
   const next = new Secret('the next master secret, and as long as that')
   const old = make()
   await logIn(old, orders)
@@ -131,11 +131,11 @@ t.test('the master secret is replaced in steps, and no login fails', async t => 
 })
 
 t.test('roles that change reach the user, at the next login or by sync', async t => {
-  const { make, logIn, stored, as, client } = await provisioning(t)
+  const { make, logIn, stored, as, client } = await startProvisioning(t)
   const one = make()
   const { user, passwords } = await one.user(orders)
   const live = await as(user.name, passwords[0]?.reveal() ?? '', DATABASE)
-  const write = () => codeOf(live.db('app').collection('c').insertOne({}))
+  const write = () => errorCodeOf(live.db('app').collection('c').insertOne({}))
   t.equal(await write(), 13)
   await one.sync(() => writes)
   t.equal(await write(), undefined)
@@ -144,14 +144,14 @@ t.test('roles that change reach the user, at the next login or by sync', async t
   t.equal(await write(), 13)
   t.equal((await one.user(orders)).passwords[0]?.reveal(), passwords[0]?.reveal(), 'its password stayed')
   await one.sync(() => undefined)
-  t.equal(await codeOf(live.db('app').collection('c').findOne({})), 13)
+  t.equal(await errorCodeOf(live.db('app').collection('c').findOne({})), 13)
   t.equal(await stored('orders'), undefined)
   t.equal((await client.db(DATABASE).command({ usersInfo: 1 })).users.length, 0)
   t.equal(await logIn(one, orders), 1, 'and comes back when it is wanted again')
 })
 
 t.test('sync does nothing where nothing was decided anew, whatever others did', async t => {
-  const { make, logIn, ran, client, stored } = await provisioning(t)
+  const { make, logIn, ran, client, stored } = await startProvisioning(t)
   const one = make()
   await logIn(one, orders)
   await client.db(DATABASE).command({ updateUser: orders.arn, roles: writes })
@@ -174,7 +174,7 @@ t.test('a user that is not ours is never touched, and its principal is refused w
     ['with a mark taken from another user', markOf(SECRET, { ...owned, user: arnOf('admin') }, 5)],
     ['signed by a secret that is unknown here', markOf(other, owned, 5)],
   ] as const) {
-    const { make, client, partsOf, clock, ran } = await provisioning(t)
+    const { make, client, partsOf, clock, ran } = await startProvisioning(t)
     const lines: unknown[][] = []
     const log: Log = (...line) => void lines.push(line)
     await client
@@ -199,7 +199,7 @@ t.test('a user that is not ours is never touched, and its principal is refused w
 })
 
 t.test('a password that was changed behind our back is set again, once', async t => {
-  const { make, logIn, client, clock, ran } = await provisioning(t)
+  const { make, logIn, client, clock, ran } = await startProvisioning(t)
   const one = make()
   await logIn(one, orders)
   const change = () => client.db(DATABASE).command({ updateUser: orders.arn, pwd: 'another' })
@@ -218,7 +218,7 @@ t.test('a password that was changed behind our back is set again, once', async t
 })
 
 t.test('many whose passwords are refused cost one command', async t => {
-  const { make, logIn, client, clock, ran } = await provisioning(t)
+  const { make, logIn, client, clock, ran } = await startProvisioning(t)
   const one = make()
   await logIn(one, orders)
   await client.db(DATABASE).command({ updateUser: orders.arn, pwd: 'another' })
@@ -229,7 +229,7 @@ t.test('many whose passwords are refused cost one command', async t => {
 })
 
 t.test('a user may log in from the addresses of the proxies alone', async t => {
-  const { make, logIn, stored, client } = await provisioning(t)
+  const { make, logIn, stored, client } = await startProvisioning(t)
   const restrictions = async () =>
     (await client.db('admin').collection<Document>('system.users').findOne({ user: orders.arn }))
       ?.authenticationRestrictions
@@ -246,13 +246,13 @@ t.test('a user may log in from the addresses of the proxies alone', async t => {
 })
 
 t.test('a role for one collection is made and granted; another of its name is left alone', async t => {
-  const { make, as, client, partsOf } = await provisioning(t)
+  const { make, as, client, partsOf } = await startProvisioning(t)
   const roles = [{ role: 'readWrite', db: 'app', collection: 'orders' }, ...reads.map(role => ({ ...role, db: 'b' }))]
   const one = make()
   const { user, passwords } = await one.user({ ...orders, roles })
   const live = (await as(user.name, passwords[0]?.reveal() ?? '', DATABASE)).db('app')
-  t.equal(await codeOf(live.collection('orders').insertOne({})), undefined)
-  t.equal(await codeOf(live.collection('people').findOne({})), 13)
+  t.equal(await errorCodeOf(live.collection('orders').insertOne({})), undefined)
+  t.equal(await errorCodeOf(live.collection('people').findOne({})), 13)
   await make().user({ arn: arnOf('second'), roles })
   const role = 'mongo-iam-proxy/default/read/people'
   await client.db('app').command({ createRole: role, privileges: [], roles: ['dbOwner'] })
@@ -268,7 +268,7 @@ t.test('a role for one collection is made and granted; another of its name is le
 })
 
 t.test('an upstream without roles is never provisioned', async t => {
-  const { partsOf, make } = await provisioning(t)
+  const { partsOf, make } = await startProvisioning(t)
   const { run } = partsOf()
   // What FerretDB 1.24 answers.
   const without: AdminClient['runCommand'] = async (command, db) =>
@@ -280,7 +280,7 @@ t.test('an upstream without roles is never provisioned', async t => {
 })
 
 t.test('what the upstream refuses is told with its code, and never with the password', async t => {
-  const { partsOf, make } = await provisioning(t)
+  const { partsOf, make } = await startProvisioning(t)
   const { run } = partsOf()
   t.match(await faultOfAsync(() => make().user({ ...orders, roles: [{ role: 'nonsense', db: 'app' }] })), {
     kind: 'provision/failed',
@@ -297,7 +297,7 @@ t.test('what the upstream refuses is told with its code, and never with the pass
 })
 
 t.test('no more principals are remembered than told', async t => {
-  const { make, ran } = await provisioning(t)
+  const { make, ran } = await startProvisioning(t)
   const one = make({ entries: 2 })
   for (const name of ['a', 'b', 'c']) await one.user({ arn: arnOf(name), roles: reads })
   ran.length = 0

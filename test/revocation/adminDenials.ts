@@ -5,7 +5,7 @@ import { keptDenials, keptIn } from '../../src/revocation/adminDenials.js'
 import { readDenial } from '../../src/revocation/denials.js'
 import { writeDenials } from '../../src/revocation/denyFile.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
-import { emptyHome } from '../support/program.js'
+import { createTempFolder } from '../support/program.js'
 
 const denialOf = (entry: unknown) => {
   const read = readDenial(entry)
@@ -17,7 +17,7 @@ const alice = denialOf('arn:aws:iam::123456789012:user/alice')
 const key = denialOf('AKIAIOSFODNN7EXAMPLE')
 
 t.test('what was denied is there again after a restart, and taken back after another', async t => {
-  const path = join(emptyHome(t), 'denied.yaml')
+  const path = join(createTempFolder(t), 'denied.yaml')
   const first = keptIn(path, now)
   t.same(first.all(), [])
   t.notOk(existsSync(path))
@@ -34,14 +34,14 @@ t.test('what was denied is there again after a restart, and taken back after ano
 })
 
 t.test('the same with another end takes the place of what was there', async t => {
-  const kept = keptIn(join(emptyHome(t), 'denied.yaml'), now)
+  const kept = keptIn(join(createTempFolder(t), 'denied.yaml'), now)
   await kept.add(alice)
   await kept.add({ ...alice, until: new Date('2026-12-24T00:00:00Z'), why: 'left' })
   t.match(kept.all(), [{ why: 'left' }])
 })
 
 t.test('what the disk does not take does not count', async t => {
-  const path = join(emptyHome(t), 'nowhere', 'denied.yaml')
+  const path = join(createTempFolder(t), 'nowhere', 'denied.yaml')
   const kept = keptIn(path, now)
   const fault = await faultOfAsync(() => kept.add(alice))
   t.match(fault, { kind: 'denials/not-persisted', facts: { file: path, why: 'ENOENT' } })
@@ -85,7 +85,7 @@ t.test('it does not grow for ever', async t => {
 })
 
 t.test('a file that is cut, wrong, or cannot be read keeps the proxy from starting', async t => {
-  const folder = emptyHome(t)
+  const folder = createTempFolder(t)
   const path = join(folder, 'denied.yaml')
   for (const [text, said] of [
     ['- AKIAIOSFODNN7EXAMPLE\n', /deny\.adminFile: does not end in/],

@@ -4,7 +4,7 @@ import type { Identity } from '../../src/identity/reply.js'
 import { Secret } from '../../src/log.js'
 import { type LiveConnection, live } from '../../src/revocation/liveConnections.js'
 import type { Match } from '../../src/users/match.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 
 const who = (name: string): Identity => ({
   arn: `arn:aws:iam::123456789012:user/${name}`,
@@ -25,7 +25,7 @@ const userMatch = (name: string, db = 'admin', password = 'x'): Match => ({
 const roles = (role: string): Match => ({ from: { entry: 'x' }, arn: '', gives: { roles: [{ role, db: 'app' }] } })
 
 function entered(...matches: (Match | undefined)[]) {
-  const clock = handClock()
+  const clock = createManualClock()
   const all = live({ now: clock.now, others: () => new Promise(resolve => clock.after(0, resolve)) })
   const faults: (Fault | undefined)[] = matches.map(() => undefined)
   const entries = matches.map(

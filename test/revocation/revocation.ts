@@ -7,7 +7,7 @@ import { type Denial, readDenial } from '../../src/revocation/denials.js'
 import type { LiveConnection } from '../../src/revocation/liveConnections.js'
 import { revocation } from '../../src/revocation/revocation.js'
 import type { Match } from '../../src/users/match.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 
 const alice: Identity = {
@@ -34,7 +34,7 @@ function made({
   file = [] as Denial[],
   decided = match as Match | undefined,
 } = {}) {
-  const clock = handClock(0)
+  const clock = createManualClock(0)
   const counts: number[] = []
   const parts = { decided, counts, clock, matched: [] as string[], takes: 0 }
   const made = revocation(

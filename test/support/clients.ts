@@ -13,17 +13,17 @@ import { fileURLToPath } from 'node:url'
 import { type Document, EJSON } from 'bson'
 import type { MongoClientOptions } from 'mongodb'
 import type { Test } from 'tap'
-import { emptyHome, type Finished, runNode } from './program.js'
+import { createTempFolder, type ProgramResult, runNode } from './program.js'
 
 const folderOf = (name: string) => fileURLToPath(new URL(`../clients/${name}`, import.meta.url))
 
 export type Driver = 'mongodb6' | 'mongodb7'
 
 /** AWS credentials as the AWS SDK has them. */
-export type Keys = { accessKeyId: string; secretAccessKey: string; sessionToken?: string }
+export type AwsKeys = { accessKeyId: string; secretAccessKey: string; sessionToken?: string }
 
 /** They as the environment has them. */
-export function environmentOf({ accessKeyId, secretAccessKey, sessionToken }: Keys): Record<string, string> {
+export function credentialEnvironment({ accessKeyId, secretAccessKey, sessionToken }: AwsKeys): Record<string, string> {
   return {
     AWS_ACCESS_KEY_ID: accessKeyId,
     AWS_SECRET_ACCESS_KEY: secretAccessKey,
@@ -32,7 +32,7 @@ export function environmentOf({ accessKeyId, secretAccessKey, sessionToken }: Ke
 }
 
 /** Folder of a client, once it is there. Test files run side by side, so whoever is second waits for the first. */
-export async function installed(name: Driver | 'mongosh'): Promise<string> {
+export async function installClient(name: Driver | 'mongosh'): Promise<string> {
   const folder = folderOf(name)
   const wanted = createHash('sha256')
     .update(readFileSync(join(folder, 'package-lock.json')))
@@ -56,13 +56,19 @@ export async function installed(name: Driver | 'mongosh'): Promise<string> {
 }
 
 /** The driver itself, loaded into this process. Both versions have the shape of 7 in all that tests use. */
-export async function load(name: Driver): Promise<typeof import('mongodb')> {
-  return createRequire(join(await installed(name), 'package.json'))('mongodb')
+export async function loadDriver(name: Driver): Promise<typeof import('mongodb')> {
+  return createRequire(join(await installClient(name), 'package.json'))('mongodb')
 }
 
 /** A client in this process, not connected yet; it is closed with the test. */
-export async function clientOf(t: Test, driver: Driver, uri: string, keys: Keys, options: MongoClientOptions = {}) {
-  const { MongoClient } = await load(driver)
+export async function createClient(
+  t: Test,
+  driver: Driver,
+  uri: string,
+  keys: AwsKeys,
+  options: MongoClientOptions = {},
+) {
+  const { MongoClient } = await loadDriver(driver)
   const authMechanismProperties = { AWS_CREDENTIAL_PROVIDER: async () => ({ ...keys }) as never }
   const client = new MongoClient(uri, { serverSelectionTimeoutMS: 5_000, ...options, authMechanismProperties })
   t.teardown(() => client.close())
@@ -70,34 +76,40 @@ export async function clientOf(t: Test, driver: Driver, uri: string, keys: Keys,
 }
 
 /** What one step of a task came to: a value, or the error as the application sees it. */
-export type Step = { value?: Document; error?: Document }
+export type StepResult = { value?: Document; error?: Document }
 /** `pool`: how often each event of the pool was seen, by its name. */
-export type Done = { steps: Step[]; pool: Record<string, number> }
-export type Task = { uri: string; options?: Document; steps: readonly Document[] }
+export type TaskResult = { steps: StepResult[]; pool: Record<string, number> }
+export type DriverTask = { uri: string; options?: Document; steps: readonly Document[] }
 
 /** Has a driver do a task in a process of its own; `test/clients/task.mjs` knows the steps. */
-export const drive = (t: Test, name: Driver, task: Task, keys: Keys) => driveIn(t, name, task, environmentOf(keys))
+export const runTask = (t: Test, name: Driver, task: DriverTask, keys: AwsKeys) =>
+  runTaskWithEnvironment(t, name, task, credentialEnvironment(keys))
 
 /** The same, with credentials from wherever this environment says. */
-export async function driveIn(t: Test, name: Driver, task: Task, env: Record<string, string>): Promise<Done> {
-  const cwd = await installed(name)
+export async function runTaskWithEnvironment(
+  t: Test,
+  name: Driver,
+  task: DriverTask,
+  env: Record<string, string>,
+): Promise<TaskResult> {
+  const cwd = await installClient(name)
   const input = EJSON.stringify(task, { relaxed: false })
   const { code, stdout, stderr } = await runNode(t, ['run.mjs'], input, { cwd, env })
   if (code !== 0) throw new Error(`${name} ended with ${code}: ${stderr}`)
-  return EJSON.parse(stdout) as Done
+  return EJSON.parse(stdout) as TaskResult
 }
 
 /** Where mongosh notes the native packages that it does without: they come from install scripts, which are not run. */
 const OPTIONAL = 'mongosh-deps'
 
 /** Runs mongosh; `problems` is what its own log has of errors and warnings, beside what it shows. */
-export async function mongosh(
+export async function runMongosh(
   t: Test,
   args: readonly string[],
   { input = '', env = {} }: { input?: string; env?: Record<string, string> } = {},
-): Promise<Finished & { problems: Document[] }> {
-  const program = join(await installed('mongosh'), 'node_modules/mongosh/bin/mongosh.js')
-  const home = emptyHome(t)
+): Promise<ProgramResult & { problems: Document[] }> {
+  const program = join(await installClient('mongosh'), 'node_modules/mongosh/bin/mongosh.js')
+  const home = createTempFolder(t)
   const logs = join(home, '.mongodb/mongosh')
   mkdirSync(logs, { recursive: true })
   writeFileSync(join(logs, 'config'), JSON.stringify({ enableTelemetry: false, updateURL: '' }))

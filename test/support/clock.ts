@@ -1,5 +1,5 @@
 /** A clock that is moved by hand: `now` for reading it, `after` for waiting, `advance` for moving it. */
-export function handClock(start = 0) {
+export function createManualClock(start = 0) {
   let time = start
   let waiting: { due: number; run: () => void }[] = []
   return {

@@ -7,19 +7,19 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { credentialEndpoints, type Endpoints, POD_AUDIENCE } from '../../src/sandbox/aws/endpoints.js'
 import type { Role } from '../../src/sandbox/aws/iam.js'
-import { environmentOf } from './clients.js'
-import { issuerOf } from './oidcIssuer.js'
-import { emptyHome } from './program.js'
-import { ACCOUNT, type House } from './testProxy.js'
+import { credentialEnvironment } from './clients.js'
+import { createOidcIssuer } from './oidcIssuer.js'
+import { createTempFolder } from './program.js'
+import { ACCOUNT, type TestProxy } from './testProxy.js'
 
-export type Source = {
+export type CredentialSource = {
   env: Record<string, string>
   /** The session's name that results. */
   session: RegExp
   /** How often credentials were asked for. */
-  asked(): number
+  requestCount(): number
 }
-type Build = (t: Test, home: House, seconds: number) => Promise<Source>
+type Build = (t: Test, home: TestProxy, seconds: number) => Promise<CredentialSource>
 
 const SUBJECT = 'system:serviceaccount:shop:orders'
 const STS_AUDIENCE = 'sts.amazonaws.com'
@@ -27,11 +27,11 @@ const STS_AUDIENCE = 'sts.amazonaws.com'
 const REGION = { AWS_REGION: 'eu-west-1', AWS_DEFAULT_REGION: 'eu-west-1' }
 
 /** Sessions of these last so many seconds. */
-export const sources = {
+export const credentialSources = {
   /** What a function of Lambda finds, beside its credentials, tells drivers where they are. */
   Lambda: async (_, home, seconds) => ({
     env: {
-      ...environmentOf(home.session(seconds)),
+      ...credentialEnvironment(home.session(seconds)),
       ...REGION,
       AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs22.x',
       AWS_LAMBDA_FUNCTION_NAME: 'orders',
@@ -40,12 +40,12 @@ export const sources = {
       LAMBDA_TASK_ROOT: '/var/task',
     },
     session: /^pod-7$/,
-    asked: () => 0,
+    requestCount: () => 0,
   }),
 
   ECS: async (t, home, seconds) => {
     const endpoints = await endpointsOf(t, home, seconds)
-    const path = endpoints.task(roleOf(home), 'of the task')
+    const path = endpoints.task(ordersRole(home), 'of the task')
     return {
       env: {
         ...REGION,
@@ -53,14 +53,14 @@ export const sources = {
         AWS_CONTAINER_AUTHORIZATION_TOKEN: 'of the task',
       },
       session: /^[0-9a-f]{32}$/,
-      asked: () => endpoints.handedOut().length,
+      requestCount: () => endpoints.handedOut().length,
     }
   },
 
   'EKS Pod Identity': async (t, home, seconds) => {
     const endpoints = await endpointsOf(t, home, seconds)
     const { issuer, token } = clusterOf(home, POD_AUDIENCE)
-    const path = endpoints.pod({ role: roleOf(home), issuer, subject: SUBJECT })
+    const path = endpoints.pod({ role: ordersRole(home), issuer, subject: SUBJECT })
     return {
       env: {
         ...REGION,
@@ -68,14 +68,14 @@ export const sources = {
         AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: fileOf(t, token),
       },
       session: /^eks-shop-orders$/,
-      asked: () => endpoints.handedOut().length,
+      requestCount: () => endpoints.handedOut().length,
     }
   },
 
   'EKS web identity': async (t, home, seconds) => {
-    const role = roleOf(home)
+    const role = ordersRole(home)
     const { provider, token } = clusterOf(home, STS_AUDIENCE)
-    home.aws.trustWebIdentity(role, { provider, subject: SUBJECT, audience: STS_AUDIENCE })
+    home.iam.trustWebIdentity(role, { provider, subject: SUBJECT, audience: STS_AUDIENCE })
     role.maxSessionSeconds = seconds
     return {
       env: {
@@ -86,44 +86,44 @@ export const sources = {
         AWS_ENDPOINT_URL_STS: home.sts.url,
       },
       session: /^orders-7f9c$/,
-      asked: () => home.sts.calls().AssumeRoleWithWebIdentity,
+      requestCount: () => home.sts.calls().AssumeRoleWithWebIdentity,
     }
   },
 
   EC2: async (t, home, seconds) => {
     const endpoints = await endpointsOf(t, home, seconds)
-    endpoints.instance(roleOf(home))
+    endpoints.instance(ordersRole(home))
     return {
       env: { ...REGION, AWS_EC2_METADATA_SERVICE_ENDPOINT: endpoints.url, AWS_EC2_METADATA_DISABLED: 'false' },
       session: /^i-0[0-9a-f]{16}$/,
-      asked: () => endpoints.handedOut().length,
+      requestCount: () => endpoints.handedOut().length,
     }
   },
 } as const satisfies Record<string, Build>
 
 /** The role of a house that these are sessions of. */
-export function roleOf(home: House): Role {
-  const role = home.aws.role(`arn:aws:iam::${ACCOUNT}:role/orders-api`)
+export function ordersRole(home: TestProxy): Role {
+  const role = home.iam.role(`arn:aws:iam::${ACCOUNT}:role/orders-api`)
   if (!role) throw new Error('the house has no role orders-api')
   return role
 }
 
-async function endpointsOf(t: Test, home: House, seconds: number): Promise<Endpoints> {
-  const endpoints = await credentialEndpoints({ iam: home.aws, seconds })
+async function endpointsOf(t: Test, home: TestProxy, seconds: number): Promise<Endpoints> {
+  const endpoints = await credentialEndpoints({ iam: home.iam, seconds })
   t.teardown(() => endpoints.close())
   return endpoints
 }
 
 /** A cluster that the account believes, and an hour's token of the service account. */
-function clusterOf(home: House, audience: string): { issuer: string; provider: string; token: string } {
-  const cluster = issuerOf('https://oidc.eks.eu-west-1.amazonaws.com/id/1')
-  const { arn } = home.aws.createProvider({ account: ACCOUNT, ...cluster, audiences: [audience] })
+function clusterOf(home: TestProxy, audience: string): { issuer: string; provider: string; token: string } {
+  const cluster = createOidcIssuer('https://oidc.eks.eu-west-1.amazonaws.com/id/1')
+  const { arn } = home.iam.createProvider({ account: ACCOUNT, ...cluster, audiences: [audience] })
   const exp = Math.floor(Date.now() / 1000) + 3600
   return { issuer: cluster.issuer, provider: arn, token: cluster.token({ sub: SUBJECT, aud: [audience], exp }) }
 }
 
 function fileOf(t: Test, text: string): string {
-  const file = join(emptyHome(t), 'token')
+  const file = join(createTempFolder(t), 'token')
   writeFileSync(file, text)
   return file
 }

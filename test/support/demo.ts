@@ -3,14 +3,14 @@ import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-import type { Keys } from './clients.js'
+import type { AwsKeys } from './clients.js'
 import { startNode } from './program.js'
 
 export const program = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
 
-export type Principal = Keys & { arn: string; user: string; roles: string[] }
+export type Principal = AwsKeys & { arn: string; user: string; roles: string[] }
 /** The first line on stdout. */
-export type Ready = {
+export type ReadyLine = {
   event: 'ready'
   proxy: { host: string; port: number }
   admin: string
@@ -20,7 +20,7 @@ export type Ready = {
 }
 
 export type Demo = {
-  ready: Ready
+  ready: ReadyLine
   /** An IAM user that writes in `app`. */
   alice: Principal
   /** A role with a session token that reads there, and one that administers. */
@@ -37,7 +37,7 @@ export type Demo = {
 }
 
 /** Starts it on free ports, with further flags, and resolves once logins are accepted. It ends with the test. */
-export async function demo(t: Test, ...flags: string[]): Promise<Demo> {
+export async function startDemo(t: Test, ...flags: string[]): Promise<Demo> {
   if (!existsSync(program)) throw new Error(`${program} is missing: run \`npm run build\` first (npm test does)`)
   const args = [program, 'demo', '--json', '--port', '0', '--admin-port', '0', '--log-level', 'info', ...flags]
   const { child, exited } = startNode(t, args)
@@ -55,7 +55,7 @@ export async function demo(t: Test, ...flags: string[]): Promise<Demo> {
     })
     exited.then(code => reject(new Error(`the demo ended with ${code}: ${said.join('\n')}`)))
   })
-  const ready: Ready = JSON.parse(first)
+  const ready: ReadyLine = JSON.parse(first)
   const named = (name: string): Principal => {
     const found = ready.principals.find(({ user }) => user === name)
     if (!found) throw new Error(`the demo has no ${name}`)

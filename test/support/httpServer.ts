@@ -13,7 +13,7 @@ export type Call = {
 }
 export type Answer = (response: ServerResponse, call: Call) => void
 
-export type HTTPServer = {
+export type TestHttpServer = {
   port: number
   calls: Call[]
   /** How many sockets are open, and how many there ever were. */
@@ -24,11 +24,11 @@ export type HTTPServer = {
 }
 
 /** Ends with the test. `answer` may leave a response unanswered. `tls`: key and certificate, PEM. */
-export async function httpServer(
+export async function startHttpServer(
   t: { teardown(run: () => unknown): void },
   answer: Answer,
   tls?: { key: string | Buffer; cert: string | Buffer },
-): Promise<HTTPServer> {
+): Promise<TestHttpServer> {
   const calls: Call[] = []
   const sockets = new Set<unknown>()
   const waiting: (() => void)[] = []

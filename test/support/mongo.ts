@@ -12,7 +12,7 @@ import { readReply } from '../../src/wire/message.js'
 export const root = { name: 'root', password: 'a password, with = and , in it' }
 
 /** A server and a client of its root user; `as` logs in somebody else. All are gone after the test. */
-export async function served(t: Test, options: Partial<MongoOptions> = {}, more: MongoClientOptions = {}) {
+export async function startMongo(t: Test, options: Partial<MongoOptions> = {}, more: MongoClientOptions = {}) {
   const server = await mongoServer({ now: Date.now, random: randomBytes, root, ...options })
   t.teardown(() => server.close())
   const as = async (user: string, password: string, authSource = 'admin', extra: MongoClientOptions = {}) => {
@@ -26,7 +26,7 @@ export async function served(t: Test, options: Partial<MongoOptions> = {}, more:
 }
 
 /** The error code that a command ends with, or undefined where it succeeds. */
-export async function codeOf(run: Promise<unknown>): Promise<number | undefined> {
+export async function errorCodeOf(run: Promise<unknown>): Promise<number | undefined> {
   return run.then(
     () => undefined,
     thrown => thrown.code,
@@ -34,7 +34,7 @@ export async function codeOf(run: Promise<unknown>): Promise<number | undefined>
 }
 
 /** The name of the code that a call is refused with, or undefined where it succeeds. */
-export function refusalOf(run: () => unknown): string | undefined {
+export function codeNameOf(run: () => unknown): string | undefined {
   try {
     run()
     return undefined
@@ -44,7 +44,7 @@ export function refusalOf(run: () => unknown): string | undefined {
 }
 
 /** A socket that speaks OP_MSG: `send` writes, `next` gives the following reply with its header. */
-export async function bare(t: Test, port: number) {
+export async function connectRaw(t: Test, port: number) {
   const socket = connect(port, '127.0.0.1')
   t.teardown(() => socket.destroy())
   const framer = new Framer(48_000_000)

@@ -3,20 +3,20 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import type { Test } from 'tap'
 
-export type Gate = {
+export type NetworkLink = {
   port: number
   /** From now on nobody new gets in; who is in stays. */
-  shut(): Promise<void>
+  refuseConnections(): Promise<void>
   /** Ends every connection. */
-  cut(): void
+  resetConnections(): void
   /** New connections are accepted, and nothing comes through. */
-  swallow(): void
+  blackhole(): void
   /** As it was at first. */
-  open(): Promise<void>
+  restore(): Promise<void>
 }
 
 /** Ends with the test. */
-export async function gate(t: Test, target: number): Promise<Gate> {
+export async function openLink(t: Test, target: number): Promise<NetworkLink> {
   const sockets = new Set<Socket>()
   let through = true
   let port = 0
@@ -54,11 +54,11 @@ export async function gate(t: Test, target: number): Promise<Gate> {
   })
   return {
     port,
-    shut,
-    cut,
-    swallow() {
+    refuseConnections: shut,
+    resetConnections: cut,
+    blackhole() {
       through = false
     },
-    open,
+    restore: open,
   }
 }

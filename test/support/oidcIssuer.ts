@@ -3,7 +3,7 @@ import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 
 export type Claims = { sub: string; aud: string | readonly string[]; exp: number; iss?: string }
 
-export type Issuer = {
+export type OidcIssuer = {
   issuer: string
   /** Its public keys, as an account is told of them. */
   keys: ReadonlyMap<string, KeyObject>
@@ -12,7 +12,7 @@ export type Issuer = {
 }
 
 /** Makes one, with a key of its own. */
-export function issuerOf(issuer: string): Issuer {
+export function createOidcIssuer(issuer: string): OidcIssuer {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   return {
     issuer,

@@ -9,19 +9,23 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 
-export type Running = { child: ChildProcessWithoutNullStreams; exited: Promise<number | null> }
-export type Finished = { code: number | null; stdout: string; stderr: string }
+export type RunningProgram = { child: ChildProcessWithoutNullStreams; exited: Promise<number | null> }
+export type ProgramResult = { code: number | null; stdout: string; stderr: string }
 type Where = { cwd?: string; env?: Record<string, string>; home?: string }
 
 /** An empty folder that ends with the test. */
-export function emptyHome(t: Test): string {
+export function createTempFolder(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'mongo-iam-proxy-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }))
   return folder
 }
 
 /** Starts `node` with these arguments. `exited` is its exit code, null if a signal ended it. */
-export function startNode(t: Test, args: readonly string[], { cwd, env, home = emptyHome(t) }: Where = {}): Running {
+export function startNode(
+  t: Test,
+  args: readonly string[],
+  { cwd, env, home = createTempFolder(t) }: Where = {},
+): RunningProgram {
   const child = spawn(process.execPath, args, {
     ...(cwd !== undefined && { cwd }),
     env: { PATH: process.env.PATH ?? '', HOME: home, TMPDIR: home, AWS_EC2_METADATA_DISABLED: 'true', ...env },
@@ -37,7 +41,7 @@ export function startNode(t: Test, args: readonly string[], { cwd, env, home = e
 }
 
 /** Runs `node` with these arguments and this input to its end. */
-export async function runNode(t: Test, args: readonly string[], input = '', where: Where = {}): Promise<Finished> {
+export async function runNode(t: Test, args: readonly string[], input = '', where: Where = {}): Promise<ProgramResult> {
   const { child } = startNode(t, args, where)
   child.stdin.end(input)
   const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])

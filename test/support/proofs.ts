@@ -31,7 +31,7 @@ export const challenge: Challenge = { nonce: Buffer.alloc(64, 0xfb), host: 'sts.
 export const date = new Date('2026-08-13T12:00:00Z')
 
 /** The fields of client-final, as the `mongodb` driver makes them. `date` is of whole seconds. */
-export async function signedBy(credentials: Credentials, to = challenge, at = date): Promise<ProofFields> {
+export async function signAsDriver(credentials: Credentials, to = challenge, at = date): Promise<ProofFields> {
   const body = 'Action=GetCallerIdentity&Version=2011-06-15'
   const headers = await aws4Sign(
     {

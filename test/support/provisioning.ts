@@ -10,15 +10,15 @@ import { type AdminClient, createAdminClient } from '../../src/upstream/admin.js
 import { dial } from '../../src/upstream/dial.js'
 import { createScramKeyCache } from '../../src/upstream/scramKeys.js'
 import { createTarget } from '../../src/upstream/target.js'
-import { served } from './mongo.js'
+import { startMongo } from './mongo.js'
 
 export const SECRET = new Secret('the master secret of these tests, in words')
 export const DATABASE = 'mongo_iam_proxy'
 export const DAY_MS = 86_400_000
 export const arnOf = (name: string) => `arn:aws:iam::123456789012:role/${name}`
 
-export async function provisioning(t: Test) {
-  const { server, client, as } = await served(t)
+export async function startProvisioning(t: Test) {
+  const { server, client, as } = await startMongo(t)
   const clock = { now: Date.UTC(2026, 10, 22, 12) }
   /** Every command of the administrators, in order. */
   const ran: string[] = []

@@ -10,22 +10,27 @@ import { administrator } from '../../src/sandbox/administrator.js'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../src/sandbox/aws/sts.js'
 import { mongoSet } from '../../src/sandbox/mongo/set.js'
-import { clientOf, type Driver } from './clients.js'
+import { createClient, type Driver } from './clients.js'
 
 const root = { name: 'root', password: 'of the set' }
 /** A certificate and its key, for localhost, proxy.test and 127.0.0.1. */
 export const PEM = new URL('./tls/listener.pem', import.meta.url)
 
-type Options = { electionMS?: number | null; down?: boolean; majority?: () => Promise<void>; maxAge?: string }
+type ReplicaSetProxyOptions = {
+  electionMS?: number | null
+  down?: boolean
+  majority?: () => Promise<void>
+  maxAge?: string
+}
 
 /**
  * Alice may write, and the proxy logs into `log`. Elections take 20 ms, or where `electionMS` is null until `set.elect`;
  * `down`: the members are killed before the proxy starts; `majority`: as the set has it; `maxAge`: of Alice's rule.
  */
-export async function setHouse(
+export async function startReplicaSetProxy(
   t: Test,
   settings: Record<string, string> = {},
-  { electionMS = 20, down = false, majority, maxAge }: Options = {},
+  { electionMS = 20, down = false, majority, maxAge }: ReplicaSetProxyOptions = {},
 ) {
   const aws = iam({ random: randomBytes, now: Date.now })
   const alice = aws.createUser({ account: '123456789012', name: 'alice' })
@@ -59,6 +64,7 @@ export async function setHouse(
   t.teardown(() => proxy.kill())
   await proxy.initialized
   const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`
-  const client = (driver: Driver = 'mongodb7', options?: MongoClientOptions) => clientOf(t, driver, uri, key, options)
+  const client = (driver: Driver = 'mongodb7', options?: MongoClientOptions) =>
+    createClient(t, driver, uri, key, options)
   return { set, proxy, log, hosts, key, sts, uri, client }
 }

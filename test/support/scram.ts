@@ -5,7 +5,7 @@ import { Binary, type Document } from 'bson'
 const payload = (text: string) => new Binary(Buffer.from(text))
 
 /** The conversation of one user: the first command, and from its reply the second and what should come back. */
-export function conversation(user: string, password: string) {
+export function scramConversation(user: string, password: string) {
   const opening = `n=${user.replaceAll('=', '=3D').replaceAll(',', '=2C')},r=${randomBytes(18).toString('base64')}`
   const start = { saslStart: 1, mechanism: 'SCRAM-SHA-256', payload: payload(`n,,${opening}`), $db: 'admin' }
   const proof = ({ payload: challenge, conversationId }: Document) => {
@@ -28,7 +28,7 @@ export function conversation(user: string, password: string) {
 }
 
 /** Logs in with two commands; gives the last reply. */
-export async function login(ask: (command: Document) => Promise<Document>, user: string, password: string) {
-  const { start, proof } = conversation(user, password)
+export async function logInWithScram(ask: (command: Document) => Promise<Document>, user: string, password: string) {
+  const { start, proof } = scramConversation(user, password)
   return ask(proof(await ask({ ...start, options: { skipEmptyExchange: true } })).command)
 }

@@ -1,14 +1,20 @@
 /** A replica set of scripted upstreams: members that name each other, hold awaited hellos, and change when a test says so. */
 import { type Document, Int32, Long, ObjectId } from 'bson'
-import { type Answer, type Asked, memberHello, type ScriptedUpstream, scriptedUpstream } from './scriptedUpstream.js'
+import {
+  type Answer,
+  memberHello,
+  type ReceivedCommand,
+  type ScriptedUpstream,
+  startScriptedUpstream,
+} from './scriptedUpstream.js'
 
 export type ScriptedMember = ScriptedUpstream & {
   address: string
   /** Says this from now on, to those who wait too. */
-  say(changes: Document): void
+  changeHello(changes: Document): void
 }
 
-export type ScriptedSet = {
+export type ScriptedReplicaSet = {
   members: ScriptedMember[]
   /** Changes of the member's hello by which it is the primary of this election, and by which it is not. */
   primary(election: number): Document
@@ -20,7 +26,7 @@ export type ScriptedSet = {
 type Teardown = { teardown(run: () => unknown): unknown }
 
 /** Starts so many members. The first is the primary, of election 1. */
-export async function scriptedSet(t: Teardown, size = 3): Promise<ScriptedSet> {
+export async function startScriptedReplicaSet(t: Teardown, size = 3): Promise<ScriptedReplicaSet> {
   const electionId = (election: number) =>
     new ObjectId(`7fffffff00000000000000${election.toString(16).padStart(2, '0')}`)
   const primary = (election: number) => ({
@@ -45,19 +51,19 @@ export async function scriptedSet(t: Teardown, size = 3): Promise<ScriptedSet> {
         ...changes,
         topologyVersion: { processId, counter: Long.fromNumber(counter) },
       })
-    const script = (asked: Asked): Answer | Promise<Answer> => {
+    const script = (asked: ReceivedCommand): Answer | Promise<Answer> => {
       const known = asked.body.topologyVersion
       if (known && processId.equals(known.processId) && Number(known.counter) === counter) {
         return new Promise<Answer>(resolve => held.push(resolve))
       }
       return hello()
     }
-    const upstream = await scriptedUpstream(t, script)
+    const upstream = await startScriptedUpstream(t, script)
     hosts.push(upstream.target.address)
     members.push({
       ...upstream,
       address: upstream.target.address,
-      say(next) {
+      changeHello(next) {
         changes = { ...changes, ...next }
         counter++
         const waiting = held

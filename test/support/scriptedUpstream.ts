@@ -15,12 +15,12 @@ import { Framer } from '../../src/wire/frame.js'
 import { type Command, readCommand, writeReply } from '../../src/wire/message.js'
 
 /** A command and where it came from: `socket` is counted from 1 in the order of accepting. */
-export type Asked = Command & { body: Document; socket: number; raw: Socket }
+export type ReceivedCommand = Command & { body: Document; socket: number; raw: Socket }
 /** A document is sent as the reply; bytes as they are; `silence` sends nothing; `hangUp` closes. */
 export type Answer = Document | Buffer | typeof silence | typeof hangUp
 export const silence = Symbol('silence')
 export const hangUp = Symbol('hang up')
-export type Script = (asked: Asked) => Answer | Promise<Answer>
+export type Script = (asked: ReceivedCommand) => Answer | Promise<Answer>
 
 export type ScriptedUpstream = {
   host: string
@@ -29,15 +29,15 @@ export type ScriptedUpstream = {
   uri: string
   target: Target
   /** Every command that arrived, in order. */
-  asked: Asked[]
+  received: ReceivedCommand[]
   sockets: Set<Socket>
   accepted(): number
   /** Resolves when `count` commands of this name (any, if none is given) have arrived. */
-  until(count: number, name?: string): Promise<void>
+  waitForCommands(count: number, name?: string): Promise<void>
   /** Replaces the script from now on. */
   script(next: Script): void
   /** Closes every socket, and goes on listening. */
-  drop(): void
+  closeSockets(): void
   /** Stops listening and closes every socket; `start` brings it back on the same port. */
   stop(): Promise<void>
   start(): Promise<void>
@@ -46,18 +46,18 @@ export type ScriptedUpstream = {
 type Teardown = { teardown(run: () => unknown): unknown }
 
 /** Starts one on a free port; the test's teardown ends it. `tls`: a PEM of test/support/tls with certificate and key. */
-export async function scriptedUpstream(t: Teardown, script: Script, tls?: string): Promise<ScriptedUpstream> {
+export async function startScriptedUpstream(t: Teardown, script: Script, tls?: string): Promise<ScriptedUpstream> {
   let current = script
   let count = 0
   const sockets = new Set<Socket>()
-  const asked: Asked[] = []
+  const asked: ReceivedCommand[] = []
   let wake: (() => void)[] = []
   const serve = (socket: Socket) => {
     const nth = ++count
     const framer = new Framer(48_000_000)
     sockets.add(socket)
     socket.on('error', () => {}).on('close', () => sockets.delete(socket))
-    const answer = async (command: Asked) => {
+    const answer = async (command: ReceivedCommand) => {
       asked.push(command)
       const waiting = wake
       wake = []
@@ -106,10 +106,10 @@ export async function scriptedUpstream(t: Teardown, script: Script, tls?: string
       parseUpstreamUri(new Secret(uri), () => Buffer.alloc(0)).connectionOptions,
       `127.0.0.1:${port}`,
     ),
-    asked,
+    received: asked,
     sockets,
     accepted: () => count,
-    until: async (wanted, name) => {
+    waitForCommands: async (wanted, name) => {
       while (asked.filter(command => name === undefined || command.name === name).length < wanted) {
         await new Promise<void>(resolve => wake.push(resolve))
       }
@@ -117,7 +117,7 @@ export async function scriptedUpstream(t: Teardown, script: Script, tls?: string
     script: next => {
       current = next
     },
-    drop,
+    closeSockets: drop,
     stop,
     start: () => listen(port),
   }
@@ -153,7 +153,7 @@ export function memberHello(changes: Document = {}): Document {
 }
 
 /** What one user's server half does, and every lie that a test may want from it. */
-export type Mongod = {
+export type ScriptedMongodOptions = {
   user?: { name: string; db: string; password: string }
   iterations?: number
   hello?: Document
@@ -173,10 +173,10 @@ export type Mongod = {
 const refusal = { ok: 0, errmsg: 'Authentication failed.', code: 18, codeName: 'AuthenticationFailed' }
 
 /** A script that answers hello, saslStart, saslContinue and ping; anything else goes to `other`. */
-export function mongod(options: Mongod = {}): Script {
+export function scriptedMongod(options: ScriptedMongodOptions = {}): Script {
   const { speculates = true, skipsEmpty = true, hello = memberHello() } = options
   const halves = new Map<Socket, ReturnType<typeof scramServer>>()
-  const begin = (asked: Asked, start: Document, db: string): Document => {
+  const begin = (asked: ReceivedCommand, start: Document, db: string): Document => {
     if (start.mechanism !== 'SCRAM-SHA-256') return { ...refusal, code: 334, codeName: 'MechanismUnavailable' }
     const half = scramServer(options, db)
     halves.set(asked.raw, half)
@@ -210,7 +210,7 @@ export function mongod(options: Mongod = {}): Script {
 }
 
 /** The server's half of SCRAM-SHA-256, for one conversation. */
-function scramServer({ user, iterations = 4096, first, final }: Mongod, db: string) {
+function scramServer({ user, iterations = 4096, first, final }: ScriptedMongodOptions, db: string) {
   const { name = 'app', password = 'pencil' } = user ?? {}
   const salt = createHash('sha256').update(`${name} salt`).digest().subarray(0, 28)
   const hmac = (key: Buffer, text: string) => createHmac('sha256', key).update(text).digest()

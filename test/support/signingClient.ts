@@ -8,7 +8,7 @@ export type ClientCredentials = { accessKeyId: string; secretAccessKey: string; 
 export type ClientFinal = { a: string; d: string; t?: string }
 
 /** What is signed. The options after `host` are those of an attacker, or of a driver that has gone wrong. */
-export type Signing = {
+export type SigningOptions = {
   /** All 64 bytes of the server's nonce. */
   nonce: Uint8Array
   /** As the server offered it. */
@@ -28,7 +28,7 @@ export type Signing = {
 export const BODY = 'Action=GetCallerIdentity&Version=2011-06-15'
 
 /** Signs as drivers do. */
-export async function sign(credentials: ClientCredentials, signing: Signing): Promise<ClientFinal> {
+export async function signClientFinal(credentials: ClientCredentials, signing: SigningOptions): Promise<ClientFinal> {
   const { host, date = new Date(), region = regionOf(host), service = 'sts', body = BODY } = signing
   const signer = new SignatureV4({ credentials, region, service, sha256: Sha256, applyChecksum: false })
   const { headers } = await signer.sign(
@@ -47,7 +47,7 @@ export async function sign(credentials: ClientCredentials, signing: Signing): Pr
 }
 
 /** The headers of the POST to STS that these fields belong to, as the proxy has to send them. */
-export function headersOf({ a, d, t }: ClientFinal, signing: Signing): Record<string, string> {
+export function stsHeaders({ a, d, t }: ClientFinal, signing: SigningOptions): Record<string, string> {
   return {
     ...unsigned(signing),
     'x-amz-date': d,
@@ -57,7 +57,7 @@ export function headersOf({ a, d, t }: ClientFinal, signing: Signing): Record<st
   }
 }
 
-function unsigned({ host, nonce, body = BODY }: Signing): Record<string, string> {
+function unsigned({ host, nonce, body = BODY }: SigningOptions): Record<string, string> {
   return {
     host,
     'content-type': 'application/x-www-form-urlencoded',

@@ -28,7 +28,7 @@ export function intakeOf(socket: Duplex): Pick<ReadBuffer, 'to'> {
 }
 
 /** Resolves once a socket has closed, with or without an error. */
-export function shut(socket: Socket): Promise<void> {
+export function waitForClose(socket: Socket): Promise<void> {
   return new Promise(resolve => {
     if (socket.closed) resolve()
     else socket.once('close', () => resolve())
@@ -36,7 +36,7 @@ export function shut(socket: Socket): Promise<void> {
 }
 
 /** Frames off a socket, one a call; rejects when the socket closes before the next one is whole. */
-export function frames(socket: Socket): () => Promise<Frame> {
+export function createFrameReceiver(socket: Socket): () => Promise<Frame> {
   const framer = new Framer(48_000_000)
   const ready: Frame[] = []
   let wake = (): void => {}

@@ -10,7 +10,7 @@ const answering =
 
 const failure = '<ErrorResponse><Error><Type>Receiver</Type><Code>InternalFailure</Code></Error></ErrorResponse>'
 
-export const misbehaviours = {
+export const stsFailures = {
   /** The page of a firewall in between. */
   forbiddenPage: answering(403, 'text/html', '<html><body><h1>403 Forbidden</h1></body></html>'),
   internalFailure: answering(500, 'text/xml', failure),
@@ -31,7 +31,7 @@ export const misbehaviours = {
 } as const satisfies Record<string, Misbehaviour>
 
 /** The first `count` calls get what `how` does, later ones what they deserve. */
-export function firstCalls(count: number, how: Misbehaviour): Misbehaviour {
+export function failFirstCalls(count: number, how: Misbehaviour): Misbehaviour {
   let left = count
   return (request, response, proceed) => {
     if (left-- > 0) how(request, response, proceed)

@@ -16,35 +16,35 @@ import { administrator } from '../../src/sandbox/administrator.js'
 import { type Iam, iam } from '../../src/sandbox/aws/iam.js'
 import { type StsServer, stsServer } from '../../src/sandbox/aws/sts.js'
 import { type MongoServer, mongoServer } from '../../src/sandbox/mongo/server.js'
-import { clientOf, type Driver, type Keys } from './clients.js'
-import { type Gate, gate } from './networkLink.js'
+import { type AwsKeys, createClient, type Driver } from './clients.js'
+import { type NetworkLink, openLink } from './networkLink.js'
 
 export const ACCOUNT = '123456789012'
 const root = { name: 'root', password: 'of the house' }
 
-export type House = {
-  aws: Iam
+export type TestProxy = {
+  iam: Iam
   sts: StsServer
   mongo: MongoServer
-  gates: { sts: Gate; mongo: Gate }
+  links: { sts: NetworkLink; mongo: NetworkLink }
   /** An access key of the IAM user of that name. Alice is known and writes, bob's password is wrong, nobody knows mallory. */
-  keyOf(name: 'alice' | 'bob' | 'mallory'): Keys
+  keyOf(name: 'alice' | 'bob' | 'mallory'): AwsKeys
   /** A session of the role orders-api, which reads. */
-  session(seconds?: number): Required<Keys>
+  session(seconds?: number): Required<AwsKeys>
   uri: string
   proxy: RunningProxy
   /** A client that is not connected yet; it is closed with the test. `query` is added to its connection string. */
-  client(driver: Driver, keys: Keys, options?: MongoClientOptions, query?: string): Promise<MongoClient>
+  client(driver: Driver, keys: AwsKeys, options?: MongoClientOptions, query?: string): Promise<MongoClient>
   /** Has the proxy take up these groups of settings in the place of what they were, and of these files. */
   reload(settings: Record<string, unknown>, files?: Record<string, string>): void
   /** What the proxy logged. */
-  log: Line[]
+  log: LogLine[]
   /** The one line of each connection that ended, as soon as there are so many of a kind. */
-  closed(count: number, kind?: (line: Line) => boolean): Promise<Line[]>
+  closedLines(count: number, kind?: (line: LogLine) => boolean): Promise<LogLine[]>
 }
-export type Line = Record<string, unknown>
+export type LogLine = Record<string, unknown>
 
-export type Options = {
+export type TestProxyOptions = {
   /** Settings by their path. */
   settings?: Record<string, string>
   /** What settings name, by path. */
@@ -53,10 +53,10 @@ export type Options = {
 }
 
 /** Builds it. It ends with the test. */
-export async function house(
+export async function startTestProxy(
   t: Test,
-  { settings = {}, files = {}, ldapAuthorization = false }: Options = {},
-): Promise<House> {
+  { settings = {}, files = {}, ldapAuthorization = false }: TestProxyOptions = {},
+): Promise<TestProxy> {
   const aws = iam({ random: randomBytes, now: Date.now })
   const [alice, bob, mallory] = (['alice', 'bob', 'mallory'] as const).map(name => {
     const user = aws.createUser({ account: ACCOUNT, name })
@@ -70,7 +70,7 @@ export async function house(
   mongo.createUser({ user: 'alice', password: 'of alice', roles: [{ role: 'readWrite', db: 'app' }] })
   mongo.createUser({ user: 'bob', password: 'of bob', roles: [] })
   mongo.createUser({ user: 'orders-api', password: 'of orders', roles: [{ role: 'read', db: 'app' }] })
-  const gates = { sts: await gate(t, sts.port), mongo: await gate(t, mongo.port) }
+  const gates = { sts: await openLink(t, sts.port), mongo: await openLink(t, mongo.port) }
 
   const groups = {
     listen: { host: '127.0.0.1', port: 0 },
@@ -99,7 +99,7 @@ export async function house(
     const readFile = (path: string) => ({ bytes: Buffer.from(all[path] ?? ''), mode: 0o600 })
     return loadConfig({ file: 'house.yaml', args: settings, env, readFile })
   }
-  const log: Line[] = []
+  const log: LogLine[] = []
   let wake = () => {}
   const write = (line: string) => {
     log.push(JSON.parse(line))
@@ -111,10 +111,10 @@ export async function house(
 
   const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`
   return {
-    aws,
+    iam: aws,
     sts,
     mongo,
-    gates,
+    links: gates,
     keyOf(name) {
       const found = [alice, bob, mallory].find(person => person?.name === name)
       if (!found) throw new Error(`nobody is called ${name}`)
@@ -123,7 +123,7 @@ export async function house(
     session: seconds => aws.assumeRole(orders, 'pod-7', seconds),
     uri,
     proxy,
-    client: (driver, keys, options, query = '') => clientOf(t, driver, `${uri}${query}`, keys, options),
+    client: (driver, keys, options, query = '') => createClient(t, driver, `${uri}${query}`, keys, options),
     reload(changed, further) {
       try {
         proxy.reload(configure(changed, further))
@@ -132,7 +132,7 @@ export async function house(
       }
     },
     log,
-    async closed(count, kind = () => true) {
+    async closedLines(count, kind = () => true) {
       for (;;) {
         const lines = log.filter(line => line.event === 'connection closed' && kind(line))
         if (lines.length >= count) return lines

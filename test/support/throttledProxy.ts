@@ -13,47 +13,47 @@ import { createLog } from '../../src/log.js'
 import { iam } from '../../src/sandbox/aws/iam.js'
 import { type StsServer, stsServer } from '../../src/sandbox/aws/sts.js'
 import { mongoServer } from '../../src/sandbox/mongo/server.js'
-import type { Keys } from './clients.js'
+import type { AwsKeys } from './clients.js'
 
 export const HOSTS = ['sts.eu-west-1.amazonaws.com', 'sts.us-east-1.amazonaws.com'] as const
 /** The account that storms, and another one. */
-export const [STORMING, QUIET] = ['123456789012', '210987654321'] as const
+export const [BUSY, QUIET] = ['123456789012', '210987654321'] as const
 
-export type Storm = {
+export type ThrottledProxy = {
   sts: StsServer
   uri: string
   port: number
   /** Users of either account, who write, and a role's session of the first, which reads. */
-  keys: { storming: Keys; quiet: Keys; session(seconds?: number): Required<Keys> }
-  crowd(of: Keys, how: Pick<Crowding, 'count' | 'lanes'> & Partial<Crowding>): Promise<Crowd>
+  keys: { busy: AwsKeys; quiet: AwsKeys; session(seconds?: number): Required<AwsKeys> }
+  crowd(of: AwsKeys, how: Pick<Crowding, 'count' | 'lanes'> & Partial<Crowding>): Promise<Crowd>
   /** The proxy's metrics: the value of each line by its name and labels. */
   metrics(): Promise<Record<string, number>>
   /** From now on AWS grants so much, as the proxy believes. */
-  believe(quota: number): void
+  setQuota(quota: number): void
   /** What the proxy logged of each connection that ended; `ended` is told of each. */
   log: Record<string, unknown>[]
-  ended: ((line: Record<string, unknown>) => void)[]
+  onConnectionClosed: ((line: Record<string, unknown>) => void)[]
 }
 
-export type Options = {
+export type ThrottledProxyOptions = {
   /** Calls a second of one account: as the proxy believes, what STS grants, and the part that logins may use. */
   quota: number
   granted?: number
   share?: number
   latencyMS?: number
   /** Ports of further hosts, in the order of HOSTS. */
-  further?: readonly number[]
+  otherStsPorts?: readonly number[]
 }
 
 /** Builds it. It ends with the test. */
-export async function storm(
+export async function startThrottledProxy(
   t: Test,
-  { quota, granted = quota, share = 0.6, latencyMS = 5, further = [] }: Options,
-): Promise<Storm> {
+  { quota, granted = quota, share = 0.6, latencyMS = 5, otherStsPorts = [] }: ThrottledProxyOptions,
+): Promise<ThrottledProxy> {
   const aws = iam({ random: randomBytes, now: Date.now })
-  const users = [STORMING, QUIET].map(account => aws.createUser({ account, name: 'worker' }))
-  const [storming, quiet] = users.map(user => aws.createAccessKey(user)) as [Keys, Keys]
-  const orders = aws.createRole({ account: STORMING, name: 'orders-api' })
+  const users = [BUSY, QUIET].map(account => aws.createUser({ account, name: 'worker' }))
+  const [storming, quiet] = users.map(user => aws.createAccessKey(user)) as [AwsKeys, AwsKeys]
+  const orders = aws.createRole({ account: BUSY, name: 'orders-api' })
   const sts = await stsServer({ iam: aws, quotaPerSecond: granted, latencyMS })
   t.teardown(() => sts.close())
   const mongo = await mongoServer({ now: Date.now, random: randomBytes, root: { name: 'root', password: 'of it all' } })
@@ -67,7 +67,7 @@ export async function storm(
       insecure: true,
       quota: believed,
       share,
-      hosts: [sts.port, ...further].map((port, nth) => ({ host: HOSTS[nth], connect: `127.0.0.1:${port}` })),
+      hosts: [sts.port, ...otherStsPorts].map((port, nth) => ({ host: HOSTS[nth], connect: `127.0.0.1:${port}` })),
     },
     ldap: { assume: 'off' },
     admin: { port: 0 },
@@ -77,8 +77,8 @@ export async function storm(
     const readFile = () => ({ bytes: Buffer.from(JSON.stringify(groups(believed))), mode: 0o600 })
     return loadConfig({ file: 'storm.yaml', args: {}, env: { WORKERS: 'of workers' }, readFile })
   }
-  const log: Storm['log'] = []
-  const ended: Storm['ended'] = []
+  const log: ThrottledProxy['log'] = []
+  const ended: ThrottledProxy['onConnectionClosed'] = []
   const write = (line: string) => {
     const read = JSON.parse(line)
     if (read.event !== 'connection closed') return
@@ -99,7 +99,7 @@ export async function storm(
     sts,
     port,
     uri: `mongodb://127.0.0.1:${port}/?authSource=%24external&authMechanism=MONGODB-AWS`,
-    keys: { storming, quiet, session: seconds => aws.assumeRole(orders, 'pod-7', seconds) },
+    keys: { busy: storming, quiet, session: seconds => aws.assumeRole(orders, 'pod-7', seconds) },
     crowd({ accessKeyId, secretAccessKey, sessionToken }, how) {
       const token = sessionToken === undefined ? {} : { token: sessionToken }
       return crowd({ addresses: 4, ...how, port, login: { by: 'aws', accessKeyId, secretAccessKey, ...token } })
@@ -114,8 +114,8 @@ export async function storm(
         }),
       )
     },
-    believe: believed => reload(configure(believed)),
+    setQuota: believed => reload(configure(believed)),
     log,
-    ended,
+    onConnectionClosed: ended,
   }
 }

@@ -8,7 +8,7 @@ import { openChannel } from '../../src/upstream/channel.js'
 import { createTarget, parseUpstreamUri } from '../../src/upstream/target.js'
 import { MORE_TO_COME, writeMessage } from '../../src/wire/message.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
-import { hangUp, type Script, scriptedUpstream, silence } from '../support/scriptedUpstream.js'
+import { hangUp, type Script, silence, startScriptedUpstream } from '../support/scriptedUpstream.js'
 
 const readFile = (path: string) => readFileSync(new URL(`../support/tls/${path}`, import.meta.url))
 /** The one address of a connection string. */
@@ -20,11 +20,11 @@ const never = new AbortController().signal
 const ping = { ping: 1, $db: 'admin' }
 
 t.test('a command goes out and its reply comes back with the types of its numbers', async t => {
-  const upstream = await scriptedUpstream(t, () => ({ n: Long.fromNumber(5), i: new Int32(1), ok: 1 }))
+  const upstream = await startScriptedUpstream(t, () => ({ n: Long.fromNumber(5), i: new Int32(1), ok: 1 }))
   const channel = await openChannel(upstream.target, never)
   t.match(await channel.request(ping, never), { n: { _bsontype: 'Long' }, i: { _bsontype: 'Int32' } })
   await channel.request({ hello: 1, $db: 'admin' }, never)
-  t.match(upstream.asked, [{ name: 'ping' }, { name: 'hello' }])
+  t.match(upstream.received, [{ name: 'ping' }, { name: 'hello' }])
   t.equal(channel.isOpen, true)
   channel.destroy()
   t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/unreachable')
@@ -60,7 +60,7 @@ const lies: Record<string, Script> = {
 }
 for (const [name, script] of Object.entries(lies)) {
   t.test(`${name} is a malformed upstream, and the socket is gone`, async t => {
-    const upstream = await scriptedUpstream(t, script)
+    const upstream = await startScriptedUpstream(t, script)
     const channel = await openChannel(upstream.target, never)
     t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/protocol-error')
     t.equal(channel.isOpen, false)
@@ -68,7 +68,7 @@ for (const [name, script] of Object.entries(lies)) {
 }
 
 t.test('an upstream that speaks unasked is not believed', async t => {
-  const upstream = await scriptedUpstream(t, () => Buffer.concat([reply(1), reply(2).subarray(0, 20)]))
+  const upstream = await startScriptedUpstream(t, () => Buffer.concat([reply(1), reply(2).subarray(0, 20)]))
   const channel = await openChannel(upstream.target, never)
   await channel.request(ping, never)
   const fault = await faultOfAsync(() => channel.request(ping, never))
@@ -76,17 +76,17 @@ t.test('an upstream that speaks unasked is not believed', async t => {
 })
 
 t.test('an upstream that hangs up, now or between two commands, is away', async t => {
-  const upstream = await scriptedUpstream(t, () => hangUp)
+  const upstream = await startScriptedUpstream(t, () => hangUp)
   const channel = await openChannel(upstream.target, never)
   t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/unreachable')
 })
 
 t.test('a reply that never comes ends with the signal, and so does the socket', async t => {
-  const upstream = await scriptedUpstream(t, () => silence)
+  const upstream = await startScriptedUpstream(t, () => silence)
   const channel = await openChannel(upstream.target, never)
   const stop = new AbortController()
   const asked = channel.request(ping, stop.signal)
-  await upstream.until(1)
+  await upstream.waitForCommands(1)
   const [socket] = upstream.sockets
   if (!socket) throw new Error('nobody connected')
   const closed = once(socket, 'close')
@@ -97,7 +97,7 @@ t.test('a reply that never comes ends with the signal, and so does the socket', 
 })
 
 t.test('nobody listens there: away, with host, port and code', async t => {
-  const upstream = await scriptedUpstream(t, () => silence)
+  const upstream = await startScriptedUpstream(t, () => silence)
   await upstream.stop()
   const fault = await faultOfAsync(() => openChannel(upstream.target, never))
   t.match(fault, {
@@ -107,7 +107,7 @@ t.test('nobody listens there: away, with host, port and code', async t => {
 })
 
 t.test('the socket is handed over with what was read beyond the last reply', async t => {
-  const upstream = await scriptedUpstream(t, () => Buffer.concat([reply(1), Buffer.from('beyond')]))
+  const upstream = await startScriptedUpstream(t, () => Buffer.concat([reply(1), Buffer.from('beyond')]))
   const channel = await openChannel(upstream.target, never)
   await channel.request(ping, never)
   const { socket, rest } = channel.handOver()
@@ -121,7 +121,7 @@ t.test('the socket is handed over with what was read beyond the last reply', asy
 t.test('what comes between two owners of the socket is its end, as nobody would miss it', async t => {
   for (const pem of [undefined, 'upstream.pem']) {
     let raw: Socket | undefined
-    const upstream = await scriptedUpstream(
+    const upstream = await startScriptedUpstream(
       t,
       command => {
         raw = command.raw
@@ -140,7 +140,7 @@ t.test('what comes between two owners of the socket is its end, as nobody would 
 
 t.test('TLS: the chain and the name are verified unless told otherwise', async t => {
   const through = async (pem: string, options: string) => {
-    const upstream = await scriptedUpstream(t, () => ({ ok: 1 }), pem)
+    const upstream = await startScriptedUpstream(t, () => ({ ok: 1 }), pem)
     const target = at(`${upstream.uri}tls=true&${options}`)
     const channel = await openChannel(target, never)
     const { ok } = await channel.request(ping, never)

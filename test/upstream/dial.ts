@@ -6,13 +6,13 @@ import { type DialOptions, dial } from '../../src/upstream/dial.js'
 import { createScramKeyCache, type Stretch } from '../../src/upstream/scramKeys.js'
 import { faultOfAsync } from '../support/faults.js'
 import {
-  type Mongod,
   memberHello,
-  mongod,
   type Script,
+  type ScriptedMongodOptions,
   type ScriptedUpstream,
-  scriptedUpstream,
+  scriptedMongod,
   silence,
+  startScriptedUpstream,
 } from '../support/scriptedUpstream.js'
 
 const user = { name: 'app', db: 'admin', password: new Secret('pencil') }
@@ -28,19 +28,19 @@ const to = (upstream: ScriptedUpstream, changes: Partial<DialOptions> = {}) =>
     signal: new AbortController().signal,
     ...changes,
   })
-const names = (upstream: ScriptedUpstream) => upstream.asked.map(command => command.name)
+const names = (upstream: ScriptedUpstream) => upstream.received.map(command => command.name)
 
 type T = { teardown(run: () => unknown): unknown }
-async function refusal(t: T, script: Mongod | Script, changes: Partial<DialOptions> = {}) {
-  const upstream = await scriptedUpstream(t, typeof script === 'function' ? script : mongod(script))
+async function refusal(t: T, script: ScriptedMongodOptions | Script, changes: Partial<DialOptions> = {}) {
+  const upstream = await startScriptedUpstream(t, typeof script === 'function' ? script : scriptedMongod(script))
   return await faultOfAsync(() => to(upstream, changes))
 }
 
 t.test('hello speaks of both the client and the proxy, and logs in with one more trip', async t => {
-  const upstream = await scriptedUpstream(t, mongod())
+  const upstream = await startScriptedUpstream(t, scriptedMongod())
   const { socket, rest, hello } = await to(upstream)
   t.same(names(upstream), ['hello', 'saslContinue'])
-  t.match(upstream.asked[0]?.body, {
+  t.match(upstream.received[0]?.body, {
     client: { ...client, platform: /^Node\.js v20 \| mongo-iam-proxy / },
     speculativeAuthenticate: { mechanism: 'SCRAM-SHA-256', db: 'admin', options: { skipEmptyExchange: true } },
     compression: undefined,
@@ -53,17 +53,17 @@ t.test('hello speaks of both the client and the proxy, and logs in with one more
 })
 
 t.test('a server that neither speculates nor skips the empty exchange takes two more', async t => {
-  const upstream = await scriptedUpstream(t, mongod({ speculates: false, skipsEmpty: false }))
+  const upstream = await startScriptedUpstream(t, scriptedMongod({ speculates: false, skipsEmpty: false }))
   const { socket } = await to(upstream)
   t.same(names(upstream), ['hello', 'saslStart', 'saslContinue', 'saslContinue'])
   socket.destroy()
 })
 
 t.test("the client's apiVersion goes on every command of ours", async t => {
-  const upstream = await scriptedUpstream(t, mongod({ speculates: false }))
+  const upstream = await startScriptedUpstream(t, scriptedMongod({ speculates: false }))
   const { socket } = await to(upstream, { apiVersion: '1' })
   t.same(
-    upstream.asked.map(command => command.body.apiVersion),
+    upstream.received.map(command => command.body.apiVersion),
     ['1', '1', '1'],
   )
   socket.destroy()
@@ -71,9 +71,9 @@ t.test("the client's apiVersion goes on every command of ours", async t => {
 
 t.test('a user of another database, with = and , in the name', async t => {
   const other = { name: 'a=b,c', db: 'app', password: new Secret('sesame') }
-  const upstream = await scriptedUpstream(t, mongod({ user: { ...other, password: 'sesame' } }))
+  const upstream = await startScriptedUpstream(t, scriptedMongod({ user: { ...other, password: 'sesame' } }))
   const { socket } = await to(upstream, { user: other })
-  t.equal(upstream.asked[1]?.db, 'app')
+  t.equal(upstream.received[1]?.db, 'app')
   socket.destroy()
 })
 
@@ -84,10 +84,13 @@ t.test('keys are derived once for many logins, and never remembered from a serve
     return pbkdf2Sync(password, salt, iterations, 32, 'sha256')
   }
   const keys = createScramKeyCache({ maxEntries: 10, stretch })
-  const upstream = await scriptedUpstream(t, mongod({ final: () => `v=${Buffer.alloc(32).toString('base64')}` }))
+  const upstream = await startScriptedUpstream(
+    t,
+    scriptedMongod({ final: () => `v=${Buffer.alloc(32).toString('base64')}` }),
+  )
   for (let login = 0; login < 2; login++) await faultOfAsync(() => to(upstream, { scramKeys: keys }))
   t.equal(derived, 2)
-  upstream.script(mongod())
+  upstream.script(scriptedMongod())
   for (let login = 0; login < 3; login++) (await to(upstream, { scramKeys: keys })).socket.destroy()
   t.equal(derived, 3)
 })
@@ -120,7 +123,7 @@ t.test('an upstream that is stopping is away, whatever it is asked', async t => 
 })
 
 t.test('the set that hello names must be the one of the connection string', async t => {
-  const upstream = await scriptedUpstream(t, mongod())
+  const upstream = await startScriptedUpstream(t, scriptedMongod())
   const named = (replicaSet: string) => ({ target: { ...upstream.target, replicaSet } })
   const { socket } = await to(upstream, named('rs0'))
   socket.destroy()
@@ -129,9 +132,9 @@ t.test('the set that hello names must be the one of the connection string', asyn
 })
 
 t.test('a member that does not call itself the primary is not used where the primary is wanted', async t => {
-  const upstream = await scriptedUpstream(
+  const upstream = await startScriptedUpstream(
     t,
-    mongod({ hello: memberHello({ isWritablePrimary: false, secondary: true }) }),
+    scriptedMongod({ hello: memberHello({ isWritablePrimary: false, secondary: true }) }),
   )
   t.match(await faultOfAsync(() => to(upstream, { requirePrimary: true })), {
     kind: 'upstream/unreachable',
@@ -140,11 +143,11 @@ t.test('a member that does not call itself the primary is not used where the pri
   t.same(names(upstream), ['hello'])
   const { socket } = await to(upstream)
   socket.destroy()
-  upstream.script(mongod())
+  upstream.script(scriptedMongod())
   ;(await to(upstream, { requirePrimary: true })).socket.destroy()
 })
 
-const malformed: Record<string, Mongod> = {
+const malformed: Record<string, ScriptedMongodOptions> = {
   'a nonce of its own': { first: message => message.replace(/^r=[^,]+/, 'r=fyko+d2lbbFgONRv9qkxdawL') },
   'one iteration': { iterations: 1 },
   'ten million iterations': { iterations: 10_000_000 },
@@ -160,7 +163,7 @@ const malformed: Record<string, Mongod> = {
 }
 for (const [lie, options] of Object.entries(malformed)) {
   t.test(`not believed: ${lie}`, async t => {
-    const upstream = await scriptedUpstream(t, mongod(options))
+    const upstream = await startScriptedUpstream(t, scriptedMongod(options))
     const kept: unknown[] = []
     const keys = { ...createScramKeyCache({ maxEntries: 1 }), keep: (...all: unknown[]) => void kept.push(all) }
     t.equal((await faultOfAsync(() => to(upstream, { scramKeys: keys })))?.kind, 'upstream/protocol-error')
@@ -176,10 +179,10 @@ t.test('an error that SCRAM itself names is a refusal', async t => {
 })
 
 t.test('a login that nobody answers ends with the signal, and leaves no socket', async t => {
-  const upstream = await scriptedUpstream(t, ({ name }) => (name === 'hello' ? memberHello() : silence))
+  const upstream = await startScriptedUpstream(t, ({ name }) => (name === 'hello' ? memberHello() : silence))
   const stop = new AbortController()
   const dialled = to(upstream, { signal: stop.signal })
-  await upstream.until(1, 'saslStart')
+  await upstream.waitForCommands(1, 'saslStart')
   const closed = [...upstream.sockets].map(socket => new Promise(resolve => socket.once('close', resolve)))
   stop.abort(new Error('deadline'))
   await t.rejects(dialled, { message: 'deadline' })
@@ -187,7 +190,7 @@ t.test('a login that nobody answers ends with the signal, and leaves no socket',
 })
 
 t.test('a question may be asked over the connection before it is given away, and may refuse it', async t => {
-  const upstream = await scriptedUpstream(t, mongod())
+  const upstream = await startScriptedUpstream(t, scriptedMongod())
   const never = new AbortController().signal
   const { socket } = await to(upstream, {
     onAuthenticated: async channel => void (await channel.request({ ping: 1, $db: 'admin' }, never)),

@@ -4,16 +4,16 @@ import { Fault } from '../../src/errors.js'
 import { type Log, silentLog } from '../../src/log.js'
 import { createServerMonitor as mirrorOf } from '../../src/upstream/monitor.js'
 import type { Target } from '../../src/upstream/target.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 import { faultOfAsync } from '../support/faults.js'
 import {
   type Answer,
-  type Asked,
   hangUp,
   memberHello,
+  type ReceivedCommand,
   type ScriptedUpstream,
-  scriptedUpstream,
   silence,
+  startScriptedUpstream,
 } from '../support/scriptedUpstream.js'
 
 type T = { teardown(run: () => unknown): unknown }
@@ -28,9 +28,9 @@ const counter = (hello: Document | undefined) => Number(hello?.topologyVersion?.
 async function heldUpstream(t: T, hello: Document = at(6)) {
   let current = hello
   let held: ((answer: Answer) => void)[] = []
-  const script = ({ body }: Asked): Answer | Promise<Answer> =>
+  const script = ({ body }: ReceivedCommand): Answer | Promise<Answer> =>
     body.topologyVersion ? new Promise<Answer>(resolve => held.push(resolve)) : current
-  const upstream = await scriptedUpstream(t, script)
+  const upstream = await startScriptedUpstream(t, script)
   return {
     ...upstream,
     normal: () => upstream.script(script),
@@ -40,11 +40,11 @@ async function heldUpstream(t: T, hello: Document = at(6)) {
       held = []
       for (const release of waiting) release(next)
     },
-    awaited: () => upstream.asked.filter(({ body }) => body.topologyVersion),
+    awaited: () => upstream.received.filter(({ body }) => body.topologyVersion),
     /** Resolves once this many awaited hellos have arrived. */
     watched: async (count: number) => {
-      while (upstream.asked.filter(({ body }) => body.topologyVersion).length < count) {
-        await upstream.until(upstream.asked.length + 1)
+      while (upstream.received.filter(({ body }) => body.topologyVersion).length < count) {
+        await upstream.waitForCommands(upstream.received.length + 1)
       }
     },
   }
@@ -55,7 +55,7 @@ function mirrored(
   { target }: Pick<ScriptedUpstream, 'target'>,
   changes: { log?: Log; restarted?: () => void; target?: Partial<Target>; paced?: boolean } = {},
 ) {
-  const clock = handClock()
+  const clock = createManualClock()
   const seen: (Document | undefined)[] = []
   // Plain hellos are paced, of which one test tells; to the others no time passes.
   const after: typeof clock.after = (ms, run) => {
@@ -99,11 +99,11 @@ t.test('a plain hello is answered from a reply that was asked for afterwards, ty
   await upstream.watched(1)
   const hello = await mirror.freshHello()
   t.ok(Long.isLong(hello.topologyVersion.counter))
-  t.equal(upstream.asked.filter(({ body }) => !body.topologyVersion).length, 2, 'one to watch, one for who asked')
+  t.equal(upstream.received.filter(({ body }) => !body.topologyVersion).length, 2, 'one to watch, one for who asked')
   await mirror.freshHello()
   t.equal(upstream.accepted(), 2, 'the second socket is kept')
-  t.match(upstream.asked[0]?.body, { client: { driver: { name: 'mongo-iam-proxy' } } })
-  t.same([...new Set(upstream.asked.map(({ name }) => name))], ['hello'], 'it never logs in')
+  t.match(upstream.received[0]?.body, { client: { driver: { name: 'mongo-iam-proxy' } } })
+  t.same([...new Set(upstream.received.map(({ name }) => name))], ['hello'], 'it never logs in')
 })
 
 t.test('who asks while a reply is underway shares the one after it', async t => {
@@ -112,29 +112,29 @@ t.test('who asks while a reply is underway shares the one after it', async t => 
   await upstream.watched(1)
   await mirror.freshHello()
   await new Promise(resolve => setImmediate(resolve)) // its run is over then
-  const before = upstream.asked.length
+  const before = upstream.received.length
   const replies = [mirror.freshHello(), ...Array.from({ length: 50 }, () => mirror.freshHello())]
   await Promise.all(replies)
-  t.equal(upstream.asked.length - before, 2)
+  t.equal(upstream.received.length - before, 2)
 })
 
 t.test('plain hellos begin five milliseconds apart, and at once where there was none', async t => {
   const upstream = await heldUpstream(t)
   const { mirror, clock } = mirrored(t, upstream, { paced: true })
   await upstream.watched(1)
-  const before = upstream.asked.length
+  const before = upstream.received.length
   await mirror.freshHello()
   const shared = [mirror.freshHello(), mirror.freshHello()]
   clock.advance(4)
   await new Promise(resolve => setImmediate(resolve))
-  t.equal(upstream.asked.length - before, 1)
+  t.equal(upstream.received.length - before, 1)
   clock.advance(1)
   await Promise.all(shared)
-  t.equal(upstream.asked.length - before, 2)
+  t.equal(upstream.received.length - before, 2)
   clock.advance(5)
   await new Promise(resolve => setImmediate(resolve))
   await mirror.freshHello()
-  t.equal(upstream.asked.length - before, 3)
+  t.equal(upstream.received.length - before, 3)
 })
 
 t.test('each hello is told before anybody else has it, and that the member is away', async t => {
@@ -155,7 +155,9 @@ t.test('each hello is told before anybody else has it, and that the member is aw
 })
 
 t.test('a hello out of form is as good as none', async t => {
-  const upstream = await scriptedUpstream(t, () => at(6, { hosts: Array.from({ length: 101 }, (_, at) => `h${at}:1`) }))
+  const upstream = await startScriptedUpstream(t, () =>
+    at(6, { hosts: Array.from({ length: 101 }, (_, at) => `h${at}:1`) }),
+  )
   const { mirror, seen } = mirrored(t, upstream)
   t.match(await faultOfAsync(() => mirror.freshHello()), { kind: 'upstream/protocol-error', facts: { field: 'hosts' } })
   t.equal(mirror.cachedHello(), undefined)
@@ -163,28 +165,28 @@ t.test('a hello out of form is as good as none', async t => {
 })
 
 t.test('awaited hellos are paced, however fast they come back', async t => {
-  const upstream = await scriptedUpstream(t, () => at(6))
+  const upstream = await startScriptedUpstream(t, () => at(6))
   const { mirror, clock } = mirrored(t, upstream)
-  await upstream.until(2)
+  await upstream.waitForCommands(2)
   await mirror.freshHello()
   await mirror.freshHello()
-  t.equal(upstream.asked.filter(({ body }) => body.topologyVersion).length, 1)
+  t.equal(upstream.received.filter(({ body }) => body.topologyVersion).length, 1)
   clock.advance(50)
-  await upstream.until(5)
-  t.equal(upstream.asked.filter(({ body }) => body.topologyVersion).length, 2)
+  await upstream.waitForCommands(5)
+  t.equal(upstream.received.filter(({ body }) => body.topologyVersion).length, 2)
 })
 
 t.test('an upstream without a topology version is only asked on demand', async t => {
-  const upstream = await scriptedUpstream(t, () => memberHello({ topologyVersion: undefined }))
+  const upstream = await startScriptedUpstream(t, () => memberHello({ topologyVersion: undefined }))
   const { mirror } = mirrored(t, upstream)
-  await upstream.until(1)
+  await upstream.waitForCommands(1)
   t.notOk((await mirror.freshHello()).topologyVersion)
-  t.equal(upstream.asked.length, 2)
+  t.equal(upstream.received.length, 2)
   upstream.script(({ body }) => (body.topologyVersion ? silence : at(1)))
   await mirror.freshHello()
-  await upstream.until(5)
+  await upstream.waitForCommands(5)
   t.ok(
-    upstream.asked.some(({ body }) => body.topologyVersion),
+    upstream.received.some(({ body }) => body.topologyVersion),
     'it can be watched from now on',
   )
 })
@@ -227,7 +229,7 @@ t.test('when the member dies that is told; when its socket just ends nobody is t
   const { log, until } = heard()
   const { mirror, seen } = mirrored(t, upstream, { log })
   await upstream.watched(1)
-  upstream.drop()
+  upstream.closeSockets()
   await upstream.watched(2)
   t.equal(counter(mirror.cachedHello()), 6, 'watching again')
   t.notOk(seen.includes(undefined))
@@ -272,9 +274,9 @@ t.test('one hello that takes too long is asked for once more, and nobody else no
   await upstream.watched(1)
   await mirror.freshHello()
   upstream.script(() => silence)
-  const asked = upstream.asked.length
+  const asked = upstream.received.length
   const question = mirror.freshHello()
-  await upstream.until(asked + 1)
+  await upstream.waitForCommands(asked + 1)
   upstream.normal()
   clock.advance(2_000)
   t.equal(counter(await question), 6)
@@ -289,11 +291,11 @@ t.test('an upstream that no longer answers is away within four seconds', async t
   await upstream.watched(1)
   await mirror.freshHello()
   upstream.script(() => silence)
-  const asked = upstream.asked.length
+  const asked = upstream.received.length
   const question = mirror.freshHello()
-  await upstream.until(asked + 1)
+  await upstream.waitForCommands(asked + 1)
   clock.advance(2_000)
-  await upstream.until(asked + 2)
+  await upstream.waitForCommands(asked + 2)
   t.equal(counter(mirror.cachedHello()), 6, 'not yet')
   clock.advance(2_000)
   t.match(await faultOfAsync(() => question), { kind: 'upstream/unreachable', facts: { code: 'ETIMEDOUT' } })
@@ -304,7 +306,7 @@ t.test('a member of another set, and a hello that fails, are away', async t => {
   const upstream = await heldUpstream(t)
   const { mirror } = mirrored(t, upstream, { target: { replicaSet: 'other' } })
   t.equal((await faultOfAsync(() => mirror.freshHello()))?.kind, 'upstream/unreachable')
-  const failing = await scriptedUpstream(t, () => ({ ok: 0, code: 13, errmsg: 'no' }))
+  const failing = await startScriptedUpstream(t, () => ({ ok: 0, code: 13, errmsg: 'no' }))
   const second = mirrored(t, failing).mirror
   t.match(await faultOfAsync(() => second.freshHello()), { kind: 'upstream/unreachable', facts: { code: 13 } })
 })

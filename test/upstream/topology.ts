@@ -6,10 +6,10 @@ import { readTopologyVersion, type TopologyVersion } from '../../src/upstream/he
 import type { DnsResolver } from '../../src/upstream/srv.js'
 import { parseUpstreamUri } from '../../src/upstream/target.js'
 import { type Topology, type TopologyView, createTopology as topologyOf } from '../../src/upstream/topology.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
-import { type ScriptedMember, type ScriptedSet, scriptedSet } from '../support/scriptedReplicaSet.js'
-import { memberHello, scriptedUpstream, silence } from '../support/scriptedUpstream.js'
+import { type ScriptedMember, type ScriptedReplicaSet, startScriptedReplicaSet } from '../support/scriptedReplicaSet.js'
+import { memberHello, silence, startScriptedUpstream } from '../support/scriptedUpstream.js'
 
 const never = () => new AbortController().signal
 type T = { teardown(run: () => unknown): unknown }
@@ -34,7 +34,7 @@ function inFront(
   uri: string,
   { single = false, resolver = nowhere, log = silentLog, slowly, ...told }: Wanted = {},
 ) {
-  const clock = handClock()
+  const clock = createManualClock()
   const after = (ms: number, run: () => void) => {
     if (ms !== 50 && ms !== 5 && (ms !== 20 || slowly)) return clock.after(ms, run)
     const soon = setImmediate(run)
@@ -48,7 +48,7 @@ function inFront(
 
 /** A set, and what is in front of it once the primary is known and every member is watched. */
 async function watchedSet(t: T, wanted: Wanted = {}) {
-  const set = await scriptedSet(t)
+  const set = await startScriptedReplicaSet(t)
   const { topology, clock } = inFront(t, `mongodb://${set.hosts[0]}/`, wanted)
   await topology.fresh(never())
   await watched(set)
@@ -56,8 +56,8 @@ async function watchedSet(t: T, wanted: Wanted = {}) {
   return { set, topology, clock, a, b, c }
 }
 
-const watched = async ({ members }: Pick<ScriptedSet, 'members'>) => {
-  for (const { asked } of members) await until(() => asked.some(({ body }) => body.topologyVersion))
+const watched = async ({ members }: Pick<ScriptedReplicaSet, 'members'>) => {
+  for (const { received: asked } of members) await until(() => asked.some(({ body }) => body.topologyVersion))
 }
 const until = async (so: () => boolean) => {
   while (!so()) await new Promise(resolve => setImmediate(resolve))
@@ -75,7 +75,7 @@ const known = (topology: Topology): TopologyView => {
 const primaryOf = (topology: Topology) => topology.primary().target.address
 
 t.test('one address of a set leads to all of it, and to the primary', async t => {
-  const set = await scriptedSet(t)
+  const set = await startScriptedReplicaSet(t)
   const { topology } = inFront(t, `mongodb://${set.hosts[1]}/`)
   const view = await topology.fresh(never())
   t.match(view, { primary: true, set: true, hello: { me: set.hosts[0] } })
@@ -91,7 +91,7 @@ t.test('one address of a set leads to all of it, and to the primary', async t =>
 })
 
 t.test('another name for a member leads to the set, and then nobody is watched by it', async t => {
-  const set = await scriptedSet(t)
+  const set = await startScriptedReplicaSet(t)
   const { topology } = inFront(t, `mongodb://localhost:${set.members[0]?.port}/`)
   t.match(await topology.fresh(never()), { primary: true, set: true })
   t.equal(primaryOf(topology), set.hosts[0])
@@ -103,12 +103,12 @@ t.test('another name for a member leads to the set, and then nobody is watched b
 
 t.test('a plain hello is answered from a reply of the primary that was asked for afterwards', async t => {
   const { topology, a, b } = await watchedSet(t)
-  const [before, others] = [a.asked.length, b.asked.length]
+  const [before, others] = [a.received.length, b.received.length]
   await topology.fresh(never())
-  t.equal(a.asked.length, before + 1)
-  t.equal(b.asked.length, others)
+  t.equal(a.received.length, before + 1)
+  t.equal(b.received.length, others)
   const [first, second] = [topology.fresh(never()), topology.fresh(never())]
-  a.say({ tags: { dc: 'x' } })
+  a.changeHello({ tags: { dc: 'x' } })
   t.match((await second).hello.tags, { dc: 'x' }, 'one that was underway is not for who came later')
   await first
 })
@@ -128,7 +128,7 @@ t.test('a primary that steps down: that is told, then its relays close, then the
     order.push(`told, primary ${view.isPrimary}`)
     return view
   })
-  a.say(set.secondary)
+  a.changeHello(set.secondary)
   const between = await waiting
   t.same(order.splice(0), ['upstream/stepped-down', 'told, primary false'])
   t.match(between, { set: true, primary: false, hello: { me: a.address } })
@@ -137,7 +137,7 @@ t.test('a primary that steps down: that is told, then its relays close, then the
     { kind: 'upstream/unreachable', detail: 'there is no primary now' },
   )
   const next = topology.awaitChange(version(between), 10_000, never())
-  b.say(set.primary(2))
+  b.changeHello(set.primary(2))
   await until(() => topology.current()?.isPrimary === true)
   const told = (what: string) => () => order.push(what)
   const all = [next.then(told('told')), topology.fresh(never()).then(told('asked'))]
@@ -163,7 +163,7 @@ t.test('who waits until its time is over waits for relays to close, too', async 
   const { term } = topology.primary()
   let close = () => {}
   term.onCloseSessions(() => new Promise<void>(resolve => (close = resolve)))
-  b.say(set.primary(2))
+  b.changeHello(set.primary(2))
   await until(() => term.endReason !== undefined)
   let told = false
   const then = waiting.then(() => (told = true))
@@ -180,10 +180,10 @@ t.test('who waits until its time is over waits for relays to close, too', async 
 t.test('another that is elected ends the term of one that has not noticed, and stays', async t => {
   const { set, topology, a, b, c } = await watchedSet(t)
   const { term } = topology.primary()
-  b.say(set.primary(2))
+  b.changeHello(set.primary(2))
   await until(() => term.endReason !== undefined)
   t.equal(primaryOf(topology), b.address)
-  a.say({ tags: { still: 'here' } })
+  a.changeHello({ tags: { still: 'here' } })
   await until(() => topology.current()?.hello.me === b.address)
   t.equal(primaryOf(topology), b.address)
   const { term: second } = topology.primary()
@@ -203,7 +203,7 @@ t.test('a primary that cannot be reached keeps its term until another is seen', 
   t.match(await topology.fresh(never()), { primary: false, set: true })
   t.equal(term.endReason, undefined)
   t.equal(topology.members().filter(({ answers }) => answers).length, 2)
-  c.say(set.primary(2))
+  c.changeHello(set.primary(2))
   await until(() => term.endReason !== undefined)
   t.equal(primaryOf(topology), c.address)
   await a.start()
@@ -214,7 +214,7 @@ t.test('a primary that cannot be reached keeps its term until another is seen', 
 t.test('elected again after it was deposed is another term', async t => {
   const { set, topology, a } = await watchedSet(t)
   const { term } = topology.primary()
-  a.say(set.primary(5))
+  a.changeHello(set.primary(5))
   await until(() => term.endReason !== undefined)
   t.equal(primaryOf(topology), a.address)
   t.not(topology.primary().term, term)
@@ -222,9 +222,9 @@ t.test('elected again after it was deposed is another term', async t => {
 
 t.test('members that are added are watched, those that are removed are left alone', async t => {
   const { set, topology, a, b, c } = await watchedSet(t)
-  const added = (await scriptedSet(t, 1)).members[0] as ScriptedMember
-  added.say(set.secondary)
-  a.say({ hosts: [a.address, b.address, added.address] })
+  const added = (await startScriptedReplicaSet(t, 1)).members[0] as ScriptedMember
+  added.changeHello(set.secondary)
+  a.changeHello({ hosts: [a.address, b.address, added.address] })
   await watched({ members: [added] })
   await until(() => c.sockets.size === 0)
   t.same(
@@ -235,7 +235,7 @@ t.test('members that are added are watched, those that are removed are left alon
     [a, b, added].map(({ address }) => address).sort(),
   )
   const { term } = topology.primary()
-  a.say({ hosts: [b.address, added.address] })
+  a.changeHello({ hosts: [b.address, added.address] })
   await until(() => term.endReason !== undefined)
   t.pass('a primary that names itself no more is none')
 })
@@ -246,7 +246,7 @@ t.test('nobody waits for a member that is known to be away, as long as others an
   await until(() => topology.members().some(({ answers }) => !answers))
   await b.start()
   b.script(() => silence)
-  a.say(set.secondary)
+  a.changeHello(set.secondary)
   await until(() => !known(topology).isPrimary)
   t.match(await topology.fresh(never()), { primary: false })
   t.equal(clock.now(), 0)
@@ -254,7 +254,7 @@ t.test('nobody waits for a member that is known to be away, as long as others an
 
 t.test('however many members are asked, one who leaves is heard by one listener', async t => {
   const { set, topology, a } = await watchedSet(t)
-  a.say(set.secondary)
+  a.changeHello(set.secondary)
   await until(() => !known(topology).isPrimary)
   for (const member of set.members) member.script(() => silence)
   const leaving = new AbortController()
@@ -312,7 +312,7 @@ t.test(
     t.not(second.hello, first.hello)
     t.equal(topology.current(), second)
     t.equal(looked, 0)
-    a.say({ tags: { dc: 'x' } })
+    a.changeHello({ tags: { dc: 'x' } })
     t.match((await waiting).hello.tags, { dc: 'x' })
     t.equal(looked, 1)
   },
@@ -323,9 +323,9 @@ t.test('who knows the current state waits for a change; who is ahead waits for t
   const { processId, counter } = version(known(topology))
   const equal = topology.awaitChange({ processId, counter }, 10_000, never())
   const ahead = topology.awaitChange({ processId, counter: counter.add(1) }, 10_000, never())
-  a.say({ tags: { first: 'x' } })
+  a.changeHello({ tags: { first: 'x' } })
   t.match((await equal).hello.tags, { first: 'x' })
-  a.say({ tags: { second: 'x' } })
+  a.changeHello({ tags: { second: 'x' } })
   t.match((await ahead).hello.tags, { second: 'x' })
 })
 
@@ -351,14 +351,14 @@ t.test('nothing changes: the current state when the time is over, of which a min
 t.test('a standalone is shown as it is, and nothing can be awaited of one without a version', async t => {
   const set = ['hosts', 'setName', 'setVersion', 'secondary', 'primary', 'me', 'electionId', 'lastWrite']
   const alone = memberHello(Object.fromEntries([...set, 'topologyVersion'].map(name => [name, undefined])))
-  const upstream = await scriptedUpstream(t, () => alone)
+  const upstream = await startScriptedUpstream(t, () => alone)
   const { topology } = inFront(t, upstream.uri)
   t.match(await topology.fresh(never()), { primary: true, set: false })
   t.equal(primaryOf(topology), upstream.target.address)
-  const asked = upstream.asked.length
+  const asked = upstream.received.length
   const other = { processId: new ObjectId(), counter: Long.fromNumber(1) }
   t.match(await topology.awaitChange(other, 10_000, never()), { set: false })
-  t.equal(upstream.asked.length, asked + 1)
+  t.equal(upstream.received.length, asked + 1)
   await upstream.stop()
   t.match(await faultOfAsync(() => topology.fresh(never())), {
     kind: 'upstream/unreachable',
@@ -367,15 +367,15 @@ t.test('a standalone is shown as it is, and nothing can be awaited of one withou
 })
 
 t.test('directConnection: the one member, primary or not, and its own words', async t => {
-  const set = await scriptedSet(t)
+  const set = await startScriptedReplicaSet(t)
   const [, b] = set.members as [ScriptedMember, ScriptedMember]
   const { topology } = inFront(t, `mongodb://${b.address}/?directConnection=true`, { single: true })
   t.equal(primaryOf(topology), b.address, 'logins go there before anything is known')
   t.match(await topology.fresh(never()), { set: false, hello: { secondary: true, hosts: set.hosts } })
   const { term } = topology.primary()
-  b.say(set.primary(2))
+  b.changeHello(set.primary(2))
   await until(() => known(topology).hello.isWritablePrimary === true)
-  b.say(set.secondary)
+  b.changeHello(set.secondary)
   await until(() => known(topology).hello.isWritablePrimary === false)
   t.equal(term.endReason, undefined)
   t.equal(topology.members().length, 1)
@@ -384,9 +384,9 @@ t.test('directConnection: the one member, primary or not, and its own words', as
 t.test('a hostile member is as good as away, and the others serve', async t => {
   const { set, topology, a, b } = await watchedSet(t)
   const endless = Array.from({ length: 5_000 }, (_, at) => `h${at}.example.com:1`)
-  a.say({ hosts: endless })
+  a.changeHello({ hosts: endless })
   await until(() => !known(topology).isPrimary)
-  b.say(set.primary(2))
+  b.changeHello(set.primary(2))
   await until(() => known(topology).isPrimary)
   t.same(
     topology
@@ -400,9 +400,9 @@ t.test('a hostile member is as good as away, and the others serve', async t => {
 t.test('a primary that changes its members over and over is followed five times, then twice a second', async t => {
   const { topology, clock, a } = await watchedSet(t)
   clock.advance(500)
-  const others = (await scriptedSet(t, 20)).members
+  const others = (await startScriptedReplicaSet(t, 20)).members
   const addresses = () => topology.members().map(({ target }) => target.address)
-  const name = (nth: number) => a.say({ hosts: [a.address, (others[nth] as ScriptedMember).address] })
+  const name = (nth: number) => a.changeHello({ hosts: [a.address, (others[nth] as ScriptedMember).address] })
   let nth = 0
   let followed = 0
   for (; nth < 10; nth++) {
@@ -415,7 +415,7 @@ t.test('a primary that changes its members over and over is followed five times,
   clock.advance(500)
   t.same(addresses(), [a.address, others[9]?.address], 'the last one is not forgotten')
   t.same(
-    others.slice(5, 9).filter(({ asked }) => asked.length > 0),
+    others.slice(5, 9).filter(({ received: asked }) => asked.length > 0),
     [],
   )
 })
@@ -430,9 +430,9 @@ t.test('a member that is new is told of, since other things have to be asked of 
   clock.advance(10_000)
   await until(() => topology.members().every(({ answers }) => answers))
   t.equal(told, before, 'the same process as before')
-  const added = (await scriptedSet(t, 1)).members[0] as ScriptedMember
-  added.say({ isWritablePrimary: false, secondary: true })
-  a.say({ hosts: [a.address, b.address, added.address] })
+  const added = (await startScriptedReplicaSet(t, 1)).members[0] as ScriptedMember
+  added.changeHello({ isWritablePrimary: false, secondary: true })
+  a.changeHello({ hosts: [a.address, b.address, added.address] })
   await watched({ members: [added] })
   t.equal(told, before + 1)
 })

@@ -8,7 +8,7 @@ import { featuresOf } from '../../src/provisioning/privileges.js'
 import { mongoServer } from '../../src/sandbox/mongo/server.js'
 import { createAdminClient } from '../../src/upstream/admin.js'
 import { directory } from '../../src/users/directory.js'
-import { handClock } from '../support/clock.js'
+import { createManualClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 
 const A = '123456789012'
@@ -30,7 +30,7 @@ const user = (name: string, fields: Document = {}): Document => ({
 
 /** A directory before an upstream of which a test decides what it answers: users, or something to throw. */
 function scripted(t: Test, ...users: Document[]) {
-  const clock = handClock()
+  const clock = createManualClock()
   const lines: { event: string; warning?: string }[] = []
   const asked: Document[] = []
   const answers = { users, wrong: undefined as Document | Fault | undefined, hold: Promise.resolve() }
@@ -435,7 +435,7 @@ t.test('a server serves it to a user with this one privilege', async t => {
   await superuser.runCommand({ createUser: made, roles: [{ role: 'read', db: 'app' }] }, '$external')
   const as = (name: string) => {
     const own = createAdminClient(new Secret(mongo.uri.replace(/root:[^@]*@/, `${name}:of%20the%20reader@`)))
-    const one = directory({ ask: own.runCommand, refreshMS: REFRESH, ...handClock(), log: createLog('silent') })
+    const one = directory({ ask: own.runCommand, refreshMS: REFRESH, ...createManualClock(), log: createLog('silent') })
     t.teardown(async () => {
       one.close()
       await own.close()

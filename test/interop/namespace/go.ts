@@ -11,8 +11,8 @@ import { createServer } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { credentialEndpoints, type Endpoints } from '../../../src/sandbox/aws/endpoints.js'
-import { roleOf, type Source, sources } from '../../support/credentialSources.js'
-import { type House, house } from '../../support/testProxy.js'
+import { type CredentialSource, credentialSources, ordersRole } from '../../support/credentialSources.js'
+import { startTestProxy, type TestProxy } from '../../support/testProxy.js'
 import { keysOf, logins } from '../support/credentials.js'
 import { goClient, type Program, provided } from '../support/tools.js'
 
@@ -22,17 +22,17 @@ const drivers = {
   'Go 1': { folder: 'go-v1', caches: false },
 } as const
 
-const places: Record<string, (t: Test, home: House, seconds: number) => Promise<Source>> = {
+const places: Record<string, (t: Test, home: TestProxy, seconds: number) => Promise<CredentialSource>> = {
   async ECS(t, home, seconds) {
     const endpoints = await listening(t, home, '169.254.170.2', seconds)
-    const env = { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: endpoints.task(roleOf(home)) }
-    return { env, session: /^[0-9a-f]{32}$/, asked: () => endpoints.handedOut().length }
+    const env = { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: endpoints.task(ordersRole(home)) }
+    return { env, session: /^[0-9a-f]{32}$/, requestCount: () => endpoints.handedOut().length }
   },
 
   async EC2(t, home, seconds) {
     const endpoints = await listening(t, home, '169.254.169.254', seconds)
-    endpoints.instance(roleOf(home))
-    return { env: {}, session: /^i-0[0-9a-f]{16}$/, asked: () => endpoints.handedOut().length }
+    endpoints.instance(ordersRole(home))
+    return { env: {}, session: /^i-0[0-9a-f]{16}$/, requestCount: () => endpoints.handedOut().length }
   },
 
   /** At https://sts.amazonaws.com, which in this network is the STS of the house. */
@@ -52,7 +52,7 @@ const places: Record<string, (t: Test, home: House, seconds: number) => Promise<
     }).listen(443, '127.0.0.1')
     await once(front, 'listening')
     t.teardown(() => front.close())
-    const source = await sources['EKS web identity'](t, home, seconds)
+    const source = await credentialSources['EKS web identity'](t, home, seconds)
     return { ...source, env: { ...source.env, SSL_CERT_FILE: file } }
   },
 }
@@ -70,13 +70,13 @@ for (const [name, { folder, caches }] of Object.entries(drivers)) {
       t.test(place, { buffered: true }, async t => {
         for (const [what, seconds, ms, keys] of situations) {
           await t.test(what, async t => {
-            const home = await house(t)
-            const { env, session, asked } = await enter(t, home, seconds)
+            const home = await startTestProxy(t)
+            const { env, session, requestCount } = await enter(t, home, seconds)
             const all = await logins(t, home, program as Program, env, [ms])
             for (const login of all) t.match(login, { error: undefined, session })
-            t.equal(asked(), caches ? keys : 2, 'so often credentials were asked for')
+            t.equal(requestCount(), caches ? keys : 2, 'so often credentials were asked for')
             // STS gives another session to each who asks.
-            t.equal(keysOf(all), place === 'EKS web identity' ? asked() : keys)
+            t.equal(keysOf(all), place === 'EKS web identity' ? requestCount() : keys)
           })
         }
       })
@@ -84,8 +84,8 @@ for (const [name, { folder, caches }] of Object.entries(drivers)) {
   })
 }
 
-async function listening(t: Test, home: House, host: string, seconds: number): Promise<Endpoints> {
-  const endpoints = await credentialEndpoints({ iam: home.aws, host, port: 80, seconds })
+async function listening(t: Test, home: TestProxy, host: string, seconds: number): Promise<Endpoints> {
+  const endpoints = await credentialEndpoints({ iam: home.iam, host, port: 80, seconds })
   t.teardown(() => endpoints.close())
   return endpoints
 }

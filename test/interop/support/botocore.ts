@@ -2,12 +2,12 @@
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-import type { Keys } from '../../support/clients.js'
+import type { AwsKeys } from '../../support/clients.js'
 import { start } from './programs.js'
 
 const script = fileURLToPath(new URL('aws_call.py', import.meta.url))
 
-export type Call = { call: string; keys: Keys; with?: object; service?: string; region?: string }
+export type Call = { call: string; keys: AwsKeys; with?: object; service?: string; region?: string }
 export type Outcome = { value?: Record<string, unknown>; error?: { code: string; message: string; status: number } }
 export type Botocore = {
   ask(call: Call): Promise<Outcome>

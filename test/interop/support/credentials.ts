@@ -1,7 +1,7 @@
 /** A client that logs in again and again, with credentials that it finds by itself. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
-import type { House } from '../../support/testProxy.js'
+import type { TestProxy } from '../../support/testProxy.js'
 import { client, type Failure } from './client.js'
 import type { Program } from './tools.js'
 
@@ -17,7 +17,13 @@ export type Login = {
  * Logs in as the role orders-api, and after each of these waits (milliseconds) again: its connection has been idle for too
  * long then. They are of the client's own clock, by which it takes sessions for good or over.
  */
-export async function logins(t: Test, home: House, program: Program, env: object, waits: number[]): Promise<Login[]> {
+export async function logins(
+  t: Test,
+  home: TestProxy,
+  program: Program,
+  env: object,
+  waits: number[],
+): Promise<Login[]> {
   const limits = 'maxIdleTimeMS=400&maxPoolSize=1&serverSelectionTimeoutMS=10000&heartbeatFrequencyMS=1000'
   const app = await client(t, program, `${home.uri}&${limits}`, { ...env })
   const errors = []
@@ -28,10 +34,10 @@ export async function logins(t: Test, home: House, program: Program, env: object
     errors.push(error)
   }
   t.equal(await app.close(), 0)
-  const lines = await home.closed(errors.length, ({ accessKeyId }) => accessKeyId !== undefined)
+  const lines = await home.closedLines(errors.length, ({ accessKeyId }) => accessKeyId !== undefined)
   return errors.map((error, n) => {
     const key = String(lines[n]?.accessKeyId)
-    return { key, session: String(home.aws.key(key)?.caller.arn.split('/')[2]), error }
+    return { key, session: String(home.iam.key(key)?.caller.arn.split('/')[2]), error }
   })
 }
 

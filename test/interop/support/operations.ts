@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { type Document, EJSON } from 'bson'
 import type { Test } from 'tap'
-import { load } from '../../support/clients.js'
+import { loadDriver } from '../../support/clients.js'
 
 export type Operation = {
   name: string
@@ -29,7 +29,7 @@ export const operations: Operation[] = EJSON.parse(readFileSync(file, 'utf8'), {
 
 /** Runs all of it in the database `app`. `driver`: how the client logs in, beside the connection string. */
 export async function runAll(t: Test, uri: string, options: object = {}): Promise<Results> {
-  const { MongoClient, MongoNetworkError, MongoServerError } = await load('mongodb7')
+  const { MongoClient, MongoNetworkError, MongoServerError } = await loadDriver('mongodb7')
   const client = new MongoClient(uri, { maxPoolSize: 1, serverSelectionTimeoutMS: 10_000, ...options })
   t.teardown(() => client.close())
   const replies = new Map<string, Document>()

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
-import { emptyHome } from '../../support/program.js'
+import { createTempFolder } from '../../support/program.js'
 import type { Program } from './tools.js'
 
 export type Started = {
@@ -16,7 +16,7 @@ export type Started = {
 
 /** Starts a program in an empty folder, which is its home. Both end with the test. */
 export function start(t: Test, [command, ...first]: Program, args: readonly string[], env: object = {}): Started {
-  const home = emptyHome(t)
+  const home = createTempFolder(t)
   const child = spawn(command, [...first, ...args], {
     cwd: home,
     env: { PATH: process.env.PATH, HOME: home, TMPDIR: home, AWS_EC2_METADATA_DISABLED: 'true', ...env },

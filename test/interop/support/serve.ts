@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-import { emptyHome, type Finished, runNode } from '../../support/program.js'
+import { createTempFolder, type ProgramResult, runNode } from '../../support/program.js'
 import { lineOf, start } from './programs.js'
 
 const program = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url))
@@ -26,13 +26,13 @@ export type Served = {
   /** A connection string for MONGODB-AWS without credentials. */
   uri: string
   /** Runs another command of the program with the same configuration. */
-  run(command: string): Promise<Finished>
+  run(command: string): Promise<ProgramResult>
 }
 
 /** Starts it. */
 export async function serve(t: Test, { upstream, sts, users, master, more }: Parts): Promise<Served> {
   if (!existsSync(program)) throw new Error(`${program} is missing: run \`npm run build\` first`)
-  const home = emptyHome(t)
+  const home = createTempFolder(t)
   const config = join(home, 'proxy.yaml')
   const secretFile = join(home, 'master')
   if (master !== undefined) writeFileSync(secretFile, master, { mode: 0o600 })

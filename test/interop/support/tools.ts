@@ -9,7 +9,7 @@ import { once } from 'node:events'
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Driver, installed } from '../../support/clients.js'
+import { type Driver, installClient } from '../../support/clients.js'
 
 const here = fileURLToPath(new URL('..', import.meta.url))
 export const cache = join(here, '.cache')
@@ -54,7 +54,7 @@ export async function goClient(name: 'go-v1' | 'go-v2'): Promise<Program> {
 
 /** Mongoose, installed from its lockfile as the other clients of Node are. */
 export async function mongoose(): Promise<Program> {
-  const folder = await installed('mongoose' as Driver)
+  const folder = await installClient('mongoose' as Driver)
   return [process.execPath, join(folder, 'run.mjs')]
 }
 

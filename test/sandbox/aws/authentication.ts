@@ -3,7 +3,13 @@ import t from 'tap'
 import { authenticate } from '../../../src/sandbox/aws/authentication.js'
 import { iam } from '../../../src/sandbox/aws/iam.js'
 import { readHeaders } from '../../../src/sandbox/aws/signature.js'
-import { BODY, type ClientCredentials, headersOf, type Signing, sign } from '../../support/signingClient.js'
+import {
+  BODY,
+  type ClientCredentials,
+  type SigningOptions,
+  signClientFinal,
+  stsHeaders,
+} from '../../support/signingClient.js'
 
 const start = Date.parse('2026-01-02T03:04:05Z')
 const minutes = (count: number) => count * 60_000
@@ -22,12 +28,12 @@ t.beforeEach(() => {
 /** Code and message that a login's request gets, or the caller; `change` alters its headers after they were signed. */
 async function ask(
   credentials: ClientCredentials,
-  options: Partial<Signing> = {},
+  options: Partial<SigningOptions> = {},
   change: Record<string, string> = {},
 ) {
   const nonce = Buffer.alloc(64, 7)
-  const signing: Signing = { nonce, host: 'sts.eu-west-1.amazonaws.com', date: new Date(start), ...options }
-  const headers = { ...headersOf(await sign(credentials, signing), signing), ...change }
+  const signing: SigningOptions = { nonce, host: 'sts.eu-west-1.amazonaws.com', date: new Date(start), ...options }
+  const headers = { ...stsHeaders(await signClientFinal(credentials, signing), signing), ...change }
   const kept = Object.entries(headers).filter(([, value]) => value !== '')
   return authenticate(
     {
@@ -85,7 +91,7 @@ t.test('the scope is judged first: region, then service, then terminator', async
     code: 'SignatureDoesNotMatch',
     message: /scoped to correct service: 'sts'/,
   })
-  const authorization = (await sign(key, { nonce: Buffer.alloc(64), host: 'sts.eu-west-1.amazonaws.com' })).a
+  const authorization = (await signClientFinal(key, { nonce: Buffer.alloc(64), host: 'sts.eu-west-1.amazonaws.com' })).a
   t.match(await ask(stranger, {}, { authorization: authorization.replace('aws4_request', 'aws5_request') }), {
     code: 'SignatureDoesNotMatch',
     message: /valid terminator/,

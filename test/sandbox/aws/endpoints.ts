@@ -3,10 +3,10 @@ import t, { type Test } from 'tap'
 import { credentialEndpoints, POD_AUDIENCE } from '../../../src/sandbox/aws/endpoints.js'
 import { iam } from '../../../src/sandbox/aws/iam.js'
 import { faultOfAsync } from '../../support/faults.js'
-import { issuerOf } from '../../support/oidcIssuer.js'
+import { createOidcIssuer } from '../../support/oidcIssuer.js'
 
 const account = '123456789012'
-const cluster = issuerOf('https://oidc.eks.eu-west-1.amazonaws.com/id/1')
+const cluster = createOidcIssuer('https://oidc.eks.eu-west-1.amazonaws.com/id/1')
 
 /** Endpoints with a clock of their own, a role, and an account that believes the cluster. */
 async function sandbox(t: Test, seconds?: number) {
@@ -57,7 +57,11 @@ t.test('a pod of EKS gets the role of its service account, for a token that its 
   for (const [what, token, refusal] of [
     ['no token', '', { status: 400, body: { code: 'MissingAuthenticationTokenException' } }],
     ['a word', 'word', { status: 400, body: { code: 'InvalidIdentityToken' } }],
-    ['a forgery', issuerOf(cluster.issuer).token(claims), { status: 400, body: { code: 'InvalidIdentityToken' } }],
+    [
+      'a forgery',
+      createOidcIssuer(cluster.issuer).token(claims),
+      { status: 400, body: { code: 'InvalidIdentityToken' } },
+    ],
     ['a late token', cluster.token({ ...claims, exp: 1 }), { status: 400, body: { code: 'ExpiredTokenException' } }],
     [
       'a token that is for STS',

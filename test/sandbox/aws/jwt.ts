@@ -1,9 +1,9 @@
 import { createHmac } from 'node:crypto'
 import t from 'tap'
 import { isSignedBy, readToken, type Token } from '../../../src/sandbox/aws/jwt.js'
-import { issuerOf } from '../../support/oidcIssuer.js'
+import { createOidcIssuer } from '../../support/oidcIssuer.js'
 
-const cluster = issuerOf('https://oidc.example.com/id/1')
+const cluster = createOidcIssuer('https://oidc.example.com/id/1')
 const [key] = cluster.keys.values()
 const claims = { sub: 'system:serviceaccount:shop:orders', aud: ['sts.amazonaws.com'], exp: 1_000 }
 const text = cluster.token(claims)
@@ -24,7 +24,7 @@ t.test('a token says who is meant, for whom, by whose word, and until when', asy
 
 t.test('its signature is of its issuer alone', async t => {
   t.ok(signedByCluster(text))
-  t.notOk(signedByCluster(issuerOf(cluster.issuer).token(claims)), 'another key')
+  t.notOk(signedByCluster(createOidcIssuer(cluster.issuer).token(claims)), 'another key')
   const changed = encode({ iss: cluster.issuer, ...claims, sub: 'system:serviceaccount:shop:admin' })
   t.notOk(signedByCluster(text.replace(body, changed)), 'other claims')
 })

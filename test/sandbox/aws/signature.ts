@@ -10,17 +10,23 @@ import {
   verifies,
   writeDate,
 } from '../../../src/sandbox/aws/signature.js'
-import { BODY, type ClientCredentials, headersOf, type Signing, sign } from '../../support/signingClient.js'
+import {
+  BODY,
+  type ClientCredentials,
+  type SigningOptions,
+  signClientFinal,
+  stsHeaders,
+} from '../../support/signingClient.js'
 
 const credentials = { accessKeyId: 'AKIAQAAAAAAAAAAAAAAA', secretAccessKey: 'a secret' }
 const date = new Date('2026-01-02T03:04:05Z')
-const signing: Signing = { nonce: Buffer.alloc(64, 7), host: 'sts.eu-west-1.amazonaws.com', date }
+const signing: SigningOptions = { nonce: Buffer.alloc(64, 7), host: 'sts.eu-west-1.amazonaws.com', date }
 
 /** The request of a login as it would be received, with the lines that are given changed or added. */
-async function received(options: Partial<Signing> = {}, lines: string[] = [], body = BODY, query = '') {
+async function received(options: Partial<SigningOptions> = {}, lines: string[] = [], body = BODY, query = '') {
   const all = { ...signing, ...options }
-  const final = await sign(credentials, all)
-  const headers = readHeaders([...Object.entries(headersOf(final, all)).flat(), ...lines])
+  const final = await signClientFinal(credentials, all)
+  const headers = readHeaders([...Object.entries(stsHeaders(final, all)).flat(), ...lines])
   const request: Received = {
     method: 'POST',
     path: '/',
@@ -197,7 +203,7 @@ t.test(
         },
         given,
       )
-      t.equal((await sign(given, signing)).a, Authorization)
+      t.equal((await signClientFinal(given, signing)).a, Authorization)
     }
   },
 )

@@ -6,8 +6,14 @@ import t, { type Test } from 'tap'
 import { iam } from '../../../src/sandbox/aws/iam.js'
 import { type StsOptions, stsServer } from '../../../src/sandbox/aws/sts.js'
 import { faultOfAsync } from '../../support/faults.js'
-import { BODY, type ClientCredentials, headersOf, type Signing, sign } from '../../support/signingClient.js'
-import { firstCalls, misbehaviours } from '../../support/stsFailures.js'
+import {
+  BODY,
+  type ClientCredentials,
+  type SigningOptions,
+  signClientFinal,
+  stsHeaders,
+} from '../../support/signingClient.js'
+import { failFirstCalls, stsFailures } from '../../support/stsFailures.js'
 
 const account = '123456789012'
 
@@ -25,8 +31,11 @@ async function sandbox(t: Test, options: Partial<StsOptions> = {}) {
     t.teardown(() => client.destroy())
     return client
   }
-  const login = (credentials: ClientCredentials, more: Partial<Signing> = {}, change: Record<string, string> = {}) =>
-    post(sts.port, credentials, { date: new Date(clock.now), ...more }, change)
+  const login = (
+    credentials: ClientCredentials,
+    more: Partial<SigningOptions> = {},
+    change: Record<string, string> = {},
+  ) => post(sts.port, credentials, { date: new Date(clock.now), ...more }, change)
   return { clock, aws, alice, key, orders, sts, client, login }
 }
 
@@ -55,11 +64,11 @@ function send(port: number, method: string, path: string, headers: Record<string
 async function post(
   port: number,
   credentials: ClientCredentials,
-  options: Partial<Signing>,
+  options: Partial<SigningOptions>,
   change: Record<string, string>,
 ) {
   const signing = { nonce: Buffer.alloc(64, 7), host: 'sts.eu-west-1.amazonaws.com', ...options }
-  const headers = headersOf(await sign(credentials, signing), signing)
+  const headers = stsHeaders(await signClientFinal(credentials, signing), signing)
   return send(port, 'POST', '/', { ...headers, ...change }, signing.body ?? BODY)
 }
 
@@ -268,19 +277,19 @@ t.test('a further name plays the region that it was given', async t => {
 
 t.test('it misbehaves when told, counts those calls too, and recovers', async t => {
   const { login, key, sts } = await sandbox(t)
-  sts.misbehave(misbehaviours.forbiddenPage)
+  sts.misbehave(stsFailures.forbiddenPage)
   t.match(await login(key), { status: 403, headers: { 'content-type': 'text/html' } })
-  sts.misbehave(misbehaviours.internalFailure)
+  sts.misbehave(stsFailures.internalFailure)
   t.equal((await login(key)).status, 500)
-  sts.misbehave(misbehaviours.garbage)
+  sts.misbehave(stsFailures.garbage)
   t.match(await login(key), { status: 200, text: /<Arn>arn:aws:$/ })
-  sts.misbehave(misbehaviours.tooLarge)
+  sts.misbehave(stsFailures.tooLarge)
   t.match(await login(key), { status: 413, text: '' })
-  for (const how of [misbehaviours.reset, misbehaviours.breakOff]) {
+  for (const how of [stsFailures.reset, stsFailures.breakOff]) {
     sts.misbehave(how)
     t.match(await refusal(login(key)), { message: /hang up|ECONNRESET|aborted/ })
   }
-  sts.misbehave(firstCalls(1, misbehaviours.unavailable))
+  sts.misbehave(failFirstCalls(1, stsFailures.unavailable))
   t.equal((await login(key)).status, 503)
   t.equal((await login(key)).status, 200)
   sts.misbehave(undefined)

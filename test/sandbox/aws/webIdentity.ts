@@ -4,15 +4,15 @@ import t, { type Test } from 'tap'
 import { iam } from '../../../src/sandbox/aws/iam.js'
 import { stsServer } from '../../../src/sandbox/aws/sts.js'
 import { assumeRoleWithWebIdentity } from '../../../src/sandbox/aws/webIdentity.js'
-import { issuerOf } from '../../support/oidcIssuer.js'
+import { createOidcIssuer } from '../../support/oidcIssuer.js'
 
 const account = '123456789012'
 const now = Date.now()
 const hour = Math.floor(now / 1000) + 3600
 const subject = 'system:serviceaccount:shop:orders'
 const audience = 'sts.amazonaws.com'
-const cluster = issuerOf('https://oidc.eks.eu-west-1.amazonaws.com/id/1')
-const stranger = issuerOf('https://oidc.example.com/id/2')
+const cluster = createOidcIssuer('https://oidc.eks.eu-west-1.amazonaws.com/id/1')
+const stranger = createOidcIssuer('https://oidc.example.com/id/2')
 
 const aws = iam({ random: randomBytes, now: () => now })
 const provider = aws.createProvider({ account, ...cluster, audiences: [audience, 'other'] })
@@ -43,7 +43,7 @@ t.test('who brings a token that the role trusts gets a session of it', async t =
 t.test('a token that is not to be believed', async t => {
   const mistrust = (message: RegExp) => ({ code: 'InvalidIdentityToken', message })
   const token = cluster.token(good)
-  const forged = issuerOf(cluster.issuer).token(good)
+  const forged = createOidcIssuer(cluster.issuer).token(good)
   for (const [what, text, refusal] of [
     ['no token', 'nothing', mistrust(/not a valid JWT/)],
     ['signed by somebody else', forged, mistrust(/not be validated/)],
@@ -63,7 +63,7 @@ t.test('a token ends with its very second', async t => {
     code: 'ExpiredTokenException',
     message: `Token expired: current date/time ${hour} must be before the expiration date/time ${hour}`,
   })
-  const forged = issuerOf(cluster.issuer).token({ ...good, exp: 1 })
+  const forged = createOidcIssuer(cluster.issuer).token({ ...good, exp: 1 })
   t.match(assume(forged), { code: 'InvalidIdentityToken' }, 'of a forged one no end is told')
 })
 

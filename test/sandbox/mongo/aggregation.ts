@@ -1,7 +1,7 @@
 import { type Document, Double, Int32, Long } from 'bson'
 import t from 'tap'
 import { aggregate } from '../../../src/sandbox/mongo/aggregation.js'
-import { refusalOf } from '../../support/mongo.js'
+import { codeNameOf } from '../../support/mongo.js'
 
 const people: Document[] = [
   { _id: 1, name: 'Ada', age: new Int32(36), team: 'x', points: Long.fromNumber(5) },
@@ -41,19 +41,19 @@ t.test('other collections are joined', async t => {
 
 t.test('what is not here is refused by a sentence', async t => {
   t.equal(
-    refusalOf(() => run({ $nonsense: {} })),
+    codeNameOf(() => run({ $nonsense: {} })),
     'Location40324',
   )
   t.equal(
-    refusalOf(() => run({ $changeStream: {} })),
+    codeNameOf(() => run({ $changeStream: {} })),
     'Location40573',
   )
   t.equal(
-    refusalOf(() => run({ $out: 'c' })),
+    codeNameOf(() => run({ $out: 'c' })),
     'IllegalOperation',
   )
   t.equal(
-    refusalOf(() => run({ $match: {}, $sort: { a: 1 } })),
+    codeNameOf(() => run({ $match: {}, $sort: { a: 1 } })),
     'Location40323',
   )
 })

@@ -1,16 +1,16 @@
 import { randomBytes } from 'node:crypto'
 import { Binary, type Document } from 'bson'
 import t, { type Test } from 'tap'
-import { bare, codeOf, root, served } from '../../support/mongo.js'
-import { conversation, login } from '../../support/scram.js'
+import { connectRaw, errorCodeOf, root, startMongo } from '../../support/mongo.js'
+import { logInWithScram, scramConversation } from '../../support/scram.js'
 
 const options = { skipEmptyExchange: true }
 
 t.test('SCRAM-SHA-256 takes two steps where the empty exchange is skipped, else three', async t => {
-  const { server } = await served(t)
+  const { server } = await startMongo(t)
   for (const skip of [true, false]) {
-    const { ask } = await bare(t, server.port)
-    const { start, proof } = conversation(root.name, root.password)
+    const { ask } = await connectRaw(t, server.port)
+    const { start, proof } = scramConversation(root.name, root.password)
     const challenge = await ask(skip ? { ...start, options } : start)
     t.match(challenge, { done: false, ok: 1 })
     const { command, expected, iterations } = proof(challenge)
@@ -28,22 +28,22 @@ t.test('SCRAM-SHA-256 takes two steps where the empty exchange is skipped, else 
 })
 
 t.test('hello speculates, and leaves a failed speculation out', async t => {
-  const { server } = await served(t)
-  const { ask } = await bare(t, server.port)
-  const { start, proof } = conversation(root.name, root.password)
+  const { server } = await startMongo(t)
+  const { ask } = await connectRaw(t, server.port)
+  const { start, proof } = scramConversation(root.name, root.password)
   const { $db: db, ...speculated } = { ...start, options }
   const hello = await ask({ hello: 1, speculativeAuthenticate: { ...speculated, db }, $db: 'admin' })
   t.match(hello.speculativeAuthenticate, { done: false })
   t.match(await ask(proof(hello.speculativeAuthenticate).command), { done: true })
-  const stranger = conversation('nobody', 'x').start
+  const stranger = scramConversation('nobody', 'x').start
   const refused = await ask({ hello: 1, speculativeAuthenticate: { ...stranger, db }, $db: 'admin' })
   t.match(refused, { ok: { value: 1 }, speculativeAuthenticate: undefined })
 })
 
 t.test('saslSupportedMechs names what a user has, and nothing for strangers', async t => {
-  const { server } = await served(t)
+  const { server } = await startMongo(t)
   server.createUser({ user: 'arn:x', db: '$external', roles: [] })
-  const { ask } = await bare(t, server.port)
+  const { ask } = await connectRaw(t, server.port)
   const supported = async (of: string) =>
     (await ask({ hello: 1, saslSupportedMechs: of, $db: 'admin' })).saslSupportedMechs
   t.same(await supported('admin.root'), ['SCRAM-SHA-1', 'SCRAM-SHA-256'])
@@ -52,15 +52,15 @@ t.test('saslSupportedMechs names what a user has, and nothing for strangers', as
 })
 
 t.test('steps out of turn are protocol errors', async t => {
-  const { server } = await served(t)
-  const { ask } = await bare(t, server.port)
-  const { start, proof } = conversation(root.name, root.password)
+  const { server } = await startMongo(t)
+  const { ask } = await connectRaw(t, server.port)
+  const { start, proof } = scramConversation(root.name, root.password)
   const next = { saslContinue: 1, conversationId: 1, payload: new Binary(Buffer.alloc(0)), $db: 'admin' }
   t.match(await ask(next), { code: { value: 17 }, errmsg: 'No SASL session state found' })
   const { command } = proof(await ask({ ...start, options }))
   t.match(await ask({ ...command, conversationId: 2 }), { code: { value: 17 } })
   t.match(await ask(command), { code: { value: 17 } }, 'a failed conversation is over')
-  const wrong = conversation(root.name, 'wrong')
+  const wrong = scramConversation(root.name, 'wrong')
   t.match(await ask(wrong.proof(await ask(wrong.start)).command), {
     ok: { value: 0 },
     code: { value: 18 },
@@ -72,17 +72,17 @@ t.test('steps out of turn are protocol errors', async t => {
 })
 
 t.test('a connection stays the user that it became', async t => {
-  const { server } = await served(t)
+  const { server } = await startMongo(t)
   server.createUser({ user: 'other', password: 'pw', roles: [] })
-  const { ask } = await bare(t, server.port)
-  t.match(await login(ask, root.name, root.password), { done: true })
-  t.match(await login(ask, 'other', 'pw'), { code: { value: 5626701 } })
-  t.match(await login(ask, root.name, root.password), { done: true }, 'again as the same is fine')
+  const { ask } = await connectRaw(t, server.port)
+  t.match(await logInWithScram(ask, root.name, root.password), { done: true })
+  t.match(await logInWithScram(ask, 'other', 'pw'), { code: { value: 5626701 } })
+  t.match(await logInWithScram(ask, root.name, root.password), { done: true }, 'again as the same is fine')
 })
 
 t.test('before login only the handshake is answered', async t => {
-  const { server } = await served(t)
-  const { ask } = await bare(t, server.port)
+  const { server } = await startMongo(t)
+  const { ask } = await connectRaw(t, server.port)
   for (const name of [
     'hello',
     'isMaster',
@@ -102,7 +102,7 @@ t.test('before login only the handshake is answered', async t => {
 })
 
 t.test('roles are enforced by mongod’s words', async t => {
-  const { client, as, server } = await served(t)
+  const { client, as, server } = await startMongo(t)
   await client.db('app').collection<Document>('c').insertOne({ a: 1 })
   server.createUser({ user: 'reader', password: 'pw', roles: [{ role: 'read', db: 'app' }] })
   const reader = (await as('reader', 'pw')).db('app')
@@ -113,12 +113,12 @@ t.test('roles are enforced by mongod’s words', async t => {
     .catch(thrown => thrown)
   t.match(refused, { code: 13, codeName: 'Unauthorized' })
   t.match(refused.message, /^not authorized on app to execute command \{ insert: "c", /)
-  t.equal(await codeOf(reader.collection('c').deleteMany({})), 13)
-  t.equal(await codeOf(reader.collection('c').updateOne({}, { $set: { a: 1 } })), 13)
-  t.equal(await codeOf(reader.collection('c').drop()), 13)
-  t.equal(await codeOf(reader.collection('c').createIndex({ a: 1 })), 13)
+  t.equal(await errorCodeOf(reader.collection('c').deleteMany({})), 13)
+  t.equal(await errorCodeOf(reader.collection('c').updateOne({}, { $set: { a: 1 } })), 13)
+  t.equal(await errorCodeOf(reader.collection('c').drop()), 13)
+  t.equal(await errorCodeOf(reader.collection('c').createIndex({ a: 1 })), 13)
   t.equal(
-    await codeOf(
+    await errorCodeOf(
       reader
         .collection('c')
         .aggregate([{ $unionWith: 'c' }])
@@ -126,13 +126,13 @@ t.test('roles are enforced by mongod’s words', async t => {
     ),
     undefined,
   )
-  t.equal(await codeOf(reader.admin().command({ getCmdLineOpts: 1 })), 13)
-  t.equal(await codeOf(reader.admin().command({ serverStatus: 1 })), 13)
+  t.equal(await errorCodeOf(reader.admin().command({ getCmdLineOpts: 1 })), 13)
+  t.equal(await errorCodeOf(reader.admin().command({ serverStatus: 1 })), 13)
   const elsewhere = (await as('reader', 'pw')).db('other')
-  t.equal(await codeOf(elsewhere.collection('c').findOne()), 13)
-  t.equal(await codeOf(elsewhere.listCollections().toArray()), 13)
+  t.equal(await errorCodeOf(elsewhere.collection('c').findOne()), 13)
+  t.equal(await errorCodeOf(elsewhere.listCollections().toArray()), 13)
   t.equal(
-    await codeOf(elsewhere.listCollections({}, { nameOnly: true, authorizedCollections: true }).toArray()),
+    await errorCodeOf(elsewhere.listCollections({}, { nameOnly: true, authorizedCollections: true }).toArray()),
     undefined,
   )
   t.same(
@@ -142,12 +142,12 @@ t.test('roles are enforced by mongod’s words', async t => {
 })
 
 t.test('each role can do what it is for', async t => {
-  const { client, as, server } = await served(t)
+  const { client, as, server } = await startMongo(t)
   await client.db('app').collection<Document>('c').insertOne({ a: 1 })
   const may = async (role: string, db: string, on: string, command: Document) => {
     const user = `${role}@${db}:${randomBytes(4).toString('hex')}`
     server.createUser({ user, password: 'pw', roles: [{ role, db }] })
-    return codeOf((await as(user, 'pw')).db(on).command(command))
+    return errorCodeOf((await as(user, 'pw')).db(on).command(command))
   }
   const write = { insert: 'c', documents: [{}] }
   const newUser = { createUser: 'x', pwd: 'x', roles: [] }
@@ -183,23 +183,23 @@ t.test('each role can do what it is for', async t => {
 })
 
 t.test('a change of roles shows on live connections, a dropped user is nobody', async t => {
-  const { client, as, server } = await served(t)
+  const { client, as, server } = await startMongo(t)
   server.createUser({ user: 'u', db: 'app', password: 'pw', roles: ['read'] })
   const c = (await as('u', 'pw', 'app')).db('app').collection<Document>('c')
-  t.equal(await codeOf(c.insertOne({})), 13)
+  t.equal(await errorCodeOf(c.insertOne({})), 13)
   await client.db('app').command({ grantRolesToUser: 'u', roles: ['readWrite'] })
-  t.equal(await codeOf(c.insertOne({})), undefined)
+  t.equal(await errorCodeOf(c.insertOne({})), undefined)
   await client.db('app').command({ revokeRolesFromUser: 'u', roles: [{ role: 'readWrite', db: 'app' }] })
-  t.equal(await codeOf(c.insertOne({})), 13)
-  t.equal(await codeOf(c.findOne()), undefined)
+  t.equal(await errorCodeOf(c.insertOne({})), 13)
+  t.equal(await errorCodeOf(c.findOne()), undefined)
   await client.db('app').command({ dropUser: 'u' })
-  t.equal(await codeOf(c.findOne()), 13)
+  t.equal(await errorCodeOf(c.findOne()), 13)
   server.createUser({ user: 'u', db: 'app', password: 'pw', roles: ['read'] })
-  t.equal(await codeOf(c.findOne()), 13, 'a user of the same name is another one')
+  t.equal(await errorCodeOf(c.findOne()), 13, 'a user of the same name is another one')
 })
 
 t.test('connectionStatus tells who one is', async t => {
-  const { as, server } = await served(t)
+  const { as, server } = await startMongo(t)
   server.createUser({ user: 'u', password: 'pw', roles: [{ role: 'read', db: 'app' }] })
   const admin = (await as('u', 'pw')).db('admin')
   const { authInfo } = await admin.command({ connectionStatus: 1, showPrivileges: true })
@@ -211,7 +211,7 @@ t.test('connectionStatus tells who one is', async t => {
 })
 
 t.test('a restricted user logs in from its own addresses only', async t => {
-  const { client, as } = await served(t)
+  const { client, as } = await startMongo(t)
   const create = (user: string, clientSource: string[]) =>
     client.db('admin').command({
       createUser: user,
@@ -221,8 +221,8 @@ t.test('a restricted user logs in from its own addresses only', async t => {
     })
   await create('here', ['127.0.0.0/8', '::1'])
   await create('there', ['192.0.2.1'])
-  t.equal(await codeOf(as('here', 'pw')), undefined)
-  t.equal(await codeOf(as('there', 'pw')), 18)
+  t.equal(await errorCodeOf(as('here', 'pw')), undefined)
+  t.equal(await errorCodeOf(as('there', 'pw')), 18)
 })
 
 async function failing(
@@ -232,11 +232,11 @@ async function failing(
   code: number,
   client: { db(name: string): { command(document: Document): Promise<unknown> } },
 ) {
-  t.equal(await codeOf(client.db(db).command(command)), code, JSON.stringify(command))
+  t.equal(await errorCodeOf(client.db(db).command(command)), code, JSON.stringify(command))
 }
 
 t.test('users are made, changed and listed by commands', async t => {
-  const { client, as } = await served(t)
+  const { client, as } = await startMongo(t)
   const app = client.db('app')
   await app.command({ createUser: 'u', pwd: 'one', roles: ['read'], customData: { team: 'x' } })
   const info = await app.command({ usersInfo: 'u', showPrivileges: true })
@@ -253,9 +253,9 @@ t.test('users are made, changed and listed by commands', async t => {
     },
   ])
   await app.command({ updateUser: 'u', pwd: 'two', customData: { team: 'y' } })
-  t.equal(await codeOf(as('u', 'one', 'app')), 18)
-  t.equal(await codeOf(as('u', 'two', 'app')), undefined)
-  t.equal(await codeOf(as('u', 'two', 'app', { authMechanism: 'SCRAM-SHA-1' })), undefined)
+  t.equal(await errorCodeOf(as('u', 'one', 'app')), 18)
+  t.equal(await errorCodeOf(as('u', 'two', 'app')), undefined)
+  t.equal(await errorCodeOf(as('u', 'two', 'app', { authMechanism: 'SCRAM-SHA-1' })), undefined)
   t.match((await app.command({ usersInfo: { user: 'u', db: 'app' } })).users, [{ customData: { team: 'y' } }])
   t.equal((await client.db('admin').command({ usersInfo: { forAllDBs: true } })).users.length, 2)
   t.equal((await app.command({ usersInfo: 1, filter: { user: 'nobody' } })).users.length, 0)
@@ -269,7 +269,7 @@ t.test('users are made, changed and listed by commands', async t => {
 })
 
 t.test('$external users have no password and stand in admin.system.users', async t => {
-  const { client } = await served(t)
+  const { client } = await startMongo(t)
   const external = client.db('$external')
   const arn = 'arn:aws:iam::123456789012:user/alice'
   await external.command({ createUser: arn, roles: [{ role: 'read', db: 'app' }], customData: { by: 'hand' } })
@@ -285,33 +285,33 @@ t.test('$external users have no password and stand in admin.system.users', async
 })
 
 t.test('roles of one’s own carry privileges and other roles', async t => {
-  const { client, as } = await served(t)
+  const { client, as } = await startMongo(t)
   const app = client.db('app')
   const privileges = [{ resource: { db: 'app', collection: 'c' }, actions: ['find', 'insert'] }]
   await app.command({ createRole: 'some', privileges, roles: [] })
   await app.command({ createRole: 'more', privileges: [], roles: ['some'] })
   await app.command({ createUser: 'u', pwd: 'pw', roles: ['more'] })
   const own = (await as('u', 'pw', 'app')).db('app')
-  t.equal(await codeOf(own.collection('c').insertOne({})), undefined)
-  t.equal(await codeOf(own.collection('d').insertOne({})), 13)
-  t.equal(await codeOf(own.collection('c').deleteOne({})), 13)
+  t.equal(await errorCodeOf(own.collection('c').insertOne({})), undefined)
+  t.equal(await errorCodeOf(own.collection('d').insertOne({})), 13)
+  t.equal(await errorCodeOf(own.collection('c').deleteOne({})), 13)
   await app.command({ updateRole: 'some', privileges: [] })
-  t.equal(await codeOf(own.collection('c').insertOne({})), 13)
+  t.equal(await errorCodeOf(own.collection('c').insertOne({})), 13)
   const { roles } = await app.command({ rolesInfo: 'more', showPrivileges: true })
   t.match(roles, [{ role: 'more', db: 'app', inheritedRoles: [{ role: 'some' }], isBuiltin: false }])
   t.match((await app.command({ rolesInfo: 'read', showPrivileges: true })).roles, [{ isBuiltin: true }])
-  t.equal(await codeOf(app.command({ createRole: 'read', privileges: [], roles: [] })), 51002)
+  t.equal(await errorCodeOf(app.command({ createRole: 'read', privileges: [], roles: [] })), 51002)
   const beyond = [{ resource: { db: 'other', collection: '' }, actions: ['find'] }]
-  t.equal(await codeOf(app.command({ createRole: 'x', privileges: beyond, roles: [] })), 10003)
+  t.equal(await errorCodeOf(app.command({ createRole: 'x', privileges: beyond, roles: [] })), 10003)
   await app.command({ dropRole: 'more' })
   t.match((await app.command({ usersInfo: 'u' })).users, [{ roles: [] }])
 })
 
 t.test('passwords are prepared, so that two ways of writing one are the same', async t => {
-  const { as, server } = await served(t)
+  const { as, server } = await startMongo(t)
   const roman = 'I\u00adX \u2168'
   server.createUser({ user: 'u, v=w', password: roman, roles: [] })
-  t.equal(await codeOf(as('u, v=w', roman)), undefined)
-  t.equal(await codeOf(as('u, v=w', 'IX IX', 'admin', { authMechanism: 'SCRAM-SHA-256' })), undefined)
-  t.equal(await codeOf(as('u, v=w', 'IX', 'admin', { authMechanism: 'SCRAM-SHA-256' })), 18)
+  t.equal(await errorCodeOf(as('u, v=w', roman)), undefined)
+  t.equal(await errorCodeOf(as('u, v=w', 'IX IX', 'admin', { authMechanism: 'SCRAM-SHA-256' })), undefined)
+  t.equal(await errorCodeOf(as('u, v=w', 'IX', 'admin', { authMechanism: 'SCRAM-SHA-256' })), 18)
 })

@@ -1,13 +1,13 @@
 import type { Document } from 'bson'
 import t from 'tap'
-import { codeOf, served } from '../../support/mongo.js'
+import { errorCodeOf, startMongo } from '../../support/mongo.js'
 
 t.test('databases and collections are listed while they hold something', async t => {
-  const { client } = await served(t)
+  const { client } = await startMongo(t)
   const app = client.db('app')
   await app.collection('a').insertOne({ text: 'x'.repeat(100) })
   await app.createCollection('b', { capped: true, size: 4096 })
-  t.equal(await codeOf(app.createCollection('b')), 48)
+  t.equal(await errorCodeOf(app.createCollection('b')), 48)
   t.same(
     (await app.listCollections({}, { nameOnly: true }).toArray()).map(({ name }) => name),
     ['a', 'b'],
@@ -22,16 +22,16 @@ t.test('databases and collections are listed while they hold something', async t
   ])
   t.ok(Number(totalSize) > 100)
   t.equal(await app.collection('a').drop(), true)
-  t.equal(await codeOf(app.collection('nothing').drop()), undefined)
+  t.equal(await errorCodeOf(app.collection('nothing').drop()), undefined)
   t.equal(await app.dropDatabase(), true)
   t.equal((await client.db('admin').admin().listDatabases({ nameOnly: true })).databases.length, 1)
-  t.equal(await codeOf(client.db('admin').command({ dropDatabase: 1 })), 20)
+  t.equal(await errorCodeOf(client.db('admin').command({ dropDatabase: 1 })), 20)
 })
 
 t.test('indexes are made, listed and dropped', async t => {
-  const { client } = await served(t)
+  const { client } = await startMongo(t)
   const c = client.db('app').collection<Document>('c')
-  t.equal(await codeOf(c.indexes()), 26, 'no collection yet')
+  t.equal(await errorCodeOf(c.indexes()), 26, 'no collection yet')
   await c.createIndex({ a: 1 }, { unique: true, partialFilterExpression: { b: { $exists: true } } })
   await c.createIndex({ text: 'text', at: -1 }, { expireAfterSeconds: 5 })
   t.match(await c.indexes(), [
@@ -40,41 +40,41 @@ t.test('indexes are made, listed and dropped', async t => {
     { v: 2, name: 'text_text_at_-1', expireAfterSeconds: 5 },
   ])
   await c.insertMany([{ a: 1 }, { a: 1 }, { a: 1, b: 1 }])
-  t.equal(await codeOf(c.insertOne({ a: 1, b: 2 })), 11000)
+  t.equal(await errorCodeOf(c.insertOne({ a: 1, b: 2 })), 11000)
   t.equal(await c.createIndex({ a: 1 }), 'a_1', 'it is there already')
-  t.equal(await codeOf(c.createIndex({ a: 1 }, { name: 'other' })), 85)
-  t.equal(await codeOf(c.createIndex({ z: 1 }, { name: 'a_1' })), 86)
+  t.equal(await errorCodeOf(c.createIndex({ a: 1 }, { name: 'other' })), 85)
+  t.equal(await errorCodeOf(c.createIndex({ z: 1 }, { name: 'a_1' })), 86)
   await c.dropIndex('a_1')
-  t.equal(await codeOf(c.dropIndex('a_1')), 27)
-  t.equal(await codeOf(c.dropIndex('_id_')), 72)
+  t.equal(await errorCodeOf(c.dropIndex('a_1')), 27)
+  t.equal(await errorCodeOf(c.dropIndex('_id_')), 72)
   await c.dropIndexes()
   t.equal((await c.indexes()).length, 1)
 })
 
 t.test('a unique index over a list has a key for each element', async t => {
-  const { client } = await served(t)
+  const { client } = await startMongo(t)
   const c = client.db('app').collection<Document>('c')
   await c.createIndex({ tags: 1 }, { unique: true })
   await c.insertOne({ tags: ['x', 'y'] })
-  t.equal(await codeOf(c.insertOne({ tags: ['z', 'y'] })), 11000)
-  t.equal(await codeOf(c.insertOne({ tags: ['z', 'z'] })), undefined, 'within one document nothing is a duplicate')
+  t.equal(await errorCodeOf(c.insertOne({ tags: ['z', 'y'] })), 11000)
+  t.equal(await errorCodeOf(c.insertOne({ tags: ['z', 'z'] })), undefined, 'within one document nothing is a duplicate')
 })
 
 t.test('collections are renamed with all they have', async t => {
-  const { client } = await served(t)
+  const { client } = await startMongo(t)
   const app = client.db('app')
   await app.collection<Document>('a').insertOne({ _id: 1 as never, n: 1 })
   await app.collection('a').createIndex({ n: 1 }, { unique: true })
   await app.collection('b').insertOne({})
-  t.equal(await codeOf(app.collection('a').rename('b')), 48)
+  t.equal(await errorCodeOf(app.collection('a').rename('b')), 48)
   const b = await app.collection<Document>('a').rename('b', { dropTarget: true })
   t.same(await b.find().toArray(), [{ _id: 1, n: 1 }])
-  t.equal(await codeOf(b.insertOne({ n: 1 })), 11000)
-  t.equal(await codeOf(app.collection('a').rename('c')), 26)
+  t.equal(await errorCodeOf(b.insertOne({ n: 1 })), 11000)
+  t.equal(await errorCodeOf(app.collection('a').rename('c')), 26)
 })
 
 t.test('sizes are told', async t => {
-  const { client } = await served(t)
+  const { client } = await startMongo(t)
   const app = client.db('app')
   await app.collection('c').insertMany([{ a: 1 }, { a: 2 }])
   t.match(await app.command({ collStats: 'c' }), { ns: 'app.c', count: 2, nindexes: 1, size: 2 * 29 })
@@ -90,8 +90,8 @@ t.test('sizes are told', async t => {
 })
 
 t.test('names that MongoDB does not take are refused', async t => {
-  const { client } = await served(t)
-  t.equal(await codeOf(client.db('app').command({ insert: 'a$b', documents: [{}] })), 73)
-  t.equal(await codeOf(client.db('app').command({ insert: '', documents: [{}] })), 73)
-  t.equal(await codeOf(client.db('app').command({ create: 'view', viewOn: 'c', pipeline: [] })), 20)
+  const { client } = await startMongo(t)
+  t.equal(await errorCodeOf(client.db('app').command({ insert: 'a$b', documents: [{}] })), 73)
+  t.equal(await errorCodeOf(client.db('app').command({ insert: '', documents: [{}] })), 73)
+  t.equal(await errorCodeOf(client.db('app').command({ create: 'view', viewOn: 'c', pipeline: [] })), 20)
 })

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Document } from 'bson'
 import t from 'tap'
-import { codeOf, served } from '../../support/mongo.js'
+import { errorCodeOf, startMongo } from '../../support/mongo.js'
 
 type Privilege = [action: string, db: string, collection?: string]
 
@@ -81,7 +81,7 @@ const rows: [what: string, db: string, command: Document, needs: Privilege[]][] 
 
 t.test('each command about users and roles needs just this, and all of it', async t => {
   for (const [what, db, command, needs] of rows) {
-    const { client, as } = await served(t)
+    const { client, as } = await startMongo(t)
     await client.db('app').command({ createUser: 'u', pwd: 'x', roles: ['read'] })
     await client.db('app').command({ createRole: 'made', roles: [], privileges: [] })
     const may = async (held: Privilege[]) => {
@@ -92,7 +92,7 @@ t.test('each command about users and roles needs just this, and all of it', asyn
       }))
       await client.db('admin').command({ createRole: user, roles: [], privileges })
       await client.db('admin').command({ createUser: user, pwd: 'pw', roles: [user] })
-      return codeOf((await as(user, 'pw')).db(db).command(command))
+      return errorCodeOf((await as(user, 'pw')).db(db).command(command))
     }
     for (const missing of needs) {
       const rest = needs.filter(need => need !== missing)
@@ -103,30 +103,30 @@ t.test('each command about users and roles needs just this, and all of it', asyn
 })
 
 t.test('a look at all databases is for the cluster, as userAdminAnyDatabase has it', async t => {
-  const { as, server } = await served(t)
+  const { as, server } = await startMongo(t)
   for (const [role, code] of [
     ['userAdmin', 13],
     ['userAdminAnyDatabase', undefined],
   ] as const) {
     server.createUser({ user: role, password: 'pw', roles: [role] })
     const admin = (await as(role, 'pw')).db('admin')
-    t.equal(await codeOf(admin.command({ usersInfo: { forAllDBs: true } })), code, role)
+    t.equal(await errorCodeOf(admin.command({ usersInfo: { forAllDBs: true } })), code, role)
   }
 })
 
 t.test("everybody sees themselves and their roles; one's own password is an action of its own", async t => {
-  const { client, as } = await served(t)
+  const { client, as } = await startMongo(t)
   const own = { resource: { db: 'app', collection: '' }, actions: ['changeOwnPassword', 'changeOwnCustomData'] }
   await client.db('app').command({ createRole: 'self', roles: [], privileges: [own] })
   await client.db('app').command({ createUser: 'u', pwd: 'pw', roles: ['self'] })
   await client.db('app').command({ createUser: 'v', pwd: 'pw', roles: [] })
   const [u, v] = await Promise.all(['u', 'v'].map(async name => (await as(name, 'pw', 'app')).db('app')))
   if (!u || !v) throw new Error('two are there')
-  t.equal(await codeOf(u.command({ usersInfo: 'u' })), undefined)
-  t.equal(await codeOf(u.command({ usersInfo: 'v' })), 13)
-  t.equal(await codeOf(u.command({ rolesInfo: 'self' })), undefined)
-  t.equal(await codeOf(u.command({ rolesInfo: 'read' })), 13)
-  t.equal(await codeOf(v.command({ updateUser: 'v', pwd: 'other' })), 13)
-  t.equal(await codeOf(u.command({ updateUser: 'v', pwd: 'other' })), 13)
-  t.equal(await codeOf(u.command({ updateUser: 'u', pwd: 'other', customData: { a: 1 } })), undefined)
+  t.equal(await errorCodeOf(u.command({ usersInfo: 'u' })), undefined)
+  t.equal(await errorCodeOf(u.command({ usersInfo: 'v' })), 13)
+  t.equal(await errorCodeOf(u.command({ rolesInfo: 'self' })), undefined)
+  t.equal(await errorCodeOf(u.command({ rolesInfo: 'read' })), 13)
+  t.equal(await errorCodeOf(v.command({ updateUser: 'v', pwd: 'other' })), 13)
+  t.equal(await errorCodeOf(u.command({ updateUser: 'v', pwd: 'other' })), 13)
+  t.equal(await errorCodeOf(u.command({ updateUser: 'u', pwd: 'other', customData: { a: 1 } })), undefined)
 })

@@ -3,8 +3,8 @@ import { MongoClient } from 'mongodb'
 import t from 'tap'
 import { frame, OP_QUERY } from '../../../src/wire/frame.js'
 import { EXHAUST_ALLOWED, MORE_TO_COME } from '../../../src/wire/message.js'
-import { bare, served } from '../../support/mongo.js'
-import { login } from '../../support/scram.js'
+import { connectRaw, startMongo } from '../../support/mongo.js'
+import { logInWithScram } from '../../support/scram.js'
 
 /** An OP_QUERY of `db.$cmd`. */
 function query(document: object, db = 'admin'): Buffer {
@@ -14,8 +14,8 @@ function query(document: object, db = 'admin'): Buffer {
 }
 
 t.test('hello has the fields of a standalone, by either name', async t => {
-  const { server } = await served(t)
-  const { ask } = await bare(t, server.port)
+  const { server } = await startMongo(t)
+  const { ask } = await connectRaw(t, server.port)
   const hello = await ask({ hello: 1, helloOk: true, $db: 'admin' })
   t.match(hello, {
     helloOk: true,
@@ -39,8 +39,8 @@ t.test('hello has the fields of a standalone, by either name', async t => {
 })
 
 t.test('OP_QUERY greets and does nothing else', async t => {
-  const { server } = await served(t)
-  const { socket, next } = await bare(t, server.port)
+  const { server } = await startMongo(t)
+  const { socket, next } = await connectRaw(t, server.port)
   socket.write(
     query({ ismaster: 1, helloOk: true, client: { driver: { name: 'x', version: '1' }, os: { type: 'y' } } }),
   )
@@ -53,22 +53,22 @@ t.test('OP_QUERY greets and does nothing else', async t => {
 })
 
 t.test('metadata is sent once', async t => {
-  const { server } = await served(t)
-  const { ask } = await bare(t, server.port)
+  const { server } = await startMongo(t)
+  const { ask } = await connectRaw(t, server.port)
   const client = { driver: { name: 'x', version: '1' }, os: { type: 'y' } }
   t.match(await ask({ hello: 1, client, $db: 'admin' }), { ok: { value: 1 } })
   t.match(await ask({ hello: 1, client, $db: 'admin' }), { code: { value: 186 } })
 })
 
 t.test('an awaited hello waits for news', async t => {
-  const { server } = await served(t)
-  const { ask, send, next } = await bare(t, server.port)
+  const { server } = await startMongo(t)
+  const { ask, send, next } = await connectRaw(t, server.port)
   const { topologyVersion } = await ask({ hello: 1, $db: 'admin' })
   const awaited = { hello: 1, topologyVersion, maxAwaitTimeMS: 60_000, $db: 'admin' }
   send(awaited)
   send({ ping: 1, $db: 'admin' })
   // The ping behind it waits too, so whatever arrives first was woken by the change.
-  const other = await bare(t, server.port)
+  const other = await connectRaw(t, server.port)
   await other.ask({ ping: 1, $db: 'admin' })
   server.changed()
   t.equal((await next()).document.topologyVersion.counter.toNumber(), 1)
@@ -80,8 +80,8 @@ t.test('an awaited hello waits for news', async t => {
 })
 
 t.test('a stream of hellos answers each with the one before', async t => {
-  const { server } = await served(t)
-  const { ask, send, next } = await bare(t, server.port)
+  const { server } = await startMongo(t)
+  const { ask, send, next } = await connectRaw(t, server.port)
   const { topologyVersion } = await ask({ hello: 1, $db: 'admin' })
   server.changed()
   const sent = send({ hello: 1, topologyVersion, maxAwaitTimeMS: 60_000, $db: 'admin' }, EXHAUST_ALLOWED)
@@ -94,14 +94,14 @@ t.test('a stream of hellos answers each with the one before', async t => {
 })
 
 t.test('an exhaust cursor sends everything after one request', async t => {
-  const { client, server } = await served(t)
+  const { client, server } = await startMongo(t)
   await client
     .db('app')
     .collection('c')
     .insertMany(Array.from({ length: 10 }, (_, n) => ({ n })))
   server.createUser({ user: 'u', password: 'pw', roles: ['root'] })
-  const { send, next, ask } = await bare(t, server.port)
-  await login(ask, 'u', 'pw')
+  const { send, next, ask } = await connectRaw(t, server.port)
+  await logInWithScram(ask, 'u', 'pw')
   const sent = send({ find: 'c', batchSize: 4, $db: 'app' }, EXHAUST_ALLOWED)
   const replies = [await next(), await next(), await next()]
   t.same(
@@ -118,8 +118,8 @@ t.test('an exhaust cursor sends everything after one request', async t => {
 })
 
 t.test('a request with moreToCome is not answered, whatever comes of it', async t => {
-  const { server } = await served(t)
-  const { send, next } = await bare(t, server.port)
+  const { server } = await startMongo(t)
+  const { send, next } = await connectRaw(t, server.port)
   send({ insert: 'c', documents: [{}], $db: 'app' }, MORE_TO_COME)
   send({ hello: 1, topologyVersion: 5, $db: 'admin' }, MORE_TO_COME)
   const sent = send({ ping: 1, $db: 'admin' })
@@ -127,28 +127,28 @@ t.test('a request with moreToCome is not answered, whatever comes of it', async 
 })
 
 t.test('what is no message closes the connection', async t => {
-  const { server } = await served(t)
+  const { server } = await startMongo(t)
   for (const bytes of [Buffer.from('GET / HTTP/1.1\r\n\r\n'), Buffer.alloc(16), frame(2013, 1, 0, [Buffer.alloc(4)])]) {
-    const { socket } = await bare(t, server.port)
+    const { socket } = await connectRaw(t, server.port)
     socket.on('error', () => {})
     const closed = new Promise(resolve => socket.once('close', resolve))
     socket.write(bytes)
     await closed
   }
-  t.equal((await (await bare(t, server.port)).ask({ ping: 1, $db: 'admin' })).ok.value, 1)
+  t.equal((await (await connectRaw(t, server.port)).ask({ ping: 1, $db: 'admin' })).ok.value, 1)
 })
 
 t.test('close ends every connection, and the port is free', async t => {
-  const { server } = await served(t)
+  const { server } = await startMongo(t)
   const client = new MongoClient(server.uri)
   await client.db('app').command({ ping: 1 })
   await client.close()
   await server.close()
-  const again = await served(t, { port: server.port })
+  const again = await startMongo(t, { port: server.port })
   t.equal(again.server.port, server.port)
 })
 
 t.test('it says that it is a sandbox', async t => {
-  const { client } = await served(t)
+  const { client } = await startMongo(t)
   t.match(await client.db('admin').command({ buildInfo: 1 }), { gitVersion: /sandbox/, modules: [] })
 })

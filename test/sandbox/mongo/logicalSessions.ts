@@ -3,7 +3,7 @@ import { serialize } from 'bson'
 import t from 'tap'
 import { LogicalSessions } from '../../../src/sandbox/mongo/logicalSessions.js'
 import { Store } from '../../../src/sandbox/mongo/store.js'
-import { refusalOf } from '../../support/mongo.js'
+import { codeNameOf } from '../../support/mongo.js'
 
 const never = () => {
   throw new Error('not again')
@@ -42,7 +42,7 @@ t.test('a statement returns what it returned first', async t => {
     'so is another session',
   )
   t.equal(
-    refusalOf(() => sessions.statements('a', 1n)),
+    codeNameOf(() => sessions.statements('a', 1n)),
     'TransactionTooOld',
   )
 })
@@ -69,24 +69,24 @@ t.test('a transaction ends once', async t => {
   sessions.commit('a', 1n)
   t.equal(store.find('app', 'c')?.entries.size, 1)
   t.equal(
-    refusalOf(() => sessions.abort('a', 1n)),
+    codeNameOf(() => sessions.abort('a', 1n)),
     'TransactionCommitted',
   )
   write('b', 1n)
   sessions.abort('b', 1n)
   for (const end of [() => sessions.abort('b', 1n), () => sessions.commit('b', 1n), () => sessions.open('b', 1n)]) {
-    t.equal(refusalOf(end), 'NoSuchTransaction')
+    t.equal(codeNameOf(end), 'NoSuchTransaction')
   }
   write('c', 1n)
   sessions.discardAll()
   t.equal(
-    refusalOf(() => sessions.commit('c', 1n)),
+    codeNameOf(() => sessions.commit('c', 1n)),
     'NoSuchTransaction',
   )
   write('d', 1n)
   at(60_001)
   t.equal(
-    refusalOf(() => sessions.open('d', 1n)),
+    codeNameOf(() => sessions.open('d', 1n)),
     'NoSuchTransaction',
   )
   t.equal(store.find('app', 'c')?.entries.size, 1)

@@ -1,7 +1,7 @@
 import { type Document, Int32, Long } from 'bson'
 import t from 'tap'
 import { projector } from '../../../src/sandbox/mongo/projection.js'
-import { refusalOf } from '../../support/mongo.js'
+import { codeNameOf } from '../../support/mongo.js'
 
 const document = {
   _id: 1,
@@ -56,11 +56,11 @@ t.test('what is only chosen keeps its type', async t => {
 
 t.test('inclusion and exclusion do not mix', async t => {
   t.equal(
-    refusalOf(() => projector({ a: 1, b: 0 })),
+    codeNameOf(() => projector({ a: 1, b: 0 })),
     'Location31254',
   )
   t.equal(
-    refusalOf(() => projector({ a: 0, b: 1 })),
+    codeNameOf(() => projector({ a: 0, b: 1 })),
     'Location31249',
   )
 })

@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Binary, BSONRegExp, Decimal128, type Document, Double, Int32, Long, ObjectId, Timestamp } from 'bson'
 import t from 'tap'
-import { codeOf, served } from '../../support/mongo.js'
+import { errorCodeOf, startMongo } from '../../support/mongo.js'
 
 t.test('a real driver logs in, writes and reads', async t => {
-  const { client, server } = await served(t)
+  const { client, server } = await startMongo(t)
   const people = client.db('app').collection<Document>('people')
   t.match(await people.insertOne({ _id: 1 as never, name: 'Ada', age: 36 }), { insertedId: 1 })
   t.match(await people.insertMany([{ name: 'Bob', age: 41 }, { name: 'Cy' }]), { insertedCount: 2 })
@@ -23,7 +23,7 @@ t.test('a real driver logs in, writes and reads', async t => {
 })
 
 t.test('10,000 documents come in several batches', async t => {
-  const { client, server } = await served(t)
+  const { client, server } = await startMongo(t)
   const many = client.db('app').collection<Document>('many')
   await many.insertMany(Array.from({ length: 10_000 }, (_, n) => ({ n, text: 'x'.repeat(50) })))
   const found = await many.find({}, { batchSize: 1000 }).sort({ n: -1 }).toArray()
@@ -35,7 +35,7 @@ t.test('10,000 documents come in several batches', async t => {
 })
 
 t.test('a document of 15 MiB goes both ways', async t => {
-  const { client } = await served(t)
+  const { client } = await startMongo(t)
   const large = client.db('app').collection<Document>('large')
   const bytes = new Binary(randomBytes(15 * 1024 * 1024))
   await large.insertOne({ _id: 1 as never, bytes })
@@ -45,7 +45,7 @@ t.test('a document of 15 MiB goes both ways', async t => {
 })
 
 t.test('types come back as they were sent', async t => {
-  const { client } = await served(t)
+  const { client } = await startMongo(t)
   const types = client.db('app').collection<Document>('types', { promoteValues: false, promoteLongs: false })
   const document = {
     _id: new ObjectId(),
@@ -70,13 +70,13 @@ t.test('types come back as they were sent', async t => {
 })
 
 t.test('a wrong password and an unknown user are refused alike', async t => {
-  const { as } = await served(t)
-  t.equal(await codeOf(as('root', 'wrong')), 18)
-  t.equal(await codeOf(as('nobody', 'wrong')), 18)
+  const { as } = await startMongo(t)
+  t.equal(await errorCodeOf(as('root', 'wrong')), 18)
+  t.equal(await errorCodeOf(as('nobody', 'wrong')), 18)
 })
 
 t.test('w: 0 is written and not answered', async t => {
-  const { client } = await served(t)
+  const { client } = await startMongo(t)
   const quiet = client.db('app').collection<Document>('quiet', { writeConcern: { w: 0 } })
   t.match(await quiet.insertOne({ a: 1 }), { acknowledged: false })
   await quiet.insertOne({ a: 2 })
@@ -86,7 +86,7 @@ t.test('w: 0 is written and not answered', async t => {
 })
 
 t.test('a duplicate is named, and what follows it is left out or goes on', async t => {
-  const { client } = await served(t)
+  const { client } = await startMongo(t)
   const c = client.db('app').collection<Document>('c')
   await c.insertOne({ _id: 2 as never })
   const three = [{ _id: 1 }, { _id: 2 }, { _id: 3 }] as never[]
@@ -95,21 +95,21 @@ t.test('a duplicate is named, and what follows it is left out or goes on', async
   t.match(refused.message, /E11000 duplicate key error collection: app.c index: _id_ dup key: \{ _id: 2 \}/)
   const rest = await c.insertMany([{ _id: 2 }, { _id: 4 }] as never[], { ordered: false }).catch(thrown => thrown)
   t.match(rest, { code: 11000, result: { insertedCount: 1 } })
-  t.equal(await codeOf(c.insertOne({ _id: Long.fromNumber(2) as never })), 11000, 'a long equals an int')
-  t.equal(await codeOf(c.insertOne({ _id: Decimal128.fromString('2.0') as never })), 11000, 'so does a decimal')
+  t.equal(await errorCodeOf(c.insertOne({ _id: Long.fromNumber(2) as never })), 11000, 'a long equals an int')
+  t.equal(await errorCodeOf(c.insertOne({ _id: Decimal128.fromString('2.0') as never })), 11000, 'so does a decimal')
 })
 
 t.test('unique indexes are kept through inserts, updates and removals', async t => {
-  const { client } = await served(t)
+  const { client } = await startMongo(t)
   const c = client.db('app').collection<Document>('c')
   t.equal(await c.createIndex({ a: 1, b: 1 }, { unique: true, sparse: true }), 'a_1_b_1')
   await c.insertMany([{ a: 1, b: 1 }, { a: 1, b: 2 }, { c: 1 }, { c: 2 }])
-  t.equal(await codeOf(c.insertOne({ a: 1, b: 2 })), 11000)
-  t.equal(await codeOf(c.updateOne({ b: 1 }, { $set: { b: 2 } })), 11000)
+  t.equal(await errorCodeOf(c.insertOne({ a: 1, b: 2 })), 11000)
+  t.equal(await errorCodeOf(c.updateOne({ b: 1 }, { $set: { b: 2 } })), 11000)
   t.equal(await c.countDocuments({ b: 1 }), 1, 'nothing has changed')
   await c.deleteOne({ b: 2 })
   t.match(await c.updateOne({ b: 1 }, { $set: { b: 2 } }), { modifiedCount: 1 })
-  t.equal(await codeOf(c.createIndex({ d: 1 }, { unique: true })), 11000, 'a missing field is null')
+  t.equal(await errorCodeOf(c.createIndex({ d: 1 }, { unique: true })), 11000, 'a missing field is null')
   t.same(
     (await c.indexes()).map(({ name }) => name),
     ['_id_', 'a_1_b_1'],
@@ -117,7 +117,7 @@ t.test('unique indexes are kept through inserts, updates and removals', async t 
 })
 
 t.test('upserts take the fields that the filter holds equal', async t => {
-  const { client } = await served(t)
+  const { client } = await startMongo(t)
   const c = client.db('app').collection<Document>('c')
   const made = await c.updateOne(
     { _id: 7 as never, a: { $eq: 1 }, 'b.c': 2, d: { $gt: 5 } },
@@ -136,11 +136,11 @@ t.test('upserts take the fields that the filter holds equal', async t => {
   })
   t.equal(await c.findOneAndUpdate({ k: 2 }, { $inc: { n: 1 } }), null)
   t.match(await c.findOneAndDelete({ k: 1 }), { k: 1, n: 1 })
-  t.equal(await codeOf(c.updateOne({ z: 1 }, { $set: { _id: 1 } })), 66, 'an _id is for ever')
+  t.equal(await errorCodeOf(c.updateOne({ z: 1 }, { $set: { _id: 1 } })), 66, 'an _id is for ever')
 })
 
 t.test('a cursor belongs to its user and to any of its connections', async t => {
-  const { client, as, server } = await served(t)
+  const { client, as, server } = await startMongo(t)
   server.createUser({ user: 'other', password: 'pw', roles: ['root'] })
   const c = client.db('app').collection<Document>('c')
   await c.insertMany(Array.from({ length: 10 }, (_, n) => ({ n })))
@@ -149,21 +149,25 @@ t.test('a cursor belongs to its user and to any of its connections', async t => 
   const again = await as('root', 'a password, with = and , in it')
   t.equal((await again.db('app').command(more)).cursor.nextBatch.length, 3)
   const other = await as('other', 'pw')
-  t.equal(await codeOf(other.db('app').command(more)), 13)
+  t.equal(await errorCodeOf(other.db('app').command(more)), 13)
   t.match(await other.db('app').command({ killCursors: 'c', cursors: [more.getMore] }), { cursorsKilled: [] })
-  t.equal(await codeOf(client.db('app').command({ ...more, collection: 'd' })), 13)
+  t.equal(await errorCodeOf(client.db('app').command({ ...more, collection: 'd' })), 13)
   await client.db('app').command({ killCursors: 'c', cursors: [more.getMore] })
-  t.equal(await codeOf(client.db('app').command(more)), 43)
+  t.equal(await errorCodeOf(client.db('app').command(more)), 43)
 })
 
 t.test('over TLS too', async t => {
   const pem = readFileSync(new URL('../../support/tls/upstream.pem', import.meta.url))
-  const { client } = await served(t, { tls: { cert: pem, key: pem } }, { tls: true, tlsAllowInvalidCertificates: true })
+  const { client } = await startMongo(
+    t,
+    { tls: { cert: pem, key: pem } },
+    { tls: true, tlsAllowInvalidCertificates: true },
+  )
   t.match(await client.db('app').command({ ping: 1 }), { ok: 1 })
 })
 
 t.test('fields of the wrong type are refused, and the connection goes on', async t => {
-  const { client, server } = await served(t, {}, { maxPoolSize: 1 })
+  const { client, server } = await startMongo(t, {}, { maxPoolSize: 1 })
   const app = client.db('app')
   await app.collection('c').insertOne({ a: 1 })
   const before = server.dialled()
@@ -182,7 +186,7 @@ t.test('fields of the wrong type are refused, and the connection goes on', async
     { find: 'c', collation: { locale: 'de' } },
   ]
   for (const command of wrong) {
-    const code = await codeOf(app.command(command))
+    const code = await errorCodeOf(app.command(command))
     t.ok(code !== undefined && code !== 1, `${JSON.stringify(command)} gives ${code}`)
   }
   t.equal(await app.collection('c').countDocuments(), 1)

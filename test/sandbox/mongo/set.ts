@@ -4,8 +4,8 @@ import { MongoClient, type MongoClientOptions, type ServerDescriptionChangedEven
 import t, { type Test } from 'tap'
 import { mongoSet, type SetMember, type SetOptions } from '../../../src/sandbox/mongo/set.js'
 import { EXHAUST_ALLOWED } from '../../../src/wire/message.js'
-import { bare, codeOf, root } from '../../support/mongo.js'
-import { login } from '../../support/scram.js'
+import { connectRaw, errorCodeOf, root } from '../../support/mongo.js'
+import { logInWithScram } from '../../support/scram.js'
 
 /** A set, and a client that was told one of its members. Its polls are rare: what it learns, streams tell it. */
 async function gathered(t: Test, options: Partial<SetOptions> = {}) {
@@ -21,8 +21,8 @@ async function gathered(t: Test, options: Partial<SetOptions> = {}) {
   }
   /** A bare socket to one member, logged in. */
   const alone = async (member: SetMember) => {
-    const socket = await bare(t, member.port)
-    await login(socket.ask, root.name, root.password)
+    const socket = await connectRaw(t, member.port)
+    await logInWithScram(socket.ask, root.name, root.password)
     return socket
   }
   return { set, dial, alone, client: dial() }
@@ -81,7 +81,7 @@ t.test('hello says who a member is', async t => {
   const { set } = await gathered(t, { now: () => now, advertise: port => `Member.Example:${port}` })
   const [first, second, third] = set.members() as [SetMember, SetMember, SetMember]
   const hosts = set.members().map(({ port }) => `member.example:${port}`)
-  const { ask } = await bare(t, first.port)
+  const { ask } = await connectRaw(t, first.port)
   const one = await ask({ hello: 1, $db: 'admin' })
   t.match(one, {
     isWritablePrimary: true,
@@ -95,7 +95,7 @@ t.test('hello says who a member is', async t => {
   t.same(one.hosts, hosts)
   t.same(one.operationTime, one.lastWrite.opTime.ts)
   t.same(one.$clusterTime.clusterTime, one.operationTime)
-  const two = await (await bare(t, second.port)).ask({ isMaster: 1, $db: 'admin' })
+  const two = await (await connectRaw(t, second.port)).ask({ isMaster: 1, $db: 'admin' })
   t.match(two, { ismaster: false, secondary: true, me: hosts[1], primary: hosts[0], electionId: undefined })
   t.notOk('isWritablePrimary' in two)
   t.notOk(two.topologyVersion.processId.equals(one.topologyVersion.processId))
@@ -171,12 +171,12 @@ t.test('a streaming client learns of a step-down and of an election at once', as
   const elected = sees(client, second, 'RSPrimary')
   set.elect(second)
   await elected
-  const stream = await bare(t, first.port)
+  const stream = await connectRaw(t, first.port)
   const { topologyVersion } = await stream.ask({ hello: 1, $db: 'admin' })
   const asked = { hello: 1, topologyVersion, maxAwaitTimeMS: 600_000, $db: 'admin' }
   stream.send(asked, EXHAUST_ALLOWED)
   // Whoever asks on another connection is answered, so the stream's request has been read when this is.
-  await (await bare(t, first.port)).ask({ ping: 1, $db: 'admin' })
+  await (await connectRaw(t, first.port)).ask({ ping: 1, $db: 'admin' })
   set.stepDown()
   const gone = await stream.next()
   t.match(gone, { moreToCome: true, document: { isWritablePrimary: false, primary: undefined } })
@@ -322,7 +322,7 @@ t.test('members are added and removed while a client is connected', async t => {
   t.equal(added.counted('insert'), 1)
   t.throws(() => set.remove(added), /steps down/)
 
-  const { ask } = await bare(t, second.port)
+  const { ask } = await connectRaw(t, second.port)
   const closed = new Promise<void>(resolve =>
     client.on('serverClosed', ({ address }) => address === first.host && resolve()),
   )
@@ -331,9 +331,9 @@ t.test('members are added and removed while a client is connected', async t => {
   const hello = await ask({ hello: 1, $db: 'admin' })
   t.match(hello, { setVersion: { value: 3 }, primary: added.host })
   t.notOk(hello.hosts.includes(first.host))
-  const removed = await bare(t, first.port)
+  const removed = await connectRaw(t, first.port)
   t.match(await removed.ask({ hello: 1, $db: 'admin' }), { isreplicaset: true, secondary: false, hosts: undefined })
-  await login(removed.ask, root.name, root.password)
+  await logInWithScram(removed.ask, root.name, root.password)
   t.match(await removed.ask({ find: 'c', $readPreference: { mode: 'nearest' }, $db: 'app' }), {
     code: { value: 13436 },
   })
@@ -347,13 +347,13 @@ t.test('a member that is killed comes back as another process', async t => {
   await c.insertOne({})
   const first = set.primary() as SetMember
   const dialled = first.dialled()
-  const { topologyVersion } = await (await bare(t, first.port)).ask({ hello: 1, $db: 'admin' })
+  const { topologyVersion } = await (await connectRaw(t, first.port)).ask({ hello: 1, $db: 'admin' })
   await set.kill(first)
   t.throws(() => set.elect(first), /cannot be primary/)
   await c.insertOne({})
   t.not(set.primary(), first)
   await set.start(first)
-  const again = await (await bare(t, first.port)).ask({ hello: 1, $db: 'admin' })
+  const again = await (await connectRaw(t, first.port)).ask({ hello: 1, $db: 'admin' })
   t.notOk(again.topologyVersion.processId.equals(topologyVersion.processId))
   t.match(again, { secondary: true, me: first.host })
   t.ok(first.dialled() > dialled)
@@ -366,7 +366,7 @@ t.test('without anybody who could be elected there is no primary until one comes
   await set.kill(only)
   t.equal(set.primary(), undefined)
   await set.start(only)
-  const { ask, next, send } = await bare(t, only.port)
+  const { ask, next, send } = await connectRaw(t, only.port)
   const { topologyVersion, isWritablePrimary } = await ask({ hello: 1, $db: 'admin' })
   if (!isWritablePrimary) {
     send({ hello: 1, topologyVersion, maxAwaitTimeMS: 60_000, $db: 'admin' })
@@ -381,7 +381,7 @@ t.test('the next primary is one of the highest priority that runs', async t => {
   const strong = await set.add({ priority: 2, tags: { dc: 'a' } })
   const passive = await set.add({ priority: 0 })
   const hidden = await set.add({ priority: 0, hidden: true })
-  const watcher = await bare(t, second.port)
+  const watcher = await connectRaw(t, second.port)
   /** Steps down, and waits until somebody is elected. */
   const next = async () => {
     set.stepDown()
@@ -400,7 +400,7 @@ t.test('the next primary is one of the highest priority that runs', async t => {
   const hello = await watcher.ask({ hello: 1, $db: 'admin' })
   t.same(hello.passives, [passive.host])
   t.notOk([...hello.hosts, ...hello.passives].includes(hidden.host))
-  const own = await (await bare(t, hidden.port)).ask({ hello: 1, $db: 'admin' })
+  const own = await (await connectRaw(t, hidden.port)).ask({ hello: 1, $db: 'admin' })
   t.match(own, { hidden: true, passive: true, secondary: true, me: hidden.host })
   t.throws(() => set.remove({ ...first, port: 1 }), /another set/)
 })
@@ -412,7 +412,7 @@ t.test('users, roles and documents are those of the whole set', async t => {
     const own = new MongoClient(`mongodb://reader:pw@${member.host}/?directConnection=true&authSource=admin`)
     t.teardown(() => own.close())
     t.same(await own.db('app').collection('c').find().toArray(), [])
-    t.equal(await codeOf(own.db('other').collection('c').find().toArray()), 13)
+    t.equal(await errorCodeOf(own.db('other').collection('c').find().toArray()), 13)
   }
 })
 
@@ -435,5 +435,5 @@ t.test('tools are told about the set', async t => {
   })
   t.match(await admin.command({ serverStatus: 1 }), { repl: { setName: 'rs0', isWritablePrimary: true } })
   t.match(await admin.command({ getDefaultRWConcern: 1 }), { defaultWriteConcern: { w: 'majority' } })
-  t.equal(await codeOf(client.db('app').collection('c').watch().next()), 20)
+  t.equal(await errorCodeOf(client.db('app').collection('c').watch().next()), 20)
 })

@@ -1,9 +1,9 @@
 import t from 'tap'
 import { isWrite, judgeStanding, type State } from '../../../src/sandbox/mongo/standing.js'
-import { refusalOf } from '../../support/mongo.js'
+import { codeNameOf } from '../../support/mongo.js'
 
 /** What a member answers to `name`, with and without a read preference that a secondary may serve. */
-const outcome = (state: State, name: string, body = {}) => refusalOf(() => judgeStanding(state, name, body)) ?? 'runs'
+const outcome = (state: State, name: string, body = {}) => codeNameOf(() => judgeStanding(state, name, body)) ?? 'runs'
 const anyone = { $readPreference: { mode: 'nearest' } }
 
 const table: [name: string, primary: string, secondary: string, allowed: string, removed: string][] = [

@@ -3,8 +3,8 @@ import { Binary, type Document, Long } from 'bson'
 import { type ClientSession, MongoClient } from 'mongodb'
 import t, { type Test } from 'tap'
 import { mongoSet, type SetMember } from '../../../src/sandbox/mongo/set.js'
-import { bare, codeOf, root } from '../../support/mongo.js'
-import { login } from '../../support/scram.js'
+import { connectRaw, errorCodeOf, root } from '../../support/mongo.js'
+import { logInWithScram } from '../../support/scram.js'
 
 type Row = { _id: number; n?: number; u?: number }
 
@@ -75,7 +75,7 @@ t.test('a document that somebody else changed is a conflict, at the write or at 
   await c.updateOne({ _id: 1 }, { $inc: { n: 1 } })
   const late = c.updateOne({ _id: 1 }, { $inc: { n: 1 } }, { session })
   t.same(await labelsOf(late), ['TransientTransactionError'])
-  t.equal(await codeOf(late), 112)
+  t.equal(await errorCodeOf(late), 112)
   await session.abortTransaction()
 
   session.startTransaction()
@@ -86,7 +86,7 @@ t.test('a document that somebody else changed is a conflict, at the write or at 
   await second.withTransaction(() => c.updateOne({ _id: 1 }, { $inc: { n: 1 } }, { session: second }))
   const commit = session.commitTransaction()
   t.same(await labelsOf(commit), ['TransientTransactionError'])
-  t.equal(await codeOf(commit), 112)
+  t.equal(await errorCodeOf(commit), 112)
   t.match(await c.find().toArray(), [{ n: 3 }, { n: 1 }], 'nothing of it was done')
 })
 
@@ -102,16 +102,16 @@ t.test('a unique index decides between transactions too', async t => {
   await c.insertOne({ _id: 8 }, { session })
   await d.insertOne({ _id: 3, u: 3 }, { session })
   await d.insertOne({ _id: 4, u: 3 })
-  t.equal(await codeOf(session.commitTransaction()), 112)
+  t.equal(await errorCodeOf(session.commitTransaction()), 112)
   t.equal(await c.countDocuments({ _id: 8 }), 0, 'all or nothing, over collections')
-  t.equal(await codeOf(d.insertOne({ _id: 5, u: 3 })), 11000)
+  t.equal(await errorCodeOf(d.insertOne({ _id: 5, u: 3 })), 11000)
 
   session.startTransaction()
   await d.updateOne({ _id: 1 }, { $set: { u: 9 } }, { session })
   await d.updateOne({ _id: 2 }, { $set: { u: 1 } }, { session })
   await d.updateOne({ _id: 1 }, { $set: { u: 2 } }, { session })
   await session.commitTransaction()
-  t.equal(await codeOf(d.insertOne({ _id: 6, u: 1 })), 11000, 'values may change places')
+  t.equal(await errorCodeOf(d.insertOne({ _id: 6, u: 1 })), 11000, 'values may change places')
   await d.deleteOne({ u: 2 })
   t.match(await d.insertOne({ _id: 6, u: 2 }), { insertedId: 6 })
 })
@@ -129,10 +129,10 @@ t.test('an error ends a transaction', async t => {
   for (const [code, run] of wrong) {
     session.startTransaction()
     await c.insertOne({ _id: 5 }, { session })
-    t.equal(await codeOf(run(session)), code)
+    t.equal(await errorCodeOf(run(session)), code)
     const next = c.findOne({}, { session })
     t.same(await labelsOf(next), ['TransientTransactionError'])
-    t.equal(await codeOf(next), 251)
+    t.equal(await errorCodeOf(next), 251)
     await session.abortTransaction()
   }
   t.equal(await c.countDocuments(), 2)
@@ -181,7 +181,7 @@ t.test('a commit that was done and not acknowledged is done once', async t => {
 t.test('a snapshot is had in a transaction only', async t => {
   const { client, c } = await prepared(t)
   const session = client.startSession({ snapshot: true })
-  t.equal(await codeOf(c.findOne({}, { session })), 20)
+  t.equal(await errorCodeOf(c.findOne({}, { session })), 20)
   await session.endSession()
   const other = client.startSession()
   other.startTransaction({ readConcern: { level: 'snapshot' } })
@@ -195,14 +195,14 @@ t.test('a transaction lives for a minute', async t => {
   session.startTransaction()
   await c.insertOne({ _id: 3 }, { session })
   later(60_001)
-  t.equal(await codeOf(session.commitTransaction()), 251)
+  t.equal(await errorCodeOf(session.commitTransaction()), 251)
   t.equal(await c.countDocuments(), 2)
 })
 
 t.test('numbers of transactions are used once, and in order', async t => {
   const { set } = await prepared(t)
-  const { ask } = await bare(t, set.members()[0]?.port as number)
-  await login(ask, root.name, root.password)
+  const { ask } = await connectRaw(t, set.members()[0]?.port as number)
+  await logInWithScram(ask, root.name, root.password)
   const lsid = { id: new Binary(randomBytes(16), Binary.SUBTYPE_UUID) }
   const number = (value: number) => ({ lsid, txnNumber: Long.fromNumber(value), $db: 'app' })
   const insert = (_id: number) => ({ insert: 'c', documents: [{ _id }] })
@@ -238,8 +238,8 @@ t.test('numbers of transactions are used once, and in order', async t => {
 
 t.test('a statement that was refused runs again, one that was done does not', async t => {
   const { set } = await prepared(t)
-  const { ask } = await bare(t, set.members()[0]?.port as number)
-  await login(ask, root.name, root.password)
+  const { ask } = await connectRaw(t, set.members()[0]?.port as number)
+  await logInWithScram(ask, root.name, root.password)
   const lsid = { id: new Binary(randomBytes(16), Binary.SUBTYPE_UUID) }
   const write = { lsid, txnNumber: Long.ONE, $db: 'app' }
   const insert = { insert: 'c', documents: [{ _id: 10 }, { _id: 1 }, { _id: 11 }], ...write }
