@@ -1,14 +1,14 @@
 // Writes the tables of README.md anew from the rows that the program itself reads. Run it after `npm run build`.
 import { readFileSync, writeFileSync } from 'node:fs'
-import { metricsTable } from '../dist/admin/metrics.js'
+import { renderMetricsTable } from '../dist/admin/metrics.js'
 import { settingsTable } from '../dist/config/table.js'
-import { faultsTable } from '../dist/errors.js'
+import { renderFaultsTable } from '../dist/errors.js'
 import { createRoleText } from '../dist/provisioning/privileges.js'
 
 const tables = {
   settings: settingsTable(),
-  faults: faultsTable(),
-  metrics: metricsTable(),
+  faults: renderFaultsTable(),
+  metrics: renderMetricsTable(),
   privileges: `\`\`\`js\n${createRoleText()}\`\`\`\n`,
 }
 const path = new URL('../README.md', import.meta.url)

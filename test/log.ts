@@ -74,7 +74,7 @@ t.test(
     t.match(writes.splice(0), [/accepted.*\n.*closed.*\n$/])
     log('info', 'draining')
     log('error', 'admin request failed')
-    t.match(writes.splice(0), [/accepted.*\n.*failed.*\n$/])
+    t.match(writes.splice(0), [/draining.*\n.*failed.*\n$/])
     due.shift()?.()
     t.equal(writes.length, 0, 'nothing is written twice')
     log('info', 'connection closed', { long: 'x'.repeat(20_000) })
@@ -91,10 +91,10 @@ t.test('the last line is there however a process ends', async t => {
     ["Promise.reject(new Error('nor this'))", 1],
     ["setTimeout(() => process.exit(0), 100); log('info', 'connection closed')", 0],
   ] as const) {
-    const text = `import { logTo } from ${module}; const log = logTo('info'); log('info', 'draining'); log('info', 'stopped'); ${end}`
+    const text = `import { createLog } from ${module}; const log = createLog('info'); log('info', 'draining'); log('info', 'stopped'); ${end}`
     const { stderr, status } = spawnSync(process.execPath, ['--input-type=module', '-e', text], { encoding: 'utf8' })
     t.equal(status, code, end)
-    t.match(stderr, /"event":"accepted".*\n.*"event":"stopped"\}\n/, end)
+    t.match(stderr, /"event":"draining".*\n.*"event":"stopped"\}\n/, end)
   }
 })
 
@@ -173,16 +173,16 @@ t.test('secrets are revealed in these files and no other', async t => {
   const revealing = files.filter(file => readFileSync(new URL(file, src), 'utf8').includes('reveal('))
   const allowed: Record<string, string> = {
     'log.ts': 'defines it',
-    'compile.ts': 'whether there is a connection string at all',
-    'proxy.ts': 'the key of our certificate, for TLS',
-    'identity/label.ts': 'a token, for the label that memories keep in its place',
+    'app/policy.ts': 'whether there is a connection string at all',
+    'app/proxy.ts': 'the key of our certificate, for TLS',
+    'identity/credentialFingerprint.ts': 'a token, for the fingerprint that caches keep in its place',
     'identity/outcome.ts': 'looks for what was sent in what AWS says',
     'identity/proof.ts': 'signature and token, for the request to STS',
     'upstream/admin.ts': 'the connection string, for the driver of the administrator',
-    'upstream/keys.ts': 'a password, for the keys derived from it',
+    'upstream/scramKeys.ts': 'a password, for the keys derived from it',
     'upstream/target.ts': 'the connection string, which may hold a password',
-    'users/password.ts': 'a master secret, for what is derived from it',
-    'users/upkeep.ts': 'a password, for the command that sets it',
+    'provisioning/password.ts': 'a master secret, for what is derived from it',
+    'provisioning/upkeep.ts': 'a password, for the command that sets it',
   }
   t.same(
     revealing.map(file => file.replaceAll('\\', '/')).filter(file => !(file in allowed)),

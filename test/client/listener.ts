@@ -576,7 +576,7 @@ t.test('an address that is taken, or not ours, is a fault with exit code 69', as
     ['192.0.2.1', 0],
   ] as const) {
     const fault = await faultOfAsync(() => listen({ ...rest, host, port }))
-    t.match(fault, { kind: 'listener/address-unavailable', row: { exit: 69 } })
+    t.match(fault, { kind: 'listener/address-unavailable', definition: { exit: 69 } })
     t.match(fault?.message, `${host}:${port}`)
   }
 })

@@ -87,7 +87,7 @@ t.test('a young login is left alone; an old one is asked for, renewed, and young
   clock.advance(AGE - 1)
   t.equal(watches(), false)
   clock.advance(1)
-  t.match(await ask({ find: 'c' }), { kind: 'login/expired', row: { reply: { code: 391 } } })
+  t.match(await ask({ find: 'c' }), { kind: 'login/expired', definition: { reply: { code: 391 } } })
   t.match(await ask(start), { done: false, conversationId: { value: 1 } })
   t.match(await ask(next), { done: true })
   t.match(candidates, [{ address: '192.0.2.7', fields: { a: 'the-authorization', t: 'the-token' } }])

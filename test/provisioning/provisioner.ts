@@ -184,7 +184,7 @@ t.test('a user that is not ours is never touched, and its principal is refused w
     const before = await find()
     const one = make({ log })
     const fault = await faultOfAsync(() => one.user(orders))
-    t.match(fault, { kind: 'provision/conflict', row: { reply: { code: 262 } } }, what)
+    t.match(fault, { kind: 'provision/conflict', definition: { reply: { code: 262 } } }, what)
     t.match(lines, [['error', 'provisioning failed', { fault: 'provision/conflict', user: orders.arn, db: DATABASE }]])
     ran.length = 0
     await faultOfAsync(() => one.user(orders))
@@ -238,7 +238,7 @@ t.test('a user may log in from the addresses of the proxies alone', async t => {
   t.same(await restrictions(), [{ clientSource: here }])
   const there = make({ clientSource: ['192.0.2.0/24'] })
   const fault = await faultOfAsync(() => logIn(there, orders))
-  t.match(fault, { kind: 'upstream/authentication-failed', row: { reply: { code: 262 } } }, 'not 18')
+  t.match(fault, { kind: 'upstream/authentication-failed', definition: { reply: { code: 262 } } }, 'not 18')
   t.same(await restrictions(), [{ clientSource: ['192.0.2.0/24'] }])
   t.equal(await logIn(make(), orders), 1)
   t.same(await restrictions(), [])
