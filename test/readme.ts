@@ -6,8 +6,8 @@ import { compilePolicy } from '../src/app/policy.js'
 import { loadConfig } from '../src/config/load.js'
 import { settingsTable } from '../src/config/table.js'
 import { renderFaultsTable } from '../src/errors.js'
-import { createRoleText } from '../src/provisioning/privileges.js'
-import { readDenials } from '../src/revocation/denyFile.js'
+import { formatCreateRoleScript } from '../src/provisioning/privileges.js'
+import { parseDenyFile } from '../src/revocation/denyFile.js'
 import { compileRules } from '../src/users/rules.js'
 
 const root = new URL('..', import.meta.url)
@@ -26,7 +26,7 @@ for (const [name, table] of Object.entries({
   settings: settingsTable(),
   faults: renderFaultsTable(),
   metrics: renderMetricsTable(),
-  privileges: `\`\`\`js\n${createRoleText()}\`\`\`\n`,
+  privileges: `\`\`\`js\n${formatCreateRoleScript()}\`\`\`\n`,
 })) {
   t.test(`the table of ${name} is the one that the program reads (npm run docs writes it)`, async t => {
     t.equal(readme.split(`<!-- ${name} -->\n`)[1]?.split(`<!-- /${name} -->`)[0], table)
@@ -86,9 +86,9 @@ t.test('so is its example of users that the proxy keeps', async t => {
 
 t.test('its deny list is a good one, and needs its last line', async t => {
   const text = blocks('yaml').find(block => block.includes('principalId: AROA')) ?? ''
-  t.same(readDenials(text, 'deny.yaml').problems, [])
-  t.equal(readDenials(text, 'deny.yaml').all.length, 5)
-  t.equal(readDenials(text.replace('...\n', ''), 'deny.yaml').all.length, 0)
+  t.same(parseDenyFile(text, 'deny.yaml').problems, [])
+  t.equal(parseDenyFile(text, 'deny.yaml').all.length, 5)
+  t.equal(parseDenyFile(text.replace('...\n', ''), 'deny.yaml').all.length, 0)
 })
 
 t.test('every command of the README exists', async t => {

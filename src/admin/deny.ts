@@ -1,6 +1,6 @@
 /** The deny list over HTTP: GET tells it, POST adds an entry, DELETE takes one back. Who has the token decides who may log in. */
 import { Fault } from '../errors.js'
-import { type Denial, readDenial } from '../revocation/denials.js'
+import { type Denial, parseDenial } from '../revocation/denials.js'
 import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './answer.js'
 import { type AccessOptions, checkAccess, parseJsonBody } from './guards.js'
 
@@ -36,7 +36,7 @@ export async function handleDenyRequest(asked: AdminRequest, parts: DenyOptions)
   if (refused) return refused
   const act = acts[asked.method]
   if (!act) return jsonResponse(200, byKind(parts.list()))
-  const body = await parseJsonBody(asked, readDenial)
+  const body = await parseJsonBody(asked, parseDenial)
   if ('refused' in body) return body.refused
   try {
     return await act(body.read, parts)
@@ -49,7 +49,7 @@ export async function handleDenyRequest(asked: AdminRequest, parts: DenyOptions)
 }
 
 /** As the deny file would have it. */
-const shown = ({ of, value, ...rest }: Denial) => ({ [of]: value, ...rest })
+const shown = ({ kind: of, value, ...rest }: Denial) => ({ [of]: value, ...rest })
 const byKind = ({ file, admin }: ReturnType<DenyOptions['list']>) => ({
   file: file.map(shown),
   admin: admin.map(shown),

@@ -14,20 +14,20 @@ import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
 import type { LdapGuard } from '../ldap/guard.js'
 import type { Log } from '../log.js'
-import { type Begin, logInAs } from '../provisioning/passwordAttempts.js'
-import { provisioner } from '../provisioning/provisioner.js'
+import { type ConnectAs, logInWithPasswords } from '../provisioning/passwordAttempts.js'
+import { createProvisioner } from '../provisioning/provisioner.js'
 import { randomBytes } from '../random.js'
-import { keptIn } from '../revocation/adminDenials.js'
-import { type Revocation, revocation } from '../revocation/revocation.js'
+import { openAdminDenials } from '../revocation/adminDenials.js'
+import { createRevocation, type Revocation } from '../revocation/revocation.js'
 import { type AdminClient, createAdminClient as administrator } from '../upstream/admin.js'
 import type { Channel } from '../upstream/channel.js'
 import { dial, type UpstreamConnection } from '../upstream/dial.js'
 import { type PrimaryTerm, runDuringTerm } from '../upstream/primaryTerm.js'
 import { createScramKeyCache } from '../upstream/scramKeys.js'
 import type { Topology } from '../upstream/topology.js'
-import { decision } from '../users/decision.js'
-import { directory as directoryOf } from '../users/directory.js'
-import { type Pins, pinsIn } from '../users/pins.js'
+import { createAuthorizer } from '../users/decision.js'
+import { createDirectory as directoryOf } from '../users/directory.js'
+import { openPins, type Pins } from '../users/pins.js'
 import { createLoginCaches } from './loginCaches.js'
 import type { Policy } from './policy.js'
 import { provisioningOf } from './provisioning.js'
@@ -38,7 +38,7 @@ export type LoginsOptions = {
   compiled: Policy
   topology: Pick<Topology, 'primary' | 'current'>
   superuser: AdminClient | undefined
-  ldap: Pick<LdapGuard, 'verdict' | 'admit'>
+  ldap: Pick<LdapGuard, 'getState' | 'assertOff'>
   /** Asks an upstream that has just let a relay in whether it has LDAP on, where that is not known. */
   askOver(channel: Channel, hello: Document, signal: AbortSignal): Promise<void>
   record: MetricsRecorder
@@ -82,26 +82,26 @@ export function createLogins(parts: LoginsOptions): Logins {
     }
   const read = by(superuser)
   const directory = config.directory.enabled
-    ? directoryOf({ ask: command => read(command), refreshMS: config.directory.refresh, after, now, log })
+    ? directoryOf({ runCommand: command => read(command), refreshMS: config.directory.refresh, after, now, log })
     : undefined
-  const pins = config.pins.file === undefined ? undefined : pinsIn(config.pins.file, log)
-  const decide = decision({
+  const pins = config.pins.file === undefined ? undefined : openPins(config.pins.file, log)
+  const decide = createAuthorizer({
     rules: () => rules,
     directory,
     pins,
     now: Date.now,
   })
   const keeping = provisioningOf(config, by(writer), log)
-  const kept = keeping && provisioner(keeping)
-  const revocations = revocation(
+  const kept = keeping && createProvisioner(keeping)
+  const revocations = createRevocation(
     {
-      kept: config.deny.adminFile === undefined ? undefined : keptIn(config.deny.adminFile, Date.now),
-      match: decide.again,
+      adminDenials: config.deny.adminFile === undefined ? undefined : openAdminDenials(config.deny.adminFile, Date.now),
+      reevaluate: decide.reevaluate,
       now: Date.now,
       after,
       log,
-      counted: count => record.set('denials', count),
-      changed: memories.forget,
+      onCount: count => record.set('denials', count),
+      onChange: memories.forget,
     },
     parts.compiled.denied,
   )
@@ -110,7 +110,7 @@ export function createLogins(parts: LoginsOptions): Logins {
   const follow = async (): Promise<void> => {
     stop()
     if (closed) return
-    await kept?.sync(decide.roles)
+    await kept?.syncRoles(decide.getRoles)
     stop() // another one may have come first
     if (!closed) stop = after(running.directory.refresh, () => void follow())
   }
@@ -118,10 +118,10 @@ export function createLogins(parts: LoginsOptions): Logins {
   let stop = (): void => {}
   const changed = (): void => {
     memories.forget()
-    void revocations.review()
+    void revocations.reviewConnections()
     void follow()
   }
-  directory?.changed(changed)
+  directory?.onChange(changed)
 
   const keys = createScramKeyCache({ maxEntries: REMEMBERED_KEYS })
   const { enter, again } = login({
@@ -138,14 +138,14 @@ export function createLogins(parts: LoginsOptions): Logins {
       memories.note(host, holder, outcome, address)
       sts.recordOutcome(host, outcome, address)
     },
-    check: revocations.check,
-    enter: revocations.enter,
-    decide: decide.login,
+    check: revocations.assertNotDenied,
+    enter: revocations.addConnection,
+    decide: decide.authorizeLogin,
     guard: () => {
-      if (ldap.verdict() === 'on') ldap.admit()
+      if (ldap.getState() === 'on') ldap.assertOff()
     },
-    dial: async ({ match: { gives }, identity, named }, { metadata, apiVersion }, over) => {
-      const begin: Begin<UpstreamConnection & { term: PrimaryTerm }> = async user => {
+    dial: async ({ match: { grant }, identity, named }, { metadata, apiVersion }, over) => {
+      const begin: ConnectAs<UpstreamConnection & { term: PrimaryTerm }> = async user => {
         const { target, term } = topology.primary()
         const dialled = await runDuringTerm(term, over, () =>
           dial({
@@ -162,13 +162,13 @@ export function createLogins(parts: LoginsOptions): Logins {
         )
         return { ...dialled, term }
       }
-      if ('user' in gives) {
-        named(gives.user)
-        return begin({ name: gives.user.name, db: gives.user.db, password: gives.password })
+      if ('user' in grant) {
+        named(grant.user)
+        return begin({ name: grant.user.name, db: grant.user.db, password: grant.password })
       }
       if (!kept) throw new Fault('provision/unsupported', undefined, { why: 'there is no provision.secretFile' })
       named({ name: identity.canonical, db: running.provision.database })
-      return logInAs(kept, { arn: identity.canonical, roles: gives.roles }, begin, over.signal)
+      return logInWithPasswords(kept, { arn: identity.canonical, roles: grant.roles }, begin, over.signal)
     },
     after,
     deadlineMS: () => running.login.timeout,

@@ -4,9 +4,9 @@ import type { Config, RuleOrigin } from '../config/load.js'
 import { type ReadFile, readFile } from '../config/reading.js'
 import { Fault } from '../errors.js'
 import type { Denial } from '../revocation/denials.js'
-import { readDenials } from '../revocation/denyFile.js'
+import { parseDenyFile } from '../revocation/denyFile.js'
 import { parseUpstreamUri, type UpstreamConfig } from '../upstream/target.js'
-import { readNetwork } from '../users/networks.js'
+import { parseNetwork } from '../users/networks.js'
 import { compileRules, type Rules } from '../users/rules.js'
 
 /** `single`: the one address is what clients get, whatever it is; else the primary is followed. */
@@ -24,7 +24,7 @@ export function compilePolicy(config: Config, read: ReadFile = readFile, places:
   const { users, upstream, listen, deny } = config
   const { rules, problems: ofRules } = compileRules(users, listen, places)
   const { all: denied, problems: ofDenials } =
-    deny.text === undefined ? { all: [], problems: [] } : readDenials(deny.text, deny.file ?? '')
+    deny.text === undefined ? { all: [], problems: [] } : parseDenyFile(deny.text, deny.file ?? '')
   const problems = [...ofRules, ...missing(config, rules), ...ofDenials.map(problem => `deny.file: ${problem}`)]
   const { topology, uri } = upstream
   if (uri.reveal() === '') return { rules, denied, single: false, problems }
@@ -60,14 +60,14 @@ function missing({ pins, directory, upstream, provision, listen, admin, deny }: 
   const found: string[] = []
   if (pinned && pins.file === undefined) {
     found.push(
-      `pins.file: needed for principalId firstUse of rule ${pinned.from.rule}, to be remembered over a restart`,
+      `pins.file: needed for principalId firstUse of rule ${pinned.decidedBy.rule}, to be remembered over a restart`,
     )
   }
   if (directory.enabled && !upstream.admin) {
     found.push('upstream.admin: needed for directory.enabled: give a user that may read admin.system.users')
   }
-  const granting = all.find(({ gives }) => 'roles' in gives)
-  const why = granting ? `the roles of rule ${granting.from.rule}` : directory.enabled && 'directory.enabled'
+  const granting = all.find(({ grant }) => 'roles' in grant)
+  const why = granting ? `the roles of rule ${granting.decidedBy.rule}` : directory.enabled && 'directory.enabled'
   if (why && provision.secrets.length === 0) found.push(`provision.secretFile: needed for ${why}`)
   if (granting && !upstream.admin) found.push(`upstream.admin: needed for ${why}: give a user that may keep others`)
   if (admin.port !== 0 && admin.port === listen.port && (admin.host === listen.host || isWildcard(listen.host))) {
@@ -77,7 +77,7 @@ function missing({ pins, directory, upstream, provision, listen, admin, deny }: 
     found.push('deny.adminFile: is deny.file as well, which is yours to write; give the proxy a file of its own')
   }
   for (const network of provision.clientSource ?? []) {
-    if (!readNetwork(network))
+    if (!parseNetwork(network))
       found.push(`provision.clientSource: "${network.slice(0, 80)}" is no network like 10.0.0.0/8`)
   }
   return found

@@ -18,8 +18,8 @@ import { after, now, sleep } from '../clock.js'
 import { isWildcard } from '../config/hosts.js'
 import type { Config } from '../config/load.js'
 import type { Fault, Level } from '../errors.js'
-import { ldapGuard } from '../ldap/guard.js'
-import { ldapProbe } from '../ldap/probe.js'
+import { createLdapGuard } from '../ldap/guard.js'
+import { createLdapProbe } from '../ldap/probe.js'
 import type { Log } from '../log.js'
 import { randomBytes } from '../random.js'
 import { createAdminClient as administrator } from '../upstream/admin.js'
@@ -68,18 +68,18 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     log,
     random: Math.random,
     after,
-    onServerRestart: () => ldap.again(),
+    onServerRestart: () => ldap.recheck(),
     onTermClosed: why => listener?.turn(why),
   })
-  const probe = ldapProbe(topology, superuser)
+  const probe = createLdapProbe(topology, superuser)
   let buildInfo: Document | undefined
-  const ldap = ldapGuard({
-    ask: async signal => {
+  const ldap = createLdapGuard({
+    probe: async signal => {
       const answers = await probe(signal)
       if (isShowable(answers.buildInfo)) buildInfo = answers.buildInfo
       return answers
     },
-    everyMS: config.ldap.every,
+    intervalMS: config.ldap.every,
     get assume() {
       return running.ldap.assume
     },
@@ -94,8 +94,8 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     ldap,
     askOver(channel, hello, signal) {
       // A process that the mirror has not met yet may have LDAP on, whatever the one before it said.
-      if (isAnother(topology.current()?.hello, hello)) ldap.again()
-      return ldap.admitOver(command => channel.request({ ...command, $db: 'admin' }, signal))
+      if (isAnother(topology.current()?.hello, hello)) ldap.recheck()
+      return ldap.assertOffOver(command => channel.request({ ...command, $db: 'admin' }, signal))
     },
     record,
     log,
@@ -111,7 +111,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   /** Not ready at the start only: later, turning not ready would take live connections' proxy out of a balancer (R27). */
   let served = false
   const ready = (): boolean => {
-    served ||= ldap.verdict() === 'off'
+    served ||= ldap.getState() === 'off'
     return served && !draining
   }
   const server = (client: string) => ({
@@ -200,10 +200,10 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
       admin = await startAdminServer({
         host,
         port,
-        ready: () => ({ ready: ready(), body: { draining, ldap: ldap.verdict(), upstream: !!topology.current() } }),
+        ready: () => ({ ready: ready(), body: { draining, ldap: ldap.getState(), upstream: !!topology.current() } }),
         metrics: () => {
           record.set('upstream_up', topology.current() ? 1 : 0)
-          record.setState('ldap_authorization', ldap.verdict())
+          record.setState('ldap_authorization', ldap.getState())
           return record.render()
         },
         hosts: guards.hosts,

@@ -4,8 +4,8 @@ import type { Config } from '../config/load.js'
 import { allSettings } from '../config/settings.js'
 import { Fault } from '../errors.js'
 import { type Log, Secret } from '../log.js'
-import { meaningOf, nameOf } from '../revocation/denials.js'
-import { readDenials, writeDenials } from '../revocation/denyFile.js'
+import { formatDenial, getDenialKey } from '../revocation/denials.js'
+import { formatDenyFile, parseDenyFile } from '../revocation/denyFile.js'
 import type { Policy } from './policy.js'
 
 export type MergedConfig = {
@@ -55,10 +55,10 @@ export function mergeLiveSettings(running: Config, next: Config): MergedConfig {
 /** Rules and denials that were there and are no more, by name; one that is spelled in another way is still there. */
 export function removedProtections(before: Policy, after: Policy): { rule?: string; denial?: string }[] {
   const rules = new Set(after.rules.all.map(({ arn }) => arn))
-  const denials = new Set(after.denied.map(meaningOf))
+  const denials = new Set(after.denied.map(getDenialKey))
   return [
-    ...before.rules.all.filter(({ arn }) => !rules.has(arn)).map(({ written }) => ({ rule: written })),
-    ...before.denied.filter(one => !denials.has(meaningOf(one))).map(one => ({ denial: nameOf(one) })),
+    ...before.rules.all.filter(({ arn }) => !rules.has(arn)).map(({ description }) => ({ rule: description })),
+    ...before.denied.filter(one => !denials.has(getDenialKey(one))).map(one => ({ denial: formatDenial(one) })),
   ]
 }
 
@@ -102,13 +102,13 @@ export function createReloader<C extends Policy>(
   const denyMore = (deny: Config['deny'] | undefined): void => {
     const { file, text } = deny ?? {}
     if (file === undefined || file !== running.deny.file || text === undefined) return
-    const { all, problems } = readDenials(text, file)
-    const before = new Set(known.denied.map(one => writeDenials([one])))
-    const more = all.filter(one => !before.has(writeDenials([one])))
+    const { all, problems } = parseDenyFile(text, file)
+    const before = new Set(known.denied.map(one => formatDenyFile([one])))
+    const more = all.filter(one => !before.has(formatDenyFile([one])))
     if (problems.length > 0 || more.length === 0) return
     known = { ...known, denied: [...known.denied, ...more] }
     adopt(running, known)
-    log('warn', 'deny file reloaded', { applied: ['deny.file'], denied: more.map(nameOf) })
+    log('warn', 'deny file reloaded', { applied: ['deny.file'], denied: more.map(formatDenial) })
   }
   return next => {
     try {

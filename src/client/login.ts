@@ -26,7 +26,7 @@ import type { Challenge, ProofFields } from '../sasl/aws.js'
 import { rejectOnAbort } from '../upstream/deadline.js'
 import type { PrimaryTerm } from '../upstream/primaryTerm.js'
 import type { ReadBuffer } from '../upstream/readBuffer.js'
-import { type DatabaseUser, isSameUser, type Match } from '../users/match.js'
+import { type DatabaseUser, isSameDatabaseUser, type Match } from '../users/match.js'
 import type { Introduction } from './handshake.js'
 
 /** What happened, for the one log line of the connection: milliseconds by stage, and who it turned out to be. */
@@ -35,7 +35,7 @@ export type Journal = {
   arn?: string
   user?: string
   /** What let it in: the number of a rule, or the name of an entry of the directory. */
-  by?: Match['from']
+  by?: Match['decidedBy']
   /** A success that was remembered stood in for STS. */
   remembered?: true
   ms: Partial<Record<'queue' | 'sts' | 'upstream' | 'login', number>>
@@ -188,7 +188,7 @@ export function login(parts: Parts): Login {
           parts.check(accessKeyId, identity)
           const match = await decided(parts, identity, peer, over.signal)
           live.match = match
-          journal.by = match.from
+          journal.by = match.decidedBy
           const named = ({ name, db }: DatabaseUser): void => {
             journal.user = `${name}@${db}`
           }
@@ -216,7 +216,7 @@ export function login(parts: Parts): Login {
         parts.check(accessKeyId, identity)
         const match = await decided(parts, identity, candidate.address, over.signal)
         over.signal.throwIfAborted()
-        if (!was.match || !isSameUser(match, was.match))
+        if (!was.match || !isSameDatabaseUser(match, was.match))
           throw new Fault('login/principal-changed', 'another database user')
         parts.check(accessKeyId, identity)
         was.accessKeyId = accessKeyId // a denial of the new key, or of the new session, has to find it

@@ -13,11 +13,11 @@ import { createConfiguredStsClient } from '../app/stsGateway.js'
 import { after } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
-import { judgeLdap } from '../ldap/ldap.js'
-import { ldapProbe } from '../ldap/probe.js'
+import { evaluateLdap } from '../ldap/ldap.js'
+import { createLdapProbe } from '../ldap/probe.js'
 import { type Secret, silentLog } from '../log.js'
 import { auditUsers } from '../provisioning/audit.js'
-import { keptIn } from '../revocation/adminDenials.js'
+import { openAdminDenials } from '../revocation/adminDenials.js'
 import { createAdminClient as administrator } from '../upstream/admin.js'
 import { openChannel } from '../upstream/channel.js'
 import { dial } from '../upstream/dial.js'
@@ -26,11 +26,11 @@ import { assertOk, sanitizeText } from '../upstream/reply.js'
 import { createScramKeyCache } from '../upstream/scramKeys.js'
 import type { Target } from '../upstream/target.js'
 import { type Topology, createTopology as topologyOf } from '../upstream/topology.js'
-import { readEntries } from '../users/entries.js'
-import { type DatabaseUser, isOver } from '../users/match.js'
-import { pinsIn } from '../users/pins.js'
+import { parseDirectoryUsers } from '../users/entries.js'
+import { type DatabaseUser, isExpired } from '../users/match.js'
+import { openPins } from '../users/pins.js'
 import type { Rules } from '../users/rules.js'
-import { externalUsers, whyOf } from '../users/systemUsers.js'
+import { createExternalUsers, describeReadFailure } from '../users/systemUsers.js'
 
 export type Finding = { fine: boolean; text: string }
 
@@ -53,10 +53,10 @@ export async function check(config: Config): Promise<Finding[]> {
     const { admin } = config.upstream
     if (admin) findings.push(await tried('upstream.admin', () => beAdministrator(admin)))
     findings.push(await tried('LDAP authorization', signal => askAboutLdap(config, topology, signal)))
-    for (const { gives, arn } of rules.all) {
-      if (!('user' in gives)) continue
-      const { name, db } = gives.user
-      findings.push(await tried(`user ${name}@${db} (${arn})`, signal => logIn(topology, !single, gives, signal)))
+    for (const { grant, arn } of rules.all) {
+      if (!('user' in grant)) continue
+      const { name, db } = grant.user
+      findings.push(await tried(`user ${name}@${db} (${arn})`, signal => logIn(topology, !single, grant, signal)))
     }
     findings.push(...(await lookAtRules(config, rules)))
     findings.push(...lookAtCertificate(config), ...(await lookAtDenials(config)))
@@ -149,7 +149,7 @@ async function beAdministrator(uri: Secret): Promise<string | Finding> {
 async function askAboutLdap({ upstream, ldap }: Config, topology: Topology, signal: AbortSignal): Promise<string> {
   const superuser = upstream.admin && administrator(upstream.admin)
   try {
-    const { state, why } = judgeLdap(await ldapProbe(topology, superuser)(signal))
+    const { state, why } = evaluateLdap(await createLdapProbe(topology, superuser)(signal))
     if (state === 'unknown' && ldap.assume === 'off') return `assumed to be off (${why})`
     if (state !== 'off') throw new Fault(`ldap/${state}`, why)
     return `off: ${why}`
@@ -181,24 +181,26 @@ async function logIn(
 }
 
 /** What nobody can see in the rules at a glance, and the pins. */
-async function lookAtRules({ listen, pins }: Config, { all, elsewhere, match }: Rules): Promise<Finding[]> {
-  const notes = elsewhere.map(
-    ({ from, scopes }) =>
-      `rule ${from.rule} is for ${scopes?.join(', ')}, and listen.scope is ${listen.scope ?? 'not set'}`,
+async function lookAtRules({ listen, pins }: Config, { all, outOfScope, match }: Rules): Promise<Finding[]> {
+  const notes = outOfScope.map(
+    ({ decidedBy, scopes }) =>
+      `rule ${decidedBy.rule} is for ${scopes?.join(', ')}, and listen.scope is ${listen.scope ?? 'not set'}`,
   )
   for (const rule of all) {
-    const { from, deleteAfterDate, one, arn } = rule
-    const decides = one ? match({ canonical: arn }) : undefined
-    if (decides && decides.from.rule !== from.rule) {
-      notes.push(`rule ${from.rule} never decides: rule ${decides.from.rule}, ${decides.written}, comes first`)
+    const { decidedBy, deleteAfterDate, exact, arn } = rule
+    const decides = exact ? match({ canonical: arn }) : undefined
+    if (decides && decides.decidedBy.rule !== decidedBy.rule) {
+      notes.push(
+        `rule ${decidedBy.rule} never decides: rule ${decides.decidedBy.rule}, ${decides.description}, comes first`,
+      )
     }
-    if (isOver(rule, Date.now())) {
-      notes.push(`rule ${from.rule} refuses since ${deleteAfterDate?.toISOString()}, its deleteAfterDate`)
+    if (isExpired(rule, Date.now())) {
+      notes.push(`rule ${decidedBy.rule} refuses since ${deleteAfterDate?.toISOString()}, its deleteAfterDate`)
     }
   }
   const findings = notes.map(text => ({ fine: true, text: `note: ${text}` }))
   if (pins.file === undefined) return findings
-  return [...findings, await keptFile('pins', pins.file, path => pinsIn(path).all().size)]
+  return [...findings, await keptFile('pins', pins.file, path => openPins(path).all().size)]
 }
 
 /** A file of the proxy's own: what is in it, and whether more could be put there. */
@@ -217,7 +219,9 @@ async function lookAtDenials({ deny, admin }: Config): Promise<Finding[]> {
     const text = 'note: /deny adds nobody, as deny.adminFile is not set'
     return admin.token && admin.port !== 'off' ? [{ fine: true, text }] : []
   }
-  return [await keptFile('denials over the admin port', adminFile, path => keptIn(path, Date.now).all().length)]
+  return [
+    await keptFile('denials over the admin port', adminFile, path => openAdminDenials(path, Date.now).all().length),
+  ]
 }
 
 /** A certificate that has run out, or will before anybody looks again. */
@@ -236,11 +240,13 @@ async function lookAtDirectory({ directory, upstream }: Config): Promise<Finding
   let notes: readonly string[] = []
   const finding = await tried('directory', async () => {
     try {
-      const { known, complaints } = readEntries(await externalUsers(command => superuser.runCommand(command)).all())
+      const { byPrincipal: known, warnings: complaints } = parseDirectoryUsers(
+        await createExternalUsers(command => superuser.runCommand(command)).readAll(),
+      )
       notes = complaints
       return `${known.size} principals in $external`
     } catch (thrown) {
-      throw new Fault('users/unreadable', undefined, { why: whyOf(thrown) })
+      throw new Fault('users/unreadable', undefined, { why: describeReadFailure(thrown) })
     }
   })
   await superuser.close()
@@ -250,13 +256,13 @@ async function lookAtDirectory({ directory, upstream }: Config): Promise<Finding
 /** The users that the proxy keeps, where it keeps any. */
 async function lookAtUsers(config: Config, { all }: Rules): Promise<Finding[]> {
   const { enabled } = config.directory
-  const roles = all.flatMap(({ gives }) => ('roles' in gives ? gives.roles : []))
+  const roles = all.flatMap(({ grant }) => ('roles' in grant ? grant.roles : []))
   const superuser = config.upstream.admin && administrator(config.upstream.admin)
   const parts = superuser && provisioningOf(config, superuser.runCommand, silentLog)
   if (!parts || (roles.length === 0 && !enabled)) return []
   let found: string[] = []
   const finding = await tried('users that the proxy keeps', async () => {
-    found = await auditUsers({ parts, roles, directory: enabled })
+    found = await auditUsers({ provisioning: parts, roles, directory: enabled })
     return found.shift() ?? ''
   })
   await superuser.close()

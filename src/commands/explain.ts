@@ -4,18 +4,18 @@ import { requirePolicy } from '../app/policy.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
 import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
-import { keptIn } from '../revocation/adminDenials.js'
-import { type Denial, denials, nameOf } from '../revocation/denials.js'
+import { openAdminDenials } from '../revocation/adminDenials.js'
+import { createDenyList, type Denial, formatDenial } from '../revocation/denials.js'
 import { type AdminClient, createAdminClient as administrator } from '../upstream/admin.js'
 import { assertOk } from '../upstream/reply.js'
-import { readEntries } from '../users/entries.js'
-import { type DatabaseUser, isOver, type Match } from '../users/match.js'
-import { type Candidate, nearestMiss } from '../users/nearestMiss.js'
-import { showNetwork } from '../users/networks.js'
-import { pinsIn } from '../users/pins.js'
-import { showRole } from '../users/roles.js'
+import { parseDirectoryUsers } from '../users/entries.js'
+import { type DatabaseUser, isExpired, type Match } from '../users/match.js'
+import { type Candidate, findNearestMiss } from '../users/nearestMiss.js'
+import { formatNetwork } from '../users/networks.js'
+import { openPins } from '../users/pins.js'
+import { formatRole } from '../users/roles.js'
 import type { Rule, Rules } from '../users/rules.js'
-import { externalUsers, whyOf } from '../users/systemUsers.js'
+import { createExternalUsers, describeReadFailure } from '../users/systemUsers.js'
 
 /** `known` is false where something could not be asked, so that the lines may not be the whole answer. */
 export type Explanation = { known: boolean; lines: readonly string[] }
@@ -40,7 +40,7 @@ export async function explain(config: Config, text: string, now: number): Promis
   } finally {
     await admin?.close()
   }
-  const kept = config.deny.adminFile === undefined ? [] : keptIn(config.deny.adminFile, () => now).all()
+  const kept = config.deny.adminFile === undefined ? [] : openAdminDenials(config.deny.adminFile, () => now).all()
   for (const denial of denialsOf(principal, [...denied, ...kept], now)) told.say('denied', denial)
   return told
 }
@@ -62,14 +62,16 @@ class Told {
 async function entryOf(principal: Arn, { directory }: Config, admin: AdminClient | undefined, told: Told) {
   if (!directory.enabled || !admin) return undefined
   try {
-    const documents = await externalUsers(command => admin.runCommand(command)).named(canonicalizeArn(principal))
-    const { known, complaints } = readEntries(documents)
+    const documents = await createExternalUsers(command => admin.runCommand(command)).readPrincipal(
+      canonicalizeArn(principal),
+    )
+    const { byPrincipal: known, warnings: complaints } = parseDirectoryUsers(documents)
     const found = known.get(canonicalizeArn(principal))
     // What refuses it is told as that.
     if (!(found instanceof Fault)) for (const complaint of complaints) told.say('note', complaint)
     return found
   } catch (thrown) {
-    told.unknown('directory', `cannot be read: ${whyOf(thrown)}`)
+    told.unknown('directory', `cannot be read: ${describeReadFailure(thrown)}`)
     return undefined
   }
 }
@@ -82,25 +84,26 @@ async function tellMatch(
   now: number,
   told: Told,
 ): Promise<void> {
-  const { from, gives, clientSource, deleteAfterDate, principalId, maxAgeMS } = match
-  if ('rule' in from) told.say('decided by', `rule ${from.rule} of users, ${(match as Rule).written}`)
-  else told.say('decided by', `the user ${from.entry} of $external`)
-  if ('user' in gives) {
-    told.say('database user', `${gives.user.name}@${gives.user.db}`)
-    await tellUser(gives.user, admin, told)
+  const { decidedBy, grant, clientSource, deleteAfterDate, principalId, maxAgeMS } = match
+  if ('rule' in decidedBy) told.say('decided by', `rule ${decidedBy.rule} of users, ${(match as Rule).description}`)
+  else told.say('decided by', `the user ${decidedBy.directoryUser} of $external`)
+  if ('user' in grant) {
+    told.say('database user', `${grant.user.name}@${grant.user.db}`)
+    await tellUser(grant.user, admin, told)
   } else {
     told.say('database user', `${canonicalizeArn(principal)}@${config.provision.database}, which the proxy keeps`)
-    told.say('roles', gives.roles.map(showRole).join(', ') || 'none')
+    told.say('roles', grant.roles.map(formatRole).join(', ') || 'none')
   }
   for (const networks of clientSource ?? []) {
-    told.say('from', networks.map(showNetwork).join(', ') || 'nowhere: its restrictions cannot be met here')
+    told.say('from', networks.map(formatNetwork).join(', ') || 'nowhere: its restrictions cannot be met here')
   }
   if (deleteAfterDate) {
-    const over = isOver(match, now) ? ', which has passed: it is refused' : ''
+    const over = isExpired(match, now) ? ', which has passed: it is refused' : ''
     told.say('until', `${deleteAfterDate.toISOString()}${over}`)
   }
   if (principalId === 'firstUse') {
-    const pinned = config.pins.file === undefined ? undefined : pinsIn(config.pins.file).of(canonicalizeArn(principal))
+    const pinned =
+      config.pins.file === undefined ? undefined : openPins(config.pins.file).get(canonicalizeArn(principal))
     told.say(
       'id',
       pinned === undefined ? 'the first that is seen; none was yet' : `${pinned}, pinned by its first login`,
@@ -136,7 +139,7 @@ async function tellUser({ name, db }: DatabaseUser, admin: AdminClient | undefin
     }
   } catch (thrown) {
     const { code } = Fault.from(thrown).facts
-    if (Number(code) !== 13) told.unknown('roles', `cannot be asked for: ${whyOf(thrown)}`)
+    if (Number(code) !== 13) told.unknown('roles', `cannot be asked for: ${describeReadFailure(thrown)}`)
     else told.say('roles', `not known: the user of upstream.admin lacks viewUser on ${db}`)
   }
 }
@@ -151,35 +154,38 @@ async function tellMiss(
   const { enabled } = config.directory
   if (told.known) told.say('refused', `no rule${enabled ? ' and no user of $external' : ''} names this principal`)
   else told.say('refused', 'no rule names this principal, and the directory cannot say')
-  for (const rule of rules.elsewhere.filter(rule => rules.names(rule, canonicalizeArn(principal)))) {
+  for (const rule of rules.outOfScope.filter(rule => rules.matchesRule(rule, canonicalizeArn(principal)))) {
     const { scope = 'not set' } = config.listen
-    told.say('note', `rule ${rule.from.rule} names it, for ${rule.scopes?.join(', ')}; listen.scope is ${scope}`)
+    told.say('note', `rule ${rule.decidedBy.rule} names it, for ${rule.scopes?.join(', ')}; listen.scope is ${scope}`)
   }
-  const candidates: Candidate[] = [...rules.all, ...rules.elsewhere].map(rule => ({
-    label: `rule ${rule.from.rule}`,
-    written: rule.written,
+  const candidates: Candidate[] = [...rules.all, ...rules.outOfScope].map(rule => ({
+    label: `rule ${rule.decidedBy.rule}`,
+    description: rule.description,
     arn: rule.arn,
-    names: said => rules.names(rule, said),
+    matches: said => rules.matchesRule(rule, said),
   }))
   if (enabled && admin && told.known) candidates.push(...(await candidatesOf(admin, told)))
   // Who names it already, for another scope, is no near miss.
   const said = canonicalizeArn(principal)
-  const miss = nearestMiss(
+  const miss = findNearestMiss(
     principal,
-    candidates.filter(({ names }) => !names(said)),
+    candidates.filter(({ matches }) => !matches(said)),
   )
   if (miss !== undefined) told.say('nearest', miss)
 }
 
 async function candidatesOf(admin: AdminClient, told: Told): Promise<Candidate[]> {
   try {
-    const { known } = readEntries(await externalUsers(command => admin.runCommand(command)).all())
+    const { byPrincipal: known } = parseDirectoryUsers(
+      await createExternalUsers(command => admin.runCommand(command)).readAll(),
+    )
     return [...known].map(([arn, one]) => {
-      const written = one instanceof Fault || !('entry' in one.from) ? arn : one.from.entry
-      return { label: 'a user of $external', written, arn, names: said => said === arn }
+      const description =
+        one instanceof Fault || !('directoryUser' in one.decidedBy) ? arn : one.decidedBy.directoryUser
+      return { label: 'a user of $external', description, arn, matches: said => said === arn }
     })
   } catch (thrown) {
-    told.unknown('directory', `cannot be read: ${whyOf(thrown)}`)
+    told.unknown('directory', `cannot be read: ${describeReadFailure(thrown)}`)
     return []
   }
 }
@@ -190,11 +196,11 @@ function sentenceOf({ facts }: Fault): string {
 
 /** By what a principal is denied, as far as its ARN tells: ids and keys are known at a login alone. */
 function denialsOf(principal: Arn, all: readonly Denial[], now: number): string[] {
-  const list = denials(all)
+  const list = createDenyList(all)
   const kind = principal.kind === 'role' ? 'assumed-role' : principal.kind
   const identity = { ...principal, kind, canonical: canonicalizeArn(principal), principalId: '' } as const
-  const found = list.of(identity, '', now)
-  const others = all.filter(({ of }) => of === 'principalId' || of === 'accessKey').length
-  if (found) return [`by ${nameOf(found)}${found.why ? `: ${found.why}` : ''}`]
+  const found = list.find(identity, '', now)
+  const others = all.filter(({ kind: of }) => of === 'principalId' || of === 'accessKey').length
+  if (found) return [`by ${formatDenial(found)}${found.why ? `: ${found.why}` : ''}`]
   return others > 0 ? [`not by its ARN; ${others} denials are of ids and keys`] : []
 }

@@ -6,11 +6,11 @@ import { after, now } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
 import { silentLog } from '../log.js'
-import type { RolesOf } from '../provisioning/provisioner.js'
+import type { RoleLookup } from '../provisioning/provisioner.js'
 import { prune } from '../provisioning/prune.js'
 import { type AdminClient, createAdminClient as administrator } from '../upstream/admin.js'
-import { type Directory, directory } from '../users/directory.js'
-import { wantedRoles } from '../users/match.js'
+import { createDirectory, type Directory } from '../users/directory.js'
+import { getRolesToProvision } from '../users/match.js'
 import type { Rules } from '../users/rules.js'
 
 export type Done = { fine: boolean; text: string }
@@ -28,11 +28,11 @@ export async function pruneUsers(config: Config, { all }: { all: boolean }): Pro
   const external = config.directory.enabled && !all ? directoryOf(config, admin) : undefined
   try {
     await external?.start()
-    const { users, roles, signed } = await prune(parts, all ? () => undefined : rolesBy(rules, external))
+    const { users, roles, resigned } = await prune(parts, all ? () => undefined : rolesBy(rules, external))
     const lines = [
       ...users.map(user => `removed the user ${user}@${parts.database}`),
       ...roles.map(({ role, db }) => `removed the role ${role}@${db}`),
-      ...signed.map(user => `signed with the first master secret: ${user}@${parts.database}`),
+      ...resigned.map(user => `signed with the first master secret: ${user}@${parts.database}`),
     ]
     if (lines.length === 0) lines.push('there was nothing to remove')
     return lines.map(text => ({ fine: true, text }))
@@ -47,15 +47,15 @@ export async function pruneUsers(config: Config, { all }: { all: boolean }): Pro
 }
 
 /** Rules first, then the directory. A rule for another scope wants its users, too: its listener is of the same fleet. */
-function rolesBy({ match, elsewhere, names }: Rules, external: Directory | undefined): RolesOf {
+function rolesBy({ match, outOfScope, matchesRule }: Rules, external: Directory | undefined): RoleLookup {
   return canonical => {
-    const rule = match({ canonical }) ?? elsewhere.find(other => names(other, canonical))
-    return wantedRoles(rule ?? external?.current({ canonical }), Date.now())
+    const rule = match({ canonical }) ?? outOfScope.find(other => matchesRule(other, canonical))
+    return getRolesToProvision(rule ?? external?.matchLastRead({ canonical }), Date.now())
   }
 }
 
 function directoryOf({ directory: { refresh } }: Config, { runCommand: run }: AdminClient): Directory {
-  return directory({ ask: command => run(command), refreshMS: refresh, after, now, log: silentLog })
+  return createDirectory({ runCommand: command => run(command), refreshMS: refresh, after, now, log: silentLog })
 }
 
 function missing(problem: string): Fault {

@@ -4,28 +4,28 @@ import { Fault } from '../errors.js'
 import type { Log } from '../log.js'
 import { rejectOnAbort, withTimeout } from '../upstream/deadline.js'
 import { singleFlight } from '../upstream/singleFlight.js'
-import { type Answers, askLdap, type Judgement, judgeLdap, type Run } from './ldap.js'
+import { evaluateLdap, type LdapReplies, type LdapVerdict, queryLdapSettings, type RunCommand } from './ldap.js'
 
 export type LdapGuard = {
   /** What is known now; `unknown` becomes `off` where the operator vouched for it. */
-  verdict(): Judgement['state']
+  getState(): LdapVerdict['state']
   /** What the verdict comes from. */
-  why(): string
+  getReason(): string
   /** Asks, and goes on asking. Resolves after the first answer, or when there was none in time; never rejects. */
   start(): Promise<void>
   /** Asks now, and holds nothing excluded until then: the upstream is not the process that answered last. */
-  again(): Promise<void>
+  recheck(): Promise<void>
   close(): void
   /** Throws `ldap/on`, or `ldap/unknown`. */
-  admit(): void
+  assertOff(): void
   /** The same for one connection that has logged in: where the verdict is unknown, it is asked over this one. */
-  admitOver(run: Run): Promise<void>
+  assertOffOver(run: RunCommand): Promise<void>
 }
 
-export type Parts = {
+export type LdapGuardOptions = {
   /** Puts the questions. Throws where the upstream cannot be reached. */
-  ask: (signal: AbortSignal) => Promise<Answers>
-  everyMS: number
+  probe: (signal: AbortSignal) => Promise<LdapReplies>
+  intervalMS: number
   /** The operator's word for it where the upstream cannot tell; it may change. */
   readonly assume: 'off' | undefined
   log: Log
@@ -44,16 +44,16 @@ const CURE = {
     'give upstream.admin a user with the role clusterMonitor, or set ldap.assume: off if LDAP authorization is off',
 }
 
-export function ldapGuard(parts: Parts): LdapGuard {
-  const { ask, everyMS, log, after } = parts
+export function createLdapGuard(parts: LdapGuardOptions): LdapGuard {
+  const { probe: ask, intervalMS: everyMS, log, after } = parts
   const stop = new AbortController()
-  let known: Judgement = { state: 'unknown', why: 'the upstream has not answered yet' }
+  let known: LdapVerdict = { state: 'unknown', why: 'the upstream has not answered yet' }
   let silent = 0
   let generation = 0 // counts the processes that the upstream was
   let logged: string | undefined
   let cancel = () => {}
 
-  const learn = (judgement: Judgement): void => {
+  const learn = (judgement: LdapVerdict): void => {
     known = judgement
     const line = `${judgement.state} ${judgement.why}`
     if (line === logged) return
@@ -72,7 +72,7 @@ export function ldapGuard(parts: Parts): LdapGuard {
       const limits = { after, late, stop: stop.signal }
       const answers = await withTimeout(PATIENCE_MS, limits, signal => rejectOnAbort(signal, ask(signal)))
       silent = 0
-      if (asked === generation) learn(judgeLdap(answers))
+      if (asked === generation) learn(evaluateLdap(answers))
     } catch (thrown) {
       if (stop.signal.aborted) return
       const { kind, facts } = Fault.from(thrown)
@@ -86,10 +86,10 @@ export function ldapGuard(parts: Parts): LdapGuard {
   })
 
   return {
-    verdict: () => verdictOf(known, parts.assume),
-    why: () => known.why,
+    getState: () => verdictOf(known, parts.assume),
+    getReason: () => known.why,
     start: round,
-    again: () => {
+    recheck: () => {
       generation++
       // What was on stays on until it is asked: the operator's word is for what cannot be known.
       if (known.state === 'off') known = { state: 'unknown', why: 'the upstream started anew and was not asked yet' }
@@ -99,20 +99,21 @@ export function ldapGuard(parts: Parts): LdapGuard {
       stop.abort(new Fault('proxy/shutdown'))
       cancel()
     },
-    admit: () => admit(known, parts.assume),
-    admitOver: async run => {
+    assertOff: () => admit(known, parts.assume),
+    assertOffOver: async run => {
       // What one user may see is told to nobody else: the next user's rights may be fewer, and then logins would flap.
-      const judgement = verdictOf(known, parts.assume) === 'unknown' ? judgeLdap(await askLdap(run)) : known
+      const judgement =
+        verdictOf(known, parts.assume) === 'unknown' ? evaluateLdap(await queryLdapSettings(run)) : known
       admit(judgement, parts.assume)
     },
   }
 }
 
-function verdictOf({ state }: Judgement, assume: 'off' | undefined): Judgement['state'] {
+function verdictOf({ state }: LdapVerdict, assume: 'off' | undefined): LdapVerdict['state'] {
   return state === 'unknown' ? (assume ?? state) : state
 }
 
-function admit(judgement: Judgement, assume: 'off' | undefined): void {
+function admit(judgement: LdapVerdict, assume: 'off' | undefined): void {
   const verdict = verdictOf(judgement, assume)
   if (verdict !== 'off') throw new Fault(`ldap/${verdict}`, `${judgement.why}; ${CURE[verdict]}`)
 }

@@ -7,13 +7,13 @@
 import type { Document } from 'bson'
 
 /** `why` says what it was concluded from, in words for the log and the client. */
-export type Judgement = { state: 'on' | 'off' | 'unknown'; why: string }
+export type LdapVerdict = { state: 'on' | 'off' | 'unknown'; why: string }
 
 /** Replies as they came, `ok: 0` included; undefined where the question was not put. */
-export type Answers = Record<keyof typeof QUESTIONS, Document | undefined>
+export type LdapReplies = Record<keyof typeof QUESTIONS, Document | undefined>
 
 /** Runs a command on the admin database and gives the reply, `ok: 0` or not. Throws where the upstream is away. */
-export type Run = (command: Document) => Promise<Document>
+export type RunCommand = (command: Document) => Promise<Document>
 
 const TEMPLATES = ['ldapAuthzQueryTemplate', 'ldapQueryTemplate'] as const
 
@@ -27,13 +27,13 @@ const QUESTIONS = {
 }
 
 /** Puts every question, one after the other, since a connection takes one command at a time. */
-export async function askLdap(run: Run): Promise<Answers> {
+export async function queryLdapSettings(run: RunCommand): Promise<LdapReplies> {
   const buildInfo = await run(QUESTIONS.buildInfo)
   const options = await run(QUESTIONS.options)
   return { buildInfo, options, parameters: await run(QUESTIONS.parameters) }
 }
 
-export function judgeLdap({ buildInfo, options, parameters }: Answers): Judgement {
+export function evaluateLdap({ buildInfo, options, parameters }: LdapReplies): LdapVerdict {
   const parsed = ok(options) ? options?.parsed : undefined
   if (isSet(parsed?.security?.ldap?.authz?.queryTemplate)) {
     return { state: 'on', why: 'security.ldap.authz.queryTemplate is set there' }

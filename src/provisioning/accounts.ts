@@ -3,16 +3,22 @@ import type { Document } from 'bson'
 import { Fault, type FaultKind } from '../errors.js'
 import type { AdminClient } from '../upstream/admin.js'
 import { assertOk } from '../upstream/reply.js'
-import { type Cut, creating, isOurs, prefixOf, type RoleName } from '../users/collectionRole.js'
+import {
+  buildCreateRole,
+  type CollectionRole,
+  getRolePrefix,
+  isFleetRole,
+  type RoleName,
+} from '../users/collectionRole.js'
 
 /** A user as it is stored, without its credentials. */
-export type Account = { user: string; roles: readonly RoleName[]; customData: unknown }
+export type StoredUser = { user: string; roles: readonly RoleName[]; customData: unknown }
 
-export type Accounts = {
+export type DatabaseUsers = {
   /** The user of that name; undefined where there is none. */
-  read(user: string): Promise<Account | undefined>
+  read(user: string): Promise<StoredUser | undefined>
   /** All users of the database. */
-  all(): Promise<Account[]>
+  readAll(): Promise<StoredUser[]>
   /** False where there is one already: somebody was quicker. */
   create(user: string, fields: Document): Promise<boolean>
   /** Replaces these fields. False where the user is gone. */
@@ -20,9 +26,9 @@ export type Accounts = {
   /** False where the user is gone already. */
   drop(user: string): Promise<boolean>
   /** Sees to it that this role is there. Throws `provision/conflict` where one of its name is not ours. */
-  makeRole(cut: Cut): Promise<void>
+  ensureRole(cut: CollectionRole): Promise<void>
   /** All roles whose names say that this fleet made them and that are what it made. */
-  allRoles(): Promise<RoleName[]>
+  readRoles(): Promise<RoleName[]>
   dropRole(role: RoleName): Promise<boolean>
 }
 
@@ -43,7 +49,10 @@ const AT_ONCE = 50_000
  * `db`: the database of the users. Every function throws `upstream/unreachable`, `provision/unsupported`, and
  * `provision/failed`, whose facts have the code.
  */
-export function accounts(run: AdminClient['runCommand'], { db, fleet }: { db: string; fleet: string }): Accounts {
+export function createDatabaseUsers(
+  run: AdminClient['runCommand'],
+  { db, fleet }: { db: string; fleet: string },
+): DatabaseUsers {
   /** The reply, or undefined for the one code that is no failure. */
   const ask = async (command: Document, on: string, tolerated?: number): Promise<Document | undefined> => {
     const reply = await run(command, on)
@@ -57,7 +66,7 @@ export function accounts(run: AdminClient['runCommand'], { db, fleet }: { db: st
   const did = async (command: Document, on: string, tolerated: number) =>
     (await ask({ ...command, ...SAFELY }, on, tolerated)) !== undefined
 
-  const users = async (usersInfo: unknown): Promise<Account[]> => {
+  const users = async (usersInfo: unknown): Promise<StoredUser[]> => {
     const found = (await ask({ usersInfo }, db))?.users
     return Array.isArray(found) ? found.map(({ user, roles, customData }) => ({ user, roles, customData })) : []
   }
@@ -68,23 +77,23 @@ export function accounts(run: AdminClient['runCommand'], { db, fleet }: { db: st
 
   return {
     read: async user => (await users({ user, db }))[0],
-    all: () => users(1),
+    readAll: () => users(1),
     create: (user, fields) => did({ createUser: user, ...fields }, db, CODE.userExists),
     update: (user, fields) => did({ updateUser: user, ...fields }, db, CODE.userNotFound),
     drop: user => did({ dropUser: user }, db, CODE.userNotFound),
-    makeRole: async cut => {
-      const command = creating(fleet, cut)
+    ensureRole: async cut => {
+      const command = buildCreateRole(fleet, cut)
       const [there] = await roles({ role: command.createRole, db: cut.db })
       if (!there && (await did(command, cut.db, CODE.roleExists))) return
       const [stored] = there ? [there] : await roles({ role: command.createRole, db: cut.db })
-      if (!stored || !isOurs(fleet, stored)) {
+      if (!stored || !isFleetRole(fleet, stored)) {
         throw new Fault('provision/conflict', undefined, { role: command.createRole, db: cut.db })
       }
     },
-    allRoles: async () => {
-      const prefix = prefixOf(fleet).replace(/[^\w/-]/g, '\\$&')
+    readRoles: async () => {
+      const prefix = getRolePrefix(fleet).replace(/[^\w/-]/g, '\\$&')
       const found = await roles({ role: { $regex: `^${prefix}` } })
-      return found.filter(role => isOurs(fleet, role)).map(({ role, db }) => ({ role, db }))
+      return found.filter(role => isFleetRole(fleet, role)).map(({ role, db }) => ({ role, db }))
     },
     dropRole: ({ role, db }) => did({ dropRole: role }, db, CODE.roleNotFound),
   }

@@ -3,14 +3,14 @@ import type { Document } from 'bson'
 import { Fault } from '../errors.js'
 import type { AdminClient } from '../upstream/admin.js'
 import { assertOk } from '../upstream/reply.js'
-import { isCut } from '../users/collectionRole.js'
+import { isCollectionRole } from '../users/collectionRole.js'
 import type { Role } from '../users/match.js'
-import { showRole } from '../users/roles.js'
-import { type Feature, featuresOf, missingFrom } from './privileges.js'
-import { type Parts, upkeep } from './upkeep.js'
+import { formatRole } from '../users/roles.js'
+import { type Feature, listFeatures, listMissingPrivileges } from './privileges.js'
+import { createUserReconciler, type ProvisioningOptions } from './upkeep.js'
 
 /** `roles`: all that rules give. */
-export type Asked = { parts: Parts; roles: readonly Role[]; directory: boolean }
+export type AuditOptions = { provisioning: ProvisioningOptions; roles: readonly Role[]; directory: boolean }
 
 /** Roles by which a person can change any user of a database, and so become it. */
 const OVER_USERS = {
@@ -19,7 +19,7 @@ const OVER_USERS = {
 }
 
 /** Sentences about what was found. Throws `provision/*`, `upstream/unreachable`. */
-export async function auditUsers({ parts, roles, directory }: Asked): Promise<string[]> {
+export async function auditUsers({ provisioning: parts, roles, directory }: AuditOptions): Promise<string[]> {
   const { run, database, clientSource } = parts
   const { ferretdbVersion } = await ask(run, { buildInfo: 1 })
   if (String(ferretdbVersion).startsWith('v1.')) throw new Fault('provision/unsupported')
@@ -28,19 +28,19 @@ export async function auditUsers({ parts, roles, directory }: Asked): Promise<st
     directory,
     provisioning: true,
     'provision.clientSource': clientSource !== undefined,
-    'roles for one collection': roles.some(isCut),
+    'roles for one collection': roles.some(isCollectionRole),
   }
   const { authInfo } = await ask(run, { connectionStatus: 1, showPrivileges: true })
   const held: Document[] = authInfo?.authenticatedUserPrivileges ?? []
   // Without access control nobody is logged in, and nobody needs privileges.
   const isOpen = !authInfo?.authenticatedUsers?.length
-  const features = isOpen ? [] : featuresOf(database).filter(([feature]) => needed[feature])
-  const missing = features.flatMap(([, privileges]) => missingFrom(held, privileges))
+  const features = isOpen ? [] : listFeatures(database).filter(([feature]) => needed[feature])
+  const missing = features.flatMap(([, privileges]) => listMissingPrivileges(held, privileges))
   if (missing.length > 0) {
     throw new Fault('provision/failed', `the user of upstream.admin lacks ${missing.join(', ')}`)
   }
-  const { accounts, madeBy } = upkeep(parts)
-  const there = await accounts.all()
+  const { accounts, madeBy } = createUserReconciler(parts)
+  const there = await accounts.readAll()
   const foreign = there.filter(account => !madeBy(account)).map(({ user }) => user)
   return [
     `${there.length - foreign.length} in ${database}, and the user of upstream.admin has the privileges for more`,
@@ -53,12 +53,12 @@ export async function auditUsers({ parts, roles, directory }: Asked): Promise<st
 
 /** Roles that nobody has made: a login by them would fail. */
 async function unknown(run: AdminClient['runCommand'], roles: readonly Role[]): Promise<string[]> {
-  const wanted = roles.filter(one => !isCut(one))
+  const wanted = roles.filter(one => !isCollectionRole(one))
   if (wanted.length === 0) return []
   const reply = await run({ rolesInfo: wanted.map(({ role, db }) => ({ role, db })) })
   if (Number(reply.ok) !== 1) return []
-  const there = new Set((reply.roles as Role[]).map(({ role, db }) => showRole({ role, db })))
-  return [...new Set(wanted.map(showRole))]
+  const there = new Set((reply.roles as Role[]).map(({ role, db }) => formatRole({ role, db })))
+  return [...new Set(wanted.map(formatRole))]
     .filter(name => !there.has(name))
     .map(name => `warning: there is no role ${name}, so logins by it fail`)
 }
@@ -83,7 +83,7 @@ async function restricted(run: AdminClient['runCommand'], roles: readonly Role[]
   const found = (await find(run, 'system.roles', { authenticationRestrictions: { $exists: true } })) ?? []
   return found
     .filter(({ authenticationRestrictions: list }) => Array.isArray(list) && list.length > 0)
-    .filter(({ role, db }) => roles.some(one => !isCut(one) && one.role === role && one.db === db))
+    .filter(({ role, db }) => roles.some(one => !isCollectionRole(one) && one.role === role && one.db === db))
     .map(
       ({ role, db }) => `warning: ${role}@${db} has restrictions, which MongoDB will judge by the proxy's own address`,
     )

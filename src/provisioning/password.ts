@@ -11,36 +11,45 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import { Secret } from '../log.js'
 
 /** Least length of a master secret in bytes. */
-export const SECRET_BYTES = 32
+export const MIN_SECRET_BYTES = 32
 
 /** A database user of the proxy: `user` is the canonical ARN. */
-export type Owned = { db: string; user: string; fleet: string }
+export type ProvisionedUser = { db: string; user: string; fleet: string }
 
 /** `clientSource`: what was written as restrictions with it; servers give those back in spellings of their own. */
 export type Mark = { fleet: string; period: number; mac: string; clientSource?: readonly string[] }
 
 /** What a mark that verifies tells: by which of the secrets it was made. */
-export type Made = { secret: Secret; period: number; clientSource: readonly string[] }
+export type VerifiedMark = { secret: Secret; period: number; clientSource: readonly string[] }
 
 /**
  * The period of a moment (both in milliseconds), known by its first second. So periods stay in order when they become
  * longer or shorter, and are the same on every replica.
  */
-export function periodAt(now: number, periodMS: number): number {
+export function getPeriod(now: number, periodMS: number): number {
   return (Math.floor(now / periodMS) * periodMS) / 1000
 }
 
-export function passwordOf(secret: Secret, arn: string, period: number): Secret {
+export function derivePassword(secret: Secret, arn: string, period: number): Secret {
   return new Secret(hmac(secret, 'password', arn, String(period)).toString('base64url'))
 }
 
-export function markOf(secret: Secret, owned: Owned, period: number, clientSource: readonly string[] = []): Mark {
+export function createMark(
+  secret: Secret,
+  owned: ProvisionedUser,
+  period: number,
+  clientSource: readonly string[] = [],
+): Mark {
   const mac = macOf(secret, owned).toString('base64url')
   return { fleet: owned.fleet, period, mac, ...(clientSource.length > 0 && { clientSource }) }
 }
 
 /** Reads the mark in a user's customData; undefined where this fleet did not make that user. */
-export function readMark(customData: unknown, owned: Owned, secrets: readonly Secret[]): Made | undefined {
+export function verifyMark(
+  customData: unknown,
+  owned: ProvisionedUser,
+  secrets: readonly Secret[],
+): VerifiedMark | undefined {
   const { fleet, period, mac, clientSource = [] } = (customData ?? {}) as Record<string, unknown>
   const counted = Number(period ?? Number.NaN)
   if (fleet !== owned.fleet || typeof mac !== 'string' || !Number.isSafeInteger(counted) || counted < 0)
@@ -54,7 +63,7 @@ export function readMark(customData: unknown, owned: Owned, secrets: readonly Se
   return secret && { secret, period: counted, clientSource }
 }
 
-function macOf(secret: Secret, { db, user, fleet }: Owned): Buffer {
+function macOf(secret: Secret, { db, user, fleet }: ProvisionedUser): Buffer {
   return hmac(secret, 'mark', db, user, fleet)
 }
 

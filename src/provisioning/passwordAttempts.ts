@@ -3,20 +3,20 @@ import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
 import { rejectOnAbort } from '../upstream/deadline.js'
 import type { DatabaseUser } from '../users/match.js'
-import type { Access, Provisioner } from './provisioner.js'
-import type { Wanted } from './upkeep.js'
+import type { Provisioner, UserCredentials } from './provisioner.js'
+import type { DesiredUser } from './upkeep.js'
 
 /** Begins an upstream connection as this user. Throws `upstream/authentication-failed` where the upstream does not take the password. */
-export type Begin<T> = (user: DatabaseUser & { password: Secret }) => Promise<T>
+export type ConnectAs<T> = (user: DatabaseUser & { password: Secret }) => Promise<T>
 
 /**
  * Gives what `begin` gives for the first password that is taken. Throws what `begin` throws, `upstream/authentication-failed` once
  * nothing is left to try, what the provisioner throws, and the signal's reason: then others go on who wait for the same.
  */
-export async function logInAs<T>(
-  { user, refused }: Provisioner,
-  wanted: Wanted,
-  begin: Begin<T>,
+export async function logInWithPasswords<T>(
+  { ensureUser: user, handleRefusal: refused }: Provisioner,
+  wanted: DesiredUser,
+  begin: ConnectAs<T>,
   signal: AbortSignal,
 ): Promise<T> {
   const access = await rejectOnAbort(signal, user(wanted))
@@ -28,7 +28,7 @@ export async function logInAs<T>(
 }
 
 /** What came of the first password that is taken, or the fault of the last that is not. */
-async function firstTaken<T>({ user, passwords }: Access, begin: Begin<T>): Promise<T | Fault> {
+async function firstTaken<T>({ user, passwords }: UserCredentials, begin: ConnectAs<T>): Promise<T | Fault> {
   let last = new Fault('upstream/authentication-failed')
   for (const password of passwords) {
     try {

@@ -35,12 +35,12 @@ const privileges = (database: string) => ({
 export type Feature = keyof ReturnType<typeof privileges>
 
 /** Every feature with what it needs, in the order of the table. */
-export function featuresOf(database: string): [Feature, Privilege[]][] {
+export function listFeatures(database: string): [Feature, Privilege[]][] {
   return Object.entries(privileges(database)) as [Feature, Privilege[]][]
 }
 
 /** What these privileges (as connectionStatus shows them) lack of those that are needed, each in words. */
-export function missingFrom(held: readonly Document[], needed: readonly Privilege[]): string[] {
+export function listMissingPrivileges(held: readonly Document[], needed: readonly Privilege[]): string[] {
   return needed.flatMap(({ resource, actions }) =>
     actions
       .filter(action => !held.some(one => one.actions?.includes(action) && covers(one.resource ?? {}, resource)))
@@ -57,21 +57,21 @@ function covers(held: Document, asked: Resource): boolean {
 }
 
 /** All of them. */
-export function privilegesOf(database: string): Privilege[] {
-  return featuresOf(database).flatMap(([, list]) => list)
+export function listPrivileges(database: string): Privilege[] {
+  return listFeatures(database).flatMap(([, list]) => list)
 }
 
-export const ROLE = 'iamProxy'
+export const ADMIN_ROLE_NAME = 'iamProxy'
 
 /** For README: what a DBA runs in mongosh, with the feature of each privilege. */
-export function createRoleText(database = 'mongo_iam_proxy'): string {
-  const lines = featuresOf(database).flatMap(([feature, list]) => [
+export function formatCreateRoleScript(database = 'mongo_iam_proxy'): string {
+  const lines = listFeatures(database).flatMap(([feature, list]) => [
     `    // ${feature}`,
     ...list.map(({ resource, actions }) => `    { resource: ${shown(resource)}, actions: ${shown(actions)} },`),
   ])
   return [
     "db.getSiblingDB('admin').createRole({",
-    `  role: '${ROLE}',`,
+    `  role: '${ADMIN_ROLE_NAME}',`,
     '  roles: [],',
     '  privileges: [',
     ...lines,

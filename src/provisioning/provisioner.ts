@@ -11,37 +11,44 @@ import { LRUCache } from 'lru-cache'
 import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
 import type { DatabaseUser, Role } from '../users/match.js'
-import { type Made, passwordOf } from './password.js'
-import { grantedOf, type Kept, type Parts as Making, setOf, upkeep, type Wanted } from './upkeep.js'
+import { derivePassword, type VerifiedMark } from './password.js'
+import {
+  createUserReconciler,
+  type DesiredUser,
+  getRoleSetKey,
+  type ProvisioningOptions as Making,
+  type ReconcileResult,
+  toGrantedRoles,
+} from './upkeep.js'
 
 /** A user that can be logged in as. One of the passwords is good; they are in the order in which to try them. */
-export type Access = { user: DatabaseUser; passwords: readonly Secret[] }
+export type UserCredentials = { user: DatabaseUser; passwords: readonly Secret[] }
 
 /** A principal's roles, undefined where it has none any more. Throws where that cannot be known now. */
-export type RolesOf = (arn: string) => readonly Role[] | undefined
+export type RoleLookup = (arn: string) => readonly Role[] | undefined
 
 export type Provisioner = {
   /** The user of a principal, made if need be. Throws `provision/*`, `upstream/unreachable`. */
-  user(wanted: Wanted): Promise<Access>
+  ensureUser(wanted: DesiredUser): Promise<UserCredentials>
   /** What to try when the upstream took none of the passwords. Throws `upstream/authentication-failed` where nothing is left to try. */
-  refused(wanted: Wanted, tried: Access): Promise<Access>
+  handleRefusal(wanted: DesiredUser, tried: UserCredentials): Promise<UserCredentials>
   /**
    * Carries out what was decided anew about the principals that this process has met; where that cannot be known, all
    * stays. Failures are logged and made good by a later call.
    */
-  sync(rolesOf: RolesOf): Promise<void>
+  syncRoles(rolesOf: RoleLookup): Promise<void>
 }
 
 /** `entries`: how many principals are remembered at most. */
-export type Parts = Making & { entries?: number }
+export type ProvisionerOptions = Making & { maxPrincipals?: number }
 
 /** `key` and `roles` are what this process decided, `made` is what the mark said when it was last read or written. */
 type Known = {
   key: string
   roles: readonly Role[]
-  made: Made
-  before?: Made | undefined
-  access: Access
+  made: VerifiedMark
+  before?: VerifiedMark | undefined
+  access: UserCredentials
   setAt: number
 }
 
@@ -51,18 +58,18 @@ const PAUSE_MS = 2_000
 const SET_AGAIN_MS = 10_000
 const ENTRIES = 10_000
 
-export function provisioner({ entries = ENTRIES, ...parts }: Parts): Provisioner {
+export function createProvisioner({ maxPrincipals = ENTRIES, ...parts }: ProvisionerOptions): Provisioner {
   const { database: db, periodMS, now, log } = parts
-  const { keep, drop, isCurrent, first } = upkeep(parts)
-  const memory = new LRUCache<string, Known>({ max: entries })
-  const failures = new LRUCache<string, { fault: Fault; key: string; until: number }>({ max: entries })
+  const { keep, drop, isCurrent, first } = createUserReconciler(parts)
+  const memory = new LRUCache<string, Known>({ max: maxPrincipals })
+  const failures = new LRUCache<string, { fault: Fault; key: string; until: number }>({ max: maxPrincipals })
   const inTurn = serially()
 
   const complain = (arn: string, { kind, facts }: Fault) =>
     log('error', 'provisioning failed', { fault: kind, principal: arn, ...facts })
 
   /** The password as the mark has it; then what another process may have made of it, and what it was. */
-  const accessOf = (arn: string, made: Made, before: Made | undefined): Access => {
+  const accessOf = (arn: string, made: VerifiedMark, before: VerifiedMark | undefined): UserCredentials => {
     const length = periodMS / 1000
     const tries = [
       made,
@@ -72,11 +79,15 @@ export function provisioner({ entries = ENTRIES, ...parts }: Parts): Provisioner
     ]
     const isNew = (one: { secret: Secret; period: number }, at: number) =>
       tries.findIndex(({ secret, period }) => secret === one.secret && period === one.period) === at
-    const passwords = tries.filter(isNew).map(({ secret, period }) => passwordOf(secret, arn, period))
+    const passwords = tries.filter(isNew).map(({ secret, period }) => derivePassword(secret, arn, period))
     return { user: { name: arn, db }, passwords }
   }
 
-  const remember = ({ arn, roles }: Wanted, key: string, { made, before, set }: Kept): Known => {
+  const remember = (
+    { arn, roles }: DesiredUser,
+    key: string,
+    { mark: made, previous: before, passwordSet: set }: ReconcileResult,
+  ): Known => {
     const earlier = memory.get(arn)
     const last = before ?? (earlier && !isSame(earlier.made, made) ? earlier.made : earlier?.before)
     const setAt = set ? now() : (earlier?.setAt ?? Number.NEGATIVE_INFINITY)
@@ -86,11 +97,11 @@ export function provisioner({ entries = ENTRIES, ...parts }: Parts): Provisioner
   }
 
   /** Makes the user what it is to be. `tried`: the password is set again, unless it has changed since. */
-  const make = async (wanted: Wanted, key: string, tried?: Access): Promise<Access> => {
+  const make = async (wanted: DesiredUser, key: string, tried?: UserCredentials): Promise<UserCredentials> => {
     const failed = failures.get(wanted.arn)
     if (failed && failed.key === key && now() < failed.until) throw failed.fault
     const known = memory.get(wanted.arn)
-    const again = (made: Made): boolean => {
+    const again = (made: VerifiedMark): boolean => {
       if (!tried || (known && (known.access !== tried || !isSame(known.made, made)))) return false
       if (known && now() - known.setAt < SET_AGAIN_MS) {
         throw new Fault('upstream/authentication-failed', undefined, {
@@ -101,7 +112,7 @@ export function provisioner({ entries = ENTRIES, ...parts }: Parts): Provisioner
       return true
     }
     try {
-      const kept = await keep(wanted, { roles: known?.key !== key, again })
+      const kept = await keep(wanted, { replaceRoles: known?.key !== key, resetPassword: again })
       failures.delete(wanted.arn)
       return remember(wanted, key, kept).access
     } catch (thrown) {
@@ -114,7 +125,7 @@ export function provisioner({ entries = ENTRIES, ...parts }: Parts): Provisioner
     }
   }
 
-  const ready = (arn: string, key: string): Access | undefined => {
+  const ready = (arn: string, key: string): UserCredentials | undefined => {
     const known = memory.get(arn)
     return known?.key === key && isCurrent(known.made) ? known.access : undefined
   }
@@ -125,7 +136,7 @@ export function provisioner({ entries = ENTRIES, ...parts }: Parts): Provisioner
   }
 
   return {
-    user: async wanted => {
+    ensureUser: async wanted => {
       const { arn } = wanted
       const key = keyOf(wanted.roles)
       const made = async () => {
@@ -140,13 +151,13 @@ export function provisioner({ entries = ENTRIES, ...parts }: Parts): Provisioner
       }
       return ready(arn, key) ?? inTurn(arn, `make ${key}`, made)
     },
-    refused: async (wanted, tried) => {
+    handleRefusal: async (wanted, tried) => {
       const key = keyOf(wanted.roles)
       const known = memory.get(wanted.arn)
       if (known && known.access !== tried && known.key === key) return known.access
       return inTurn(wanted.arn, `again ${key}`, () => make(wanted, key, tried))
     },
-    sync: async rolesOf => {
+    syncRoles: async rolesOf => {
       for (const [arn, known] of [...memory.entries()]) {
         let roles: readonly Role[] | undefined
         try {
@@ -171,8 +182,9 @@ export function provisioner({ entries = ENTRIES, ...parts }: Parts): Provisioner
 /** Failures of the administrator's connection, which say nothing about the user. */
 const STILL_GOOD: ReadonlySet<string> = new Set(['upstream/unreachable', 'provision/failed'])
 
-const isSame = (one: Made, other: Made): boolean => one.secret === other.secret && one.period === other.period
-const keyOf = (roles: readonly Role[]): string => setOf(grantedOf('', roles))
+const isSame = (one: VerifiedMark, other: VerifiedMark): boolean =>
+  one.secret === other.secret && one.period === other.period
+const keyOf = (roles: readonly Role[]): string => getRoleSetKey(toGrantedRoles('', roles))
 
 /**
  * One piece of work at a time for each principal. Whoever wants what is being done shares it; whoever wants something

@@ -1,21 +1,21 @@
 /** Users and roles that this fleet made and nobody wants any more, found and removed. */
 import { Fault } from '../errors.js'
 import type { RoleName } from '../users/collectionRole.js'
-import type { RolesOf } from './provisioner.js'
-import { type Parts, setOf, upkeep } from './upkeep.js'
+import type { RoleLookup } from './provisioner.js'
+import { createUserReconciler, getRoleSetKey, type ProvisioningOptions } from './upkeep.js'
 
 /** `signed`: users that stay and had been signed by an older master secret, which may go now. */
-export type Pruned = { users: string[]; roles: RoleName[]; signed: string[] }
+export type PruneResult = { users: string[]; roles: RoleName[]; resigned: string[] }
 
 /**
  * Removes them, and signs with the first master secret what an older one had signed. What another fleet or a person made
  * is not looked at. Throws `provision/*`, `upstream/unreachable`, and what `rolesOf` throws.
  */
-export async function prune(parts: Parts, rolesOf: RolesOf): Promise<Pruned> {
-  const { accounts, madeBy, drop, sign, first, granted } = upkeep(parts)
-  const pruned: Pruned = { users: [], roles: [], signed: [] }
+export async function prune(parts: ProvisioningOptions, rolesOf: RoleLookup): Promise<PruneResult> {
+  const { accounts, madeBy, drop, sign, first, granted } = createUserReconciler(parts)
+  const pruned: PruneResult = { users: [], roles: [], resigned: [] }
   const needed = new Set<string>()
-  for (const account of await accounts.all()) {
+  for (const account of await accounts.readAll()) {
     const { user } = account
     const made = madeBy(account)
     const wanted = made && decided(rolesOf, user)
@@ -23,17 +23,17 @@ export async function prune(parts: Parts, rolesOf: RolesOf): Promise<Pruned> {
       if (await drop(user)) pruned.users.push(user)
       continue
     }
-    for (const role of [...account.roles, ...granted(wanted ?? [])]) needed.add(setOf([role]))
-    if (made && made.secret !== first() && (await sign(user, made))) pruned.signed.push(user)
+    for (const role of [...account.roles, ...granted(wanted ?? [])]) needed.add(getRoleSetKey([role]))
+    if (made && made.secret !== first() && (await sign(user, made))) pruned.resigned.push(user)
   }
-  for (const role of await accounts.allRoles().catch(noneWherePowerless)) {
-    if (!needed.has(setOf([role])) && (await accounts.dropRole(role))) pruned.roles.push(role)
+  for (const role of await accounts.readRoles().catch(noneWherePowerless)) {
+    if (!needed.has(getRoleSetKey([role])) && (await accounts.dropRole(role))) pruned.roles.push(role)
   }
   return pruned
 }
 
 /** A principal with two entries that contradict each other is somebody's, so nothing of its user changes. */
-function decided(rolesOf: RolesOf, user: string): ReturnType<RolesOf> {
+function decided(rolesOf: RoleLookup, user: string): ReturnType<RoleLookup> {
   try {
     return rolesOf(user)
   } catch (thrown) {

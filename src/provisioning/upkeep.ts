@@ -6,15 +6,15 @@ import type { Document } from 'bson'
 import { Fault } from '../errors.js'
 import type { Log, Secret } from '../log.js'
 import type { AdminClient } from '../upstream/admin.js'
-import { grantedAs, isCut, type RoleName } from '../users/collectionRole.js'
+import { isCollectionRole, type RoleName, toRoleName } from '../users/collectionRole.js'
 import type { Role } from '../users/match.js'
-import { type Account, accounts as accountsOf } from './accounts.js'
-import { type Made, markOf, passwordOf, periodAt, readMark } from './password.js'
+import { createDatabaseUsers as accountsOf, type StoredUser } from './accounts.js'
+import { createMark, derivePassword, getPeriod, type VerifiedMark, verifyMark } from './password.js'
 
 /** `arn`: the principal in its canonical spelling (a match may hold a pattern instead). */
-export type Wanted = { arn: string; roles: readonly Role[] }
+export type DesiredUser = { arn: string; roles: readonly Role[] }
 
-export type Parts = {
+export type ProvisioningOptions = {
   run: AdminClient['runCommand']
   /** Master secrets: the first makes what is new, all are known. */
   secrets: readonly Secret[]
@@ -30,40 +30,49 @@ export type Parts = {
 }
 
 /** `made`: what its mark says now; `before`: what it said, where its password was set; `set`: whether it was. */
-export type Kept = { made: Made; before?: Made; set: boolean }
+export type ReconcileResult = { mark: VerifiedMark; previous?: VerifiedMark; passwordSet: boolean }
 
-export type Choice = {
+export type ReconcileOptions = {
   /** Whether roles that differ are replaced. */
-  roles: boolean
+  replaceRoles: boolean
   /** Whether the password is set again, though it is of this period. */
-  again: (made: Made) => boolean
+  resetPassword: (made: VerifiedMark) => boolean
 }
 
 /** Somebody who makes and drops the same user all the time wins after so many tries. */
 const TRIES = 3
 
 /** Every function throws `provision/*` and `upstream/unreachable`. */
-export function upkeep({ run, secrets, fleet, database: db, periodMS, clientSource = [], now, log }: Parts) {
+export function createUserReconciler({
+  run,
+  secrets,
+  fleet,
+  database: db,
+  periodMS,
+  clientSource = [],
+  now,
+  log,
+}: ProvisioningOptions) {
   const accounts = accountsOf(run, { db, fleet })
-  const current = (): number => periodAt(now(), periodMS)
+  const current = (): number => getPeriod(now(), periodMS)
   const first = (): Secret => {
     const [secret] = secrets
     if (!secret) throw new Fault('config/invalid', 'provision.secretFile: holds no secret')
     return secret
   }
   const told = (did: string, user: string) => log('info', 'database user changed', { did, user: `${user}@${db}` })
-  const madeBy = ({ user, customData }: Account) => readMark(customData, { db, user, fleet }, secrets)
-  const isCurrent = (made: Made) => made.period >= current() && made.clientSource.join() === clientSource.join()
+  const madeBy = ({ user, customData }: StoredUser) => verifyMark(customData, { db, user, fleet }, secrets)
+  const isCurrent = (made: VerifiedMark) => made.period >= current() && made.clientSource.join() === clientSource.join()
 
   /** What goes together: a password is never written without its mark, nor a mark without its password. */
-  const signed = (user: string, before?: Made): { made: Made; fields: Document } => {
+  const signed = (user: string, before?: VerifiedMark): { made: VerifiedMark; fields: Document } => {
     const made = { secret: first(), period: Math.max(before?.period ?? 0, current()), clientSource }
     const restricted = clientSource.length > 0 || (before?.clientSource.length ?? 0) > 0
     const restrictions = clientSource.length > 0 ? [{ clientSource: [...clientSource] }] : []
     const fields = {
-      pwd: passwordOf(made.secret, user, made.period).reveal(),
+      pwd: derivePassword(made.secret, user, made.period).reveal(),
       mechanisms: ['SCRAM-SHA-256'],
-      customData: markOf(made.secret, { db, user, fleet }, made.period, clientSource),
+      customData: createMark(made.secret, { db, user, fleet }, made.period, clientSource),
       ...(restricted && { authenticationRestrictions: restrictions }),
     }
     return { made, fields }
@@ -74,11 +83,11 @@ export function upkeep({ run, secrets, fleet, database: db, periodMS, clientSour
     madeBy,
     isCurrent,
     first,
-    granted: (roles: readonly Role[]) => grantedOf(fleet, roles),
+    granted: (roles: readonly Role[]) => toGrantedRoles(fleet, roles),
 
-    async keep({ arn, roles: wanted }: Wanted, choice: Choice): Promise<Kept> {
-      for (const role of wanted) if (isCut(role)) await accounts.makeRole(role)
-      const roles = grantedOf(fleet, wanted)
+    async keep({ arn, roles: wanted }: DesiredUser, choice: ReconcileOptions): Promise<ReconcileResult> {
+      for (const role of wanted) if (isCollectionRole(role)) await accounts.ensureRole(role)
+      const roles = toGrantedRoles(fleet, wanted)
       for (let attempt = 0; attempt < TRIES; attempt++) {
         const account = await accounts.read(arn)
         if (!account) {
@@ -86,16 +95,16 @@ export function upkeep({ run, secrets, fleet, database: db, periodMS, clientSour
           // Another process may be quicker; then what it did is read.
           if (!(await accounts.create(arn, { ...fields, roles }))) continue
           told('created', arn)
-          return { made, set: true }
+          return { mark: made, passwordSet: true }
         }
         const before = madeBy(account)
         if (!before) throw new Fault('provision/conflict', undefined, { user: arn, db })
-        const anew = isCurrent(before) && !choice.again(before) ? undefined : signed(arn, before)
-        const others = choice.roles && setOf(account.roles) !== setOf(roles)
-        if (!anew && !others) return { made: before, set: false }
+        const anew = isCurrent(before) && !choice.resetPassword(before) ? undefined : signed(arn, before)
+        const others = choice.replaceRoles && getRoleSetKey(account.roles) !== getRoleSetKey(roles)
+        if (!anew && !others) return { mark: before, passwordSet: false }
         if (!(await accounts.update(arn, { ...anew?.fields, ...(others && { roles }) }))) continue
         told(others ? 'updated, with other roles' : 'updated', arn)
-        return anew ? { made: anew.made, before, set: true } : { made: before, set: false }
+        return anew ? { mark: anew.made, previous: before, passwordSet: true } : { mark: before, passwordSet: false }
       }
       throw new Fault('provision/failed', undefined, { why: 'it was made and dropped again and again', user: arn, db })
     },
@@ -109,7 +118,7 @@ export function upkeep({ run, secrets, fleet, database: db, periodMS, clientSour
     },
 
     /** Signs with the first secret what an older one had signed. */
-    async sign(arn: string, before: Made): Promise<boolean> {
+    async sign(arn: string, before: VerifiedMark): Promise<boolean> {
       if (!(await accounts.update(arn, signed(arn, before).fields))) return false
       told('updated', arn)
       return true
@@ -118,11 +127,11 @@ export function upkeep({ run, secrets, fleet, database: db, periodMS, clientSour
 }
 
 /** Roles as they are granted, each once. */
-export function grantedOf(fleet: string, roles: readonly Role[]): RoleName[] {
-  const names = roles.map(role => grantedAs(fleet, role))
+export function toGrantedRoles(fleet: string, roles: readonly Role[]): RoleName[] {
+  const names = roles.map(role => toRoleName(fleet, role))
   return names.filter((one, at) => names.findIndex(({ role, db }) => role === one.role && db === one.db) === at)
 }
 
 /** The same text for the same set of roles. */
-export const setOf = (names: readonly RoleName[]): string =>
+export const getRoleSetKey = (names: readonly RoleName[]): string =>
   JSON.stringify(names.map(({ role, db }) => JSON.stringify([role, db])).sort())

@@ -1,10 +1,10 @@
 /** Denials that were made while the proxy runs, in a file of its own. A change counts once the disk has it. */
 import { errorCode, Fault } from '../errors.js'
 import { type OwnFile, ownFile } from '../users/ownFile.js'
-import { type Denial, hasEnded, meaningOf } from './denials.js'
-import { readDenials, writeDenials } from './denyFile.js'
+import { type Denial, getDenialKey, hasExpired } from './denials.js'
+import { formatDenyFile, parseDenyFile } from './denyFile.js'
 
-export type Kept = {
+export type AdminDenials = {
   /** Those that have ended are forgotten with the next change. */
   all(): readonly Denial[]
   /** False where the very same is kept already. Throws `denials/not-persisted`, and then nothing has changed. */
@@ -17,8 +17,8 @@ export type Kept = {
 const MOST = 10_000
 
 /** `now`: milliseconds since 1970. Throws `config/invalid` with every problem of the file. */
-export function keptDenials({ text, name, write }: OwnFile, now: () => number): Kept {
-  const read = text === undefined ? { all: [], problems: [] } : readDenials(text, name)
+export function createAdminDenials({ text, name, write }: OwnFile, now: () => number): AdminDenials {
+  const read = text === undefined ? { all: [], problems: [] } : parseDenyFile(text, name)
   if (read.problems.length > 0) {
     const problems = read.problems.map(problem => `deny.adminFile: ${problem}`)
     throw new Fault('config/invalid', problems.join('\n'), { problems })
@@ -33,7 +33,7 @@ export function keptDenials({ text, name, write }: OwnFile, now: () => number): 
       if (!changed) return false
       if (changed.length > MOST) throw new Fault('denials/not-persisted', `there are ${MOST} of them already`)
       try {
-        await write(writeDenials(changed))
+        await write(formatDenyFile(changed))
       } catch (thrown) {
         const why = errorCode(thrown) ?? 'unknown'
         throw new Fault('denials/not-persisted', undefined, { file: name, why }, thrown)
@@ -44,9 +44,9 @@ export function keptDenials({ text, name, write }: OwnFile, now: () => number): 
     last = done.catch(() => {})
     return done
   }
-  const lasting = () => all.filter(denial => !hasEnded(denial, now()))
-  const isOther = (one: Denial) => (other: Denial) => meaningOf(other) !== meaningOf(one)
-  const same = (denial: Denial) => writeDenials([denial])
+  const lasting = () => all.filter(denial => !hasExpired(denial, now()))
+  const isOther = (one: Denial) => (other: Denial) => getDenialKey(other) !== getDenialKey(one)
+  const same = (denial: Denial) => formatDenyFile([denial])
   return {
     all: () => all,
     add: denial =>
@@ -58,6 +58,6 @@ export function keptDenials({ text, name, write }: OwnFile, now: () => number): 
 }
 
 /** What is kept in a file of this process, which need not be there yet. Throws `config/invalid`. */
-export function keptIn(path: string, now: () => number): Kept {
-  return keptDenials(ownFile(path, 'deny.adminFile'), now)
+export function openAdminDenials(path: string, now: () => number): AdminDenials {
+  return createAdminDenials(ownFile(path, 'deny.adminFile'), now)
 }

@@ -4,18 +4,18 @@ import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
 
 /** `value` is spelled as identities are: an ARN is canonical, a session keeps its name. */
-export type Denial = { of: DenialKind; value: string; why?: string; until?: Date }
+export type Denial = { kind: DenialKind; value: string; why?: string; until?: Date }
 export type DenialKind = 'arn' | 'principalId' | 'accessKey' | 'account' | 'session'
 
-export type Denials = {
+export type DenyList = {
   all: readonly Denial[]
   /** Asked before STS is: what a key says about itself, such as its account, is anybody's to forge, so its name alone counts. */
-  ofKey(accessKeyId: string, now: number): Denial | undefined
-  of(identity: Principal, accessKeyId: string, now: number): Denial | undefined
+  findByAccessKey(accessKeyId: string, now: number): Denial | undefined
+  find(identity: DenialSubject, accessKeyId: string, now: number): Denial | undefined
 }
 
 /** What of an identity is looked at. */
-export type Principal = Pick<
+export type DenialSubject = Pick<
   Identity,
   'canonical' | 'kind' | 'partition' | 'account' | 'name' | 'principalId' | 'session'
 >
@@ -82,7 +82,7 @@ const looks: readonly (readonly [RegExp, DenialKind])[] = [
 ]
 
 /** One entry as YAML or JSON gives it, or the sentence about what is wrong with it. */
-export function readDenial(entry: unknown): Denial | string {
+export function parseDenial(entry: unknown): Denial | string {
   if (typeof entry === 'number') return NUMBER
   if (typeof entry === 'string') {
     const of = looks.find(([look]) => look.test(entry))?.[1]
@@ -100,7 +100,7 @@ export function readDenial(entry: unknown): Denial | string {
 
 function spelled(of: DenialKind, written: string): Denial | string {
   const read = forms[of](written)
-  return 'wrong' in read ? `${of}: ${read.wrong}` : { of, value: read.value }
+  return 'wrong' in read ? `${of}: ${read.wrong}` : { kind: of, value: read.value }
 }
 
 function sentence({ issues: [issue] }: z.ZodError): string {
@@ -109,22 +109,22 @@ function sentence({ issues: [issue] }: z.ZodError): string {
 }
 
 /** Denials of several sources are added up; of two about the same, the longer one counts. */
-export function denials(...lists: readonly (readonly Denial[])[]): Denials {
+export function createDenyList(...lists: readonly (readonly Denial[])[]): DenyList {
   const all = new Map<string, Denial>()
   for (const denial of lists.flat()) {
-    const known = all.get(meaningOf(denial))
-    if (!known || endOf(known) < endOf(denial)) all.set(meaningOf(denial), denial)
+    const known = all.get(getDenialKey(denial))
+    if (!known || endOf(known) < endOf(denial)) all.set(getDenialKey(denial), denial)
   }
   // A review asks about every live connection, so nothing is looked up that nobody is denied by.
-  const kinds = new Set([...all.values()].map(({ of }) => of))
+  const kinds = new Set([...all.values()].map(({ kind: of }) => of))
   const find = (of: DenialKind, value: string, now: number): Denial | undefined => {
-    const denial = kinds.has(of) ? all.get(meaningOf({ of, value })) : undefined
-    return denial && !hasEnded(denial, now) ? denial : undefined
+    const denial = kinds.has(of) ? all.get(getDenialKey({ kind: of, value })) : undefined
+    return denial && !hasExpired(denial, now) ? denial : undefined
   }
   return {
     all: [...all.values()],
-    ofKey: (accessKeyId, now) => find('accessKey', accessKeyId, now),
-    of: (identity, accessKeyId, now) =>
+    findByAccessKey: (accessKeyId, now) => find('accessKey', accessKeyId, now),
+    find: (identity, accessKeyId, now) =>
       find('arn', identity.canonical, now) ??
       find('principalId', identity.principalId, now) ??
       find('accessKey', accessKeyId, now) ??
@@ -134,20 +134,20 @@ export function denials(...lists: readonly (readonly Denial[])[]): Denials {
 }
 
 /** A denial as logs and answers call it: `arn arn:aws:iam::…`. */
-export function nameOf({ of, value }: Pick<Denial, 'of' | 'value'>): string {
-  return `${of} ${value}`
+export function formatDenial({ kind, value }: Pick<Denial, 'kind' | 'value'>): string {
+  return `${kind} ${value}`
 }
 
 /**
  * What a denial is found by, the same for all that deny the same. Names are unique within an account whatever their case
  * and path, so a denial with another one means the same principal, and would else deny nobody without a word.
  */
-export function meaningOf({ of, value }: Pick<Denial, 'of' | 'value'>): string {
-  return `${of} ${of === 'arn' ? value.replace(/:user\/.*\//, ':user/').toLowerCase() : value}`
+export function getDenialKey({ kind, value }: Pick<Denial, 'kind' | 'value'>): string {
+  return `${kind} ${kind === 'arn' ? value.replace(/:user\/.*\//, ':user/').toLowerCase() : value}`
 }
 
 /** `now`: milliseconds since 1970. */
-export const hasEnded = (denial: Denial, now: number): boolean => endOf(denial) <= now
+export const hasExpired = (denial: Denial, now: number): boolean => endOf(denial) <= now
 
 const endOf = ({ until }: Denial): number => until?.getTime() ?? Number.POSITIVE_INFINITY
 

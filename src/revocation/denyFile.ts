@@ -11,10 +11,10 @@
  * stood below the cut.
  */
 import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
-import { type Denial, readDenial } from './denials.js'
+import { type Denial, parseDenial } from './denials.js'
 
 /** The text of a file; `name` is what people call it. Every problem is a line that names its place. */
-export function readDenials(file: string, name: string): { all: Denial[]; problems: string[] } {
+export function parseDenyFile(file: string, name: string): { all: Denial[]; problems: string[] } {
   const lines = new LineCounter()
   const document = parseDocument(file, { prettyErrors: false, lineCounter: lines })
   const line = (offset = 0) => `${name}:${lines.linePos(offset).line}`
@@ -29,7 +29,7 @@ export function readDenials(file: string, name: string): { all: Denial[]; proble
   const problems: string[] = []
   for (const item of list.items) {
     const from = line(isNode(item) ? item.range?.[0] : 0)
-    const read = readDenial(plain(item, document))
+    const read = parseDenial(plain(item, document))
     if (typeof read === 'string') problems.push(`${read} (from ${from})`)
     else all.push(read)
   }
@@ -46,7 +46,7 @@ function plain(item: unknown, document: Document): unknown {
 }
 
 /** The file that says this, dots and all. */
-export function writeDenials(all: readonly Denial[]): string {
-  const entries = all.map(({ of, value, ...rest }) => `- ${JSON.stringify({ [of]: value, ...rest })}\n`)
+export function formatDenyFile(all: readonly Denial[]): string {
+  const entries = all.map(({ kind: of, value, ...rest }) => `- ${JSON.stringify({ [of]: value, ...rest })}\n`)
   return `${entries.length > 0 ? entries.join('') : '[]\n'}...\n`
 }

@@ -10,7 +10,7 @@
  */
 import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
-import { isSameUser, type Match } from '../users/match.js'
+import { isSameDatabaseUser, type Match } from '../users/match.js'
 
 export type LiveConnection = {
   /** Of the last login over it: a later one may be of another session of the same role. */
@@ -23,12 +23,12 @@ export type LiveConnection = {
   close(fault: Fault): void
 }
 
-export type Decide = (entry: LiveConnection) => Match | undefined | Fault
+export type ReviewConnection = (entry: LiveConnection) => Match | undefined | Fault
 
-export type Live = {
+export type LiveConnections = {
   /** Until the returned function is called. */
-  enter(entry: LiveConnection): () => void
-  each(visit: (entry: LiveConnection) => void): void
+  add(entry: LiveConnection): () => void
+  forEach(visit: (entry: LiveConnection) => void): void
   size(): number
   /**
    * Decides about all of them again, and closes with `login/revoked` those that get a fault, nothing, another database
@@ -36,18 +36,24 @@ export type Live = {
    * after the call have been decided by what it is about. Resolves when the newest one has decided about all, with the
    * faults of all that were closed since there was one to do so.
    */
-  review(decide: Decide): Promise<readonly Fault[]>
+  review(decide: ReviewConnection): Promise<readonly Fault[]>
 }
 
 /** How long others wait at most, in milliseconds. */
 const SLICE_MS = 5
 
 /** `now`: milliseconds. `others`: resolves when they had their turn. */
-export function live({ now, others }: { now(): number; others(): Promise<void> }): Live {
+export function createLiveConnections({
+  now,
+  yieldToEventLoop: others,
+}: {
+  now(): number
+  yieldToEventLoop(): Promise<void>
+}): LiveConnections {
   /** With the number of the review that was the last to decide about it. */
   const entries = new Map<LiveConnection, number>()
   let newest = 0
-  let decide: Decide
+  let decide: ReviewConnection
   let underway = false
   let last: Promise<readonly Fault[]>
 
@@ -83,11 +89,11 @@ export function live({ now, others }: { now(): number; others(): Promise<void> }
     return closed
   }
   return {
-    enter(entry) {
+    add(entry) {
       entries.set(entry, newest)
       return () => void entries.delete(entry)
     },
-    each(visit) {
+    forEach(visit) {
       for (const entry of entries.keys()) visit(entry)
     },
     size: () => entries.size,
@@ -105,7 +111,7 @@ function complaint(was: Match | undefined, is: Match | undefined | Fault): strin
   if (is instanceof Fault) return is.message
   if (was === undefined) return undefined
   if (is === undefined) return 'nothing lets this principal in any more'
-  if (!isSameUser(was, is)) return 'this principal is another database user now'
+  if (!isSameDatabaseUser(was, is)) return 'this principal is another database user now'
   // The time of a login is measured from its beginning, by the rule of then.
   const { maxAgeMS: before = Number.POSITIVE_INFINITY } = was
   return (is.maxAgeMS ?? before) < before ? 'its login may not last as long any more' : undefined

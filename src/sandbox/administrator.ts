@@ -1,5 +1,5 @@
 /** The user of `upstream.admin` in the sandbox: it has what the README says and nothing more, so that nothing runs as root. */
-import { privilegesOf, ROLE } from '../provisioning/privileges.js'
+import { ADMIN_ROLE_NAME, listPrivileges } from '../provisioning/privileges.js'
 import type { NewRole, NewUser } from './mongo/server.js'
 
 const USER = 'iam-proxy'
@@ -9,7 +9,7 @@ export function administrator(
   mongo: { createRole(role: NewRole): void; createUser(user: NewUser): void },
   password: string,
 ): string {
-  mongo.createRole({ role: ROLE, privileges: privilegesOf('mongo_iam_proxy') })
-  mongo.createUser({ user: USER, password, roles: [ROLE] })
+  mongo.createRole({ role: ADMIN_ROLE_NAME, privileges: listPrivileges('mongo_iam_proxy') })
+  mongo.createUser({ user: USER, password, roles: [ADMIN_ROLE_NAME] })
   return `${USER}:${encodeURIComponent(password)}`
 }

@@ -8,7 +8,7 @@
 import type { Document } from 'bson'
 import type { Role } from './match.js'
 
-export type Cut = Role & { collection: string }
+export type CollectionRole = Role & { collection: string }
 export type RoleName = { role: string; db: string }
 
 const READ = ['changeStream', 'collStats', 'find', 'killCursors', 'listIndexes']
@@ -20,29 +20,32 @@ const ACTIONS: Record<string, readonly string[]> = {
   readWrite: [...READ, 'convertToCapped', ...WRITE],
 }
 
-export const isCut = (role: Role): role is Cut => role.collection !== undefined
+export const isCollectionRole = (role: Role): role is CollectionRole => role.collection !== undefined
 
 /** The roles that can be cut. */
-export const cuttable = Object.keys(ACTIONS)
+export const COLLECTION_ROLE_NAMES = Object.keys(ACTIONS)
 
 /** Under what name a role is granted: a cut one under the name that the proxy gives it. */
-export function grantedAs(fleet: string, role: Role): RoleName {
-  return { role: isCut(role) ? `${prefixOf(fleet)}${role.role}/${role.collection}` : role.role, db: role.db }
+export function toRoleName(fleet: string, role: Role): RoleName {
+  return {
+    role: isCollectionRole(role) ? `${getRolePrefix(fleet)}${role.role}/${role.collection}` : role.role,
+    db: role.db,
+  }
 }
 
 /** How the names of all roles begin that this fleet makes. A fleet's name has no slash. */
-export function prefixOf(fleet: string): string {
+export function getRolePrefix(fleet: string): string {
   return `mongo-iam-proxy/${fleet}/`
 }
 
 /** The command that makes it, for the database of the role. */
-export function creating(fleet: string, cut: Cut): Document {
-  return { createRole: grantedAs(fleet, cut).role, privileges: [privilegeOf(cut)], roles: [] }
+export function buildCreateRole(fleet: string, cut: CollectionRole): Document {
+  return { createRole: toRoleName(fleet, cut).role, privileges: [privilegeOf(cut)], roles: [] }
 }
 
 /** Whether a document of admin.system.roles is a role that this fleet made, and still is what it was made. */
-export function isOurs(fleet: string, { role, db, privileges, roles }: Document): boolean {
-  const prefix = prefixOf(fleet)
+export function isFleetRole(fleet: string, { role, db, privileges, roles }: Document): boolean {
+  const prefix = getRolePrefix(fleet)
   if (typeof role !== 'string' || !role.startsWith(prefix) || typeof db !== 'string') return false
   const [, name = '', collection = ''] = /^(\w+)\/(.+)$/s.exec(role.slice(prefix.length)) ?? []
   if (!Object.hasOwn(ACTIONS, name) || !Array.isArray(roles) || roles.length > 0) return false
@@ -57,6 +60,6 @@ export function isOurs(fleet: string, { role, db, privileges, roles }: Document)
   )
 }
 
-function privilegeOf({ role, db, collection }: Cut) {
+function privilegeOf({ role, db, collection }: CollectionRole) {
   return { resource: { db, collection }, actions: ACTIONS[role] ?? [] }
 }

@@ -5,82 +5,82 @@
  */
 import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
-import { type Circumstances, permitted, unchanged } from './conditions.js'
+import { assertPermitted, assertPrincipalId, type LoginContext } from './conditions.js'
 import type { Directory } from './directory.js'
-import { type Match, type Role, wantedRoles } from './match.js'
+import { getRolesToProvision, type Match, type Role } from './match.js'
 import type { Pins } from './pins.js'
 import type { Rules } from './rules.js'
 
-export type DecisionParts = {
+export type AuthorizerOptions = {
   /** Asked each time, as they may be read anew. */
   rules(): Pick<Rules, 'match'>
-  directory: Pick<Directory, 'match' | 'current'> | undefined
+  directory: Pick<Directory, 'match' | 'matchLastRead'> | undefined
   /** There where a rule says `firstUse`. */
-  pins: Pick<Pins, 'pin' | 'of'> | undefined
+  pins: Pick<Pins, 'pin' | 'get'> | undefined
   /** Milliseconds since 1970. */
   now(): number
 }
 
-export type Decision = {
+export type Authorizer = {
   /**
    * Decides about a login from this address, by the rules that hold at its end; at once where the directory and the pins
    * need not be asked. Throws or rejects with `users/*`.
    */
-  login(identity: Identity, peer: string): Match | Promise<Match>
+  authorizeLogin(identity: Identity, peer: string): Match | Promise<Match>
   /**
    * Decides again about a live connection: the match, or undefined or a fault where it has to end. What the
    * directory cannot tell now leaves it what it was.
    */
-  again(identity: Identity, peer: string, was: Match | undefined): Match | undefined | Fault
+  reevaluate(identity: Identity, peer: string, was: Match | undefined): Match | undefined | Fault
   /**
    * The roles for which a principal (its canonical ARN) has a database user of the proxy; undefined where it has none.
    * Throws `users/unreadable` and `users/ambiguous` where that cannot be known.
    */
-  roles(canonical: string): readonly Role[] | undefined
+  getRoles(canonical: string): readonly Role[] | undefined
 }
 
 /** Who knows nothing says nothing: these end no live connection. */
 const UNKNOWN: ReadonlySet<string> = new Set(['users/unreadable', 'users/ambiguous'])
 
-export function decision({ rules, directory, pins, now }: DecisionParts): Decision {
-  const here = (peer: string): Circumstances => ({ peer, now: now() })
-  const current = (canonical: string) => rules().match({ canonical }) ?? directory?.current({ canonical })
+export function createAuthorizer({ rules, directory, pins, now }: AuthorizerOptions): Authorizer {
+  const here = (peer: string): LoginContext => ({ peer, now: now() })
+  const current = (canonical: string) => rules().match({ canonical }) ?? directory?.matchLastRead({ canonical })
   const asked = async (identity: Identity, peer: string): Promise<Match> => {
     for (;;) {
       const by = rules()
       const match = by.match(identity) ?? (await directory?.match(identity, peer))
       if (by !== rules()) continue
       if (!match) throw new Fault('users/no-rule', identity.canonical, { arn: identity.arn })
-      permitted(match, identity, here(peer))
+      assertPermitted(match, identity, here(peer))
       if (match.principalId !== 'firstUse') return match
       if (!pins) throw new Fault('users/unreadable', undefined, { why: 'there is no pins.file' })
-      unchanged(match, identity, await pins.pin(identity))
+      assertPrincipalId(match, identity, await pins.pin(identity))
       if (by === rules()) return match
     }
   }
   return {
-    login(identity, peer) {
+    authorizeLogin(identity, peer) {
       const match = rules().match(identity)
       if (!match || match.principalId === 'firstUse') return asked(identity, peer)
-      permitted(match, identity, here(peer))
+      assertPermitted(match, identity, here(peer))
       return match
     },
-    again(identity, peer, was) {
+    reevaluate(identity, peer, was) {
       try {
         const match = current(identity.canonical)
         if (!match) return undefined
-        permitted(match, identity, here(peer))
+        assertPermitted(match, identity, here(peer))
         // One that was never seen is pinned by its next login.
         if (match.principalId === 'firstUse')
-          unchanged(match, identity, pins?.of(identity.canonical) ?? identity.principalId)
+          assertPrincipalId(match, identity, pins?.get(identity.canonical) ?? identity.principalId)
         return match
       } catch (thrown) {
         const fault = Fault.from(thrown)
         if (!UNKNOWN.has(fault.kind)) return fault
         // The rule that let it in is gone, whatever the directory would say.
-        return was && 'rule' in was.from ? undefined : was
+        return was && 'rule' in was.decidedBy ? undefined : was
       }
     },
-    roles: canonical => wantedRoles(current(canonical), now()),
+    getRoles: canonical => getRolesToProvision(current(canonical), now()),
   }
 }

@@ -18,9 +18,9 @@ import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
 import type { Log } from '../log.js'
 import { singleFlight } from '../upstream/singleFlight.js'
-import { type Known, readEntries, unreadable } from './entries.js'
+import { createUnreadableFault, type DirectoryMatch, parseDirectoryUsers } from './entries.js'
 import type { Match } from './match.js'
-import { externalUsers, whyOf } from './systemUsers.js'
+import { createExternalUsers, describeReadFailure } from './systemUsers.js'
 
 export type Directory = {
   /**
@@ -29,18 +29,18 @@ export type Directory = {
    */
   match(identity: Principal, source: string): Match | undefined | Promise<Match | undefined>
   /** The same for a live connection, by what was last read, however long ago. Throws the same. */
-  current(identity: Principal): Match | undefined
+  matchLastRead(identity: Principal): Match | undefined
   /** Calls with the canonical ARNs of those whose entries are not what they were, until the returned function is called. */
-  changed(listener: (arns: ReadonlySet<string>) => void): () => void
+  onChange(listener: (arns: ReadonlySet<string>) => void): () => void
   /** Begins to read; resolves after the first reading, good or not. */
   start(): Promise<void>
   close(): void
 }
 type Principal = Pick<Identity, 'canonical'>
 
-export type DirectoryParts = {
+export type DirectoryOptions = {
   /** Runs a command on the database admin: gives the reply, `ok: 0` or not. */
-  ask(command: Document): Promise<Document>
+  runCommand(command: Document): Promise<Document>
   refreshMS: number
   after: After
   /** Milliseconds, of a clock that only goes forward. */
@@ -57,16 +57,16 @@ const SOURCES = 10_000
 /** Of all sources together, at a time; the connections of the administrator are for others, too. */
 const AT_ONCE = 2
 
-export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): Directory {
+export function createDirectory({ runCommand: ask, refreshMS, after, now, log }: DirectoryOptions): Directory {
   const may = createTokenBuckets({ perSecond: PER_SECOND, burst: BURST, maxKeys: SOURCES, now })
-  const external = externalUsers(ask)
+  const external = createExternalUsers(ask)
   const listeners = new Set<(arns: ReadonlySet<string>) => void>()
   /** What the last good reading said, and when it began. */
-  let known: ReadonlyMap<string, Known> = new Map()
+  let known: ReadonlyMap<string, DirectoryMatch> = new Map()
   let readAt: number | undefined
   /** Found by name since, with the number of the reading that was the last to begin before. */
-  const found = new Map<string, { known: Known; after: number }>()
-  const asking = new Map<string, { run: () => Promise<Known | undefined>; waiting: number }>()
+  const found = new Map<string, { known: DirectoryMatch; after: number }>()
+  const asking = new Map<string, { run: () => Promise<DirectoryMatch | undefined>; waiting: number }>()
   let readings = 0
   let first: Promise<void> | undefined
   let next: (() => void)[] = []
@@ -81,7 +81,7 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
     // Nearly all readings are the same as the one before, and there may be thousands of users in them.
     const text = JSON.stringify(documents)
     if (text === taken && found.size === 0) return
-    const { known: read, complaints } = readEntries(documents)
+    const { byPrincipal: read, warnings: complaints } = parseDirectoryUsers(documents)
     taken = text
     for (const text of complaints)
       if (!said.has(text)) log('warn', 'directory entry invalid', { warning: `directory: ${text}` })
@@ -95,7 +95,7 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
     known = read
     if (changed.size > 0) for (const listener of listeners) listener(changed)
   }
-  const lookUp = (arn: string, read = known): Known | undefined => found.get(arn)?.known ?? read.get(arn)
+  const lookUp = (arn: string, read = known): DirectoryMatch | undefined => found.get(arn)?.known ?? read.get(arn)
 
   const read = async (): Promise<void> => {
     const began = now()
@@ -103,7 +103,7 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
     const waiting = next
     next = []
     try {
-      const documents = await external.all()
+      const documents = await external.readAll()
       if (closed) return
       take(documents, number)
       if (failing) log('info', 'directory restored', {})
@@ -111,7 +111,7 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
       readAt = began
       why = ''
     } catch (thrown) {
-      const is = whyOf(thrown)
+      const is = describeReadFailure(thrown)
       if (is !== why && !closed)
         log('error', 'directory unreadable', { warning: `directory: it cannot be read: ${is}` })
       why = is
@@ -123,23 +123,23 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
   }
 
   const isGood = (): boolean => readAt !== undefined && now() - readAt <= GOOD_FOR * refreshMS
-  const given = (one: Known | undefined): Match | undefined => {
+  const given = (one: DirectoryMatch | undefined): Match | undefined => {
     // A fault is thrown anew, so that no two logins share one.
     if (one instanceof Fault) throw new Fault(one.kind, one.detail, one.facts)
     return one
   }
 
-  const byName = async (canonical: string): Promise<Known | undefined> => {
+  const byName = async (canonical: string): Promise<DirectoryMatch | undefined> => {
     try {
-      const one = readEntries(await external.named(canonical)).known.get(canonical)
+      const one = parseDirectoryUsers(await external.readPrincipal(canonical)).byPrincipal.get(canonical)
       if (one) found.set(canonical, { known: one, after: readings })
       return one
     } catch (thrown) {
-      throw unreadable(whyOf(thrown), {}, thrown)
+      throw createUnreadableFault(describeReadFailure(thrown), {}, thrown)
     }
   }
   /** Asks by name; those who ask about the same principal share an answer that is younger than their question. */
-  const askFor = async ({ canonical }: Principal): Promise<Known | undefined> => {
+  const askFor = async ({ canonical }: Principal): Promise<DirectoryMatch | undefined> => {
     const one = asking.get(canonical) ?? { run: singleFlight(() => byName(canonical)), waiting: 0 }
     asking.set(canonical, one)
     one.waiting += 1
@@ -154,13 +154,13 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
 
   const decide = async (identity: Principal, source: string): Promise<Match | undefined> => {
     if (readings <= 1 && readAt === undefined) await first
-    if (!isGood()) throw unreadable(why || 'it was last read too long ago')
+    if (!isGood()) throw createUnreadableFault(why || 'it was last read too long ago')
     const one = lookUp(identity.canonical)
     if (one) return given(one)
     const free = asking.size < AT_ONCE || asking.has(identity.canonical)
     if (free && may.acquireTokens(toSubnet(source), 1).tokens > 0) return given(await askFor(identity))
     await nextReading()
-    if (why !== '') throw unreadable(why)
+    if (why !== '') throw createUnreadableFault(why)
     return given(lookUp(identity.canonical))
   }
 
@@ -169,11 +169,11 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
       const one = isGood() ? lookUp(identity.canonical) : undefined
       return one ? given(one) : decide(identity, source)
     },
-    current({ canonical }) {
-      if (readAt === undefined) throw unreadable(why)
+    matchLastRead({ canonical }) {
+      if (readAt === undefined) throw createUnreadableFault(why)
       return given(lookUp(canonical))
     },
-    changed(listener) {
+    onChange(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)
     },
@@ -190,7 +190,7 @@ export function directory({ ask, refreshMS, after, now, log }: DirectoryParts): 
 }
 
 /** Whether something about an entry changed. */
-function isOther(before: Known | undefined, after: Known | undefined): boolean {
-  const text = (one: Known | undefined) => JSON.stringify(one instanceof Fault ? [one.kind, one.facts] : one)
+function isOther(before: DirectoryMatch | undefined, after: DirectoryMatch | undefined): boolean {
+  const text = (one: DirectoryMatch | undefined) => JSON.stringify(one instanceof Fault ? [one.kind, one.facts] : one)
   return text(before) !== text(after)
 }

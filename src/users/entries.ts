@@ -10,25 +10,26 @@ import type { Document } from 'bson'
 import { Fault } from '../errors.js'
 import { canonicalizeArn, parseArn } from '../identity/arn.js'
 import type { Match, Network, Role } from './match.js'
-import { readNetwork } from './networks.js'
+import { parseNetwork } from './networks.js'
 
 /** What is known of a principal that has an entry: the match, or why it cannot be told. */
-export type Known = Match | Fault
+export type DirectoryMatch = Match | Fault
 
-export type Entries = {
+export type DirectoryUsers = {
   /** By canonical ARN. */
-  known: ReadonlyMap<string, Known>
+  byPrincipal: ReadonlyMap<string, DirectoryMatch>
   /** Sentences about entries that do not do what whoever made them may think. */
-  complaints: readonly string[]
+  warnings: readonly string[]
 }
 
 /** Reads documents of `$external`. Throws `users/unreadable` for what is no list of users. */
-export function readEntries(documents: readonly Document[]): Entries {
-  const known = new Map<string, Known>()
+export function parseDirectoryUsers(documents: readonly Document[]): DirectoryUsers {
+  const known = new Map<string, DirectoryMatch>()
   const complaints: string[] = []
   for (const document of documents) {
     const { user, db } = document
-    if (typeof user !== 'string' || db !== '$external') throw unreadable('a document is not a user of $external')
+    if (typeof user !== 'string' || db !== '$external')
+      throw createUnreadableFault('a document is not a user of $external')
     const arn = parseArn(user)
     if (!arn) continue
     if (arn.session !== undefined) {
@@ -45,11 +46,11 @@ export function readEntries(documents: readonly Document[]): Entries {
       `${principal} is refused: ${'entries' in facts ? `it has several entries, so drop all but one of ${[facts.entries].flat().join(', ')}` : facts.why}`,
     )
   }
-  return { known, complaints }
+  return { byPrincipal: known, warnings: complaints }
 }
 
 /** The filter that finds every spelling of a principal; a path, which STS does not tell, may be in that of a role. */
-export function spellings(principal: string): Document {
+export function buildPrincipalFilter(principal: string): Document {
   const arn = parseArn(principal)
   if (arn?.kind !== 'role') return { db: '$external', user: principal }
   const { partition, account, name } = arn
@@ -58,26 +59,28 @@ export function spellings(principal: string): Document {
   return { db: '$external', user: { $in: [principal, assumed, `${assumed}/*`, new RegExp(below)] } }
 }
 
-export function unreadable(why: string, facts: object = {}, cause?: unknown): Fault {
+export function createUnreadableFault(why: string, facts: object = {}, cause?: unknown): Fault {
   return new Fault('users/unreadable', undefined, { ...facts, why }, cause)
 }
 
-const isFault = (pair: [string, Known]): pair is [string, Fault] => pair[1] instanceof Fault
+const isFault = (pair: [string, DirectoryMatch]): pair is [string, Fault] => pair[1] instanceof Fault
 
-function ambiguous(principal: string, other: Known, user: string): Fault {
+function ambiguous(principal: string, other: DirectoryMatch, user: string): Fault {
   const before = other instanceof Fault ? [other.facts.entries ?? other.facts.entry].flat() : [entryOf(other)]
   return new Fault('users/ambiguous', principal, { entries: [...before, user] })
 }
 
-const entryOf = ({ from }: Match): string => ('entry' in from ? from.entry : '')
+const entryOf = ({ decidedBy }: Match): string => ('directoryUser' in decidedBy ? decidedBy.directoryUser : '')
 
-function readEntry(document: Document, entry: string, arn: string, complaints: string[]): Known {
+function readEntry(document: Document, entry: string, arn: string, complaints: string[]): DirectoryMatch {
   const roles = readRoles(document.roles)
-  if (!roles) return unreadable('its roles are not a list of { role, db }', { entry })
+  if (!roles) return createUnreadableFault('its roles are not a list of { role, db }', { entry })
   const { authenticationRestrictions: restrictions = [] } = document
-  if (!Array.isArray(restrictions)) return unreadable('its authenticationRestrictions are no list', { entry })
+  if (!Array.isArray(restrictions))
+    return createUnreadableFault('its authenticationRestrictions are no list', { entry })
   const clientSource = readRestrictions(restrictions)
-  if (clientSource === 'unreadable') return unreadable('its authenticationRestrictions cannot be read', { entry })
+  if (clientSource === 'unreadable')
+    return createUnreadableFault('its authenticationRestrictions cannot be read', { entry })
   const unmet = restrictions.filter(({ serverAddress }) => serverAddress !== undefined).length
   if (unmet > 0) {
     const which = unmet === restrictions.length ? 'so nobody logs in by it' : 'so its other restrictions decide'
@@ -85,7 +88,12 @@ function readEntry(document: Document, entry: string, arn: string, complaints: s
       `${entry} is restricted by serverAddress, which the proxy cannot judge and takes for unmet, ${which}`,
     )
   }
-  return { from: { entry }, arn, gives: { roles }, ...(clientSource && { clientSource: [clientSource] }) }
+  return {
+    decidedBy: { directoryUser: entry },
+    arn,
+    grant: { roles },
+    ...(clientSource && { clientSource: [clientSource] }),
+  }
 }
 
 function readRoles(roles: unknown): Role[] | undefined {
@@ -113,7 +121,7 @@ function readRestrictions(restrictions: readonly unknown[]): Network[] | undefin
       open ||= serverAddress === undefined
       continue
     }
-    const read = Array.isArray(clientSource) ? clientSource.map(text => readNetwork(String(text))) : [undefined]
+    const read = Array.isArray(clientSource) ? clientSource.map(text => parseNetwork(String(text))) : [undefined]
     if (read.includes(undefined)) return 'unreadable'
     if (serverAddress === undefined) networks.push(...read.filter(network => network !== undefined))
   }

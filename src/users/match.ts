@@ -11,11 +11,11 @@ export type Network = { address: string; prefix: number; family: 'ipv4' | 'ipv6'
 
 export type Match = {
   /** Where it stands: `rule` counts from 1, as people count the entries of a list; `entry` is a user of `$external`. */
-  from: { rule: number } | { entry: string }
+  decidedBy: { rule: number } | { directoryUser: string }
   /** The principal, or the pattern, in its canonical spelling. */
   arn: string
   /** A database user with its password; or roles, for which the proxy keeps a database user of its own. */
-  gives: { user: DatabaseUser; password: Secret } | { roles: readonly Role[] }
+  grant: { user: DatabaseUser; password: Secret } | { roles: readonly Role[] }
   /** Where the true address of the client has to be; in each list it must be in one network. */
   clientSource?: readonly (readonly Network[])[]
   /** From then on nobody logs in by it, and who did is closed. */
@@ -27,17 +27,17 @@ export type Match = {
 }
 
 /** Whether its time is over. `now`: milliseconds since 1970. */
-export function isOver({ deleteAfterDate }: Match, now: number): boolean {
+export function isExpired({ deleteAfterDate }: Match, now: number): boolean {
   return deleteAfterDate !== undefined && deleteAfterDate.getTime() <= now
 }
 
 /** The roles for which the proxy keeps a database user; undefined where a match calls for none, or for none any more. */
-export function wantedRoles(match: Match | undefined, now: number): readonly Role[] | undefined {
-  return match && 'roles' in match.gives && !isOver(match, now) ? match.gives.roles : undefined
+export function getRolesToProvision(match: Match | undefined, now: number): readonly Role[] | undefined {
+  return match && 'roles' in match.grant && !isExpired(match, now) ? match.grant.roles : undefined
 }
 
 /** Roles are given to the user that the proxy keeps for the principal, and change under it; so it stays the same one. */
-export function isSameUser({ gives: one }: Match, { gives: other }: Match): boolean {
+export function isSameDatabaseUser({ grant: one }: Match, { grant: other }: Match): boolean {
   if (!('user' in one) || !('user' in other)) return 'roles' in one && 'roles' in other
   return one.user.name === other.user.name && one.user.db === other.user.db
 }

@@ -10,7 +10,7 @@ import { type Arn, canonicalizeArn } from '../identity/arn.js'
  * What could have matched. `label` is `rule 3`, `written` what stands in it, `arn` the canonical spelling of that (or the
  * pattern); `names` says whether it means a principal.
  */
-export type Candidate = { label: string; written: string; arn: string; names(canonical: string): boolean }
+export type Candidate = { label: string; description: string; arn: string; matches(canonical: string): boolean }
 
 /** From near to far: what a candidate would have to be given instead, and the sentence about it. */
 const differences: readonly {
@@ -67,13 +67,13 @@ const differences: readonly {
 ]
 
 /** A sentence about the candidate that comes nearest; undefined where none does. */
-export function nearestMiss(principal: Arn, candidates: readonly Candidate[]): string | undefined {
+export function findNearestMiss(principal: Arn, candidates: readonly Candidate[]): string | undefined {
   for (const { instead, says } of differences) {
     for (const candidate of candidates) {
       const other = instead(principal, candidate)
-      if (other === undefined || !(other === candidate.arn || candidate.names(other))) continue
-      const { label, written } = candidate
-      return `${label} names ${resourceOf(written)}, and this principal, ${resourceOf(canonicalizeArn(principal))}, ${says(principal, candidate)}`
+      if (other === undefined || !(other === candidate.arn || candidate.matches(other))) continue
+      const { label, description } = candidate
+      return `${label} names ${resourceOf(description)}, and this principal, ${resourceOf(canonicalizeArn(principal))}, ${says(principal, candidate)}`
     }
   }
   return undefined

@@ -8,7 +8,7 @@
 import type { Network } from './match.js'
 
 /** The network that a text names; bits behind its prefix are dropped. Undefined where it names none. */
-export function readNetwork(text: string): Network | undefined {
+export function parseNetwork(text: string): Network | undefined {
   const [, written = '', digits] = /^([0-9A-Fa-f.:]{2,45})(?:\/(\d{1,3}))?$/.exec(text) ?? []
   const bytes = bytesOf(written)
   if (!bytes) return undefined
@@ -21,13 +21,13 @@ export function readNetwork(text: string): Network | undefined {
 }
 
 /** Whether an address is in one of the networks. A text that is no address is in none. */
-export function isInside(address: string, networks: readonly Network[]): boolean {
+export function isInNetworks(address: string, networks: readonly Network[]): boolean {
   const bytes = bytesOf(address.replace(/%.*$/, ''))
   return bytes !== undefined && networks.some(network => covers(network, bytes))
 }
 
 /** As people write it; one address without its prefix. */
-export function showNetwork({ address, prefix, family }: Network): string {
+export function formatNetwork({ address, prefix, family }: Network): string {
   return prefix === (family === 'ipv4' ? 32 : 128) ? address : `${address}/${prefix}`
 }
 

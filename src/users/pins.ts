@@ -18,7 +18,7 @@ export type Pins = {
   /** The id that is pinned, which is this one's if none was. Throws `users/unreadable` where it cannot be kept. */
   pin(identity: Principal): Promise<string>
   /** The id that is pinned. */
-  of(canonical: string): string | undefined
+  get(canonical: string): string | undefined
   /** Ids by canonical ARN. */
   all(): ReadonlyMap<string, string>
   /**
@@ -41,7 +41,7 @@ const form = z.record(
 )
 
 /** Throws `config/invalid` for a file that is not one of pins: to forget them would trust whoever comes first. */
-export function pinsOf({ text, name, write, log }: OwnFile & { log: Log }): Pins {
+export function createPins({ text, name, write, log }: OwnFile & { log: Log }): Pins {
   let pinned: ReadonlyMap<string, string> = text === undefined ? new Map() : readPins(text, name)
   let last: Promise<unknown> = Promise.resolve()
 
@@ -64,7 +64,7 @@ export function pinsOf({ text, name, write, log }: OwnFile & { log: Log }): Pins
     return done
   }
   return {
-    of: canonical => pinned.get(canonical),
+    get: canonical => pinned.get(canonical),
     all: () => pinned,
     pin: async ({ canonical: arn, principalId }) =>
       pinned.get(arn) ??
@@ -85,8 +85,8 @@ export function pinsOf({ text, name, write, log }: OwnFile & { log: Log }): Pins
 }
 
 /** The pins in a file of this process, which need not be there yet. Throws `config/invalid`. */
-export function pinsIn(path: string, log: Log = silentLog): Pins {
-  return pinsOf({ ...ownFile(path, 'pins.file'), log })
+export function openPins(path: string, log: Log = silentLog): Pins {
+  return createPins({ ...ownFile(path, 'pins.file'), log })
 }
 
 function readPins(text: string, name: string): Map<string, string> {

@@ -10,16 +10,21 @@
  */
 import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
 import { partitions } from '../identity/partition.js'
-import { shown } from './roles.js'
+import { quote } from './roles.js'
 
 /** `arn`: the canonical spelling of the principal, or of the pattern. `one`: it is exactly one principal. */
-export type Named = { arn: string; one: boolean; kind: 'user' | 'role' | 'federated-user' | 'root'; test: Test }
+export type PrincipalPattern = {
+  arn: string
+  exact: boolean
+  kind: 'user' | 'role' | 'federated-user' | 'root'
+  matches: Test
+}
 /** Whether a canonical ARN is meant. */
 type Test = (canonical: string) => boolean
 type SSO = { permissionSet: string; account: string; partition?: string | undefined }
 
 /** Whom an ARN of a rule names, or the sentence about what is wrong with it. */
-export function readNamed(text: string): Named | string {
+export function parsePrincipal(text: string): PrincipalPattern | string {
   const arn = parseArn(text)
   // IAM allows a * in a path; here it is always a wildcard.
   if (text.replace(/(:assumed-role\/[^/]*\/)\*$/, '$1').includes('*')) return readPattern(text)
@@ -27,21 +32,21 @@ export function readNamed(text: string): Named | string {
 }
 
 /** The role that AWS makes for a permission set in an account, whatever its random suffix. */
-export function readSSO({ permissionSet, account, partition = 'aws' }: SSO): Named | string {
-  if (!/^\d{12}$/.test(account)) return `the account ${shown(account)} of sso is not 12 digits`
+export function parsePermissionSet({ permissionSet, account, partition = 'aws' }: SSO): PrincipalPattern | string {
+  if (!/^\d{12}$/.test(account)) return `the account ${quote(account)} of sso is not 12 digits`
   if (!/^[\w+=,.@-]{1,32}$/.test(permissionSet)) {
-    return `the permissionSet ${shown(permissionSet)} is not the name of one: 1 to 32 letters, digits and +=,.@_-`
+    return `the permissionSet ${quote(permissionSet)} is not the name of one: 1 to 32 letters, digits and +=,.@_-`
   }
-  if (!partitions.has(partition)) return `there is no partition ${shown(partition)}`
+  if (!partitions.has(partition)) return `there is no partition ${quote(partition)}`
   const start = `arn:${partition}:iam::${account}:role/AWSReservedSSO_${permissionSet}_`
-  const test: Test = said => said.startsWith(start) && /^[0-9a-f]{16}$/.test(said.slice(start.length))
-  return { arn: `${start}${'?'.repeat(16)}`, one: false, kind: 'role', test }
+  const matches: Test = said => said.startsWith(start) && /^[0-9a-f]{16}$/.test(said.slice(start.length))
+  return { arn: `${start}${'?'.repeat(16)}`, exact: false, kind: 'role', matches }
 }
 
-function one(arn: Arn): Named {
+function one(arn: Arn): PrincipalPattern {
   const spelled = canonicalizeArn(arn)
   const kind = arn.kind === 'assumed-role' ? 'role' : arn.kind
-  return { arn: spelled, one: true, kind, test: said => said === spelled }
+  return { arn: spelled, exact: true, kind, matches: said => said === spelled }
 }
 
 /** What is wrong with an ARN that is one: a session name would look as if it decided something (D10). */
@@ -62,7 +67,7 @@ const complaints: readonly (readonly [fits: RegExp, complaint: string])[] = [
 ]
 
 function whyNoArn(text: string): string {
-  return `${shown(text)} ${complaints.find(([fits]) => fits.test(text))?.[1]}`
+  return `${quote(text)} ${complaints.find(([fits]) => fits.test(text))?.[1]}`
 }
 
 /** The same about what holds a *; each says what to do instead. */
@@ -90,17 +95,17 @@ const PATTERNS: readonly (readonly [form: RegExp, kind: 'user' | 'role'])[] = [
   [/^sts::(?<account>\d{12}):assumed-role(?<path>\/)(?<name>[\w+=,.@*-]{1,64})(?:\/\*)?$/, 'role'],
 ]
 
-function readPattern(text: string): Named | string {
+function readPattern(text: string): PrincipalPattern | string {
   const wrong = complaintsAboutPatterns.find(([fits]) => fits.test(text))?.[1]
-  if (wrong !== undefined) return `${shown(text)} ${wrong}`
+  if (wrong !== undefined) return `${quote(text)} ${wrong}`
   const [, partition = '', rest = ''] = /^arn:([a-z-]+):(.*)$/s.exec(text) ?? []
   for (const [form, kind] of PATTERNS) {
     const { account, path, name } = form.exec(rest)?.groups ?? {}
     if (account === undefined || !partitions.has(partition)) continue
     const arn = `arn:${partition}:iam::${account}:${kind}${path}${name}`
-    return { arn, one: false, kind, test: glob(arn) }
+    return { arn, exact: false, kind, matches: glob(arn) }
   }
-  return `${shown(text)} is not the pattern of users or roles`
+  return `${quote(text)} is not the pattern of users or roles`
 }
 
 /** A * is any run of characters but / and :. Each part is looked for once, so no name makes this slow. */

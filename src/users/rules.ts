@@ -7,12 +7,12 @@
 import type { Identity } from '../identity/reply.js'
 import type { Secret } from '../log.js'
 import type { Match, Network } from './match.js'
-import { readNetwork } from './networks.js'
-import { type Named, readNamed, readSSO } from './principals.js'
-import { readRole, readUser, shown } from './roles.js'
+import { parseNetwork } from './networks.js'
+import { type PrincipalPattern, parsePermissionSet, parsePrincipal } from './principals.js'
+import { parseDatabaseUser, parseRole, quote } from './roles.js'
 
 /** A rule as written. Whom it is for: `arn` or `sso`. What it gives: `user` with its password, or `roles`. */
-export type Entry = {
+export type RuleDefinition = {
   arn?: string | undefined
   sso?: { permissionSet: string; account: string; partition?: string | undefined } | undefined
   user?: string | undefined
@@ -27,29 +27,34 @@ export type Entry = {
 }
 
 /** A match by a rule. `one`: of exactly one principal. */
-export type Rule = Match & { from: { rule: number }; one: boolean; scopes?: readonly string[]; written: string }
+export type Rule = Match & {
+  decidedBy: { rule: number }
+  exact: boolean
+  scopes?: readonly string[]
+  description: string
+}
 
 export type Rules = {
   /** Those that count here, in the order of the file. */
   all: readonly Rule[]
   /** Those that are for other scopes. */
-  elsewhere: readonly Rule[]
+  outOfScope: readonly Rule[]
   /** The rule of an identity, and with it what it gives; undefined for a stranger. */
   match(identity: Pick<Identity, 'canonical'>): Rule | undefined
   /** Whether a rule names this principal, wherever it counts. */
-  names(rule: Rule, canonical: string): boolean
+  matchesRule(rule: Rule, canonical: string): boolean
 }
 
 /** Its number in the file, and where that is. */
-type Place = { rule: number; from?: string }
+type RuleLocation = { rule: number; from?: string }
 
-type Compiled = { rule: Rule; test: Named['test'] }
+type Compiled = { rule: Rule; test: PrincipalPattern['matches'] }
 
 /** The rules that are sound, and a sentence about each that is not: a program with problems should not start. */
 export function compileRules(
-  entries: readonly Entry[],
+  entries: readonly RuleDefinition[],
   { scope }: { scope?: string | undefined } = {},
-  places: readonly Place[] = [],
+  places: readonly RuleLocation[] = [],
 ): { rules: Rules; problems: string[] } {
   const sound: Compiled[] = []
   const problems: string[] = []
@@ -67,14 +72,14 @@ export function compileRules(
   }
   const counts = ({ rule: { scopes } }: Compiled) => !scopes || (scope !== undefined && scopes.includes(scope))
   const here = sound.filter(counts)
-  const elsewhere = sound.filter(one => !counts(one)).map(({ rule }) => rule)
+  const outOfScope = sound.filter(one => !counts(one)).map(({ rule }) => rule)
   const tests = new Map(sound.map(({ rule, test }) => [rule, test]))
   return {
     rules: {
       all: here.map(({ rule }) => rule),
-      elsewhere,
+      outOfScope,
       match: finder(here),
-      names: (rule, canonical) => tests.get(rule)?.(canonical) ?? false,
+      matchesRule: (rule, canonical) => tests.get(rule)?.(canonical) ?? false,
     },
     problems,
   }
@@ -82,17 +87,17 @@ export function compileRules(
 
 /** Finds the first rule. Exact ones are looked up; patterns before them in the file win. */
 function finder(rules: readonly Compiled[]): Rules['match'] {
-  const exact = new Map<string, Rule>()
+  const byArn = new Map<string, Rule>()
   const patterns = new Map<string, Compiled[]>()
   for (const compiled of rules) {
-    const { arn, one } = compiled.rule
-    if (!one) patterns.set(accountOf(arn), [...(patterns.get(accountOf(arn)) ?? []), compiled])
-    else if (!exact.has(arn)) exact.set(arn, compiled.rule)
+    const { arn, exact } = compiled.rule
+    if (!exact) patterns.set(accountOf(arn), [...(patterns.get(accountOf(arn)) ?? []), compiled])
+    else if (!byArn.has(arn)) byArn.set(arn, compiled.rule)
   }
   return ({ canonical }) => {
-    const found = exact.get(canonical)
+    const found = byArn.get(canonical)
     for (const { rule, test } of patterns.get(accountOf(canonical)) ?? []) {
-      if (found && rule.from.rule > found.from.rule) break
+      if (found && rule.decidedBy.rule > found.decidedBy.rule) break
       if (test(canonical)) return rule
     }
     return found
@@ -103,15 +108,15 @@ function finder(rules: readonly Compiled[]): Rules['match'] {
 const accountOf = (arn: string): string => arn.split(':', 5).join(':')
 
 /** What is wrong with a rule that names whom an earlier one names, which always wins. */
-function whyNever({ written, scopes }: Rule, earlier: readonly Rule[]): string | undefined {
+function whyNever({ description, scopes }: Rule, earlier: readonly Rule[]): string | undefined {
   const winner = earlier.find(other => !other.scopes || scopes?.every(scope => other.scopes?.includes(scope)))
   if (!winner) return undefined
-  const same = winner.one ? 'the same principal as' : 'the same pattern as'
-  return `${shown(written)} is ${same} in rule ${winner.from.rule}, which wins`
+  const same = winner.exact ? 'the same principal as' : 'the same pattern as'
+  return `${quote(description)} is ${same} in rule ${winner.decidedBy.rule}, which wins`
 }
 
 /** The rule, where nothing is wrong with it. */
-function readEntry(entry: Entry, rule: number): { compiled?: Compiled; problems: string[] } {
+function readEntry(entry: RuleDefinition, rule: number): { compiled?: Compiled; problems: string[] } {
   const { arn = '', sso, deleteAfterDate, scopes, principalId, maxAgeMS } = entry
   const problems: string[] = []
   const keep = <T extends object>(read: T | string): T | undefined => {
@@ -119,9 +124,9 @@ function readEntry(entry: Entry, rule: number): { compiled?: Compiled; problems:
     problems.push(read)
     return undefined
   }
-  const named = keep(sso ? readSSO(sso) : readNamed(arn))
+  const named = keep(sso ? parsePermissionSet(sso) : parsePrincipal(arn))
   const gives = readGives(entry, keep)
-  const networks = entry.clientSource?.map(text => keep(readNetwork(text) ?? `${shown(text)} is no network${CIDR}`))
+  const networks = entry.clientSource?.map(text => keep(parseNetwork(text) ?? `${quote(text)} is no network${CIDR}`))
   if (networks?.length === 0) problems.push('clientSource is an empty list, so nobody could log in')
   const wrong = principalId !== undefined && named ? whyNotPinned(principalId, named) : undefined
   if (wrong !== undefined) problems.push(wrong)
@@ -129,13 +134,13 @@ function readEntry(entry: Entry, rule: number): { compiled?: Compiled; problems:
   return {
     problems,
     compiled: {
-      test: named.test,
+      test: named.matches,
       rule: {
-        from: { rule },
+        decidedBy: { rule },
         arn: named.arn,
-        one: named.one,
-        written: sso ? `permission set ${sso.permissionSet} of account ${sso.account}` : arn,
-        gives,
+        exact: named.exact,
+        description: sso ? `permission set ${sso.permissionSet} of account ${sso.account}` : arn,
+        grant: gives,
         ...(networks && { clientSource: [networks.filter((one): one is Network => one !== undefined)] }),
         ...(deleteAfterDate && { deleteAfterDate }),
         ...(principalId !== undefined && { principalId }),
@@ -149,23 +154,23 @@ function readEntry(entry: Entry, rule: number): { compiled?: Compiled; problems:
 const CIDR = '; write clientSource like 10.0.0.0/8, 2001:db8::/32 or 10.1.2.3'
 
 function readGives(
-  { user, password, roles }: Entry,
+  { user, password, roles }: RuleDefinition,
   keep: <T extends object>(read: T | string) => T | undefined,
-): Match['gives'] | undefined {
-  if (roles) return { roles: roles.map(text => keep(readRole(text))).filter(role => role !== undefined) }
-  const read = keep(readUser(user ?? ''))
+): Match['grant'] | undefined {
+  if (roles) return { roles: roles.map(text => keep(parseRole(text))).filter(role => role !== undefined) }
+  const read = keep(parseDatabaseUser(user ?? ''))
   return read && password && { user: read, password }
 }
 
 const IDS = { user: /^AIDA[A-Z0-9]{12,124}$/, role: /^AROA[A-Z0-9]{12,124}$/, 'federated-user': null, root: null }
 
 /** What is wrong with a pin; undefined where nothing is. */
-function whyNotPinned(id: string, { kind, one, arn }: Named): string | undefined {
+function whyNotPinned(id: string, { kind, exact, arn }: PrincipalPattern): string | undefined {
   const form = IDS[kind]
   if (form === null) return `principalId cannot be of a ${kind}, which has no id of its own`
   if (id === 'firstUse') return undefined
   if (!form.test(id))
-    return `principalId ${shown(id)} is not firstUse or the ${kind === 'user' ? 'AIDA' : 'AROA'}… id of a ${kind}`
-  if (!one && !arn.endsWith('?')) return 'principalId is of one principal and the rule of many; write firstUse'
+    return `principalId ${quote(id)} is not firstUse or the ${kind === 'user' ? 'AIDA' : 'AROA'}… id of a ${kind}`
+  if (!exact && !arn.endsWith('?')) return 'principalId is of one principal and the rule of many; write firstUse'
   return undefined
 }

@@ -7,13 +7,13 @@
 import { calculateObjectSize, type Document } from 'bson'
 import { Fault } from '../errors.js'
 import { assertOk } from '../upstream/reply.js'
-import { spellings, unreadable } from './entries.js'
+import { buildPrincipalFilter, createUnreadableFault } from './entries.js'
 
 /** Both throw `users/unreadable`, `upstream/authentication-failed`, and what `ask` throws. */
 export type ExternalUsers = {
-  all(): Promise<Document[]>
+  readAll(): Promise<Document[]>
   /** Those that are this principal, by its canonical ARN, in every spelling. */
-  named(canonical: string): Promise<Document[]>
+  readPrincipal(canonical: string): Promise<Document[]>
 }
 
 /** Users in one page, and in all. */
@@ -24,7 +24,7 @@ const FULL = 8_000_000
 const MOST_BYTES = 64_000_000
 
 /** `ask` runs a command on the database admin and gives the reply, `ok: 0` or not. */
-export function externalUsers(ask: (command: Document) => Promise<Document>): ExternalUsers {
+export function createExternalUsers(ask: (command: Document) => Promise<Document>): ExternalUsers {
   const find = async (filter: Document): Promise<Document[]> => {
     const command = {
       find: 'system.users',
@@ -38,31 +38,31 @@ export function externalUsers(ask: (command: Document) => Promise<Document>): Ex
     }
     const { cursor } = assertOk(await ask(command), 'upstream.admin')
     const batch: unknown = cursor?.firstBatch
-    if (!Array.isArray(batch)) throw unreadable('the upstream answered find without a batch')
+    if (!Array.isArray(batch)) throw createUnreadableFault('the upstream answered find without a batch')
     return batch
   }
   return {
-    async all() {
+    async readAll() {
       const all: Document[] = []
       let total = 0
       for (;;) {
         const last: unknown = all.at(-1)?.user
         const page = await find({ db: '$external', ...(last !== undefined && { user: { $gt: last } }) })
         all.push(...page)
-        if (all.length > MOST) throw unreadable(`there are more than ${MOST} users in $external`)
+        if (all.length > MOST) throw createUnreadableFault(`there are more than ${MOST} users in $external`)
         const bytes = calculateObjectSize(page)
         total += bytes
-        if (total > MOST_BYTES) throw unreadable(`the users in $external are more than ${MOST_BYTES} bytes`)
+        if (total > MOST_BYTES) throw createUnreadableFault(`the users in $external are more than ${MOST_BYTES} bytes`)
         const cut = page.length >= PAGE || bytes >= FULL
         if (page.length === 0 || !cut) return all
       }
     },
-    named: canonical => find(spellings(canonical)),
+    readPrincipal: canonical => find(buildPrincipalFilter(canonical)),
   }
 }
 
 /** For the log; the facts of the server's refusal are the most telling. */
-export function whyOf(thrown: unknown): string {
+export function describeReadFailure(thrown: unknown): string {
   const { kind, message, facts } = Fault.from(thrown)
   if (kind === 'users/unreadable') return String(facts.why)
   if (Number(facts.code) === 13) return 'the user of upstream.admin may not find in admin.system.users'

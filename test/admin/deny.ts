@@ -25,7 +25,7 @@ async function started(t: Test, parts: Partial<DenyOptions> = {}) {
       token: () => new Secret(TOKEN),
       hosts: () => ['proxy.internal'],
       now: () => Date.parse('2026-11-22T12:00:00Z'),
-      list: () => ({ file: [{ of: 'account', value: '123456789012', why: 'left' }], admin: [] }),
+      list: () => ({ file: [{ kind: 'account', value: '123456789012', why: 'left' }], admin: [] }),
       deny: async denial => done.push(['deny', denial]) + 2,
       allow: async denial => done.push(['allow', denial]) > 0,
       ...parts,
@@ -53,8 +53,8 @@ t.test('an entry is added, told, and taken back', async t => {
   const taken = await ask('DELETE', { ...good, 'content-type': 'application/json; charset=utf-8' }, `"${ALICE}"`)
   t.same([taken.status, JSON.parse(taken.body)], [200, { allowed: { arn: ALICE } }])
   t.match(done, [
-    ['deny', { of: 'arn', value: ALICE, why: 'left', until: new Date('2026-12-24T00:00:00Z') }],
-    ['allow', { of: 'arn', value: ALICE }],
+    ['deny', { kind: 'arn', value: ALICE, why: 'left', until: new Date('2026-12-24T00:00:00Z') }],
+    ['allow', { kind: 'arn', value: ALICE }],
   ])
   const list = await ask('GET')
   t.same(JSON.parse(list.body), { file: [{ account: '123456789012', why: 'left' }], admin: [] })

@@ -5,7 +5,7 @@ import { handlePinsRequest, type PinsOptions } from '../../src/admin/pins.js'
 import { startAdminServer } from '../../src/admin/server.js'
 import { Fault } from '../../src/errors.js'
 import { Secret, silentLog } from '../../src/log.js'
-import { pinsOf } from '../../src/users/pins.js'
+import { createPins } from '../../src/users/pins.js'
 import { faultOfAsync } from '../support/faults.js'
 
 const TOKEN = randomUUID()
@@ -15,7 +15,7 @@ const good = { host: 'localhost', authorization: `Bearer ${TOKEN}`, 'content-typ
 
 function asked(parts: Partial<PinsOptions> = {}) {
   const text = JSON.stringify({ [APP]: ID })
-  const pins = pinsOf({ text, name: 'pins.json', write: async () => {}, log: silentLog })
+  const pins = createPins({ text, name: 'pins.json', write: async () => {}, log: silentLog })
   const all = { pins, token: () => new Secret(TOKEN), hosts: () => [], ...parts }
   const ask = (method: string, body = '', headers: AdminRequest['headers'] = good) =>
     handlePinsRequest({ method, headers, body: async most => (body.length <= most ? body : undefined) }, all)
@@ -28,7 +28,7 @@ t.test('pins are told, and one is cleared by any spelling of its principal', asy
     t.same(JSON.parse((await ask('GET')).body), { [APP]: ID })
     const answer = await ask('DELETE', JSON.stringify({ arn }))
     t.same([answer.status, JSON.parse(answer.body)], [200, { cleared: { [APP]: ID } }])
-    t.equal(pins.of(APP), undefined)
+    t.equal(pins.get(APP), undefined)
     t.match(await ask('DELETE', JSON.stringify({ arn })), { status: 404, body: /no id is pinned for .*role\/app/ })
   }
 })
@@ -43,7 +43,7 @@ t.test('nothing of it without the guards of /deny', async t => {
   }
   t.match(await ask('DELETE', body, { ...good, 'content-type': 'text/plain' }), { status: 415 })
   t.match(await ask('POST', body), { status: 405, headers: { allow: 'GET, DELETE' } })
-  t.equal(pins.of(APP), ID)
+  t.equal(pins.get(APP), ID)
 })
 
 t.test('what is no principal is answered with what is wrong with it', async t => {
@@ -57,16 +57,16 @@ t.test('what is no principal is answered with what is wrong with it', async t =>
   ] as const)
     t.match(await ask('DELETE', body), { status: 400, body: said }, body)
   t.match(await ask('DELETE', ' '.repeat(70_000)), { status: 413 })
-  t.equal(pins.of(APP), ID)
+  t.equal(pins.get(APP), ID)
 })
 
 t.test('without pins.file there are none; what the disk does not take is not acknowledged', async t => {
   t.match(await asked({ pins: undefined }).ask('GET'), { status: 404, body: /pins\.file is not set/ })
   const write = () => Promise.reject(Object.assign(new Error('no space'), { code: 'ENOSPC' }))
-  const pins = pinsOf({ text: JSON.stringify({ [APP]: ID }), name: 'pins.json', write, log: silentLog })
+  const pins = createPins({ text: JSON.stringify({ [APP]: ID }), name: 'pins.json', write, log: silentLog })
   const { ask } = asked({ pins })
   t.match(await ask('DELETE', JSON.stringify({ arn: APP })), { status: 507, body: /ENOSPC/ })
-  t.equal(pins.of(APP), ID)
+  t.equal(pins.get(APP), ID)
   const broken = asked({ pins: { ...pins, clear: () => Promise.reject(new Fault('internal')) } })
   t.equal((await faultOfAsync(() => broken.ask('DELETE', JSON.stringify({ arn: APP }))))?.kind, 'internal')
 })

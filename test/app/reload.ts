@@ -5,7 +5,7 @@ import { loadConfig } from '../../src/config/load.js'
 import { allSettings } from '../../src/config/settings.js'
 import { Fault } from '../../src/errors.js'
 import type { Log } from '../../src/log.js'
-import { nameOf } from '../../src/revocation/denials.js'
+import { formatDenial } from '../../src/revocation/denials.js'
 
 const ALICE = 'arn:aws:iam::123456789012:user/alice'
 const BOB = 'arn:aws:iam::123456789012:user/bob'
@@ -115,7 +115,7 @@ function running() {
       compile: requirePolicy,
       adopt(_, compiled) {
         adopted.push(compiled.rules.all.map(({ arn }) => arn))
-        denied.push(compiled.denied.map(nameOf))
+        denied.push(compiled.denied.map(formatDenial))
       },
       log,
       counted: outcome => outcomes.push(outcome),

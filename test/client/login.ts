@@ -29,9 +29,9 @@ const identity: Identity = {
   session: undefined,
 }
 const match: Match = {
-  from: { rule: 1 },
+  decidedBy: { rule: 1 },
   arn: 'arn:aws:iam::123456789012:user/alice',
-  gives: { user: { name: 'alice', db: 'admin' }, password: new Secret('hunter2') },
+  grant: { user: { name: 'alice', db: 'admin' }, password: new Secret('hunter2') },
 }
 const challenge = { nonce: Buffer.alloc(64, 7), host: 'sts.eu-west-1.amazonaws.com' }
 const { term } = createTermController()
@@ -716,8 +716,8 @@ t.test('logging in again as somebody else is refused', async t => {
   const asBob = road({ ask: async () => ({ is: 'identity', identity: bob }) })
   const wishing = await candidate()
   t.equal((await faultOfAsync(() => asBob.again(wishing, live, over)))?.kind, 'login/principal-changed')
-  const gives = { user: { name: 'alice', db: 'other' }, password: new Secret('x') }
-  const moved = road({ decide: async () => ({ ...match, gives }) })
+  const grant = { user: { name: 'alice', db: 'other' }, password: new Secret('x') }
+  const moved = road({ decide: async () => ({ ...match, grant }) })
   t.equal((await faultOfAsync(() => moved.again(wishing, live, over)))?.kind, 'login/principal-changed')
   t.equal(live.match, match, 'and what it was stays')
   const newer = { ...match, maxAgeMS: 1 }

@@ -13,7 +13,7 @@ const reads = [{ role: 'read', db: 'app' }]
 async function pruning(t: Test, names: readonly string[]) {
   const scene = await startProvisioning(t)
   const one = scene.make()
-  for (const name of names) await one.user({ arn: arnOf(name), roles: reads })
+  for (const name of names) await one.ensureUser({ arn: arnOf(name), roles: reads })
   const config = (users: object[], more: object = {}) =>
     loadConfig({
       file: 'proxy.yaml',

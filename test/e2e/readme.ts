@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { readDenials } from '../../src/revocation/denyFile.js'
+import { parseDenyFile } from '../../src/revocation/denyFile.js'
 import { createClient, installClient } from '../support/clients.js'
 import { startDemo } from '../support/demo.js'
 import { createTempFolder } from '../support/program.js'
@@ -53,7 +53,7 @@ t.test('denied by curl and by a file, and taken back', async t => {
 
   await connected()
   await run(about('deny.yaml.new'))
-  t.match(readDenials(readFileSync(deny, 'utf8'), deny), { all: [{ value: orders.arn }], problems: [] })
+  t.match(parseDenyFile(readFileSync(deny, 'utf8'), deny), { all: [{ value: orders.arn }], problems: [] })
   const closed = () => log.filter(({ fault, denial }) => fault === 'login/revoked' && `${denial}`.startsWith('arn'))
   for (const count = added.closed; closed().length <= count; ) await new Promise(resolve => setTimeout(resolve, 20))
   await t.rejects(connected(), { code: 18, message: /deny list/ })

@@ -1,6 +1,6 @@
 import type { Document } from 'bson'
 import t from 'tap'
-import { askLdap, judgeLdap } from '../../src/ldap/ldap.js'
+import { evaluateLdap, queryLdapSettings } from '../../src/ldap/ldap.js'
 
 const denied = { ok: 0, code: 13, codeName: 'Unauthorized' }
 const community = { modules: [], version: '8.0.4', ok: 1 }
@@ -38,13 +38,13 @@ const table: Row[] = [
   ['a mongos, which never holds the template', enterprise, router, mechanisms, 'unknown', /mongos/],
 ]
 for (const [name, buildInfo, options, parameters, state, why] of table) {
-  t.test(`${name}: ${state}`, async t => t.match(judgeLdap({ buildInfo, options, parameters }), { state, why }))
+  t.test(`${name}: ${state}`, async t => t.match(evaluateLdap({ buildInfo, options, parameters }), { state, why }))
 }
 
 t.test('three questions, one after the other', async t => {
   const asked: Document[] = []
   let open = 0
-  const answers = await askLdap(async command => {
+  const answers = await queryLdapSettings(async command => {
     t.equal(open++, 0)
     asked.push(command)
     await Promise.resolve()

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { judgeLdap } from '../../src/ldap/ldap.js'
-import { ldapProbe } from '../../src/ldap/probe.js'
+import { evaluateLdap } from '../../src/ldap/ldap.js'
+import { createLdapProbe } from '../../src/ldap/probe.js'
 import { faultOfAsync } from '../support/faults.js'
 import {
   memberHello,
@@ -27,7 +27,7 @@ const script =
 
 t.test('an edition without LDAP is known without rights, and nothing more is asked', async t => {
   const upstream = await startScriptedUpstream(t, script([], denied))
-  t.match(judgeLdap(await ldapProbe(members(upstream), undefined)(never)), { state: 'off' })
+  t.match(evaluateLdap(await createLdapProbe(members(upstream), undefined)(never)), { state: 'off' })
   t.same(
     upstream.received.map(({ name }) => name),
     ['hello', 'buildInfo'],
@@ -38,9 +38,9 @@ t.test(
   'an edition with LDAP is asked over the same connection, which needs no rights without access control',
   async t => {
     const open = await startScriptedUpstream(t, script(['enterprise'], plain))
-    t.match(judgeLdap(await ldapProbe(members(open), undefined)(never)), { state: 'off' })
+    t.match(evaluateLdap(await createLdapProbe(members(open), undefined)(never)), { state: 'off' })
     const guarded = await startScriptedUpstream(t, script(['enterprise'], denied))
-    t.match(judgeLdap(await ldapProbe(members(guarded), undefined)(never)), { state: 'unknown' })
+    t.match(evaluateLdap(await createLdapProbe(members(guarded), undefined)(never)), { state: 'unknown' })
   },
 )
 
@@ -51,10 +51,12 @@ t.test('the administrator is asked for what needs rights; what needs none does n
     close: async () => {},
     forMember: () => t.fail('one server') as never,
   })
-  t.match(judgeLdap(await ldapProbe(members(upstream), admin(plain))(never)), { state: 'off' })
-  t.match(judgeLdap(await ldapProbe(members(upstream), admin({ ok: 0, code: 18 }))(never)), { state: 'unknown' })
+  t.match(evaluateLdap(await createLdapProbe(members(upstream), admin(plain))(never)), { state: 'off' })
+  t.match(evaluateLdap(await createLdapProbe(members(upstream), admin({ ok: 0, code: 18 }))(never)), {
+    state: 'unknown',
+  })
   upstream.script(script([], denied))
-  t.match(judgeLdap(await ldapProbe(members(upstream), admin({ ok: 0, code: 18 }))(never)), { state: 'off' })
+  t.match(evaluateLdap(await createLdapProbe(members(upstream), admin({ ok: 0, code: 18 }))(never)), { state: 'off' })
 })
 
 t.test('every member is asked, the administrator at each of them, and the worst answer counts', async t => {
@@ -79,7 +81,7 @@ t.test('every member is asked, the administrator at each of them, and the worst 
     }),
   })
   const judged = async (replies: Record<string, object>, away: ScriptedUpstream[] = []) =>
-    judgeLdap(await ldapProbe(members(a, [b], [c, ...away]), admin(replies))(never)).state
+    evaluateLdap(await createLdapProbe(members(a, [b], [c, ...away]), admin(replies))(never)).state
   t.equal(await judged({}), 'off')
   t.same([...new Set(asked)].sort(), [a.target.address, b.target.address].sort(), 'those who answer')
   t.equal(closed, 2)
@@ -92,12 +94,15 @@ t.test('every member is asked, the administrator at each of them, and the worst 
 t.test('no answer ends with the signal and leaves no socket', async t => {
   const upstream = await startScriptedUpstream(t, () => silence)
   const stop = new AbortController()
-  const asked = ldapProbe(members(upstream), undefined)(stop.signal)
+  const asked = createLdapProbe(members(upstream), undefined)(stop.signal)
   await upstream.waitForCommands(1)
   const closed = [...upstream.sockets].map(socket => new Promise(resolve => socket.once('close', resolve)))
   stop.abort(new Error('enough'))
   await t.rejects(asked, { message: 'enough' })
   await Promise.all(closed)
   await upstream.stop()
-  t.equal((await faultOfAsync(() => ldapProbe(members(upstream), undefined)(never)))?.kind, 'upstream/unreachable')
+  t.equal(
+    (await faultOfAsync(() => createLdapProbe(members(upstream), undefined)(never)))?.kind,
+    'upstream/unreachable',
+  )
 })

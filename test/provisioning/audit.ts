@@ -2,7 +2,7 @@ import type { Document } from 'bson'
 import t from 'tap'
 import { Secret } from '../../src/log.js'
 import { auditUsers } from '../../src/provisioning/audit.js'
-import { featuresOf, type Privilege } from '../../src/provisioning/privileges.js'
+import { listFeatures, type Privilege } from '../../src/provisioning/privileges.js'
 import { type AdminClient, createAdminClient } from '../../src/upstream/admin.js'
 import { faultOfAsync } from '../support/faults.js'
 import { arnOf, DATABASE, startProvisioning } from '../support/provisioning.js'
@@ -14,7 +14,9 @@ const cut = [{ role: 'read', db: 'app', collection: 'orders' }]
 async function audited(t: Parameters<typeof startProvisioning>[0], features: readonly string[]) {
   const scene = await startProvisioning(t)
   const db = scene.client.db('admin')
-  const privileges = featuresOf(DATABASE).flatMap(([name, list]): Privilege[] => (features.includes(name) ? list : []))
+  const privileges = listFeatures(DATABASE).flatMap(([name, list]): Privilege[] =>
+    features.includes(name) ? list : [],
+  )
   await db.command({ createRole: 'iamProxy', roles: [], privileges })
   await db.command({ createUser: 'iam-proxy', pwd: 'pw', roles: ['iamProxy'] })
   const { runCommand: run, close } = createAdminClient(
@@ -26,7 +28,7 @@ async function audited(t: Parameters<typeof startProvisioning>[0], features: rea
 
 t.test('who else may change the users, whose role is restricted, and who is not ours', async t => {
   const { parts, client, make } = await audited(t, ['provisioning', 'directory', 'roles for one collection'])
-  await make().user({ arn: arnOf('orders'), roles })
+  await make().ensureUser({ arn: arnOf('orders'), roles })
   await client.db(DATABASE).command({ createUser: arnOf('foreign'), pwd: 'x', roles: [] })
   await client
     .db('admin')
@@ -36,7 +38,7 @@ t.test('who else may change the users, whose role is restricted, and who is not 
   for (const createRole of ['here', 'unused']) {
     await client.db('app').command({ createRole, privileges: [], roles: [], authenticationRestrictions })
   }
-  const asked = { parts, roles: [...roles, { role: 'here', db: 'app' }], directory: true }
+  const asked = { provisioning: parts, roles: [...roles, { role: 'here', db: 'app' }], directory: true }
   t.same(await auditUsers(asked), [
     `1 in ${DATABASE}, and the user of upstream.admin has the privileges for more`,
     `warning: ${arnOf('foreign')}@${DATABASE} was not made by this proxy: its principal could not log in`,
@@ -48,22 +50,25 @@ t.test('who else may change the users, whose role is restricted, and who is not 
 
 t.test('what the administrator lacks is told by name', async t => {
   const { parts } = await audited(t, ['provisioning'])
-  t.match(await auditUsers({ parts, roles, directory: false }), [/^0 in /, /^who else .* is unknown/])
+  t.match(await auditUsers({ provisioning: parts, roles, directory: false }), [/^0 in /, /^who else .* is unknown/])
   const lacks = async (more: object) =>
-    (await faultOfAsync(() => auditUsers({ parts, roles, directory: false, ...more })))?.detail
+    (await faultOfAsync(() => auditUsers({ provisioning: parts, roles, directory: false, ...more })))?.detail
   t.match(await lacks({ directory: true }), "lacks find on { db: 'admin', collection: 'system.users' }")
   t.match(await lacks({ roles: cut }), "createRole on { db: '', collection: '' }, dropRole on")
-  t.match(await lacks({ parts: { ...parts, clientSource: ['10.0.0.1'] } }), 'setAuthenticationRestriction')
+  t.match(await lacks({ provisioning: { ...parts, clientSource: ['10.0.0.1'] } }), 'setAuthenticationRestriction')
 })
 
 t.test('root has them all, and FerretDB 1 has no roles', async t => {
   const { partsOf, administrator } = await startProvisioning(t)
   const asked = { roles: [...roles, ...cut], directory: true }
-  t.match(await auditUsers({ ...asked, parts: partsOf({ clientSource: ['10.0.0.1'] }) }), [/^0 in /, /root@admin/])
+  t.match(await auditUsers({ ...asked, provisioning: partsOf({ clientSource: ['10.0.0.1'] }) }), [
+    /^0 in /,
+    /root@admin/,
+  ])
   const run = administrator()
   const ferret = async (command: Document) =>
     'buildInfo' in command ? { ok: 1, version: '7.0.42', ferretdbVersion: 'v1.24.2' } : run(command)
-  const fault = await faultOfAsync(() => auditUsers({ ...asked, parts: partsOf({ run: ferret }) }))
+  const fault = await faultOfAsync(() => auditUsers({ ...asked, provisioning: partsOf({ run: ferret }) }))
   t.equal(fault?.kind, 'provision/unsupported')
 })
 
@@ -73,5 +78,5 @@ t.test('without access control nobody needs privileges', async t => {
     'connectionStatus' in command
       ? { ok: 1, authInfo: { authenticatedUsers: [], authenticatedUserPrivileges: [] } }
       : parts.run(command, db)
-  t.match(await auditUsers({ parts: { ...parts, run }, roles: cut, directory: true }), [/^0 in /])
+  t.match(await auditUsers({ provisioning: { ...parts, run }, roles: cut, directory: true }), [/^0 in /])
 })

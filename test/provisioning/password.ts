@@ -1,6 +1,6 @@
 import t from 'tap'
 import { Secret } from '../../src/log.js'
-import { markOf, passwordOf, periodAt, readMark } from '../../src/provisioning/password.js'
+import { createMark, derivePassword, getPeriod, verifyMark } from '../../src/provisioning/password.js'
 
 const secret = new Secret('a secret that is long enough to be one')
 const other = new Secret('another secret, which is as long as that')
@@ -8,7 +8,7 @@ const arn = 'arn:aws:iam::123456789012:role/orders'
 const owned = { db: 'mongo_iam_proxy', user: arn, fleet: 'default' }
 
 t.test('a password depends on secret, principal and period, and on nothing else', async t => {
-  const of = (...args: Parameters<typeof passwordOf>) => passwordOf(...args).reveal()
+  const of = (...args: Parameters<typeof derivePassword>) => derivePassword(...args).reveal()
   t.equal(of(secret, arn, 86_400), of(new Secret(secret.reveal()), arn, 86_400))
   t.match(of(secret, arn, 0), /^[\w-]{43}$/)
   const all = [of(secret, arn, 0), of(other, arn, 0), of(secret, `${arn}s`, 0), of(secret, arn, 1)]
@@ -19,21 +19,21 @@ t.test('a password depends on secret, principal and period, and on nothing else'
 t.test('periods begin at the same time everywhere and stay in order when their length changes', async t => {
   const day = 86_400_000
   const now = Date.UTC(2026, 10, 22, 15, 30)
-  t.equal(periodAt(now, day), Date.UTC(2026, 10, 22) / 1000)
-  t.equal(periodAt(now + day, day) - periodAt(now, day), 86_400)
-  t.equal(periodAt(now, 3_600_000), Date.UTC(2026, 10, 22, 15) / 1000)
-  t.ok(periodAt(now + day, day) > periodAt(now, 60_000), 'the next day is later than any minute of this one')
+  t.equal(getPeriod(now, day), Date.UTC(2026, 10, 22) / 1000)
+  t.equal(getPeriod(now + day, day) - getPeriod(now, day), 86_400)
+  t.equal(getPeriod(now, 3_600_000), Date.UTC(2026, 10, 22, 15) / 1000)
+  t.ok(getPeriod(now + day, day) > getPeriod(now, 60_000), 'the next day is later than any minute of this one')
 })
 
 t.test('a mark tells by which secret and for which period it was made', async t => {
-  t.same(readMark(markOf(secret, owned, 86_400), owned, [secret]), { secret, period: 86_400, clientSource: [] })
-  const mark = markOf(other, owned, 5, ['192.0.2.0/24'])
-  t.same(readMark(mark, owned, [secret, other]), { secret: other, period: 5, clientSource: ['192.0.2.0/24'] })
-  t.equal(JSON.stringify(mark).includes(passwordOf(other, arn, 5).reveal()), false)
+  t.same(verifyMark(createMark(secret, owned, 86_400), owned, [secret]), { secret, period: 86_400, clientSource: [] })
+  const mark = createMark(other, owned, 5, ['192.0.2.0/24'])
+  t.same(verifyMark(mark, owned, [secret, other]), { secret: other, period: 5, clientSource: ['192.0.2.0/24'] })
+  t.equal(JSON.stringify(mark).includes(derivePassword(other, arn, 5).reveal()), false)
 })
 
 t.test('what is not a mark of this fleet for this user is none', async t => {
-  const mark = markOf(secret, owned, 5)
+  const mark = createMark(secret, owned, 5)
   const rows: [string, unknown, object?][] = [
     ['no customData', undefined],
     ['null', null],
@@ -51,10 +51,10 @@ t.test('what is not a mark of this fleet for this user is none', async t => {
     ['a mark of another fleet', mark, { fleet: 'other' }],
     ['a mark of another user', mark, { user: `${arn}s` }],
     ['a mark of another database', mark, { db: 'admin' }],
-    ['a mark by another secret', markOf(other, owned, 5)],
+    ['a mark by another secret', createMark(other, owned, 5)],
   ]
   for (const [what, customData, changes] of rows) {
-    t.equal(readMark(customData, { ...owned, ...changes }, [secret]), undefined, what)
+    t.equal(verifyMark(customData, { ...owned, ...changes }, [secret]), undefined, what)
   }
-  t.equal(readMark(mark, owned, []), undefined)
+  t.equal(verifyMark(mark, owned, []), undefined)
 })

@@ -1,12 +1,12 @@
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import { Secret } from '../../src/log.js'
-import { logInAs } from '../../src/provisioning/passwordAttempts.js'
-import type { Access, Provisioner } from '../../src/provisioning/provisioner.js'
+import { logInWithPasswords } from '../../src/provisioning/passwordAttempts.js'
+import type { Provisioner, UserCredentials } from '../../src/provisioning/provisioner.js'
 import { faultOfAsync } from '../support/faults.js'
 
 const wanted = { arn: 'arn:aws:iam::123456789012:role/orders', roles: [] }
-const access = (...passwords: string[]): Access => ({
+const access = (...passwords: string[]): UserCredentials => ({
   user: { name: wanted.arn, db: 'd' },
   passwords: passwords.map(text => new Secret(text)),
 })
@@ -14,27 +14,27 @@ const never = new AbortController().signal
 
 /** A provisioner that gives these in turn, and an upstream that takes one password. */
 function upstream(
-  first: Access,
-  second: Access | Fault,
+  first: UserCredentials,
+  second: UserCredentials | Fault,
   good: string,
   wrong = new Fault('upstream/authentication-failed', '', { code: 18 }),
 ) {
   const tried: string[] = []
   const provisioner: Provisioner = {
-    user: async () => first,
-    refused: async (_, after) => {
+    ensureUser: async () => first,
+    handleRefusal: async (_, after) => {
       t.equal(after, first)
       if (second instanceof Fault) throw second
       return second
     },
-    sync: async () => {},
+    syncRoles: async () => {},
   }
   const begin = async ({ password }: { password: Secret }) => {
     tried.push(password.reveal())
     if (password.reveal() !== good) throw wrong
     return 'a connection'
   }
-  return { tried, logIn: (signal = never) => logInAs(provisioner, wanted, begin, signal) }
+  return { tried, logIn: (signal = never) => logInWithPasswords(provisioner, wanted, begin, signal) }
 }
 
 t.test('passwords are tried in order, each once, until one is taken', async t => {

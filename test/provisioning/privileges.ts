@@ -1,14 +1,14 @@
 import type { Document } from 'bson'
 import t from 'tap'
-import { askLdap, judgeLdap } from '../../src/ldap/ldap.js'
+import { evaluateLdap, queryLdapSettings } from '../../src/ldap/ldap.js'
 import { Secret } from '../../src/log.js'
-import { periodAt } from '../../src/provisioning/password.js'
+import { getPeriod } from '../../src/provisioning/password.js'
 import {
-  createRoleText,
   type Feature,
-  featuresOf,
+  formatCreateRoleScript,
+  listFeatures,
+  listPrivileges,
   type Privilege,
-  privilegesOf,
 } from '../../src/provisioning/privileges.js'
 import { prune } from '../../src/provisioning/prune.js'
 import { type AdminClient, createAdminClient } from '../../src/upstream/admin.js'
@@ -26,7 +26,7 @@ const cut = [{ role: 'read', db: 'app', collection: 'orders' }]
 /** Everything that a feature does, as the administrator `run`. */
 const features: Record<Feature, (scene: Scene, run: AdminClient['runCommand']) => Promise<unknown>> = {
   'LDAP guard': async (_, run) => {
-    const { state, why } = judgeLdap({ ...(await askLdap(command => run(command))), buildInfo: undefined })
+    const { state, why } = evaluateLdap({ ...(await queryLdapSettings(command => run(command))), buildInfo: undefined })
     if (state !== 'off') throw new Error(why)
   },
   directory: async (_, run) => {
@@ -46,8 +46,8 @@ const features: Record<Feature, (scene: Scene, run: AdminClient['runCommand']) =
     clock.now += DAY_MS
     await logIn(one, { ...orders, roles: wider })
     const { customData } = (await stored('orders')) ?? {}
-    if (customData?.period !== periodAt(clock.now, DAY_MS)) throw new Error('the period did not roll over')
-    await one.sync(() => undefined)
+    if (customData?.period !== getPeriod(clock.now, DAY_MS)) throw new Error('the period did not roll over')
+    await one.syncRoles(() => undefined)
     await logIn(one, orders)
     const { users } = await prune(partsOf({ run }), () => undefined)
     if (users.length !== 1) throw new Error('nobody was removed')
@@ -83,7 +83,7 @@ const single = (privileges: readonly Privilege[]): Privilege[] =>
   privileges.flatMap(({ resource, actions }) => actions.map(action => ({ resource, actions: [action] })))
 
 t.test('with the role of the README every feature works, and nothing of it is root', async t => {
-  const { scene, run } = await having(t, privilegesOf(DATABASE))
+  const { scene, run } = await having(t, listPrivileges(DATABASE))
   for (const [feature, work] of Object.entries(features)) {
     await t.resolves(work(scene, run), feature)
   }
@@ -99,7 +99,7 @@ t.test('with the role of the README every feature works, and nothing of it is ro
 })
 
 t.test('each feature needs its own privileges and those of provisioning at most, and each of them', async t => {
-  for (const [feature, own] of featuresOf(DATABASE)) {
+  for (const [feature, own] of listFeatures(DATABASE)) {
     const base = feature === 'LDAP guard' || feature === 'directory' ? [] : provisioningOf()
     const others = feature === 'provisioning' ? [] : base
     const { scene, run } = await having(t, [...own, ...others])
@@ -112,12 +112,12 @@ t.test('each feature needs its own privileges and those of provisioning at most,
   }
 })
 
-const provisioningOf = () => featuresOf(DATABASE).find(([feature]) => feature === 'provisioning')?.[1] ?? []
+const provisioningOf = () => listFeatures(DATABASE).find(([feature]) => feature === 'provisioning')?.[1] ?? []
 
 t.test('what the README prints is that role', async t => {
-  const text = createRoleText(DATABASE)
+  const text = formatCreateRoleScript(DATABASE)
   const created: Document[] = []
   const db = { getSiblingDB: () => ({ createRole: (role: Document) => created.push(role), createUser: () => {} }) }
   new Function('db', 'passwordPrompt', text)(db, () => '')
-  t.same(created, [{ role: 'iamProxy', roles: [], privileges: privilegesOf(DATABASE) }])
+  t.same(created, [{ role: 'iamProxy', roles: [], privileges: listPrivileges(DATABASE) }])
 })

@@ -2,7 +2,7 @@ import type { Document } from 'bson'
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import { type Log, Secret } from '../../src/log.js'
-import { markOf, passwordOf, periodAt } from '../../src/provisioning/password.js'
+import { createMark, derivePassword, getPeriod } from '../../src/provisioning/password.js'
 import { prune } from '../../src/provisioning/prune.js'
 import type { AdminClient } from '../../src/upstream/admin.js'
 import { faultOfAsync } from '../support/faults.js'
@@ -42,7 +42,7 @@ t.test('a login of somebody who is known asks the administrator nothing', async 
 t.test('a thousand logins of a new principal through two replicas make one user, and none fails', async t => {
   const { make, client, ran } = await startProvisioning(t)
   const replicas = [make(), make()]
-  const all = Array.from({ length: 1000 }, (_, at) => replicas[at % 2]?.user(orders))
+  const all = Array.from({ length: 1000 }, (_, at) => replicas[at % 2]?.ensureUser(orders))
   const passwords = new Set((await Promise.all(all)).map(access => access?.passwords[0]?.reveal()))
   t.equal(passwords.size, 1)
   t.equal((await client.db(DATABASE).command({ usersInfo: 1 })).users.length, 1)
@@ -52,7 +52,7 @@ t.test('a thousand logins of a new principal through two replicas make one user,
 t.test('a thousand replicas race for one user', async t => {
   const { make, client, ran, administrator, logIn } = await startProvisioning(t)
   const run = administrator()
-  const all = Array.from({ length: 1000 }, () => make({ run, entries: 2 }).user(orders))
+  const all = Array.from({ length: 1000 }, () => make({ run, maxPrincipals: 2 }).ensureUser(orders))
   t.equal(new Set((await Promise.all(all)).map(access => access.passwords[0]?.reveal())).size, 1)
   t.equal((await client.db(DATABASE).command({ usersInfo: 1 })).users.length, 1)
   t.ok(ran.filter(name => name === 'createUser').length > 1, 'some lost')
@@ -79,12 +79,12 @@ t.test('the period rolls over during logins, on one replica before the other, an
 t.test('a server that has not heard of the new password is logged in to with the old one', async t => {
   const { make, clock } = await startProvisioning(t)
   const one = make()
-  const [old] = (await one.user(orders)).passwords
+  const [old] = (await one.ensureUser(orders)).passwords
   clock.now += 3 * DAY_MS
-  const { passwords } = await one.user(orders)
+  const { passwords } = await one.ensureUser(orders)
   const [now, next, before] = passwords.map(password => password.reveal())
-  t.equal(now, passwordOf(SECRET, orders.arn, periodAt(clock.now, DAY_MS)).reveal())
-  t.equal(next, passwordOf(SECRET, orders.arn, periodAt(clock.now + DAY_MS, DAY_MS)).reveal())
+  t.equal(now, derivePassword(SECRET, orders.arn, getPeriod(clock.now, DAY_MS)).reveal())
+  t.equal(next, derivePassword(SECRET, orders.arn, getPeriod(clock.now + DAY_MS, DAY_MS)).reveal())
   t.equal(before, old?.reveal())
 })
 
@@ -102,7 +102,7 @@ t.test('while the administrator is away those who are known log in, even in the 
   away = true
   clock.now += DAY_MS
   t.equal(await logIn(one, orders), 1)
-  t.equal((await faultOfAsync(() => one.user({ ...orders, roles: writes })))?.kind, 'upstream/unreachable')
+  t.equal((await faultOfAsync(() => one.ensureUser({ ...orders, roles: writes })))?.kind, 'upstream/unreachable')
   away = false
   t.equal(await logIn(one, { ...orders, roles: writes }), 1)
 })
@@ -125,7 +125,7 @@ t.test('the master secret is replaced in steps, and no login fails', async t => 
   const quiet = { arn: arnOf('quiet'), roles: reads }
   await logIn(both, quiet)
   const parts = partsOf({ secrets: [next, SECRET] })
-  t.same((await prune(parts, () => reads)).signed, [quiet.arn], 'prune signs those who did not log in')
+  t.same((await prune(parts, () => reads)).resigned, [quiet.arn], 'prune signs those who did not log in')
   t.equal(await logIn(make({ secrets: [next] }), quiet), 1)
   t.ok((await logIn(both, quiet)) >= 2)
 })
@@ -133,17 +133,17 @@ t.test('the master secret is replaced in steps, and no login fails', async t => 
 t.test('roles that change reach the user, at the next login or by sync', async t => {
   const { make, logIn, stored, as, client } = await startProvisioning(t)
   const one = make()
-  const { user, passwords } = await one.user(orders)
+  const { user, passwords } = await one.ensureUser(orders)
   const live = await as(user.name, passwords[0]?.reveal() ?? '', DATABASE)
   const write = () => errorCodeOf(live.db('app').collection('c').insertOne({}))
   t.equal(await write(), 13)
-  await one.sync(() => writes)
+  await one.syncRoles(() => writes)
   t.equal(await write(), undefined)
   t.same((await stored('orders'))?.roles, writes)
   await logIn(one, orders)
   t.equal(await write(), 13)
-  t.equal((await one.user(orders)).passwords[0]?.reveal(), passwords[0]?.reveal(), 'its password stayed')
-  await one.sync(() => undefined)
+  t.equal((await one.ensureUser(orders)).passwords[0]?.reveal(), passwords[0]?.reveal(), 'its password stayed')
+  await one.syncRoles(() => undefined)
   t.equal(await errorCodeOf(live.db('app').collection('c').findOne({})), 13)
   t.equal(await stored('orders'), undefined)
   t.equal((await client.db(DATABASE).command({ usersInfo: 1 })).users.length, 0)
@@ -156,9 +156,9 @@ t.test('sync does nothing where nothing was decided anew, whatever others did', 
   await logIn(one, orders)
   await client.db(DATABASE).command({ updateUser: orders.arn, roles: writes })
   ran.length = 0
-  for (let round = 0; round < 3; round++) await one.sync(() => [...reads])
+  for (let round = 0; round < 3; round++) await one.syncRoles(() => [...reads])
   t.same(ran, [])
-  await make().sync(() => undefined)
+  await make().syncRoles(() => undefined)
   t.same((await stored('orders'))?.roles, writes, 'nor does a replica that never met the principal drop it')
   await logIn(make(), orders)
   t.same((await stored('orders'))?.roles, reads, 'a replica that meets it first makes it what it decided')
@@ -170,9 +170,9 @@ t.test('a user that is not ours is never touched, and its principal is refused w
   for (const [what, customData] of [
     ['unmarked', undefined],
     ['made by hand', { team: 'x' }],
-    ['of another fleet', markOf(SECRET, { ...owned, fleet: 'other' }, 5)],
-    ['with a mark taken from another user', markOf(SECRET, { ...owned, user: arnOf('admin') }, 5)],
-    ['signed by a secret that is unknown here', markOf(other, owned, 5)],
+    ['of another fleet', createMark(SECRET, { ...owned, fleet: 'other' }, 5)],
+    ['with a mark taken from another user', createMark(SECRET, { ...owned, user: arnOf('admin') }, 5)],
+    ['signed by a secret that is unknown here', createMark(other, owned, 5)],
   ] as const) {
     const { make, client, partsOf, clock, ran } = await startProvisioning(t)
     const lines: unknown[][] = []
@@ -183,16 +183,16 @@ t.test('a user that is not ours is never touched, and its principal is refused w
     const find = () => client.db('admin').collection('system.users').find({ db: DATABASE }).toArray()
     const before = await find()
     const one = make({ log })
-    const fault = await faultOfAsync(() => one.user(orders))
+    const fault = await faultOfAsync(() => one.ensureUser(orders))
     t.match(fault, { kind: 'provision/conflict', definition: { reply: { code: 262 } } }, what)
     t.match(lines, [['error', 'provisioning failed', { fault: 'provision/conflict', user: orders.arn, db: DATABASE }]])
     ran.length = 0
-    await faultOfAsync(() => one.user(orders))
+    await faultOfAsync(() => one.ensureUser(orders))
     t.same([ran, lines.length], [[], 1], 'told once, and not asked again at once')
     clock.now += 60_000
-    await faultOfAsync(() => one.user(orders))
+    await faultOfAsync(() => one.ensureUser(orders))
     t.same(ran, ['usersInfo'])
-    await one.sync(() => undefined)
+    await one.syncRoles(() => undefined)
     t.same((await prune(partsOf(), () => undefined)).users, [])
     t.same(await find(), before, 'it is as it was')
   }
@@ -249,18 +249,18 @@ t.test('a role for one collection is made and granted; another of its name is le
   const { make, as, client, partsOf } = await startProvisioning(t)
   const roles = [{ role: 'readWrite', db: 'app', collection: 'orders' }, ...reads.map(role => ({ ...role, db: 'b' }))]
   const one = make()
-  const { user, passwords } = await one.user({ ...orders, roles })
+  const { user, passwords } = await one.ensureUser({ ...orders, roles })
   const live = (await as(user.name, passwords[0]?.reveal() ?? '', DATABASE)).db('app')
   t.equal(await errorCodeOf(live.collection('orders').insertOne({})), undefined)
   t.equal(await errorCodeOf(live.collection('people').findOne({})), 13)
-  await make().user({ arn: arnOf('second'), roles })
+  await make().ensureUser({ arn: arnOf('second'), roles })
   const role = 'mongo-iam-proxy/default/read/people'
   await client.db('app').command({ createRole: role, privileges: [], roles: ['dbOwner'] })
   const fault = await faultOfAsync(() =>
-    one.user({ ...orders, roles: [{ role: 'read', db: 'app', collection: 'people' }] }),
+    one.ensureUser({ ...orders, roles: [{ role: 'read', db: 'app', collection: 'people' }] }),
   )
   t.match(fault, { kind: 'provision/conflict', facts: { role, db: 'app' } })
-  await one.user(orders)
+  await one.ensureUser(orders)
   t.same((await prune(partsOf(), arn => (arn === orders.arn ? reads : undefined))).roles, [
     { role: 'mongo-iam-proxy/default/readWrite/orders', db: 'app' },
   ])
@@ -275,34 +275,34 @@ t.test('an upstream without roles is never provisioned', async t => {
     'createUser' in command
       ? { ok: 0, code: 238, codeName: 'NotImplemented', errmsg: `createUser: support for field "roles"` }
       : run(command, db)
-  const fault = await faultOfAsync(() => make({ run: without }).user(orders))
+  const fault = await faultOfAsync(() => make({ run: without }).ensureUser(orders))
   t.match(fault, { kind: 'provision/unsupported', facts: { command: 'createUser', code: 238 } })
 })
 
 t.test('what the upstream refuses is told with its code, and never with the password', async t => {
   const { partsOf, make } = await startProvisioning(t)
   const { run } = partsOf()
-  t.match(await faultOfAsync(() => make().user({ ...orders, roles: [{ role: 'nonsense', db: 'app' }] })), {
+  t.match(await faultOfAsync(() => make().ensureUser({ ...orders, roles: [{ role: 'nonsense', db: 'app' }] })), {
     kind: 'provision/failed',
     facts: { code: 31, errmsg: /nonsense@app/ },
   })
   const quoting: AdminClient['runCommand'] = async (command, db) =>
     'createUser' in command ? { ok: 0, code: 13, errmsg: `no: ${command.pwd}` } : run(command, db)
-  t.match(await faultOfAsync(() => make({ run: quoting }).user(orders)), {
+  t.match(await faultOfAsync(() => make({ run: quoting }).ensureUser(orders)), {
     kind: 'provision/failed',
     facts: { code: 13, errmsg: undefined },
   })
   const stopping: AdminClient['runCommand'] = async () => ({ ok: 0, code: 11600, errmsg: 'interrupted at shutdown' })
-  t.equal((await faultOfAsync(() => make({ run: stopping }).user(orders)))?.kind, 'upstream/unreachable')
+  t.equal((await faultOfAsync(() => make({ run: stopping }).ensureUser(orders)))?.kind, 'upstream/unreachable')
 })
 
 t.test('no more principals are remembered than told', async t => {
   const { make, ran } = await startProvisioning(t)
-  const one = make({ entries: 2 })
-  for (const name of ['a', 'b', 'c']) await one.user({ arn: arnOf(name), roles: reads })
+  const one = make({ maxPrincipals: 2 })
+  for (const name of ['a', 'b', 'c']) await one.ensureUser({ arn: arnOf(name), roles: reads })
   ran.length = 0
-  await one.user({ arn: arnOf('c'), roles: reads })
+  await one.ensureUser({ arn: arnOf('c'), roles: reads })
   t.same(ran, [])
-  await one.user({ arn: arnOf('a'), roles: reads })
+  await one.ensureUser({ arn: arnOf('a'), roles: reads })
   t.same(ran, ['usersInfo'])
 })

@@ -1,14 +1,14 @@
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { keptDenials, keptIn } from '../../src/revocation/adminDenials.js'
-import { readDenial } from '../../src/revocation/denials.js'
-import { writeDenials } from '../../src/revocation/denyFile.js'
+import { createAdminDenials, openAdminDenials } from '../../src/revocation/adminDenials.js'
+import { parseDenial } from '../../src/revocation/denials.js'
+import { formatDenyFile } from '../../src/revocation/denyFile.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 import { createTempFolder } from '../support/program.js'
 
 const denialOf = (entry: unknown) => {
-  const read = readDenial(entry)
+  const read = parseDenial(entry)
   if (typeof read === 'string') throw new Error(read)
   return read
 }
@@ -18,23 +18,23 @@ const key = denialOf('AKIAIOSFODNN7EXAMPLE')
 
 t.test('what was denied is there again after a restart, and taken back after another', async t => {
   const path = join(createTempFolder(t), 'denied.yaml')
-  const first = keptIn(path, now)
+  const first = openAdminDenials(path, now)
   t.same(first.all(), [])
   t.notOk(existsSync(path))
   t.equal(await first.add(alice), true)
   t.equal(await first.add(alice), false, 'once is enough')
   t.equal(await first.add(key), true)
   t.equal(statSync(path).mode & 0o777, 0o600)
-  const second = keptIn(path, now)
+  const second = openAdminDenials(path, now)
   t.same(second.all(), [alice, key])
   t.equal(await second.remove(alice), true)
   t.equal(await second.remove(alice), false)
-  t.same(keptIn(path, now).all(), [key])
+  t.same(openAdminDenials(path, now).all(), [key])
   t.notOk(existsSync(`${path}.new`))
 })
 
 t.test('the same with another end takes the place of what was there', async t => {
-  const kept = keptIn(join(createTempFolder(t), 'denied.yaml'), now)
+  const kept = openAdminDenials(join(createTempFolder(t), 'denied.yaml'), now)
   await kept.add(alice)
   await kept.add({ ...alice, until: new Date('2026-12-24T00:00:00Z'), why: 'left' })
   t.match(kept.all(), [{ why: 'left' }])
@@ -42,7 +42,7 @@ t.test('the same with another end takes the place of what was there', async t =>
 
 t.test('what the disk does not take does not count', async t => {
   const path = join(createTempFolder(t), 'nowhere', 'denied.yaml')
-  const kept = keptIn(path, now)
+  const kept = openAdminDenials(path, now)
   const fault = await faultOfAsync(() => kept.add(alice))
   t.match(fault, { kind: 'denials/not-persisted', facts: { file: path, why: 'ENOENT' } })
   t.same(kept.all(), [])
@@ -54,7 +54,7 @@ t.test('what the disk does not take does not count', async t => {
 t.test('changes at once are made one after the other, each whole', async t => {
   const written: string[] = []
   let writing = 0
-  const kept = keptDenials(
+  const kept = createAdminDenials(
     {
       text: undefined,
       name: 'x',
@@ -73,12 +73,12 @@ t.test('changes at once are made one after the other, each whole', async t => {
     true,
     false,
   ])
-  t.same(written, [[alice], [alice, key], [key]].map(writeDenials))
+  t.same(written, [[alice], [alice, key], [key]].map(formatDenyFile))
 })
 
 t.test('it does not grow for ever', async t => {
-  const text = writeDenials(Array.from({ length: 10_000 }, (_, n) => denialOf(`AKIA${String(n).padStart(16, '0')}`)))
-  const kept = keptDenials({ text, name: 'x', write: async () => {} }, now)
+  const text = formatDenyFile(Array.from({ length: 10_000 }, (_, n) => denialOf(`AKIA${String(n).padStart(16, '0')}`)))
+  const kept = createAdminDenials({ text, name: 'x', write: async () => {} }, now)
   t.match(await faultOfAsync(() => kept.add(alice)), { kind: 'denials/not-persisted', detail: /10000/ })
   t.equal(await kept.remove(kept.all()[0] as never), true)
   t.equal(await kept.add(alice), true)
@@ -93,12 +93,12 @@ t.test('a file that is cut, wrong, or cannot be read keeps the proxy from starti
   ] as const) {
     writeFileSync(path, text)
     t.match(
-      faultOf(() => keptIn(path, now)),
+      faultOf(() => openAdminDenials(path, now)),
       { kind: 'config/invalid', detail: said },
     )
   }
   t.match(
-    faultOf(() => keptIn(folder, now)),
+    faultOf(() => openAdminDenials(folder, now)),
     { kind: 'config/invalid', detail: /EISDIR/ },
   )
 })
@@ -106,11 +106,11 @@ t.test('a file that is cut, wrong, or cannot be read keeps the proxy from starti
 t.test('what has ended is forgotten with the next change, so that it keeps no other out', async t => {
   const key = (n: number) => `AKIA${String(n).padStart(16, '0')}`
   const ended = Array.from({ length: 10_000 }, (_, n) => denialOf({ accessKey: key(n), until: '2026-11-27T00:00:00Z' }))
-  const kept = keptDenials({ text: writeDenials(ended), name: 'x', write: async () => {} }, now)
+  const kept = createAdminDenials({ text: formatDenyFile(ended), name: 'x', write: async () => {} }, now)
   t.equal(await kept.add(alice), true)
   t.same(kept.all(), [alice])
-  const other = keptDenials(
-    { text: writeDenials([...ended.slice(0, 2), alice]), name: 'x', write: async () => {} },
+  const other = createAdminDenials(
+    { text: formatDenyFile([...ended.slice(0, 2), alice]), name: 'x', write: async () => {} },
     now,
   )
   t.equal(await other.remove(denialOf(key(0))), true)
@@ -119,8 +119,8 @@ t.test('what has ended is forgotten with the next change, so that it keeps no ot
 
 t.test('what denies the same is the same, however it is spelled', async t => {
   const arn = (name: string) => denialOf(`arn:aws:iam::123456789012:user/${name}`)
-  const text = writeDenials([arn('team/Alice'), arn('ALICE'), arn('bob')])
-  const kept = keptDenials({ text, name: 'x', write: async () => {} }, now)
+  const text = formatDenyFile([arn('team/Alice'), arn('ALICE'), arn('bob')])
+  const kept = createAdminDenials({ text, name: 'x', write: async () => {} }, now)
   t.equal(await kept.remove(arn('old/alice')), true)
   t.same(kept.all(), [arn('bob')])
   t.equal(await kept.add(arn('Bob')), true)

@@ -1,9 +1,9 @@
 import t from 'tap'
-import { denials, nameOf, type Principal, readDenial } from '../../src/revocation/denials.js'
-import { readDenials, writeDenials } from '../../src/revocation/denyFile.js'
+import { createDenyList, type DenialSubject, formatDenial, parseDenial } from '../../src/revocation/denials.js'
+import { formatDenyFile, parseDenyFile } from '../../src/revocation/denyFile.js'
 
 const KEY = 'ASIAIOSFODNN7EXAMPLE'
-const pod: Principal = {
+const pod: DenialSubject = {
   canonical: 'arn:aws:iam::123456789012:role/orders-api',
   kind: 'assumed-role',
   partition: 'aws',
@@ -12,7 +12,7 @@ const pod: Principal = {
   principalId: 'AROAIOSFODNN7EXAMPLE',
   session: 'pod-7',
 }
-const another: Principal = {
+const another: DenialSubject = {
   ...pod,
   canonical: 'arn:aws:iam::123456789012:role/other',
   name: 'other',
@@ -21,11 +21,11 @@ const another: Principal = {
   session: 'pod-8',
 }
 
-const listOf = (text: string) => readDenials(`${text}\n...\n`, 'deny.yaml')
+const listOf = (text: string) => parseDenyFile(`${text}\n...\n`, 'deny.yaml')
 const denied = (entry: unknown, principal = pod, key = KEY, now = 0) => {
-  const read = readDenial(entry)
+  const read = parseDenial(entry)
   if (typeof read === 'string') throw new Error(read)
-  return denials([read]).of(principal, key, now)
+  return createDenyList([read]).find(principal, key, now)
 }
 
 t.test('each kind of entry denies its own, in every spelling, and nobody else', async t => {
@@ -60,7 +60,7 @@ t.test('one session is not the others, and not one of the same name of another r
 t.test(
   'a name means its principal whatever its case and path, as AWS has no two that differ in them alone',
   async t => {
-    const user: Principal = {
+    const user: DenialSubject = {
       ...pod,
       canonical: 'arn:aws:iam::123456789012:user/team/Alice',
       kind: 'user',
@@ -81,9 +81,9 @@ t.test(
 )
 
 t.test('before STS only the name of the key counts, not the account that it claims', async t => {
-  const list = denials(listOf(`- "123456789012"\n- ${KEY}`).all)
-  t.match(list.ofKey(KEY, 0), { of: 'accessKey' })
-  t.equal(list.ofKey('ASIAANOTHERANOTHER00', 0), undefined)
+  const list = createDenyList(listOf(`- "123456789012"\n- ${KEY}`).all)
+  t.match(list.findByAccessKey(KEY, 0), { kind: 'accessKey' })
+  t.equal(list.findByAccessKey('ASIAANOTHERANOTHER00', 0), undefined)
 })
 
 t.test('an entry with an end denies until then; of two the longer one counts', async t => {
@@ -91,15 +91,16 @@ t.test('an entry with an end denies until then; of two the longer one counts', a
   const at = (time: string) => Date.parse(time)
   t.ok(denied(short, pod, KEY, at('2025-12-31T23:59:59Z')))
   t.notOk(denied(short, pod, KEY, at('2026-01-01T00:00:00Z')))
-  const read = [short, long].map(readDenial).filter(entry => typeof entry !== 'string')
-  for (const order of [read, read.toReversed()]) t.ok(denials(order).ofKey(KEY, at('2026-03-01T00:00:00Z')))
+  const read = [short, long].map(parseDenial).filter(entry => typeof entry !== 'string')
+  for (const order of [read, read.toReversed()])
+    t.ok(createDenyList(order).findByAccessKey(KEY, at('2026-03-01T00:00:00Z')))
   for (const lists of [
-    [read, [readDenial(KEY)]],
-    [[readDenial(KEY)], read],
+    [read, [parseDenial(KEY)]],
+    [[parseDenial(KEY)], read],
   ]) {
-    t.ok(denials(...(lists as never[])).ofKey(KEY, at('2099-01-01T00:00:00Z')), 'no end is the latest')
+    t.ok(createDenyList(...(lists as never[])).findByAccessKey(KEY, at('2099-01-01T00:00:00Z')), 'no end is the latest')
   }
-  t.equal(denials(read).all.length, 1)
+  t.equal(createDenyList(read).all.length, 1)
 })
 
 t.test('a file names each problem with its line', async t => {
@@ -121,7 +122,7 @@ t.test('a file names each problem with its line', async t => {
 - [1]
 -
 - "arn:aws:iam::123456789012:group/x"`)
-  t.same(all, [{ of: 'accessKey', value: KEY }])
+  t.same(all, [{ kind: 'accessKey', value: KEY }])
   t.same(problems, [
     'is a number to YAML, which drops leading zeros: write it in quotes (from deny.yaml:3)',
     'is no ARN, principal id, access key or account of 12 digits (from deny.yaml:4)',
@@ -144,10 +145,10 @@ t.test('a file names each problem with its line', async t => {
 
 t.test('whatever a file is cut to, it denies all of its entries or is a problem', async t => {
   const whole = `- ${KEY}\n- arn: arn:aws:iam::123456789012:role/orders-api\n  why: left\n- "123456789012"\n...\n`
-  t.equal(readDenials(whole, 'deny.yaml').all.length, 3)
-  t.same(readDenials(whole.trimEnd(), 'deny.yaml').problems, [], 'the line end that editors add is not needed')
+  t.equal(parseDenyFile(whole, 'deny.yaml').all.length, 3)
+  t.same(parseDenyFile(whole.trimEnd(), 'deny.yaml').problems, [], 'the line end that editors add is not needed')
   for (let length = 0; length < whole.length - 1; length++) {
-    const { all, problems } = readDenials(whole.slice(0, length), 'deny.yaml')
+    const { all, problems } = parseDenyFile(whole.slice(0, length), 'deny.yaml')
     t.ok(problems.length > 0 && all.length === 0, `${length}`)
   }
 })
@@ -178,18 +179,18 @@ t.test('what is written is read again as it was', async t => {
       until: '2026-12-24T00:00:00Z',
     },
   ]
-    .map(readDenial)
+    .map(parseDenial)
     .filter(entry => typeof entry !== 'string')
   t.equal(all.length, 3)
-  t.same(readDenials(writeDenials(all), 'x'), { all, problems: [] })
-  t.same(readDenials(writeDenials([]), 'x'), { all: [], problems: [] })
-  t.equal(nameOf(all[0] as never), `accessKey ${KEY}`)
+  t.same(parseDenyFile(formatDenyFile(all), 'x'), { all, problems: [] })
+  t.same(parseDenyFile(formatDenyFile([]), 'x'), { all: [], problems: [] })
+  t.equal(formatDenial(all[0] as never), `accessKey ${KEY}`)
 })
 
 t.test('an end that could not be read back is none', async t => {
   for (const until of ['9999-12-31T23:59:59-23:59', '0000-01-01T00:00:00+00:01']) {
-    t.equal(readDenial({ accessKey: KEY, until }), 'until: is beyond the years from 0 to 9999')
+    t.equal(parseDenial({ accessKey: KEY, until }), 'until: is beyond the years from 0 to 9999')
   }
-  const last = readDenial({ accessKey: KEY, until: '9999-12-31T23:59:59Z' }) as never
-  t.same(readDenials(writeDenials([last]), 'x'), { all: [last], problems: [] })
+  const last = parseDenial({ accessKey: KEY, until: '9999-12-31T23:59:59Z' }) as never
+  t.same(parseDenyFile(formatDenyFile([last]), 'x'), { all: [last], problems: [] })
 })

@@ -2,7 +2,7 @@ import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import type { Identity } from '../../src/identity/reply.js'
 import { Secret } from '../../src/log.js'
-import { type LiveConnection, live } from '../../src/revocation/liveConnections.js'
+import { createLiveConnections, type LiveConnection } from '../../src/revocation/liveConnections.js'
 import type { Match } from '../../src/users/match.js'
 import { createManualClock } from '../support/clock.js'
 
@@ -18,15 +18,22 @@ const who = (name: string): Identity => ({
   session: undefined,
 })
 const userMatch = (name: string, db = 'admin', password = 'x'): Match => ({
-  from: { rule: 1 },
+  decidedBy: { rule: 1 },
   arn: '',
-  gives: { user: { name, db }, password: new Secret(password) },
+  grant: { user: { name, db }, password: new Secret(password) },
 })
-const roles = (role: string): Match => ({ from: { entry: 'x' }, arn: '', gives: { roles: [{ role, db: 'app' }] } })
+const roles = (role: string): Match => ({
+  decidedBy: { directoryUser: 'x' },
+  arn: '',
+  grant: { roles: [{ role, db: 'app' }] },
+})
 
 function entered(...matches: (Match | undefined)[]) {
   const clock = createManualClock()
-  const all = live({ now: clock.now, others: () => new Promise(resolve => clock.after(0, resolve)) })
+  const all = createLiveConnections({
+    now: clock.now,
+    yieldToEventLoop: () => new Promise(resolve => clock.after(0, resolve)),
+  })
   const faults: (Fault | undefined)[] = matches.map(() => undefined)
   const entries = matches.map(
     (match, index): LiveConnection => ({
@@ -39,7 +46,7 @@ function entered(...matches: (Match | undefined)[]) {
       },
     }),
   )
-  const leave = entries.map(entry => all.enter(entry))
+  const leave = entries.map(entry => all.add(entry))
   return { all, faults, entries, leave, clock }
 }
 
@@ -49,7 +56,7 @@ t.test('who enters is there until it leaves', async t => {
   leave[0]?.()
   leave[0]?.()
   const seen: LiveConnection[] = []
-  all.each(entry => seen.push(entry))
+  all.forEach(entry => void seen.push(entry))
   t.same(seen, [entries[1]])
 })
 
@@ -118,7 +125,7 @@ t.test(
     t.same(asked, ['n0', 'n1'], 'five milliseconds are over')
     leave[2]?.()
     leave[3]?.()
-    all.enter({ ...(entries[0] as LiveConnection), identity: who('late') })
+    all.add({ ...(entries[0] as LiveConnection), identity: who('late') })
     while (asked.length < 8) {
       clock.advance(0)
       await new Promise(setImmediate)

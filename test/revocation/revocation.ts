@@ -2,10 +2,10 @@ import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import type { Identity } from '../../src/identity/reply.js'
 import { Secret, silentLog } from '../../src/log.js'
-import { keptDenials } from '../../src/revocation/adminDenials.js'
-import { type Denial, readDenial } from '../../src/revocation/denials.js'
+import { createAdminDenials } from '../../src/revocation/adminDenials.js'
+import { type Denial, parseDenial } from '../../src/revocation/denials.js'
 import type { LiveConnection } from '../../src/revocation/liveConnections.js'
-import { revocation } from '../../src/revocation/revocation.js'
+import { createRevocation } from '../../src/revocation/revocation.js'
 import type { Match } from '../../src/users/match.js'
 import { createManualClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
@@ -23,11 +23,11 @@ const alice: Identity = {
 }
 const KEY = 'AKIAIOSFODNN7EXAMPLE'
 const match: Match = {
-  from: { rule: 1 },
+  decidedBy: { rule: 1 },
   arn: alice.canonical,
-  gives: { user: { name: 'alice', db: 'admin' }, password: new Secret('x') },
+  grant: { user: { name: 'alice', db: 'admin' }, password: new Secret('x') },
 }
-const denialOf = (entry: unknown) => readDenial(entry) as Denial
+const denialOf = (entry: unknown) => parseDenial(entry) as Denial
 
 function made({
   disk = async (_text: string) => {},
@@ -37,10 +37,10 @@ function made({
   const clock = createManualClock(0)
   const counts: number[] = []
   const parts = { decided, counts, clock, matched: [] as string[], takes: 0 }
-  const made = revocation(
+  const made = createRevocation(
     {
-      kept: keptDenials({ text: undefined, name: 'x', write: disk }, clock.now),
-      match: identity => {
+      adminDenials: createAdminDenials({ text: undefined, name: 'x', write: disk }, clock.now),
+      reevaluate: identity => {
         parts.matched.push(identity.name)
         clock.advance(parts.takes)
         return parts.decided
@@ -48,14 +48,14 @@ function made({
       now: clock.now,
       after: clock.after,
       log: silentLog,
-      counted: count => counts.push(count),
-      changed: () => {},
+      onCount: count => counts.push(count),
+      onChange: () => {},
     },
     file,
   )
   const faults: Fault[] = []
   const enter = (entry: Partial<LiveConnection> = {}) =>
-    made.enter({
+    made.addConnection({
       identity: alice,
       accessKeyId: KEY,
       peer: '127.0.0.1:1',
@@ -67,7 +67,7 @@ function made({
 }
 
 t.test('a key is asked about by its name, an identity by all of it', async t => {
-  const { check } = made({ file: [denialOf('123456789012')] })
+  const { assertNotDenied: check } = made({ file: [denialOf('123456789012')] })
   t.equal(
     faultOf(() => check(KEY)),
     undefined,
@@ -78,7 +78,7 @@ t.test('a key is asked about by its name, an identity by all of it', async t => 
   )
   const other = made({ file: [denialOf({ accessKey: KEY, why: 'ticket 4711' })] })
   t.match(
-    faultOf(() => other.check(KEY)),
+    faultOf(() => other.assertNotDenied(KEY)),
     { facts: { denial: `accessKey ${KEY}`, reason: 'ticket 4711' } },
   )
 })
@@ -86,7 +86,7 @@ t.test('a key is asked about by its name, an identity by all of it', async t => 
 t.test(
   'denied by the admin interface: live connections close, the next login is refused, until it is taken back',
   async t => {
-    const { deny, allow, enter, faults, check, list, counts } = made()
+    const { deny, allow, enter, faults, assertNotDenied: check, list, counts } = made()
     enter()
     enter({ identity: { ...alice, canonical: 'arn:aws:iam::123456789012:user/bob' } })
     t.equal(await deny(denialOf(alice.arn)), 1)
@@ -104,7 +104,7 @@ t.test(
 )
 
 t.test('what the disk does not take denies nobody', async t => {
-  const { deny, enter, faults, check } = made({ disk: () => Promise.reject(new Error('full')) })
+  const { deny, enter, faults, assertNotDenied: check } = made({ disk: () => Promise.reject(new Error('full')) })
   enter()
   t.equal((await faultOfAsync(() => deny(denialOf(alice.arn))))?.kind, 'denials/not-persisted')
   t.same(faults, [])
@@ -112,7 +112,7 @@ t.test('what the disk does not take denies nobody', async t => {
 })
 
 t.test('a login that is not decided yet is closed by a denial, and by nothing else', async t => {
-  const { read, review, enter, faults, parts } = made()
+  const { read, reviewConnections: review, enter, faults, parts } = made()
   enter({ match: undefined })
   parts.decided = undefined
   t.equal((await review()).length, 0)
@@ -122,7 +122,7 @@ t.test('a login that is not decided yet is closed by a denial, and by nothing el
 })
 
 t.test('file and admin interface add up: neither takes back what the other denies', async t => {
-  const { read, deny, check } = made({ file: [denialOf(KEY)] })
+  const { read, deny, assertNotDenied: check } = made({ file: [denialOf(KEY)] })
   await deny(denialOf(alice.arn))
   read([])
   t.equal(faultOf(() => check('AKIAANOTHERANOTHER00', alice))?.kind, 'login/denied')
@@ -143,7 +143,7 @@ t.test('a rule whose time is over closes within a second, without anybody asking
 })
 
 t.test('a fault of the rules is why; a bug in them closes, too', async t => {
-  const { review, enter, faults, parts } = made()
+  const { reviewConnections: review, enter, faults, parts } = made()
   enter()
   Object.defineProperty(parts, 'decided', {
     get: () => {
@@ -161,7 +161,7 @@ t.test('closed, no timer is left', async t => {
 })
 
 t.test('of many connections of one principal one is matched, and each is asked about in the deny list', async t => {
-  const { review, read, enter, faults, parts } = made()
+  const { reviewConnections: review, read, enter, faults, parts } = made()
   for (let n = 0; n < 10; n++) enter({ accessKeyId: n === 7 ? 'ASIAIOSFODNN7EXAMPLE' : KEY })
   enter({ peer: '127.0.0.2:1' })
   enter({ identity: { ...alice, name: 'bob', canonical: 'arn:aws:iam::123456789012:user/bob' } })

@@ -3,9 +3,9 @@ import { randomBytes } from 'node:crypto'
 import type { Document } from 'bson'
 import type { Test } from 'tap'
 import { Secret, silentLog } from '../../src/log.js'
-import { type Begin, logInAs } from '../../src/provisioning/passwordAttempts.js'
-import { type Parts, type Provisioner, provisioner } from '../../src/provisioning/provisioner.js'
-import type { Wanted } from '../../src/provisioning/upkeep.js'
+import { type ConnectAs, logInWithPasswords } from '../../src/provisioning/passwordAttempts.js'
+import { createProvisioner, type Provisioner, type ProvisionerOptions } from '../../src/provisioning/provisioner.js'
+import type { DesiredUser } from '../../src/provisioning/upkeep.js'
 import { type AdminClient, createAdminClient } from '../../src/upstream/admin.js'
 import { dial } from '../../src/upstream/dial.js'
 import { createScramKeyCache } from '../../src/upstream/scramKeys.js'
@@ -31,7 +31,7 @@ export async function startProvisioning(t: Test) {
       return run(command, db)
     }
   }
-  const partsOf = (changes: Partial<Parts> = {}): Parts => ({
+  const partsOf = (changes: Partial<ProvisionerOptions> = {}): ProvisionerOptions => ({
     run: administrator(),
     secrets: [SECRET],
     fleet: 'default',
@@ -52,12 +52,12 @@ export async function startProvisioning(t: Test) {
     ran,
     administrator,
     partsOf,
-    make: (changes?: Partial<Parts>): Provisioner => provisioner(partsOf(changes)),
+    make: (changes?: Partial<ProvisionerOptions>): Provisioner => createProvisioner(partsOf(changes)),
     /** Logs in as the proxy does. Gives how many passwords were tried. */
-    async logIn(by: Provisioner, wanted: Wanted): Promise<number> {
+    async logIn(by: Provisioner, wanted: DesiredUser): Promise<number> {
       let tries = 0
       const signal = AbortSignal.timeout(30_000)
-      const begin: Begin<void> = async user => {
+      const begin: ConnectAs<void> = async user => {
         tries++
         const { socket } = await dial({
           target,
@@ -69,7 +69,7 @@ export async function startProvisioning(t: Test) {
         })
         socket.destroy()
       }
-      await logInAs(by, wanted, begin, signal)
+      await logInWithPasswords(by, wanted, begin, signal)
       return tries
     },
     async stored(name: string): Promise<Document | undefined> {

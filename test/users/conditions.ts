@@ -1,20 +1,20 @@
 import t from 'tap'
-import { permitted, unchanged } from '../../src/users/conditions.js'
+import { assertPermitted, assertPrincipalId } from '../../src/users/conditions.js'
 import type { Match } from '../../src/users/match.js'
-import { readNetwork } from '../../src/users/networks.js'
+import { parseNetwork } from '../../src/users/networks.js'
 import { faultOf } from '../support/faults.js'
 
 const NOON = Date.parse('2026-11-22T12:00:00Z')
 const identity = { canonical: 'arn:aws:iam::123456789012:role/R', principalId: 'AROACKCEVSQ6C2EXAMPLE' }
 const match = (conditions: Partial<Match>): Match => ({
-  from: { rule: 3 },
+  decidedBy: { rule: 3 },
   arn: identity.canonical,
-  gives: { roles: [] },
+  grant: { roles: [] },
   ...conditions,
 })
-const networks = (...texts: string[]) => texts.map(readNetwork).filter(network => network !== undefined)
+const networks = (...texts: string[]) => texts.map(parseNetwork).filter(network => network !== undefined)
 const fault = (conditions: Partial<Match>, peer = '10.0.0.1', now = NOON) =>
-  faultOf(() => permitted(match(conditions), identity, { peer, now }))
+  faultOf(() => assertPermitted(match(conditions), identity, { peer, now }))
 
 t.test('who is asked for nothing passes', async t => {
   t.equal(fault({}), undefined)
@@ -45,5 +45,5 @@ t.test('D11: a principal that was made anew is told with both ids', async t => {
   t.match(recreated?.message, /is AROACKCEVSQ6C2EXAMPLE now and was AROAOTHEROTHEROTHER00/)
   t.match(recreated?.facts, { principalId: 'AROACKCEVSQ6C2EXAMPLE', pinned: 'AROAOTHEROTHEROTHER00' })
   t.equal(recreated?.definition.reply?.code, 18)
-  t.equal(faultOf(() => unchanged(match({}), identity, 'AROAOTHER'))?.kind, 'users/recreated')
+  t.equal(faultOf(() => assertPrincipalId(match({}), identity, 'AROAOTHER'))?.kind, 'users/recreated')
 })

@@ -4,10 +4,10 @@ import t, { type Test } from 'tap'
 import { Fault, type FaultKind } from '../../src/errors.js'
 import { canonicalizeArn, parseArn } from '../../src/identity/arn.js'
 import { createLog, Secret } from '../../src/log.js'
-import { featuresOf } from '../../src/provisioning/privileges.js'
+import { listFeatures } from '../../src/provisioning/privileges.js'
 import { mongoServer } from '../../src/sandbox/mongo/server.js'
 import { createAdminClient } from '../../src/upstream/admin.js'
-import { directory } from '../../src/users/directory.js'
+import { createDirectory } from '../../src/users/directory.js'
 import { createManualClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 
@@ -34,8 +34,8 @@ function scripted(t: Test, ...users: Document[]) {
   const lines: { event: string; warning?: string }[] = []
   const asked: Document[] = []
   const answers = { users, wrong: undefined as Document | Fault | undefined, hold: Promise.resolve() }
-  const one = directory({
-    ask: async command => {
+  const one = createDirectory({
+    runCommand: async command => {
       asked.push(command)
       const { users } = answers
       await answers.hold
@@ -70,8 +70,8 @@ function scripted(t: Test, ...users: Document[]) {
     },
     roles: async (identity = alice) => {
       const match = await one.match(identity, '10.0.0.1')
-      return match && 'roles' in match.gives
-        ? match.gives.roles.map(({ role, db }) => `${role}@${db}`).join()
+      return match && 'roles' in match.grant
+        ? match.grant.roles.map(({ role, db }) => `${role}@${db}`).join()
         : undefined
     },
     fault: async (identity = alice): Promise<FaultKind | undefined> =>
@@ -105,7 +105,11 @@ t.test('a principal has the roles of its entry, in whatever spelling', async t =
     ] as const) {
       const read = scripted(t, user(entry))
       await read.start()
-      t.match(read.match(who(said), ''), { from: { entry }, gives: { roles: [{ role: 'read', db: 'app' }] } }, entry)
+      t.match(
+        read.match(who(said), ''),
+        { decidedBy: { directoryUser: entry }, grant: { roles: [{ role: 'read', db: 'app' }] } },
+        entry,
+      )
       const late = scripted(t)
       await late.start()
       late.answers.users = [user(entry)]
@@ -168,7 +172,7 @@ t.test('two entries that are the same principal refuse it, and it alone', async 
   t.equal(fault?.kind, 'users/ambiguous')
   t.equal(fault?.definition.reply?.code, 262)
   t.same(fault?.facts.entries, names)
-  t.equal(faultOf(() => one.current(session))?.kind, 'users/ambiguous')
+  t.equal(faultOf(() => one.matchLastRead(session))?.kind, 'users/ambiguous')
   t.equal(await one.roles(), 'read@app')
   t.match(one.lines, [{ event: 'directory entry invalid', warning: /role\/R is refused: it has several entries/ }])
   await one.again()
@@ -228,16 +232,16 @@ t.test('a change is felt with the next reading, and told with who it is about', 
   const one = scripted(t, user(alice.canonical), user(session.canonical))
   await one.start()
   const changes: string[][] = []
-  const stop = one.changed(arns => changes.push([...arns]))
+  const stop = one.onChange(arns => changes.push([...arns]))
   await one.again()
   t.same(changes, [], 'nothing changed')
   one.answers.users = [user(alice.canonical, { roles: [{ role: 'readWrite', db: 'app' }] }), user(session.canonical)]
   await one.again()
   t.same(changes, [[alice.canonical]])
-  t.match(one.current(alice), { gives: { roles: [{ role: 'readWrite' }] } })
+  t.match(one.matchLastRead(alice), { grant: { roles: [{ role: 'readWrite' }] } })
   one.answers.users = [user(session.canonical)]
   await one.again()
-  t.equal(one.current(alice), undefined, 'dropped')
+  t.equal(one.matchLastRead(alice), undefined, 'dropped')
   t.equal(changes.length, 2)
   stop()
   one.answers.users = []
@@ -259,12 +263,12 @@ t.test('a user just made is found at once, and a reading that began before does 
   t.equal(await one.roles(), 'read@app')
   release()
   await one.settled()
-  t.ok(one.current(alice), 'after the older reading')
+  t.ok(one.matchLastRead(alice), 'after the older reading')
   await one.again()
-  t.ok(one.current(alice))
+  t.ok(one.matchLastRead(alice))
   one.answers.users = []
   await one.again()
-  t.equal(one.current(alice), undefined)
+  t.equal(one.matchLastRead(alice), undefined)
 })
 
 t.test('many who ask for one share an answer that is younger than their question', async t => {
@@ -344,7 +348,7 @@ t.test('while it cannot be read nobody whom it would decide logs in, and live co
     const one = scripted(t, user(alice.canonical))
     await one.start()
     let changes = 0
-    one.changed(() => changes++)
+    one.onChange(() => changes++)
     one.answers.wrong = wrong
     t.equal(await one.fault(session), 'users/unreadable', 'a question by name')
     for (let n = 0; n < 3; n++) {
@@ -353,7 +357,7 @@ t.test('while it cannot be read nobody whom it would decide logs in, and live co
     }
     await one.again()
     t.equal(await one.fault(), 'users/unreadable', 'after three refreshes')
-    t.ok(one.current(alice), 'for live connections the last reading holds')
+    t.ok(one.matchLastRead(alice), 'for live connections the last reading holds')
     t.equal(changes, 0)
     t.equal(one.lines.length, 1, 'said once')
     one.answers.wrong = undefined
@@ -375,7 +379,7 @@ t.test('what is wrong is said so that it can be mended', async t => {
 
 t.test('before the first reading a login waits for it; where it fails nobody is a stranger', async t => {
   const one = scripted(t, user(alice.canonical))
-  t.equal(faultOf(() => one.current(alice))?.kind, 'users/unreadable')
+  t.equal(faultOf(() => one.matchLastRead(alice))?.kind, 'users/unreadable')
   const first = one.start()
   const match = one.roles()
   await first
@@ -384,7 +388,7 @@ t.test('before the first reading a login waits for it; where it fails nobody is 
   other.answers.wrong = new Fault('upstream/unreachable')
   await other.start()
   t.equal(await other.fault(), 'users/unreadable')
-  t.equal(faultOf(() => other.current(alice))?.kind, 'users/unreadable')
+  t.equal(faultOf(() => other.matchLastRead(alice))?.kind, 'users/unreadable')
 })
 
 t.test('thousands of users are read page by page', async t => {
@@ -392,14 +396,14 @@ t.test('thousands of users are read page by page', async t => {
   const one = scripted(t, ...names)
   await one.start()
   t.equal(one.asked.length, 3)
-  for (const n of [0, 999, 1000, 2499]) t.ok(one.current(who(`arn:aws:iam::${A}:user/u${n}`)))
+  for (const n of [0, 999, 1000, 2499]) t.ok(one.matchLastRead(who(`arn:aws:iam::${A}:user/u${n}`)))
 })
 
 t.test('an upstream that has ever more to say is unreadable, before it fills our memory', async t => {
   const one = scripted(t)
   let asked = 0
-  const endless = directory({
-    ask: async () => {
+  const endless = createDirectory({
+    runCommand: async () => {
       const customData = Buffer.alloc(9_000_000)
       return { cursor: { firstBatch: [user(`arn:aws:iam::${A}:user/u${asked++}`, { customData })] }, ok: 1 }
     },
@@ -410,7 +414,7 @@ t.test('an upstream that has ever more to say is unreadable, before it fills our
   t.teardown(() => endless.close())
   await endless.start()
   t.equal(asked, 8)
-  t.match(faultOf(() => endless.current(alice))?.facts.why, /more than 64000000 bytes/)
+  t.match(faultOf(() => endless.matchLastRead(alice))?.facts.why, /more than 64000000 bytes/)
 })
 
 t.test('once closed it asks nothing', async t => {
@@ -427,7 +431,7 @@ t.test('a server serves it to a user with this one privilege', async t => {
   t.teardown(() => mongo.close())
   const superuser = createAdminClient(new Secret(mongo.uri))
   t.teardown(() => superuser.close())
-  const [, privileges] = featuresOf('any').find(([feature]) => feature === 'directory') ?? []
+  const [, privileges] = listFeatures('any').find(([feature]) => feature === 'directory') ?? []
   await superuser.runCommand({ createRole: 'reader', privileges, roles: [] })
   await superuser.runCommand({ createUser: 'reader', pwd: 'of the reader', roles: ['reader'] })
   await superuser.runCommand({ createUser: 'nobody', pwd: 'of the reader', roles: [] })
@@ -435,7 +439,12 @@ t.test('a server serves it to a user with this one privilege', async t => {
   await superuser.runCommand({ createUser: made, roles: [{ role: 'read', db: 'app' }] }, '$external')
   const as = (name: string) => {
     const own = createAdminClient(new Secret(mongo.uri.replace(/root:[^@]*@/, `${name}:of%20the%20reader@`)))
-    const one = directory({ ask: own.runCommand, refreshMS: REFRESH, ...createManualClock(), log: createLog('silent') })
+    const one = createDirectory({
+      runCommand: own.runCommand,
+      refreshMS: REFRESH,
+      ...createManualClock(),
+      log: createLog('silent'),
+    })
     t.teardown(async () => {
       one.close()
       await own.close()
@@ -444,12 +453,15 @@ t.test('a server serves it to a user with this one privilege', async t => {
   }
   const reader = as('reader')
   await reader.start()
-  t.match(reader.current(session), { from: { entry: made }, gives: { roles: [{ role: 'read', db: 'app' }] } })
+  t.match(reader.matchLastRead(session), {
+    decidedBy: { directoryUser: made },
+    grant: { roles: [{ role: 'read', db: 'app' }] },
+  })
   t.equal(await reader.match(alice, ''), undefined)
   await superuser.runCommand({ createUser: alice.canonical, roles: [] }, '$external')
   await superuser.runCommand({ createUser: `arn:aws:iam::${A}:role/late/L`, roles: [] }, '$external')
-  t.match(await reader.match(alice, ''), { gives: { roles: [] } })
-  t.match(await reader.match(who(`arn:aws:sts::${A}:assumed-role/L/any`), ''), { gives: { roles: [] } })
+  t.match(await reader.match(alice, ''), { grant: { roles: [] } })
+  t.match(await reader.match(who(`arn:aws:sts::${A}:assumed-role/L/any`), ''), { grant: { roles: [] } })
   const nobody = as('nobody')
   await nobody.start()
   t.equal((await faultOfAsync(async () => nobody.match(alice, '')))?.kind, 'users/unreadable')

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { parseArn } from '../../src/identity/arn.js'
-import { nearestMiss } from '../../src/users/nearestMiss.js'
+import { findNearestMiss } from '../../src/users/nearestMiss.js'
 import { compileRules } from '../../src/users/rules.js'
 
 const A = '123456789012'
@@ -11,13 +11,13 @@ const missed = (said: string, ...arns: string[]) => {
   t.same(problems, [])
   const principal = parseArn(said)
   if (!principal) throw new Error(said)
-  return nearestMiss(
+  return findNearestMiss(
     principal,
     rules.all.map(rule => ({
-      label: `rule ${rule.from.rule}`,
-      written: rule.written,
+      label: `rule ${rule.decidedBy.rule}`,
+      description: rule.description,
       arn: rule.arn,
-      names: canonical => rules.names(rule, canonical),
+      matches: canonical => rules.matchesRule(rule, canonical),
     })),
   )
 }
@@ -46,9 +46,9 @@ t.test('another permission set is named', async t => {
   const [rule] = rules.all
   const principal = parseArn(`arn:aws:sts::${A}:assumed-role/AWSReservedSSO_Admin_ReadOnly_0123456789abcdef/ann`)
   if (!rule || !principal) throw new Error('neither rule nor principal')
-  const candidate = { label: 'rule 1', written: rule.written, arn: rule.arn, names: () => false }
+  const candidate = { label: 'rule 1', description: rule.description, arn: rule.arn, matches: () => false }
   t.match(
-    nearestMiss(principal, [candidate]),
+    findNearestMiss(principal, [candidate]),
     /^rule 1 names permission set Admin of account 123456789012, and .* is of another permission set, Admin_ReadOnly$/,
   )
 })

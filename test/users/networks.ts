@@ -1,16 +1,16 @@
 import { BlockList, isIP } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
-import { isInside, readNetwork, showNetwork } from '../../src/users/networks.js'
+import { formatNetwork, isInNetworks, parseNetwork } from '../../src/users/networks.js'
 
 const shown = (text: string) => {
-  const network = readNetwork(text)
-  return network && showNetwork(network)
+  const network = parseNetwork(text)
+  return network && formatNetwork(network)
 }
 const inside = (address: string, ...texts: string[]) =>
-  isInside(
+  isInNetworks(
     address,
-    texts.map(readNetwork).filter(network => network !== undefined),
+    texts.map(parseNetwork).filter(network => network !== undefined),
   )
 
 t.test('a network is an address with a prefix, or one address', async t => {
@@ -42,7 +42,7 @@ t.test('what is no network is none', async t => {
     ...['::1/129', ':::', '1::2::3', '1:2:3:4:5:6:7', '1:2:3:4:5:6:7:8:9', '1:2:3:4:5:6:7::8', 'g::', '::1%eth0'],
     ...['::ffff:10.0.0.0/8', '::10.0.0.1.2', '10.0.0.0/8/8', '10.0.0.0/255.0.0.0', ':1:2:3:4:5:6:7', '1::2:'],
   ]) {
-    t.equal(readNetwork(text), undefined, text)
+    t.equal(parseNetwork(text), undefined, text)
   }
 })
 

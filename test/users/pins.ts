@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { type Log, silentLog } from '../../src/log.js'
-import { pinsIn, pinsOf } from '../../src/users/pins.js'
+import { createPins, openPins } from '../../src/users/pins.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 
 const canonical = 'arn:aws:iam::123456789012:role/app'
@@ -14,25 +14,25 @@ t.test('the first id that is seen is pinned, and outlives the process', async t 
   const folder = mkdtempSync(join(tmpdir(), 'pins-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
   const file = join(folder, 'pins.json')
-  const pins = pinsIn(file)
-  t.equal(pins.of(canonical), undefined)
+  const pins = openPins(file)
+  t.equal(pins.get(canonical), undefined)
   t.equal(await pins.pin(first), first.principalId)
   t.equal(await pins.pin(second), first.principalId)
   t.same(JSON.parse(readFileSync(file, 'utf8')), { [canonical]: first.principalId })
-  const again = pinsIn(file)
+  const again = openPins(file)
   t.equal(await again.pin(second), first.principalId)
   t.equal(await again.clear(canonical), first.principalId)
   t.equal(await again.clear(canonical), undefined)
   t.equal(await again.pin(second), second.principalId)
   writeFileSync(file, '{"arn:aws:iam::123456789012:role/app": "AROACKCEVSQ6C2')
-  t.match(faultOf(() => pinsIn(file))?.facts.problems, [/^pins.file: .* is not a file of pins/])
-  t.match(faultOf(() => pinsIn(folder))?.facts.problems, [/^pins.file: cannot read .*EISDIR/])
+  t.match(faultOf(() => openPins(file))?.facts.problems, [/^pins.file: .* is not a file of pins/])
+  t.match(faultOf(() => openPins(folder))?.facts.problems, [/^pins.file: cannot read .*EISDIR/])
 })
 
 t.test('of many that come at once one is pinned, and all hear which', async t => {
   const texts: string[] = []
   const write = async (text: string) => void texts.push(text)
-  const pins = pinsOf({ text: undefined, name: 'pins.json', write, log: silentLog })
+  const pins = createPins({ text: undefined, name: 'pins.json', write, log: silentLog })
   const heard = await Promise.all([first, second, second, first].map(pins.pin))
   t.same(new Set(heard), new Set([first.principalId]))
   t.equal(texts.length, 1)
@@ -43,11 +43,11 @@ t.test('a pin that the disk has not is none, and its login waits', async t => {
   const write = async () => {
     if (full) throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
   }
-  const pins = pinsOf({ text: undefined, name: 'pins.json', write, log: silentLog })
+  const pins = createPins({ text: undefined, name: 'pins.json', write, log: silentLog })
   const fault = await faultOfAsync(() => pins.pin(first))
   t.equal(fault?.kind, 'users/unreadable')
   t.match(fault?.facts.why, /cannot write pins.json: ENOSPC/)
-  t.equal(pins.of(canonical), undefined)
+  t.equal(pins.get(canonical), undefined)
   full = false
   t.equal(await pins.pin(second), second.principalId)
 })
@@ -55,15 +55,15 @@ t.test('a pin that the disk has not is none, and its login waits', async t => {
 t.test('what is no file of pins is a problem', async t => {
   const write = async () => {}
   for (const text of ['', '[]', '{"role/app": "AROACKCEVSQ6C2EXAMPLE"}', `{"${canonical}": "me"}`, 'null']) {
-    t.equal(faultOf(() => pinsOf({ text, name: 'pins.json', write, log: silentLog }))?.kind, 'config/invalid', text)
+    t.equal(faultOf(() => createPins({ text, name: 'pins.json', write, log: silentLog }))?.kind, 'config/invalid', text)
   }
-  t.equal(pinsOf({ text: '{}', name: 'pins.json', write, log: silentLog }).of(canonical), undefined)
+  t.equal(createPins({ text: '{}', name: 'pins.json', write, log: silentLog }).get(canonical), undefined)
 })
 
 t.test('the log tells each pin and each that was cleared, once', async t => {
   const said: unknown[] = []
   const log: Log = (...line) => void said.push(line)
-  const pins = pinsOf({ text: undefined, name: 'pins.json', write: async () => {}, log })
+  const pins = createPins({ text: undefined, name: 'pins.json', write: async () => {}, log })
   await Promise.all([pins.pin(first), pins.pin(second), pins.clear(canonical), pins.clear(canonical)])
   const facts = { arn: canonical, principalId: first.principalId }
   t.same(said, [

@@ -17,8 +17,8 @@ const problemsOf = (arn: string, user = 'app') => compiled([arn, user]).problems
 const who = ({ rules }: ReturnType<typeof compiled>, said: string) => {
   const arn = parseArn(said)
   const match = arn && rules.match({ canonical: canonicalizeArn(arn) })
-  if (!match || !('rule' in match.from) || !('user' in match.gives)) return undefined
-  return `${match.from.rule}: ${match.gives.user.name}@${match.gives.user.db}`
+  if (!match || !('rule' in match.decidedBy) || !('user' in match.grant)) return undefined
+  return `${match.decidedBy.rule}: ${match.grant.user.name}@${match.grant.user.db}`
 }
 
 t.test('a user and a role are who their rule says', async t => {
@@ -85,7 +85,7 @@ t.test('D10: a session named like somebody else changes nothing', async t => {
     const said = identityXML({ Arn, UserId: `AROACKCEVSQ6C2EXAMPLE:${session}`, Account: A })
     t.match(
       rules.rules.match(parseIdentity(said, 'aws')),
-      { from: { rule: 3 }, gives: { user: { name: 'reader', db: 'admin' } } },
+      { decidedBy: { rule: 3 }, grant: { user: { name: 'reader', db: 'admin' } } },
       session,
     )
   }
@@ -217,7 +217,7 @@ t.test('a rule with scopes counts for the listeners of one of them', async t => 
     const compiled = compileRules(entries, { scope })
     t.same(compiled.problems, [])
     t.equal(who(compiled, `arn:aws:iam::${A}:user/x`), wanted, scope ?? 'no scope')
-    t.equal(compiled.rules.all.length + compiled.rules.elsewhere.length, 3)
+    t.equal(compiled.rules.all.length + compiled.rules.outOfScope.length, 3)
   }
   t.match(compileRules([...entries, { ...entries[0], scopes: ['blue'] }]).problems, [/rule 4: .*in rule 1, which wins/])
 })
@@ -225,7 +225,7 @@ t.test('a rule with scopes counts for the listeners of one of them', async t => 
 t.test('roles are role@database, and of a collection where that can be (R22)', async t => {
   const arn = `arn:aws:iam::${A}:user/x`
   const of = (...roles: string[]) => compileRules([{ arn, roles }])
-  t.match(of('readWrite@app', 'read@app.a.b@c', 'my role@x').rules.match({ canonical: arn })?.gives, {
+  t.match(of('readWrite@app', 'read@app.a.b@c', 'my role@x').rules.match({ canonical: arn })?.grant, {
     roles: [
       { role: 'readWrite', db: 'app' },
       { role: 'read', db: 'app', collection: 'a.b@c' },
@@ -312,8 +312,8 @@ t.test('one principal has one rule, however it is spelled', async t => {
   t.equal(problems.length, 1)
   const arn = parseArn(`arn:aws:iam::${A}:role/R`)
   t.match(arn && rules.match({ canonical: canonicalizeArn(arn) }), {
-    from: { rule: 1 },
-    gives: { user: { name: 'first' } },
+    decidedBy: { rule: 1 },
+    grant: { user: { name: 'first' } },
   })
 })
 
