@@ -8,7 +8,7 @@
  */
 import type { Document } from 'bson'
 import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
-import { type Login, login } from '../client/login.js'
+import { type Authenticator, createAuthenticator } from '../client/login.js'
 import { after, now } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
@@ -46,7 +46,7 @@ export type LoginsOptions = {
 }
 
 export type Logins = {
-  login: Login
+  login: Authenticator
   /** The STS host to offer a client of this address. */
   offer: StsGateway['selectHost']
   revocations: Revocation
@@ -124,27 +124,27 @@ export function createLogins(parts: LoginsOptions): Logins {
   directory?.onChange(changed)
 
   const keys = createScramKeyCache({ maxEntries: REMEMBERED_KEYS })
-  const { enter, again } = login({
-    holderOf: memories.holderOf,
-    limit: memories.limit,
-    refused: memories.refused,
-    recall: memories.recall,
+  const { login: enter, reauthenticate: again } = createAuthenticator({
+    fingerprint: memories.holderOf,
+    reserveSlot: memories.limit,
+    findRefusal: memories.refused,
+    findIdentity: memories.recall,
     stsNow: () => Date.now() + sts.clockSkewMS(),
-    askTime: sts.askTime,
+    syncClock: sts.askTime,
     now,
-    take: sts.acquire,
-    ask: sts.ask,
-    saw(host, holder, outcome, address) {
+    acquirePermit: sts.acquire,
+    askSts: sts.ask,
+    recordOutcome(host, holder, outcome, address) {
       memories.note(host, holder, outcome, address)
       sts.recordOutcome(host, outcome, address)
     },
-    check: revocations.assertNotDenied,
-    enter: revocations.addConnection,
-    decide: decide.authorizeLogin,
-    guard: () => {
+    assertNotDenied: revocations.assertNotDenied,
+    registerLive: revocations.addConnection,
+    authorize: decide.authorizeLogin,
+    assertLdapOff: () => {
       if (ldap.getState() === 'on') ldap.assertOff()
     },
-    dial: async ({ match: { grant }, identity, named }, { metadata, apiVersion }, over) => {
+    connectUpstream: async ({ match: { grant }, identity, onUser }, { metadata, apiVersion }, over) => {
       const begin: ConnectAs<UpstreamConnection & { term: PrimaryTerm }> = async user => {
         const { target, term } = topology.primary()
         const dialled = await runDuringTerm(term, over, () =>
@@ -163,11 +163,11 @@ export function createLogins(parts: LoginsOptions): Logins {
         return { ...dialled, term }
       }
       if ('user' in grant) {
-        named(grant.user)
+        onUser(grant.user)
         return begin({ name: grant.user.name, db: grant.user.db, password: grant.password })
       }
       if (!kept) throw new Fault('provision/unsupported', undefined, { why: 'there is no provision.secretFile' })
-      named({ name: identity.canonical, db: running.provision.database })
+      onUser({ name: identity.canonical, db: running.provision.database })
       return logInWithPasswords(kept, { arn: identity.canonical, roles: grant.roles }, begin, over.signal)
     },
     after,
@@ -181,7 +181,7 @@ export function createLogins(parts: LoginsOptions): Logins {
   }
 
   return {
-    login: { enter, again },
+    login: { login: enter, reauthenticate: again },
     offer: sts.selectHost,
     revocations,
     pins,

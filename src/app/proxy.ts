@@ -9,11 +9,11 @@ import { calculateObjectSize, type Document } from 'bson'
 import type { AccessOptions } from '../admin/guards.js'
 import { createMetricsRecorder, type GaugeCollectors } from '../admin/metrics.js'
 import { type AdminServer, startAdminServer } from '../admin/server.js'
-import { lobby } from '../client/acceptQueue.js'
-import { Connection, type Parts as ServingParts } from '../client/connection.js'
-import type { Asked } from '../client/handshake.js'
+import { createAcceptQueue } from '../client/acceptQueue.js'
+import { Connection, type ConnectionOptions as ServingParts } from '../client/connection.js'
+import type { HelloRequest } from '../client/handshake.js'
 import { type Listener, listen } from '../client/listener.js'
-import { sparing } from '../client/logSampler.js'
+import { createLogSampler } from '../client/logSampler.js'
 import { after, now, sleep } from '../clock.js'
 import { isWildcard } from '../config/hosts.js'
 import type { Config } from '../config/load.js'
@@ -57,7 +57,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   let listener: Listener | undefined
   let draining = false
   const nobody = { connecting: 0, unauthenticated: 0, authenticating: 0, authenticated: 0 }
-  const measures: GaugeCollectors = { connections: () => listener?.sizes() ?? nobody }
+  const measures: GaugeCollectors = { connections: () => listener?.countByStage() ?? nobody }
   const record = createMetricsRecorder(measures, { ofProcess: true })
 
   const superuser = config.upstream.admin && administrator(config.upstream.admin)
@@ -69,7 +69,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     random: Math.random,
     after,
     onServerRestart: () => ldap.recheck(),
-    onTermClosed: why => listener?.turn(why),
+    onTermClosed: why => listener?.closeMonitors(why),
   })
   const probe = createLdapProbe(topology, superuser)
   let buildInfo: Document | undefined
@@ -103,7 +103,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   const { revocations } = admitting
   Object.assign(measures, admitting.measures)
 
-  const seen = createConnectionMetrics(record)
+  const metrics = createConnectionMetrics(record)
 
   let requests = 0
   const nextRequestID = () => (requests = (requests + 1) & 0x7fffffff)
@@ -114,8 +114,8 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     served ||= ldap.getState() === 'off'
     return served && !draining
   }
-  const server = (client: string) => ({
-    host: () => admitting.offer(client),
+  const handshakeContext = (client: string) => ({
+    stsHost: () => admitting.offer(client),
     random: randomBytes,
     buildInfo: () => buildInfo,
   })
@@ -125,7 +125,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   let address = addressOf(config)
   let guessed =
     advertise === undefined && isWildcard(bound) ? 'listen.advertise is missing in front of a set' : undefined
-  const greet = async (asked: Asked, connectionId: number, signal: AbortSignal, client: Socket) => {
+  const answerHello = async (asked: HelloRequest, connectionId: number, signal: AbortSignal, client: Socket) => {
     const { awaiting } = asked
     const {
       hello,
@@ -144,9 +144,9 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     return buildHelloReply(shown, asked, { connectionId, now: new Date() })
   }
 
-  const isTold = sparing({
-    most: LINES,
-    enough: kind => {
+  const shouldLog = createLogSampler({
+    maxPerSecond: LINES,
+    onSuppressed: kind => {
       const warning = `more than ${LINES} lines a second of ${kind}: the others are counted in faults_total alone`
       log('warn', 'log lines suppressed', { warning })
     },
@@ -154,13 +154,13 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   })
   const serving: ServingParts = {
     log,
-    isTold,
-    server,
-    greet,
-    login: admitting.login.enter,
-    again: admitting.login.again,
-    reauthenticate: () => running.listen.reauthenticate,
-    seen,
+    shouldLog,
+    handshakeContext,
+    answerHello,
+    login: admitting.login.login,
+    reauthenticate: admitting.login.reauthenticate,
+    reauthenticationMode: () => running.listen.reauthenticate,
+    metrics,
     nextRequestID,
     now,
     after,
@@ -224,7 +224,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     }
     listener = await listen({
       after,
-      lobby: lobby({ later: setImmediate, now }),
+      acceptQueue: createAcceptQueue({ defer: setImmediate, now }),
       host: config.listen.host,
       port: config.listen.port,
       backlog: config.listen.backlog,
@@ -232,16 +232,16 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
       perAddress: config.listen.perAddress,
       ...secure(config),
       log,
-      isTold,
-      turnedAway: ({ kind }) => seen.fault(kind),
-      serve: (socket, client) => new Connection(socket, client, serving),
+      shouldLog,
+      onRejected: ({ kind }) => metrics.recordFault(kind),
+      createConnection: (socket, client) => new Connection(socket, client, serving),
     })
   } catch (thrown) {
     await close()
     throw thrown
   }
   const settled = Promise.all([ldap.start(), admitting.start()]).then(() => {})
-  const { drain, stop, destroy, port, adopt } = listener
+  const { drain, stopAccepting: stop, destroy, port, reconfigure: adopt } = listener
   const reload = createReloader(
     { config, compiled: { ...beginning, upstream, single } },
     {

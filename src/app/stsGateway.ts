@@ -3,7 +3,7 @@ import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
 import { createTokenBuckets } from '../budget/buckets.js'
 import { createHostSelector, type HostSelector } from '../budget/hostHealth.js'
 import { createScheduler, type Scheduler } from '../budget/scheduler.js'
-import { bucketOf } from '../client/login.js'
+import { bucketKey } from '../client/login.js'
 import { after, now, sleep } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { createClockSync } from '../identity/clockSync.js'
@@ -93,7 +93,7 @@ export function createStsGateway(
   }
   const once: CallSts = async (proof, ms, signal) => {
     const outcome = await sts.getCallerIdentity(proof, ms, signal)
-    const bucket = bucketOf(proof)
+    const bucket = bucketKey(proof)
     if (outcome.is === 'identity' && !shown.has(bucket) && shown.size < SHOWN) shown.set(bucket, 0)
     if (outcome.is === 'throttled') {
       budget.recordThrottle(bucket)

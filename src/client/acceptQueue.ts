@@ -7,14 +7,14 @@
  * is behind it outside until all of it has had its say, whatever his address; outside, there are no turns to take.
  */
 
-export type Lobby = {
+export type AcceptQueue = {
   /** Lets somebody of this address in, who is served later: `serve` is called once. */
-  enter(address: string, serve: () => void): void
+  enqueue(address: string, serve: () => void): void
   /**
    * Somebody of this address, who was served, has said something: `serve` is called once, at once if nobody waits and few
    * have spoken in this turn of the loop.
    */
-  speak(address: string, serve: () => void): void
+  schedule(address: string, serve: () => void): void
 }
 
 /** Nobody is served while others come in, but no longer than this. Milliseconds. */
@@ -23,7 +23,7 @@ const WAIT_MS = 20
 const AT_ONCE = 8
 
 /** `later` runs a step behind the next turn's accepting; `now`: monotonic milliseconds. */
-export function lobby({ later, now }: { later(run: () => void): void; now(): number }): Lobby {
+export function createAcceptQueue({ defer, now }: { defer(run: () => void): void; now(): number }): AcceptQueue {
   const waiting = new Map<string, (() => void)[]>()
   let knocked = false
   let since: number | undefined // when waiting began; undefined while nobody does
@@ -48,7 +48,7 @@ export function lobby({ later, now }: { later(run: () => void): void; now(): num
       for (let served = 0; served < AT_ONCE; served++) next()?.()
       since = waiting.size > 0 ? now() : undefined
     }
-    if (since !== undefined) later(turn)
+    if (since !== undefined) defer(turn)
   }
 
   const wait = (address: string, serve: () => void): void => {
@@ -57,17 +57,17 @@ export function lobby({ later, now }: { later(run: () => void): void; now(): num
     else waiting.set(address, [serve])
     if (since !== undefined) return
     since = now()
-    later(turn)
+    defer(turn)
   }
 
   return {
-    enter(address, serve) {
+    enqueue(address, serve) {
       wait(address, serve)
       knocked = true
     },
-    speak(address, serve) {
+    schedule(address, serve) {
       if (since !== undefined || heard === AT_ONCE) return void wait(address, serve)
-      if (heard++ === 0) later(forget)
+      if (heard++ === 0) defer(forget)
       serve()
     },
   }

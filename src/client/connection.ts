@@ -6,10 +6,16 @@ import type { Socket } from 'node:net'
 import type { After } from '../clock.js'
 import { Fault, type FaultKind, type Level } from '../errors.js'
 import type { Log } from '../log.js'
-import { type Introduction, readHello } from './handshake.js'
-import type { Admitted, Journal } from './login.js'
-import { type Client, Conversation, type Parts as Conversing, type Host, type Stage } from './preauth.js'
-import { type Again, relogin } from './reauth.js'
+import { type ClientInfo, readHello } from './handshake.js'
+import type { LoginRecord, UpstreamSession } from './login.js'
+import {
+  type AcceptedClient,
+  Conversation,
+  type ConversationHost,
+  type ConversationOptions as Conversing,
+  type Stage,
+} from './preauth.js'
+import { type Reauthenticate, watchLoginAge } from './reauth.js'
 import { type Ending, Relay } from './relay.js'
 
 /**
@@ -28,32 +34,32 @@ const closes = () => 'close' as const
 /** What a client is refused has few names, but a stranger may spell them in many ways. */
 const MOST_KINDS = 8
 
-export type Parts = Conversing & {
+export type ConnectionOptions = Conversing & {
   /** The login again, over a connection that has its upstream. */
-  again: Again
+  reauthenticate: Reauthenticate
   /** What becomes of a connection whose login is older than its rule allows. */
-  reauthenticate(): 'ask' | 'close'
-  seen: Seen
+  reauthenticationMode(): 'ask' | 'close'
+  metrics: ConnectionMetrics
   /** Whether a line about somebody who never logged in is one of few. */
-  isTold(kind: FaultKind): boolean
+  shouldLog(kind: FaultKind): boolean
   now(): number
 }
 
 /** What is counted. */
-export type Seen = Conversing['seen'] & {
-  refusedCommand(): void
-  relayed(bytes: { toUpstream: number; toClient: number }): void
+export type ConnectionMetrics = Conversing['metrics'] & {
+  recordRefusedCommand(): void
+  recordRelayedBytes(bytes: { toUpstream: number; toClient: number }): void
 }
 
 /** Serves a client whose socket (TLS done, if any) allows half-open and has no readers. */
-export class Connection implements Host {
+export class Connection implements ConversationHost {
   readonly closed: Promise<void>
-  readonly client: Client
+  readonly client: AcceptedClient
   readonly address: string
-  readonly journal: Journal = { ms: {} }
-  doom: Ending | undefined
+  readonly loginRecord: LoginRecord = { ms: {} }
+  closeReason: Ending | undefined
   readonly #socket: Socket
-  readonly #parts: Parts
+  readonly #parts: ConnectionOptions
   readonly #born: number
   #stage: Stage = 'connecting'
   #talk: Conversation | undefined // until the relay has begun
@@ -63,14 +69,14 @@ export class Connection implements Host {
   /** Bytes of the client's socket when the relay began. */
   #before = { read: 0, written: 0 }
 
-  constructor(socket: Socket, client: Client, parts: Parts) {
+  constructor(socket: Socket, client: AcceptedClient, parts: ConnectionOptions) {
     this.client = client
     this.address = client.peer.slice(0, client.peer.lastIndexOf(':'))
     this.#socket = socket
     this.#parts = parts
     this.#born = parts.now()
     socket.on('error', ({ message: why }) => {
-      this.doom ??= { by: 'client', fault: new Fault('connection/reset', undefined, { side: 'client', why }) }
+      this.closeReason ??= { by: 'client', fault: new Fault('connection/reset', undefined, { side: 'client', why }) }
     })
     this.#talk = new Conversation(socket, this, parts)
     this.closed = this.#talk.over
@@ -87,20 +93,20 @@ export class Connection implements Host {
   }
 
   /** The primary is another one: a monitor is closed if its driver has to be told that the relays were. */
-  turn(fault: Fault): void {
-    this.#talk?.turn(fault)
+  closeIfMonitor(fault: Fault): void {
+    this.#talk?.closeIfMonitor(fault)
   }
 
   /** Closes now. */
   destroy(fault: Fault): void {
-    this.doom ??= { by: 'proxy', fault }
+    this.closeReason ??= { by: 'proxy', fault }
     if (this.#relay) this.#relay.destroy('proxy', fault)
     else this.#socket.destroy()
   }
 
-  move(to: Stage): void {
+  setStage(to: Stage): void {
     this.#stage = to
-    this.client.move(to)
+    this.client.setStage(to)
   }
 
   /** What was refused, a command or the fault that it met, goes into the one line at the end; a few kinds of it. */
@@ -118,12 +124,13 @@ export class Connection implements Host {
 
   /** From here on the relay owns both sockets. */
   admit(
-    { socket: upstream, intake, rest, limit, term, live, leave }: Admitted,
+    { socket: upstream, intake, rest, limit, term, live, leave }: UpstreamSession,
     welcome: Buffer,
     fromClient: Buffer,
-    { metadata }: Introduction,
+    { metadata }: ClientInfo,
   ): void {
-    const { greet, server, seen, again, reauthenticate, nextRequestID, after, now } = this.#parts
+    const { answerHello, handshakeContext, metrics, reauthenticate, reauthenticationMode, nextRequestID, after, now } =
+      this.#parts
     const { address } = this
     const { id, certificate } = this.client
     const client = this.#socket
@@ -139,10 +146,10 @@ export class Connection implements Host {
       connectionId: id,
       hello: async (command, signal) => {
         if (command.elements.has('client')) throw new Fault('hello/metadata-repeated')
-        return greet(readHello(command), id, signal, client)
+        return answerHello(readHello(command), id, signal, client)
       },
       refused: name => {
-        seen.refusedCommand()
+        metrics.recordRefusedCommand()
         this.refused(name)
       },
       nextRequestID,
@@ -152,13 +159,13 @@ export class Connection implements Host {
     this.#relay = relay
     this.#talk = undefined
     if (this.#draining) relay.drain()
-    const forget = relogin(relay, {
-      candidate: { client: {}, address, certificate, revoke: live.close },
+    const forget = watchLoginAge(relay, {
+      request: { client: {}, address, certificate, close: live.close },
       live,
-      again,
-      reauthenticate: LOGS_IN_AGAIN.test(metadata?.driver.name) ? reauthenticate : closes,
-      server: () => server(address),
-      seen,
+      reauthenticate,
+      mode: LOGS_IN_AGAIN.test(metadata?.driver.name) ? reauthenticationMode : closes,
+      handshakeContext: () => handshakeContext(address),
+      metrics,
       after,
     })
     const stay = term.onCloseSessions(fault => relay.leave(fault, LAST_REPLY_MS))
@@ -172,32 +179,32 @@ export class Connection implements Host {
   #level(fault: Fault | undefined): Level {
     // That the upstream is away was told as an error once, and every monitor meets it twice a second.
     const isMonitor = this.#stage === 'connecting' || this.#stage === 'unauthenticated'
-    if (fault && this.#stage !== 'authenticated' && !this.#parts.isTold(fault.kind)) return 'debug'
+    if (fault && this.#stage !== 'authenticated' && !this.#parts.shouldLog(fault.kind)) return 'debug'
     if (fault) return isMonitor && fault.kind === 'upstream/unreachable' ? 'info' : fault.definition.level
     return this.#stage === 'authenticated' || this.#refused ? 'info' : 'debug'
   }
 
-  #ended({ by, fault = this.doom?.fault }: Ending): void {
-    const { seen, after, now } = this.#parts
-    const { journal } = this
+  #ended({ by, fault = this.closeReason?.fault }: Ending): void {
+    const { metrics, after, now } = this.#parts
+    const { loginRecord } = this
     const { bytesRead, bytesWritten } = this.#socket
     if (this.#relay) {
       const { read, written } = this.#before
-      seen.relayed({ toUpstream: bytesRead - read, toClient: bytesWritten - written })
+      metrics.recordRelayedBytes({ toUpstream: bytesRead - read, toClient: bytesWritten - written })
     } else leave(this.#socket, after)
-    if (fault) seen.fault(fault.kind)
+    if (fault) metrics.recordFault(fault.kind)
     this.log(this.#level(fault), 'connection closed', {
       stage: this.#stage,
       by,
-      ...(journal.accessKeyId && { accessKeyId: journal.accessKeyId }),
-      ...(journal.arn && { arn: journal.arn }),
-      ...(journal.user && { user: journal.user }),
-      ...journal.by,
-      ...(journal.remembered && { remembered: true }),
+      ...(loginRecord.accessKeyId && { accessKeyId: loginRecord.accessKeyId }),
+      ...(loginRecord.arn && { arn: loginRecord.arn }),
+      ...(loginRecord.user && { user: loginRecord.user }),
+      ...loginRecord.by,
+      ...(loginRecord.cached && { cached: true }),
       ...(this.#refused && { refused: Object.fromEntries(this.#refused) }),
       ...(fault && { fault: fault.kind, why: fault.message, ...fault.facts }),
       ...(fault?.kind === 'internal' && { stack: (fault.cause as Error | undefined)?.stack ?? fault.stack }),
-      ms: { ...journal.ms, open: Math.round(now() - this.#born) },
+      ms: { ...loginRecord.ms, open: Math.round(now() - this.#born) },
       bytes: { fromClient: bytesRead, toClient: bytesWritten },
     })
   }

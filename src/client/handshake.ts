@@ -17,43 +17,43 @@ import { readDocument } from '../wire/document.js'
 import { type Command, MORE_TO_COME } from '../wire/message.js'
 
 /** What the client told of itself; it goes upstream once, with the login. */
-export type Introduction = { metadata?: Document; apiVersion?: string }
+export type ClientInfo = { metadata?: Document; apiVersion?: string }
 
 export type State =
-  | { at: 'start'; client: Introduction }
-  | { at: 'challenged'; client: Introduction; challenge: Challenge }
+  | { at: 'start'; client: ClientInfo }
+  | { at: 'challenged'; client: ClientInfo; challenge: Challenge }
   | { at: 'proving' }
   | { at: 'admitted' }
   | { at: 'over' }
 
 /** `refuse` is answered where its fault has a reply; a connection whose next state is `over` is closed after the answer. */
-export type Turn =
+export type Action =
   | { do: 'reply'; document: Document; next: State }
-  | { do: 'hello'; asked: Asked; next: State }
-  | { do: 'prove'; fields: ProofFields; challenge: Challenge; client: Introduction; next: State }
+  | { do: 'hello'; asked: HelloRequest; next: State }
+  | { do: 'prove'; fields: ProofFields; challenge: Challenge; client: ClientInfo; next: State }
   | { do: 'refuse'; fault: Fault; next: State }
 
 /** What the proxy brings to a conversation: the STS host to offer, and randomness. */
-export type Server = {
-  host(): string
+export type HandshakeContext = {
+  stsHost(): string
   random(bytes: number): Buffer
   buildInfo(): Document | undefined
 }
 
 /** A hello, taken apart. `legacy`: asked as isMaster. `awaiting`: answer when the topology differs from this one. */
-export type Asked = {
+export type HelloRequest = {
   legacy: boolean
   helloOk: boolean
   awaiting?: { topologyVersion: TopologyVersion; maxAwaitTimeMS: number }
 }
 
-export const opening: State = { at: 'start', client: {} }
+export const initialState: State = { at: 'start', client: {} }
 
 const OVER: State = { at: 'over' }
 const OK = new Double(1)
 const CONVERSATION = 1
 
-type Row = (state: State & { at: 'start' }, command: Command, server: Server) => Turn
+type Row = (state: State & { at: 'start' }, command: Command, server: HandshakeContext) => Action
 
 /** Commands that need no login. What is not in the table is the error. */
 const answers: Record<string, Row> = {
@@ -69,7 +69,7 @@ const answers: Record<string, Row> = {
 }
 
 /** A command arrived. */
-export function answer(state: State, command: Command, server: Server): Turn {
+export function handleCommand(state: State, command: Command, server: HandshakeContext): Action {
   try {
     if (command.flagBits & MORE_TO_COME) {
       if (command.name === 'endSessions') throw new Fault('login/abandoned') // a driver's goodbye
@@ -89,7 +89,7 @@ export function answer(state: State, command: Command, server: Server): Turn {
 }
 
 /** The outside world answered a `prove`: nothing against it, or a fault. */
-export function settle(state: State, fault?: Fault): Turn {
+export function finishLogin(state: State, fault?: Fault): Action {
   if (state.at !== 'proving')
     return refuse(new Fault('internal', undefined, { why: `settled while ${state.at}` }), OVER)
   if (fault) return refuse(fault, OVER)
@@ -97,7 +97,7 @@ export function settle(state: State, fault?: Fault): Turn {
 }
 
 /** The parts of a hello that an answer depends on. Throws `hello/await-invalid`. */
-export function readHello(command: Command): Asked {
+export function readHello(command: Command): HelloRequest {
   const { elements, name } = command
   const legacy = name !== 'hello'
   const helloOk = elements.get('helloOk') === true
@@ -109,7 +109,7 @@ export function readHello(command: Command): Asked {
   return { legacy, helloOk, awaiting: { topologyVersion, maxAwaitTimeMS } }
 }
 
-function greet(state: State & { at: 'start' }, command: Command): Turn {
+function greet(state: State & { at: 'start' }, command: Command): Action {
   try {
     const asked = readHello(command)
     return { do: 'hello', asked, next: { at: 'start', client: introduce(state.client, command) } }
@@ -118,20 +118,20 @@ function greet(state: State & { at: 'start' }, command: Command): Turn {
   }
 }
 
-function aboutServer(state: State, _: Command, server: Server): Turn {
+function aboutServer(state: State, _: Command, server: HandshakeContext): Action {
   const buildInfo = server.buildInfo()
   return buildInfo
     ? { do: 'reply', document: { ...buildInfo, ok: OK }, next: state }
     : refuse(new Fault('upstream/unreachable'), state)
 }
 
-function saslStart(state: State & { at: 'start' }, command: Command, server: Server): Turn {
+function saslStart(state: State & { at: 'start' }, command: Command, server: HandshakeContext): Action {
   const mechanism = command.elements.get('mechanism')
   if (mechanism !== 'MONGODB-AWS') return otherMechanism(mechanism, state)
   if (command.db !== '$external') {
     return refuse(new Fault('sasl/mechanism-unavailable', 'MONGODB-AWS is for authSource=$external'), state)
   }
-  const { challenge: pending, payload } = createChallenge(payloadOf(command), server.host(), server.random(32))
+  const { challenge: pending, payload } = createChallenge(payloadOf(command), server.stsHost(), server.random(32))
   return {
     do: 'reply',
     document: saslReply(false, payload),
@@ -139,11 +139,11 @@ function saslStart(state: State & { at: 'start' }, command: Command, server: Ser
   }
 }
 
-function otherMechanism(mechanism: unknown, state: State): Turn {
+function otherMechanism(mechanism: unknown, state: State): Action {
   return refuse(new Fault('sasl/mechanism-unavailable', `${printable(mechanism)}; use MONGODB-AWS`), state)
 }
 
-function saslContinue({ client, challenge }: State & { at: 'challenged' }, command: Command): Turn {
+function saslContinue({ client, challenge }: State & { at: 'challenged' }, command: Command): Action {
   if (command.db !== '$external') throw new Fault('sasl/out-of-order', 'saslContinue on another database')
   if (numberOf(command.elements.get('conversationId')) !== CONVERSATION)
     throw new Fault('sasl/out-of-order', 'mismatched conversation id')
@@ -166,7 +166,7 @@ const APP_NAME = 128
 const METADATA = 512
 
 /** Adds what this command tells of the client. Throws `hello/metadata-*`, `hello/app-name-too-long`. */
-function introduce(known: Introduction, { elements }: Command): Introduction {
+function introduce(known: ClientInfo, { elements }: Command): ClientInfo {
   const told = elements.get('apiVersion') === '1' ? { ...known, apiVersion: '1' } : known
   if (!elements.has('client')) return told
   if (known.metadata) throw new Fault('hello/metadata-repeated')
@@ -196,6 +196,6 @@ function printable(text: unknown): string {
   return typeof text === 'string' ? text.slice(0, 40).replace(/[^\x20-\x7e]/g, '?') : 'not a text'
 }
 
-function refuse(fault: Fault, next: State): Turn {
+function refuse(fault: Fault, next: State): Action {
   return { do: 'refuse', fault, next }
 }

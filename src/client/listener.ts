@@ -12,10 +12,10 @@ import { toSubnet } from '../budget/subnet.js'
 import type { After } from '../clock.js'
 import { Fault, type FaultKind } from '../errors.js'
 import type { Log } from '../log.js'
-import type { Lobby } from './acceptQueue.js'
+import type { AcceptQueue } from './acceptQueue.js'
 import { Crowd } from './addressIndex.js'
 import type { Connection } from './connection.js'
-import type { Client, Stage } from './preauth.js'
+import type { AcceptedClient, Stage } from './preauth.js'
 
 /** A TLS handshake takes at most this long. Milliseconds. */
 const TLS_MS = 5_000
@@ -29,7 +29,7 @@ const TLS = {
 /** Load balancers forget idle flows at 350 s; kernels ask earlier than that (R5). */
 const KEEP_ALIVE_MS = 60_000
 
-export type ListenerParts = {
+export type ListenerOptions = {
   host: string
   port: number
   backlog: number
@@ -41,40 +41,40 @@ export type ListenerParts = {
   log: Log
   after: After
   /** Where those wait who are accepted, until it is their turn to be served. */
-  lobby: Lobby
+  acceptQueue: AcceptQueue
   /** Serves one client. */
-  serve(socket: Socket, client: Client): Served
+  createConnection(socket: Socket, client: AcceptedClient): ServedConnection
   /** Whether a line about somebody who never logged in is one of few. */
-  isTold(kind: FaultKind): boolean
+  shouldLog(kind: FaultKind): boolean
   /** Told of each socket that was closed before a connection was made of it. */
-  turnedAway(fault: Fault): void
+  onRejected(fault: Fault): void
 }
 
 export type Listener = {
   port: number
-  sizes(): Record<Stage, number>
+  countByStage(): Record<Stage, number>
   /**
    * From the next connection on. A new context has new ticket keys, so no session of the old one is resumed (R30). With
    * another client CA, those that have not logged in are closed: the old one had let them in.
    */
-  adopt(change: Pick<ListenerParts, 'connections' | 'perAddress' | 'tls'>): void
+  reconfigure(change: Pick<ListenerOptions, 'connections' | 'perAddress' | 'tls'>): void
   /** Accepts no more. */
-  stop(): void
+  stopAccepting(): void
   /** Tells each that the primary is another one. */
-  turn(fault: Fault): void
+  closeMonitors(fault: Fault): void
   /** Lets each end as soon as it is owed nothing; resolves when all have. */
   drain(): Promise<void>
   destroy(): void
 }
 
 /** A client that is served. */
-export type Served = Pick<Connection, 'drain' | 'turn' | 'destroy'>
+export type ServedConnection = Pick<Connection, 'drain' | 'closeIfMonitor' | 'destroy'>
 
 /** `counted`: the address as limits know it. `heard`: when its last whole frame came, or it was accepted, as a number that only grows. */
-type Entry = { connection?: Served; socket: Socket; counted: string; stage: Stage; heard: number }
+type Entry = { connection?: ServedConnection; socket: Socket; counted: string; stage: Stage; heard: number }
 
 /** Starts to listen. Throws `listener/address-unavailable`. */
-export async function listen(parts: ListenerParts): Promise<Listener> {
+export async function listen(parts: ListenerOptions): Promise<Listener> {
   const { log } = parts
   const stages: Record<Stage, Set<Entry>> = {
     connecting: new Set(),
@@ -129,7 +129,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     if (entry.connection) {
       entry.connection.destroy(fault) // it tells of its end itself
     } else {
-      parts.turnedAway(fault)
+      parts.onRejected(fault)
       entry.socket.destroy()
     }
   }
@@ -151,7 +151,7 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
         address: counted,
         why: full ? 'this address' : 'all slots',
       })
-      parts.turnedAway(fault)
+      parts.onRejected(fault)
       log('debug', 'connection shed', fault.facts)
       return void raw.destroy()
     }
@@ -161,27 +161,33 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     crowd.join(counted, entry)
     raw.once('close', () => forget(entry))
     const begin = (socket: Socket, certificate?: string): void => {
-      entry.connection = parts.serve(socket, {
+      entry.connection = parts.createConnection(socket, {
         id,
         peer: `${address}:${remotePort}`,
         certificate,
-        move: stage => stages[entry.stage].has(entry) && move(entry, stage),
-        alive: () => stages[entry.stage].has(entry) && move(entry, entry.stage),
-        inTurn: step => parts.lobby.speak(counted, step),
+        setStage: stage => stages[entry.stage].has(entry) && move(entry, stage),
+        recordActivity: () => stages[entry.stage].has(entry) && move(entry, entry.stage),
+        schedule: step => parts.acceptQueue.schedule(counted, step),
       })
     }
-    parts.lobby.enter(counted, () => {
+    parts.acceptQueue.enqueue(counted, () => {
       if (raw.destroyed) return
       if (context) {
         const of = { context, mutual: clientCA !== undefined }
-        secure(raw, of, { after: parts.after, inTurn: step => parts.lobby.speak(counted, step) }, begin, why => {
-          const fault = new Fault('tls/handshake-failed', undefined, { id, peer: address, why })
-          parts.turnedAway(fault)
-          log(parts.isTold(fault.kind) ? fault.definition.level : 'debug', 'tls handshake failed', {
-            fault: fault.kind,
-            ...fault.facts,
-          })
-        })
+        secure(
+          raw,
+          of,
+          { after: parts.after, inTurn: step => parts.acceptQueue.schedule(counted, step) },
+          begin,
+          why => {
+            const fault = new Fault('tls/handshake-failed', undefined, { id, peer: address, why })
+            parts.onRejected(fault)
+            log(parts.shouldLog(fault.kind) ? fault.definition.level : 'debug', 'tls handshake failed', {
+              fault: fault.kind,
+              ...fault.facts,
+            })
+          },
+        )
       } else {
         begin(raw)
         raw.resume()
@@ -210,13 +216,13 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
   }
   return {
     port,
-    sizes: () => ({
+    countByStage: () => ({
       connecting: stages.connecting.size,
       unauthenticated: stages.unauthenticated.size,
       authenticating: stages.authenticating.size,
       authenticated: stages.authenticated.size,
     }),
-    adopt({ tls, ...change }) {
+    reconfigure({ tls, ...change }) {
       connections = change.connections
       most = change.perAddress
       if (!tls || !context) return // plain and TLS are not changed into each other
@@ -226,9 +232,9 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
       if (another)
         closeStrangers(new Fault('tls/handshake-failed', undefined, { why: 'the client CA has changed since' }))
     },
-    stop: () => void server.close(),
-    turn: fault => {
-      for (const { connection } of [...stages.unauthenticated]) connection?.turn(fault)
+    stopAccepting: () => void server.close(),
+    closeMonitors: fault => {
+      for (const { connection } of [...stages.unauthenticated]) connection?.closeIfMonitor(fault)
     },
     drain() {
       const empty = new Promise<void>(resolve => {
@@ -316,7 +322,7 @@ function shakeHands(
  * Where clients are verified there are no tickets: one that was issued before the authority changed would resume as
  * authorized (R30), and to resume is to show no certificate.
  */
-function contextOf({ cert, key, clientCA }: NonNullable<ListenerParts['tls']>): SecureContext {
+function contextOf({ cert, key, clientCA }: NonNullable<ListenerOptions['tls']>): SecureContext {
   if (clientCA === undefined) return createSecureContext({ cert, key, ...TLS })
   const secureOptions = TLS.secureOptions | constants.SSL_OP_NO_TICKET
   return createSecureContext({ cert, key, ...TLS, ca: clientCA, secureOptions })
@@ -333,7 +339,7 @@ function unverified(socket: TLSSocket): string | undefined {
   return error ? (error.code ?? error.message) : undefined
 }
 
-function bound(server: Server, { host, port, backlog }: ListenerParts): Promise<void> {
+function bound(server: Server, { host, port, backlog }: ListenerOptions): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
       reject(new Fault('listener/address-unavailable', `${host}:${port} (${error.code})`, {}, error)),

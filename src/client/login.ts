@@ -27,17 +27,17 @@ import { rejectOnAbort } from '../upstream/deadline.js'
 import type { PrimaryTerm } from '../upstream/primaryTerm.js'
 import type { ReadBuffer } from '../upstream/readBuffer.js'
 import { type DatabaseUser, isSameDatabaseUser, type Match } from '../users/match.js'
-import type { Introduction } from './handshake.js'
+import type { ClientInfo } from './handshake.js'
 
 /** What happened, for the one log line of the connection: milliseconds by stage, and who it turned out to be. */
-export type Journal = {
+export type LoginRecord = {
   accessKeyId?: string
   arn?: string
   user?: string
   /** What let it in: the number of a rule, or the name of an entry of the directory. */
   by?: Match['decidedBy']
   /** A success that was remembered stood in for STS. */
-  remembered?: true
+  cached?: true
   ms: Partial<Record<'queue' | 'sts' | 'upstream' | 'login', number>>
 }
 
@@ -45,21 +45,21 @@ export type Journal = {
  * `address`: of the client. `certificate`: the fingerprint of the one it was verified by in this very TLS handshake.
  * `revoke` closes its connection, however far it is.
  */
-export type Candidate = {
+export type LoginRequest = {
   fields: ProofFields
   challenge: Challenge
-  client: Introduction
+  client: ClientInfo
   address: string
   certificate: string | undefined
-  journal: Journal
-  revoke(fault: Fault): void
+  record: LoginRecord
+  close(fault: Fault): void
 }
 
 /**
  * An upstream connection that is this principal's for life, or until `term` is over. `limit`: its maxMessageSizeBytes.
  * `live` is its place among the live connections, given back by `leave` when it is closed.
  */
-export type Admitted = {
+export type UpstreamSession = {
   socket: Socket
   intake: Pick<ReadBuffer, 'to'>
   rest: Buffer
@@ -69,41 +69,41 @@ export type Admitted = {
   leave(): void
 }
 
-export type Parts = {
+export type LoginOptions = {
   /** The time as STS has it, in milliseconds. */
   stsNow(): number
   /** Asks that host for it anew, unless that was done a moment ago. Throws `sts/unavailable`. */
-  askTime(host: string): Promise<void>
+  syncClock(host: string): Promise<void>
   now(): number
   /** Throws `denied` for a key, and for an identity once that is known. */
-  check(accessKeyId: string, identity?: Identity): void
+  assertNotDenied(accessKeyId: string, identity?: Identity): void
   /** Throws `ldap/on` while it is; asked before STS, so that no call is spent in vain, and again before the welcome. */
-  guard(): void
+  assertLdapOff(): void
   /** The name by which memories know the key and token of a proof. */
-  holderOf: FingerprintCredential
-  limit: LoginLimits['acquireSlot']
+  fingerprint: FingerprintCredential
+  reserveSlot: LoginLimits['acquireSlot']
   /** What STS would say again, whoever signs. */
-  refused: RefusalCache['get']
-  recall: IdentityCache['lookUp']
+  findRefusal: RefusalCache['get']
+  findIdentity: IdentityCache['lookUp']
   /** Waits for a turn at STS, and gives what ends it. Throws `budget/exhausted` at once where it would be too long. */
-  take: Scheduler['acquire']
+  acquirePermit: Scheduler['acquire']
   /** Asks STS, each attempt in its turn. */
-  ask(proof: Proof, turn: AcquirePermit, signal: AbortSignal): Promise<StsOutcome>
+  askSts(proof: Proof, turn: AcquirePermit, signal: AbortSignal): Promise<StsOutcome>
   /** What asking this host about this holder came to, for a client of this address. */
-  saw(host: string, holder: string, outcome: StsOutcome, address: string): void
+  recordOutcome(host: string, holder: string, outcome: StsOutcome, address: string): void
   /** Among the live connections until the returned function is called. */
-  enter(live: LiveConnection): () => void
+  registerLive(live: LiveConnection): () => void
   /** What lets this identity in, from this address; a promise where the directory has to be asked. Throws `users/*`. */
-  decide(identity: Identity, address: string): Match | Promise<Match>
+  authorize(identity: Identity, address: string): Match | Promise<Match>
   /**
    * Logs in upstream, and aborts the login with the term of the primary; `named` is told the database user first. Where
    * the LDAP verdict is unknown it is asked over this connection: throws `ldap/*`, too.
    */
-  dial(
-    as: { match: Match; identity: Identity; named(user: DatabaseUser): void },
-    client: Introduction,
+  connectUpstream(
+    as: { match: Match; identity: Identity; onUser(user: DatabaseUser): void },
+    client: ClientInfo,
     over: AbortController,
-  ): Promise<Pick<Admitted, 'socket' | 'intake' | 'rest' | 'term'> & { hello: Document }>
+  ): Promise<Pick<UpstreamSession, 'socket' | 'intake' | 'rest' | 'term'> & { hello: Document }>
   after: After
   deadlineMS(): number
 }
@@ -113,14 +113,14 @@ export type Parts = {
  * the term of its primary being over, with the fault that says so. There is one for all that waits, as each costs as much
  * as a frame does.
  */
-export type Login = {
+export type Authenticator = {
   /** Logs a candidate in, or throws the fault that says why not. */
-  enter(candidate: Candidate, over: AbortController): Promise<Admitted>
+  login(candidate: LoginRequest, over: AbortController): Promise<UpstreamSession>
   /**
    * Asks again who a live connection is, and by what: its upstream stays as it is. Throws `login/principal-changed` for somebody
    * else and for another database user, and whatever `enter` throws. What was remembered does not stand in for STS here.
    */
-  again(candidate: Candidate, was: LiveConnection, over: AbortController): Promise<void>
+  reauthenticate(candidate: LoginRequest, was: LiveConnection, over: AbortController): Promise<void>
 }
 
 /** MongoDB's own limit, in bytes. */
@@ -134,14 +134,14 @@ type Course = { dialled: number }
 
 type Known = { accessKeyId: string; identity: Identity }
 
-export function login(parts: Parts): Login {
+export function createAuthenticator(parts: LoginOptions): Authenticator {
   /** The steps up to the identity, then the last ones as given; all in one deadline, and counted as one login. */
   const road = async <T>(
-    candidate: Candidate,
+    candidate: LoginRequest,
     over: AbortController,
     last: (known: Known, course: Course) => Promise<T>,
   ): Promise<T> => {
-    const { fields, challenge, address, journal } = candidate
+    const { fields, challenge, address, record: journal } = candidate
     const started = parts.now()
     const deadlineMS = parts.deadlineMS()
     const course: Course = { dialled: Number.POSITIVE_INFINITY }
@@ -158,14 +158,14 @@ export function login(parts: Parts): Login {
       const proof = judged(parts, fields, challenge) ?? (await judgedAnew(parts, fields, challenge, over.signal))
       const { accessKeyId } = proof
       journal.accessKeyId = accessKeyId
-      parts.check(accessKeyId)
-      parts.guard()
-      const place = parts.limit(address, parts.holderOf(proof))
+      parts.assertNotDenied(accessKeyId)
+      parts.assertLdapOff()
+      const place = parts.reserveSlot(address, parts.fingerprint(proof))
       leave = place.release
       const identity = await identify(parts, proof, place, candidate, over.signal)
       journal.arn = identity.arn
       const result = await last({ accessKeyId, identity }, course)
-      end = journal.remembered ? 'unasked' : 'vouched'
+      end = journal.cached ? 'unasked' : 'vouched'
       return result
     } catch (thrown) {
       end = faultOf(thrown, over.signal)
@@ -178,28 +178,28 @@ export function login(parts: Parts): Login {
   }
 
   return {
-    enter: (candidate, over) =>
+    login: (candidate, over) =>
       road(candidate, over, async ({ accessKeyId, identity }, course) => {
-        const { address: peer, client, journal, revoke: close } = candidate
+        const { address: peer, client, record: journal, close } = candidate
         const live: LiveConnection = { identity, accessKeyId, peer, match: undefined, close }
-        const leave = parts.enter(live)
+        const leave = parts.registerLive(live)
         let socket: Socket | undefined
         try {
-          parts.check(accessKeyId, identity)
+          parts.assertNotDenied(accessKeyId, identity)
           const match = await decided(parts, identity, peer, over.signal)
           live.match = match
           journal.by = match.decidedBy
-          const named = ({ name, db }: DatabaseUser): void => {
+          const onUser = ({ name, db }: DatabaseUser): void => {
             journal.user = `${name}@${db}`
           }
           course.dialled = parts.now()
-          const dialled = await parts.dial({ match, identity, named }, client, over).finally(() => {
+          const dialled = await parts.connectUpstream({ match, identity, onUser }, client, over).finally(() => {
             noted(journal.ms, 'upstream', parts.now() - course.dialled)
           })
           const { intake, rest, hello, term } = dialled
           socket = dialled.socket
-          parts.guard()
-          parts.check(accessKeyId, identity)
+          parts.assertLdapOff()
+          parts.assertNotDenied(accessKeyId, identity)
           over.signal.throwIfAborted()
           return { socket, intake, rest, limit: limitOf(hello), term, live, leave }
         } catch (thrown) {
@@ -208,17 +208,17 @@ export function login(parts: Parts): Login {
           throw thrown
         }
       }),
-    again: (candidate, was, over) =>
+    reauthenticate: (candidate, was, over) =>
       road({ ...candidate, certificate: undefined }, over, async ({ accessKeyId, identity }) => {
         if (identity.canonical !== was.identity.canonical) {
           throw new Fault('login/principal-changed', `${identity.canonical}, and it was ${was.identity.canonical}`)
         }
-        parts.check(accessKeyId, identity)
+        parts.assertNotDenied(accessKeyId, identity)
         const match = await decided(parts, identity, candidate.address, over.signal)
         over.signal.throwIfAborted()
         if (!was.match || !isSameDatabaseUser(match, was.match))
           throw new Fault('login/principal-changed', 'another database user')
-        parts.check(accessKeyId, identity)
+        parts.assertNotDenied(accessKeyId, identity)
         was.accessKeyId = accessKeyId // a denial of the new key, or of the new session, has to find it
         was.identity = identity
         was.match = match
@@ -227,7 +227,7 @@ export function login(parts: Parts): Login {
 }
 
 /** The proof; undefined where it is of another time than ours. Throws what `judge` does. */
-function judged({ stsNow }: Parts, fields: ProofFields, challenge: Challenge): Proof | undefined {
+function judged({ stsNow }: LoginOptions, fields: ProofFields, challenge: Challenge): Proof | undefined {
   try {
     return validateProof(fields, challenge, new Date(stsNow()))
   } catch (thrown) {
@@ -238,13 +238,13 @@ function judged({ stsNow }: Parts, fields: ProofFields, challenge: Challenge): P
 
 /** The same once STS has said what time it is: our clock may have been set since it was compared, and that is no guilt of the client. */
 async function judgedAnew(
-  { stsNow, askTime }: Parts,
+  { stsNow, syncClock }: LoginOptions,
   fields: ProofFields,
   challenge: Challenge,
   signal: AbortSignal,
 ): Promise<Proof> {
   signal.throwIfAborted()
-  await rejectOnAbort(signal, askTime(challenge.host))
+  await rejectOnAbort(signal, syncClock(challenge.host))
   return validateProof(fields, challenge, new Date(stsNow()))
 }
 
@@ -255,35 +255,40 @@ function faultOf(thrown: unknown, { aborted, reason }: AbortSignal): Fault {
 }
 
 /** Who that is here; nobody waits where rules alone decide. */
-function decided(parts: Parts, identity: Identity, address: string, signal: AbortSignal): Match | Promise<Match> {
-  const match = parts.decide(identity, address)
+function decided(
+  parts: LoginOptions,
+  identity: Identity,
+  address: string,
+  signal: AbortSignal,
+): Match | Promise<Match> {
+  const match = parts.authorize(identity, address)
   return match instanceof Promise ? rejectOnAbort(signal, match) : match
 }
 
 /** Who signed, by what is remembered or by STS. */
 async function identify(
-  parts: Parts,
+  parts: LoginOptions,
   proof: Proof,
   place: QueueEntry,
-  { certificate, journal }: Candidate,
+  { certificate, record: journal }: LoginRequest,
   signal: AbortSignal,
 ): Promise<Identity> {
   signal.throwIfAborted()
   const { subnet, fingerprint } = place
   const { host } = proof.challenge
   // What was refused is so, whatever was remembered before: a session that has expired since, above all.
-  const refused = parts.refused(host, fingerprint)
+  const refused = parts.findRefusal(host, fingerprint)
   if (refused) return known(refused)
-  const { identity, store } = parts.recall({ ...proof, certificate, fingerprint })
+  const { identity, store } = parts.findIdentity({ ...proof, certificate, fingerprint })
   if (identity) {
-    journal.remembered = true
+    journal.cached = true
     return identity
   }
   const began = parts.now()
   const outcome = await parts
-    .ask(proof, turnsOf(parts, proof, place, journal, signal), signal)
+    .askSts(proof, turnsOf(parts, proof, place, journal, signal), signal)
     .finally(() => noted(journal.ms, 'sts', parts.now() - began))
-  parts.saw(host, fingerprint, outcome, subnet)
+  parts.recordOutcome(host, fingerprint, outcome, subnet)
   const found = known(outcome)
   store(found)
   return found
@@ -296,24 +301,24 @@ function limitOf({ maxMessageSizeBytes }: Document): number {
 }
 
 /** What a token is for: the account that the key names (all that name none share one) at the host that is asked. */
-export function bucketOf({ accessKeyId, challenge }: Proof): string {
+export function bucketKey({ accessKeyId, challenge }: Proof): string {
   return `${decodeAccountId(accessKeyId) ?? 'none'} ${challenge.host}`
 }
 
 /** Turns at STS for this proof; the time that they are waited for is the queue's, and not that of STS. */
 function turnsOf(
-  { take, now, refused }: Parts,
+  { acquirePermit, now, findRefusal }: LoginOptions,
   proof: Proof,
   place: QueueEntry,
-  { ms }: Journal,
+  { ms }: LoginRecord,
   signal: AbortSignal,
 ): AcquirePermit {
   return async patienceMS => {
     const started = now()
     try {
       const { host } = proof.challenge
-      const done = await take(bucketOf(proof), host, place, patienceMS, signal)
-      const meanwhile = refused(host, place.fingerprint) // a fleet whose session has ended waits here all together
+      const done = await acquirePermit(bucketKey(proof), host, place, patienceMS, signal)
+      const meanwhile = findRefusal(host, place.fingerprint) // a fleet whose session has ended waits here all together
       if (!meanwhile) return done
       done()
       throw refusalOf(meanwhile)
@@ -344,6 +349,6 @@ function refusalOf({ code, message }: StsOutcome & { is: 'refused' }): Fault {
 }
 
 /** So much more of a stage; whole milliseconds are enough for whoever reads the log. */
-function noted(ms: Journal['ms'], stage: keyof Journal['ms'], more: number): void {
+function noted(ms: LoginRecord['ms'], stage: keyof LoginRecord['ms'], more: number): void {
   ms[stage] = Math.round((ms[stage] ?? 0) + more)
 }

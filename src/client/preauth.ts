@@ -16,16 +16,16 @@ import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage,
 import { Stall } from './backpressure.js'
 import { Inbox } from './frameReader.js'
 import {
-  type Asked,
-  answer,
-  type Introduction,
-  opening,
-  type Server,
+  type Action,
+  type ClientInfo,
+  finishLogin,
+  type HandshakeContext,
+  type HelloRequest,
+  handleCommand,
+  initialState,
   type State,
-  settle,
-  type Turn,
 } from './handshake.js'
-import type { Admitted, Candidate, Journal } from './login.js'
+import type { LoginRecord, LoginRequest, UpstreamSession } from './login.js'
 import type { Ending } from './relay.js'
 
 /** Bytes of the longest frame before login: hello and SASL fit many times over. */
@@ -54,47 +54,50 @@ const LEFT = new Error('the client left')
 export type Stage = 'connecting' | 'unauthenticated' | 'authenticating' | 'authenticated'
 
 /** What the listener knows of a client, and what it wants to be told. */
-export type Client = {
+export type AcceptedClient = {
   /** Counts connections. */
   id: number
   /** Its address, as address:port. */
   peer: string
   /** The fingerprint of its certificate, where this very TLS handshake verified one. */
   certificate: string | undefined
-  move(stage: Stage): void
+  setStage(stage: Stage): void
   /** A whole frame came: the connection is alive. */
-  alive(): void
+  recordActivity(): void
   /** Runs a step when it is the turn of this client's address, at once if nobody waits. */
-  inTurn(step: () => void): void
+  schedule(step: () => void): void
 }
 
 /** The same for all connections. */
-export type Parts = {
+export type ConversationOptions = {
   log: Log
   /** What the proxy brings to a conversation with a client of this address. */
-  server(address: string): Server
+  handshakeContext(address: string): HandshakeContext
   /** The answer to a hello, from an upstream reply obtained after it was asked. `client`: its own socket. */
-  greet(asked: Asked, connectionId: number, signal: AbortSignal, client: Socket): Promise<Document>
-  login(candidate: Candidate, over: AbortController): Promise<Admitted>
-  seen: { fault(kind: FaultKind): void; login(outcome: 'success' | FaultKind, journal: Journal): void }
+  answerHello(asked: HelloRequest, connectionId: number, signal: AbortSignal, client: Socket): Promise<Document>
+  login(candidate: LoginRequest, over: AbortController): Promise<UpstreamSession>
+  metrics: {
+    recordFault(kind: FaultKind): void
+    recordLogin(outcome: 'success' | FaultKind, journal: LoginRecord): void
+  }
   nextRequestID(): number
   after: After
 }
 
 /** The connection that it is the beginning of. */
-export type Host = {
-  readonly client: Client
+export type ConversationHost = {
+  readonly client: AcceptedClient
   /** The client's address alone. */
   readonly address: string
-  readonly journal: Journal
+  readonly loginRecord: LoginRecord
   /** How it was closed, if it was. */
-  readonly doom: Ending | undefined
-  move(stage: Stage): void
+  readonly closeReason: Ending | undefined
+  setStage(stage: Stage): void
   /** A command was refused, and the connection goes on. */
   refused(what: string): void
   log: Log
   /** The relay takes the socket over, in the same tick. `rest`: what was read of it and not answered. */
-  admit(admitted: Admitted, welcome: Buffer, rest: Buffer, client: Introduction): void
+  admit(admitted: UpstreamSession, welcome: Buffer, rest: Buffer, client: ClientInfo): void
   /** Closes now. */
   destroy(fault: Fault): void
 }
@@ -104,11 +107,11 @@ export class Conversation {
   /** How the connection has ended; undefined where the client is admitted. */
   readonly over: Promise<Ending | undefined>
   readonly #socket: Socket
-  readonly #host: Host
-  readonly #parts: Parts
+  readonly #host: ConversationHost
+  readonly #parts: ConversationOptions
   readonly #left = new AbortController()
   readonly #inbox: Inbox
-  #state: State = opening
+  #state: State = initialState
   #quiet = true // the client waits for nothing, or for a change of the topology
   #draining = false
   #greeted = 0
@@ -116,14 +119,14 @@ export class Conversation {
   #hurried = true // the first frame is in a hurry from the start
   #cancel: () => void
 
-  constructor(socket: Socket, host: Host, parts: Parts) {
+  constructor(socket: Socket, host: ConversationHost, parts: ConversationOptions) {
     this.#socket = socket
     this.#host = host
     this.#parts = parts
     this.#cancel = this.#hurry()
     const begun = (): void => this.#begun()
     const left = (): void => this.#left.abort(LEFT)
-    this.#inbox = new Inbox(socket, { limit: LIMIT, begun, left, inTurn: host.client.inTurn })
+    this.#inbox = new Inbox(socket, { limit: LIMIT, begun, left, inTurn: host.client.schedule })
     this.over = this.#converse().finally(() => this.#cancel())
   }
 
@@ -134,7 +137,7 @@ export class Conversation {
   }
 
   /** The primary is another one: a monitor is closed if its driver has to be told that the relays were. */
-  turn(fault: Fault): void {
+  closeIfMonitor(fault: Fault): void {
     if (this.#monitors && this.#state.at === 'start') this.#host.destroy(fault)
   }
 
@@ -153,19 +156,19 @@ export class Conversation {
   /** Answers a frame. True: go on with the next one; false: the relay has begun. */
   async #hear(frame: Frame | undefined): Promise<boolean | Ending> {
     const host = this.#host
-    if (!frame || this.#socket.destroyed) return host.doom ?? { by: 'client' }
+    if (!frame || this.#socket.destroyed) return host.closeReason ?? { by: 'client' }
     this.#quiet = false
     this.#hurried = false
     this.#cancel()
-    host.client.alive()
+    host.client.recordActivity()
     const command = readCommand(frame)
     try {
-      return await this.#act(command, answer(this.#state, command, this.#parts.server(host.address)))
+      return await this.#act(command, handleCommand(this.#state, command, this.#parts.handshakeContext(host.address)))
     } catch (thrown) {
       const fault = Fault.from(thrown)
-      if (host.doom?.by === 'proxy') return host.doom
+      if (host.closeReason?.by === 'proxy') return host.closeReason
       if (fault.kind === 'login/abandoned') return { by: 'client', fault }
-      if (this.#left.signal.aborted && !(thrown instanceof Fault)) return host.doom ?? { by: 'client' }
+      if (this.#left.signal.aborted && !(thrown instanceof Fault)) return host.closeReason ?? { by: 'client' }
       const document = toReply(fault, host.client.id)
       if (document) this.#reply(command, document)
       return { by: 'proxy', fault }
@@ -173,7 +176,7 @@ export class Conversation {
   }
 
   /** Carries out a turn. True: go on with the next frame. */
-  async #act(command: Command, turn: Turn): Promise<boolean> {
+  async #act(command: Command, turn: Action): Promise<boolean> {
     const { client, log } = this.#host
     this.#state = turn.next
     switch (turn.do) {
@@ -184,7 +187,7 @@ export class Conversation {
         this.#quiet = turn.asked.awaiting !== undefined
         this.#greeted += 1
         this.#monitors = (this.#greeted > 1 || this.#quiet) && isToldByMonitors(turn.next)
-        if (this.#greeted === 1) this.#host.move('unauthenticated')
+        if (this.#greeted === 1) this.#host.setStage('unauthenticated')
         await this.#greet(command, turn.asked)
         return true
       case 'refuse': {
@@ -192,7 +195,7 @@ export class Conversation {
         if (!document || turn.next.at === 'over') throw turn.fault
         log('debug', 'command refused', { fault: turn.fault.kind })
         this.#host.refused(turn.fault.kind)
-        this.#parts.seen.fault(turn.fault.kind)
+        this.#parts.metrics.recordFault(turn.fault.kind)
         this.#reply(command, document)
         return true
       }
@@ -202,16 +205,19 @@ export class Conversation {
   }
 
   /** Lets the login decide. */
-  async #prove(command: Command, { fields, challenge, client, next }: Turn & { do: 'prove' }): Promise<boolean> {
+  async #prove(command: Command, { fields, challenge, client, next }: Action & { do: 'prove' }): Promise<boolean> {
     const host = this.#host
-    const { address, journal } = host
-    const { seen, login, nextRequestID } = this.#parts
-    host.move('authenticating')
-    let admitted: Admitted
+    const { address, loginRecord: journal } = host
+    const { metrics, login, nextRequestID } = this.#parts
+    host.setStage('authenticating')
+    let admitted: UpstreamSession
     try {
       const { certificate } = host.client
       const revoke = (fault: Fault): void => host.destroy(fault)
-      admitted = await login({ fields, challenge, client, address, certificate, journal, revoke }, this.#left)
+      admitted = await login(
+        { fields, challenge, client, address, certificate, record: journal, close: revoke },
+        this.#left,
+      )
       if (this.#left.signal.aborted) {
         discard(admitted)
         throw new Fault('login/abandoned')
@@ -222,15 +228,15 @@ export class Conversation {
       }
     } catch (thrown) {
       const fault = Fault.from(thrown)
-      seen.login(fault.kind, journal)
-      return this.#act(command, settle(next, fault))
+      metrics.recordLogin(fault.kind, journal)
+      return this.#act(command, finishLogin(next, fault))
     }
-    seen.login('success', journal)
+    metrics.recordLogin('success', journal)
     host.log('debug', 'login succeeded', { arn: journal.arn, user: journal.user })
-    const welcome = settle(next)
+    const welcome = finishLogin(next)
     if (welcome.do !== 'reply') throw new Fault('internal')
     this.#state = welcome.next
-    host.move('authenticated')
+    host.setStage('authenticated')
     const bytes = writeReply(command, welcome.document, nextRequestID())
     host.admit(admitted, bytes, this.#inbox.release(), client)
     return false
@@ -241,14 +247,14 @@ export class Conversation {
    * one before it, until the client leaves or something fails
    * (https://github.com/mongodb/specifications/blob/master/source/server-discovery-and-monitoring/server-monitoring.md).
    */
-  async #greet(command: Command, asked: Asked): Promise<void> {
-    const { greet, nextRequestID } = this.#parts
-    const { id, alive } = this.#host.client
+  async #greet(command: Command, asked: HelloRequest): Promise<void> {
+    const { answerHello, nextRequestID } = this.#parts
+    const { id, recordActivity } = this.#host.client
     const { signal } = this.#left
     const streams = asked.awaiting && (command.flagBits & EXHAUST_ALLOWED) !== 0
     const maxAwaitTimeMS = Math.max(asked.awaiting?.maxAwaitTimeMS ?? 0, STREAM_MS)
     for (;;) {
-      const document = await greet(asked, id, signal, this.#socket)
+      const document = await answerHello(asked, id, signal, this.#socket)
       const topologyVersion = streams && readTopologyVersion(document)
       if (!topologyVersion) return this.#reply(command, document)
       const requestID = nextRequestID()
@@ -257,7 +263,7 @@ export class Conversation {
       asked.awaiting = { topologyVersion, maxAwaitTimeMS }
       if (this.#socket.writableNeedDrain) await this.#drained()
       signal.throwIfAborted()
-      alive()
+      recordActivity()
     }
   }
 
@@ -293,7 +299,7 @@ function isToldByMonitors(state: State): boolean {
 }
 
 /** An upstream connection that nobody came for. */
-function discard({ socket, leave }: Admitted): void {
+function discard({ socket, leave }: UpstreamSession): void {
   socket.destroy()
   leave()
 }

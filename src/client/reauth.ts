@@ -16,8 +16,8 @@ import { Fault, type FaultKind } from '../errors.js'
 import type { LiveConnection } from '../revocation/liveConnections.js'
 import type { Command } from '../wire/message.js'
 import type { CommandSummary } from '../wire/peek.js'
-import { answer, opening, type Server, type State, settle } from './handshake.js'
-import type { Candidate, Journal } from './login.js'
+import { finishLogin, type HandshakeContext, handleCommand, initialState, type State } from './handshake.js'
+import type { LoginRecord, LoginRequest } from './login.js'
 import type { Relay } from './relay.js'
 
 /** How long a client may take for each step of a login that it was asked for. Milliseconds. */
@@ -28,23 +28,31 @@ const GRACE_MS = 60_000
 const WATCHED_MS = 1_000
 
 /** Throws what the first login would, and `login/principal-changed` for another principal or another database user. */
-export type Again = (candidate: Candidate, was: LiveConnection, over: AbortController) => Promise<void>
+export type Reauthenticate = (candidate: LoginRequest, was: LiveConnection, over: AbortController) => Promise<void>
 
-export type Parts = {
-  candidate: Omit<Candidate, 'fields' | 'challenge' | 'journal'>
+export type ReauthOptions = {
+  request: Omit<LoginRequest, 'fields' | 'challenge' | 'record'>
   live: LiveConnection
-  again: Again
-  reauthenticate(): 'ask' | 'close'
-  server(): Server
-  seen: { login(outcome: 'success' | FaultKind, journal: Journal): void }
+  reauthenticate: Reauthenticate
+  mode(): 'ask' | 'close'
+  handshakeContext(): HandshakeContext
+  metrics: { recordLogin(outcome: 'success' | FaultKind, journal: LoginRecord): void }
   after: After
 }
 
 /** Sees to the age of the login of a relay. Gives what ends that. */
-export function relogin(relay: Pick<Relay, 'watch' | 'drain' | 'destroy'>, parts: Parts): () => void {
-  const { candidate, live, again, reauthenticate, server, seen, after } = parts
+export function watchLoginAge(relay: Pick<Relay, 'watch' | 'drain' | 'destroy'>, parts: ReauthOptions): () => void {
+  const {
+    request: candidate,
+    live,
+    reauthenticate: again,
+    mode: reauthenticate,
+    handshakeContext: server,
+    metrics: seen,
+    after,
+  } = parts
   if (live.match?.maxAgeMS === undefined) return () => {}
-  let state: State = opening
+  let state: State = initialState
   let cancel = (): void => {}
   let grace: (() => void) | undefined
   let asked = false
@@ -83,14 +91,14 @@ export function relogin(relay: Pick<Relay, 'watch' | 'drain' | 'destroy'>, parts
 
   const ask = ({ inTransaction }: CommandSummary): Fault | undefined => {
     if (inTransaction) return undefined
-    state = opening
+    state = initialState
     if (!asked) step() // one that goes on as if it had not heard has no longer for it
     asked = true
     return new Fault('login/expired')
   }
 
   const renew = async (command: Command, signal: AbortSignal): Promise<Document | Fault> => {
-    const turn = answer(state, command, server())
+    const turn = handleCommand(state, command, server())
     state = turn.next
     if (turn.do === 'refuse' && state.at !== 'over') return turn.fault
     if (turn.do === 'refuse') throw turn.fault
@@ -101,24 +109,24 @@ export function relogin(relay: Pick<Relay, 'watch' | 'drain' | 'destroy'>, parts
     if (turn.do !== 'prove') throw new Fault('internal')
     cancel()
     const { fields, challenge } = turn
-    const journal: Journal = { ms: {} }
+    const journal: LoginRecord = { ms: {} }
     const over = new AbortController()
     const leave = (): void => over.abort(signal.reason)
     signal.addEventListener('abort', leave)
     if (signal.aborted) leave()
     try {
-      await again({ ...candidate, fields, challenge, journal }, live, over)
+      await again({ ...candidate, fields, challenge, record: journal }, live, over)
     } catch (thrown) {
       const fault = Fault.from(thrown)
-      seen.login(fault.kind, journal)
+      seen.recordLogin(fault.kind, journal)
       throw fault
     } finally {
       signal.removeEventListener('abort', leave)
     }
-    seen.login('success', journal)
-    const welcome = settle(state)
+    seen.recordLogin('success', journal)
+    const welcome = finishLogin(state)
     if (welcome.do !== 'reply') throw new Fault('internal')
-    state = opening
+    state = initialState
     begin()
     return welcome.document
   }

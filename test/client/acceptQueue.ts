@@ -1,5 +1,5 @@
 import t from 'tap'
-import { lobby } from '../../src/client/acceptQueue.js'
+import { createAcceptQueue } from '../../src/client/acceptQueue.js'
 import { createManualClock } from '../support/clock.js'
 
 /** A lobby whose loop turns by hand. */
@@ -7,18 +7,18 @@ function turning() {
   const clock = createManualClock()
   let due: (() => void)[] = []
   const served: string[] = []
-  const { enter, speak } = lobby({ later: run => due.push(run), now: clock.now })
+  const { enqueue, schedule } = createAcceptQueue({ defer: run => due.push(run), now: clock.now })
   let count = 0
   return {
     served,
     clock,
     knock: (address: string) => {
       const name = `${address}${++count}`
-      enter(address, () => served.push(name))
+      enqueue(address, () => served.push(name))
     },
     say: (address: string) => {
       const name = `${address} says ${++count}`
-      speak(address, () => served.push(name))
+      schedule(address, () => served.push(name))
     },
     /** A turn of the loop; how many steps it had. */
     turn: () => {

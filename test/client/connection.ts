@@ -4,9 +4,9 @@ import { type Duplex, duplexPair } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
 import { Binary, type Document, Double, Int32, Long, ObjectId, serialize } from 'bson'
 import t, { type Test } from 'tap'
-import { Connection, type Parts } from '../../src/client/connection.js'
-import type { Admitted, Candidate } from '../../src/client/login.js'
-import type { Client, Stage } from '../../src/client/preauth.js'
+import { Connection, type ConnectionOptions } from '../../src/client/connection.js'
+import type { LoginRequest, UpstreamSession } from '../../src/client/login.js'
+import type { AcceptedClient, Stage } from '../../src/client/preauth.js'
 import { Fault, type FaultKind } from '../../src/errors.js'
 import { createLog, type LogEvent } from '../../src/log.js'
 import type { LiveConnection } from '../../src/revocation/liveConnections.js'
@@ -34,13 +34,18 @@ const find = message(4, { find: 'c', $db: 'app' })
 const ping = (id: number) => message(id, { ping: 1 })
 
 type Line = { event: LogEvent; level: string; fault?: FaultKind } & Document
-type Login = (candidate: Candidate, over: AbortController) => Promise<Admitted>
-type Wanted = { login?: Login; greet?: Parts['greet']; limit?: number; client?: Partial<Client> }
+type Login = (candidate: LoginRequest, over: AbortController) => Promise<UpstreamSession>
+type Wanted = {
+  login?: Login
+  greet?: ConnectionOptions['answerHello']
+  limit?: number
+  client?: Partial<AcceptedClient>
+}
 
 /** A login that succeeds as alice, with this upstream. `leave` is called when it is over. */
 const admitted =
   (upstream: Duplex, leave = () => {}): Login =>
-  async ({ journal }) => {
+  async ({ record: journal }) => {
     Object.assign(journal, ALICE)
     journal.ms.sts = 12
     const socket = upstream as Socket
@@ -77,35 +82,36 @@ function serve(near: Duplex, { login = refusedWith('sts/refused'), greet, client
       lines.push(JSON.parse(line))
     },
   })
-  const arrived: Client = {
+  const arrived: AcceptedClient = {
     id: 5,
     peer: '192.0.2.7:50000',
     certificate: undefined,
-    move: stage => stages.push(stage),
-    alive: () => alive++,
-    inTurn: step => step(),
+    setStage: stage => stages.push(stage),
+    recordActivity: () => alive++,
+    schedule: step => step(),
     ...client,
   }
   const running = new Connection(near as Socket, arrived, {
     log,
-    server(address) {
+    handshakeContext(address) {
       addresses.push(address)
       return {
-        host: () => HOST,
+        stsHost: () => HOST,
         random: bytes => Buffer.alloc(bytes, 0xee),
         buildInfo: () => ({ version: '7.0.12' }),
       }
     },
-    greet: greet ?? (async asked => ({ [asked.legacy ? 'ismaster' : 'isWritablePrimary']: true, ok: new Double(1) })),
+    answerHello:
+      greet ?? (async asked => ({ [asked.legacy ? 'ismaster' : 'isWritablePrimary']: true, ok: new Double(1) })),
     login,
-    again: async () => {},
-    reauthenticate: () => 'ask',
-    isTold: () => true,
-    seen: {
-      fault: kind => faults.push(kind),
-      login: outcome => logins.push(outcome),
-      refusedCommand: () => {},
-      relayed: () => {},
+    reauthenticate: async () => {},
+    reauthenticationMode: () => 'ask',
+    shouldLog: () => true,
+    metrics: {
+      recordFault: kind => faults.push(kind),
+      recordLogin: outcome => logins.push(outcome),
+      recordRefusedCommand: () => {},
+      recordRelayedBytes: () => {},
     },
     nextRequestID: () => 900,
     now: clock.now,
@@ -278,15 +284,15 @@ t.test('challenge and login are for the address of the client, and for the certi
     ['192.0.2.7:50000', '192.0.2.7'],
     ['2001:db8::1:50000', '2001:db8::1'],
   ] as const) {
-    const candidates: Candidate[] = []
+    const candidates: LoginRequest[] = []
     const login: Login = async candidate => {
       candidates.push(candidate)
-      candidate.journal.remembered = true
+      candidate.record.cached = true
       throw new Fault('sts/refused')
     }
     const { client, closing, addresses } = await connected(t, { login, client: { peer, certificate: 'AA:BB' } })
     client.write(Buffer.concat([start, next]))
-    t.match(await closing(), { peer, remembered: true }, 'the line says that STS was not asked')
+    t.match(await closing(), { peer, cached: true }, 'the line says that STS was not asked')
     t.match(candidates, [{ address, certificate: 'AA:BB' }])
     t.same([...new Set(addresses)], [address])
   }
@@ -685,9 +691,9 @@ const streamed = message(
 
 /** Hellos that the test gives one by one, a document or a fault, and what they were asked with. */
 function given() {
-  const asked: Parameters<Parts['greet']>[0][] = []
+  const asked: Parameters<ConnectionOptions['answerHello']>[0][] = []
   let due: { resolve(document: Document): void; reject(thrown: unknown): void } | undefined
-  const greet: Parts['greet'] = (one, _, signal) => {
+  const greet: ConnectionOptions['answerHello'] = (one, _, signal) => {
     asked.push({ ...one })
     return new Promise((resolve, reject) => {
       due = { resolve, reject }
@@ -819,7 +825,7 @@ t.test('a client that does not read its stream gets no further', async t => {
   const [near, far] = duplexPair()
   let asked = 0
   const filler = 'x'.repeat(4000)
-  const greet: Parts['greet'] = async () => {
+  const greet: ConnectionOptions['answerHello'] = async () => {
     asked++
     return { topologyVersion: version(asked), filler, ok: 1 }
   }
@@ -857,7 +863,7 @@ t.test('where the primary is another one, monitors are closed whose drivers must
   const asks = (name: string) => query(1, { isMaster: 1, helloOk: true, client: metadata(name) })
   const topologyVersion = { processId: new ObjectId(), counter: Long.fromNumber(1) }
   const awaits = message(2, { hello: 1, topologyVersion, maxAwaitTimeMS: new Int32(10_000) })
-  const greet: Parts['greet'] = async ({ awaiting }, _, signal) =>
+  const greet: ConnectionOptions['answerHello'] = async ({ awaiting }, _, signal) =>
     awaiting
       ? new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
       : { ok: new Double(1) }
@@ -873,7 +879,7 @@ t.test('where the primary is another one, monitors are closed whose drivers must
     await reply()
     if (again) client.write(again)
     await settled()
-    running.turn(why)
+    running.closeIfMonitor(why)
     t.equal(near.destroyed, closes, `${name}, ${again ? 'again' : 'once'}`)
     if (closes) t.match(await closing(), { stage: 'unauthenticated', by: 'proxy', fault: 'upstream/stepped-down' })
     else client.destroy()
@@ -925,11 +931,11 @@ t.test('whoever logs in or is logged in is no monitor', async t => {
   const stranger = { ...driver, driver: { name: 'x', version: '1' } }
   client.write(Buffer.concat([message(1, { hello: 1, client: stranger }), message(2, { hello: 1 }), start]))
   for (let replies = 0; replies < 3; replies++) await reply()
-  running.turn(new Fault('upstream/stepped-down'))
+  running.closeIfMonitor(new Fault('upstream/stepped-down'))
   t.equal(near.destroyed, false)
   client.write(next)
   await until(() => stages.includes('authenticated'))
-  running.turn(new Fault('upstream/stepped-down'))
+  running.closeIfMonitor(new Fault('upstream/stepped-down'))
   t.equal(near.destroyed, false)
   client.destroy()
   await running.closed
@@ -1045,10 +1051,10 @@ t.test('a connection is live until it is closed, and may be revoked at any time'
   for (const by of ['client', 'revoked'] as const) {
     const upstream = await socketPair(t)
     let left = 0
-    let revoke: Candidate['revoke'] = () => {}
+    let revoke: LoginRequest['close'] = () => {}
     const { client, reply, closing } = await connected(t, {
       login: (candidate, over) => {
-        revoke = candidate.revoke
+        revoke = candidate.close
         return admitted(upstream.near, () => left++)(candidate, over)
       },
     })

@@ -1,13 +1,20 @@
 import { Binary, BSON, type Document, Double, Int32, Long, ObjectId, serialize } from 'bson'
 import t from 'tap'
-import { answer, opening, type Server, type State, settle, type Turn } from '../../src/client/handshake.js'
+import {
+  type Action,
+  finishLogin,
+  type HandshakeContext,
+  handleCommand,
+  initialState,
+  type State,
+} from '../../src/client/handshake.js'
 import type { FaultKind } from '../../src/errors.js'
 import { Framer, frame, OP_MSG, OP_QUERY } from '../../src/wire/frame.js'
 import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage } from '../../src/wire/message.js'
 import { faultOf } from '../support/faults.js'
 
-const server: Server = {
-  host: () => 'sts.eu-west-1.amazonaws.com',
+const server: HandshakeContext = {
+  stsHost: () => 'sts.eu-west-1.amazonaws.com',
   random: bytes => Buffer.alloc(bytes, 0xee),
   buildInfo: () => ({ version: '7.0.12' }),
 }
@@ -28,10 +35,10 @@ const query = (document: Document, db = 'admin') => {
   fields.writeInt32LE(-1, 4)
   return one(frame(OP_QUERY, 7, 0, [Buffer.alloc(4), Buffer.from(`${db}.$cmd\0`), fields, serialize(document)]))
 }
-const challenged = answer(opening, message(start), server).next
-const proving = answer(challenged, message(next), server).next
+const challenged = handleCommand(initialState, message(start), server).next
+const proving = handleCommand(challenged, message(next), server).next
 const states: Record<string, State> = {
-  start: opening,
+  start: initialState,
   challenged,
   proving,
   admitted: { at: 'admitted' },
@@ -39,16 +46,17 @@ const states: Record<string, State> = {
 }
 
 /** One line for a turn: what it does, with what, and where that leads. */
-const told = (turn: Turn) => `${turn.do === 'refuse' ? turn.fault.kind : turn.do} → ${turn.next.at}`
+const told = (turn: Action) => `${turn.do === 'refuse' ? turn.fault.kind : turn.do} → ${turn.next.at}`
 /** The fault of a turn that leads there. */
-const refused = (turn: Turn, at: State['at']): FaultKind | string =>
+const refused = (turn: Action, at: State['at']): FaultKind | string =>
   turn.do === 'refuse' && turn.next.at === at ? turn.fault.kind : told(turn)
 /** A turn that does this and nothing else. */
-const only = <What extends Turn['do']>(what: What, turn: Turn): Turn & { do: What } => {
+const only = <What extends Action['do']>(what: What, turn: Action): Action & { do: What } => {
   if (turn.do !== what) throw new Error(told(turn))
-  return turn as Turn & { do: What }
+  return turn as Action & { do: What }
 }
-const hello = (document: Document, state = opening) => answer(state, message({ hello: 1, ...document }), server)
+const hello = (document: Document, state = initialState) =>
+  handleCommand(state, message({ hello: 1, ...document }), server)
 
 t.test('who may say what, when', async t => {
   const table: [Document, Record<keyof typeof states, string>][] = [
@@ -68,7 +76,7 @@ t.test('who may say what, when', async t => {
   for (const [command, wanted] of table) {
     for (const [at, state] of Object.entries(states)) {
       const label = `${Object.keys(command)[0]} at ${at}`
-      t.equal(told(answer(state, message(command), server)), wanted[at] ?? 'sasl/out-of-order → over', label)
+      t.equal(told(handleCommand(state, message(command), server)), wanted[at] ?? 'sasl/out-of-order → over', label)
     }
   }
 })
@@ -81,18 +89,18 @@ t.test('what is not in the table is the error, whatever a JavaScript object thin
     length.writeInt32LE(4 + element.length + db.length)
     const command = one(frame(OP_MSG, 7, 0, [Buffer.alloc(5), length, element, db]))
     t.equal(command.name, name)
-    const turn = answer(opening, command, server)
-    t.match(turn, { do: 'refuse', fault: { kind: 'command/unauthorized' }, next: opening }, name)
+    const turn = handleCommand(initialState, command, server)
+    t.match(turn, { do: 'refuse', fault: { kind: 'command/unauthorized' }, next: initialState }, name)
     for (const state of [challenged, proving])
-      t.equal(refused(answer(state, command, server), 'over'), 'sasl/out-of-order')
+      t.equal(refused(handleCommand(state, command, server), 'over'), 'sasl/out-of-order')
   }
 })
 
 t.test('a reply to saslStart has the one shape that every driver takes, byte for byte', async t => {
   for (const command of [message(start), query({ ...start, $db: undefined }, '$external')]) {
-    const turn = only('reply', answer(opening, command, server))
+    const turn = only('reply', handleCommand(initialState, command, server))
     const nonce = Buffer.concat([Buffer.alloc(32, 1), Buffer.alloc(32, 0xee)])
-    const payload = Buffer.from(serialize({ s: new Binary(nonce), h: server.host() }))
+    const payload = Buffer.from(serialize({ s: new Binary(nonce), h: server.stsHost() }))
     const size = Buffer.alloc(4)
     size.writeInt32LE(payload.length)
     const elements = Buffer.concat([
@@ -105,14 +113,14 @@ t.test('a reply to saslStart has the one shape that every driver takes, byte for
       Buffer.from('\x01ok\0\0\0\0\0\0\0\xf0\x3f', 'latin1'),
     ])
     t.equal(Buffer.from(serialize(turn.document)).subarray(4, -1).toString('hex'), elements.toString('hex'))
-    t.match(turn.next, { at: 'challenged', challenge: { nonce, host: server.host() } })
+    t.match(turn.next, { at: 'challenged', challenge: { nonce, host: server.stsHost() } })
   }
   t.equal(payloadTypes(), 's:5 h:2')
 })
 
 /** Names and BSON types of server-first, in order. */
 function payloadTypes(): string {
-  const turn = answer(opening, message(start), server)
+  const turn = handleCommand(initialState, message(start), server)
   const { payload } = only('reply', turn).document
   return [...BSON.onDemand.parseToElements(payload.value())]
     .map(([type, at, length]) => `${Buffer.from(payload.value()).toString('latin1', at, at + length)}:${type}`)
@@ -120,7 +128,7 @@ function payloadTypes(): string {
 }
 
 t.test('the welcome has the same shape, done and with an empty payload', async t => {
-  const turn = only('reply', settle(proving))
+  const turn = only('reply', finishLogin(proving))
   const elements =
     '\x10conversationId\0\x01\0\0\0' + '\x08done\0\x01' + '\x05payload\0\0\0\0\0\0' + '\x01ok\0\0\0\0\0\0\0\xf0\x3f'
   t.equal(Buffer.from(serialize(turn.document)).toString('latin1', 4), `${elements}\0`)
@@ -129,30 +137,38 @@ t.test('the welcome has the same shape, done and with an empty payload', async t
 
 t.test('a login is settled once, and only while it is being proven', async t => {
   const fault = faultOf(() => readCommand({ requestID: 1, responseTo: 0, opCode: 99, bytes: Buffer.alloc(16) }))
-  const turn = settle(proving, fault)
+  const turn = finishLogin(proving, fault)
   t.match(turn, { do: 'refuse', next: { at: 'over' } })
   t.equal(only('refuse', turn).fault, fault)
   for (const at of ['start', 'challenged', 'admitted', 'over'] as const) {
-    t.equal(refused(settle(states[at] as State), 'over'), 'internal', at)
-    t.equal(refused(settle(states[at] as State, fault), 'over'), 'internal', at)
+    t.equal(refused(finishLogin(states[at] as State), 'over'), 'internal', at)
+    t.equal(refused(finishLogin(states[at] as State, fault), 'over'), 'internal', at)
   }
 })
 
 t.test('a message that wants no reply ends the conversation', async t => {
   for (const command of [{ hello: 1 }, { ping: 1 }, start, { find: 'c' }]) {
-    t.equal(refused(answer(opening, message(command, MORE_TO_COME), server), 'over'), 'message/malformed')
+    t.equal(refused(handleCommand(initialState, message(command, MORE_TO_COME), server), 'over'), 'message/malformed')
   }
-  t.equal(refused(answer(challenged, message(next, MORE_TO_COME), server), 'over'), 'message/malformed')
+  t.equal(refused(handleCommand(challenged, message(next, MORE_TO_COME), server), 'over'), 'message/malformed')
   const goodbye = message({ endSessions: [], $db: 'admin' }, MORE_TO_COME)
-  t.equal(refused(answer(opening, goodbye, server), 'over'), 'login/abandoned', 'by which a driver says goodbye')
+  t.equal(
+    refused(handleCommand(initialState, goodbye, server), 'over'),
+    'login/abandoned',
+    'by which a driver says goodbye',
+  )
 })
 
 t.test('a hello says how it was asked', async t => {
   t.match(hello({}), { do: 'hello', asked: { legacy: false, helloOk: false } })
   t.match(hello({ helloOk: true }), { asked: { helloOk: true } })
   for (const name of ['isMaster', 'ismaster']) {
-    t.match(answer(opening, query({ [name]: 1, helloOk: true }), server), { asked: { legacy: true, helloOk: true } })
-    t.match(answer(opening, query({ $query: { [name]: 1 } }), server), { asked: { legacy: true, helloOk: false } })
+    t.match(handleCommand(initialState, query({ [name]: 1, helloOk: true }), server), {
+      asked: { legacy: true, helloOk: true },
+    })
+    t.match(handleCommand(initialState, query({ $query: { [name]: 1 } }), server), {
+      asked: { legacy: true, helloOk: false },
+    })
   }
   t.same(only('hello', hello({})).asked, { legacy: false, helloOk: false }, 'and nothing is awaited')
 })
@@ -174,7 +190,11 @@ t.test('what drivers add to a hello changes nothing', async t => {
   ]) {
     t.same(hello(more), bare, Object.keys(more).join())
   }
-  t.same(answer(opening, message({ hello: 1 }, EXHAUST_ALLOWED), server), bare, 'a stream is allowed, not wanted')
+  t.same(
+    handleCommand(initialState, message({ hello: 1 }, EXHAUST_ALLOWED), server),
+    bare,
+    'a stream is allowed, not wanted',
+  )
 })
 
 t.test('an awaited hello names what the client knows, with its types, and for how long', async t => {
@@ -207,12 +227,14 @@ t.test('an awaited hello names what the client knows, with its types, and for ho
 t.test('the client document and the API version are carried to the login', async t => {
   const introduced = hello({ client: driver, apiVersion: '1', apiStrict: true }).next
   t.match(introduced, { at: 'start', client: { metadata: driver, apiVersion: '1' } })
-  const asked = answer(introduced, message({ ...start, apiVersion: '1' }), server).next
-  const turn = answer(asked, message(next), server)
+  const asked = handleCommand(introduced, message({ ...start, apiVersion: '1' }), server).next
+  const turn = handleCommand(asked, message(next), server)
   t.match(turn, { do: 'prove', client: { metadata: driver, apiVersion: '1' }, fields: { d: '20260813T120000Z' } })
-  t.match(answer(opening, message({ ...start, apiVersion: '1' }), server).next, { client: { apiVersion: '1' } })
+  t.match(handleCommand(initialState, message({ ...start, apiVersion: '1' }), server).next, {
+    client: { apiVersion: '1' },
+  })
   t.notMatch(hello({ apiVersion: 1 }).next, { client: { apiVersion: 1 } }, 'a version is a string')
-  t.same(hello({ apiVersion: 'x'.repeat(16) }).next, opening, 'and a short one')
+  t.same(hello({ apiVersion: 'x'.repeat(16) }).next, initialState, 'and a short one')
 })
 
 t.test('the BSON types of a client document stay as they were', async t => {
@@ -266,17 +288,23 @@ t.test('a second client document is refused with 186, and the first one stays', 
 
 t.test('a mechanism that is not served is refused by name, and another may be tried', async t => {
   for (const mechanism of ['SCRAM-SHA-256', 'MONGODB-X509', 'PLAIN', 'mongodb-aws', '', undefined, 1, null]) {
-    const turn = answer(opening, message({ ...start, mechanism }), server)
+    const turn = handleCommand(initialState, message({ ...start, mechanism }), server)
     t.equal(refused(turn, 'start'), 'sasl/mechanism-unavailable', String(mechanism))
   }
-  const turn = only('refuse', answer(opening, message({ ...start, mechanism: 'évil\n\x1b[31m'.repeat(99) }), server))
+  const turn = only(
+    'refuse',
+    handleCommand(initialState, message({ ...start, mechanism: 'évil\n\x1b[31m'.repeat(99) }), server),
+  )
   t.match(turn.fault.message, /^[\x20-\x7e]{1,200}$/)
-  t.equal(refused(answer(opening, message({ ...start, $db: 'admin' }), server), 'start'), 'sasl/mechanism-unavailable')
+  t.equal(
+    refused(handleCommand(initialState, message({ ...start, $db: 'admin' }), server), 'start'),
+    'sasl/mechanism-unavailable',
+  )
 })
 
 t.test('a mechanism that cannot become text is refused like any other', async t => {
   for (const mechanism of [{ toString: 1, valueOf: 1 }, [{ toString: 'x' }], new Binary(Buffer.alloc(9))]) {
-    const turn = answer(opening, message({ ...start, mechanism }), server)
+    const turn = handleCommand(initialState, message({ ...start, mechanism }), server)
     t.equal(refused(turn, 'start'), 'sasl/mechanism-unavailable')
   }
 })
@@ -291,26 +319,32 @@ t.test('a payload that is not the document of its step ends the conversation', a
     new Binary(serialize({ r: new Binary(Buffer.alloc(31)), p: new Int32(110) })),
     new Binary(serialize({ r: new Binary(Buffer.alloc(32)), p: new Int32(121) })),
   ]) {
-    t.equal(refused(answer(opening, message({ ...start, payload }), server), 'over'), 'sasl/payload-invalid')
+    t.equal(
+      refused(handleCommand(initialState, message({ ...start, payload }), server), 'over'),
+      'sasl/payload-invalid',
+    )
   }
   for (const payload of [undefined, 'text', new Binary(final, 5), new Binary(first), new Binary(Buffer.alloc(5))]) {
-    t.equal(refused(answer(challenged, message({ ...next, payload }), server), 'over'), 'sasl/payload-invalid')
+    t.equal(refused(handleCommand(challenged, message({ ...next, payload }), server), 'over'), 'sasl/payload-invalid')
   }
 })
 
 t.test('saslContinue belongs to its conversation', async t => {
   for (const conversationId of [0, 2, -1, '1', true, undefined, null]) {
-    t.equal(refused(answer(challenged, message({ ...next, conversationId }), server), 'over'), 'sasl/out-of-order')
+    t.equal(
+      refused(handleCommand(challenged, message({ ...next, conversationId }), server), 'over'),
+      'sasl/out-of-order',
+    )
   }
-  t.equal(refused(answer(challenged, message({ ...next, $db: 'admin' }), server), 'over'), 'sasl/out-of-order')
+  t.equal(refused(handleCommand(challenged, message({ ...next, $db: 'admin' }), server), 'over'), 'sasl/out-of-order')
 })
 
 t.test('a conversation that broke cannot be taken up again', async t => {
-  const again = answer(challenged, message(start), server)
+  const again = handleCommand(challenged, message(start), server)
   t.equal(refused(again, 'over'), 'sasl/out-of-order')
-  t.equal(refused(answer(again.next, message(next), server), 'over'), 'sasl/out-of-order')
-  const between = answer(challenged, message({ ping: 1 }), server)
-  t.equal(refused(answer(between.next, message(next), server), 'over'), 'sasl/out-of-order')
+  t.equal(refused(handleCommand(again.next, message(next), server), 'over'), 'sasl/out-of-order')
+  const between = handleCommand(challenged, message({ ping: 1 }), server)
+  t.equal(refused(handleCommand(between.next, message(next), server), 'over'), 'sasl/out-of-order')
 })
 
 t.test('each conversation draws its own nonce and its own host', async t => {
@@ -320,10 +354,10 @@ t.test('each conversation draws its own nonce and its own host', async t => {
     random: (bytes: number) => Buffer.alloc(bytes, ++drawn.nonces),
     host: () => `sts.region-${++drawn.hosts}.amazonaws.com`,
   }
-  answer(opening, message({ hello: 1 }), counting)
-  answer(opening, message({ ping: 1 }), counting)
+  handleCommand(initialState, message({ hello: 1 }), counting)
+  handleCommand(initialState, message({ ping: 1 }), counting)
   const challenges = [1, 2].map(() => {
-    const { next } = answer(opening, message(start), counting)
+    const { next } = handleCommand(initialState, message(start), counting)
     return next.at === 'challenged' ? [next.challenge.nonce.toString('hex'), next.challenge.host] : []
   })
   t.same(
@@ -333,8 +367,8 @@ t.test('each conversation draws its own nonce and its own host', async t => {
 })
 
 t.test('buildInfo is what the upstream said of itself, or that it is away', async t => {
-  const turn = answer(opening, message({ buildInfo: 1 }), server)
+  const turn = handleCommand(initialState, message({ buildInfo: 1 }), server)
   t.match(turn, { do: 'reply', document: { version: '7.0.12', ok: { value: 1 } } })
-  const none = answer(opening, message({ buildInfo: 1 }), { ...server, buildInfo: () => undefined })
+  const none = handleCommand(initialState, message({ buildInfo: 1 }), { ...server, buildInfo: () => undefined })
   t.equal(refused(none, 'start'), 'upstream/unreachable')
 })

@@ -6,10 +6,10 @@ import { networkInterfaces } from 'node:os'
 import { setImmediate as turn } from 'node:timers/promises'
 import { type ConnectionOptions, connect as connectTLS, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
-import type { Lobby } from '../../src/client/acceptQueue.js'
+import type { AcceptQueue } from '../../src/client/acceptQueue.js'
 import { Connection } from '../../src/client/connection.js'
-import { type ListenerParts, listen } from '../../src/client/listener.js'
-import type { Client } from '../../src/client/preauth.js'
+import { type ListenerOptions, listen } from '../../src/client/listener.js'
+import type { AcceptedClient } from '../../src/client/preauth.js'
 import { Fault, type FaultKind } from '../../src/errors.js'
 import { createLog, silentLog } from '../../src/log.js'
 import { writeMessage } from '../../src/wire/message.js'
@@ -24,18 +24,18 @@ const alone = process.platform !== 'linux' && 'one loopback address only'
 const hello = (id = 1) => writeMessage({ hello: 1, $db: 'admin' }, id)
 
 /** A lobby in which everybody is served as he comes. */
-const nobodyWaits: Lobby = { enter: (_, serve) => serve(), speak: (_, serve) => serve() }
+const nobodyWaits: AcceptQueue = { enqueue: (_, serve) => serve(), schedule: (_, serve) => serve() }
 
 type Served = {
   socket: Socket
-  client: Client
+  client: AcceptedClient
   fault?: Fault
   turned?: Fault
   drained: boolean
 }
 
 /** A listener on a free port of loopback whose connections do what the test wants. */
-async function listening(t: Test, wanted: Partial<ListenerParts> = {}) {
+async function listening(t: Test, wanted: Partial<ListenerOptions> = {}) {
   const clock = createManualClock()
   const served: Served[] = []
   const turnedAway: FaultKind[] = []
@@ -49,9 +49,9 @@ async function listening(t: Test, wanted: Partial<ListenerParts> = {}) {
     perAddress: 50,
     log: createLog('debug', { write: line => lines.push(JSON.parse(line)) }),
     after: clock.after,
-    lobby: nobodyWaits,
-    isTold: () => true,
-    serve(socket, client) {
+    acceptQueue: nobodyWaits,
+    shouldLog: () => true,
+    createConnection(socket, client) {
       const entry: Served = { socket, client, drained: false }
       served.push(entry)
       socket.on('error', () => {})
@@ -60,7 +60,7 @@ async function listening(t: Test, wanted: Partial<ListenerParts> = {}) {
         drain() {
           entry.drained = true
         },
-        turn(fault) {
+        closeIfMonitor(fault) {
           entry.turned = fault
         },
         destroy(fault) {
@@ -69,7 +69,7 @@ async function listening(t: Test, wanted: Partial<ListenerParts> = {}) {
         },
       }
     },
-    turnedAway: fault => turnedAway.push(fault.kind),
+    onRejected: fault => turnedAway.push(fault.kind),
     ...wanted,
   })
   const dial = async (from = '127.0.0.1'): Promise<Socket> => {
@@ -103,20 +103,20 @@ t.test('a connection is in one stage at a time, and in none once it closed', asy
   const { listener, join } = await listening(t)
   const one = await join()
   await join()
-  t.same(listener.sizes(), { connecting: 2, unauthenticated: 0, authenticating: 0, authenticated: 0 })
-  one.client.move('unauthenticated')
-  t.same(listener.sizes(), { connecting: 1, unauthenticated: 1, authenticating: 0, authenticated: 0 })
-  one.client.move('authenticating')
-  one.client.alive()
-  t.same(listener.sizes(), { connecting: 1, unauthenticated: 0, authenticating: 1, authenticated: 0 })
-  one.client.move('authenticated')
-  t.same(listener.sizes(), { connecting: 1, unauthenticated: 0, authenticating: 0, authenticated: 1 })
+  t.same(listener.countByStage(), { connecting: 2, unauthenticated: 0, authenticating: 0, authenticated: 0 })
+  one.client.setStage('unauthenticated')
+  t.same(listener.countByStage(), { connecting: 1, unauthenticated: 1, authenticating: 0, authenticated: 0 })
+  one.client.setStage('authenticating')
+  one.client.recordActivity()
+  t.same(listener.countByStage(), { connecting: 1, unauthenticated: 0, authenticating: 1, authenticated: 0 })
+  one.client.setStage('authenticated')
+  t.same(listener.countByStage(), { connecting: 1, unauthenticated: 0, authenticating: 0, authenticated: 1 })
   one.socket.destroy()
-  await until(() => total(listener.sizes()) === 1)
-  one.client.move('unauthenticated')
-  one.client.alive()
+  await until(() => total(listener.countByStage()) === 1)
+  one.client.setStage('unauthenticated')
+  one.client.recordActivity()
   t.same(
-    listener.sizes(),
+    listener.countByStage(),
     { connecting: 1, unauthenticated: 0, authenticating: 0, authenticated: 0 },
     'the closed are not moved',
   )
@@ -133,7 +133,7 @@ t.test('connections are numbered and named by the address of their client', { sk
 t.test('an address that was mapped to IPv6 is the same address', { skip: !ipv6 && 'no IPv6' }, async t => {
   const { listener, join, turnedAway } = await listening(t, { host: '::', perAddress: 1 })
   t.match((await join()).client.peer, /^127\.0\.0\.1:\d+$/)
-  t.equal(total(listener.sizes()), 1)
+  t.equal(total(listener.countByStage()), 1)
   t.same(turnedAway, [])
 })
 
@@ -145,7 +145,7 @@ t.test('an IPv6 client is its /64, all of which one machine owns', { skip: !ipv6
       .resume()
   t.teardown(() => clients.map(client => client.destroy()))
   const clients = [dial()]
-  await until(() => total(listener.sizes()) === 1)
+  await until(() => total(listener.countByStage()) === 1)
   clients.push(dial())
   await until(() => lines.length === 1)
   t.match(lines, [{ event: 'connection shed', address: '0:0:0:0::/64', why: 'this address' }])
@@ -160,38 +160,42 @@ t.test('one address has its share until it logs in, and others are not affected'
   t.same(turnedAway, ['listener/connection-limit'])
   t.match(lines, [{ event: 'connection shed', level: 'debug', address: '127.0.0.1', why: 'this address' }])
   await join('127.0.0.2')
-  one.client.move('authenticating')
-  one.client.move('authenticated')
+  one.client.setStage('authenticating')
+  one.client.setStage('authenticated')
   const three = await join()
   await waitForClose(await dial())
   three.socket.destroy()
-  await until(() => total(listener.sizes()) === 3)
+  await until(() => total(listener.countByStage()) === 3)
   await join()
   one.socket.destroy()
-  await until(() => total(listener.sizes()) === 3)
+  await until(() => total(listener.countByStage()) === 3)
   await waitForClose(await dial())
   t.equal(turnedAway.length, 3, 'who is logged in does not count twice when it leaves')
 })
 
 t.test('those not yet logged in take half of the slots, whoever has logged in the rest', async t => {
   const { listener, join } = await listening(t, { connections: 8 })
-  for (let i = 0; i < 4; i++) (await join()).client.move('authenticated')
+  for (let i = 0; i < 4; i++) (await join()).client.setStage('authenticated')
   const strangers = [await join(), await join(), await join(), await join()]
-  t.same(listener.sizes(), { connecting: 4, unauthenticated: 0, authenticating: 0, authenticated: 4 })
+  t.same(listener.countByStage(), { connecting: 4, unauthenticated: 0, authenticating: 0, authenticated: 4 })
   await join()
-  t.same(listener.sizes(), { connecting: 4, unauthenticated: 0, authenticating: 0, authenticated: 4 }, 'room was made')
+  t.same(
+    listener.countByStage(),
+    { connecting: 4, unauthenticated: 0, authenticating: 0, authenticated: 4 },
+    'room was made',
+  )
   t.match(strangers[0]?.fault, { kind: 'listener/connection-limit' })
   const { listener: idle, join: enter } = await listening(t, { connections: 8 })
   for (let i = 0; i < 6; i++) await enter()
-  t.equal(idle.sizes().connecting, 4, 'though four slots are free')
+  t.equal(idle.countByStage().connecting, 4, 'though four slots are free')
 })
 
 t.test('when all slots are taken, the one longest without a whole message goes first', async t => {
   const { join, turnedAway } = await listening(t, { connections: 8 })
   const [a, b, c, d] = [await join(), await join(), await join(), await join()]
-  a.client.move('unauthenticated') // silent for longest: b, then c, then d, then a
-  d.client.move('unauthenticated')
-  a.client.alive()
+  a.client.setStage('unauthenticated') // silent for longest: b, then c, then d, then a
+  d.client.setStage('unauthenticated')
+  a.client.recordActivity()
   const gone: Served[] = []
   for (const _ of [1, 2, 3, 4]) {
     await join()
@@ -207,19 +211,19 @@ t.test('when all slots are taken, the one longest without a whole message goes f
 t.test('silent ones that greeted once do not keep others from greeting', async t => {
   const { join } = await listening(t, { connections: 8 })
   const squatters = [await join(), await join(), await join()]
-  for (const { client } of squatters) client.move('unauthenticated')
+  for (const { client } of squatters) client.setStage('unauthenticated')
   const slow = await join()
   const second = await join()
   t.notOk(slow.fault, 'who came a moment ago is not the one to go')
   t.ok(squatters[0]?.fault)
-  second.client.move('unauthenticated')
-  slow.client.move('unauthenticated')
+  second.client.setStage('unauthenticated')
+  slow.client.setStage('unauthenticated')
 })
 
 t.test('a login under way is not closed to make room; the newcomer is', async t => {
   const { join, dial, turnedAway, lines } = await listening(t, { connections: 4 })
   const entering = [await join(), await join()]
-  for (const { client } of entering) client.move('authenticating')
+  for (const { client } of entering) client.setStage('authenticating')
   await waitForClose(await dial())
   t.same(turnedAway, ['listener/connection-limit'])
   t.match(lines, [{ event: 'connection shed', why: 'all slots' }])
@@ -229,12 +233,12 @@ t.test('a login under way is not closed to make room; the newcomer is', async t 
 t.test('relays fill the slots and are never closed for others', async t => {
   const { listener, join, dial, turnedAway } = await listening(t, { connections: 2 })
   const relays = [await join()]
-  relays[0]?.client.move('authenticated')
+  relays[0]?.client.setStage('authenticated')
   relays.push(await join())
-  relays[1]?.client.move('authenticated')
+  relays[1]?.client.setStage('authenticated')
   await waitForClose(await dial())
   t.same(turnedAway, ['listener/connection-limit'])
-  t.equal(listener.sizes().authenticated, 2)
+  t.equal(listener.countByStage().authenticated, 2)
   for (const { fault } of relays) t.equal(fault, undefined)
 })
 
@@ -243,7 +247,7 @@ t.test(
   async t => {
     const lobby: { address: string; serve(): void }[] = []
     const { listener, served, dial } = await listening(t, {
-      lobby: { ...nobodyWaits, enter: (address, serve) => lobby.push({ address, serve }) },
+      acceptQueue: { ...nobodyWaits, enqueue: (address, serve) => lobby.push({ address, serve }) },
     })
     const client = await dial()
     client.write('hello')
@@ -251,7 +255,7 @@ t.test(
     for (let turns = 0; turns < 10; turns++) await turn()
     t.equal(lobby[0]?.address, '127.0.0.1')
     t.equal(served.length, 0)
-    t.equal(listener.sizes().connecting, 1, 'it has its slot')
+    t.equal(listener.countByStage().connecting, 1, 'it has its slot')
     lobby[0]?.serve()
     const [chunk] = await once((served[0] as Served).socket, 'data')
     t.equal(String(chunk), 'hello')
@@ -262,7 +266,7 @@ t.test('who is closed in the lobby, for its slot or at a drain, is never served'
   const lobby: (() => void)[] = []
   const { listener, served, dial, turnedAway } = await listening(t, {
     connections: 2,
-    lobby: { ...nobodyWaits, enter: (_, serve) => lobby.push(serve) },
+    acceptQueue: { ...nobodyWaits, enqueue: (_, serve) => lobby.push(serve) },
   })
   const [first, second] = [await dial(), await dial()]
   await until(() => lobby.length === 2)
@@ -276,7 +280,9 @@ t.test('who is closed in the lobby, for its slot or at a drain, is never served'
 
 t.test('that a client has left the lobby is noticed when it is let in', async t => {
   const lobby: (() => void)[] = []
-  const { served, dial } = await listening(t, { lobby: { ...nobodyWaits, enter: (_, serve) => lobby.push(serve) } })
+  const { served, dial } = await listening(t, {
+    acceptQueue: { ...nobodyWaits, enqueue: (_, serve) => lobby.push(serve) },
+  })
   const client = await dial()
   await until(() => lobby.length === 1)
   client.end()
@@ -288,7 +294,7 @@ t.test('that a client has left the lobby is noticed when it is let in', async t 
 t.test('that a client has left the lobby before its TLS handshake ends the connection when it is let in', async t => {
   const lobby: (() => void)[] = []
   const { listener, served, dial } = await listening(t, {
-    lobby: { ...nobodyWaits, enter: (_, serve) => lobby.push(serve) },
+    acceptQueue: { ...nobodyWaits, enqueue: (_, serve) => lobby.push(serve) },
     tls,
   })
   const client = await dial()
@@ -296,7 +302,7 @@ t.test('that a client has left the lobby before its TLS handshake ends the conne
   client.end()
   await turn()
   lobby[0]?.()
-  await until(() => total(listener.sizes()) === 0)
+  await until(() => total(listener.countByStage()) === 0)
   t.equal(served.length, 0)
 })
 
@@ -318,7 +324,7 @@ t.test('over TLS the connection gets the plain text and begins with the handshak
   await once(socket, 'end')
   t.equal(socket.destroyed, false, 'it may be half-closed')
   socket.end()
-  await until(() => total(listener.sizes()) === 0)
+  await until(() => total(listener.countByStage()) === 0)
   client.destroy()
 })
 
@@ -333,7 +339,7 @@ t.test('a record that is no TLS ends the connection at once, with what was wrong
   raw.write(Buffer.from(`1703030020${'ab'.repeat(32)}`, 'hex'))
   const [error] = await once(socket, 'error')
   t.match(error.code, /^ERR_SSL/)
-  await until(() => total(listener.sizes()) === 0)
+  await until(() => total(listener.countByStage()) === 0)
 })
 
 t.test(
@@ -359,14 +365,14 @@ t.test(
     }
     for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
       session = undefined
-      listener.adopt({ connections: 10, perAddress: 10, tls })
+      listener.reconfigure({ connections: 10, perAddress: 10, tls })
       const first = await visit(maxVersion)
       t.equal((await visit(maxVersion)).reused, true, `${maxVersion} resumes`)
-      listener.adopt({ connections: 10, perAddress: 10, tls: { cert: upstream, key: upstream } })
+      listener.reconfigure({ connections: 10, perAddress: 10, tls: { cert: upstream, key: upstream } })
       const after = await visit(maxVersion)
       t.equal(after.reused, false)
       t.not(after.subject, first.subject)
-      listener.adopt({ connections: 10, perAddress: 10, tls })
+      listener.reconfigure({ connections: 10, perAddress: 10, tls })
       t.equal((await visit(maxVersion)).reused, false, 'not even with the same certificate')
     }
   },
@@ -375,10 +381,10 @@ t.test(
 t.test('other bounds count from the next connection on, and plain stays plain', async t => {
   const { listener, join, dial, turnedAway } = await listening(t, { perAddress: 10 })
   await join()
-  listener.adopt({ connections: 10, perAddress: 1, tls })
+  listener.reconfigure({ connections: 10, perAddress: 1, tls })
   await waitForClose(await dial())
   t.same(turnedAway, ['listener/connection-limit'])
-  listener.adopt({ connections: 10, perAddress: 2 })
+  listener.reconfigure({ connections: 10, perAddress: 2 })
   const { socket } = await join()
   t.notOk('encrypted' in socket)
 })
@@ -465,12 +471,12 @@ t.test('who was let in by a client CA of before and has not logged in begins ane
   const { listener, show } = await mutual(t)
   const clientCA = readFileSync(new URL('support/tls/clientCA.pem', import.meta.url), 'utf8')
   const [greeted, relay] = [await show('workload'), await show('workload')]
-  greeted.served?.client.move('unauthenticated')
-  relay.served?.client.move('authenticating')
-  relay.served?.client.move('authenticated')
-  listener.adopt({ connections: 100, perAddress: 50, tls: { ...tls, clientCA } })
+  greeted.served?.client.setStage('unauthenticated')
+  relay.served?.client.setStage('authenticating')
+  relay.served?.client.setStage('authenticated')
+  listener.reconfigure({ connections: 100, perAddress: 50, tls: { ...tls, clientCA } })
   t.notOk(greeted.served?.fault, 'it is the same one')
-  listener.adopt({ connections: 100, perAddress: 50, tls: { ...tls, clientCA: pem } })
+  listener.reconfigure({ connections: 100, perAddress: 50, tls: { ...tls, clientCA: pem } })
   t.equal(greeted.served?.fault?.kind, 'tls/handshake-failed')
   await waitForClose(greeted.client)
   t.notOk(relay.served?.fault)
@@ -512,7 +518,7 @@ t.test('plain text on the TLS port ends with a line that says so', async t => {
     const client = await dial()
     client.write(bytes)
     await waitForClose(client)
-    await until(() => total(listener.sizes()) === 0)
+    await until(() => total(listener.countByStage()) === 0)
     t.same(turnedAway, ['tls/handshake-failed'])
     t.match(lines, [
       {
@@ -531,7 +537,7 @@ t.test('plain text on the TLS port ends with a line that says so', async t => {
 t.test('a TLS handshake has five seconds', async t => {
   const { listener, dial, turnedAway, lines, clock } = await listening(t, { tls })
   const client = await dial()
-  await until(() => listener.sizes().connecting === 1)
+  await until(() => listener.countByStage().connecting === 1)
   client.write(Buffer.from('16030100f501', 'hex'))
   clock.advance(4999)
   await turn()
@@ -540,7 +546,7 @@ t.test('a TLS handshake has five seconds', async t => {
   await waitForClose(client)
   t.same(turnedAway, ['tls/handshake-failed'], 'told once')
   t.match(lines, [{ why: 'took too long' }])
-  await until(() => total(listener.sizes()) === 0)
+  await until(() => total(listener.countByStage()) === 0)
   t.equal(clock.waiting(), 0)
 })
 
@@ -548,9 +554,9 @@ t.test('a client that leaves within the TLS handshake leaves nothing', async t =
   const { listener, dial, served, clock } = await listening(t, { tls })
   for (const leave of ['destroy', 'resetAndDestroy'] as const) {
     const client = await dial()
-    await until(() => listener.sizes().connecting === 1)
+    await until(() => listener.countByStage().connecting === 1)
     client[leave]()
-    await until(() => listener.sizes().connecting === 0)
+    await until(() => listener.countByStage().connecting === 0)
     t.equal(clock.waiting(), 0)
   }
   t.equal(served.length, 0)
@@ -559,18 +565,24 @@ t.test('a client that leaves within the TLS handshake leaves nothing', async t =
 t.test('who is within the TLS handshake makes room, too', async t => {
   const { listener, dial, turnedAway } = await listening(t, { tls, connections: 2 })
   const first = await dial()
-  await until(() => listener.sizes().connecting === 1)
+  await until(() => listener.countByStage().connecting === 1)
   await dial()
   await waitForClose(first)
-  t.equal(listener.sizes().connecting, 1)
+  t.equal(listener.countByStage().connecting, 1)
   t.same(turnedAway, ['listener/connection-limit'])
 })
 
 t.test('an address that is taken, or not ours, is a fault with exit code 69', async t => {
   const { listener } = await listening(t)
   const parts = { backlog: 1, connections: 1, perAddress: 1, log: silentLog, after: createManualClock().after }
-  const lobby = nobodyWaits
-  const rest = { ...parts, lobby, serve: () => ({}) as Connection, turnedAway: () => {}, isTold: () => true }
+  const acceptQueue = nobodyWaits
+  const rest = {
+    ...parts,
+    acceptQueue,
+    createConnection: () => ({}) as Connection,
+    onRejected: () => {},
+    shouldLog: () => true,
+  }
   for (const [host, port] of [
     ['127.0.0.1', listener.port],
     ['192.0.2.1', 0],
@@ -584,7 +596,7 @@ t.test('an address that is taken, or not ours, is a fault with exit code 69', as
 t.test('a stopped listener accepts nobody and keeps who is there', async t => {
   const { listener, join } = await listening(t)
   const { socket } = await join()
-  listener.stop()
+  listener.stopAccepting()
   const late = connect({ port: listener.port, host: '127.0.0.1' })
   const [error] = await once(late, 'error')
   t.equal(error.code, 'ECONNREFUSED')
@@ -594,15 +606,15 @@ t.test('a stopped listener accepts nobody and keeps who is there', async t => {
 t.test('draining asks each connection, and is over when all have closed', async t => {
   const { listener, join } = await listening(t)
   const [one, two] = [await join(), await join()]
-  two.client.move('authenticated')
-  listener.stop()
+  two.client.setStage('authenticated')
+  listener.stopAccepting()
   let over = false
   const drained = listener.drain().then(() => {
     over = true
   })
   t.ok(one.drained && two.drained)
   one.socket.destroy()
-  await until(() => total(listener.sizes()) === 1)
+  await until(() => total(listener.countByStage()) === 1)
   t.equal(over, false)
   two.socket.destroy()
   await drained
@@ -610,15 +622,15 @@ t.test('draining asks each connection, and is over when all have closed', async 
 
 t.test('draining an empty listener is over at once', async t => {
   const { listener } = await listening(t)
-  listener.stop()
+  listener.stopAccepting()
   await listener.drain()
 })
 
 t.test('draining closes TLS handshakes', async t => {
   const { listener, dial } = await listening(t, { tls })
   const client = await dial()
-  await until(() => listener.sizes().connecting === 1)
-  listener.stop()
+  await until(() => listener.countByStage().connecting === 1)
+  listener.stopAccepting()
   await listener.drain()
   await waitForClose(client)
 })
@@ -630,66 +642,71 @@ t.test('destroying closes all with a reason', async t => {
   listener.destroy()
   t.match(served.fault, { kind: 'proxy/shutdown' })
   await waitForClose(socket)
-  await until(() => total(listener.sizes()) === 0)
+  await until(() => total(listener.countByStage()) === 0)
 })
 
 t.test('a crowd from one address that speaks all the time pushes out nobody of another', { skip: alone }, async t => {
   const { listener, join } = await listening(t, { connections: 12, perAddress: 4 })
   const monitor = await join('127.0.0.9')
-  monitor.client.move('unauthenticated')
+  monitor.client.setStage('unauthenticated')
   const crowd: Served[] = []
   for (const from of ['127.0.0.2', '127.0.0.3', '127.0.0.2', '127.0.0.3', '127.0.0.2']) crowd.push(await join(from))
-  for (const { client } of crowd) client.alive() // the monitor has been silent for longest now
+  for (const { client } of crowd) client.recordActivity() // the monitor has been silent for longest now
   const newcomer = await join('127.0.0.4')
   t.notOk(monitor.fault)
   t.match(crowd[0]?.fault, { kind: 'listener/connection-limit' }, 'it goes who is of those that are most')
-  for (const { client } of crowd) client.alive()
+  for (const { client } of crowd) client.recordActivity()
   await join('127.0.0.3')
   t.notOk(monitor.fault)
   t.notOk(newcomer.fault)
   t.match(crowd[1]?.fault, { kind: 'listener/connection-limit' }, 'and of its own where it has most itself')
-  t.equal(total(listener.sizes()), 6)
+  t.equal(total(listener.countByStage()), 6)
 })
 
 t.test('logins under way of a crowd give way to somebody of another address', { skip: alone }, async t => {
   const { listener, join, dial } = await listening(t, { connections: 8, perAddress: 4 })
   const crowd: Served[] = []
   for (const from of ['127.0.0.2', '127.0.0.2', '127.0.0.2', '127.0.0.3']) crowd.push(await join(from))
-  for (const { client } of crowd) client.move('authenticating')
+  for (const { client } of crowd) client.setStage('authenticating')
   const newcomer = await join('127.0.0.4')
-  newcomer.client.move('authenticating')
+  newcomer.client.setStage('authenticating')
   t.match(crowd[0]?.fault, { kind: 'listener/connection-limit' })
   await waitForClose(await dial('127.0.0.3'))
   t.notOk(
     crowd.slice(1).some(({ fault }) => fault),
     'one that has as many is sent away itself',
   )
-  t.equal(total(listener.sizes()), 4)
+  t.equal(total(listener.countByStage()), 4)
 })
 
 /** A listener whose connections are those of the proxy. */
-async function proxying(t: Test, wanted: Partial<ListenerParts> = {}) {
+async function proxying(t: Test, wanted: Partial<ListenerOptions> = {}) {
   const clock = createManualClock()
   const faults: FaultKind[] = []
   const heard = await listening(t, {
     ...wanted,
     after: clock.after,
-    serve: (socket, client) =>
+    createConnection: (socket, client) =>
       new Connection(socket, client, {
         log: silentLog,
-        server: () => ({
-          host: () => 'sts.amazonaws.com',
+        handshakeContext: () => ({
+          stsHost: () => 'sts.amazonaws.com',
           random: bytes => Buffer.alloc(bytes),
           buildInfo: () => undefined,
         }),
-        greet: async () => ({ ok: 1 }),
+        answerHello: async () => ({ ok: 1 }),
         login: async () => {
           throw new Fault('sts/refused')
         },
-        again: async () => {},
-        reauthenticate: () => 'ask',
-        isTold: () => true,
-        seen: { fault: kind => faults.push(kind), login() {}, refusedCommand() {}, relayed() {} },
+        reauthenticate: async () => {},
+        reauthenticationMode: () => 'ask',
+        shouldLog: () => true,
+        metrics: {
+          recordFault: kind => faults.push(kind),
+          recordLogin() {},
+          recordRefusedCommand() {},
+          recordRelayedBytes() {},
+        },
         nextRequestID: () => 1,
         now: clock.now,
         after: clock.after,
@@ -711,9 +728,9 @@ t.test('a connection that greets is a monitor until it logs in, over TLS as well
       client.write(hello(id))
       t.equal((await reply()).responseTo, id)
     }
-    t.same(listener.sizes(), { connecting: 0, unauthenticated: 1, authenticating: 0, authenticated: 0 })
+    t.same(listener.countByStage(), { connecting: 0, unauthenticated: 1, authenticating: 0, authenticated: 0 })
     client.end()
-    await until(() => total(listener.sizes()) === 0)
+    await until(() => total(listener.countByStage()) === 0)
     client.destroy()
   }
 })
@@ -740,14 +757,14 @@ t.test('a thousand bad connections leave no handle, no timer and no entry', asyn
         client.end()
       }
       await Promise.all(clients.map(waitForClose))
-      await until(() => total(listener.sizes()) === 0)
+      await until(() => total(listener.countByStage()) === 0)
     }
-    t.same(listener.sizes(), { connecting: 0, unauthenticated: 0, authenticating: 0, authenticated: 0 })
+    t.same(listener.countByStage(), { connecting: 0, unauthenticated: 0, authenticating: 0, authenticated: 0 })
     t.equal(clock.waiting(), 0, 'timers')
     await until(() => handles() <= before)
     t.ok(secure || faults.length >= 300, 'and most were faults')
     const client = await dial()
-    await until(() => listener.sizes().connecting === 1)
+    await until(() => listener.countByStage().connecting === 1)
     client.destroy()
   }
 })

@@ -1,11 +1,11 @@
 import t from 'tap'
-import { sparing } from '../../src/client/logSampler.js'
+import { createLogSampler } from '../../src/client/logSampler.js'
 import type { FaultKind } from '../../src/errors.js'
 
 t.test('so many lines of a kind are told in a second, and that there were more once a minute', async t => {
   let moment = 0
   const said: FaultKind[] = []
-  const isTold = sparing({ most: 3, enough: kind => said.push(kind), now: () => moment })
+  const isTold = createLogSampler({ maxPerSecond: 3, onSuppressed: kind => said.push(kind), now: () => moment })
   const told = (kind: FaultKind, count: number) =>
     Array.from({ length: count }, () => isTold(kind)).filter(Boolean).length
   t.equal(told('frame/length', 5), 3)

@@ -4,7 +4,13 @@ import { PassThrough } from 'node:stream'
 import { Int32 } from 'bson'
 import t from 'tap'
 import type { LoginOutcome } from '../../src/budget/loginLimits.js'
-import { bucketOf, type Candidate, type Journal, login, type Parts } from '../../src/client/login.js'
+import {
+  bucketKey,
+  createAuthenticator,
+  type LoginOptions,
+  type LoginRecord,
+  type LoginRequest,
+} from '../../src/client/login.js'
 import { Fault, type FaultKind, toReply } from '../../src/errors.js'
 import type { StsOutcome } from '../../src/identity/outcome.js'
 import type { Proof } from '../../src/identity/proof.js'
@@ -41,7 +47,7 @@ const key = { accessKeyId: 'AKIASP2TPHJSQH3FJXYZ', secretAccessKey: 'not/so+secr
 const metadata = { driver: { name: 'nodejs', version: '7' }, os: { type: 'Linux' } }
 
 /** A candidate with an honest proof, unless told. */
-async function candidate(signing: Partial<Parameters<typeof signClientFinal>[1]> = {}): Promise<Candidate> {
+async function candidate(signing: Partial<Parameters<typeof signClientFinal>[1]> = {}): Promise<LoginRequest> {
   const { a, d, t } = await signClientFinal(key, { ...challenge, date: new Date(NOON), ...signing })
   const client = { metadata, apiVersion: '1' }
   return {
@@ -50,36 +56,36 @@ async function candidate(signing: Partial<Parameters<typeof signClientFinal>[1]>
     client,
     address: '127.0.0.1',
     certificate: undefined,
-    journal: { ms: {} },
-    revoke() {},
+    record: { ms: {} },
+    close() {},
   }
 }
 
 const intake = { to() {} }
 
 /** The road with everything on it, each step written down; a test replaces the step that it is about. */
-function road(wanted: Partial<Parts> = {}) {
+function road(wanted: Partial<LoginOptions> = {}) {
   const clock = createManualClock()
   const steps: string[] = []
   const ends: LoginOutcome[] = []
   const socket = new PassThrough() as unknown as Socket
   const over = new AbortController()
-  const honest: Parts = {
+  const honest: LoginOptions = {
     stsNow: () => NOON,
-    async askTime() {},
+    async syncClock() {},
     now: clock.now,
-    check: () => {},
-    holderOf: ({ accessKeyId }) => `label of ${accessKeyId}`,
-    limit: (subnet, fingerprint) => ({ subnet, fingerprint, priority: 'plain', release: end => ends.push(end) }),
-    refused: () => undefined,
-    saw() {},
-    recall: () => ({ identity: undefined, store() {} }),
-    enter: () => () => steps.push('leave'),
-    decide: async () => match,
-    take: async () => () => {},
-    ask: async () => ({ is: 'identity', identity }),
-    guard: () => {},
-    dial: async () => ({
+    assertNotDenied: () => {},
+    fingerprint: ({ accessKeyId }) => `label of ${accessKeyId}`,
+    reserveSlot: (subnet, fingerprint) => ({ subnet, fingerprint, priority: 'plain', release: end => ends.push(end) }),
+    findRefusal: () => undefined,
+    recordOutcome() {},
+    findIdentity: () => ({ identity: undefined, store() {} }),
+    registerLive: () => () => steps.push('leave'),
+    authorize: async () => match,
+    acquirePermit: async () => () => {},
+    askSts: async () => ({ is: 'identity', identity }),
+    assertLdapOff: () => {},
+    connectUpstream: async () => ({
       socket,
       intake,
       rest: Buffer.from('rest'),
@@ -90,33 +96,44 @@ function road(wanted: Partial<Parts> = {}) {
     deadlineMS: () => 8000,
   }
   const parts = { ...honest, ...wanted }
-  const noted = <Name extends 'check' | 'guard' | 'limit' | 'take' | 'enter' | 'decide' | 'after'>(name: Name) => ({
+  const noted = <
+    Name extends
+      | 'assertNotDenied'
+      | 'assertLdapOff'
+      | 'reserveSlot'
+      | 'acquirePermit'
+      | 'registerLive'
+      | 'authorize'
+      | 'after',
+  >(
+    name: Name,
+  ) => ({
     [name]: (...given: unknown[]) => {
       steps.push(name)
       return (parts[name] as (...given: unknown[]) => unknown)(...given)
     },
   })
-  const { enter, again } = login({
+  const { login: enter, reauthenticate: again } = createAuthenticator({
     ...parts,
-    ...noted('take'),
-    ask: async (proof, turn, signal) => {
+    ...noted('acquirePermit'),
+    askSts: async (proof, turn, signal) => {
       const done = await turn(4000)
-      steps.push('ask')
+      steps.push('askSts')
       try {
-        return await parts.ask(proof, turn, signal)
+        return await parts.askSts(proof, turn, signal)
       } finally {
         done()
       }
     },
-    ...noted('check'),
-    ...noted('limit'),
-    ...noted('enter'),
-    ...noted('decide'),
-    ...noted('guard'),
-    dial: async (as, client, over) => {
-      steps.push('dial')
-      as.named({ name: 'alice', db: 'admin' })
-      return parts.dial(as, client, over)
+    ...noted('assertNotDenied'),
+    ...noted('reserveSlot'),
+    ...noted('registerLive'),
+    ...noted('authorize'),
+    ...noted('assertLdapOff'),
+    connectUpstream: async (as, client, over) => {
+      steps.push('connectUpstream')
+      as.onUser({ name: 'alice', db: 'admin' })
+      return parts.connectUpstream(as, client, over)
     },
     ...noted('after'),
   })
@@ -136,11 +153,11 @@ const signalOf = (given: unknown[]): AbortSignal => {
 }
 
 /** The fault of a road, and how far it went. */
-async function ends(wanted: Partial<Parts>, signing?: Parameters<typeof candidate>[0]) {
+async function ends(wanted: Partial<LoginOptions>, signing?: Parameters<typeof candidate>[0]) {
   const { enter, steps, over } = road(wanted)
   const wishing = await candidate(signing)
   const fault = await faultOfAsync(() => enter(wishing, over))
-  return { fault, last: steps.at(-1), steps, journal: wishing.journal }
+  return { fault, last: steps.at(-1), steps, journal: wishing.record }
 }
 
 const throws = (kind: FaultKind) => () => {
@@ -150,8 +167,16 @@ const throws = (kind: FaultKind) => () => {
 t.test('the road of a login, in order', async t => {
   const { enter, steps, ends, socket, over } = road()
   const admitted = await enter(await candidate(), over)
-  const first = ['after', 'check', 'guard', 'limit', 'take', 'ask']
-  t.same(steps, [...first, 'enter', 'check', 'decide', 'dial', 'guard', 'check'])
+  const first = ['after', 'assertNotDenied', 'assertLdapOff', 'reserveSlot', 'acquirePermit', 'askSts']
+  t.same(steps, [
+    ...first,
+    'registerLive',
+    'assertNotDenied',
+    'authorize',
+    'connectUpstream',
+    'assertLdapOff',
+    'assertNotDenied',
+  ])
   t.same(ends, ['vouched'])
   t.equal(admitted.socket, socket)
   t.same(admitted.rest, Buffer.from('rest'))
@@ -162,7 +187,7 @@ t.test('each step gets what the one before has found', async t => {
   const wishing = await candidate()
   let signals: AbortSignal[] = []
   const { enter, over } = road({
-    async take(bucket, host, place, patience, signal) {
+    async acquirePermit(bucket, host, place, patience, signal) {
       t.match(bucket, /^\d{12} sts\.eu-west-1\.amazonaws\.com$/, 'the account that the key names')
       t.equal(host, 'sts.eu-west-1.amazonaws.com')
       t.match(place, { address: '127.0.0.1' })
@@ -170,18 +195,18 @@ t.test('each step gets what the one before has found', async t => {
       signals = [...signals, signal]
       return () => {}
     },
-    async ask(proof: Proof, _, signal) {
+    async askSts(proof: Proof, _, signal) {
       t.match(proof, { accessKeyId: key.accessKeyId, challenge, date: '20260813T120000Z' })
       t.notOk('a' in proof)
       signals = [...signals, signal]
       return { is: 'identity', identity }
     },
-    async decide(found, address) {
+    async authorize(found, address) {
       t.equal(found, identity)
       t.equal(address, '127.0.0.1')
       return match
     },
-    async dial(as, client, given) {
+    async connectUpstream(as, client, given) {
       t.match(as, { match, identity })
       t.same(client, { metadata, apiVersion: '1' })
       t.equal(given, over)
@@ -199,7 +224,7 @@ t.test('each step gets what the one before has found', async t => {
 })
 
 t.test('keys that name no account share one bucket at a host', async t => {
-  const bucket = (accessKeyId: string) => bucketOf({ accessKeyId, challenge } as Proof)
+  const bucket = (accessKeyId: string) => bucketKey({ accessKeyId, challenge } as Proof)
   t.equal(bucket('AKIAIOSFODNN7EXAMPLE'.replace(/./g, 'x')), 'none sts.eu-west-1.amazonaws.com')
   t.equal(bucket('nobody'), bucket('somebody'))
 })
@@ -219,12 +244,12 @@ t.test('a proof that does not hold is refused before anybody is asked', async t 
 
 t.test('the date is judged by the clock of STS', async t => {
   const asked: string[] = []
-  const askTime = async (host: string) => void asked.push(host)
-  const { fault, steps } = await ends({ stsNow: () => NOON + 20 * 60_000, askTime })
+  const syncClock = async (host: string) => void asked.push(host)
+  const { fault, steps } = await ends({ stsNow: () => NOON + 20 * 60_000, syncClock })
   t.equal(fault?.kind, 'proof/clock-skew')
   t.same(asked, [challenge.host], 'which is asked first whether it is so still')
   t.same(steps, ['after'], 'and nobody else')
-  await ends({ askTime })
+  await ends({ syncClock })
   t.equal(asked.length, 1, 'a good one asks nobody')
 })
 
@@ -232,7 +257,7 @@ t.test('where our clock was set meanwhile, STS is asked for its time, and nobody
   let ours = NOON + 20 * 60_000
   const { fault } = await ends({
     stsNow: () => ours,
-    async askTime() {
+    async syncClock() {
       ours = NOON
     },
   })
@@ -240,12 +265,12 @@ t.test('where our clock was set meanwhile, STS is asked for its time, and nobody
 })
 
 t.test("where the time cannot be asked, a signature of another time is nobody's fault", async t => {
-  const { fault } = await ends({ stsNow: () => NOON + 20 * 60_000, askTime: throws('sts/unavailable') })
+  const { fault } = await ends({ stsNow: () => NOON + 20 * 60_000, syncClock: throws('sts/unavailable') })
   t.equal(fault?.kind, 'sts/unavailable')
 })
 
 t.test('who leaves while the time is asked has left', async t => {
-  const { enter, over } = road({ stsNow: () => NOON + 20 * 60_000, askTime: () => new Promise(() => {}) })
+  const { enter, over } = road({ stsNow: () => NOON + 20 * 60_000, syncClock: () => new Promise(() => {}) })
   const fault = faultOfAsync(async () => enter(await candidate(), over))
   setImmediate(() => over.abort(LEFT))
   t.equal((await fault)?.kind, 'login/abandoned')
@@ -253,36 +278,36 @@ t.test('who leaves while the time is asked has left', async t => {
 
 t.test('while LDAP authorization is on, STS is not asked', async t => {
   for (const kind of ['ldap/on', 'ldap/unknown'] as const) {
-    const { fault, steps } = await ends({ guard: throws(kind) })
+    const { fault, steps } = await ends({ assertLdapOff: throws(kind) })
     t.equal(fault?.kind, kind)
-    t.same(steps, ['after', 'check', 'guard'])
+    t.same(steps, ['after', 'assertNotDenied', 'assertLdapOff'])
   }
 })
 
 t.test('a turn is waited for, and over with the answer', async t => {
   let running = 0
   const set = road({
-    take: async () => {
+    acquirePermit: async () => {
       set.clock.advance(1500)
       running++
       return () => running--
     },
-    dial: async () => {
+    connectUpstream: async () => {
       t.equal(running, 0)
       return { socket: set.socket, intake, rest: Buffer.alloc(0), hello: {}, term }
     },
   })
   const wishing = await candidate()
   await set.enter(wishing, set.over)
-  t.same(set.steps.slice(4, 6), ['take', 'ask'])
-  t.match(wishing.journal.ms, { queue: 1500, sts: 0, upstream: 0, login: 1500 })
+  t.same(set.steps.slice(4, 6), ['acquirePermit', 'askSts'])
+  t.match(wishing.record.ms, { queue: 1500, sts: 0, upstream: 0, login: 1500 })
 })
 
 t.test('a queue that is too long is told at once, with how long it is', async t => {
-  const take = () => Promise.reject(new Fault('budget/exhausted', undefined, { backoffMS: 4201 }))
-  const { fault, last } = await ends({ take })
+  const acquirePermit = () => Promise.reject(new Fault('budget/exhausted', undefined, { backoffMS: 4201 }))
+  const { fault, last } = await ends({ acquirePermit })
   t.match(fault, { kind: 'budget/exhausted', facts: { backoffMS: 4201 } })
-  t.equal(last, 'take')
+  t.equal(last, 'acquirePermit')
   t.match(fault && toReply(fault, 1)?.baseBackoffMS.toString(), '4201')
 })
 
@@ -295,27 +320,29 @@ t.test('what STS says decides, and nothing is dialled without an identity', asyn
     [{ is: 'unavailable', why: 'x', next: 'first' }, 'sts/unavailable'],
   ]
   for (const [outcome, kind, message = /STS/] of cases) {
-    const { fault, last, journal } = await ends({ ask: async () => outcome })
+    const { fault, last, journal } = await ends({ askSts: async () => outcome })
     t.equal(fault?.kind, kind)
     t.match(fault?.message, message)
-    t.equal(last, 'ask')
+    t.equal(last, 'askSts')
     t.same(Object.keys(journal).sort(), ['accessKeyId', 'ms'], 'nobody is known, only the key that was named')
   }
-  const { fault } = await ends({ ask: async () => ({ is: 'unavailable', why: 'ENOTFOUND 10.0.0.1', next: 'later' }) })
+  const { fault } = await ends({
+    askSts: async () => ({ is: 'unavailable', why: 'ENOTFOUND 10.0.0.1', next: 'later' }),
+  })
   t.notMatch(fault?.message, '10.0.0.1', 'the client is not told about our network')
   t.match(fault?.facts, { answer: 'ENOTFOUND 10.0.0.1' })
 })
 
 t.test('an outage, a throttle or a full queue is never a bad identity', async t => {
-  const troubles: Partial<Parts>[] = [
-    { take: throws('budget/exhausted') },
-    { ask: async () => ({ is: 'throttled', code: 'Throttling' }) },
-    { ask: async () => ({ is: 'unavailable', why: 'x', next: 'later' }) },
-    { ask: throws('identity/partition-mismatch') },
-    { guard: throws('ldap/unknown') },
-    { dial: throws('upstream/unreachable') },
-    { dial: throws('upstream/authentication-failed') },
-    { dial: throws('upstream/protocol-error') },
+  const troubles: Partial<LoginOptions>[] = [
+    { acquirePermit: throws('budget/exhausted') },
+    { askSts: async () => ({ is: 'throttled', code: 'Throttling' }) },
+    { askSts: async () => ({ is: 'unavailable', why: 'x', next: 'later' }) },
+    { askSts: throws('identity/partition-mismatch') },
+    { assertLdapOff: throws('ldap/unknown') },
+    { connectUpstream: throws('upstream/unreachable') },
+    { connectUpstream: throws('upstream/authentication-failed') },
+    { connectUpstream: throws('upstream/protocol-error') },
   ]
   for (const trouble of troubles) {
     const { fault } = await ends(trouble)
@@ -329,8 +356,8 @@ t.test('a principal without a rule is told its own name', async t => {
   const stranger = () => {
     throw new Fault('users/no-rule', ARN)
   }
-  for (const decide of [stranger, async () => stranger()]) {
-    const { fault, last, journal } = await ends({ decide })
+  for (const authorize of [stranger, async () => stranger()]) {
+    const { fault, last, journal } = await ends({ authorize })
     t.match(fault, { kind: 'users/no-rule', message: new RegExp(`${ARN}$`) })
     t.equal(last, 'leave')
     t.match(journal, { arn: ARN })
@@ -339,11 +366,11 @@ t.test('a principal without a rule is told its own name', async t => {
 })
 
 t.test('a decision that is there at once is as good as one that is waited for', async t => {
-  const { enter, again, over } = road({ decide: () => match })
+  const { enter, again, over } = road({ authorize: () => match })
   const wishing = await candidate()
   const { live } = await enter(wishing, over)
   t.equal(live.match, match)
-  t.same(wishing.journal.by, { rule: 1 })
+  t.same(wishing.record.by, { rule: 1 })
   live.match = { ...match }
   await again(wishing, live, over)
   t.equal(live.match, match)
@@ -356,7 +383,7 @@ t.test('what the upstream has against it is passed on', async t => {
     'upstream/protocol-error',
     'ldap/on',
   ] as const) {
-    const { fault, journal } = await ends({ dial: throws(kind) })
+    const { fault, journal } = await ends({ connectUpstream: throws(kind) })
     t.equal(fault?.kind, kind)
     t.match(journal, { arn: ARN, user: 'alice@admin' })
   }
@@ -365,7 +392,7 @@ t.test('what the upstream has against it is passed on', async t => {
 t.test('LDAP authorization that is turned on meanwhile closes the new upstream connection', async t => {
   let asked = 0
   const { enter, socket, over } = road({
-    guard() {
+    assertLdapOff() {
       if (++asked === 2) throw new Fault('ldap/on')
     },
   })
@@ -375,7 +402,7 @@ t.test('LDAP authorization that is turned on meanwhile closes the new upstream c
 })
 
 t.test('a step that is aborted by the deadline is a login that took too long, or an upstream that is away', async t => {
-  for (const step of ['take', 'ask', 'dial'] as const) {
+  for (const step of ['acquirePermit', 'askSts', 'connectUpstream'] as const) {
     const { enter, clock, over } = road({
       [step]: async (...given: unknown[]) => {
         const signal = signalOf(given)
@@ -389,8 +416,8 @@ t.test('a step that is aborted by the deadline is a login that took too long, or
     const wishing = await candidate()
     const fault = await faultOfAsync(() => enter(wishing, over))
     // By then the upstream alone had all of the time.
-    t.match(fault, { kind: step === 'dial' ? 'upstream/unreachable' : 'login/timeout', message: /8000 ms/ })
-    t.type(wishing.journal.ms.login, 'number')
+    t.match(fault, { kind: step === 'connectUpstream' ? 'upstream/unreachable' : 'login/timeout', message: /8000 ms/ })
+    t.type(wishing.record.ms.login, 'number')
   }
 })
 
@@ -400,11 +427,11 @@ t.test('an upstream that was left less than a second is not called away', async 
     [1000, 'upstream/unreachable'],
   ] as const) {
     const { enter, clock, over } = road({
-      async ask() {
+      async askSts() {
         clock.advance(8000 - left)
         return { is: 'identity', identity }
       },
-      async dial(_as, _client, { signal }) {
+      async connectUpstream(_as, _client, { signal }) {
         clock.advance(left)
         throw signal.reason
       },
@@ -414,7 +441,7 @@ t.test('an upstream that was left less than a second is not called away', async 
 })
 
 t.test('a client that leaves ends its login, wherever it was', async t => {
-  for (const step of ['take', 'ask', 'dial'] as const) {
+  for (const step of ['acquirePermit', 'askSts', 'connectUpstream'] as const) {
     const { enter, steps, over } = road({
       [step]: async (...given: unknown[]) => {
         over.abort(LEFT)
@@ -432,13 +459,13 @@ t.test('a client that left before its login began is asked about nowhere', async
   const wishing = await candidate()
   over.abort(LEFT)
   t.equal((await faultOfAsync(() => enter(wishing, over)))?.kind, 'login/abandoned')
-  t.notOk(steps.includes('take'))
+  t.notOk(steps.includes('acquirePermit'))
   t.match(ends, [{ kind: 'login/abandoned' }])
 })
 
 t.test('a primary whose term is over ends its login with that, and not as if the client had left', async t => {
   const { enter, steps, ends, over } = road({
-    dial: (_, __, login) => {
+    connectUpstream: (_, __, login) => {
       login.abort(new Fault('upstream/unreachable', 'it stepped down during the login'))
       return Promise.reject(new Error('the socket is destroyed'))
     },
@@ -453,7 +480,7 @@ t.test('a primary whose term is over ends its login with that, and not as if the
 t.test('what ends a login first is what ended it', async t => {
   for (const [kind, first] of endings) {
     const set = road({
-      ask: async (_, __, signal) => {
+      askSts: async (_, __, signal) => {
         first(set)
         for (const [, second] of endings) second(set)
         throw signal.reason
@@ -468,7 +495,7 @@ t.test('a login that is over leaves no timer, and what it was given is as it was
   const refused: StsOutcome = { is: 'refused', code: 'ExpiredToken' }
   const identified: StsOutcome = { is: 'identity', identity }
   for (const outcome of [identified, refused]) {
-    const { enter, again, clock, over } = road({ ask: async () => outcome })
+    const { enter, again, clock, over } = road({ askSts: async () => outcome })
     const wishing = await candidate()
     const fault = await faultOfAsync(() => enter(wishing, over))
     t.equal(fault?.kind, outcome === refused ? 'sts/refused' : undefined)
@@ -485,7 +512,7 @@ t.test('a login that is over leaves no timer, and what it was given is as it was
 t.test('a decision that never comes keeps no login beyond its time, and nobody who has left', async t => {
   for (const [kind, end] of endings) {
     const set = road({
-      decide: () => {
+      authorize: () => {
         setImmediate(() => end(set))
         return new Promise(() => {})
       },
@@ -500,7 +527,7 @@ t.test('a decision that never comes keeps no login beyond its time, and nobody w
 t.test('an upstream connection that comes too late is closed', async t => {
   for (const [kind, end] of endings) {
     const set = road({
-      dial: async () => {
+      connectUpstream: async () => {
         end(set)
         return { socket: set.socket, intake, rest: Buffer.alloc(0), hello: {}, term }
       },
@@ -514,41 +541,41 @@ t.test('an upstream connection that comes too late is closed', async t => {
 
 t.test('the journal tells who it was and where the time went', async t => {
   const set = road({
-    take: async () => {
+    acquirePermit: async () => {
       set.clock.advance(100)
       return () => {}
     },
-    ask: async () => {
+    askSts: async () => {
       set.clock.advance(20.4)
       return { is: 'identity', identity }
     },
-    dial: async () => {
+    connectUpstream: async () => {
       set.clock.advance(3)
       return { socket: set.socket, intake, rest: Buffer.alloc(0), hello: {}, term }
     },
   })
   const wishing = await candidate()
   await set.enter(wishing, set.over)
-  const wanted: Journal = {
+  const wanted: LoginRecord = {
     accessKeyId: 'AKIASP2TPHJSQH3FJXYZ',
     arn: ARN,
     user: 'alice@admin',
     by: { rule: 1 },
     ms: { queue: 100, sts: 20, upstream: 3, login: 123 },
   }
-  t.same(wishing.journal, wanted)
+  t.same(wishing.record, wanted)
 })
 
 t.test('a stage that fails has its time, too', async t => {
   const set = road({
-    ask: async () => {
+    askSts: async () => {
       set.clock.advance(50)
       return { is: 'throttled', code: 'Throttling' }
     },
   })
   const wishing = await candidate()
   await faultOfAsync(() => set.enter(wishing, set.over))
-  t.same(wishing.journal.ms, { queue: 0, sts: 50, login: 50 })
+  t.same(wishing.record.ms, { queue: 0, sts: 50, login: 50 })
 })
 
 t.test('the longest message is what the upstream says, within what MongoDB has ever taken', async t => {
@@ -563,29 +590,39 @@ t.test('the longest message is what the upstream says, within what MongoDB has e
   ]
   for (const [maxMessageSizeBytes, limit] of cases) {
     const set = road({
-      dial: async () => ({ socket: set.socket, intake, rest: Buffer.alloc(0), hello: { maxMessageSizeBytes }, term }),
+      connectUpstream: async () => ({
+        socket: set.socket,
+        intake,
+        rest: Buffer.alloc(0),
+        hello: { maxMessageSizeBytes },
+        term,
+      }),
     })
     t.equal((await set.enter(await candidate(), set.over)).limit, limit)
   }
 })
 
 t.test('a denied key is told before anybody is asked, a denied principal before it is decided', async t => {
-  const early = await ends({ check: throws('login/denied') })
+  const early = await ends({ assertNotDenied: throws('login/denied') })
   t.equal(early.fault?.kind, 'login/denied')
-  t.same(early.steps, ['after', 'check'])
+  t.same(early.steps, ['after', 'assertNotDenied'])
   const later = await ends({
-    check(_, found) {
+    assertNotDenied(_, found) {
       if (found) throw new Fault('login/denied')
     },
   })
   t.equal(later.fault?.kind, 'login/denied')
-  t.same(later.steps.slice(-3), ['enter', 'check', 'leave'], 'it was among the live ones before it was asked')
+  t.same(
+    later.steps.slice(-3),
+    ['registerLive', 'assertNotDenied', 'leave'],
+    'it was among the live ones before it was asked',
+  )
 })
 
 t.test('who is denied while the upstream logs in gets no connection', async t => {
   let known = 0
   const { enter, socket, steps, over } = road({
-    check(_, found) {
+    assertNotDenied(_, found) {
       if (found && ++known === 2) throw new Fault('login/denied')
     },
   })
@@ -596,13 +633,13 @@ t.test('who is denied while the upstream logs in gets no connection', async t =>
 })
 
 t.test('a limit ends a login before it costs anything', async t => {
-  const { fault, steps } = await ends({ limit: throws('login/concurrency-limit') })
+  const { fault, steps } = await ends({ reserveSlot: throws('login/concurrency-limit') })
   t.equal(fault?.kind, 'login/concurrency-limit')
-  t.same(steps, ['after', 'check', 'guard', 'limit'])
+  t.same(steps, ['after', 'assertNotDenied', 'assertLdapOff', 'reserveSlot'])
 })
 
 t.test('the limits learn how it ended', async t => {
-  const set = road({ ask: async () => ({ is: 'refused', code: 'ExpiredToken' }) })
+  const set = road({ askSts: async () => ({ is: 'refused', code: 'ExpiredToken' }) })
   const wishing = await candidate()
   await faultOfAsync(() => set.enter(wishing, set.over))
   t.match(set.ends, [{ kind: 'sts/refused', facts: { code: 'ExpiredToken' } }])
@@ -611,8 +648,8 @@ t.test('the limits learn how it ended', async t => {
 t.test('the place in the queue is that of the limits', async t => {
   const places: object[] = []
   const set = road({
-    limit: (_, fingerprint) => ({ subnet: '2001:db8:0:1::/64', priority: 'known', fingerprint, release() {} }),
-    take: async (_bucket, _host, place) => {
+    reserveSlot: (_, fingerprint) => ({ subnet: '2001:db8:0:1::/64', priority: 'known', fingerprint, release() {} }),
+    acquirePermit: async (_bucket, _host, place) => {
       places.push(place)
       return () => {}
     },
@@ -626,28 +663,28 @@ t.test('one label a login: all that remember something of its credential know it
   const told: Record<string, unknown[]> = {}
   const labelled: object[] = []
   const set = road({
-    holderOf: credential => {
+    fingerprint: credential => {
       labelled.push(credential)
       return `label ${labelled.length}`
     },
-    limit: (...given) => {
+    reserveSlot: (...given) => {
       told.limit = given
       const [, fingerprint] = given
       return { subnet: '127.0.0.0/24', fingerprint, priority: 'plain', release() {} }
     },
-    refused: (...given) => {
+    findRefusal: (...given) => {
       told.refused = given
       return undefined
     },
-    recall: ({ fingerprint, certificate }) => {
+    findIdentity: ({ fingerprint, certificate }) => {
       told.recall = [fingerprint, certificate]
       return { identity: undefined, store() {} }
     },
-    take: async (...given) => {
+    acquirePermit: async (...given) => {
       told.take = given.slice(1, 3)
       return () => {}
     },
-    saw: (...given) => {
+    recordOutcome: (...given) => {
       told.saw = given
     },
   })
@@ -665,19 +702,19 @@ t.test('one label a login: all that remember something of its credential know it
 
 t.test('a refusal that is remembered is told without a call', async t => {
   const noted: StsOutcome[] = []
-  const saw: Parts['saw'] = (_, __, outcome) => noted.push(outcome)
-  const { fault, steps } = await ends({ saw, refused: () => ({ is: 'refused', code: 'ExpiredToken' }) })
+  const recordOutcome: LoginOptions['recordOutcome'] = (_, __, outcome) => noted.push(outcome)
+  const { fault, steps } = await ends({ recordOutcome, findRefusal: () => ({ is: 'refused', code: 'ExpiredToken' }) })
   t.match(fault, { kind: 'sts/refused', message: /ExpiredToken$/ })
-  t.notOk(steps.includes('take'))
+  t.notOk(steps.includes('acquirePermit'))
   t.same(noted, [])
-  await ends({ saw })
+  await ends({ recordOutcome })
   t.match(noted, [{ is: 'identity' }], 'what STS says is noted')
 })
 
 t.test('a success that is remembered stands in for STS, and says nothing about the credential', async t => {
   const bearers: object[] = []
   const set = road({
-    recall(bearer) {
+    findIdentity(bearer) {
       bearers.push(bearer)
       return { identity, store: () => t.fail('nothing new') }
     },
@@ -685,11 +722,11 @@ t.test('a success that is remembered stands in for STS, and says nothing about t
   const wishing = { ...(await candidate()), certificate: 'AB:CD' }
   await set.enter(wishing, set.over)
   t.match(bearers, [{ certificate: 'AB:CD', accessKeyId: key.accessKeyId, token: undefined }])
-  t.notOk(set.steps.includes('ask'))
-  t.match(wishing.journal, { remembered: true, arn: ARN })
+  t.notOk(set.steps.includes('askSts'))
+  t.match(wishing.record, { cached: true, arn: ARN })
   t.same(set.ends, ['unasked'])
   const kept: unknown[] = []
-  const fresh = road({ recall: () => ({ identity: undefined, store: found => kept.push(found) }) })
+  const fresh = road({ findIdentity: () => ({ identity: undefined, store: found => kept.push(found) }) })
   await fresh.enter(await candidate(), fresh.over)
   t.same(kept, [identity])
 })
@@ -697,7 +734,7 @@ t.test('a success that is remembered stands in for STS, and says nothing about t
 t.test('logging in again: the same principal and database user, with no second upstream login', async t => {
   const certificates: unknown[] = []
   const { enter, again, steps, over } = road({
-    recall({ certificate }) {
+    findIdentity({ certificate }) {
       certificates.push(certificate)
       return { identity: undefined, store() {} }
     },
@@ -705,7 +742,17 @@ t.test('logging in again: the same principal and database user, with no second u
   const { live } = await enter(await candidate(), over)
   steps.length = 0
   await again({ ...(await candidate()), certificate: 'AB:CD' }, live, over)
-  t.same(steps, ['after', 'check', 'guard', 'limit', 'take', 'ask', 'check', 'decide', 'check'])
+  t.same(steps, [
+    'after',
+    'assertNotDenied',
+    'assertLdapOff',
+    'reserveSlot',
+    'acquirePermit',
+    'askSts',
+    'assertNotDenied',
+    'authorize',
+    'assertNotDenied',
+  ])
   t.equal(certificates.at(-1), undefined, 'a handshake of long ago stands in for nothing')
 })
 
@@ -713,16 +760,16 @@ t.test('logging in again as somebody else is refused', async t => {
   const { enter, over } = road()
   const { live } = await enter(await candidate(), over)
   const bob = { ...identity, canonical: 'arn:aws:iam::123456789012:user/bob' }
-  const asBob = road({ ask: async () => ({ is: 'identity', identity: bob }) })
+  const asBob = road({ askSts: async () => ({ is: 'identity', identity: bob }) })
   const wishing = await candidate()
   t.equal((await faultOfAsync(() => asBob.again(wishing, live, over)))?.kind, 'login/principal-changed')
   const grant = { user: { name: 'alice', db: 'other' }, password: new Secret('x') }
-  const moved = road({ decide: async () => ({ ...match, grant }) })
+  const moved = road({ authorize: async () => ({ ...match, grant }) })
   t.equal((await faultOfAsync(() => moved.again(wishing, live, over)))?.kind, 'login/principal-changed')
   t.equal(live.match, match, 'and what it was stays')
   const newer = { ...match, maxAgeMS: 1 }
   const session = { ...identity, session: 'pod-8' }
-  await road({ decide: async () => newer, ask: async () => ({ is: 'identity', identity: session }) }).again(
+  await road({ authorize: async () => newer, askSts: async () => ({ is: 'identity', identity: session }) }).again(
     wishing,
     live,
     over,

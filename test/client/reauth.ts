@@ -1,8 +1,8 @@
 import { getEventListeners } from 'node:events'
 import { Binary, type Document, Int32, serialize } from 'bson'
 import t from 'tap'
-import type { Candidate } from '../../src/client/login.js'
-import { relogin } from '../../src/client/reauth.js'
+import type { LoginRequest } from '../../src/client/login.js'
+import { watchLoginAge } from '../../src/client/reauth.js'
 import type { Watcher } from '../../src/client/relay.js'
 import { Fault } from '../../src/errors.js'
 import type { LiveConnection } from '../../src/revocation/liveConnections.js'
@@ -31,9 +31,9 @@ function aged({ maxAgeMS = AGE, mode = 'ask', again = async () => {} }: Wanted =
   let watcher: Watcher | undefined
   const left: { kind: string | undefined; detail: string | undefined }[] = []
   const logins: string[] = []
-  const candidates: Candidate[] = []
+  const candidates: LoginRequest[] = []
   const live = { match: maxAgeMS === null ? {} : { maxAgeMS } } as LiveConnection
-  const stop = relogin(
+  const stop = watchLoginAge(
     {
       watch: by => {
         watcher = by
@@ -42,20 +42,20 @@ function aged({ maxAgeMS = AGE, mode = 'ask', again = async () => {} }: Wanted =
       destroy: (_, fault) => void left.push({ kind: fault?.kind, detail: 'destroyed' }),
     },
     {
-      candidate: { client: {}, address: '192.0.2.7', certificate: undefined, revoke: () => {} },
+      request: { client: {}, address: '192.0.2.7', certificate: undefined, close: () => {} },
       live,
-      again: async (candidate, was, over) => {
+      reauthenticate: async (candidate, was, over) => {
         t.equal(was, live)
         candidates.push(candidate)
         await again(over)
       },
-      reauthenticate: () => mode,
-      server: () => ({
-        host: () => 'sts.amazonaws.com',
+      mode: () => mode,
+      handshakeContext: () => ({
+        stsHost: () => 'sts.amazonaws.com',
         random: bytes => Buffer.alloc(bytes),
         buildInfo: () => undefined,
       }),
-      seen: { login: outcome => void logins.push(outcome) },
+      metrics: { recordLogin: outcome => void logins.push(outcome) },
       after: clock.after,
     },
   )
