@@ -132,7 +132,7 @@ async function demo(argv: string[]): Promise<number> {
   })
   const port = number(own.port, '--port', 0) ?? 27017
   const anyPort = port === 0 ? { 'admin.port': '0' } : {}
-  const { startDemo } = await import('./sandbox/demo.js')
+  const { startDemo } = await import('./commands/demo.js')
   const {
     configure: make,
     announce,

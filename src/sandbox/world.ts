@@ -1,6 +1,6 @@
 /** The world of the demo: an AWS account with a few principals, a MongoDB with a user for each, and a little data. */
 import { randomBytes } from 'node:crypto'
-import { administrator } from './administrator.js'
+import { administrator } from '../../sandbox/src/administrator.js'
 import { iam as iamOf } from './aws/iam.js'
 import { type StsServer, stsServer } from './aws/sts.js'
 import { type MongoServer, mongoServer } from './mongo/server.js'

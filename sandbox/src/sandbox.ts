@@ -6,7 +6,7 @@
  */
 import { once } from 'node:events'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
-import { type Options, type World, world } from './world.js'
+import { type Options, type World, world } from '../../src/sandbox/world.js'
 
 /** The same as a world, of which the servers are only shown. */
 export type Apart = Pick<World, 'administrator' | 'principals' | 'passwords' | 'close'> & {

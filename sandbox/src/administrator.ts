@@ -1,6 +1,6 @@
 /** The user of `upstream.admin` in the sandbox: it has what the README says and nothing more, so that nothing runs as root. */
-import { ADMIN_ROLE_NAME, listPrivileges } from '../provisioning/privileges.js'
-import type { NewRole, NewUser } from './mongo/server.js'
+import { ADMIN_ROLE_NAME, listPrivileges } from '../../src/provisioning/privileges.js'
+import type { NewRole, NewUser } from '../../src/sandbox/mongo/server.js'
 
 const USER = 'iam-proxy'
 

@@ -2,8 +2,8 @@
 import type { Config } from '../config/load.js'
 import type { ReadFile } from '../config/reading.js'
 import { Secret } from '../log.js'
-import { apart } from './thread.js'
-import { HOST, type Options, type Principal } from './world.js'
+import { apart } from '../../sandbox/src/sandbox.js'
+import { HOST, type Options, type Principal } from '../sandbox/world.js'
 
 type Parts = Options & {
   json: boolean
