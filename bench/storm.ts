@@ -5,7 +5,7 @@
  * It is long because the storms share one stage.
  */
 import { randomBytes } from 'node:crypto'
-import { accessKeyId } from '../src/sandbox/aws/accessKey.js'
+import { accessKeyId } from '../sandbox/src/aws/accessKey.js'
 import type { Crowd, Crowding } from './crowd.js'
 import { type Peer, start } from './peer.js'
 import type { Calls } from './peers/throttlingSts.js'

@@ -24,7 +24,7 @@ const claims: readonly Claim[] = [
   },
   {
     claim: 'SCRAM-SHA-256 upstream, speculative and without the empty exchange',
-    tests: ['upstream/dial.ts', 'sandbox/mongo/authentication.ts'],
+    tests: ['upstream/dial.ts', '../sandbox/test/mongo/authentication.ts'],
     by: [],
     source: `${SPEC}, auth.md: speculative authentication, skipEmptyExchange`,
   },
@@ -47,18 +47,18 @@ const claims: readonly Claim[] = [
   },
   {
     claim: 'the endpoints of ECS, EKS, EC2 and the web identity of STS answer as AWS does',
-    tests: ['sandbox/aws/endpoints.ts'],
+    tests: ['../sandbox/test/aws/endpoints.ts'],
     by: ['AWS SDK for JavaScript', 'botocore'],
   },
   {
     claim: 'the codes, statuses and order of checks of STS',
-    tests: ['sandbox/aws/sts.ts', 'e2e/refusals.ts'],
+    tests: ['../sandbox/test/aws/sts.ts', 'e2e/refusals.ts'],
     by: [],
     source: 'published probes of AWS STS, its API reference and common errors',
   },
   {
     claim: 'AWS charges and throttles by account and region',
-    tests: ['sandbox/aws/sts.ts', 'budget/buckets.ts'],
+    tests: ['../sandbox/test/aws/sts.ts', 'budget/buckets.ts'],
     by: [],
     source: 'AWS, IAM and STS quotas; Security Blog on token buckets refilled every second',
   },

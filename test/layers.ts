@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path/posix'
 import t from 'tap'
 
 const SRC = new URL('../src/', import.meta.url)
+const SANDBOX = new URL('../sandbox/', import.meta.url)
 
 /** The layers, from top to bottom: a file imports only what stands in its own row or below it. */
 const LAYERS = [
@@ -53,20 +54,25 @@ const PROCESS = ['cli.ts', 'log.ts']
 type Import = { to: string; dynamic: boolean }
 type File = { name: string; text: string; code: string; imports: Import[] }
 
-const files: File[] = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
-  .map(name => name.replaceAll('\\', '/'))
-  .filter(name => name.endsWith('.ts'))
-  .sort()
-  .map(name => {
-    const text = readFileSync(new URL(name, SRC), 'utf8')
-    return {
-      name,
-      text,
-      code: withoutComments(text),
-      imports: importsOf(name, text),
-    }
-  })
-const ours = files.filter(({ name }) => !name.startsWith('sandbox/'))
+const files = filesBelow(SRC)
+const sandboxFiles = filesBelow(new URL('src/', SANDBOX))
+const allFiles = [...files, ...sandboxFiles]
+
+function filesBelow(folder: URL): File[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .map(name => name.replaceAll('\\', '/'))
+    .filter(name => name.endsWith('.ts'))
+    .sort()
+    .map(name => {
+      const text = readFileSync(new URL(name, folder), 'utf8')
+      return {
+        name,
+        text,
+        code: withoutComments(text),
+        imports: importsOf(name, text),
+      }
+    })
+}
 
 /** Comments may name what code may not. A string with two slashes loses its end, which hides nothing that is looked for. */
 function withoutComments(text: string): string {
@@ -91,30 +97,31 @@ const rank = (name: string) =>
   LAYERS.findIndex(row => row.some(entry => name === entry || (entry.endsWith('/') && name.startsWith(entry))))
 
 t.test('the imports of all files are seen', async t => {
-  const names = new Set(files.map(({ name }) => name))
-  for (const { name, imports, code } of files) {
-    for (const { to } of imports.filter(inside)) t.ok(names.has(to), `${name} imports ${to}`)
-    t.equal(
-      imports.filter(({ dynamic }) => !dynamic).length,
-      (code.match(/^(import|export)\b[^;=(]*?'$/gm) ?? []).length,
-    )
-    t.notMatch(code, /\brequire\(/, name)
+  for (const group of [files, sandboxFiles]) {
+    const names = new Set(group.map(({ name }) => name))
+    for (const { name, imports, code } of group) {
+      for (const { to } of imports.filter(inside)) t.ok(names.has(to), `${name} imports ${to}`)
+      t.equal(
+        imports.filter(({ dynamic }) => !dynamic).length,
+        (code.match(/^(import|export)\b[^;=(]*?'$/gm) ?? []).length,
+      )
+      t.notMatch(code, /\brequire\(/, name)
+    }
   }
   t.ok(files.length > 40)
 })
 
 t.test('every file belongs to a layer', async t => {
   t.same(
-    ours.filter(({ name }) => rank(name) < 0).map(({ name }) => name),
+    files.filter(({ name }) => rank(name) < 0).map(({ name }) => name),
     [],
   )
 })
 
 t.test('imports point down the layers, never up', async t => {
-  const up = ours.flatMap(({ name, imports }) =>
+  const up = files.flatMap(({ name, imports }) =>
     imports
       .filter(inside)
-      .filter(({ to }) => !to.startsWith('sandbox/'))
       .filter(({ to }) => {
         const neighbours = rank(name) === rank(to)
         const folder = name.includes('/')
@@ -126,10 +133,15 @@ t.test('imports point down the layers, never up', async t => {
 })
 
 t.test('there is no circle, of files or of folders', async t => {
+  const file = (name: string) => name
   const folder = (name: string) => (name.includes('/') ? name.slice(0, name.indexOf('/')) : name)
-  for (const of of [(name: string) => name, folder]) {
+  for (const [of, group] of [
+    [file, files],
+    [file, sandboxFiles],
+    [folder, files],
+  ] as const) {
     const edges = new Map<string, Set<string>>()
-    for (const { name, imports } of of === folder ? ours : files) {
+    for (const { name, imports } of group) {
       const from = edges.get(of(name)) ?? new Set()
       edges.set(of(name), from)
       for (const { to, dynamic } of imports) if (to.endsWith('.ts') && !dynamic && of(to) !== of(name)) from.add(of(to))
@@ -163,15 +175,46 @@ t.test('a circle would be found', async t => {
   t.same(circle(new Map(Object.entries(edges).map(([name, to]) => [name, new Set(to)]))), ['b', 'd', 'b'])
 })
 
-t.test('the sandbox is loaded by the demo alone, when it is asked for', async t => {
-  const importers = ours.flatMap(({ name, imports }) =>
-    imports.filter(({ to }) => to.startsWith('sandbox/')).map(({ dynamic }) => ({ name, dynamic })),
+t.test('only the demo loads the sandbox, and only at run time', async t => {
+  const importers = files.flatMap(({ name, text }) =>
+    [...text.matchAll(/^.*'mongo-iam-proxy-sandbox'.*$/gm)].map(([line]) => ({
+      name,
+      form: /\bimport type\b|\btypeof import\b/.test(line) ? 'type' : /\bawait import\(/.test(line) ? 'dynamic' : line,
+    })),
   )
-  t.same(importers, [{ name: 'cli.ts', dynamic: true }])
+  t.same(new Set(importers.map(({ name }) => name)), new Set(['commands/demo.ts']))
+  t.equal(importers.filter(({ form }) => form === 'dynamic').length, 1)
+  t.same(
+    importers.filter(({ form }) => form !== 'dynamic' && form !== 'type' && !form.startsWith('const PACKAGE')),
+    [],
+  )
+  t.same(
+    files.filter(({ text }) => /['/]sandbox\//.test(text)).map(({ name }) => name),
+    [],
+    'no file names a path into the sandbox',
+  )
+})
+
+t.test('the sandbox imports nothing of the proxy', async t => {
+  const outside = sandboxFiles.flatMap(({ name, imports }) =>
+    imports
+      .filter(({ to }) => to.startsWith('../') || to.startsWith('mongo-iam-proxy'))
+      .map(({ to }) => `${name} → ${to}`),
+  )
+  t.ok(sandboxFiles.length > 40)
+  t.same(outside, [])
+})
+
+t.test('the sandbox declares the packages that it imports, and no other', async t => {
+  const { dependencies } = JSON.parse(readFileSync(new URL('package.json', SANDBOX), 'utf8'))
+  const imported = sandboxFiles.flatMap(({ imports }) =>
+    imports.map(({ to }) => to).filter(to => !/\.ts$|^node:/.test(to)),
+  )
+  t.same([...new Set(imported)].sort(), Object.keys(dependencies).sort())
 })
 
 t.test('pure files have no socket, no file, no clock and no chance', async t => {
-  const pure = ours.filter(({ name }) => PURE.some(pattern => pattern.test(name)))
+  const pure = files.filter(({ name }) => PURE.some(pattern => pattern.test(name)))
   for (const pattern of PURE)
     t.ok(
       pure.some(({ name }) => pattern.test(name)),
@@ -189,7 +232,7 @@ t.test('pure files have no socket, no file, no clock and no chance', async t => 
 
 t.test('pure files import pure files, and errors and log', async t => {
   const pure = (name: string) => PURE.some(pattern => pattern.test(name))
-  const odd = ours
+  const odd = files
     .filter(({ name }) => pure(name))
     .flatMap(({ name, imports }) =>
       imports
@@ -201,7 +244,7 @@ t.test('pure files import pure files, and errors and log', async t => {
 })
 
 t.test('only cli.ts touches the process', async t => {
-  const touching = files.filter(({ code }) => /\bprocess\./.test(code)).map(({ name }) => name)
+  const touching = allFiles.filter(({ code }) => /\bprocess\./.test(code)).map(({ name }) => name)
   t.same(
     touching.filter(name => !PROCESS.includes(name)),
     [],
@@ -209,11 +252,11 @@ t.test('only cli.ts touches the process', async t => {
 })
 
 t.test('every file begins by saying what it is', async t => {
-  for (const { name, text } of files) t.match(text, /^(#!.*\n)?\/\*\*[ \n]/, name)
+  for (const { name, text } of allFiles) t.match(text, /^(#!.*\n)?\/\*\*[ \n]/, name)
 })
 
 t.test('no file has a default export, and imports name their file', async t => {
-  for (const { name, code, imports } of files) {
+  for (const { name, code, imports } of allFiles) {
     t.notMatch(code, /^export default/m, name)
     for (const { to } of imports) t.match(to, /\.ts$|^[^.]/, `${name} imports ${to}`)
   }

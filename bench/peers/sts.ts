@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { reply } from '../../src/sandbox/aws/reply.js'
+import { reply } from '../../sandbox/src/aws/reply.js'
 import { answers } from './answer.js'
 
 const [arn = '', account = ''] = process.argv.slice(2)

@@ -5,8 +5,8 @@
 import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { reply } from '../../sandbox/src/aws/reply.js'
 import { decodeAccountId } from '../../src/budget/account.js'
-import { reply } from '../../src/sandbox/aws/reply.js'
 import { answers } from './answer.js'
 
 const [quota = 600, latencyMS = 50] = process.argv.slice(2).map(Number)

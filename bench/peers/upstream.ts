@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { Binary, type Document, Int32 } from 'bson'
-import { type Challenge, challenge, credentials, readFirst, verify } from '../../src/sandbox/mongo/scram.js'
+import { type Challenge, challenge, credentials, readFirst, verify } from '../../sandbox/src/mongo/scram.js'
 import { readDocument } from '../../src/wire/document.js'
 import { Framer } from '../../src/wire/frame.js'
 import { type Command, readCommand, writeReply } from '../../src/wire/message.js'

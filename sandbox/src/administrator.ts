@@ -1,15 +1,36 @@
-/** The user of `upstream.admin` in the sandbox: it has what the README says and nothing more, so that nothing runs as root. */
-import { ADMIN_ROLE_NAME, listPrivileges } from '../../src/provisioning/privileges.js'
-import type { NewRole, NewUser } from '../../src/sandbox/mongo/server.js'
+/**
+ * The user of `upstream.admin` in the sandbox. It has the privileges that the proxy documents and no more, so that
+ * nothing of the proxy runs as root. The table repeats that of the proxy on purpose: a test compares the two, so neither
+ * can grow unnoticed.
+ */
+import type { NewRole, NewUser } from './mongo/server.js'
 
 const USER = 'iam-proxy'
+const ROLE = 'iamProxy'
+/** The default of `provision.database`. */
+const PROVISIONED = 'mongo_iam_proxy'
 
-/** Makes it. Gives what stands before the host in a connection string; the database is admin. */
+const cluster = { cluster: true }
+/** All databases and collections except system collections. */
+const anywhere = { db: '', collection: '' }
+const provisioned = { db: PROVISIONED, collection: '' }
+
+export const privileges = [
+  { resource: cluster, actions: ['getCmdLineOpts', 'getParameter'] },
+  { resource: { db: 'admin', collection: 'system.users' }, actions: ['find'] },
+  { resource: provisioned, actions: ['viewUser', 'createUser', 'changePassword', 'changeCustomData', 'dropUser'] },
+  { resource: anywhere, actions: ['grantRole', 'revokeRole'] },
+  { resource: provisioned, actions: ['setAuthenticationRestriction'] },
+  { resource: { db: 'admin', collection: 'system.roles' }, actions: ['find'] },
+  { resource: anywhere, actions: ['createRole', 'dropRole'] },
+]
+
+/** Creates the user. Returns `user:password`, escaped for a connection string; the database is `admin`. */
 export function administrator(
   mongo: { createRole(role: NewRole): void; createUser(user: NewUser): void },
   password: string,
 ): string {
-  mongo.createRole({ role: ADMIN_ROLE_NAME, privileges: listPrivileges('mongo_iam_proxy') })
-  mongo.createUser({ user: USER, password, roles: [ADMIN_ROLE_NAME] })
+  mongo.createRole({ role: ROLE, privileges })
+  mongo.createUser({ user: USER, password, roles: [ROLE] })
   return `${USER}:${encodeURIComponent(password)}`
 }

@@ -1,41 +1,52 @@
 /**
- * The world of the demo in a thread of its own, so that the proxy has one for itself: together they would serve half as
- * many logins. The thread runs this very file.
+ * Starts the sandbox in a worker thread, so that it does not share an event loop with the program that uses it. On one
+ * loop both together would serve half as many logins. The thread runs this same file.
  *
- *     proxy's thread ─ options ─▶ world ─ where it is, who there is ─▶ proxy's thread ─ anything ─▶ it closes and ends
+ *     caller ─ options ─▶ worker ─ addresses, principals ─▶ caller ─ any message ─▶ worker closes its servers and exits
  */
 import { once } from 'node:events'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
-import { type Options, type World, world } from '../../src/sandbox/world.js'
+import { type Principal, type SandboxOptions, STS_HOST, startWorld } from './world.js'
 
-/** The same as a world, of which the servers are only shown. */
-export type Apart = Pick<World, 'administrator' | 'principals' | 'passwords' | 'close'> & {
-  sts: { url: string; port: number }
+export type { Principal, SandboxOptions }
+
+export type Sandbox = {
+  /** `host` is the AWS host that clients sign for. The server itself speaks plain HTTP at `url`. */
+  sts: { host: string; url: string; port: number }
+  /** `uri` logs in as root. */
   mongo: { uri: string; port: number }
+  /** `user:password`, escaped, of the MongoDB user for the proxy's own work. It authenticates against `admin`. */
+  administrator: string
+  principals: readonly Principal[]
+  /** The passwords of the database users of `principals`, by user name. */
+  passwords: ReadonlyMap<string, string>
+  /** Closes every server and ends the thread. */
+  close(): Promise<void>
 }
 
-/** Makes it. Rejects with what went wrong there. */
-export async function apart(options: Options): Promise<Apart> {
-  const thread = new Worker(new URL(import.meta.url), { workerData: options })
-  const [made] = (await once(thread, 'message')) as [Omit<Apart, 'close'>]
-  const ended = once(thread, 'exit')
+/** Starts the sandbox on free ports of 127.0.0.1. Rejects with the error of the worker if that cannot start. */
+export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
+  const worker = new Worker(new URL(import.meta.url), { workerData: options })
+  const [started] = (await once(worker, 'message')) as [Omit<Sandbox, 'close'>]
+  const exited = once(worker, 'exit')
   return {
-    ...made,
+    ...started,
     async close() {
-      thread.postMessage('close')
-      await ended
+      worker.postMessage('close')
+      await exited
     },
   }
 }
 
 if (!isMainThread && parentPort) {
-  const { sts, mongo, administrator, principals, passwords, close } = await world(workerData)
-  parentPort.once('message', close) // nobody listens to the port any more, and nothing else keeps the thread
-  parentPort.postMessage({
-    sts: { url: sts.url, port: sts.port },
+  const { sts, mongo, administrator, principals, passwords, close } = await startWorld(workerData)
+  parentPort.once('message', close) // Without this listener and the servers, nothing keeps the thread alive.
+  const started: Omit<Sandbox, 'close'> = {
+    sts: { host: STS_HOST, url: sts.url, port: sts.port },
     mongo: { uri: mongo.uri, port: mongo.port },
     administrator,
     principals,
     passwords,
-  })
+  }
+  parentPort.postMessage(started)
 }

@@ -1,27 +1,38 @@
-/** The demo: a configuration for the sandbox's world, and what a newcomer reads when it is up. */
+/**
+ * The demo: a proxy in front of the sandbox, which has an AWS and a MongoDB in memory. The sandbox is a package of its
+ * own; a production installation does not contain it.
+ */
+import type { Principal, Sandbox, SandboxOptions } from 'mongo-iam-proxy-sandbox'
 import type { Config } from '../config/load.js'
 import type { ReadFile } from '../config/reading.js'
+import { Fault } from '../errors.js'
 import { Secret } from '../log.js'
-import { apart } from '../../sandbox/src/sandbox.js'
-import { HOST, type Options, type Principal } from '../sandbox/world.js'
 
-type Parts = Options & {
+export type DemoOptions = SandboxOptions & {
+  /** Announce in one line of JSON. */
   json: boolean
   port: number
-  /** The configuration that results from flags and variables with these added. */
+  /** Loads the configuration from flags and variables, with these settings added. */
   load(args: Record<string, string>, read: ReadFile): Config
 }
 
-/** What the announcement says about the proxy. */
+/** The ports that the proxy listens on. */
 type Ports = { port: number; adminPort: number | undefined }
 
-/** `configure` gives the configuration, read anew. */
-export type Demo = { configure(read: ReadFile): Config; announce(proxy: Ports): string; close(): Promise<void> }
+export type Demo = {
+  /** Loads the configuration. A reload calls it again. */
+  configure(read: ReadFile): Config
+  /** The text for stdout once the proxy listens. */
+  announce(ports: Ports): string
+  close(): Promise<void>
+}
 
-/** Makes the world; the caller starts the proxy with what `configure` gives, and closes the world when that has stopped. */
-export async function startDemo({ json, port, load, ...options }: Parts): Promise<Demo> {
-  const { sts, mongo, administrator, principals, passwords, close } = await apart(options)
+/** Starts the sandbox. The caller starts the proxy with `configure` and closes the demo after the proxy has stopped. */
+export async function startDemo({ json, port, load, ...options }: DemoOptions): Promise<Demo> {
+  const { startSandbox } = await loadSandbox()
+  const sandbox = await startSandbox(options)
   try {
+    const { sts, mongo, administrator, principals, passwords, close } = sandbox
     const args = {
       'listen.port': String(port),
       'upstream.uri': `mongodb://127.0.0.1:${mongo.port}/`,
@@ -30,47 +41,65 @@ export async function startDemo({ json, port, load, ...options }: Parts): Promis
       ...(options.stsQuota !== undefined && { 'sts.quota': String(options.stsQuota) }),
     }
     const users = principals.map(({ arn, user }) => ({ arn, user, password: new Secret(passwords.get(user) ?? '') }))
-    const hosts = [{ host: HOST, connect: { host: '127.0.0.1', port: sts.port } }]
-    const configure = (read: ReadFile): Config => {
-      const base = load(args, read)
-      return { ...base, warnings: [], sts: { ...base.sts, insecure: true, hosts }, users }
+    const hosts = [{ host: sts.host, connect: { host: '127.0.0.1', port: sts.port } }]
+    return {
+      configure(read) {
+        const base = load(args, read)
+        return { ...base, warnings: [], sts: { ...base.sts, insecure: true, hosts }, users }
+      },
+      announce: ports => (json ? JSON.stringify(readyLine(sandbox, ports)) : welcome(sandbox, ports)),
+      close,
     }
-    const announce = (proxy: Ports): string => {
-      const where = {
-        proxy: { host: '127.0.0.1', port: proxy.port },
-        admin: proxy.adminPort === undefined ? null : `http://127.0.0.1:${proxy.adminPort}`,
-        sts: sts.url,
-        upstream: mongo.uri,
-      }
-      return json ? JSON.stringify({ event: 'ready', ...where, principals }) : welcome(where, principals)
-    }
-    return { configure, announce, close }
   } catch (thrown) {
-    await close()
+    await sandbox.close()
     throw thrown
   }
 }
 
-type Where = { proxy: { host: string; port: number }; admin: string | null; sts: string; upstream: string }
+const PACKAGE = 'mongo-iam-proxy-sandbox'
 
-function welcome({ proxy, admin, sts, upstream }: Where, principals: readonly Principal[]): string {
-  const uri = `mongodb://${proxy.host}:${proxy.port}/app?authSource=%24external&authMechanism=MONGODB-AWS`
-  return [
-    'The proxy stands in front of an AWS and a MongoDB of its own. Both live in memory and end with it.',
+async function loadSandbox(): Promise<typeof import('mongo-iam-proxy-sandbox')> {
+  try {
+    return await import('mongo-iam-proxy-sandbox')
+  } catch (thrown) {
+    const { code, message } = thrown as NodeJS.ErrnoException
+    if (code !== 'ERR_MODULE_NOT_FOUND' || !message.includes(PACKAGE)) throw thrown
+    const command = `npx -p mongo-iam-proxy -p ${PACKAGE} mongo-iam-proxy demo`
+    throw new Fault('usage', `the demo needs the package ${PACKAGE}, which is not installed. Run: ${command}`)
+  }
+}
+
+/** What `--json` prints. Tools depend on these keys and their order. */
+function readyLine({ sts, mongo, principals }: Sandbox, { port, adminPort }: Ports) {
+  return {
+    event: 'ready',
+    proxy: { host: '127.0.0.1', port },
+    admin: adminPort === undefined ? null : `http://127.0.0.1:${adminPort}`,
+    sts: sts.url,
+    upstream: mongo.uri,
+    principals,
+  }
+}
+
+function welcome({ sts, mongo, principals }: Sandbox, { port, adminPort }: Ports): string {
+  const uri = `mongodb://127.0.0.1:${port}/app?authSource=%24external&authMechanism=MONGODB-AWS`
+  const logIn = ({ arn, accessKeyId, secretAccessKey, sessionToken, roles }: Principal) => [
     '',
-    `  proxy      ${proxy.host}:${proxy.port}`,
-    `  status     ${admin === null ? 'off' : `${admin}/metrics`}`,
-    `  STS        ${sts}`,
-    `  MongoDB    ${upstream}`,
+    `  # ${arn}: ${roles.join(', ')}`,
+    `  mongosh "${uri}" --username ${accessKeyId} --password '${secretAccessKey}'` +
+      (sessionToken === undefined ? '' : ` --awsIamSessionToken '${sessionToken}'`),
+  ]
+  return [
+    'The proxy runs in front of an AWS and a MongoDB of its own. Both live in memory and end with the proxy.',
+    '',
+    `  proxy      127.0.0.1:${port}`,
+    `  status     ${adminPort === undefined ? 'off' : `http://127.0.0.1:${adminPort}/metrics`}`,
+    `  STS        ${sts.url}`,
+    `  MongoDB    ${mongo.uri}`,
     '',
     'Log in with an IAM identity, for example (the keys work nowhere else):',
-    ...principals.flatMap(({ arn, accessKeyId, secretAccessKey, sessionToken, roles }) => [
-      '',
-      `  # ${arn}: ${roles.join(', ')}`,
-      `  mongosh "${uri}" --username ${accessKeyId} --password '${secretAccessKey}'` +
-        (sessionToken === undefined ? '' : ` --awsIamSessionToken '${sessionToken}'`),
-    ]),
+    ...principals.flatMap(logIn),
     '',
-    'Ctrl-C ends it.',
+    'Press Ctrl-C to stop.',
   ].join('\n')
 }

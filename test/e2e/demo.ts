@@ -1,7 +1,7 @@
 /** The demo as other tools start it: what it announces, what its flags do, how it ends. */
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import t from 'tap'
-import type { Calls } from '../../src/sandbox/aws/sts.js'
+import type { Calls } from '../../sandbox/src/aws/sts.js'
 import { createClient, installClient } from '../support/clients.js'
 import { program, startDemo } from '../support/demo.js'
 import { runNode } from '../support/program.js'

@@ -1,6 +1,6 @@
 /** Real drivers through the demo, as an IAM user and as a role with a session token: all that an application does. */
 import t from 'tap'
-import type { Calls } from '../../src/sandbox/aws/sts.js'
+import type { Calls } from '../../sandbox/src/aws/sts.js'
 import { type Driver, installClient, loadDriver, runTask } from '../support/clients.js'
 import { startDemo } from '../support/demo.js'
 

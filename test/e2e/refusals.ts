@@ -4,8 +4,8 @@
  */
 import type { MongoClientOptions } from 'mongodb'
 import t, { type Test } from 'tap'
+import type { Misbehaviour } from '../../sandbox/src/aws/sts.js'
 import type { FaultKind } from '../../src/errors.js'
-import type { Misbehaviour } from '../../src/sandbox/aws/sts.js'
 import { type AwsKeys, type Driver, installClient } from '../support/clients.js'
 import { stsFailures } from '../support/stsFailures.js'
 import { errorXML } from '../support/stsReplies.js'

@@ -8,9 +8,9 @@
  */
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { iam } from '../../src/sandbox/aws/iam.js'
-import { stsServer } from '../../src/sandbox/aws/sts.js'
-import { mongoServer } from '../../src/sandbox/mongo/server.js'
+import { iam } from '../../sandbox/src/aws/iam.js'
+import { stsServer } from '../../sandbox/src/aws/sts.js'
+import { mongoServer } from '../../sandbox/src/mongo/server.js'
 import { type AwsKeys, loadDriver } from '../support/clients.js'
 import { ACCOUNT } from '../support/testProxy.js'
 import { botocore } from './support/botocore.js'

@@ -1,6 +1,6 @@
 /** What drivers do with AWS credentials: the client-final message of MONGODB-AWS, signed. */
 import { SignatureV4 } from '@smithy/signature-v4'
-import { Sha256 } from '../../src/sandbox/aws/sha256.js'
+import { Sha256 } from '../../sandbox/src/aws/sha256.js'
 
 export type ClientCredentials = { accessKeyId: string; secretAccessKey: string; sessionToken?: string }
 

@@ -1,6 +1,6 @@
 /** An STS that is not well, for `misbehave` of the sandbox's: by what it answers, or does not. */
 import type { ServerResponse } from 'node:http'
-import type { Misbehaviour } from '../../src/sandbox/aws/sts.js'
+import type { Misbehaviour } from '../../sandbox/src/aws/sts.js'
 
 const answering =
   (status: number, type: string, text: string): Misbehaviour =>

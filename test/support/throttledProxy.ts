@@ -7,12 +7,12 @@
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import { type Crowd, type Crowding, crowd } from '../../bench/crowd.js'
+import { iam } from '../../sandbox/src/aws/iam.js'
+import { type StsServer, stsServer } from '../../sandbox/src/aws/sts.js'
+import { mongoServer } from '../../sandbox/src/mongo/server.js'
 import { startProxy } from '../../src/app/proxy.js'
 import { loadConfig } from '../../src/config/load.js'
 import { createLog } from '../../src/log.js'
-import { iam } from '../../src/sandbox/aws/iam.js'
-import { type StsServer, stsServer } from '../../src/sandbox/aws/sts.js'
-import { mongoServer } from '../../src/sandbox/mongo/server.js'
 import type { AwsKeys } from './clients.js'
 
 export const HOSTS = ['sts.eu-west-1.amazonaws.com', 'sts.us-east-1.amazonaws.com'] as const

@@ -1,0 +1,115 @@
+import { randomBytes } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { createOidcIssuer } from '../../../test/support/oidcIssuer.js'
+import { credentialEndpoints, POD_AUDIENCE } from '../../src/aws/endpoints.js'
+import { iam } from '../../src/aws/iam.js'
+import { errorOfAsync } from '../support/errors.js'
+
+const account = '123456789012'
+const cluster = createOidcIssuer('https://oidc.eks.eu-west-1.amazonaws.com/id/1')
+
+/** Endpoints with a clock of their own, a role, and an account that believes the cluster. */
+async function sandbox(t: Test, seconds?: number) {
+  const clock = { now: Date.now() }
+  const now = () => clock.now
+  const aws = iam({ random: randomBytes, now })
+  const role = aws.createRole({ account, name: 'orders-api' })
+  aws.createProvider({ account, ...cluster, audiences: ['sts.amazonaws.com', POD_AUDIENCE] })
+  const endpoints = await credentialEndpoints({ iam: aws, now, ...(seconds !== undefined && { seconds }) })
+  t.teardown(() => endpoints.close())
+  const get = async (path: string, authorization?: string) => {
+    const headers = authorization === undefined ? {} : { authorization }
+    const response = await fetch(endpoints.url + path, { headers })
+    return { status: response.status, body: (await response.json().catch(() => ({}))) as Record<string, string> }
+  }
+  const callerOf = ({ AccessKeyId = '' }) => aws.key(AccessKeyId)?.caller.arn
+  return { clock, aws, role, endpoints, get, callerOf }
+}
+
+t.test('a task of ECS gets a session of its role', async t => {
+  const { aws, clock, role, endpoints, get, callerOf } = await sandbox(t)
+  const { status, body } = await get(endpoints.task(role))
+  t.equal(status, 200)
+  t.same(Object.keys(body), ['RoleArn', 'AccessKeyId', 'SecretAccessKey', 'Token', 'Expiration'])
+  t.equal(body.Expiration, `${new Date(clock.now + 3600_000).toISOString().slice(0, 19)}Z`)
+  t.match(callerOf(body), /^arn:aws:sts::123456789012:assumed-role\/orders-api\/[0-9a-f]{32}$/)
+  t.match(aws.key(body.AccessKeyId ?? ''), { secretAccessKey: body.SecretAccessKey, session: { token: body.Token } })
+  t.match(await get('/v2/credentials/1'), { status: 400, body: { code: 'InvalidIdInRequest' } })
+})
+
+t.test('a task with a token of its own gives credentials to whoever has that', async t => {
+  const { role, endpoints, get } = await sandbox(t)
+  const path = endpoints.task(role, 'Basic of the task')
+  t.equal((await get(path, 'Basic of the task')).status, 200)
+  t.equal((await get(path, 'Basic of another')).status, 401)
+  t.equal((await get(path)).status, 401)
+  t.same(endpoints.handedOut().length, 1)
+})
+
+t.test('a pod of EKS gets the role of its service account, for a token that its cluster signed', async t => {
+  const { clock, role, endpoints, get, callerOf } = await sandbox(t)
+  const subject = 'system:serviceaccount:shop:orders'
+  const path = endpoints.pod({ role, issuer: cluster.issuer, subject })
+  const claims = { sub: subject, aud: [POD_AUDIENCE], exp: Math.floor(clock.now / 1000) + 60 }
+  const { status, body } = await get(path, cluster.token(claims))
+  t.match({ status, body }, { status: 200, body: { AccountId: account } })
+  t.equal(callerOf(body), `arn:aws:sts::${account}:assumed-role/orders-api/eks-shop-orders`)
+  for (const [what, token, refusal] of [
+    ['no token', '', { status: 400, body: { code: 'MissingAuthenticationTokenException' } }],
+    ['a word', 'word', { status: 400, body: { code: 'InvalidIdentityToken' } }],
+    [
+      'a forgery',
+      createOidcIssuer(cluster.issuer).token(claims),
+      { status: 400, body: { code: 'InvalidIdentityToken' } },
+    ],
+    ['a late token', cluster.token({ ...claims, exp: 1 }), { status: 400, body: { code: 'ExpiredTokenException' } }],
+    [
+      'a token that is for STS',
+      cluster.token({ ...claims, aud: 'sts.amazonaws.com' }),
+      { status: 400, body: { code: 'InvalidTokenException' } },
+    ],
+    [
+      'somebody without an association',
+      cluster.token({ ...claims, sub: `${subject}-2` }),
+      { status: 404, body: { code: 'ResourceNotFoundException' } },
+    ],
+  ] as const) {
+    t.match(await get(path, token), refusal, what)
+  }
+})
+
+t.test('a session is handed out again until ten minutes of it are left', async t => {
+  const { clock, role, endpoints, get } = await sandbox(t)
+  const path = endpoints.task(role)
+  for (const minutes of [0, 49, 1]) {
+    clock.now += minutes * 60_000
+    await get(path)
+  }
+  const [first, again, next] = endpoints.handedOut()
+  t.equal(again, first)
+  t.not(next, first)
+  const short = await sandbox(t, 2)
+  const task = short.endpoints.task(short.role)
+  await short.get(task)
+  await short.get(task)
+  t.equal(new Set(short.endpoints.handedOut()).size, 2, 'one that is short is new for each')
+})
+
+t.test('who asks with two slashes is sent to one', async t => {
+  const { endpoints, role } = await sandbox(t)
+  const path = endpoints.task(role)
+  const { status, headers } = await fetch(`${endpoints.url}/${path}`, { redirect: 'manual' })
+  t.same([status, headers.get('location')], [301, path])
+  t.equal((await fetch(`${endpoints.url}/${path}`)).status, 200)
+})
+
+t.test('another path is 404, and another method 405', async t => {
+  const { endpoints, role, get } = await sandbox(t)
+  t.equal((await get('/')).status, 404)
+  t.equal((await fetch(endpoints.url + endpoints.task(role), { method: 'PUT' })).status, 405)
+})
+
+t.test('a port that is taken is a fault', async t => {
+  const { endpoints, aws } = await sandbox(t)
+  t.equal((await errorOfAsync(() => credentialEndpoints({ iam: aws, port: endpoints.port })))?.code, 'addressInUse')
+})

@@ -1,0 +1,24 @@
+import { randomBytes } from 'node:crypto'
+import t from 'tap'
+import { iam } from '../../src/aws/iam.js'
+import { providerOf } from '../../src/aws/provider.js'
+import { errorOf } from '../support/errors.js'
+
+const account = '123456789012'
+const naming = { account, issuer: 'https://oidc.example.com/id/1', audiences: ['sts.amazonaws.com'], keys: new Map() }
+
+t.test('an account believes an issuer, another account does not', async t => {
+  const aws = iam({ random: randomBytes, now: () => 0 })
+  const provider = aws.createProvider(naming)
+  t.equal(provider.arn, `arn:aws:iam::${account}:oidc-provider/oidc.example.com/id/1`)
+  t.equal(aws.provider(account, naming.issuer), provider)
+  t.equal(aws.provider('210987654321', naming.issuer), undefined)
+  t.equal(aws.provider(account, naming.issuer, 'aws-cn'), undefined)
+  t.equal(errorOf(() => aws.createProvider(naming))?.code, 'invalid', 'there is one')
+})
+
+t.test('an issuer is an https URL', async t => {
+  for (const issuer of ['http://oidc.example.com', 'oidc.example.com', 'https://', 'https://a b']) {
+    t.equal(errorOf(() => providerOf({ ...naming, issuer }))?.code, 'invalid', issuer)
+  }
+})

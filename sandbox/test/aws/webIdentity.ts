@@ -1,0 +1,157 @@
+import { randomBytes } from 'node:crypto'
+import { AssumeRoleWithWebIdentityCommand, GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
+import t, { type Test } from 'tap'
+import { createOidcIssuer } from '../../../test/support/oidcIssuer.js'
+import { iam } from '../../src/aws/iam.js'
+import { stsServer } from '../../src/aws/sts.js'
+import { assumeRoleWithWebIdentity } from '../../src/aws/webIdentity.js'
+
+const account = '123456789012'
+const now = Date.now()
+const hour = Math.floor(now / 1000) + 3600
+const subject = 'system:serviceaccount:shop:orders'
+const audience = 'sts.amazonaws.com'
+const cluster = createOidcIssuer('https://oidc.eks.eu-west-1.amazonaws.com/id/1')
+const stranger = createOidcIssuer('https://oidc.example.com/id/2')
+
+const aws = iam({ random: randomBytes, now: () => now })
+const provider = aws.createProvider({ account, ...cluster, audiences: [audience, 'other'] })
+const role = aws.createRole({ account, name: 'orders-api', path: '/shop/' })
+aws.trustWebIdentity(role, { provider: provider.arn, subject, audience })
+const hidden = aws.createRole({ account, name: 'hidden' })
+
+const good = { sub: subject, aud: [audience], exp: hour }
+const assume = (token: string, more: Record<string, string> = {}, time = now) => {
+  const parameters = { RoleArn: role.arn, RoleSessionName: 'pod-7', WebIdentityToken: token, ...more }
+  return assumeRoleWithWebIdentity(new URLSearchParams(parameters), aws, time)
+}
+
+t.test('who brings a token that the role trusts gets a session of it', async t => {
+  const tree = assume(cluster.token(good))
+  t.match(tree, {
+    Credentials: { AccessKeyId: /^ASIA/, Expiration: new Date(now + 3600_000) },
+    SubjectFromWebIdentityToken: subject,
+    AssumedRoleUser: {
+      Arn: `arn:aws:sts::${account}:assumed-role/orders-api/pod-7`,
+      AssumedRoleId: `${role.id}:pod-7`,
+    },
+    Provider: provider.arn,
+    Audience: audience,
+  })
+})
+
+t.test('a token that is not to be believed', async t => {
+  const mistrust = (message: RegExp) => ({ code: 'InvalidIdentityToken', message })
+  const token = cluster.token(good)
+  const forged = createOidcIssuer(cluster.issuer).token(good)
+  for (const [what, text, refusal] of [
+    ['no token', 'nothing', mistrust(/not a valid JWT/)],
+    ['signed by somebody else', forged, mistrust(/not be validated/)],
+    ['cut short', token.slice(0, -8), mistrust(/not be validated/)],
+    ['a key that the issuer does not have', cluster.token(good, { kid: 'key-2' }), mistrust(/verification key/)],
+    ['an issuer that the account does not know', stranger.token(good), mistrust(/No OpenIDConnect provider found/)],
+    ['meant for somebody else', cluster.token({ ...good, aud: 'vault' }), mistrust(/token audience/)],
+  ] as const) {
+    t.match(assume(text), refusal, what)
+  }
+})
+
+t.test('a token ends with its very second', async t => {
+  const token = cluster.token(good)
+  t.match(assume(token, {}, hour * 1000 - 1), { AssumedRoleUser: {} })
+  t.match(assume(token, {}, hour * 1000), {
+    code: 'ExpiredTokenException',
+    message: `Token expired: current date/time ${hour} must be before the expiration date/time ${hour}`,
+  })
+  const forged = createOidcIssuer(cluster.issuer).token({ ...good, exp: 1 })
+  t.match(assume(forged), { code: 'InvalidIdentityToken' }, 'of a forged one no end is told')
+})
+
+t.test(
+  'a good token of somebody whom the role does not trust is denied, and so is a role that is not there',
+  async t => {
+    const denied = { code: 'AccessDenied', message: 'Not authorized to perform sts:AssumeRoleWithWebIdentity' }
+    t.same(assume(cluster.token({ ...good, sub: `${subject}-admin` })), denied)
+    t.same(assume(cluster.token({ ...good, aud: 'other' })), denied, 'another audience of the provider')
+    t.same(assume(cluster.token(good), { RoleArn: hidden.arn }), denied)
+    t.same(assume(cluster.token(good), { RoleArn: `${hidden.arn}-not` }), denied)
+  },
+)
+
+t.test('parameters that are not of their kind are refused before the token is looked at', async t => {
+  for (const more of [
+    { RoleArn: 'orders-api' },
+    { RoleArn: `arn:aws:iam::${account}:user/alice` },
+    { RoleSessionName: 'a b' },
+    { WebIdentityToken: 'x' },
+    { WebIdentityToken: 'x'.repeat(20_001) },
+  ]) {
+    t.match(assume('nothing', more), { code: 'ValidationError' }, JSON.stringify(more).slice(0, 60))
+  }
+  t.match(assume(cluster.token(good), { DurationSeconds: '1' }), { code: 'ValidationError' })
+  t.match(assumeRoleWithWebIdentity(new URLSearchParams(), aws, now), { code: 'ValidationError', message: /null/ })
+})
+
+/** The STS, a client of the AWS SDK without credentials, and any form posted without a signature. */
+async function served(t: Test) {
+  const sts = await stsServer({ iam: aws, now: () => now })
+  t.teardown(() => sts.close())
+  const client = (credentials?: { accessKeyId: string; secretAccessKey: string; sessionToken: string }) => {
+    const client = new STSClient({
+      endpoint: sts.url,
+      region: 'eu-west-1',
+      maxAttempts: 1,
+      ...(credentials && { credentials }),
+    })
+    t.teardown(() => client.destroy())
+    return client
+  }
+  const post = async (token: string, headers: Record<string, string> = {}) => {
+    const facts = { RoleArn: role.arn, RoleSessionName: 'pod-7', WebIdentityToken: token }
+    const body = new URLSearchParams({ Action: 'AssumeRoleWithWebIdentity', Version: '2011-06-15', ...facts })
+    const response = await fetch(sts.url, { method: 'POST', body, headers })
+    return { status: response.status, text: await response.text() }
+  }
+  return { sts, client, post }
+}
+
+t.test('the AWS SDK assumes a role by a token, and is that role then', async t => {
+  const { client, sts } = await served(t)
+  const command = (token: string) =>
+    new AssumeRoleWithWebIdentityCommand({
+      RoleArn: role.arn,
+      RoleSessionName: 'pod-7',
+      WebIdentityToken: token,
+    })
+  const { Credentials, ...rest } = await client().send(command(cluster.token(good)))
+  t.match(rest, { SubjectFromWebIdentityToken: subject, Audience: audience, Provider: provider.arn })
+  const session = {
+    accessKeyId: Credentials?.AccessKeyId ?? '',
+    secretAccessKey: Credentials?.SecretAccessKey ?? '',
+    sessionToken: Credentials?.SessionToken ?? '',
+  }
+  const { Arn } = await client(session).send(new GetCallerIdentityCommand({}))
+  t.equal(Arn, `arn:aws:sts::${account}:assumed-role/orders-api/pod-7`)
+
+  const refusal = (token: string) =>
+    client()
+      .send(command(token))
+      .catch(({ name }: Error) => name)
+  t.equal(await refusal(stranger.token(good)), 'InvalidIdentityTokenException')
+  t.equal(await refusal(cluster.token({ ...good, exp: 1 })), 'ExpiredTokenException')
+  t.equal(await refusal(cluster.token({ ...good, sub: 'nobody' })), 'AccessDenied')
+  t.match(sts.calls(), { AssumeRoleWithWebIdentity: 4, GetCallerIdentity: 1 }, 'each was counted')
+})
+
+t.test('it is answered in XML or JSON, where the end of a session is a text or a number', async t => {
+  const { post } = await served(t)
+  const token = cluster.token(good)
+  t.match(await post(token), { status: 200, text: /<Expiration>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ<\/Expiration>/ })
+  const { status, text } = await post(token, { Accept: 'application/json' })
+  const { AssumeRoleWithWebIdentityResponse: response } = JSON.parse(text)
+  t.equal(status, 200)
+  t.equal(response.AssumeRoleWithWebIdentityResult.Credentials.Expiration, Math.floor((now + 3600_000) / 1000))
+  t.match(await post('nothing'), { status: 400, text: '<Code>InvalidIdentityToken</Code>' })
+  t.match(await post(cluster.token({ ...good, exp: 1 })), { status: 400, text: '<Code>ExpiredTokenException</Code>' })
+  t.match(await post(cluster.token({ ...good, sub: 'nobody' })), { status: 403, text: '<Code>AccessDenied</Code>' })
+})

@@ -1,0 +1,92 @@
+import type { Document } from 'bson'
+import t from 'tap'
+import { errorCodeOf, startMongo } from '../../../test/support/mongo.js'
+
+t.test('LDAP authorization is reported as each edition does', async t => {
+  const { client, server } = await startMongo(t)
+  const admin = client.db('admin')
+  const seen = async () => ({
+    template: (await admin.command({ getCmdLineOpts: 1 })).parsed.security.ldap?.authz?.queryTemplate,
+    parameter: (await admin.command({ getParameter: '*' })).ldapAuthzQueryTemplate,
+    modules: (await admin.command({ buildInfo: 1 })).modules,
+    psmdbVersion: (await admin.command({ buildInfo: 1 })).psmdbVersion,
+  })
+  const off = { template: undefined, parameter: undefined, modules: [], psmdbVersion: undefined }
+  t.same(await seen(), off)
+  server.setLdapAuthorization(true)
+  t.match(await seen(), { ...off, template: /USER/, modules: ['enterprise'] })
+  server.setLdapAuthorization('percona')
+  t.match(await seen(), { ...off, parameter: /USER/, psmdbVersion: /^\d/ })
+  server.setLdapAuthorization('off')
+  t.same(await seen(), off)
+})
+
+t.test('it starts with LDAP authorization where it is told to', async t => {
+  const { client } = await startMongo(t, { ldapAuthorization: true })
+  const { parsed } = await client.db('admin').command({ getCmdLineOpts: 1 })
+  t.ok(parsed.security.ldap.servers)
+})
+
+t.test('unknown parameters are skipped, and an error when nothing is left', async t => {
+  const { client } = await startMongo(t)
+  const admin = client.db('admin')
+  const { authenticationMechanisms } = await admin.command({
+    getParameter: 1,
+    authenticationMechanisms: 1,
+    ldapServers: 1,
+  })
+  t.same(authenticationMechanisms, ['SCRAM-SHA-1', 'SCRAM-SHA-256'])
+  t.equal(await errorCodeOf(admin.command({ getParameter: 1, ldapServers: 1 })), 72)
+  t.equal(await errorCodeOf(admin.command({ setParameter: 1, logLevel: 5 })), 20)
+})
+
+t.test('what tools ask at start is answered', async t => {
+  const { client } = await startMongo(t)
+  const admin = client.db('admin')
+  t.match(await admin.command({ getLog: 'startupWarnings' }), { log: [], totalLinesWritten: 0 })
+  t.match(await admin.command({ getLog: '*' }), { names: ['global', 'startupWarnings'] })
+  t.match(await admin.command({ hostInfo: 1 }), { system: { cpuAddrSize: 64 } })
+  t.match(await admin.command({ serverStatus: 1 }), { process: 'mongod', connections: { current: Number } })
+  t.match(await admin.command({ currentOp: 1 }), { inprog: [{ op: 'command' }] })
+  t.match(await admin.aggregate([{ $currentOp: {} }]).toArray(), [{ type: 'op' }])
+  t.match(await admin.command({ getFreeMonitoringStatus: 1 }), { state: 'disabled' })
+  t.equal(await errorCodeOf(admin.command({ replSetGetStatus: 1 })), 76)
+  t.equal(await errorCodeOf(admin.command({ atlasVersion: 1 })), 59)
+  t.ok('find' in (await admin.command({ listCommands: 1 })).commands)
+})
+
+t.test('explain names the way, and needs what the command would', async t => {
+  const { client, as, server } = await startMongo(t)
+  const c = client.db('app').collection<Document>('c')
+  await c.insertMany([{ a: 1 }, { a: 2 }])
+  t.match(await c.find({ a: 1 }).explain('executionStats'), {
+    queryPlanner: { namespace: 'app.c', winningPlan: { stage: 'COLLSCAN' } },
+    executionStats: { nReturned: 1, totalDocsExamined: 2 },
+  })
+  t.match(await c.find({ _id: 1 as never }).explain(), { queryPlanner: { winningPlan: { stage: 'IDHACK' } } })
+  t.match(await c.aggregate([{ $match: { a: 1 } }]).explain('queryPlanner'), { queryPlanner: {} })
+  server.createUser({ user: 'u', password: 'pw', roles: [] })
+  t.equal(await errorCodeOf((await as('u', 'pw')).db('app').collection('c').find().explain()), 13)
+})
+
+t.test('sessions are taken, transactions refused', async t => {
+  const { client, server } = await startMongo(t)
+  const session = client.startSession()
+  await client.db('app').collection('c').insertOne({ a: 1 }, { session })
+  await session.endSession()
+  const write = { insert: 'c', documents: [{}], txnNumber: 1 }
+  t.equal(await errorCodeOf(client.db('app').command(write)), 20)
+  await client.close()
+  t.ok(server.counted('endSessions') <= 1)
+})
+
+t.test('everybody sees their own operations, and those of others with the privilege', async t => {
+  const { as, client, server } = await startMongo(t)
+  server.createUser({ user: 'u', password: 'pw', roles: [] })
+  const admin = (await as('u', 'pw')).db('admin')
+  const own = await admin.aggregate([{ $currentOp: { idleConnections: true } }]).toArray()
+  t.ok(own.length > 0 && own.every(one => one.effectiveUsers[0].user === 'u'))
+  t.equal(await errorCodeOf(admin.aggregate([{ $currentOp: { allUsers: true } }]).toArray()), 13)
+  const all = { $currentOp: { allUsers: true, idleConnections: true } }
+  t.ok((await client.db('admin').aggregate([all]).toArray()).length > own.length)
+})

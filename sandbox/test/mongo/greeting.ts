@@ -1,0 +1,158 @@
+import { Long, serialize } from 'bson'
+import { MongoClient } from 'mongodb'
+import t from 'tap'
+import { connectRaw, startMongo } from '../../../test/support/mongo.js'
+import { logInWithScram } from '../../../test/support/scram.js'
+import { encodeFrame, OP_QUERY } from '../../src/wire/frame.js'
+import { EXHAUST_ALLOWED, MORE_TO_COME } from '../../src/wire/message.js'
+
+/** An OP_QUERY of `db.$cmd`. */
+function query(document: object, db = 'admin'): Buffer {
+  const flags = Buffer.alloc(4)
+  const numbers = Buffer.from([0, 0, 0, 0, 255, 255, 255, 255])
+  return encodeFrame(OP_QUERY, 77, 0, [flags, Buffer.from(`${db}.$cmd\0`), numbers, serialize(document)])
+}
+
+t.test('hello has the fields of a standalone, by either name', async t => {
+  const { server } = await startMongo(t)
+  const { ask } = await connectRaw(t, server.port)
+  const hello = await ask({ hello: 1, helloOk: true, $db: 'admin' })
+  t.match(hello, {
+    helloOk: true,
+    isWritablePrimary: true,
+    minWireVersion: { value: 0 },
+    maxWireVersion: { value: 21 },
+    maxBsonObjectSize: { value: 16777216 },
+    maxMessageSizeBytes: { value: 48000000 },
+    maxWriteBatchSize: { value: 100000 },
+    logicalSessionTimeoutMinutes: { value: 30 },
+    readOnly: false,
+    ok: { value: 1 },
+  })
+  t.ok(Long.isLong(hello.topologyVersion.counter))
+  t.notOk('compression' in hello || 'setName' in hello || 'ismaster' in hello)
+  t.match(await ask({ isMaster: 1, $db: 'admin' }), {
+    ismaster: true,
+    isWritablePrimary: undefined,
+    helloOk: undefined,
+  })
+})
+
+t.test('OP_QUERY greets and does nothing else', async t => {
+  const { server } = await startMongo(t)
+  const { socket, next } = await connectRaw(t, server.port)
+  socket.write(
+    query({ ismaster: 1, helloOk: true, client: { driver: { name: 'x', version: '1' }, os: { type: 'y' } } }),
+  )
+  t.match(await next(), { opCode: 1, responseTo: 77, document: { ismaster: true, helloOk: true } })
+  socket.write(query({ $query: { isMaster: 1 }, $readPreference: { mode: 'primary' } }))
+  t.match(await next(), { opCode: 1, document: { ismaster: true } })
+  socket.write(query({ find: 'c' }, 'app'))
+  t.match(await next(), { document: { code: { value: 352 } } })
+  t.match(server.connections().at(-1)?.metadata, { driver: { name: 'x' } })
+})
+
+t.test('metadata is sent once', async t => {
+  const { server } = await startMongo(t)
+  const { ask } = await connectRaw(t, server.port)
+  const client = { driver: { name: 'x', version: '1' }, os: { type: 'y' } }
+  t.match(await ask({ hello: 1, client, $db: 'admin' }), { ok: { value: 1 } })
+  t.match(await ask({ hello: 1, client, $db: 'admin' }), { code: { value: 186 } })
+})
+
+t.test('an awaited hello waits for news', async t => {
+  const { server } = await startMongo(t)
+  const { ask, send, next } = await connectRaw(t, server.port)
+  const { topologyVersion } = await ask({ hello: 1, $db: 'admin' })
+  const awaited = { hello: 1, topologyVersion, maxAwaitTimeMS: 60_000, $db: 'admin' }
+  send(awaited)
+  send({ ping: 1, $db: 'admin' })
+  // The ping behind it waits too, so whatever arrives first was woken by the change.
+  const other = await connectRaw(t, server.port)
+  await other.ask({ ping: 1, $db: 'admin' })
+  server.changed()
+  t.equal((await next()).document.topologyVersion.counter.toNumber(), 1)
+  t.match((await next()).document, { ok: { value: 1 }, topologyVersion: undefined })
+  t.match(await ask(awaited), { ok: { value: 1 } }, 'old news are answered at once')
+  t.match(await ask({ ...awaited, maxAwaitTimeMS: 1 }), { ok: { value: 1 } })
+  t.match(await ask({ hello: 1, topologyVersion, $db: 'admin' }), { code: { value: 51760 } })
+  t.match(await ask({ hello: 1, maxAwaitTimeMS: 5, $db: 'admin' }), { code: { value: 51760 } })
+})
+
+t.test('a stream of hellos answers each with the one before', async t => {
+  const { server } = await startMongo(t)
+  const { ask, send, next } = await connectRaw(t, server.port)
+  const { topologyVersion } = await ask({ hello: 1, $db: 'admin' })
+  server.changed()
+  const sent = send({ hello: 1, topologyVersion, maxAwaitTimeMS: 60_000, $db: 'admin' }, EXHAUST_ALLOWED)
+  const first = await next()
+  t.match(first, { responseTo: sent, moreToCome: true })
+  server.changed()
+  const second = await next()
+  t.match(second, { responseTo: first.requestID, moreToCome: true })
+  t.equal(second.document.topologyVersion.counter.toNumber(), 2)
+})
+
+t.test('an exhaust cursor sends everything after one request', async t => {
+  const { client, server } = await startMongo(t)
+  await client
+    .db('app')
+    .collection('c')
+    .insertMany(Array.from({ length: 10 }, (_, n) => ({ n })))
+  server.createUser({ user: 'u', password: 'pw', roles: ['root'] })
+  const { send, next, ask } = await connectRaw(t, server.port)
+  await logInWithScram(ask, 'u', 'pw')
+  const sent = send({ find: 'c', batchSize: 4, $db: 'app' }, EXHAUST_ALLOWED)
+  const replies = [await next(), await next(), await next()]
+  t.same(
+    replies.map(({ moreToCome }) => moreToCome),
+    [true, true, false],
+  )
+  t.same(
+    replies.map(({ document }) => (document.cursor.firstBatch ?? document.cursor.nextBatch).length),
+    [4, 4, 2],
+  )
+  t.equal(replies[0]?.responseTo, sent)
+  t.equal(replies[2]?.responseTo, replies[1]?.requestID)
+  t.match(await ask({ ping: 1, $db: 'admin' }), { ok: { value: 1 } })
+})
+
+t.test('a request with moreToCome is not answered, whatever comes of it', async t => {
+  const { server } = await startMongo(t)
+  const { send, next } = await connectRaw(t, server.port)
+  send({ insert: 'c', documents: [{}], $db: 'app' }, MORE_TO_COME)
+  send({ hello: 1, topologyVersion: 5, $db: 'admin' }, MORE_TO_COME)
+  const sent = send({ ping: 1, $db: 'admin' })
+  t.match(await next(), { responseTo: sent })
+})
+
+t.test('what is no message closes the connection', async t => {
+  const { server } = await startMongo(t)
+  for (const bytes of [
+    Buffer.from('GET / HTTP/1.1\r\n\r\n'),
+    Buffer.alloc(16),
+    encodeFrame(2013, 1, 0, [Buffer.alloc(4)]),
+  ]) {
+    const { socket } = await connectRaw(t, server.port)
+    socket.on('error', () => {})
+    const closed = new Promise(resolve => socket.once('close', resolve))
+    socket.write(bytes)
+    await closed
+  }
+  t.equal((await (await connectRaw(t, server.port)).ask({ ping: 1, $db: 'admin' })).ok.value, 1)
+})
+
+t.test('close ends every connection, and the port is free', async t => {
+  const { server } = await startMongo(t)
+  const client = new MongoClient(server.uri)
+  await client.db('app').command({ ping: 1 })
+  await client.close()
+  await server.close()
+  const again = await startMongo(t, { port: server.port })
+  t.equal(again.server.port, server.port)
+})
+
+t.test('it says that it is a sandbox', async t => {
+  const { client } = await startMongo(t)
+  t.match(await client.db('admin').command({ buildInfo: 1 }), { gitVersion: /sandbox/, modules: [] })
+})
