@@ -36,7 +36,7 @@ import { createStsGateway, STS_MS, type StsGateway } from './stsGateway.js'
 export type LoginsOptions = {
   config: Config
   compiled: Policy
-  topology: Pick<Topology, 'primary' | 'current'>
+  topology: Pick<Topology, 'selectPrimary' | 'currentView'>
   superuser: AdminClient | undefined
   ldap: Pick<LdapGuard, 'getState' | 'assertOff'>
   /** Asks an upstream that has just let a relay in whether it has LDAP on, where that is not known. */
@@ -146,7 +146,7 @@ export function createLogins(parts: LoginsOptions): Logins {
     },
     connectUpstream: async ({ match: { grant }, identity, onUser }, { metadata, apiVersion }, over) => {
       const begin: ConnectAs<UpstreamConnection & { term: PrimaryTerm }> = async user => {
-        const { target, term } = topology.primary()
+        const { target, term } = topology.selectPrimary()
         const dialled = await runDuringTerm(term, over, () =>
           dial({
             target,

@@ -94,7 +94,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
     ldap,
     askOver(channel, hello, signal) {
       // A process that the mirror has not met yet may have LDAP on, whatever the one before it said.
-      if (isAnother(topology.current()?.hello, hello)) ldap.recheck()
+      if (isAnother(topology.currentView()?.hello, hello)) ldap.recheck()
       return ldap.assertOffOver(command => channel.request({ ...command, $db: 'admin' }, signal))
     },
     record,
@@ -133,7 +133,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
       isReplicaSet: set,
     } = awaiting
       ? await topology.awaitChange(awaiting.topologyVersion, awaiting.maxAwaitTimeMS, signal)
-      : await topology.fresh(signal)
+      : await topology.freshView(signal)
     if (set && guessed) {
       log('warn', 'advertised address missing', {
         warning: `${guessed}, so clients are told the address that they reached`,
@@ -200,9 +200,12 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
       admin = await startAdminServer({
         host,
         port,
-        ready: () => ({ ready: ready(), body: { draining, ldap: ldap.getState(), upstream: !!topology.current() } }),
+        ready: () => ({
+          ready: ready(),
+          body: { draining, ldap: ldap.getState(), upstream: !!topology.currentView() },
+        }),
         metrics: () => {
-          record.set('upstream_up', topology.current() ? 1 : 0)
+          record.set('upstream_up', topology.currentView() ? 1 : 0)
           record.setState('ldap_authorization', ldap.getState())
           return record.render()
         },

@@ -124,7 +124,7 @@ export class Connection implements ConversationHost {
 
   /** From here on the relay owns both sockets. */
   admit(
-    { socket: upstream, intake, rest, limit, term, live, leave }: UpstreamSession,
+    { socket: upstream, readBuffer, rest, limit, term, live, leave }: UpstreamSession,
     welcome: Buffer,
     fromClient: Buffer,
     { metadata }: ClientInfo,
@@ -139,7 +139,7 @@ export class Connection implements ConversationHost {
     const relay = new Relay({
       client,
       upstream,
-      intake,
+      readBuffer,
       fromClient,
       fromUpstream: rest,
       limit,

@@ -61,7 +61,7 @@ export type LoginRequest = {
  */
 export type UpstreamSession = {
   socket: Socket
-  intake: Pick<ReadBuffer, 'to'>
+  readBuffer: Pick<ReadBuffer, 'setConsumer'>
   rest: Buffer
   limit: number
   term: PrimaryTerm
@@ -103,7 +103,7 @@ export type LoginOptions = {
     as: { match: Match; identity: Identity; onUser(user: DatabaseUser): void },
     client: ClientInfo,
     over: AbortController,
-  ): Promise<Pick<UpstreamSession, 'socket' | 'intake' | 'rest' | 'term'> & { hello: Document }>
+  ): Promise<Pick<UpstreamSession, 'socket' | 'readBuffer' | 'rest' | 'term'> & { hello: Document }>
   after: After
   deadlineMS(): number
 }
@@ -196,12 +196,12 @@ export function createAuthenticator(parts: LoginOptions): Authenticator {
           const dialled = await parts.connectUpstream({ match, identity, onUser }, client, over).finally(() => {
             noted(journal.ms, 'upstream', parts.now() - course.dialled)
           })
-          const { intake, rest, hello, term } = dialled
+          const { readBuffer, rest, hello, term } = dialled
           socket = dialled.socket
           parts.assertLdapOff()
           parts.assertNotDenied(accessKeyId, identity)
           over.signal.throwIfAborted()
-          return { socket, intake, rest, limit: limitOf(hello), term, live, leave }
+          return { socket, readBuffer, rest, limit: limitOf(hello), term, live, leave }
         } catch (thrown) {
           leave()
           socket?.destroy()

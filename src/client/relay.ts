@@ -69,7 +69,7 @@ type Parts = Surroundings & {
   client: Socket
   upstream: Socket
   /** Reads the upstream. */
-  intake: Pick<ReadBuffer, 'to'>
+  readBuffer: Pick<ReadBuffer, 'setConsumer'>
   /** What was read from each side before the relay began. */
   fromClient: Buffer
   fromUpstream: Buffer
@@ -107,7 +107,7 @@ export class Relay {
   #halfClosed = nothing
   #lingering = nothing
 
-  constructor({ client, upstream, intake, fromClient, fromUpstream, limit, ...parts }: Parts) {
+  constructor({ client, upstream, readBuffer, fromClient, fromUpstream, limit, ...parts }: Parts) {
     this.#client = client
     this.#upstream = upstream
     this.#requests = new RequestSplitter(limit)
@@ -123,7 +123,7 @@ export class Relay {
       this.#finish = resolve
     })
     client.on('data', chunk => this.#fromClient(chunk))
-    intake.to({
+    readBuffer.setConsumer({
       onChunk: bytes => this.#fromUpstream(bytes),
       retainsChunks: () => client.writableLength > 0,
       expectedBytes: () => this.#replies.remainingBytes,

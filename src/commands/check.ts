@@ -71,14 +71,14 @@ export async function check(config: Config): Promise<Finding[]> {
 
 /** Greets every member; what is to be known of a set comes after them. */
 async function greetAll(topology: Topology, name: string): Promise<Finding[]> {
-  const view = await topology.fresh(AbortSignal.timeout(PATIENCE_MS)).catch((thrown: unknown) => thrown)
-  const members = topology.members()
+  const view = await topology.freshView(AbortSignal.timeout(PATIENCE_MS)).catch((thrown: unknown) => thrown)
+  const members = topology.dataBearingMembers()
   if (members.length === 0) return [await tried(`upstream ${name}`, () => Promise.reject(view))]
   const findings = await Promise.all(
     members.map(({ target }) => tried(`upstream ${target.address}`, signal => greet(target, signal))),
   )
-  if (!topology.current()?.isReplicaSet) return findings
-  findings.push(await tried('primary', async () => topology.primary().target.address))
+  if (!topology.currentView()?.isReplicaSet) return findings
+  findings.push(await tried('primary', async () => topology.selectPrimary().target.address))
   const text = 'note: clients are led to the primary alone, so those with readPreference=secondary find nobody'
   return [...findings, { fine: true, text }]
 }
@@ -117,7 +117,7 @@ async function greet(target: Target, signal: AbortSignal): Promise<string> {
  * on a relay's socket is that user (R31).
  */
 async function beNobody(topology: Topology, signal: AbortSignal): Promise<Finding> {
-  const channel = await openChannel(topology.primary().target, signal)
+  const channel = await openChannel(topology.selectPrimary().target, signal)
   try {
     await channel.request({ hello: 1, client: addProxyMetadata(undefined), $db: 'admin' }, signal)
     const reply = await channel.request({ authenticate: 1, mechanism: 'MONGODB-X509', $db: '$external' }, signal)
@@ -164,7 +164,7 @@ async function logIn(
   { user, password }: { user: DatabaseUser; password: Secret },
   signal: AbortSignal,
 ): Promise<string> {
-  const { target } = topology.primary()
+  const { target } = topology.selectPrimary()
   const keys = createScramKeyCache({ maxEntries: 1 })
   const who = { ...user, password }
   const { socket } = await dial({

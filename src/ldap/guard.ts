@@ -68,8 +68,8 @@ export function createLdapGuard(parts: LdapGuardOptions): LdapGuard {
   const round = singleFlight(async (): Promise<void> => {
     const asked = generation
     try {
-      const late = () => new Fault('upstream/unreachable', undefined, { code: 'ETIMEDOUT' })
-      const limits = { after, late, stop: stop.signal }
+      const timeoutReason = () => new Fault('upstream/unreachable', undefined, { code: 'ETIMEDOUT' })
+      const limits = { after, timeoutReason, signal: stop.signal }
       const answers = await withTimeout(PATIENCE_MS, limits, signal => rejectOnAbort(signal, ask(signal)))
       silent = 0
       if (asked === generation) learn(evaluateLdap(answers))

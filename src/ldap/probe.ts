@@ -15,17 +15,17 @@ const WORSE = ['off', 'unknown', 'on'] as const
  * relayed to it; when it is back it has to be asked. Throws `upstream/unreachable`, `upstream/protocol-error`, the reason.
  */
 export function createLdapProbe(
-  { fresh, members }: Pick<Topology, 'fresh' | 'members'>,
+  { freshView, dataBearingMembers }: Pick<Topology, 'freshView' | 'dataBearingMembers'>,
   admin: AdminClient | undefined,
 ): (signal: AbortSignal) => Promise<LdapReplies> {
   return async signal => {
-    const { isReplicaSet: set } = await fresh(signal) // so that the members are known
+    const { isReplicaSet: set } = await freshView(signal) // so that the members are known
     const ask = async ({ target }: { target: Target }): Promise<LdapReplies> => {
       if (!set || !admin) return askMember(target, admin, signal)
       const there = admin.forMember(target.address)
       return askMember(target, there, signal).finally(() => there.close())
     }
-    const present = members().filter(({ answers }) => answers)
+    const present = dataBearingMembers().filter(({ isReachable }) => isReachable)
     const all = await Promise.all(present.map(ask))
     const rank = (one: LdapReplies) => WORSE.indexOf(evaluateLdap(one).state)
     const [worst] = all.sort((a, b) => rank(b) - rank(a))

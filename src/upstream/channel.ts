@@ -23,7 +23,7 @@ type Open = { requestID: number; resolve(reply: Document): void; reject(reason: 
 
 export class Channel {
   readonly #socket: Socket
-  readonly #intake: ReadBuffer
+  readonly #readBuffer: ReadBuffer
   readonly #target: Target
   readonly #framer = new Framer(LIMIT)
   #requests = 0
@@ -33,12 +33,12 @@ export class Channel {
   #signal: AbortSignal | undefined
 
   /** Of a connected socket; use `connect`. */
-  constructor(socket: Socket, intake: ReadBuffer, target: Target) {
+  constructor(socket: Socket, readBuffer: ReadBuffer, target: Target) {
     this.#socket = socket
-    this.#intake = intake
+    this.#readBuffer = readBuffer
     this.#target = target
     // Frames are kept until they are whole, and documents hold on to them.
-    intake.to({ onChunk: this.#onData, retainsChunks: () => true, expectedBytes: () => 0 })
+    readBuffer.setConsumer({ onChunk: this.#onData, retainsChunks: () => true, expectedBytes: () => 0 })
     socket.resume().on('end', this.#onEnd).on('error', this.#onError).on('close', this.#onEnd)
   }
 
@@ -71,14 +71,14 @@ export class Channel {
   }
 
   /** Gives the socket away, paused, with what was read and not asked for. Call it in the tick of the last reply. */
-  handOver(): { socket: Socket; intake: ReadBuffer; rest: Buffer } {
+  handOver(): { socket: Socket; readBuffer: ReadBuffer; rest: Buffer } {
     if (this.#over) throw this.#over
     this.#over = HANDED_OVER
     this.#heed(undefined)
     this.#socket.pause()
     this.#socket.off('end', this.#onEnd).off('error', this.#onError).off('close', this.#onEnd)
     this.#socket.on('error', () => {}) // until the new owner listens, an error must not end the process
-    return { socket: this.#socket, intake: this.#intake, rest: this.#framer.takeRest() }
+    return { socket: this.#socket, readBuffer: this.#readBuffer, rest: this.#framer.takeRest() }
   }
 
   destroy(): void {
@@ -140,8 +140,8 @@ export class Channel {
 export function openChannel(target: Target, signal?: AbortSignal): Promise<Channel> {
   if (signal?.aborted) return Promise.reject(signal.reason)
   return new Promise((resolve, reject) => {
-    const intake = new ReadBuffer()
-    const socket = open(target, intake)
+    const readBuffer = new ReadBuffer()
+    const socket = open(target, readBuffer)
     const settle = (act: () => void) => {
       clearTimeout(timer)
       signal?.removeEventListener('abort', onAbort)
@@ -160,7 +160,7 @@ export function openChannel(target: Target, signal?: AbortSignal): Promise<Chann
     signal?.addEventListener('abort', onAbort, { once: true })
     socket.on('error', onError).on('close', onClose)
     socket.once(target.tls ? 'secureConnect' : 'connect', () =>
-      settle(() => resolve(new Channel(socket, intake, target))),
+      settle(() => resolve(new Channel(socket, readBuffer, target))),
     )
   })
 }

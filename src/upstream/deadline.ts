@@ -5,26 +5,26 @@ import type { After } from '../clock.js'
 export type TimeoutOptions = {
   after: After
   /** The reason of the abort when the time is over. */
-  late: () => unknown
-  stop: AbortSignal
+  timeoutReason: () => unknown
+  signal: AbortSignal
 }
 
 /** Runs a step whose signal aborts after `ms` milliseconds, or with `stop`. */
 export async function withTimeout<T>(
   ms: number,
-  { after, late, stop }: TimeoutOptions,
+  { after, timeoutReason, signal }: TimeoutOptions,
   run: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const limit = new AbortController()
-  const end = () => limit.abort(stop.reason)
-  const cancel = after(ms, () => limit.abort(late()))
-  stop.addEventListener('abort', end, { once: true })
-  if (stop.aborted) end()
+  const end = () => limit.abort(signal.reason)
+  const cancel = after(ms, () => limit.abort(timeoutReason()))
+  signal.addEventListener('abort', end, { once: true })
+  if (signal.aborted) end()
   try {
     return await run(limit.signal)
   } finally {
     cancel()
-    stop.removeEventListener('abort', end)
+    signal.removeEventListener('abort', end)
   }
 }
 

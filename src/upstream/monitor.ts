@@ -110,7 +110,7 @@ export function createServerMonitor({
 
   const gone = (facts: Facts) => new Fault('upstream/unreachable', undefined, { upstream: target.address, ...facts })
   const bounded = <T>(ms: number, run: (signal: AbortSignal) => Promise<T>) =>
-    withTimeout(ms, { after, late: () => gone({ code: 'ETIMEDOUT' }), stop: stop.signal }, run)
+    withTimeout(ms, { after, timeoutReason: () => gone({ code: 'ETIMEDOUT' }), signal: stop.signal }, run)
 
   const open = async (signal: AbortSignal): Promise<[Channel, Document]> => {
     const channel = await openChannel(target, signal)

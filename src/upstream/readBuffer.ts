@@ -45,7 +45,7 @@ export class ReadBuffer {
   }
 
   /** From now on all of it goes to this one. */
-  to(reader: ChunkConsumer): void {
+  setConsumer(reader: ChunkConsumer): void {
     this.#reader = reader
   }
 

@@ -27,15 +27,15 @@ export type TopologyView = { hello: Document; isPrimary: boolean; isReplicaSet: 
 
 export type Topology = {
   /** From a hello that was given after this was called. Throws `upstream/unreachable`, `upstream/protocol-error`, the reason. */
-  fresh(signal: AbortSignal): Promise<TopologyView>
+  freshView(signal: AbortSignal): Promise<TopologyView>
   /** What is news to whoever knows `known`, or the current view after `maxAwaitTimeMS`. Throws as `fresh`. */
   awaitChange(known: TopologyVersion, maxAwaitTimeMS: number, signal: AbortSignal): Promise<TopologyView>
   /** Undefined while no member answers. */
-  current(): TopologyView | undefined
+  currentView(): TopologyView | undefined
   /** Where logins go; what they open there ends with the term. Throws `upstream/unreachable` where there is none. */
-  primary(): { target: Target; term: PrimaryTerm }
+  selectPrimary(): { target: Target; term: PrimaryTerm }
   /** Every member that holds data, as far as they are known, and whether it answers. */
-  members(): { target: Target; answers: boolean }[]
+  dataBearingMembers(): { target: Target; isReachable: boolean }[]
   close(): void
 }
 
@@ -227,7 +227,7 @@ export function createTopology({
     return why ?? new Fault('upstream/unreachable', undefined, { upstream: upstream.name })
   }
 
-  const fresh = async (signal: AbortSignal): Promise<TopologyView> => {
+  const freshView = async (signal: AbortSignal): Promise<TopologyView> => {
     const asked = await rejectOnAbort(signal, ask(signal))
     begun = true
     if (!held()) return asked
@@ -300,9 +300,9 @@ export function createTopology({
 
   /** Looks the seeds up; true where DNS gave some. */
   const lookUpOnce = async (name: string, again: boolean): Promise<boolean> => {
-    const late = () => new Fault('upstream/unreachable', undefined, { srv: name, code: 'ETIMEDOUT' })
+    const timeoutReason = () => new Fault('upstream/unreachable', undefined, { srv: name, code: 'ETIMEDOUT' })
     try {
-      const looked = await withTimeout(LOOKUP_MS, { after, late, stop: stop.signal }, signal =>
+      const looked = await withTimeout(LOOKUP_MS, { after, timeoutReason, signal: stop.signal }, signal =>
         rejectOnAbort(signal, resolveSeedlist(name, resolver)),
       )
       seeds = looked.seeds
@@ -339,25 +339,25 @@ export function createTopology({
   update()
   if (upstream.srv !== undefined) find(upstream.srv)
   return {
-    fresh,
+    freshView,
     awaitChange: (known, maxAwaitTimeMS, signal) => {
       const version = view && readTopologyVersion(view.hello)
-      if (!view || !version || stop.signal.aborted) return fresh(signal)
+      if (!view || !version || stop.signal.aborted) return freshView(signal)
       if (!held() && isNewTopologyVersion(version, known)) return Promise.resolve(view)
       return news(known, Math.min(maxAwaitTimeMS, LONGEST_MS), signal)
     },
-    current: () => view,
-    primary: () => {
+    currentView: () => view,
+    selectPrimary: () => {
       stop.signal.throwIfAborted()
       if (standing.primary === undefined || !office) throw away()
       const replicaSet = standing.type === 'set' ? memory.setName : template.replicaSet
       return { target: createTarget({ ...template, replicaSet }, standing.primary), term: office.term }
     },
-    members: () =>
+    dataBearingMembers: () =>
       [...members].flatMap(([address, { cachedHello: current }]) => {
         const hello = current()
         if (hello?.arbiterOnly === true) return []
-        return { target: createTarget(template, address), answers: hello !== undefined }
+        return { target: createTarget(template, address), isReachable: hello !== undefined }
       }),
     close: () => {
       stop.abort(new Fault('proxy/shutdown'))

@@ -15,7 +15,7 @@ import { frame, OP_COMPRESSED, OP_QUERY } from '../../src/wire/frame.js'
 import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../../src/wire/message.js'
 import { createManualClock } from '../support/clock.js'
 import { signClientFinal } from '../support/signingClient.js'
-import { createFrameReceiver, intakeOf, socketPair, waitForClose } from '../support/sockets.js'
+import { createFrameReceiver, readBufferOf, socketPair, waitForClose } from '../support/sockets.js'
 
 const ALICE = { arn: 'arn:aws:iam::123456789012:user/alice', user: 'alice@admin' }
 const HOST = 'sts.eu-west-1.amazonaws.com'
@@ -52,7 +52,7 @@ const admitted =
     const live = {} as LiveConnection
     return {
       socket,
-      intake: intakeOf(upstream),
+      readBuffer: readBufferOf(upstream),
       rest: Buffer.alloc(0),
       limit: 48_000_000,
       term: createTermController().term,

@@ -61,7 +61,7 @@ async function candidate(signing: Partial<Parameters<typeof signClientFinal>[1]>
   }
 }
 
-const intake = { to() {} }
+const readBuffer = { setConsumer() {} }
 
 /** The road with everything on it, each step written down; a test replaces the step that it is about. */
 function road(wanted: Partial<LoginOptions> = {}) {
@@ -87,7 +87,7 @@ function road(wanted: Partial<LoginOptions> = {}) {
     assertLdapOff: () => {},
     connectUpstream: async () => ({
       socket,
-      intake,
+      readBuffer,
       rest: Buffer.from('rest'),
       hello: { maxMessageSizeBytes: new Int32(1_000_000) },
       term,
@@ -211,7 +211,7 @@ t.test('each step gets what the one before has found', async t => {
       t.same(client, { metadata, apiVersion: '1' })
       t.equal(given, over)
       signals = [...signals, given.signal]
-      return { socket: new PassThrough() as unknown as Socket, intake, rest: Buffer.alloc(0), hello: {}, term }
+      return { socket: new PassThrough() as unknown as Socket, readBuffer, rest: Buffer.alloc(0), hello: {}, term }
     },
     after(ms) {
       t.equal(ms, 8000)
@@ -294,7 +294,7 @@ t.test('a turn is waited for, and over with the answer', async t => {
     },
     connectUpstream: async () => {
       t.equal(running, 0)
-      return { socket: set.socket, intake, rest: Buffer.alloc(0), hello: {}, term }
+      return { socket: set.socket, readBuffer, rest: Buffer.alloc(0), hello: {}, term }
     },
   })
   const wishing = await candidate()
@@ -529,7 +529,7 @@ t.test('an upstream connection that comes too late is closed', async t => {
     const set = road({
       connectUpstream: async () => {
         end(set)
-        return { socket: set.socket, intake, rest: Buffer.alloc(0), hello: {}, term }
+        return { socket: set.socket, readBuffer, rest: Buffer.alloc(0), hello: {}, term }
       },
     })
     const wishing = await candidate()
@@ -551,7 +551,7 @@ t.test('the journal tells who it was and where the time went', async t => {
     },
     connectUpstream: async () => {
       set.clock.advance(3)
-      return { socket: set.socket, intake, rest: Buffer.alloc(0), hello: {}, term }
+      return { socket: set.socket, readBuffer, rest: Buffer.alloc(0), hello: {}, term }
     },
   })
   const wishing = await candidate()
@@ -592,7 +592,7 @@ t.test('the longest message is what the upstream says, within what MongoDB has e
     const set = road({
       connectUpstream: async () => ({
         socket: set.socket,
-        intake,
+        readBuffer,
         rest: Buffer.alloc(0),
         hello: { maxMessageSizeBytes },
         term,

@@ -6,7 +6,7 @@ import { Relay, type Watcher } from '../../src/client/relay.js'
 import { Fault } from '../../src/errors.js'
 import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../../src/wire/message.js'
 import { createManualClock } from '../support/clock.js'
-import { createFrameReceiver, intakeOf, socketPair } from '../support/sockets.js'
+import { createFrameReceiver, readBufferOf, socketPair } from '../support/sockets.js'
 
 /** A client and an upstream with a relay between them. */
 async function set(
@@ -23,7 +23,7 @@ async function set(
   const running = new Relay({
     client: client.near,
     upstream: upstream.near,
-    intake: intakeOf(upstream.near),
+    readBuffer: readBufferOf(upstream.near),
     fromClient,
     fromUpstream: Buffer.alloc(0),
     limit: 48_000_000,
@@ -376,7 +376,7 @@ t.test('bytes of the upstream behind the login are refused', async t => {
   const running = new Relay({
     client: client.near,
     upstream: upstream.near,
-    intake: intakeOf(upstream.near),
+    readBuffer: readBufferOf(upstream.near),
     fromClient: Buffer.alloc(0),
     fromUpstream: Buffer.from(serialize({ ok: 1 })),
     limit: 48_000_000,

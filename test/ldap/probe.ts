@@ -16,8 +16,9 @@ const plain = { parsed: {}, ok: 1 }
 
 /** A set of these members, or one server alone; `away` are those that do not answer. */
 const members = (first: ScriptedUpstream, others: ScriptedUpstream[] = [], away: ScriptedUpstream[] = []) => ({
-  fresh: async () => ({ hello: memberHello(), isPrimary: true, isReplicaSet: others.length > 0 }),
-  members: () => [first, ...others, ...away].map(one => ({ target: one.target, answers: !away.includes(one) })),
+  freshView: async () => ({ hello: memberHello(), isPrimary: true, isReplicaSet: others.length > 0 }),
+  dataBearingMembers: () =>
+    [first, ...others, ...away].map(one => ({ target: one.target, isReachable: !away.includes(one) })),
 })
 
 const script =

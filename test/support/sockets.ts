@@ -1,4 +1,4 @@
-/** Two ends of one TCP connection on loopback, closed when the test ends; an intake of one, and frames read off it. */
+/** Two ends of one TCP connection on loopback, closed when the test ends; a read buffer of one, and frames read off it. */
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -22,9 +22,9 @@ export async function socketPair(t: Teardown): Promise<{ near: Socket; far: Sock
   return { near, far }
 }
 
-/** Passes on what a socket that was made without an intake reads, in memory that nobody overwrites. */
-export function intakeOf(socket: Duplex): Pick<ReadBuffer, 'to'> {
-  return { to: reader => void socket.on('data', chunk => reader.onChunk(chunk)) }
+/** Passes on what a socket that was made without a read buffer reads, in memory that nobody overwrites. */
+export function readBufferOf(socket: Duplex): Pick<ReadBuffer, 'setConsumer'> {
+  return { setConsumer: reader => void socket.on('data', chunk => reader.onChunk(chunk)) }
 }
 
 /** Resolves once a socket has closed, with or without an error. */

@@ -53,7 +53,7 @@ async function heldUpstream(t: T, hello: Document = at(6)) {
 function mirrored(
   t: T,
   { target }: Pick<ScriptedUpstream, 'target'>,
-  changes: { log?: Log; restarted?: () => void; target?: Partial<Target>; paced?: boolean } = {},
+  changes: { log?: Log; onServerRestart?: () => void; target?: Partial<Target>; paced?: boolean } = {},
 ) {
   const clock = createManualClock()
   const seen: (Document | undefined)[] = []
@@ -314,7 +314,7 @@ t.test('a member of another set, and a hello that fails, are away', async t => {
 t.test('another process at the same address is reported, also after an outage', async t => {
   const upstream = await heldUpstream(t)
   let restarts = 0
-  const { mirror } = mirrored(t, upstream, { restarted: () => restarts++ })
+  const { mirror } = mirrored(t, upstream, { onServerRestart: () => restarts++ })
   await upstream.watched(1)
   await mirror.freshHello()
   t.equal(restarts, 0)

@@ -9,14 +9,14 @@ import { socketPair } from '../support/sockets.js'
 
 const pem = readFileSync(new URL('../support/tls/upstream.pem', import.meta.url))
 
-/** An upstream's end, and the other one, which is read by an intake. */
+/** An upstream's end, and the other one, which is read by a ReadBuffer. */
 async function pair(t: Test, tls: boolean, reader: ChunkConsumer): Promise<{ upstream: Socket; near: Socket }> {
   const server = tls ? createTLSServer({ cert: pem, key: pem }) : createServer()
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const intake = new ReadBuffer()
-  intake.to(reader)
-  const where = { port: (server.address() as AddressInfo).port, host: '127.0.0.1', onread: intake.onread }
+  const readBuffer = new ReadBuffer()
+  readBuffer.setConsumer(reader)
+  const where = { port: (server.address() as AddressInfo).port, host: '127.0.0.1', onread: readBuffer.onread }
   const near = tls ? connectTLS({ ...where, rejectUnauthorized: false }) : connectTCP(where)
   const [[upstream]] = (await Promise.all([
     once(server, tls ? 'secureConnection' : 'connection'),
@@ -93,12 +93,12 @@ for (const tls of [false, true]) {
   })
 }
 
-/** An intake as node uses it: what it gives to read into, and what was read. */
+/** An readBuffer as node uses it: what it gives to read into, and what was read. */
 function used(t: Test, reader: Partial<ChunkConsumer>) {
   const taken: Buffer[] = []
-  const intake = new ReadBuffer()
+  const readBuffer = new ReadBuffer()
   const { onChunk: take, retainsChunks: holds = () => false, expectedBytes: awaits = () => 0 } = reader
-  intake.to({
+  readBuffer.setConsumer({
     onChunk(bytes) {
       taken.push(bytes)
       take?.(bytes)
@@ -106,14 +106,14 @@ function used(t: Test, reader: Partial<ChunkConsumer>) {
     retainsChunks: holds,
     expectedBytes: awaits,
   })
-  const next = intake.onread.buffer as () => Buffer
+  const next = readBuffer.onread.buffer as () => Buffer
   let memory = next()
   t.equal(memory.length, 4096)
   return {
     /** Reads so many bytes; gives what was taken, and the memory for the next ones. */
     read(length: number) {
       const [before, into] = [taken.length, memory]
-      intake.onread.callback(length, memory)
+      readBuffer.onread.callback(length, memory)
       memory = next()
       const got = taken[before] as Buffer
       return { same: memory === into, memory, into, copied: got.buffer !== into.buffer }

@@ -48,48 +48,48 @@ const healthy = { 'a:1': primary('a:1', 1), ...secondaries }
 
 type Row = {
   of: TopologyDescription
-  is?: TopologyDescription['type']
+  type?: TopologyDescription['type']
   primary: string | undefined
-  base: string | undefined
-  wanted?: string[]
+  helloSource: string | undefined
+  monitored?: string[]
 }
 const situations: Record<string, Row> = {
-  'nobody has answered': { of: through({}), is: 'unknown', primary: undefined, base: undefined },
-  'a primary': { of: through(healthy), primary: 'a:1', base: 'a:1' },
+  'nobody has answered': { of: through({}), type: 'unknown', primary: undefined, helloSource: undefined },
+  'a primary': { of: through(healthy), primary: 'a:1', helloSource: 'a:1' },
   'the secondaries answer first: the first in order stands for the set': {
     of: through(secondaries),
     primary: undefined,
-    base: 'b:2',
+    helloSource: 'b:2',
   },
   'the primary cannot be reached: nobody is it, and another stands for the set': {
     of: through(healthy, { ...healthy, 'a:1': undefined }),
     primary: undefined,
-    base: 'b:2',
+    helloSource: 'b:2',
   },
   'it says itself that it is no more: it goes on standing for the set': {
     of: through(healthy, { ...healthy, 'a:1': member('a:1') }),
     primary: undefined,
-    base: 'a:1',
+    helloSource: 'a:1',
   },
   'another is elected': {
     of: through(healthy, { ...healthy, 'b:2': primary('b:2', 2) }),
     primary: 'b:2',
-    base: 'b:2',
+    helloSource: 'b:2',
   },
   'two claim it: the later election': {
     of: through({ ...healthy, 'c:3': primary('c:3', 3), 'b:2': primary('b:2', 2) }),
     primary: 'c:3',
-    base: 'c:3',
+    helloSource: 'c:3',
   },
   'a primary of an earlier election is none, even if the later one is gone': {
     of: through({ ...healthy, 'b:2': primary('b:2', 2) }, { 'a:1': primary('a:1', 1), 'b:2': undefined }),
     primary: undefined,
-    base: 'a:1',
+    helloSource: 'a:1',
   },
   'the set is configured anew within one election': {
     of: through(healthy, { ...healthy, 'a:1': primary('a:1', 1, { setVersion: new Int32(2) }) }),
     primary: 'a:1',
-    base: 'a:1',
+    helloSource: 'a:1',
   },
   'from wire version 17 on the election outweighs the configuration': {
     of: through(
@@ -97,7 +97,7 @@ const situations: Record<string, Row> = {
       { ...healthy, 'a:1': undefined, 'b:2': primary('b:2', 2, { setVersion: new Int32(8) }) },
     ),
     primary: 'b:2',
-    base: 'b:2',
+    helloSource: 'b:2',
   },
   'and before it the other way round': {
     of: through(
@@ -105,90 +105,90 @@ const situations: Record<string, Row> = {
       { ...healthy, 'a:1': undefined, 'b:2': primary('b:2', 2, { setVersion: new Int32(8), maxWireVersion: 16 }) },
     ),
     primary: undefined,
-    base: 'b:2',
+    helloSource: 'b:2',
   },
   'a claim without an election, once one was seen': {
     of: through(healthy, { ...secondaries, 'a:1': primary('a:1', 1, { electionId: undefined }) }),
     primary: undefined,
-    base: 'a:1',
+    helloSource: 'a:1',
   },
   'a claim without an election, where nobody ever had one': {
     of: through({ ...secondaries, 'a:1': primary('a:1', 1, { electionId: undefined }) }),
     primary: 'a:1',
-    base: 'a:1',
+    helloSource: 'a:1',
   },
   'a member of another set counts for nothing': {
     of: through(healthy, { ...secondaries, 'a:1': primary('a:1', 5, { setName: 'other' }) }),
     primary: undefined,
-    base: 'b:2',
+    helloSource: 'b:2',
   },
   'nor does a standalone among the seeds of a set': {
     of: through({ 'a:1': standalone() }),
-    is: 'unknown',
+    type: 'unknown',
     primary: undefined,
-    base: undefined,
+    helloSource: undefined,
   },
   'a member is added and another removed: those of the primary are wanted': {
     of: through({ ...healthy, 'a:1': primary('a:1', 1, { hosts: ['a:1', 'B:2'], passives: ['d:4'] }) }),
     primary: 'a:1',
-    base: 'a:1',
-    wanted: ['a:1', 'b:2', 'd:4'],
+    helloSource: 'a:1',
+    monitored: ['a:1', 'b:2', 'd:4'],
   },
   'while there is no primary the wanted are all that anybody names': {
     of: through({ ...secondaries, 'b:2': member('b:2', { hosts: ['b:2', 'e:5'] }) }),
     primary: undefined,
-    base: 'b:2',
-    wanted: ['a:1', 'b:2', 'c:3', 'e:5'],
+    helloSource: 'b:2',
+    monitored: ['a:1', 'b:2', 'c:3', 'e:5'],
   },
   'a primary under a name that its own list has not: the list is believed, the name is not': {
     of: after(nothing, { 'seed:9': primary('a:1', 1) }, ['seed:9']),
     primary: undefined,
-    base: 'seed:9',
-    wanted: ['a:1', 'b:2', 'c:3', 'seed:9'],
+    helloSource: 'seed:9',
+    monitored: ['a:1', 'b:2', 'c:3', 'seed:9'],
   },
   'and once a member of the list is seen as primary the name goes': {
     of: after(nothing, { ...healthy, 'seed:9': primary('a:1', 1) }, ['seed:9']),
     primary: 'a:1',
-    base: 'a:1',
+    helloSource: 'a:1',
   },
   'a standalone at one address': {
     of: after(nothing, { 'a:1': standalone() }, ['a:1']),
-    is: 'standalone',
+    type: 'standalone',
     primary: 'a:1',
-    base: 'a:1',
-    wanted: ['a:1'],
+    helloSource: 'a:1',
+    monitored: ['a:1'],
   },
   'a set at one address is a set': {
     of: after(nothing, { 'a:1': primary('a:1', 1) }, ['a:1']),
     primary: 'a:1',
-    base: 'a:1',
+    helloSource: 'a:1',
   },
   'a member that is not of a set yet': {
     of: after(nothing, { 'a:1': standalone({ isWritablePrimary: false, isreplicaset: true }) }, ['a:1']),
-    is: 'standalone',
+    type: 'standalone',
     primary: undefined,
-    base: 'a:1',
-    wanted: ['a:1'],
+    helloSource: 'a:1',
+    monitored: ['a:1'],
   },
   'the one address of a connection string with replicaSet is no standalone': {
     of: after({ ...nothing, setName: 'rs0' }, { 'a:1': standalone() }, ['a:1']),
-    is: 'unknown',
+    type: 'unknown',
     primary: undefined,
-    base: undefined,
-    wanted: ['a:1'],
+    helloSource: undefined,
+    monitored: ['a:1'],
   },
   'one address and no other, whatever it says': {
     of: describeTopology(new Map([['a:1', member('b:2')]]), nothing, ['a:1'], true),
-    is: 'standalone',
+    type: 'standalone',
     primary: 'a:1',
-    base: 'a:1',
-    wanted: ['a:1'],
+    helloSource: 'a:1',
+    monitored: ['a:1'],
   },
 }
-for (const [situation, { of, is = 'set', primary, base, wanted = all }] of Object.entries(situations)) {
+for (const [situation, { of, type = 'set', primary, helloSource, monitored = all }] of Object.entries(situations)) {
   t.test(situation, async t => {
     const { history: _, ...standing } = of
-    t.same(standing, { is, primary, base, wanted })
+    t.same(standing, { type, primary, helloSource, monitored })
   })
 }
 
@@ -208,7 +208,7 @@ t.test('a term lasts while its primary may still be it', async t => {
     { ...healthy, 'a:1': undefined },
     { 'b:2': primary('b:2', 2, { hosts: ['b:2', 'c:3'] }) },
   )
-  t.match(gone, { primary: 'b:2', wanted: ['b:2', 'c:3'] })
+  t.match(gone, { primary: 'b:2', monitored: ['b:2', 'c:3'] })
   t.not(gone.history.termKey, first, 'it left the set')
   const back = through(healthy, { ...healthy, 'a:1': undefined }, healthy)
   t.equal(back.history.termKey, first, 'the same election after an outage')
@@ -220,9 +220,9 @@ t.test('a hostile list is bounded, and what is no address is left out', async t 
     primary('a:1', 1, { hosts: ['a:1', ...hosts], passives: hosts }),
     member('a:1', { hosts: [...hosts, 'a:1'], passives: hosts }),
   ]) {
-    const { monitored: wanted } = through({ 'a:1': hello, 'b:2': undefined })
-    t.ok(wanted.length <= 50)
-    t.ok(wanted.includes('a:1'), 'those that are known come first')
+    const { monitored } = through({ 'a:1': hello, 'b:2': undefined })
+    t.ok(monitored.length <= 50)
+    t.ok(monitored.includes('a:1'), 'those that are known come first')
   }
   const odd = ['a:1', '', 'x:0', 'x:70000', '[::1', 'a b:1', '169.254.169.254:80/latest', new Int32(1), null, { a: 1 }]
   t.same(through({ 'a:1': primary('a:1', 1, { hosts: odd }) }).monitored, ['a:1'])

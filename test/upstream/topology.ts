@@ -17,8 +17,8 @@ type Wanted = {
   single?: boolean
   resolver?: DnsResolver
   log?: Log
-  restarted?: () => void
-  turned?: () => void
+  onServerRestart?: () => void
+  onTermClosed?: () => void
   /** Pauses around the end of a term wait for the clock, too. */
   slowly?: boolean
 }
@@ -50,7 +50,7 @@ function inFront(
 async function watchedSet(t: T, wanted: Wanted = {}) {
   const set = await startScriptedReplicaSet(t)
   const { topology, clock } = inFront(t, `mongodb://${set.hosts[0]}/`, wanted)
-  await topology.fresh(never())
+  await topology.freshView(never())
   await watched(set)
   const [a, b, c] = set.members as [ScriptedMember, ScriptedMember, ScriptedMember]
   return { set, topology, clock, a, b, c }
@@ -68,46 +68,46 @@ const version = ({ hello }: TopologyView): TopologyVersion => {
   return found
 }
 const known = (topology: Topology): TopologyView => {
-  const view = topology.current()
+  const view = topology.currentView()
   if (!view) throw new Error('nobody answers')
   return view
 }
-const primaryOf = (topology: Topology) => topology.primary().target.address
+const primaryOf = (topology: Topology) => topology.selectPrimary().target.address
 
 t.test('one address of a set leads to all of it, and to the primary', async t => {
   const set = await startScriptedReplicaSet(t)
   const { topology } = inFront(t, `mongodb://${set.hosts[1]}/`)
-  const view = await topology.fresh(never())
-  t.match(view, { primary: true, set: true, hello: { me: set.hosts[0] } })
-  t.match(topology.primary().target, { address: set.hosts[0], replicaSet: 'rs0' })
+  const view = await topology.freshView(never())
+  t.match(view, { isPrimary: true, isReplicaSet: true, hello: { me: set.hosts[0] } })
+  t.match(topology.selectPrimary().target, { address: set.hosts[0], replicaSet: 'rs0' })
   t.same(
     topology
-      .members()
+      .dataBearingMembers()
       .map(({ target }) => target.address)
       .sort(),
     [...set.hosts].sort(),
   )
-  t.ok(topology.members().every(({ answers }) => answers))
+  t.ok(topology.dataBearingMembers().every(({ isReachable }) => isReachable))
 })
 
 t.test('another name for a member leads to the set, and then nobody is watched by it', async t => {
   const set = await startScriptedReplicaSet(t)
   const { topology } = inFront(t, `mongodb://localhost:${set.members[0]?.port}/`)
-  t.match(await topology.fresh(never()), { primary: true, set: true })
+  t.match(await topology.freshView(never()), { isPrimary: true, isReplicaSet: true })
   t.equal(primaryOf(topology), set.hosts[0])
   await watched(set)
-  await topology.fresh(never())
+  await topology.freshView(never())
   await until(() => set.members.every(({ sockets }) => sockets.size <= 2))
-  t.equal(topology.members().length, 3)
+  t.equal(topology.dataBearingMembers().length, 3)
 })
 
 t.test('a plain hello is answered from a reply of the primary that was asked for afterwards', async t => {
   const { topology, a, b } = await watchedSet(t)
   const [before, others] = [a.received.length, b.received.length]
-  await topology.fresh(never())
+  await topology.freshView(never())
   t.equal(a.received.length, before + 1)
   t.equal(b.received.length, others)
-  const [first, second] = [topology.fresh(never()), topology.fresh(never())]
+  const [first, second] = [topology.freshView(never()), topology.freshView(never())]
   a.changeHello({ tags: { dc: 'x' } })
   t.match((await second).hello.tags, { dc: 'x' }, 'one that was underway is not for who came later')
   await first
@@ -115,8 +115,8 @@ t.test('a plain hello is answered from a reply of the primary that was asked for
 
 t.test('a primary that steps down: that is told, then its relays close, then the next one is told', async t => {
   const order: string[] = []
-  const { set, topology, a, b, clock } = await watchedSet(t, { slowly: true, turned: () => order.push('turned') })
-  const old = topology.primary()
+  const { set, topology, a, b, clock } = await watchedSet(t, { slowly: true, onTermClosed: () => order.push('turned') })
+  const old = topology.selectPrimary()
   let close = () => {}
   old.term.onEnd(({ kind }) => order.push(kind))
   old.term.onCloseSessions(() => {
@@ -131,18 +131,18 @@ t.test('a primary that steps down: that is told, then its relays close, then the
   a.changeHello(set.secondary)
   const between = await waiting
   t.same(order.splice(0), ['upstream/stepped-down', 'told, primary false'])
-  t.match(between, { set: true, primary: false, hello: { me: a.address } })
+  t.match(between, { isReplicaSet: true, isPrimary: false, hello: { me: a.address } })
   t.match(
-    faultOf(() => topology.primary()),
+    faultOf(() => topology.selectPrimary()),
     { kind: 'upstream/unreachable', detail: 'there is no primary now' },
   )
   const next = topology.awaitChange(version(between), 10_000, never())
   b.changeHello(set.primary(2))
-  await until(() => topology.current()?.isPrimary === true)
+  await until(() => topology.currentView()?.isPrimary === true)
   const told = (what: string) => () => order.push(what)
-  const all = [next.then(told('told')), topology.fresh(never()).then(told('asked'))]
+  const all = [next.then(told('told')), topology.freshView(never()).then(told('asked'))]
   const late = topology.awaitChange(version(between), 10_000, never()).then(told('told, who came late'))
-  t.equal(topology.primary().term.endReason, undefined, 'logins go there already')
+  t.equal(topology.selectPrimary().term.endReason, undefined, 'logins go there already')
   clock.advance(20)
   await until(() => order.includes('vacated'))
   clock.advance(20)
@@ -153,14 +153,14 @@ t.test('a primary that steps down: that is told, then its relays close, then the
   clock.advance(20)
   await Promise.all([...all, late])
   t.same(order.sort(), ['asked', 'told', 'told, who came late'])
-  t.match(await next, { primary: true, hello: { me: b.address } })
+  t.match(await next, { isPrimary: true, hello: { me: b.address } })
   t.equal(primaryOf(topology), b.address)
 })
 
 t.test('who waits until its time is over waits for relays to close, too', async t => {
   const { set, topology, clock, b } = await watchedSet(t, { slowly: true })
   const waiting = topology.awaitChange(version(known(topology)), 30, never())
-  const { term } = topology.primary()
+  const { term } = topology.selectPrimary()
   let close = () => {}
   term.onCloseSessions(() => new Promise<void>(resolve => (close = resolve)))
   b.changeHello(set.primary(2))
@@ -179,45 +179,45 @@ t.test('who waits until its time is over waits for relays to close, too', async 
 
 t.test('another that is elected ends the term of one that has not noticed, and stays', async t => {
   const { set, topology, a, b, c } = await watchedSet(t)
-  const { term } = topology.primary()
+  const { term } = topology.selectPrimary()
   b.changeHello(set.primary(2))
   await until(() => term.endReason !== undefined)
   t.equal(primaryOf(topology), b.address)
   a.changeHello({ tags: { still: 'here' } })
-  await until(() => topology.current()?.hello.me === b.address)
+  await until(() => topology.currentView()?.hello.me === b.address)
   t.equal(primaryOf(topology), b.address)
-  const { term: second } = topology.primary()
+  const { term: second } = topology.selectPrimary()
   await b.stop()
   await c.stop()
-  await until(() => topology.members().filter(({ answers }) => answers).length === 1)
+  await until(() => topology.dataBearingMembers().filter(({ isReachable }) => isReachable).length === 1)
   t.equal(second.endReason, undefined, 'unreachable is not deposed')
   const view = known(topology)
-  t.match(view, { primary: false, hello: { me: a.address } })
+  t.match(view, { isPrimary: false, hello: { me: a.address } })
   t.equal(view.hello.topologyVersion, undefined, 'its version was shown with a primary, so nobody waits on it')
 })
 
 t.test('a primary that cannot be reached keeps its term until another is seen', async t => {
   const { set, topology, a, b, c } = await watchedSet(t)
-  const { term } = topology.primary()
+  const { term } = topology.selectPrimary()
   await a.stop()
-  t.match(await topology.fresh(never()), { primary: false, set: true })
+  t.match(await topology.freshView(never()), { isPrimary: false, isReplicaSet: true })
   t.equal(term.endReason, undefined)
-  t.equal(topology.members().filter(({ answers }) => answers).length, 2)
+  t.equal(topology.dataBearingMembers().filter(({ isReachable }) => isReachable).length, 2)
   c.changeHello(set.primary(2))
   await until(() => term.endReason !== undefined)
   t.equal(primaryOf(topology), c.address)
   await a.start()
-  t.match(await topology.fresh(never()), { primary: true, hello: { me: c.address } })
+  t.match(await topology.freshView(never()), { isPrimary: true, hello: { me: c.address } })
   t.equal(b.sockets.size > 0, true)
 })
 
 t.test('elected again after it was deposed is another term', async t => {
   const { set, topology, a } = await watchedSet(t)
-  const { term } = topology.primary()
+  const { term } = topology.selectPrimary()
   a.changeHello(set.primary(5))
   await until(() => term.endReason !== undefined)
   t.equal(primaryOf(topology), a.address)
-  t.not(topology.primary().term, term)
+  t.not(topology.selectPrimary().term, term)
 })
 
 t.test('members that are added are watched, those that are removed are left alone', async t => {
@@ -229,12 +229,12 @@ t.test('members that are added are watched, those that are removed are left alon
   await until(() => c.sockets.size === 0)
   t.same(
     topology
-      .members()
+      .dataBearingMembers()
       .map(({ target }) => target.address)
       .sort(),
     [a, b, added].map(({ address }) => address).sort(),
   )
-  const { term } = topology.primary()
+  const { term } = topology.selectPrimary()
   a.changeHello({ hosts: [b.address, added.address] })
   await until(() => term.endReason !== undefined)
   t.pass('a primary that names itself no more is none')
@@ -243,12 +243,12 @@ t.test('members that are added are watched, those that are removed are left alon
 t.test('nobody waits for a member that is known to be away, as long as others answer', async t => {
   const { set, topology, a, b, clock } = await watchedSet(t)
   await b.stop()
-  await until(() => topology.members().some(({ answers }) => !answers))
+  await until(() => topology.dataBearingMembers().some(({ isReachable }) => !isReachable))
   await b.start()
   b.script(() => silence)
   a.changeHello(set.secondary)
   await until(() => !known(topology).isPrimary)
-  t.match(await topology.fresh(never()), { primary: false })
+  t.match(await topology.freshView(never()), { isPrimary: false })
   t.equal(clock.now(), 0)
 })
 
@@ -258,7 +258,7 @@ t.test('however many members are asked, one who leaves is heard by one listener'
   await until(() => !known(topology).isPrimary)
   for (const member of set.members) member.script(() => silence)
   const leaving = new AbortController()
-  const view = topology.fresh(leaving.signal)
+  const view = topology.freshView(leaving.signal)
   for (let turns = 0; turns < 10; turns++) await new Promise(resolve => setImmediate(resolve))
   t.equal(getEventListeners(leaving.signal, 'abort').length, 1)
   leaving.abort(new Error('left'))
@@ -273,15 +273,15 @@ t.test('all away: who waits is told why; back again: it is found without being a
   const waiting = faultOfAsync(() => topology.awaitChange(version(known(topology)), 10_000, never()))
   await c.stop()
   t.match(await waiting, { kind: 'upstream/unreachable', facts: { code: 'ECONNREFUSED' } })
-  t.equal(topology.current(), undefined)
-  t.match(await faultOfAsync(() => topology.fresh(never())), { kind: 'upstream/unreachable' })
+  t.equal(topology.currentView(), undefined)
+  t.match(await faultOfAsync(() => topology.freshView(never())), { kind: 'upstream/unreachable' })
   t.match(
-    faultOf(() => topology.primary()),
+    faultOf(() => topology.selectPrimary()),
     { kind: 'upstream/unreachable', detail: undefined },
   )
   for (const { start } of set.members) await start()
   clock.advance(10_000)
-  await until(() => topology.current()?.isPrimary === true)
+  await until(() => topology.currentView()?.isPrimary === true)
 })
 
 t.test('who knows an older state or another process is answered at once', async t => {
@@ -307,10 +307,10 @@ t.test(
     }
     const waiting = topology.awaitChange(theirs, 10_000, never())
     looked = 0
-    const first = await topology.fresh(never())
-    const second = await topology.fresh(never())
+    const first = await topology.freshView(never())
+    const second = await topology.freshView(never())
     t.not(second.hello, first.hello)
-    t.equal(topology.current(), second)
+    t.equal(topology.currentView(), second)
     t.equal(looked, 0)
     a.changeHello({ tags: { dc: 'x' } })
     t.match((await waiting).hello.tags, { dc: 'x' })
@@ -353,14 +353,14 @@ t.test('a standalone is shown as it is, and nothing can be awaited of one withou
   const alone = memberHello(Object.fromEntries([...set, 'topologyVersion'].map(name => [name, undefined])))
   const upstream = await startScriptedUpstream(t, () => alone)
   const { topology } = inFront(t, upstream.uri)
-  t.match(await topology.fresh(never()), { primary: true, set: false })
+  t.match(await topology.freshView(never()), { isPrimary: true, isReplicaSet: false })
   t.equal(primaryOf(topology), upstream.target.address)
   const asked = upstream.received.length
   const other = { processId: new ObjectId(), counter: Long.fromNumber(1) }
-  t.match(await topology.awaitChange(other, 10_000, never()), { set: false })
+  t.match(await topology.awaitChange(other, 10_000, never()), { isReplicaSet: false })
   t.equal(upstream.received.length, asked + 1)
   await upstream.stop()
-  t.match(await faultOfAsync(() => topology.fresh(never())), {
+  t.match(await faultOfAsync(() => topology.freshView(never())), {
     kind: 'upstream/unreachable',
     facts: { code: 'ECONNREFUSED' },
   })
@@ -371,14 +371,14 @@ t.test('directConnection: the one member, primary or not, and its own words', as
   const [, b] = set.members as [ScriptedMember, ScriptedMember]
   const { topology } = inFront(t, `mongodb://${b.address}/?directConnection=true`, { single: true })
   t.equal(primaryOf(topology), b.address, 'logins go there before anything is known')
-  t.match(await topology.fresh(never()), { set: false, hello: { secondary: true, hosts: set.hosts } })
-  const { term } = topology.primary()
+  t.match(await topology.freshView(never()), { isReplicaSet: false, hello: { secondary: true, hosts: set.hosts } })
+  const { term } = topology.selectPrimary()
   b.changeHello(set.primary(2))
   await until(() => known(topology).hello.isWritablePrimary === true)
   b.changeHello(set.secondary)
   await until(() => known(topology).hello.isWritablePrimary === false)
   t.equal(term.endReason, undefined)
-  t.equal(topology.members().length, 1)
+  t.equal(topology.dataBearingMembers().length, 1)
 })
 
 t.test('a hostile member is as good as away, and the others serve', async t => {
@@ -390,7 +390,7 @@ t.test('a hostile member is as good as away, and the others serve', async t => {
   await until(() => known(topology).isPrimary)
   t.same(
     topology
-      .members()
+      .dataBearingMembers()
       .map(({ target }) => target.address)
       .sort(),
     [...set.hosts].sort(),
@@ -401,13 +401,13 @@ t.test('a primary that changes its members over and over is followed five times,
   const { topology, clock, a } = await watchedSet(t)
   clock.advance(500)
   const others = (await startScriptedReplicaSet(t, 20)).members
-  const addresses = () => topology.members().map(({ target }) => target.address)
+  const addresses = () => topology.dataBearingMembers().map(({ target }) => target.address)
   const name = (nth: number) => a.changeHello({ hosts: [a.address, (others[nth] as ScriptedMember).address] })
   let nth = 0
   let followed = 0
   for (; nth < 10; nth++) {
     name(nth)
-    await until(() => topology.current()?.hello.hosts.includes(others[nth]?.address))
+    await until(() => topology.currentView()?.hello.hosts.includes(others[nth]?.address))
     if (addresses().length > 1) followed++
   }
   t.ok(followed > 0 && followed <= 5, `${followed} of 10`)
@@ -422,13 +422,13 @@ t.test('a primary that changes its members over and over is followed five times,
 
 t.test('a member that is new is told of, since other things have to be asked of it', async t => {
   let told = 0
-  const { a, b, topology, clock } = await watchedSet(t, { restarted: () => told++ })
+  const { a, b, topology, clock } = await watchedSet(t, { onServerRestart: () => told++ })
   const before = told // members that answered after the first view
   await b.stop()
-  await until(() => topology.members().some(({ answers }) => !answers))
+  await until(() => topology.dataBearingMembers().some(({ isReachable }) => !isReachable))
   await b.start()
   clock.advance(10_000)
-  await until(() => topology.members().every(({ answers }) => answers))
+  await until(() => topology.dataBearingMembers().every(({ isReachable }) => isReachable))
   t.equal(told, before, 'the same process as before')
   const added = (await startScriptedReplicaSet(t, 1)).members[0] as ScriptedMember
   added.changeHello({ isWritablePrimary: false, secondary: true })
@@ -450,7 +450,7 @@ t.test('the addresses are looked up until DNS gives some', async t => {
   }
   const { topology, clock } = inFront(t, 'mongodb+srv://rs.example.com/?tls=false', { resolver })
   await until(() => asked === 1)
-  t.match(await faultOfAsync(() => topology.fresh(never())), {
+  t.match(await faultOfAsync(() => topology.freshView(never())), {
     kind: 'upstream/unreachable',
     facts: { code: 'ESERVFAIL' },
   })
@@ -458,8 +458,8 @@ t.test('the addresses are looked up until DNS gives some', async t => {
   await until(() => clock.waiting() > 0)
   t.equal(asked, 1)
   clock.advance(500)
-  await until(() => topology.members().length > 0)
-  t.match(topology.members(), [{ target: { address: 'a.rs.example.com:1', replicaSet: 'rs7' } }])
+  await until(() => topology.dataBearingMembers().length > 0)
+  t.match(topology.dataBearingMembers(), [{ target: { address: 'a.rs.example.com:1', replicaSet: 'rs7' } }])
 })
 
 t.test('closing ends every socket and whoever waits', async t => {
@@ -467,7 +467,7 @@ t.test('closing ends every socket and whoever waits', async t => {
   const waiting = faultOfAsync(() => topology.awaitChange(version(known(topology)), 10_000, never()))
   topology.close()
   t.equal((await waiting)?.kind, 'proxy/shutdown')
-  t.equal((await faultOfAsync(() => topology.fresh(never())))?.kind, 'proxy/shutdown')
-  t.equal(faultOf(() => topology.primary())?.kind, 'proxy/shutdown')
+  t.equal((await faultOfAsync(() => topology.freshView(never())))?.kind, 'proxy/shutdown')
+  t.equal(faultOf(() => topology.selectPrimary())?.kind, 'proxy/shutdown')
   await until(() => set.members.every(({ sockets }) => sockets.size === 0))
 })
