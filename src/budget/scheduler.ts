@@ -11,7 +11,7 @@ import { Fault } from '../errors.js'
 import { type AccountQueue, createAccountQueue, requestLease } from './accountQueue.js'
 import type { AcquireTokens, Lease } from './buckets.js'
 import type { QueueEntry } from './fairQueue.js'
-import { type Lanes, lanes } from './priorityLanes.js'
+import { type Lanes, lanes } from './hostQueues.js'
 
 /** Ends a turn: the call was answered, or never made. */
 export type ReleasePermit = () => void

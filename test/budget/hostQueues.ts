@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createAccountQueue } from '../../src/budget/accountQueue.js'
 import type { Priority, QueueEntry } from '../../src/budget/fairQueue.js'
-import { lanes } from '../../src/budget/priorityLanes.js'
+import { lanes } from '../../src/budget/hostQueues.js'
 
 /** A line with these who wait, all of one address. */
 function waiting(bucket: string, ...priorities: Priority[]) {
