@@ -24,7 +24,7 @@ const LAYERS = [
     'sasl/',
     'wire/',
   ],
-  ['clock.ts', 'random.ts', 'log.ts'],
+  ['clock.ts', 'random.ts', 'log.ts', 'backoff.ts'],
   ['errors.ts'],
 ]
 
@@ -33,6 +33,7 @@ const PURE = [
   /^wire\//,
   /^sasl\//,
   /^budget\//,
+  /^backoff\.ts$/,
   /^client\/(handshake|acceptQueue|addressIndex|logSampler)\.ts$/,
   /^identity\/(arn|detachedString|credentialFingerprint|partition|proof|refusalCache|clockSync|identityCache|reply|outcome|retry)\.ts$/,
   /^users\/(rules|match|principals|roles|networks|conditions|entries|collectionRole)\.ts$/,

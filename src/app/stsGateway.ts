@@ -52,7 +52,7 @@ export function createConfiguredStsClient(
 }
 
 /** No answer of use, and none that says more than that. */
-const isSilent = (outcome: StsOutcome) => outcome.is === 'unavailable' && outcome.next === 'again'
+const isSilent = (outcome: StsOutcome) => outcome.is === 'unavailable' && outcome.next === 'retry'
 
 export function createStsGateway(
   { hosts, insecure, ...first }: Config['sts'],

@@ -1,13 +1,14 @@
 /**
- * The AWS account that an access key id names, for limits only: anybody can make up a key that names any account.
+ * Decodes the AWS account id that an access key id contains. Use it for limits only: anyone can make up a key id that
+ * names any account.
  *
- * Behind the four letters of its kind, an id of since about 2019 is base32 (A–Z, 2–7) of 10 bytes: one bit that is set,
- * then 40 bits of account number.
+ * Key ids issued since about 2019 have a four-letter prefix, followed by base32 (A–Z, 2–7). The first 10 letters after
+ * the prefix are 50 bits: one bit that is always set, 40 bits of account id, 9 other bits.
  */
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
 const KEY_ID = /^A[A-Z]{3}([A-Z2-7]{10})[A-Z2-7]{6}$/
 
-/** Twelve digits, or undefined for an id that carries none. */
+/** Twelve digits, or undefined for a key id that contains no account id. */
 export function decodeAccountId(accessKeyId: string): string | undefined {
   const first50Bits = KEY_ID.exec(accessKeyId)?.[1]
   if (first50Bits === undefined) return undefined

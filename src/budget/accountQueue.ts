@@ -1,65 +1,73 @@
-/** The line before one bucket: who waits for its tokens, those that were lent already, and when more may be there. */
+/**
+ * The logins that wait for the tokens of one bucket, the tokens that were acquired for them, and the time at which more
+ * tokens may be available.
+ */
 import type { AcquireTokens, Lease } from './buckets.js'
-import { createFairQueue, type FairQueue, type QueueEntry } from './fairQueue.js'
+import { FairQueue, type QueueEntry } from './fairQueue.js'
 
-export type AccountQueue<W extends QueueEntry> = {
+/** Stands for a bucket that cannot be reached: no tokens, and another request soon. */
+const FAILED_LEASE = { tokens: 0, retryAfterMS: 50, perSecond: 1 } satisfies Lease
+
+/** Requests a lease; synchronously where the bucket answers synchronously. A failed request gives an empty lease. */
+export function requestLease(acquireTokens: AcquireTokens, bucket: string, wanted: number): Lease | Promise<Lease> {
+  const lease = acquireTokens(bucket, wanted)
+  return lease instanceof Promise ? lease.catch(() => FAILED_LEASE) : lease
+}
+
+export class AccountQueue<W extends QueueEntry> {
   readonly bucket: string
-  readonly queue: FairQueue<W>
-  /** When it makes sense to ask for more tokens; undefined while they are asked for. */
-  nextAt(): number | undefined
-  /** What was lent. */
-  addLease(lease: Lease): void
-  /** True if there is a token; if there is none, up to `wanted` are asked for, and `more` is called when they come late. */
-  ensureToken(wanted: number, more: () => void): boolean
-  spendToken(): void
-  /** Milliseconds until so many tokens have come. */
-  waitMS(tokens: number): number
-}
+  readonly waiters = new FairQueue<W>()
+  readonly #acquireTokens: AcquireTokens
+  readonly #now: () => number
+  #tokens = 0
+  #isRequesting = false
+  #retryAt = 0
+  #perSecond: number = FAILED_LEASE.perSecond
 
-/** What a lender gives that cannot be reached: nothing, and it is asked again soon. */
-const NOTHING = { tokens: 0, retryAfterMS: 50, perSecond: 1 } satisfies Lease
-
-/** A lease, at once where the lender can; one that fails is an empty one. */
-export function requestLease(lend: AcquireTokens, bucket: string, wanted: number): Lease | Promise<Lease> {
-  const lent = lend(bucket, wanted)
-  return lent instanceof Promise ? lent.catch(() => NOTHING) : lent
-}
-
-/** `now`: monotonic milliseconds. */
-export function createAccountQueue<W extends QueueEntry>(
-  bucket: string,
-  lend: AcquireTokens,
-  now: () => number,
-): AccountQueue<W> {
-  let tokens = 0
-  let asking = false
-  let nextAt = 0
-  let perSecond: number = NOTHING.perSecond
-  const addLease = (lease: Lease): void => {
-    tokens += lease.tokens
-    nextAt = now() + lease.retryAfterMS
-    if (lease !== NOTHING) perSecond = lease.perSecond
+  /** `now`: monotonic milliseconds. */
+  constructor(bucket: string, acquireTokens: AcquireTokens, now: () => number) {
+    this.bucket = bucket
+    this.#acquireTokens = acquireTokens
+    this.#now = now
   }
-  return {
-    bucket,
-    queue: createFairQueue(),
-    nextAt: () => (asking ? undefined : nextAt),
-    addLease,
-    ensureToken(wanted, more) {
-      if (tokens > 0) return true
-      if (asking || now() < nextAt) return false
-      const lease = requestLease(lend, bucket, wanted)
-      if (lease instanceof Promise) {
-        asking = true
-        void lease.then(lent => {
-          asking = false
-          addLease(lent)
-          more()
-        })
-      } else addLease(lease)
-      return tokens > 0
-    },
-    spendToken: () => void tokens--,
-    waitMS: count => (Math.max(0, count - tokens) * 1000) / perSecond,
+
+  /** When to request tokens again; undefined while a request is pending. */
+  get retryAt(): number | undefined {
+    return this.#isRequesting ? undefined : this.#retryAt
+  }
+
+  addLease(lease: Lease): void {
+    this.#tokens += lease.tokens
+    this.#retryAt = this.#now() + lease.retryAfterMS
+    // The rate of a failed lease is made up, so the last known rate stays.
+    if (lease !== FAILED_LEASE) this.#perSecond = lease.perSecond
+  }
+
+  /**
+   * Whether there is a token now. If there is none, requests up to `wanted` tokens; `onTokens` is called if they arrive
+   * asynchronously.
+   */
+  ensureToken(wanted: number, onTokens: () => void): boolean {
+    if (this.#tokens > 0) return true
+    if (this.#isRequesting || this.#now() < this.#retryAt) return false
+    const lease = requestLease(this.#acquireTokens, this.bucket, wanted)
+    if (lease instanceof Promise) {
+      this.#isRequesting = true
+      void lease.then(received => {
+        this.#isRequesting = false
+        this.addLease(received)
+        onTokens()
+      })
+    } else this.addLease(lease)
+    return this.#tokens > 0
+  }
+
+  spendToken(): void {
+    this.#tokens--
+  }
+
+  /** Milliseconds until this many tokens will have arrived, at the current rate. */
+  waitMS(tokens: number): number {
+    return (Math.max(0, tokens - this.#tokens) * 1000) / this.#perSecond
   }
 }

@@ -1,70 +1,73 @@
 /**
- * Token buckets: how often STS may be asked about each account, at each of its hosts.
+ * Token buckets limit the calls to STS per account and STS host.
  *
- *     rate   perSecond ─┐      ┌──────      a throttle takes a third of it, and empties the bucket;
- *                       │   ╱             time without one adds a twentieth of the whole each second
+ *     rate   perSecond ─┐      ┌──────      a throttle cuts the rate by a third and empties the bucket;
+ *                       │   ╱             each second without a throttle adds a twentieth of the full rate
  *                       └─╱
  *
- * A throttle means that others spend the account's quota, too. It tells about that one bucket and about no other.
+ * A throttle means that other callers use the same account's quota. It says nothing about any other bucket.
  */
 import { LRUCache } from 'lru-cache'
 
 /**
- * `tokens` to be spent at once; `nextMS` until it makes sense to ask again; `perSecond` is how fast they come, for whoever
- * has to guess how long a wait will be.
+ * `tokens` may be spent at once. Requesting more makes sense after `retryAfterMS`. `perSecond` is the current rate, for
+ * callers that estimate a wait.
  */
 export type Lease = { tokens: number; retryAfterMS: number; perSecond: number }
 
 /**
- * Lends up to `wanted` tokens of a bucket, perhaps none. This is all that a login knows of the budget, so a process that
- * shares it with others asks somebody else behind the same type, for as many as wait there, and not once a login.
+ * Takes up to `wanted` tokens from a bucket, possibly none. Logins know no more of the budget than this type, so
+ * that processes can share a budget: an implementation may ask another process, for all waiting logins at once instead of
+ * once per login.
  */
 export type AcquireTokens = (key: string, wanted: number) => Lease | Promise<Lease>
 
-/** What a bucket is at: the tokens in it, and how many come each second now. */
+/** The state of a bucket: its tokens, and its current rate in tokens per second. */
 export type BucketLevel = { tokens: number; perSecond: number }
 
 export type TokenBuckets = {
   acquireTokens(key: string, wanted: number): Lease
-  /** STS said that the account of this bucket asks too often. */
+  /** STS throttled the account of this bucket. */
   recordThrottle(key: string): void
   level(key: string): BucketLevel
-  /** Another rate from now on: what was spent stays spent, and what was cut stays cut. */
+  /** Changes the rate from now on. Spent tokens stay spent, and a rate that a throttle cut stays cut. */
   setRate(rate: Rate): void
 }
 
-/** `perSecond` tokens, at most `burst` saved up. */
+/** `perSecond` tokens arrive each second; a bucket holds at most `burst`. */
 export type Rate = { perSecond: number; burst: number }
 
-/** The parts of the rate: what a throttle leaves, the least that is left, and what comes back each second. */
-const LEFT = 2 / 3
-const LEAST = 1 / 64
-const BACK = 1 / 20
-/** Throttles within this time of the first come of calls that were made before it was known. Milliseconds. */
-const SAME = 500
+/** A throttle leaves this fraction of the current rate … */
+const CUT = 2 / 3
+/** … but at least this fraction of the full rate. */
+const MIN_RATE = 1 / 64
+/** The fraction of the full rate that a cut rate regains each second. */
+const RECOVERY = 1 / 20
+/** Throttles this soon after the first one answer calls that were made before it was known. Milliseconds. */
+const SAME_THROTTLE_MS = 500
 
 type Bucket = { tokens: number; at: number; cut: { at: number; to: number } | undefined }
 
-/** `keys` buckets at most, the longest unused forgotten (as full). */
+/** Holds at most `maxKeys` buckets. The least recently used one is dropped, and counts as full when it is used again. */
 export function createTokenBuckets({
   maxKeys,
   now,
-  ...first
+  ...initial
 }: Rate & { maxKeys: number; now(): number }): TokenBuckets {
-  let { perSecond } = first
-  let room = Math.max(1, first.burst)
-  const known = new LRUCache<string, Bucket>({ max: maxKeys })
+  let { perSecond } = initial
+  let capacity = Math.max(1, initial.burst)
+  const buckets = new LRUCache<string, Bucket>({ max: maxKeys })
 
-  /** What is left of the rate, and has come back. */
-  const grown = ({ cut }: Bucket, time: number): number =>
-    cut ? cut.to + (perSecond * BACK * (time - cut.at)) / 1000 : Number.POSITIVE_INFINITY
-  const rateOf = (bucket: Bucket, time: number): number => Math.min(perSecond, grown(bucket, time))
+  /** The rate that the last throttle left, plus what was regained since. */
+  const recoveredRate = ({ cut }: Bucket, time: number): number =>
+    cut ? cut.to + (perSecond * RECOVERY * (time - cut.at)) / 1000 : Number.POSITIVE_INFINITY
+  const rateOf = (bucket: Bucket, time: number): number => Math.min(perSecond, recoveredRate(bucket, time))
 
-  /** The bucket as it is now. */
-  const filled = (key: string, time: number): Bucket => {
-    const bucket = known.get(key)
-    if (!bucket) return { tokens: room, at: time, cut: undefined }
-    bucket.tokens = Math.min(room, bucket.tokens + (rateOf(bucket, time) * (time - bucket.at)) / 1000)
+  /** The bucket with the tokens that have arrived by `time`. */
+  const refilled = (key: string, time: number): Bucket => {
+    const bucket = buckets.get(key)
+    if (!bucket) return { tokens: capacity, at: time, cut: undefined }
+    bucket.tokens = Math.min(capacity, bucket.tokens + (rateOf(bucket, time) * (time - bucket.at)) / 1000)
     bucket.at = time
     return bucket
   }
@@ -72,37 +75,37 @@ export function createTokenBuckets({
   return {
     acquireTokens(key, wanted) {
       const time = now()
-      const bucket = filled(key, time)
+      const bucket = refilled(key, time)
       const tokens = Math.min(wanted, Math.floor(bucket.tokens))
       bucket.tokens -= tokens
-      if (tokens > 0) known.set(key, bucket)
+      if (tokens > 0) buckets.set(key, bucket)
       const rate = rateOf(bucket, time)
       return { tokens, retryAfterMS: (Math.max(0, 1 - bucket.tokens) * 1000) / rate, perSecond: rate }
     },
     recordThrottle(key) {
       const time = now()
-      const bucket = filled(key, time)
-      if (bucket.cut && time - bucket.cut.at < SAME) return
-      const to = Math.max(perSecond * LEAST, rateOf(bucket, time) * LEFT)
-      known.set(key, { tokens: 0, at: time, cut: { at: time, to } })
+      const bucket = refilled(key, time)
+      if (bucket.cut && time - bucket.cut.at < SAME_THROTTLE_MS) return
+      const to = Math.max(perSecond * MIN_RATE, rateOf(bucket, time) * CUT)
+      buckets.set(key, { tokens: 0, at: time, cut: { at: time, to } })
     },
     level(key) {
       const time = now()
-      const bucket = filled(key, time)
+      const bucket = refilled(key, time)
       return { tokens: bucket.tokens, perSecond: rateOf(bucket, time) }
     },
     setRate(rate) {
-      const most = Math.max(1, rate.burst)
-      if (rate.perSecond === perSecond && most === room) return
+      const newCapacity = Math.max(1, rate.burst)
+      if (rate.perSecond === perSecond && newCapacity === capacity) return
       const time = now()
-      for (const key of [...known.keys()]) {
-        const bucket = filled(key, time)
-        const to = grown(bucket, time)
-        bucket.tokens = Math.min(most, bucket.tokens)
+      for (const key of [...buckets.keys()]) {
+        const bucket = refilled(key, time)
+        const to = recoveredRate(bucket, time)
+        bucket.tokens = Math.min(newCapacity, bucket.tokens)
         bucket.cut = to < Math.max(perSecond, rate.perSecond) ? { at: time, to } : undefined
       }
       perSecond = rate.perSecond
-      room = most
+      capacity = newCapacity
     },
   }
 }

@@ -1,161 +1,160 @@
 /**
- * Who waits for the tokens of one bucket, and whose turn it is.
+ * The logins that wait for the tokens of one bucket, in the order in which they are served.
  *
- *     known    good lately from this address with this key ┐ of 16 tokens 12
- *     plain    nothing is known of it                      │              3     what one class does not need goes to
- *     suspect  failed lately from this address             ┘              1     the others, the better one first
+ *     known    this credential logged in from this subnet recently ┐ of 16 tokens 12
+ *     normal   nothing is known                                    │              3     unused shares go to the other
+ *     suspect  logins from this subnet keep failing                ┘              1     priorities, the best one first
  *
- * Within a class the addresses take turns, and each address is served in the order of arrival: a crowd behind one
- * address waits for itself. A class is a hint of priority and nothing else; who is served still has to prove who it is.
+ * Within a priority, subnets are served round-robin, and each subnet in order of arrival, so a flood from one subnet
+ * delays itself alone. A priority is a hint: every login still has to prove its identity.
  */
 
-export type Priority = 'known' | 'plain' | 'suspect'
+export type Priority = 'known' | 'normal' | 'suspect'
 
-/** `address`: what is fair to whom; an IPv6 client is its /64. */
-type Spot = { subnet: string; priority: Priority }
-/** `holder`: a name for the credential that is shown there. */
-export type QueueEntry = Spot & { fingerprint: string }
+/** Where an entry waits. `subnet` is the unit of fairness: an IPv4 address or an IPv6 /64. */
+type Position = { subnet: string; priority: Priority }
+/** `fingerprint` identifies the credential of the login. */
+export type QueueEntry = Position & { fingerprint: string }
 
-export type FairQueue<W extends QueueEntry> = {
-  readonly length: number
-  /** The best priority of those who wait. */
-  readonly bestPriority: Priority | undefined
-  /** How many tokens have come at most when this one is served; if it does not wait yet, as the last of its address. */
-  tokensUntil(place: Spot): number
-  enqueue(waiting: W): void
-  /** True if it was there. */
-  remove(waiting: W): boolean
-  /** The next in turn; it waits no more. */
-  dequeue(): W | undefined
-  /** Those of this address and holder are known from now on. True if somebody was not. */
-  promote(subnet: string, fingerprint: string): boolean
-  /** Removes those at the end of this place for whom `isLate` holds, from the last one on, and gives them. */
-  removeLate(place: Spot, isLate: (waiting: W, ahead: number) => boolean): W[]
-  /** Removes the first of each address for whom it holds, and those behind it, and gives them. */
-  removeExpired(isOver: (waiting: W) => boolean): W[]
-}
+/** Every priority's share of the tokens while all of them have entries, best priority first. */
+const SHARES: Readonly<Record<Priority, number>> = { known: 12 / 16, normal: 3 / 16, suspect: 1 / 16 }
+const PRIORITIES = Object.keys(SHARES) as readonly Priority[]
 
-/** Each class's part of the tokens while all of them wait, in order of preference for what is left over. */
-const PARTS: readonly (readonly [priority: Priority, part: number])[] = [
-  ['known', 12 / 16],
-  ['plain', 3 / 16],
-  ['suspect', 1 / 16],
-]
-const PART = Object.fromEntries(PARTS) as Record<Priority, number>
-
-/** Of 16 turns the last is for suspects and every fourth for plain ones; whose turn it is comes first, then the better. */
-export function priorityOrder(turn: number): readonly Priority[] {
-  const first: Priority = turn % 16 === 15 ? 'suspect' : turn % 4 === 3 ? 'plain' : 'known'
+/** Of 16 slots the last belongs to suspects and every fourth to normal entries. An unused slot goes to the best priority. */
+export function priorityOrder(slot: number): readonly Priority[] {
+  const first: Priority = slot % 16 === 15 ? 'suspect' : slot % 4 === 3 ? 'normal' : 'known'
   return ORDERS[first]
 }
-const order = (first: Priority): Priority[] => [first, ...PARTS.map(([name]) => name).filter(name => name !== first)]
-const ORDERS = { known: order('known'), plain: order('plain'), suspect: order('suspect') }
+const orderFrom = (first: Priority): Priority[] => [first, ...PRIORITIES.filter(name => name !== first)]
+const ORDERS = { known: orderFrom('known'), normal: orderFrom('normal'), suspect: orderFrom('suspect') }
 
-/** One class: its addresses in the order of their turns. */
-type Class<W> = { length: number; addresses: Map<string, W[]> }
+/** The entries of one priority, by subnet, in the order in which the subnets are served. */
+type PriorityClass<W> = { length: number; bySubnet: Map<string, W[]> }
 
-export function createFairQueue<W extends QueueEntry>(): FairQueue<W> {
-  const classes: Record<Priority, Class<W>> = {
-    known: { length: 0, addresses: new Map() },
-    plain: { length: 0, addresses: new Map() },
-    suspect: { length: 0, addresses: new Map() },
+export class FairQueue<W extends QueueEntry> {
+  readonly #classes: Readonly<Record<Priority, PriorityClass<W>>> = {
+    known: { length: 0, bySubnet: new Map() },
+    normal: { length: 0, bySubnet: new Map() },
+    suspect: { length: 0, bySubnet: new Map() },
   }
-  let length = 0
-  let served = 0
+  #length = 0
+  #slot = 0
 
-  const behind = ({ subnet, priority }: Spot): W[] | undefined => classes[priority].addresses.get(subnet)
-
-  /** Tokens until the `nth` of this place is served: all that could come before, or its class's part if that is sooner. */
-  const until = ({ priority }: Spot, nth: number, addresses: number): number => {
-    const within = Math.min(classes[priority].length + 1, nth * addresses)
-    return Math.min(within / PART[priority], within + length - classes[priority].length)
+  get length(): number {
+    return this.#length
   }
 
-  const take = (place: Spot, from: W[], waiting: W | undefined): void => {
-    if (waiting === undefined) return
-    if (from.length === 0) classes[place.priority].addresses.delete(place.subnet)
-    classes[place.priority].length--
-    length--
+  /** The best priority that has entries. */
+  get bestPriority(): Priority | undefined {
+    return PRIORITIES.find(priority => this.#classes[priority].length > 0)
   }
 
-  const enqueue = (waiting: W): void => {
-    const there = behind(waiting)
-    if (there) there.push(waiting)
-    else classes[waiting.priority].addresses.set(waiting.subnet, [waiting])
-    classes[waiting.priority].length++
-    length++
+  /**
+   * An upper bound for the number of tokens until this entry is served, provided that no other entry arrives. An entry
+   * that is not queued counts as the last one of its subnet.
+   */
+  tokensUntil(position: Position): number {
+    const { bySubnet } = this.#classes[position.priority]
+    const own = bySubnet.get(position.subnet)
+    return this.#tokensUntilNth(position, (own?.length ?? 0) + 1, bySubnet.size + (own ? 0 : 1))
   }
 
-  const remove = (waiting: W): boolean => {
-    const there = behind(waiting)
-    const at = there?.indexOf(waiting) ?? -1
-    if (!there || at < 0) return false
-    there.splice(at, 1)
-    take(waiting, there, waiting)
+  enqueue(entry: W): void {
+    const group = this.#classes[entry.priority]
+    const own = group.bySubnet.get(entry.subnet)
+    if (own) own.push(entry)
+    else group.bySubnet.set(entry.subnet, [entry])
+    group.length++
+    this.#length++
+  }
+
+  /** Returns false if the entry was not queued. */
+  remove(entry: W): boolean {
+    const own = this.#entriesAt(entry)
+    const index = own?.indexOf(entry) ?? -1
+    if (!own || index < 0) return false
+    own.splice(index, 1)
+    this.#countRemoved(entry, own)
     return true
   }
 
-  return {
-    get length() {
-      return length
-    },
-    get bestPriority() {
-      return PARTS.find(([name]) => classes[name].length > 0)?.[0]
-    },
-    tokensUntil(place) {
-      const { addresses } = classes[place.priority]
-      const own = addresses.get(place.subnet)
-      return until(place, (own?.length ?? 0) + 1, addresses.size + (own ? 0 : 1))
-    },
-    enqueue,
-    remove,
-    dequeue() {
-      if (length === 0) return undefined
-      const priority = priorityOrder(served++).find(name => classes[name].length > 0)
-      if (!priority) return undefined
-      const { addresses } = classes[priority]
-      for (const [subnet, there] of addresses) {
-        const waiting = there.shift()
-        addresses.delete(subnet)
-        addresses.set(subnet, there) // its next turn comes after those of all others
-        take({ subnet, priority }, there, waiting)
-        return waiting
-      }
-      return undefined
-    },
-    promote(subnet, fingerprint) {
-      const all = (['plain', 'suspect'] as const).flatMap(priority => behind({ subnet, priority }) ?? [])
-      const raised = all.filter(waiting => waiting.fingerprint === fingerprint)
-      for (const waiting of raised) {
-        remove(waiting)
-        waiting.priority = 'known'
-        enqueue(waiting)
-      }
-      return raised.length > 0
-    },
-    removeLate(place, isLate) {
-      const there = behind(place)
-      const late: W[] = []
-      for (let last = there?.at(-1); there && last; last = there.at(-1)) {
-        if (!isLate(last, until(place, there.length, classes[place.priority].addresses.size))) break
-        there.pop()
-        take(place, there, last)
-        late.push(last)
-      }
-      return late
-    },
-    removeExpired(isOver) {
-      const over: W[] = []
-      for (const [priority] of PARTS) {
-        for (const [subnet, there] of classes[priority].addresses) {
-          for (let first = there[0]; first && isOver(first); first = there[0]) {
-            there.shift()
-            take({ subnet, priority }, there, first)
-            over.push(first)
-          }
+  dequeue(): W | undefined {
+    if (this.#length === 0) return undefined
+    const priority = priorityOrder(this.#slot++).find(name => this.#classes[name].length > 0)
+    if (!priority) return undefined
+    const { bySubnet } = this.#classes[priority]
+    for (const [subnet, own] of bySubnet) {
+      const entry = own.shift()
+      bySubnet.delete(subnet)
+      bySubnet.set(subnet, own) // behind all other subnets
+      this.#countRemoved({ subnet, priority }, own)
+      return entry
+    }
+    return undefined
+  }
+
+  /** Gives all entries of this credential in this subnet the priority `known`. Returns false if that changes nothing. */
+  promote(subnet: string, fingerprint: string): boolean {
+    const others = (['normal', 'suspect'] as const).flatMap(priority => this.#entriesAt({ subnet, priority }) ?? [])
+    const promoted = others.filter(entry => entry.fingerprint === fingerprint)
+    for (const entry of promoted) {
+      this.remove(entry)
+      entry.priority = 'known'
+      this.enqueue(entry)
+    }
+    return promoted.length > 0
+  }
+
+  /**
+   * Removes and returns the last entries of a subnet, as long as `isLate` holds. It gets each entry's upper bound of
+   * tokens, as `tokensUntil` gives it.
+   */
+  removeLate(position: Position, isLate: (entry: W, tokens: number) => boolean): W[] {
+    const own = this.#entriesAt(position)
+    const late: W[] = []
+    for (let last = own?.at(-1); own && last; last = own.at(-1)) {
+      const { bySubnet } = this.#classes[position.priority]
+      if (!isLate(last, this.#tokensUntilNth(position, own.length, bySubnet.size))) break
+      own.pop()
+      this.#countRemoved(position, own)
+      late.push(last)
+    }
+    return late
+  }
+
+  /** Removes and returns the first entries of every subnet, as long as `isExpired` holds. */
+  removeExpired(isExpired: (entry: W) => boolean): W[] {
+    const expired: W[] = []
+    for (const priority of PRIORITIES) {
+      for (const [subnet, own] of this.#classes[priority].bySubnet) {
+        for (let first = own[0]; first && isExpired(first); first = own[0]) {
+          own.shift()
+          this.#countRemoved({ subnet, priority }, own)
+          expired.push(first)
         }
       }
-      return over
-    },
+    }
+    return expired
+  }
+
+  #entriesAt({ subnet, priority }: Position): W[] | undefined {
+    return this.#classes[priority].bySubnet.get(subnet)
+  }
+
+  /**
+   * Tokens until the `nth` entry of a subnet is served. Both are upper bounds: all entries that could be served before it,
+   * and the tokens after which the share of its priority suffices.
+   */
+  #tokensUntilNth({ priority }: Position, nth: number, subnets: number): number {
+    const { length } = this.#classes[priority]
+    const within = Math.min(length + 1, nth * subnets)
+    return Math.min(within / SHARES[priority], within + this.#length - length)
+  }
+
+  #countRemoved({ subnet, priority }: Position, own: W[]): void {
+    const group = this.#classes[priority]
+    if (own.length === 0) group.bySubnet.delete(subnet)
+    group.length--
+    this.#length--
   }
 }

@@ -1,151 +1,174 @@
 /**
- * Which STS host a conversation is offered. It is drawn before anybody knows whose account it will be, and once the client
- * has signed for it there is no other.
+ * Selects the STS host that a conversation is offered. The proxy offers a host before it knows the account of the client,
+ * and the client signs for that host, so there is no other host to fall back on.
  *
- *     up ──answers got bad──▶ left alone ──pause over──▶ one probe ──good──▶ up, at half of its health
- *                                  ▲                         │
- *                                  └──bad, or no answer: a longer pause
+ *     healthy ──health below 0.4──▶ ejected ──pause over──▶ one probe ──good answer──▶ healthy, at half health
+ *                                      ▲                        │
+ *                                      └── bad answer or none: a longer pause
  *
- * A host's health moves a fifth of the way to 1 with each good answer and to 0 with each bad one, so five bad ones in a
- * row, or most of many, leave it alone; a twentieth with a bad one that a single client may have brought about. A refusal
- * is a good answer: the host works. When every host is left alone, all are drawn again, since some way to STS is better
- * than none.
+ * Health is a moving average of answers: a good answer moves it a fifth of the way to 1, a bad one a fifth of the way to 0.
+ * Five bad answers in a row eject a host, and so do mostly bad ones. A bad answer that a single client may have caused
+ * moves health only a twentieth of the way. A refusal is a good answer: the host works. If every host is ejected, all of
+ * them are offered again.
  *
- * An account may have a region disabled, which looks like a key that does not exist. Whoever is told so by another than
- * the first host is offered the first one for a while, by its address, which is all that is known of it next time (F9).
- * While the first one is left alone, that would keep out everybody else behind the address, so then nobody is steered.
+ * An account may have a region disabled, and STS then answers as if the key did not exist. After such an answer, the
+ * client's subnet is offered the first host for a while; its subnet is all that is known of a client before it signs.
+ * While the first host is ejected this does not apply, since it would lock out every other client of that subnet.
  */
 import { LRUCache } from 'lru-cache'
+import { backoffMS } from '../backoff.js'
 import type { StsOutcome } from '../identity/outcome.js'
 import { toSubnet } from './subnet.js'
 
 export type HostSelector = {
-  /** The host for a new conversation of a client of this address. */
+  /** The host to offer in a new conversation with a client of this address. */
   selectHost(address: string): string
-  /** What asking a host came to, for a client of this address. */
+  /** Records the outcome of a call to a host on behalf of a client of this address. */
   recordOutcome(host: string, outcome: StsOutcome, address: string): void
-  /** From 0 to 1 by host; 0 for one that is left alone. */
+  /** Health by host, from 0 to 1. An ejected host has 0. */
   health(): Record<string, number>
 }
 
 export type HostSelectorOptions = {
-  /** At least one, each once; the first has the say about keys. */
+  /** At least one, without duplicates. The first host decides whether a key exists. */
   hosts: readonly string[]
-  /** How many logins wait for their turn at a host or are being asked there. */
+  /** How many logins wait for a host or call it. */
   countPending(host: string): number
   /** 0 to 1, below 1. */
   random(): number
   /** Monotonic milliseconds. */
   now(): number
-  /** Addresses that are steered to the first host, at most. */
+  /** Maximum number of subnets that are remembered as bound to the first host. */
   maxSubnets: number
-  /** Told when a host is left alone, and when it is drawn again. */
-  onHealthChange(host: string, up: boolean): void
+  /** Called when a host is ejected (`isHealthy` false) and when it is restored. */
+  onHealthChange(host: string, isHealthy: boolean): void
 }
 
-/**
- * A throttle is about one account, whose owner may bring it about, and an answer that nobody understands may be about
- * one odd request; so it takes many of them to tell about a host.
- */
-const SMALL_STEP = 0.05
-/** How far one answer moves the health of its host, below which it is left alone, and with what it comes back. */
+/** How far one answer moves the health of its host towards 0 or 1. */
 const STEP = 0.2
-const LEFT_ALONE = 0.4
-const COMES_BACK = 0.5
-/** From which on it counts as never having been away. */
+/** The step of a bad answer that may have been caused by one account (a throttle) or one request (an odd answer). */
+const SINGLE_CLIENT_STEP = 0.05
+/** A host below this health is ejected. */
+const EJECTED_BELOW = 0.4
+/** The least health of a host that is restored. */
+const RESTORED_HEALTH = 0.5
+/** Above this health, the next ejection begins with the first pause again. */
 const SOUND = 0.9
-/** The pause before the first probe, each next one twice as long. Milliseconds. */
-const FIRST_PAUSE = 1_000
-const LONGEST_PAUSE = 60_000
+/** The pauses before a probe. */
+const PROBE_BACKOFF = { firstMS: 1_000, maxMS: 60_000 }
 /**
- * How long a probe may take; each that came to nothing leaves the next one half of it, down to the least, so that whoever
- * takes probes and never asks STS keeps a host away for seconds. Milliseconds.
+ * How long to wait for the outcome of a probe. Each unanswered probe halves the time for the next one. A client that takes
+ * probes and never signs can therefore keep a host ejected for seconds only.
  */
-const PROBE = 10_000
-const LEAST_PROBE = 100
-/** How long an address is steered, in milliseconds: regions are enabled by people, keys of other pods come sooner. */
-const STEERED = 10 * 60_000
+const PROBE_MS = 10_000
+const MIN_PROBE_MS = 100
+/** How long a subnet is offered the first host alone. Enabling a region takes an operator; other pods may follow sooner. */
+const FIRST_HOST_MS = 10 * 60_000
+/** The least weight of a host in the draw, so that every host is offered sometimes. */
+const MIN_WEIGHT = 0.01
 
-/** `until`: while left alone, when the next probe may go. `probe`: how long the one may take that is out. */
-type Host = { name: string; health: number; up: boolean; pause: number; until: number; probe: number | undefined }
+type Host = {
+  name: string
+  health: number
+  isHealthy: boolean
+  /** Ejections since the host was last sound. */
+  ejections: number
+  /** While ejected: when the next probe may start. */
+  probeAt: number
+  /** How long the pending probe may take; undefined if there is none. */
+  probeMS: number | undefined
+}
 
-export function createHostSelector({
-  hosts: names,
-  countPending,
-  random,
-  now,
-  maxSubnets,
-  onHealthChange,
-}: HostSelectorOptions): HostSelector {
-  const all = names.map((name): Host => ({ name, health: 1, up: true, pause: FIRST_PAUSE, until: 0, probe: undefined }))
-  const byName = new Map(all.map(host => [host.name, host]))
+export function createHostSelector(options: HostSelectorOptions): HostSelector {
+  const { hosts: names, now, random, maxSubnets } = options
+  const hosts = names.map((name): Host => createHost(name))
+  const byName = new Map(hosts.map(host => [host.name, host]))
   const [first = ''] = names
-  const isFirstUp = () => byName.get(first)?.up === true
-  const steered = new LRUCache<string, number>({ max: maxSubnets })
+  /** Until when a subnet is offered the first host alone. */
+  const firstHostUntil = new LRUCache<string, number>({ max: maxSubnets })
 
-  /** A healthy and idle host is drawn more often than a sick or busy one, and each of these at times. */
-  const weigh = ({ name, health }: Host): number => Math.max(health, 0.01) / (1 + Math.max(0, countPending(name)))
-  const drawOf = (some: readonly Host[]): string => {
-    const weights = some.map(weigh)
+  const needsFirstHost = (subnet: string): boolean => {
+    const until = firstHostUntil.get(subnet)
+    if (until === undefined) return false
+    if (now() < until) return byName.get(first)?.isHealthy === true
+    firstHostUntil.delete(subnet)
+    return false
+  }
+
+  /** Healthy and idle hosts have more weight than sick or busy ones. */
+  const weightOf = ({ name, health }: Host): number =>
+    Math.max(health, MIN_WEIGHT) / (1 + Math.max(0, options.countPending(name)))
+  const draw = (candidates: readonly Host[]): string => {
+    const weights = candidates.map(weightOf)
     let rest = random() * weights.reduce((sum, weight) => sum + weight, 0)
     for (const [index, weight] of weights.entries()) {
       rest -= weight
-      if (rest < 0) return some[index]?.name ?? first
+      if (rest < 0) return candidates[index]?.name ?? first
     }
     return first
   }
 
-  const leaveAlone = (host: Host): void => {
-    if (host.up) onHealthChange(host.name, false)
-    Object.assign(host, { up: false, probe: undefined, until: now() + host.pause })
-    host.pause = Math.min(host.pause * 2, LONGEST_PAUSE)
+  const eject = (host: Host): void => {
+    if (host.isHealthy) options.onHealthChange(host.name, false)
+    host.isHealthy = false
+    host.probeMS = undefined
+    host.probeAt = now() + backoffMS(PROBE_BACKOFF, host.ejections++)
   }
-  const comeBack = (host: Host): void => {
-    Object.assign(host, { up: true, probe: undefined, health: Math.max(host.health, COMES_BACK) })
-    onHealthChange(host.name, true)
+  const restore = (host: Host): void => {
+    host.isHealthy = true
+    host.probeMS = undefined
+    host.health = Math.max(host.health, RESTORED_HEALTH)
+    options.onHealthChange(host.name, true)
   }
 
   return {
     selectHost(address) {
-      const subnet = toSubnet(address)
-      const until = steered.get(subnet)
-      if (until !== undefined && now() >= until) steered.delete(subnet)
-      else if (until !== undefined && isFirstUp()) return first
-      const due = all.find(host => !host.up && now() >= host.until)
+      if (needsFirstHost(toSubnet(address))) return first
+      const due = hosts.find(host => !host.isHealthy && now() >= host.probeAt)
       if (due) {
-        // The conversation may be given up before STS is asked; then the next probe goes once this one's time is over.
-        due.probe = due.probe === undefined ? PROBE : Math.max(due.probe / 2, LEAST_PROBE)
-        due.until = now() + due.probe
+        // The client may leave before STS is called. The next probe then starts after the time of this one.
+        due.probeMS = due.probeMS === undefined ? PROBE_MS : Math.max(due.probeMS / 2, MIN_PROBE_MS)
+        due.probeAt = now() + due.probeMS
         return due.name
       }
-      const up = all.filter(host => host.up)
-      return drawOf(up.length > 0 ? up : all)
+      const healthy = hosts.filter(host => host.isHealthy)
+      return draw(healthy.length > 0 ? healthy : hosts)
     },
     recordOutcome(name, outcome, address) {
       const host = byName.get(name)
       if (!host) return
-      const good = isGood(outcome)
-      if (outcome.is === 'unavailable' && outcome.next === 'first') steered.set(toSubnet(address), now() + STEERED)
-      const step = isOfOne(outcome) ? SMALL_STEP : STEP
-      host.health += step * ((good ? 1 : 0) - host.health)
-      const none = all.every(({ up }) => !up)
-      if (host.up) {
-        if (host.health < LEFT_ALONE) leaveAlone(host)
-        else if (host.health > SOUND) host.pause = FIRST_PAUSE
-      } else if (good && (host.probe !== undefined || none)) comeBack(host)
-      else if (!good && host.probe !== undefined) leaveAlone(host)
+      if (isRegionDisabled(outcome)) firstHostUntil.set(toSubnet(address), now() + FIRST_HOST_MS)
+      const isGood = isGoodAnswer(outcome)
+      const step = mayBeCausedByOneClient(outcome) ? SINGLE_CLIENT_STEP : STEP
+      host.health += step * ((isGood ? 1 : 0) - host.health)
+      if (host.isHealthy) {
+        if (host.health < EJECTED_BELOW) eject(host)
+        else if (host.health > SOUND) host.ejections = 0
+        return
+      }
+      // Answers to calls from before the ejection do not count, unless no host is healthy.
+      const isProbe = host.probeMS !== undefined
+      if (isGood && (isProbe || hosts.every(each => !each.isHealthy))) restore(host)
+      else if (!isGood && isProbe) eject(host)
     },
-    health: () => Object.fromEntries(all.map(({ name, health, up }) => [name, up ? health : 0])),
+    health: () => Object.fromEntries(hosts.map(({ name, health, isHealthy }) => [name, isHealthy ? health : 0])),
   }
 }
 
-/** Whether a single client could bring this about. */
-function isOfOne(outcome: StsOutcome): boolean {
-  return outcome.is === 'throttled' || (outcome.is === 'unavailable' && outcome.next === 'later')
+function createHost(name: string): Host {
+  return { name, health: 1, isHealthy: true, ejections: 0, probeAt: 0, probeMS: undefined }
 }
 
-/** Whether the host does its work; that it knows no such key, or not in its region, is work done. */
-function isGood(outcome: StsOutcome): boolean {
-  if (outcome.is === 'unavailable') return outcome.next === 'first'
+function mayBeCausedByOneClient(outcome: StsOutcome): boolean {
+  return outcome.is === 'throttled' || (outcome.is === 'unavailable' && outcome.next === 'none')
+}
+
+function isRegionDisabled(outcome: StsOutcome): boolean {
+  return outcome.is === 'unavailable' && outcome.next === 'first-host'
+}
+
+/** Whether the host works. A host that does not know a key, or not in its region, does. */
+function isGoodAnswer(outcome: StsOutcome): boolean {
+  if (outcome.is === 'unavailable') return outcome.next === 'first-host'
   return outcome.is !== 'throttled'
 }

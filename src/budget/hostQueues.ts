@@ -1,72 +1,93 @@
 /**
- * The lines before one host, and which of them is next for one of its calls.
+ * The account queues of one STS host, and which of them receives the next call to that host.
  *
- *     lines where a known one waits    ┐ of 16 calls 12
- *     lines where a plain one does     │              3     within a lane, lines take turns
- *     lines of suspects                ┘              1
+ *     queues with a known login           ┐ of 16 calls 12
+ *     queues with a normal login          │              3     round-robin within a priority
+ *     queues with suspect logins alone    ┘              1
  *
- * A line is an account, and strangers make up as many of those as they like: if all lines were alike, a thousand of
- * them would leave an honest account a thousandth of the calls.
+ * Anyone can make up key ids of any number of accounts. Plain round-robin over all accounts would let a thousand made-up
+ * accounts reduce a real account to a thousandth of the calls.
  */
 import type { AccountQueue } from './accountQueue.js'
 import { type Priority, priorityOrder, type QueueEntry } from './fairQueue.js'
 
-export type Lanes<W extends QueueEntry> = {
-  readonly size: number
-  of(bucket: string): AccountQueue<W> | undefined
-  all(): AccountQueue<W>[]
-  /** Who waits in this line has changed. One that was `served` goes behind the others. */
-  settle(line: AccountQueue<W>, served?: boolean): void
-  /** The lines in turn, each as often as it is funded; undefined once none is. */
-  round(isFunded: (line: AccountQueue<W>) => boolean): () => AccountQueue<W> | undefined
-}
+type Queues<W extends QueueEntry> = Map<string, AccountQueue<W>>
 
-export function lanes<W extends QueueEntry>(): Lanes<W> {
-  const known = new Map<string, AccountQueue<W>>()
-  const plain = new Map<string, AccountQueue<W>>()
-  const suspect = new Map<string, AccountQueue<W>>()
-  const lanes: Record<Priority, Map<string, AccountQueue<W>>> = { known, plain, suspect }
-  const every = [known, plain, suspect]
-  let turn = 0
+export class HostQueues<W extends QueueEntry> {
+  /** By bucket, in the order of service. A queue is in the map of its best waiter, and in none while it is empty. */
+  readonly #byPriority: Readonly<Record<Priority, Queues<W>>> = {
+    known: new Map(),
+    normal: new Map(),
+    suspect: new Map(),
+  }
+  readonly #maps = Object.values(this.#byPriority)
+  #slot = 0
 
-  const begun = () => ({ known: known.values(), plain: plain.values(), suspect: suspect.values() })
-  return {
-    get size() {
-      return known.size + plain.size + suspect.size
-    },
-    of: bucket => known.get(bucket) ?? plain.get(bucket) ?? suspect.get(bucket),
-    all: () => every.flatMap(lane => [...lane.values()]),
-    settle(line, served = false) {
-      const { bucket, queue } = line
-      const lane = queue.bestPriority && lanes[queue.bestPriority]
-      for (const one of every) if (served || one !== lane) one.delete(bucket)
-      lane?.set(bucket, line)
-    },
-    round(isFunded) {
-      let lines = begun()
-      let found = false
-      const nextOf = (priority: Priority): AccountQueue<W> | undefined => {
-        // One that is settled behind the others meanwhile is met again.
-        for (let at = lines[priority].next(); !at.done; at = lines[priority].next()) {
-          if (isFunded(at.value)) return at.value
-        }
-        return undefined
+  /** The number of queues that have waiters. */
+  get size(): number {
+    const { known, normal, suspect } = this.#byPriority
+    return known.size + normal.size + suspect.size
+  }
+
+  get(bucket: string): AccountQueue<W> | undefined {
+    const { known, normal, suspect } = this.#byPriority
+    return known.get(bucket) ?? normal.get(bucket) ?? suspect.get(bucket)
+  }
+
+  all(): AccountQueue<W>[] {
+    return this.#maps.flatMap(queues => [...queues.values()])
+  }
+
+  /** Call this after the waiters of a queue have changed. */
+  update(queue: AccountQueue<W>): void {
+    const own = this.#mapFor(queue)
+    for (const queues of this.#maps) if (queues !== own) queues.delete(queue.bucket)
+    own?.set(queue.bucket, queue)
+  }
+
+  /** Call this after a queue was served: the other queues of its priority go first. */
+  moveToEnd(queue: AccountQueue<W>): void {
+    for (const queues of this.#maps) queues.delete(queue.bucket)
+    this.#mapFor(queue)?.set(queue.bucket, queue)
+  }
+
+  /**
+   * Returns a function that gives the next queue to serve, or undefined once no queue has a token. Call `moveToEnd` after
+   * each queue that it gives.
+   */
+  startRound(hasToken: (queue: AccountQueue<W>) => boolean): () => AccountQueue<W> | undefined {
+    let iterators = this.#iterators()
+    let found = false
+    const nextOf = (priority: Priority): AccountQueue<W> | undefined => {
+      // A queue that was moved to the end of its map is met again.
+      for (let step = iterators[priority].next(); !step.done; step = iterators[priority].next()) {
+        if (hasToken(step.value)) return step.value
       }
-      const next = (): AccountQueue<W> | undefined => {
-        for (const priority of priorityOrder(turn)) {
-          const line = nextOf(priority)
-          if (!line) continue
-          turn++
-          found = true
-          return line
-        }
-        if (!found) return undefined
-        // One that was served may be in another lane now, of which the end was reached already.
-        lines = begun()
-        found = false
-        return next()
+      return undefined
+    }
+    const next = (): AccountQueue<W> | undefined => {
+      for (const priority of priorityOrder(this.#slot)) {
+        const queue = nextOf(priority)
+        if (!queue) continue
+        this.#slot++
+        found = true
+        return queue
       }
-      return next
-    },
+      if (!found) return undefined
+      // A queue that was served may have moved to a map whose iterator is exhausted, so begin again.
+      iterators = this.#iterators()
+      found = false
+      return next()
+    }
+    return next
+  }
+
+  #mapFor({ waiters }: AccountQueue<W>): Queues<W> | undefined {
+    return waiters.bestPriority && this.#byPriority[waiters.bestPriority]
+  }
+
+  #iterators(): Record<Priority, MapIterator<AccountQueue<W>>> {
+    const { known, normal, suspect } = this.#byPriority
+    return { known: known.values(), normal: normal.values(), suspect: suspect.values() }
   }
 }

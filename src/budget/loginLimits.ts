@@ -1,44 +1,50 @@
 /**
- * Limits by client address, before any budget is touched: how many logins are under way, and who keeps failing.
+ * Limits by client address, applied before any STS budget is used: how many logins are in flight, and which credentials
+ * keep failing.
  *
- * An address may be a NAT with a whole fleet behind it, and a long-term key may be shared by all of that fleet. So one bad
- * pod must never shut out the others, and what a failure says decides what it does:
+ * An address may be a NAT in front of a whole fleet, and the fleet may share one long-term key. One broken pod must never
+ * lock out the others, so the effect of a failure depends on what it proves:
  *
- *     failure of (address, key, token)     it says                                  over the limit, for its period
- *     expired, unknown, denied, no rule    this key and token, whoever signs        login/failure-limit: 18, the truth for all
- *     not from this address                the same, from this very address         login/failure-limit: 18, the truth there
- *     any other refusal (wrong signature)  this signature; another may be right     login/signature-limit: 262, come back
- *       … but STS vouched for it lately    a good holder and a bad one share it     none: asked, as a suspect
+ *     failure of (subnet, key, token)     what it proves                            over the limit, until its window ends
+ *     expired, unknown, denied, no rule   this key and token, whoever signs         login/failure-limit (18), final
+ *     source address not allowed          the same, from this exact address         login/failure-limit (18), final there
+ *     any other refusal: bad signature    this signature; others may be right       login/signature-limit (262), retry
+ *       … but a recent login succeeded    a good and a bad client share the key     none: lowest priority in the queue
  *
- * The bad holder of the last line costs calls that the queue serves after everybody else's; to refuse it would be to give
- * whoever knows a key id, and sits behind the same NAT, a way to shut out its owner. A success ends what was counted
- * against it. Of an address alone, failures make suspects and nothing more, and not of a key and token that were good
- * there: that hint of a known one ends with its first wrong signature. Leaving before the answer counts as a quarter of a
- * failure of the address, so that nobody floods STS unseen; mongosh leaves two of three logins, and succeeds with one.
- * Strangers who crowd an address keep its known ones from nothing: these are counted apart. Nothing here lets anybody in.
+ * In the last case the bad client costs STS calls, which are made after all others. Rejecting it instead would let anyone
+ * who knows a key id and shares a NAT with its owner lock the owner out. A success clears the failures of its credential.
  *
- * Successes have a memory of their own, which only real credentials can fill: a flood of made-up keys pushes out nothing
- * but failures.
+ * Failures of a subnet only lower the priority of its logins, and not that of credentials that logged in there recently;
+ * such a credential loses its priority with its first bad signature. A login that is abandoned before the answer counts as
+ * a quarter of a failure of its subnet, so that abandoning logins is no way to flood STS. mongosh abandons two of three
+ * logins and succeeds with one. Known credentials have a concurrency limit of their own, so that other logins of the same
+ * subnet cannot use it up. No limit ever admits a login.
+ *
+ * Successes are stored apart from failures. Only real credentials can add a success, so a flood of made-up keys evicts
+ * nothing but failures.
  */
 import { LRUCache } from 'lru-cache'
 import { Fault, type FaultKind } from '../errors.js'
 import type { Priority, QueueEntry } from './fairQueue.js'
 import { toSubnet } from './subnet.js'
-import { createWindowCounter } from './windowCounter.js'
+import { createWindowCounter, type WindowCount } from './windowCounter.js'
 
-/** STS vouched for it and it was admitted; it was admitted and STS not asked, which says nothing; or what ended it. */
-export type LoginOutcome = 'vouched' | 'unasked' | Fault
+/** `verified`: admitted by STS. `cached`: admitted without a call to STS, which proves nothing. Otherwise what failed. */
+export type LoginOutcome = 'verified' | 'cached' | Fault
 
-/** A login under way; its place in the queue is that of its subnet. */
+/** A login in flight, with its entry for the queue. */
 export type LoginSlot = QueueEntry & {
-  /** The login is over. Only the first call counts. */
-  release(end: LoginOutcome): void
+  /** Ends the login. Only the first call counts. */
+  release(outcome: LoginOutcome): void
 }
 
 export type LoginLimits = {
-  /** A login of this holder begins. Throws `login/concurrency-limit`, `login/failure-limit`, `login/signature-limit`. */
+  /**
+   * Begins a login of this credential. Throws `login/concurrency-limit`, `login/failure-limit` and
+   * `login/signature-limit`.
+   */
   acquireSlot(address: string, fingerprint: string): LoginSlot
-  /** Rules or deny list have changed: what failed because of them may succeed now. */
+  /** Call this when the rules or the deny list have changed: principals that they refused may succeed now. */
   clearFailures(): void
 }
 
@@ -46,146 +52,210 @@ export const limitNames = ['concurrency', 'failures', 'signatures'] as const
 export type LimitName = (typeof limitNames)[number]
 
 export type LoginLimitsOptions = {
-  /** Logins under way at most, of one address: of the known ones, and of all others. */
+  /** Concurrent logins per subnet: of known credentials, and of all others. */
   perAddress: number
-  /** Failures of one key and token at an address within `periodMS`, from which on a limit holds. */
+  /** This many failures of one credential in one subnet, within `periodMS`, trigger a limit. */
   failures: number
   periodMS: number
-  /** Of each memory. */
+  /** The size of each cache. */
   maxEntries: number
   /** Monotonic milliseconds. */
   now(): number
-  /** Nothing is refused: `refused` is told what would have been. */
+  /** Rejects nothing; `onRejected` still reports what would be rejected. */
   shadow: boolean
   onRejected(limit: LimitName, fault: Fault): void
-  /** Told when a credential becomes known at an address: its logins that wait there are no strangers any more. */
+  /** Called when a credential becomes known in a subnet: its logins that wait there get a better priority. */
   onKnownCredential(subnet: string, fingerprint: string): void
 }
 
-/** How long a success is recent, in milliseconds: a fleet whose pools are full may not log in for a while. */
-const RECENT = 60 * 60_000
-/** Drivers are asked to stay away no longer than this, in milliseconds. */
-const BACKOFF = 5_000
+/** How long a success counts. Applications whose connection pools are full may not log in for a while. */
+const RECENT_MS = 60 * 60_000
+/** The longest pause that drivers are asked for. */
+const MAX_BACKOFF_MS = 5_000
+/** The weight of an abandoned login, compared to a failure. */
+const ABANDONED_WEIGHT = 1 / 4
 
-/** What leaving counts for, beside a failure. */
-const LEFT = 1 / 4
+export function createLoginLimits(options: LoginLimitsOptions): LoginLimits {
+  const { perAddress, failures } = options
+  const history = new LoginHistory(options)
+  const inFlight = new Map<string, number>()
 
-/** Refusals by AWS that no signature changes. */
-const settled: ReadonlySet<unknown> = new Set(['ExpiredToken', 'InvalidClientTokenId'])
-
-/** `place`: a rule may let in one address and not its neighbour, and limits know neighbours as one. */
-type Failure = 'settled' | 'place' | 'signature'
-
-/** What a fault says about the credential: nothing, if it is about us, the quota or the upstream. */
-function failureOf({ kind, facts }: Fault): Failure | undefined {
-  const about: Partial<Record<FaultKind, Failure>> = {
-    'sts/refused': settled.has(facts.code) ? 'settled' : 'signature',
-    'users/no-rule': 'settled',
-    'users/source-not-allowed': 'place',
-    'users/expired': 'settled',
-    'users/recreated': 'settled',
-    'login/denied': 'settled',
+  const reject = (limit: LimitName, fault: Fault): void => {
+    options.onRejected(limit, fault)
+    if (!options.shadow) throw fault
   }
-  return about[kind]
-}
-
-/** What is told of a failure later, to others who may hold the credential: no name that only its owner should learn. */
-function reasonOf({ kind, facts, definition }: Fault): string {
-  return kind === 'sts/refused' && typeof facts.code === 'string' ? facts.code : definition.summary
-}
-
-export function createLoginLimits(parts: LoginLimitsOptions): LoginLimits {
-  const { perAddress, failures, periodMS, maxEntries, now, shadow, onRejected } = parts
-  const underWay = new Map<string, number>()
-  const badBySubnet = createWindowCounter<undefined>({ periodMS, maxEntries, now })
-  const leftBySubnet = createWindowCounter<undefined>({ periodMS, maxEntries, now })
-  const goodBySubnet = createWindowCounter<undefined>({ periodMS, maxEntries, now })
-  const unwelcome = createWindowCounter<string>({ periodMS, maxEntries, now })
-  const missigned = createWindowCounter<undefined>({ periodMS, maxEntries, now })
-  /** `known`: no wrong signature since. */
-  const good = new LRUCache<string, { at: number; known: boolean }>({ max: maxEntries })
-
-  const refuse = (limit: LimitName, fault: Fault): void => {
-    onRejected(limit, fault)
-    if (!shadow) throw fault
+  const checkConcurrency = (group: string, subnet: string): void => {
+    if ((inFlight.get(group) ?? 0) < perAddress) return
+    reject(
+      'concurrency',
+      new Fault('login/concurrency-limit', undefined, { address: subnet, backoffMS: MAX_BACKOFF_MS }),
+    )
   }
-  const backoff = (left: number) => ({ backoffMS: Math.ceil(Math.min(left, BACKOFF)) })
-
-  const recently = (name: string) => {
-    const success = good.get(name)
-    return success !== undefined && now() - success.at < RECENT ? success : undefined
+  const checkFailures = (keys: CredentialKeys): void => {
+    const refusals = history.refusals(keys).find(({ count }) => count >= failures)
+    if (!refusals) return
+    const seconds = Math.ceil(refusals.remainingMS / 1000)
+    reject('failures', new Fault('login/failure-limit', `${refusals.last}; checked again in ${seconds} s`))
   }
-
-  const priorityOf = (subnet: string, name: string): Priority => {
-    const recent = recently(name)
-    if (recent?.known) return 'known'
-    const { count: left = 0 } = leftBySubnet.get(subnet) ?? {}
-    const failed = (badBySubnet.get(subnet)?.count ?? 0) + left * LEFT
-    const { count: succeeded = 0 } = goodBySubnet.get(subnet) ?? {}
-    const wrong = missigned.get(name)
-    if (wrong && wrong.count >= failures) {
-      if (!recent) refuse('signatures', new Fault('login/signature-limit', undefined, backoff(wrong.remainingMS)))
-      return 'suspect'
-    }
-    return failed >= failures && failed > succeeded ? 'suspect' : 'plain'
+  const checkSignatures = ({ credential }: CredentialKeys): Priority | undefined => {
+    const bad = history.badSignatures(credential)
+    if (!bad || bad.count < failures) return undefined
+    const backoffMS = Math.ceil(Math.min(bad.remainingMS, MAX_BACKOFF_MS))
+    if (!history.isRecent(credential))
+      reject('signatures', new Fault('login/signature-limit', undefined, { backoffMS }))
+    return 'suspect'
+  }
+  const leave = (group: string): void => {
+    const others = (inFlight.get(group) ?? 1) - 1
+    if (others > 0) inFlight.set(group, others)
+    else inFlight.delete(group)
   }
 
   return {
     acquireSlot(address, fingerprint) {
       const subnet = toSubnet(address)
-      const name = `${subnet} ${fingerprint}`
-      const crowd = recently(name)?.known ? `${subnet} known` : subnet
-      if ((underWay.get(crowd) ?? 0) >= perAddress) {
-        refuse('concurrency', new Fault('login/concurrency-limit', undefined, { address: subnet, ...backoff(BACKOFF) }))
-      }
-      const exact = `${address} ${fingerprint}`
-      const against = [unwelcome.get(name), unwelcome.get(exact)].find(one => one && one.count >= failures)
-      if (against) {
-        const seconds = Math.ceil(against.remainingMS / 1000)
-        refuse('failures', new Fault('login/failure-limit', `${against.last}; asked again in ${seconds} s`))
-      }
-      const priority = priorityOf(subnet, name)
-      underWay.set(crowd, (underWay.get(crowd) ?? 0) + 1)
-
-      const succeed = (): void => {
-        if (!recently(name)?.known) parts.onKnownCredential(subnet, fingerprint)
-        good.set(name, { at: now(), known: true })
-        unwelcome.delete(name)
-        unwelcome.delete(exact)
-        missigned.delete(name)
-        goodBySubnet.add(subnet, undefined)
-      }
-      const fail = (failure: Failure, fault: Fault): void => {
-        badBySubnet.add(subnet, undefined)
-        if (failure === 'place') unwelcome.add(exact, reasonOf(fault))
-        else if (failure === 'settled') {
-          good.delete(name)
-          unwelcome.add(name, reasonOf(fault))
-        } else {
-          const success = good.get(name)
-          if (success) good.set(name, { ...success, known: false })
-          missigned.add(name, undefined)
-        }
-      }
-      let left = false
+      const keys = { subnet, credential: `${subnet} ${fingerprint}`, source: `${address} ${fingerprint}` }
+      const isKnown = history.isKnown(keys.credential)
+      const group = isKnown ? `${subnet} known` : subnet
+      checkConcurrency(group, subnet)
+      checkFailures(keys)
+      const priority = isKnown ? 'known' : (checkSignatures(keys) ?? (history.isSuspect(subnet) ? 'suspect' : 'normal'))
+      inFlight.set(group, (inFlight.get(group) ?? 0) + 1)
+      let isReleased = false
       return {
         subnet,
         priority,
         fingerprint,
-        release(end) {
-          if (left) return
-          left = true
-          const others = (underWay.get(crowd) ?? 1) - 1
-          if (others > 0) underWay.set(crowd, others)
-          else underWay.delete(crowd)
-          if (end === 'vouched') return succeed()
-          if (end === 'unasked') return
-          if (end.kind === 'login/abandoned') leftBySubnet.add(subnet, undefined)
-          const failure = failureOf(end)
-          if (failure) fail(failure, end)
+        release(outcome) {
+          if (isReleased) return
+          isReleased = true
+          leave(group)
+          if (outcome === 'verified' && !history.isKnown(keys.credential))
+            options.onKnownCredential(subnet, fingerprint)
+          history.record(keys, outcome)
         },
       }
     },
-    clearFailures: () => unwelcome.clear(),
+    clearFailures: () => history.clearRefusals(),
   }
+}
+
+/** `credential`: a credential in its subnet. `source`: the same credential at its exact address. */
+type CredentialKeys = { subnet: string; credential: string; source: string }
+
+/** The outcomes of recent logins. */
+class LoginHistory {
+  readonly #failures: number
+  readonly #now: () => number
+  readonly #failuresBySubnet
+  readonly #abandonedBySubnet
+  readonly #successesBySubnet
+  /** Failures that no other signature would change, by credential or source, with the last reason. */
+  readonly #refusals
+  readonly #badSignatures
+  /** By credential. `isKnown`: no bad signature since. */
+  readonly #successes: LRUCache<string, { at: number; isKnown: boolean }>
+
+  constructor({ failures, periodMS, maxEntries, now }: LoginLimitsOptions) {
+    this.#failures = failures
+    this.#now = now
+    const window = { periodMS, maxEntries, now }
+    this.#failuresBySubnet = createWindowCounter<undefined>(window)
+    this.#abandonedBySubnet = createWindowCounter<undefined>(window)
+    this.#successesBySubnet = createWindowCounter<undefined>(window)
+    this.#refusals = createWindowCounter<string>(window)
+    this.#badSignatures = createWindowCounter<undefined>(window)
+    this.#successes = new LRUCache({ max: maxEntries })
+  }
+
+  /** Whether the credential logged in recently. */
+  isRecent(credential: string): boolean {
+    return this.#recentSuccess(credential) !== undefined
+  }
+
+  /** Whether the credential logged in recently, without a bad signature since. */
+  isKnown(credential: string): boolean {
+    return this.#recentSuccess(credential)?.isKnown === true
+  }
+
+  /** Whether logins of this subnet keep failing, more often than they succeed. */
+  isSuspect(subnet: string): boolean {
+    const abandoned = this.#abandonedBySubnet.get(subnet)?.count ?? 0
+    const failed = (this.#failuresBySubnet.get(subnet)?.count ?? 0) + abandoned * ABANDONED_WEIGHT
+    const succeeded = this.#successesBySubnet.get(subnet)?.count ?? 0
+    return failed >= this.#failures && failed > succeeded
+  }
+
+  refusals({ credential, source }: CredentialKeys): WindowCount<string>[] {
+    return [this.#refusals.get(credential), this.#refusals.get(source)].filter(count => count !== undefined)
+  }
+
+  badSignatures(credential: string): WindowCount<undefined> | undefined {
+    return this.#badSignatures.get(credential)
+  }
+
+  record(keys: CredentialKeys, outcome: LoginOutcome): void {
+    if (outcome === 'verified') return this.#recordSuccess(keys)
+    if (outcome === 'cached') return
+    if (outcome.kind === 'login/abandoned') this.#abandonedBySubnet.add(keys.subnet, undefined)
+    const proof = whatFailureProves(outcome)
+    if (proof) this.#recordFailure(keys, proof, outcome)
+  }
+
+  clearRefusals(): void {
+    this.#refusals.clear()
+  }
+
+  #recentSuccess(credential: string) {
+    const success = this.#successes.get(credential)
+    return success && this.#now() - success.at < RECENT_MS ? success : undefined
+  }
+
+  #recordSuccess({ subnet, credential, source }: CredentialKeys): void {
+    this.#successes.set(credential, { at: this.#now(), isKnown: true })
+    this.#refusals.delete(credential)
+    this.#refusals.delete(source)
+    this.#badSignatures.delete(credential)
+    this.#successesBySubnet.add(subnet, undefined)
+  }
+
+  #recordFailure({ subnet, credential, source }: CredentialKeys, proof: FailureProof, fault: Fault): void {
+    this.#failuresBySubnet.add(subnet, undefined)
+    if (proof === 'source') this.#refusals.add(source, publicReason(fault))
+    else if (proof === 'credential') {
+      this.#successes.delete(credential)
+      this.#refusals.add(credential, publicReason(fault))
+    } else {
+      const success = this.#successes.get(credential)
+      if (success) this.#successes.set(credential, { ...success, isKnown: false })
+      this.#badSignatures.add(credential, undefined)
+    }
+  }
+}
+
+/** Error codes of STS that no other signature would change. */
+const FINAL_CODES: ReadonlySet<unknown> = new Set(['ExpiredToken', 'InvalidClientTokenId'])
+
+/** `source`: a rule may allow one address and not its neighbour in the same subnet. */
+type FailureProof = 'credential' | 'source' | 'signature'
+
+/** What a fault proves about a credential; undefined for faults of the proxy, the budget and the upstream. */
+function whatFailureProves({ kind, facts }: Fault): FailureProof | undefined {
+  const proofs: Partial<Record<FaultKind, FailureProof>> = {
+    'sts/refused': FINAL_CODES.has(facts.code) ? 'credential' : 'signature',
+    'users/no-rule': 'credential',
+    'users/source-not-allowed': 'source',
+    'users/expired': 'credential',
+    'users/recreated': 'credential',
+    'login/denied': 'credential',
+  }
+  return proofs[kind]
+}
+
+/**
+ * The reason that later logins are given. They may come from another client that shows the same key id and token, so it
+ * names no principal.
+ */
+function publicReason({ kind, facts, definition }: Fault): string {
+  return kind === 'sts/refused' && typeof facts.code === 'string' ? facts.code : definition.summary
 }

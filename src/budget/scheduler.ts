@@ -1,210 +1,238 @@
 /**
- * Turns at STS: who may ask now. A turn takes a token of its bucket and one of the calls that a host is asked at a time.
+ * Schedules the calls to STS. Each call needs a permit: one token of its account's bucket, and one of the calls that a
+ * host may have in flight.
  *
- *     take ─▶ a token is there and a call is free ──────────────────────▶ turn ─▶ done
- *        └──▶ queue of the bucket ─▶ buckets with tokens take turns, too ──▲
- *        └──▶ would wait longer than its patience: told at once, with how long it would have been
+ *     acquire ─▶ token and call are available ──────────────────────────▶ permit ─▶ release
+ *        └──▶ queue of the account ─▶ round-robin over accounts with tokens ──▲
+ *        └──▶ the wait would exceed `maxWaitMS`: rejected at once, with the estimated wait
  *
- * Who waits and is overtaken so often that its time will not do is told as soon as that is clear.
+ * A waiter that can no longer be served before its deadline, since others were queued before it, is rejected at once.
  */
 import { Fault } from '../errors.js'
-import { type AccountQueue, createAccountQueue, requestLease } from './accountQueue.js'
+import { AccountQueue, requestLease } from './accountQueue.js'
 import type { AcquireTokens, Lease } from './buckets.js'
 import type { QueueEntry } from './fairQueue.js'
-import { type Lanes, lanes } from './hostQueues.js'
+import { HostQueues } from './hostQueues.js'
 
-/** Ends a turn: the call was answered, or never made. */
+/** Call this when the call was answered, or was never made. Only the first call counts. */
 export type ReleasePermit = () => void
 
 export type Scheduler = {
   /**
-   * Waits at most `patienceMS` for a turn at `host`, paid from `bucket`. Throws `budget/exhausted`, with the fact
-   * `backoffMS`, at once where it would be longer; and the signal's reason, which gives the place back.
+   * Waits at most `maxWaitMS` for a permit to call `host` with a token of `bucket`. Throws `budget/exhausted`, with the
+   * fact `backoffMS`, as soon as the wait would be longer. Throws the reason of `signal`, which also ends the wait.
    */
   acquire(
     bucket: string,
     host: string,
-    place: QueueEntry,
-    patienceMS: number,
+    entry: QueueEntry,
+    maxWaitMS: number,
     signal: AbortSignal,
   ): Promise<ReleasePermit>
-  /** This holder is known at this address from now on: whoever waits there as another goes before the others. */
-  promote(address: string, holder: string): void
-  /** How many wait at a host or ask it. */
+  /** Gives priority `known` to all logins of this credential that wait in this subnet. */
+  promote(subnet: string, fingerprint: string): void
+  /** How many logins wait for this host or call it. */
   countPending(host: string): number
-  /** How many wait for each bucket that has any. */
+  /** The number of waiting logins of each bucket that has any. */
   waitingByBucket(): Iterable<readonly [bucket: string, count: number]>
 }
 
-type Waiting = QueueEntry & {
-  until: number
+export type SchedulerOptions = {
+  acquireTokens: AcquireTokens
+  /** Concurrent calls per host. */
+  maxCalls: number
+  /** Monotonic milliseconds. */
+  now(): number
+  /** Runs a callback later, unless the returned function is called first. */
+  after(ms: number, run: () => void): () => void
+}
+
+export function createScheduler(options: SchedulerOptions): Scheduler {
+  const hosts = new Map<string, HostScheduler>()
+  const hostNamed = (name: string): HostScheduler => {
+    const existing = hosts.get(name)
+    if (existing) return existing
+    const host = new HostScheduler(options)
+    hosts.set(name, host)
+    return host
+  }
+  return {
+    async acquire(bucket, host, entry, maxWaitMS, signal) {
+      signal.throwIfAborted()
+      return hostNamed(host).acquire(bucket, entry, maxWaitMS, signal)
+    },
+    promote(subnet, fingerprint) {
+      for (const host of hosts.values()) host.promote(subnet, fingerprint)
+    },
+    countPending: host => hosts.get(host)?.countPending() ?? 0,
+    *waitingByBucket() {
+      for (const host of hosts.values()) yield* host.waitingByBucket()
+    },
+  }
+}
+
+type Waiter = QueueEntry & {
+  /** Monotonic milliseconds. */
+  deadline: number
   grant(): void
-  refuse(backoffMS: number): void
+  reject(waitMS: number): void
 }
 
-/** `lines`: one for each bucket, as long as somebody waits there. */
-type Host = {
-  calls: number
-  waiting: number
-  lines: Lanes<Waiting>
-  sweepAt: number
-  rest: (() => void) | undefined
-}
-
-/** How often those are looked for whose patience is over; nobody waits much longer than it said. Milliseconds. */
+/** How often waiters past their deadline are rejected. No wait exceeds its limit by more. Milliseconds. */
 const SWEEP_MS = 50
 
-/** `calls`: at a time, for each host. `now`: monotonic milliseconds. */
-export function createScheduler({
-  acquireTokens,
-  maxCalls,
-  now,
-  after,
-}: {
-  acquireTokens: AcquireTokens
-  maxCalls: number
-  now(): number
-  /** Runs a step later, unless the returned function is called before. */
-  after(ms: number, run: () => void): () => void
-}): Scheduler {
-  const hosts = new Map<string, Host>()
-  const hostOf = (name: string): Host => {
-    const known = hosts.get(name)
-    if (known) return known
-    const fresh = { calls: 0, waiting: 0, lines: lanes<Waiting>(), sweepAt: 0, rest: undefined }
-    hosts.set(name, fresh)
-    return fresh
+class HostScheduler {
+  readonly #options: SchedulerOptions
+  readonly #queues = new HostQueues<Waiter>()
+  #calls = 0
+  #waiting = 0
+  #sweepAt = 0
+  #cancelTimer: (() => void) | undefined
+
+  constructor(options: SchedulerOptions) {
+    this.#options = options
   }
 
-  /** Once for each call, however often it is said. */
-  const done = (host: Host): ReleasePermit => {
-    let over = false
-    return () => {
-      if (over) return
-      over = true
-      host.calls--
-      if (host.waiting > 0) serve(host)
+  acquire(
+    bucket: string,
+    entry: QueueEntry,
+    maxWaitMS: number,
+    signal: AbortSignal,
+  ): ReleasePermit | Promise<ReleasePermit> {
+    const queue = this.#queues.get(bucket)
+    if (queue) return this.#wait(queue, entry, maxWaitMS, signal)
+    const { acquireTokens, maxCalls, now } = this.#options
+    const isReserved = this.#calls < maxCalls
+    if (isReserved) this.#calls++ // before the lease is awaited
+    const proceed = (lease: Lease): ReleasePermit | Promise<ReleasePermit> => {
+      if (isReserved && lease.tokens > 0) return this.#createRelease()
+      if (isReserved) this.#calls--
+      const own = this.#queues.get(bucket) ?? new AccountQueue<Waiter>(bucket, acquireTokens, now)
+      own.addLease(lease)
+      return this.#wait(own, entry, maxWaitMS, signal)
+    }
+    const lease = requestLease(acquireTokens, bucket, isReserved ? 1 : 0)
+    return lease instanceof Promise ? lease.then(proceed) : proceed(lease)
+  }
+
+  promote(subnet: string, fingerprint: string): void {
+    for (const queue of this.#queues.all()) {
+      if (queue.waiters.promote(subnet, fingerprint)) this.#queues.update(queue)
     }
   }
 
-  const leave = (host: Host, line: AccountQueue<Waiting>, count: number): void => {
-    host.waiting -= count
-    host.lines.settle(line)
+  countPending(): number {
+    return this.#waiting + this.#calls
   }
 
-  const refuse = (host: Host, line: AccountQueue<Waiting>, refused: Waiting[]): void => {
-    leave(host, line, refused.length)
-    for (const waiting of refused) waiting.refuse(line.waitMS(line.queue.tokensUntil(waiting)))
+  *waitingByBucket(): Iterable<readonly [bucket: string, count: number]> {
+    for (const { bucket, waiters } of this.#queues.all()) yield [bucket, waiters.length]
   }
 
-  /** Serves the lines in turn, as long as there are tokens and calls, and comes back when there may be more. */
-  function serve(host: Host): void {
-    host.rest?.()
-    host.rest = undefined
-    const time = now()
-    if (time >= host.sweepAt) {
-      host.sweepAt = time + SWEEP_MS
-      for (const line of host.lines.all()) {
-        const over = line.queue.removeExpired(({ until }) => until <= time)
-        refuse(host, line, over)
-      }
-    }
-    let next = host.sweepAt
-    const lineNext = host.lines.round(line => {
-      const free = Math.ceil((maxCalls - host.calls) / host.lines.size)
-      if (line.ensureToken(Math.min(line.queue.length, free), () => serve(host))) return true
-      next = Math.min(next, line.nextAt() ?? next)
-      return false
-    })
-    while (host.calls < maxCalls) {
-      const line = lineNext()
-      const waiting = line?.queue.dequeue()
-      if (!line || !waiting) break
-      line.spendToken()
-      host.calls++
-      waiting.grant()
-      host.lines.settle(line, true)
-      leave(host, line, 1)
-      refuse(
-        host,
-        line,
-        line.queue.removeLate(waiting, ({ until }, ahead) => time + line.waitMS(ahead) > until),
-      )
-    }
-    if (host.waiting > 0) host.rest = after(Math.max(1, Math.ceil(next - time)), () => serve(host))
-  }
-
-  /** Takes a place in the line. */
-  function wait(
-    host: Host,
-    line: AccountQueue<Waiting>,
-    place: QueueEntry,
-    patienceMS: number,
+  #wait(
+    queue: AccountQueue<Waiter>,
+    entry: QueueEntry,
+    maxWaitMS: number,
     signal: AbortSignal,
   ): Promise<ReleasePermit> {
-    const ms = line.waitMS(line.queue.tokensUntil(place))
-    if (ms > patienceMS) return Promise.reject(spent(ms))
+    const ms = queue.waitMS(queue.waiters.tokensUntil(entry))
+    if (ms > maxWaitMS) return Promise.reject(exhausted(ms))
     return new Promise((resolve, reject) => {
-      const gone = (): void => {
-        if (line.queue.remove(waiting)) leave(host, line, 1)
+      const onAbort = (): void => {
+        if (queue.waiters.remove(waiter)) this.#countRemoved(queue, 1)
         reject(signal.reason)
       }
-      const settled = (): void => signal.removeEventListener('abort', gone)
-      const waiting: Waiting = {
-        ...place,
-        until: now() + patienceMS,
-        grant() {
-          settled()
-          resolve(done(host))
+      const waiter: Waiter = {
+        ...entry,
+        deadline: this.#options.now() + maxWaitMS,
+        grant: () => {
+          signal.removeEventListener('abort', onAbort)
+          resolve(this.#createRelease())
         },
-        refuse(backoffMS) {
-          settled()
-          reject(spent(backoffMS))
+        reject(waitMS) {
+          signal.removeEventListener('abort', onAbort)
+          reject(exhausted(waitMS))
         },
       }
-      signal.addEventListener('abort', gone, { once: true })
-      line.queue.enqueue(waiting)
-      host.lines.settle(line)
-      host.waiting++
-      host.rest ??= after(Math.max(1, Math.ceil((line.nextAt() ?? 0) - now())), () => serve(host))
+      signal.addEventListener('abort', onAbort, { once: true })
+      queue.waiters.enqueue(waiter)
+      this.#queues.update(queue)
+      this.#waiting++
+      if (!this.#cancelTimer) this.#serveAfter((queue.retryAt ?? 0) - this.#options.now())
     })
   }
 
-  const acquire: Scheduler['acquire'] = async (bucket, name, place, patienceMS, signal) => {
-    signal.throwIfAborted()
-    const host = hostOf(name)
-    const known = host.lines.of(bucket)
-    if (known) return wait(host, known, place, patienceMS, signal)
-    const free = host.calls < maxCalls
-    if (free) host.calls++ // before anything is waited for
-    const enter = (lease: Lease): ReleasePermit | Promise<ReleasePermit> => {
-      if (free && lease.tokens > 0) return done(host)
-      if (free) host.calls--
-      const own = host.lines.of(bucket) ?? createAccountQueue<Waiting>(bucket, acquireTokens, now)
-      own.addLease(lease)
-      return wait(host, own, place, patienceMS, signal)
+  /** Serves the account queues as long as there are tokens and calls, and sets a timer for the time when there may be more. */
+  #serve(): void {
+    this.#cancelTimer?.()
+    this.#cancelTimer = undefined
+    const { maxCalls, now } = this.#options
+    const time = now()
+    if (time >= this.#sweepAt) this.#rejectExpired(time)
+    let serveAt = this.#sweepAt
+    const nextQueue = this.#queues.startRound(queue => {
+      const share = Math.ceil((maxCalls - this.#calls) / this.#queues.size)
+      if (queue.ensureToken(Math.min(queue.waiters.length, share), () => this.#serve())) return true
+      serveAt = Math.min(serveAt, queue.retryAt ?? serveAt)
+      return false
+    })
+    while (this.#calls < maxCalls) {
+      const queue = nextQueue()
+      const waiter = queue?.waiters.dequeue()
+      if (!queue || !waiter) break
+      this.#grant(queue, waiter, time)
     }
-    const lease = requestLease(acquireTokens, bucket, free ? 1 : 0)
-    return lease instanceof Promise ? lease.then(enter) : enter(lease)
+    if (this.#waiting > 0) this.#serveAfter(serveAt - time)
   }
 
-  return {
-    acquire,
-    promote(address, holder) {
-      for (const { lines } of hosts.values()) {
-        for (const line of lines.all()) if (line.queue.promote(address, holder)) lines.settle(line)
-      }
-    },
-    countPending(name) {
-      const { waiting, calls } = hosts.get(name) ?? { waiting: 0, calls: 0 }
-      return waiting + calls
-    },
-    *waitingByBucket() {
-      for (const { lines } of hosts.values()) for (const line of lines.all()) yield [line.bucket, line.queue.length]
-    },
+  #serveAfter(ms: number): void {
+    this.#cancelTimer = this.#options.after(Math.max(1, Math.ceil(ms)), () => this.#serve())
+  }
+
+  /** Grants a permit to a waiter that was dequeued, and rejects those behind it that would be served too late. */
+  #grant(queue: AccountQueue<Waiter>, waiter: Waiter, time: number): void {
+    queue.spendToken()
+    this.#calls++
+    waiter.grant()
+    this.#queues.moveToEnd(queue)
+    this.#countRemoved(queue, 1)
+    this.#reject(
+      queue,
+      queue.waiters.removeLate(waiter, ({ deadline }, tokens) => time + queue.waitMS(tokens) > deadline),
+    )
+  }
+
+  #rejectExpired(time: number): void {
+    this.#sweepAt = time + SWEEP_MS
+    for (const queue of this.#queues.all()) {
+      this.#reject(
+        queue,
+        queue.waiters.removeExpired(({ deadline }) => deadline <= time),
+      )
+    }
+  }
+
+  #reject(queue: AccountQueue<Waiter>, removed: Waiter[]): void {
+    this.#countRemoved(queue, removed.length)
+    for (const waiter of removed) waiter.reject(queue.waitMS(queue.waiters.tokensUntil(waiter)))
+  }
+
+  #countRemoved(queue: AccountQueue<Waiter>, count: number): void {
+    this.#waiting -= count
+    this.#queues.update(queue)
+  }
+
+  #createRelease(): ReleasePermit {
+    let isReleased = false
+    return () => {
+      if (isReleased) return
+      isReleased = true
+      this.#calls--
+      if (this.#waiting > 0) this.#serve()
+    }
   }
 }
 
-function spent(waitMS: number): Fault {
+function exhausted(waitMS: number): Fault {
   return new Fault('budget/exhausted', undefined, { backoffMS: Math.max(1, Math.ceil(waitMS)) })
 }

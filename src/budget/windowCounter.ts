@@ -1,17 +1,17 @@
-/** How often something happened, by key, within a period that begins with its first time. */
+/** Counts events by key within a fixed window, which begins with the first event of the key. */
 import { LRUCache } from 'lru-cache'
 
-/** `last`: what was noted with the latest; `left`: milliseconds until the period ends and all is forgotten. */
+/** `last`: the detail of the latest event. `remainingMS`: milliseconds until the window ends and the count is dropped. */
 export type WindowCount<T> = { count: number; last: T; remainingMS: number }
 
 export type WindowCounter<T> = {
-  add(key: string, what: T): void
+  add(key: string, detail: T): void
   get(key: string): WindowCount<T> | undefined
   delete(key: string): void
   clear(): void
 }
 
-/** `entries` keys at most, the longest unused forgotten first. `now`: monotonic milliseconds. */
+/** Holds at most `maxEntries` keys and drops the least recently used one. `now`: monotonic milliseconds. */
 export function createWindowCounter<T>({
   periodMS,
   maxEntries,
@@ -21,21 +21,21 @@ export function createWindowCounter<T>({
   maxEntries: number
   now(): number
 }): WindowCounter<T> {
-  const kept = new LRUCache<string, { count: number; last: T; until: number }>({ max: maxEntries })
+  const entries = new LRUCache<string, { count: number; last: T; until: number }>({ max: maxEntries })
   const current = (key: string) => {
-    const entry = kept.get(key)
+    const entry = entries.get(key)
     return entry && entry.until > now() ? entry : undefined
   }
   return {
-    add(key, what) {
+    add(key, detail) {
       const { count, until } = current(key) ?? { count: 0, until: now() + periodMS }
-      kept.set(key, { count: count + 1, last: what, until })
+      entries.set(key, { count: count + 1, last: detail, until })
     },
     get(key) {
       const entry = current(key)
       return entry && { count: entry.count, last: entry.last, remainingMS: entry.until - now() }
     },
-    delete: key => void kept.delete(key),
-    clear: () => kept.clear(),
+    delete: key => void entries.delete(key),
+    clear: () => entries.clear(),
   }
 }

@@ -153,7 +153,7 @@ export function createAuthenticator(parts: LoginOptions): Authenticator {
       )
     })
     let leave: ((end: LoginOutcome) => void) | undefined
-    let end: LoginOutcome = 'unasked'
+    let end: LoginOutcome = 'cached'
     try {
       const proof = judged(parts, fields, challenge) ?? (await judgedAnew(parts, fields, challenge, over.signal))
       const { accessKeyId } = proof
@@ -165,7 +165,7 @@ export function createAuthenticator(parts: LoginOptions): Authenticator {
       const identity = await identify(parts, proof, place, candidate, over.signal)
       journal.arn = identity.arn
       const result = await last({ accessKeyId, identity }, course)
-      end = journal.cached ? 'unasked' : 'vouched'
+      end = journal.cached ? 'cached' : 'verified'
       return result
     } catch (thrown) {
       end = faultOf(thrown, over.signal)

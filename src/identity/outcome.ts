@@ -18,7 +18,7 @@ export type StsOutcome =
   | { is: 'refused'; code: string; message?: string }
   | { is: 'throttled'; code: string }
   | Unavailable
-export type Unavailable = { is: 'unavailable'; why: string; next: 'again' | 'first' | 'later' }
+export type Unavailable = { is: 'unavailable'; why: string; next: 'retry' | 'first-host' | 'none' }
 
 /**
  * Asks STS who signed, and waits at most so many milliseconds. Rejects with the signal's reason once it is aborted, and
@@ -54,7 +54,7 @@ export function classifyResponse(
 ): StsOutcome {
   if (status !== 200) return refused(status, parseStsError(status, text), first)
   if (typeof type === 'string' && XML.test(type)) return identityIn(text, partition)
-  return unavailable('it answered 200 with something that is not XML', 'later')
+  return unavailable('it answered 200 with something that is not XML', 'none')
 }
 
 function identityIn(text: string, partition: Partition): StsOutcome {
@@ -62,7 +62,7 @@ function identityIn(text: string, partition: Partition): StsOutcome {
     return { is: 'identity', identity: parseIdentity(text, partition) }
   } catch (thrown) {
     if (thrown instanceof Fault && thrown.kind === 'sts/unavailable') {
-      return unavailable(`it answered 200 with a document that is unusable: ${thrown.facts.why}`, 'later')
+      return unavailable(`it answered 200 with a document that is unusable: ${thrown.facts.why}`, 'none')
     }
     throw thrown
   }
@@ -72,9 +72,9 @@ function refused(status: number, refusal: StsError | undefined, first: boolean):
   const { code = '', message } = refusal ?? {}
   if (throttles.has(code)) return { is: 'throttled', code }
   if (status === 429) return { is: 'throttled', code: 'TooManyRequests' }
-  if (!first && regional.has(code)) return unavailable(`${code} from a host that is not the first`, 'first')
+  if (!first && regional.has(code)) return unavailable(`${code} from a host that is not the first`, 'first-host')
   if (status < 500 && refusals.has(code)) return { is: 'refused', code, ...(message !== undefined && { message }) }
-  return unavailable(`it answered ${status}${code && ` ${code}`}`, status >= 500 ? 'again' : 'later')
+  return unavailable(`it answered ${status}${code && ` ${code}`}`, status >= 500 ? 'retry' : 'none')
 }
 
 /** A sentence of AWS that repeats what was sent is dropped, whatever its code. */

@@ -76,5 +76,5 @@ function orNone(thrown: unknown): undefined {
 }
 
 function isPassing(outcome: StsOutcome): boolean {
-  return outcome.is === 'throttled' || (outcome.is === 'unavailable' && outcome.next === 'again')
+  return outcome.is === 'throttled' || (outcome.is === 'unavailable' && outcome.next === 'retry')
 }

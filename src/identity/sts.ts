@@ -110,7 +110,7 @@ export function createStsClient({
       }
       const leave = () => cut(LEFT, () => reject(signal.reason))
       const timer = setTimeout(
-        () => cut(LATE, () => resolve(unavailable(`no answer within ${Math.round(ms)} ms`, 'again'))),
+        () => cut(LATE, () => resolve(unavailable(`no answer within ${Math.round(ms)} ms`, 'retry'))),
         ms,
       )
       signal.addEventListener('abort', leave, { once: true })
@@ -149,7 +149,7 @@ export function createStsClient({
   return {
     async getCallerIdentity(proof, ms, signal) {
       const endpoint = endpoints.get(proof.challenge.host)
-      if (!endpoint) return unavailable(`${proof.challenge.host} is offered no more`, 'first')
+      if (!endpoint) return unavailable(`${proof.challenge.host} is offered no more`, 'first-host')
       const answer = await exchange(endpoint, buildRequest(proof), ms, signal)
       return 'is' in answer ? answer : withoutEchoedSecrets(learn(answer, endpoint), proof)
     },
@@ -199,7 +199,7 @@ const TOO_LONG = 'UND_ERR_RES_EXCEEDED_MAX_SIZE'
 
 function broken(thrown: unknown): Unavailable {
   const { code = '', message = '' } = thrown as { code?: string; message?: string }
-  if (code === TOO_LONG) return unavailable(`its answer is longer than ${LONGEST_ANSWER} bytes`, 'later')
+  if (code === TOO_LONG) return unavailable(`its answer is longer than ${LONGEST_ANSWER} bytes`, 'none')
   const said = [code, message].filter(part => part !== '').join(': ')
-  return unavailable(said.replace(/[^\x20-\x7e]/g, '?').slice(0, 300), 'again')
+  return unavailable(said.replace(/[^\x20-\x7e]/g, '?').slice(0, 300), 'retry')
 }

@@ -30,7 +30,7 @@ t.test('a flood of made-up keys fills what is remembered once, and the key that 
   const host = 'sts.eu-west-1.amazonaws.com'
   const holderOf = (accessKeyId: string) => memory.holderOf({ accessKeyId, token: undefined })
   const owner = holderOf('AKIASP2TPHJSQH3FJXYZ')
-  memory.limit('192.0.2.1', owner).release('vouched')
+  memory.limit('192.0.2.1', owner).release('verified')
 
   let made = 0
   const flood = (count: number): void => {

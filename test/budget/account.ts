@@ -7,10 +7,10 @@ const { vectors } = JSON.parse(readFileSync(new URL('../vectors/access-keys.json
 }
 
 for (const [key, account] of vectors) {
-  t.test(`${key} names ${account ?? 'no account'}`, async t => t.equal(decodeAccountId(key) ?? null, account))
+  t.test(`${key} contains ${account ?? 'no account id'}`, async t => t.equal(decodeAccountId(key) ?? null, account))
 }
 
-t.test('what is no key id names none', async t => {
+t.test('text that is not a key id contains no account id', async t => {
   for (const text of [
     '',
     'AKIA',

@@ -2,30 +2,30 @@ import t from 'tap'
 import { createTokenBuckets } from '../../src/budget/buckets.js'
 import { createManualClock } from '../support/clock.js'
 
-/** Ten a second, three at once, unless told. */
-function standing({ perSecond = 10, burst = 3, keys = 10 } = {}) {
+/** By default ten tokens a second and a burst of three. */
+function create({ perSecond = 10, burst = 3, maxKeys = 10 } = {}) {
   const clock = createManualClock(1_000_000)
-  return { clock, ...createTokenBuckets({ perSecond, burst, maxKeys: keys, now: clock.now }) }
+  return { clock, ...createTokenBuckets({ perSecond, burst, maxKeys, now: clock.now }) }
 }
 
-t.test('what was saved up goes at once, then as many as come', async t => {
-  const { clock, acquireTokens } = standing()
+t.test('the burst is available at once, further tokens at the rate', async t => {
+  const { clock, acquireTokens } = create()
   t.same(acquireTokens('a', 2), { tokens: 2, retryAfterMS: 0, perSecond: 10 })
   t.same(
     acquireTokens('a', 5),
     { tokens: 1, retryAfterMS: 100, perSecond: 10 },
-    'what is there, and when there will be one more',
+    'the rest of the burst, and the time of the next token',
   )
   t.same(acquireTokens('a', 1).tokens, 0)
   clock.advance(250)
   t.same(acquireTokens('a', 5), { tokens: 2, retryAfterMS: 50, perSecond: 10 })
   clock.advance(60_000)
-  t.equal(acquireTokens('a', 50).tokens, 3, 'no more is saved up than the burst')
-  t.equal(acquireTokens('b', 5).tokens, 3, 'another bucket has its own')
+  t.equal(acquireTokens('a', 50).tokens, 3, 'a bucket holds no more than the burst')
+  t.equal(acquireTokens('b', 5).tokens, 3, 'another bucket has tokens of its own')
 })
 
-t.test('no window of a second passes more than a second and a burst of tokens', async t => {
-  const { clock, acquireTokens } = standing({ perSecond: 540, burst: 60 })
+t.test('no window of one second gives more than the rate and the burst', async t => {
+  const { clock, acquireTokens } = create({ perSecond: 540, burst: 60 })
   const spent: number[] = []
   for (let ms = 0; ms < 3000; ms++) {
     for (let left = acquireTokens('a', 7).tokens; left > 0; left--) spent.push(clock.now())
@@ -39,11 +39,11 @@ t.test('no window of a second passes more than a second and a burst of tokens', 
   t.ok(spent.length > 1000)
 })
 
-t.test('a throttle takes a third of the rate of that bucket, which comes back bit by bit', async t => {
-  const { clock, acquireTokens, level, recordThrottle } = standing({ perSecond: 90 })
+t.test('a throttle cuts the rate of its bucket by a third, and the rate recovers gradually', async t => {
+  const { clock, acquireTokens, level, recordThrottle } = create({ perSecond: 90 })
   recordThrottle('a')
-  t.same(level('a'), { tokens: 0, perSecond: 60 }, 'and what was saved up is gone')
-  t.equal(level('b').perSecond, 90, 'no other bucket is touched')
+  t.same(level('a'), { tokens: 0, perSecond: 60 }, 'the bucket is empty, too')
+  t.equal(level('b').perSecond, 90, 'other buckets are not affected')
   t.equal(Math.round(acquireTokens('a', 1).retryAfterMS), 17)
   clock.advance(4_000)
   t.equal(level('a').perSecond, 78)
@@ -53,8 +53,8 @@ t.test('a throttle takes a third of the rate of that bucket, which comes back bi
   t.equal(level('a').perSecond, 90)
 })
 
-t.test('throttles of one moment count once, and whatever happens some are left', async t => {
-  const { clock, level, recordThrottle } = standing({ perSecond: 640 })
+t.test('simultaneous throttles count once, and the rate has a minimum', async t => {
+  const { clock, level, recordThrottle } = create({ perSecond: 640 })
   for (let i = 0; i < 50; i++) recordThrottle('a')
   t.equal(Math.round(level('a').perSecond), 427)
   for (let i = 0; i < 100; i++) {
@@ -64,15 +64,15 @@ t.test('throttles of one moment count once, and whatever happens some are left',
   t.ok(level('a').perSecond >= 10)
 })
 
-t.test('strangers cannot grow it', async t => {
-  const { acquireTokens } = standing({ perSecond: 1, burst: 1, keys: 2 })
+t.test('the number of buckets is bounded', async t => {
+  const { acquireTokens } = create({ perSecond: 1, burst: 1, maxKeys: 2 })
   for (const key of ['a', 'b', 'c']) t.equal(acquireTokens(key, 1).tokens, 1)
   t.equal(acquireTokens('c', 1).tokens, 0)
-  t.equal(acquireTokens('a', 1).tokens, 1, 'a was forgotten')
+  t.equal(acquireTokens('a', 1).tokens, 1, 'bucket a was dropped, so it is full again')
 })
 
-t.test('the same rate again changes nothing: what was spent stays spent, and what was cut stays cut', async t => {
-  const { clock, acquireTokens, recordThrottle, level, setRate } = standing({ perSecond: 90, burst: 3 })
+t.test('setting the same rate again changes nothing', async t => {
+  const { clock, acquireTokens, recordThrottle, level, setRate } = create({ perSecond: 90, burst: 3 })
   acquireTokens('a', 2)
   recordThrottle('b')
   clock.advance(10)
@@ -80,30 +80,30 @@ t.test('the same rate again changes nothing: what was spent stays spent, and wha
   setRate({ perSecond: 90, burst: 3 })
   t.same([level('a'), level('b'), level('c')], before)
   recordThrottle('b')
-  t.equal(level('b').perSecond, before[1]?.perSecond, 'it is of the same moment')
+  t.equal(level('b').perSecond, before[1]?.perSecond, 'this throttle still counts as simultaneous')
 })
 
-t.test('another rate counts from then on, and refills nothing', async t => {
-  const { clock, acquireTokens, recordThrottle, level, setRate } = standing({ perSecond: 100, burst: 10 })
+t.test('a new rate applies from then on and refills nothing', async t => {
+  const { clock, acquireTokens, recordThrottle, level, setRate } = create({ perSecond: 100, burst: 10 })
   acquireTokens('spent', 10)
   acquireTokens('full', 1)
   recordThrottle('cut')
   clock.advance(20)
   setRate({ perSecond: 50, burst: 5 })
-  t.match(level('spent'), { tokens: 2, perSecond: 50 }, 'until then the old rate')
+  t.match(level('spent'), { tokens: 2, perSecond: 50 }, 'tokens until then arrived at the old rate')
   t.equal(level('full').tokens, 5)
-  t.equal(level('cut').perSecond, 50, 'it is no more than the rate')
+  t.equal(level('cut').perSecond, 50, 'a cut rate does not exceed the new rate')
   clock.advance(20)
   t.equal(level('spent').tokens, 3)
   setRate({ perSecond: 1_000, burst: 5 })
-  t.equal(Math.round(level('cut').perSecond), 67, 'a larger quota brings a cut one back bit by bit')
+  t.equal(Math.round(level('cut').perSecond), 67, 'a cut rate recovers gradually towards a larger rate')
   clock.advance(1_000)
   t.equal(Math.round(level('cut').perSecond), 117)
   t.match(level('spent'), { tokens: 5, perSecond: 1_000 })
 })
 
-t.test('however often the rate changes, no second passes more than the larger one and its burst', async t => {
-  const { clock, acquireTokens, setRate } = standing({ perSecond: 50, burst: 6 })
+t.test('however often the rate changes, no second gives more than the larger rate and its burst', async t => {
+  const { clock, acquireTokens, setRate } = create({ perSecond: 50, burst: 6 })
   let spent = 0
   for (let ms = 0; ms < 1_000; ms++) {
     spent += acquireTokens('a', 100).tokens

@@ -2,13 +2,13 @@ import t from 'tap'
 import { createWindowCounter } from '../../src/budget/windowCounter.js'
 import { createManualClock } from '../support/clock.js'
 
-function counting(entries = 10) {
+function create(maxEntries = 10) {
   const clock = createManualClock(1_000_000)
-  return { clock, ...createWindowCounter<string>({ periodMS: 60_000, maxEntries: entries, now: clock.now }) }
+  return { clock, ...createWindowCounter<string>({ periodMS: 60_000, maxEntries, now: clock.now }) }
 }
 
-t.test('what happens within a period is counted, from the first time on', async t => {
-  const { clock, add, get } = counting()
+t.test('a window begins with the first event of its key', async t => {
+  const { clock, add, get } = create()
   t.equal(get('a'), undefined)
   add('a', 'one')
   clock.advance(59_000)
@@ -21,8 +21,8 @@ t.test('what happens within a period is counted, from the first time on', async 
   t.same(get('a'), { count: 1, last: 'three', remainingMS: 60_000 })
 })
 
-t.test('one is forgotten, or all', async t => {
-  const { add, get, delete: remove, clear } = counting()
+t.test('one key can be deleted, or all', async t => {
+  const { add, get, delete: remove, clear } = create()
   for (const key of ['a', 'b', 'c']) add(key, 'x')
   remove('a')
   t.equal(get('a'), undefined)
@@ -31,8 +31,8 @@ t.test('one is forgotten, or all', async t => {
   t.equal(get('b'), undefined)
 })
 
-t.test('strangers cannot grow it', async t => {
-  const { add, get } = counting(2)
+t.test('the number of keys is bounded', async t => {
+  const { add, get } = create(2)
   for (const key of ['a', 'b', 'c']) add(key, 'x')
   t.equal(get('a'), undefined)
   t.ok(get('c'))

@@ -76,7 +76,7 @@ function road(wanted: Partial<LoginOptions> = {}) {
     now: clock.now,
     assertNotDenied: () => {},
     fingerprint: ({ accessKeyId }) => `label of ${accessKeyId}`,
-    reserveSlot: (subnet, fingerprint) => ({ subnet, fingerprint, priority: 'plain', release: end => ends.push(end) }),
+    reserveSlot: (subnet, fingerprint) => ({ subnet, fingerprint, priority: 'normal', release: end => ends.push(end) }),
     findRefusal: () => undefined,
     recordOutcome() {},
     findIdentity: () => ({ identity: undefined, store() {} }),
@@ -177,7 +177,7 @@ t.test('the road of a login, in order', async t => {
     'assertLdapOff',
     'assertNotDenied',
   ])
-  t.same(ends, ['vouched'])
+  t.same(ends, ['verified'])
   t.equal(admitted.socket, socket)
   t.same(admitted.rest, Buffer.from('rest'))
   t.equal(admitted.limit, 1_000_000)
@@ -316,8 +316,8 @@ t.test('what STS says decides, and nothing is dialled without an identity', asyn
     [{ is: 'refused', code: 'ExpiredToken', message: 'it is over' }, 'sts/refused', /: ExpiredToken: it is over$/],
     [{ is: 'refused', code: 'InvalidClientTokenId' }, 'sts/refused', /: InvalidClientTokenId$/],
     [{ is: 'throttled', code: 'Throttling' }, 'sts/throttled', /: Throttling$/],
-    [{ is: 'unavailable', why: 'it answered 503', next: 'again' }, 'sts/unavailable'],
-    [{ is: 'unavailable', why: 'x', next: 'first' }, 'sts/unavailable'],
+    [{ is: 'unavailable', why: 'it answered 503', next: 'retry' }, 'sts/unavailable'],
+    [{ is: 'unavailable', why: 'x', next: 'first-host' }, 'sts/unavailable'],
   ]
   for (const [outcome, kind, message = /STS/] of cases) {
     const { fault, last, journal } = await ends({ askSts: async () => outcome })
@@ -327,7 +327,7 @@ t.test('what STS says decides, and nothing is dialled without an identity', asyn
     t.same(Object.keys(journal).sort(), ['accessKeyId', 'ms'], 'nobody is known, only the key that was named')
   }
   const { fault } = await ends({
-    askSts: async () => ({ is: 'unavailable', why: 'ENOTFOUND 10.0.0.1', next: 'later' }),
+    askSts: async () => ({ is: 'unavailable', why: 'ENOTFOUND 10.0.0.1', next: 'none' }),
   })
   t.notMatch(fault?.message, '10.0.0.1', 'the client is not told about our network')
   t.match(fault?.facts, { answer: 'ENOTFOUND 10.0.0.1' })
@@ -337,7 +337,7 @@ t.test('an outage, a throttle or a full queue is never a bad identity', async t 
   const troubles: Partial<LoginOptions>[] = [
     { acquirePermit: throws('budget/exhausted') },
     { askSts: async () => ({ is: 'throttled', code: 'Throttling' }) },
-    { askSts: async () => ({ is: 'unavailable', why: 'x', next: 'later' }) },
+    { askSts: async () => ({ is: 'unavailable', why: 'x', next: 'none' }) },
     { askSts: throws('identity/partition-mismatch') },
     { assertLdapOff: throws('ldap/unknown') },
     { connectUpstream: throws('upstream/unreachable') },
@@ -670,7 +670,7 @@ t.test('one label a login: all that remember something of its credential know it
     reserveSlot: (...given) => {
       told.limit = given
       const [, fingerprint] = given
-      return { subnet: '127.0.0.0/24', fingerprint, priority: 'plain', release() {} }
+      return { subnet: '127.0.0.0/24', fingerprint, priority: 'normal', release() {} }
     },
     findRefusal: (...given) => {
       told.refused = given
@@ -724,7 +724,7 @@ t.test('a success that is remembered stands in for STS, and says nothing about t
   t.match(bearers, [{ certificate: 'AB:CD', accessKeyId: key.accessKeyId, token: undefined }])
   t.notOk(set.steps.includes('askSts'))
   t.match(wishing.record, { cached: true, arn: ARN })
-  t.same(set.ends, ['unasked'])
+  t.same(set.ends, ['cached'])
   const kept: unknown[] = []
   const fresh = road({ findIdentity: () => ({ identity: undefined, store: found => kept.push(found) }) })
   await fresh.enter(await candidate(), fresh.over)

@@ -24,7 +24,7 @@ t.test('an identity needs its status, its type and its document', async t => {
 t.test('an unknown key is believed of the first host alone', async t => {
   const unknown = answer(403, errorXML('InvalidClientTokenId'))
   t.equal(classifyResponse(unknown, 'aws', true).is, 'refused')
-  t.match(classifyResponse(unknown, 'aws', false), { is: 'unavailable', next: 'first' })
+  t.match(classifyResponse(unknown, 'aws', false), { is: 'unavailable', next: 'first-host' })
 })
 
 t.test('a sentence is kept unless it repeats what was sent', async t => {

@@ -48,7 +48,7 @@ t.test('a wrong signature is never remembered, nor is anything else', async t =>
       code => refused(code),
     ),
     { is: 'throttled', code: 'Throttling' },
-    { is: 'unavailable', why: 'InvalidClientTokenId from a host that is not the first', next: 'first' },
+    { is: 'unavailable', why: 'InvalidClientTokenId from a host that is not the first', next: 'first-host' },
     { is: 'identity', identity: {} as never },
   ]
   for (const outcome of others) {

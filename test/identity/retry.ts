@@ -9,7 +9,7 @@ const proof = { accessKeyId: 'AKIASP2TPHJSQH3FJXYZ' } as Proof
 const identity = { is: 'identity', identity: {} } as StsOutcome
 const refused: StsOutcome = { is: 'refused', code: 'ExpiredToken' }
 const throttled: StsOutcome = { is: 'throttled', code: 'Throttling' }
-const away: StsOutcome = { is: 'unavailable', why: 'reset', next: 'again' }
+const away: StsOutcome = { is: 'unavailable', why: 'reset', next: 'retry' }
 
 /** A clock that jumps to the next thing that is waited for as soon as everybody waits. */
 function jumpingClock() {
@@ -52,7 +52,7 @@ function scenario(script: (StsOutcome | 'silence' | Error)[], patience: Partial<
     if (next instanceof Error) throw next
     if (next !== 'silence' && next !== undefined) return next
     await clock.sleep(ms, signal)
-    return { is: 'unavailable', why: `no answer within ${ms} ms`, next: 'again' }
+    return { is: 'unavailable', why: `no answer within ${ms} ms`, next: 'retry' }
   }
   const all = {
     attemptMS: 1500,
@@ -104,7 +104,7 @@ t.test('a host that was left alone meanwhile is not asked again', async t => {
 })
 
 t.test('what asking again cannot change is not asked again', async t => {
-  for (const next of ['first', 'later'] as const) {
+  for (const next of ['first-host', 'none'] as const) {
     const outcome: StsOutcome = { is: 'unavailable', why: 'x', next }
     const { run, asked } = scenario([outcome])
     t.equal(await run(), outcome)
@@ -114,7 +114,7 @@ t.test('what asking again cannot change is not asked again', async t => {
 
 t.test('each attempt and all of them together have an end', async t => {
   const silent = scenario(['silence'])
-  t.match(await silent.run(), { is: 'unavailable', why: /no answer within/, next: 'again' })
+  t.match(await silent.run(), { is: 'unavailable', why: /no answer within/, next: 'retry' })
   t.same(silent.asked, [0, 1600])
   t.same(silent.allowed, [1500, 1400], 'each is told how long it may take: no longer than is left')
   t.equal(silent.clock.now(), 3000)
