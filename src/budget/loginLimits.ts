@@ -195,11 +195,8 @@ class LoginHistory {
   }
 
   record(keys: CredentialKeys, outcome: LoginOutcome): void {
-    if (outcome === 'verified') return this.#recordSuccess(keys)
-    if (outcome === 'cached') return
-    if (outcome.kind === 'login/abandoned') this.#abandonedBySubnet.add(keys.subnet, undefined)
-    const proof = whatFailureProves(outcome)
-    if (proof) this.#recordFailure(keys, proof, outcome)
+    if (outcome === 'verified') this.#recordSuccess(keys)
+    else if (outcome !== 'cached') this.#recordFault(keys, outcome)
   }
 
   clearRefusals(): void {
@@ -217,6 +214,12 @@ class LoginHistory {
     this.#refusals.delete(source)
     this.#badSignatures.delete(credential)
     this.#successesBySubnet.add(subnet, undefined)
+  }
+
+  #recordFault(keys: CredentialKeys, fault: Fault): void {
+    if (fault.kind === 'login/abandoned') this.#abandonedBySubnet.add(keys.subnet, undefined)
+    const proof = whatFailureProves(fault)
+    if (proof) this.#recordFailure(keys, proof, fault)
   }
 
   #recordFailure({ subnet, credential, source }: CredentialKeys, proof: FailureProof, fault: Fault): void {
