@@ -1043,7 +1043,7 @@ t.test('no line at any level has the proof, the token or the nonce', async t => 
     for (const secret of [signature, credentials.sessionToken, nonce.toString('base64'), nonce.toString('hex')]) {
       t.notOk(text().includes(secret))
     }
-    t.match(text(), /"closed"/)
+    t.match(text(), /"connection closed"/)
   }
 })
 

@@ -352,7 +352,7 @@ t.test('each conversation draws its own nonce and its own host', async t => {
   const counting = {
     ...server,
     random: (bytes: number) => Buffer.alloc(bytes, ++drawn.nonces),
-    host: () => `sts.region-${++drawn.hosts}.amazonaws.com`,
+    stsHost: () => `sts.region-${++drawn.hosts}.amazonaws.com`,
   }
   handleCommand(initialState, message({ hello: 1 }), counting)
   handleCommand(initialState, message({ ping: 1 }), counting)

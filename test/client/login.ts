@@ -190,7 +190,7 @@ t.test('each step gets what the one before has found', async t => {
     async acquirePermit(bucket, host, place, patience, signal) {
       t.match(bucket, /^\d{12} sts\.eu-west-1\.amazonaws\.com$/, 'the account that the key names')
       t.equal(host, 'sts.eu-west-1.amazonaws.com')
-      t.match(place, { address: '127.0.0.1' })
+      t.match(place, { subnet: '127.0.0.1' })
       t.equal(patience, 4000)
       signals = [...signals, signal]
       return () => {}
@@ -695,7 +695,7 @@ t.test('one label a login: all that remember something of its credential know it
     limit: ['127.0.0.1', 'label 1'],
     refused: [host, 'label 1'],
     recall: ['label 1', 'AB:CD'],
-    take: [host, { address: '127.0.0.0/24', holder: 'label 1' }],
+    take: [host, { subnet: '127.0.0.0/24', fingerprint: 'label 1' }],
     saw: [host, 'label 1', { is: 'identity' }, '127.0.0.0/24'],
   })
 })
