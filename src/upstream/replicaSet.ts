@@ -65,7 +65,7 @@ export function describeTopology(
   const only = seeds.length === 1 ? found.find(({ address }) => address === seed) : undefined
   if (setName === undefined && only) {
     const primary = only.writable ? only.address : undefined
-    const kept = { ...memory, last: only.address, term: primary }
+    const kept = { ...memory, lastPrimary: only.address, termKey: primary }
     return { history: kept, type: 'standalone', primary, helloSource: only.address, monitored: seeds }
   }
   const members = found.filter(member => member.setName !== undefined && member.setName === setName)
