@@ -1,31 +1,29 @@
-import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
+import { Int32 } from 'bson'
 import t, { type Test } from 'tap'
-import { loadDriver } from './support/clients.js'
-import { type Demo, startDemo } from './support/demo.js'
-import { createTempFolder, startNode } from './support/program.js'
+import { startCommandRunner } from './support/commands.js'
+import { type Demo, program, startDemo } from './support/demo.js'
+import { createTempFolder, runNode } from './support/program.js'
+import { logInRaw } from './support/rawLogin.js'
 
-const program = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
+const run = startCommandRunner(t)
 
-/** Runs it to its end. */
-function run(t: Test, args: string[], env: Record<string, string> = {}) {
-  return new Promise<{ code: number; stdout: string; stderr: string }>(resolve => {
-    const options = { env: { PATH: process.env.PATH, HOME: createTempFolder(t), ...env } }
-    execFile(process.execPath, [program, ...args], options, (error, stdout, stderr) =>
-      resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
-    )
-  })
-}
+t.test('the program is a process with an exit code', async t => {
+  t.match(await runNode(t, [program, '--version']), { code: 0, stdout: /^\d+\.\d+\.\d+\n$/, stderr: '' })
+  const { code, stdout, stderr } = await runNode(t, [program, 'serv'])
+  t.match({ code, stdout }, { code: 64, stdout: '' })
+  t.match(stderr, /there is no command serv/)
+})
 
 t.test('without words, and with --help, it says what there is', async t => {
   for (const args of [[], ['--help'], ['-h'], ['help'], ['check', '--help'], ['users', 'prune', '-h']]) {
-    t.match(await run(t, args), { code: 0, stdout: /serve --config FILE/, stderr: '' })
+    t.match(await run(args), { code: 0, stdout: /serve --config FILE/, stderr: '' })
   }
-  t.match(await run(t, ['--version']), { code: 0, stdout: /^\d+\.\d+\.\d+\n$/ })
-  t.match(await run(t, ['settings']), {
+  t.match(await run(['--version']), { code: 0, stdout: /^\d+\.\d+\.\d+\n$/ })
+  t.match(await run(['settings']), {
     code: 0,
     stdout: /listen\.port .*\n.*--listen-port {2}MONGO_IAM_PROXY_LISTEN_PORT/,
   })
@@ -43,7 +41,7 @@ t.test('what cannot be understood is exit 64 and a sentence', async t => {
     [['demo', '--port', 'x'], /--port wants a number/],
     [['demo', '--sts-quota', '0'], /--sts-quota wants a number from 1/],
   ] as const) {
-    const { code, stderr } = await run(t, [...args])
+    const { code, stderr } = await run([...args])
     t.equal(code, 64, args.join(' '))
     t.match(stderr, said)
     t.notMatch(stderr, /\n {4}at /, 'no stack')
@@ -53,7 +51,7 @@ t.test('what cannot be understood is exit 64 and a sentence', async t => {
 t.test('a wrong configuration is exit 78 and every problem at once', async t => {
   const file = fileURLToPath(new URL('support/wrong.yaml', import.meta.url))
   for (const command of ['serve', 'check']) {
-    const { code, stderr } = await run(t, [command, '--config', file], {
+    const { code, stderr } = await run([command, '--config', file], {
       MONGO_IAM_PROXY_LOG_LEVEL: 'loud',
       ALICE: 'x',
     })
@@ -69,7 +67,7 @@ t.test('a wrong configuration is exit 78 and every problem at once', async t => 
       t.match(stderr, said)
     }
   }
-  t.match(await run(t, ['serve', '--config', '/nowhere.yaml']), {
+  t.match(await run(['serve', '--config', '/nowhere.yaml']), {
     code: 78,
     stderr: /there is no such file \(from \/nowhere\.yaml\)/,
   })
@@ -84,47 +82,18 @@ t.test('a busy port is exit 69 and a sentence', async t => {
     ['--port', `${port}`, '--admin-port', '0'],
     ['--port', '0', '--admin-port', `${port}`],
   ]) {
-    const { code, stderr } = await run(t, ['demo', ...flags])
+    const { code, stderr } = await run(['demo', ...flags])
     t.equal(code, 69)
     t.match(stderr, new RegExp(`the address to listen on is taken or not ours: 127\\.0\\.0\\.1:${port}`))
     t.notMatch(stderr, /\n {4}at /, 'no stack')
   }
 })
 
-t.test('check says what is fine and what is not', async t => {
-  const { ready } = await startDemo(t)
-  const sts = new URL(ready.sts).host
-  const { username, password, host } = new URL(ready.upstream)
-  const args = ['--admin-port', '0', '--upstream-uri', `mongodb://${host}/`, '--upstream-admin-uri', ready.upstream]
-  const home = createTempFolder(t)
-  const file = `${home}/proxy.yaml`
-  writeFileSync(
-    file,
-    JSON.stringify({
-      sts: { insecure: true, hosts: [{ host: 'sts.us-east-1.amazonaws.com', connect: sts }] },
-      users: [
-        { arn: 'arn:aws:iam::123456789012:user/a', user: decodeURIComponent(username), passwordEnv: 'RIGHT' },
-        { arn: 'arn:aws:iam::123456789012:user/b', user: 'root', passwordEnv: 'WRONG' },
-      ],
-    }),
-  )
-  const { code, stdout } = await run(t, ['check', '--config', file, ...args], {
-    RIGHT: decodeURIComponent(password),
-    WRONG: 'no',
-  })
-  t.equal(code, 78)
-  t.match(stdout, /^ok {4}upstream 127\.0\.0\.1:\d+: answers, version /m)
-  t.match(stdout, /^ok {4}LDAP authorization: off/m)
-  t.match(stdout, /^ok {4}user root@admin \(.*user\/a\): logs in/m)
-  t.match(stdout, /^FAIL {2}user root@admin \(.*user\/b\): .*did not accept the database user/m)
-  t.match(stdout, /^ok {4}STS sts\.us-east-1\.amazonaws\.com: answers/m)
-})
-
 t.test('explain says who somebody is here, and takes one ARN', async t => {
   const file = `${createTempFolder(t)}/proxy.yaml`
   const users = [{ arn: 'arn:aws:iam::123456789012:role/R', user: 'app', passwordEnv: 'PASSWORD' }]
   writeFileSync(file, JSON.stringify({ upstream: { uri: 'mongodb://127.0.0.1:1/' }, users }))
-  const explain = (...args: string[]) => run(t, ['explain', ...args, '--config', file], { PASSWORD: 'x' })
+  const explain = (...args: string[]) => run(['explain', ...args, '--config', file], { PASSWORD: 'x' })
   const known = await explain('arn:aws:sts::123456789012:assumed-role/R/any')
   t.equal(known.code, 0)
   t.match(known.stdout, /^decided by +rule 1 of users.*\ndatabase user +app@admin$/m)
@@ -135,72 +104,89 @@ t.test('explain says who somebody is here, and takes one ARN', async t => {
   t.equal((await explain('alice')).code, 64)
 })
 
-/** A client that is logged in and waits for an answer that takes ten seconds. */
-async function waiting(t: Test, { uri, alice }: Demo): Promise<{ answered: Promise<unknown> }> {
-  const { MongoClient } = await loadDriver('mongodb7')
-  const client = new MongoClient(uri('&directConnection=true'), {
-    monitorCommands: true,
-    serverSelectionTimeoutMS: 500, // its close wants to end its sessions, and there will be no server
-    authMechanismProperties: { AWS_CREDENTIAL_PROVIDER: async () => alice as never },
-  })
-  t.teardown(() => client.close())
-  const admin = client.db('admin')
-  const { topologyVersion } = await admin.command({ hello: 1 }, { promoteLongs: false })
-  const started = once(client, 'commandStarted')
-  const answered = admin.command({ hello: 1, topologyVersion, maxAwaitTimeMS: 3_000 }).catch(error => error)
-  await started
-  return { answered }
-}
-
-t.test('the first line of demo --json is the contract, and nothing else goes to stdout', async t => {
-  const { child, exited } = startNode(t, [program, 'demo', '--json', '--port', '0', '--admin-port', '0'])
-  let out = ''
-  child.stdout.on('data', chunk => {
-    out += chunk
-  })
-  while (!out.includes('\n')) await once(child.stdout, 'data')
-  const ready = JSON.parse(out)
-  t.same(Object.keys(ready), ['event', 'proxy', 'admin', 'sts', 'upstream', 'principals'])
-  t.match(ready, {
-    event: 'ready',
-    proxy: { host: '127.0.0.1', port: Number },
-    admin: /^http:\/\/127\.0\.0\.1:\d+$/,
-    upstream: /^mongodb:\/\/root:.+@127\.0\.0\.1:\d+\/\?authSource=admin$/,
-  })
-  t.match(ready.principals[0], {
-    arn: 'arn:aws:iam::123456789012:user/alice',
-    accessKeyId: /^AKIA/,
-    user: 'alice',
-    roles: ['readWrite@app'],
-  })
-  const role = ready.principals.find((each: { user: string }) => each.user === 'orders-api')
-  t.match(role, {
-    arn: 'arn:aws:iam::123456789012:role/orders-api',
-    accessKeyId: /^ASIA/,
-    sessionToken: String,
-    roles: ['read@app'],
-  })
-  const calls = await (await fetch(`${ready.sts}/sandbox/calls`)).json()
-  t.match(calls, { GetCallerIdentity: 0, AssumeRole: 0, throttled: 0 })
-  t.equal((await fetch(`${ready.admin}/readyz`)).status, 200)
-  child.kill('SIGTERM')
-  t.equal(await exited, 0)
-  t.equal(out.split('\n').length, 2)
-})
-
-t.test('SIGTERM lets what runs finish and exits with 0', async t => {
+t.test('one demo', async t => {
   const running = await startDemo(t)
-  const { answered } = await waiting(t, running)
-  const code = running.stop()
-  t.match(await answered, { ok: 1 })
-  t.equal(await code, 0)
+  const { ready } = running
+
+  t.test('the first line of demo --json is the contract', async t => {
+    t.same(Object.keys(ready), ['event', 'proxy', 'admin', 'sts', 'upstream', 'principals'])
+    t.match(ready, {
+      event: 'ready',
+      proxy: { host: '127.0.0.1', port: Number },
+      admin: /^http:\/\/127\.0\.0\.1:\d+$/,
+      upstream: /^mongodb:\/\/root:.+@127\.0\.0\.1:\d+\/\?authSource=admin$/,
+    })
+    t.match(ready.principals[0], {
+      arn: 'arn:aws:iam::123456789012:user/alice',
+      accessKeyId: /^AKIA/,
+      user: 'alice',
+      roles: ['readWrite@app'],
+    })
+    const role = ready.principals.find(({ user }) => user === 'orders-api')
+    t.match(role, {
+      arn: 'arn:aws:iam::123456789012:role/orders-api',
+      accessKeyId: /^ASIA/,
+      sessionToken: String,
+      roles: ['read@app'],
+    })
+    const calls = await (await fetch(`${ready.sts}/sandbox/calls`)).json()
+    t.match(calls, { GetCallerIdentity: 0, AssumeRole: 0, throttled: 0 })
+    t.equal((await fetch(`${ready.admin}/readyz`)).status, 200)
+  })
+
+  t.test('check says what is fine and what is not', async t => {
+    const sts = new URL(ready.sts).host
+    const { username, password, host } = new URL(ready.upstream)
+    const args = ['--admin-port', '0', '--upstream-uri', `mongodb://${host}/`, '--upstream-admin-uri', ready.upstream]
+    const home = createTempFolder(t)
+    const file = `${home}/proxy.yaml`
+    writeFileSync(
+      file,
+      JSON.stringify({
+        sts: { insecure: true, hosts: [{ host: 'sts.us-east-1.amazonaws.com', connect: sts }] },
+        users: [
+          { arn: 'arn:aws:iam::123456789012:user/a', user: decodeURIComponent(username), passwordEnv: 'RIGHT' },
+          { arn: 'arn:aws:iam::123456789012:user/b', user: 'root', passwordEnv: 'WRONG' },
+        ],
+      }),
+    )
+    const { code, stdout } = await run(['check', '--config', file, ...args], {
+      RIGHT: decodeURIComponent(password),
+      WRONG: 'no',
+    })
+    t.equal(code, 78)
+    t.match(stdout, /^ok {4}upstream 127\.0\.0\.1:\d+: answers, version /m)
+    t.match(stdout, /^ok {4}LDAP authorization: off/m)
+    t.match(stdout, /^ok {4}user root@admin \(.*user\/a\): logs in/m)
+    t.match(stdout, /^FAIL {2}user root@admin \(.*user\/b\): .*did not accept the database user/m)
+    t.match(stdout, /^ok {4}STS sts\.us-east-1\.amazonaws\.com: answers/m)
+  })
+
+  t.test('SIGTERM lets a running operation finish and exits with 0, and nothing else went to stdout', async t => {
+    const { answered } = await startOperation(t, running, 1_000)
+    const code = running.stop()
+    t.match(await answered, { ok: 1 })
+    t.equal(await code, 0)
+    t.equal(running.stdout().split('\n').length, 2)
+  })
 })
 
 t.test('a second signal stops at once', async t => {
   const running = await startDemo(t)
-  const { answered } = await waiting(t, running)
+  const { answered } = await startOperation(t, running, 600_000)
   running.stop()
-  while (!running.log.some(line => line.event === 'draining')) await new Promise(resolve => setImmediate(resolve))
+  await running.logged(({ event }) => event === 'draining')
   t.equal(await running.stop(), 0)
-  t.match(await answered, { message: String }, 'the operation was cut')
+  t.equal(await answered, 'closed', 'the operation was cut')
 })
+
+/** Has a client that is logged in wait for a reply: a hello that the proxy holds for `ms`, unless something changes. */
+async function startOperation(t: Test, { ready, alice }: Demo, ms: number): Promise<{ answered: Promise<unknown> }> {
+  const { reply, connection } = await logInRaw(t, ready.proxy.port, alice)
+  if (reply.done !== true) throw new Error(`the login failed: ${reply.errmsg}`)
+  connection.socket.on('error', () => {})
+  const closed = new Promise<string>(resolve => connection.socket.once('close', () => resolve('closed')))
+  const { topologyVersion } = await connection.ask({ hello: 1, $db: 'admin' })
+  const hello = { hello: 1, topologyVersion, maxAwaitTimeMS: new Int32(ms), $db: 'admin' }
+  return { answered: Promise.race([connection.ask(hello), closed]) }
+}

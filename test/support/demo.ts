@@ -1,4 +1,5 @@
 /** The demo as a program: `mongo-iam-proxy demo --json`, what it announces, and what it logs. */
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -30,6 +31,8 @@ export type Demo = {
   uri(database?: string): string
   /** Lines on stderr so far. */
   log: Record<string, unknown>[]
+  /** Resolves with the first line on stderr that matches, which may be there already. */
+  logged(matches: (line: Record<string, unknown>) => boolean): Promise<Record<string, unknown>>
   /** What went to stdout so far. */
   stdout(): string
   /** Asks it to stop; resolves to its exit code. */
@@ -43,7 +46,7 @@ export async function startDemo(t: Test, ...flags: string[]): Promise<Demo> {
   const { child, exited } = startNode(t, args)
   const log: Record<string, unknown>[] = []
   const said: string[] = []
-  createInterface(child.stderr).on('line', line => {
+  const lines = createInterface(child.stderr).on('line', line => {
     said.push(line)
     if (line.startsWith('{')) log.push(JSON.parse(line))
   })
@@ -69,6 +72,13 @@ export async function startDemo(t: Test, ...flags: string[]): Promise<Demo> {
     operator: named('operator'),
     uri: (database = '') => `mongodb://${host}:${port}/${database}?authSource=%24external&authMechanism=MONGODB-AWS`,
     log,
+    async logged(matches) {
+      for (;;) {
+        const found = log.find(matches)
+        if (found) return found
+        await Promise.race([once(lines, 'line'), exited.then(() => Promise.reject(new Error('the demo has ended')))])
+      }
+    },
     stdout: () => stdout,
     stop() {
       child.kill('SIGTERM')
