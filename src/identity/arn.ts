@@ -1,5 +1,5 @@
 /**
- * ARNs of principals, taken apart and brought to the one spelling by which a principal is known here.
+ * Parses the ARN of a principal, and gives each principal one canonical ARN.
  *
  *     arn:PARTITION:iam::ACCOUNT:user/[PATH/]NAME             arn:PARTITION:iam::ACCOUNT:role/[PATH/]NAME
  *     arn:PARTITION:sts::ACCOUNT:assumed-role/NAME/SESSION    arn:PARTITION:sts::ACCOUNT:federated-user/NAME
@@ -12,8 +12,8 @@ import { type Partition, partitions } from './partition.js'
 export type PrincipalKind = 'user' | 'role' | 'assumed-role' | 'federated-user' | 'root'
 
 /**
- * The parts of an ARN. `path` starts and ends with a slash. `session` is a name that whoever assumed the role chose
- * freely; it is undefined where the ARN means every session (`assumed-role/R` and `assumed-role/R/*`).
+ * The parts of an ARN. `path` starts and ends with a slash. `session` is the session name, which the caller of AssumeRole
+ * chooses freely; it is undefined if the ARN means every session (`assumed-role/R` and `assumed-role/R/*`).
  */
 export type Arn = {
   partition: Partition
@@ -24,11 +24,11 @@ export type Arn = {
   session: string | undefined
 }
 
-const LONGEST = 2048
+const MAX_ARN_LENGTH = 2048
 const PATH = '(?<path>/|/[\\x21-\\x7e]{1,510}/)'
 
-/** One row a form; names and paths as long as IAM lets them be. */
-const forms: { kind: PrincipalKind; form: RegExp }[] = [
+/** Names and paths have the lengths that IAM allows. */
+const FORMS: { kind: PrincipalKind; form: RegExp }[] = [
   { kind: 'user', form: new RegExp(`^iam::(?<account>\\d{12}):user${PATH}(?<name>[\\w+=,.@-]{1,64})$`) },
   { kind: 'role', form: new RegExp(`^iam::(?<account>\\d{12}):role${PATH}(?<name>[\\w+=,.@-]{1,64})$`) },
   {
@@ -39,12 +39,12 @@ const forms: { kind: PrincipalKind; form: RegExp }[] = [
   { kind: 'root', form: /^iam::(?<account>\d{12}):(?<name>root)$/ },
 ]
 
-/** The parts of an ARN; undefined where the text is not the ARN of a principal, to the last character. */
+/** Undefined unless the whole text is the ARN of a principal. */
 export function parseArn(text: string): Arn | undefined {
-  if (text.length > LONGEST) return undefined
+  if (text.length > MAX_ARN_LENGTH) return undefined
   const { partition = '', rest = '' } = /^arn:(?<partition>[a-z-]+):(?<rest>[\x21-\x7e]+)$/.exec(text)?.groups ?? {}
   if (!isPartition(partition)) return undefined
-  for (const { kind, form } of forms) {
+  for (const { kind, form } of FORMS) {
     const parts = form.exec(rest)?.groups
     if (!parts) continue
     const { account = '', path = '/', name = '', session } = parts
@@ -54,18 +54,18 @@ export function parseArn(text: string): Arn | undefined {
 }
 
 /**
- * The one spelling of a principal. A role loses its path, since STS does not tell it and names are unique without it,
- * and its session, since that is the caller's to choose. Case is kept: nothing here folds it.
+ * The canonical ARN of a principal. For a role it omits the path, since STS does not report it and role names are
+ * unique in an account without it, and the session, since the caller chooses it. Case is significant.
  */
 export function canonicalizeArn({ partition, account, kind, path, name }: Arn): string {
-  const spelled: Record<PrincipalKind, string> = {
+  const resource: Record<PrincipalKind, string> = {
     user: `iam::${account}:user${path}${name}`,
     role: `iam::${account}:role/${name}`,
     'assumed-role': `iam::${account}:role/${name}`,
     'federated-user': `sts::${account}:federated-user/${name}`,
     root: `iam::${account}:root`,
   }
-  return `arn:${partition}:${spelled[kind]}`
+  return `arn:${partition}:${resource[kind]}`
 }
 
 function isPartition(text: string): text is Partition {

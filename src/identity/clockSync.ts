@@ -1,24 +1,27 @@
-/** What time it is to STS, asked anew where a signature does not fit: a clock may have been set since, the client's or ours. */
+/**
+ * Asks STS for the time after a signature was outside its window: the clock of the client or of the proxy may have been
+ * set since the last answer of STS.
+ */
 import { Fault } from '../errors.js'
 
 export type ClockSyncOptions = {
-  /** Asks this host, by which its time becomes known; gives why it did not answer, if so. Never rejects. */
+  /** Calls this host, whose answer updates the clock skew. Returns why it failed, if it did. Never rejects. */
   probe(host: string): Promise<string | undefined>
   /** Monotonic milliseconds. */
   now(): number
 }
 
-/** Anybody may send signatures of yesterday, and each host is asked for all of them together, so often. Milliseconds. */
-const EVERY_MS = 1_000
+/** Anyone can send signatures of yesterday, so each host is called at most this often for all logins. Milliseconds. */
+const INTERVAL_MS = 1_000
 
-/** Gives what resolves once the time was asked lately. Throws `sts/unavailable`. */
+/** Returns a function that resolves once a host was asked for the time within the last second. It throws `sts/unavailable`. */
 export function createClockSync({ probe, now }: ClockSyncOptions): (host: string) => Promise<void> {
-  const asked = new Map<string, { at: number; answer: Promise<string | undefined> }>()
+  const probes = new Map<string, { at: number; failure: Promise<string | undefined> }>()
   return async host => {
-    const last = asked.get(host)
-    const latest = last && now() - last.at < EVERY_MS ? last : { at: now(), answer: probe(host) }
-    asked.set(host, latest)
-    const why = await latest.answer
-    if (why !== undefined) throw new Fault('sts/unavailable', undefined, { answer: why })
+    const last = probes.get(host)
+    const current = last && now() - last.at < INTERVAL_MS ? last : { at: now(), failure: probe(host) }
+    probes.set(host, current)
+    const failure = await current.failure
+    if (failure !== undefined) throw new Fault('sts/unavailable', undefined, { answer: failure })
   }
 }

@@ -1,6 +1,6 @@
-/** Texts cut out of others: V8 keeps the whole of what a part was cut from, here a header with its signature for hours. */
+/** V8 keeps the whole parent of a substring in memory; here that would be a header with its signature, for hours. */
 
-/** The same text, of ASCII, holding on to nothing. */
+/** A copy of an ASCII string that keeps no other string in memory. */
 export function detach(text: string): string {
   return Buffer.from(text, 'latin1').toString('latin1')
 }

@@ -1,37 +1,37 @@
 /**
- * A success of STS that stands in for the next one: the single exception to asking about every login, and off unless an
- * operator turns it on.
+ * Caches successful answers of STS. Using such an answer is the only exception to the rule that STS verifies every login;
+ * it is off unless the operator enables it.
  *
- * Key id and token prove nothing, as others have seen them. What makes this bearable is the client certificate, verified
- * in this very TLS handshake: until the entry is over, a login is as good as that certificate and no better. So it is
- * worth what its private key is worth: workloads that share one are one, and a load balancer that ends TLS voids it.
- * Temporary keys only, since they end by themselves (at most this long before it is noticed here); a minute at most,
- * counted from before STS was asked, and using an entry does not lengthen it.
+ * Key id and token alone prove nothing, since other services have seen them. The proof is the client certificate,
+ * which was verified in the TLS handshake of this connection. While an entry lives, a login is exactly as strong as that
+ * certificate: workloads that share its private key count as one, and a load balancer that terminates TLS disables the
+ * cache. Only temporary credentials are cached, since they expire by themselves; their expiry is noticed late by one entry
+ * lifetime at most. That lifetime is at most a minute, begins before the call to STS, and is not extended by use.
  */
 import { LRUCache } from 'lru-cache'
 import type { Credential } from './credentialFingerprint.js'
 import type { Identity } from './reply.js'
 
-/** `holder`: its label. `certificate`: the fingerprint of a client certificate that a full handshake verified. */
+/** `certificate`: the fingerprint of the client certificate that the TLS handshake of this connection verified. */
 export type IdentityCacheKey = Credential & { fingerprint: string; certificate: string | undefined }
 
-/** `keep` takes what STS says now; it does nothing where nothing may be remembered, or after a `flush` in between. */
+/** `store` takes the answer of STS. It does nothing if this login cannot be cached, or after `clear`. */
 export type IdentityCacheLookup = { identity: Identity | undefined; store(identity: Identity): void }
 
 export type IdentityCache = {
-  /** Looks up a bearer, before STS is asked. */
-  lookUp(bearer: IdentityCacheKey): IdentityCacheLookup
-  /** Forgets all: rules, deny list or client CA have changed. */
+  /** Call this before the call to STS: the lifetime of an entry begins here. */
+  lookUp(key: IdentityCacheKey): IdentityCacheLookup
+  /** Call this after rules, deny list or client CA have changed. */
   clear(): void
 }
 
-/** Milliseconds; whatever is asked for, nothing lives longer. */
-const LONGEST = 60_000
-/** Key ids of temporary credentials. */
+/** The upper limit of the lifetime, in milliseconds, whatever the setting. */
+const MAX_TTL_MS = 60_000
+/** Access key ids of temporary credentials. */
 const TEMPORARY = /^ASIA/
-const NOTHING: IdentityCacheLookup = { identity: undefined, store() {} }
+const NOT_CACHED: IdentityCacheLookup = { identity: undefined, store() {} }
 
-/** `ms`: how long a success is good for; 0 remembers nothing. `entries` at most. `now`: monotonic milliseconds. */
+/** `ttlMS`: the lifetime of an entry; 0 disables the cache. `now`: monotonic milliseconds. */
 export function createIdentityCache({
   ttlMS,
   maxEntries,
@@ -41,25 +41,25 @@ export function createIdentityCache({
   maxEntries: number
   now(): number
 }): IdentityCache {
-  const lifetime = Math.min(ttlMS, LONGEST)
-  let kept = new LRUCache<string, { identity: Identity; until: number }>({ max: maxEntries })
+  const lifetimeMS = Math.min(ttlMS, MAX_TTL_MS)
+  let cache = new LRUCache<string, { identity: Identity; until: number }>({ max: maxEntries })
 
   return {
     lookUp({ certificate, accessKeyId, token, fingerprint }) {
-      if (lifetime <= 0 || !certificate || token === undefined || !TEMPORARY.test(accessKeyId)) return NOTHING
-      const [at, asked] = [kept, now()]
-      const name = `${certificate} ${fingerprint}`
-      const entry = at.get(name)
-      const good = entry !== undefined && asked < entry.until
-      if (entry && !good) at.delete(name)
+      if (lifetimeMS <= 0 || !certificate || token === undefined || !TEMPORARY.test(accessKeyId)) return NOT_CACHED
+      const [current, startedAt] = [cache, now()]
+      const key = `${certificate} ${fingerprint}`
+      const entry = current.get(key)
+      const isValid = entry !== undefined && startedAt < entry.until
+      if (entry && !isValid) current.delete(key)
       return {
-        identity: good ? entry.identity : undefined,
-        // Into the memory that was asked: after a flush nobody reads it any more.
-        store: identity => void at.set(name, { identity, until: asked + lifetime }),
+        identity: isValid ? entry.identity : undefined,
+        // Stores into the cache of the lookup: after `clear` nothing reads that one.
+        store: identity => void current.set(key, { identity, until: startedAt + lifetimeMS }),
       }
     },
     clear() {
-      kept = new LRUCache({ max: maxEntries })
+      cache = new LRUCache({ max: maxEntries })
     },
   }
 }

@@ -1,37 +1,35 @@
 /**
- * What asking STS came to.
+ * The outcome of a call to STS.
  *
- * Only closed lists of codes, out of STS's own documents, speak about the identity or the quota. All else is an outage,
- * which is nobody's fault who wants to log in.
+ * Only closed lists of codes, in documents of STS itself, make an outcome `refused` or `throttled`. Everything else is
+ * `unavailable`, so an outage is never reported as a bad identity.
  */
 import { Fault } from '../errors.js'
 import type { Partition } from './partition.js'
 import type { Proof } from './proof.js'
 import { type Identity, parseIdentity, parseStsError, type StsError } from './reply.js'
 
-/**
- * What asking came to. `code` and `message` are of AWS; the message is one printable line without the request in it.
- * `next`: the same request may succeed `again`, the client should be offered the `first` host, or neither helps now.
- */
+/** `code` and `message` come from AWS. The message is one printable line that does not repeat the request. */
 export type StsOutcome =
   | { is: 'identity'; identity: Identity }
   | { is: 'refused'; code: string; message?: string }
   | { is: 'throttled'; code: string }
   | Unavailable
+/** `next`: what may help now: to `retry` the request, to offer the client the `first-host`, or `none` of these. */
 export type Unavailable = { is: 'unavailable'; why: string; next: 'retry' | 'first-host' | 'none' }
 
 /**
- * Asks STS who signed, and waits at most so many milliseconds. Rejects with the signal's reason once it is aborted, and
- * with the faults `identity/partition-mismatch` and `internal`; everything else is an outcome.
+ * Calls GetCallerIdentity with a proof, and waits at most this many milliseconds. Throws the reason of the signal, and the
+ * faults `identity/partition-mismatch` and `internal`; everything else is an outcome.
  */
-export type CallSts = (proof: Proof, ms: number, signal: AbortSignal) => Promise<StsOutcome>
+export type CallSts = (proof: Proof, timeoutMS: number, signal: AbortSignal) => Promise<StsOutcome>
 
-/** What came over the wire; `type` and `date` are the headers, whatever they hold. */
+/** An HTTP response. `type` and `date` are the unparsed headers. */
 export type StsResponse = { status: number; type: unknown; date: unknown; text: string }
 
 const XML = /^(?:text|application)\/xml *(?:;|$)/i
 
-const refusals: ReadonlySet<string> = new Set([
+const REFUSALS: ReadonlySet<string> = new Set([
   'InvalidClientTokenId',
   'ExpiredToken',
   'SignatureDoesNotMatch',
@@ -39,25 +37,25 @@ const refusals: ReadonlySet<string> = new Set([
   'MissingAuthenticationToken',
   'AccessDenied',
 ])
-const throttles: ReadonlySet<string> = new Set(['Throttling', 'ThrottlingException', 'RequestLimitExceeded'])
-/** What a good key gets, too, in a region that its account has not enabled. */
-const regional: ReadonlySet<string> = new Set(['InvalidClientTokenId', 'RegionDisabledException'])
+const THROTTLES: ReadonlySet<string> = new Set(['Throttling', 'ThrottlingException', 'RequestLimitExceeded'])
+/** A valid key gets these codes, too, in a region that its account has not enabled. */
+const REGIONAL: ReadonlySet<string> = new Set(['InvalidClientTokenId', 'RegionDisabledException'])
 
 /**
- * The outcome of an answer by a host of that partition. `first`: it is the first host of the settings.
- * Throws `identity/partition-mismatch`.
+ * Classifies the response of an STS host of this partition. `isFirstHost`: it is the first host in the settings, which
+ * decides whether a key exists. Throws `identity/partition-mismatch`.
  */
 export function classifyResponse(
   { status, type, text }: StsResponse,
   partition: Partition,
-  first: boolean,
+  isFirstHost: boolean,
 ): StsOutcome {
-  if (status !== 200) return refused(status, parseStsError(status, text), first)
-  if (typeof type === 'string' && XML.test(type)) return identityIn(text, partition)
+  if (status !== 200) return classifyError(status, parseStsError(status, text), isFirstHost)
+  if (typeof type === 'string' && XML.test(type)) return classifyIdentity(text, partition)
   return unavailable('it answered 200 with something that is not XML', 'none')
 }
 
-function identityIn(text: string, partition: Partition): StsOutcome {
+function classifyIdentity(text: string, partition: Partition): StsOutcome {
   try {
     return { is: 'identity', identity: parseIdentity(text, partition) }
   } catch (thrown) {
@@ -68,38 +66,38 @@ function identityIn(text: string, partition: Partition): StsOutcome {
   }
 }
 
-function refused(status: number, refusal: StsError | undefined, first: boolean): StsOutcome {
-  const { code = '', message } = refusal ?? {}
-  if (throttles.has(code)) return { is: 'throttled', code }
+function classifyError(status: number, error: StsError | undefined, isFirstHost: boolean): StsOutcome {
+  const { code = '', message } = error ?? {}
+  if (THROTTLES.has(code)) return { is: 'throttled', code }
   if (status === 429) return { is: 'throttled', code: 'TooManyRequests' }
-  if (!first && regional.has(code)) return unavailable(`${code} from a host that is not the first`, 'first-host')
-  if (status < 500 && refusals.has(code)) return { is: 'refused', code, ...(message !== undefined && { message }) }
+  if (!isFirstHost && REGIONAL.has(code)) return unavailable(`${code} from a host that is not the first`, 'first-host')
+  if (status < 500 && REFUSALS.has(code)) return { is: 'refused', code, ...(message !== undefined && { message }) }
   return unavailable(`it answered ${status}${code && ` ${code}`}`, status >= 500 ? 'retry' : 'none')
 }
 
-/** A sentence of AWS that repeats what was sent is dropped, whatever its code. */
+/** Drops a message of AWS that repeats a secret of the request. */
 export function withoutEchoedSecrets(outcome: StsOutcome, { signature, token, challenge }: Proof): StsOutcome {
   if (outcome.is !== 'refused' || outcome.message === undefined) return outcome
-  const sent = [signature.reveal(), token?.reveal(), challenge.nonce.toString('base64')]
+  const secrets = [signature.reveal(), token?.reveal(), challenge.nonce.toString('base64')]
   const { is, code, message } = outcome
-  return sent.some(secret => secret !== undefined && message.includes(secret)) ? { is, code } : outcome
+  return secrets.some(secret => secret !== undefined && message.includes(secret)) ? { is, code } : outcome
 }
 
 export function unavailable(why: string, next: Unavailable['next']): Unavailable {
   return { is: 'unavailable', why, next }
 }
 
-/** A day: no clock that TLS still works with is further off, so what says so is no clock. */
-const NONSENSE = 24 * 3600_000
+/** One day. TLS would fail with clocks that differ by more, so a larger difference is not one of clocks. */
+const MAX_SKEW_MS = 24 * 3600_000
 
 /**
- * How far STS is ahead of `now`, in milliseconds, by its Date header; undefined where that is no date. It tells whole
- * seconds, so on average it is half a second behind.
+ * How far the clock of STS is ahead of `now` (milliseconds since 1970), according to a Date header, in milliseconds.
+ * Undefined if the header is not a date. The header has whole seconds, so half a second is added on average.
  */
 export function measureSkew(header: unknown, now: number): number | undefined {
   if (typeof header !== 'string') return undefined
   const date = new Date(header)
   if (Number.isNaN(date.getTime()) || date.toUTCString() !== header) return undefined
-  const skew = date.getTime() + 500 - now
-  return Math.abs(skew) < NONSENSE ? skew : undefined
+  const skewMS = date.getTime() + 500 - now
+  return Math.abs(skewMS) < MAX_SKEW_MS ? skewMS : undefined
 }

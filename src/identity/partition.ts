@@ -1,9 +1,13 @@
-/** Partitions: the separate clouds of AWS, the hosts of their STS, and the ARNs they may speak of. */
+/**
+ * The partitions of AWS, and the STS hosts of each. An STS host answers with ARNs of its own partition only.
+ *
+ * https://docs.aws.amazon.com/general/latest/gr/sts.html
+ */
 
-type Row = { partition: string; domains: readonly string[]; regions: RegExp }
+type PartitionDefinition = { partition: string; domains: readonly string[]; regions: RegExp }
 
-/** The first row that fits decides: GovCloud shares its domain with the rest and has regions of its own. */
-const rows = [
+/** The first match counts: GovCloud shares its domains with the `aws` partition and has regions of its own. */
+const DEFINITIONS = [
   { partition: 'aws-us-gov', domains: ['amazonaws.com', 'api.aws'], regions: /^us-gov-/ },
   { partition: 'aws', domains: ['amazonaws.com', 'api.aws'], regions: /^(?!cn-|us-iso|eu-iso|eusc-)/ },
   { partition: 'aws-cn', domains: ['amazonaws.com.cn', 'api.amazonwebservices.com.cn'], regions: /^cn-/ },
@@ -12,19 +16,22 @@ const rows = [
   { partition: 'aws-iso-e', domains: ['cloud.adc-e.uk'], regions: /^eu-isoe-/ },
   { partition: 'aws-iso-f', domains: ['csp.hci.ic.gov'], regions: /^us-isof-/ },
   { partition: 'aws-eusc', domains: ['amazonaws.eu', 'api.amazonwebservices.eu'], regions: /^eusc-/ },
-] as const satisfies Row[]
+] as const satisfies PartitionDefinition[]
 
-export type Partition = (typeof rows)[number]['partition']
+export type Partition = (typeof DEFINITIONS)[number]['partition']
 
-export const partitions: ReadonlySet<string> = new Set(rows.map(row => row.partition))
+export const partitions: ReadonlySet<string> = new Set(DEFINITIONS.map(({ partition }) => partition))
 
 const REGIONAL = /^sts(?:-fips)?\.(?<region>[a-z]+(?:-[a-z]+)+-\d{1,2})\.(?<domain>[a-z0-9.-]+)$/
-/** There is one global endpoint, in one partition. */
+/** The one global endpoint. */
 const GLOBAL = 'sts.amazonaws.com'
 
-/** The partition whose STS answers at this host; undefined where the host is no public name of STS. */
+/** The partition of an STS host; undefined if the host is not a public STS endpoint. */
 export function findPartition(host: string): Partition | undefined {
   if (host === GLOBAL) return 'aws'
   const { region = '', domain = '' } = REGIONAL.exec(host)?.groups ?? {}
-  return rows.find(row => (row.domains as readonly string[]).includes(domain) && row.regions.test(region))?.partition
+  const definition = DEFINITIONS.find(
+    ({ domains, regions }) => (domains as readonly string[]).includes(domain) && regions.test(region),
+  )
+  return definition?.partition
 }

@@ -1,10 +1,10 @@
 /**
- * The proof: a signed GetCallerIdentity that a client hands over in pieces, judged before any network, and written
- * anew from what was understood.
+ * A proof is a signed GetCallerIdentity request, which the client sends in parts. It is validated without the network, and
+ * the request to STS is rebuilt from the validated values.
  *
- * Nothing of the client's text goes on. `a` is matched whole against one grammar, and of what matched only the access
- * key id, the token, the date and the signature are used; the rest of the request is made of constants and our own
- * challenge. So whatever STS verifies is what was judged here.
+ * No text of the client is forwarded. One grammar must match the whole of `a`. The request uses only the access key id, the
+ * token, the date and the signature of the client; everything else is constant or comes from the proxy's own challenge.
+ * STS therefore verifies exactly the request that was validated here.
  *
  *     AWS4-HMAC-SHA256 Credential=KEY/DAY/REGION/sts/aws4_request, SignedHeaders=a;b;c, Signature=64 hex digits
  *
@@ -15,7 +15,7 @@ import { Secret } from '../log.js'
 import type { Challenge, ProofFields } from '../sasl/aws.js'
 import { detach } from './detachedString.js'
 
-/** A judged proof. `date` is `YYYYMMDDTHHMMSSZ`; `region` is that of the offered host. */
+/** A validated proof. `date` has the form `YYYYMMDDTHHMMSSZ`; `region` is the region of the offered host. */
 export type Proof = {
   accessKeyId: string
   date: string
@@ -25,7 +25,7 @@ export type Proof = {
   challenge: Challenge
 }
 
-/** One space or none after a comma is what signers write; more are harmless, since the text is written anew. */
+/** Signers write one space or none after a comma. More spaces are harmless, since the text is rebuilt. */
 const AUTHORIZATION = new RegExp(
   '^AWS4-HMAC-SHA256 ' +
     'Credential=(?<key>\\w{16,128})/(?<day>\\d{8})/(?<region>[a-z0-9-]{1,64})/(?<service>[a-z0-9-]{1,64})/aws4_request, *' +
@@ -34,53 +34,58 @@ const AUTHORIZATION = new RegExp(
 )
 const DATE = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/
 const TOKEN = /^[\x21-\x7e]{1,8192}$/
-/** Key ids of long-term and of temporary credentials. Keys from before 2010 have neither prefix. */
+/** Access key ids of long-term and of temporary credentials. Keys from before 2010 have neither prefix. */
 const LONG_TERM = /^AKIA/
 const TEMPORARY = /^ASIA/
 
-/** How far off a signature may be, in milliseconds: what STS itself allows, either way. */
-const WINDOW = 15 * 60_000
+/** The largest difference between the date of a signature and now, in either direction, as STS itself allows it. */
+const WINDOW_MS = 15 * 60_000
 
 const BODY = 'Action=GetCallerIdentity&Version=2011-06-15'
 
 /**
- * Judges the fields of a proof against the challenge that it answers. `now` is our clock, corrected by that of STS.
- * Throws `proof/malformed`, `proof/header-unsigned`, `proof/scope-mismatch`, `proof/clock-skew`.
+ * Validates the fields of a proof against the challenge that it answers. `now` is the proxy's clock, corrected by the clock
+ * of STS. Throws `proof/malformed`, `proof/header-unsigned`, `proof/scope-mismatch`, `proof/clock-skew`.
  */
 export function validateProof({ a, d, t }: ProofFields, challenge: Challenge, now: Date): Proof {
   const { key = '', day, region, service, names = '', signature = '' } = AUTHORIZATION.exec(a)?.groups ?? {}
-  if (signature === '') throw new Fault('proof/malformed', 'the authorization does not have the form of Signature V4')
-  const refuse = (
-    kind: 'proof/malformed' | 'proof/header-unsigned' | 'proof/scope-mismatch' | 'proof/clock-skew',
-    detail: string,
-    facts = {},
-  ) => new Fault(kind, detail, { accessKeyId: key, ...facts })
-  const signed = readDate(d)
-  if (t !== undefined && !TOKEN.test(t)) throw refuse('proof/malformed', 'no AWS session token looks like this one')
+  if (signature === '') throw new Fault('proof/malformed', 'the authorization is not an AWS Signature Version 4')
+  const fault = (kind: ProofFault, detail: string, facts = {}) =>
+    new Fault(kind, detail, { accessKeyId: key, ...facts })
+  const signedAt = parseDate(d)
+  if (t !== undefined && !TOKEN.test(t)) throw fault('proof/malformed', 'not an AWS session token')
   if (TEMPORARY.test(key) && t === undefined) {
-    throw refuse('proof/malformed', `the key id ${key} is of temporary credentials, which need their session token`)
+    throw fault('proof/malformed', `the temporary credentials ${key} need their session token`)
   }
   if (LONG_TERM.test(key) && t !== undefined) {
-    throw refuse('proof/malformed', `the key id ${key} is of long-term credentials, which have no session token`)
+    throw fault('proof/malformed', `the long-term credentials ${key} have no session token`)
   }
-  const wrong = judgeNames(names.split(';'), headerNames(t !== undefined))
-  if (wrong) throw refuse(...wrong)
-  const wanted = signingRegion(challenge.host)
-  if (service !== 'sts' || region !== wanted || day !== d.slice(0, 8)) {
-    throw refuse(
-      'proof/scope-mismatch',
-      `signed for ${day}/${region}/${service}, wanted ${d.slice(0, 8)}/${wanted}/sts`,
-    )
+  const headerFault = checkSignedHeaders(names.split(';'), signedHeaders(t !== undefined))
+  if (headerFault) throw fault(...headerFault)
+  const expectedRegion = signingRegion(challenge.host)
+  if (service !== 'sts' || region !== expectedRegion || day !== d.slice(0, 8)) {
+    const expected = `${d.slice(0, 8)}/${expectedRegion}/sts`
+    throw fault('proof/scope-mismatch', `signed for ${day}/${region}/${service}, expected ${expected}`)
   }
-  if (Math.abs(signed.getTime() - now.getTime()) > WINDOW) {
-    const times = { signed: signed.toISOString(), now: now.toISOString() }
-    throw refuse('proof/clock-skew', `signed at ${times.signed}, it is ${times.now} here`, times)
+  if (Math.abs(signedAt.getTime() - now.getTime()) > WINDOW_MS) {
+    const times = { signed: signedAt.toISOString(), now: now.toISOString() }
+    throw fault('proof/clock-skew', `signed at ${times.signed}, and the proxy's time is ${times.now}`, times)
   }
   const token = t === undefined ? undefined : new Secret(t)
-  return { accessKeyId: detach(key), date: d, region: wanted, signature: new Secret(signature), token, challenge }
+  return {
+    accessKeyId: detach(key),
+    date: d,
+    region: expectedRegion,
+    signature: new Secret(signature),
+    token,
+    challenge,
+  }
 }
 
-/** The region that drivers sign for: the second label of the host, and us-east-1 where the host names none. */
+/**
+ * The region that drivers sign for: the second label of the host, or us-east-1 for the global endpoint and for hosts of one
+ * label.
+ */
 export function signingRegion(host: string): string {
   return host === 'sts.amazonaws.com' ? 'us-east-1' : (host.split('.')[1] ?? 'us-east-1')
 }
@@ -88,7 +93,7 @@ export function signingRegion(host: string): string {
 /** One `POST /` to STS. */
 export type StsRequest = { headers: Record<string, string>; body: string }
 
-/** The one request that a proof stands for. It holds the token and a live signature. */
+/** The GetCallerIdentity request of a proof. It contains the token and a valid signature, so never log it. */
 export function buildRequest({ accessKeyId, date, region, signature, token, challenge }: Proof): StsRequest {
   const { headers, body } = buildUnsignedRequest(challenge.host)
   return {
@@ -100,7 +105,7 @@ export function buildRequest({ accessKeyId, date, region, signature, token, chal
       'X-MongoDB-GS2-CB-Flag': 'n',
       Authorization: [
         `AWS4-HMAC-SHA256 Credential=${accessKeyId}/${date.slice(0, 8)}/${region}/sts/aws4_request`,
-        `SignedHeaders=${headerNames(token !== undefined).join(';')}`,
+        `SignedHeaders=${signedHeaders(token !== undefined).join(';')}`,
         `Signature=${signature.reveal()}`,
       ].join(', '),
     },
@@ -108,7 +113,7 @@ export function buildRequest({ accessKeyId, date, region, signature, token, chal
   }
 }
 
-/** The same question with nobody's signature: STS refuses it, which shows that STS is there. */
+/** GetCallerIdentity without a signature. STS refuses it, which shows that STS is reachable. */
 export function buildUnsignedRequest(host: string): StsRequest {
   return {
     headers: {
@@ -120,37 +125,36 @@ export function buildUnsignedRequest(host: string): StsRequest {
   }
 }
 
-/** The headers that every driver signs, in the order of the signature. */
-function headerNames(token: boolean): string[] {
+/** The headers that every driver signs, in the order of SignedHeaders. */
+function signedHeaders(hasToken: boolean): string[] {
   return [
     'content-length',
     'content-type',
     'host',
     'x-amz-date',
-    ...(token ? ['x-amz-security-token'] : []),
+    ...(hasToken ? ['x-amz-security-token'] : []),
     'x-mongodb-gs2-cb-flag',
     'x-mongodb-server-nonce',
   ]
 }
 
-/** A missing name comes first: it is what a signature made for another service shows. */
-function judgeNames(
-  names: string[],
-  wanted: string[],
-): ['proof/header-unsigned' | 'proof/malformed', string] | undefined {
-  const missing = wanted.filter(name => !names.includes(name))
+type ProofFault = 'proof/malformed' | 'proof/header-unsigned' | 'proof/scope-mismatch' | 'proof/clock-skew'
+
+/** Reports a missing header first: its absence is the mark of a signature that was made for another service. */
+function checkSignedHeaders(names: string[], expected: string[]): [ProofFault, string] | undefined {
+  const missing = expected.filter(name => !names.includes(name))
   if (missing.length > 0) return ['proof/header-unsigned', `SignedHeaders lacks ${missing.join(', ')}`]
-  return names.join(';') === wanted.join(';')
+  return names.join(';') === expected.join(';')
     ? undefined
-    : ['proof/malformed', `SignedHeaders is not exactly ${wanted.join(';')}`]
+    : ['proof/malformed', `SignedHeaders is not exactly ${expected.join(';')}`]
 }
 
-/** A real day and time; 20260231 is none. */
-function readDate(text: string): Date {
+/** Rejects dates that do not exist, such as 20260231. */
+function parseDate(text: string): Date {
   const [, year, month, day, hour, minute, second] = DATE.exec(text) ?? []
-  const written = `${year}-${month}-${day}T${hour}:${minute}:${second}.000Z`
-  const date = new Date(written)
-  if (Number.isNaN(date.getTime()) || date.toISOString() !== written) {
+  const iso = `${year}-${month}-${day}T${hour}:${minute}:${second}.000Z`
+  const date = new Date(iso)
+  if (Number.isNaN(date.getTime()) || date.toISOString() !== iso) {
     throw new Fault('proof/malformed', 'the date does not have the form YYYYMMDDTHHMMSSZ')
   }
   return date

@@ -1,12 +1,12 @@
 /**
- * What STS refused and would refuse again whoever signs, so that a client that loops with an expired token costs one
- * call and not one a second.
+ * Caches refusals of STS that no signature would change. A client that loops with an expired token then costs one call to
+ * STS, instead of one per login.
  *
- * STS looks at key and token before the signature (the order of its checks is known from probes), so these refusals say
- * nothing about who sent them. SignatureDoesNotMatch is not among them and never may be: whoever knows a key id and its
- * token, and both are shown to others, could keep the owner out with signatures made up.
+ * STS checks key and token before it checks the signature (observed by probing), so these refusals are true of every
+ * client that uses the credential. SignatureDoesNotMatch must never be cached: anyone who knows a key id and its token,
+ * which other services see, could lock out the owner with made-up signatures.
  *
- * There is no setting for the times: an expired token stays so, and a new key reaches all of STS within seconds.
+ * The lifetimes are constants: an expired token stays expired, and a new key is known to all of STS within seconds.
  */
 import { LRUCache } from 'lru-cache'
 import type { StsOutcome } from './outcome.js'
@@ -14,20 +14,19 @@ import type { StsOutcome } from './outcome.js'
 export type RefusedOutcome = StsOutcome & { is: 'refused' }
 
 export type RefusalCache = {
-  /** What STS said about this holder of a key and token at this host, if it said so lately. */
-  get(host: string, holder: string): RefusedOutcome | undefined
-  /** Remembers an outcome that is worth it; `source` is who pays for the place. */
-  store(host: string, holder: string, outcome: StsOutcome, source: string): void
+  get(host: string, fingerprint: string): RefusedOutcome | undefined
+  /** Stores an outcome if it can be cached. `source` is the subnet whose share of the cache the entry uses. */
+  store(host: string, fingerprint: string, outcome: StsOutcome, source: string): void
 }
 
-/** How long, in milliseconds. */
-const KEPT: Readonly<Record<string, number>> = { ExpiredToken: 5 * 60_000, InvalidClientTokenId: 5_000 }
+/** Lifetimes in milliseconds. */
+const TTL_MS: Readonly<Record<string, number>> = { ExpiredToken: 5 * 60_000, InvalidClientTokenId: 5_000 }
 
 type Entry = { outcome: RefusedOutcome; until: number; source: string }
 
 /**
- * `entries` at most, the longest unused going first, and of one source at most `perSource`, so that a flood from one
- * address pushes out its own. `now`: monotonic milliseconds.
+ * Holds at most `maxEntries` entries, and at most `maxPerSource` of each source, so that a flood from one address evicts
+ * its own entries alone. `now`: monotonic milliseconds.
  */
 export function createRefusalCache({
   maxEntries,
@@ -38,38 +37,38 @@ export function createRefusalCache({
   maxPerSource: number
   now(): number
 }): RefusalCache {
-  /** Labels by source, the oldest first; a source is here only while it has an entry. */
-  const bySource = new Map<string, Set<string>>()
-  const kept = new LRUCache<string, Entry>({
+  /** The keys of each source that has entries, oldest first. */
+  const keysBySource = new Map<string, Set<string>>()
+  const cache = new LRUCache<string, Entry>({
     max: maxEntries,
-    dispose({ source }, name) {
-      const own = bySource.get(source)
-      own?.delete(name)
-      if (own?.size === 0) bySource.delete(source)
+    dispose({ source }, key) {
+      const keys = keysBySource.get(source)
+      keys?.delete(key)
+      if (keys?.size === 0) keysBySource.delete(source)
     },
   })
-  const nameOf = (host: string, holder: string) => `${host} ${holder}`
+  const keyOf = (host: string, fingerprint: string) => `${host} ${fingerprint}`
 
   return {
-    get(host, holder) {
-      const name = nameOf(host, holder)
-      const entry = kept.get(name)
+    get(host, fingerprint) {
+      const key = keyOf(host, fingerprint)
+      const entry = cache.get(key)
       if (entry && entry.until > now()) return entry.outcome
-      if (entry) kept.delete(name)
+      if (entry) cache.delete(key)
       return undefined
     },
-    store(host, holder, outcome, source) {
+    store(host, fingerprint, outcome, source) {
       if (outcome.is !== 'refused') return
-      const ms = Object.hasOwn(KEPT, outcome.code) ? KEPT[outcome.code] : undefined
-      if (ms === undefined) return
-      const name = nameOf(host, holder)
-      kept.delete(name)
-      const own = bySource.get(source) ?? new Set()
-      const [oldest] = own
-      if (oldest !== undefined && own.size >= maxPerSource) kept.delete(oldest)
-      // A set that the line before emptied has left the map.
-      bySource.set(source, own.add(name))
-      kept.set(name, { outcome, until: now() + ms, source })
+      const ttlMS = Object.hasOwn(TTL_MS, outcome.code) ? TTL_MS[outcome.code] : undefined
+      if (ttlMS === undefined) return
+      const key = keyOf(host, fingerprint)
+      cache.delete(key)
+      const keys = keysBySource.get(source) ?? new Set()
+      const [oldest] = keys
+      if (oldest !== undefined && keys.size >= maxPerSource) cache.delete(oldest)
+      // `dispose` removes a set that becomes empty from the map, so put it back.
+      keysBySource.set(source, keys.add(key))
+      cache.set(key, { outcome, until: now() + ttlMS, source })
     },
   }
 }

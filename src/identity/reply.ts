@@ -1,5 +1,5 @@
 /**
- * What STS answers, read so strictly that nothing but its own documents is understood.
+ * Parses the responses of STS, strictly: only the documents that STS writes are accepted.
  *
  *     <GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
  *       <GetCallerIdentityResult> <Arn/> <UserId/> <Account/> </GetCallerIdentityResult>
@@ -11,8 +11,8 @@
  *       <RequestId/>
  *     </ErrorResponse>
  *
- * The parser alone forgives too much (two roots, comments inside of a value, trailing text), so markup that AWS never
- * writes is refused before it, and a schema that knows every element judges what it made.
+ * The XML parser alone is too lenient: it accepts two roots, comments inside a value, and trailing text. Markup that AWS
+ * never writes is therefore rejected before parsing, and a schema that knows every element validates the result.
  */
 import { XMLParser, XMLValidator } from 'fast-xml-parser'
 import { z } from 'zod'
@@ -22,9 +22,11 @@ import { detach } from './detachedString.js'
 import type { Partition } from './partition.js'
 
 /**
- * Who signed. Everything comes from AWS; only `session` was chosen by whoever assumed the role, so it decides nothing.
- * `arn` is as STS said it, `canonical` the spelling that rules are matched with, `principalId` what AWS never gives
- * twice: AIDA… of a user, AROA… of a role (a federated user has ACCOUNT:NAME, root its account).
+ * The principal that signed a request. All fields come from AWS. The caller of AssumeRole chose `session`, so it must not
+ * decide anything. `arn` is the ARN that STS reported, `canonical` the one that rules are matched with. AWS never reuses a
+ * `principalId`: it is AIDA… for a user and AROA… for a role (ACCOUNT:NAME for a federated user, the account for root).
+ *
+ * https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
  */
 export type Identity = {
   arn: string
@@ -39,11 +41,11 @@ export type Identity = {
 }
 export type IdentityKind = Exclude<PrincipalKind, 'role'>
 
-/** What an error document says. `message` is one line of printable ASCII, or undefined where it may echo the request. */
+/** The content of an error document. `message` is one line of printable ASCII, or undefined if it may repeat the request. */
 export type StsError = { code: string; message: string | undefined }
 
 const STS = 'https://sts.amazonaws.com/doc/2011-06-15/'
-/** Errors of the layer before STS itself. */
+/** The namespace of errors from the layer in front of STS. */
 const DISPATCH = 'http://webservices.amazon.com/AWSFault/2005-15-09'
 
 const blank = { '#text': z.string().regex(/^\s*$/).optional() }
@@ -75,41 +77,41 @@ const errorReply = z.strictObject({
 })
 
 /**
- * The identity in the body of a 200. `partition` is the one that the asked host serves.
- * Throws `sts/unavailable` for whatever is not STS's own document, and `identity/partition-mismatch`.
+ * The identity in the body of a 200 response. `partition`: the partition of the STS host.
+ * Throws `sts/unavailable` for any document that STS does not write, and `identity/partition-mismatch`.
  */
 export function parseIdentity(text: string, partition: Partition): Identity {
   const result = parseCommonForm(text) ?? parseAnyForm(text)
   if (!result) throw unusable('not a GetCallerIdentityResponse')
   const { Account: account } = result
-  const [said, userId] = [detach(result.Arn), detach(result.UserId)]
-  const arn = parseArn(said)
-  if (!arn) throw unusable('its ARN is not that of a principal')
-  if (arn.account !== account) throw unusable('its account is not that of its ARN')
+  const [arnText, userId] = [detach(result.Arn), detach(result.UserId)]
+  const arn = parseArn(arnText)
+  if (!arn) throw unusable('its ARN is not the ARN of a principal')
+  if (arn.account !== account) throw unusable('its account differs from the account of its ARN')
   const { kind, name, session } = arn
-  if (kind === 'role') throw unusable('a role itself signs nothing, its sessions do')
-  const principalId = ids[kind](userId, arn)
-  if (principalId === undefined) throw unusable(`its UserId is not that of a ${kind}`)
+  if (kind === 'role') throw unusable('its ARN is the ARN of a role, and only sessions of a role sign requests')
+  const principalId = PRINCIPAL_IDS[kind](userId, arn)
+  if (principalId === undefined) throw unusable(`its UserId is not the id of this ${kind}`)
   if (arn.partition !== partition) {
-    throw new Fault('identity/partition-mismatch', undefined, { arn: said, wanted: partition })
+    throw new Fault('identity/partition-mismatch', undefined, { arn: arnText, expected: partition })
   }
-  return { arn: said, canonical: canonicalizeArn(arn), kind, partition, account, name, userId, principalId, session }
+  return { arn: arnText, canonical: canonicalizeArn(arn), kind, partition, account, name, userId, principalId, session }
 }
 
 type Result = { Arn: string; UserId: string; Account: string }
 
-/** The three values of whatever is the document of STS. */
+/** Parses any well-formed GetCallerIdentityResponse. */
 export function parseAnyForm(text: string): Result | undefined {
-  const { data } = identityReply.safeParse(readXML(text))
+  const { data } = identityReply.safeParse(parseXML(text))
   if (!data) return undefined
   const { Arn, UserId, Account } = data.GetCallerIdentityResponse.GetCallerIdentityResult
   return { Arn, UserId, Account }
 }
 
-/** Printable without markup, so that it means the same written and read. */
+/** Printable text without markup, which has the same meaning before and after XML decoding. */
 const VALUE = '([\\x20-\\x25\\x27-\\x3b\\x3d\\x3f-\\x7e]{1,2048})'
-/** The document as STS writes it, to the letter; only the white space between elements may differ. */
-const PLAIN = new RegExp(
+/** The document exactly as STS writes it; only the white space between elements may differ. */
+const COMMON_FORM = new RegExp(
   [
     `^<GetCallerIdentityResponse xmlns="${STS.replaceAll('.', '\\.')}">`,
     '<GetCallerIdentityResult>',
@@ -126,25 +128,25 @@ const PLAIN = new RegExp(
 )
 
 /**
- * What `readStrictly` gives, at a tenth of its cost, for the one form that STS uses; undefined for any other. It knows
- * nothing that the other does not: a test compares them.
+ * Parses the one form that STS writes, at a tenth of the cost of `parseAnyForm`; undefined for any other form. A test
+ * checks that both give the same result.
  */
 export function parseCommonForm(text: string): Result | undefined {
-  const [, Arn, UserId, Account] = PLAIN.exec(text) ?? []
+  const [, Arn, UserId, Account] = COMMON_FORM.exec(text) ?? []
   return Arn !== undefined && UserId !== undefined && Account !== undefined ? { Arn, UserId, Account } : undefined
 }
 
-/** The error that a status of 4xx or 5xx carries; undefined where the body is not STS's own document. */
+/** The error in the body of a 4xx or 5xx response; undefined if STS does not write such a document. */
 export function parseStsError(status: number, text: string): StsError | undefined {
   if (status < 400 || status > 599) return undefined
-  const { data } = errorReply.safeParse(readXML(text))
+  const { data } = errorReply.safeParse(parseXML(text))
   if (!data) return undefined
   const { Code: code, Message: message } = data.ErrorResponse.Error
-  return { code, message: message === undefined ? undefined : shown(code, message) }
+  return { code, message: message === undefined ? undefined : publicMessage(code, message) }
 }
 
-/** By kind, the part of a UserId that is never given twice; undefined where it is not the UserId of this ARN. */
-const ids: Record<IdentityKind, (userId: string, arn: Arn) => string | undefined> = {
+/** The part of a UserId that AWS never reuses, by kind; undefined if the UserId does not belong to the ARN. */
+const PRINCIPAL_IDS: Record<IdentityKind, (userId: string, arn: Arn) => string | undefined> = {
   user: userId => /^AIDA[A-Z0-9]{12,124}$/.exec(userId)?.[0],
   'assumed-role': (userId, { session }) => {
     const [, id, of] = /^(AROA[A-Z0-9]{12,124}):(.+)$/.exec(userId) ?? []
@@ -154,14 +156,14 @@ const ids: Record<IdentityKind, (userId: string, arn: Arn) => string | undefined
   root: (userId, { account }) => (userId === account ? userId : undefined),
 }
 
-/** In the message of this code, AWS repeats the Authorization header. */
-const ECHO = 'IncompleteSignature'
-/** A longer sentence is dropped rather than cut, since a cut echo could not be told any more. */
+/** The message of this code repeats the Authorization header. */
+const ECHOING_CODE = 'IncompleteSignature'
+/** A longer message is dropped, not truncated: truncation could hide that it repeats the request. */
 const SENTENCE = /^(?!.*(?:Signature|Credential)=)[\x20-\x7e]{1,300}$/
 
-/** The first line: some services append the canonical request, with the token in it, after an empty one. */
-function shown(code: string, message: string): string | undefined {
-  if (code === ECHO) return undefined
+/** The first line of a message. Some services append the canonical request, which contains the token, after an empty line. */
+function publicMessage(code: string, message: string): string | undefined {
+  if (code === ECHOING_CODE) return undefined
   const [line = ''] = message.trim().split(/[\r\n]/, 1)
   return SENTENCE.test(line) ? line : undefined
 }
@@ -175,18 +177,18 @@ const parser = new XMLParser({
   trimValues: false,
 })
 const DECLARATION = /^<\?xml version=["']1\.[01]["'][^<>]*\?>/
-/** Comments, CDATA, DOCTYPE and processing instructions, and characters that XML has not. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+/** Comments, CDATA, DOCTYPE and processing instructions, and characters that XML does not allow. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the expression looks for them
 const FOREIGN = /<[!?]|[\x00-\x08\x0b\x0c\x0e-\x1f]/
 
-/** The tree of a well-formed document; undefined for anything else. */
-function readXML(text: string): unknown {
+/** Undefined if the text is not a well-formed document. */
+function parseXML(text: string): unknown {
   const document = text.replace(DECLARATION, '')
   if (FOREIGN.test(document)) return undefined
   try {
     return XMLValidator.validate(document) === true ? parser.parse(document) : undefined
   } catch {
-    return undefined // names that the parser refuses, such as __proto__
+    return undefined // the parser throws for some names, such as __proto__
   }
 }
 

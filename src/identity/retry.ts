@@ -1,80 +1,83 @@
 /**
- * Asking STS again, with the same signed request: STS has no memory of it within its fifteen minutes.
+ * Retries a call to STS with the same signed request: STS does not detect replays within the 15 minutes of a signature.
  *
- * Each attempt and all of them together have an end; pauses grow and are uneven, so that clients that failed together
- * do not come back together; each further attempt is paid for, so that retries never double the load of an outage.
+ * Each attempt has a timeout, and all attempts together have a deadline. Pauses grow, with jitter. Each attempt needs a
+ * permit of the STS budget, so retries cannot double the load of an outage.
  */
+import { type Backoff, backoffMS } from '../backoff.js'
 import { Fault } from '../errors.js'
 import type { CallSts, StsOutcome } from './outcome.js'
 import type { Proof } from './proof.js'
 
 export type RetryOptions = {
-  /** The longest that one attempt takes, and all of them with their pauses. */
+  /** The timeout of one attempt. */
   attemptMS: number
+  /** The time for all attempts and pauses, from the first permit on. */
   deadlineMS: number
   /** Monotonic milliseconds. */
   now(): number
   /** 0 to 1. */
   random(): number
-  /** Resolves after so many milliseconds, or at once when the signal aborts; never rejects. */
+  /** Resolves after this many milliseconds, or at once when the signal aborts. Never rejects. */
   sleep(ms: number, signal: AbortSignal): Promise<void>
-  /** How long the first attempt may wait for its turn; further ones have what is left of the deadline less their least. */
+  /** How long the first attempt may wait for its permit. Later attempts may wait as long as the deadline allows. */
   queueMS: number
-  /** Told of each attempt that came to nothing; whether another one at the same host makes sense. */
+  /** Called after each attempt that failed temporarily. Returns whether to retry at the same host. */
   shouldRetry(proof: Proof, outcome: StsOutcome): boolean
 }
 
-/** The first pause is 50 to 100 ms, and each further one twice as long. */
-const PAUSE = 100
-/** The least that a further attempt needs: a shorter one would say of its host only that it was cut short. */
-const LEAST = 300
+/** The deadline ends the retries before a maximum matters. */
+const BACKOFF: Backoff = { firstMS: 100, maxMS: Number.POSITIVE_INFINITY }
+/** The least time for a retry. A shorter timeout would say nothing about the host. */
+const MIN_ATTEMPT_MS = 300
 
 /**
- * Waits at most so many milliseconds for the turn of one attempt, which is paid for then, and gives what ends it. Throws
- * `budget/exhausted` at once where it would be longer.
+ * Waits at most `maxWaitMS` for a permit to call STS, and returns the function that releases it. Throws
+ * `budget/exhausted` as soon as the wait would be longer.
  */
-export type AcquirePermit = (patienceMS: number) => Promise<() => void>
+export type AcquirePermit = (maxWaitMS: number) => Promise<() => void>
 
 /**
- * The same question, asked again while that may help, each time in its turn. Throws `budget/exhausted` if not even the first
- * attempt gets one, and rejects at once with the reason of an aborted signal.
+ * Wraps `call` with retries. The wrapped function throws `budget/exhausted` if the first attempt gets no permit, and the
+ * reason of the signal at once.
  */
 export function withRetry(
-  ask: CallSts,
-  patience: RetryOptions,
-): (proof: Proof, turn: AcquirePermit, signal: AbortSignal) => Promise<StsOutcome> {
-  const { attemptMS, deadlineMS, queueMS, now, random, sleep, shouldRetry } = patience
-  return async (proof, turn, signal) => {
-    let done = await turn(queueMS)
-    const end = now() + deadlineMS
-    for (let pause = PAUSE; ; pause *= 2) {
+  call: CallSts,
+  options: RetryOptions,
+): (proof: Proof, acquirePermit: AcquirePermit, signal: AbortSignal) => Promise<StsOutcome> {
+  const { attemptMS, deadlineMS, queueMS, now, random, sleep, shouldRetry } = options
+  return async (proof, acquirePermit, signal) => {
+    let release = await acquirePermit(queueMS)
+    const deadline = now() + deadlineMS
+    for (let attempt = 0; ; attempt++) {
       let outcome: StsOutcome
       try {
-        outcome = await ask(proof, Math.min(attemptMS, end - now()), signal)
+        outcome = await call(proof, Math.min(attemptMS, deadline - now()), signal)
       } finally {
-        done()
+        release()
       }
-      const wait = pause * (0.5 + 0.5 * random())
-      if (!isPassing(outcome) || !shouldRetry(proof, outcome) || now() + wait + LEAST > end) return outcome
-      await sleep(wait, signal)
+      const pauseMS = backoffMS(BACKOFF, attempt, random())
+      if (!isTemporary(outcome) || !shouldRetry(proof, outcome)) return outcome
+      if (now() + pauseMS + MIN_ATTEMPT_MS > deadline) return outcome
+      await sleep(pauseMS, signal)
       signal.throwIfAborted()
-      const next = await turn(Math.max(0, end - now() - LEAST)).catch(orNone)
+      const next = await acquirePermit(Math.max(0, deadline - now() - MIN_ATTEMPT_MS)).catch(noneIfExhausted)
       if (!next) return outcome
-      if (now() + LEAST > end) {
+      if (now() + MIN_ATTEMPT_MS > deadline) {
         next()
         return outcome
       }
-      done = next
+      release = next
     }
   }
 }
 
-/** No turn in time is no reason to forget what the last attempt came to. */
-function orNone(thrown: unknown): undefined {
+/** Without a permit for a retry, the outcome of the last attempt stands. */
+function noneIfExhausted(thrown: unknown): undefined {
   if (thrown instanceof Fault && thrown.kind === 'budget/exhausted') return undefined
   throw thrown
 }
 
-function isPassing(outcome: StsOutcome): boolean {
+function isTemporary(outcome: StsOutcome): boolean {
   return outcome.is === 'throttled' || (outcome.is === 'unavailable' && outcome.next === 'retry')
 }

@@ -1,7 +1,8 @@
 /**
- * AWS STS: the one request that a proof stands for, sent to the host that it was signed for, and what comes of it.
+ * The client of AWS STS. It sends GetCallerIdentity requests to the host that they were signed for.
  *
- * A pool of our own per host, so that nothing of the environment (proxies, redirects, a global agent) takes part.
+ * Each host has its own connection pool, so that nothing of the environment (proxies, redirects, a global agent) affects
+ * the calls.
  */
 import { type Dispatcher, Pool } from 'undici'
 import { Fault } from '../errors.js'
@@ -19,21 +20,21 @@ import {
 import { findPartition, type Partition } from './partition.js'
 import { buildRequest, buildUnsignedRequest, type StsRequest } from './proof.js'
 
-/** `host` is offered to clients, named in Host and verified in TLS; `connect` is dialled in its place. */
+/** `host` is offered to clients, sent in the Host header and verified in TLS. `connect` is the address to dial instead. */
 export type StsHost = { host: string; connect?: { host: string; port: number } | undefined; insecure?: boolean }
 
 export type StsClientOptions = {
-  /** The first one has the say about keys that are unknown: the others may be of regions that an account has not. */
+  /** The first host decides whether a key exists: the others may be in regions that an account has not enabled. */
   hosts: readonly StsHost[]
-  /** The longest wait for one answer, connecting included. */
+  /** The timeout of `probe`, and the limit for connecting. */
   timeoutMS: number
-  /** Accounts see it in their CloudTrail. */
+  /** AWS accounts see it in CloudTrail. */
   userAgent: string
-  /** Milliseconds since 1970, by our clock. */
+  /** Milliseconds since 1970, by the proxy's clock. */
   now: () => number
-  /** Sockets per host. */
+  /** Per host. */
   maxSockets?: number
-  /** A certificate authority in place of the well-known ones, PEM. */
+  /** PEM of a certificate authority that replaces the well-known ones. */
   ca?: string
 }
 
@@ -41,151 +42,152 @@ export type { CallSts, StsOutcome }
 
 export type StsClient = {
   getCallerIdentity: CallSts
-  /** What is wrong with the way to a host, found without credentials; undefined if nothing is. */
+  /** Calls a host without credentials. Returns why the call failed; undefined if STS answered. */
   probe(host: string, signal: AbortSignal): Promise<string | undefined>
-  /** How far the clock of STS is ahead of ours, in milliseconds, by the latest answer of it; 0 before the first. */
+  /** How far the clock of STS is ahead of the proxy's, in milliseconds, by its latest answer; 0 before the first one. */
   clockSkewMS(): number
-  /** Ends every call and socket. */
+  /** Ends all calls and closes all sockets. */
   close(): Promise<void>
 }
 
-type Endpoint = { pool: Pool; partition: Partition; first: boolean }
+type Endpoint = { pool: Pool; partition: Partition; isFirst: boolean }
 
-const SOCKETS = 256
-/** Milliseconds that an unused socket is kept: a login in the meantime saves two round trips. */
-const IDLE = 20_000
-/** Why a socket is closed; one for all, since each takes a stack trace. */
-const LATE = new Error('no answer in time')
-const LEFT = new Error('the client left')
-const LONGEST_ANSWER = 64 * 1024
-/** undici never gives back the place of a request whose header it refuses, so none that it may refuse gets there. */
+const MAX_SOCKETS = 256
+/** How long an unused socket stays open. A login in the meantime saves two round trips. */
+const KEEP_ALIVE_MS = 20_000
+/** Reasons for closing a socket. They are constants, since each new error would capture a stack trace. */
+const TIMED_OUT = new Error('no answer in time')
+const CLIENT_LEFT = new Error('the client left')
+const MAX_RESPONSE_BYTES = 64 * 1024
+/** undici leaks the place of a request whose header it rejects, so a request with such a header must not reach it. */
 const SENDABLE = /^[\x20-\x7e]+$/
 
-/** A client of STS. Throws `config/invalid` for plain http beyond loopback. */
+/** Throws `config/invalid` for plain http to a host that is not loopback. */
 export function createStsClient({
   hosts,
   timeoutMS,
   userAgent,
   now,
-  maxSockets = SOCKETS,
+  maxSockets = MAX_SOCKETS,
   ca,
 }: StsClientOptions): StsClient {
   const endpoints = new Map<string, Endpoint>()
   for (const entry of hosts) {
-    const pool = poolOf(entry, { timeoutMS, maxSockets, ca })
-    // A name that is none of AWS's is the sandbox, or a stand-in that the operator chose; both speak of `aws`.
+    const pool = createPool(entry, { timeoutMS, maxSockets, ca })
+    // A host that AWS does not operate is the sandbox, or a stand-in of the operator; both use the `aws` partition.
     const partition = findPartition(entry.host) ?? 'aws'
-    endpoints.set(entry.host, { pool, partition, first: entry === hosts[0] })
+    endpoints.set(entry.host, { pool, partition, isFirst: entry === hosts[0] })
   }
-  let skew = 0
+  let skewMS = 0
 
-  /** The answer of a host, or why there was none. */
-  function exchange(
-    { pool }: Endpoint,
-    request: StsRequest,
-    ms: number,
-    signal: AbortSignal,
-  ): Promise<StsResponse | Unavailable> {
-    signal.throwIfAborted()
-    const headers = { ...request.headers, 'User-Agent': userAgent }
-    for (const value of Object.values(headers)) {
-      if (!SENDABLE.test(value)) {
-        throw new Fault('internal', undefined, { why: 'a header of the request to STS cannot be sent' })
-      }
-    }
-    return new Promise((resolve, reject) => {
-      let socket: Dispatcher.DispatchController | undefined
-      let over = false
-      const settle = (act: () => void): void => {
-        if (over) return
-        over = true
-        clearTimeout(timer)
-        signal.removeEventListener('abort', leave)
-        act()
-      }
-      // undici knows no abort before a request has a socket: who leaves earlier is not kept waiting, and never sent.
-      const cut = (reason: Error, act: () => void): void => {
-        settle(act)
-        socket?.abort(reason)
-      }
-      const leave = () => cut(LEFT, () => reject(signal.reason))
-      const timer = setTimeout(
-        () => cut(LATE, () => resolve(unavailable(`no answer within ${Math.round(ms)} ms`, 'retry'))),
-        ms,
-      )
-      signal.addEventListener('abort', leave, { once: true })
-      let status = 0
-      let told: Record<string, unknown> = {}
-      const pieces = new ByteQueue()
-      pool.dispatch(
-        { method: 'POST', path: '/', headers, body: request.body },
-        {
-          onRequestStart(controller) {
-            socket = controller
-            if (over) controller.abort(LATE)
-          },
-          onResponseStart(_, statusCode, headers) {
-            status = statusCode // of an informational one, too, which is followed by another
-            told = headers
-          },
-          onResponseData: (_, chunk) => pieces.push(chunk),
-          onResponseEnd() {
-            const text = pieces.read(pieces.length).toString()
-            settle(() => resolve({ status, type: told['content-type'], date: told.date, text }))
-          },
-          onResponseError: (_, error) => settle(() => resolve(broken(error))),
-        },
-      )
-    })
-  }
-
-  /** What an answer comes to. The clock is learned from what was surely STS. */
-  function learn(answer: StsResponse, { partition, first }: Endpoint): StsOutcome {
-    const outcome = classifyResponse(answer, partition, first)
-    if (outcome.is === 'identity' || outcome.is === 'refused') skew = measureSkew(answer.date, now()) ?? skew
+  /** Classifies a response. Only an answer of STS itself sets the clock skew. */
+  function interpret(response: StsResponse, { partition, isFirst }: Endpoint): StsOutcome {
+    const outcome = classifyResponse(response, partition, isFirst)
+    if (outcome.is === 'identity' || outcome.is === 'refused') skewMS = measureSkew(response.date, now()) ?? skewMS
     return outcome
   }
 
   return {
     async getCallerIdentity(proof, ms, signal) {
       const endpoint = endpoints.get(proof.challenge.host)
-      if (!endpoint) return unavailable(`${proof.challenge.host} is offered no more`, 'first-host')
-      const answer = await exchange(endpoint, buildRequest(proof), ms, signal)
-      return 'is' in answer ? answer : withoutEchoedSecrets(learn(answer, endpoint), proof)
+      if (!endpoint) return unavailable(`${proof.challenge.host} is no longer offered`, 'first-host')
+      const response = await send(endpoint.pool, buildRequest(proof), userAgent, ms, signal)
+      return 'is' in response ? response : withoutEchoedSecrets(interpret(response, endpoint), proof)
     },
     async probe(host, signal) {
       const endpoint = endpoints.get(host)
       if (!endpoint) return `${host} is not one of the hosts`
-      const answer = await exchange(endpoint, buildUnsignedRequest(host), timeoutMS, signal)
-      const outcome = 'is' in answer ? answer : learn(answer, endpoint)
+      const response = await send(endpoint.pool, buildUnsignedRequest(host), userAgent, timeoutMS, signal)
+      const outcome = 'is' in response ? response : interpret(response, endpoint)
       return outcome.is === 'unavailable' ? outcome.why : undefined
     },
-    clockSkewMS: () => skew,
+    clockSkewMS: () => skewMS,
     async close() {
       await Promise.all([...endpoints.values()].map(({ pool }) => pool.destroy()))
     },
   }
 }
 
-function poolOf(
+/** Sends a request and collects the response, within `ms`. Throws the reason of the signal. */
+function send(
+  pool: Pool,
+  request: StsRequest,
+  userAgent: string,
+  ms: number,
+  signal: AbortSignal,
+): Promise<StsResponse | Unavailable> {
+  signal.throwIfAborted()
+  const headers = { ...request.headers, 'User-Agent': userAgent }
+  for (const value of Object.values(headers)) {
+    if (!SENDABLE.test(value)) {
+      throw new Fault('internal', undefined, { why: 'a header of the request to STS cannot be sent' })
+    }
+  }
+  return new Promise((resolve, reject) => {
+    let controller: Dispatcher.DispatchController | undefined
+    let isSettled = false
+    const settle = (act: () => void): void => {
+      if (isSettled) return
+      isSettled = true
+      clearTimeout(timer)
+      signal.removeEventListener('abort', onAbort)
+      act()
+    }
+    // undici cannot abort a request that has no socket yet. Settle at once; `onRequestStart` aborts the request later.
+    const abort = (reason: Error, act: () => void): void => {
+      settle(act)
+      controller?.abort(reason)
+    }
+    const onAbort = () => abort(CLIENT_LEFT, () => reject(signal.reason))
+    const timer = setTimeout(
+      () => abort(TIMED_OUT, () => resolve(unavailable(`no answer within ${Math.round(ms)} ms`, 'retry'))),
+      ms,
+    )
+    signal.addEventListener('abort', onAbort, { once: true })
+    let status = 0
+    let responseHeaders: Record<string, unknown> = {}
+    const chunks = new ByteQueue()
+    pool.dispatch(
+      { method: 'POST', path: '/', headers, body: request.body },
+      {
+        onRequestStart(given) {
+          controller = given
+          if (isSettled) given.abort(TIMED_OUT)
+        },
+        onResponseStart(_, statusCode, headers) {
+          status = statusCode // an informational response is followed by the final one
+          responseHeaders = headers
+        },
+        onResponseData: (_, chunk) => chunks.push(chunk),
+        onResponseEnd() {
+          const text = chunks.read(chunks.length).toString()
+          settle(() => resolve({ status, type: responseHeaders['content-type'], date: responseHeaders.date, text }))
+        },
+        onResponseError: (_, error) => settle(() => resolve(describeError(error))),
+      },
+    )
+  })
+}
+
+function createPool(
   { host, connect, insecure = false }: StsHost,
   { timeoutMS, maxSockets, ca }: { timeoutMS: number; maxSockets: number; ca: string | undefined },
 ): Pool {
   const scheme = insecure ? 'http' : 'https'
-  const dialled = connect ? `${connect.host.includes(':') ? `[${connect.host}]` : connect.host}:${connect.port}` : host
-  const origin = new URL(`${scheme}://${dialled}`)
+  const address = connect ? `${connect.host.includes(':') ? `[${connect.host}]` : connect.host}:${connect.port}` : host
+  const origin = new URL(`${scheme}://${address}`)
   if (insecure && !/^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(origin.hostname)) {
-    throw new Fault('config/invalid', `sts.hosts: ${dialled} is beyond loopback and would be asked over plain http`)
+    throw new Fault('config/invalid', `sts.hosts: ${address} is not a loopback address, so it needs https`)
   }
   return new Pool(origin, {
     connections: maxSockets,
     pipelining: 1,
     allowH2: false,
-    keepAliveTimeout: IDLE,
+    keepAliveTimeout: KEEP_ALIVE_MS,
     connectTimeout: timeoutMS,
     headersTimeout: timeoutMS,
     bodyTimeout: timeoutMS,
-    maxResponseSize: LONGEST_ANSWER,
+    maxResponseSize: MAX_RESPONSE_BYTES,
     connect: {
       timeout: timeoutMS,
       servername: host.replace(/:\d+$/, ''),
@@ -195,11 +197,11 @@ function poolOf(
   })
 }
 
-const TOO_LONG = 'UND_ERR_RES_EXCEEDED_MAX_SIZE'
+const TOO_LARGE = 'UND_ERR_RES_EXCEEDED_MAX_SIZE'
 
-function broken(thrown: unknown): Unavailable {
+function describeError(thrown: unknown): Unavailable {
   const { code = '', message = '' } = thrown as { code?: string; message?: string }
-  if (code === TOO_LONG) return unavailable(`its answer is longer than ${LONGEST_ANSWER} bytes`, 'none')
-  const said = [code, message].filter(part => part !== '').join(': ')
-  return unavailable(said.replace(/[^\x20-\x7e]/g, '?').slice(0, 300), 'retry')
+  if (code === TOO_LARGE) return unavailable(`its answer is longer than ${MAX_RESPONSE_BYTES} bytes`, 'none')
+  const text = [code, message].filter(part => part !== '').join(': ')
+  return unavailable(text.replace(/[^\x20-\x7e]/g, '?').slice(0, 300), 'retry')
 }

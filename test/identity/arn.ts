@@ -3,12 +3,12 @@ import { canonicalizeArn, parseArn } from '../../src/identity/arn.js'
 import { partitions } from '../../src/identity/partition.js'
 
 const A = '123456789012'
-const spelled = (text: string) => {
+const canonicalOf = (text: string) => {
   const arn = parseArn(text)
   return arn && canonicalizeArn(arn)
 }
 
-t.test('an ARN comes apart into its parts', async t => {
+t.test('an ARN is parsed into its parts', async t => {
   t.same(parseArn(`arn:aws:iam::${A}:user/alice`), {
     partition: 'aws',
     account: A,
@@ -31,10 +31,10 @@ t.test('an ARN comes apart into its parts', async t => {
   t.match(parseArn(`arn:aws:iam::${A}:root`), { kind: 'root', name: 'root', account: A })
 })
 
-t.test('one spelling a principal, in every partition', async t => {
+t.test('a principal has one canonical ARN, in every partition', async t => {
   t.equal(partitions.size, 8)
   for (const p of partitions) {
-    for (const [text, wanted] of [
+    for (const [text, canonical] of [
       [`arn:${p}:iam::${A}:user/alice`, `arn:${p}:iam::${A}:user/alice`],
       [`arn:${p}:iam::${A}:user/a/b/alice`, `arn:${p}:iam::${A}:user/a/b/alice`],
       [`arn:${p}:iam::${A}:role/R`, `arn:${p}:iam::${A}:role/R`],
@@ -45,12 +45,12 @@ t.test('one spelling a principal, in every partition', async t => {
       [`arn:${p}:sts::${A}:federated-user/bob`, `arn:${p}:sts::${A}:federated-user/bob`],
       [`arn:${p}:iam::${A}:root`, `arn:${p}:iam::${A}:root`],
     ] as const) {
-      t.equal(spelled(text), wanted, text)
+      t.equal(canonicalOf(text), canonical, text)
     }
   }
 })
 
-t.test('case, partition, account and kind keep principals apart', async t => {
+t.test('case, partition, account, kind and path distinguish principals', async t => {
   const all = [
     `arn:aws:iam::${A}:user/x`,
     `arn:aws:iam::${A}:user/X`,
@@ -61,10 +61,10 @@ t.test('case, partition, account and kind keep principals apart', async t => {
     `arn:aws:sts::${A}:federated-user/xx`,
     `arn:aws:iam::${A}:root`,
   ]
-  t.equal(new Set(all.map(spelled)).size, all.length)
+  t.equal(new Set(all.map(canonicalOf)).size, all.length)
 })
 
-t.test('what is not exactly the ARN of a principal is none', async t => {
+t.test('text that is not exactly the ARN of a principal is rejected', async t => {
   for (const text of [
     '',
     'alice',

@@ -2,36 +2,36 @@ import t from 'tap'
 import { createCredentialFingerprinter } from '../../src/identity/credentialFingerprint.js'
 import { Secret } from '../../src/log.js'
 
-const label = createCredentialFingerprinter(Buffer.alloc(32, 1))
+const fingerprint = createCredentialFingerprinter(Buffer.alloc(32, 1))
 const credential = (accessKeyId: string, token?: string) => ({
   accessKeyId,
   token: token === undefined ? undefined : new Secret(token),
 })
 
-t.test('one credential has one label, whoever signs, and every other has another', async t => {
+t.test('every credential has its own fingerprint, which does not depend on the signature', async t => {
   const all = [
-    label(credential('ASIA1', 'token')),
-    label(credential('ASIA2', 'token')),
-    label(credential('ASIA1', 'other')),
-    label(credential('ASIA1')),
-    label(credential('ASIA1', 'null')),
-    label(credential('ASIA1', 'undefined')),
-    label(credential('token', 'ASIA1')),
+    fingerprint(credential('ASIA1', 'token')),
+    fingerprint(credential('ASIA2', 'token')),
+    fingerprint(credential('ASIA1', 'other')),
+    fingerprint(credential('ASIA1')),
+    fingerprint(credential('ASIA1', 'null')),
+    fingerprint(credential('ASIA1', 'undefined')),
+    fingerprint(credential('token', 'ASIA1')),
     createCredentialFingerprinter(Buffer.alloc(32, 2))(credential('ASIA1', 'token')),
   ]
   t.equal(new Set(all).size, all.length)
-  t.equal(label(credential('ASIA1', 'token')), all[0])
+  t.equal(fingerprint(credential('ASIA1', 'token')), all[0])
   for (const signature of ['one', 'another']) {
     const signed = { ...credential('ASIA1', 'token'), signature: new Secret(signature) }
-    t.equal(label(signed), all[0])
+    t.equal(fingerprint(signed), all[0])
   }
 })
 
-t.test('texts that meet where they are joined do not meet in the label', async t => {
-  t.not(label(credential('a', 'bc')), label(credential('ab', 'c')))
-  t.not(label(credential('ab')), label(credential('a', 'b')))
+t.test('key id and token are joined unambiguously', async t => {
+  t.not(fingerprint(credential('a', 'bc')), fingerprint(credential('ab', 'c')))
+  t.not(fingerprint(credential('ab')), fingerprint(credential('a', 'b')))
 })
 
-t.test('nothing of the credential is in its label', async t => {
-  t.match(label(credential('ASIA1', 'x'.repeat(8192))), /^[\w+/]{43}=$/)
+t.test('a fingerprint has a fixed length and contains no part of the credential', async t => {
+  t.match(fingerprint(credential('ASIA1', 'x'.repeat(8192))), /^[\w+/]{43}=$/)
 })

@@ -4,9 +4,9 @@ import { validateProof } from '../../src/identity/proof.js'
 import { challenge, date, orders, signAsDriver } from '../support/proofs.js'
 import { errorXML, identityXML } from '../support/stsReplies.js'
 
-const answer = (status: number, text: string, type: unknown = 'text/xml') => ({ status, type, date: undefined, text })
+const response = (status: number, text: string, type: unknown = 'text/xml') => ({ status, type, date: undefined, text })
 
-t.test('an identity needs its status, its type and its document', async t => {
+t.test('an identity requires status 200, an XML content type and a valid document', async t => {
   for (const type of [
     'text/xml',
     'text/xml;charset=utf-8',
@@ -14,20 +14,20 @@ t.test('an identity needs its status, its type and its document', async t => {
     'application/xml',
     'Text/XML',
   ]) {
-    t.equal(classifyResponse(answer(200, identityXML(), type), 'aws', true).is, 'identity', type)
+    t.equal(classifyResponse(response(200, identityXML(), type), 'aws', true).is, 'identity', type)
   }
   for (const type of [null, 'text/html', 'text/xmlx', 'x text/xml', ['text/xml', 'text/html']]) {
-    t.equal(classifyResponse(answer(200, identityXML(), type), 'aws', true).is, 'unavailable', `${type}`)
+    t.equal(classifyResponse(response(200, identityXML(), type), 'aws', true).is, 'unavailable', `${type}`)
   }
 })
 
-t.test('an unknown key is believed of the first host alone', async t => {
-  const unknown = answer(403, errorXML('InvalidClientTokenId'))
-  t.equal(classifyResponse(unknown, 'aws', true).is, 'refused')
-  t.match(classifyResponse(unknown, 'aws', false), { is: 'unavailable', next: 'first-host' })
+t.test('only the first host decides that a key does not exist', async t => {
+  const unknownKey = response(403, errorXML('InvalidClientTokenId'))
+  t.equal(classifyResponse(unknownKey, 'aws', true).is, 'refused')
+  t.match(classifyResponse(unknownKey, 'aws', false), { is: 'unavailable', next: 'first-host' })
 })
 
-t.test('a sentence is kept unless it repeats what was sent', async t => {
+t.test('a message is dropped if it repeats a secret of the request', async t => {
   const proof = validateProof(await signAsDriver(orders), challenge, date)
   const refused = { is: 'refused' as const, code: 'X', message: 'The token is expired.' }
   t.equal(withoutEchoedSecrets(refused, proof), refused)
@@ -37,7 +37,7 @@ t.test('a sentence is kept unless it repeats what was sent', async t => {
   })
 })
 
-t.test('a Date header is believed within a day, in its one form', async t => {
+t.test('a Date header counts if it has the standard form and is within a day', async t => {
   const now = Date.UTC(2026, 7, 13, 12)
   t.equal(measureSkew('Thu, 13 Aug 2026 12:00:10 GMT', now), 10_500)
   for (const header of [

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { findPartition } from '../../src/identity/partition.js'
 
-t.test('every public name of STS belongs to a partition', async t => {
+t.test('every public STS endpoint belongs to a partition', async t => {
   for (const [host, partition] of [
     ['sts.amazonaws.com', 'aws'],
     ['sts.eu-west-1.amazonaws.com', 'aws'],
@@ -23,7 +23,7 @@ t.test('every public name of STS belongs to a partition', async t => {
   }
 })
 
-t.test('other names belong to none', async t => {
+t.test('other hosts belong to no partition', async t => {
   for (const host of [
     '',
     'localhost',

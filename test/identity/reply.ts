@@ -5,17 +5,17 @@ import { faultOf } from '../support/faults.js'
 import { ALICE, errorXML, identityXML, ORDERS } from '../support/stsReplies.js'
 
 const A = ALICE.Account
-const good = identityXML()
+const valid = identityXML()
 const kindOf = (text: string) => faultOf(() => parseIdentity(text, 'aws'))?.kind
-/** The good document with a part of it replaced. */
+/** The valid document with a part of it replaced. */
 const edited = (find: string | RegExp, put: string) => {
-  const text = good.replace(find, put)
-  if (text === good) throw new Error(`nothing to replace: ${find}`)
+  const text = valid.replace(find, put)
+  if (text === valid) throw new Error(`nothing to replace: ${find}`)
   return text
 }
 
-t.test('a user, a role, a federated user and root are read', async t => {
-  t.same(parseIdentity(good, 'aws'), {
+t.test('the identities of a user, a role, a federated user and root are parsed', async t => {
+  t.same(parseIdentity(valid, 'aws'), {
     arn: ALICE.Arn,
     canonical: ALICE.Arn,
     kind: 'user',
@@ -44,33 +44,33 @@ t.test('a user, a role, a federated user and root are read', async t => {
   t.match(parseIdentity(identityXML(root), 'aws'), { kind: 'root', principalId: A })
 })
 
-t.test('a declaration, one line, and an account that starts with zeros are fine', async t => {
+t.test('an XML declaration, a single line, and an account with leading zeros are accepted', async t => {
   for (const declaration of ['<?xml version="1.0"?>', '<?xml version="1.0" encoding="UTF-8"?>\n']) {
-    t.equal(parseIdentity(declaration + good, 'aws').arn, ALICE.Arn)
+    t.equal(parseIdentity(declaration + valid, 'aws').arn, ALICE.Arn)
   }
-  t.equal(parseIdentity(good.replace(/\n\s*/g, ''), 'aws').arn, ALICE.Arn)
+  t.equal(parseIdentity(valid.replace(/\n\s*/g, ''), 'aws').arn, ALICE.Arn)
   const zeros = { ...ALICE, Arn: 'arn:aws:iam::000000000012:user/alice', Account: '000000000012' }
   t.equal(parseIdentity(identityXML(zeros), 'aws').account, '000000000012')
 })
 
-t.test('an escaped character of a path is read as itself', async t => {
+t.test('escaped characters are decoded', async t => {
   const escaped = { ...ALICE, Arn: `arn:aws:iam::${A}:user/r&amp;d/alice` }
   t.equal(parseIdentity(identityXML(escaped), 'aws').canonical, `arn:aws:iam::${A}:user/r&d/alice`)
 })
 
-t.test('D7: what is not the document of STS is no identity', async t => {
-  const result = /<GetCallerIdentityResult>.*<\/GetCallerIdentityResult>/s.exec(good)?.[0] ?? ''
+t.test('any other document gives no identity', async t => {
+  const result = /<GetCallerIdentityResult>.*<\/GetCallerIdentityResult>/s.exec(valid)?.[0] ?? ''
   const json = { GetCallerIdentityResponse: { GetCallerIdentityResult: ALICE } }
   for (const [name, text] of Object.entries({
     empty: '',
     html: '<!doctype html><html><body>Sign in</body></html>',
     json: JSON.stringify(json),
     'an error': errorXML('Throttling'),
-    'another root': good.replaceAll('GetCallerIdentityResponse', 'GetCallerIdentityReply'),
-    wrapped: `<html>${good}</html>`,
-    'two roots': good + good,
-    'trailing text': `${good}x`,
-    'leading text': `x${good}`,
+    'another root': valid.replaceAll('GetCallerIdentityResponse', 'GetCallerIdentityReply'),
+    wrapped: `<html>${valid}</html>`,
+    'two roots': valid + valid,
+    'trailing text': `${valid}x`,
+    'leading text': `x${valid}`,
     'another namespace': identityXML(ALICE, 'https://sts.amazonaws.com/doc/2011-06-15'),
     'no namespace': edited(/ xmlns="[^"]+"/, ''),
     'a prefix': edited(/<Arn>(.+)<\/Arn>/, '<x:Arn>$1</x:Arn>'),
@@ -86,13 +86,13 @@ t.test('D7: what is not the document of STS is no identity', async t => {
     'mismatched tags': edited('</Arn>', '</Arm>'),
     'a nested element': edited(ALICE.Arn, `<b>${ALICE.Arn}</b>`),
     'a comment': edited('user/alice', 'user/<!-- x -->alice'),
-    'a comment outside': `<!-- x -->${good}`,
+    'a comment outside': `<!-- x -->${valid}`,
     CDATA: edited(ALICE.Arn, `<![CDATA[${ALICE.Arn}]]>`),
     DOCTYPE: `<!DOCTYPE a [<!ENTITY x "alice">]>${edited('user/alice', 'user/&x;')}`,
     'an entity': edited('user/alice', 'user/&alice;'),
     'a processing instruction': edited('</Arn>', '</Arn><?x y?>'),
-    'a late declaration': `${good}<?xml version="1.0"?>`,
-    'a second declaration': `<?xml version="1.0"?><?xml version="1.0"?>${good}`,
+    'a late declaration': `${valid}<?xml version="1.0"?>`,
+    'a second declaration': `<?xml version="1.0"?><?xml version="1.0"?>${valid}`,
     'a reserved name': edited('</Account>', '</Account><__proto__>x</__proto__>'),
     'spaces around the ARN': edited(ALICE.Arn, ` ${ALICE.Arn} `),
     'a line break after the ARN': edited(ALICE.Arn, `${ALICE.Arn}\n`),
@@ -104,12 +104,12 @@ t.test('D7: what is not the document of STS is no identity', async t => {
   }
 })
 
-t.test('D7: a document that was bent anywhere names a user of that account, or nobody', async t => {
-  const bent = fc
-    .tuple(fc.nat(good.length), fc.nat(3), fc.string({ unit: 'binary', maxLength: 4 }))
-    .map(([at, cut, put]) => good.slice(0, at) + put + good.slice(at + cut))
+t.test('a mutated document gives a user of the same account, or no identity', async t => {
+  const mutated = fc
+    .tuple(fc.nat(valid.length), fc.nat(3), fc.string({ unit: 'binary', maxLength: 4 }))
+    .map(([at, cut, put]) => valid.slice(0, at) + put + valid.slice(at + cut))
   const named = /^arn:aws:iam::123456789012:user\/[!-~]+$/
-  const property = fc.property(bent, text => {
+  const property = fc.property(mutated, text => {
     const thrown = faultOf(() => parseIdentity(text, 'aws'))
     return thrown
       ? ['sts/unavailable', 'identity/partition-mismatch'].includes(thrown.kind)
@@ -118,8 +118,8 @@ t.test('D7: a document that was bent anywhere names a user of that account, or n
   t.doesNotThrow(() => fc.assert(property, { numRuns: 500 }))
 })
 
-t.test('the short way reads what STS writes, and nothing that the strict one does not', async t => {
-  for (const text of [good, identityXML(ORDERS), good.replace(/\n\s*/g, ''), good.trimEnd()]) {
+t.test('the common form is parsed as the general parser would parse it', async t => {
+  for (const text of [valid, identityXML(ORDERS), valid.replace(/\n\s*/g, ''), valid.trimEnd()]) {
     t.ok(parseCommonForm(text))
     t.same(parseCommonForm(text), parseAnyForm(text))
   }
@@ -132,21 +132,21 @@ t.test('the short way reads what STS writes, and nothing that the strict one doe
     ']]>',
     '<?x?>',
   )
-  const bent = fc
-    .tuple(fc.nat(good.length), fc.nat(12), fc.array(letters, { maxLength: 3 }))
-    .map(([at, cut, put]) => good.slice(0, at) + put.join('') + good.slice(at + cut))
-  let short = 0
-  const property = fc.property(bent, text => {
-    const plain = parseCommonForm(text)
-    if (!plain) return
-    short++
-    if (JSON.stringify(plain) !== JSON.stringify(parseAnyForm(text))) throw new Error(text)
+  const mutated = fc
+    .tuple(fc.nat(valid.length), fc.nat(12), fc.array(letters, { maxLength: 3 }))
+    .map(([at, cut, put]) => valid.slice(0, at) + put.join('') + valid.slice(at + cut))
+  let common = 0
+  const property = fc.property(mutated, text => {
+    const result = parseCommonForm(text)
+    if (!result) return
+    common++
+    if (JSON.stringify(result) !== JSON.stringify(parseAnyForm(text))) throw new Error(text)
   })
   t.doesNotThrow(() => fc.assert(property, { numRuns: 3000 }))
-  t.ok(short > 100, `${short} of them took the short way`)
+  t.ok(common > 100, `${common} documents had the common form`)
 })
 
-t.test('D7: the three values have to fit each other', async t => {
+t.test('ARN, UserId and Account must be consistent', async t => {
   const role = `arn:aws:sts::${A}:assumed-role/R/some`
   for (const [name, values] of Object.entries({
     'another account': { ...ALICE, Account: '210987654321' },
@@ -170,16 +170,16 @@ t.test('D7: the three values have to fit each other', async t => {
   }
 })
 
-t.test('D9: an ARN of another partition than the one of the host is refused', async t => {
+t.test('an ARN of another partition than that of the host is refused', async t => {
   const china = identityXML({ ...ALICE, Arn: `arn:aws-cn:iam::${A}:user/alice` })
   t.match(
     faultOf(() => parseIdentity(china, 'aws')),
-    { kind: 'identity/partition-mismatch', facts: { wanted: 'aws' } },
+    { kind: 'identity/partition-mismatch', facts: { expected: 'aws' } },
   )
   t.equal(parseIdentity(china, 'aws-cn').partition, 'aws-cn')
 })
 
-t.test('an error document gives its code and a sentence', async t => {
+t.test('an error document gives a code and a message', async t => {
   t.same(parseStsError(403, errorXML('ExpiredToken', 'The security token included in the request is expired')), {
     code: 'ExpiredToken',
     message: 'The security token included in the request is expired',
@@ -192,7 +192,7 @@ t.test('an error document gives its code and a sentence', async t => {
   t.equal(parseStsError(400, dispatch)?.code, 'InvalidAction')
 })
 
-t.test('D8: text that is reflected is never taken for a code', async t => {
+t.test('text that AWS repeats from the request is never parsed as a code', async t => {
   const echo = errorXML(
     'IncompleteSignature',
     "'&lt;Code&gt;Throttling&lt;/Code&gt; Rate exceeded' not a valid key=value pair",
@@ -215,13 +215,13 @@ t.test('D8: text that is reflected is never taken for a code', async t => {
   }
 })
 
-t.test('a status that is no error has no refusal', async t => {
+t.test('other statuses than 4xx and 5xx give no error', async t => {
   for (const status of [100, 200, 204, 301, 302, 600]) {
     t.equal(parseStsError(status, errorXML('ExpiredToken')), undefined, `${status}`)
   }
 })
 
-t.test('the sentence of AWS is one short line, printable, and never the request', async t => {
+t.test('the message is one short printable line without parts of the request', async t => {
   const message = (text: string) => parseStsError(403, errorXML('SignatureDoesNotMatch', text))?.message
   t.equal(message('does not match.\n\nThe Canonical String should have been &apos;POST'), 'does not match.')
   t.equal(message('x'.repeat(300))?.length, 300)
