@@ -6,7 +6,7 @@ import {
   describeTopology,
   type TopologyDescription,
   type TopologyHistory,
-} from '../../src/upstream/replicaSet.js'
+} from '../../src/upstream/topologyDescription.js'
 import { memberHello } from '../support/scriptedUpstream.js'
 
 const nothing: TopologyHistory = {
