@@ -25,7 +25,7 @@ import { randomBytes } from '../random.js'
 import { createAdminClient as administrator } from '../upstream/admin.js'
 import { createAddressAdvertiser } from '../upstream/advertised.js'
 import { buildHelloReply, presentAsSingleMemberSet, readTopologyVersion } from '../upstream/hello.js'
-import { createTopology as topologyOf } from '../upstream/topology.js'
+import { Topology } from '../upstream/topology.js'
 import { createConnectionMetrics } from './connectionMetrics.js'
 import { createLogins } from './logins.js'
 import { requirePolicy } from './policy.js'
@@ -61,7 +61,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   const record = createMetricsRecorder(measures, { ofProcess: true })
 
   const superuser = config.upstream.admin && administrator(config.upstream.admin)
-  const topology = topologyOf({
+  const topology = new Topology({
     upstream,
     single,
     resolver: { resolveSrv, resolveTxt },

@@ -25,7 +25,7 @@ import { addProxyMetadata } from '../upstream/metadata.js'
 import { assertOk, sanitizeText } from '../upstream/reply.js'
 import { createScramKeyCache } from '../upstream/scramKeys.js'
 import type { Target } from '../upstream/target.js'
-import { type Topology, createTopology as topologyOf } from '../upstream/topology.js'
+import { Topology } from '../upstream/topology.js'
 import { parseDirectoryUsers } from '../users/entries.js'
 import { type DatabaseUser, isExpired } from '../users/match.js'
 import { openPins } from '../users/pins.js'
@@ -44,7 +44,7 @@ export async function check(config: Config): Promise<Finding[]> {
   const { rules, upstream, single } = requirePolicy(config)
   const findings: Finding[] = config.warnings.map(text => ({ fine: true, text: `warning: ${text}` }))
   const resolver = { resolveSrv, resolveTxt }
-  const topology = topologyOf({ upstream, single, resolver, log: silentLog, random: Math.random, after })
+  const topology = new Topology({ upstream, single, resolver, log: silentLog, random: Math.random, after })
   try {
     findings.push(...(await greetAll(topology, upstream.name)))
     if (upstream.connectionOptions.tls?.hasClientCertificate) {

@@ -15,17 +15,17 @@ const WORSE = ['off', 'unknown', 'on'] as const
  * relayed to it; when it is back it has to be asked. Throws `upstream/unreachable`, `upstream/protocol-error`, the reason.
  */
 export function createLdapProbe(
-  { freshView, dataBearingMembers }: Pick<Topology, 'freshView' | 'dataBearingMembers'>,
+  topology: Pick<Topology, 'freshView' | 'dataBearingMembers'>,
   admin: AdminClient | undefined,
 ): (signal: AbortSignal) => Promise<LdapReplies> {
   return async signal => {
-    const { isReplicaSet: set } = await freshView(signal) // so that the members are known
+    const { isReplicaSet: set } = await topology.freshView(signal) // so that the members are known
     const ask = async ({ target }: { target: Target }): Promise<LdapReplies> => {
       if (!set || !admin) return askMember(target, admin, signal)
       const there = admin.forMember(target.address)
       return askMember(target, there, signal).finally(() => there.close())
     }
-    const present = dataBearingMembers().filter(({ isReachable }) => isReachable)
+    const present = topology.dataBearingMembers().filter(({ isReachable }) => isReachable)
     const all = await Promise.all(present.map(ask))
     const rank = (one: LdapReplies) => WORSE.indexOf(evaluateLdap(one).state)
     const [worst] = all.sort((a, b) => rank(b) - rank(a))

@@ -1,39 +1,42 @@
-/** How long anything waits: until its time is over, or its signal aborts. */
-
+/** Bounds how long a promise is waited for: by a timeout, or by an abort signal. */
 import type { After } from '../clock.js'
 
 export type TimeoutOptions = {
   after: After
-  /** The reason of the abort when the time is over. */
+  /** Creates the reason of the abort when the timeout expires. */
   timeoutReason: () => unknown
+  /** Aborts `run` before its timeout. */
   signal: AbortSignal
 }
 
-/** Runs a step whose signal aborts after `ms` milliseconds, or with `stop`. */
+/** Calls `run` with a signal that aborts after `ms` milliseconds, or when `signal` aborts. */
 export async function withTimeout<T>(
   ms: number,
   { after, timeoutReason, signal }: TimeoutOptions,
   run: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const limit = new AbortController()
-  const end = () => limit.abort(signal.reason)
-  const cancel = after(ms, () => limit.abort(timeoutReason()))
-  signal.addEventListener('abort', end, { once: true })
-  if (signal.aborted) end()
+  const controller = new AbortController()
+  const onAbort = () => controller.abort(signal.reason)
+  const cancel = after(ms, () => controller.abort(timeoutReason()))
+  signal.addEventListener('abort', onAbort, { once: true })
+  if (signal.aborted) onAbort()
   try {
-    return await run(limit.signal)
+    return await run(controller.signal)
   } finally {
     cancel()
-    signal.removeEventListener('abort', end)
+    signal.removeEventListener('abort', onAbort)
   }
 }
 
-/** The promise, or the signal's reason if that comes first; the work goes on for others who wait for it. */
+/**
+ * Follows the promise, but rejects with the signal's reason as soon as the signal aborts. The work behind the promise
+ * continues, since other callers may share it.
+ */
 export function rejectOnAbort<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
   return new Promise<T>((resolve, reject) => {
-    const abort = () => reject(signal.reason)
-    signal.addEventListener('abort', abort, { once: true })
-    if (signal.aborted) abort()
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+    const onAbort = () => reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    if (signal.aborted) onAbort()
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
   })
 }

@@ -73,7 +73,11 @@ async function logIn(channel: Channel, wanted: DialOptions): Promise<Document> {
   const hello = await run({ hello: 1, client, speculativeAuthenticate: { ...saslStart, db: user.db } }, 'admin')
   if (target.replicaSet !== undefined && hello.setName !== target.replicaSet) {
     const facts = { wanted: target.replicaSet, setName: sanitizeText(hello.setName) }
-    throw new Fault('upstream/unreachable', 'it is not of the replica set that upstream.uri names', facts)
+    throw new Fault(
+      'upstream/unreachable',
+      'the member does not belong to the replica set that upstream.uri names',
+      facts,
+    )
   }
   if (wanted.requirePrimary && hello.isWritablePrimary !== true) {
     throw new Fault('upstream/unreachable', 'it is not the primary', { upstream: target.address })

@@ -1,88 +1,90 @@
 /**
- * The time in which a member is the primary. Everything that was begun with it ends with it: what is under way at once,
- * what stands when it is vacated, a moment later.
+ * The term of a primary: from its election until another member is elected, or until it steps down or leaves the set.
  *
- * Not an AbortSignal: ten thousand relays hold on to one term, and its listeners are found by walking a list.
+ *     begins ─▶ ends ─▶ sessions close
+ *               │       └─ a moment later: sessions to this primary close
+ *               └─ at once: logins in progress are aborted
+ *
+ * Rejected: AbortSignal. Ten thousand sessions listen to one term, and a signal finds a listener by walking a list.
  */
 import { Fault } from '../errors.js'
 
-/** What it gives is waited for where it is a promise. */
-type Step = (why: Fault) => unknown
+/** May return a promise; whoever ends the term then waits for it. */
+type Listener = (reason: Fault) => unknown
 
 export type PrimaryTerm = {
-  /** Why it is over; undefined while it lasts. */
+  /** Undefined while the term lasts. */
   readonly endReason: Fault | undefined
-  /** Runs a step at the moment it is over, at once if it is. Gives what takes that back. */
-  onEnd(run: Step): () => void
-  /** The same for the moment when it is vacated. */
-  onCloseSessions(run: Step): () => void
+  /** Calls the listener when the term ends, or at once if it has ended. Returns a function that removes the listener. */
+  onEnd(listener: Listener): () => void
+  /** Calls the listener when sessions to this primary must close. Otherwise as `onEnd`. */
+  onCloseSessions(listener: Listener): () => void
 }
 
 export type TermController = {
   term: PrimaryTerm
-  /** The term is over. Runs every step before it returns. */
-  end(why: Fault): void
-  /** What it left has to go. Runs every step before it returns, and gives what resolves when those that last are done. */
+  /** Ends the term. Calls every listener of `onEnd` before it returns. */
+  end(reason: Fault): void
+  /**
+   * Closes the sessions of a term that has ended. Calls every listener of `onCloseSessions` before it returns; the
+   * promise resolves when theirs have, and is undefined if they returned none.
+   */
   closeSessions(): Promise<unknown> | undefined
 }
 
-/** Runs a step of a login, which is aborted with `upstream/unreachable` if the term is over before the step is. */
+/** Calls `run`, and aborts the login with `upstream/unreachable` if the term ends first. */
 export async function runDuringTerm<T>(
-  { onEnd: whenOver }: PrimaryTerm,
+  { onEnd }: PrimaryTerm,
   login: AbortController,
   run: () => Promise<T>,
 ): Promise<T> {
-  const back = whenOver(({ facts }) =>
-    login.abort(new Fault('upstream/unreachable', 'it stepped down during the login', facts)),
+  const removeListener = onEnd(({ facts }) =>
+    login.abort(new Fault('upstream/unreachable', 'the primary stepped down during the login', facts)),
   )
   try {
     return await run()
   } finally {
-    back()
+    removeListener()
   }
 }
 
-/** Begins one. */
 export function createTermController(): TermController {
-  const over = moment()
-  const vacated = moment()
+  const ended = new OneTimeEvent()
+  const closing = new OneTimeEvent()
   return {
     term: {
       get endReason() {
-        return over.come()
+        return ended.reason
       },
-      onEnd: over.when,
-      onCloseSessions: vacated.when,
+      onEnd: listener => ended.listen(listener),
+      onCloseSessions: listener => closing.listen(listener),
     },
-    end: why => void over.comes(why),
-    closeSessions: () => {
-      const why = over.come()
-      return why && vacated.comes(why)
-    },
+    end: reason => void ended.emit(reason),
+    closeSessions: () => ended.reason && closing.emit(ended.reason),
   }
 }
 
-/** Something that comes once. */
-function moment() {
-  const steps = new Set<Step>()
-  let come: Fault | undefined
-  return {
-    come: () => come,
-    when(run: Step) {
-      if (come) run(come)
-      else steps.add(run)
-      return () => void steps.delete(run)
-    },
-    comes(why: Fault): Promise<unknown> | undefined {
-      if (come) return undefined
-      come = why
-      const lasting: Promise<unknown>[] = []
-      for (const run of steps) {
-        const done = run(why)
-        if (done instanceof Promise) lasting.push(done)
-      }
-      steps.clear()
-      return lasting.length > 0 ? Promise.all(lasting) : undefined
-    },
+/** An event that happens at most once. A listener that comes too late is called at once. */
+class OneTimeEvent {
+  readonly #listeners = new Set<Listener>()
+  /** Undefined until the event has happened. */
+  reason: Fault | undefined
+
+  listen(listener: Listener): () => void {
+    if (this.reason) listener(this.reason)
+    else this.#listeners.add(listener)
+    return () => void this.#listeners.delete(listener)
+  }
+
+  emit(reason: Fault): Promise<unknown> | undefined {
+    if (this.reason) return undefined
+    this.reason = reason
+    const pending: Promise<unknown>[] = []
+    for (const listener of this.#listeners) {
+      const result = listener(reason)
+      if (result instanceof Promise) pending.push(result)
+    }
+    this.#listeners.clear()
+    return pending.length > 0 ? Promise.all(pending) : undefined
   }
 }

@@ -1,15 +1,17 @@
 /**
- * The live mirror of one member's hello (R7, R8).
+ * Monitors one member of the upstream and caches its hello.
  *
- * Two sockets of its own, which never log in: one watches, by hellos that the member holds until something changes; the
- * other asks at once for whoever needs a hello now. A server without a topologyVersion (FerretDB) cannot be watched, and
- * has the second alone.
+ *     streaming socket   hello {topologyVersion, maxAwaitTimeMS} ─▶ the member replies when its state changes, or after 10 s
+ *     polling socket     hello ─▶ the member replies at once; sent whenever a caller needs a fresh hello
  *
- * The `mongodb` driver's monitoring is not used: it turns every number into a double, gives up for good where the
- * upstream is down at start, and opens connections besides (R7). The file is long because two sockets have one state.
+ * Neither socket logs in. A server without a topologyVersion (FerretDB) cannot hold a hello, so its monitor only polls.
+ * https://github.com/mongodb/specifications/blob/master/source/server-discovery-and-monitoring/server-monitoring.md
+ *
+ * Rejected: the monitoring of the `mongodb` driver. It turns every number into a double, stops for good if the upstream is
+ * down at start, and opens further connections.
  */
-
 import type { Document, ObjectId } from 'bson'
+import { type Backoff, backoffMS } from '../backoff.js'
 import type { After } from '../clock.js'
 import { type Facts, Fault } from '../errors.js'
 import type { Log } from '../log.js'
@@ -21,225 +23,274 @@ import { sanitizeText } from './reply.js'
 import { singleFlight } from './singleFlight.js'
 import type { Target } from './target.js'
 
-export type ServerMonitor = {
-  /** A hello that the member gave after this was called. Throws `upstream/unreachable`, `upstream/protocol-error`. */
-  freshHello(): Promise<Document>
-  /** The last hello, with its BSON types; undefined while the member is away. */
-  cachedHello(): Document | undefined
-  /** Why it did not answer when it was last asked; undefined if it did, or was not asked yet. */
-  lastError(): Fault | undefined
-  /** `why`: what those are told who still wait. */
-  close(why: Fault): void
-}
-
 export type ServerMonitorOptions = {
   target: Target
   log: Log
-  /** From 0 up to 1: spreads what many proxies would do at once. */
+  /** From 0 up to 1. Spreads the reconnects of many proxies. */
   random: () => number
-  /** Called with each hello before anybody else has it, and with undefined when the member is away. */
+  /** Called with each hello before any caller of `freshHello` has it, and with undefined when the member is unreachable. */
   onHello: (hello: Document | undefined) => void
-  /** Called when another process answers than before: whatever else was asked of the old one may have changed. */
+  /** Called when another process answers at this address: its configuration may differ. */
   onServerRestart?: () => void
   after: After
 }
 
-const QUICK_MS = 2_000
-const AWAIT_MS = 10_000
-/** The least time between two watching hellos: an upstream that never holds them must not keep us busy. */
-const PACE_MS = 50
-/** The least time between two plain hellos, so that many clients at once cost the upstream few. */
-const PLAIN_MS = 5
-const RETRY = { firstMS: 250, mostMS: 10_000 }
+/** Bounds connecting and a plain hello together. */
+const CHECK_TIMEOUT_MS = 2_000
+const MAX_AWAIT_TIME_MS = 10_000
+/** The shortest time between two awaitable hellos. A hostile upstream may never hold them. */
+const MIN_STREAM_INTERVAL_MS = 50
+/** The shortest time between two plain hellos. Callers within it share one. */
+const MIN_POLL_INTERVAL_MS = 5
+const RECONNECT: Backoff = { firstMS: 250, maxMS: 10_000 }
 
 const HELLO = { hello: 1, $db: 'admin' }
 
-export function createServerMonitor({
-  target,
-  log,
-  random,
-  onHello: changed,
-  onServerRestart: restarted,
-  after,
-}: ServerMonitorOptions): ServerMonitor {
-  const stop = new AbortController()
-  let latest: Document | undefined
-  let logged: Document = {} // what is known of it, as it stands in the log
-  let processId: ObjectId | undefined
-  let away: Fault | undefined
-  let asking: Channel | undefined
-  let watching: Channel | undefined
-  let following = false
-  let wake = () => {}
+export class ServerMonitor {
+  readonly #options: ServerMonitorOptions
+  readonly #stop = new AbortController()
+  readonly #checkServer: () => Promise<Document>
+  #hello: Document | undefined
+  #lastError: Fault | undefined
+  #loggedState: Facts = {}
+  #processId: ObjectId | undefined
+  #polling: Channel | undefined
+  #streaming: Channel | undefined
+  #isStreaming = false
+  #endReconnectPause = (): void => {}
 
-  const see = (reply: Document): Document => {
-    if (Number(reply.ok) !== 1) throw gone({ code: Number(reply.code), errmsg: sanitizeText(reply.errmsg) })
-    if (target.replicaSet !== undefined && reply.setName !== target.replicaSet) {
-      throw new Fault('upstream/unreachable', 'it is not of the replica set that upstream.uri names', about(reply))
-    }
-    validateHello(reply)
-    const [was, is] = [latest && readTopologyVersion(latest), readTopologyVersion(reply)]
-    if (latest && was && is && was.processId.equals(is.processId) && is.counter.lessThan(was.counter)) return latest
-    const facts = about(reply)
-    const news = !latest || Object.entries(facts).some(([name, value]) => logged[name] !== value)
-    logged = facts
-    latest = reply
-    away = undefined
-    if (processId && is && !processId.equals(is.processId)) restarted?.()
-    processId = is?.processId ?? processId
-    if (news) log('info', 'upstream state changed', { upstream: target.address, ...facts })
-    changed(reply)
-    wake()
-    if (is && !following) follow()
-    return reply
+  constructor(options: ServerMonitorOptions) {
+    this.#options = options
+    this.#checkServer = singleFlight(
+      () => this.#pollUntilFailure(),
+      () => this.#pause(MIN_POLL_INTERVAL_MS),
+    )
+    void this.#keepStreaming()
   }
 
-  const lose = (thrown: unknown): void => {
-    if (stop.signal.aborted) return
-    const fault = Fault.from(thrown)
-    if (!away)
-      log(fault.definition.level, 'upstream unreachable', {
-        fault: fault.kind,
-        upstream: target.address,
-        ...fault.facts,
-      })
-    away = fault
-    latest = undefined
-    changed(undefined)
+  /**
+   * A hello that the member sends after this call. Concurrent callers share it.
+   * Throws `upstream/unreachable`, `upstream/protocol-error`, or the reason given to `close`.
+   */
+  freshHello(): Promise<Document> {
+    const { aborted, reason } = this.#stop.signal
+    return aborted ? Promise.reject(reason) : this.#checkServer()
   }
 
-  const gone = (facts: Facts) => new Fault('upstream/unreachable', undefined, { upstream: target.address, ...facts })
-  const bounded = <T>(ms: number, run: (signal: AbortSignal) => Promise<T>) =>
-    withTimeout(ms, { after, timeoutReason: () => gone({ code: 'ETIMEDOUT' }), signal: stop.signal }, run)
+  /** The last hello, with its BSON types; undefined while the member is unreachable. */
+  cachedHello(): Document | undefined {
+    return this.#hello
+  }
 
-  const open = async (signal: AbortSignal): Promise<[Channel, Document]> => {
-    const channel = await openChannel(target, signal)
+  /** Why the last check failed; undefined if it succeeded or none has ended yet. */
+  lastError(): Fault | undefined {
+    return this.#lastError
+  }
+
+  /** Pending calls of `freshHello` reject with the reason. */
+  close(reason: Fault): void {
+    this.#stop.abort(reason)
+    this.#polling?.destroy()
+    this.#streaming?.destroy()
+    this.#endReconnectPause()
+  }
+
+  /** One check of the member: a plain hello, and another one over a new socket if the first one times out. */
+  async #pollUntilFailure(): Promise<Document> {
     try {
-      return [channel, see(await channel.request({ ...HELLO, client: addProxyMetadata(undefined) }, signal))]
+      return await this.#poll().catch(thrown => {
+        // The timeout may concern only this socket, which is closed by now.
+        if (!isTimeout(thrown)) throw thrown
+        return this.#poll()
+      })
     } catch (thrown) {
-      channel.destroy()
+      this.#polling?.destroy()
+      // A member at its connection limit refuses new sockets while it is well. If it is down, the streaming socket closes too.
+      if (this.#streaming?.isOpen && isConnectionFailure(thrown)) throw thrown
+      this.#streaming?.destroy()
+      this.#markUnreachable(thrown)
       throw thrown
     }
   }
 
-  const pause = (ms: number) => () => new Promise<void>(resolve => after(ms, resolve))
-
-  const askOnce = () =>
-    bounded(QUICK_MS, async signal => {
-      if (asking?.isOpen) {
+  #poll(): Promise<Document> {
+    return this.#withTimeout(CHECK_TIMEOUT_MS, async signal => {
+      if (this.#polling?.isOpen) {
         try {
-          return see(await asking.request(HELLO, signal))
+          return this.#acceptHello(await this.#polling.request(HELLO, signal))
         } catch (thrown) {
-          // It may have been closed while it lay idle, which tells nothing about a new one.
+          // The member may have closed this socket while it was idle. Only a new socket shows whether it is reachable.
           if (signal.aborted || Fault.from(thrown).kind !== 'upstream/unreachable') throw thrown
-          asking.destroy()
+          this.#polling.destroy()
         }
       }
-      const [channel, reply] = await open(signal)
-      asking = channel
-      if (signal.aborted) channel.destroy() // what it said may be why nobody needs it any more
-      return reply
+      const [channel, hello] = await this.#connect(signal)
+      this.#polling = channel
+      if (signal.aborted) channel.destroy() // `onHello` may have closed this monitor
+      return hello
     })
-
-  /** One answer that is late may be an accident of its socket, which is gone with it; the next one is asked elsewhere. */
-  const askTwice = (thrown: unknown) => {
-    if (Fault.from(thrown).facts.code !== 'ETIMEDOUT') throw thrown
-    return askOnce()
   }
 
-  const ask = singleFlight(async () => {
-    try {
-      return await askOnce().catch(askTwice)
-    } catch (thrown) {
-      asking?.destroy()
-      if (watching?.isOpen && isTurnedAway(thrown)) throw thrown
-      watching?.destroy() // its answer would not come either
-      lose(thrown)
-      throw thrown
+  /** Keeps a streaming socket open until the member sends a hello without a topologyVersion. */
+  async #keepStreaming(): Promise<void> {
+    this.#isStreaming = true
+    let failures = 0
+    while (!this.#stop.signal.aborted) {
+      try {
+        await this.#stream(() => {
+          failures = 0
+        })
+        break
+      } catch (thrown) {
+        failures++
+        // Restarts and elections close sockets of members that are well, so reconnect once without a pause.
+        if (failures === 1 && this.#hello) continue
+        this.#markUnreachable(thrown)
+        await this.#pauseBeforeReconnect(failures)
+      }
     }
-  }, pause(PLAIN_MS))
+    this.#isStreaming = false
+  }
 
-  /** Watches until the upstream gives no topologyVersion. Throws when the socket is lost. */
-  const watch = async (onHeld: () => void): Promise<void> => {
-    const [channel, first] = await bounded(QUICK_MS, open)
-    watching = channel
+  /** Sends awaitable hellos over one socket. `onReply` is called with each reply. Throws when the socket fails. */
+  async #stream(onReply: () => void): Promise<void> {
+    const [channel, firstHello] = await this.#withTimeout(CHECK_TIMEOUT_MS, signal => this.#connect(signal))
+    this.#streaming = channel
     try {
-      let topologyVersion = readTopologyVersion(first)
+      let topologyVersion = readTopologyVersion(firstHello)
       while (topologyVersion) {
-        const paced = pause(PACE_MS)()
-        const question = { hello: 1, topologyVersion, maxAwaitTimeMS: AWAIT_MS, $db: 'admin' }
-        const reply = see(await bounded(AWAIT_MS + QUICK_MS, signal => channel.request(question, signal)))
-        onHeld()
-        topologyVersion = readTopologyVersion(reply)
-        await paced
+        const minInterval = this.#pause(MIN_STREAM_INTERVAL_MS)
+        const command = { hello: 1, topologyVersion, maxAwaitTimeMS: MAX_AWAIT_TIME_MS, $db: 'admin' }
+        const reply = await this.#withTimeout(MAX_AWAIT_TIME_MS + CHECK_TIMEOUT_MS, signal =>
+          channel.request(command, signal),
+        )
+        const hello = this.#acceptHello(reply)
+        onReply()
+        topologyVersion = readTopologyVersion(hello)
+        await minInterval
       }
     } finally {
       channel.destroy()
     }
   }
 
-  const follow = async (): Promise<void> => {
-    following = true
-    let failures = 0
-    while (!stop.signal.aborted) {
-      try {
-        await watch(() => {
-          failures = 0
-        })
-        break
-      } catch (thrown) {
-        failures++
-        // A watch that was lost is tried again at once: a restart and a failover end sockets too.
-        if (failures === 1 && latest) continue
-        lose(thrown)
-        const pause = Math.min(RETRY.mostMS, RETRY.firstMS * 2 ** Math.min(failures, 10)) * (0.5 + random() / 2)
-        await new Promise<void>(resolve => {
-          const cancel = after(pause, resolve)
-          wake = () => {
-            cancel()
-            resolve()
-          }
-        })
-      }
+  async #connect(signal: AbortSignal): Promise<[Channel, Document]> {
+    const channel = await openChannel(this.#options.target, signal)
+    try {
+      const reply = await channel.request({ ...HELLO, client: addProxyMetadata(undefined) }, signal)
+      return [channel, this.#acceptHello(reply)]
+    } catch (thrown) {
+      channel.destroy()
+      throw thrown
     }
-    following = false
   }
 
-  const fresh = () => (stop.signal.aborted ? Promise.reject(stop.signal.reason) : ask())
+  /** Validates a hello, caches it and reports it. Returns the cached hello if that one is newer. */
+  #acceptHello(hello: Document): Document {
+    this.#assertUsable(hello)
+    if (this.#hello && isOutdated(hello, this.#hello)) return this.#hello
+    const state = describeState(hello)
+    const isChanged = !this.#hello || Object.entries(state).some(([name, value]) => this.#loggedState[name] !== value)
+    this.#loggedState = state
+    this.#hello = hello
+    this.#lastError = undefined
+    const topologyVersion = readTopologyVersion(hello)
+    this.#detectRestart(topologyVersion?.processId)
+    const { log, target, onHello } = this.#options
+    if (isChanged) log('info', 'upstream state changed', { upstream: target.address, ...state })
+    onHello(hello)
+    this.#endReconnectPause()
+    if (topologyVersion && !this.#isStreaming) void this.#keepStreaming()
+    return hello
+  }
 
-  follow()
-  return {
-    freshHello: fresh,
-    cachedHello: () => latest,
-    lastError: () => away,
-    close: why => {
-      stop.abort(why)
-      asking?.destroy()
-      watching?.destroy()
-      wake()
-    },
+  #assertUsable(hello: Document): void {
+    const { replicaSet } = this.#options.target
+    if (Number(hello.ok) !== 1) {
+      throw this.#unreachable({ code: Number(hello.code), errmsg: sanitizeText(hello.errmsg) })
+    }
+    if (replicaSet !== undefined && hello.setName !== replicaSet) {
+      throw new Fault(
+        'upstream/unreachable',
+        'the member does not belong to the replica set that upstream.uri names',
+        describeState(hello),
+      )
+    }
+    validateHello(hello)
+  }
+
+  #detectRestart(processId: ObjectId | undefined): void {
+    if (!processId) return
+    const before = this.#processId
+    this.#processId = processId
+    if (before && !before.equals(processId)) this.#options.onServerRestart?.()
+  }
+
+  #markUnreachable(thrown: unknown): void {
+    if (this.#stop.signal.aborted) return
+    const fault = Fault.from(thrown)
+    const { log, target, onHello } = this.#options
+    if (!this.#lastError) {
+      const facts = { fault: fault.kind, upstream: target.address, ...fault.facts }
+      log(fault.definition.level, 'upstream unreachable', facts)
+    }
+    this.#lastError = fault
+    this.#hello = undefined
+    onHello(undefined)
+  }
+
+  #unreachable(facts: Facts): Fault {
+    return new Fault('upstream/unreachable', undefined, { upstream: this.#options.target.address, ...facts })
+  }
+
+  #withTimeout<T>(ms: number, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const timeoutReason = () => this.#unreachable({ code: 'ETIMEDOUT' })
+    return withTimeout(ms, { after: this.#options.after, timeoutReason, signal: this.#stop.signal }, run)
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise(resolve => this.#options.after(ms, resolve))
+  }
+
+  /** Ends early when the polling socket gets a hello, or when the monitor closes. */
+  #pauseBeforeReconnect(failures: number): Promise<void> {
+    const { after, random } = this.#options
+    return new Promise(resolve => {
+      const cancel = after(backoffMS(RECONNECT, failures, random()), resolve)
+      this.#endReconnectPause = () => {
+        cancel()
+        resolve()
+      }
+    })
   }
 }
 
-/**
- * Whether a connection was refused or closed, as by a server that has as many as it wants. If it is gone, so is the socket
- * that watches it, which tells by itself.
- */
-function isTurnedAway(thrown: unknown): boolean {
+/** Both come from one process, and the counter of the cached hello is higher. */
+function isOutdated(hello: Document, cached: Document): boolean {
+  const [version, cachedVersion] = [readTopologyVersion(hello), readTopologyVersion(cached)]
+  if (!version || !cachedVersion || !version.processId.equals(cachedVersion.processId)) return false
+  return version.counter.lessThan(cachedVersion.counter)
+}
+
+function isTimeout(thrown: unknown): boolean {
+  return Fault.from(thrown).facts.code === 'ETIMEDOUT'
+}
+
+/** The connection was refused or closed. A timeout is not included, nor is a hello that was refused. */
+function isConnectionFailure(thrown: unknown): boolean {
   const { kind, facts } = Fault.from(thrown)
   return kind === 'upstream/unreachable' && typeof facts.code === 'string' && facts.code !== 'ETIMEDOUT'
 }
 
-/** What a change is judged and logged by. */
-function about(hello: Document): Document {
+/** The fields of hello that the log shows. Only a change of one of them is logged. */
+function describeState(hello: Document): Facts {
   const { setName, primary, me, isWritablePrimary, ismaster, secondary } = hello
-  const counter = readTopologyVersion(hello)?.counter.toString()
   return {
     setName: sanitizeText(setName),
     primary: sanitizeText(primary),
     me: sanitizeText(me),
     writable: (isWritablePrimary ?? ismaster) === true,
     secondary: secondary === true,
-    counter,
+    counter: readTopologyVersion(hello)?.counter.toString(),
   }
 }

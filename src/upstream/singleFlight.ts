@@ -1,28 +1,36 @@
-/** One question for all who wait: each gets an answer that was asked for after it came, and none waits for two. */
+/**
+ * Single flight: concurrent callers share one run, and every caller gets a result that was requested after its call.
+ *
+ *     caller A ─▶ run 1 ──────────▶ result 1
+ *     caller B    ─▶ (waits) ──────▶ run 2 ─▶ result 2
+ *     caller C        ─▶ (waits) ──▶ run 2 ─▶ result 2
+ *
+ * B and C do not share run 1: the upstream may have sent its answer before they called.
+ */
 
 /**
- * `ask` is never run twice at a time, nor again before the `pause` is over that begins with it. Whoever comes meanwhile
- * shares the next run, since the answer underway may be older than the question.
+ * Wraps `request`. At most one run is in progress, and the next one starts no earlier than the `pause` that began with
+ * the last one. No caller waits for more than two runs.
  */
-export function singleFlight<T>(ask: () => Promise<T>, pause = none): () => Promise<T> {
-  let busy: Promise<unknown> | undefined
-  let queued: Promise<T> | undefined
-  const run = () => {
-    queued = undefined
-    const answer = ask()
-    const mine = Promise.allSettled([answer, pause()])
-    busy = mine
-    mine.then(() => {
-      if (busy === mine) busy = undefined
+export function singleFlight<T>(request: () => Promise<T>, pause = noPause): () => Promise<T> {
+  let running: Promise<unknown> | undefined
+  let next: Promise<T> | undefined
+  const start = () => {
+    next = undefined
+    const result = request()
+    const current = Promise.allSettled([result, pause()])
+    running = current
+    current.then(() => {
+      if (running === current) running = undefined
     })
-    return answer
+    return result
   }
   return () => {
-    // Between the end of one run and the start of the next nothing runs, and the next is late enough for whoever comes.
-    if (!busy) return queued ?? run()
-    queued ??= busy.then(run)
-    return queued
+    // After one run ends and before the next one starts, `next` is set: that run starts late enough for this caller.
+    if (!running) return next ?? start()
+    next ??= running.then(start)
+    return next
   }
 }
 
-async function none(): Promise<void> {}
+async function noPause(): Promise<void> {}

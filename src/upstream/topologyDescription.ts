@@ -1,126 +1,149 @@
 /**
- * Which member is the primary, whose hello clients see, and which members are watched: decided from what each member said
- * last and from what was seen before. Pure.
+ * Describes the topology: its type, its primary and the members to monitor, from the last hello of each member and from
+ * what earlier hellos proved. Pure.
  *
- * As drivers decide it
- * (https://github.com/mongodb/specifications/blob/master/source/server-discovery-and-monitoring/server-discovery-and-monitoring.md),
- * so that the proxy follows the primary that they would.
+ * The rules are those of the SDAM specification, so the proxy follows the same primary as a driver would:
+ * https://github.com/mongodb/specifications/blob/master/source/server-discovery-and-monitoring/server-discovery-and-monitoring.md
  */
 import { type Document, Double, Int32, ObjectId } from 'bson'
 import { formatAddress, parseAddress } from './address.js'
 
-/** An election is later than another by its id, then by the set's version (before wire version 17 the other way round). */
-type Election = { id: ObjectId; setVersion: number; wire: number }
+/** Orders elections: by electionId, then by setVersion. Before wire version 17 setVersion counts first. */
+type Election = { id: ObjectId; setVersion: number; wireVersion: number }
 
+/** What earlier hellos proved. It outlives the monitors, so a stale primary stays recognizable. */
 export type TopologyHistory = {
-  /** Members must name this set; the first name that is seen if nobody gave one. */
+  /** Every member must report this name. If the connection string names no set, the first name that a member reports. */
   setName: string | undefined
-  /** The latest election that was seen: who claims an earlier one is stale. */
+  /** The latest election (maxElectionId and maxSetVersion). A primary of an earlier election is stale. */
   maxElection: Election | undefined
-  /** The last primary. */
   lastPrimary: string | undefined
-  /** The term of its that lasts, if one does: it outlives that the member cannot be reached. */
+  /** Identifies the current term of the primary. The term continues while its primary is only unreachable. */
   termKey: string | undefined
 }
 
 export type TopologyDescription = {
   history: TopologyHistory
-  /** Whether clients are shown a set; `unknown` while nobody has answered. */
+  /** `unknown` until a member has answered. */
   type: 'set' | 'standalone' | 'unknown'
   primary: string | undefined
-  /** The member whose hello clients see. */
+  /** The member whose hello is shown to clients. */
   helloSource: string | undefined
-  /** The members to watch, in order. */
+  /** Addresses of the members to monitor, sorted. */
   monitored: readonly string[]
 }
 
-/** What each watched member said last; undefined for one that does not answer. */
+/** The last hello of each monitored member; undefined for a member that does not answer. */
 export type HelloByAddress = ReadonlyMap<string, Document | undefined>
 
-/** What MongoDB allows. */
-const MOST = 50
+type Member = ReturnType<typeof readHello> & { address: string }
 
-/** `single`: the one seed is what clients are given, whatever it is. */
+/** MongoDB's own limit. */
+const MAX_MEMBERS = 50
+
+/** `single`: use the one seed whatever it is (directConnection, the specification's topology type Single). */
 export function describeTopology(
   hellos: HelloByAddress,
-  memory: TopologyHistory,
+  history: TopologyHistory,
   seeds: readonly string[],
   single: boolean,
 ): TopologyDescription {
   const [seed] = seeds
-  if (single && seed !== undefined) {
-    const base = hellos.get(seed) && seed
-    return {
-      history: { ...memory, lastPrimary: seed, termKey: seed },
-      type: 'standalone',
-      primary: seed,
-      helloSource: base,
-      monitored: seeds,
-    }
+  if (single && seed !== undefined) return describeSingle(seed, hellos, history, seeds)
+  const answered = readMembers(hellos)
+  const setName = history.setName ?? answered.find(member => member.setName !== undefined)?.setName
+  const standalone = seeds.length === 1 ? answered.find(({ address }) => address === seed) : undefined
+  if (setName === undefined && standalone) return describeStandalone(standalone, history)
+  return describeReplicaSet(answered, hellos, { ...history, setName }, seeds)
+}
+
+function describeSingle(
+  seed: string,
+  hellos: HelloByAddress,
+  history: TopologyHistory,
+  seeds: readonly string[],
+): TopologyDescription {
+  return {
+    history: { ...history, lastPrimary: seed, termKey: seed },
+    type: 'standalone',
+    primary: seed,
+    helloSource: hellos.get(seed) && seed,
+    monitored: seeds,
   }
-  const found = [...hellos]
-    .flatMap(([address, hello]) => (hello ? [{ address, ...read(hello) }] : []))
-    .sort((a, b) => (a.address < b.address ? -1 : 1))
-  const setName = memory.setName ?? found.find(member => member.setName !== undefined)?.setName
-  const only = seeds.length === 1 ? found.find(({ address }) => address === seed) : undefined
-  if (setName === undefined && only) {
-    const primary = only.writable ? only.address : undefined
-    const kept = { ...memory, lastPrimary: only.address, termKey: primary }
-    return { history: kept, type: 'standalone', primary, helloSource: only.address, monitored: seeds }
+}
+
+function describeStandalone({ address, writable }: Member, history: TopologyHistory): TopologyDescription {
+  const primary = writable ? address : undefined
+  return {
+    history: { ...history, lastPrimary: address, termKey: primary },
+    type: 'standalone',
+    primary,
+    helloSource: address,
+    monitored: [address],
   }
-  const members = found.filter(member => member.setName !== undefined && member.setName === setName)
-  const claims = members.filter(({ writable, others, address }) => writable && others.includes(address))
-  const best = claims.reduce<Member | undefined>((a, b) => (a && !isLater(b.election, a.election) ? a : b), undefined)
-  const primary = best && !isLater(memory.maxElection, best.election) ? best : undefined
-  const last = primary?.address ?? memory.lastPrimary
-  const wanted = primary
-    ? primary.others
-    : [...hellos.keys(), ...seeds, ...members.flatMap(({ others }) => others)].filter(once).slice(0, MOST)
-  const away = last !== undefined && wanted.includes(last) && hellos.get(last) === undefined
+}
+
+function describeReplicaSet(
+  answered: readonly Member[],
+  hellos: HelloByAddress,
+  history: TopologyHistory,
+  seeds: readonly string[],
+): TopologyDescription {
+  const members = answered.filter(({ setName }) => setName !== undefined && setName === history.setName)
+  const primary = findPrimary(members, history.maxElection)
+  const lastPrimary = primary?.address ?? history.lastPrimary
+  // Without a primary no list of members is authoritative, so every address that any member names is monitored.
+  const monitored = primary
+    ? primary.dataBearing
+    : [...hellos.keys(), ...seeds, ...members.flatMap(({ dataBearing }) => dataBearing)]
+        .filter(isFirstOccurrence)
+        .slice(0, MAX_MEMBERS)
+  const isUnreachable =
+    lastPrimary !== undefined && monitored.includes(lastPrimary) && hellos.get(lastPrimary) === undefined
+  const lastTermKey = isUnreachable ? history.termKey : undefined
   return {
     history: {
-      setName,
-      maxElection: primary?.election ?? memory.maxElection,
-      lastPrimary: last,
-      termKey: primary ? `${primary.address} ${primary.election?.id.toHexString()}` : away ? memory.termKey : undefined,
+      setName: history.setName,
+      maxElection: primary?.election ?? history.maxElection,
+      lastPrimary,
+      termKey: primary ? formatTermKey(primary) : lastTermKey,
     },
     type: members.length > 0 ? 'set' : 'unknown',
     primary: primary?.address,
-    helloSource: (members.find(({ address }) => address === last) ?? members[0])?.address,
-    monitored: [...wanted].sort(),
+    helloSource: (members.find(({ address }) => address === lastPrimary) ?? members[0])?.address,
+    monitored: [...monitored].sort(),
   }
 }
 
-/** What `read` looks at. */
-const JUDGED = [
-  'setName',
-  'isWritablePrimary',
-  'ismaster',
-  'hosts',
-  'passives',
-  'electionId',
-  'setVersion',
-  'maxWireVersion',
-] as const
-
-/** Whether a member says the same as before, as far as it is judged by that; what has no form counts as different. */
-export function describesSameServer(hello: Document, before: Document): boolean {
-  return JUDGED.every(field => isSame(hello[field], before[field]))
+/** The primary with the latest election. Undefined if that election is earlier than `maxElection`: then it is stale. */
+function findPrimary(members: readonly Member[], maxElection: Election | undefined): Member | undefined {
+  const claimants = members.filter(({ writable, dataBearing, address }) => writable && dataBearing.includes(address))
+  const latest = claimants.reduce<Member | undefined>(
+    (a, b) => (a && !isLaterElection(b.election, a.election) ? a : b),
+    undefined,
+  )
+  return latest && !isLaterElection(maxElection, latest.election) ? latest : undefined
 }
 
-function isSame(a: unknown, b: unknown): boolean {
-  if (a === b) return true
-  if (Array.isArray(a)) return Array.isArray(b) && a.length === b.length && a.every((entry, at) => entry === b[at])
-  if (a instanceof ObjectId) return b instanceof ObjectId && a.equals(b)
-  return isNumber(a) && isNumber(b) && a.value === b.value
+const formatTermKey = ({ address, election }: Member): string => `${address} ${election?.id.toHexString()}`
+
+/** Compares two elections. No election is earlier than any election. */
+function isLaterElection(a: Election | undefined, b: Election | undefined): boolean {
+  if (!a || !b) return a !== undefined && b === undefined
+  const byId = Buffer.compare(a.id.id, b.id.id)
+  const byVersion = a.setVersion - b.setVersion
+  return (b.wireVersion >= 17 ? byId || byVersion : byVersion || byId) > 0
 }
 
-const isNumber = (value: unknown) => value instanceof Int32 || value instanceof Double
+/** The members that answered, by address, so that a choice among equals does not depend on who answered first. */
+function readMembers(hellos: HelloByAddress): Member[] {
+  return [...hellos]
+    .flatMap(([address, hello]) => (hello ? [{ address, ...readHello(hello) }] : []))
+    .sort((a, b) => (a.address < b.address ? -1 : 1))
+}
 
-type Member = ReturnType<typeof read> & { address: string }
-
-/** What a hello says, as far as it has the form. `others` are the members that have data, itself among them. */
-function read({
+/** The fields of hello that the description depends on. A field of the wrong type counts as missing. */
+function readHello({
   setName,
   isWritablePrimary,
   ismaster,
@@ -133,28 +156,50 @@ function read({
   return {
     setName: typeof setName === 'string' && setName !== '' ? setName : undefined,
     writable: (isWritablePrimary ?? ismaster) === true,
-    others: [...texts(hosts), ...texts(passives)]
+    /** Addresses of all members that hold data; a member names itself among them. */
+    dataBearing: [...readStrings(hosts), ...readStrings(passives)]
       .flatMap(text => parseAddress(text) ?? [])
       .map(formatAddress)
-      .filter(once)
-      .slice(0, MOST),
+      .filter(isFirstOccurrence)
+      .slice(0, MAX_MEMBERS),
     election:
       electionId instanceof ObjectId
-        ? { id: electionId, setVersion: Number(setVersion) || 0, wire: Number(maxWireVersion) || 0 }
+        ? { id: electionId, setVersion: Number(setVersion) || 0, wireVersion: Number(maxWireVersion) || 0 }
         : undefined,
   }
 }
 
-/** Whether `a` is later than `b`. No election at all is earlier than any. */
-function isLater(a: Election | undefined, b: Election | undefined): boolean {
-  if (!a || !b) return a !== undefined && b === undefined
-  const byId = Buffer.compare(a.id.id, b.id.id)
-  const byVersion = a.setVersion - b.setVersion
-  return (b.wire >= 17 ? byId || byVersion : byVersion || byId) > 0
+function readStrings(value: unknown): string[] {
+  return Array.isArray(value) ? value.slice(0, MAX_MEMBERS).filter(entry => typeof entry === 'string') : []
 }
 
-function texts(value: unknown): string[] {
-  return Array.isArray(value) ? value.slice(0, MOST).filter(entry => typeof entry === 'string') : []
+const isFirstOccurrence = <T>(value: T, index: number, all: readonly T[]): boolean => all.indexOf(value) === index
+
+/** The fields that `readHello` reads. */
+const DESCRIPTIVE_FIELDS = [
+  'setName',
+  'isWritablePrimary',
+  'ismaster',
+  'hosts',
+  'passives',
+  'electionId',
+  'setVersion',
+  'maxWireVersion',
+] as const
+
+/**
+ * Tells whether two hellos of one member lead to the same description, so that it need not be computed again. Values of
+ * an unexpected type count as different.
+ */
+export function describesSameServer(hello: Document, before: Document): boolean {
+  return DESCRIPTIVE_FIELDS.every(field => isEqual(hello[field], before[field]))
 }
 
-const once = <T>(value: T, index: number, all: readonly T[]): boolean => all.indexOf(value) === index
+function isEqual(a: unknown, b: unknown): boolean {
+  if (a === b) return true
+  if (Array.isArray(a)) return Array.isArray(b) && a.length === b.length && a.every((entry, at) => entry === b[at])
+  if (a instanceof ObjectId) return b instanceof ObjectId && a.equals(b)
+  return isNumber(a) && isNumber(b) && a.value === b.value
+}
+
+const isNumber = (value: unknown) => value instanceof Int32 || value instanceof Double

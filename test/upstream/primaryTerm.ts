@@ -79,7 +79,7 @@ t.test('a step of a login ends with the term, or with the login', async t => {
   await t.rejects(waits(term, login), { message: 'left' })
   const deposed = faultOfAsync(() => waits(term))
   end(why)
-  t.match(await deposed, { kind: 'upstream/unreachable', detail: 'it stepped down during the login' })
+  t.match(await deposed, { kind: 'upstream/unreachable', detail: 'the primary stepped down during the login' })
   t.match(await faultOfAsync(() => waits(term)), { kind: 'upstream/unreachable' })
   t.notOk(done.signal.aborted, 'a login whose step is over goes on')
   t.match(login.signal.reason, { message: 'left' }, 'and whoever left before has left')

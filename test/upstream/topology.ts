@@ -5,7 +5,8 @@ import { type Log, Secret, silentLog } from '../../src/log.js'
 import { readTopologyVersion, type TopologyVersion } from '../../src/upstream/hello.js'
 import type { DnsResolver } from '../../src/upstream/srv.js'
 import { parseUpstreamUri } from '../../src/upstream/target.js'
-import { type Topology, type TopologyView, createTopology as topologyOf } from '../../src/upstream/topology.js'
+import { Topology } from '../../src/upstream/topology.js'
+import type { TopologyView } from '../../src/upstream/topologyView.js'
 import { createManualClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 import { type ScriptedMember, type ScriptedReplicaSet, startScriptedReplicaSet } from '../support/scriptedReplicaSet.js'
@@ -41,7 +42,7 @@ function inFront(
     return () => clearImmediate(soon)
   }
   const upstream = parseUpstreamUri(new Secret(uri), () => Buffer.alloc(0))
-  const topology = topologyOf({ upstream, single, resolver, log, random: () => 0, after, ...told })
+  const topology = new Topology({ upstream, single, resolver, log, random: () => 0, after, ...told })
   t.teardown(() => topology.close())
   return { topology, clock }
 }

@@ -2,7 +2,7 @@ import { type Document, Long, ObjectId } from 'bson'
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import { type Log, silentLog } from '../../src/log.js'
-import { createServerMonitor as mirrorOf } from '../../src/upstream/serverMonitor.js'
+import { ServerMonitor } from '../../src/upstream/serverMonitor.js'
 import type { Target } from '../../src/upstream/target.js'
 import { createManualClock } from '../support/clock.js'
 import { faultOfAsync } from '../support/faults.js'
@@ -63,7 +63,7 @@ function mirrored(
     queueMicrotask(run)
     return () => {}
   }
-  const mirror = mirrorOf({
+  const mirror = new ServerMonitor({
     log: silentLog,
     random: () => 0,
     after,
