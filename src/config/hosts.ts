@@ -4,7 +4,7 @@
  */
 import { z } from 'zod'
 import { findPartition } from '../identity/partition.js'
-import { kind, textOf } from './row.js'
+import { kind, textOf } from './definition.js'
 
 export type Address = { host: string; port: number }
 

@@ -1,6 +1,6 @@
 /** The kinds of the settings of provisioned users, and the master secrets in their file. */
 import { z } from 'zod'
-import { kind, textOf } from './row.js'
+import { kind, textOf } from './definition.js'
 
 /** No slash: it stands in the names of roles, before the next part. */
 export const fleet = kind(textOf('wanted a name of letters, digits, - and _', /^[\w-]{1,64}$/), {})

@@ -5,7 +5,7 @@
 import type { z } from 'zod'
 import { advertised, hostNames, stsHosts } from './hosts.js'
 import { fleet, networks, ownDatabase } from './provision.js'
-import { address, duration, oneOf, path, port, portOrOff, type SettingDefinition, share, toggle, whole } from './row.js'
+import { address, duration, oneOf, path, port, portOrOff, type SettingDefinition, share, toggle, whole } from './definition.js'
 import { uri } from './uri.js'
 import { scope, users } from './users.js'
 

@@ -1,7 +1,7 @@
 /** Connection strings. Only their form is judged here; they are never shown, since they may hold a password. */
 import { ConnectionString } from 'mongodb-connection-string-url'
 import { z } from 'zod'
-import { kind } from './row.js'
+import { kind } from './definition.js'
 
 const error = 'wanted a URI like mongodb://mongo.example.com:27017/ (not shown)'
 

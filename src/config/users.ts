@@ -3,7 +3,7 @@
  * asks of a login. Only the form is judged here; what ARNs, roles and networks say, the rules judge.
  */
 import { z } from 'zod'
-import { durationOf, kind, pathOf, textOf } from './row.js'
+import { durationOf, kind, pathOf, textOf } from './definition.js'
 
 /** Upper case only: a password written here by mistake rarely looks like it, and is not shown. */
 const variable = z
