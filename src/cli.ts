@@ -1,242 +1,184 @@
 #!/usr/bin/env node
-/**
- * Arguments and environment in, an exit code out; the only file that touches `process`. It is long because every
- * command has its few lines here.
- */
-import { setFlagsFromString } from 'node:v8'
-import { compilePolicy } from './app/policy.js'
-import { type RunningProxy, startProxy } from './app/proxy.js'
-import { after } from './clock.js'
+/** Turns arguments and environment into an exit code. Only this file touches `process`. */
+import { type LoadedConfig, loadWithPolicy, withPolicy } from './app/policy.js'
 import { check, type Finding } from './commands/check.js'
 import { explain } from './commands/explain.js'
 import { pruneUsers } from './commands/prune.js'
-import { readFlags } from './config/flags.js'
-import { type Config, loadConfig, type RuleOrigin } from './config/load.js'
-import { type ReadFile, readFile } from './config/reading.js'
+import { type OnSignal, runUntilStopped, serve, startReloadingProxy } from './commands/serve.js'
+import { type CommandFlags, parseFlags } from './config/flags.js'
+import { type ConfigSources, loadConfig } from './config/load.js'
+import { readFile } from './config/reading.js'
 import { settingsText } from './config/table.js'
-import { lookAt, noting, watchFiles, watchFolder } from './config/watch.js'
 import { Fault, toExitCode } from './errors.js'
-import { createLog, type Log } from './log.js'
 import { VERSION } from './upstream/metadata.js'
 
 const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any MongoDB
 
-  mongo-iam-proxy serve --config FILE     the proxy
-  mongo-iam-proxy demo                    the proxy in front of an AWS and a MongoDB of its own, in memory
-      --port N --admin-port N             where (0: any free port)
-      --json                              one line of JSON instead of text to read
+  mongo-iam-proxy serve --config FILE     runs the proxy
+  mongo-iam-proxy demo                    runs the proxy in front of an AWS and a MongoDB in memory
+      --port N --admin-port N             ports of the proxy (0: any free port)
+      --json                              prints one line of JSON instead of text
       --ldap-authorization                its MongoDB reports LDAP authorization
-      --sts-quota N --sts-latency MS      its STS throttles above N calls a second, answers after MS
-  mongo-iam-proxy check --config FILE     every problem of a configuration, and whether upstream, STS and users are fine
+      --sts-quota N --sts-latency MS      its STS throttles above N calls per second, answers after MS
+  mongo-iam-proxy check --config FILE     reports every problem of a configuration, and tries upstream, STS and users
   mongo-iam-proxy explain ARN --config FILE
-                                          which rule or entry decides about a principal, what that gives, or why none does
+                                          shows the rule or directory entry of a principal, or why there is none
   mongo-iam-proxy users prune --config FILE
-                                          removes database users that the proxy made and no rule or entry gives any more
-      --all                               all that it made
-  mongo-iam-proxy settings                the table of settings; each is a flag and a variable, too
+                                          removes the database users of the proxy that no rule or entry needs
+      --all                               removes all database users of the proxy
+  mongo-iam-proxy settings                prints the settings; each is also a flag and a variable
 
-Exit codes: 0 stopped as asked, 64 usage, 69 address in use, 70 a bug, 78 configuration.
+Exit codes: 0 stopped as requested, 64 usage, 69 address in use, 70 bug, 78 configuration.
 `
 
+/** Runs with the arguments after its name; resolves with the exit code. */
 type Command = (argv: string[]) => Promise<number>
 
 const commands: Record<string, Command> = {
-  serve,
-  demo,
-  check: checkConfig,
-  explain: explainARN,
-  users,
-  settings,
-  help,
-  version,
+  serve: runServe,
+  demo: runDemo,
+  check: runCheck,
+  explain: runExplain,
+  users: runUsers,
+  settings: printSettings,
+  help: printHelp,
+  version: printVersion,
 }
 
-async function serve(argv: string[]): Promise<number> {
-  const { own, settings } = read(argv, { config: 'text' })
-  let reload = (): void => {}
-  process.on('SIGHUP', () => reload()) // from the first moment on, since it ends whoever does not listen
-  const { proxy, log, watching } = await start((reading, denyFile) =>
-    configure(own.config, settings, reading, denyFile),
-  )
-  reload = watching.ask
-  return untilStopped(proxy, log)
+async function runServe(argv: string[]): Promise<number> {
+  const { own, settings } = parseFlagsOnly(argv, { config: 'text' })
+  await serve((readFile, denyFile) => load(own.config, settings, { readFile, denyFile }), onSignal)
+  return 0
 }
 
-/**
- * The young generation is small here and collected often: helping threads cost more than they save, a quarter of a
- * login's CPU where cores are few. V8 looks at this flag at each collection, so it may be set while it runs.
- */
-const ALONE = '--no-parallel-scavenge'
-
-/** Starts a proxy that takes up what changes in the files from which its configuration was read. */
-async function start(make: (read: ReadFile, denyFile?: string) => Config) {
-  setFlagsFromString(ALONE)
-  const first = noting(readFile, lookAt)
-  const config = make(first.read)
-  const log = createLog(config.log.level)
-  const proxy = await startProxy(config, log, log.least)
-  let denyFile = config.deny.file // of the last good one
-  const attempt = (read: ReadFile): Config | Fault => {
-    try {
-      const made = make(read, denyFile)
-      denyFile = made.deny.file
-      return made
-    } catch (thrown) {
-      return Fault.from(thrown)
-    }
-  }
-  const disk = { read: readFile, look: lookAt, watch: watchFolder }
-  const deaf = (path: string): void => {
-    const problem = `${path} is a pipe, which can be read only once: no change is taken up without a restart`
-    proxy.reload(new Fault('config/invalid', problem, { problems: [problem] }))
-  }
-  const watching = watchFiles({ attempt, settled: proxy.reload, ...disk, after, deaf }, first.noted)
-  return { proxy, log, watching }
-}
-
-async function checkConfig(argv: string[]): Promise<number> {
-  const { own, settings } = read(argv, { config: 'text' })
-  const config = configure(own.config, settings)
-  return report(await check(config))
-}
-
-async function explainARN(argv: string[]): Promise<number> {
-  const { own, settings, words } = readFlags(argv, { config: 'text' })
-  const [arn, ...more] = words
-  if (arn === undefined || more.length > 0) throw new Fault('usage', 'explain takes one ARN')
-  const { known, lines } = await explain(configure(own.config, settings), arn, Date.now())
-  for (const line of lines) say(line)
-  return known ? 0 : 78
-}
-
-async function users([word, ...argv]: string[]): Promise<number> {
-  if (word !== 'prune')
-    throw new Fault('usage', word === undefined ? 'users wants a word: prune' : `users takes prune, and not ${word}`)
-  const { own, settings } = read(argv, { config: 'text', all: 'toggle' })
-  return report(await pruneUsers(configure(own.config, settings), { all: own.all === true }))
-}
-
-/** Says what came of each thing; one that failed decides the exit code. */
-function report(lines: readonly Finding[]): number {
-  for (const { fine, text } of lines) say(`${fine ? 'ok    ' : 'FAIL  '}${text}`)
-  return lines.every(({ fine }) => fine) ? 0 : 78
-}
-
-async function demo(argv: string[]): Promise<number> {
-  const { own, settings } = read(argv, {
+async function runDemo(argv: string[]): Promise<number> {
+  const { own, settings } = parseFlagsOnly(argv, {
     port: 'text',
     json: 'toggle',
     'ldap-authorization': 'toggle',
     'sts-quota': 'text',
     'sts-latency': 'text',
   })
-  const port = number(own.port, '--port', 0) ?? 27017
-  const anyPort = port === 0 ? { 'admin.port': '0' } : {}
+  const port = parseNumber(own.port, '--port', 0) ?? 27017
+  const defaults = { 'log.level': 'warn', ...(port === 0 && { 'admin.port': '0' }) }
   const { startDemo } = await import('./commands/demo.js')
-  const {
-    configure: make,
-    announce,
-    close,
-  } = await startDemo({
+  const { configure, announce, close } = await startDemo({
     json: own.json === true,
     ldapAuthorization: own['ldap-authorization'] === true,
-    stsQuota: number(own['sts-quota'], '--sts-quota', 1),
-    stsLatencyMS: number(own['sts-latency'], '--sts-latency', 0),
-    load: (args, reading) => configure(undefined, { 'log.level': 'warn', ...anyPort, ...settings, ...args }, reading),
+    stsQuota: parseNumber(own['sts-quota'], '--sts-quota', 1),
+    stsLatencyMS: parseNumber(own['sts-latency'], '--sts-latency', 0),
+    load: (args, readFile) => loadConfig({ args: { ...defaults, ...settings, ...args }, env: process.env, readFile }),
     port,
   })
   try {
-    const { proxy, log } = await start(make)
-    await proxy.initialized
-    say(announce(proxy))
-    return await untilStopped(proxy, log)
+    const running = await startReloadingProxy(readFile => withPolicy(configure(readFile), readFile))
+    await running.proxy.initialized
+    print(announce(running.proxy))
+    await runUntilStopped(running, onSignal)
+    return 0
   } finally {
     await close()
   }
 }
 
-async function settings(argv: string[]): Promise<number> {
-  read(argv, {})
+async function runCheck(argv: string[]): Promise<number> {
+  const { own, settings } = parseFlagsOnly(argv, { config: 'text' })
+  return report(await check(load(own.config, settings)))
+}
+
+async function runExplain(argv: string[]): Promise<number> {
+  const { own, settings, positionals } = parseFlags(argv, { config: 'text' })
+  const [arn, ...more] = positionals
+  if (arn === undefined || more.length > 0) throw new Fault('usage', 'explain takes one ARN')
+  const { isComplete, lines } = await explain(load(own.config, settings), arn, Date.now())
+  for (const line of lines) print(line)
+  return isComplete ? 0 : 78
+}
+
+async function runUsers([subcommand, ...argv]: string[]): Promise<number> {
+  if (subcommand !== 'prune') {
+    throw new Fault('usage', `users needs the subcommand prune${subcommand === undefined ? '' : `, got ${subcommand}`}`)
+  }
+  const { own, settings } = parseFlagsOnly(argv, { config: 'text', all: 'toggle' })
+  return report(await pruneUsers(load(own.config, settings), { all: own.all === true }))
+}
+
+async function printSettings(argv: string[]): Promise<number> {
+  parseFlagsOnly(argv, {})
   process.stdout.write(settingsText())
   return 0
 }
 
-async function help(): Promise<number> {
+async function printHelp(): Promise<number> {
   process.stdout.write(HELP)
   return 0
 }
 
-async function version(): Promise<number> {
-  say(VERSION)
+async function printVersion(): Promise<number> {
+  print(VERSION)
   return 0
 }
 
-/** The configuration, or every problem in it. */
-function configure(
+/** Throws `config/invalid` with every problem. */
+function load(
   file: string | undefined,
   args: Record<string, string>,
-  reading: ReadFile = readFile,
-  denyFile?: string,
-): Config {
-  const further = (config: Config, places: readonly RuleOrigin[]) => compilePolicy(config, reading, places).problems
-  return loadConfig({ file, args, env: process.env, readFile: reading, further, denyFile })
+  sources: Partial<Pick<ConfigSources, 'readFile' | 'denyFile'>> = {},
+): LoadedConfig {
+  return loadWithPolicy({ file, args, env: process.env, readFile, ...sources })
 }
 
-/** Flags, and no words behind them. */
-function read<const Own extends Record<string, 'text' | 'toggle'>>(argv: string[], own: Own) {
-  const line = readFlags(argv, own)
-  if (line.words.length > 0) throw new Fault('usage', `what is ${line.words[0]}?`)
+function parseFlagsOnly<const Own extends CommandFlags>(argv: string[], own: Own) {
+  const line = parseFlags(argv, own)
+  if (line.positionals.length > 0) throw new Fault('usage', `unexpected argument ${line.positionals[0]}`)
   return line
 }
 
-function number(text: string | undefined, flag: string, least: number): number | undefined {
+function parseNumber(text: string | undefined, flag: string, least: number): number | undefined {
   if (text === undefined) return undefined
-  if (!/^\d{1,9}$/.test(text) || Number(text) < least) throw new Fault('usage', `${flag} wants a number from ${least}`)
+  if (!/^\d{1,9}$/.test(text) || Number(text) < least) {
+    throw new Fault('usage', `${flag} needs a whole number, at least ${least}`)
+  }
   return Number(text)
 }
 
-/**
- * SIGTERM stops in peace, with the delay that load balancers need; SIGINT, a person at a terminal, without. A second
- * signal of either kind stops at once.
- */
-function untilStopped(proxy: RunningProxy, log: Log): Promise<number> {
-  return new Promise(resolve => {
-    let asked = false
-    const onSignal = (signal: NodeJS.Signals): void => {
-      log('info', 'draining', { signal, again: asked })
-      const stopped = asked ? proxy.kill() : signal === 'SIGINT' ? proxy.stop(0) : proxy.stop()
-      asked = true
-      stopped.then(() => resolve(0))
-    }
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, onSignal)
-  })
+/** Prints one line per finding. One failure makes the exit code 78. */
+function report(findings: readonly Finding[]): number {
+  for (const { isOk, text } of findings) print(`${isOk ? 'ok    ' : 'FAIL  '}${text}`)
+  return findings.every(({ isOk }) => isOk) ? 0 : 78
 }
 
-function say(text: string): void {
+function print(text: string): void {
   process.stdout.write(`${text}\n`)
 }
 
-/** The last word about whatever was thrown: a sentence for people, the stack only for bugs. */
+const onSignal: OnSignal = (signal, run) => void process.on(signal, run)
+
+/** Prints a fault for the operator, with the stack only if it is a bug, and exits with its code. */
 function fail(thrown: unknown): never {
   const fault = Fault.from(thrown)
-  const { remedy } = fault.definition
+  const { summary, remedy } = fault.definition
   const { problems } = fault.facts
   const text = fault.kind === 'internal' ? ((fault.cause as Error)?.stack ?? fault.stack) : fault.message
-  const lines = Array.isArray(problems) ? [fault.definition.summary, ...problems.map(line => `  ${line}`)] : [text]
+  const lines = Array.isArray(problems) ? [summary, ...problems.map(line => `  ${line}`)] : [text]
   process.stderr.write(`mongo-iam-proxy: ${[...lines, remedy].join('\n')}\n`)
   process.exit(toExitCode(fault))
 }
 
-async function main([name, ...argv]: string[]): Promise<number> {
-  const asked =
-    name === undefined || name === '--help' || name === '-h' ? 'help' : name === '--version' ? 'version' : name
-  const command = Object.hasOwn(commands, asked) ? commands[asked] : undefined
-  if (!command) throw new Fault('usage', `there is no command ${asked}`)
-  return argv.some(word => word === '--help' || word === '-h') ? help() : command(argv)
+function commandName(argument: string | undefined): string {
+  if (argument === undefined || argument === '--help' || argument === '-h') return 'help'
+  return argument === '--version' ? 'version' : argument
+}
+
+async function main([argument, ...argv]: string[]): Promise<number> {
+  const name = commandName(argument)
+  const command = Object.hasOwn(commands, name) ? commands[name] : undefined
+  if (!command) throw new Fault('usage', `there is no command ${name}`)
+  return argv.some(word => word === '--help' || word === '-h') ? printHelp() : command(argv)
 }
 
 process.on('uncaughtException', fail)
 process.on('unhandledRejection', fail)
-// Whoever read our output or our log may have gone; that ends no connection.
+// The reader of stdout or stderr may have exited, which must not end any connection.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
 main(process.argv.slice(2)).then(code => process.exit(code), fail)

@@ -73,7 +73,8 @@ export const metrics = {
   cache_hits_total: {
     kind: 'counter',
     labels: { cache: ['refusals', 'identities'] },
-    about: 'Logins that were decided without STS, by what was remembered: its refusal, or (sts.remember) its success.',
+    about:
+      'Logins that were decided without STS, by what was remembered: its refusal, or (sts.successCache) its success.',
   },
   limit_refusals_total: {
     kind: 'counter',

@@ -29,13 +29,12 @@ import { createAuthorizer } from '../users/decision.js'
 import { createDirectory as directoryOf } from '../users/directory.js'
 import { openPins, type Pins } from '../users/pins.js'
 import { createLoginCaches } from './loginCaches.js'
-import type { Policy } from './policy.js'
-import { provisioningOf } from './provisioning.js'
+import { type Policy, provisioningOptions } from './policy.js'
 import { createStsGateway, STS_MS, type StsGateway } from './stsGateway.js'
 
 export type LoginsOptions = {
   config: Config
-  compiled: Policy
+  policy: Policy
   topology: Pick<Topology, 'selectPrimary' | 'currentView'>
   superuser: AdminClient | undefined
   ldap: Pick<LdapGuard, 'getState' | 'assertOff'>
@@ -56,7 +55,7 @@ export type Logins = {
   /** Asks what has to be known before the first login; never rejects. */
   start(): Promise<void>
   /** From now on; live connections are decided again. */
-  adopt(config: Config, compiled: Policy): void
+  adopt(config: Config, policy: Policy): void
   close(): Promise<void>
 }
 
@@ -66,8 +65,8 @@ const REMEMBERED_KEYS = 10_000
 /** Joins the parts of a login. Throws `config/invalid` for files of its own that it cannot read. */
 export function createLogins(parts: LoginsOptions): Logins {
   const { config, topology, superuser, ldap, record, log } = parts
-  const { single } = parts.compiled
-  let { rules } = parts.compiled
+  const { isSingle } = parts.policy
+  let { rules } = parts.policy
   let running = config
 
   const sts = createStsGateway(config.sts, record, log)
@@ -91,7 +90,7 @@ export function createLogins(parts: LoginsOptions): Logins {
     pins,
     now: Date.now,
   })
-  const keeping = provisioningOf(config, by(writer), log)
+  const keeping = provisioningOptions(config, by(writer), log)
   const kept = keeping && createProvisioner(keeping)
   const revocations = createRevocation(
     {
@@ -103,7 +102,7 @@ export function createLogins(parts: LoginsOptions): Logins {
       onCount: count => record.set('denials', count),
       onChange: memories.forget,
     },
-    parts.compiled.denied,
+    parts.policy.denials,
   )
 
   /** Users that the proxy keeps follow what was decided anew; a time that is over is noticed by looking every so often. */
@@ -150,7 +149,7 @@ export function createLogins(parts: LoginsOptions): Logins {
         const dialled = await runDuringTerm(term, over, () =>
           dial({
             target,
-            requirePrimary: !single,
+            requirePrimary: !isSingle,
             user,
             clientMetadata: metadata,
             scramKeys: keys,
@@ -190,11 +189,11 @@ export function createLogins(parts: LoginsOptions): Logins {
       void follow()
       await Promise.all([directory?.start(), ...config.sts.hosts.map(({ host }) => reach(host))])
     },
-    adopt(next, compiled) {
+    adopt(next, policy) {
       running = next
-      rules = compiled.rules
+      rules = policy.rules
       sts.adopt(next.sts)
-      revocations.read(compiled.denied)
+      revocations.read(policy.denials)
       changed()
     },
     async close() {

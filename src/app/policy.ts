@@ -1,91 +1,148 @@
-/** What a configuration says about users and upstream, beyond the form of its settings. */
+/**
+ * Compiles a configuration into the policy of the proxy: rules, denials, the upstream, and how users are provisioned.
+ * It finds the problems that only other parts of the program understand, such as an invalid ARN or connection string.
+ */
 import { isWildcard } from '../config/hosts.js'
-import type { Config, RuleOrigin } from '../config/load.js'
-import { type ReadFile, readFile } from '../config/reading.js'
+import { type Config, type ConfigSources, loadAndCompile, type RuleOrigin } from '../config/load.js'
+import type { ReadFile } from '../config/reading.js'
 import { Fault } from '../errors.js'
+import type { Log } from '../log.js'
+import type { ProvisioningOptions } from '../provisioning/upkeep.js'
 import type { Denial } from '../revocation/denials.js'
 import { parseDenyFile } from '../revocation/denyFile.js'
+import type { AdminClient } from '../upstream/admin.js'
 import { parseUpstreamUri, type UpstreamConfig } from '../upstream/target.js'
 import { parseNetwork } from '../users/networks.js'
 import { compileRules, type Rules } from '../users/rules.js'
 
-/** `single`: the one address is what clients get, whatever it is; else the primary is followed. */
 export type Policy = {
   rules: Rules
-  /** What the deny file says. */
-  denied: readonly Denial[]
-  upstream?: UpstreamConfig
-  single: boolean
-  problems: readonly string[]
+  /** The entries of `deny.file`. */
+  denials: readonly Denial[]
+  upstream: UpstreamConfig
+  /** True: the proxy serves the one address of `upstream.uri`, whatever its role. False: it follows the primary. */
+  isSingle: boolean
 }
 
-/** What a configuration says about users and upstream, or every problem in it that only they can see, with its place. */
-export function compilePolicy(config: Config, read: ReadFile = readFile, places: readonly RuleOrigin[] = []): Policy {
-  const { users, upstream, listen, deny } = config
-  const { rules, problems: ofRules } = compileRules(users, listen, places)
-  const { all: denied, problems: ofDenials } =
-    deny.text === undefined ? { all: [], problems: [] } : parseDenyFile(deny.text, deny.file ?? '')
-  const problems = [...ofRules, ...missing(config, rules), ...ofDenials.map(problem => `deny.file: ${problem}`)]
-  const { topology, uri } = upstream
-  if (uri.reveal() === '') return { rules, denied, single: false, problems }
-  try {
-    const target = parseUpstreamUri(uri, path => read(path).bytes)
-    const { directConnection: direct, seeds, srv, connectionOptions: template } = target
-    const single = topology === undefined ? direct : topology === 'single'
-    const several = srv !== undefined || seeds.length > 1
-    const found = [...problems]
-    if (direct && !single) found.push('upstream.topology: primary contradicts directConnection=true in upstream.uri')
-    if (single && several) found.push('upstream.topology: single is for one address in upstream.uri')
-    if (!single && (several || template.replicaSet) && isWildcard(listen.host) && !listen.advertise) {
-      found.push(
-        `listen.advertise: needed in front of a replica set, since ${listen.host} is no address for clients: give host:port by which they reach the proxy`,
-      )
-    }
-    return { rules, denied, upstream: target, single, problems: found }
-  } catch (thrown) {
-    const { facts, message } = Fault.from(thrown)
-    const ofURI: unknown[] = Array.isArray(facts.problems) ? facts.problems : [message]
-    return {
-      rules,
-      denied,
-      single: false,
-      problems: [...problems, ...ofURI.map(problem => `upstream.uri: ${problem}`)],
-    }
+/** A configuration and the policy that was compiled from it, so that nothing is compiled or read a second time. */
+export type LoadedConfig = { config: Config; policy: Policy }
+
+/** Loads and compiles. Throws `config/invalid` with every problem of both. */
+export function loadWithPolicy(sources: ConfigSources): LoadedConfig {
+  const { config, compiled } = loadAndCompile(sources, (config, origins) => {
+    const { policy, problems } = compilePolicy(config, sources.readFile, origins)
+    return { compiled: policy, problems }
+  })
+  if (!compiled) throw new Error('a policy without problems is complete')
+  return { config, policy: compiled }
+}
+
+/** Compiles a configuration that was made in code. Throws `config/invalid` with every problem. */
+export function withPolicy(config: Config, readFile: ReadFile): LoadedConfig {
+  const { policy, problems } = compilePolicy(config, readFile)
+  if (!policy || problems.length > 0) {
+    throw new Fault('config/invalid', problems.join('\n'), { problems, deny: config.deny })
+  }
+  return { config, policy }
+}
+
+/**
+ * The policy, and the problems of the configuration. A policy with problems must not be used; it is undefined where the
+ * upstream is not known. `readFile` reads the certificates that `upstream.uri` names.
+ */
+export function compilePolicy(
+  config: Config,
+  readFile: ReadFile,
+  origins: readonly RuleOrigin[] = [],
+): { policy: Policy | undefined; problems: readonly string[] } {
+  const { rules, problems: ruleProblems } = compileRules(config.users, config.listen, origins)
+  const { denials, problems: denialProblems } = readDenyFile(config)
+  const { upstream, problems: upstreamProblems } = compileUpstream(config, readFile)
+  return {
+    policy: upstream && { rules, denials, ...upstream },
+    problems: [...ruleProblems, ...settingConflicts(config, rules), ...denialProblems, ...upstreamProblems],
   }
 }
 
-/** What rules and directory need from other settings. */
-function missing({ pins, directory, upstream, provision, listen, admin, deny }: Config, { all }: Rules): string[] {
+function readDenyFile({ deny: { file = '', text } }: Config): { denials: readonly Denial[]; problems: string[] } {
+  if (text === undefined) return { denials: [], problems: [] }
+  const { all, problems } = parseDenyFile(text, file)
+  return { denials: all, problems: problems.map(problem => `deny.file: ${problem}`) }
+}
+
+function compileUpstream(
+  { upstream: { uri, topology }, listen }: Config,
+  readFile: ReadFile,
+): { upstream?: Pick<Policy, 'upstream' | 'isSingle'>; problems: string[] } {
+  // A missing or unreadable URI is a problem that loading has reported.
+  if (uri.reveal() === '') return { problems: [] }
+  const upstream = parseOrProblems(uri, readFile)
+  if (Array.isArray(upstream)) return { problems: upstream.map(problem => `upstream.uri: ${problem}`) }
+  const { directConnection, seeds, srv, connectionOptions } = upstream
+  const isSingle = topology === undefined ? directConnection : topology === 'single'
+  const hasSeveralHosts = srv !== undefined || seeds.length > 1
+  const problems: string[] = []
+  if (directConnection && !isSingle) {
+    problems.push('upstream.topology: primary contradicts directConnection=true in upstream.uri')
+  }
+  if (isSingle && hasSeveralHosts) problems.push('upstream.topology: single is for one address in upstream.uri')
+  const isReplicaSet = !isSingle && (hasSeveralHosts || connectionOptions.replicaSet !== undefined)
+  if (isReplicaSet && isWildcard(listen.host) && !listen.advertise) {
+    problems.push(
+      `listen.advertise: required in front of a replica set, because clients cannot connect to ${listen.host}: set the host:port by which clients reach the proxy`,
+    )
+  }
+  return { upstream: { upstream, isSingle }, problems }
+}
+
+function parseOrProblems(uri: Config['upstream']['uri'], readFile: ReadFile): UpstreamConfig | unknown[] {
+  try {
+    return parseUpstreamUri(uri, path => readFile(path).bytes)
+  } catch (thrown) {
+    const { facts, message } = Fault.from(thrown)
+    return Array.isArray(facts.problems) ? facts.problems : [message]
+  }
+}
+
+/** The problems of settings that need each other, or contradict each other. */
+export function settingConflicts(config: Config, { all }: Rules): string[] {
+  const { pins, directory, upstream, provision, listen, admin, deny } = config
+  const problems: string[] = []
   const pinned = all.find(({ principalId }) => principalId === 'firstUse')
-  const found: string[] = []
   if (pinned && pins.file === undefined) {
-    found.push(
-      `pins.file: needed for principalId firstUse of rule ${pinned.decidedBy.rule}, to be remembered over a restart`,
+    problems.push(
+      `pins.file: required for principalId firstUse of rule ${pinned.decidedBy.rule}: the pinned id must survive a restart`,
     )
   }
   if (directory.enabled && !upstream.admin) {
-    found.push('upstream.admin: needed for directory.enabled: give a user that may read admin.system.users')
+    problems.push('upstream.admin: required for directory.enabled: set a user that may read admin.system.users')
   }
-  const granting = all.find(({ grant }) => 'roles' in grant)
-  const why = granting ? `the roles of rule ${granting.decidedBy.rule}` : directory.enabled && 'directory.enabled'
-  if (why && provision.secrets.length === 0) found.push(`provision.secretFile: needed for ${why}`)
-  if (granting && !upstream.admin) found.push(`upstream.admin: needed for ${why}: give a user that may keep others`)
+  const withRoles = all.find(({ grant }) => 'roles' in grant)
+  const purpose = withRoles ? `the roles of rule ${withRoles.decidedBy.rule}` : directory.enabled && 'directory.enabled'
+  if (purpose && provision.secrets.length === 0) problems.push(`provision.secretFile: required for ${purpose}`)
+  if (withRoles && !upstream.admin) {
+    problems.push(`upstream.admin: required for ${purpose}: set a user that may manage database users`)
+  }
   if (admin.port !== 0 && admin.port === listen.port && (admin.host === listen.host || isWildcard(listen.host))) {
-    found.push(`admin.port: ${admin.port} is listen.port as well; give another one`)
+    problems.push(`admin.port: ${admin.port} is also listen.port; use another port`)
   }
   if (deny.file !== undefined && deny.file === deny.adminFile) {
-    found.push('deny.adminFile: is deny.file as well, which is yours to write; give the proxy a file of its own')
+    problems.push('deny.adminFile: is also deny.file, which the proxy never writes; use a separate file')
   }
   for (const network of provision.clientSource ?? []) {
-    if (!parseNetwork(network))
-      found.push(`provision.clientSource: "${network.slice(0, 80)}" is no network like 10.0.0.0/8`)
+    if (parseNetwork(network)) continue
+    problems.push(`provision.clientSource: "${network.slice(0, 80)}" is not a network like 10.0.0.0/8`)
   }
-  return found
+  return problems
 }
 
-/** The same where nothing is wrong. Throws `config/invalid` with every problem. */
-export function requirePolicy(config: Config): Policy & { upstream: UpstreamConfig } {
-  const { upstream, problems, ...rest } = compilePolicy(config)
-  if (!upstream || problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
-  return { ...rest, upstream, problems }
+/** The options of the provisioner; undefined without a master secret, where no user is provisioned. */
+export function provisioningOptions(
+  { provision }: Config,
+  run: AdminClient['runCommand'],
+  log: Log,
+): ProvisioningOptions | undefined {
+  const { secrets, database, fleet, period, clientSource } = provision
+  if (secrets.length === 0) return undefined
+  return { run, secrets, database, fleet, periodMS: period, clientSource, now: Date.now, log }
 }

@@ -28,7 +28,7 @@ import { buildHelloReply, presentAsSingleMemberSet, readTopologyVersion } from '
 import { Topology } from '../upstream/topology.js'
 import { createConnectionMetrics } from './connectionMetrics.js'
 import { createLogins } from './logins.js'
-import { requirePolicy } from './policy.js'
+import type { LoadedConfig } from './policy.js'
 import { createReloader } from './reload.js'
 
 /** Of a kind in a second, about those who never logged in. */
@@ -39,7 +39,7 @@ export type RunningProxy = {
   /** Of the admin interface; undefined where it is off. */
   adminPort: number | undefined
   /** Takes up a changed configuration, or tells what was wrong with it and goes on as before. */
-  reload(next: Config | Fault): void
+  reload(next: LoadedConfig | Fault): void
   /** Resolves once upstream and STS were asked what has to be known before the first login. */
   initialized: Promise<void>
   /** Stops in peace: not ready, after `delay` (`drain.delay` unless told) no more accepted, what runs finishes in its time. */
@@ -49,8 +49,12 @@ export type RunningProxy = {
 }
 
 /** Starts a proxy. `least` is told when log.level changes. Throws `config/invalid` and `listener/address-unavailable`. */
-export async function startProxy(config: Config, log: Log, least = (_: Level): void => {}): Promise<RunningProxy> {
-  const { upstream, single, ...beginning } = requirePolicy(config)
+export async function startProxy(
+  { config, policy }: LoadedConfig,
+  log: Log,
+  least = (_: Level): void => {},
+): Promise<RunningProxy> {
+  const { upstream, isSingle } = policy
   let running = config
   for (const warning of config.warnings) log('warn', 'configuration warning', { warning })
 
@@ -63,7 +67,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   const superuser = config.upstream.admin && administrator(config.upstream.admin)
   const topology = new Topology({
     upstream,
-    single,
+    single: isSingle,
     resolver: { resolveSrv, resolveTxt },
     log,
     random: Math.random,
@@ -88,7 +92,7 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   })
   const admitting = createLogins({
     config,
-    compiled: { ...beginning, upstream, single },
+    policy,
     topology,
     superuser,
     ldap,
@@ -246,18 +250,17 @@ export async function startProxy(config: Config, log: Log, least = (_: Level): v
   const settled = Promise.all([ldap.start(), admitting.start()]).then(() => {})
   const { drain, stopAccepting: stop, destroy, port, reconfigure: adopt } = listener
   const reload = createReloader(
-    { config, compiled: { ...beginning, upstream, single } },
+    { config, policy },
     {
-      compile: requirePolicy,
-      adopt(now, compiled) {
+      apply({ config: now, policy }) {
         adopt({ connections: now.listen.connections, perAddress: now.listen.perAddress, ...secure(now) }) // the one step that may fail, so it goes first
         address = addressOf(now)
         running = now
         least(now.log.level)
-        admitting.adopt(now, compiled)
+        admitting.adopt(now, policy)
       },
       log,
-      counted: outcome => record.count('reloads_total', 1, { outcome }),
+      onOutcome: outcome => record.count('reloads_total', 1, { outcome }),
     },
   )
   log('info', 'ready', { host: config.listen.host, port, upstream: upstream.name, admin: admin?.port })

@@ -1,23 +1,28 @@
-/** A changed configuration: what of it a running proxy takes up, what waits for a restart, and what is gone with it. */
-
+/**
+ * Reloads the configuration of a running proxy: live settings take effect, other changes wait for a restart, and rules
+ * and denials that disappeared are logged by name.
+ *
+ *     LoadedConfig ─▶ merge live settings ─▶ conflicts? ─▶ apply ─▶ log
+ *     Fault ────────▶ keep the running configuration, but apply new denials of its deny file
+ */
 import type { Config } from '../config/load.js'
 import { allSettings } from '../config/settings.js'
 import { Fault } from '../errors.js'
 import { type Log, Secret } from '../log.js'
-import { formatDenial, getDenialKey } from '../revocation/denials.js'
+import { type Denial, formatDenial, getDenialKey } from '../revocation/denials.js'
 import { formatDenyFile, parseDenyFile } from '../revocation/denyFile.js'
-import type { Policy } from './policy.js'
+import { type LoadedConfig, type Policy, settingConflicts } from './policy.js'
 
 export type MergedConfig = {
-  /** What the proxy runs with from now on: live settings as they are written now, others as they were. */
-  running: Config
-  /** Paths of settings. */
+  /** Live settings have their new value; all others keep the value with which the proxy was started. */
+  config: Config
+  /** Paths of the settings that changed. */
   applied: readonly string[]
-  waiting: readonly string[]
+  needRestart: readonly string[]
 }
 
-/** Values that were read from a file, and the setting that names it. */
-const SOURCES: Readonly<Record<string, string>> = {
+/** For values that were read from a file: the setting that names the file. */
+const SETTING_OF_VALUE: Readonly<Record<string, string>> = {
   'tls.cert': 'tls.certFile',
   'tls.key': 'tls.keyFile',
   'tls.clientCA': 'tls.clientCAFile',
@@ -27,105 +32,131 @@ const SOURCES: Readonly<Record<string, string>> = {
   'provision.secrets': 'provision.secretFile',
 }
 
-const live = new Set(allSettings.filter(({ definition }) => definition.live).map(({ path }) => path))
+const liveSettings = new Set(allSettings.filter(({ definition }) => definition.live).map(({ path }) => path))
 
-/** What follows from a configuration that is good, for one that runs. */
+/** Merges a valid configuration into the running one. */
 export function mergeLiveSettings(running: Config, next: Config): MergedConfig {
   const applied: string[] = []
-  const waiting: string[] = []
-  const merge = (old: unknown, now: unknown, way: readonly string[]): unknown => {
-    if (isGroup(old) && isGroup(now)) {
-      const keys = new Set([...Object.keys(old), ...Object.keys(now)])
-      return Object.fromEntries([...keys].map(key => [key, merge(old[key], now[key], [...way, key])]))
+  const needRestart: string[] = []
+  const merge = (before: unknown, after: unknown, keys: readonly string[]): unknown => {
+    if (isGroup(before) && isGroup(after)) {
+      const names = new Set([...Object.keys(before), ...Object.keys(after)])
+      return Object.fromEntries([...names].map(name => [name, merge(before[name], after[name], [...keys, name])]))
     }
-    if (isSame(old, now)) return old
-    const path = way.join('.')
-    const setting = SOURCES[path] ?? path
-    const isLive = live.has(setting)
-    const list = isLive ? applied : waiting
+    if (isEqual(before, after)) return before
+    const path = keys.join('.')
+    const setting = SETTING_OF_VALUE[path] ?? path
+    const isLive = liveSettings.has(setting)
+    const list = isLive ? applied : needRestart
     if (!list.includes(setting)) list.push(setting)
-    return isLive ? now : old
+    return isLive ? after : before
   }
-  const { warnings, ...settings } = next
+  const { warnings, ...after } = next
   const { warnings: _, ...before } = running
-  const merged = merge(before, settings, []) as Omit<Config, 'warnings'>
-  return { running: { ...merged, warnings }, applied, waiting }
+  const merged = merge(before, after, []) as Omit<Config, 'warnings'>
+  return { config: { ...merged, warnings }, applied, needRestart }
 }
 
-/** Rules and denials that were there and are no more, by name; one that is spelled in another way is still there. */
-export function removedProtections(before: Policy, after: Policy): { rule?: string; denial?: string }[] {
+type Protections = Pick<Policy, 'rules' | 'denials'>
+
+/** The rules and denials that no longer exist, by name. One that is only spelled differently still exists. */
+export function removedProtections(before: Protections, after: Protections): { rule?: string; denial?: string }[] {
   const rules = new Set(after.rules.all.map(({ arn }) => arn))
-  const denials = new Set(after.denied.map(getDenialKey))
+  const denials = new Set(after.denials.map(getDenialKey))
   return [
     ...before.rules.all.filter(({ arn }) => !rules.has(arn)).map(({ description }) => ({ rule: description })),
-    ...before.denied.filter(one => !denials.has(getDenialKey(one))).map(one => ({ denial: formatDenial(one) })),
+    ...before.denials
+      .filter(denial => !denials.has(getDenialKey(denial)))
+      .map(denial => ({ denial: formatDenial(denial) })),
   ]
 }
 
-export type ReloadOptions<C extends Policy> = {
-  /** Throws `config/invalid`. */
-  compile(config: Config): C
-  /** Has the running proxy take up what is live, all of it at once. */
-  adopt(running: Config, compiled: C): void
+export type ReloadOptions = {
+  /** Applies the live settings to the running proxy, all of them or none. May throw. */
+  apply(next: LoadedConfig): void
   log: Log
-  counted(outcome: 'applied' | 'rejected'): void
+  onOutcome(outcome: 'applied' | 'rejected'): void
 }
 
 /**
- * Takes up one configuration after the other, from the `first` on. A bad one, or the fault of one that could not even be
- * read, changes nothing: the last good one goes on, and each problem is told. Only whom its deny file denies is denied, if
- * that is good in itself: who revokes shall not have to mend the rest first.
+ * Reloads one configuration after another, starting from `initial`. An invalid one, or the fault of one that could not be
+ * loaded, changes nothing, and each problem is logged. The exception is its deny file: its new denials take effect if the
+ * file itself is valid, so that a revocation does not have to wait for a repair of the rest.
  */
-export function createReloader<C extends Policy>(
-  first: { config: Config; compiled: C },
-  { compile, adopt, log, counted }: ReloadOptions<C>,
-): (next: Config | Fault) => void {
-  let { config: running, compiled: known } = first
-  const take = (next: Config): void => {
-    compile(next)
-    const { running: merged, applied, waiting } = mergeLiveSettings(running, next)
-    // Rules may need what has to wait, such as the file of their pins.
-    const compiled = compile(merged)
-    adopt(merged, compiled)
-    for (const gone of removedProtections(known, compiled))
-      log('warn', 'rule' in gone ? 'rule removed' : 'denial removed', gone)
-    for (const warning of merged.warnings) {
-      if (!running.warnings.includes(warning)) log('warn', 'configuration warning', { warning })
-    }
-    if (waiting.length > 0) {
-      log('warn', 'restart required', { warning: 'these settings take effect with a restart', settings: waiting })
-    }
-    log('info', 'configuration reloaded', { applied })
-    running = merged
-    known = compiled
+export function createReloader(initial: LoadedConfig, options: ReloadOptions): (next: LoadedConfig | Fault) => void {
+  const reloader = new Reloader(initial, options)
+  return next => reloader.reload(next)
+}
+
+class Reloader {
+  #running: LoadedConfig
+  readonly #options: ReloadOptions
+
+  constructor(initial: LoadedConfig, options: ReloadOptions) {
+    this.#running = initial
+    this.#options = options
   }
-  const denyMore = (deny: Config['deny'] | undefined): void => {
-    const { file, text } = deny ?? {}
-    if (file === undefined || file !== running.deny.file || text === undefined) return
-    const { all, problems } = parseDenyFile(text, file)
-    const before = new Set(known.denied.map(one => formatDenyFile([one])))
-    const more = all.filter(one => !before.has(formatDenyFile([one])))
-    if (problems.length > 0 || more.length === 0) return
-    known = { ...known, denied: [...known.denied, ...more] }
-    adopt(running, known)
-    log('warn', 'deny file reloaded', { applied: ['deny.file'], denied: more.map(formatDenial) })
-  }
-  return next => {
+
+  reload(next: LoadedConfig | Fault): void {
     try {
       if (next instanceof Fault) throw next
-      take(next)
-      counted('applied')
+      this.#apply(next)
+      this.#options.onOutcome('applied')
     } catch (thrown) {
-      const fault = Fault.from(thrown)
-      const { problems } = fault.facts
-      const lines: unknown[] = Array.isArray(problems)
-        ? problems
-        : [fault.kind === 'internal' ? fault.stack : fault.message]
-      for (const problem of lines)
-        log('error', 'configuration rejected', { problem, kept: 'the configuration of before' })
-      counted('rejected')
-      denyMore(next instanceof Fault ? (next.facts.deny as Config['deny'] | undefined) : next.deny)
+      this.#reject(Fault.from(thrown))
+      this.#options.onOutcome('rejected')
+      this.#addDenials(next instanceof Fault ? (next.facts.deny as Config['deny'] | undefined) : next.config.deny)
     }
+  }
+
+  #apply({ config: next, policy }: LoadedConfig): void {
+    const { log } = this.#options
+    const before = this.#running
+    const { config, applied, needRestart } = mergeLiveSettings(before.config, next)
+    const { upstream, isSingle } = before.policy
+    const merged = { config, policy: { ...policy, upstream, isSingle } }
+    // A new rule may need a setting that waits for a restart, such as pins.file.
+    const problems = settingConflicts(config, policy.rules)
+    if (problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
+    this.#options.apply(merged)
+    this.#running = merged
+    for (const removed of removedProtections(before.policy, policy)) {
+      log('warn', 'rule' in removed ? 'rule removed' : 'denial removed', removed)
+    }
+    for (const warning of config.warnings) {
+      if (!before.config.warnings.includes(warning)) log('warn', 'configuration warning', { warning })
+    }
+    if (needRestart.length > 0) {
+      log('warn', 'restart required', {
+        warning: 'these settings take effect after a restart',
+        settings: needRestart,
+      })
+    }
+    log('info', 'configuration reloaded', { applied })
+  }
+
+  #reject(fault: Fault): void {
+    const { problems } = fault.facts
+    const lines: unknown[] = Array.isArray(problems)
+      ? problems
+      : [fault.kind === 'internal' ? fault.stack : fault.message]
+    for (const problem of lines) {
+      this.#options.log('error', 'configuration rejected', { problem, kept: 'the previous configuration' })
+    }
+  }
+
+  #addDenials(deny: Config['deny'] | undefined): void {
+    const { file, text } = deny ?? {}
+    const { config, policy } = this.#running
+    if (file === undefined || file !== config.deny.file || text === undefined) return
+    const { all, problems } = parseDenyFile(text, file)
+    const asText = (denial: Denial) => formatDenyFile([denial])
+    const known = new Set(policy.denials.map(asText))
+    const added = all.filter(denial => !known.has(asText(denial)))
+    if (problems.length > 0 || added.length === 0) return
+    this.#running = { config, policy: { ...policy, denials: [...policy.denials, ...added] } }
+    this.#options.apply(this.#running)
+    this.#options.log('warn', 'deny file reloaded', { applied: ['deny.file'], denied: added.map(formatDenial) })
   }
 }
 
@@ -134,15 +165,17 @@ type Group = Record<string, unknown>
 const isGroup = (value: unknown): value is Group =>
   typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
 
-/** Values as settings have them. Secrets are compared without being shown. */
-function isSame(one: unknown, other: unknown): boolean {
+/** Compares two values of settings. Secrets are compared without being revealed. */
+function isEqual(one: unknown, other: unknown): boolean {
   if (one instanceof Secret) return other instanceof Secret && one.equals(other)
   if (one instanceof Date) return other instanceof Date && one.getTime() === other.getTime()
   if (Array.isArray(one)) {
-    return Array.isArray(other) && one.length === other.length && one.every((value, at) => isSame(value, other[at]))
+    return (
+      Array.isArray(other) && one.length === other.length && one.every((value, index) => isEqual(value, other[index]))
+    )
   }
   if (!isGroup(one)) return Object.is(one, other)
   if (!isGroup(other)) return false
-  const keys = new Set([...Object.keys(one), ...Object.keys(other)])
-  return [...keys].every(key => isSame(one[key], other[key]))
+  const names = new Set([...Object.keys(one), ...Object.keys(other)])
+  return [...names].every(name => isEqual(one[name], other[name]))
 }

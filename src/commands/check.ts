@@ -7,8 +7,7 @@ import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import { constants } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { requirePolicy } from '../app/policy.js'
-import { provisioningOf } from '../app/provisioning.js'
+import { type LoadedConfig, provisioningOptions } from '../app/policy.js'
 import { createConfiguredStsClient } from '../app/stsGateway.js'
 import { after } from '../clock.js'
 import type { Config } from '../config/load.js'
@@ -32,7 +31,7 @@ import { openPins } from '../users/pins.js'
 import type { Rules } from '../users/rules.js'
 import { createExternalUsers, describeReadFailure } from '../users/systemUsers.js'
 
-export type Finding = { fine: boolean; text: string }
+export type Finding = { isOk: boolean; text: string }
 
 /** How long each thing that is tried may take, in milliseconds. */
 const PATIENCE_MS = 5_000
@@ -40,11 +39,11 @@ const PATIENCE_MS = 5_000
 const SOON_MS = 14 * 24 * 3600_000
 
 /** What was tried and what came of it, in the order of the configuration. Throws `config/invalid`. */
-export async function check(config: Config): Promise<Finding[]> {
-  const { rules, upstream, single } = requirePolicy(config)
-  const findings: Finding[] = config.warnings.map(text => ({ fine: true, text: `warning: ${text}` }))
+export async function check({ config, policy }: LoadedConfig): Promise<Finding[]> {
+  const { rules, upstream, isSingle } = policy
+  const findings: Finding[] = config.warnings.map(text => ({ isOk: true, text: `warning: ${text}` }))
   const resolver = { resolveSrv, resolveTxt }
-  const topology = new Topology({ upstream, single, resolver, log: silentLog, random: Math.random, after })
+  const topology = new Topology({ upstream, single: isSingle, resolver, log: silentLog, random: Math.random, after })
   try {
     findings.push(...(await greetAll(topology, upstream.name)))
     if (upstream.connectionOptions.tls?.hasClientCertificate) {
@@ -56,7 +55,7 @@ export async function check(config: Config): Promise<Finding[]> {
     for (const { grant, arn } of rules.all) {
       if (!('user' in grant)) continue
       const { name, db } = grant.user
-      findings.push(await tried(`user ${name}@${db} (${arn})`, signal => logIn(topology, !single, grant, signal)))
+      findings.push(await tried(`user ${name}@${db} (${arn})`, signal => logIn(topology, !isSingle, grant, signal)))
     }
     findings.push(...(await lookAtRules(config, rules)))
     findings.push(...lookAtCertificate(config), ...(await lookAtDenials(config)))
@@ -80,20 +79,20 @@ async function greetAll(topology: Topology, name: string): Promise<Finding[]> {
   if (!topology.currentView()?.isReplicaSet) return findings
   findings.push(await tried('primary', async () => topology.selectPrimary().target.address))
   const text = 'note: clients are led to the primary alone, so those with readPreference=secondary find nobody'
-  return [...findings, { fine: true, text }]
+  return [...findings, { isOk: true, text }]
 }
 
 /** Tries one thing; what it gives is told, what it throws is the finding. */
 async function tried(what: string, run: (signal: AbortSignal) => Promise<string | Finding>): Promise<Finding> {
   try {
     const given = await run(AbortSignal.timeout(PATIENCE_MS))
-    const { fine, text } = typeof given === 'string' ? { fine: true, text: given } : given
-    return { fine, text: `${what}: ${text}` }
+    const { isOk, text } = typeof given === 'string' ? { isOk: true, text: given } : given
+    return { isOk, text: `${what}: ${text}` }
   } catch (thrown) {
-    if (thrown instanceof DOMException) return { fine: false, text: `${what}: no answer within ${PATIENCE_MS} ms` }
+    if (thrown instanceof DOMException) return { isOk: false, text: `${what}: no answer within ${PATIENCE_MS} ms` }
     const { message, facts, definition } = Fault.from(thrown)
     const known = Object.entries(facts).map(([name, value]) => `${name} ${value}`)
-    return { fine: false, text: `${what}: ${[message, ...known].join(', ').replace(/\.$/, '')}. ${definition.remedy}` }
+    return { isOk: false, text: `${what}: ${[message, ...known].join(', ').replace(/\.$/, '')}. ${definition.remedy}` }
   }
 }
 
@@ -121,9 +120,9 @@ async function beNobody(topology: Topology, signal: AbortSignal): Promise<Findin
   try {
     await channel.request({ hello: 1, client: addProxyMetadata(undefined), $db: 'admin' }, signal)
     const reply = await channel.request({ authenticate: 1, mechanism: 'MONGODB-X509', $db: '$external' }, signal)
-    if (Number(reply.ok) !== 1) return { fine: true, text: 'is of no database user' }
+    if (Number(reply.ok) !== 1) return { isOk: true, text: 'is of no database user' }
     const user = sanitizeText(reply.user) ?? 'somebody'
-    return { fine: false, text: `logs in as ${user}. Drop that user, or show another certificate.` }
+    return { isOk: false, text: `logs in as ${user}. Drop that user, or show another certificate.` }
   } finally {
     channel.destroy()
   }
@@ -140,7 +139,7 @@ async function beAdministrator(uri: Secret): Promise<string | Finding> {
   } catch (thrown) {
     const { message, facts } = Fault.from(thrown)
     const why = sanitizeText(facts.errmsg) ?? sanitizeText((thrown as Error)?.message) ?? message
-    return { fine: false, text: `${why}. Check its address, user and password.` }
+    return { isOk: false, text: `${why}. Check its address, user and password.` }
   } finally {
     await superuser.close()
   }
@@ -198,7 +197,7 @@ async function lookAtRules({ listen, pins }: Config, { all, outOfScope, match }:
       notes.push(`rule ${decidedBy.rule} refuses since ${deleteAfterDate?.toISOString()}, its deleteAfterDate`)
     }
   }
-  const findings = notes.map(text => ({ fine: true, text: `note: ${text}` }))
+  const findings = notes.map(text => ({ isOk: true, text: `note: ${text}` }))
   if (pins.file === undefined) return findings
   return [...findings, await keptFile('pins', pins.file, path => openPins(path).all().size)]
 }
@@ -217,7 +216,7 @@ async function lookAtDenials({ deny, admin }: Config): Promise<Finding[]> {
   const { adminFile } = deny
   if (adminFile === undefined) {
     const text = 'note: /deny adds nobody, as deny.adminFile is not set'
-    return admin.token && admin.port !== 'off' ? [{ fine: true, text }] : []
+    return admin.token && admin.port !== 'off' ? [{ isOk: true, text }] : []
   }
   return [
     await keptFile('denials over the admin port', adminFile, path => openAdminDenials(path, Date.now).all().length),
@@ -229,8 +228,8 @@ function lookAtCertificate({ tls }: Config): Finding[] {
   if (!tls) return []
   const { validTo } = new X509Certificate(tls.cert)
   const left = Date.parse(validTo) - Date.now()
-  if (left < 0) return [{ fine: false, text: `tls.certFile: ran out at ${validTo}. Clients that verify it refuse it.` }]
-  return left < SOON_MS ? [{ fine: true, text: `warning: tls.certFile: runs out at ${validTo}` }] : []
+  if (left < 0) return [{ isOk: false, text: `tls.certFile: ran out at ${validTo}. Clients that verify it refuse it.` }]
+  return left < SOON_MS ? [{ isOk: true, text: `warning: tls.certFile: runs out at ${validTo}` }] : []
 }
 
 /** Whether the directory can be read, and its users who do not do what whoever made them may think. */
@@ -250,7 +249,7 @@ async function lookAtDirectory({ directory, upstream }: Config): Promise<Finding
     }
   })
   await superuser.close()
-  return [finding, ...notes.map(text => ({ fine: true, text: `warning: directory: ${text}` }))]
+  return [finding, ...notes.map(text => ({ isOk: true, text: `warning: directory: ${text}` }))]
 }
 
 /** The users that the proxy keeps, where it keeps any. */
@@ -258,7 +257,7 @@ async function lookAtUsers(config: Config, { all }: Rules): Promise<Finding[]> {
   const { enabled } = config.directory
   const roles = all.flatMap(({ grant }) => ('roles' in grant ? grant.roles : []))
   const superuser = config.upstream.admin && administrator(config.upstream.admin)
-  const parts = superuser && provisioningOf(config, superuser.runCommand, silentLog)
+  const parts = superuser && provisioningOptions(config, superuser.runCommand, silentLog)
   if (!parts || (roles.length === 0 && !enabled)) return []
   let found: string[] = []
   const finding = await tried('users that the proxy keeps', async () => {
@@ -266,7 +265,7 @@ async function lookAtUsers(config: Config, { all }: Rules): Promise<Finding[]> {
     return found.shift() ?? ''
   })
   await superuser.close()
-  return [finding, ...found.map(text => ({ fine: true, text }))]
+  return [finding, ...found.map(text => ({ isOk: true, text }))]
 }
 
 async function reachSts({ sts }: Config): Promise<Finding[]> {
@@ -274,8 +273,8 @@ async function reachSts({ sts }: Config): Promise<Finding[]> {
   const findings = sts.hosts.map(async ({ host }): Promise<Finding> => {
     const why = await client.probe(host, AbortSignal.timeout(PATIENCE_MS))
     const clock = Math.round(client.clockSkewMS() / 1000)
-    if (why !== undefined) return { fine: false, text: `STS ${host}: ${why}` }
-    return { fine: true, text: `STS ${host}: answers${clock === 0 ? '' : `, its clock is ${clock} s ahead of ours`}` }
+    if (why !== undefined) return { isOk: false, text: `STS ${host}: ${why}` }
+    return { isOk: true, text: `STS ${host}: answers${clock === 0 ? '' : `, its clock is ${clock} s ahead of ours`}` }
   })
   try {
     return await Promise.all(findings)

@@ -1,6 +1,6 @@
 /** What becomes of a principal: which rule or entry decides, what it gives, what it asks; or what comes nearest. */
 import type { Document } from 'bson'
-import { requirePolicy } from '../app/policy.js'
+import type { LoadedConfig } from '../app/policy.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
 import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
@@ -18,16 +18,16 @@ import type { Rule, Rules } from '../users/rules.js'
 import { createExternalUsers, describeReadFailure } from '../users/systemUsers.js'
 
 /** `known` is false where something could not be asked, so that the lines may not be the whole answer. */
-export type Explanation = { known: boolean; lines: readonly string[] }
+export type Explanation = { isComplete: boolean; lines: readonly string[] }
 
 /**
  * Explains a principal, given by any of its ARNs; `now` is in milliseconds since 1970.
  * Throws `usage` for what is no ARN of one, and `config/invalid`.
  */
-export async function explain(config: Config, text: string, now: number): Promise<Explanation> {
+export async function explain({ config, policy }: LoadedConfig, text: string, now: number): Promise<Explanation> {
   const principal = parseArn(text)
   if (!principal) throw new Fault('usage', `${JSON.stringify(text.slice(0, 200))} is not the ARN of a principal`)
-  const { rules, denied } = requirePolicy(config)
+  const { rules, denials: fileDenials } = policy
   const admin = config.upstream.admin && administrator(config.upstream.admin)
   const told = new Told()
   told.say('principal', canonicalizeArn(principal))
@@ -41,19 +41,19 @@ export async function explain(config: Config, text: string, now: number): Promis
     await admin?.close()
   }
   const kept = config.deny.adminFile === undefined ? [] : openAdminDenials(config.deny.adminFile, () => now).all()
-  for (const denial of denialsOf(principal, [...denied, ...kept], now)) told.say('denied', denial)
+  for (const denial of denialsOf(principal, [...fileDenials, ...kept], now)) told.say('denied', denial)
   return told
 }
 
 /** Lines of a name and a text, one below the other. */
 class Told {
   readonly lines: string[] = []
-  known = true
+  isComplete = true
   say(name: string, text: string): void {
     this.lines.push(`${name.padEnd(16)}${text}`)
   }
   unknown(name: string, text: string): void {
-    this.known = false
+    this.isComplete = false
     this.say(name, text)
   }
 }
@@ -152,7 +152,7 @@ async function tellMiss(
   told: Told,
 ): Promise<void> {
   const { enabled } = config.directory
-  if (told.known) told.say('refused', `no rule${enabled ? ' and no user of $external' : ''} names this principal`)
+  if (told.isComplete) told.say('refused', `no rule${enabled ? ' and no user of $external' : ''} names this principal`)
   else told.say('refused', 'no rule names this principal, and the directory cannot say')
   for (const rule of rules.outOfScope.filter(rule => rules.matchesRule(rule, canonicalizeArn(principal)))) {
     const { scope = 'not set' } = config.listen
@@ -164,7 +164,7 @@ async function tellMiss(
     arn: rule.arn,
     matches: said => rules.matchesRule(rule, said),
   }))
-  if (enabled && admin && told.known) candidates.push(...(await candidatesOf(admin, told)))
+  if (enabled && admin && told.isComplete) candidates.push(...(await candidatesOf(admin, told)))
   // Who names it already, for another scope, is no near miss.
   const said = canonicalizeArn(principal)
   const miss = findNearestMiss(

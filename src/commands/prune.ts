@@ -1,7 +1,6 @@
 /** `users prune`: what this fleet made in the upstream and nobody wants any more is removed. */
 
-import { requirePolicy } from '../app/policy.js'
-import { provisioningOf } from '../app/provisioning.js'
+import { type LoadedConfig, provisioningOptions } from '../app/policy.js'
 import { after, now } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
@@ -12,18 +11,19 @@ import { type AdminClient, createAdminClient as administrator } from '../upstrea
 import { createDirectory, type Directory } from '../users/directory.js'
 import { getRolesToProvision } from '../users/match.js'
 import type { Rules } from '../users/rules.js'
-
-export type Done = { fine: boolean; text: string }
+import type { Finding } from './check.js'
 
 /**
  * Removes users and roles of this fleet: those that no rule and no entry of the directory gives any more, or `all` of
  * them. Gives what was done, and the one thing that failed. Throws `config/invalid`.
  */
-export async function pruneUsers(config: Config, { all }: { all: boolean }): Promise<Done[]> {
-  const { rules } = requirePolicy(config)
+export async function pruneUsers(
+  { config, policy: { rules } }: LoadedConfig,
+  { all }: { all: boolean },
+): Promise<Finding[]> {
   if (!config.upstream.admin) throw missing('upstream.admin: needed to look for users')
   const admin = administrator(config.upstream.admin)
-  const parts = provisioningOf(config, admin.runCommand, silentLog)
+  const parts = provisioningOptions(config, admin.runCommand, silentLog)
   if (!parts) throw missing('provision.secretFile: needed to tell which users were made by this proxy')
   const external = config.directory.enabled && !all ? directoryOf(config, admin) : undefined
   try {
@@ -35,11 +35,11 @@ export async function pruneUsers(config: Config, { all }: { all: boolean }): Pro
       ...resigned.map(user => `signed with the first master secret: ${user}@${parts.database}`),
     ]
     if (lines.length === 0) lines.push('there was nothing to remove')
-    return lines.map(text => ({ fine: true, text }))
+    return lines.map(text => ({ isOk: true, text }))
   } catch (thrown) {
     const { message, facts, definition } = Fault.from(thrown)
     const known = Object.entries(facts).map(([name, value]) => `${name} ${value}`)
-    return [{ fine: false, text: `${[message, ...known].join(', ')}. ${definition.remedy}` }]
+    return [{ isOk: false, text: `${[message, ...known].join(', ')}. ${definition.remedy}` }]
   } finally {
     external?.close()
     await admin.close()

@@ -1,32 +1,30 @@
-/** The command line: flags of settings, read from their rows, beside the few flags of one command. */
+/** Parses the command line: the flags of settings, which derive from their definitions, and the flags of one command. */
 import { parseArgs } from 'node:util'
 import { Fault } from '../errors.js'
 import { didYouMean } from './nearest.js'
 import { allSettings } from './settings.js'
 
-/** Flags of a command itself, such as `config` or `json`, without the dashes. */
-export type OwnFlags = Readonly<Record<string, 'text' | 'toggle'>>
+/** The flags of a command, such as `config` or `json`, without the dashes. */
+export type CommandFlags = Readonly<Record<string, 'text' | 'toggle'>>
 
-export type CommandLine<Own extends OwnFlags> = {
-  /** What was given for settings, by path, as text. */
+export type CommandLine<Own extends CommandFlags> = {
+  /** The settings that were given, by path, as text. */
   settings: Record<string, string>
   own: { [F in keyof Own]?: Own[F] extends 'toggle' ? true : string }
-  words: string[]
+  positionals: string[]
 }
 
-const flagged = new Map(
+const settingsByFlag = new Map(
   allSettings.filter(({ definition }) => !definition.fileOnly).map(setting => [setting.flag.slice(2), setting]),
 )
 
 /**
- * Reads the arguments behind the program's name. A toggle takes `--x`, `--x=true` and `--x=false`; other flags take
- * `--x value` and `--x=value`. Throws `usage` with every problem, one a line.
+ * Parses the arguments after the name of the command. A toggle of a setting is `--x`, `--x=true` or `--x=false`; other
+ * flags are `--x value` or `--x=value`. Throws `usage` with every problem, one per line.
  */
-export function readFlags<const Own extends OwnFlags>(argv: readonly string[], own: Own): CommandLine<Own> {
-  const toggles = new Set<string>()
-  for (const [name, { definition }] of flagged) if (definition.toggle) toggles.add(name)
-  for (const [name, form] of Object.entries(own)) if (form === 'toggle') toggles.add(name)
-  const known = [...new Set([...flagged.keys(), ...Object.keys(own)])]
+export function parseFlags<const Own extends CommandFlags>(argv: readonly string[], own: Own): CommandLine<Own> {
+  const toggles = toggleNames(own)
+  const known = [...new Set([...settingsByFlag.keys(), ...Object.keys(own)])]
   const options = Object.fromEntries(
     known.map(name => [name, { type: toggles.has(name) ? ('boolean' as const) : ('string' as const) }]),
   )
@@ -35,26 +33,33 @@ export function readFlags<const Own extends OwnFlags>(argv: readonly string[], o
   const line = {
     settings: {} as Record<string, string>,
     own: {} as Record<string, string | true>,
-    words: [] as string[],
+    positionals: [] as string[],
   }
-  const seen = new Set<string>()
+  const given = new Set<string>()
   const problems: string[] = []
   for (const token of tokens) {
-    if (token.kind === 'positional') line.words.push(token.value)
+    if (token.kind === 'positional') line.positionals.push(token.value)
     if (token.kind !== 'option') continue
     const { name, rawName, value, inlineValue } = token
-    const setting = flagged.get(name)
+    const setting = settingsByFlag.get(name)
     const dashed = known.map(flag => `--${flag}`)
     if (!known.includes(name)) problems.push(`there is no flag ${rawName}${didYouMean(rawName, dashed)}`)
-    else if (seen.has(name)) problems.push(`${rawName} stands twice`)
+    else if (given.has(name)) problems.push(`${rawName} is given twice`)
     else if (!toggles.has(name) && (value === undefined || (!inlineValue && value.startsWith('-')))) {
-      problems.push(`${rawName} wants a value`)
+      problems.push(`${rawName} needs a value`)
     } else if (Object.hasOwn(own, name)) {
       if (toggles.has(name) && value !== undefined) problems.push(`${rawName} takes no value`)
       line.own[name] = value ?? true
     } else if (setting) line.settings[setting.path] = value ?? 'true'
-    seen.add(name)
+    given.add(name)
   }
   if (problems.length > 0) throw new Fault('usage', problems.join('\n'), { problems })
   return line as CommandLine<Own>
+}
+
+function toggleNames(own: CommandFlags): Set<string> {
+  const names = new Set<string>()
+  for (const [name, { definition }] of settingsByFlag) if (definition.toggle) names.add(name)
+  for (const [name, form] of Object.entries(own)) if (form === 'toggle') names.add(name)
+  return names
 }

@@ -1,166 +1,186 @@
 /**
- * From flags, variables, a file and defaults to one checked value, or to every problem at once.
+ * Loads the configuration from flags, variables, a file and defaults, or reports every problem at once.
  *
- *     flag ?? variable ?? file ?? default ─▶ schema of the row ─▶ settings ─▶ files that they name ─▶ Config
+ *     flag ?? variable ?? file ?? default ─▶ schema ─▶ Settings ─▶ files and variables that they name ─▶ Config
  *
- * Nothing here remembers or prints; what was read from a file or may hold a password leaves as a `Secret`.
+ * Nothing is cached or printed here. The contents of secret files and connection strings leave as a `Secret`.
  */
 import { Fault } from '../errors.js'
-import { type Contents, readContents } from './file.js'
+import { type FileContents, parseFile } from './file.js'
 import { didYouMean } from './nearest.js'
-import { type Problem, pathInside, readIssues, toLine } from './problem.js'
+import { describeIssues, formatProblem, joinPath, type Problem } from './problem.js'
 import { type ReadFile, readText } from './reading.js'
 import { type Config, type Origin, resolve } from './resolve.js'
 import { allSettings, isOurVariable, type Setting, type Settings } from './settings.js'
 
 export type { Config }
 
-/** Which rule of the file it is, from 1, and where that is written. */
+/** The number of a rule in the file, from 1, and where it is written. */
 export type RuleOrigin = { rule: number; from: string }
 
 export type ConfigSources = {
   /** Path of the YAML file, if there is one. */
   file?: string | undefined
-  /** What flags gave, by path of the setting, as `readFlags` returns it. */
+  /** The values of flags, by path of the setting, as `parseFlags` returns them. */
   args: Readonly<Record<string, string>>
   env: Readonly<Record<string, string | undefined>>
   readFile: ReadFile
-  /** The deny file that is in force, which goes on to be read where the file above could not be taken apart. */
+  /** The deny file of the last good configuration. It is still read if the file above cannot be parsed. */
   denyFile?: string | undefined
-  /**
-   * What only the rest of the program can find wrong, a line each; asked even of what has other problems. Of users it is
-   * given those whose form is right, and by `places` which they are.
-   */
-  further?: (config: Config, places: readonly RuleOrigin[]) => readonly string[]
 }
 
 /**
- * The configuration. Throws `config/invalid`, whose `facts.problems` are lines like
- * `sts.timeout: wanted a time like 500ms, 5s or 2m, got "5 seconds" (from MONGO_IAM_PROXY_STS_TIMEOUT)`
- * and whose `detail` is the same lines in one text. `facts.deny` is what there is of that group.
+ * Finds the problems that only the rest of the program can find, one line each. It is called even if there are other
+ * problems, with the rules whose form is valid; `origins` says which rules these are.
  */
+export type Compile<T> = (
+  config: Config,
+  origins: readonly RuleOrigin[],
+) => { compiled: T; problems: readonly string[] }
+
+/** The same as `loadAndCompile`, without a compiler. */
 export function loadConfig(sources: ConfigSources): Config {
-  const contents = readFileOf(sources)
+  return loadAndCompile(sources, () => ({ compiled: undefined, problems: [] })).config
+}
+
+/**
+ * The configuration and what `compile` made of it. Throws `config/invalid`, whose `facts.problems` are lines like
+ * `sts.quota: expected a whole number from 1 to 1000000, got "many" (from MONGO_IAM_PROXY_STS_QUOTA)`. Its `detail` is
+ * the same lines in one text, and `facts.deny` is the group `deny` as far as it could be read.
+ */
+export function loadAndCompile<T>(sources: ConfigSources, compile: Compile<T>): { config: Config; compiled: T } {
+  const contents = readConfigFile(sources)
   const problems = [...contents.problems]
-  const origins = new Map<string, Origin>()
-  const settings: Record<string, unknown> = {}
+  const { settings, origins, problems: valueProblems } = readSettings(sources, contents)
+  problems.push(...valueProblems)
 
-  for (const setting of allSettings) {
-    const given = find(setting, sources, contents)
-    const judged = judge(setting, given)
-    if (given) origins.set(setting.path, { ...given, ...(judged.kept && { kept: judged.kept }) })
-    problems.push(...judged.problems)
-    place(settings, setting.keys, judged.value)
-  }
-
-  // A file that could not be taken apart says nothing about what is missing from it.
-  const readable = contents.problems.every(({ path }) => path !== '')
-  const { deny } = settings as Settings
-  if (!readable) settings.deny = { ...deny, file: deny.file ?? sources.denyFile }
-  const { config, problems: more } = resolve({ ...sources, settings: settings as Settings, origins })
-  if (readable) problems.push(...more)
-  // Users that could not be read may name variables of any name.
-  const listed = origins.get('users')
-  const { users } = settings as Settings
-  if (readable && (listed === undefined || (users && !listed.kept))) {
-    problems.push(...strayVariables(sources.env, users))
+  // A file that could not be parsed does not show which settings are missing.
+  const isParsed = contents.problems.every(({ path }) => path !== '')
+  const { deny } = settings
+  const denyFile = isParsed ? deny.file : (deny.file ?? sources.denyFile)
+  const { config, problems: resolveProblems } = resolve({
+    ...sources,
+    settings: { ...settings, deny: { ...deny, file: denyFile } },
+    origins,
+  })
+  if (isParsed) problems.push(...resolveProblems)
+  const list = origins.get('users')
+  // Rules that could not be read may name variables of any name.
+  if (isParsed && (list === undefined || (settings.users && !list.validIndexes))) {
+    problems.push(...unknownVariables(sources.env, settings.users))
   }
   if (sources.env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
-    const message = 'turns off the verification of every certificate, that of STS too: unset it'
+    const message = 'disables the verification of every certificate, including that of STS: unset it'
     problems.push({ path: 'NODE_TLS_REJECT_UNAUTHORIZED', message })
   }
-  const places = (users ?? []).map((_, index) => {
-    const at = listed?.kept?.[index] ?? index
-    return { rule: at + 1, from: listed?.inside([at]) ?? '' }
-  })
-  const lines = [...problems.map(toLine), ...(readable ? (sources.further?.(config, places) ?? []) : [])]
+  const { compiled, problems: compileProblems } = compile(config, ruleOrigins(settings.users, list))
+  const lines = [...problems.map(formatProblem), ...(isParsed ? compileProblems : [])]
   if (lines.length > 0) {
     throw new Fault('config/invalid', lines.join('\n'), { problems: lines, deny: config.deny })
   }
-  return config
+  return { config, compiled }
 }
 
-function readFileOf({ file, readFile }: ConfigSources): Contents {
+function readConfigFile({ file, readFile }: ConfigSources): FileContents {
   if (file === undefined) return { values: new Map(), problems: [] }
   const read = readText(readFile, file)
-  if ('text' in read) return readContents(read.text, file)
+  if ('text' in read) return parseFile(read.text, file)
   return {
     values: new Map(),
     problems: [{ path: '', message: `cannot read the configuration: ${read.why}`, from: file }],
   }
 }
 
-type Given = Origin & { value: unknown; text: boolean }
-
-function find(
-  { path, flag, variable }: Setting,
-  { args, env }: ConfigSources,
-  { values }: Contents,
-): Given | undefined {
-  const arg = Object.hasOwn(args, path) ? args[path] : undefined
-  if (arg !== undefined) return { value: arg, from: flag, inside: () => flag, text: true }
-  const set = env[variable]
-  if (set !== undefined && !isServiceLink(variable, set)) {
-    return { value: set, from: variable, inside: () => variable, text: true }
+function readSettings(sources: ConfigSources, contents: FileContents) {
+  const origins = new Map<string, Origin>()
+  const settings: Record<string, unknown> = {}
+  const problems: Problem[] = []
+  for (const setting of allSettings) {
+    const given = findValue(setting, sources, contents)
+    const result = validateSetting(setting, given)
+    const { validIndexes } = result
+    if (given) origins.set(setting.path, { ...given, ...(validIndexes && { validIndexes }) })
+    problems.push(...result.problems)
+    setIn(settings, setting.keys, result.value)
   }
-  const written = values.get(path)
-  return written && { ...written, text: false }
+  return { settings: settings as Settings, origins, problems }
 }
 
-type Judged = { value?: unknown; problems: Problem[]; kept?: readonly number[] }
+/** A value that was given; `isText` tells a flag or variable from the file. */
+type GivenValue = Origin & { value: unknown; isText: boolean }
 
-/** Of a list that only the file can hold, a bad entry hides no other: `kept` says which are left. */
-function judge({ path, definition }: Setting, given: Given | undefined): Judged {
+function findValue(
+  { path, flag, variable }: Setting,
+  { args, env }: ConfigSources,
+  { values }: FileContents,
+): GivenValue | undefined {
+  const arg = Object.hasOwn(args, path) ? args[path] : undefined
+  if (arg !== undefined) return { value: arg, from: flag, inside: () => flag, isText: true }
+  const set = env[variable]
+  if (set !== undefined && !isServiceLink(variable, set)) {
+    return { value: set, from: variable, inside: () => variable, isText: true }
+  }
+  const written = values.get(path)
+  return written && { ...written, isText: false }
+}
+
+type ValidationResult = { value?: unknown; problems: Problem[]; validIndexes?: readonly number[] }
+
+/** An invalid entry of a list does not hide the others: `validIndexes` says which entries are left. */
+function validateSetting({ path, definition }: Setting, given: GivenValue | undefined): ValidationResult {
   const refuse = (message: string) => ({ problems: [{ path, message, from: given?.from }] })
-  if (given?.text && definition.fileOnly) return refuse('is a list that only the file can hold')
-  if (given?.text && given.value === '') return refuse('is empty: give it a value, or leave it out')
+  if (given?.isText && definition.fileOnly) return refuse('is a list, which must be in the file')
+  if (given?.isText && given.value === '') return refuse('is empty: set a value, or remove it')
   const value = given ? given.value : definition.fallback
   if (value === undefined) return { problems: [] }
-  const read = definition.schema.safeParse(value, { reportInput: true })
-  if (read.success) return { value: read.data, problems: [] }
-  const good = definition.fileOnly && Array.isArray(value) ? entriesOf(definition.schema, value) : undefined
+  const parsed = definition.schema.safeParse(value, { reportInput: true })
+  if (parsed.success) return { value: parsed.data, problems: [] }
+  const valid = definition.fileOnly && Array.isArray(value) ? validEntries(definition.schema, value) : undefined
   return {
-    ...(good && { value: good.map(({ entry }) => entry), kept: good.map(({ at }) => at) }),
-    problems: readIssues(read.error, value, definition.secret === true).map(({ inside, message }) => ({
-      path: pathInside(path, inside),
+    ...(valid && { value: valid.map(({ entry }) => entry), validIndexes: valid.map(({ index }) => index) }),
+    problems: describeIssues(parsed.error, value, definition.secret === true).map(({ inside, message }) => ({
+      path: joinPath(path, inside),
       message,
       from: given?.inside(inside),
     })),
   }
 }
 
-/** The entries whose form is right, and their places in the list. */
-function entriesOf(
-  schema: Setting['definition']['schema'],
-  list: readonly unknown[],
-): { at: number; entry: unknown }[] {
-  return list.flatMap((written, at) => {
+function validEntries(schema: Setting['definition']['schema'], list: readonly unknown[]) {
+  return list.flatMap((written, index): { index: number; entry: unknown }[] => {
     const { success, data } = schema.safeParse([written])
-    return success ? (data as unknown[]).map(entry => ({ at, entry })) : []
+    return success ? (data as unknown[]).map(entry => ({ index, entry })) : []
   })
 }
 
-/** Every key is there in the end, those without a value as undefined. */
-function place(settings: Record<string, unknown>, keys: readonly string[], value: unknown): void {
+/** Sets a value at a path of keys. Every setting gets its key; one without a value is undefined. */
+function setIn(settings: Record<string, unknown>, keys: readonly string[], value: unknown): void {
   const [key = '', ...rest] = keys
   if (rest.length === 0) settings[key] = value
   else {
     settings[key] ??= {}
-    place(settings[key] as Record<string, unknown>, rest, value)
+    setIn(settings[key] as Record<string, unknown>, rest, value)
   }
 }
 
-/** Kubernetes sets such variables for every Service; one named mongo-iam-proxy must not keep us from starting. */
+function ruleOrigins(users: Settings['users'], list: Origin | undefined): RuleOrigin[] {
+  return (users ?? []).map((_, position) => {
+    const index = list?.validIndexes?.[position] ?? position
+    return { rule: index + 1, from: list?.inside([index]) ?? '' }
+  })
+}
+
+/** Kubernetes sets such variables for every Service. A Service named mongo-iam-proxy must not prevent the start. */
 function isServiceLink(name: string, value: string): boolean {
   if (/_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/.test(name)) return true
   return name.endsWith('_PORT') && /^(tcp|udp|sctp):\/\//.test(value)
 }
 
-/** Variables with our prefix that are no setting, and that no user names for a password. */
-function strayVariables(env: ConfigSources['env'], users: Settings['users']): Problem[] {
-  const known = allSettings.map(({ variable }) => variable)
-  const fine = new Set([...known, ...(users ?? []).map(({ passwordEnv }) => passwordEnv)])
+/** Variables with our prefix that are neither a setting nor the password of a rule. */
+function unknownVariables(env: ConfigSources['env'], users: Settings['users']): Problem[] {
+  const variables = allSettings.map(({ variable }) => variable)
+  const known = new Set([...variables, ...(users ?? []).map(({ passwordEnv }) => passwordEnv)])
   return Object.entries(env)
-    .filter(([name, value = '']) => isOurVariable(name) && !fine.has(name) && !isServiceLink(name, value))
-    .map(([name]) => ({ path: name, message: `there is no such setting${didYouMean(name, known)}` }))
+    .filter(([name, value = '']) => isOurVariable(name) && !known.has(name) && !isServiceLink(name, value))
+    .map(([name]) => ({ path: name, message: `there is no such setting${didYouMean(name, variables)}` }))
 }

@@ -1,32 +1,21 @@
-/** The name that somebody probably meant. */
+/** Suggests the name that was probably meant. */
+import leven from 'leven'
 
-/** The candidate that differs from `name` in at most two letters (case, `-` and `_` aside), or undefined. */
+const MAX_DISTANCE = 2
+
+/** The candidate that differs from `name` in at most two letters (ignoring case, `-` and `_`), or undefined. */
 export function nearestName(name: string, candidates: readonly string[]): string | undefined {
-  const [best] = candidates
-    .map(candidate => ({ candidate, distance: distance(plain(name), plain(candidate)) }))
-    .filter(({ candidate, distance }) => distance <= Math.min(2, plain(candidate).length - 2))
-    .sort((a, b) => a.distance - b.distance)
-  return best?.candidate
+  const [nearest] = candidates
+    .map(candidate => ({ candidate, distance: leven(normalized(name), normalized(candidate)) }))
+    .filter(({ candidate, distance }) => distance <= Math.min(MAX_DISTANCE, normalized(candidate).length - 2))
+    .sort((one, other) => one.distance - other.distance)
+  return nearest?.candidate
 }
 
-/** Appended to a message: the suggestion, or nothing. */
+/** The suggestion to append to a message; empty where there is none. */
 export function didYouMean(name: string, candidates: readonly string[]): string {
-  const guess = nearestName(name, candidates)
-  return guess === undefined ? '' : `; did you mean ${guess}?`
+  const suggestion = nearestName(name, candidates)
+  return suggestion === undefined ? '' : `; did you mean ${suggestion}?`
 }
 
-const plain = (name: string) => name.toLowerCase().replace(/[-_]/g, '')
-
-/** Letters to insert, remove or replace; one row of the usual matrix is kept. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
-  for (const [i, letter] of [...a].entries()) {
-    const next = [i + 1]
-    for (const [j, other] of [...b].entries()) {
-      const replaced = (row[j] ?? 0) + (letter === other ? 0 : 1)
-      next.push(Math.min(replaced, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
-}
+const normalized = (name: string) => name.toLowerCase().replace(/[-_]/g, '')

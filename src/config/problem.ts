@@ -1,38 +1,43 @@
-/** What is wrong with a configuration: one line each, with the setting and where its value came from. */
+/** The problems of a configuration: one line each, with the setting and the source of its value. */
 import type { z } from 'zod'
 import { didYouMean } from './nearest.js'
 
 export type Problem = { path: string; message: string; from?: string | undefined }
 
-/** `sts.timeout: wanted a time like 500ms, 5s or 2m, got "5 seconds" (from MONGO_IAM_PROXY_STS_TIMEOUT)` */
-export function toLine({ path, message, from }: Problem): string {
+/** `login.timeout: expected a duration like 500ms, 5s or 2m, got "5 seconds" (from MONGO_IAM_PROXY_LOGIN_TIMEOUT)` */
+export function formatProblem({ path, message, from }: Problem): string {
   return `${path === '' ? '' : `${path}: `}${message}${from === undefined ? '' : ` (from ${from})`}`
 }
 
-type Inside = readonly PropertyKey[]
+/** Keys and indexes that lead into the value of a setting. */
+type InnerPath = readonly PropertyKey[]
 
 /**
- * What zod found in the value of one setting (parsed with `reportInput`). `inside` is the way into a list.
- * `secret` values are not repeated; the keys that an entry may have are taken from `known` for suggestions.
+ * What zod found wrong with the value of one setting (parsed with `reportInput`). `inside` leads into a list or mapping.
+ * The value is repeated unless it is `secret`.
  */
-export function readIssues(error: z.ZodError, value: unknown, secret: boolean): { inside: Inside; message: string }[] {
+export function describeIssues(
+  error: z.ZodError,
+  value: unknown,
+  secret: boolean,
+): { inside: InnerPath; message: string }[] {
   return error.issues.flatMap(issue => {
     const inside = shorten(issue.path, value)
     if (issue.code === 'unrecognized_keys') {
       return issue.keys.map(key => ({ inside: [...inside, key], message: unknownKey(key) }))
     }
-    const complete = secret || !issue.message.startsWith('wanted') || issue.message.includes('(not shown)')
-    return [{ inside, message: complete ? issue.message : `${issue.message}, got ${show(issue.input)}` }]
+    const isComplete = secret || !issue.message.startsWith('expected') || issue.message.includes('(not shown)')
+    return [{ inside, message: isComplete ? issue.message : `${issue.message}, got ${format(issue.input)}` }]
   })
 }
 
-/** `users` and `[0].arn` as `users[0].arn`. */
-export function pathInside(path: string, inside: Inside): string {
+/** Joins `users` and `[0, 'arn']` to `users[0].arn`. */
+export function joinPath(path: string, inside: InnerPath): string {
   return inside.reduce<string>((way, key) => way + (typeof key === 'number' ? `[${key}]` : `.${String(key)}`), path)
 }
 
-/** A value as a message repeats it: short, and unmistakable about its type. */
-export function show(value: unknown): string {
+/** A value for a message: short, and with quotes that tell text from numbers. */
+function format(value: unknown): string {
   if (value === undefined || value === null) return 'nothing'
   if (Array.isArray(value)) return value.length > 0 ? 'a list' : 'an empty list'
   if (typeof value === 'object') return 'a mapping'
@@ -40,22 +45,23 @@ export function show(value: unknown): string {
   return JSON.stringify(value.length > 80 ? `${value.slice(0, 79)}…` : value)
 }
 
+/** Keys of rules and of STS hosts, for suggestions. */
 const ENTRY_KEYS = [
   ...['arn', 'sso', 'permissionSet', 'account', 'partition', 'user', 'passwordFile', 'passwordEnv', 'roles'],
   ...['clientSource', 'deleteAfterDate', 'scopes', 'principalId', 'maxAge', 'host', 'connect'],
 ]
 
 function unknownKey(key: string): string {
-  if (key === 'password') return 'a password does not stand in the file; name a passwordFile or a passwordEnv'
+  if (key === 'password') return 'passwords are not allowed in this file; use passwordFile or passwordEnv'
   return `there is no such setting${didYouMean(key, ENTRY_KEYS)}`
 }
 
-/** A host may be written as text instead of a mapping; the path ends where the written value does. */
-function shorten(path: Inside, value: unknown): Inside {
-  let at = value
+/** A host may be written as text instead of a mapping. The path then ends where the written value does. */
+function shorten(path: InnerPath, value: unknown): InnerPath {
+  let current = value
   for (const [index, key] of path.entries()) {
-    if (typeof at !== 'object' || at === null) return path.slice(0, index)
-    at = Reflect.get(at, key)
+    if (typeof current !== 'object' || current === null) return path.slice(0, index)
+    current = Reflect.get(current, key)
   }
   return path
 }

@@ -1,8 +1,8 @@
-/** Files that settings name: read once at start, as text. The only part of the configuration that touches a disk. */
+/** Reads the files that settings name. This is the only part of the configuration that touches the disk. */
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { errorCode } from '../errors.js'
 
-/** The bytes of a file and its permission bits. Throws what `node:fs` throws. */
+/** The bytes of a file and its permission bits. Throws the errors of `node:fs`. */
 export type ReadFile = (path: string) => { bytes: Buffer; mode: number }
 
 export const readFile: ReadFile = path => {
@@ -14,24 +14,23 @@ export const readFile: ReadFile = path => {
   }
 }
 
-const WHY: Readonly<Record<string, string>> = {
+const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such file',
-  EACCES: 'its permissions forbid to read it',
-  EISDIR: 'it is a folder',
-  ENOTDIR: 'a part of its path is not a folder',
+  EACCES: 'permission denied',
+  EISDIR: 'it is a directory',
+  ENOTDIR: 'a part of its path is not a directory',
+  ERR_ENCODING_INVALID_ENCODED_DATA: 'it is not UTF-8 text',
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
-/** The text of a file, or the sentence that says why there is none. `open` is true where everybody may read it. */
-export function readText(read: ReadFile, path: string): { text: string; open: boolean } | { why: string } {
+/** The text of a file and whether every user may read it, or the reason why there is no text. */
+export function readText(read: ReadFile, path: string): { text: string; isWorldReadable: boolean } | { why: string } {
   try {
     const { bytes, mode } = read(path)
-    return { text: utf8.decode(bytes), open: (mode & 0o004) !== 0 }
+    return { text: utf8.decode(bytes), isWorldReadable: (mode & 0o004) !== 0 }
   } catch (thrown) {
     const code = errorCode(thrown) ?? 'unknown'
-    return {
-      why: code === 'ERR_ENCODING_INVALID_ENCODED_DATA' ? 'it is not UTF-8 text' : (WHY[code] ?? `it gives ${code}`),
-    }
+    return { why: REASONS[code] ?? `error ${code}` }
   }
 }

@@ -1,29 +1,47 @@
 /**
- * The table of settings, one row each. The path in the nesting gives the key in the file, the flag and the variable; the tables,
- * the checks and the type of the configuration are read from here as well.
+ * The table of settings, one definition each. The path through the table gives the key in the file, the flag and the
+ * variable. The reference tables, the validation and the type of the configuration derive from it too.
  */
 import type { z } from 'zod'
+import {
+  address,
+  duration,
+  fraction,
+  oneOf,
+  path,
+  port,
+  portOrOff,
+  type SettingDefinition,
+  toggle,
+  whole,
+} from './definition.js'
 import { advertised, hostNames, stsHosts } from './hosts.js'
 import { fleet, networks, ownDatabase } from './provision.js'
-import { address, duration, oneOf, path, port, portOrOff, type SettingDefinition, share, toggle, whole } from './definition.js'
 import { uri } from './uri.js'
 import { scope, users } from './users.js'
 
-/** `self` is the group's own value: `tls: off` stands where `tls: { certFile: … }` could. */
+/** `self` is the value of the group itself: `tls: off` in the place of `tls: { certFile: … }`. */
 export const settings = {
   listen: {
-    host: address({ about: 'Address that clients connect to.', fallback: '127.0.0.1' }),
-    port: port({ about: 'Port that clients connect to; 0 takes any free one.', fallback: '27017' }),
+    host: address({ about: 'Address on which the proxy accepts clients.', fallback: '127.0.0.1' }),
+    port: port({ about: 'Port on which the proxy accepts clients; 0 takes any free port.', fallback: '27017' }),
     advertise: advertised({
-      about: 'Address that clients of a replica set are told, as host:port; the same on every replica of the proxy.',
+      about:
+        'Address (host:port) that hello reports to clients of a replica set; must be the same on every replica of the proxy.',
     }),
-    scope: scope({ about: 'Name by which rules say in their scopes that they are for this listener.', live: true }),
-    backlog: whole(1, 65535)({ about: 'Connections that the kernel holds until they are accepted.', fallback: '4096' }),
+    scope: scope({
+      about: 'Name of this listener; a rule with scopes applies only if it lists this name.',
+      live: true,
+    }),
+    backlog: whole(
+      1,
+      65535,
+    )({ about: 'Connections that the kernel queues until the proxy accepts them.', fallback: '4096' }),
     connections: whole(
       2,
       1_000_000,
     )({
-      about: 'Client connections at most; those that have not logged in get half of them at most.',
+      about: 'Maximum number of client connections; at most half of them may be unauthenticated.',
       fallback: '20000',
       live: true,
     }),
@@ -31,7 +49,7 @@ export const settings = {
       1,
       1_000_000,
     )({
-      about: 'Connections at most that have not logged in, from one client address (of IPv6, one /64).',
+      about: 'Maximum number of unauthenticated connections per client address (IPv6: per /64).',
       fallback: '1000',
       live: true,
     }),
@@ -40,55 +58,60 @@ export const settings = {
       'close',
     )({
       about:
-        'Where a login is older than the maxAge of its rule: ask drivers that log in again (Node, Python, Java, C#) and close the connections of others, or close all.',
+        'What happens to a session whose login is older than the maxAge of its rule: ask sends code 391 to drivers that log in again on the same connection (Node, Python, Java, C#) and closes the others; close closes all.',
       fallback: 'ask',
       live: true,
     }),
   },
   tls: {
-    self: oneOf('off')({ about: 'Set to off, it allows plain connections on an address that is not loopback.' }),
-    certFile: path({ about: 'PEM file of the certificate shown to clients, its chain after it.', live: true }),
-    keyFile: path({ about: 'PEM file of its private key.', live: true }),
+    self: oneOf('off')({
+      about: 'Set it to off to accept plain connections on an address other than loopback.',
+    }),
+    certFile: path({ about: 'PEM file with the certificate of the proxy, followed by its chain.', live: true }),
+    keyFile: path({ about: 'PEM file with the private key of that certificate.', live: true }),
     clientCAFile: path({
-      about: 'PEM file of authorities; given it, every client has to show a certificate of one of them.',
+      about: 'PEM file with certificate authorities; if set, every client must present a certificate of one of them.',
       live: true,
     }),
   },
   upstream: {
-    uri: uri({ about: 'The MongoDB behind the proxy, as a mongodb:// or mongodb+srv:// URI.' }),
-    uriFile: path({ about: 'A file that holds upstream.uri.' }),
+    uri: uri({ about: 'Connection string of the MongoDB behind the proxy (mongodb:// or mongodb+srv://).' }),
+    uriFile: path({ about: 'File that holds upstream.uri.' }),
     topology: oneOf(
       'primary',
       'single',
     )({
       about:
-        'Whether the primary of a set is followed (its secondaries serve nobody then) or one address is kept to; unless told, single with directConnection=true.',
+        'Either primary (follow the primary of a replica set, never use secondaries) or single (always use the one address); by default single with directConnection=true, otherwise primary.',
     }),
     admin: {
-      uri: uri({ about: 'The same MongoDB with a user for administrative questions; no relay ever uses it.' }),
-      uriFile: path({ about: 'A file that holds upstream.admin.uri.' }),
+      uri: uri({
+        about:
+          'Connection string of the same MongoDB with a user for administrative commands; never used for client sessions.',
+      }),
+      uriFile: path({ about: 'File that holds upstream.admin.uri.' }),
     },
   },
   sts: {
     hosts: stsHosts({
-      about: 'STS hosts that clients are offered; in the file an entry may also be { host, connect: host:port }.',
+      about: 'STS hosts offered to clients; in the file an entry can also be { host, connect: host:port }.',
       fallback: 'sts.amazonaws.com',
     }),
     insecure: toggle({
-      about: 'Asks STS over plain http; only where every host connects to loopback.',
+      about: 'Calls STS over plain HTTP; allowed only if every host connects to loopback.',
       fallback: 'false',
     }),
     quota: whole(
       1,
       1_000_000,
-    )({ about: 'Calls a second that AWS grants one account at one STS host.', fallback: '600', live: true }),
-    share: share({ about: 'Part of that quota that logins may use.', fallback: '0.9', live: true }),
+    )({ about: 'Calls per second that AWS grants to one account at one STS host.', fallback: '600', live: true }),
+    share: fraction({ about: 'Fraction of sts.quota that logins may use.', fallback: '0.9', live: true }),
     successCache: duration(
       '0s',
       '1m',
     )({
       about:
-        'How long a success stands in for STS, for temporary keys under the same client certificate; the login is as good as that certificate then.',
+        'How long a successful login of temporary credentials is cached per client certificate; meanwhile the certificate alone proves the identity.',
       fallback: '0s',
     }),
   },
@@ -96,78 +119,93 @@ export const settings = {
     timeout: duration(
       '100ms',
       '1m',
-    )({ about: 'Longest login, from the signed proof to its answer.', fallback: '8s', live: true }),
+    )({ about: 'Maximum duration of a login, from the signed request to its answer.', fallback: '8s', live: true }),
     perAddress: whole(
       1,
       1_000_000,
     )({
       about:
-        'Logins under way at most from one client address (of IPv6, one /64). Those of credentials that were good there lately count apart.',
+        'Maximum number of concurrent logins per client address (IPv6: per /64); credentials that recently succeeded from that address are counted separately.',
       fallback: '1000',
     }),
     failures: whole(
       1,
       1_000_000,
     )({
-      about: 'Failed logins of one key and session token from one address, after which it waits for its period to end.',
+      about:
+        'Failed logins of one access key and session token from one address after which further ones are refused until login.failurePeriod ends.',
       fallback: '10',
     }),
-    failurePeriod: duration('1s', '1h')({ about: 'That period, from the first of the failures.', fallback: '1m' }),
+    failurePeriod: duration(
+      '1s',
+      '1h',
+    )({ about: 'Length of that period; the first failure starts it.', fallback: '1m' }),
     shadow: toggle({
-      about: 'Only logs and counts what login.perAddress and login.failures would refuse.',
+      about: 'Only logs and counts the logins that login.perAddress and login.failures would refuse.',
       fallback: 'false',
     }),
   },
   ldap: {
     assume: oneOf('off')({
-      about: 'Vouches that LDAP authorization is off where the upstream cannot be asked.',
+      about: 'Asserts that LDAP authorization is off if the proxy cannot find out from the upstream.',
       live: true,
     }),
     every: duration(
       '1s',
       '24h',
-    )({ about: 'How often the upstream is asked about LDAP authorization.', fallback: '1m' }),
+    )({
+      about: 'Interval at which the proxy checks whether LDAP authorization is on at the upstream.',
+      fallback: '1m',
+    }),
   },
   drain: {
     delay: duration(
       '0s',
       '1h',
-    )({ about: 'How long a stopping proxy is not ready and still accepts.', fallback: '15s', live: true }),
+    )({ about: 'How long a stopping proxy reports not ready and still accepts clients.', fallback: '15s', live: true }),
     timeout: duration(
       '0s',
       '24h',
-    )({ about: 'How long running operations may take after that before they are cut.', fallback: '30s', live: true }),
+    )({
+      about: 'How long running operations may take after drain.delay before their connections are closed.',
+      fallback: '30s',
+      live: true,
+    }),
   },
   admin: {
-    host: address({ about: 'Address of /healthz, /readyz and /metrics.', fallback: '127.0.0.1' }),
-    port: portOrOff({ about: 'Port of the same, 0 for any free one, or off.', fallback: '9216' }),
+    host: address({ about: 'Address of the admin interface (/healthz, /readyz, /metrics).', fallback: '127.0.0.1' }),
+    port: portOrOff({
+      about: 'Port of the admin interface; 0 takes any free port, off disables it.',
+      fallback: '9216',
+    }),
     hosts: hostNames({
-      about:
-        'Names by which the admin interface may be asked to change something, beside admin.host and those of loopback.',
+      about: 'Host names under which /deny and /pins may be requested, besides admin.host and loopback.',
       live: true,
     }),
     tokenFile: path({
-      about:
-        'A file with the bearer token for /deny and /pins, of 20 characters or more; without it there are no such pages.',
+      about: 'File with the bearer token for /deny and /pins, at least 20 characters; without it both are disabled.',
       live: true,
     }),
   },
   deny: {
-    file: path({ about: 'The deny list, a YAML file that ends in a line of three dots.', live: true }),
-    adminFile: path({ about: 'Where the proxy keeps what was denied by /deny; of one process alone.' }),
+    file: path({ about: 'The deny list, a YAML file that ends in a line with three dots.', live: true }),
+    adminFile: path({
+      about: 'File in which the proxy stores the denials made through /deny; not to be shared between processes.',
+    }),
   },
   provision: {
     secretFile: path({
-      about: 'A file with the master secret of the users that the proxy keeps; the first line makes new passwords.',
+      about:
+        'File with the master secrets from which passwords of provisioned users are derived, one per line; the first one is used for new passwords.',
     }),
-    database: ownDatabase({ about: 'Database that those users are of.', fallback: 'mongo_iam_proxy' }),
+    database: ownDatabase({ about: 'Database in which the proxy creates users.', fallback: 'mongo_iam_proxy' }),
     fleet: fleet({
-      about: 'Name of this proxy and its replicas; proxies with other rules have another one.',
+      about: 'Name shared by all replicas of this proxy; proxies with different rules need different names.',
       fallback: 'default',
     }),
-    period: duration('1m', '24h')({ about: 'How long one of their passwords lasts.', fallback: '24h' }),
+    period: duration('1m', '24h')({ about: 'Lifetime of the password of a provisioned user.', fallback: '24h' }),
     clientSource: networks({
-      about: 'Networks that the proxies log in from; those users can log in from nowhere else then.',
+      about: 'Networks of the proxies; provisioned users can log in to MongoDB only from there.',
     }),
   },
   log: {
@@ -176,37 +214,43 @@ export const settings = {
       'info',
       'warn',
       'error',
-    )({ about: 'Least level that is logged.', fallback: 'info', live: true }),
+    )({ about: 'Lowest level that is logged.', fallback: 'info', live: true }),
   },
   pins: {
-    file: path({ about: 'Where ids pinned by firstUse are kept; of one process alone.' }),
+    file: path({
+      about: 'File in which the proxy stores principal ids pinned by firstUse; not to be shared between processes.',
+    }),
   },
   directory: {
     enabled: toggle({
-      about: 'Lets in the users of the $external database as well, after the rules; needs upstream.admin.',
+      about: 'Also accepts the users of the $external database, after the rules; requires upstream.admin.',
       fallback: 'false',
     }),
     refresh: duration(
       '500ms',
       '1m',
-    )({ about: 'How often they are read; so long it takes until a change is felt.', fallback: '2s' }),
+    )({ about: 'Interval at which these users are read; a change takes effect within it.', fallback: '2s' }),
   },
   users: users({
     about:
-      'Who is whom, first match first: entries of arn or sso, and user with passwordFile or passwordEnv, or roles; see “Rules”.',
+      'Rules, first match wins. Each names a principal (arn or sso) and gives a database user (user with passwordFile or passwordEnv) or roles.',
     live: true,
   }),
-} as const satisfies Group
+} as const satisfies SettingGroup
 
-export type Group = { readonly [key: string]: SettingDefinition | Group }
+export type SettingGroup = { readonly [key: string]: SettingDefinition | SettingGroup }
 
-type Value<R> = R extends { schema: z.ZodType<infer T> } ? (R extends { fallback: string } ? T : T | undefined) : never
-type Infer<G> = { [K in keyof G]: G[K] extends { schema: z.ZodType } ? Value<G[K]> : Infer<G[K]> }
+type ValueOf<D> = D extends { schema: z.ZodType<infer T> }
+  ? D extends { fallback: string }
+    ? T
+    : T | undefined
+  : never
+type ValuesOf<G> = { [K in keyof G]: G[K] extends { schema: z.ZodType } ? ValueOf<G[K]> : ValuesOf<G[K]> }
 
-/** The values of all rows as they were written; what they point to is not read yet. */
-export type Settings = Infer<typeof settings>
+/** The values of all settings as written; the files and variables that they name are not read yet. */
+export type Settings = ValuesOf<typeof settings>
 
-/** A row with its names. `keys` lead to it in the table, `path` is what people call it. */
+/** A definition with its names. `keys` lead to it in the table; `path` is its name for users. */
 export type Setting = {
   keys: readonly string[]
   path: string
@@ -215,32 +259,26 @@ export type Setting = {
   definition: SettingDefinition
 }
 
-export const isDefinition = (node: SettingDefinition | Group): node is SettingDefinition =>
+export const isDefinition = (node: SettingDefinition | SettingGroup): node is SettingDefinition =>
   'schema' in node && typeof node.about === 'string'
 
 const VARIABLE_PREFIX = 'MONGO_IAM_PROXY_'
 export const isOurVariable = (name: string): boolean => name.startsWith(VARIABLE_PREFIX)
 
-/** `clientCAFile` is client, CA, File. */
+/** Splits camel case: `clientCAFile` into client, CA, File. */
 const words = (path: string) => path.replace(/[A-Z]+(?=[A-Z][a-z]|$)|[A-Z]/g, word => `.${word}`).split('.')
 
-function* walk(group: Group, keys: readonly string[] = []): Generator<Setting> {
+function* walk(group: SettingGroup, above: readonly string[] = []): Generator<Setting> {
   for (const [key, node] of Object.entries(group)) {
-    const here = [...keys, key]
-    if (!isDefinition(node)) yield* walk(node, here)
+    const keys = [...above, key]
+    if (!isDefinition(node)) yield* walk(node, keys)
     else {
-      const path = here.filter(part => part !== 'self').join('.')
+      const path = keys.filter(part => part !== 'self').join('.')
       const flag = `--${words(path).join('-').toLowerCase()}`
-      yield {
-        keys: here,
-        path,
-        flag,
-        variable: VARIABLE_PREFIX + words(path).join('_').toUpperCase(),
-        definition: node,
-      }
+      yield { keys, path, flag, variable: VARIABLE_PREFIX + words(path).join('_').toUpperCase(), definition: node }
     }
   }
 }
 
-/** Every row with its names, in the order of the table. */
+/** Every setting, in the order of the table. */
 export const allSettings: readonly Setting[] = [...walk(settings)]

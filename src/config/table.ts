@@ -1,16 +1,16 @@
-/** The settings as people read them: a Markdown table for README, plain text for the terminal. */
+/** Renders the settings: as a Markdown table for the reference page, and as text for the terminal. */
 import { allSettings } from './settings.js'
 
-const rows = allSettings.map(({ path, flag, variable, definition }) => ({
+const rows = allSettings.map(({ path, flag, variable, definition: { fileOnly, fallback, about, live } }) => ({
   path,
-  flag: definition.fileOnly ? undefined : flag,
-  variable: definition.fileOnly ? undefined : variable,
-  fallback: definition.fallback,
-  about: definition.about,
-  live: definition.live,
+  flag: fileOnly ? undefined : flag,
+  variable: fileOnly ? undefined : variable,
+  fallback,
+  about,
+  live,
 }))
 
-/** `| setting | flag | variable | default | what it does | reloaded |` and a line for each setting; ends with a line end. */
+/** A header line and one line per setting; ends with a newline. */
 export function settingsTable(): string {
   const code = (text: string | undefined) => (text === undefined ? '' : `\`${text}\``)
   const lines = rows.map(({ path, flag, variable, fallback, about, live }) =>
@@ -25,7 +25,7 @@ export function settingsTable(): string {
     .join('')
 }
 
-/** For a terminal: the setting and its default, then what it does, then its other names; ends with a line end. */
+/** Two lines per setting: its path, description and default, then its flag and variable. Ends with a newline. */
 export function settingsText(): string {
   const width = Math.max(...rows.map(({ path }) => path.length))
   return rows

@@ -1,11 +1,11 @@
-/** Connection strings. Only their form is judged here; they are never shown, since they may hold a password. */
+/** Connection strings. They may hold a password, so they are never shown. Only their form is checked here. */
 import { ConnectionString } from 'mongodb-connection-string-url'
 import { z } from 'zod'
 import { kind } from './definition.js'
 
-const error = 'wanted a URI like mongodb://mongo.example.com:27017/ (not shown)'
+const error = 'expected a URI like mongodb://mongo.example.com:27017/ (not shown)'
 
-/** Why text is not a connection string that can be used, or undefined if it is. */
+/** Why a text is not a usable connection string; undefined if it is one. */
 export function uriProblem(text: string): string | undefined {
   try {
     new ConnectionString(text)

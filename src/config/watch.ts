@@ -1,13 +1,14 @@
 /**
- * The files that a configuration was read from, watched. Which they are is known from having read it, so a file that a
- * changed configuration names is watched from then on.
+ * Watches the files that a configuration was read from. Loading a configuration shows which files these are, so a file
+ * that a changed configuration names is watched from then on.
  *
- *     something moved in a folder ─┐                      ┌─ different: read again in 250 ms
- *     a look every five seconds ───┼─▶ read ─ 250 ms ─▶ read ─ the same as before ─▶ settled
- *     asked for ───────────────────┘
+ *     an event in a folder ────┐                            ┌─ different ─▶ load again
+ *     a check every 5 s ───────┼─▶ load ─ 250 ms ─▶ read again ─ equal ─▶ onSettled
+ *     requestReload() ─────────┘
  *
- * Two reads have to be equal (R26), since a file may be met while it is written, and half of it may look whole. Folders
- * are watched and not files: a rename puts another file in its place, and Kubernetes swaps a link in the middle of the path.
+ * Two reads must be equal because a file can be read while it is being written, and a YAML list cut at a line end is a
+ * valid list. The watch covers folders, not files: a rename replaces the file, and Kubernetes swaps a symbolic link
+ * higher up in the path.
  */
 import { createHash } from 'node:crypto'
 import { statSync, watch } from 'node:fs'
@@ -16,156 +17,198 @@ import type { After } from '../clock.js'
 import { errorCode } from '../errors.js'
 import type { ReadFile } from './reading.js'
 
-/** Of each path that was read: what it held, and how it looked just before. */
-export type Noted = ReadonlyMap<string, { digest: string; look: string }>
+/** One file at one moment: the digest of its contents, and its stamp just before they were read. */
+type FileState = { digest: string; stamp: string }
 
-export type WatchParts<T> = {
-  /** Reads the configuration and all that it names, through this function alone. Throws nothing. */
-  attempt(read: ReadFile): T
-  /** What an attempt came to, once the files hold still and are not those of before. */
-  settled(outcome: T): void
+/** Every path that was read, with the state in which it was found. */
+export type Snapshot = ReadonlyMap<string, FileState>
+
+export type FileWatcherOptions<T> = {
+  /** Loads the configuration and every file that it names, through this function only. Must not throw. */
+  load(read: ReadFile): T
+  /** Receives the result of a load whose files differ from the last ones and have stopped changing. */
+  onSettled(result: T): void
   read: ReadFile
-  /** Something that changes with the file at this path, cheaply; `NO_FILE` for a pipe, which can be read only once. */
-  look(path: string): string
-  /** Calls whenever something moves in a folder, until the returned function is called. May be deaf: looks are the net. */
-  watch(folder: string, moved: () => void): () => void
+  /** Text that changes with the file at this path and is cheap to get, or `NOT_A_FILE`. */
+  stamp(path: string): string
+  /**
+   * Calls `onEvent` for every event in a folder until the returned function is called. Events may be missing: the
+   * regular check finds the change.
+   */
+  watchFolder(folder: string, onEvent: () => void): () => void
   after: After
-  /** Told, when asked, of a path that can be read only once: so nothing is read again. */
-  deaf(path: string): void
+  /** Called instead of a requested reload where this path is a pipe, which can be read only once. */
+  onUnwatchable(path: string): void
 }
 
-export type Watch = {
-  /** Reads now, and settles even if nothing changed; see `deaf`. */
-  ask(): void
+export type FileWatcher = {
+  /** Loads now, and reports the result even if no file has changed. */
+  requestReload(): void
   close(): void
 }
 
-/** Between two reads that have to be equal. Milliseconds. */
+/** Time between the two reads that must be equal. Milliseconds. */
 const HOLD_MS = 250
-/** One rename moves several things. */
+/** One rename causes several events. Milliseconds. */
 const DEBOUNCE_MS = 50
-const LOOK_MS = 5_000
+/** Milliseconds. */
+const CHECK_MS = 5_000
 
-export const NO_FILE = 'no file'
+/** The stamp of a path that is neither a file nor a folder, such as a pipe. */
+export const NOT_A_FILE = 'not a file'
 
-/** The same function, and a note of each path that it is called with. */
-export function noting(read: ReadFile, look: (path: string) => string): { read: ReadFile; noted: Noted } {
-  const noted = new Map<string, { digest: string; look: string }>()
+/** Wraps `read` so that every path that it is called with is recorded in the snapshot. */
+export function recordReads(read: ReadFile, stamp: (path: string) => string): { read: ReadFile; snapshot: Snapshot } {
+  const snapshot = new Map<string, FileState>()
   return {
-    noted,
+    snapshot,
     read(path) {
-      const before = look(path)
-      const note = (digest: string) => noted.set(path, { digest, look: before })
+      const before = stamp(path)
+      const record = (digest: string) => snapshot.set(path, { digest, stamp: before })
       try {
         const result = read(path)
-        note(createHash('sha256').update(result.bytes).digest('base64'))
+        record(createHash('sha256').update(result.bytes).digest('base64'))
         return result
       } catch (thrown) {
-        note(`none: ${errorCode(thrown) ?? thrown}`)
+        record(`none: ${errorCode(thrown) ?? thrown}`)
         throw thrown
       }
     },
   }
 }
 
-/** Watches from what was `first` read. Files that changed since are found at once. */
-export function watchFiles<T>(parts: WatchParts<T>, first: Noted): Watch {
-  const { after, attempt, settled } = parts
-  const [pipe] = [...first].find(([, { look }]) => look === NO_FILE) ?? []
-  if (pipe !== undefined) return { ask: () => parts.deaf(pipe), close: () => {} }
-  let known = first
-  let asked = false
-  let reading = false
-  let closed = false
-  let stirred = false
-  let cancel = (): void => {}
-  let folders: (() => void)[] = []
+/** Watches the files of `initial`, which are read again 250 ms later: a file that changed in between is found. */
+export function watchFiles<T>(options: FileWatcherOptions<T>, initial: Snapshot): FileWatcher {
+  const [pipe] = [...initial].find(([, { stamp }]) => stamp === NOT_A_FILE) ?? []
+  if (pipe !== undefined) return { requestReload: () => options.onUnwatchable(pipe), close: () => {} }
+  return new SnapshotWatcher(options, initial)
+}
 
-  const wait = (ms: number, run: () => void): void => {
-    cancel()
-    cancel = after(ms, run)
+class SnapshotWatcher<T> implements FileWatcher {
+  readonly #options: FileWatcherOptions<T>
+  #known: Snapshot
+  #requested = false
+  #loading = false
+  #closed = false
+  #checkPending = false
+  #cancelTimer = (): void => {}
+  #stopWatching: (() => void)[] = []
+
+  constructor(options: FileWatcherOptions<T>, initial: Snapshot) {
+    this.#options = options
+    this.#known = initial
+    this.#watchFolders()
+    this.#schedule(HOLD_MS, () => this.#checkContents())
   }
-  const rest = (): void => wait(LOOK_MS, lookAround)
-  const lookAround = (): void => {
-    stirred = false
-    if ([...known].some(([path, { look }]) => parts.look(path) !== look)) begin()
-    else rest()
+
+  requestReload(): void {
+    if (this.#closed) return
+    this.#requested = true
+    if (!this.#loading) this.#load()
   }
-  const stir = (): void => {
-    if (closed || reading || stirred) return
-    stirred = true
-    wait(DEBOUNCE_MS, lookAround)
+
+  close(): void {
+    this.#closed = true
+    this.#cancelTimer()
+    for (const stop of this.#stopWatching.splice(0)) stop()
   }
-  const readOnce = () => {
-    const { read, noted } = noting(parts.read, parts.look)
-    return { outcome: attempt(read), noted }
+
+  #schedule(ms: number, run: () => void): void {
+    this.#cancelTimer()
+    this.#cancelTimer = this.#options.after(ms, run)
   }
-  const begin = (): void => {
-    reading = true
-    const { noted } = readOnce()
-    wait(HOLD_MS, () => hold(noted))
+
+  #onEvent(): void {
+    if (this.#closed || this.#loading || this.#checkPending) return
+    this.#checkPending = true
+    this.#schedule(DEBOUNCE_MS, () => this.#checkStamps())
   }
-  const hold = (before: Noted): void => {
-    const { outcome, noted } = readOnce()
-    if (!isStill(before, noted)) {
-      wait(HOLD_MS, () => hold(noted))
+
+  #idle(): void {
+    this.#checkPending = false
+    this.#schedule(CHECK_MS, () => this.#checkStamps())
+  }
+
+  #checkStamps(): void {
+    const changed = [...this.#known].some(([path, { stamp }]) => this.#options.stamp(path) !== stamp)
+    if (changed) this.#checkContents()
+    else this.#idle()
+  }
+
+  /** Contents that are the known ones need no load: the file was touched, or written with the same text. */
+  #checkContents(): void {
+    const current = this.#readAgain(this.#known)
+    if (hasSameContents(this.#known, current)) {
+      this.#known = current
+      this.#idle()
+    } else this.#load()
+  }
+
+  #load(): void {
+    this.#loading = true
+    const { read, snapshot } = recordReads(this.#options.read, this.#options.stamp)
+    const result = this.#options.load(read)
+    this.#schedule(HOLD_MS, () => this.#verify(result, snapshot))
+  }
+
+  /** The same bytes give the same result, so the second read compares and does not load. */
+  #verify(result: T, snapshot: Snapshot): void {
+    if (!isUntouched(snapshot, this.#readAgain(snapshot))) {
+      this.#load()
       return
     }
-    const changed = asked || !isSame(known, noted)
-    known = noted
-    asked = false
-    reading = false
-    stirred = false
-    listen()
-    rest()
-    if (changed) settled(outcome)
+    const changed = this.#requested || !hasSameContents(this.#known, snapshot)
+    this.#known = snapshot
+    this.#requested = false
+    this.#loading = false
+    this.#watchFolders()
+    this.#idle()
+    if (changed) this.#options.onSettled(result)
   }
-  const listen = (): void => {
-    for (const stop of folders) stop()
-    folders = [...new Set([...known.keys()].map(path => dirname(resolve(path))))].map(folder =>
-      parts.watch(folder, stir),
-    )
+
+  #readAgain(paths: Snapshot): Snapshot {
+    const { read, snapshot } = recordReads(this.#options.read, this.#options.stamp)
+    for (const path of paths.keys()) {
+      try {
+        read(path)
+      } catch {
+        // A file that cannot be read is a state of it, and is in the snapshot.
+      }
+    }
+    return snapshot
   }
-  listen()
-  begin()
-  return {
-    ask() {
-      if (closed) return
-      asked = true
-      if (!reading) begin()
-    },
-    close() {
-      closed = true
-      cancel()
-      for (const stop of folders.splice(0)) stop()
-    },
+
+  #watchFolders(): void {
+    for (const stop of this.#stopWatching) stop()
+    const folders = new Set([...this.#known.keys()].map(path => dirname(resolve(path))))
+    this.#stopWatching = [...folders].map(folder => this.#options.watchFolder(folder, () => this.#onEvent()))
   }
 }
 
-function isSame(one: Noted, other: Noted): boolean {
+function hasSameContents(one: Snapshot, other: Snapshot): boolean {
   return one.size === other.size && [...one].every(([path, { digest }]) => other.get(path)?.digest === digest)
 }
 
-/** The same, and not written in between either: what is written again and again may be cut both times. */
-function isStill(one: Noted, other: Noted): boolean {
-  return isSame(one, other) && [...one].every(([path, { look }]) => other.get(path)?.look === look)
+/** The same contents, and no write between the two reads: a file that is rewritten may be cut at the same place twice. */
+function isUntouched(one: Snapshot, other: Snapshot): boolean {
+  return hasSameContents(one, other) && [...one].every(([path, { stamp }]) => other.get(path)?.stamp === stamp)
 }
 
-/** How a file looks; what a link leads to counts, not the link. */
-export function lookAt(path: string): string {
+/** The stamp of a file on disk, of the target where the path is a symbolic link. */
+export function fileStamp(path: string): string {
   try {
     const stat = statSync(path, { bigint: true })
-    if (!stat.isFile() && !stat.isDirectory()) return NO_FILE
+    if (!stat.isFile() && !stat.isDirectory()) return NOT_A_FILE
     return [stat.dev, stat.ino, stat.size, stat.mtimeNs, stat.ctimeNs].join(' ')
   } catch (thrown) {
     return `none: ${errorCode(thrown)}`
   }
 }
 
-/** Listens to a folder as well as its file system can. */
-export function watchFolder(folder: string, moved: () => void): () => void {
+/** Watches a folder as well as its file system can. */
+export function watchFolder(folder: string, onEvent: () => void): () => void {
   try {
-    const watcher = watch(folder, { persistent: false }, moved)
+    const watcher = watch(folder, { persistent: false }, onEvent)
     watcher.on('error', () => watcher.close())
     return () => watcher.close()
   } catch {

@@ -1,7 +1,6 @@
 import t from 'tap'
-import { compilePolicy, requirePolicy } from '../../src/app/policy.js'
-import { createReloader, mergeLiveSettings, removedProtections } from '../../src/app/reload.js'
-import { loadConfig } from '../../src/config/load.js'
+import { type LoadedConfig, loadWithPolicy } from '../../src/app/policy.js'
+import { createReloader, mergeLiveSettings, type ReloadOptions, removedProtections } from '../../src/app/reload.js'
 import { allSettings } from '../../src/config/settings.js'
 import { Fault } from '../../src/errors.js'
 import type { Log } from '../../src/log.js'
@@ -26,108 +25,117 @@ const files: Record<string, string> = {
   '/token': '0123456789abcdefghij',
 }
 
-function config(settings: Record<string, unknown> = {}, changed: Record<string, string> = {}) {
+/** Loads the base configuration with these groups of settings and these files replaced. */
+function load(settings: Record<string, unknown> = {}, changed: Record<string, string> = {}): LoadedConfig {
   const all: Record<string, string> = { ...files, ...changed, main: JSON.stringify({ ...base, ...settings }) }
   const readFile = (path: string) => ({ bytes: Buffer.from(all[path] ?? ''), mode: 0o600 })
-  return loadConfig({ file: 'main', args: {}, env: { ALICE: 'of alice' }, readFile })
+  return loadWithPolicy({ file: 'main', args: {}, env: { ALICE: 'of alice' }, readFile })
 }
+const configOf = (...changes: Parameters<typeof load>) => load(...changes).config
+const policyOf = (...changes: Parameters<typeof load>) => load(...changes).policy
 
-t.test('nothing changed', async t => {
-  t.match(mergeLiveSettings(config(), config()), { applied: [], waiting: [] })
+t.test('an unchanged configuration has no changes', async t => {
+  t.match(mergeLiveSettings(configOf(), configOf()), { applied: [], needRestart: [] })
 })
 
-t.test('live settings are taken up, the others are named and stay as they were', async t => {
-  const next = config({
+t.test('live settings take their new value, the others are named and keep theirs', async t => {
+  const next = configOf({
     listen: { host: '127.0.0.2', connections: 7 },
     sts: { quota: 5, hosts: ['sts.eu-west-1.amazonaws.com'] },
     log: { level: 'debug' },
   })
-  const { running, applied, waiting } = mergeLiveSettings(config(), next)
+  const { config, applied, needRestart } = mergeLiveSettings(configOf(), next)
   t.same(applied, ['listen.connections', 'sts.quota', 'log.level'])
-  t.same(waiting, ['listen.host', 'sts.hosts'])
-  t.match(running, {
+  t.same(needRestart, ['listen.host', 'sts.hosts'])
+  t.match(config, {
     listen: { host: '127.0.0.1', connections: 7 },
     sts: { quota: 5, hosts: [{ host: 'sts.amazonaws.com' }] },
     log: { level: 'debug' },
   })
-  t.same(mergeLiveSettings(running, next).waiting, ['listen.host', 'sts.hosts'], 'as long as it is so')
-  t.same(mergeLiveSettings(running, next).applied, [])
+  t.same(mergeLiveSettings(config, next).needRestart, ['listen.host', 'sts.hosts'], 'until the restart')
+  t.same(mergeLiveSettings(config, next).applied, [])
 })
 
-t.test('what a file holds counts as the setting that names it, secrets too', async t => {
+t.test('a changed file is a change of the setting that names it, also for secrets', async t => {
   for (const [path, text, setting, list] of [
     ['/bob', 'another', 'users', 'applied'],
     ['/deny', '[]\n...', 'deny.file', 'applied'],
     ['/token', '0123456789abcdefghiX', 'admin.tokenFile', 'applied'],
-    ['/admin', 'mongodb://a:c@127.0.0.1/', 'upstream.admin.uri', 'waiting'],
+    ['/admin', 'mongodb://a:c@127.0.0.1/', 'upstream.admin.uri', 'needRestart'],
   ] as const) {
-    const found = mergeLiveSettings(config(), config({}, { [path]: text }))
-    t.same([...found.applied, ...found.waiting], [setting])
-    t.same(found[list], [setting])
+    const merged = mergeLiveSettings(configOf(), configOf({}, { [path]: text }))
+    t.same([...merged.applied, ...merged.needRestart], [setting])
+    t.same(merged[list], [setting])
   }
 })
 
-t.test('TLS that comes or goes waits for a restart', async t => {
-  const plain = config()
+t.test('turning TLS on or off needs a restart', async t => {
+  const plain = configOf()
   const secure = { ...plain, tls: { cert: 'c', key: plain.upstream.uri, clientCA: undefined } }
-  t.match(mergeLiveSettings(plain, secure), { applied: [], waiting: ['tls'], running: { tls: undefined } })
-  t.match(mergeLiveSettings(secure, plain), { applied: [], waiting: ['tls'], running: { tls: { cert: 'c' } } })
+  t.match(mergeLiveSettings(plain, secure), { applied: [], needRestart: ['tls'], config: { tls: undefined } })
+  t.match(mergeLiveSettings(secure, plain), { applied: [], needRestart: ['tls'], config: { tls: { cert: 'c' } } })
   t.match(mergeLiveSettings(secure, { ...secure, tls: { ...secure.tls, cert: 'd' } }), {
     applied: ['tls.certFile'],
-    waiting: [],
+    needRestart: [],
   })
 })
 
-t.test('every setting that differs is named, whichever it is', async t => {
-  const running = config()
+t.test('every setting that differs is named', async t => {
+  const running = configOf()
   for (const { keys, path } of allSettings.filter(({ keys }) => keys.length === 2 && keys[0] !== 'tls')) {
     const [group = '', key = ''] = keys
     const next = {
       ...running,
       [group]: { ...(running as unknown as Record<string, object>)[group], [key]: 'something else' },
     }
-    const { applied, waiting } = mergeLiveSettings(running, next)
-    t.match([...applied, ...waiting], [/./], path)
+    const { applied, needRestart } = mergeLiveSettings(running, next)
+    t.match([...applied, ...needRestart], [/./], path)
   }
 })
 
-t.test('rules and denials that are gone are named; another spelling is the same', async t => {
-  const before = compilePolicy(config())
-  const fewer = config(
+t.test('removed rules and denials are named; another spelling is the same denial', async t => {
+  const before = policyOf()
+  const fewer = policyOf(
     { users: [{ ...base.users[0], user: 'someone' }] },
     { '/deny': '- account: "999999999999"\n...' },
   )
-  t.same(removedProtections(before, compilePolicy(fewer)), [{ rule: BOB }, { denial: 'account 123456789012' }])
-  t.same(removedProtections(before, compilePolicy(config({}, { '/deny': '- account: "123456789012"\n...' }))), [])
+  t.same(removedProtections(before, fewer), [{ rule: BOB }, { denial: 'account 123456789012' }])
+  t.same(removedProtections(before, policyOf({}, { '/deny': '- account: "123456789012"\n...' })), [])
 })
 
-/** A proxy that only notes what it is told to take up. */
-function running() {
+/** A reloader whose proxy only records what is applied. */
+function recordingReloader(apply: ReloadOptions['apply'] = () => {}) {
   const lines: unknown[][] = []
   const log: Log = (...line) => void lines.push(line)
   const outcomes: string[] = []
-  const adopted: string[][] = []
+  const applied: string[][] = []
   const denied: string[][] = []
-  const config_ = config()
-  const reload = createReloader(
-    { config: config_, compiled: requirePolicy(config_) },
-    {
-      compile: requirePolicy,
-      adopt(_, compiled) {
-        adopted.push(compiled.rules.all.map(({ arn }) => arn))
-        denied.push(compiled.denied.map(formatDenial))
-      },
-      log,
-      counted: outcome => outcomes.push(outcome),
+  const reloader = createReloader(load(), {
+    apply(next) {
+      apply(next)
+      applied.push(next.policy.rules.all.map(({ arn }) => arn))
+      denied.push(next.policy.denials.map(formatDenial))
     },
-  )
-  return { reload, lines, outcomes, adopted, denied }
+    log,
+    onOutcome: outcome => outcomes.push(outcome),
+  })
+  /** Loads and reloads as the file watcher does: a failed load is reloaded as its fault. */
+  const reload = (...changes: Parameters<typeof load>): void => reloader(attempt(...changes))
+  return { reload, reloadFault: (fault: Fault) => reloader(fault), lines, outcomes, applied, denied }
 }
 
-t.test('a good configuration is taken up as a whole, and told', async t => {
-  const { reload, lines, outcomes, adopted } = running()
-  reload(config({ users: [base.users[0]], listen: { host: '127.0.0.3' } }, { '/deny': '[]\n...' }))
-  t.same(adopted, [[ALICE]])
+function attempt(...changes: Parameters<typeof load>): LoadedConfig | Fault {
+  try {
+    return load(...changes)
+  } catch (thrown) {
+    return Fault.from(thrown)
+  }
+}
+
+t.test('a valid configuration is applied as a whole and logged', async t => {
+  const { reload, lines, outcomes, applied } = recordingReloader()
+  reload({ users: [base.users[0]], listen: { host: '127.0.0.3' } }, { '/deny': '[]\n...' })
+  t.same(applied, [[ALICE]])
   t.same(outcomes, ['applied'])
   t.match(lines, [
     ['warn', 'rule removed', { rule: BOB }],
@@ -135,23 +143,19 @@ t.test('a good configuration is taken up as a whole, and told', async t => {
     ['warn', 'restart required', { settings: ['listen.host'] }],
     ['info', 'configuration reloaded', { applied: ['users', 'deny.file'] }],
   ])
-  reload(config())
-  t.same(adopted[1], [ALICE, BOB], 'and back')
+  reload()
+  t.same(applied[1], [ALICE, BOB], 'and back')
 })
 
-t.test('a bad one keeps the last good one, and each problem is told', async t => {
-  const { reload, lines, outcomes, adopted } = running()
-  const twice = config(
-    { users: [base.users[0], { arn: 'alice', user: 'x@$external', passwordEnv: 'ALICE' }] },
-    { '/deny': '- x' },
-  )
-  reload(twice)
-  reload(new Fault('config/invalid', 'a\nb', { problems: ['a', 'b'] }))
-  reload(new Fault('internal', undefined, {}, new Error('x')))
-  t.same(adopted, [])
+t.test('an invalid configuration keeps the last valid one, and each problem is logged', async t => {
+  const { reload, reloadFault, lines, outcomes, applied } = recordingReloader()
+  reload({ users: [base.users[0], { arn: 'alice', user: 'x@$external', passwordEnv: 'ALICE' }] }, { '/deny': '- x' })
+  reloadFault(new Fault('config/invalid', 'a\nb', { problems: ['a', 'b'] }))
+  reloadFault(new Fault('internal', undefined, {}, new Error('x')))
+  t.same(applied, [])
   t.same(outcomes, ['rejected', 'rejected', 'rejected'])
-  const told = lines.map(([level, , facts]) => [level, (facts as { problem: string }).problem])
-  t.match(told, [
+  const problems = lines.map(([level, , facts]) => [level, (facts as { problem: string }).problem])
+  t.match(problems, [
     ['error', /users, rule 2: .*ARN/],
     ['error', /users, rule 2: .*\$external/],
     ['error', /deny\.file: does not end in/],
@@ -159,36 +163,33 @@ t.test('a bad one keeps the last good one, and each problem is told', async t =>
     ['error', 'b'],
     ['error', /internal|bug/],
   ])
-  reload(config())
-  t.same([outcomes.at(-1), lines.length], ['applied', told.length + 1], 'nothing of the bad one is left')
+  reload()
+  t.same([outcomes.at(-1), lines.length], ['applied', problems.length + 1], 'nothing of the invalid one is left')
 })
 
-t.test('what cannot be taken up changes nothing', async t => {
-  const { lines, outcomes } = running()
-  const config_ = config()
-  const reload = createReloader(
-    { config: config_, compiled: requirePolicy(config_) },
-    {
-      compile: requirePolicy,
-      adopt: () => {
-        throw new Error('no such key')
-      },
-      log: (...line) => void lines.push(line),
-      counted: outcome => outcomes.push(outcome),
-    },
-  )
-  reload(config({ users: [] }))
+t.test('a rule that needs a setting which waits for a restart is rejected', async t => {
+  const { reload, lines, outcomes, applied } = recordingReloader()
+  reload({ users: [{ ...base.users[0], principalId: 'firstUse' }], pins: { file: '/pins' } })
+  t.same([outcomes, applied], [['rejected'], []])
+  t.match(lines, [['error', 'configuration rejected', { problem: /^pins\.file: required for principalId firstUse/ }]])
+})
+
+t.test('a configuration that cannot be applied changes nothing', async t => {
+  const { reload, lines, outcomes } = recordingReloader(() => {
+    throw new Error('no such key')
+  })
+  reload({ users: [] })
   t.same(outcomes, ['rejected'])
   t.equal(lines.filter(([, event]) => String(event).endsWith(' removed')).length, 0)
 })
 
-t.test('of a bad one whom its deny file denies is denied, and nobody is let in by it', async t => {
-  const { reload, lines, outcomes, adopted, denied } = running()
-  const badWith = (text: string, file = '/deny') =>
+t.test('the new denials of an invalid configuration take effect, and its deny file removes none', async t => {
+  const { reload, reloadFault, lines, outcomes, applied, denied } = recordingReloader()
+  const invalidWith = (text: string, file = '/deny') =>
     new Fault('config/invalid', 'a', { problems: ['a'], deny: { file, adminFile: undefined, text } })
   const ended = '- {account: "123456789012", until: "2000-01-01T00:00:00Z"}\n'
-  reload(badWith(`- account: "999999999999"\n${ended}...`))
-  t.same(adopted, [[ALICE, BOB]])
+  reloadFault(invalidWith(`- account: "999999999999"\n${ended}...`))
+  t.same(applied, [[ALICE, BOB]])
   t.same(new Set(denied[0]), new Set(['account 123456789012', 'account 999999999999']))
   t.match(lines, [
     ['error', 'configuration rejected', { problem: 'a' }],
@@ -198,25 +199,21 @@ t.test('of a bad one whom its deny file denies is denied, and nobody is let in b
       { applied: ['deny.file'], denied: ['account 999999999999', 'account 123456789012'] },
     ],
   ])
-  for (const next of [
-    badWith(`- account: "999999999999"\n${ended}...`),
-    badWith('[]\n...'),
-    badWith('- account: "111111111111"'),
-    badWith('- account: "111111111111"\n...', '/another'),
-    config({ users: [{ arn: 'alice', user: 'x', passwordEnv: 'ALICE' }] }, { '/deny': '[]\n...' }),
+  const invalidUser = { users: [{ arn: 'alice', user: 'x', passwordEnv: 'ALICE' }] }
+  for (const fault of [
+    invalidWith(`- account: "999999999999"\n${ended}...`),
+    invalidWith('[]\n...'),
+    invalidWith('- account: "111111111111"'),
+    invalidWith('- account: "111111111111"\n...', '/another'),
   ]) {
-    reload(next)
+    reloadFault(fault)
   }
-  t.equal(adopted.length, 1)
-  reload(
-    config(
-      { users: [{ arn: 'alice', user: 'x', passwordEnv: 'ALICE' }] },
-      { '/deny': `- account: "1${'0'.repeat(11)}"\n...` },
-    ),
-  )
+  reload(invalidUser, { '/deny': '[]\n...' })
+  t.equal(applied.length, 1)
+  reload(invalidUser, { '/deny': `- account: "1${'0'.repeat(11)}"\n...` })
   t.match(denied[1], [/1/, /9/, /1/, 'account 100000000000'])
   t.same(new Set(outcomes), new Set(['rejected']))
-  reload(config({}, { '/deny': '[]\n...' }))
-  t.same(denied.at(-1), [], 'a good one says who is denied no more')
+  reload({}, { '/deny': '[]\n...' })
+  t.same(denied.at(-1), [], 'a valid configuration removes denials')
   t.equal(lines.filter(([, event]) => String(event).endsWith(' removed')).length, 4)
 })

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,14 +7,14 @@ import t, { type Test } from 'tap'
 import { iam } from '../../sandbox/src/aws/iam.js'
 import { stsServer } from '../../sandbox/src/aws/sts.js'
 import { mongoSet } from '../../sandbox/src/mongo/set.js'
+import { loadWithPolicy } from '../../src/app/policy.js'
 import { check, type Finding } from '../../src/commands/check.js'
-import { loadConfig } from '../../src/config/load.js'
 import { Secret } from '../../src/log.js'
 import { createAdminClient } from '../../src/upstream/admin.js'
 import { startScriptedUpstream } from '../support/scriptedUpstream.js'
 
 const root = { name: 'root', password: 'of the set' }
-const texts = (findings: Finding[]) => findings.map(({ fine, text }) => `${fine ? 'ok' : 'FAIL'} ${text}`)
+const texts = (findings: Finding[]) => findings.map(({ isOk, text }) => `${isOk ? 'ok' : 'FAIL'} ${text}`)
 
 /** A set of three, and the check of a proxy that is to stand in front of it. */
 async function checked(t: Test, more: object = {}) {
@@ -29,8 +29,11 @@ async function checked(t: Test, more: object = {}) {
     users: [{ arn: 'arn:aws:iam::123456789012:user/a', user: 'root', passwordEnv: 'PASSWORD' }],
     ...more,
   })
-  const readFile = () => ({ bytes: Buffer.from(file), mode: 0o600 })
-  const config = loadConfig({ file: 'x', args: {}, env: { PASSWORD: root.password }, readFile })
+  const readFile = (path: string) => ({
+    bytes: path.endsWith('.pem') ? readFileSync(path) : Buffer.from(file),
+    mode: 0o600,
+  })
+  const config = loadWithPolicy({ file: 'x', args: {}, env: { PASSWORD: root.password }, readFile })
   return { set, run: async () => texts(await check(config)) }
 }
 

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { mongoServer } from '../../sandbox/src/mongo/server.js'
+import { loadWithPolicy } from '../../src/app/policy.js'
 import { explain } from '../../src/commands/explain.js'
-import { loadConfig } from '../../src/config/load.js'
 import { Secret } from '../../src/log.js'
 import { createAdminClient } from '../../src/upstream/admin.js'
 import { faultOfAsync } from '../support/faults.js'
@@ -28,10 +28,10 @@ async function explained(settings: object, arn: string) {
     ),
     mode: 0o600,
   })
-  const config = loadConfig({ file: 'x', args: {}, env: { PASSWORD: 'hunter2' }, readFile })
-  const { known, lines } = await explain(config, arn, NOON)
+  const config = loadWithPolicy({ file: 'x', args: {}, env: { PASSWORD: 'hunter2' }, readFile })
+  const { isComplete, lines } = await explain(config, arn, NOON)
   t.notMatch(lines.join(), 'hunter2')
-  return { known, lines: lines.map(line => line.replace(/ +/g, ' ')) }
+  return { isComplete, lines: lines.map(line => line.replace(/ +/g, ' ')) }
 }
 const rule = (arn: string, more: object = {}) => ({ arn, user: 'orders@shop', passwordEnv: 'PASSWORD', ...more })
 
@@ -58,7 +58,7 @@ t.test('a rule, its user and all that it asks', async t => {
   ]
   const session = `arn:aws:sts::${A}:assumed-role/orders-api/pod-7`
   t.same(await explained({ users, pins }, session), {
-    known: true,
+    isComplete: true,
     lines: [
       `principal arn:aws:iam::${A}:role/orders-api`,
       `decided by rule 2 of users, arn:aws:iam::${A}:role/orders-*`,
@@ -128,16 +128,16 @@ t.test('a directory that cannot be read leaves it open, and the exit code says s
     directory: { enabled: true },
     provision: { secretFile: 'secret' },
   }
-  const { known, lines } = await explained(settings, `arn:aws:iam::${A}:user/x`)
-  t.equal(known, false)
+  const { isComplete, lines } = await explained(settings, `arn:aws:iam::${A}:user/x`)
+  t.equal(isComplete, false)
   t.match(lines.join('\n'), /directory cannot be read: the user of upstream.admin may not find in admin.system.users/)
   t.match(lines.join('\n'), /refused no rule names this principal, and the directory cannot say/)
 })
 
 t.test('a stranger, the nearest miss, and a rule for another scope', async t => {
   const users = [rule(`arn:aws:iam::${B}:role/prod/app`), rule(`arn:aws:iam::${A}:role/app`, { scopes: ['prod'] })]
-  const { known, lines } = await explained({ users }, `arn:aws:iam::${A}:role/app`)
-  t.equal(known, true)
+  const { isComplete, lines } = await explained({ users }, `arn:aws:iam::${A}:role/app`)
+  t.equal(isComplete, true)
   t.match(lines.join('\n'), /refused no rule names this principal$/m)
   t.match(lines.join('\n'), /note rule 2 names it, for prod; listen.scope is not set/)
   t.notMatch(lines.join('\n'), /nearest rule 2/)

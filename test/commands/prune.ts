@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
+import { loadWithPolicy } from '../../src/app/policy.js'
 import { pruneUsers } from '../../src/commands/prune.js'
-import { loadConfig } from '../../src/config/load.js'
 import { Fault } from '../../src/errors.js'
 import { prune } from '../../src/provisioning/prune.js'
 import { faultOfAsync } from '../support/faults.js'
@@ -15,7 +15,7 @@ async function pruning(t: Test, names: readonly string[]) {
   const one = scene.make()
   for (const name of names) await one.ensureUser({ arn: arnOf(name), roles: reads })
   const config = (users: object[], more: object = {}) =>
-    loadConfig({
+    loadWithPolicy({
       file: 'proxy.yaml',
       args: {},
       env: {},
@@ -37,7 +37,7 @@ async function pruning(t: Test, names: readonly string[]) {
     (await scene.client.db(DATABASE).command({ usersInfo: 1 })).users.map(({ user }: { user: string }) => user).sort()
   return { ...scene, config, left }
 }
-const texts = (done: { fine: boolean; text: string }[]) => done.map(({ fine, text }) => `${fine} ${text}`)
+const texts = (done: { isOk: boolean; text: string }[]) => done.map(({ isOk, text }) => `${isOk} ${text}`)
 
 t.test('users that no rule gives any more are removed, and named', async t => {
   const names = ['orders', 'other-scope', 'late', 'gone', 'now-with-password', 'app-7']

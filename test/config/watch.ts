@@ -3,15 +3,16 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { after } from '../../src/clock.js'
 import { readFile } from '../../src/config/reading.js'
-import { lookAt, NO_FILE, noting, watchFiles, watchFolder } from '../../src/config/watch.js'
+import { fileStamp, NOT_A_FILE, recordReads, watchFiles, watchFolder } from '../../src/config/watch.js'
 import { createManualClock } from '../support/clock.js'
 import { createTempFolder } from '../support/program.js'
 
-/** Files in memory, a clock moved by hand, and a configuration that names its further files, one a line. */
-function desk(initial: Record<string, string>, look?: (path: string) => string) {
+/** Watches files in memory with a manual clock. The main file names further files, one per line. */
+function watchInMemory(initial: Record<string, string>, stampOf = (text: string | undefined) => `${text}`) {
   const files = new Map(Object.entries(initial))
   const clock = createManualClock()
   const listening = new Map<string, () => void>()
+  const loads = { count: 0 }
   const settled: string[][] = []
   const pipes: string[] = []
   const read = (path: string) => {
@@ -19,8 +20,9 @@ function desk(initial: Record<string, string>, look?: (path: string) => string) 
     if (text === undefined) throw Object.assign(new Error(path), { code: 'ENOENT' })
     return { bytes: Buffer.from(text), mode: 0o600 }
   }
-  const tell = look ?? ((path: string) => `${files.get(path)}`)
-  const attempt = (read: (path: string) => { bytes: Buffer }) => {
+  const stamp = (path: string) => stampOf(files.get(path))
+  const load = (read: (path: string) => { bytes: Buffer }) => {
+    loads.count++
     const texts: string[] = []
     const visit = (path: string): void => {
       try {
@@ -34,28 +36,29 @@ function desk(initial: Record<string, string>, look?: (path: string) => string) 
     visit('/etc/main')
     return texts
   }
-  const first = noting(read, tell)
-  attempt(first.read)
+  const first = recordReads(read, stamp)
+  load(first.read)
   const watching = watchFiles<string[]>(
     {
-      attempt,
-      settled: outcome => settled.push(outcome),
+      load,
+      onSettled: result => settled.push(result),
       read,
-      look: tell,
-      watch: (folder, moved) => {
-        listening.set(folder, moved)
+      stamp,
+      watchFolder: (folder, onEvent) => {
+        listening.set(folder, onEvent)
         return () => listening.delete(folder)
       },
       after: clock.after,
-      deaf: path => pipes.push(path),
+      onUnwatchable: path => pipes.push(path),
     },
-    first.noted,
+    first.snapshot,
   )
   const pass = (ms: number): void => {
     for (let passed = 0; passed < ms; passed += 50) clock.advance(50)
   }
   return {
     files,
+    loads,
     settled,
     pipes,
     listening,
@@ -69,14 +72,14 @@ function desk(initial: Record<string, string>, look?: (path: string) => string) 
   }
 }
 
-t.test('what does not change settles nothing', async t => {
-  const { pass, settled } = desk({ '/etc/main': '' })
+t.test('files that do not change cause no reload', async t => {
+  const { pass, settled } = watchInMemory({ '/etc/main': '' })
   pass(60_000)
   t.same(settled, [])
 })
 
-t.test('a change settles within a second, once', async t => {
-  const { pass, settled, write } = desk({ '/etc/main': '' })
+t.test('a change is reported once, within a second', async t => {
+  const { pass, settled, write } = watchInMemory({ '/etc/main': '' })
   pass(1_000)
   write('/etc/main', '/etc/a')
   write('/etc/a', 'of a')
@@ -86,8 +89,8 @@ t.test('a change settles within a second, once', async t => {
   t.equal(settled.length, 1)
 })
 
-t.test('a file that is being written counts when two reads 250 ms apart are equal', async t => {
-  const { pass, settled, write } = desk({ '/etc/main': 'a' })
+t.test('a file that is being written is reported when two reads 250 ms apart are equal', async t => {
+  const { pass, settled, write } = watchInMemory({ '/etc/main': 'a' })
   pass(1_000)
   for (const text of ['a\nb', 'a\nb\nc', 'a\nb\nc\nd']) {
     write('/etc/main', text)
@@ -101,9 +104,9 @@ t.test('a file that is being written counts when two reads 250 ms apart are equa
   )
 })
 
-t.test('a file that is cut at both reads, and was written in between, is not believed', async t => {
+t.test('a file that is cut at both reads and was written in between is not reported', async t => {
   let written = 0
-  const { files, write, pass, settled } = desk({ '/etc/main': 'a\nb' }, path => `${files.get(path)} ${written}`)
+  const { files, write, pass, settled } = watchInMemory({ '/etc/main': 'a\nb' }, text => `${text} ${written}`)
   for (let time = 0; time < 2_000; time += 125) {
     written++
     write('/etc/main', 'a')
@@ -113,8 +116,8 @@ t.test('a file that is cut at both reads, and was written in between, is not bel
   t.same(settled, [])
 })
 
-t.test('what comes back to what it was is no change', async t => {
-  const { pass, settled, write } = desk({ '/etc/main': 'a' })
+t.test('a file that returns to its former contents is no change', async t => {
+  const { pass, settled, write } = watchInMemory({ '/etc/main': 'a' })
   pass(1_000)
   write('/etc/main', '')
   pass(100)
@@ -123,11 +126,11 @@ t.test('what comes back to what it was is no change', async t => {
   t.same(settled, [])
 })
 
-t.test('a file that a changed one names is watched from then on, one that is gone comes back', async t => {
-  const { pass, settled, files, listening } = desk({ '/etc/main': '' })
+t.test('a file that a changed file names is watched from then on, also while it is missing', async t => {
+  const { pass, settled, files, listening } = watchInMemory({ '/etc/main': '' })
   pass(1_000)
   files.set('/etc/main', '/run/secrets/a')
-  pass(6_000) // nothing tells of it: the look finds it
+  pass(6_000) // no event: the regular check finds it
   t.same(settled.at(-1), ['/run/secrets/a', 'none'])
   t.same([...listening.keys()], ['/etc', '/run/secrets'])
   files.set('/run/secrets/a', 'of a')
@@ -136,8 +139,8 @@ t.test('a file that a changed one names is watched from then on, one that is gon
   t.same(settled.at(-1), ['/run/secrets/a', 'of a'])
 })
 
-t.test('what changed between the start and the watch is found', async t => {
-  const { files, pass, settled } = desk({ '/etc/main': 'a' })
+t.test('a change between the first load and the watch is found', async t => {
+  const { files, pass, settled } = watchInMemory({ '/etc/main': 'a' })
   files.set('/etc/main', 'b')
   pass(600)
   t.same(
@@ -146,62 +149,78 @@ t.test('what changed between the start and the watch is found', async t => {
   )
 })
 
-t.test('asked for, it settles whether or not anything changed, and after two reads even then', async t => {
-  const { pass, settled, watching } = desk({ '/etc/main': 'a' })
+t.test('a change is loaded once, and a file that was only touched is not loaded', async t => {
+  let touched = 0
+  const { loads, pass, settled, write } = watchInMemory({ '/etc/main': 'a' }, text => `${text} ${touched}`)
   pass(1_000)
-  watching.ask()
+  t.equal(loads.count, 1)
+  write('/etc/main', 'b')
+  pass(6_000)
+  t.same([loads.count, settled], [2, [['b', 'none']]])
+  touched++
+  pass(6_000)
+  t.same([loads.count, settled.length], [2, 1])
+})
+
+t.test('a requested reload is reported after two reads, whether or not anything has changed', async t => {
+  const { pass, settled, watching } = watchInMemory({ '/etc/main': 'a' })
+  pass(1_000)
+  watching.requestReload()
   pass(200)
   t.equal(settled.length, 0)
   pass(50)
   t.equal(settled.length, 1)
-  watching.ask()
-  watching.ask()
+  watching.requestReload()
+  watching.requestReload()
   pass(10_000)
   t.equal(settled.length, 2)
 })
 
-t.test('closed, it leaves neither a timer nor a watched folder', async t => {
-  const { watching, listening, timers, pass, settled, write } = desk({ '/etc/main': 'a' })
+t.test('a closed watcher leaves no timer and no watched folder', async t => {
+  const { watching, listening, timers, pass, settled, write } = watchInMemory({ '/etc/main': 'a' })
   watching.close()
-  watching.ask()
+  watching.requestReload()
   write('/etc/main', 'b')
   pass(10_000)
   t.same([listening.size, timers(), settled.length], [0, 0, 0])
 })
 
-t.test('a pipe is read once, so it is not watched, and whoever asks for another reading is told', async t => {
-  const { timers, listening, watching, pipes, pass, settled } = desk({ '/etc/main': 'a' }, () => NO_FILE)
-  t.same([timers(), listening.size], [0, 0])
-  t.same(pipes, [])
-  watching.ask()
-  pass(1_000)
-  t.same([pipes, settled], [['/etc/main'], []])
-  t.equal(lookAt('/dev/null'), NO_FILE)
-})
+t.test(
+  'a pipe can be read only once, so it is not watched and a requested reload is reported as impossible',
+  async t => {
+    const { timers, listening, watching, pipes, pass, settled } = watchInMemory({ '/etc/main': 'a' }, () => NOT_A_FILE)
+    t.same([timers(), listening.size], [0, 0])
+    t.same(pipes, [])
+    watching.requestReload()
+    pass(1_000)
+    t.same([pipes, settled], [['/etc/main'], []])
+    t.equal(fileStamp('/dev/null'), NOT_A_FILE)
+  },
+)
 
-/** The same on a disk: resolves with what settled, as often as it is asked. */
+/** Watches a file on disk. `next` resolves with the next contents that are reported. */
 function onDisk(t: Test, path: string) {
   const read = (through = readFile) => `${through(path).bytes}`
-  const first = noting(readFile, lookAt)
-  read(first.read)
+  const initial = recordReads(readFile, fileStamp)
+  read(initial.read)
   const waiting: ((text: string) => void)[] = []
   const watching = watchFiles(
     {
-      attempt: read,
-      settled: text => waiting.shift()?.(text),
+      load: read,
+      onSettled: text => waiting.shift()?.(text),
       read: readFile,
-      look: lookAt,
-      watch: watchFolder,
+      stamp: fileStamp,
+      watchFolder,
       after,
-      deaf: t.fail,
+      onUnwatchable: t.fail,
     },
-    first.noted,
+    initial.snapshot,
   )
   t.teardown(() => watching.close())
   return { next: () => new Promise<string>(resolve => waiting.push(resolve)) }
 }
 
-t.test('a rename in place of a file is seen', async t => {
+t.test('a file that is replaced by a rename is reloaded', async t => {
   const folder = createTempFolder(t)
   const path = join(folder, 'main')
   writeFileSync(path, 'a')
@@ -214,7 +233,7 @@ t.test('a rename in place of a file is seen', async t => {
   }
 })
 
-t.test('so is a link swapped in the middle of the path, as Kubernetes does', async t => {
+t.test('a symbolic link that is swapped in the middle of the path, as Kubernetes does, is followed', async t => {
   const folder = createTempFolder(t)
   const publish = (name: string, text: string): void => {
     mkdirSync(join(folder, name))
@@ -235,7 +254,7 @@ t.test('so is a link swapped in the middle of the path, as Kubernetes does', asy
   }
 })
 
-t.test('a folder that cannot be watched is no trouble', async t => {
+t.test('a folder that cannot be watched causes no error', async t => {
   watchFolder('/nowhere/at/all', () => {})()
-  t.match(lookAt('/nowhere/at/all'), 'none: ENOENT')
+  t.match(fileStamp('/nowhere/at/all'), 'none: ENOENT')
 })

@@ -36,7 +36,7 @@ const calls = ({ sts }: TestProxy) => sts.calls().GetCallerIdentity
 const ofRelays = (line: LogLine) => line.stage === 'authenticated'
 
 t.test('a success stands in for STS under the same client certificate, and the log says so', async t => {
-  const home = await mutual(t, { 'sts.remember': '60s' })
+  const home = await mutual(t, { 'sts.successCache': '60s' })
   await home.login('workload')
   const asked = calls(home)
   const { authInfo } = await home.login('workload')
@@ -50,7 +50,7 @@ t.test('a success stands in for STS under the same client certificate, and the l
 })
 
 t.test('this is the trade: with the same certificate nobody asks for the secret key', async t => {
-  const home = await mutual(t, { 'sts.remember': '60s' })
+  const home = await mutual(t, { 'sts.successCache': '60s' })
   await home.login('workload')
   await home.login('workload', { secretAccessKey: 'not the secret' })
   await t.rejects(home.login('workload2', { secretAccessKey: 'not the secret' }), { code: 18 })

@@ -3,8 +3,8 @@ import t, { type Test } from 'tap'
 import { administrator } from '../../sandbox/src/administrator.js'
 import { iam } from '../../sandbox/src/aws/iam.js'
 import { stsServer } from '../../sandbox/src/aws/sts.js'
+import { loadWithPolicy } from '../../src/app/policy.js'
 import { startProxy } from '../../src/app/proxy.js'
-import { loadConfig } from '../../src/config/load.js'
 import { silentLog } from '../../src/log.js'
 import { createClient } from '../support/clients.js'
 import { errorCodeOf, startMongo } from '../support/mongo.js'
@@ -33,7 +33,7 @@ async function fleet(t: Test) {
       bytes: Buffer.from(path === 'secret' ? secrets.join('\n') : file),
       mode: 0o600,
     })
-    const proxy = await startProxy(loadConfig({ file: 'proxy.yaml', args: {}, env: {}, readFile }), silentLog)
+    const proxy = await startProxy(loadWithPolicy({ file: 'proxy.yaml', args: {}, env: {}, readFile }), silentLog)
     t.teardown(() => proxy.kill())
     await proxy.initialized
     const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`

@@ -139,12 +139,12 @@ t.test('every member away and back', async t => {
 t.test('what a set needs to be told is asked for at start', async t => {
   const problems = (uri: string, more: Record<string, string> = {}) => {
     const args = { 'upstream.uri': uri, tls: 'off', 'listen.host': '0.0.0.0', ...more }
-    return compilePolicy(loadConfig({ args, env: {}, readFile: () => ({ bytes: serialize({}) as Buffer, mode: 0 }) }))
-      .problems
+    const readFile = () => ({ bytes: serialize({}) as Buffer, mode: 0 })
+    return compilePolicy(loadConfig({ args, env: {}, readFile }), readFile).problems
   }
   const set = ['mongodb://a/?replicaSet=rs0', 'mongodb://a,b', 'mongodb+srv://rs.example.com']
   for (const uri of set) {
-    t.match(problems(uri), [/^listen\.advertise: needed in front of a replica set/], uri)
+    t.match(problems(uri), [/^listen\.advertise: required in front of a replica set/], uri)
     t.same(problems(uri, { 'listen.advertise': 'm.example.com:27017' }), [])
     t.same(problems(uri, { 'listen.host': '127.0.0.1' }), [])
   }

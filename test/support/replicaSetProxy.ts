@@ -7,8 +7,8 @@ import { administrator } from '../../sandbox/src/administrator.js'
 import { iam } from '../../sandbox/src/aws/iam.js'
 import { stsServer } from '../../sandbox/src/aws/sts.js'
 import { mongoSet } from '../../sandbox/src/mongo/set.js'
+import { loadWithPolicy } from '../../src/app/policy.js'
 import { startProxy } from '../../src/app/proxy.js'
-import { loadConfig } from '../../src/config/load.js'
 import { createLog } from '../../src/log.js'
 import { createClient, type Driver } from './clients.js'
 
@@ -58,7 +58,7 @@ export async function startReplicaSetProxy(
   const pem = readFileSync(PEM)
   const readFile = (path: string) => ({ bytes: path === 'house.yaml' ? Buffer.from(file) : pem, mode: 0o600 })
   const log: Record<string, unknown>[] = []
-  const config = loadConfig({ file: 'house.yaml', args: settings, env: { ALICE: 'of alice' }, readFile })
+  const config = loadWithPolicy({ file: 'house.yaml', args: settings, env: { ALICE: 'of alice' }, readFile })
   if (down) for (const member of [...members]) await set.kill(member)
   const proxy = await startProxy(config, createLog('info', { write: line => log.push(JSON.parse(line)) }))
   t.teardown(() => proxy.kill())

@@ -12,8 +12,8 @@ import { administrator } from '../../sandbox/src/administrator.js'
 import { type Iam, iam } from '../../sandbox/src/aws/iam.js'
 import { type StsServer, stsServer } from '../../sandbox/src/aws/sts.js'
 import { type MongoServer, mongoServer } from '../../sandbox/src/mongo/server.js'
+import { loadWithPolicy } from '../../src/app/policy.js'
 import { type RunningProxy, startProxy } from '../../src/app/proxy.js'
-import { loadConfig } from '../../src/config/load.js'
 import { Fault } from '../../src/errors.js'
 import { createLog } from '../../src/log.js'
 import { type AwsKeys, createClient, type Driver } from './clients.js'
@@ -97,7 +97,7 @@ export async function startTestProxy(
       'house.yaml': JSON.stringify({ ...groups, ...changed }),
     }
     const readFile = (path: string) => ({ bytes: Buffer.from(all[path] ?? ''), mode: 0o600 })
-    return loadConfig({ file: 'house.yaml', args: settings, env, readFile })
+    return loadWithPolicy({ file: 'house.yaml', args: settings, env, readFile })
   }
   const log: LogLine[] = []
   let wake = () => {}

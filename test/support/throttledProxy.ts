@@ -10,8 +10,8 @@ import { type Crowd, type Crowding, crowd } from '../../bench/crowd.js'
 import { iam } from '../../sandbox/src/aws/iam.js'
 import { type StsServer, stsServer } from '../../sandbox/src/aws/sts.js'
 import { mongoServer } from '../../sandbox/src/mongo/server.js'
+import { loadWithPolicy } from '../../src/app/policy.js'
 import { startProxy } from '../../src/app/proxy.js'
-import { loadConfig } from '../../src/config/load.js'
 import { createLog } from '../../src/log.js'
 import type { AwsKeys } from './clients.js'
 
@@ -75,7 +75,7 @@ export async function startThrottledProxy(
   })
   const configure = (believed: number) => {
     const readFile = () => ({ bytes: Buffer.from(JSON.stringify(groups(believed))), mode: 0o600 })
-    return loadConfig({ file: 'storm.yaml', args: {}, env: { WORKERS: 'of workers' }, readFile })
+    return loadWithPolicy({ file: 'storm.yaml', args: {}, env: { WORKERS: 'of workers' }, readFile })
   }
   const log: ThrottledProxy['log'] = []
   const ended: ThrottledProxy['onConnectionClosed'] = []
