@@ -18,7 +18,7 @@ t.test('the program is a process with an exit code', async t => {
   t.match(stderr, /there is no command serv/)
 })
 
-t.test('without words, and with --help, it says what there is', async t => {
+t.test('without arguments and with --help, the program prints its commands', async t => {
   for (const args of [[], ['--help'], ['-h'], ['help'], ['check', '--help'], ['users', 'prune', '-h']]) {
     t.match(await run(args), { code: 0, stdout: /serve --config FILE/, stderr: '' })
   }
@@ -29,26 +29,26 @@ t.test('without words, and with --help, it says what there is', async t => {
   })
 })
 
-t.test('what cannot be understood is exit 64 and a sentence', async t => {
-  for (const [args, said] of [
+t.test('an invalid command line is exit code 64 and a message', async t => {
+  for (const [args, message] of [
     [['serv'], /there is no command serv/],
     [['constructor'], /there is no command constructor/],
     [['serve', '--prot', '1'], /there is no flag --prot/],
-    [['serve', 'proxy.yaml'], /what is proxy\.yaml\?/],
-    [['users'], /users wants a word: prune/],
-    [['users', 'drop'], /users takes prune, and not drop/],
-    [['users', 'prune', 'x'], /what is x\?/],
-    [['demo', '--port', 'x'], /--port wants a number/],
-    [['demo', '--sts-quota', '0'], /--sts-quota wants a number from 1/],
+    [['serve', 'proxy.yaml'], /unexpected argument proxy\.yaml/],
+    [['users'], /users needs the subcommand prune/],
+    [['users', 'drop'], /users needs the subcommand prune, got drop/],
+    [['users', 'prune', 'x'], /unexpected argument x/],
+    [['demo', '--port', 'x'], /--port needs a whole number/],
+    [['demo', '--sts-quota', '0'], /--sts-quota needs a whole number, at least 1/],
   ] as const) {
     const { code, stderr } = await run([...args])
     t.equal(code, 64, args.join(' '))
-    t.match(stderr, said)
+    t.match(stderr, message)
     t.notMatch(stderr, /\n {4}at /, 'no stack')
   }
 })
 
-t.test('a wrong configuration is exit 78 and every problem at once', async t => {
+t.test('an invalid configuration is exit code 78 and lists every problem', async t => {
   const file = fileURLToPath(new URL('support/wrong.yaml', import.meta.url))
   for (const command of ['serve', 'check']) {
     const { code, stderr } = await run([command, '--config', file], {
@@ -56,15 +56,15 @@ t.test('a wrong configuration is exit 78 and every problem at once', async t => 
       ALICE: 'x',
     })
     t.equal(code, 78)
-    for (const said of [
+    for (const problem of [
       /listen\.prot: there is no such setting/,
       /log\.level: /,
-      /tls: needed on 0\.0\.0\.0/,
+      /tls: required on 0\.0\.0\.0/,
       /users\[0\]\.maxAge: .*wrong\.yaml:5\)/,
       /users, rule 2: .*wildcard.*wrong\.yaml:6\)/,
       /upstream\.uri: /,
     ]) {
-      t.match(stderr, said)
+      t.match(stderr, problem)
     }
   }
   t.match(await run(['serve', '--config', '/nowhere.yaml']), {
@@ -73,7 +73,7 @@ t.test('a wrong configuration is exit 78 and every problem at once', async t => 
   })
 })
 
-t.test('a busy port is exit 69 and a sentence', async t => {
+t.test('a port in use is exit code 69 and a message', async t => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
@@ -89,7 +89,7 @@ t.test('a busy port is exit 69 and a sentence', async t => {
   }
 })
 
-t.test('explain says who somebody is here, and takes one ARN', async t => {
+t.test('explain takes one ARN and shows the rule that decides', async t => {
   const file = `${createTempFolder(t)}/proxy.yaml`
   const users = [{ arn: 'arn:aws:iam::123456789012:role/R', user: 'app', passwordEnv: 'PASSWORD' }]
   writeFileSync(file, JSON.stringify({ upstream: { uri: 'mongodb://127.0.0.1:1/' }, users }))
@@ -97,9 +97,9 @@ t.test('explain says who somebody is here, and takes one ARN', async t => {
   const known = await explain('arn:aws:sts::123456789012:assumed-role/R/any')
   t.equal(known.code, 0)
   t.match(known.stdout, /^decided by +rule 1 of users.*\ndatabase user +app@admin$/m)
-  const stranger = await explain('arn:aws:iam::210987654321:role/R')
-  t.equal(stranger.code, 0)
-  t.match(stranger.stdout, /^refused .*\nnearest +rule 1 names role\/R.*another account/m)
+  const unmatched = await explain('arn:aws:iam::210987654321:role/R')
+  t.equal(unmatched.code, 0)
+  t.match(unmatched.stdout, /^refused .*\nnearest +rule 1 names role\/R.*another account/m)
   t.equal((await explain()).code, 64)
   t.equal((await explain('alice')).code, 64)
 })
@@ -134,7 +134,7 @@ t.test('one demo', async t => {
     t.equal((await fetch(`${ready.admin}/readyz`)).status, 200)
   })
 
-  t.test('check says what is fine and what is not', async t => {
+  t.test('check reports what works and what fails', async t => {
     const sts = new URL(ready.sts).host
     const { username, password, host } = new URL(ready.upstream)
     const args = ['--admin-port', '0', '--upstream-uri', `mongodb://${host}/`, '--upstream-admin-uri', ready.upstream]
@@ -177,7 +177,7 @@ t.test('a second signal stops at once', async t => {
   running.stop()
   await running.logged(({ event }) => event === 'draining')
   t.equal(await running.stop(), 0)
-  t.equal(await answered, 'closed', 'the operation was cut')
+  t.equal(await answered, 'closed', 'the operation was interrupted')
 })
 
 /** Has a client that is logged in wait for a reply: a hello that the proxy holds for `ms`, unless something changes. */
