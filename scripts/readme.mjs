@@ -3,13 +3,13 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { renderMetricsTable } from '../dist/admin/metrics.js'
 import { settingsTable } from '../dist/config/table.js'
 import { renderFaultsTable } from '../dist/errors.js'
-import { createRoleText } from '../dist/provisioning/privileges.js'
+import { formatCreateRoleScript } from '../dist/provisioning/privileges.js'
 
 const tables = {
   settings: settingsTable(),
   faults: renderFaultsTable(),
   metrics: renderMetricsTable(),
-  privileges: `\`\`\`js\n${createRoleText()}\`\`\`\n`,
+  privileges: `\`\`\`js\n${formatCreateRoleScript()}\`\`\`\n`,
 }
 const path = new URL('../README.md', import.meta.url)
 let text = readFileSync(path, 'utf8')
