@@ -248,12 +248,17 @@ export async function startProxy(
     throw thrown
   }
   const settled = Promise.all([ldap.start(), admitting.start()]).then(() => {})
-  const { drain, stopAccepting: stop, destroy, port, reconfigure: adopt } = listener
+  const accepting = listener
+  const { port } = accepting
   const reload = createReloader(
     { config, policy },
     {
       apply({ config: now, policy }) {
-        adopt({ connections: now.listen.connections, perAddress: now.listen.perAddress, ...secure(now) }) // the one step that may fail, so it goes first
+        accepting.reconfigure({
+          connections: now.listen.connections,
+          perAddress: now.listen.perAddress,
+          ...secure(now),
+        }) // the one step that may fail, so it goes first
         address = addressOf(now)
         running = now
         least(now.log.level)
@@ -276,16 +281,16 @@ export async function startProxy(
       const hurry = new AbortController()
       wait = () => hurry.abort()
       await sleep(delay, hurry.signal)
-      stop()
-      await Promise.race([drain(), sleep(running.drain.timeout, hurry.signal)])
-      destroy()
+      accepting.stopAccepting()
+      await Promise.race([accepting.drain(), sleep(running.drain.timeout, hurry.signal)])
+      accepting.destroy()
       hurry.abort()
       await close()
     },
     async kill() {
       draining = true
       wait()
-      destroy()
+      accepting.destroy()
       await close()
     },
   }

@@ -1,73 +1,73 @@
 /**
- * Where connections wait that were accepted and are not served yet, and what those say that have not logged in.
+ * Queues accepted sockets, and requests of unauthenticated clients, by address.
  *
- *     knock ─▶ lobby ─▶ served, addresses in turn, as soon as nobody else knocks or some time has passed
+ *     accept ─▶ a queue per address ─▶ serve, round-robin over addresses, once no more sockets arrive
  *
- * The loop accepts one connection a turn. Serving makes a turn long, so a crowd that is served as it comes keeps whoever
- * is behind it outside until all of it has had its say, whatever his address; outside, there are no turns to take.
+ * Node accepts one socket per iteration of the event loop. Handling sockets inline makes the iteration long and delays
+ * `accept()` for every other client, whatever its address. So accept first, then serve addresses round-robin.
  */
 
 export type AcceptQueue = {
-  /** Lets somebody of this address in, who is served later: `serve` is called once. */
+  /** Queues a new socket of this address. `serve` is called once, later. */
   enqueue(address: string, serve: () => void): void
   /**
-   * Somebody of this address, who was served, has said something: `serve` is called once, at once if nobody waits and few
-   * have spoken in this turn of the loop.
+   * Queues a request of a socket that was served before. `serve` is called once: at once if nothing is queued and few
+   * requests have been served in this iteration of the event loop.
    */
   schedule(address: string, serve: () => void): void
 }
 
-/** Nobody is served while others come in, but no longer than this. Milliseconds. */
-const WAIT_MS = 20
-/** So many are served in a turn of the loop, so that it stays short for those who knock meanwhile. */
-const AT_ONCE = 8
+/** While sockets keep arriving, the queue waits no longer than this. Milliseconds. */
+const MAX_WAIT_MS = 20
+/** Calls of `serve` per iteration of the event loop. Iterations must stay short for sockets that wait for `accept()`. */
+const MAX_PER_ITERATION = 8
 
-/** `later` runs a step behind the next turn's accepting; `now`: monotonic milliseconds. */
+/** `defer` runs a step after the accept of the next iteration, as `setImmediate` does. `now`: monotonic milliseconds. */
 export function createAcceptQueue({ defer, now }: { defer(run: () => void): void; now(): number }): AcceptQueue {
-  const waiting = new Map<string, (() => void)[]>()
-  let knocked = false
-  let since: number | undefined // when waiting began; undefined while nobody does
-  let heard = 0 // at once, in this turn of the loop
-  const forget = (): void => {
-    heard = 0
+  const queues = new Map<string, (() => void)[]>()
+  let hasArrivals = false // in this iteration
+  let waitingSince: number | undefined // undefined while the queue is empty
+  let servedInline = 0 // in this iteration
+  const resetServedInline = (): void => {
+    servedInline = 0
   }
 
-  const next = (): (() => void) | undefined => {
-    for (const [address, there] of waiting) {
-      waiting.delete(address)
-      const serve = there.shift()
-      if (there.length > 0) waiting.set(address, there) // behind all others
+  const dequeue = (): (() => void) | undefined => {
+    for (const [address, queue] of queues) {
+      queues.delete(address)
+      const serve = queue.shift()
+      if (queue.length > 0) queues.set(address, queue) // behind all other addresses
       return serve
     }
     return undefined
   }
-  const turn = (): void => {
-    const more = knocked && since !== undefined && now() - since < WAIT_MS
-    knocked = false
-    if (!more) {
-      for (let served = 0; served < AT_ONCE; served++) next()?.()
-      since = waiting.size > 0 ? now() : undefined
+  const runIteration = (): void => {
+    const keepAccepting = hasArrivals && waitingSince !== undefined && now() - waitingSince < MAX_WAIT_MS
+    hasArrivals = false
+    if (!keepAccepting) {
+      for (let served = 0; served < MAX_PER_ITERATION; served++) dequeue()?.()
+      waitingSince = queues.size > 0 ? now() : undefined
     }
-    if (since !== undefined) defer(turn)
+    if (waitingSince !== undefined) defer(runIteration)
   }
 
-  const wait = (address: string, serve: () => void): void => {
-    const there = waiting.get(address)
-    if (there) there.push(serve)
-    else waiting.set(address, [serve])
-    if (since !== undefined) return
-    since = now()
-    defer(turn)
+  const add = (address: string, serve: () => void): void => {
+    const queue = queues.get(address)
+    if (queue) queue.push(serve)
+    else queues.set(address, [serve])
+    if (waitingSince !== undefined) return
+    waitingSince = now()
+    defer(runIteration)
   }
 
   return {
     enqueue(address, serve) {
-      wait(address, serve)
-      knocked = true
+      add(address, serve)
+      hasArrivals = true
     },
     schedule(address, serve) {
-      if (since !== undefined || heard === AT_ONCE) return void wait(address, serve)
-      if (heard++ === 0) defer(forget)
+      if (waitingSince !== undefined || servedInline === MAX_PER_ITERATION) return void add(address, serve)
+      if (servedInline++ === 0) defer(resetServedInline)
       serve()
     },
   }

@@ -1,72 +1,78 @@
-/** Those who have not logged in, by address: whose are most of them, and who of an address has been silent longest. */
+/** Unauthenticated connections by client address: which address has the most, and which of its connections is silent longest. */
 
-type There<E> = { count: number; silent: Set<E>; busy: Set<E> }
+type AddressEntry<C> = {
+  count: number
+  /** Both in the order of their last activity. */
+  silent: Set<C>
+  busy: Set<C>
+}
 
-export class Crowd<E> {
-  readonly #addresses = new Map<string, There<E>>()
-  /** Addresses by how many each has: each step is from one to its neighbour. */
-  readonly #sizes: Set<string>[] = []
-  #most = 0
+/** `C` is a connection. Every operation takes constant time. */
+export class AddressIndex<C> {
+  readonly #entries = new Map<string, AddressEntry<C>>()
+  /** The addresses that have n connections, at index n. An address moves between neighbouring indexes only. */
+  readonly #byCount: Set<string>[] = []
+  #maxCount = 0
 
-  /** How many an address has. */
+  /** The number of connections of an address. */
   count(address: string): number {
-    return this.#addresses.get(address)?.count ?? 0
+    return this.#entries.get(address)?.count ?? 0
   }
 
-  /** What the address with most has. */
-  get most(): number {
-    return this.#most
+  /** The number of connections of the address that has the most. */
+  get maxCount(): number {
+    return this.#maxCount
   }
 
-  join(address: string, one: E): void {
-    const there = this.#addresses.get(address) ?? { count: 0, silent: new Set(), busy: new Set() }
-    this.#addresses.set(address, there)
-    there.silent.add(one)
-    this.#count(address, there, 1)
+  add(address: string, connection: C): void {
+    const entry = this.#entries.get(address) ?? { count: 0, silent: new Set(), busy: new Set() }
+    this.#entries.set(address, entry)
+    entry.silent.add(connection)
+    this.#changeCount(address, entry, 1)
   }
 
-  /** It said something: all others of its address have been silent for longer. `busy`: it is none to be sent away. */
-  spoke(address: string, one: E, busy: boolean): void {
-    const there = this.#addresses.get(address)
-    if (!there) return
-    there.silent.delete(one)
-    there.busy.delete(one)
-    ;(busy ? there.busy : there.silent).add(one)
+  /** Marks a connection as the most recently active of its address. A busy one is logging in. */
+  touch(address: string, connection: C, isBusy: boolean): void {
+    const entry = this.#entries.get(address)
+    if (!entry) return
+    entry.silent.delete(connection)
+    entry.busy.delete(connection)
+    ;(isBusy ? entry.busy : entry.silent).add(connection)
   }
 
-  leave(address: string, one: E): void {
-    const there = this.#addresses.get(address)
-    if (!there) return
-    there.silent.delete(one)
-    there.busy.delete(one)
-    this.#count(address, there, -1)
-    if (there.count === 0) this.#addresses.delete(address)
+  remove(address: string, connection: C): void {
+    const entry = this.#entries.get(address)
+    if (!entry) return
+    entry.silent.delete(connection)
+    entry.busy.delete(connection)
+    this.#changeCount(address, entry, -1)
+    if (entry.count === 0) this.#entries.delete(address)
   }
 
-  /** An address that has most: this one, if none has more. */
-  largest(address: string): string {
-    const [other = address] = this.#sizes[this.#most] ?? []
-    return this.count(address) === this.#most ? address : other
+  /** An address that has the most connections: `preferred`, if no other has more. */
+  largestAddress(preferred: string): string {
+    const [other = preferred] = this.#byCount[this.#maxCount] ?? []
+    return this.count(preferred) === this.#maxCount ? preferred : other
   }
 
-  /** Who has been silent longest of this address; undefined where all are busy. */
-  longest(address: string): E | undefined {
-    const [first] = this.#addresses.get(address)?.silent ?? []
+  /** The connection of this address that has been silent longest; undefined if all of them are busy. */
+  longestSilent(address: string): C | undefined {
+    const [first] = this.#entries.get(address)?.silent ?? []
     return first
   }
 
-  /** Who has been busy longest of this address; undefined where nobody is. */
-  busiest(address: string): E | undefined {
-    const [first] = this.#addresses.get(address)?.busy ?? []
+  /** The connection of this address that has been busy longest; undefined if none is busy. */
+  longestBusy(address: string): C | undefined {
+    const [first] = this.#entries.get(address)?.busy ?? []
     return first
   }
 
-  #count(address: string, there: There<E>, by: 1 | -1): void {
-    this.#sizes[there.count]?.delete(address)
-    there.count += by
-    this.#sizes[there.count] ??= new Set()
-    this.#sizes[there.count]?.add(address)
-    if (there.count > this.#most) this.#most = there.count
-    else if (this.#sizes[this.#most]?.size === 0) this.#most -= 1
+  #changeCount(address: string, entry: AddressEntry<C>, by: 1 | -1): void {
+    this.#byCount[entry.count]?.delete(address)
+    entry.count += by
+    this.#byCount[entry.count] ??= new Set()
+    this.#byCount[entry.count]?.add(address)
+    if (entry.count > this.#maxCount) this.#maxCount = entry.count
+    else if (this.#byCount[this.#maxCount]?.size === 0) this.#maxCount -= 1
   }
 }

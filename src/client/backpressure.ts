@@ -1,47 +1,47 @@
-/** What waits until a full socket has drained, and what happens to one that does not (R5). */
+/** Waits for a full socket to drain, and reports a peer that stops reading. */
 import type { Socket } from 'node:net'
 import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 
-/** A write that makes no progress for this long means a dead peer. Milliseconds. */
-const STALLED = 60_000
+/** A peer that takes no bytes for this long is dead. Milliseconds. */
+const WRITE_TIMEOUT_MS = 60_000
 
 const NONE: never[] = []
 
-/** Of one socket, plain or TLS; where it does not drain in time, `giveUp` is called. */
-export class Stall {
+export class Backpressure {
   readonly #socket: Socket
   readonly #after: After
-  readonly #giveUp: (fault: Fault) => void
-  #cancel: (() => void) | undefined
-  #steps: (() => void)[] = NONE
+  readonly #onTimeout: (fault: Fault) => void
+  #cancelTimeout: (() => void) | undefined
+  #callbacks: (() => void)[] = NONE
 
-  constructor(socket: Socket, after: After, giveUp: (fault: Fault) => void) {
+  /** `socket` is plain or TLS. `onTimeout` gets a `connection/write-timeout` if the socket does not drain within 60 s. */
+  constructor(socket: Socket, after: After, onTimeout: (fault: Fault) => void) {
     this.#socket = socket
     this.#after = after
-    this.#giveUp = giveUp
+    this.#onTimeout = onTimeout
   }
 
-  /** Runs a step once it has drained, or closed. */
-  drained(step: () => void): void {
-    if (this.#steps !== NONE) return void this.#steps.push(step)
-    this.#steps = [step]
-    this.#cancel = this.#after(STALLED, () =>
-      this.#giveUp(new Fault('connection/write-timeout', undefined, { ms: STALLED })),
+  /** Calls back once, when the socket has drained or closed. */
+  onDrain(callback: () => void): void {
+    if (this.#callbacks !== NONE) return void this.#callbacks.push(callback)
+    this.#callbacks = [callback]
+    this.#cancelTimeout = this.#after(WRITE_TIMEOUT_MS, () =>
+      this.#onTimeout(new Fault('connection/write-timeout', undefined, { ms: WRITE_TIMEOUT_MS })),
     )
     const done = (): void => {
       this.#socket.off('drain', done).off('close', done)
-      this.clear()
-      const due = this.#steps
-      this.#steps = NONE
-      for (const next of due) next()
+      this.cancelTimeout()
+      const callbacks = this.#callbacks
+      this.#callbacks = NONE
+      for (const call of callbacks) call()
     }
     this.#socket.on('drain', done).on('close', done)
   }
 
-  /** Waits no longer. */
-  clear(): void {
-    this.#cancel?.()
-    this.#cancel = undefined
+  /** Cancels the timeout. Pending callbacks still run. */
+  cancelTimeout(): void {
+    this.#cancelTimeout?.()
+    this.#cancelTimeout = undefined
   }
 }

@@ -1,39 +1,43 @@
-/** What a client has sent and nobody has taken yet: whole frames, in order, bounded, with its leaving noticed at once. */
+/** Reads the frames of an unauthenticated client: in order, within a byte limit, and noticing at once when it leaves. */
 import type { Socket } from 'node:net'
 import { type Frame, Framer } from '../wire/frame.js'
 
-/**
- * `begun` is called when the next frame was asked for and only the beginning of it is there; `left` when the client ends
- * its side or its socket closes, also while nobody waits for a frame, perhaps twice. Whoever waits for a frame has it
- * `inTurn`. `limit`: bytes that may lie here.
- */
-export type Parts = { limit: number; begun(): void; left(): void; inTurn(step: () => void): void }
+export type FrameReaderOptions = {
+  /** Longest frame, and about as many bytes as may wait here. */
+  maxBytes: number
+  /** Called when `next` waits for a frame of which only the beginning has arrived. */
+  onFrameStarted(): void
+  /** Called when the client ends its side or its socket closes, even if no call of `next` waits. May be called twice. */
+  onClientLeft(): void
+  /** Runs a step when the client's address is due. */
+  schedule(step: () => void): void
+}
 
-/** Reads a socket, which keeps flowing while nobody asks (a paused one would hide that its peer left), up to the limit. */
-export class Inbox {
+/** The socket keeps flowing up to the limit even if no call of `next` waits: a paused socket never reports that its peer left. */
+export class FrameReader {
   readonly #socket: Socket
-  readonly #parts: Parts
+  readonly #options: FrameReaderOptions
   readonly #framer: Framer
-  #over = false
+  #hasEnded = false
   #wake: (() => void) | undefined
 
-  constructor(socket: Socket, parts: Parts) {
+  constructor(socket: Socket, options: FrameReaderOptions) {
     this.#socket = socket
-    this.#parts = parts
-    this.#framer = new Framer(parts.limit)
-    socket.on('data', this.#keep)
-    socket.on('end', this.#leave)
-    socket.on('close', this.#leave)
+    this.#options = options
+    this.#framer = new Framer(options.maxBytes)
+    socket.on('data', this.#onData)
+    socket.on('end', this.#onEnd)
+    socket.on('close', this.#onEnd)
   }
 
   /** The next frame; undefined once the client has ended its side. Throws `frame/length`. */
   async next(): Promise<Frame | undefined> {
     for (;;) {
-      // Each look has its turn, also at what lay here already: thousands of frames fit into one read.
-      if (this.#framer.bufferedBytes > 0) await new Promise<void>(resolve => this.#parts.inTurn(resolve))
+      // Schedule every attempt, also for bytes that arrived earlier: thousands of frames fit into one read.
+      if (this.#framer.bufferedBytes > 0) await new Promise<void>(resolve => this.#options.schedule(resolve))
       const frame = this.#framer.next()
-      if (frame || this.#over) return frame
-      if (this.#framer.bufferedBytes > 0) this.#parts.begun()
+      if (frame || this.#hasEnded) return frame
+      if (this.#framer.bufferedBytes > 0) this.#options.onFrameStarted()
       if (this.#socket.isPaused()) this.#socket.resume()
       await new Promise<void>(resolve => {
         this.#wake = resolve
@@ -41,25 +45,25 @@ export class Inbox {
     }
   }
 
-  /** Stops reading and gives what was read and not taken. */
+  /** Stops reading and returns the bytes that `next` has not returned. */
   release(): Buffer {
-    this.#socket.off('data', this.#keep).off('end', this.#leave).off('close', this.#leave).pause()
+    this.#socket.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onEnd).pause()
     return this.#framer.takeRest()
   }
 
-  readonly #keep = (chunk: Buffer): void => {
+  readonly #onData = (chunk: Buffer): void => {
     this.#framer.add(chunk)
-    if (this.#framer.bufferedBytes > this.#parts.limit) this.#socket.pause()
-    this.#stir()
+    if (this.#framer.bufferedBytes > this.#options.maxBytes) this.#socket.pause()
+    this.#wakeReader()
   }
 
-  readonly #leave = (): void => {
-    this.#over = true
-    this.#parts.left()
-    this.#stir()
+  readonly #onEnd = (): void => {
+    this.#hasEnded = true
+    this.#options.onClientLeft()
+    this.#wakeReader()
   }
 
-  #stir(): void {
+  #wakeReader(): void {
     this.#wake?.()
     this.#wake = undefined
   }

@@ -1,353 +1,261 @@
-/**
- * Accepts sockets, keeps them in one set a stage, sheds when full. It is long because the sets, what moves between them
- * and the TLS handshake before them have one owner.
- *
- * The sets are the state: a connection is in exactly one, `move` is the only transition, the gauges are the sizes. Within
- * a set the order is by last whole frame, so the first one is who has been silent longest.
- */
-import { constants } from 'node:crypto'
+/** Accepts client sockets, limits how many are open, does TLS, and closes connections on shutdown and elections. */
 import { createServer, type Server, type Socket } from 'node:net'
-import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
+import type { SecureContext } from 'node:tls'
 import { toSubnet } from '../budget/subnet.js'
 import type { After } from '../clock.js'
 import { Fault, type FaultKind } from '../errors.js'
 import type { Log } from '../log.js'
 import type { AcceptQueue } from './acceptQueue.js'
-import { Crowd } from './addressIndex.js'
 import type { Connection } from './connection.js'
+import { ConnectionTable, type TableEntry } from './connectionTable.js'
 import type { AcceptedClient, Stage } from './preauth.js'
+import { createTlsContext, TlsHandshake, type TlsOptions } from './tls.js'
 
-/** A TLS handshake takes at most this long. Milliseconds. */
-const TLS_MS = 5_000
-/** A handshake costs us far more than who asks for it, so there is one a connection. */
-const TLS = {
-  minVersion: 'TLSv1.2',
-  // Not the larger curves, which who asks may choose and we would have to compute with.
-  ecdhCurve: 'X25519:P-256',
-  secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
-} as const
-/** Load balancers forget idle flows at 350 s; kernels ask earlier than that (R5). */
-const KEEP_ALIVE_MS = 60_000
+/** Load balancers drop flows that are idle for 350 s, so probe earlier. */
+const KEEP_ALIVE_DELAY_MS = 60_000
 
 export type ListenerOptions = {
   host: string
   port: number
   backlog: number
-  /** Sockets at most; those not yet logged in take at most half of them, and `perAddress` an address. */
+  /** Maximum number of connections. Unauthenticated ones get at most half of it. */
   connections: number
+  /** Maximum number of unauthenticated connections per subnet. */
   perAddress: number
-  /** `clientCA`: who wants in shows a certificate of this authority (PEM). */
-  tls?: { cert: string; key: string; clientCA?: string | undefined }
+  tls?: TlsOptions
   log: Log
   after: After
-  /** Where those wait who are accepted, until it is their turn to be served. */
   acceptQueue: AcceptQueue
-  /** Serves one client. */
   createConnection(socket: Socket, client: AcceptedClient): ServedConnection
-  /** Whether a line about somebody who never logged in is one of few. */
+  /** Whether to log another line about an unauthenticated client. */
   shouldLog(kind: FaultKind): boolean
-  /** Told of each socket that was closed before a connection was made of it. */
+  /** Called for each socket that is closed before a connection is created for it. */
   onRejected(fault: Fault): void
 }
 
-export type Listener = {
-  port: number
-  countByStage(): Record<Stage, number>
-  /**
-   * From the next connection on. A new context has new ticket keys, so no session of the old one is resumed (R30). With
-   * another client CA, those that have not logged in are closed: the old one had let them in.
-   */
-  reconfigure(change: Pick<ListenerOptions, 'connections' | 'perAddress' | 'tls'>): void
-  /** Accepts no more. */
-  stopAccepting(): void
-  /** Tells each that the primary is another one. */
-  closeMonitors(fault: Fault): void
-  /** Lets each end as soon as it is owed nothing; resolves when all have. */
-  drain(): Promise<void>
-  destroy(): void
-}
-
-/** A client that is served. */
 export type ServedConnection = Pick<Connection, 'drain' | 'closeIfMonitor' | 'destroy'>
 
-/** `counted`: the address as limits know it. `heard`: when its last whole frame came, or it was accepted, as a number that only grows. */
-type Entry = { connection?: ServedConnection; socket: Socket; counted: string; stage: Stage; heard: number }
+type Entry = TableEntry & {
+  readonly id: number
+  readonly socket: Socket
+  /** The client's address, without its port. */
+  readonly address: string
+  readonly peer: string
+  connection?: ServedConnection
+}
 
 /** Starts to listen. Throws `listener/address-unavailable`. */
-export async function listen(parts: ListenerOptions): Promise<Listener> {
-  const { log } = parts
-  const stages: Record<Stage, Set<Entry>> = {
-    connecting: new Set(),
-    unauthenticated: new Set(),
-    authenticating: new Set(),
-    authenticated: new Set(),
-  }
-  const crowd = new Crowd<Entry>()
-  let { connections, perAddress: most } = parts
-  let context = parts.tls && contextOf(parts.tls)
-  let clientCA = parts.tls?.clientCA
-  let lastId = 0
-  let moment = 0
-  let emptied = (): void => {}
+export async function listen(options: ListenerOptions): Promise<Listener> {
+  const listener = new Listener(options)
+  await listener.listen()
+  return listener
+}
 
-  const strangers = (): number => stages.connecting.size + stages.unauthenticated.size + stages.authenticating.size
-  const total = (): number => strangers() + stages.authenticated.size
+export class Listener {
+  readonly #options: ListenerOptions
+  readonly #server: Server
+  readonly #table = new ConnectionTable<Entry>()
+  #maxConnections: number
+  #maxPerAddress: number
+  #tlsContext: SecureContext | undefined
+  #clientCA: string | undefined
+  #port = 0
+  #lastId = 0
+  #onEmpty = (): void => {}
 
-  const move = (entry: Entry, to: Stage): void => {
-    stages[entry.stage].delete(entry)
-    if (to !== 'authenticated') crowd.spoke(entry.counted, entry, to === 'authenticating')
-    else if (entry.stage !== 'authenticated') crowd.leave(entry.counted, entry)
-    entry.stage = to
-    entry.heard = ++moment
-    stages[to].add(entry)
-  }
-
-  /**
-   * Makes room by closing who has been silent longest without ever logging in. Of those that greeted and those that have
-   * not yet, neither kind goes first: else silent ones of the one kind could keep the other out. An address that has more
-   * than others gives one of its own: else many who speak often would push out those few that speak as often as monitors
-   * do. Where all of its own are logging in, one goes for somebody of an address that has fewer.
-   */
-  const makeRoom = (address: string): boolean => {
-    const [connecting, unauthenticated] = [stages.connecting, stages.unauthenticated].map(([longest]) => longest)
-    const silent =
-      connecting && unauthenticated
-        ? connecting.heard < unauthenticated.heard
-          ? connecting
-          : unauthenticated
-        : (connecting ?? unauthenticated)
-    const largest = crowd.largest(address)
-    const isOfMost = silent !== undefined && crowd.count(silent.counted) === crowd.most
-    const isLess = crowd.count(address) + 1 < crowd.most
-    const one = (isOfMost ? silent : crowd.longest(largest)) ?? (isLess ? crowd.busiest(largest) : undefined)
-    if (one) evict(one)
-    return one !== undefined
-  }
-  const evict = (entry: Entry): void => {
-    const fault = new Fault('listener/connection-limit')
-    forget(entry)
-    if (entry.connection) {
-      entry.connection.destroy(fault) // it tells of its end itself
-    } else {
-      parts.onRejected(fault)
-      entry.socket.destroy()
-    }
-  }
-  const forget = (entry: Entry): void => {
-    if (!stages[entry.stage].delete(entry)) return
-    if (entry.stage !== 'authenticated') crowd.leave(entry.counted, entry)
-    if (total() === 0) emptied()
+  constructor(options: ListenerOptions) {
+    this.#options = options
+    this.#maxConnections = options.connections
+    this.#maxPerAddress = options.perAddress
+    this.#tlsContext = options.tls && createTlsContext(options.tls)
+    this.#clientCA = options.tls?.clientCA
+    this.#server = createServer(
+      {
+        allowHalfOpen: true,
+        noDelay: true,
+        keepAlive: true,
+        keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS,
+        // While a socket is queued nothing listens for its data and its end.
+        pauseOnConnect: true,
+      },
+      socket => this.#accept(socket),
+    )
   }
 
-  const accept = (raw: Socket): void => {
-    const { remoteAddress, remotePort } = raw
-    raw.on('error', () => {})
-    if (!remoteAddress) return void raw.destroy()
-    const address = remoteAddress.replace(/^::ffff:/, '')
-    const counted = toSubnet(address)
-    const full = crowd.count(counted) >= most
-    if (full || ((strangers() >= connections / 2 || total() >= connections) && !makeRoom(counted))) {
-      const fault = new Fault('listener/connection-limit', undefined, {
-        address: counted,
-        why: full ? 'this address' : 'all slots',
+  /** Resolves once the port is bound. Throws `listener/address-unavailable`. */
+  listen(): Promise<void> {
+    const { host, port, backlog } = this.#options
+    const server = this.#server
+    return new Promise((resolve, reject) => {
+      server.once('error', (error: NodeJS.ErrnoException) =>
+        reject(new Fault('listener/address-unavailable', `${host}:${port} (${error.code})`, {}, error)),
+      )
+      server.listen({ host, port, backlog }, () => {
+        server.removeAllListeners('error')
+        this.#port = (server.address() as { port: number }).port
+        server.on('error', () => {}) // after an accept error such as EMFILE, the next accept tries again
+        resolve()
       })
-      parts.onRejected(fault)
-      log('debug', 'connection shed', fault.facts)
-      return void raw.destroy()
-    }
-    const id = ++lastId
-    const entry: Entry = { socket: raw, counted, stage: 'connecting', heard: ++moment }
-    stages.connecting.add(entry)
-    crowd.join(counted, entry)
-    raw.once('close', () => forget(entry))
-    const begin = (socket: Socket, certificate?: string): void => {
-      entry.connection = parts.createConnection(socket, {
-        id,
-        peer: `${address}:${remotePort}`,
-        certificate,
-        setStage: stage => stages[entry.stage].has(entry) && move(entry, stage),
-        recordActivity: () => stages[entry.stage].has(entry) && move(entry, entry.stage),
-        schedule: step => parts.acceptQueue.schedule(counted, step),
-      })
-    }
-    parts.acceptQueue.enqueue(counted, () => {
-      if (raw.destroyed) return
-      if (context) {
-        const of = { context, mutual: clientCA !== undefined }
-        secure(
-          raw,
-          of,
-          { after: parts.after, inTurn: step => parts.acceptQueue.schedule(counted, step) },
-          begin,
-          why => {
-            const fault = new Fault('tls/handshake-failed', undefined, { id, peer: address, why })
-            parts.onRejected(fault)
-            log(parts.shouldLog(fault.kind) ? fault.definition.level : 'debug', 'tls handshake failed', {
-              fault: fault.kind,
-              ...fault.facts,
-            })
-          },
-        )
-      } else {
-        begin(raw)
-        raw.resume()
-      }
     })
   }
 
-  /** Those that have not logged in, so that each later login was let in by what holds now. */
-  const closeStrangers = (fault: Fault): void => {
-    for (const { connection, socket } of [...stages.connecting, ...stages.unauthenticated, ...stages.authenticating]) {
+  /** The bound port. */
+  get port(): number {
+    return this.#port
+  }
+
+  countByStage(): Record<Stage, number> {
+    return this.#table.countByStage()
+  }
+
+  /**
+   * Applies new limits and certificates to new connections. A listener does not change between plain text and TLS. With
+   * another client CA, all unauthenticated connections are closed, because the previous CA admitted them.
+   */
+  reconfigure({ connections, perAddress, tls }: Pick<ListenerOptions, 'connections' | 'perAddress' | 'tls'>): void {
+    this.#maxConnections = connections
+    this.#maxPerAddress = perAddress
+    if (!tls || !this.#tlsContext) return
+    this.#tlsContext = createTlsContext(tls)
+    if (tls.clientCA === this.#clientCA) return
+    this.#clientCA = tls.clientCA
+    const fault = new Fault('tls/handshake-failed', undefined, { why: 'the client CA has changed' })
+    this.#destroyEach(this.#table.list('connecting', 'unauthenticated', 'authenticating'), fault)
+  }
+
+  stopAccepting(): void {
+    this.#server.close()
+  }
+
+  /** Closes monitors whose drivers must learn that there is a new primary. */
+  closeMonitors(fault: Fault): void {
+    for (const { connection } of this.#table.list('unauthenticated')) connection?.closeIfMonitor(fault)
+  }
+
+  /** Lets each connection close once no reply is pending. Resolves when all have closed. */
+  drain(): Promise<void> {
+    const empty = new Promise<void>(resolve => {
+      this.#onEmpty = resolve
+    })
+    if (this.#table.size === 0) this.#onEmpty()
+    for (const { connection, socket } of this.#listAll()) {
+      if (connection) connection.drain()
+      else socket.destroy()
+    }
+    return empty
+  }
+
+  /** Stops accepting and destroys all connections. */
+  destroy(): void {
+    this.#server.close()
+    for (const { connection, socket } of this.#listAll()) {
+      connection?.destroy(new Fault('proxy/shutdown'))
+      socket.destroy()
+    }
+  }
+
+  #accept(socket: Socket): void {
+    const { remoteAddress, remotePort } = socket
+    socket.on('error', () => {})
+    if (!remoteAddress) return void socket.destroy()
+    const address = remoteAddress.replace(/^::ffff:/, '')
+    const subnet = toSubnet(address)
+    if (!this.#makeRoom(subnet)) return void socket.destroy()
+    const entry: Entry = {
+      id: ++this.#lastId,
+      socket,
+      address,
+      peer: `${address}:${remotePort}`,
+      subnet,
+      stage: 'connecting',
+      lastActive: 0,
+    }
+    this.#table.add(entry)
+    socket.once('close', () => this.#remove(entry))
+    this.#options.acceptQueue.enqueue(subnet, () => this.#start(entry))
+  }
+
+  /** Returns whether a connection of this subnet may be added; evicts another one if necessary. */
+  #makeRoom(subnet: string): boolean {
+    const table = this.#table
+    const isAddressFull = table.countOfSubnet(subnet) >= this.#maxPerAddress
+    if (!isAddressFull) {
+      const max = this.#maxConnections
+      if (table.unauthenticatedSize < max / 2 && table.size < max) return true
+      const evicted = table.chooseEviction(subnet)
+      if (evicted) {
+        this.#evict(evicted)
+        return true
+      }
+    }
+    const why = isAddressFull ? 'limit per address' : 'limit of connections'
+    const fault = new Fault('listener/connection-limit', undefined, { address: subnet, why })
+    this.#options.onRejected(fault)
+    this.#options.log('debug', 'connection shed', fault.facts)
+    return false
+  }
+
+  #evict(entry: Entry): void {
+    const fault = new Fault('listener/connection-limit')
+    this.#remove(entry)
+    if (entry.connection) return void entry.connection.destroy(fault) // which reports the fault itself
+    this.#options.onRejected(fault)
+    entry.socket.destroy()
+  }
+
+  #remove(entry: Entry): void {
+    if (this.#table.remove(entry) && this.#table.size === 0) this.#onEmpty()
+  }
+
+  /** Begins to serve a queued socket. */
+  #start(entry: Entry): void {
+    const { socket } = entry
+    if (socket.destroyed) return
+    if (this.#tlsContext) return void this.#startTls(entry, this.#tlsContext)
+    this.#serve(entry, socket, undefined)
+    socket.resume()
+  }
+
+  #startTls(entry: Entry, context: SecureContext): void {
+    const { after, acceptQueue } = this.#options
+    new TlsHandshake(entry.socket, {
+      context,
+      requireClientCertificate: this.#clientCA !== undefined,
+      after,
+      schedule: step => acceptQueue.schedule(entry.subnet, step),
+      onSecure: (socket, fingerprint) => this.#serve(entry, socket, fingerprint),
+      onFailure: why => this.#onTlsFailure(entry, why),
+    })
+  }
+
+  #onTlsFailure({ id, address }: Entry, why: string): void {
+    const { log, shouldLog, onRejected } = this.#options
+    const fault = new Fault('tls/handshake-failed', undefined, { id, peer: address, why })
+    onRejected(fault)
+    const level = shouldLog(fault.kind) ? fault.definition.level : 'debug'
+    log(level, 'tls handshake failed', { fault: fault.kind, ...fault.facts })
+  }
+
+  #serve(entry: Entry, socket: Socket, certificate: string | undefined): void {
+    const { id, peer, subnet } = entry
+    entry.connection = this.#options.createConnection(socket, {
+      id,
+      peer,
+      certificate,
+      setStage: stage => this.#table.move(entry, stage),
+      recordActivity: () => this.#table.move(entry, entry.stage),
+      schedule: step => this.#options.acceptQueue.schedule(subnet, step),
+    })
+  }
+
+  #destroyEach(entries: readonly Entry[], fault: Fault): void {
+    for (const { connection, socket } of entries) {
       if (connection) connection.destroy(fault)
       else socket.destroy()
     }
   }
 
-  const server = createServer(
-    // Paused, since nobody hears yet what a client in the lobby says, its end above all.
-    { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS, pauseOnConnect: true },
-    accept,
-  )
-  await bound(server, parts)
-  const port = (server.address() as { port: number }).port
-
-  const each = (run: (entry: Entry) => void): void => {
-    for (const stage of Object.values(stages)) for (const entry of [...stage]) run(entry)
+  #listAll(): Entry[] {
+    return this.#table.list('connecting', 'unauthenticated', 'authenticating', 'authenticated')
   }
-  return {
-    port,
-    countByStage: () => ({
-      connecting: stages.connecting.size,
-      unauthenticated: stages.unauthenticated.size,
-      authenticating: stages.authenticating.size,
-      authenticated: stages.authenticated.size,
-    }),
-    reconfigure({ tls, ...change }) {
-      connections = change.connections
-      most = change.perAddress
-      if (!tls || !context) return // plain and TLS are not changed into each other
-      context = contextOf(tls)
-      const another = tls.clientCA !== clientCA
-      clientCA = tls.clientCA
-      if (another)
-        closeStrangers(new Fault('tls/handshake-failed', undefined, { why: 'the client CA has changed since' }))
-    },
-    stopAccepting: () => void server.close(),
-    closeMonitors: fault => {
-      for (const { connection } of [...stages.unauthenticated]) connection?.closeIfMonitor(fault)
-    },
-    drain() {
-      const empty = new Promise<void>(resolve => {
-        emptied = resolve
-      })
-      if (total() === 0) emptied()
-      each(({ connection, socket }) => (connection ? connection.drain() : socket.destroy()))
-      return empty
-    },
-    destroy() {
-      server.close()
-      each(({ connection, socket }) => {
-        connection?.destroy(new Fault('proxy/shutdown'))
-        socket.destroy()
-      })
-    },
-  }
-}
-
-/**
- * Does the TLS handshake within its deadline, then gives the socket that speaks plain text inwards. It costs us a thousand
- * times what it costs who asks for it, so it begins in its turn once something was said.
- */
-function secure(
-  raw: Socket,
-  of: { context: SecureContext; mutual: boolean },
-  { after, inTurn }: { after: After; inTurn(step: () => void): void },
-  begin: (socket: Socket, certificate?: string) => void,
-  failed: (why: string) => void,
-): void {
-  let over = (): void => {}
-  const give = (why: string): void => {
-    late()
-    over()
-    failed(why)
-    raw.destroy()
-  }
-  const late = after(TLS_MS, () => give('took too long'))
-  raw.once('close', late)
-  raw.once('readable', () =>
-    inTurn(() => {
-      if (raw.destroyed) return
-      if (raw.readableLength === 0) return void raw.destroy() // it has left
-      over = shakeHands(raw, of, late, begin, give)
-    }),
-  )
-}
-
-/** The handshake itself; `late` is called when it is done. Gives what ends listening to it. */
-function shakeHands(
-  raw: Socket,
-  { context, mutual }: { context: SecureContext; mutual: boolean },
-  late: () => void,
-  begin: (socket: Socket, certificate?: string) => void,
-  give: (why: string) => void,
-): () => void {
-  const verify = { requestCert: mutual, rejectUnauthorized: mutual }
-  const socket = new TLSSocket(raw, { isServer: true, secureContext: context, ...verify })
-  const refuse = (error: NodeJS.ErrnoException): void => give(error.code ?? error.message)
-  const done = (): void => {
-    const why = mutual ? unverified(socket) : undefined
-    if (why !== undefined) return void give(why)
-    settle()
-    // A resumed session shows what an earlier handshake verified, if anything.
-    const fresh = mutual && !socket.isSessionReused()
-    begin(socket, fresh ? socket.getPeerX509Certificate()?.fingerprint256 : undefined)
-  }
-  const left = (): void => void raw.destroy()
-  const settle = (): void => {
-    late()
-    socket.off('error', refuse)
-    socket.off('end', left)
-    socket.off('secure', done)
-  }
-  socket.on('error', () => {}) // one that comes after the verdict must not end the process
-  socket.on('error', refuse)
-  // Of a socket that no tls.Server made, this event alone tells what goes wrong after the handshake.
-  socket.on('_tlsError', error => socket.destroy(error))
-  socket.on('end', left) // half-open is for those who have asked something
-  socket.on('secure', done)
-  return settle
-}
-
-/**
- * Where clients are verified there are no tickets: one that was issued before the authority changed would resume as
- * authorized (R30), and to resume is to show no certificate.
- */
-function contextOf({ cert, key, clientCA }: NonNullable<ListenerOptions['tls']>): SecureContext {
-  if (clientCA === undefined) return createSecureContext({ cert, key, ...TLS })
-  const secureOptions = TLS.secureOptions | constants.SSL_OP_NO_TICKET
-  return createSecureContext({ cert, key, ...TLS, ca: clientCA, secureOptions })
-}
-
-/**
- * What is wrong with the certificate of a client, undefined if nothing is. OpenSSL goes on after a bad one and leaves
- * the verdict for later; on a socket that no tls.Server made, this is the one place that tells it.
- */
-function unverified(socket: TLSSocket): string | undefined {
-  const { ssl } = socket as unknown as { ssl?: { verifyError?(): NodeJS.ErrnoException | null | undefined } }
-  if (typeof ssl?.verifyError !== 'function') return 'whether the certificate is good cannot be known'
-  const error = ssl.verifyError()
-  return error ? (error.code ?? error.message) : undefined
-}
-
-function bound(server: Server, { host, port, backlog }: ListenerOptions): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(new Fault('listener/address-unavailable', `${host}:${port} (${error.code})`, {}, error)),
-    )
-    server.listen({ host, port, backlog }, () => {
-      server.removeAllListeners('error')
-      server.on('error', () => {}) // accept errors such as EMFILE: the next accept tries again
-      resolve()
-    })
-  })
 }

@@ -1,30 +1,30 @@
-/** Lines about those who never logged in: so many a second of each kind, or whoever connects in a loop fills a disk. */
+/** Limits log lines about unauthenticated clients per second and fault kind: one that connects in a loop must not fill a disk. */
 import type { FaultKind } from '../errors.js'
 
 export type LogSamplerOptions = {
-  /** Lines of a kind in a second. */
+  /** Lines per second and fault kind. */
   maxPerSecond: number
-  /** Told, once in a while, that lines of a kind are left out from now on. */
+  /** Called when lines of this kind are suppressed, at most once a minute. */
   onSuppressed(kind: FaultKind): void
   /** Monotonic milliseconds. */
   now(): number
 }
 
-/** How long nothing more is said of what is left out. Milliseconds. */
-const QUIET_MS = 60_000
+/** Minimum interval between two calls of `onSuppressed` for one kind. Milliseconds. */
+const REPORT_INTERVAL_MS = 60_000
 
-/** Says of each line whether it is one of the first ones. */
+/** Returns a function that says whether to log another line of this kind. */
 export function createLogSampler({ maxPerSecond, onSuppressed, now }: LogSamplerOptions): (kind: FaultKind) => boolean {
-  const kinds = new Map<FaultKind, { second: number; lines: number; said: number }>()
+  const windows = new Map<FaultKind, { second: number; lines: number; reportedAt: number }>()
   return kind => {
     const moment = now()
     const second = Math.floor(moment / 1_000)
-    const known = kinds.get(kind) ?? { second, lines: 0, said: Number.NEGATIVE_INFINITY }
-    kinds.set(kind, known)
-    if (known.second !== second) Object.assign(known, { second, lines: 0 })
-    if (++known.lines <= maxPerSecond) return true
-    if (moment - known.said >= QUIET_MS) {
-      known.said = moment
+    const window = windows.get(kind) ?? { second, lines: 0, reportedAt: Number.NEGATIVE_INFINITY }
+    windows.set(kind, window)
+    if (window.second !== second) Object.assign(window, { second, lines: 0 })
+    if (++window.lines <= maxPerSecond) return true
+    if (moment - window.reportedAt >= REPORT_INTERVAL_MS) {
+      window.reportedAt = moment
       onSuppressed(kind)
     }
     return false

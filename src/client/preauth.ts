@@ -13,8 +13,8 @@ import type { Log } from '../log.js'
 import { readTopologyVersion } from '../upstream/hello.js'
 import type { Frame } from '../wire/frame.js'
 import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage, writeReply } from '../wire/message.js'
-import { Stall } from './backpressure.js'
-import { Inbox } from './frameReader.js'
+import { Backpressure } from './backpressure.js'
+import { FrameReader } from './frameReader.js'
 import {
   type Action,
   type ClientInfo,
@@ -110,7 +110,7 @@ export class Conversation {
   readonly #host: ConversationHost
   readonly #parts: ConversationOptions
   readonly #left = new AbortController()
-  readonly #inbox: Inbox
+  readonly #inbox: FrameReader
   #state: State = initialState
   #quiet = true // the client waits for nothing, or for a change of the topology
   #draining = false
@@ -126,7 +126,7 @@ export class Conversation {
     this.#cancel = this.#hurry()
     const begun = (): void => this.#begun()
     const left = (): void => this.#left.abort(LEFT)
-    this.#inbox = new Inbox(socket, { limit: LIMIT, begun, left, inTurn: host.client.schedule })
+    this.#inbox = new FrameReader(socket, { maxBytes: LIMIT, onFrameStarted: begun, onClientLeft: left, schedule: host.client.schedule })
     this.over = this.#converse().finally(() => this.#cancel())
   }
 
@@ -289,8 +289,8 @@ export class Conversation {
   /** Waits until the client has taken its answers: one that never reads them gets no more of them made. */
   async #drained(): Promise<void> {
     const giveUp = (): void => this.#host.destroy(new Fault('connection/write-timeout', undefined, { side: 'client' }))
-    const stall = new Stall(this.#socket, this.#parts.after, giveUp)
-    await new Promise<void>(resolve => stall.drained(resolve))
+    const stall = new Backpressure(this.#socket, this.#parts.after, giveUp)
+    await new Promise<void>(resolve => stall.onDrain(resolve))
   }
 }
 

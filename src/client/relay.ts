@@ -19,7 +19,7 @@ import { type Command, writeReply } from '../wire/message.js'
 import type { CommandSummary } from '../wire/peek.js'
 import { PendingReplies } from '../wire/pendingReplies.js'
 import { type InterceptedRequest, ReplySplitter, RequestSplitter } from '../wire/split.js'
-import { Stall } from './backpressure.js'
+import { Backpressure } from './backpressure.js'
 
 /** A side that is left half-closed for this long means a dead peer (R5). Milliseconds. */
 const HALF_CLOSED = 10_000
@@ -88,7 +88,7 @@ export class Relay {
   readonly #requests: RequestSplitter
   readonly #replies: ReplySplitter
   readonly #parts: Surroundings
-  readonly #stalls: { client: Stall; upstream: Stall }
+  readonly #stalls: { client: Backpressure; upstream: Backpressure }
   readonly #ledger = new PendingReplies()
   #gone: AbortController | undefined // there is none before the first hello
   #waiting: ByteQueue | undefined // the client's bytes behind an answer of ours
@@ -115,8 +115,8 @@ export class Relay {
     this.#parts = parts
     const giveUp = (fault: Fault): void => this.destroy('proxy', fault)
     this.#stalls = {
-      client: new Stall(client, parts.after, giveUp),
-      upstream: new Stall(upstream, parts.after, giveUp),
+      client: new Backpressure(client, parts.after, giveUp),
+      upstream: new Backpressure(upstream, parts.after, giveUp),
     }
     this.#wrote = parts.now()
     this.ended = new Promise<Ending>(resolve => {
@@ -190,8 +190,8 @@ export class Relay {
     this.#halfClosed()
     this.#lingering()
     this.#gone?.abort(ENDED)
-    this.#stalls.client.clear()
-    this.#stalls.upstream.clear()
+    this.#stalls.client.cancelTimeout()
+    this.#stalls.upstream.cancelTimeout()
     this.#finish(fault ? { by, fault } : { by })
   }
 
@@ -210,10 +210,10 @@ export class Relay {
     this.#wrote = this.#parts.now()
     if (this.#client.write(bytes)) return
     this.#upstream.pause()
-    this.#stalls.client.drained(() => this.#upstream.resume())
+    this.#stalls.client.onDrain(() => this.#upstream.resume())
   }
   #toUpstream(bytes: Buffer): void {
-    if (!this.#upstream.write(bytes)) this.#stalls.upstream.drained(() => this.#flow())
+    if (!this.#upstream.write(bytes)) this.#stalls.upstream.onDrain(() => this.#flow())
   }
   /** Reads the client as long as the upstream is not full, and little waits. */
   #flow(): void {
@@ -358,7 +358,7 @@ export class Relay {
     if (!document) throw given
     this.#toClient(writeReply(to, document, this.#parts.nextRequestID()))
     if (!this.#client.writableNeedDrain) return void this.#goOn()
-    this.#stalls.client.drained(() => this.#guarded('client', () => this.#goOn()))
+    this.#stalls.client.onDrain(() => this.#guarded('client', () => this.#goOn()))
   }
 
   /** A fault's reply is the last one. */

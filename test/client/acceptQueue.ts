@@ -2,125 +2,125 @@ import t from 'tap'
 import { createAcceptQueue } from '../../src/client/acceptQueue.js'
 import { createManualClock } from '../support/clock.js'
 
-/** A lobby whose loop turns by hand. */
-function turning() {
+/** A queue whose event loop is iterated by hand. */
+function createQueue() {
   const clock = createManualClock()
-  let due: (() => void)[] = []
+  let deferred: (() => void)[] = []
   const served: string[] = []
-  const { enqueue, schedule } = createAcceptQueue({ defer: run => due.push(run), now: clock.now })
+  const { enqueue, schedule } = createAcceptQueue({ defer: run => deferred.push(run), now: clock.now })
   let count = 0
   return {
     served,
     clock,
-    knock: (address: string) => {
+    accept: (address: string) => {
       const name = `${address}${++count}`
       enqueue(address, () => served.push(name))
     },
-    say: (address: string) => {
-      const name = `${address} says ${++count}`
+    request: (address: string) => {
+      const name = `${address} asks ${++count}`
       schedule(address, () => served.push(name))
     },
-    /** A turn of the loop; how many steps it had. */
-    turn: () => {
-      const now = due
-      due = []
-      for (const run of now) run()
-      return now.length
+    /** Runs one iteration of the event loop. Returns the number of its steps. */
+    iterate: () => {
+      const steps = deferred
+      deferred = []
+      for (const run of steps) run()
+      return steps.length
     },
   }
 }
 
-t.test('who knocks alone is served in the turn after, and then nothing goes on', async t => {
-  const { knock, turn, served } = turning()
-  knock('a')
+t.test('a single socket is served in the next iteration, and then nothing runs', async t => {
+  const { accept, iterate, served } = createQueue()
+  accept('a')
   t.same(served, [])
-  turn()
-  t.same(served, [], 'the turn in which it came in may bring others')
-  turn()
+  iterate()
+  t.same(served, [], 'the iteration that accepted it may accept others')
+  iterate()
   t.same(served, ['a1'])
-  t.equal(turn(), 0)
-  knock('a')
-  turn()
-  turn()
+  t.equal(iterate(), 0)
+  accept('a')
+  iterate()
+  iterate()
   t.same(served, ['a1', 'a2'])
 })
 
-t.test('nobody is served while others come in, and all are in the order of their addresses afterwards', async t => {
-  const { knock, turn, served } = turning()
-  for (let crowd = 0; crowd < 5; crowd++) {
-    knock('a')
-    turn()
+t.test('no socket is served while others arrive; afterwards addresses are served round-robin', async t => {
+  const { accept, iterate, served } = createQueue()
+  for (let arrivals = 0; arrivals < 5; arrivals++) {
+    accept('a')
+    iterate()
   }
-  knock('b')
-  turn()
+  accept('b')
+  iterate()
   t.same(served, [])
-  turn()
+  iterate()
   t.same(served, ['a1', 'b6', 'a2', 'a3', 'a4', 'a5'])
 })
 
-t.test('who waits is served after 20 milliseconds, however many knock', async t => {
-  const { knock, turn, served, clock } = turning()
+t.test('a socket waits at most 20 milliseconds, however many arrive', async t => {
+  const { accept, iterate, served, clock } = createQueue()
   for (let ms = 0; ms <= 20; ms++) {
     t.same(served, [], `${ms} ms`)
-    knock('a')
-    turn()
+    accept('a')
+    iterate()
     clock.advance(1)
   }
   t.equal(served.length, 8)
   for (let ms = 21; ms <= 40; ms++) {
     t.equal(served.length, 8, `${ms} ms`)
-    knock('a')
-    turn()
+    accept('a')
+    iterate()
     clock.advance(1)
   }
-  knock('a')
-  turn()
+  accept('a')
+  iterate()
   t.equal(served.length, 16)
 })
 
-t.test('eight are served in a turn, so a newcomer waits for eight and not for the crowd', async t => {
-  const { knock, turn, served } = turning()
-  for (let crowd = 0; crowd < 1000; crowd++) knock(crowd % 2 ? 'a' : 'b')
-  turn()
-  turn()
+t.test('an iteration serves eight, so a new address waits for eight and not for every socket before it', async t => {
+  const { accept, iterate, served } = createQueue()
+  for (let arrivals = 0; arrivals < 1000; arrivals++) accept(arrivals % 2 ? 'a' : 'b')
+  iterate()
+  iterate()
   t.equal(served.length, 8)
-  knock('c')
-  turn()
-  turn()
+  accept('c')
+  iterate()
+  iterate()
   t.ok(served.slice(8, 16).includes('c1001'))
 })
 
-t.test('what is said is heard at once where nobody waits, and in the turn of its address otherwise', async t => {
-  const { knock, say, turn, served } = turning()
-  say('a')
-  t.same(served, ['a says 1'])
-  turn()
-  t.equal(turn(), 0)
-  for (let crowd = 0; crowd < 20; crowd++) knock('a')
-  say('a')
-  say('b')
+t.test('a request is served at once if nothing is queued, and otherwise when its address is due', async t => {
+  const { accept, request, iterate, served } = createQueue()
+  request('a')
+  t.same(served, ['a asks 1'])
+  iterate()
+  t.equal(iterate(), 0)
+  for (let arrivals = 0; arrivals < 20; arrivals++) accept('a')
+  request('a')
+  request('b')
   t.equal(served.length, 1)
-  turn()
-  turn()
+  iterate()
+  iterate()
   t.equal(served.length, 9)
-  t.equal(served[2], 'b says 23')
-  while (turn() > 0);
+  t.equal(served[2], 'b asks 23')
+  while (iterate() > 0);
   t.equal(served.length, 23)
-  t.equal(served.at(-1), 'a says 22', 'behind those of its address who came before')
+  t.equal(served.at(-1), 'a asks 22', 'after the earlier sockets of its address')
 })
 
-t.test('where many speak in one turn of the loop, most wait for the next ones, addresses in turn', async t => {
-  const { say, turn, served } = turning()
-  for (let count = 0; count < 20; count++) say('a')
-  say('b')
-  t.equal(served.length, 8, 'so that a turn is short for all')
-  turn()
+t.test('requests above eight per iteration wait for the next ones, addresses round-robin', async t => {
+  const { request, iterate, served } = createQueue()
+  for (let count = 0; count < 20; count++) request('a')
+  request('b')
+  t.equal(served.length, 8, 'so that the iteration stays short')
+  iterate()
   t.equal(served.length, 16)
-  t.ok(served.includes('b says 21'))
-  say('a')
-  t.equal(served.length, 16, 'nobody overtakes who waits')
-  while (turn() > 0);
+  t.ok(served.includes('b asks 21'))
+  request('a')
+  t.equal(served.length, 16, 'a new request does not overtake queued ones')
+  while (iterate() > 0);
   t.equal(served.length, 22)
-  say('a')
+  request('a')
   t.equal(served.length, 23)
 })

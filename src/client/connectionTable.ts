@@ -1,0 +1,103 @@
+/**
+ * The open connections, in one set per stage, and the choice of one to evict.
+ *
+ * Set membership is the state: a connection is in exactly one set, `move` is the only transition, and the gauges are the
+ * set sizes. A set is ordered by the last complete frame, so its first connection has been silent longest.
+ */
+import { AddressIndex } from './addressIndex.js'
+import type { Stage } from './preauth.js'
+
+/** `lastActive` is the position of the last complete frame, or of the accept, in the order of all such events. */
+export type TableEntry = { readonly subnet: string; stage: Stage; lastActive: number }
+
+/** `E` is what the owner keeps of a connection. */
+export class ConnectionTable<E extends TableEntry> {
+  readonly #stages: Record<Stage, Set<E>> = {
+    connecting: new Set(),
+    unauthenticated: new Set(),
+    authenticating: new Set(),
+    authenticated: new Set(),
+  }
+  /** All but the authenticated ones. */
+  readonly #bySubnet = new AddressIndex<E>()
+  #activities = 0
+
+  get size(): number {
+    return this.unauthenticatedSize + this.#stages.authenticated.size
+  }
+
+  /** The connections of all stages before `authenticated`. */
+  get unauthenticatedSize(): number {
+    const { connecting, unauthenticated, authenticating } = this.#stages
+    return connecting.size + unauthenticated.size + authenticating.size
+  }
+
+  countByStage(): Record<Stage, number> {
+    const { connecting, unauthenticated, authenticating, authenticated } = this.#stages
+    return {
+      connecting: connecting.size,
+      unauthenticated: unauthenticated.size,
+      authenticating: authenticating.size,
+      authenticated: authenticated.size,
+    }
+  }
+
+  /** The connections of this subnet that are not authenticated. */
+  countOfSubnet(subnet: string): number {
+    return this.#bySubnet.count(subnet)
+  }
+
+  /** Adds a connection in its stage, which is before `authenticated`. */
+  add(entry: E): void {
+    entry.lastActive = ++this.#activities
+    this.#stages[entry.stage].add(entry)
+    this.#bySubnet.add(entry.subnet, entry)
+  }
+
+  /** Moves a connection to the end of a set. Ignores one that was removed. */
+  move(entry: E, to: Stage): void {
+    if (!this.#stages[entry.stage].delete(entry)) return
+    if (to !== 'authenticated') this.#bySubnet.touch(entry.subnet, entry, to === 'authenticating')
+    else if (entry.stage !== 'authenticated') this.#bySubnet.remove(entry.subnet, entry)
+    entry.stage = to
+    entry.lastActive = ++this.#activities
+    this.#stages[to].add(entry)
+  }
+
+  /** Returns whether the connection was there. */
+  remove(entry: E): boolean {
+    if (!this.#stages[entry.stage].delete(entry)) return false
+    if (entry.stage !== 'authenticated') this.#bySubnet.remove(entry.subnet, entry)
+    return true
+  }
+
+  /** Copies, so that a connection may be removed while its caller iterates. */
+  list(...stages: readonly Stage[]): E[] {
+    return stages.flatMap(stage => [...this.#stages[stage]])
+  }
+
+  /**
+   * Chooses a connection to close in favor of a new one from `subnet`; undefined if none should be closed.
+   *
+   * - A connection that is not logging in and has been silent longest goes first, whether or not it has sent a hello. If
+   *   one of these kinds went first, silent connections of the other kind could keep it out.
+   * - If another subnet holds more connections, that subnet gives up its own longest silent one. Otherwise many active
+   *   connections of one subnet would push out monitors of others, which send a frame every ten seconds.
+   * - If all connections of that subnet are logging in, its oldest login goes, but only for a subnet that holds fewer.
+   */
+  chooseEviction(subnet: string): E | undefined {
+    const bySubnet = this.#bySubnet
+    const silent = this.#longestSilent()
+    if (silent && bySubnet.count(silent.subnet) === bySubnet.maxCount) return silent
+    const largest = bySubnet.largestAddress(subnet)
+    const holdsFewer = bySubnet.count(subnet) + 1 < bySubnet.maxCount
+    return bySubnet.longestSilent(largest) ?? (holdsFewer ? bySubnet.longestBusy(largest) : undefined)
+  }
+
+  #longestSilent(): E | undefined {
+    const [connecting] = this.#stages.connecting
+    const [unauthenticated] = this.#stages.unauthenticated
+    if (!connecting || !unauthenticated) return connecting ?? unauthenticated
+    return connecting.lastActive < unauthenticated.lastActive ? connecting : unauthenticated
+  }
+}
