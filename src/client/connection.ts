@@ -6,6 +6,7 @@ import type { Socket } from 'node:net'
 import type { After } from '../clock.js'
 import { Fault, type FaultKind, type Level } from '../errors.js'
 import type { Log } from '../log.js'
+import type { Stage } from './connectionTable.js'
 import { type ClientInfo, readHello } from './handshake.js'
 import type { LoginRecord, UpstreamSession } from './login.js'
 import {
@@ -13,7 +14,6 @@ import {
   Conversation,
   type ConversationHost,
   type ConversationOptions as Conversing,
-  type Stage,
 } from './preauth.js'
 import { type Reauthenticate, watchLoginAge } from './reauth.js'
 import { type Ending, Relay } from './relay.js'

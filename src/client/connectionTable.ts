@@ -5,7 +5,9 @@
  * set sizes. A set is ordered by the last complete frame, so its first connection has been silent longest.
  */
 import { AddressIndex } from './addressIndex.js'
-import type { Stage } from './preauth.js'
+
+/** `connecting` until the first hello, `unauthenticated` until a proof arrives. */
+export type Stage = 'connecting' | 'unauthenticated' | 'authenticating' | 'authenticated'
 
 /** `lastActive` is the position of the last complete frame, or of the accept, in the order of all such events. */
 export type TableEntry = { readonly subnet: string; stage: Stage; lastActive: number }

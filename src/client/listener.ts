@@ -7,8 +7,8 @@ import { Fault, type FaultKind } from '../errors.js'
 import type { Log } from '../log.js'
 import type { AcceptQueue } from './acceptQueue.js'
 import type { Connection } from './connection.js'
-import { ConnectionTable, type TableEntry } from './connectionTable.js'
-import type { AcceptedClient, Stage } from './preauth.js'
+import { ConnectionTable, type Stage, type TableEntry } from './connectionTable.js'
+import type { AcceptedClient } from './preauth.js'
 import { createTlsContext, TlsHandshake, type TlsOptions } from './tls.js'
 
 /** Load balancers drop flows that are idle for 350 s, so probe earlier. */

@@ -14,6 +14,7 @@ import { readTopologyVersion } from '../upstream/hello.js'
 import type { Frame } from '../wire/frame.js'
 import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage, writeReply } from '../wire/message.js'
 import { Backpressure } from './backpressure.js'
+import type { Stage } from './connectionTable.js'
 import { FrameReader } from './frameReader.js'
 import {
   type Action,
@@ -49,9 +50,6 @@ const NOTICES = /^nodejs\b/
 
 /** Why a login is given up; one for all, since a reason made on the spot costs a stack trace. */
 const LEFT = new Error('the client left')
-
-/** Where a connection is: the names of the listener's sets. */
-export type Stage = 'connecting' | 'unauthenticated' | 'authenticating' | 'authenticated'
 
 /** What the listener knows of a client, and what it wants to be told. */
 export type AcceptedClient = {
@@ -126,7 +124,12 @@ export class Conversation {
     this.#cancel = this.#hurry()
     const begun = (): void => this.#begun()
     const left = (): void => this.#left.abort(LEFT)
-    this.#inbox = new FrameReader(socket, { maxBytes: LIMIT, onFrameStarted: begun, onClientLeft: left, schedule: host.client.schedule })
+    this.#inbox = new FrameReader(socket, {
+      maxBytes: LIMIT,
+      onFrameStarted: begun,
+      onClientLeft: left,
+      schedule: host.client.schedule,
+    })
     this.over = this.#converse().finally(() => this.#cancel())
   }
 
