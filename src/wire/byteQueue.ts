@@ -1,68 +1,68 @@
 /**
- * Bytes of a stream that wait to be taken, in the pieces in which they came.
+ * A queue of the bytes of a stream that wait to be read.
  *
- * A piece costs some hundred bytes besides its own, and a stranger decides how many there are. So small ones are copied
- * together, and what waits takes little more room than it is long.
+ * Each chunk costs about 100 bytes of overhead, and the client decides how many chunks arrive. Small chunks are therefore
+ * copied into 4 KiB blocks, so that the queue needs little more memory than its length.
  */
 
-const NONE: Buffer[] = []
+const NO_CHUNKS: Buffer[] = []
 const EMPTY = Buffer.alloc(0)
-/** What is shorter is copied, into blocks of this length. */
-const BLOCK = 4 * 1024
+/** The length of a block. Shorter chunks are copied into blocks. */
+const BLOCK_BYTES = 4 * 1024
 
 export class ByteQueue {
-  #all: Buffer[] = NONE
-  #room: Buffer = EMPTY // what is free of the block in which the last piece lies
+  #chunks: Buffer[] = NO_CHUNKS
+  #free: Buffer = EMPTY // the unused part of the block that the last chunk is in
   length = 0
 
   push(bytes: Buffer): void {
     if (bytes.length === 0) return
     this.length += bytes.length
-    // The first one stays as it is: most often it is all there is.
-    if (this.#all.length === 0) this.#all = [bytes]
-    else if (bytes.length >= BLOCK) this.#put(bytes, EMPTY)
+    // The first chunk is not copied: usually it is the only one.
+    if (this.#chunks.length === 0) this.#chunks = [bytes]
+    else if (bytes.length >= BLOCK_BYTES) this.#append(bytes, EMPTY)
     else this.#copy(bytes)
   }
 
-  /** The first piece, made at least `size` bytes long; there have to be as many. */
+  /** The first chunk, joined with the following ones if it is shorter than `size`. The queue must have `size` bytes. */
   peek(size: number): Buffer {
-    const [first] = this.#all
+    const [first] = this.#chunks
     if (first && first.length >= size) return first
-    this.#room = EMPTY
-    const all = Buffer.concat(this.#all)
-    this.#all = [all]
-    return all
+    this.#free = EMPTY
+    const joined = Buffer.concat(this.#chunks)
+    this.#chunks = [joined]
+    return joined
   }
 
-  /** The first `length` bytes, which wait no more. */
+  /** Removes and returns the first `length` bytes. */
   read(length: number): Buffer {
     if (length === 0) return EMPTY
     const first = this.peek(length)
-    const left = first.subarray(length)
+    const rest = first.subarray(length)
     this.length -= length
-    if (left.length > 0) this.#all[0] = left
-    else this.#all.shift()
-    if (this.#all.length === 0) {
-      this.#all = NONE
-      this.#room = EMPTY
+    if (rest.length > 0) this.#chunks[0] = rest
+    else this.#chunks.shift()
+    if (this.#chunks.length === 0) {
+      this.#chunks = NO_CHUNKS
+      this.#free = EMPTY
     }
     return first.subarray(0, length)
   }
 
   #copy(bytes: Buffer): void {
-    if (bytes.length > this.#room.length) {
-      const block = Buffer.allocUnsafeSlow(BLOCK)
+    if (bytes.length > this.#free.length) {
+      const block = Buffer.allocUnsafeSlow(BLOCK_BYTES)
       bytes.copy(block)
-      return void this.#put(block.subarray(0, bytes.length), block.subarray(bytes.length))
+      return void this.#append(block.subarray(0, bytes.length), block.subarray(bytes.length))
     }
-    bytes.copy(this.#room)
-    const last = this.#all.at(-1) as Buffer
-    this.#all[this.#all.length - 1] = Buffer.from(last.buffer, last.byteOffset, last.length + bytes.length)
-    this.#room = this.#room.subarray(bytes.length)
+    bytes.copy(this.#free)
+    const last = this.#chunks.at(-1) as Buffer
+    this.#chunks[this.#chunks.length - 1] = Buffer.from(last.buffer, last.byteOffset, last.length + bytes.length)
+    this.#free = this.#free.subarray(bytes.length)
   }
 
-  #put(piece: Buffer, room: Buffer): void {
-    this.#all.push(piece)
-    this.#room = room
+  #append(chunk: Buffer, free: Buffer): void {
+    this.#chunks.push(chunk)
+    this.#free = free
   }
 }

@@ -1,4 +1,4 @@
-/** CRC-32C (Castagnoli), the checksum that OP_MSG may end with. zlib has only the other polynomial. */
+/** CRC-32C (Castagnoli), the optional checksum of OP_MSG. `zlib.crc32` uses another polynomial. */
 
 const table = Uint32Array.from({ length: 256 }, (_, byte) => {
   let value = byte
@@ -6,7 +6,7 @@ const table = Uint32Array.from({ length: 256 }, (_, byte) => {
   return value >>> 0
 })
 
-/** The checksum of `bytes`, as an unsigned 32-bit number. */
+/** Returns an unsigned 32-bit number. */
 export function crc32c(bytes: Uint8Array): number {
   let value = 0xffffffff
   for (const byte of bytes) value = (table[(value ^ byte) & 0xff] as number) ^ (value >>> 8)

@@ -1,18 +1,21 @@
-/** Documents that we decide on: well-formed to the last byte, each key once (R3). */
+/**
+ * Parses the documents that the proxy bases decisions on. They must be well-formed to the last byte, without duplicate keys.
+ */
 import { BSON, type Document, deserialize } from 'bson'
 import { Fault } from '../errors.js'
 
+/** BSON types, https://bsonspec.org/spec.html. */
 const [DOCUMENT, ARRAY] = [3, 4]
-/** Its scope is a document as well, and nothing that we decide on has any. */
+/** Its scope is another document. No document that the proxy bases decisions on contains one. */
 const CODE_WITH_SCOPE = 15
-/** By these keys the library tells values of its own from documents: it throws, or asks them for methods. */
+/** With these keys the BSON library takes a document for a value of its own: it throws, or calls methods of the document. */
 const isReserved = (name: string): boolean => name === '_bsontype' || name === '__isLong__'
 
 /**
- * Reads a document. `exact: true` keeps the BSON type of each number (Int32, Double, Long) so that it can be written
- * again unchanged or its type be asked; otherwise numbers are numbers and binary values are `Binary`.
- * Throws `message/malformed`, also for a key that stands twice at any depth: the last one would win here and the first
- * one elsewhere; and for what the library could not write again.
+ * Parses a document. `exact: true` keeps the BSON type of numbers (Int32, Double, Long), so that they can be checked or
+ * written unchanged; otherwise they become JavaScript numbers. Binary values are always `Binary`.
+ * Throws `message/malformed`, also for duplicate keys at any depth (parsers differ in which one they use), and for values
+ * that the BSON library cannot write again.
  */
 export function readDocument(bytes: Buffer, { exact = false } = {}): Document {
   readElements(bytes)
@@ -23,14 +26,14 @@ export function readDocument(bytes: Buffer, { exact = false } = {}): Document {
   }
 }
 
-/** Its type, where its name is and how long, where its value is and how long. */
+/** BSON type, offset and length of the name, offset and length of the value. */
 export type Element = typeof BSON.onDemand.BSONElement
 
-/** The elements of a document that is all of these bytes, by name. Throws `message/malformed` for what is said above. */
+/** The elements of a document that consists of exactly these bytes, by name. Throws as `readDocument` does. */
 export function readElements(bytes: Buffer): Map<string, Element> {
   try {
-    if (bytes.readInt32LE(0) !== bytes.length) throw malformed('bytes behind a document')
-    return elementsAt(bytes, 0, 0, { left: MOST })
+    if (bytes.readInt32LE(0) !== bytes.length) throw malformed('bytes after a document')
+    return elementsAt(bytes, 0, 0, { left: MAX_ELEMENTS })
   } catch (thrown) {
     throw thrown instanceof Fault ? thrown : malformed('not a BSON document', thrown)
   }
@@ -39,23 +42,23 @@ export function readElements(bytes: Buffer): Map<string, Element> {
 const EXACT = { promoteValues: false, promoteBuffers: false, promoteLongs: false }
 const PLAIN = { promoteValues: true, promoteBuffers: false, promoteLongs: true }
 
-/** How deep a document may nest; the server's own limit is 200 with its parsers, and hello needs four. */
-const DEPTH = 100
-/** How many elements a document may have at all depths: each costs a hundred times its bytes. hello needs a hundred. */
-const MOST = 2_000
+/** The maximum nesting. The limit of the server is 200; hello has four levels. */
+const MAX_DEPTH = 100
+/** The maximum number of elements at all levels. Each costs a hundred times its bytes in memory. hello has a hundred. */
+const MAX_ELEMENTS = 2_000
 
-function elementsAt(bytes: Buffer, start: number, depth: number, room: { left: number }): Map<string, Element> {
-  if (depth > DEPTH) throw malformed('nested too deep')
+function elementsAt(bytes: Buffer, start: number, depth: number, budget: { left: number }): Map<string, Element> {
+  if (depth > MAX_DEPTH) throw malformed('too deeply nested')
   const elements = new Map<string, Element>()
   for (const element of BSON.onDemand.parseToElements(bytes, start)) {
-    if (--room.left < 0) throw malformed('too many elements')
+    if (--budget.left < 0) throw malformed('too many elements')
     const [type, nameOffset, nameLength, offset] = element
     const name = bytes.toString('latin1', nameOffset, nameOffset + nameLength)
-    if (elements.has(name)) throw malformed('a key stands twice')
-    if (isReserved(name)) throw malformed(`a key is called ${name}`)
-    if (type === CODE_WITH_SCOPE) throw malformed('code with a scope')
+    if (elements.has(name)) throw malformed('a duplicate key')
+    if (isReserved(name)) throw malformed(`the reserved key ${name}`)
+    if (type === CODE_WITH_SCOPE) throw malformed('code with scope')
     elements.set(name, element)
-    if (type === DOCUMENT || type === ARRAY) elementsAt(bytes, offset, depth + 1, room)
+    if (type === DOCUMENT || type === ARRAY) elementsAt(bytes, offset, depth + 1, budget)
   }
   return elements
 }

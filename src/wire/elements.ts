@@ -1,13 +1,14 @@
 /**
- * The elements of a document one by one: judged as a whole, and each made into a value only when it is asked for. A command
- * before login has three or four that count, and whatever else a stranger puts in is not worth a value.
+ * A document that is validated as a whole and whose values are parsed on access. The proxy uses three or four fields of a
+ * command before login, and does not spend CPU on other fields that an unauthenticated client may add.
  */
 import { isUtf8 } from 'node:buffer'
 import { Binary, Int32 } from 'bson'
 import { type Element, readDocument, readElements } from './document.js'
 
+/** BSON types, https://bsonspec.org/spec.html. */
 const [STRING, DOCUMENT, BINARY, BOOLEAN, INT32] = [2, 3, 5, 8, 16]
-/** A binary value of this subtype has its length twice. */
+/** Binary values of this subtype contain their length twice. */
 const OLD_BINARY = 2
 
 export class Elements {
@@ -20,7 +21,7 @@ export class Elements {
     this.#elements = readElements(bytes)
   }
 
-  /** In the order as sent; a JavaScript object would list a key like "0" first. */
+  /** In the order of the document. A JavaScript object would list a key like "0" first. */
   names(): Iterable<string> {
     return this.#elements.keys()
   }
@@ -29,7 +30,7 @@ export class Elements {
     return this.#elements.has(name)
   }
 
-  /** The value of an element, with its BSON type; undefined where there is none. Throws `message/malformed`. */
+  /** The value of an element, with its BSON type; undefined if there is no such element. Throws `message/malformed`. */
   get(name: string): unknown {
     const element = this.#elements.get(name)
     if (!element) return undefined
@@ -43,15 +44,15 @@ export class Elements {
     if (type === BINARY && subtype !== OLD_BINARY) return new Binary(bytes.subarray(at + 5, at + length), subtype)
     if (type === BOOLEAN) return bytes[at] === 1
     if (type === INT32) return new Int32(bytes.readInt32LE(at))
-    // A document of this element alone: else each of them would have the whole read again.
+    // Parse a copy that has this element only: parsing the whole document once per element would be quadratic.
     const [, nameOffset] = element
-    const alone = Buffer.alloc(4 + (at + length - (nameOffset - 1)) + 1)
-    alone.writeInt32LE(alone.length, 0)
-    bytes.copy(alone, 4, nameOffset - 1, at + length)
-    return readDocument(alone, { exact: true })[name]
+    const single = Buffer.alloc(4 + (at + length - (nameOffset - 1)) + 1)
+    single.writeInt32LE(single.length, 0)
+    bytes.copy(single, 4, nameOffset - 1, at + length)
+    return readDocument(single, { exact: true })[name]
   }
 
-  /** The bytes of an element that is a document; undefined where it is none. */
+  /** The bytes of a document element; undefined if the element is missing or of another type. */
   getDocument(name: string): Buffer | undefined {
     const element = this.#elements.get(name)
     if (element?.[0] !== DOCUMENT) return undefined

@@ -1,52 +1,54 @@
 /**
- * Frames: what a chunk of a TCP stream is cut into. Nothing but the 16 bytes of the header is understood here.
+ * Frames of the MongoDB wire protocol: splits a TCP stream into messages. This file knows the 16 bytes of the header only.
  *
  *     0        4         8          12      16
- *     | length | requestID | responseTo | opCode | body …      int32, little endian; length counts itself
+ *     | length | requestID | responseTo | opCode | body …      int32, little endian; length includes the header
+ *
+ * https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
  */
 import { Fault } from '../errors.js'
 import { ByteQueue } from './byteQueue.js'
 
 export const HEADER_BYTES = 16
 
-/** The opcodes that anybody may still meet. */
+/** The opcodes that current drivers and servers use. */
 export const OP_REPLY = 1
 export const OP_QUERY = 2004
 export const OP_COMPRESSED = 2012
 export const OP_MSG = 2013
 
-/** One whole message; `bytes` is all of it, header included. */
+/** One message. `bytes` includes the header. */
 export type Frame = { requestID: number; responseTo: number; opCode: number; bytes: Buffer }
 
-/** Cuts a stream into frames. A length is judged before more of its message is waited for. */
+/** Splits a stream into frames. The length of a frame is checked before the rest of it is buffered. */
 export class Framer {
   readonly limit: number
-  readonly #pieces = new ByteQueue()
+  readonly #queue = new ByteQueue()
 
-  /** `limit`: the longest frame in bytes, header included. */
+  /** `limit`: the maximum length of a frame in bytes, including the header. */
   constructor(limit: number) {
     this.limit = limit
   }
 
-  /** Bytes that were added and not given yet. */
+  /** The number of bytes that were added and not returned yet. */
   get bufferedBytes(): number {
-    return this.#pieces.length
+    return this.#queue.length
   }
 
   add(chunk: Buffer): void {
-    this.#pieces.push(chunk)
+    this.#queue.push(chunk)
   }
 
-  /** The next frame that is whole; undefined while there is none. Throws `frame/length`. */
+  /** The next complete frame; undefined if there is none yet. Throws `frame/length`. */
   next(): Frame | undefined {
-    const pieces = this.#pieces
-    if (pieces.length < 4) return undefined
-    const length = pieces.peek(4).readInt32LE(0)
+    const queue = this.#queue
+    if (queue.length < 4) return undefined
+    const length = queue.peek(4).readInt32LE(0)
     if (length < HEADER_BYTES || length > this.limit) {
-      throw new Fault('frame/length', undefined, { length, limit: this.limit, looksLike: guess(pieces.peek(4)) })
+      throw new Fault('frame/length', undefined, { length, limit: this.limit, looksLike: guessProtocol(queue.peek(4)) })
     }
-    if (pieces.length < length) return undefined
-    const bytes = pieces.read(length)
+    if (queue.length < length) return undefined
+    const bytes = queue.read(length)
     return {
       requestID: bytes.readInt32LE(4),
       responseTo: bytes.readInt32LE(8),
@@ -55,19 +57,19 @@ export class Framer {
     }
   }
 
-  /** The frames that this chunk completes. Leave the loop whenever you like: what was not yielded stays. Throws as `next`. */
+  /** Adds a chunk and yields the frames that are complete. Frames that are not consumed stay buffered. Throws `frame/length`. */
   *push(chunk: Buffer): Generator<Frame, void, void> {
     this.add(chunk)
-    for (let writeFrame = this.next(); writeFrame; writeFrame = this.next()) yield writeFrame
+    for (let frame = this.next(); frame; frame = this.next()) yield frame
   }
 
-  /** Everything that was added and not given; the framer is empty afterwards. */
+  /** Removes and returns all bytes that were added and not returned yet. */
   takeRest(): Buffer {
-    return this.#pieces.read(this.#pieces.length)
+    return this.#queue.read(this.#queue.length)
   }
 }
 
-/** A frame of our own. */
+/** Builds a frame. */
 export function frame(opCode: number, requestID: number, responseTo: number, body: readonly Uint8Array[]): Buffer {
   const header = Buffer.allocUnsafe(HEADER_BYTES)
   let length = HEADER_BYTES
@@ -76,7 +78,7 @@ export function frame(opCode: number, requestID: number, responseTo: number, bod
   return Buffer.concat([header, ...body], length)
 }
 
-/** Writes the header of a frame, which is these bytes unless its `length` is given. */
+/** Writes a header to the start of `bytes`. By default `bytes` is the whole frame. */
 export function writeHeader(
   bytes: Buffer,
   opCode: number,
@@ -90,8 +92,8 @@ export function writeHeader(
   bytes.writeInt32LE(opCode, 12)
 }
 
-/** What a stranger's first bytes are most likely to be: the answer to the operator's first question. */
-function guess(start: Buffer): string {
+/** A guess at the protocol of the client, for the log: TLS and HTTP are the usual mistakes. */
+function guessProtocol(start: Buffer): string {
   if (start[0] === 0x16 && start[1] === 0x03) return 'TLS'
   return /^[A-Z]{3}/.test(start.toString('latin1', 0, 4)) ? 'HTTP' : 'unknown'
 }

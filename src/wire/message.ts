@@ -1,9 +1,9 @@
 /**
- * Commands and replies, read from frames and written to them.
+ * Reads and writes the commands and replies in frames.
  *
  *     OP_MSG    header | uint32 flagBits | section … | [uint32 CRC-32C]
  *       section 0: 00 | document                                     the body, exactly one
- *       section 1: 01 | int32 size | cstring identifier | document … size counts itself, not the kind
+ *       section 1: 01 | int32 size | cstring identifier | document … size includes itself, not the kind
  *     OP_QUERY  header | int32 flags | cstring "db.$cmd" | int32 skip | int32 return | document [| document]
  *     OP_REPLY  header | int32 flags | int64 cursorID | int32 startingFrom | int32 numberReturned | document
  *
@@ -19,17 +19,17 @@ import { type Frame, frame, HEADER_BYTES, OP_COMPRESSED, OP_MSG, OP_QUERY, OP_RE
 export const CHECKSUM_PRESENT = 1 << 0
 export const MORE_TO_COME = 1 << 1
 export const EXHAUST_ALLOWED = 1 << 16
-/** Where the document of a message begins that has a body alone: behind the flag bits and the kind of its section. */
-const BODY = HEADER_BYTES + 5
-/** Bits 0–15 must be understood; 0 and 1 are all there are. */
+/** The offset of the document in a message that has a body only, after the flag bits and the section kind. */
+const BODY_OFFSET = HEADER_BYTES + 5
+/** A receiver must reject unknown flags among bits 0–15. Only bits 0 and 1 are defined. */
 const UNKNOWN_REQUIRED = 0xffff & ~(CHECKSUM_PRESENT | MORE_TO_COME)
 
 export type Sequence = { identifier: string; documents: Buffer[] }
 
-/** The parts of one OP_MSG, not yet looked into. */
+/** The sections of an OP_MSG. Their documents are not parsed. */
 export type Message = { flagBits: number; body: Buffer; sequences: Sequence[] }
 
-/** A request, whatever opcode brought it. `bytes` is its body as it was sent, `elements` the same by name. */
+/** A request, OP_MSG or OP_QUERY. `bytes` is its body as it was sent, `elements` the same body by name. */
 export type Command = {
   requestID: number
   opCode: typeof OP_MSG | typeof OP_QUERY
@@ -40,7 +40,7 @@ export type Command = {
   bytes: Buffer
 }
 
-/** A request from a client. Throws `frame/opcode`, `message/compressed`, `message/malformed`. */
+/** Reads the request of a client. Throws `frame/opcode`, `message/compressed`, `message/malformed`. */
 export function readCommand(from: Frame): Command {
   const { requestID, opCode } = from
   if (opCode === OP_MSG) {
@@ -48,14 +48,17 @@ export function readCommand(from: Frame): Command {
     const elements = new Elements(bytes)
     const db = elements.get('$db')
     if (typeof db !== 'string') throw malformed('$db is missing')
-    return { requestID, opCode, flagBits, name: nameOf(elements), db, elements, bytes }
+    return { requestID, opCode, flagBits, name: commandName(elements), db, elements, bytes }
   }
   if (opCode === OP_QUERY) return readQuery(from)
   if (opCode === OP_COMPRESSED) throw new Fault('message/compressed')
   throw new Fault('frame/opcode', undefined, { opCode })
 }
 
-/** A reply from a server, OP_MSG or OP_REPLY. Numbers keep their BSON types with `exact`. */
+/**
+ * Reads the reply of a server, OP_MSG or OP_REPLY. `exact`: as in `readDocument`. Throws `frame/opcode` and
+ * `message/malformed`.
+ */
 export function readReply(from: Frame, options?: { exact: boolean }): { document: Document; moreToCome: boolean } {
   if (from.opCode === OP_MSG) {
     const { flagBits, body } = readMessage(from)
@@ -67,7 +70,7 @@ export function readReply(from: Frame, options?: { exact: boolean }): { document
   throw new Fault('frame/opcode', undefined, { opCode: from.opCode })
 }
 
-/** Takes an OP_MSG apart. Sections may come in any order; a checksum is verified. */
+/** Splits an OP_MSG into its sections, in any order, and verifies its checksum. Throws `message/malformed`. */
 export function readMessage({ bytes }: Frame): Message {
   if (bytes.length < HEADER_BYTES + 4) throw malformed('no flag bits')
   const flagBits = bytes.readUInt32LE(HEADER_BYTES)
@@ -76,13 +79,13 @@ export function readMessage({ bytes }: Frame): Message {
   if (flagBits & CHECKSUM_PRESENT) {
     end -= 4
     if (end < HEADER_BYTES + 4 || crc32c(bytes.subarray(0, end)) !== bytes.readUInt32LE(end))
-      throw malformed('checksum')
+      throw malformed('wrong checksum')
   }
   let body: Buffer | undefined
   const sequences: Sequence[] = []
   for (let at = HEADER_BYTES + 4; at < end; ) {
     const kind = bytes[at++]
-    const size = sized(bytes, at, end)
+    const size = readSize(bytes, at, end)
     if (kind === 0) {
       if (body) throw malformed('two bodies')
       body = bytes.subarray(at, at + size)
@@ -97,23 +100,23 @@ export function readMessage({ bytes }: Frame): Message {
   return { flagBits, body, sequences }
 }
 
-/** The reply to a command, in the opcode that it came in. `requestID` is a number of our own. */
+/** Builds the reply to a command, OP_REPLY for an OP_QUERY. `requestID` is the id of the reply. */
 export function writeReply(to: Pick<Command, 'opCode' | 'requestID'>, document: Document, requestID: number): Buffer {
   if (to.opCode === OP_MSG) return writeMessage(document, requestID, to.requestID)
   const fields = Buffer.alloc(20)
-  fields.writeInt32LE(8, 0) // AwaitCapable, as every server since 1.6 says
+  fields.writeInt32LE(8, 0) // AwaitCapable, as every server since 1.6 sets it
   fields.writeInt32LE(1, 16)
   return frame(OP_REPLY, requestID, to.requestID, [fields, serialize(document)])
 }
 
-/** An OP_MSG with a body and nothing else. */
+/** Builds an OP_MSG with a body section only. */
 export function writeMessage(document: Document, requestID: number, responseTo = 0, flagBits = 0): Buffer {
   const body = serialize(document)
-  const bytes = Buffer.allocUnsafe(BODY + body.length)
+  const bytes = Buffer.allocUnsafe(BODY_OFFSET + body.length)
   writeHeader(bytes, OP_MSG, requestID, responseTo)
   bytes.writeUInt32LE(flagBits, HEADER_BYTES)
-  bytes[BODY - 1] = 0
-  bytes.set(body, BODY)
+  bytes[BODY_OFFSET - 1] = 0
+  bytes.set(body, BODY_OFFSET)
   return bytes
 }
 
@@ -123,16 +126,16 @@ function readQuery({ requestID, bytes }: Frame): Command {
   const namespace = bytes.toString('utf8', HEADER_BYTES + 4, nul)
   if (!namespace.endsWith('.$cmd')) throw new Fault('frame/opcode', undefined, { why: 'OP_QUERY on a collection' })
   const at = nul + 9
-  const sent = bytes.subarray(at, at + sized(bytes, at, bytes.length))
+  const sent = bytes.subarray(at, at + readSize(bytes, at, bytes.length))
   const outer = new Elements(sent)
-  const first = nameOf(outer)
+  const first = commandName(outer)
   const wrapped = first === '$query' || first === 'query' ? outer.getDocument(first) : undefined
   const elements = wrapped ? new Elements(wrapped) : outer
   return {
     requestID,
     opCode: OP_QUERY,
     flagBits: 0,
-    name: nameOf(elements),
+    name: commandName(elements),
     db: namespace.slice(0, -'.$cmd'.length),
     elements,
     bytes: wrapped ?? sent,
@@ -141,26 +144,26 @@ function readQuery({ requestID, bytes }: Frame): Command {
 
 function readSequence(bytes: Buffer): Sequence {
   const nul = bytes.indexOf(0)
-  if (nul < 0) throw malformed('a sequence without a name')
+  if (nul < 0) throw malformed('a document sequence without an identifier')
   const documents: Buffer[] = []
   for (let at = nul + 1; at < bytes.length; ) {
-    const size = sized(bytes, at, bytes.length)
+    const size = readSize(bytes, at, bytes.length)
     documents.push(bytes.subarray(at, at + size))
     at += size
   }
   return { identifier: bytes.toString('utf8', 0, nul), documents }
 }
 
-/** The int32 at `at`, once it is known to stay between the least document and the end. */
-function sized(bytes: Buffer, at: number, end: number): number {
-  if (at + 5 > end) throw malformed('cut off')
+/** The size of the document or sequence at `at`, which must end at or before `end`. */
+function readSize(bytes: Buffer, at: number, end: number): number {
+  if (at + 5 > end) throw malformed('a truncated section')
   const size = bytes.readInt32LE(at)
-  if (size < 5 || at + size > end) throw malformed('a size leaves the frame')
+  if (size < 5 || at + size > end) throw malformed('a section exceeds its frame')
   return size
 }
 
-/** The command is the first element as sent. */
-function nameOf(elements: Elements): string {
+/** The command name is the first key of the document. */
+function commandName(elements: Elements): string {
   for (const name of elements.names()) return name
   throw malformed('an empty command')
 }

@@ -1,4 +1,4 @@
-/** What is seen of a command that may yet go upstream: its name, and whether it belongs to a transaction. */
+/** Finds out the name of a command that may be forwarded, and whether it belongs to a transaction. */
 import { BSON } from 'bson'
 import { Fault } from '../errors.js'
 import type { Frame } from './frame.js'
@@ -6,11 +6,12 @@ import { readMessage } from './message.js'
 
 export type CommandSummary = { name: string; inTransaction: boolean }
 
+/** A BSON type, https://bsonspec.org/spec.html. */
 const BOOLEAN = 8
 
 /**
- * Reads the first key of a message's body and its `autocommit`; the rest, whatever a server may make of it, is not
- * judged. Throws `message/malformed` where that cannot be found.
+ * Reads the first key and `autocommit` of the body of a message. Everything else is left to the server and is not validated.
+ * Throws `message/malformed` if the body cannot be parsed this far.
  */
 export function peekCommand(frame: Frame): CommandSummary {
   const { body } = readMessage(frame)

@@ -1,42 +1,42 @@
-/** The ledger of a relay: requests that the upstream has yet to answer, in their order. */
+/** The requests of a relay that the upstream has not answered yet, in their order. */
 import { Fault } from '../errors.js'
 import type { ForwardedReply, ForwardedRequest } from './split.js'
 
-/** Requests that a client may have sent ahead of their replies. Drivers wait for each. */
-const AHEAD = 10_000
+/** How many requests a client may send without waiting for replies. Drivers wait for each reply. */
+const MAX_PENDING = 10_000
 
 export class PendingReplies {
-  readonly #owed: ForwardedRequest[] = []
+  readonly #requests: ForwardedRequest[] = []
 
   get size(): number {
-    return this.#owed.length
+    return this.#requests.length
   }
 
-  /** A request goes upstream. Throws `connection/write-timeout` where there are too many. */
+  /** A request goes upstream. Throws `connection/write-timeout` if too many are pending. */
   add(request: ForwardedRequest): void {
     if (request.moreToCome) return
-    if (this.#owed.push(request) > AHEAD) {
-      throw new Fault('connection/write-timeout', undefined, { why: 'too many requests ahead of replies' })
+    if (this.#requests.push(request) > MAX_PENDING) {
+      throw new Fault('connection/write-timeout', undefined, { why: 'too many requests without replies' })
     }
   }
 
-  /** A reply is on its way. Throws `upstream/protocol-error` where nobody is owed one. */
+  /** A reply begins. Throws `upstream/protocol-error` if no request is pending. */
   assertPending(): void {
-    if (this.#owed.length === 0) throw malformed('a reply that nobody asked for')
+    if (this.#requests.length === 0) throw protocolError('a reply without a request')
   }
 
-  /** A reply is through. True where it goes on, as a stream does. Throws `upstream/protocol-error`. */
+  /** A reply is complete. Returns whether more replies to the same request follow. Throws `upstream/protocol-error`. */
   complete({ requestID, responseTo, moreToCome }: ForwardedReply): boolean {
-    const due = this.#owed[0]
-    if (due?.requestID !== responseTo) throw malformed('a reply to another request', { responseTo })
-    if (moreToCome && !due.exhaustAllowed) throw malformed('a stream that nobody asked for')
-    if (moreToCome)
-      due.requestID = requestID // which the next reply answers
-    else this.#owed.shift()
+    const request = this.#requests[0]
+    if (request?.requestID !== responseTo) throw protocolError('a reply to another request', { responseTo })
+    if (moreToCome && !request.exhaustAllowed) throw protocolError('moreToCome without exhaustAllowed')
+    // The next reply of an exhaust stream answers this reply, not the request.
+    if (moreToCome) request.requestID = requestID
+    else this.#requests.shift()
     return moreToCome
   }
 }
 
-function malformed(why: string, facts = {}): Fault {
+function protocolError(why: string, facts = {}): Fault {
   return new Fault('upstream/protocol-error', undefined, { why, ...facts })
 }

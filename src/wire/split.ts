@@ -1,28 +1,29 @@
 /**
- * Splitters: where frames begin and end in a stream that is relayed, and which of them are not relayed.
+ * Splits the two streams of a relay into frames, and intercepts the requests that must not reach the upstream.
  *
- * Bytes are forwarded as they came and none is kept but the beginning of a frame until its command is known (R2).
- * Sections are walked by arithmetic alone:
+ * Bytes are forwarded as they arrive. Only the beginning of a frame is buffered, until its command is known. Sections are
+ * skipped by their sizes, without parsing their documents:
  *
  *     header 16 | flagBits 4 | 01 size … | 00 size type "name\0 … | [checksum 4]
- *     └──── a frame begins ───────────────────────────────┘ decided here, before the body is forwarded
+ *     └──── the beginning of a frame ─────────────────────┘ decides, before any of it is forwarded
  *
- * A frame that breaks the rules is a fault; both sockets are then destroyed and the upstream never has it whole. The
- * file is long because both directions are walked by the same rules.
+ * An invalid frame is a fault: both sockets are destroyed, and the upstream never receives the whole frame.
+ *
+ * https://github.com/mongodb/specifications/blob/master/source/message/OP_MSG.md
  */
 import { Fault } from '../errors.js'
 import { type Frame, Framer, HEADER_BYTES, OP_COMPRESSED, OP_MSG, OP_QUERY } from './frame.js'
 import { CHECKSUM_PRESENT, type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand } from './message.js'
 import { type CommandSummary, peekCommand } from './peek.js'
 
-/** Answered here, whoever is logged in. */
+/** The proxy answers these. */
 const HELLO = new Set(['hello', 'isMaster', 'ismaster'])
-/** The steps of another login, which are refused except while commands are offered. */
+/** The steps of a new login, which are refused unless `interceptCommands` is set (for reauthentication). */
 const LOGIN = new Set(['saslStart', 'saslContinue'])
 
 /**
- * Whatever could change who the connection is upstream, in lower case: no server is known to fold case, none shall
- * surprise us. So hello, which can authenticate as well, is among them in every spelling but those above.
+ * Commands that could change the upstream identity of the connection, in lower case. No server is known to ignore case, but
+ * the proxy does not depend on that. hello can authenticate, too, so every spelling but those above is refused.
  */
 const REFUSED = new Set([
   'hello',
@@ -37,26 +38,26 @@ const REFUSED = new Set([
   '$query',
   'query',
 ])
-/** A name longer than this is none of the above. */
-const NAME = 32
-/** First bytes, in either case, that a name of the above can have: most commands are let through by this alone. */
-const SUSPECT = new Uint8Array(256)
+/** No listed command is longer. */
+const MAX_NAME_BYTES = 32
+/** By byte: 1 if a listed command begins with it, in either case. Most commands need no other check. */
+const IS_FIRST_BYTE = new Uint8Array(256)
 for (const name of [...HELLO, ...REFUSED]) {
-  SUSPECT[name.toLowerCase().charCodeAt(0)] = 1
-  SUSPECT[name.toUpperCase().charCodeAt(0)] = 1
+  IS_FIRST_BYTE[name.toLowerCase().charCodeAt(0)] = 1
+  IS_FIRST_BYTE[name.toUpperCase().charCodeAt(0)] = 1
 }
 
-/** hello and its metadata fit many times over. */
-const WHOLE = 64 * 1024
+/** The limit for frames that are collected. A hello with its metadata is much smaller. */
+const MAX_COLLECTED_BYTES = 64 * 1024
 
 const EMPTY = Buffer.alloc(0)
 
-/** A request that goes upstream and, unless it said moreToCome, is owed a reply. */
+/** A request that goes upstream. Unless `moreToCome` is set, the upstream will reply to it. */
 export type ForwardedRequest = { requestID: number; moreToCome: boolean; exhaustAllowed: boolean }
 
 /**
- * A request that does not go upstream: hello, or the step of a login; or a command that is refused, of which only this
- * is kept; or one that is `offered`, which goes upstream unless it is answered instead.
+ * A request that was not forwarded. `hello` and `login` (a step of a login) are answered by the proxy. `refused` commands
+ * are dropped but for these fields. An `offered` request is to be forwarded unless the proxy answers it instead.
  */
 export type InterceptedRequest =
   | { is: 'hello' | 'login'; command: Command }
@@ -64,8 +65,8 @@ export type InterceptedRequest =
   | { is: 'offered'; summary: CommandSummary; request: ForwardedRequest; bytes: Buffer }
 
 /**
- * What one chunk came to. `forward` goes upstream, in order. With a `local` nothing after it was looked at: answer it,
- * then take `rest`.
+ * The result of one chunk. `forward` goes upstream, in order. If there is an `intercepted` request, nothing behind it was
+ * parsed: answer it, then split `rest`.
  */
 export type SplitResult = {
   forward: Buffer[]
@@ -74,163 +75,173 @@ export type SplitResult = {
   rest: Buffer
 }
 
-/** The client's stream. `take` throws the fault for which both sockets are destroyed. */
+/** Splits the stream of the client. After a fault, destroy both sockets. */
 export class RequestSplitter {
-  /** Whether messages that are owed a reply and fit into 64 KiB are offered, and the steps of a login among them. */
+  /** Whether to intercept requests of at most 64 KiB that expect a reply, including the steps of a login. */
   interceptCommands = false
   readonly #limit: number
-  #carry: Buffer = EMPTY
-  #pass = 0
-  #skip = 0
-  /** Of the frame that is being walked: bytes of sections to come, of its checksum, and whether the body was seen. */
-  #left = 0
-  #trailer = 0
-  #body = false
-  #whole: Framer | undefined
+  #unparsed: Buffer = EMPTY
+  #toForward = 0
+  #toDrop = 0
+  /** Of the current frame: the bytes of sections that are to come, of the checksum, and whether a body was found. */
+  #sectionBytes = 0
+  #checksumBytes = 0
+  #hasBody = false
+  #collector: Framer | undefined
 
   /** `limit`: the upstream's maxMessageSizeBytes. */
   constructor(limit: number) {
     this.#limit = limit
   }
 
-  /** True within a frame. */
+  /** Whether the stream is within a frame. */
   get midFrame(): boolean {
-    return this.#carry.length > 0 || this.#pass > 0 || this.#skip > 0 || this.#left > 0 || !!this.#whole
+    return (
+      this.#unparsed.length > 0 ||
+      this.#toForward > 0 ||
+      this.#toDrop > 0 ||
+      this.#sectionBytes > 0 ||
+      !!this.#collector
+    )
   }
 
+  /** Throws `frame/length`, `frame/opcode`, `message/compressed`, `message/malformed` and `command/forbidden`. */
   split(chunk: Buffer): SplitResult {
-    const bytes = this.#carry.length > 0 ? Buffer.concat([this.#carry, chunk]) : chunk
-    this.#carry = EMPTY
-    const taken: SplitResult = { forward: [], requests: [], rest: EMPTY }
+    const bytes = this.#unparsed.length > 0 ? Buffer.concat([this.#unparsed, chunk]) : chunk
+    this.#unparsed = EMPTY
+    const result: SplitResult = { forward: [], requests: [], rest: EMPTY }
     let from = 0
     let at = 0
     while (at < bytes.length) {
-      if (this.#pass > 0) {
-        const passed = Math.min(this.#pass, bytes.length - at)
-        this.#pass -= passed
+      if (this.#toForward > 0) {
+        const passed = Math.min(this.#toForward, bytes.length - at)
+        this.#toForward -= passed
         at += passed
         continue
       }
-      if (this.#skip > 0) {
-        const skipped = Math.min(this.#skip, bytes.length - at)
-        this.#skip -= skipped
+      if (this.#toDrop > 0) {
+        const skipped = Math.min(this.#toDrop, bytes.length - at)
+        this.#toDrop -= skipped
         at += skipped
         from = at
         continue
       }
-      if (this.#left > 0) {
-        if (this.#section(bytes, at)) continue
-        this.#carry = Buffer.from(bytes.subarray(at)) // and not the whole chunk with it
+      if (this.#sectionBytes > 0) {
+        if (this.#beginSection(bytes, at)) continue
+        this.#unparsed = Buffer.from(bytes.subarray(at)) // a slice would keep the whole chunk in memory
         break
       }
-      if (!this.#whole) {
-        const decided = this.#begin(bytes, at, taken)
-        if (decided === 'later') {
-          this.#carry = Buffer.from(bytes.subarray(at)) // and not the whole chunk with it
+      if (!this.#collector) {
+        const decided = this.#begin(bytes, at, result)
+        if (decided === 'incomplete') {
+          this.#unparsed = Buffer.from(bytes.subarray(at)) // a slice would keep the whole chunk in memory
           break
         }
         if (decided === 'forward') continue
       }
-      if (at > from) taken.forward.push(bytes.subarray(from, at))
-      taken.rest = bytes.subarray(at)
-      if (this.#whole) this.#collect(taken)
-      return taken
+      if (at > from) result.forward.push(bytes.subarray(from, at))
+      result.rest = bytes.subarray(at)
+      if (this.#collector) this.#collect(result)
+      return result
     }
-    if (at > from) taken.forward.push(from === 0 && at === bytes.length ? bytes : bytes.subarray(from, at))
-    return taken
+    if (at > from) result.forward.push(from === 0 && at === bytes.length ? bytes : bytes.subarray(from, at))
+    return result
   }
 
-  /** A frame begins at `at`. Says what becomes of it, or that more must be seen first. */
-  #begin(bytes: Buffer, at: number, taken: SplitResult): 'forward' | 'local' | 'later' {
-    if (bytes.length - at < 4) return 'later'
+  /** Decides about the frame that begins at `at`; `incomplete` if its command has not arrived yet. */
+  #begin(bytes: Buffer, at: number, result: SplitResult): 'forward' | 'intercept' | 'incomplete' {
+    if (bytes.length - at < 4) return 'incomplete'
     const length = bytes.readInt32LE(at)
     if (length < HEADER_BYTES || length > this.#limit) {
       throw new Fault('frame/length', undefined, { length, limit: this.#limit })
     }
-    if (bytes.length - at < HEADER_BYTES) return 'later'
+    if (bytes.length - at < HEADER_BYTES) return 'incomplete'
     const requestID = bytes.readInt32LE(at + 4)
     const opCode = bytes.readInt32LE(at + 12)
     if (opCode === OP_QUERY) {
-      this.#whole = new Framer(WHOLE)
-      return 'local'
+      this.#collector = new Framer(MAX_COLLECTED_BYTES)
+      return 'intercept'
     }
     if (opCode === OP_COMPRESSED) throw new Fault('message/compressed')
     if (opCode !== OP_MSG) throw new Fault('frame/opcode', undefined, { opCode })
-    if (length < HEADER_BYTES + 4 + 1 + 5) throw malformed('a frame without room for a body')
-    if (bytes.length - at < HEADER_BYTES + 4 + 1) return 'later'
+    if (length < HEADER_BYTES + 4 + 1 + 5) throw malformed('a frame too short for a body')
+    if (bytes.length - at < HEADER_BYTES + 4 + 1) return 'incomplete'
     const flagBits = bytes.readUInt32LE(at + HEADER_BYTES)
-    if (this.interceptCommands && length <= WHOLE && !(flagBits & MORE_TO_COME)) {
-      this.#whole = new Framer(WHOLE)
-      return 'local'
+    if (this.interceptCommands && length <= MAX_COLLECTED_BYTES && !(flagBits & MORE_TO_COME)) {
+      this.#collector = new Framer(MAX_COLLECTED_BYTES)
+      return 'intercept'
     }
     const trailer = flagBits & CHECKSUM_PRESENT ? 4 : 0
     const left = length - HEADER_BYTES - 4 - trailer
     const moreToCome = (flagBits & MORE_TO_COME) !== 0
     if (bytes[at + HEADER_BYTES + 4] === 0) {
       const name = nameAt(bytes, at + HEADER_BYTES + 4, left)
-      if (name === undefined) return 'later'
+      if (name === undefined) return 'incomplete'
       const hello = HELLO.has(name)
       if (hello || REFUSED.has(name.toLowerCase())) {
         if (moreToCome) throw new Fault('command/forbidden', undefined, { command: name, moreToCome })
         if (hello) {
-          this.#whole = new Framer(WHOLE)
+          this.#collector = new Framer(MAX_COLLECTED_BYTES)
         } else {
-          this.#skip = length
-          taken.intercepted = { is: 'refused', name, requestID, opCode }
+          this.#toDrop = length
+          result.intercepted = { is: 'refused', name, requestID, opCode }
         }
-        return 'local'
+        return 'intercept'
       }
     }
-    this.#left = left
-    this.#trailer = trailer
-    this.#body = false
-    this.#pass = HEADER_BYTES + 4
-    taken.requests.push({ requestID, moreToCome, exhaustAllowed: (flagBits & EXHAUST_ALLOWED) !== 0 })
+    this.#sectionBytes = left
+    this.#checksumBytes = trailer
+    this.#hasBody = false
+    this.#toForward = HEADER_BYTES + 4
+    result.requests.push({ requestID, moreToCome, exhaustAllowed: (flagBits & EXHAUST_ALLOWED) !== 0 })
     return 'forward'
   }
 
-  /** A section begins at `at`, in a frame whose beginning is already upstream. False: more must be seen first. */
-  #section(bytes: Buffer, at: number): boolean {
+  /**
+   * Parses the section that begins at `at`, in a frame whose beginning was forwarded. Returns false if more bytes are
+   * needed.
+   */
+  #beginSection(bytes: Buffer, at: number): boolean {
     if (bytes.length - at < 5) return false
     const kind = bytes[at]
     if (kind === 0) {
-      if (this.#body) throw malformed('two bodies')
-      const name = nameAt(bytes, at, this.#left)
+      if (this.#hasBody) throw malformed('two bodies')
+      const name = nameAt(bytes, at, this.#sectionBytes)
       if (name === undefined) return false
       if (HELLO.has(name) || REFUSED.has(name.toLowerCase())) {
-        throw new Fault('command/forbidden', undefined, { command: name, why: 'behind another section' })
+        throw new Fault('command/forbidden', undefined, { command: name, why: 'after another section' })
       }
-      this.#body = true
+      this.#hasBody = true
     } else if (kind !== 1) {
-      throw malformed('an unknown kind of section')
+      throw malformed('unknown section kind')
     }
-    const size = 1 + sized(bytes, at + 1, this.#left - 1)
-    this.#left -= size
-    this.#pass = size
-    if (this.#left === 0) {
-      if (!this.#body) throw malformed('no body')
-      this.#pass += this.#trailer
-    } else if (this.#left < 6) {
-      throw malformed('a size leaves the frame')
+    const size = 1 + readSize(bytes, at + 1, this.#sectionBytes - 1)
+    this.#sectionBytes -= size
+    this.#toForward = size
+    if (this.#sectionBytes === 0) {
+      if (!this.#hasBody) throw malformed('no body')
+      this.#toForward += this.#checksumBytes
+    } else if (this.#sectionBytes < 6) {
+      throw malformed('a section exceeds its frame')
     }
     return true
   }
 
-  /** Gathers the frame that is answered here. */
-  #collect(taken: SplitResult): void {
-    const framer = this.#whole as Framer
-    framer.add(taken.rest)
-    taken.rest = EMPTY
+  /** Collects the frame that is intercepted. */
+  #collect(result: SplitResult): void {
+    const framer = this.#collector as Framer
+    framer.add(result.rest)
+    result.rest = EMPTY
     const frame = framer.next()
     if (!frame) return
-    taken.rest = framer.takeRest()
-    this.#whole = undefined
-    taken.intercepted = localOf(frame)
+    result.rest = framer.takeRest()
+    this.#collector = undefined
+    result.intercepted = classifyFrame(frame)
   }
 }
 
-/** What a frame is that was not decided on by its beginning. */
-function localOf(frame: Frame): InterceptedRequest {
+/** Classifies a collected frame. */
+function classifyFrame(frame: Frame): InterceptedRequest {
   const { requestID, opCode, bytes } = frame
   if (opCode !== OP_MSG) {
     const command = readCommand(frame)
@@ -246,48 +257,51 @@ function localOf(frame: Frame): InterceptedRequest {
   return { is: 'offered', summary, request: { requestID, moreToCome: false, exhaustAllowed }, bytes }
 }
 
-/** A reply that the client now has whole. */
+/** A reply that was forwarded completely. */
 export type ForwardedReply = { requestID: number; responseTo: number; moreToCome: boolean }
 
-/** The upstream's stream: only header and flag bits are read. */
+/** Splits the stream of the upstream. Only headers and flag bits are parsed. */
 export class ReplySplitter {
   readonly #limit: number
-  #carry: Buffer = EMPTY
-  #pass = 0
+  #unparsed: Buffer = EMPTY
+  #toForward = 0
   #current: ForwardedReply | undefined
 
   constructor(limit: number) {
     this.#limit = limit
   }
 
-  /** True within a frame: no answer of ours may be written now. */
+  /** Whether the stream is within a frame. The proxy must not write a reply of its own now. */
   get midFrame(): boolean {
-    return this.#pass > 0 || this.#carry.length > 0
+    return this.#toForward > 0 || this.#unparsed.length > 0
   }
 
-  /** Bytes of the frame that are to come. */
+  /** How many bytes of the current frame are to come. */
   get remainingBytes(): number {
-    return this.#pass
+    return this.#toForward
   }
 
-  /** What goes to the client, and the replies that end within it. Throws the fault for which both sockets are destroyed. */
+  /**
+   * The bytes to forward, and the replies that end within them. Throws `upstream/protocol-error`; destroy both sockets
+   * then.
+   */
   split(chunk: Buffer): { forward: Buffer; replies: ForwardedReply[] } {
-    const bytes = this.#carry.length > 0 ? Buffer.concat([this.#carry, chunk]) : chunk
-    this.#carry = EMPTY
+    const bytes = this.#unparsed.length > 0 ? Buffer.concat([this.#unparsed, chunk]) : chunk
+    this.#unparsed = EMPTY
     const replies: ForwardedReply[] = []
     let at = 0
     while (at < bytes.length) {
-      if (this.#pass === 0) {
+      if (this.#toForward === 0) {
         if (bytes.length - at < HEADER_BYTES + 4) {
-          this.#carry = Buffer.from(bytes.subarray(at)) // the chunk may be overwritten
+          this.#unparsed = Buffer.from(bytes.subarray(at)) // the chunk may be overwritten
           return { forward: bytes.subarray(0, at), replies }
         }
         this.#begin(bytes, at)
       }
-      const passed = Math.min(this.#pass, bytes.length - at)
-      this.#pass -= passed
+      const passed = Math.min(this.#toForward, bytes.length - at)
+      this.#toForward -= passed
       at += passed
-      if (this.#pass === 0) replies.push(this.#current as ForwardedReply)
+      if (this.#toForward === 0) replies.push(this.#current as ForwardedReply)
     }
     return { forward: bytes, replies }
   }
@@ -298,7 +312,7 @@ export class ReplySplitter {
     if (length < HEADER_BYTES + 4 + 1 + 5 || length > this.#limit || opCode !== OP_MSG) {
       throw new Fault('upstream/protocol-error', undefined, { length, opCode, limit: this.#limit })
     }
-    this.#pass = length
+    this.#toForward = length
     this.#current = {
       requestID: bytes.readInt32LE(at + 4),
       responseTo: bytes.readInt32LE(at + 8),
@@ -308,29 +322,29 @@ export class ReplySplitter {
 }
 
 /**
- * The first key of the body whose section begins at `at`, with `left` bytes of sections to come; undefined while it is
- * not whole. A name that cannot be one of those that stay here is not read: it is given as the empty one.
+ * The command name (the first key) of the body whose section begins at `at`, with `left` bytes of sections to come.
+ * Undefined if the name is incomplete. Empty if its first byte shows that the command is not listed above.
  */
 function nameAt(bytes: Buffer, at: number, left: number): string | undefined {
   if (bytes.length - at < 5) return undefined
-  const size = sized(bytes, at + 1, left - 1)
+  const size = readSize(bytes, at + 1, left - 1)
   if (size === 5) throw malformed('an empty command')
   const start = at + 1 + 4 + 1
-  const end = Math.min(start + NAME, at + 1 + size)
-  const seen = Math.min(end, bytes.length)
+  const end = Math.min(start + MAX_NAME_BYTES, at + 1 + size)
+  const available = Math.min(end, bytes.length)
   let nul = start
-  while (nul < seen && bytes[nul] !== 0) nul++
-  if (nul >= seen) {
-    if (seen < end) return undefined
-    if (end < start + NAME) throw malformed('a key without an end')
+  while (nul < available && bytes[nul] !== 0) nul++
+  if (nul >= available) {
+    if (available < end) return undefined
+    if (end < start + MAX_NAME_BYTES) throw malformed('an unterminated key')
   }
-  return SUSPECT[bytes[start] as number] ? bytes.toString('latin1', start, nul) : ''
+  return IS_FIRST_BYTE[bytes[start] as number] ? bytes.toString('latin1', start, nul) : ''
 }
 
-/** The int32 at `at`, once it is known to stay within `room` bytes. */
-function sized(bytes: Buffer, at: number, room: number): number {
+/** The size at `at`, which must be at most `room`. */
+function readSize(bytes: Buffer, at: number, room: number): number {
   const size = bytes.readInt32LE(at)
-  if (size < 5 || size > room) throw malformed('a size leaves the frame')
+  if (size < 5 || size > room) throw malformed('a section exceeds its frame')
   return size
 }
 

@@ -10,15 +10,15 @@ const r = new Binary(Buffer.alloc(32, 7))
 const p = new Int32(110)
 const random = Buffer.alloc(32, 9)
 
-t.test('a nonce of 32 bytes comes back with 32 of ours and the host', async t => {
+t.test('the server extends the client nonce with 32 bytes and offers the host', async t => {
   for (const first of [
     { r, p },
     { p, r },
   ]) {
-    const said = createChallenge(bson(first), HOST, random)
+    const answer = createChallenge(bson(first), HOST, random)
     const nonce = Buffer.concat([Buffer.alloc(32, 7), random])
-    t.same(said.challenge, { nonce, host: HOST })
-    const reply = deserialize(said.payload, { promoteValues: false })
+    t.same(answer.challenge, { nonce, host: HOST })
+    const reply = deserialize(answer.payload, { promoteValues: false })
     t.same(Object.keys(reply), ['s', 'h'])
     t.equal(reply.s.sub_type, 0)
     t.same(Buffer.from(reply.s.buffer), nonce)
@@ -26,8 +26,8 @@ t.test('a nonce of 32 bytes comes back with 32 of ours and the host', async t =>
   }
 })
 
-t.test('D4: a client nonce of another length or type is refused', async t => {
-  const wrong: Document[] = [
+t.test('a client nonce of another length or type is refused', async t => {
+  const invalid: Document[] = [
     ...[0, 31, 33, 64, 65].map(length => ({ r: new Binary(Buffer.alloc(length)), p })),
     { r: new Binary(Buffer.alloc(32), 2), p },
     { r: new Binary(Buffer.alloc(16), 4), p },
@@ -35,17 +35,17 @@ t.test('D4: a client nonce of another length or type is refused', async t => {
     { r: null, p },
     { p },
   ]
-  for (const document of wrong)
+  for (const document of invalid)
     t.equal(faultOf(() => createChallenge(bson(document), HOST, random))?.kind, 'sasl/payload-invalid')
 })
 
-t.test('D4: our half of the nonce is never shorter', async t => {
+t.test('the server part of the nonce always has 32 bytes', async t => {
   for (const length of [0, 31, 33]) {
     t.equal(faultOf(() => createChallenge(bson({ r, p }), HOST, Buffer.alloc(length)))?.kind, 'internal')
   }
 })
 
-t.test('D5: a channel binding flag that is not int32 110 is refused', async t => {
+t.test('a channel binding flag other than int32 110 is refused', async t => {
   for (const flag of [10, 13, 121, 0, -110].map(value => new Int32(value))) {
     t.equal(
       faultOf(() => createChallenge(bson({ r, p: flag }), HOST, random))?.kind,
@@ -59,13 +59,13 @@ t.test('D5: a channel binding flag that is not int32 110 is refused', async t =>
   t.equal(faultOf(() => createChallenge(bson({ r }), HOST, random))?.kind, 'sasl/payload-invalid')
 })
 
-t.test('a host that no driver would take is a bug of ours', async t => {
+t.test('a host that no driver accepts is an internal fault', async t => {
   for (const host of ['', 'h'.repeat(256)]) {
     t.equal(faultOf(() => createChallenge(bson({ r, p }), host, random))?.kind, 'internal')
   }
 })
 
-t.test('fields beyond those of the step are refused', async t => {
+t.test('unknown fields are refused', async t => {
   t.match(
     faultOf(() => createChallenge(bson({ r, p, x: 1 }), HOST, random)),
     { kind: 'sasl/payload-invalid', facts: { unknown: ['x'] } },
@@ -80,7 +80,7 @@ t.test('fields beyond those of the step are refused', async t => {
   }
 })
 
-t.test('a document that is not one to the last byte is refused', async t => {
+t.test('a payload that is not exactly one document is refused', async t => {
   const whole = bson({ r, p })
   const twice = bson({ a: 'a', d: 'd', x: 'd' })
   twice[twice.lastIndexOf('x')] = 'd'.charCodeAt(0)
@@ -97,15 +97,15 @@ t.test('a document that is not one to the last byte is refused', async t => {
   }
 })
 
-t.test('a proof comes in any order of its fields, with a token or without', async t => {
+t.test('the fields of client-final may have any order, with a token or without', async t => {
   t.same(parseClientFinal(bson({ a: 'A', d: 'D' })), { a: 'A', d: 'D', t: undefined })
   t.same(parseClientFinal(bson({ t: 'T', d: 'D', a: 'A' })), { a: 'A', d: 'D', t: 'T' })
   t.same(parseClientFinal(bson({ a: 'A', d: 'D', t: null })), { a: 'A', d: 'D', t: undefined })
   t.same(parseClientFinal(bson({ a: 'A', d: 'D', t: '' })), { a: 'A', d: 'D', t: undefined })
 })
 
-t.test('a proof with a field missing, of another type or too long is refused', async t => {
-  const wrong: Document[] = [
+t.test('client-final with a missing, mistyped or too long field is refused', async t => {
+  const invalid: Document[] = [
     { a: 'A' },
     { d: 'D' },
     { a: 1, d: 'D' },
@@ -117,7 +117,7 @@ t.test('a proof with a field missing, of another type or too long is refused', a
     { a: 'A', d: 'd'.repeat(17) },
     { a: 'A', d: 'D', t: 't'.repeat(8193) },
   ]
-  for (const document of wrong) t.equal(faultOf(() => parseClientFinal(bson(document)))?.kind, 'sasl/payload-invalid')
+  for (const document of invalid) t.equal(faultOf(() => parseClientFinal(bson(document)))?.kind, 'sasl/payload-invalid')
   const undefinedToken = bson({ a: 'A', d: 'D', t: undefined }, { ignoreUndefined: false })
-  t.same(parseClientFinal(undefinedToken).t, undefined, 'a driver that writes null for undefined')
+  t.same(parseClientFinal(undefinedToken).t, undefined, 'some drivers write null for undefined')
 })

@@ -6,49 +6,49 @@ import { ByteQueue } from '../../src/wire/byteQueue.js'
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
 
-/** Memory as node reads it off a socket: each chunk has its own. */
+/** A chunk with its own memory, as Node reads it from a socket. */
 const chunk = (length: number, byte: number) => Buffer.from(new ArrayBuffer(length)).fill(byte)
 
-t.test('what is taken is what was added, whatever the pieces', async t => {
+t.test('the bytes that are read are those that were added, whatever the chunks', async t => {
   const sizes = [0, 1, 3, 100, 4095, 4096, 4097, 9000]
   let seed = 7
-  const chance = (below: number): number => {
+  const randomBelow = (below: number): number => {
     seed = (seed * 48_271) % 2_147_483_647
     return seed % below
   }
   for (let round = 0; round < 300; round++) {
-    const pieces = new ByteQueue()
-    let wanted = Buffer.alloc(0)
-    const given: [Buffer, Buffer][] = []
+    const queue = new ByteQueue()
+    let expected = Buffer.alloc(0)
+    const reads: [Buffer, Buffer][] = []
     for (let step = 0; step < 40; step++) {
-      if (chance(3) > 0) {
-        const bytes = chunk(sizes[chance(sizes.length)] as number, chance(256))
-        pieces.push(bytes)
-        wanted = Buffer.concat([wanted, bytes])
+      if (randomBelow(3) > 0) {
+        const bytes = chunk(sizes[randomBelow(sizes.length)] as number, randomBelow(256))
+        queue.push(bytes)
+        expected = Buffer.concat([expected, bytes])
       } else {
-        const length = chance(pieces.length + 1)
-        if (length >= 4 && !pieces.peek(4).subarray(0, 4).equals(wanted.subarray(0, 4))) t.fail('another beginning')
-        given.push([pieces.read(length), wanted.subarray(0, length)])
-        wanted = wanted.subarray(length)
+        const length = randomBelow(queue.length + 1)
+        if (length >= 4 && !queue.peek(4).subarray(0, 4).equals(expected.subarray(0, 4))) t.fail('another prefix')
+        reads.push([queue.read(length), expected.subarray(0, length)])
+        expected = expected.subarray(length)
       }
-      if (pieces.length !== wanted.length) t.fail('another length')
+      if (queue.length !== expected.length) t.fail('another length')
     }
-    given.push([pieces.read(pieces.length), wanted])
-    // Only now, since what was taken must not change afterwards.
-    if (!given.every(([got, expected]) => got.equals(expected))) t.fail(`round ${round}`)
-    t.equal(pieces.length, 0)
+    reads.push([queue.read(queue.length), expected])
+    // Compared at the end: bytes that were read must not change later.
+    if (!reads.every(([actual, wanted]) => actual.equals(wanted))) t.fail(`round ${round}`)
+    t.equal(queue.length, 0)
   }
 })
 
-t.test('one chunk alone is not copied', async t => {
-  const pieces = new ByteQueue()
+t.test('a single chunk is not copied', async t => {
+  const queue = new ByteQueue()
   const bytes = chunk(100, 1)
-  pieces.push(bytes)
-  t.equal(pieces.peek(100), bytes)
-  t.equal(pieces.read(100).buffer, bytes.buffer)
+  queue.push(bytes)
+  t.equal(queue.peek(100), bytes)
+  t.equal(queue.read(100).buffer, bytes.buffer)
 })
 
-t.test('bytes that come one at a time take little more room than they are long', async t => {
+t.test('bytes that arrive one at a time need little more memory than their length', async t => {
   collect()
   const used = () => {
     collect()
@@ -56,9 +56,9 @@ t.test('bytes that come one at a time take little more room than they are long',
     return heapUsed + external
   }
   const before = used()
-  const pieces = new ByteQueue()
-  for (let n = 0; n < 60_000; n++) pieces.push(chunk(1, n))
+  const queue = new ByteQueue()
+  for (let n = 0; n < 60_000; n++) queue.push(chunk(1, n))
   const more = used() - before
-  t.equal(pieces.length, 60_000)
+  t.equal(queue.length, 60_000)
   t.ok(more < 500_000, `${more} bytes`)
 })

@@ -24,7 +24,7 @@ const everything: Document = {
   document: { b: { c: 3 } },
 }
 
-t.test('each value is what the library makes of it', async t => {
+t.test('each value is the one that the BSON library parses', async t => {
   const bytes = bytesOf(everything)
   const elements = new Elements(bytes)
   const whole = readDocument(bytes, { exact: true })
@@ -37,47 +37,47 @@ t.test('each value is what the library makes of it', async t => {
   t.notOk(elements.has('other'))
 })
 
-t.test('names come in the order as sent', async t => {
+t.test('names have the order of the document', async t => {
   const bytes = bytesOf({ a: 1, b: 2 })
   bytes.write('9', bytes.indexOf('a'))
   bytes.write('1', bytes.indexOf('b'))
   t.same([...new Elements(bytes).names()], ['9', '1'])
 })
 
-t.test('a document within is given as its bytes, and nothing else is one', async t => {
+t.test('an embedded document is returned as its bytes, and no other type is', async t => {
   const elements = new Elements(bytesOf(everything))
   t.same(elements.getDocument('document'), bytesOf(everything.document))
   for (const name of ['list', 'text', 'null', 'other']) t.equal(elements.getDocument(name), undefined, name)
 })
 
-t.test('a document that is not one to its last byte, or has a key twice at any depth, is refused at once', async t => {
-  const good = bytesOf({ hello: 1, client: { a: 1, b: 2 } })
-  const twice = Buffer.from(good)
+t.test('an incomplete document, or one with a duplicate key at any depth, is refused by the constructor', async t => {
+  const valid = bytesOf({ hello: 1, client: { a: 1, b: 2 } })
+  const twice = Buffer.from(valid)
   twice.write('a', twice.indexOf('b\0', 20))
-  for (const bytes of [Buffer.alloc(0), good.subarray(1), Buffer.concat([good, Buffer.of(0)]), twice]) {
+  for (const bytes of [Buffer.alloc(0), valid.subarray(1), Buffer.concat([valid, Buffer.of(0)]), twice]) {
     t.equal(
       kind(() => new Elements(bytes)),
       'message/malformed',
     )
   }
-  for (let end = 0; end < good.length; end++) {
-    if (kind(() => new Elements(good.subarray(0, end))) !== 'message/malformed') t.fail(`cut at ${end}`)
+  for (let end = 0; end < valid.length; end++) {
+    if (kind(() => new Elements(valid.subarray(0, end))) !== 'message/malformed') t.fail(`cut at ${end}`)
   }
 })
 
-t.test('a text that is not UTF-8 or does not end is refused when it is asked for', async t => {
+t.test('a string that is not UTF-8 or not terminated is refused on access', async t => {
   const bytes = bytesOf({ text: 'abcd', other: 1 })
-  const wrong = Buffer.from(bytes)
-  wrong[bytes.indexOf('abcd') + 1] = 0xff
+  const notUtf8 = Buffer.from(bytes)
+  notUtf8[bytes.indexOf('abcd') + 1] = 0xff
   t.equal(
-    kind(() => new Elements(wrong).get('text')),
+    kind(() => new Elements(notUtf8).get('text')),
     'message/malformed',
   )
-  t.same(new Elements(wrong).get('other'), new Int32(1))
-  const endless = Buffer.from(bytes)
-  endless[bytes.indexOf('abcd') + 4] = 1
+  t.same(new Elements(notUtf8).get('other'), new Int32(1))
+  const unterminated = Buffer.from(bytes)
+  unterminated[bytes.indexOf('abcd') + 4] = 1
   t.equal(
-    kind(() => new Elements(endless).get('text')),
+    kind(() => new Elements(unterminated).get('text')),
     'message/malformed',
   )
 })

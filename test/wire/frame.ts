@@ -7,7 +7,7 @@ const hello = frame(2013, 7, 0, [Buffer.from('first body')])
 const ping = frame(2004, 8, 7, [Buffer.from('second')])
 const both = Buffer.concat([hello, ping])
 
-t.test('two frames in one chunk come out as two', async t => {
+t.test('two frames in one chunk are split', async t => {
   const frames = all(new Framer(1000), both)
   t.match(frames, [
     { requestID: 7, responseTo: 0, opCode: 2013 },
@@ -26,11 +26,11 @@ t.test('every split into three chunks gives the same frames', async t => {
   t.pass()
 })
 
-t.test('a byte at a time too', async t => {
+t.test('single bytes give the same frames', async t => {
   t.equal(all(new Framer(1000), ...[...both].map(byte => Buffer.of(byte))).length, 2)
 })
 
-t.test('a length outside of the range is a fault before anything is kept', async t => {
+t.test('a length out of range is a fault before the body arrives', async t => {
   for (const length of [0, 15, -1, 2 ** 31 - 1, 1001]) {
     const header = Buffer.alloc(4)
     header.writeInt32LE(length)
@@ -38,12 +38,12 @@ t.test('a length outside of the range is a fault before anything is kept', async
   }
 })
 
-t.test('what a stranger speaks is guessed for the log', async t => {
+t.test('the protocol of another client is guessed for the log', async t => {
   t.match(faultOf(() => all(new Framer(1000), Buffer.from('GET / HTTP/1.1\r\n')))?.facts, { looksLike: 'HTTP' })
   t.match(faultOf(() => all(new Framer(1000), Buffer.from('1603010200', 'hex')))?.facts, { looksLike: 'TLS' })
 })
 
-t.test('what was over-read is handed over', async t => {
+t.test('unread bytes are returned', async t => {
   const framer = new Framer(1000)
   for (const first of framer.push(both)) {
     t.same(first.bytes, hello)

@@ -7,12 +7,12 @@ import { type Frame, Framer, frame, OP_COMPRESSED, OP_MSG, OP_QUERY, OP_REPLY } 
 import { readCommand, readReply, writeMessage, writeReply } from '../../src/wire/message.js'
 import { faultOf } from '../support/faults.js'
 
-const framed = (bytes: Buffer): Frame => {
+const parseFrame = (bytes: Buffer): Frame => {
   const [only] = [...new Framer(2 ** 20).push(bytes)]
-  if (!only) throw new Error('not a whole frame')
+  if (!only) throw new Error('not one complete frame')
   return only
 }
-const message = (...parts: Uint8Array[]) => framed(frame(OP_MSG, 1, 0, parts))
+const message = (...parts: Uint8Array[]) => parseFrame(frame(OP_MSG, 1, 0, parts))
 const kind = (run: () => unknown) => faultOf(run)?.kind
 const int32 = (value: number) => {
   const bytes = Buffer.alloc(4)
@@ -23,9 +23,9 @@ const body = Buffer.concat([Buffer.of(0), serialize({ insert: 'c', $db: 'app' })
 const documents = Buffer.concat([Buffer.from('documents\0'), serialize({ _id: 1 }), serialize({ _id: 2 })])
 const sequence = Buffer.concat([Buffer.of(1), int32(documents.length + 4), documents])
 const query = (namespace: string, document: Uint8Array) =>
-  framed(frame(OP_QUERY, 5, 0, [int32(4), Buffer.from(`${namespace}\0`), int32(0), int32(-1), document]))
+  parseFrame(frame(OP_QUERY, 5, 0, [int32(4), Buffer.from(`${namespace}\0`), int32(0), int32(-1), document]))
 
-t.test('a command is read whichever section comes first', async t => {
+t.test('the sections of a command may have any order', async t => {
   for (const sections of [
     [body, sequence],
     [sequence, body],
@@ -34,7 +34,7 @@ t.test('a command is read whichever section comes first', async t => {
   }
 })
 
-t.test('the name is the first key as sent, even before a key that looks like an index', async t => {
+t.test('the command name is the first key, even before a key that looks like an array index', async t => {
   t.equal(
     readCommand(
       message(
@@ -53,14 +53,14 @@ t.test('the name is the first key as sent, even before a key that looks like an 
   )
 })
 
-t.test('two bodies, none, an unknown kind, a size that leaves the frame and $db left out are faults', async t => {
-  const lying = Buffer.from(body)
-  lying.writeInt32LE(body.length, 1)
+t.test('two bodies, no body, an unknown section kind, an excessive size and a missing $db are faults', async t => {
+  const wrongSize = Buffer.from(body)
+  wrongSize.writeInt32LE(body.length, 1)
   for (const parts of [
     [body, body],
     [sequence],
     [Buffer.concat([Buffer.of(2), body])],
-    [lying],
+    [wrongSize],
     [Buffer.of(0), serialize({ ping: 1 })],
     [Buffer.of(1), int32(4)],
   ]) {
@@ -71,7 +71,7 @@ t.test('two bodies, none, an unknown kind, a size that leaves the frame and $db 
   }
 })
 
-t.test('a key that stands twice is refused at any depth', async t => {
+t.test('a duplicate key is refused at any depth', async t => {
   const once = serialize({ ping: 1, a: { bb: 1, cc: 2 }, $db: 'app' })
   const twice = Buffer.from(once)
   twice.write('bb', twice.indexOf('cc'))
@@ -81,7 +81,7 @@ t.test('a key that stands twice is refused at any depth', async t => {
   )
 })
 
-t.test('a document that lies about its length is refused', async t => {
+t.test('a document with a wrong length is refused', async t => {
   for (const by of [-1, 1, 1000]) {
     const document = Buffer.from(serialize({ ping: 1, $db: 'app' }))
     document.writeInt32LE(document.length + by, 0)
@@ -92,7 +92,7 @@ t.test('a document that lies about its length is refused', async t => {
   }
 })
 
-t.test('unknown required flag bits are refused, optional ones are not', async t => {
+t.test('unknown required flag bits are refused, unknown optional ones are ignored', async t => {
   t.equal(
     kind(() => readCommand(message(int32(1 << 3), body))),
     'message/malformed',
@@ -102,17 +102,17 @@ t.test('unknown required flag bits are refused, optional ones are not', async t 
 
 t.test('a checksum is verified', async t => {
   t.equal(crc32c(Buffer.from('123456789')), 0xe3069283, 'the check value of CRC-32C')
-  const good = frame(OP_MSG, 1, 0, [int32(1), body, int32(0)])
-  good.writeUInt32LE(crc32c(good.subarray(0, -4)), good.length - 4)
-  t.equal(readCommand(framed(good)).name, 'insert')
-  good[good.length - 1] = (good.at(-1) as number) ^ 1
+  const valid = frame(OP_MSG, 1, 0, [int32(1), body, int32(0)])
+  valid.writeUInt32LE(crc32c(valid.subarray(0, -4)), valid.length - 4)
+  t.equal(readCommand(parseFrame(valid)).name, 'insert')
+  valid[valid.length - 1] = (valid.at(-1) as number) ^ 1
   t.equal(
-    kind(() => readCommand(framed(good))),
+    kind(() => readCommand(parseFrame(valid))),
     'message/malformed',
   )
 })
 
-t.test('OP_QUERY is read on a command namespace, wrapped or not', async t => {
+t.test('OP_QUERY is read on a command namespace, with or without $query', async t => {
   for (const document of [
     { isMaster: 1 },
     { $query: { isMaster: 1 }, $readPreference: {} },
@@ -126,34 +126,34 @@ t.test('OP_QUERY is read on a command namespace, wrapped or not', async t => {
   )
 })
 
-t.test('what was compressed is closed, and so is what is not served', async t => {
+t.test('compressed messages and unknown opcodes are refused', async t => {
   t.equal(
-    kind(() => readCommand(framed(frame(OP_COMPRESSED, 1, 0, [int32(OP_MSG)])))),
+    kind(() => readCommand(parseFrame(frame(OP_COMPRESSED, 1, 0, [int32(OP_MSG)])))),
     'message/compressed',
   )
   t.equal(
-    kind(() => readCommand(framed(frame(2002, 1, 0, [int32(0)])))),
+    kind(() => readCommand(parseFrame(frame(2002, 1, 0, [int32(0)])))),
     'frame/opcode',
   )
 })
 
-t.test('a reply comes in the opcode of its question and reads back', async t => {
-  const asked = readCommand(query('admin.$cmd', serialize({ isMaster: 1 })))
-  const reply = framed(writeReply(asked, { ok: 1 }, 77))
+t.test('a reply has the opcode that matches its request, and can be read', async t => {
+  const command = readCommand(query('admin.$cmd', serialize({ isMaster: 1 })))
+  const reply = parseFrame(writeReply(command, { ok: 1 }, 77))
   t.match(reply, { opCode: OP_REPLY, responseTo: 5, requestID: 77 })
   t.same(readReply(reply).document, { ok: 1 })
-  t.match(framed(writeReply({ opCode: OP_MSG, requestID: 9 }, { ok: 1 }, 78)), { opCode: OP_MSG, responseTo: 9 })
-  t.same(readReply(framed(writeMessage({ ok: 1 }, 1, 0, 2))), { document: { ok: 1 }, moreToCome: true })
+  t.match(parseFrame(writeReply({ opCode: OP_MSG, requestID: 9 }, { ok: 1 }, 78)), { opCode: OP_MSG, responseTo: 9 })
+  t.same(readReply(parseFrame(writeMessage({ ok: 1 }, 1, 0, 2))), { document: { ok: 1 }, moreToCome: true })
 })
 
-t.test('random bytes give a command or a fault and nothing else', async t => {
+t.test('random bytes give a command or a fault', async t => {
   fc.assert(
     fc.property(
       fc.constantFrom(OP_MSG, OP_QUERY, OP_COMPRESSED, OP_REPLY),
       fc.uint8Array({ maxLength: 200 }),
       (opCode, bytes) => {
         try {
-          readCommand(framed(frame(opCode, 1, 0, [bytes])))
+          readCommand(parseFrame(frame(opCode, 1, 0, [bytes])))
         } catch (thrown) {
           if (!(thrown instanceof Fault) || thrown.kind === 'internal') throw thrown
         }

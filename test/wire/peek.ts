@@ -5,24 +5,25 @@ import { writeMessage } from '../../src/wire/message.js'
 import { peekCommand } from '../../src/wire/peek.js'
 import { faultOf } from '../support/faults.js'
 
-const whole = (bytes: Buffer) => {
+const parseFrame = (bytes: Buffer) => {
   const [only] = [...new Framer(1_000_000).push(bytes)]
   if (!only) throw new Error('no frame')
   return only
 }
-const seen = (command: Document) => peekCommand(whole(writeMessage({ ...command, $db: 'app' }, 1)))
-const ofBody = (...sections: Uint8Array[]) => peekCommand(whole(frame(OP_MSG, 1, 0, [Buffer.alloc(4), ...sections])))
+const peek = (command: Document) => peekCommand(parseFrame(writeMessage({ ...command, $db: 'app' }, 1)))
+const peekSections = (...sections: Uint8Array[]) =>
+  peekCommand(parseFrame(frame(OP_MSG, 1, 0, [Buffer.alloc(4), ...sections])))
 
-t.test('the first key is the name, and autocommit: false makes a transaction', async t => {
-  t.same(seen({ find: 'c', filter: { autocommit: false } }), { name: 'find', inTransaction: false })
-  t.same(seen({ commitTransaction: 1, autocommit: false }), { name: 'commitTransaction', inTransaction: true })
-  for (const autocommit of [true, 0, null, 'no']) t.equal(seen({ find: 'c', autocommit }).inTransaction, false)
+t.test('the first key is the name, and autocommit: false marks a transaction', async t => {
+  t.same(peek({ find: 'c', filter: { autocommit: false } }), { name: 'find', inTransaction: false })
+  t.same(peek({ commitTransaction: 1, autocommit: false }), { name: 'commitTransaction', inTransaction: true })
+  for (const autocommit of [true, 0, null, 'no']) t.equal(peek({ find: 'c', autocommit }).inTransaction, false)
 })
 
-t.test('what a server accepts and we could not read is not judged', async t => {
+t.test('values that the proxy cannot parse are left to the server', async t => {
   const twice = Buffer.from(serialize({ find: 'c', filter: { aa: 1, bb: 2 }, $db: 'app' }))
   twice.write('aa', twice.indexOf('bb'))
-  t.match(ofBody(Buffer.of(0), twice), { name: 'find' })
+  t.match(peekSections(Buffer.of(0), twice), { name: 'find' })
   const deep = (levels: number): Document => (levels ? { a: deep(levels - 1) } : {})
   for (const filter of [
     { name: new BSONRegExp('(?i)^al') },
@@ -31,21 +32,21 @@ t.test('what a server accepts and we could not read is not judged', async t => {
     { from: new MinKey(), to: new MaxKey() },
     deep(150),
   ]) {
-    t.match(seen({ find: 'c', filter }), { name: 'find' })
-    t.match(seen({ count: 'c', query: filter, ...filter, autocommit: false }), { name: 'count', inTransaction: true })
+    t.match(peek({ find: 'c', filter }), { name: 'find' })
+    t.match(peek({ count: 'c', query: filter, ...filter, autocommit: false }), { name: 'count', inTransaction: true })
   }
 })
 
-t.test('the body is found behind a sequence', async t => {
+t.test('the body is found after a document sequence', async t => {
   const documents = Buffer.concat([Buffer.alloc(4), Buffer.from('documents\0'), serialize({ _id: 1 })])
   documents.writeInt32LE(documents.length)
-  t.match(ofBody(Buffer.of(1), documents, Buffer.of(0), serialize({ insert: 'c' })), { name: 'insert' })
+  t.match(peekSections(Buffer.of(1), documents, Buffer.of(0), serialize({ insert: 'c' })), { name: 'insert' })
 })
 
-t.test('a body without a first key, or none that can be walked, is a fault', async t => {
+t.test('an empty or unparsable body is a fault', async t => {
   const broken = Buffer.from(serialize({ find: 'c' }))
   broken[4] = 99
   for (const body of [serialize({}), broken]) {
-    t.equal(faultOf(() => ofBody(Buffer.of(0), body))?.kind, 'message/malformed')
+    t.equal(faultOf(() => peekSections(Buffer.of(0), body))?.kind, 'message/malformed')
   }
 })

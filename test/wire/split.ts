@@ -24,29 +24,29 @@ const message = (id: number, flags: number, ...sections: Uint8Array[]) =>
 const query = (id: number, document: object) =>
   frame(OP_QUERY, id, 0, [int32(4), Buffer.from('admin.$cmd\0'), int32(0), int32(-1), serialize(document)])
 
-/** Everything that a stream comes to, cut as told. */
-function all(chunks: Buffer[], splitter = new RequestSplitter(LIMIT)) {
+/** The results of all chunks of a stream. */
+function splitAll(chunks: Buffer[], splitter = new RequestSplitter(LIMIT)) {
   const forward: Buffer[] = []
   const requests: ForwardedRequest[] = []
-  const locals: string[] = []
+  const intercepted: string[] = []
   for (let chunk of chunks) {
     for (;;) {
-      const taken = splitter.split(chunk)
-      forward.push(...taken.forward)
-      requests.push(...taken.requests)
-      if (!taken.intercepted) break
-      locals.push(taken.intercepted.is === 'refused' ? taken.intercepted.name : taken.intercepted.is)
-      chunk = taken.rest
+      const result = splitter.split(chunk)
+      forward.push(...result.forward)
+      requests.push(...result.requests)
+      if (!result.intercepted) break
+      intercepted.push(result.intercepted.is === 'refused' ? result.intercepted.name : result.intercepted.is)
+      chunk = result.rest
     }
   }
   return {
     forward: Buffer.concat(forward),
     requests: requests.map(r => r.requestID),
-    locals,
-    midway: splitter.midFrame,
+    intercepted,
+    midFrame: splitter.midFrame,
   }
 }
-const kind = (...frames: Buffer[]) => faultOf(() => all(frames))?.kind
+const kind = (...frames: Buffer[]) => faultOf(() => splitAll(frames))?.kind
 
 const find = message(1, 0, body({ find: 'c' }))
 const insert = message(2, 0, body({ insert: 'c' }), sequence)
@@ -61,42 +61,43 @@ const hello = message(6, 0, body({ hello: 1, helloOk: true }))
 const logout = message(7, 0, body({ logout: 1 }))
 const old = query(8, { isMaster: 1 })
 
-t.test('what may pass goes through byte for byte, and each request is named', async t => {
+t.test('allowed requests are forwarded byte for byte, and listed', async t => {
   const stream = Buffer.concat([find, insert, reversed, checked, quiet])
-  t.same(all([stream]), { forward: stream, requests: [1, 2, 3, 4, 5], locals: [], midway: false })
+  t.same(splitAll([stream]), { forward: stream, requests: [1, 2, 3, 4, 5], intercepted: [], midFrame: false })
 })
 
-t.test('hello and refused commands stay here, in order, and what follows them passes', async t => {
-  const seen = all([Buffer.concat([find, hello, insert, logout, reversed, old, find])])
-  t.same(seen.forward, Buffer.concat([find, insert, reversed, find]))
-  t.same(seen.locals, ['hello', 'logout', 'hello'])
+t.test('hello and refused commands are intercepted in order, and the frames after them are forwarded', async t => {
+  const result = splitAll([Buffer.concat([find, hello, insert, logout, reversed, old, find])])
+  t.same(result.forward, Buffer.concat([find, insert, reversed, find]))
+  t.same(result.intercepted, ['hello', 'logout', 'hello'])
 })
 
-t.test('every split into three chunks gives the same', async t => {
+t.test('every split into three chunks gives the same result', async t => {
   const stream = Buffer.concat([reversed, hello, checked, logout, old, find])
-  const whole = all([stream])
+  const whole = splitAll([stream])
   for (let a = 0; a <= stream.length; a++) {
     for (let b = a; b <= stream.length; b += 7) {
-      const cut = all([stream.subarray(0, a), stream.subarray(a, b), stream.subarray(b)])
-      if (!cut.forward.equals(whole.forward) || `${cut.locals}` !== `${whole.locals}`) t.fail(`cut at ${a} and ${b}`)
+      const cut = splitAll([stream.subarray(0, a), stream.subarray(a, b), stream.subarray(b)])
+      if (!cut.forward.equals(whole.forward) || `${cut.intercepted}` !== `${whole.intercepted}`)
+        t.fail(`cut at ${a} and ${b}`)
     }
   }
-  t.same(all([...stream].map(byte => Buffer.of(byte))), whole, 'and so does a byte at a time')
+  t.same(splitAll([...stream].map(byte => Buffer.of(byte))), whole, 'and so do single bytes')
 })
 
-t.test('a document of 16 MB passes without being held', async t => {
+t.test('a document of 16 MB is forwarded without buffering', async t => {
   const splitter = new RequestSplitter(LIMIT)
   const big = message(1, 0, body({ insert: 'c', documents: [{ text: 'x'.repeat(16_000_000) }] }))
-  let passed = 0
+  let forwarded = 0
   for (let at = 0; at < big.length; at += 65536) {
     const chunk = big.subarray(at, at + 65536)
-    for (const bytes of splitter.split(chunk).forward) passed += bytes.length
-    if (passed !== Math.min(at + 65536, big.length)) t.fail('held back')
+    for (const bytes of splitter.split(chunk).forward) forwarded += bytes.length
+    if (forwarded !== Math.min(at + 65536, big.length)) t.fail('buffered')
   }
-  t.equal(passed, big.length)
+  t.equal(forwarded, big.length)
 })
 
-t.test('no form of a refused command passes', async t => {
+t.test('no form of a refused command is forwarded', async t => {
   for (const name of [
     'saslStart',
     'saslContinue',
@@ -111,10 +112,10 @@ t.test('no form of a refused command passes', async t => {
     '$query',
     'query',
   ]) {
-    const seen = all([message(1, 0, body({ [name]: 1 })), find])
-    t.same(seen, { forward: find, requests: [1], locals: [name], midway: false }, name)
+    const result = splitAll([message(1, 0, body({ [name]: 1 })), find])
+    t.same(result, { forward: find, requests: [1], intercepted: [name], midFrame: false }, name)
     t.equal(kind(message(1, 2, body({ [name]: 1 }))), 'command/forbidden', `${name} with moreToCome closes`)
-    t.equal(kind(message(1, 0, sequence, body({ [name]: 1 }))), 'command/forbidden', `${name} behind a sequence closes`)
+    t.equal(kind(message(1, 0, sequence, body({ [name]: 1 }))), 'command/forbidden', `${name} after a sequence closes`)
     t.equal(
       kind(message(1, 0, body({ insert: 'c' }), body({ [name]: 1 }))),
       'message/malformed',
@@ -124,10 +125,13 @@ t.test('no form of a refused command passes', async t => {
     t.equal(kind(query(1, { $query: { [name]: 1 } })), 'command/forbidden', `${name} in $query closes`)
     t.equal(kind(query(1, { query: { [name]: 1 } })), 'command/forbidden', `${name} in query closes`)
   }
-  t.same(all([query(1, { $query: { ismaster: 1 } }), query(2, { query: { hello: 1 } })]).locals, ['hello', 'hello'])
+  t.same(splitAll([query(1, { $query: { ismaster: 1 } }), query(2, { query: { hello: 1 } })]).intercepted, [
+    'hello',
+    'hello',
+  ])
 })
 
-t.test('when a frame is refused midway its last byte never goes upstream', async t => {
+t.test('if a frame is refused after its beginning was forwarded, its last byte never goes upstream', async t => {
   for (const bad of [
     message(1, 0, sequence, body({ logout: 1 })),
     message(1, 0, body({ insert: 'c' }), body({ logout: 1 })),
@@ -144,14 +148,14 @@ t.test('when a frame is refused midway its last byte never goes upstream', async
 })
 
 t.test('malformed frames are faults', async t => {
-  const lying = Buffer.from(find)
-  lying.writeInt32LE(find.length, 21)
+  const wrongSize = Buffer.from(find)
+  wrongSize.writeInt32LE(find.length, 21)
   const short = Buffer.from(insert)
   short.writeInt32LE(insert.length - 3, 0)
-  t.equal(kind(lying), 'message/malformed', 'a size beyond the frame')
+  t.equal(kind(wrongSize), 'message/malformed', 'a size beyond the frame')
   t.equal(kind(short), 'message/malformed', 'a frame shorter than its sections')
   t.equal(kind(message(1, 0, sequence)), 'message/malformed', 'no body')
-  t.equal(kind(message(1, 0, sequence, sequence)), 'message/malformed', 'no body behind two')
+  t.equal(kind(message(1, 0, sequence, sequence)), 'message/malformed', 'no body after two sequences')
   t.equal(
     kind(message(1, 0, Buffer.concat([Buffer.of(2), body({ ping: 1 }).subarray(1)]))),
     'message/malformed',
@@ -164,13 +168,13 @@ t.test('malformed frames are faults', async t => {
   for (const length of [0, 15, -1, LIMIT + 1]) t.equal(kind(int32(length)), 'frame/length', `${length}`)
 })
 
-t.test('random bytes behind a good header give bytes or a fault and nothing else', async t => {
+t.test('random bytes after a valid header give bytes or a fault', async t => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 120 }), fc.nat(119), (bytes, cut) => {
       const stream = frame(OP_MSG, 1, 0, [bytes])
       try {
-        const { forward, locals } = all([stream.subarray(0, cut), stream.subarray(cut)])
-        if (locals.length === 0 && forward.length > stream.length) throw new Error('more out than in')
+        const { forward, intercepted } = splitAll([stream.subarray(0, cut), stream.subarray(cut)])
+        if (intercepted.length === 0 && forward.length > stream.length) throw new Error('more out than in')
       } catch (thrown) {
         if (!(thrown instanceof Fault) || thrown.kind === 'internal') throw thrown
       }
@@ -180,35 +184,35 @@ t.test('random bytes behind a good header give bytes or a fault and nothing else
   t.pass()
 })
 
-t.test('replies pass byte for byte, each named when it is whole, however they are cut', async t => {
+t.test('replies are forwarded byte for byte, and listed when they are complete, however they are split', async t => {
   const stream = Buffer.concat([
     writeMessage({ ok: 1 }, 10, 1),
     writeMessage({ ok: 1 }, 11, 2, 2),
     writeMessage({ ok: 1 }, 12, 11),
   ])
-  const wanted = [
+  const expected = [
     { requestID: 10, responseTo: 1, moreToCome: false },
     { requestID: 11, responseTo: 2, moreToCome: true },
     { requestID: 12, responseTo: 11, moreToCome: false },
   ]
   for (let cut = 0; cut <= stream.length; cut++) {
     const splitter = new ReplySplitter(LIMIT)
-    const taken = [stream.subarray(0, cut), stream.subarray(cut)].map(chunk => splitter.split(chunk))
+    const results = [stream.subarray(0, cut), stream.subarray(cut)].map(chunk => splitter.split(chunk))
     t.same(
-      taken.flatMap(each => each.replies),
-      wanted,
+      results.flatMap(each => each.replies),
+      expected,
     )
-    t.same(Buffer.concat(taken.map(each => each.forward)), stream)
+    t.same(Buffer.concat(results.map(each => each.forward)), stream)
     t.notOk(splitter.midFrame)
   }
 })
 
-t.test('an upstream that lies about lengths or speaks another opcode is a fault', async t => {
+t.test('a wrong length or opcode of the upstream is a fault', async t => {
   const reply = writeMessage({ ok: 1 }, 1, 1)
   for (const length of [0, 15, 25, -1, LIMIT + 1]) {
-    const lying = Buffer.from(reply)
-    lying.writeInt32LE(length, 0)
-    t.equal(faultOf(() => new ReplySplitter(LIMIT).split(lying))?.kind, 'upstream/protocol-error')
+    const wrongSize = Buffer.from(reply)
+    wrongSize.writeInt32LE(length, 0)
+    t.equal(faultOf(() => new ReplySplitter(LIMIT).split(wrongSize))?.kind, 'upstream/protocol-error')
   }
   for (const opCode of [OP_REPLY, OP_COMPRESSED, 7]) {
     const other = Buffer.from(reply)
@@ -217,26 +221,28 @@ t.test('an upstream that lies about lengths or speaks another opcode is a fault'
   }
 })
 
-t.test('while it offers, whole messages of up to 64 KiB that are owed a reply are not decided here', async t => {
-  const offering = () => Object.assign(new RequestSplitter(LIMIT), { offering: true })
-  const asked = (id: number, command: object, flags = 0) => writeMessage({ ...command, $db: 'a' }, id, 0, flags)
-  const small = asked(1, { find: 'c', autocommit: false })
-  const long = asked(2, { insert: 'c', text: 'x'.repeat(70_000) })
-  const others = [{ saslStart: 1 }, { logout: 1 }, { hello: 1 }].map(command => asked(3, command))
+t.test('with interceptCommands, messages of up to 64 KiB that expect a reply are offered', async t => {
+  const intercepting = () => Object.assign(new RequestSplitter(LIMIT), { interceptCommands: true })
+  const request = (id: number, command: object, flags = 0) => writeMessage({ ...command, $db: 'a' }, id, 0, flags)
+  const small = request(1, { find: 'c', autocommit: false })
+  const long = request(2, { insert: 'c', text: 'x'.repeat(70_000) })
+  const others = [{ saslStart: 1 }, { logout: 1 }, { hello: 1 }].map(command => request(3, command))
   const stream = Buffer.concat([small, ...others, long, small])
   for (const cut of [1, 16, 20, 21, 30, small.length, small.length + 5, stream.length]) {
-    const { forward, requests, locals, midway } = all([stream.subarray(0, cut), stream.subarray(cut)], offering())
-    t.same(locals, ['offered', 'login', 'logout', 'hello', 'offered'], `cut at ${cut}`)
+    const { forward, requests, intercepted, midFrame } = splitAll(
+      [stream.subarray(0, cut), stream.subarray(cut)],
+      intercepting(),
+    )
+    t.same(intercepted, ['offered', 'login', 'logout', 'hello', 'offered'], `cut at ${cut}`)
     t.same(requests, [2])
     t.same(forward, long)
-    t.equal(midway, false)
+    t.equal(midFrame, false)
   }
-  const { locals, requests } = all([asked(5, { insert: 'c' }, MORE_TO_COME)], offering())
-  t.same([locals, requests], [[], [5]], 'nobody waits for an answer to this')
-  const [taken] = [offering().split(small)]
-  t.match(taken.intercepted, {
+  const { intercepted, requests } = splitAll([request(5, { insert: 'c' }, MORE_TO_COME)], intercepting())
+  t.same([intercepted, requests], [[], [5]], 'this request has no reply')
+  t.match(intercepting().split(small).intercepted, {
     is: 'offered',
-    seen: { name: 'find', inTransaction: true },
+    summary: { name: 'find', inTransaction: true },
     request: { requestID: 1 },
     bytes: small,
   })
