@@ -60,7 +60,7 @@ export class Framer {
   /** Adds a chunk and yields the frames that are complete. Frames that are not consumed stay buffered. Throws `frame/length`. */
   *push(chunk: Buffer): Generator<Frame, void, void> {
     this.add(chunk)
-    for (let frame = this.next(); frame; frame = this.next()) yield frame
+    for (let next = this.next(); next; next = this.next()) yield next
   }
 
   /** Removes and returns all bytes that were added and not returned yet. */
