@@ -1,11 +1,11 @@
 /** The messages that are measured with. Which of them it is can be told from the first letter of the command. */
 import { serialize } from 'bson'
-import { frame, OP_MSG } from '../src/wire/frame.js'
+import { OP_MSG, writeFrame } from '../src/wire/frame.js'
 
 /** A document of 16 MB, as large as one may be. */
 const LARGE = 16 * 1024 * 1024 - 1024
 
-const message = (document: object): Buffer => frame(OP_MSG, 7, 0, [Buffer.alloc(5), serialize(document)])
+const message = (document: object): Buffer => writeFrame(OP_MSG, 7, 0, [Buffer.alloc(5), serialize(document)])
 
 export type Shape = keyof typeof shapes
 

@@ -6,13 +6,13 @@
  */
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { Binary, Int32, serialize } from 'bson'
-import { frame, OP_MSG } from '../../src/wire/frame.js'
+import { OP_MSG, writeFrame } from '../../src/wire/frame.js'
 import { answers } from './answer.js'
 
 const [upstream = '', sts = '', host = ''] = process.argv.slice(2)
 const KEEP_ALIVE_MS = 60_000
 
-const message = (document: object): Buffer => frame(OP_MSG, 7, 0, [Buffer.alloc(5), serialize(document)])
+const message = (document: object): Buffer => writeFrame(OP_MSG, 7, 0, [Buffer.alloc(5), serialize(document)])
 const sasl = (done: boolean, payload: Uint8Array): Buffer =>
   message({ conversationId: new Int32(1), done, payload: new Binary(payload), ok: 1 })
 /** Answered by the upstream from bytes made beforehand; `bytes` longer than a ping is. */

@@ -70,7 +70,7 @@ export class Framer {
 }
 
 /** Builds a frame. */
-export function frame(opCode: number, requestID: number, responseTo: number, body: readonly Uint8Array[]): Buffer {
+export function writeFrame(opCode: number, requestID: number, responseTo: number, body: readonly Uint8Array[]): Buffer {
   const header = Buffer.allocUnsafe(HEADER_BYTES)
   let length = HEADER_BYTES
   for (const part of body) length += part.length

@@ -14,7 +14,16 @@ import { Fault } from '../errors.js'
 import { crc32c } from './crc32c.js'
 import { readDocument } from './document.js'
 import { Elements } from './elements.js'
-import { type Frame, frame, HEADER_BYTES, OP_COMPRESSED, OP_MSG, OP_QUERY, OP_REPLY, writeHeader } from './frame.js'
+import {
+  type Frame,
+  HEADER_BYTES,
+  OP_COMPRESSED,
+  OP_MSG,
+  OP_QUERY,
+  OP_REPLY,
+  writeFrame,
+  writeHeader,
+} from './frame.js'
 
 export const CHECKSUM_PRESENT = 1 << 0
 export const MORE_TO_COME = 1 << 1
@@ -106,7 +115,7 @@ export function writeReply(to: Pick<Command, 'opCode' | 'requestID'>, document: 
   const fields = Buffer.alloc(20)
   fields.writeInt32LE(8, 0) // AwaitCapable, as every server since 1.6 sets it
   fields.writeInt32LE(1, 16)
-  return frame(OP_REPLY, requestID, to.requestID, [fields, serialize(document)])
+  return writeFrame(OP_REPLY, requestID, to.requestID, [fields, serialize(document)])
 }
 
 /** Builds an OP_MSG with a body section only. */

@@ -12,7 +12,7 @@ import { Fault, type FaultKind } from '../../src/errors.js'
 import { createLog, type LogEvent } from '../../src/log.js'
 import type { LiveConnection } from '../../src/revocation/liveConnections.js'
 import { createTermController } from '../../src/upstream/primaryTerm.js'
-import { frame, OP_COMPRESSED, OP_QUERY } from '../../src/wire/frame.js'
+import { OP_COMPRESSED, OP_QUERY, writeFrame } from '../../src/wire/frame.js'
 import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../../src/wire/message.js'
 import { createManualClock } from '../support/clock.js'
 import { signClientFinal } from '../support/signingClient.js'
@@ -27,7 +27,10 @@ const driver = { driver: { name: 'nodejs', version: '7.9.0' }, os: { type: 'Linu
 const message = (id: number, { $db = 'admin', ...command }: Document, flags = 0) =>
   writeMessage({ ...command, $db }, id, 0, flags)
 const query = (id: number, command: Document) =>
-  frame(OP_QUERY, id, 0, [Buffer.from('\0\0\0\0admin.$cmd\0\0\0\0\0\xff\xff\xff\xff', 'latin1'), serialize(command)])
+  writeFrame(OP_QUERY, id, 0, [
+    Buffer.from('\0\0\0\0admin.$cmd\0\0\0\0\0\xff\xff\xff\xff', 'latin1'),
+    serialize(command),
+  ])
 const hello = query(1, { isMaster: 1, helloOk: true, client: driver })
 const start = message(2, { saslStart: 1, mechanism: 'MONGODB-AWS', payload: new Binary(first), $db: '$external' })
 const next = message(3, { saslContinue: 1, conversationId: 1, payload: new Binary(final), $db: '$external' })
@@ -231,7 +234,7 @@ t.test('what is no conversation ends with a line that says so and a closed socke
   const body = (bytes: Buffer, flags = 0) => {
     const head = Buffer.alloc(5)
     head.writeUInt32LE(flags)
-    return frame(2013, 1, 0, [head, bytes])
+    return writeFrame(2013, 1, 0, [head, bytes])
   }
   const lying = Buffer.from(serialize({ hello: 1, $db: 'admin' }))
   lying.writeInt32LE(lying.length + 50)
@@ -254,8 +257,8 @@ t.test('what is no conversation ends with a line that says so and a closed socke
     ['unknown flag bits', message(1, { hello: 1 }, 4), 'message/malformed'],
     ['a wrong checksum', Buffer.concat([body(Buffer.from(serialize({ hello: 1, $db: 'x' })), 1)]), 'message/malformed'],
     ['moreToCome', message(1, { hello: 1 }, MORE_TO_COME), 'message/malformed'],
-    ['an old opcode', frame(2002, 1, 0, [Buffer.alloc(20)]), 'frame/opcode'],
-    ['a compressed message', frame(OP_COMPRESSED, 1, 0, [Buffer.alloc(20)]), 'message/compressed'],
+    ['an old opcode', writeFrame(2002, 1, 0, [Buffer.alloc(20)]), 'frame/opcode'],
+    ['a compressed message', writeFrame(OP_COMPRESSED, 1, 0, [Buffer.alloc(20)]), 'message/compressed'],
   ]
   for (const [what, bytes, kind, facts = {}] of bad) {
     const { client, closing } = await connected(t)

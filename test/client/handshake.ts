@@ -9,7 +9,7 @@ import {
   type State,
 } from '../../src/client/handshake.js'
 import type { FaultKind } from '../../src/errors.js'
-import { Framer, frame, OP_MSG, OP_QUERY } from '../../src/wire/frame.js'
+import { Framer, OP_MSG, OP_QUERY, writeFrame } from '../../src/wire/frame.js'
 import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage } from '../../src/wire/message.js'
 import { faultOf } from '../support/faults.js'
 
@@ -33,7 +33,7 @@ const message = ({ $db = 'admin', ...document }: Document, flagBits = 0) =>
 const query = (document: Document, db = 'admin') => {
   const fields = Buffer.alloc(8)
   fields.writeInt32LE(-1, 4)
-  return one(frame(OP_QUERY, 7, 0, [Buffer.alloc(4), Buffer.from(`${db}.$cmd\0`), fields, serialize(document)]))
+  return one(writeFrame(OP_QUERY, 7, 0, [Buffer.alloc(4), Buffer.from(`${db}.$cmd\0`), fields, serialize(document)]))
 }
 const challenged = handleCommand(initialState, message(start), server).next
 const proving = handleCommand(challenged, message(next), server).next
@@ -87,7 +87,7 @@ t.test('what is not in the table is the error, whatever a JavaScript object thin
     const db = Buffer.from('\x02$db\0\x06\0\0\0admin\0\0', 'latin1')
     const length = Buffer.alloc(4)
     length.writeInt32LE(4 + element.length + db.length)
-    const command = one(frame(OP_MSG, 7, 0, [Buffer.alloc(5), length, element, db]))
+    const command = one(writeFrame(OP_MSG, 7, 0, [Buffer.alloc(5), length, element, db]))
     t.equal(command.name, name)
     const turn = handleCommand(initialState, command, server)
     t.match(turn, { do: 'refuse', fault: { kind: 'command/unauthorized' }, next: initialState }, name)

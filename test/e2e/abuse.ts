@@ -5,7 +5,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { Binary, serialize } from 'bson'
 import t from 'tap'
-import { frame, OP_COMPRESSED, OP_MSG } from '../../src/wire/frame.js'
+import { OP_COMPRESSED, OP_MSG, writeFrame } from '../../src/wire/frame.js'
 import { writeMessage } from '../../src/wire/message.js'
 import { startTestProxy } from '../support/testProxy.js'
 
@@ -17,7 +17,7 @@ const length = (value: number) => {
   bytes.writeInt32LE(value)
   return bytes
 }
-const message = (...parts: Uint8Array[]) => frame(OP_MSG, 1, 0, parts)
+const message = (...parts: Uint8Array[]) => writeFrame(OP_MSG, 1, 0, parts)
 const flags = (bits: number) => length(bits).subarray(0, 4)
 const ping = serialize({ ping: 1, $db: 'admin' })
 const lying = Buffer.from(ping)
@@ -40,7 +40,7 @@ const bad: Record<string, Buffer> = {
   'a checksum that is wrong': message(flags(1), Buffer.of(0), ping, flags(7)),
   'an HTTP request': Buffer.from('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'),
   'a TLS hello': Buffer.from('16030100f5010000f10303', 'hex'),
-  'a compressed message': frame(OP_COMPRESSED, 1, 0, [ping]),
+  'a compressed message': writeFrame(OP_COMPRESSED, 1, 0, [ping]),
   'half a message': message(flags(0), Buffer.of(0), ping).subarray(0, 20),
   nothing: Buffer.alloc(0),
   'a nonce that is too long': saslStart({ r: new Binary(Buffer.alloc(33)), p: 110 }),

@@ -6,7 +6,7 @@ import { MongoClient, type MongoClientOptions } from 'mongodb'
 import type { Test } from 'tap'
 import { CommandError } from '../../sandbox/src/mongo/commandError.js'
 import { type MongoOptions, mongoServer } from '../../sandbox/src/mongo/server.js'
-import { type Frame, Framer, frame, OP_MSG } from '../../src/wire/frame.js'
+import { type Frame, Framer, OP_MSG, writeFrame } from '../../src/wire/frame.js'
 import { readReply } from '../../src/wire/message.js'
 
 export const root = { name: 'root', password: 'a password, with = and , in it' }
@@ -65,7 +65,7 @@ export async function connectRaw(t: Test, port: number) {
   const send = (document: Document, flagBits = 0) => {
     const flags = Buffer.alloc(5)
     flags.writeUInt32LE(flagBits, 0)
-    socket.write(frame(OP_MSG, ++requestID, 0, [flags, serialize(document)]))
+    socket.write(writeFrame(OP_MSG, ++requestID, 0, [flags, serialize(document)]))
     return requestID
   }
   const ask = async (document: Document) => {

@@ -1,10 +1,10 @@
 import t from 'tap'
-import { type Frame, Framer, frame } from '../../src/wire/frame.js'
+import { type Frame, Framer, writeFrame } from '../../src/wire/frame.js'
 import { faultOf } from '../support/faults.js'
 
 const all = (framer: Framer, ...chunks: Buffer[]): Frame[] => chunks.flatMap(chunk => [...framer.push(chunk)])
-const hello = frame(2013, 7, 0, [Buffer.from('first body')])
-const ping = frame(2004, 8, 7, [Buffer.from('second')])
+const hello = writeFrame(2013, 7, 0, [Buffer.from('first body')])
+const ping = writeFrame(2004, 8, 7, [Buffer.from('second')])
 const both = Buffer.concat([hello, ping])
 
 t.test('two frames in one chunk are split', async t => {

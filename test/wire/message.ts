@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import { crc32c } from '../../src/wire/crc32c.js'
-import { type Frame, Framer, frame, OP_COMPRESSED, OP_MSG, OP_QUERY, OP_REPLY } from '../../src/wire/frame.js'
+import { type Frame, Framer, OP_COMPRESSED, OP_MSG, OP_QUERY, OP_REPLY, writeFrame } from '../../src/wire/frame.js'
 import { readCommand, readReply, writeMessage, writeReply } from '../../src/wire/message.js'
 import { faultOf } from '../support/faults.js'
 
@@ -12,7 +12,7 @@ const parseFrame = (bytes: Buffer): Frame => {
   if (!only) throw new Error('not one complete frame')
   return only
 }
-const message = (...parts: Uint8Array[]) => parseFrame(frame(OP_MSG, 1, 0, parts))
+const message = (...parts: Uint8Array[]) => parseFrame(writeFrame(OP_MSG, 1, 0, parts))
 const kind = (run: () => unknown) => faultOf(run)?.kind
 const int32 = (value: number) => {
   const bytes = Buffer.alloc(4)
@@ -23,7 +23,7 @@ const body = Buffer.concat([Buffer.of(0), serialize({ insert: 'c', $db: 'app' })
 const documents = Buffer.concat([Buffer.from('documents\0'), serialize({ _id: 1 }), serialize({ _id: 2 })])
 const sequence = Buffer.concat([Buffer.of(1), int32(documents.length + 4), documents])
 const query = (namespace: string, document: Uint8Array) =>
-  parseFrame(frame(OP_QUERY, 5, 0, [int32(4), Buffer.from(`${namespace}\0`), int32(0), int32(-1), document]))
+  parseFrame(writeFrame(OP_QUERY, 5, 0, [int32(4), Buffer.from(`${namespace}\0`), int32(0), int32(-1), document]))
 
 t.test('the sections of a command may have any order', async t => {
   for (const sections of [
@@ -102,7 +102,7 @@ t.test('unknown required flag bits are refused, unknown optional ones are ignore
 
 t.test('a checksum is verified', async t => {
   t.equal(crc32c(Buffer.from('123456789')), 0xe3069283, 'the check value of CRC-32C')
-  const valid = frame(OP_MSG, 1, 0, [int32(1), body, int32(0)])
+  const valid = writeFrame(OP_MSG, 1, 0, [int32(1), body, int32(0)])
   valid.writeUInt32LE(crc32c(valid.subarray(0, -4)), valid.length - 4)
   t.equal(readCommand(parseFrame(valid)).name, 'insert')
   valid[valid.length - 1] = (valid.at(-1) as number) ^ 1
@@ -128,11 +128,11 @@ t.test('OP_QUERY is read on a command namespace, with or without $query', async 
 
 t.test('compressed messages and unknown opcodes are refused', async t => {
   t.equal(
-    kind(() => readCommand(parseFrame(frame(OP_COMPRESSED, 1, 0, [int32(OP_MSG)])))),
+    kind(() => readCommand(parseFrame(writeFrame(OP_COMPRESSED, 1, 0, [int32(OP_MSG)])))),
     'message/compressed',
   )
   t.equal(
-    kind(() => readCommand(parseFrame(frame(2002, 1, 0, [int32(0)])))),
+    kind(() => readCommand(parseFrame(writeFrame(2002, 1, 0, [int32(0)])))),
     'frame/opcode',
   )
 })
@@ -153,7 +153,7 @@ t.test('random bytes give a command or a fault', async t => {
       fc.uint8Array({ maxLength: 200 }),
       (opCode, bytes) => {
         try {
-          readCommand(parseFrame(frame(opCode, 1, 0, [bytes])))
+          readCommand(parseFrame(writeFrame(opCode, 1, 0, [bytes])))
         } catch (thrown) {
           if (!(thrown instanceof Fault) || thrown.kind === 'internal') throw thrown
         }

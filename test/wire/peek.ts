@@ -1,6 +1,6 @@
 import { BSONRegExp, Code, type Document, MaxKey, MinKey, serialize } from 'bson'
 import t from 'tap'
-import { Framer, frame, OP_MSG } from '../../src/wire/frame.js'
+import { Framer, OP_MSG, writeFrame } from '../../src/wire/frame.js'
 import { writeMessage } from '../../src/wire/message.js'
 import { peekCommand } from '../../src/wire/peek.js'
 import { faultOf } from '../support/faults.js'
@@ -12,7 +12,7 @@ const parseFrame = (bytes: Buffer) => {
 }
 const peek = (command: Document) => peekCommand(parseFrame(writeMessage({ ...command, $db: 'app' }, 1)))
 const peekSections = (...sections: Uint8Array[]) =>
-  peekCommand(parseFrame(frame(OP_MSG, 1, 0, [Buffer.alloc(4), ...sections])))
+  peekCommand(parseFrame(writeFrame(OP_MSG, 1, 0, [Buffer.alloc(4), ...sections])))
 
 t.test('the first key is the name, and autocommit: false marks a transaction', async t => {
   t.same(peek({ find: 'c', filter: { autocommit: false } }), { name: 'find', inTransaction: false })

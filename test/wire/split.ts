@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import { crc32c } from '../../src/wire/crc32c.js'
-import { frame, OP_COMPRESSED, OP_MSG, OP_QUERY, OP_REPLY } from '../../src/wire/frame.js'
+import { OP_COMPRESSED, OP_MSG, OP_QUERY, OP_REPLY, writeFrame } from '../../src/wire/frame.js'
 import { MORE_TO_COME, writeMessage } from '../../src/wire/message.js'
 import { type ForwardedRequest, ReplySplitter, RequestSplitter } from '../../src/wire/split.js'
 import { faultOf } from '../support/faults.js'
@@ -20,9 +20,9 @@ const sequence = (() => {
   return Buffer.concat([Buffer.of(1), int32(documents.length + 4), documents])
 })()
 const message = (id: number, flags: number, ...sections: Uint8Array[]) =>
-  frame(OP_MSG, id, 0, [int32(flags), ...sections])
+  writeFrame(OP_MSG, id, 0, [int32(flags), ...sections])
 const query = (id: number, document: object) =>
-  frame(OP_QUERY, id, 0, [int32(4), Buffer.from('admin.$cmd\0'), int32(0), int32(-1), serialize(document)])
+  writeFrame(OP_QUERY, id, 0, [int32(4), Buffer.from('admin.$cmd\0'), int32(0), int32(-1), serialize(document)])
 
 /** The results of all chunks of a stream. */
 function splitAll(chunks: Buffer[], splitter = new RequestSplitter(LIMIT)) {
@@ -162,16 +162,16 @@ t.test('malformed frames are faults', async t => {
     'kind 2',
   )
   t.equal(kind(message(1, 0, Buffer.of(0), int32(5), Buffer.of(0))), 'message/malformed', 'an empty body')
-  t.equal(kind(frame(OP_MSG, 1, 0, [int32(0)])), 'message/malformed', 'no section')
-  t.equal(kind(frame(OP_COMPRESSED, 1, 0, [int32(OP_MSG)])), 'message/compressed')
-  t.equal(kind(frame(2002, 1, 0, [int32(0)])), 'frame/opcode')
+  t.equal(kind(writeFrame(OP_MSG, 1, 0, [int32(0)])), 'message/malformed', 'no section')
+  t.equal(kind(writeFrame(OP_COMPRESSED, 1, 0, [int32(OP_MSG)])), 'message/compressed')
+  t.equal(kind(writeFrame(2002, 1, 0, [int32(0)])), 'frame/opcode')
   for (const length of [0, 15, -1, LIMIT + 1]) t.equal(kind(int32(length)), 'frame/length', `${length}`)
 })
 
 t.test('random bytes after a valid header give bytes or a fault', async t => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 120 }), fc.nat(119), (bytes, cut) => {
-      const stream = frame(OP_MSG, 1, 0, [bytes])
+      const stream = writeFrame(OP_MSG, 1, 0, [bytes])
       try {
         const { forward, intercepted } = splitAll([stream.subarray(0, cut), stream.subarray(cut)])
         if (intercepted.length === 0 && forward.length > stream.length) throw new Error('more out than in')
