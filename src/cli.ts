@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** Turns arguments and environment into an exit code. Only this file touches `process`. */
+import { randomBytes } from 'node:crypto'
 import { type LoadedConfig, loadWithPolicy, withPolicy } from './app/policy.js'
 import { check, type Finding } from './commands/check.js'
 import { explain } from './commands/explain.js'
@@ -18,6 +19,10 @@ const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any Mo
   mongo-iam-proxy demo                    runs the proxy in front of an AWS and a MongoDB in memory
       --port N --admin-port N             ports of the proxy (0: any free port)
       --json                              prints one line of JSON instead of text
+      --log-level LEVEL                   debug, info, warn (the default of the demo) or error
+      --replica-set                       its MongoDB is a replica set of three, to rehearse a failover
+      --with-tls                          clients connect with TLS, to rehearse a change of the certificate
+      --directory                         a DBA maintains users in $external, to rehearse the directory
       --ldap-authorization                its MongoDB reports LDAP authorization
       --sts-quota N --sts-latency MS      its STS throttles above N calls per second, answers after MS
   mongo-iam-proxy check --config FILE     reports every problem of a configuration, and tries upstream, STS and users
@@ -55,6 +60,9 @@ async function runDemo(argv: string[]): Promise<number> {
   const { own, settings } = parseFlagsOnly(argv, {
     port: 'text',
     json: 'toggle',
+    'replica-set': 'toggle',
+    'with-tls': 'toggle',
+    directory: 'toggle',
     'ldap-authorization': 'toggle',
     'sts-quota': 'text',
     'sts-latency': 'text',
@@ -64,6 +72,10 @@ async function runDemo(argv: string[]): Promise<number> {
   const { startDemo } = await import('./commands/demo.js')
   const { configure, announce, close } = await startDemo({
     json: own.json === true,
+    replicaSet: own['replica-set'] === true,
+    withTLS: own['with-tls'] === true,
+    directory: own.directory === true,
+    createSecret: () => randomBytes(32).toString('base64url'),
     ldapAuthorization: own['ldap-authorization'] === true,
     stsQuota: parseNumber(own['sts-quota'], '--sts-quota', 1),
     stsLatencyMS: parseNumber(own['sts-latency'], '--sts-latency', 0),

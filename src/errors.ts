@@ -377,6 +377,13 @@ export const faults = {
     remedy: 'Every problem is named with its source; `mongo-iam-proxy settings` prints the table.',
     exit: 78,
   },
+  'demo/sandbox-missing': {
+    level: 'error',
+    reply: null,
+    summary: 'the package mongo-iam-proxy-sandbox, which the demo runs, is not installed',
+    remedy: 'Run `npx -p mongo-iam-proxy -p mongo-iam-proxy-sandbox mongo-iam-proxy demo`.',
+    exit: 64,
+  },
   usage: {
     level: 'error',
     reply: null,

@@ -135,5 +135,8 @@ function extension(id: string, value: Buffer, critical = false): Buffer {
 
 /** Any value that is unique to the key: RFC 5280, section 4.2.1.2. */
 function keyIdentifier(key: KeyObject): Buffer {
-  return createHash('sha256').update(key.export({ type: 'spki', format: 'der' })).digest().subarray(0, 20)
+  return createHash('sha256')
+    .update(key.export({ type: 'spki', format: 'der' }))
+    .digest()
+    .subarray(0, 20)
 }

@@ -6,18 +6,21 @@
  */
 import { once } from 'node:events'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
-import { type Principal, type SandboxOptions, STS_HOST, startWorld } from './world.js'
+import { type Mongo, type Principal, type SandboxOptions, STS_HOST, startWorld } from './world.js'
 
-export type { Principal, SandboxOptions }
+export { type CertificateAndKey, type Certificates, createCertificates } from './certificates.js'
+export type { Mongo, Principal, SandboxOptions }
 
 export type Sandbox = {
   /** `host` is the AWS host that clients sign for. The server itself speaks plain HTTP at `url`. */
   sts: { host: string; url: string; port: number }
-  /** `uri` logs in as root. */
-  mongo: { uri: string; port: number }
+  mongo: Mongo
   /** `user:password`, escaped, of the MongoDB user for the proxy's own work. It authenticates against `admin`. */
   administrator: string
+  /** Principals for rules, each with a database user. */
   principals: readonly Principal[]
+  /** With `directory`: IAM users that need no rule, because a user in `$external` decides about them. */
+  directoryPrincipals: readonly Principal[]
   /** The passwords of the database users of `principals`, by user name. */
   passwords: ReadonlyMap<string, string>
   /** Closes every server and ends the thread. */
@@ -39,13 +42,14 @@ export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
 }
 
 if (!isMainThread && parentPort) {
-  const { sts, mongo, administrator, principals, passwords, close } = await startWorld(workerData)
+  const { sts, mongo, administrator, principals, directoryPrincipals, passwords, close } = await startWorld(workerData)
   parentPort.once('message', close) // Without this listener and the servers, nothing keeps the thread alive.
   const started: Omit<Sandbox, 'close'> = {
     sts: { host: STS_HOST, url: sts.url, port: sts.port },
-    mongo: { uri: mongo.uri, port: mongo.port },
+    mongo: { uri: mongo.uri, hosts: mongo.hosts, replicaSet: mongo.replicaSet },
     administrator,
     principals,
+    directoryPrincipals,
     passwords,
   }
   parentPort.postMessage(started)
