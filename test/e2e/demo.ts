@@ -1,10 +1,12 @@
 /** The demo as other tools start it: what it announces, what its flags do, how it ends. */
+import { cpSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import t from 'tap'
 import type { Calls } from '../../sandbox/src/aws/sts.js'
 import { createClient, installClient } from '../support/clients.js'
 import { program, startDemo } from '../support/demo.js'
-import { runNode } from '../support/program.js'
+import { createTempFolder, runNode } from '../support/program.js'
 
 t.setTimeout(300_000) // the first time, a registry has its say
 await installClient('mongodb7')
@@ -75,3 +77,35 @@ t.test(
     t.ok(logins.every(({ ms }) => (ms as { sts: number }).sts >= 95))
   },
 )
+
+t.test('with --with-tls and --directory the line has the files and the further principals as well', async t => {
+  const { ready, stop } = await startDemo(t, '--with-tls', '--directory')
+  t.same(Object.keys(ready), ['event', 'proxy', 'admin', 'sts', 'upstream', 'principals', 'tls'])
+  const { tls } = ready as unknown as { tls: { caFile: string; certFile: string; keyFile: string; next: object } }
+  t.same(Object.keys(tls), ['caFile', 'certFile', 'keyFile', 'next'])
+  t.match(readFileSync(tls.caFile, 'utf8'), /^-----BEGIN CERTIFICATE-----/)
+  t.equal(statSync(tls.keyFile).mode & 0o077, 0, 'nobody else can read the key')
+  t.match(
+    ready.principals.slice(-2).map(({ arn, user, roles }) => ({ own: arn === user, roles })),
+    [
+      { own: true, roles: ['readWrite@app'] },
+      { own: true, roles: [] },
+    ],
+  )
+  t.equal(await stop(), 0)
+})
+
+t.test('without the package of the sandbox the demo explains how to get it', async t => {
+  const folder = createTempFolder(t)
+  const root = dirname(dirname(program))
+  cpSync(dirname(program), join(folder, 'dist'), { recursive: true })
+  cpSync(join(root, 'package.json'), join(folder, 'package.json'))
+  mkdirSync(join(folder, 'node_modules'))
+  for (const name of readdirSync(join(root, 'node_modules'))) {
+    if (name === 'mongo-iam-proxy-sandbox') continue
+    symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))
+  }
+  const { code, stdout, stderr } = await runNode(t, [join(folder, 'dist/cli.js'), 'demo'])
+  t.match({ code, stdout }, { code: 64, stdout: '' })
+  t.match(stderr, /npx -p mongo-iam-proxy -p mongo-iam-proxy-sandbox mongo-iam-proxy demo/)
+})
