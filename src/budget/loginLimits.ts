@@ -6,7 +6,7 @@
  * lock out the others, so the effect of a failure depends on what it proves:
  *
  *     failure of (subnet, key, token)     what it proves                            over the limit, until its window ends
- *     expired, unknown, denied, no rule   this key and token, whoever signs         login/failure-limit (18), final
+ *     expired, unknown, denied, no rule   this key and token, with any signature    login/failure-limit (18), final
  *     source address not allowed          the same, from this exact address         login/failure-limit (18), final there
  *     any other refusal: bad signature    this signature; others may be right       login/signature-limit (262), retry
  *       … but a recent login succeeded    a good and a bad client share the key     none: lowest priority in the queue

@@ -275,11 +275,11 @@ t.test('the timer of a call is cleared when the call is answered or aborted', as
 })
 
 t.test('an aborted call closes its socket at once and makes room for the next call', async t => {
-  let asked = 0
+  let calls = 0
   const arrived = deferred()
   const { server, sts } = await createPair(
     t,
-    (response, call) => (asked++ === 0 ? arrived.resolve(undefined) : respondIdentity(response, call)),
+    (response, call) => (calls++ === 0 ? arrived.resolve(undefined) : respondIdentity(response, call)),
     { maxSockets: 1 },
   )
   const first = new AbortController()
@@ -292,7 +292,7 @@ t.test('an aborted call closes its socket at once and makes room for the next ca
   first.abort(new Error('left'))
   await t.rejects(asking, { message: 'left' })
   t.equal((await sts.getCallerIdentity(proof, LONG, never)).is, 'identity')
-  t.equal(asked, 2, 'a call that is aborted in the queue is never sent')
+  t.equal(calls, 2, 'a call that is aborted in the queue is never sent')
   t.ok(server.opened() >= 2, 'the socket of an aborted call is not reused')
   await t.rejects(
     sts.getCallerIdentity(proof, LONG, first.signal),
@@ -305,9 +305,9 @@ t.test('two hundred aborted calls leave the pool usable', async t => {
   let open = false
   const { sts } = await createPair(t, (response, call) => open && respondIdentity(response, call), { maxSockets: 2 })
   const aborts = Array.from({ length: 200 }, () => new AbortController())
-  const asked = Promise.allSettled(aborts.map(({ signal }) => sts.getCallerIdentity(proof, LONG, signal)))
+  const results = Promise.allSettled(aborts.map(({ signal }) => sts.getCallerIdentity(proof, LONG, signal)))
   for (const one of aborts) one.abort()
-  t.ok((await asked).every(({ status }) => status === 'rejected'))
+  t.ok((await results).every(({ status }) => status === 'rejected'))
   open = true
   t.equal((await sts.getCallerIdentity(proof, LONG, never)).is, 'identity')
 })
