@@ -38,7 +38,7 @@ export type HostSelectorOptions = {
   random(): number
   /** Monotonic milliseconds. */
   now(): number
-  /** Maximum number of subnets that are remembered as bound to the first host. */
+  /** How many subnets can be restricted to the first host at a time. */
   maxSubnets: number
   /** Called when a host is ejected (`isHealthy` false) and when it is restored. */
   onHealthChange(host: string, isHealthy: boolean): void

@@ -59,7 +59,7 @@ const KEEP_ALIVE_MS = 20_000
 const TIMED_OUT = new Error('no answer in time')
 const CLIENT_LEFT = new Error('the client left')
 const MAX_RESPONSE_BYTES = 64 * 1024
-/** undici leaks the place of a request whose header it rejects, so a request with such a header must not reach it. */
+/** undici never frees the pool slot of a request whose header it rejects, so such a request must not reach it. */
 const SENDABLE = /^[\x20-\x7e]+$/
 
 /** Throws `config/invalid` for plain http to a host that is not loopback. */

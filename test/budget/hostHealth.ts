@@ -214,7 +214,7 @@ t.test('a disabled region applies to the whole /64', async t => {
   t.equal(selectHost('2001:db8:0:1::1'), B)
 })
 
-t.test('the number of remembered subnets is bounded', async t => {
+t.test('the number of subnets that are restricted to the first host is bounded', async t => {
   const { recordDisabledRegion, selectHost } = create([A, B], { maxSubnets: 2, random: () => 0.99 })
   for (const address of ['10.0.0.1', '10.0.0.2', '10.0.0.3']) recordDisabledRegion(address)
   t.equal(selectHost('10.0.0.1'), B, 'the first one was dropped')
