@@ -3,7 +3,7 @@ import { ConnectionString } from 'mongodb-connection-string-url'
 import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
 import { type Address, formatAddress, parseAddress } from './address.js'
-import { parseTlsOptions, parseUriOptions, type TlsOptions } from './options.js'
+import { parseTlsOptions, parseUriOptions, type TlsOptions } from './uriOptions.js'
 
 /** What a connection string says. */
 export type UpstreamConfig = {

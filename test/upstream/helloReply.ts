@@ -8,7 +8,7 @@ import {
   presentAsSingleMemberSet,
   readTopologyVersion,
   validateHello,
-} from '../../src/upstream/hello.js'
+} from '../../src/upstream/helloReply.js'
 import { faultOf } from '../support/faults.js'
 import { memberHello } from '../support/scriptedUpstream.js'
 

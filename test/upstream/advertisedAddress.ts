@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { type AddressAdvertiserOptions, createAddressAdvertiser } from '../../src/upstream/advertised.js'
+import { type AddressAdvertiserOptions, createAddressAdvertiser } from '../../src/upstream/advertisedAddress.js'
 
 const cert = readFileSync(new URL('../support/tls/listener.pem', import.meta.url), 'utf8') // localhost, proxy.test
 const reached = { localAddress: '10.0.0.7', localPort: 27018 }
