@@ -39,7 +39,7 @@ const PURE = [
   /^users\/(rules|match|principals|roles|networks|conditions|entries|collectionRole)\.ts$/,
   /^revocation\/(denials|denyFile|liveConnections)\.ts$/,
   /^provisioning\/password\.ts$/,
-  /^upstream\/(address|hello|metadata|topologyDescription|topologyView|primaryTerm)\.ts$/,
+  /^upstream\/(address|helloReply|topologyVersion|metadata|topologyDescription|topologyView|primaryTerm)\.ts$/,
 ]
 const IMPURE_MODULES = /^(node:)?(net|tls|fs|http|https|dns|dgram|child_process|timers)(\/|$)|^undici$/
 const IMPURE_CODE: [string, RegExp][] = [

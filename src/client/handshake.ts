@@ -12,7 +12,7 @@
 import { Binary, type Document, Double, Int32, Long } from 'bson'
 import { Fault } from '../errors.js'
 import { type Challenge, createChallenge, type ProofFields, parseClientFinal } from '../sasl/aws.js'
-import { readTopologyVersion, type TopologyVersion } from '../upstream/helloReply.js'
+import { readTopologyVersion, type TopologyVersion } from '../upstream/topologyVersion.js'
 import { readDocument } from '../wire/document.js'
 import { type Command, MORE_TO_COME } from '../wire/message.js'
 

@@ -1,4 +1,7 @@
-/** The administrator's connection: commands of the proxy itself, through the `mongodb` driver, and never a relay. */
+/**
+ * The admin client: runs the proxy's own commands through the `mongodb` driver, as the user of `upstream.admin`. No client
+ * session ever uses its connections.
+ */
 import type { Document } from 'bson'
 import type { MongoClient } from 'mongodb'
 import { ConnectionString } from 'mongodb-connection-string-url'
@@ -7,85 +10,91 @@ import { Secret } from '../log.js'
 import { PROXY_NAME } from './metadata.js'
 
 export type AdminClient = {
-  /** Runs a command and gives the reply, `ok: 0` or not, a refused login among them. Throws `upstream/unreachable`. */
+  /**
+   * Runs a command, in `admin` by default. Returns the reply, whether `ok` is 1 or 0; a failed login is a reply, too.
+   * Throws `upstream/unreachable`.
+   */
   runCommand(command: Document, db?: string): Promise<Document>
-  /** The same at one member, whichever it is; the caller closes it. */
+  /** A client for one member, whatever its state. The caller closes it. */
   forMember(address: string): AdminClient
   close(): Promise<void>
 }
 
-const OPTIONS = {
+const DRIVER_OPTIONS = {
   appName: PROXY_NAME,
   maxPoolSize: 4,
-  // As long as a login takes: nobody wants to know any more what a crowd has asked before.
+  // The deadline of a login: after it, no login waits for the reply.
   waitQueueTimeoutMS: 8_000,
-  // Watching is the mirror's work: without it the driver holds one connection less.
+  // The proxy has its own server monitors, so the driver can do without its streaming connection.
   serverMonitoringMode: 'poll',
   serverSelectionTimeoutMS: 3_000,
   connectTimeoutMS: 3_000,
   socketTimeoutMS: 5_000,
 } as const
 
-/** Other ones than ours. */
-type Limits = Partial<Record<'maxPoolSize' | 'waitQueueTimeoutMS' | 'serverSelectionTimeoutMS', number>>
+type DriverLimits = Partial<Record<'maxPoolSize' | 'waitQueueTimeoutMS' | 'serverSelectionTimeoutMS', number>>
 
-/** Nothing is connected, and the driver is not even loaded, before the first command. */
-export function createAdminClient(uri: Secret, limits: Limits = {}): AdminClient {
-  let opened: Promise<MongoClient> | undefined
-  let closed = false
+/** Loads the driver and connects with the first command. `limits` replace the defaults. */
+export function createAdminClient(uri: Secret, limits: DriverLimits = {}): AdminClient {
+  let client: Promise<MongoClient> | undefined
+  let isClosed = false
   const open = async () => {
     const { MongoClient } = await import('mongodb')
-    return new MongoClient(uri.reveal(), { ...OPTIONS, ...limits })
+    return new MongoClient(uri.reveal(), { ...DRIVER_OPTIONS, ...limits })
   }
   return {
     runCommand: async (command, db = 'admin') => {
-      if (closed) throw new Fault('proxy/shutdown')
-      opened ??= open().catch(thrown => {
-        opened = undefined
+      if (isClosed) throw new Fault('proxy/shutdown')
+      client ??= open().catch(thrown => {
+        client = undefined
         throw thrown
       })
       try {
-        return await (await opened).db(db).command(command)
+        return await (await client).db(db).command(command)
       } catch (thrown) {
-        return replyOf(thrown)
+        return toReply(thrown)
       }
     },
-    forMember: address => createAdminClient(new Secret(directly(uri.reveal(), address)), limits),
+    forMember: address => createAdminClient(new Secret(toDirectUri(uri.reveal(), address)), limits),
     close: async () => {
-      closed = true
-      await (await opened?.catch(() => undefined))?.close()
+      isClosed = true
+      await (await client?.catch(() => undefined))?.close()
     },
   }
 }
 
-/** A connection string with this one address in it. Lookups by DNS are over then, so TLS, their default, is written out. */
-function directly(uri: string, address: string): string {
+/**
+ * The connection string with this address alone. It is no longer a `mongodb+srv` string, so TLS, the default of those, is
+ * made explicit.
+ */
+function toDirectUri(uri: string, address: string): string {
   try {
-    const changed = new ConnectionString(uri.replace(/^mongodb\+srv:/, 'mongodb:'))
-    const { searchParams } = changed
-    const names = [...searchParams.keys()].map(name => name.toLowerCase())
-    if (uri.startsWith('mongodb+srv:') && !names.includes('tls') && !names.includes('ssl'))
-      searchParams.set('tls', 'true')
-    for (const name of [...searchParams.keys()]) if (UNFIT.has(name.toLowerCase())) searchParams.delete(name)
+    const direct = new ConnectionString(uri.replace(/^mongodb\+srv:/, 'mongodb:'))
+    const { searchParams } = direct
+    const names = [...searchParams.keys()]
+    const hasTls = names.some(name => ['tls', 'ssl'].includes(name.toLowerCase()))
+    if (uri.startsWith('mongodb+srv:') && !hasTls) searchParams.set('tls', 'true')
+    for (const name of names) if (MULTI_HOST_OPTIONS.has(name.toLowerCase())) searchParams.delete(name)
     searchParams.set('directConnection', 'true')
-    changed.hosts = [address]
-    return changed.toString()
+    direct.hosts = [address]
+    return direct.toString()
   } catch {
-    return uri // which the driver will refuse, and says so without showing it
+    return uri // the driver rejects it with an error that does not contain it
   }
 }
 
-/** Options that are for several addresses. The set that is named is checked where members are watched. */
-const UNFIT = new Set(['replicaset', 'directconnection', 'srvmaxhosts', 'srvservicename', 'loadbalanced'])
+/** Options that make no sense for one address. Server monitors check the name of the replica set. */
+const MULTI_HOST_OPTIONS = new Set(['replicaset', 'directconnection', 'srvmaxhosts', 'srvservicename', 'loadbalanced'])
 
-/** What the server said, or a fault where it said nothing. The driver's errors are told apart by what they carry. */
-function replyOf(thrown: unknown): Document {
+/** The reply in an error of the driver. Throws a fault if the server sent none. */
+function toReply(thrown: unknown): Document {
+  // Names, not classes: importing the classes would load the driver.
   const { name, code, codeName, message, cause } = thrown as Partial<Record<string, unknown>>
   if (name === 'MongoServerError') return { ok: 0, code, codeName, errmsg: message }
   if (name === 'MongoParseError' || name === 'MongoInvalidArgumentError' || name === 'MongoAPIError') {
-    // The message may quote the connection string.
+    // The message may contain the connection string.
     throw new Fault('config/invalid', 'upstream.admin.uri: the driver cannot use it', { name })
   }
-  const inner = cause as { code?: unknown } | undefined
-  throw new Fault('upstream/unreachable', undefined, { code: code ?? inner?.code ?? name }, thrown)
+  const causeCode = (cause as { code?: unknown } | undefined)?.code
+  throw new Fault('upstream/unreachable', undefined, { code: code ?? causeCode ?? name }, thrown)
 }

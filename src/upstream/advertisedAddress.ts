@@ -1,32 +1,37 @@
-/** The address that clients of a replica set are told, by which they come back to the proxy (R6). */
+/**
+ * The address that clients of a replica set get in hello. Drivers connect to the addresses in hello, so it must lead back to
+ * the proxy.
+ */
 import { X509Certificate } from 'node:crypto'
 import { type Address, formatAddress } from './address.js'
 
 export type AddressAdvertiserOptions = {
   /** `listen.advertise`. */
   advertise: Address | undefined
-  /** What the listener is bound to; undefined for a wildcard, which is nobody's address. */
+  /** The address that the listener is bound to; undefined for a wildcard, which no client can connect to. */
   host: string | undefined
-  /** PEM. */
+  /** The certificate of the listener, in PEM. */
   cert: string | undefined
 }
 
-/** What is known of a client's socket: the name it asked for over TLS, and the address that it reached. */
+/** `servername`: the SNI of the client's TLS handshake. `localAddress` and `localPort`: the address that it connected to. */
 export type ClientSocketInfo = { servername?: string | false | null; localAddress?: string; localPort?: number }
 
 /**
- * The address for a client: a name that it asked for itself and our certificate covers, with the advertised port; else
- * what is advertised, else where we listen. Where neither is known it is the address that its connection came to.
+ * Creates a function that gives the address for one client: `listen.advertise`, otherwise the bound address, otherwise the
+ * address that the client connected to. An SNI that the certificate covers replaces the host name.
  */
 export function createAddressAdvertiser({
   advertise,
-  host,
+  host: boundHost,
   cert,
 }: AddressAdvertiserOptions): (client: ClientSocketInfo) => string {
   const certificate = cert === undefined ? undefined : new X509Certificate(cert)
   return ({ servername, localAddress = '', localPort = 0 }) => {
-    const told = advertise ?? { host: (host ?? localAddress.replace(/^::ffff:/, '')).toLowerCase(), port: localPort }
+    const reachedHost = localAddress.replace(/^::ffff:/, '')
+    const address = advertise ?? { host: (boundHost ?? reachedHost).toLowerCase(), port: localPort }
     const name = servername ? servername.toLowerCase() : undefined
-    return formatAddress(name !== undefined && certificate?.checkHost(name) ? { ...told, host: name } : told)
+    const isCovered = name !== undefined && certificate?.checkHost(name) !== undefined
+    return formatAddress(isCovered ? { ...address, host: name } : address)
   }
 }

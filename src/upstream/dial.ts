@@ -1,10 +1,10 @@
 /**
- * A new connection to the upstream, logged in as a database user: connect, hello, SCRAM-SHA-256.
+ * Opens a connection to the upstream and logs in as a database user: hello, then SCRAM-SHA-256.
  *
- *     ─▶ hello {client, speculativeAuthenticate: saslStart}     ◀─ hello, and the first SASL reply where it speculates
- *    (─▶ saslStart                                              ◀─ … where it does not)
- *     ─▶ saslContinue                                           ◀─ the server's signature: checked before anything else
- *    (─▶ saslContinue, empty                                    ◀─ done, where it does not skip the empty exchange)
+ *     ─▶ hello {client, speculativeAuthenticate: saslStart}     ◀─ hello, with the first SASL reply if it supports speculation
+ *    (─▶ saslStart                                              ◀─ the first SASL reply, otherwise)
+ *     ─▶ saslContinue                                           ◀─ the server's signature, which is verified at once
+ *    (─▶ saslContinue, empty                                    ◀─ done, if it does not skip the empty exchange)
  */
 import { Binary, type Document } from 'bson'
 import { Fault } from '../errors.js'
@@ -20,32 +20,37 @@ export type DatabaseUser = { name: string; db: string; password: Secret }
 
 export type DialOptions = {
   target: Target
-  /** Refuses a member that does not call itself the primary. */
+  /** Rejects a member whose hello does not say that it is the primary. */
   requirePrimary?: boolean
   user: DatabaseUser
-  /** The client's own `client` document with its BSON types, undefined if it sent none. */
+  /** The `client` document of the client's hello, with its BSON types; undefined if it sent none. */
   clientMetadata: Document | undefined
   scramKeys: ScramKeyCache
   random: (bytes: number) => Buffer
   signal: AbortSignal
-  /** The client's apiVersion, which then goes on our own commands on this socket. */
+  /** The client's apiVersion. It is added to the proxy's own commands on this connection. */
   apiVersion?: string | undefined
-  /** Asked over the connection once it has logged in and before it is given away (the LDAP guard). */
+  /** Called after the login and before the socket is handed over. */
   onAuthenticated?: ((channel: Channel, hello: Document) => Promise<void>) | undefined
 }
 
-/** `socket` is paused and half-open capable; `rest` was read beyond the last reply; `hello` keeps its BSON types. */
+/** `socket` is paused. `rest`: bytes that were read beyond the last reply. `hello` has its BSON types. */
 export type UpstreamConnection = ReturnType<Channel['handOver']> & { hello: Document }
 
+/** The server's code MechanismUnavailable. */
+const MECHANISM_UNAVAILABLE = 334
+const LOGIN_DETAILS = { [MECHANISM_UNAVAILABLE]: `${SCRAM_SHA_256} is not enabled there` }
+
 /**
- * Throws `upstream/unreachable` (unreachable, stopping, another set, not the primary), `upstream/authentication-failed` (it does not take this user),
- * `upstream/protocol-error` (it breaks the protocol or cannot prove that it knows the password), and the signal's reason.
+ * Throws `upstream/unreachable` (no connection, stopping, another replica set, not the primary),
+ * `upstream/authentication-failed` (the server rejects this user), `upstream/protocol-error` (the server breaks the
+ * protocol, or cannot prove that it knows the password), the signal's reason, and what `onAuthenticated` throws.
  */
-export async function dial(wanted: DialOptions): Promise<UpstreamConnection> {
-  const channel = await openChannel(wanted.target, wanted.signal)
+export async function dial(options: DialOptions): Promise<UpstreamConnection> {
+  const channel = await openChannel(options.target, options.signal)
   try {
-    const hello = await logIn(channel, wanted)
-    await wanted.onAuthenticated?.(channel, hello)
+    const hello = await logIn(channel, options)
+    await options.onAuthenticated?.(channel, hello)
     return { ...channel.handOver(), hello }
   } catch (thrown) {
     channel.destroy()
@@ -53,56 +58,60 @@ export async function dial(wanted: DialOptions): Promise<UpstreamConnection> {
   }
 }
 
-async function logIn(channel: Channel, wanted: DialOptions): Promise<Document> {
-  const { target, user, clientMetadata: metadata, scramKeys: keys, random, signal, apiVersion: api } = wanted
+async function logIn(channel: Channel, options: DialOptions): Promise<Document> {
+  const { target, user, clientMetadata, scramKeys, random, signal, apiVersion } = options
   const run = async (command: Document, $db: string) => {
-    if (api !== undefined) command.apiVersion = api
+    if (apiVersion !== undefined) command.apiVersion = apiVersion
     command.$db = $db
-    const reply = await channel.request(command, signal)
-    return assertOk(reply, target.address, { 334: `${SCRAM_SHA_256} is not enabled there` })
+    return assertOk(await channel.request(command, signal), target.address, LOGIN_DETAILS)
   }
-  const owner = { upstream: target.address, name: user.name, password: user.password }
-  const start = createClientFirst(user.name, random(24).toString('base64'))
+  const credentials = { upstream: target.address, name: user.name, password: user.password }
+  const clientFirst = createClientFirst(user.name, random(24).toString('base64'))
   const saslStart = {
     saslStart: 1,
     mechanism: SCRAM_SHA_256,
-    payload: new Binary(start.payload),
+    payload: new Binary(clientFirst.payload),
     options: { skipEmptyExchange: true },
   }
-  const client = addProxyMetadata(metadata)
+  const client = addProxyMetadata(clientMetadata)
   const hello = await run({ hello: 1, client, speculativeAuthenticate: { ...saslStart, db: user.db } }, 'admin')
-  if (target.replicaSet !== undefined && hello.setName !== target.replicaSet) {
-    const facts = { wanted: target.replicaSet, setName: sanitizeText(hello.setName) }
-    throw new Fault(
-      'upstream/unreachable',
-      'the member does not belong to the replica set that upstream.uri names',
-      facts,
-    )
-  }
-  if (wanted.requirePrimary && hello.isWritablePrimary !== true) {
-    throw new Fault('upstream/unreachable', 'it is not the primary', { upstream: target.address })
-  }
-  const opened = readStep(hello.speculativeAuthenticate ?? (await run(saslStart, user.db)))
-  if (opened.done) throw malformed('done before anything was proven')
-  const { conversationId } = opened
+  assertMember(hello, options)
+  const serverFirst = readSaslReply(hello.speculativeAuthenticate ?? (await run(saslStart, user.db)))
+  if (serverFirst.done) throw protocolError('the SASL conversation ended before the proof')
+  const { conversationId } = serverFirst
   const next = async (payload: Buffer) =>
-    readStep(await run({ saslContinue: 1, conversationId, payload: new Binary(payload) }, user.db), conversationId)
-  const last = await createClientFinal(start, keys.deriverFor(owner), opened.payload)
-  const answer = await next(last.payload)
-  keys.store(owner, verifyServerFinal(last, answer.payload))
-  if (!answer.done && !(await next(Buffer.alloc(0))).done) throw malformed('never done')
+    readSaslReply(await run({ saslContinue: 1, conversationId, payload: new Binary(payload) }, user.db), conversationId)
+  const clientFinal = await createClientFinal(clientFirst, scramKeys.deriverFor(credentials), serverFirst.payload)
+  const serverFinal = await next(clientFinal.payload)
+  scramKeys.store(credentials, verifyServerFinal(clientFinal, serverFinal.payload))
+  if (!serverFinal.done && !(await next(Buffer.alloc(0))).done) {
+    throw protocolError('the SASL conversation did not end')
+  }
   return hello
 }
 
-/** A SASL reply in its form. The conversation id is whatever the server chose first, and then stays. */
-function readStep({ payload, conversationId, done }: Document, expected = conversationId) {
-  if (!(payload instanceof Binary) || typeof done !== 'boolean') throw malformed('not a SASL reply')
-  if (!Number.isInteger(Number(conversationId ?? 'none')) || Number(conversationId) !== Number(expected)) {
-    throw malformed('a SASL reply of another conversation')
+/** Checks the hello of this very connection, since the monitors' hellos may be older than an election. */
+function assertMember(hello: Document, { target, requirePrimary }: DialOptions): void {
+  if (target.replicaSet !== undefined && hello.setName !== target.replicaSet) {
+    throw new Fault('upstream/unreachable', 'the member does not belong to the replica set that upstream.uri names', {
+      wanted: target.replicaSet,
+      setName: sanitizeText(hello.setName),
+    })
+  }
+  if (requirePrimary && hello.isWritablePrimary !== true) {
+    throw new Fault('upstream/unreachable', 'the member is not the primary', { upstream: target.address })
+  }
+}
+
+/** The server chooses the conversation id in its first reply, and may not change it. */
+function readSaslReply({ payload, conversationId, done }: Document, expectedId = conversationId) {
+  if (!(payload instanceof Binary) || typeof done !== 'boolean') throw protocolError('not a SASL reply')
+  if (!Number.isInteger(Number(conversationId ?? 'none')) || Number(conversationId) !== Number(expectedId)) {
+    throw protocolError('a SASL reply of another conversation')
   }
   return { payload: Buffer.from(payload.value()), conversationId, done }
 }
 
-function malformed(why: string): Fault {
+function protocolError(why: string): Fault {
   return new Fault('upstream/protocol-error', undefined, { why })
 }

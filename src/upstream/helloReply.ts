@@ -1,49 +1,54 @@
 /**
- * What clients are told about the upstream: its own hello, an allow-list of fields, with only ours replaced.
+ * Builds the reply to a client's hello from a hello of the upstream: an allow-list of fields, and the proxy's own values for
+ * the fields that belong to a connection.
  *
- * The upstream may be hostile, so each field has a form and a bound; what is not listed does not pass.
+ * The upstream may be hostile, so each field has a type and a bound. A field that is not listed is left out.
  */
 import { type Document, Double, Int32, Long, ObjectId, Timestamp } from 'bson'
 import { Fault } from '../errors.js'
+import { readTopologyVersion } from './topologyVersion.js'
 
-export type TopologyVersion = { processId: ObjectId; counter: Long }
-
-/** A hello, as far as the answer's form depends on it. `legacy`: asked as isMaster. */
-export type HelloRequest = { legacy: boolean; helloOk: boolean }
+/** The form of the reply. `legacy`: the client sent isMaster. `helloOk`: the client sent `helloOk: true`. */
+export type HelloReplyForm = { legacy: boolean; helloOk: boolean }
 export type ProxyFields = { connectionId: number; now: Date }
 
-/** Bytes of a text, entries of a list: a set has at most 50 members, a host name at most 253 bytes and a port. */
-const LONGEST = 512
-const MOST = 100
+/** A host name has at most 253 bytes, besides its port. */
+const MAX_STRING_BYTES = 512
+/** A replica set has at most 50 members. */
+const MAX_LIST_ENTRIES = 100
 
-/** Gives the value as it may pass, or undefined where it has not the form. */
-type Form = (value: unknown) => unknown
+/** Gives the value that may pass, or undefined if the value has the wrong type or exceeds its bound. */
+type FieldReader = (value: unknown) => unknown
 
-const flag: Form = value => (typeof value === 'boolean' ? value : undefined)
-const text: Form = value => (typeof value === 'string' && Buffer.byteLength(value) <= LONGEST ? value : undefined)
-const integer: Form = value => (Number.isSafeInteger(Number(isNumber(value) ? value : Number.NaN)) ? value : undefined)
-const long: Form = value => (Long.isLong(value) && !(value instanceof Timestamp) ? value : undefined)
-const id: Form = value => (value instanceof ObjectId ? value : undefined)
-const date: Form = value => (value instanceof Date ? value : undefined)
-const stamp: Form = value => (value instanceof Timestamp ? value : undefined)
-const texts: Form = value =>
-  Array.isArray(value) && value.length <= MOST && value.every(entry => text(entry) !== undefined) ? value : undefined
-const tags: Form = value =>
+const flag: FieldReader = value => (typeof value === 'boolean' ? value : undefined)
+const text: FieldReader = value =>
+  typeof value === 'string' && Buffer.byteLength(value) <= MAX_STRING_BYTES ? value : undefined
+const integer: FieldReader = value =>
+  Number.isSafeInteger(Number(isNumber(value) ? value : Number.NaN)) ? value : undefined
+const long: FieldReader = value => (Long.isLong(value) && !(value instanceof Timestamp) ? value : undefined)
+const objectId: FieldReader = value => (value instanceof ObjectId ? value : undefined)
+const date: FieldReader = value => (value instanceof Date ? value : undefined)
+const timestamp: FieldReader = value => (value instanceof Timestamp ? value : undefined)
+const texts: FieldReader = value =>
+  Array.isArray(value) && value.length <= MAX_LIST_ENTRIES && value.every(entry => text(entry) !== undefined)
+    ? value
+    : undefined
+const tags: FieldReader = value =>
   isDocument(value) && texts(Object.keys(value)) && texts(Object.values(value)) ? value : undefined
-const shape =
-  (fields: Record<string, Form>): Form =>
+const document =
+  (fields: Record<string, FieldReader>): FieldReader =>
   value => {
     if (!isDocument(value)) return undefined
-    const kept = Object.entries(fields).flatMap(([name, form]) => {
-      const inner = value[name] === undefined ? undefined : form(value[name])
-      return inner === undefined ? [] : [[name, inner] as const]
+    const entries = Object.entries(fields).flatMap(([name, read]) => {
+      const field = value[name] === undefined ? undefined : read(value[name])
+      return field === undefined ? [] : [[name, field] as const]
     })
-    return Object.fromEntries(kept)
+    return Object.fromEntries(entries)
   }
-const opTime = shape({ ts: stamp, t: long })
+const opTime = document({ ts: timestamp, t: long })
 
-/** In the order of mongod. `ismaster`, `helloOk`, `localTime`, `connectionId` and `ok` are ours and come by themselves. */
-const BEFORE: Record<string, Form> = {
+/** The allow-list, in mongod's order. Between these groups come the fields that the proxy fills in itself. */
+const BEFORE_WRITABLE: Record<string, FieldReader> = {
   topologyVersion: value => readTopologyVersion({ topologyVersion: value }),
   hosts: texts,
   passives: texts,
@@ -51,7 +56,7 @@ const BEFORE: Record<string, Form> = {
   setName: text,
   setVersion: integer,
 }
-const BETWEEN: Record<string, Form> = {
+const BEFORE_LOCAL_TIME: Record<string, FieldReader> = {
   secondary: flag,
   primary: text,
   arbiterOnly: flag,
@@ -64,85 +69,96 @@ const BETWEEN: Record<string, Form> = {
   isreplicaset: flag,
   info: text,
   me: text,
-  electionId: id,
-  lastWrite: shape({ opTime, lastWriteDate: date, majorityOpTime: opTime, majorityWriteDate: date }),
+  electionId: objectId,
+  lastWrite: document({ opTime, lastWriteDate: date, majorityOpTime: opTime, majorityWriteDate: date }),
   msg: text,
   maxBsonObjectSize: integer,
   maxMessageSizeBytes: integer,
   maxWriteBatchSize: integer,
 }
-const SESSIONS: Record<string, Form> = { logicalSessionTimeoutMinutes: integer }
-const AFTER: Record<string, Form> = { minWireVersion: integer, maxWireVersion: integer, readOnly: flag }
+const BEFORE_CONNECTION_ID: Record<string, FieldReader> = { logicalSessionTimeoutMinutes: integer }
+const BEFORE_OK: Record<string, FieldReader> = { minWireVersion: integer, maxWireVersion: integer, readOnly: flag }
 
 /**
- * The answer to a client's hello, from the upstream's (read with its BSON types). Throws `upstream/protocol-error` for a
- * field that has not its form or passes its bound, and for a hello without the fields that every server gives.
+ * The reply to a client. `hello` has its BSON types. Throws `upstream/protocol-error` if a field has the wrong type or
+ * exceeds its bound, or if a field is missing that every server sends.
  */
-export function buildHelloReply(hello: Document, asked: HelloRequest, { connectionId, now }: ProxyFields): Document {
-  return { ...draftOf(hello, asked), localTime: now, connectionId: new Int32(connectionId) }
+export function buildHelloReply(hello: Document, form: HelloReplyForm, { connectionId, now }: ProxyFields): Document {
+  return { ...getTemplate(hello, form), localTime: now, connectionId: new Int32(connectionId) }
 }
 
-/** The answers to clients are made once for each hello of the upstream, as many clients ask while it holds. */
-const drafts = new WeakMap<Document, (Document | undefined)[]>()
-
-function draftOf(hello: Document, asked: HelloRequest): Document {
-  const known = drafts.get(hello) ?? []
-  drafts.set(hello, known)
-  const at = (asked.legacy ? 2 : 0) + (asked.helloOk ? 1 : 0)
-  const draft = known[at] ?? draftFor(hello, asked)
-  known[at] = draft
-  return draft
+/** Throws `upstream/protocol-error` as `buildHelloReply` would. Returns the hello. */
+export function validateHello(hello: Document): Document {
+  getTemplate(hello, { legacy: false, helloOk: false })
+  return hello
 }
 
-/** The whole answer, where `localTime` and `connectionId` have their places and not yet their values. */
-function draftFor(hello: Document, asked: HelloRequest): Document {
+/** Replies without the values of a connection, one per form. Many clients ask while one hello is current. */
+const templates = new WeakMap<Document, (Document | undefined)[]>()
+
+function getTemplate(hello: Document, form: HelloReplyForm): Document {
+  const cached = templates.get(hello) ?? []
+  templates.set(hello, cached)
+  const index = (form.legacy ? 2 : 0) + (form.helloOk ? 1 : 0)
+  const template = cached[index] ?? buildTemplate(hello, form)
+  cached[index] = template
+  return template
+}
+
+/** `localTime` and `connectionId` are undefined here, so that they keep their places in the document. */
+function buildTemplate(hello: Document, form: HelloReplyForm): Document {
   const writable = flag(hello.isWritablePrimary ?? hello.ismaster)
   if (writable === undefined || hello.maxWireVersion === undefined) throw malformed('not a hello')
   return {
-    ...(asked.helloOk && { helloOk: true }),
-    ...pick(hello, BEFORE),
-    [asked.legacy ? 'ismaster' : 'isWritablePrimary']: writable,
-    ...pick(hello, BETWEEN),
+    ...(form.helloOk && { helloOk: true }),
+    ...pick(hello, BEFORE_WRITABLE),
+    [form.legacy ? 'ismaster' : 'isWritablePrimary']: writable,
+    ...pick(hello, BEFORE_LOCAL_TIME),
     localTime: undefined,
-    ...pick(hello, SESSIONS),
+    ...pick(hello, BEFORE_CONNECTION_ID),
     connectionId: undefined,
-    ...pick(hello, AFTER),
+    ...pick(hello, BEFORE_OK),
     ok: new Double(1),
   }
 }
 
-/** A hello with every field in its form. Throws `upstream/protocol-error`, as `present` would. */
-export function validateHello(hello: Document): Document {
-  draftOf(hello, { legacy: false, helloOk: false })
-  return hello
+function pick(hello: Document, fields: Record<string, FieldReader>): Document {
+  const picked: Document = {}
+  for (const [name, read] of Object.entries(fields)) {
+    if (hello[name] === undefined) continue
+    const value = read(hello[name])
+    if (value === undefined) throw malformed(name)
+    picked[name] = value
+  }
+  return picked
 }
 
 /**
- * A member's hello as that of a set which has one member, at the address that clients reach. Without a primary it is
- * neither primary nor secondary, so that nobody is sent to it and nobody forgets the set (R9).
+ * A member's hello as that of a replica set with one member, which has the address of the proxy. Without a primary the
+ * member is neither primary nor secondary: clients send it no operation, and they keep the replica set.
  */
 export function presentAsSingleMemberSet(hello: Document, as: { address: string; primary: boolean }): Document {
   const { address, primary } = as
-  const last = shownAlone.get(hello)
-  if (last?.address === address && last.primary === primary) return last.shown
-  const kept = Object.entries(hello).filter(([name]) => !OF_OTHERS.has(name))
-  const shown = {
-    ...Object.fromEntries(kept),
+  const last = presented.get(hello)
+  if (last?.address === address && last.primary === primary) return last.result
+  const fields = Object.entries(hello).filter(([name]) => !FIELDS_OF_OTHER_MEMBERS.has(name))
+  const result = {
+    ...Object.fromEntries(fields),
     hosts: [address],
     isWritablePrimary: primary,
     secondary: false,
     ...(primary && { primary: address }),
     me: address,
   }
-  shownAlone.set(hello, { address, primary, shown })
-  return shown
+  presented.set(hello, { address, primary, result })
+  return result
 }
 
-/** How a hello was shown last: nearly all clients reach the same address. */
-const shownAlone = new WeakMap<Document, { address: string; primary: boolean; shown: Document }>()
+/** The last result for each hello: nearly all clients reach the proxy at the same address. */
+const presented = new WeakMap<Document, { address: string; primary: boolean; result: Document }>()
 
-/** What tells of members that clients do not see, or of a part that the one they see has not. */
-const OF_OTHERS = new Set([
+/** Fields about members that clients do not see, or about a role that the shown member does not have. */
+const FIELDS_OF_OTHER_MEMBERS = new Set([
   'passives',
   'arbiters',
   'primary',
@@ -156,28 +172,6 @@ const OF_OTHERS = new Set([
   'info',
 ])
 
-/** The version by which changes are awaited; undefined where the server has none (FerretDB). */
-export function readTopologyVersion(hello: Document): TopologyVersion | undefined {
-  const { processId, counter } = isDocument(hello.topologyVersion) ? hello.topologyVersion : {}
-  return id(processId) && long(counter) ? { processId, counter } : undefined
-}
-
-/** True where `now` is something that whoever knows `known` has not seen: another process, or a later change. */
-export function isNewTopologyVersion(now: TopologyVersion | undefined, known: TopologyVersion): boolean {
-  return !now?.processId.equals(known.processId) || now.counter.greaterThan(known.counter)
-}
-
-function pick(hello: Document, fields: Record<string, Form>): Document {
-  const picked: Document = {}
-  for (const [name, form] of Object.entries(fields)) {
-    if (hello[name] === undefined) continue
-    const value = form(hello[name])
-    if (value === undefined) throw malformed(name)
-    picked[name] = value
-  }
-  return picked
-}
-
 function isNumber(value: unknown): boolean {
   return value instanceof Int32 || value instanceof Double || long(value) !== undefined || typeof value === 'number'
 }
@@ -187,5 +181,5 @@ function isDocument(value: unknown): value is Document {
 }
 
 function malformed(field: string): Fault {
-  return new Fault('upstream/protocol-error', undefined, { why: 'a field of hello', field })
+  return new Fault('upstream/protocol-error', undefined, { why: 'invalid field in hello', field })
 }

@@ -1,21 +1,24 @@
-/** What the upstream is told about who connects: the client's own words, and that they came through a proxy (R11). */
+/**
+ * The client metadata that the upstream gets in hello: the client's own, marked as coming through this proxy.
+ * https://github.com/mongodb/specifications/blob/master/source/mongodb-handshake/handshake.md
+ */
 import { calculateObjectSize, type Document } from 'bson'
 
 export const PROXY_NAME = 'mongo-iam-proxy'
 export const VERSION = '0.1.0'
 
-/** Servers refuse a larger document at hello. */
-const LIMIT = 512
+/** Servers reject a larger document. */
+const MAX_METADATA_BYTES = 512
 
 /**
- * The `client` document for the upstream's hello: what the client sent, types and order unchanged, with ours added to
- * `platform` as long as the whole stays within 512 bytes. `mongos` says that a router speaks, so it stays here.
+ * The `client` document for the upstream's hello: the client's, with its types and order, and the proxy's name added to
+ * `platform` if the whole document stays within 512 bytes. `mongos` is left out, since it says that a router connects.
  */
 export function addProxyMetadata(metadata: Document | undefined): Document {
   if (!metadata) return { driver: { name: PROXY_NAME, version: VERSION }, os: { type: 'unknown' } }
-  const { mongos: _, ...kept } = metadata
-  const { platform } = kept
-  if (platform !== undefined && typeof platform !== 'string') return kept
-  const marked = { ...kept, platform: [platform, `${PROXY_NAME} ${VERSION}`].filter(Boolean).join(' | ') }
-  return calculateObjectSize(marked) <= LIMIT ? marked : kept
+  const { mongos: _, ...forwarded } = metadata
+  const { platform } = forwarded
+  if (platform !== undefined && typeof platform !== 'string') return forwarded
+  const marked = { ...forwarded, platform: [platform, `${PROXY_NAME} ${VERSION}`].filter(Boolean).join(' | ') }
+  return calculateObjectSize(marked) <= MAX_METADATA_BYTES ? marked : forwarded
 }

@@ -1,79 +1,83 @@
 /**
- * How the bytes of an upstream are read: into memory that is used again. Node's streams make 64 KiB for each read, and
- * to collect what large replies leave behind costs more than to pass them on.
+ * The memory that an upstream socket is read into. It is used again for the next read: Node's streams allocate 64 KiB per
+ * read, and collecting them costs more CPU than forwarding large replies.
  *
- *     read ─▶ held back? ─ no ─▶ taken ─▶ held now? ─ no ─▶ read into it again
- *               └ yes ─▶ a copy is taken     └ yes ─▶ lent, until nothing is held; meanwhile other memory is read into
+ *     read ─▶ are earlier chunks retained?
+ *               ├ no ─▶ pass on the chunk ─▶ is it retained?
+ *               │                              ├ no ─▶ read into the same buffer again
+ *               │                              └ yes ─▶ read into another buffer until nothing is retained
+ *               └ yes ─▶ pass on a copy, read into the same buffer again
  *
- * The memory is large while much is sure to come, else small, since idle connections keep theirs.
+ * The buffer is large while many bytes are expected and small otherwise, because idle connections keep theirs.
  */
 import type { OnReadOpts } from 'node:net'
 
-/** Whoever gets what is read. */
+/** Receives what the socket reads. */
 export type ChunkConsumer = {
-  /** Takes what came. It is overwritten once nothing is held. */
-  onChunk(bytes: Buffer): void
-  /** Whether anything that was taken is still needed. */
+  /** The chunk is overwritten as soon as `retainsChunks` is false. */
+  onChunk(chunk: Buffer): void
+  /** True while any earlier chunk is still needed. */
   retainsChunks(): boolean
-  /** Bytes that are sure to come. */
+  /** The number of bytes that are certain to come. */
   expectedBytes(): number
 }
 
-/** Replies of one document fit, mostly. */
-const SMALL = 4 * 1024
-/** What a read takes at most, as node has it. */
-const LARGE = 64 * 1024
-/** So many of a size are kept for the next who has a use for them. */
-const MOST = 16
-const spare = new Map<number, Buffer[]>([
-  [SMALL, []],
-  [LARGE, []],
+/** Most replies of one document fit. */
+const SMALL_BYTES = 4 * 1024
+/** The most that Node reads at once. */
+const LARGE_BYTES = 64 * 1024
+/** Spare buffers of each size, shared by all sockets. */
+const MAX_SPARE_BUFFERS = 16
+const spareBuffers = new Map<number, Buffer[]>([
+  [SMALL_BYTES, []],
+  [LARGE_BYTES, []],
 ])
 
-/** For one socket, made with its `onread`. What comes while there is no reader is lost, so let it be paused. */
+/** Belongs to one socket, which is created with `onread`. Pause the socket while there is no consumer: its bytes are lost. */
 export class ReadBuffer {
-  #reader: ChunkConsumer | undefined
-  #memory: Buffer | undefined
-  #lent: Buffer | undefined
+  #consumer: ChunkConsumer | undefined
+  #buffer: Buffer | undefined
+  /** Not reused before the consumer retains nothing. */
+  #retained: Buffer | undefined
 
   readonly onread: OnReadOpts = {
-    buffer: () => this.#next(),
+    buffer: () => this.#getBuffer(),
     callback: length => {
-      if (this.#reader) this.#give(this.#reader, (this.#memory as Buffer).subarray(0, length))
+      if (this.#consumer) this.#deliver(this.#consumer, (this.#buffer as Buffer).subarray(0, length))
       return true
     },
   }
 
-  /** From now on all of it goes to this one. */
-  setConsumer(reader: ChunkConsumer): void {
-    this.#reader = reader
+  /** Replaces the consumer. */
+  setConsumer(consumer: ChunkConsumer): void {
+    this.#consumer = consumer
   }
 
-  #give(reader: ChunkConsumer, bytes: Buffer): void {
-    if (reader.retainsChunks()) reader.onChunk(Buffer.from(bytes))
+  #deliver(consumer: ChunkConsumer, chunk: Buffer): void {
+    if (consumer.retainsChunks()) consumer.onChunk(Buffer.from(chunk))
     else {
-      if (this.#lent) giveBack(this.#lent)
-      this.#lent = undefined
-      reader.onChunk(bytes)
-      if (reader.retainsChunks()) {
-        this.#lent = this.#memory
-        this.#memory = undefined
+      if (this.#retained) recycle(this.#retained)
+      this.#retained = undefined
+      consumer.onChunk(chunk)
+      if (consumer.retainsChunks()) {
+        this.#retained = this.#buffer
+        this.#buffer = undefined
       }
     }
-    // Who lies idle from now on would give nothing back, so what is large is left to the collector.
-    if (this.#lent?.length === LARGE && reader.expectedBytes() === 0) this.#lent = undefined
+    // An idle connection would never return its large buffer, so leave that one to the garbage collector.
+    if (this.#retained?.length === LARGE_BYTES && consumer.expectedBytes() === 0) this.#retained = undefined
   }
 
-  #next(): Buffer {
-    const size = this.#reader && this.#reader.expectedBytes() > SMALL ? LARGE : SMALL
-    if (this.#memory?.length === size) return this.#memory
-    if (this.#memory) giveBack(this.#memory)
-    this.#memory = spare.get(size)?.pop() ?? Buffer.allocUnsafeSlow(size)
-    return this.#memory
+  #getBuffer(): Buffer {
+    const size = this.#consumer && this.#consumer.expectedBytes() > SMALL_BYTES ? LARGE_BYTES : SMALL_BYTES
+    if (this.#buffer?.length === size) return this.#buffer
+    if (this.#buffer) recycle(this.#buffer)
+    this.#buffer = spareBuffers.get(size)?.pop() ?? Buffer.allocUnsafeSlow(size)
+    return this.#buffer
   }
 }
 
-function giveBack(memory: Buffer): void {
-  const there = spare.get(memory.length)
-  if (there && there.length < MOST) there.push(memory)
+function recycle(buffer: Buffer): void {
+  const spare = spareBuffers.get(buffer.length)
+  if (spare && spare.length < MAX_SPARE_BUFFERS) spare.push(buffer)
 }

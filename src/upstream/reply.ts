@@ -1,23 +1,26 @@
-/** Replies of the upstream to commands of our own, and what an `ok: 0` among them means. */
+/** Replies to the proxy's own commands. */
 import type { Document } from 'bson'
 import { Fault } from '../errors.js'
 
-/** Codes by which a server says that it is stopping, starting or stepping down: away, not a word about the user. */
-const STOPPING = new Set([6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436])
+/** Codes of a server that stops, starts or steps down. They say nothing about the user. */
+const UNAVAILABLE_CODES = new Set([6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436])
+
+/** Upstream texts are cut to this length in the log. */
+const MAX_TEXT_LENGTH = 200
 
 /**
- * Gives a reply with `ok: 1`. Throws `upstream/unreachable` where the server is stopping, `upstream/authentication-failed` otherwise; the
- * facts hold its code, code name and message, cut short. `details`: what to tell the client for some codes.
+ * Returns the reply if its `ok` is 1. Throws `upstream/unreachable` if the server is not available, otherwise
+ * `upstream/authentication-failed`, with its code, code name and message as facts. `details`: texts for the client, by code.
  */
 export function assertOk(reply: Document, upstream: string, details: Record<number, string> = {}): Document {
   if (Number(reply.ok) === 1) return reply
   const code = Number(reply.code)
   const facts = { upstream, code, codeName: sanitizeText(reply.codeName), errmsg: sanitizeText(reply.errmsg) }
-  if (STOPPING.has(code)) throw new Fault('upstream/unreachable', undefined, facts)
+  if (UNAVAILABLE_CODES.has(code)) throw new Fault('upstream/unreachable', undefined, facts)
   throw new Fault('upstream/authentication-failed', details[code], facts)
 }
 
-/** A text of the upstream's as it may stand in our log. */
+/** A text from the upstream, cut for the log. Undefined for a value of another type. */
 export function sanitizeText(text: unknown): string | undefined {
-  return typeof text === 'string' ? text.slice(0, 200) : undefined
+  return typeof text === 'string' ? text.slice(0, MAX_TEXT_LENGTH) : undefined
 }

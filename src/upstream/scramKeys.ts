@@ -1,8 +1,8 @@
 /**
- * Derived SCRAM keys, remembered: stretching a password costs milliseconds of CPU, and a pool logs in a hundred times.
+ * Caches derived SCRAM keys. PBKDF2 takes milliseconds of CPU, and a connection pool logs in a hundred times.
  *
- * Keys are kept only once a server has proven to know them (`check` of SCRAM gives them back), or whoever answers on the
- * upstream's address could fill the memory with salts of its choice (R28).
+ * Keys are stored only after a server has proven that it knows them (`verifyServerFinal`). Otherwise a server that answers
+ * at the upstream's address could fill the cache with salts of its choice.
  */
 import { createHash, pbkdf2 } from 'node:crypto'
 import { promisify } from 'node:util'
@@ -11,77 +11,80 @@ import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
 import { type DeriveKeys, deriveKeys, type SaltedKeys, SCRAM_SHA_256, type ScramKeys } from '../sasl/scram.js'
 
-/** Whose keys: a database user at one upstream. `upstream` is its host:port. */
+/** A database user at one upstream. `upstream` is its host:port. */
 export type ScramCredentials = { upstream: string; name: string; password: Secret }
 
 export type ScramKeyCache = {
-  /** The derivation for this user: from memory where a server has verified it, computed otherwise. */
-  deriverFor(owner: ScramCredentials): DeriveKeys
-  /** Remembers what `check` gave. */
-  store(owner: ScramCredentials, verified: SaltedKeys): void
+  /** The key derivation of this user: cached keys if a server has verified them, otherwise computed ones. */
+  deriverFor(credentials: ScramCredentials): DeriveKeys
+  /** Stores what `verifyServerFinal` returned. */
+  store(credentials: ScramCredentials, verified: SaltedKeys): void
 }
 
-/** PBKDF2 with HMAC-SHA-256, 32 bytes. */
+/** Key stretching: PBKDF2 with HMAC-SHA-256 and a result of 32 bytes. */
 export type Stretch = (password: string, salt: Buffer, iterations: number) => Promise<Buffer>
 
-const derived = promisify(pbkdf2)
-const inThePool: Stretch = (password, salt, iterations) => derived(password, salt, iterations, 32, 'sha256')
+const pbkdf2Async = promisify(pbkdf2)
+const stretchInThreadPool: Stretch = (password, salt, iterations) =>
+  pbkdf2Async(password, salt, iterations, 32, 'sha256')
 
-/** `entries`: how many keys are kept at most, the longest unused going first. */
-export function createScramKeyCache({
-  maxEntries: entries,
-  stretch = inThePool,
-}: {
+export type ScramKeyCacheOptions = {
+  /** The least recently used keys are evicted first. */
   maxEntries: number
   stretch?: Stretch
-}): ScramKeyCache {
-  const kept = new LRUCache<string, ScramKeys>({ max: entries })
-  const known = new WeakSet<ScramKeys>()
-  /** Logins that come at once wait for one derivation; this shares work in progress and remembers nothing. */
-  const underway = new Map<string, Promise<ScramKeys>>()
+}
 
-  const compute = async (owner: ScramCredentials, salt: Buffer, iterations: number) =>
-    deriveKeys(await stretch(await prepared(owner.password), salt, iterations))
+export function createScramKeyCache({
+  maxEntries,
+  stretch = stretchInThreadPool,
+}: ScramKeyCacheOptions): ScramKeyCache {
+  const cache = new LRUCache<string, ScramKeys>({ max: maxEntries })
+  const stored = new WeakSet<ScramKeys>()
+  /** Concurrent logins share one derivation. */
+  const pending = new Map<string, Promise<ScramKeys>>()
+
+  const compute = async ({ password }: ScramCredentials, salt: Buffer, iterations: number) =>
+    deriveKeys(await stretch(await preparePassword(password), salt, iterations))
 
   return {
-    deriverFor: owner => (salt, iterations) => {
-      const label = labelOf(owner, salt, iterations)
-      const keys = kept.get(label)
-      if (keys) return Promise.resolve(keys)
-      const running = underway.get(label)
+    deriverFor: credentials => (salt, iterations) => {
+      const cacheKey = formatCacheKey(credentials, salt, iterations)
+      const cached = cache.get(cacheKey)
+      if (cached) return Promise.resolve(cached)
+      const running = pending.get(cacheKey)
       if (running) return running
-      const started = compute(owner, salt, iterations).finally(() => underway.delete(label))
-      underway.set(label, started)
-      return started
+      const derivation = compute(credentials, salt, iterations).finally(() => pending.delete(cacheKey))
+      pending.set(cacheKey, derivation)
+      return derivation
     },
-    store: (owner, { salt, iterations, keys }) => {
-      if (known.has(keys)) return // they came from here
-      known.add(keys)
-      kept.set(labelOf(owner, salt, iterations), keys)
+    store: (credentials, { salt, iterations, keys }) => {
+      if (stored.has(keys)) return // they came from the cache
+      stored.add(keys)
+      cache.set(formatCacheKey(credentials, salt, iterations), keys)
     },
   }
 }
 
-const digests = new WeakMap<Secret, string>()
+const passwordDigests = new WeakMap<Secret, string>()
 
-/** The password itself is not part of the label, a digest is: a changed password is another entry. */
-function labelOf({ upstream, name, password }: ScramCredentials, salt: Buffer, iterations: number): string {
-  const digest = digests.get(password) ?? createHash('sha256').update(password.reveal()).digest('base64')
-  digests.set(password, digest)
+/** Contains a digest of the password, so a changed password has another entry and no password is kept. */
+function formatCacheKey({ upstream, name, password }: ScramCredentials, salt: Buffer, iterations: number): string {
+  const digest = passwordDigests.get(password) ?? createHash('sha256').update(password.reveal()).digest('base64')
+  passwordDigests.set(password, digest)
   return JSON.stringify([upstream, SCRAM_SHA_256, name, digest, salt.toString('base64'), iterations])
 }
 
-/** What SASLprep leaves as it is; its tables, which are large, are loaded for the first password that is something else. */
-const PLAIN = /^[\x20-\x7e]+$/
+/** SASLprep leaves these passwords unchanged. Its tables are large, so they are loaded only for others. */
+const PRINTABLE_ASCII = /^[\x20-\x7e]+$/
 
-async function prepared(password: Secret): Promise<string> {
+async function preparePassword(password: Secret): Promise<string> {
   const text = password.reveal()
-  if (PLAIN.test(text)) return text
+  if (PRINTABLE_ASCII.test(text)) return text
   const { saslprep } = await import('@mongodb-js/saslprep')
   try {
     return saslprep(text)
   } catch {
-    // The library's message may quote the password, so it is not passed on.
+    // The message of the library may contain the password.
     throw new Fault('upstream/authentication-failed', undefined, {
       why: 'the password has characters that SASLprep prohibits',
     })

@@ -16,12 +16,14 @@ import type { After } from '../clock.js'
 import { type Facts, Fault } from '../errors.js'
 import type { Log } from '../log.js'
 import { type Channel, openChannel } from './channel.js'
+import { ConnectionError, connectionFailureOf } from './connectionError.js'
 import { withTimeout } from './deadline.js'
-import { readTopologyVersion, validateHello } from './helloReply.js'
+import { validateHello } from './helloReply.js'
 import { addProxyMetadata } from './metadata.js'
 import { sanitizeText } from './reply.js'
 import { singleFlight } from './singleFlight.js'
 import type { Target } from './target.js'
+import { readTopologyVersion } from './topologyVersion.js'
 
 export type ServerMonitorOptions = {
   target: Target
@@ -100,13 +102,13 @@ export class ServerMonitor {
     try {
       return await this.#poll().catch(thrown => {
         // The timeout may concern only this socket, which is closed by now.
-        if (!isTimeout(thrown)) throw thrown
+        if (connectionFailureOf(thrown) !== 'timeout') throw thrown
         return this.#poll()
       })
     } catch (thrown) {
       this.#polling?.destroy()
       // A member at its connection limit refuses new sockets while it is well. If it is down, the streaming socket closes too.
-      if (this.#streaming?.isOpen && isConnectionFailure(thrown)) throw thrown
+      if (this.#streaming?.isOpen && connectionFailureOf(thrown) === 'closed') throw thrown
       this.#streaming?.destroy()
       this.#markUnreachable(thrown)
       throw thrown
@@ -239,12 +241,13 @@ export class ServerMonitor {
     onHello(undefined)
   }
 
-  #unreachable(facts: Facts): Fault {
-    return new Fault('upstream/unreachable', undefined, { upstream: this.#options.target.address, ...facts })
+  #unreachable(facts: Facts, cause?: ConnectionError): Fault {
+    const { address } = this.#options.target
+    return new Fault('upstream/unreachable', undefined, { upstream: address, ...facts }, cause)
   }
 
   #withTimeout<T>(ms: number, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const timeoutReason = () => this.#unreachable({ code: 'ETIMEDOUT' })
+    const timeoutReason = () => this.#unreachable({ code: 'ETIMEDOUT' }, new ConnectionError('timeout'))
     return withTimeout(ms, { after: this.#options.after, timeoutReason, signal: this.#stop.signal }, run)
   }
 
@@ -270,16 +273,6 @@ function isOutdated(hello: Document, cached: Document): boolean {
   const [version, cachedVersion] = [readTopologyVersion(hello), readTopologyVersion(cached)]
   if (!version || !cachedVersion || !version.processId.equals(cachedVersion.processId)) return false
   return version.counter.lessThan(cachedVersion.counter)
-}
-
-function isTimeout(thrown: unknown): boolean {
-  return Fault.from(thrown).facts.code === 'ETIMEDOUT'
-}
-
-/** The connection was refused or closed. A timeout is not included, nor is a hello that was refused. */
-function isConnectionFailure(thrown: unknown): boolean {
-  const { kind, facts } = Fault.from(thrown)
-  return kind === 'upstream/unreachable' && typeof facts.code === 'string' && facts.code !== 'ETIMEDOUT'
 }
 
 /** The fields of hello that the log shows. Only a change of one of them is logged. */

@@ -1,87 +1,88 @@
-/** Where the upstream is: its addresses and how to reach them, read from a connection string. */
+/** The connection string of the upstream, and the target that each of its members is connected to with. */
 import { ConnectionString } from 'mongodb-connection-string-url'
 import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
 import { type Address, formatAddress, parseAddress } from './address.js'
 import { parseTlsOptions, parseUriOptions, type TlsOptions } from './uriOptions.js'
 
-/** What a connection string says. */
+/** A parsed connection string. */
 export type UpstreamConfig = {
-  /** How it is called in logs: its addresses, or the name that they are looked up by. */
+  /** Identifies the upstream in the log: its addresses, or its `mongodb+srv` name. */
   name: string
-  /** The addresses to begin with; none where they are looked up. */
+  /** Addresses; empty if DNS gives them. */
   seeds: readonly string[]
-  /** The name of `mongodb+srv`. */
+  /** The name in a `mongodb+srv` string. */
   srv: string | undefined
-  /** `directConnection=true`: this address, whatever it is, and no other. */
+  /** Uses the one address whatever it is. */
   directConnection: boolean
   connectionOptions: ConnectionOptions
 }
 
-/** What every member is reached with. */
+/** How to connect to any member. */
 export type ConnectionOptions = {
   connectTimeoutMS: number
-  /** The set that hello must name. */
+  /** The set name that hello must report. */
   replicaSet: string | undefined
   tls: TlsOptions | undefined
 }
 
-/** One member. `address`: how it is named in logs and keys. */
+/** One member. `address` is its host:port. */
 export type Target = ConnectionOptions & Address & { address: string }
 
-const CONNECT_TIMEOUT_MS = 10_000
+const DEFAULT_CONNECT_TIMEOUT_MS = 10_000
 
 /**
- * Reads a connection string. `readFile` gives the bytes of a certificate file and may throw.
- * Throws `config/invalid` with every problem, never quoting the connection string.
+ * Parses a connection string. `readFile` returns the bytes of a certificate file, and may throw.
+ * Throws `config/invalid` with every problem. Its texts never contain the connection string.
  */
 export function parseUpstreamUri(uri: Secret, readFile: (path: string) => Buffer): UpstreamConfig {
   const problems: string[] = []
   const parsed = parse(uri)
-  if (!parsed) throw invalid(['not a connection string: wanted mongodb://host:port/?options'])
+  if (!parsed) throw invalid(['not a connection string: expected mongodb://host:port/?options'])
   if (parsed.username || parsed.password) {
-    problems.push('no user belongs here: database users come from `users`, the administrator goes to upstream.admin')
+    problems.push('must not name a user: database users come from `users`, the administrator from upstream.admin')
   }
   if (parsed.pathname !== '/' && parsed.pathname !== '') {
-    problems.push('no database belongs here: clients name their own')
+    problems.push('must not name a database: clients name their own')
   }
   const options = parseUriOptions(parsed, problems)
   const srv = parsed.isSRV ? parsed.hosts[0]?.toLowerCase() : undefined
-  const seeds = parsed.isSRV ? [] : readSeeds(parsed.hosts, problems)
-  const direct = options.flag('directConnection') === true
-  if (direct && (srv !== undefined || parsed.hosts.length > 1)) {
-    problems.push('directConnection=true is for one address: take it out, or name one host')
+  const seeds = parsed.isSRV ? [] : parseSeeds(parsed.hosts, problems)
+  const directConnection = options.flag('directConnection') === true
+  if (directConnection && (srv !== undefined || parsed.hosts.length > 1)) {
+    problems.push('directConnection=true is for one address: remove it, or name one host')
   }
-  const template: ConnectionOptions = {
-    connectTimeoutMS: options.milliseconds('connectTimeoutMS') ?? CONNECT_TIMEOUT_MS,
+  const connectionOptions: ConnectionOptions = {
+    connectTimeoutMS: options.milliseconds('connectTimeoutMS') ?? DEFAULT_CONNECT_TIMEOUT_MS,
     replicaSet: options.text('replicaSet'),
-    tls: parseTlsOptions(options, srv !== undefined, readFile, problems),
+    tls: parseTlsOptions(options, { byDefault: srv !== undefined, readFile, problems }),
   }
   if (problems.length > 0) throw invalid(problems)
-  return { name: srv ?? seeds.join(','), seeds, srv, directConnection: direct, connectionOptions: template }
+  return { name: srv ?? seeds.join(','), seeds, srv, directConnection, connectionOptions }
 }
 
-/** The member at an address, as `readAddress` understands it. Throws `upstream/protocol-error` for what is no address. */
-export function createTarget(template: ConnectionOptions, text: string): Target {
+/** The target for one address. Throws `upstream/protocol-error` if `parseAddress` rejects it. */
+export function createTarget(connectionOptions: ConnectionOptions, text: string): Target {
   const address = parseAddress(text)
-  if (!address)
-    throw new Fault('upstream/protocol-error', undefined, { why: 'no address', address: text.slice(0, 200) })
-  return { ...template, ...address, address: formatAddress(address) }
+  if (!address) {
+    throw new Fault('upstream/protocol-error', undefined, { why: 'not an address', address: text.slice(0, 200) })
+  }
+  return { ...connectionOptions, ...address, address: formatAddress(address) }
 }
 
 function parse(uri: Secret): ConnectionString | undefined {
   try {
     return new ConnectionString(uri.reveal())
   } catch {
-    // The library's message may quote what it stumbled over, a password among it.
+    // The message of the library may contain parts of the string, such as a password.
     return undefined
   }
 }
 
-function readSeeds(hosts: readonly string[], problems: string[]): string[] {
+function parseSeeds(hosts: readonly string[], problems: string[]): string[] {
   const addresses = hosts.flatMap(host => parseAddress(host) ?? [])
   if (addresses.length < hosts.length || hosts.length === 0) {
-    problems.push('the address must be host:port, with IPv6 in brackets')
+    problems.push('each address must be host:port, with IPv6 in brackets')
   }
   return [...new Set(addresses.map(formatAddress))]
 }

@@ -1,6 +1,6 @@
 /** What clients are shown of the upstream: the hello of one member, and what that member is. Pure. */
 import type { Document } from 'bson'
-import { readTopologyVersion } from './helloReply.js'
+import { readTopologyVersion } from './topologyVersion.js'
 
 export type TopologyView = {
   /** A member's own hello, with its BSON types. */

@@ -1,22 +1,24 @@
 /**
- * The options behind the question mark of a connection string, and TLS from them.
+ * The options of a connection string, and the TLS context that they describe.
  *
- * Options that would not be honoured are problems, since a forgotten `tlsCAFile` is worse than a message at start.
+ * An option that the proxy would ignore is a problem: an operator who wrote `tlsCAFile` must learn at start that it has no
+ * effect.
  */
 import { createSecureContext, type SecureContext } from 'node:tls'
 import type { ConnectionString } from 'mongodb-connection-string-url'
 import { errorCode } from '../errors.js'
 
-/** `verify`: both the chain and the name, the chain alone, or nothing. `certificate`: whether we show one of our own. */
+/** `verify`: chain and name, the chain alone, or nothing. */
 export type TlsOptions = {
   context: SecureContext
+  /** The SNI; undefined: the host of the address. */
   servername: string | undefined
   verify: 'full' | 'chain' | 'none'
   hasClientCertificate: boolean
 }
 
-/** What may stand behind the question mark. `true` and `false` are told apart by `flag`, the rest is text. */
-const OPTIONS = new Set(
+/** In lower case, since names of options are case-insensitive. */
+const SUPPORTED_OPTIONS = new Set(
   [
     'directConnection',
     'replicaSet',
@@ -32,71 +34,72 @@ const OPTIONS = new Set(
     'tlsInsecure',
   ].map(name => name.toLowerCase()),
 )
-/** Options that people paste along with the rest of a connection string, and why they stay out of this one. */
-const ELSEWHERE: Record<string, string> = {
+/** Options that are often pasted along with a connection string, and what to use instead. */
+const UNSUPPORTED_OPTIONS: Record<string, string> = {
   authsource: 'database users come from `users`',
   authmechanism: 'database users come from `users`',
   authmechanismproperties: 'database users come from `users`',
-  loadbalanced: 'this version takes a standalone or a replica set',
+  loadbalanced: 'this version supports a standalone or a replica set',
 }
 
 type UriOptions = ReturnType<typeof parseUriOptions>
 
-/** The options, each at most once, by names without regard to case. */
+/** Readers of the options. They append to `problems`. An option may appear once. */
 export function parseUriOptions(parsed: ConnectionString, problems: string[]) {
-  const given = new Map<string, string>()
+  const values = new Map<string, string>()
   for (const [name, value] of parsed.searchParams) {
     const key = name.toLowerCase()
-    const why = OPTIONS.has(key) ? undefined : (ELSEWHERE[key] ?? 'the proxy does not use this option')
-    if (why !== undefined) problems.push(`${name.slice(0, 40)}: ${why}; take it out`)
-    else if (given.has(key)) problems.push(`${name}: given twice`)
+    const why = SUPPORTED_OPTIONS.has(key)
+      ? undefined
+      : (UNSUPPORTED_OPTIONS[key] ?? 'the proxy does not use this option')
+    if (why !== undefined) problems.push(`${name.slice(0, 40)}: ${why}; remove it`)
+    else if (values.has(key)) problems.push(`${name}: given twice`)
     else if (value === '') problems.push(`${name}: empty`)
-    given.set(key, value)
+    values.set(key, value)
   }
-  const text = (name: string) => given.get(name.toLowerCase()) || undefined
+  const text = (name: string) => values.get(name.toLowerCase()) || undefined
   return {
     text,
     flag: (name: string): boolean | undefined => {
       const value = text(name)
-      if (value !== undefined && value !== 'true' && value !== 'false') problems.push(`${name}: wanted true or false`)
+      if (value !== undefined && value !== 'true' && value !== 'false') problems.push(`${name}: expected true or false`)
       return value === undefined ? undefined : value === 'true'
     },
     milliseconds: (name: string): number | undefined => {
       const value = text(name)
       if (value === undefined) return undefined
-      // Without a bound a dead host would hold a login until its deadline; 0 means "for ever" to drivers.
-      if (!/^[1-9]\d{0,6}$/.test(value)) problems.push(`${name}: wanted milliseconds, 1 to 9999999`)
+      // Drivers read 0 as "no timeout". Without one, an unreachable host would hold each login until its deadline.
+      if (!/^[1-9]\d{0,6}$/.test(value)) problems.push(`${name}: expected milliseconds, 1 to 9999999`)
       return Number(value)
     },
   }
 }
 
-/** `usual`: TLS is on unless it is turned off, as with `mongodb+srv`. */
+export type TlsParserOptions = {
+  /** TLS is on unless an option turns it off, as with `mongodb+srv`. */
+  byDefault: boolean
+  /** Returns the bytes of a file, or throws. */
+  readFile: (path: string) => Buffer
+  problems: string[]
+}
+
+/** Undefined if TLS is off or if there are problems. */
 export function parseTlsOptions(
   options: UriOptions,
-  usual: boolean,
-  readFile: (path: string) => Buffer,
-  problems: string[],
+  { byDefault, readFile, problems }: TlsParserOptions,
 ): TlsOptions | undefined {
-  const [tls, ssl] = [options.flag('tls'), options.flag('ssl')]
-  if (tls !== undefined && ssl !== undefined && tls !== ssl) problems.push('tls and ssl contradict each other')
-  const insecure = options.flag('tlsInsecure')
-  const anyCertificate = options.flag('tlsAllowInvalidCertificates')
-  const anyName = options.flag('tlsAllowInvalidHostnames')
-  if (insecure !== undefined && (anyCertificate !== undefined || anyName !== undefined)) {
-    problems.push(
-      'tlsInsecure stands for tlsAllowInvalidCertificates and tlsAllowInvalidHostnames: give one or the other',
-    )
-  }
-  const files = ['tlsCAFile', 'tlsCertificateKeyFile'] as const
+  const isEnabled = parseTlsSwitch(options, problems) ?? byDefault
+  const verify = parseVerification(options, problems)
   const servername = options.text('servername')
-  const password = options.text('tlsCertificateKeyFilePassword')
-  if (!(tls ?? ssl ?? usual)) {
-    const idle = [...files, 'servername', 'tlsCertificateKeyFilePassword'].filter(name => options.text(name))
-    if (idle.length > 0) problems.push(`${idle.join(', ')}: means nothing without tls=true`)
+  const passphrase = options.text('tlsCertificateKeyFilePassword')
+  if (!isEnabled) {
+    const ineffective = ['tlsCAFile', 'tlsCertificateKeyFile', 'servername', 'tlsCertificateKeyFilePassword'].filter(
+      name => options.text(name),
+    )
+    if (ineffective.length > 0) problems.push(`${ineffective.join(', ')}: has no effect without tls=true`)
     return undefined
   }
-  const [ca, pair] = files.map(name => {
+  const [ca, clientCertificate] = ['tlsCAFile', 'tlsCertificateKeyFile'].map(name => {
     const path = options.text(name)
     try {
       return path === undefined ? undefined : readFile(path)
@@ -105,23 +108,48 @@ export function parseTlsOptions(
       return undefined
     }
   })
-  const context = secured({ ca, pair, password }, problems)
-  const verify = (insecure ?? anyCertificate) ? 'none' : anyName ? 'chain' : 'full'
-  return context && { context, servername, verify, hasClientCertificate: pair !== undefined }
+  const context = createContext({ ca, clientCertificate, passphrase }, problems)
+  return context && { context, servername, verify, hasClientCertificate: clientCertificate !== undefined }
 }
 
-function secured(
-  { ca, pair, password }: { ca: Buffer | undefined; pair: Buffer | undefined; password: string | undefined },
+function parseTlsSwitch(options: UriOptions, problems: string[]): boolean | undefined {
+  const [tls, ssl] = [options.flag('tls'), options.flag('ssl')]
+  if (tls !== undefined && ssl !== undefined && tls !== ssl) problems.push('tls and ssl contradict each other')
+  return tls ?? ssl
+}
+
+function parseVerification(options: UriOptions, problems: string[]): TlsOptions['verify'] {
+  const insecure = options.flag('tlsInsecure')
+  const allowInvalidCertificates = options.flag('tlsAllowInvalidCertificates')
+  const allowInvalidHostnames = options.flag('tlsAllowInvalidHostnames')
+  if (insecure !== undefined && (allowInvalidCertificates !== undefined || allowInvalidHostnames !== undefined)) {
+    problems.push(
+      'tlsInsecure stands for tlsAllowInvalidCertificates and tlsAllowInvalidHostnames: give one or the other',
+    )
+  }
+  if (insecure ?? allowInvalidCertificates) return 'none'
+  return allowInvalidHostnames ? 'chain' : 'full'
+}
+
+type ContextFiles = {
+  ca: Buffer | undefined
+  /** Certificate and key in one file. */
+  clientCertificate: Buffer | undefined
+  passphrase: string | undefined
+}
+
+function createContext(
+  { ca, clientCertificate, passphrase }: ContextFiles,
   problems: string[],
 ): SecureContext | undefined {
   try {
     return createSecureContext({
       ...(ca && { ca }),
-      ...(pair && { cert: pair, key: pair }),
-      ...(password !== undefined && { passphrase: password }),
+      ...(clientCertificate && { cert: clientCertificate, key: clientCertificate }),
+      ...(passphrase !== undefined && { passphrase }),
     })
   } catch (thrown) {
-    problems.push(`tlsCAFile or tlsCertificateKeyFile: not what TLS can use (${errorCode(thrown) ?? 'no code'})`)
+    problems.push(`tlsCAFile or tlsCertificateKeyFile: TLS cannot use it (${errorCode(thrown) ?? 'no code'})`)
     return undefined
   }
 }

@@ -1,6 +1,6 @@
 /** The clients that wait for a change: each awaitable hello of a client is held until there is a view that is new to it. */
 import type { After } from '../clock.js'
-import { isNewTopologyVersion, readTopologyVersion, type TopologyVersion } from './helloReply.js'
+import { isNewTopologyVersion, readTopologyVersion, type TopologyVersion } from './topologyVersion.js'
 import type { TopologyView } from './topologyView.js'
 
 export type WaitOptions = {

@@ -1,19 +1,19 @@
 import t from 'tap'
 import { formatAddress, parseAddress } from '../../src/upstream/address.js'
 
-const written = (text: string) => {
+const normalize = (text: string) => {
   const address = parseAddress(text)
   return address && formatAddress(address)
 }
 
-t.test('one text for one address', async t => {
-  t.equal(written('Mongo-0.Example.com'), 'mongo-0.example.com:27017')
-  t.equal(written('10.0.0.7:1'), '10.0.0.7:1')
-  t.equal(written('[2001:DB8::1]:65535'), '[2001:db8::1]:65535')
+t.test('each address has one text form', async t => {
+  t.equal(normalize('Mongo-0.Example.com'), 'mongo-0.example.com:27017')
+  t.equal(normalize('10.0.0.7:1'), '10.0.0.7:1')
+  t.equal(normalize('[2001:DB8::1]:65535'), '[2001:db8::1]:65535')
   t.same(parseAddress('[::1]'), { host: '::1', port: 27017 })
 })
 
-t.test('what is none', async t => {
+t.test('text that is not an address is rejected', async t => {
   for (const text of [
     '',
     ':1',

@@ -4,11 +4,11 @@ import { createAdminClient } from '../../src/upstream/admin.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 import { memberHello, scriptedMongod, silence, startScriptedUpstream } from '../support/scriptedUpstream.js'
 
-const set = ['hosts', 'setName', 'setVersion', 'secondary', 'primary', 'me', 'electionId', 'lastWrite']
-const hello = memberHello(Object.fromEntries(['topologyVersion', ...set].map(name => [name, undefined])))
+const REPLICA_SET_FIELDS = ['hosts', 'setName', 'setVersion', 'secondary', 'primary', 'me', 'electionId', 'lastWrite']
+const hello = memberHello(Object.fromEntries(['topologyVersion', ...REPLICA_SET_FIELDS].map(name => [name, undefined])))
 const user = { name: 'root', db: 'admin', password: 'hunter2' }
 
-t.test('nothing is connected before the first command; then the driver logs in and asks', async t => {
+t.test('the client connects and logs in with its first command', async t => {
   const upstream = await startScriptedUpstream(
     t,
     scriptedMongod({
@@ -17,44 +17,44 @@ t.test('nothing is connected before the first command; then the driver logs in a
       other: ({ name }) => (name === 'buildInfo' ? { modules: [], ok: 1 } : { ok: 0, code: 13 }),
     }),
   )
-  const administrator = createAdminClient(new Secret(upstream.uri.replace('//', '//root:hunter2@')))
+  const client = createAdminClient(new Secret(upstream.uri.replace('//', '//root:hunter2@')))
   t.equal(upstream.accepted(), 0)
-  t.match(await administrator.runCommand({ buildInfo: 1 }), { modules: [], ok: 1 })
-  t.match(await administrator.runCommand({ getCmdLineOpts: 1 }), { ok: 0, code: 13 }, 'a refusal is an answer')
+  t.match(await client.runCommand({ buildInfo: 1 }), { modules: [], ok: 1 })
+  t.match(await client.runCommand({ getCmdLineOpts: 1 }), { ok: 0, code: 13 }, 'an error is a reply')
   t.match(upstream.received.find(({ name }) => name === 'getCmdLineOpts')?.db, 'admin')
-  await administrator.close()
-  t.equal((await faultOfAsync(() => administrator.runCommand({ ping: 1 })))?.kind, 'proxy/shutdown')
+  await client.close()
+  t.equal((await faultOfAsync(() => client.runCommand({ ping: 1 })))?.kind, 'proxy/shutdown')
 })
 
-t.test('a wrong password is the answer to every question', async t => {
+t.test('a failed login is the reply to every command', async t => {
   const upstream = await startScriptedUpstream(t, scriptedMongod({ user, hello }))
-  const administrator = createAdminClient(new Secret(upstream.uri.replace('//', '//root:wrong@')))
-  t.match(await administrator.runCommand({ buildInfo: 1 }), { ok: 0, code: 18 })
-  await administrator.close()
+  const client = createAdminClient(new Secret(upstream.uri.replace('//', '//root:wrong@')))
+  t.match(await client.runCommand({ buildInfo: 1 }), { ok: 0, code: 18 })
+  await client.close()
 })
 
-t.test('an upstream that is down is away', async t => {
+t.test('a command to an upstream that is down throws upstream/unreachable', async t => {
   const upstream = await startScriptedUpstream(t, scriptedMongod())
   await upstream.stop()
-  const administrator = createAdminClient(new Secret(upstream.uri), { serverSelectionTimeoutMS: 20 })
-  const fault = await faultOfAsync(() => administrator.runCommand({ ping: 1 }))
+  const client = createAdminClient(new Secret(upstream.uri), { serverSelectionTimeoutMS: 20 })
+  const fault = await faultOfAsync(() => client.runCommand({ ping: 1 }))
   t.equal(fault?.kind, 'upstream/unreachable')
-  await administrator.close()
+  await client.close()
 })
 
-t.test('a connection string that the driver cannot use is a setting, and is not shown', async t => {
-  const administrator = createAdminClient(new Secret('mongodb://root:hunter2@h/?tls=perhaps'))
-  const fault = await faultOfAsync(() => administrator.runCommand({ ping: 1 }))
+t.test('an invalid connection string throws config/invalid and is not repeated', async t => {
+  const client = createAdminClient(new Secret('mongodb://root:hunter2@h/?tls=perhaps'))
+  const fault = await faultOfAsync(() => client.runCommand({ ping: 1 }))
   t.equal(fault?.kind, 'config/invalid')
   t.notMatch(JSON.stringify([fault?.message, fault?.facts]), 'hunter2')
-  await administrator.close()
+  await client.close()
   t.equal(
-    faultOf(() => createAdminClient(new Secret('nothing is looked at yet'))),
+    faultOf(() => createAdminClient(new Secret('the connection string is not parsed yet'))),
     undefined,
   )
 })
 
-t.test('one member is asked directly, whichever it is and whatever the connection string names', async t => {
+t.test('a client for one member connects to it directly, whatever the connection string says', async t => {
   const secondary = memberHello({ isWritablePrimary: false, secondary: true, hosts: ['a.example.com:1'] })
   const upstream = await startScriptedUpstream(
     t,
@@ -68,27 +68,27 @@ t.test('one member is asked directly, whichever it is and whatever the connectio
     'mongodb://root:hunter2@b.example.com,c.example.com/?replicaSet=rs0',
     'mongodb+srv://root:hunter2@rs.example.com/?tls=false&srvMaxHosts=2',
   ]) {
-    const administrator = createAdminClient(new Secret(uri))
-    const there = administrator.forMember(upstream.target.address)
-    t.match(await there.runCommand({ buildInfo: 1 }), { modules: [], ok: 1 }, uri)
-    await there.close()
-    await administrator.close()
+    const client = createAdminClient(new Secret(uri))
+    const member = client.forMember(upstream.target.address)
+    t.match(await member.runCommand({ buildInfo: 1 }), { modules: [], ok: 1 }, uri)
+    await member.close()
+    await client.close()
   }
 })
 
-t.test('commands that hang keep others waiting for a while and no longer', async t => {
+t.test('a command behind others that hang fails after the wait queue timeout', async t => {
   const upstream = await startScriptedUpstream(
     t,
     scriptedMongod({ user, hello, other: ({ name }) => (name === 'createUser' ? silence : { ok: 1 }) }),
   )
   const uri = new Secret(upstream.uri.replace('//', '//root:hunter2@'))
-  const administrator = createAdminClient(uri, { maxPoolSize: 1, waitQueueTimeoutMS: 20 })
-  const hanging = faultOfAsync(() => administrator.runCommand({ createUser: 'x' }))
+  const client = createAdminClient(uri, { maxPoolSize: 1, waitQueueTimeoutMS: 20 })
+  const hanging = faultOfAsync(() => client.runCommand({ createUser: 'x' }))
   await upstream.waitForCommands(1, 'createUser')
-  t.match(await faultOfAsync(() => administrator.runCommand({ ping: 1 })), {
+  t.match(await faultOfAsync(() => client.runCommand({ ping: 1 })), {
     kind: 'upstream/unreachable',
     facts: { code: 'MongoWaitQueueTimeoutError' },
   })
-  await administrator.close()
+  await client.close()
   await hanging
 })

@@ -11,15 +11,15 @@ import { faultOf, faultOfAsync } from '../support/faults.js'
 import { hangUp, type Script, silence, startScriptedUpstream } from '../support/scriptedUpstream.js'
 
 const readFile = (path: string) => readFileSync(new URL(`../support/tls/${path}`, import.meta.url))
-/** The one address of a connection string. */
-const at = (uri: string) => {
-  const { connectionOptions: template, seeds } = parseUpstreamUri(new Secret(uri), readFile)
-  return createTarget(template, seeds.join())
+/** The target of a connection string with one address. */
+const targetOf = (uri: string) => {
+  const { connectionOptions, seeds } = parseUpstreamUri(new Secret(uri), readFile)
+  return createTarget(connectionOptions, seeds.join())
 }
 const never = new AbortController().signal
 const ping = { ping: 1, $db: 'admin' }
 
-t.test('a command goes out and its reply comes back with the types of its numbers', async t => {
+t.test('a reply keeps the BSON types of its numbers', async t => {
   const upstream = await startScriptedUpstream(t, () => ({ n: Long.fromNumber(5), i: new Int32(1), ok: 1 }))
   const channel = await openChannel(upstream.target, never)
   t.match(await channel.request(ping, never), { n: { _bsontype: 'Long' }, i: { _bsontype: 'Int32' } })
@@ -36,11 +36,11 @@ const length = (value: number) => {
   bytes.writeInt32LE(value)
   return bytes
 }
-const lies: Record<string, Script> = {
+const violations: Record<string, Script> = {
   'a length of zero': () => length(0),
   'a length below a header': () => length(15),
   'a negative length': () => length(-1),
-  'a length without end': () => length(2 ** 31 - 1),
+  'the largest length': () => length(2 ** 31 - 1),
   'a length above the limit': () => length(256 * 1024 + 1),
   'a document that lies about its size': () => {
     const bytes = reply(1)
@@ -48,18 +48,18 @@ const lies: Record<string, Script> = {
     return bytes
   },
   'a reply to another request': () => reply(2),
-  'a reply to none': () => reply(0),
+  'a reply to no request': () => reply(0),
   'an exhaust stream': () => reply(1, MORE_TO_COME),
   'unknown flag bits': () => reply(1, 1 << 5),
-  'a web page': () => Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'),
-  'a key that stands twice': () => {
+  'an HTTP response': () => Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'),
+  'a duplicate key': () => {
     const bytes = writeMessage({ ok: 1, xx: 2, xy: 3 }, 9, 1)
     bytes.write('xx', bytes.indexOf('xy'))
     return bytes
   },
 }
-for (const [name, script] of Object.entries(lies)) {
-  t.test(`${name} is a malformed upstream, and the socket is gone`, async t => {
+for (const [name, script] of Object.entries(violations)) {
+  t.test(`${name} throws upstream/protocol-error and destroys the socket`, async t => {
     const upstream = await startScriptedUpstream(t, script)
     const channel = await openChannel(upstream.target, never)
     t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/protocol-error')
@@ -67,36 +67,36 @@ for (const [name, script] of Object.entries(lies)) {
   })
 }
 
-t.test('an upstream that speaks unasked is not believed', async t => {
+t.test('a message that was not requested throws upstream/protocol-error', async t => {
   const upstream = await startScriptedUpstream(t, () => Buffer.concat([reply(1), reply(2).subarray(0, 20)]))
   const channel = await openChannel(upstream.target, never)
   await channel.request(ping, never)
   const fault = await faultOfAsync(() => channel.request(ping, never))
-  t.match(fault, { kind: 'upstream/protocol-error', facts: { why: 'it spoke unasked' } })
+  t.match(fault, { kind: 'upstream/protocol-error', facts: { why: 'a message that was not requested' } })
 })
 
-t.test('an upstream that hangs up, now or between two commands, is away', async t => {
+t.test('an upstream that closes the connection throws upstream/unreachable', async t => {
   const upstream = await startScriptedUpstream(t, () => hangUp)
   const channel = await openChannel(upstream.target, never)
   t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/unreachable')
 })
 
-t.test('a reply that never comes ends with the signal, and so does the socket', async t => {
+t.test('an abort rejects the pending request and closes the socket', async t => {
   const upstream = await startScriptedUpstream(t, () => silence)
   const channel = await openChannel(upstream.target, never)
   const stop = new AbortController()
-  const asked = channel.request(ping, stop.signal)
+  const pending = channel.request(ping, stop.signal)
   await upstream.waitForCommands(1)
   const [socket] = upstream.sockets
-  if (!socket) throw new Error('nobody connected')
+  if (!socket) throw new Error('no connection')
   const closed = once(socket, 'close')
-  stop.abort(new Error('enough'))
-  await t.rejects(asked, { message: 'enough' })
+  stop.abort(new Error('aborted'))
+  await t.rejects(pending, { message: 'aborted' })
   await closed
-  await t.rejects(openChannel(upstream.target, stop.signal), { message: 'enough' })
+  await t.rejects(openChannel(upstream.target, stop.signal), { message: 'aborted' })
 })
 
-t.test('nobody listens there: away, with host, port and code', async t => {
+t.test('a refused connection throws upstream/unreachable with host, port and code', async t => {
   const upstream = await startScriptedUpstream(t, () => silence)
   await upstream.stop()
   const fault = await faultOfAsync(() => openChannel(upstream.target, never))
@@ -106,7 +106,7 @@ t.test('nobody listens there: away, with host, port and code', async t => {
   })
 })
 
-t.test('the socket is handed over with what was read beyond the last reply', async t => {
+t.test('the socket is handed over with the bytes beyond the last reply', async t => {
   const upstream = await startScriptedUpstream(t, () => Buffer.concat([reply(1), Buffer.from('beyond')]))
   const channel = await openChannel(upstream.target, never)
   await channel.request(ping, never)
@@ -118,7 +118,7 @@ t.test('the socket is handed over with what was read beyond the last reply', asy
   socket.destroy()
 })
 
-t.test('what comes between two owners of the socket is its end, as nobody would miss it', async t => {
+t.test('a chunk that arrives while the socket has no consumer destroys the socket', async t => {
   for (const pem of [undefined, 'upstream.pem']) {
     let raw: Socket | undefined
     const upstream = await startScriptedUpstream(
@@ -129,39 +129,40 @@ t.test('what comes between two owners of the socket is its end, as nobody would 
       },
       pem,
     )
-    const channel = await openChannel(at(`${upstream.uri}${pem ? 'tls=true&tlsInsecure=true' : ''}`), never)
+    const channel = await openChannel(targetOf(`${upstream.uri}${pem ? 'tls=true&tlsInsecure=true' : ''}`), never)
     await channel.request(ping, never)
     const { socket } = channel.handOver()
     raw?.write('more')
-    socket.resume() // as TLS does by itself with what it has decrypted
+    socket.resume() // a TLS socket resumes by itself while it has decrypted bytes
     await once(socket, 'close')
   }
 })
 
-t.test('TLS: the chain and the name are verified unless told otherwise', async t => {
-  const through = async (pem: string, options: string) => {
+t.test('TLS verifies chain and name unless the options say otherwise', async t => {
+  const isAccepted = async (pem: string, options: string) => {
     const upstream = await startScriptedUpstream(t, () => ({ ok: 1 }), pem)
-    const target = at(`${upstream.uri}tls=true&${options}`)
+    const target = targetOf(`${upstream.uri}tls=true&${options}`)
     const channel = await openChannel(target, never)
     const { ok } = await channel.request(ping, never)
     channel.destroy()
     return Number(ok) === 1
   }
-  const kind = async (pem: string, options: string) => (await faultOfAsync(() => through(pem, options)))?.facts.code
-  t.ok(await through('upstream.pem', 'tlsCAFile=ca.pem'))
-  t.ok(await through('upstream.pem', 'tlsCAFile=ca.pem&servername=upstream.test'))
-  t.ok(await through('misnamed.pem', 'tlsCAFile=ca.pem&tlsAllowInvalidHostnames=true'))
-  t.ok(await through('misnamed.pem', 'tlsInsecure=true'))
-  t.equal(await kind('misnamed.pem', 'tlsCAFile=ca.pem'), 'ERR_TLS_CERT_ALTNAME_INVALID')
-  t.equal(await kind('upstream.pem', 'tlsAllowInvalidHostnames=true'), 'UNABLE_TO_VERIFY_LEAF_SIGNATURE')
+  const codeOf = async (pem: string, options: string) =>
+    (await faultOfAsync(() => isAccepted(pem, options)))?.facts.code
+  t.ok(await isAccepted('upstream.pem', 'tlsCAFile=ca.pem'))
+  t.ok(await isAccepted('upstream.pem', 'tlsCAFile=ca.pem&servername=upstream.test'))
+  t.ok(await isAccepted('misnamed.pem', 'tlsCAFile=ca.pem&tlsAllowInvalidHostnames=true'))
+  t.ok(await isAccepted('misnamed.pem', 'tlsInsecure=true'))
+  t.equal(await codeOf('misnamed.pem', 'tlsCAFile=ca.pem'), 'ERR_TLS_CERT_ALTNAME_INVALID')
+  t.equal(await codeOf('upstream.pem', 'tlsAllowInvalidHostnames=true'), 'UNABLE_TO_VERIFY_LEAF_SIGNATURE')
 })
 
-t.test('a TLS handshake that goes nowhere ends with the connect time-out', async t => {
-  const mute = createServer().listen(0, '127.0.0.1')
-  t.teardown(() => mute.close())
-  await once(mute, 'listening')
-  const { port } = mute.address() as AddressInfo
-  const target = at(`mongodb://127.0.0.1:${port}/?tls=true&connectTimeoutMS=20`)
+t.test('a TLS handshake without an answer ends with connectTimeoutMS', async t => {
+  const silentServer = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => silentServer.close())
+  await once(silentServer, 'listening')
+  const { port } = silentServer.address() as AddressInfo
+  const target = targetOf(`mongodb://127.0.0.1:${port}/?tls=true&connectTimeoutMS=20`)
   t.match(await faultOfAsync(() => openChannel(target, never)), {
     kind: 'upstream/unreachable',
     facts: { code: 'ETIMEDOUT' },

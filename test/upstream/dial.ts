@@ -18,7 +18,7 @@ import {
 const user = { name: 'app', db: 'admin', password: new Secret('pencil') }
 const client = { driver: { name: 'nodejs', version: '7.9.0' }, os: { type: 'Linux' }, platform: 'Node.js v20' }
 
-const to = (upstream: ScriptedUpstream, changes: Partial<DialOptions> = {}) =>
+const dialWith = (upstream: ScriptedUpstream, changes: Partial<DialOptions> = {}) =>
   dial({
     target: upstream.target,
     user,
@@ -31,14 +31,14 @@ const to = (upstream: ScriptedUpstream, changes: Partial<DialOptions> = {}) =>
 const names = (upstream: ScriptedUpstream) => upstream.received.map(command => command.name)
 
 type T = { teardown(run: () => unknown): unknown }
-async function refusal(t: T, script: ScriptedMongodOptions | Script, changes: Partial<DialOptions> = {}) {
+async function dialFault(t: T, script: ScriptedMongodOptions | Script, changes: Partial<DialOptions> = {}) {
   const upstream = await startScriptedUpstream(t, typeof script === 'function' ? script : scriptedMongod(script))
-  return await faultOfAsync(() => to(upstream, changes))
+  return await faultOfAsync(() => dialWith(upstream, changes))
 }
 
-t.test('hello speaks of both the client and the proxy, and logs in with one more trip', async t => {
+t.test('hello carries the metadata of client and proxy, and the login takes one more round trip', async t => {
   const upstream = await startScriptedUpstream(t, scriptedMongod())
-  const { socket, rest, hello } = await to(upstream)
+  const { socket, rest, hello } = await dialWith(upstream)
   t.same(names(upstream), ['hello', 'saslContinue'])
   t.match(upstream.received[0]?.body, {
     client: { ...client, platform: /^Node\.js v20 \| mongo-iam-proxy / },
@@ -52,16 +52,16 @@ t.test('hello speaks of both the client and the proxy, and logs in with one more
   socket.destroy()
 })
 
-t.test('a server that neither speculates nor skips the empty exchange takes two more', async t => {
+t.test('without speculation and with the empty exchange the login takes two more round trips', async t => {
   const upstream = await startScriptedUpstream(t, scriptedMongod({ speculates: false, skipsEmpty: false }))
-  const { socket } = await to(upstream)
+  const { socket } = await dialWith(upstream)
   t.same(names(upstream), ['hello', 'saslStart', 'saslContinue', 'saslContinue'])
   socket.destroy()
 })
 
-t.test("the client's apiVersion goes on every command of ours", async t => {
+t.test("the proxy's own commands carry the client's apiVersion", async t => {
   const upstream = await startScriptedUpstream(t, scriptedMongod({ speculates: false }))
-  const { socket } = await to(upstream, { apiVersion: '1' })
+  const { socket } = await dialWith(upstream, { apiVersion: '1' })
   t.same(
     upstream.received.map(command => command.body.apiVersion),
     ['1', '1', '1'],
@@ -69,15 +69,15 @@ t.test("the client's apiVersion goes on every command of ours", async t => {
   socket.destroy()
 })
 
-t.test('a user of another database, with = and , in the name', async t => {
+t.test('a user of another database, with = and , in the name, can log in', async t => {
   const other = { name: 'a=b,c', db: 'app', password: new Secret('sesame') }
   const upstream = await startScriptedUpstream(t, scriptedMongod({ user: { ...other, password: 'sesame' } }))
-  const { socket } = await to(upstream, { user: other })
+  const { socket } = await dialWith(upstream, { user: other })
   t.equal(upstream.received[1]?.db, 'app')
   socket.destroy()
 })
 
-t.test('keys are derived once for many logins, and never remembered from a server that lied', async t => {
+t.test('keys are derived once for many logins, and not cached for a server that failed to verify', async t => {
   let derived = 0
   const stretch: Stretch = async (password, salt, iterations) => {
     derived++
@@ -88,26 +88,26 @@ t.test('keys are derived once for many logins, and never remembered from a serve
     t,
     scriptedMongod({ final: () => `v=${Buffer.alloc(32).toString('base64')}` }),
   )
-  for (let login = 0; login < 2; login++) await faultOfAsync(() => to(upstream, { scramKeys: keys }))
+  for (let login = 0; login < 2; login++) await faultOfAsync(() => dialWith(upstream, { scramKeys: keys }))
   t.equal(derived, 2)
   upstream.script(scriptedMongod())
-  for (let login = 0; login < 3; login++) (await to(upstream, { scramKeys: keys })).socket.destroy()
+  for (let login = 0; login < 3; login++) (await dialWith(upstream, { scramKeys: keys })).socket.destroy()
   t.equal(derived, 3)
 })
 
-t.test('what the upstream refuses: the user, the password, the mechanism', async t => {
-  t.match(await refusal(t, {}, { user: { ...user, name: 'nobody' } }), {
+t.test('an unknown user, a wrong password and a disabled mechanism throw upstream/authentication-failed', async t => {
+  t.match(await dialFault(t, {}, { user: { ...user, name: 'nobody' } }), {
     kind: 'upstream/authentication-failed',
     facts: { code: 18, codeName: 'AuthenticationFailed' },
   })
-  t.match(await refusal(t, {}, { user: { ...user, password: new Secret('wrong') } }), {
+  t.match(await dialFault(t, {}, { user: { ...user, password: new Secret('wrong') } }), {
     kind: 'upstream/authentication-failed',
   })
   const without: Script = ({ name }) =>
     name === 'hello'
       ? memberHello()
       : { ok: 0, code: 334, codeName: 'MechanismUnavailable', errmsg: 'x'.repeat(10_000) }
-  const fault = await refusal(t, without)
+  const fault = await dialFault(t, without)
   t.match(fault, {
     kind: 'upstream/authentication-failed',
     detail: /SCRAM-SHA-256 is not enabled/,
@@ -116,86 +116,91 @@ t.test('what the upstream refuses: the user, the password, the mechanism', async
   t.equal(String(fault?.facts.errmsg).length, 200)
 })
 
-t.test('an upstream that is stopping is away, whatever it is asked', async t => {
+t.test('an upstream that shuts down throws upstream/unreachable at any command', async t => {
   const stopping = { ok: 0, code: 11600, codeName: 'InterruptedAtShutdown', errmsg: 'interrupted at shutdown' }
-  t.equal((await refusal(t, () => stopping))?.kind, 'upstream/unreachable')
-  t.equal((await refusal(t, ({ name }) => (name === 'hello' ? memberHello() : stopping)))?.kind, 'upstream/unreachable')
+  t.equal((await dialFault(t, () => stopping))?.kind, 'upstream/unreachable')
+  t.equal(
+    (await dialFault(t, ({ name }) => (name === 'hello' ? memberHello() : stopping)))?.kind,
+    'upstream/unreachable',
+  )
 })
 
-t.test('the set that hello names must be the one of the connection string', async t => {
+t.test('a member of another replica set than the connection string names is not used', async t => {
   const upstream = await startScriptedUpstream(t, scriptedMongod())
   const named = (replicaSet: string) => ({ target: { ...upstream.target, replicaSet } })
-  const { socket } = await to(upstream, named('rs0'))
+  const { socket } = await dialWith(upstream, named('rs0'))
   socket.destroy()
-  const fault = await faultOfAsync(() => to(upstream, named('rs1')))
+  const fault = await faultOfAsync(() => dialWith(upstream, named('rs1')))
   t.match(fault, { kind: 'upstream/unreachable', facts: { wanted: 'rs1', setName: 'rs0' } })
 })
 
-t.test('a member that does not call itself the primary is not used where the primary is wanted', async t => {
+t.test('requirePrimary rejects a member whose hello does not say that it is the primary', async t => {
   const upstream = await startScriptedUpstream(
     t,
     scriptedMongod({ hello: memberHello({ isWritablePrimary: false, secondary: true }) }),
   )
-  t.match(await faultOfAsync(() => to(upstream, { requirePrimary: true })), {
+  t.match(await faultOfAsync(() => dialWith(upstream, { requirePrimary: true })), {
     kind: 'upstream/unreachable',
-    detail: 'it is not the primary',
+    detail: 'the member is not the primary',
   })
   t.same(names(upstream), ['hello'])
-  const { socket } = await to(upstream)
+  const { socket } = await dialWith(upstream)
   socket.destroy()
   upstream.script(scriptedMongod())
-  ;(await to(upstream, { requirePrimary: true })).socket.destroy()
+  ;(await dialWith(upstream, { requirePrimary: true })).socket.destroy()
 })
 
-const malformed: Record<string, ScriptedMongodOptions> = {
-  'a nonce of its own': { first: message => message.replace(/^r=[^,]+/, 'r=fyko+d2lbbFgONRv9qkxdawL') },
+const violations: Record<string, ScriptedMongodOptions> = {
+  "a nonce that does not extend the client's": {
+    first: message => message.replace(/^r=[^,]+/, 'r=fyko+d2lbbFgONRv9qkxdawL'),
+  },
   'one iteration': { iterations: 1 },
   'ten million iterations': { iterations: 10_000_000 },
   'done at the first step': { start: reply => ({ ...reply, done: true }) },
   'done without a signature': { next: reply => ({ ...reply, done: true, payload: new Binary(Buffer.alloc(0)) }) },
-  'a signature that is not its own': { final: () => `v=${Buffer.alloc(32).toString('base64')}` },
+  'a wrong signature': { final: () => `v=${Buffer.alloc(32).toString('base64')}` },
   'another conversation': { next: reply => ({ ...reply, conversationId: 2 }) },
   'no conversation': { start: ({ conversationId: _, ...reply }) => reply },
   'no payload': { start: ({ payload: _, ...reply }) => reply },
   'a payload of text': { next: reply => ({ ...reply, payload: 'v=' }) },
-  'no word about done': { next: ({ done: _, ...reply }) => reply },
+  'no done field': { next: ({ done: _, ...reply }) => reply },
   'never done': { skipsEmpty: false, next: reply => ({ ...reply, done: false }) },
 }
-for (const [lie, options] of Object.entries(malformed)) {
-  t.test(`not believed: ${lie}`, async t => {
+for (const [violation, options] of Object.entries(violations)) {
+  t.test(`${violation} throws upstream/protocol-error`, async t => {
     const upstream = await startScriptedUpstream(t, scriptedMongod(options))
-    const kept: unknown[] = []
-    const keys = { ...createScramKeyCache({ maxEntries: 1 }), keep: (...all: unknown[]) => void kept.push(all) }
-    t.equal((await faultOfAsync(() => to(upstream, { scramKeys: keys })))?.kind, 'upstream/protocol-error')
-    if (lie !== 'never done') t.same(kept, [], 'nothing is remembered')
+    const stored: unknown[] = []
+    const keys = { ...createScramKeyCache({ maxEntries: 1 }), store: (...args: unknown[]) => void stored.push(args) }
+    t.equal((await faultOfAsync(() => dialWith(upstream, { scramKeys: keys })))?.kind, 'upstream/protocol-error')
+    if (violation !== 'never done') t.same(stored, [], 'no key is cached')
   })
 }
 
-t.test('an error that SCRAM itself names is a refusal', async t => {
-  t.match(await refusal(t, { final: () => 'e=other-error' }), {
+t.test('an error in the SCRAM server-final message throws upstream/authentication-failed', async t => {
+  t.match(await dialFault(t, { final: () => 'e=other-error' }), {
     kind: 'upstream/authentication-failed',
     facts: { error: 'other-error' },
   })
 })
 
-t.test('a login that nobody answers ends with the signal, and leaves no socket', async t => {
+t.test('an abort ends a login that gets no reply and closes its socket', async t => {
   const upstream = await startScriptedUpstream(t, ({ name }) => (name === 'hello' ? memberHello() : silence))
   const stop = new AbortController()
-  const dialled = to(upstream, { signal: stop.signal })
+  const dialing = dialWith(upstream, { signal: stop.signal })
   await upstream.waitForCommands(1, 'saslStart')
   const closed = [...upstream.sockets].map(socket => new Promise(resolve => socket.once('close', resolve)))
   stop.abort(new Error('deadline'))
-  await t.rejects(dialled, { message: 'deadline' })
+  await t.rejects(dialing, { message: 'deadline' })
   await Promise.all(closed)
 })
 
-t.test('a question may be asked over the connection before it is given away, and may refuse it', async t => {
+t.test('onAuthenticated may run commands on the connection, and may reject it', async t => {
   const upstream = await startScriptedUpstream(t, scriptedMongod())
   const never = new AbortController().signal
-  const { socket } = await to(upstream, {
+  const { socket } = await dialWith(upstream, {
     onAuthenticated: async channel => void (await channel.request({ ping: 1, $db: 'admin' }, never)),
   })
   t.same(names(upstream), ['hello', 'saslContinue', 'ping'])
   socket.destroy()
-  await t.rejects(to(upstream, { onAuthenticated: () => Promise.reject(new Error('no')) }), { message: 'no' })
+  await t.rejects(dialWith(upstream, { onAuthenticated: () => Promise.reject(new Error('no')) }), { message: 'no' })
 })

@@ -2,38 +2,33 @@ import { type Document, Double, Int32, Long, ObjectId, Timestamp } from 'bson'
 import fc from 'fast-check'
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
-import {
-  buildHelloReply,
-  isNewTopologyVersion,
-  presentAsSingleMemberSet,
-  readTopologyVersion,
-  validateHello,
-} from '../../src/upstream/helloReply.js'
+import { buildHelloReply, presentAsSingleMemberSet, validateHello } from '../../src/upstream/helloReply.js'
 import { faultOf } from '../support/faults.js'
 import { memberHello } from '../support/scriptedUpstream.js'
 
-const asked = { legacy: false, helloOk: false }
-const ours = { connectionId: 12, now: new Date(2e12) }
-const shown = (changes: Document = {}, more = {}) => buildHelloReply(memberHello(changes), { ...asked, ...more }, ours)
-const refused = (changes: Document) => faultOf(() => shown(changes))?.kind
+const form = { legacy: false, helloOk: false }
+const proxyFields = { connectionId: 12, now: new Date(2e12) }
+const reply = (changes: Document = {}, more = {}) =>
+  buildHelloReply(memberHello(changes), { ...form, ...more }, proxyFields)
+const faultKindOf = (changes: Document) => faultOf(() => reply(changes))?.kind
 
-t.test('the fields of the upstream pass with their types, and ours replace what is of a connection', async t => {
-  const hello = shown()
-  t.same(hello, { ...memberHello(), connectionId: new Int32(12), localTime: ours.now, ok: new Double(1) })
+t.test('fields keep their BSON types, and the fields of a connection get the values of the proxy', async t => {
+  const hello = reply()
+  t.same(hello, { ...memberHello(), connectionId: new Int32(12), localTime: proxyFields.now, ok: new Double(1) })
   t.ok(Long.isLong(hello.topologyVersion.counter))
   t.ok(hello.lastWrite.opTime.ts instanceof Timestamp)
   t.ok(hello.maxWireVersion instanceof Int32)
 })
 
-t.test('writable is called as it was asked, and helloOk is said to whoever asked', async t => {
-  const legacy = shown({}, { legacy: true, helloOk: true })
+t.test('the name of the writable field follows the command, and helloOk is sent on request', async t => {
+  const legacy = reply({}, { legacy: true, helloOk: true })
   t.match(legacy, { helloOk: true, ismaster: true, isWritablePrimary: undefined })
   t.equal(Object.keys(legacy)[0], 'helloOk')
-  t.match(shown({ isWritablePrimary: undefined, ismaster: false }), { isWritablePrimary: false })
-  t.notOk('helloOk' in shown({ helloOk: true }))
+  t.match(reply({ isWritablePrimary: undefined, ismaster: false }), { isWritablePrimary: false })
+  t.notOk('helloOk' in reply({ helloOk: true }))
 })
 
-t.test('what is not on the list stays here', async t => {
+t.test('a field that is not on the allow-list is left out', async t => {
   const more = {
     $clusterTime: { clusterTime: new Timestamp({ t: 1, i: 1 }) },
     operationTime: new Timestamp({ t: 1, i: 1 }),
@@ -44,14 +39,14 @@ t.test('what is not on the list stays here', async t => {
     automationServiceDescriptor: 'x',
     somethingNew: { a: 1 },
   }
-  t.same(Object.keys(shown(more)), Object.keys(shown()))
-  t.same(shown({ lastWrite: { lastWriteDate: new Date(1e12), extra: 1 } }).lastWrite, { lastWriteDate: new Date(1e12) })
+  t.same(Object.keys(reply(more)), Object.keys(reply()))
+  t.same(reply({ lastWrite: { lastWriteDate: new Date(1e12), extra: 1 } }).lastWrite, { lastWriteDate: new Date(1e12) })
 })
 
-t.test('a standalone and a mongos are shown as such', async t => {
+t.test('a standalone and a mongos keep their form', async t => {
   const set = ['hosts', 'setName', 'setVersion', 'secondary', 'primary', 'me', 'electionId', 'lastWrite']
   const bare = Object.fromEntries(set.map(name => [name, undefined]))
-  t.same(Object.keys(shown(bare)), [
+  t.same(Object.keys(reply(bare)), [
     'topologyVersion',
     'isWritablePrimary',
     'maxBsonObjectSize',
@@ -65,56 +60,46 @@ t.test('a standalone and a mongos are shown as such', async t => {
     'readOnly',
     'ok',
   ])
-  t.equal(shown({ ...bare, msg: 'isdbgrid' }).msg, 'isdbgrid')
+  t.equal(reply({ ...bare, msg: 'isdbgrid' }).msg, 'isdbgrid')
 })
 
-const lies: Record<string, Document> = {
-  'endless hosts': { hosts: Array.from({ length: 101 }, (_, at) => `h${at}:1`) },
-  'an endless host': { hosts: ['h'.repeat(513)] },
-  'a host that is no text': { hosts: [new Int32(1)] },
-  'hosts that are no list': { hosts: { length: 1 } },
-  'an endless set name': { setName: 'x'.repeat(513) },
-  'endless tags': { tags: Object.fromEntries(Array.from({ length: 101 }, (_, at) => [`t${at}`, 'x'])) },
-  'an endless tag': { tags: { dc: 'x'.repeat(513) } },
-  'tags within tags': { tags: { dc: { a: 'b' } } },
-  'a counter that is no int64': { topologyVersion: { processId: new ObjectId(), counter: new Int32(6) } },
-  'a topology version without a process': { topologyVersion: { counter: Long.fromNumber(6) } },
-  'writable as text': { isWritablePrimary: 'yes' },
-  'not a word about writable': { isWritablePrimary: undefined },
-  'no wire version': { maxWireVersion: undefined },
-  'a wire version of text': { maxWireVersion: '25' },
-  'a broken number': { maxBsonObjectSize: new Double(Number.NaN) },
-  'an election of text': { electionId: 'x' },
+const invalidHellos: Record<string, Document> = {
+  'too many hosts': { hosts: Array.from({ length: 101 }, (_, at) => `h${at}:1`) },
+  'a host that is too long': { hosts: ['h'.repeat(513)] },
+  'a host that is not a string': { hosts: [new Int32(1)] },
+  'hosts that are not an array': { hosts: { length: 1 } },
+  'a set name that is too long': { setName: 'x'.repeat(513) },
+  'too many tags': { tags: Object.fromEntries(Array.from({ length: 101 }, (_, at) => [`t${at}`, 'x'])) },
+  'a tag that is too long': { tags: { dc: 'x'.repeat(513) } },
+  'nested tags': { tags: { dc: { a: 'b' } } },
+  'a counter that is not an int64': { topologyVersion: { processId: new ObjectId(), counter: new Int32(6) } },
+  'a topologyVersion without a processId': { topologyVersion: { counter: Long.fromNumber(6) } },
+  'a string for isWritablePrimary': { isWritablePrimary: 'yes' },
+  'no isWritablePrimary': { isWritablePrimary: undefined },
+  'no maxWireVersion': { maxWireVersion: undefined },
+  'a string for maxWireVersion': { maxWireVersion: '25' },
+  'a number that is NaN': { maxBsonObjectSize: new Double(Number.NaN) },
+  'a string for electionId': { electionId: 'x' },
 }
-for (const [lie, changes] of Object.entries(lies)) {
-  t.test(`refused: ${lie}`, async t => t.equal(refused(changes), 'upstream/protocol-error'))
+for (const [problem, changes] of Object.entries(invalidHellos)) {
+  t.test(`${problem} throws upstream/protocol-error`, async t =>
+    t.equal(faultKindOf(changes), 'upstream/protocol-error'),
+  )
 }
 
-t.test('whatever the upstream says gives an answer or a malformed upstream', async () => {
+t.test('any hello gives a reply or throws upstream/protocol-error', async () => {
   const value = fc.oneof(fc.anything(), fc.constant(Long.ONE), fc.constant(new ObjectId()), fc.constant(new Date(0)))
   const field = fc.constantFrom(...Object.keys(memberHello()), 'tags', 'passives', 'msg', 'ismaster')
   fc.assert(
     fc.property(fc.dictionary(field, value), changes => {
-      const thrown = faultOf(() => shown(changes))
+      const thrown = faultOf(() => reply(changes))
       return thrown === undefined || (thrown instanceof Fault && thrown.kind === 'upstream/protocol-error')
     }),
     { numRuns: 500 },
   )
 })
 
-t.test('news are another process or a later change', async t => {
-  const version = readTopologyVersion(memberHello())
-  if (!version) throw new Error('a member has a topology version')
-  const { processId, counter } = version
-  t.equal(isNewTopologyVersion(version, version), false)
-  t.equal(isNewTopologyVersion(version, { processId, counter: counter.sub(1) }), true)
-  t.equal(isNewTopologyVersion(version, { processId, counter: counter.add(1) }), false)
-  t.equal(isNewTopologyVersion(version, { processId: new ObjectId(), counter: counter.add(1) }), true)
-  t.equal(isNewTopologyVersion(undefined, version), true)
-  t.equal(readTopologyVersion({}), undefined)
-})
-
-t.test('a member is shown as a set of its own, at the address that clients reach', async t => {
+t.test('a member is presented as a replica set of one, at the address of the proxy', async t => {
   const others = {
     passives: ['b:2'],
     arbiters: ['c:3'],
@@ -128,35 +113,35 @@ t.test('a member is shown as a set of its own, at the address that clients reach
   }
   const address = 'proxy.example.com:27017'
   const hello = memberHello({ ...others, hosts: ['a:1', 'b:2'], me: 'a:1', primary: 'a:1' })
-  const shown = buildHelloReply(presentAsSingleMemberSet(hello, { address, primary: true }), asked, ours)
-  t.same(shown, {
-    ...buildHelloReply(memberHello({ tags: { dc: 'x' } }), asked, ours),
+  const reply = buildHelloReply(presentAsSingleMemberSet(hello, { address, primary: true }), form, proxyFields)
+  t.same(reply, {
+    ...buildHelloReply(memberHello({ tags: { dc: 'x' } }), form, proxyFields),
     hosts: [address],
     me: address,
     primary: address,
   })
-  t.notMatch(JSON.stringify(shown), /"[abc]:[123]"/)
+  t.notMatch(JSON.stringify(reply), /"[abc]:[123]"/)
   for (const name of ['electionId', 'setVersion', 'setName', 'topologyVersion', 'lastWrite']) {
-    t.equal(shown[name] === undefined, false, name)
-    t.same(shown[name], hello[name])
+    t.equal(reply[name] === undefined, false, name)
+    t.same(reply[name], hello[name])
   }
 })
 
-t.test('without a primary it is neither primary nor secondary, and still of the set', async t => {
+t.test('without a primary the presented member is neither primary nor secondary, and keeps the set name', async t => {
   for (const role of [{ isWritablePrimary: true }, { isWritablePrimary: undefined, ismaster: true, secondary: true }]) {
     for (const legacy of [true, false]) {
       const hello = presentAsSingleMemberSet(memberHello({ ...role, primary: 'b:2' }), {
         address: 'p:1',
         primary: false,
       })
-      const shown = buildHelloReply(hello, { ...asked, legacy }, ours)
-      t.match(shown, { secondary: false, setName: 'rs0', hosts: ['p:1'], me: 'p:1', primary: undefined })
-      t.equal(legacy ? shown.ismaster : shown.isWritablePrimary, false)
+      const reply = buildHelloReply(hello, { ...form, legacy }, proxyFields)
+      t.match(reply, { secondary: false, setName: 'rs0', hosts: ['p:1'], me: 'p:1', primary: undefined })
+      t.equal(legacy ? reply.ismaster : reply.isWritablePrimary, false)
     }
   }
 })
 
-t.test('a hello is vetted as it is when it is shown', async t => {
+t.test('validateHello rejects what buildHelloReply rejects', async t => {
   const hello = memberHello()
   t.equal(validateHello(hello), hello)
   t.equal(faultOf(() => validateHello(memberHello({ hosts: 'a:1' })))?.kind, 'upstream/protocol-error')

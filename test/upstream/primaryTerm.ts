@@ -3,60 +3,60 @@ import { Fault } from '../../src/errors.js'
 import { createTermController, type PrimaryTerm, runDuringTerm } from '../../src/upstream/primaryTerm.js'
 import { faultOfAsync } from '../support/faults.js'
 
-const why = new Fault('upstream/stepped-down')
+const reason = new Fault('upstream/stepped-down')
 
-t.test('whoever asked is told at the moment of the end, once', async t => {
+t.test('the end of a term calls each listener once, at once', async t => {
   const { term, end } = createTermController()
-  const told: Fault[] = []
-  for (let relay = 0; relay < 10_000; relay++) term.onEnd(fault => told.push(fault))
+  const calls: Fault[] = []
+  for (let session = 0; session < 10_000; session++) term.onEnd(fault => calls.push(fault))
   t.equal(term.endReason, undefined)
-  end(why)
-  t.equal(told.length, 10_000)
-  t.equal(term.endReason, why)
+  end(reason)
+  t.equal(calls.length, 10_000)
+  t.equal(term.endReason, reason)
   end(new Fault('internal'))
-  t.equal(told.length, 10_000)
-  t.equal(term.endReason, why)
+  t.equal(calls.length, 10_000)
+  t.equal(term.endReason, reason)
 })
 
-t.test('what stands is told when the term is vacated, and is waited for', async t => {
-  const { term, end, closeSessions: vacate } = createTermController()
-  const told: string[] = []
+t.test('closeSessions calls its listeners after the end, and waits for them', async t => {
+  const { term, end, closeSessions } = createTermController()
+  const calls: string[] = []
   let go = () => {}
-  term.onCloseSessions(() => told.push('quick'))
+  term.onCloseSessions(() => calls.push('quick'))
   term.onCloseSessions(() => new Promise<void>(resolve => (go = resolve)))
-  t.equal(vacate(), undefined, 'it lasts')
-  t.same(told, [])
-  end(why)
-  t.same(told, [])
-  const gone = vacate()?.then(() => told.push('gone'))
-  t.same(told, ['quick'])
-  t.equal(vacate(), undefined, 'once')
+  t.equal(closeSessions(), undefined, 'the term has not ended')
+  t.same(calls, [])
+  end(reason)
+  t.same(calls, [])
+  const closed = closeSessions()?.then(() => calls.push('closed'))
+  t.same(calls, ['quick'])
+  t.equal(closeSessions(), undefined, 'only once')
   go()
-  await gone
-  t.same(told, ['quick', 'gone'])
-  term.onCloseSessions(() => told.push('late'))
-  t.same(told, ['quick', 'gone', 'late'])
+  await closed
+  t.same(calls, ['quick', 'closed'])
+  term.onCloseSessions(() => calls.push('late'))
+  t.same(calls, ['quick', 'closed', 'late'])
 })
 
-t.test('nobody is waited for who was done at once', async t => {
-  const { term, end, closeSessions: vacate } = createTermController()
-  for (let relay = 0; relay < 3; relay++) term.onCloseSessions(() => undefined)
-  end(why)
-  t.equal(vacate(), undefined)
+t.test('closeSessions returns no promise if no listener returned one', async t => {
+  const { term, end, closeSessions } = createTermController()
+  for (let session = 0; session < 3; session++) term.onCloseSessions(() => undefined)
+  end(reason)
+  t.equal(closeSessions(), undefined)
 })
 
-t.test('who comes too late is told at once; who left is told nothing', async t => {
+t.test('a listener that comes after the end is called at once, and a removed one is not called', async t => {
   const { term, end } = createTermController()
-  const leave = term.onEnd(() => t.fail('it left'))
-  leave()
-  end(why)
-  let told = 0
-  term.onEnd(() => told++)
-  t.equal(told, 1)
+  const removeListener = term.onEnd(() => t.fail('the listener was removed'))
+  removeListener()
+  end(reason)
+  let calls = 0
+  term.onEnd(() => calls++)
+  t.equal(calls, 1)
 })
 
-t.test('a step of a login ends with the term, or with the login', async t => {
-  const waits = (term: PrimaryTerm, login = new AbortController()) =>
+t.test('a step of a login is aborted with the term, or with the login', async t => {
+  const waitForAbort = (term: PrimaryTerm, login = new AbortController()) =>
     runDuringTerm(term, login, () => {
       const { signal } = login
       return new Promise<never>((_, reject) => {
@@ -70,17 +70,17 @@ t.test('a step of a login ends with the term, or with the login', async t => {
   t.equal(await runDuringTerm(term, login, async () => 7), 7)
   t.equal(await runDuringTerm(term, done, async () => 7), 7)
   await t.rejects(
-    runDuringTerm(term, done, () => Promise.reject(new Error('its own'))),
-    { message: 'its own' },
+    runDuringTerm(term, done, () => Promise.reject(new Error('of the step'))),
+    { message: 'of the step' },
   )
-  const left = waits(term, login)
-  login.abort(new Error('left'))
-  await t.rejects(left, { message: 'left' })
-  await t.rejects(waits(term, login), { message: 'left' })
-  const deposed = faultOfAsync(() => waits(term))
-  end(why)
+  const aborted = waitForAbort(term, login)
+  login.abort(new Error('client disconnected'))
+  await t.rejects(aborted, { message: 'client disconnected' })
+  await t.rejects(waitForAbort(term, login), { message: 'client disconnected' })
+  const deposed = faultOfAsync(() => waitForAbort(term))
+  end(reason)
   t.match(await deposed, { kind: 'upstream/unreachable', detail: 'the primary stepped down during the login' })
-  t.match(await faultOfAsync(() => waits(term)), { kind: 'upstream/unreachable' })
-  t.notOk(done.signal.aborted, 'a login whose step is over goes on')
-  t.match(login.signal.reason, { message: 'left' }, 'and whoever left before has left')
+  t.match(await faultOfAsync(() => waitForAbort(term)), { kind: 'upstream/unreachable' })
+  t.notOk(done.signal.aborted, 'a login whose step has ended continues')
+  t.match(login.signal.reason, { message: 'client disconnected' }, 'an aborted login keeps its reason')
 })

@@ -24,25 +24,25 @@ function at(counter: number, changes: Document = {}): Document {
 }
 const counter = (hello: Document | undefined) => Number(hello?.topologyVersion?.counter)
 
-/** An upstream that holds awaited hellos until the test changes it. */
-async function heldUpstream(t: T, hello: Document = at(6)) {
+/** An upstream that holds awaitable hellos until the test changes its state. */
+async function startHoldingUpstream(t: T, hello: Document = at(6)) {
   let current = hello
-  let held: ((answer: Answer) => void)[] = []
+  let holding: ((answer: Answer) => void)[] = []
   const script = ({ body }: ReceivedCommand): Answer | Promise<Answer> =>
-    body.topologyVersion ? new Promise<Answer>(resolve => held.push(resolve)) : current
+    body.topologyVersion ? new Promise<Answer>(resolve => holding.push(resolve)) : current
   const upstream = await startScriptedUpstream(t, script)
   return {
     ...upstream,
     normal: () => upstream.script(script),
     change: (next: Document) => {
       current = next
-      const waiting = held
-      held = []
+      const waiting = holding
+      holding = []
       for (const release of waiting) release(next)
     },
     awaited: () => upstream.received.filter(({ body }) => body.topologyVersion),
-    /** Resolves once this many awaited hellos have arrived. */
-    watched: async (count: number) => {
+    /** Resolves once this many awaitable hellos have arrived. */
+    streaming: async (count: number) => {
       while (upstream.received.filter(({ body }) => body.topologyVersion).length < count) {
         await upstream.waitForCommands(upstream.received.length + 1)
       }
@@ -50,33 +50,33 @@ async function heldUpstream(t: T, hello: Document = at(6)) {
   }
 }
 
-function mirrored(
+function createMonitor(
   t: T,
   { target }: Pick<ScriptedUpstream, 'target'>,
-  changes: { log?: Log; onServerRestart?: () => void; target?: Partial<Target>; paced?: boolean } = {},
+  changes: { log?: Log; onServerRestart?: () => void; target?: Partial<Target>; hasInterval?: boolean } = {},
 ) {
   const clock = createManualClock()
-  const seen: (Document | undefined)[] = []
-  // Plain hellos are paced, of which one test tells; to the others no time passes.
+  const reported: (Document | undefined)[] = []
+  // The interval between plain hellos concerns one test. In the others it takes no time.
   const after: typeof clock.after = (ms, run) => {
-    if (ms !== 5 || changes.paced) return clock.after(ms, run)
+    if (ms !== 5 || changes.hasInterval) return clock.after(ms, run)
     queueMicrotask(run)
     return () => {}
   }
-  const mirror = new ServerMonitor({
+  const monitor = new ServerMonitor({
     log: silentLog,
     random: () => 0,
     after,
-    onHello: hello => seen.push(hello),
+    onHello: hello => reported.push(hello),
     ...changes,
     target: { ...target, ...changes.target },
   })
-  t.teardown(() => mirror.close(new Fault('proxy/shutdown')))
-  return { mirror, clock, seen }
+  t.teardown(() => monitor.close(new Fault('proxy/shutdown')))
+  return { monitor, clock, reported }
 }
 
-/** A log that tells when an event is written. */
-function heard() {
+/** A log that resolves a promise when an event is written. */
+function createObservedLog() {
   const events: { event: string; facts: unknown }[] = []
   let wake = () => {}
   const log: Log = (_level, event, facts) => {
@@ -93,38 +93,42 @@ function heard() {
   return { log, events, until }
 }
 
-t.test('a plain hello is answered from a reply that was asked for afterwards, types unchanged', async t => {
-  const upstream = await heldUpstream(t)
-  const { mirror } = mirrored(t, upstream)
-  await upstream.watched(1)
-  const hello = await mirror.freshHello()
+t.test('freshHello returns a hello that was requested after the call, with its BSON types', async t => {
+  const upstream = await startHoldingUpstream(t)
+  const { monitor } = createMonitor(t, upstream)
+  await upstream.streaming(1)
+  const hello = await monitor.freshHello()
   t.ok(Long.isLong(hello.topologyVersion.counter))
-  t.equal(upstream.received.filter(({ body }) => !body.topologyVersion).length, 2, 'one to watch, one for who asked')
-  await mirror.freshHello()
-  t.equal(upstream.accepted(), 2, 'the second socket is kept')
+  t.equal(
+    upstream.received.filter(({ body }) => !body.topologyVersion).length,
+    2,
+    'one of the streaming socket, one of the caller',
+  )
+  await monitor.freshHello()
+  t.equal(upstream.accepted(), 2, 'the polling socket is reused')
   t.match(upstream.received[0]?.body, { client: { driver: { name: 'mongo-iam-proxy' } } })
-  t.same([...new Set(upstream.received.map(({ name }) => name))], ['hello'], 'it never logs in')
+  t.same([...new Set(upstream.received.map(({ name }) => name))], ['hello'], 'a monitor never logs in')
 })
 
-t.test('who asks while a reply is underway shares the one after it', async t => {
-  const upstream = await heldUpstream(t)
-  const { mirror } = mirrored(t, upstream)
-  await upstream.watched(1)
-  await mirror.freshHello()
-  await new Promise(resolve => setImmediate(resolve)) // its run is over then
+t.test('callers during a check share the next check', async t => {
+  const upstream = await startHoldingUpstream(t)
+  const { monitor } = createMonitor(t, upstream)
+  await upstream.streaming(1)
+  await monitor.freshHello()
+  await new Promise(resolve => setImmediate(resolve)) // the check has ended by now
   const before = upstream.received.length
-  const replies = [mirror.freshHello(), ...Array.from({ length: 50 }, () => mirror.freshHello())]
+  const replies = [monitor.freshHello(), ...Array.from({ length: 50 }, () => monitor.freshHello())]
   await Promise.all(replies)
   t.equal(upstream.received.length - before, 2)
 })
 
-t.test('plain hellos begin five milliseconds apart, and at once where there was none', async t => {
-  const upstream = await heldUpstream(t)
-  const { mirror, clock } = mirrored(t, upstream, { paced: true })
-  await upstream.watched(1)
+t.test('checks start five milliseconds apart, and at once after an idle time', async t => {
+  const upstream = await startHoldingUpstream(t)
+  const { monitor, clock } = createMonitor(t, upstream, { hasInterval: true })
+  await upstream.streaming(1)
   const before = upstream.received.length
-  await mirror.freshHello()
-  const shared = [mirror.freshHello(), mirror.freshHello()]
+  await monitor.freshHello()
+  const shared = [monitor.freshHello(), monitor.freshHello()]
   clock.advance(4)
   await new Promise(resolve => setImmediate(resolve))
   t.equal(upstream.received.length - before, 1)
@@ -133,209 +137,212 @@ t.test('plain hellos begin five milliseconds apart, and at once where there was 
   t.equal(upstream.received.length - before, 2)
   clock.advance(5)
   await new Promise(resolve => setImmediate(resolve))
-  await mirror.freshHello()
+  await monitor.freshHello()
   t.equal(upstream.received.length - before, 3)
 })
 
-t.test('each hello is told before anybody else has it, and that the member is away', async t => {
-  const upstream = await heldUpstream(t)
-  const { mirror, seen } = mirrored(t, upstream)
-  await upstream.watched(1)
-  const fresh = mirror.freshHello().then(() => seen.length)
+t.test('onHello gets each hello before its caller, and undefined when the member is unreachable', async t => {
+  const upstream = await startHoldingUpstream(t)
+  const { monitor, reported } = createMonitor(t, upstream)
+  await upstream.streaming(1)
+  const fresh = monitor.freshHello().then(() => reported.length)
   t.equal(await fresh, 2)
   upstream.change(at(7, { isWritablePrimary: false, secondary: true }))
-  while (seen.length < 3) await new Promise(resolve => setImmediate(resolve))
-  t.match(seen[2], { isWritablePrimary: false })
-  t.equal(mirror.cachedHello(), seen[2])
-  t.equal(mirror.lastError(), undefined)
+  while (reported.length < 3) await new Promise(resolve => setImmediate(resolve))
+  t.match(reported[2], { isWritablePrimary: false })
+  t.equal(monitor.cachedHello(), reported[2])
+  t.equal(monitor.lastError(), undefined)
   await upstream.stop()
-  await faultOfAsync(() => mirror.freshHello())
-  t.equal(seen.at(-1), undefined)
-  t.equal(mirror.lastError()?.kind, 'upstream/unreachable')
+  await faultOfAsync(() => monitor.freshHello())
+  t.equal(reported.at(-1), undefined)
+  t.equal(monitor.lastError()?.kind, 'upstream/unreachable')
 })
 
-t.test('a hello out of form is as good as none', async t => {
+t.test('an invalid hello makes the member unreachable', async t => {
   const upstream = await startScriptedUpstream(t, () =>
     at(6, { hosts: Array.from({ length: 101 }, (_, at) => `h${at}:1`) }),
   )
-  const { mirror, seen } = mirrored(t, upstream)
-  t.match(await faultOfAsync(() => mirror.freshHello()), { kind: 'upstream/protocol-error', facts: { field: 'hosts' } })
-  t.equal(mirror.cachedHello(), undefined)
-  t.same(seen.filter(Boolean), [])
+  const { monitor, reported } = createMonitor(t, upstream)
+  t.match(await faultOfAsync(() => monitor.freshHello()), {
+    kind: 'upstream/protocol-error',
+    facts: { field: 'hosts' },
+  })
+  t.equal(monitor.cachedHello(), undefined)
+  t.same(reported.filter(Boolean), [])
 })
 
-t.test('awaited hellos are paced, however fast they come back', async t => {
+t.test('awaitable hellos keep an interval, however fast the member replies', async t => {
   const upstream = await startScriptedUpstream(t, () => at(6))
-  const { mirror, clock } = mirrored(t, upstream)
+  const { monitor, clock } = createMonitor(t, upstream)
   await upstream.waitForCommands(2)
-  await mirror.freshHello()
-  await mirror.freshHello()
+  await monitor.freshHello()
+  await monitor.freshHello()
   t.equal(upstream.received.filter(({ body }) => body.topologyVersion).length, 1)
   clock.advance(50)
   await upstream.waitForCommands(5)
   t.equal(upstream.received.filter(({ body }) => body.topologyVersion).length, 2)
 })
 
-t.test('an upstream without a topology version is only asked on demand', async t => {
+t.test('a member without a topologyVersion is only polled', async t => {
   const upstream = await startScriptedUpstream(t, () => memberHello({ topologyVersion: undefined }))
-  const { mirror } = mirrored(t, upstream)
+  const { monitor } = createMonitor(t, upstream)
   await upstream.waitForCommands(1)
-  t.notOk((await mirror.freshHello()).topologyVersion)
+  t.notOk((await monitor.freshHello()).topologyVersion)
   t.equal(upstream.received.length, 2)
   upstream.script(({ body }) => (body.topologyVersion ? silence : at(1)))
-  await mirror.freshHello()
+  await monitor.freshHello()
   await upstream.waitForCommands(5)
   t.ok(
     upstream.received.some(({ body }) => body.topologyVersion),
-    'it can be watched from now on',
+    'streaming starts with the first topologyVersion',
   )
 })
 
-t.test('down at start: who asks is told, and once it is up the mirror finds it by itself', async t => {
-  const upstream = await heldUpstream(t)
+t.test('a member that is down at start throws upstream/unreachable, and is found once it is up', async t => {
+  const upstream = await startHoldingUpstream(t)
   await upstream.stop()
-  const { log, events, until } = heard()
-  const { mirror, clock } = mirrored(t, upstream, { log })
+  const { log, events, until } = createObservedLog()
+  const { monitor, clock } = createMonitor(t, upstream, { log })
   await until('upstream unreachable')
-  t.match(await faultOfAsync(() => mirror.freshHello()), {
+  t.match(await faultOfAsync(() => monitor.freshHello()), {
     kind: 'upstream/unreachable',
     facts: { code: 'ECONNREFUSED' },
   })
-  t.equal(mirror.cachedHello(), undefined)
+  t.equal(monitor.cachedHello(), undefined)
   await upstream.start()
   clock.advance(10_000)
-  await upstream.watched(1)
-  t.equal(counter(mirror.cachedHello()), 6)
+  await upstream.streaming(1)
+  t.equal(counter(monitor.cachedHello()), 6)
   t.same(
     events.map(({ event }) => event),
     ['upstream unreachable', 'upstream state changed'],
-    'an outage is one line',
+    'an outage is one log line',
   )
 })
 
-t.test('a question that gets through wakes a watch that was waiting to try again', async t => {
-  const upstream = await heldUpstream(t)
+t.test('a successful check ends the pause before the streaming socket reconnects', async t => {
+  const upstream = await startHoldingUpstream(t)
   await upstream.stop()
-  const { log, until } = heard()
-  const { mirror } = mirrored(t, upstream, { log })
+  const { log, until } = createObservedLog()
+  const { monitor } = createMonitor(t, upstream, { log })
   await until('upstream unreachable')
   await upstream.start()
-  await mirror.freshHello()
-  await upstream.watched(1)
+  await monitor.freshHello()
+  await upstream.streaming(1)
 })
 
-t.test('when the member dies that is told; when its socket just ends nobody is the wiser', async t => {
-  const upstream = await heldUpstream(t)
-  const { log, until } = heard()
-  const { mirror, seen } = mirrored(t, upstream, { log })
-  await upstream.watched(1)
+t.test('a member that dies is reported, and a closed streaming socket is replaced without a report', async t => {
+  const upstream = await startHoldingUpstream(t)
+  const { log, until } = createObservedLog()
+  const { monitor, reported } = createMonitor(t, upstream, { log })
+  await upstream.streaming(1)
   upstream.closeSockets()
-  await upstream.watched(2)
-  t.equal(counter(mirror.cachedHello()), 6, 'watching again')
-  t.notOk(seen.includes(undefined))
+  await upstream.streaming(2)
+  t.equal(counter(monitor.cachedHello()), 6, 'streaming again')
+  t.notOk(reported.includes(undefined))
   await upstream.stop()
   await until('upstream unreachable')
-  t.equal(seen.at(-1), undefined)
-  t.equal(mirror.cachedHello(), undefined)
+  t.equal(reported.at(-1), undefined)
+  t.equal(monitor.cachedHello(), undefined)
 })
 
-t.test('an idle socket that was closed meanwhile is replaced without anybody noticing', async t => {
-  const upstream = await heldUpstream(t)
-  const { mirror } = mirrored(t, upstream)
-  await upstream.watched(1)
-  await mirror.freshHello()
+t.test('an idle polling socket that the member closed is replaced', async t => {
+  const upstream = await startHoldingUpstream(t)
+  const { monitor } = createMonitor(t, upstream)
+  await upstream.streaming(1)
+  await monitor.freshHello()
   let hungUp = false
   upstream.script(() => {
     if (hungUp) return at(6)
     hungUp = true
     return hangUp
   })
-  t.equal(counter(await mirror.freshHello()), 6)
+  t.equal(counter(await monitor.freshHello()), 6)
 })
 
-t.test('who takes no more connections goes on with those that it has', async t => {
-  const upstream = await heldUpstream(t)
-  const { log, until } = heard()
-  const { mirror, seen } = mirrored(t, upstream, { log })
-  await upstream.watched(1)
-  await mirror.freshHello()
+t.test('a member that refuses new connections keeps its state from the streaming socket', async t => {
+  const upstream = await startHoldingUpstream(t)
+  const { log, until } = createObservedLog()
+  const { monitor, reported } = createMonitor(t, upstream, { log })
+  await upstream.streaming(1)
+  await monitor.freshHello()
   upstream.script(() => hangUp)
-  t.match(await faultOfAsync(() => mirror.freshHello()), { kind: 'upstream/unreachable' })
-  t.equal(counter(mirror.cachedHello()), 6, 'what it said is still so')
-  t.notOk(seen.includes(undefined))
+  t.match(await faultOfAsync(() => monitor.freshHello()), { kind: 'upstream/unreachable' })
+  t.equal(counter(monitor.cachedHello()), 6, 'the cached hello is still valid')
+  t.notOk(reported.includes(undefined))
   upstream.change(at(7))
   await until('upstream state changed', 2)
-  t.equal(counter(mirror.cachedHello()), 7, 'and what it says next is heard')
+  t.equal(counter(monitor.cachedHello()), 7, 'the next hello is received')
 })
 
-t.test('one hello that takes too long is asked for once more, and nobody else notices', async t => {
-  const upstream = await heldUpstream(t)
-  const { mirror, clock, seen } = mirrored(t, upstream)
-  await upstream.watched(1)
-  await mirror.freshHello()
+t.test('a check that times out is repeated once, without a report', async t => {
+  const upstream = await startHoldingUpstream(t)
+  const { monitor, clock, reported } = createMonitor(t, upstream)
+  await upstream.streaming(1)
+  await monitor.freshHello()
   upstream.script(() => silence)
-  const asked = upstream.received.length
-  const question = mirror.freshHello()
-  await upstream.waitForCommands(asked + 1)
+  const before = upstream.received.length
+  const check = monitor.freshHello()
+  await upstream.waitForCommands(before + 1)
   upstream.normal()
   clock.advance(2_000)
-  t.equal(counter(await question), 6)
-  t.equal(upstream.accepted(), 3, 'on a socket of its own')
-  t.notOk(seen.includes(undefined))
-  t.equal(upstream.awaited().length, 1, 'it is still watched by the same socket')
+  t.equal(counter(await check), 6)
+  t.equal(upstream.accepted(), 3, 'over a new socket')
+  t.notOk(reported.includes(undefined))
+  t.equal(upstream.awaited().length, 1, 'the streaming socket stays')
 })
 
-t.test('an upstream that no longer answers is away within four seconds', async t => {
-  const upstream = await heldUpstream(t)
-  const { mirror, clock } = mirrored(t, upstream)
-  await upstream.watched(1)
-  await mirror.freshHello()
+t.test('a member that no longer answers is unreachable within four seconds', async t => {
+  const upstream = await startHoldingUpstream(t)
+  const { monitor, clock } = createMonitor(t, upstream)
+  await upstream.streaming(1)
+  await monitor.freshHello()
   upstream.script(() => silence)
-  const asked = upstream.received.length
-  const question = mirror.freshHello()
-  await upstream.waitForCommands(asked + 1)
+  const before = upstream.received.length
+  const check = monitor.freshHello()
+  await upstream.waitForCommands(before + 1)
   clock.advance(2_000)
-  await upstream.waitForCommands(asked + 2)
-  t.equal(counter(mirror.cachedHello()), 6, 'not yet')
+  await upstream.waitForCommands(before + 2)
+  t.equal(counter(monitor.cachedHello()), 6, 'not yet')
   clock.advance(2_000)
-  t.match(await faultOfAsync(() => question), { kind: 'upstream/unreachable', facts: { code: 'ETIMEDOUT' } })
-  t.equal(mirror.cachedHello(), undefined)
+  t.match(await faultOfAsync(() => check), { kind: 'upstream/unreachable', facts: { code: 'ETIMEDOUT' } })
+  t.equal(monitor.cachedHello(), undefined)
 })
 
-t.test('a member of another set, and a hello that fails, are away', async t => {
-  const upstream = await heldUpstream(t)
-  const { mirror } = mirrored(t, upstream, { target: { replicaSet: 'other' } })
-  t.equal((await faultOfAsync(() => mirror.freshHello()))?.kind, 'upstream/unreachable')
+t.test('a member of another replica set and a failing hello throw upstream/unreachable', async t => {
+  const upstream = await startHoldingUpstream(t)
+  const { monitor } = createMonitor(t, upstream, { target: { replicaSet: 'other' } })
+  t.equal((await faultOfAsync(() => monitor.freshHello()))?.kind, 'upstream/unreachable')
   const failing = await startScriptedUpstream(t, () => ({ ok: 0, code: 13, errmsg: 'no' }))
-  const second = mirrored(t, failing).mirror
+  const second = createMonitor(t, failing).monitor
   t.match(await faultOfAsync(() => second.freshHello()), { kind: 'upstream/unreachable', facts: { code: 13 } })
 })
 
 t.test('another process at the same address is reported, also after an outage', async t => {
-  const upstream = await heldUpstream(t)
+  const upstream = await startHoldingUpstream(t)
   let restarts = 0
-  const { mirror } = mirrored(t, upstream, { onServerRestart: () => restarts++ })
-  await upstream.watched(1)
-  await mirror.freshHello()
+  const { monitor } = createMonitor(t, upstream, { onServerRestart: () => restarts++ })
+  await upstream.streaming(1)
+  await monitor.freshHello()
   t.equal(restarts, 0)
   await upstream.stop()
-  await faultOfAsync(() => mirror.freshHello())
+  await faultOfAsync(() => monitor.freshHello())
   upstream.change({ ...at(1), topologyVersion: { processId: new ObjectId(), counter: Long.fromNumber(1) } })
   await upstream.start()
-  await mirror.freshHello()
+  await monitor.freshHello()
   t.equal(restarts, 1)
 })
 
-t.test('closing ends its sockets and whoever waits', async t => {
-  const upstream = await heldUpstream(t)
-  const { mirror } = mirrored(t, upstream)
-  await upstream.watched(1)
-  await mirror.freshHello()
+t.test('close ends the sockets and rejects pending callers', async t => {
+  const upstream = await startHoldingUpstream(t)
+  const { monitor } = createMonitor(t, upstream)
+  await upstream.streaming(1)
+  await monitor.freshHello()
   const closed = [...upstream.sockets].map(socket => new Promise(resolve => socket.once('close', resolve)))
   upstream.script(() => silence)
-  const waiting = mirror.freshHello()
-  mirror.close(new Fault('proxy/shutdown'))
+  const waiting = monitor.freshHello()
+  monitor.close(new Fault('proxy/shutdown'))
   t.equal((await faultOfAsync(() => waiting))?.kind, 'proxy/shutdown')
-  t.equal((await faultOfAsync(() => mirror.freshHello()))?.kind, 'proxy/shutdown')
+  t.equal((await faultOfAsync(() => monitor.freshHello()))?.kind, 'proxy/shutdown')
   await Promise.all(closed)
 })

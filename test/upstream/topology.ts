@@ -2,10 +2,10 @@ import { getEventListeners } from 'node:events'
 import { Long, ObjectId } from 'bson'
 import t from 'tap'
 import { type Log, Secret, silentLog } from '../../src/log.js'
-import { readTopologyVersion, type TopologyVersion } from '../../src/upstream/helloReply.js'
 import type { DnsResolver } from '../../src/upstream/srv.js'
 import { parseUpstreamUri } from '../../src/upstream/target.js'
 import { Topology } from '../../src/upstream/topology.js'
+import { readTopologyVersion, type TopologyVersion } from '../../src/upstream/topologyVersion.js'
 import type { TopologyView } from '../../src/upstream/topologyView.js'
 import { createManualClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
@@ -14,51 +14,48 @@ import { memberHello, silence, startScriptedUpstream } from '../support/scripted
 
 const never = () => new AbortController().signal
 type T = { teardown(run: () => unknown): unknown }
-type Wanted = {
+type Options = {
   single?: boolean
   resolver?: DnsResolver
   log?: Log
   onServerRestart?: () => void
   onTermClosed?: () => void
-  /** Pauses around the end of a term wait for the clock, too. */
-  slowly?: boolean
+  /** The pauses around the end of a term wait for the clock, too. */
+  hasTermPauses?: boolean
 }
 
 const nowhere: DnsResolver = { resolveSrv: async () => [], resolveTxt: async () => [] }
 
-/**
- * In front of what a connection string names. Pauses between hellos and around the end of a term take no time; others wait
- * for the clock.
- */
-function inFront(
+/** The pauses between hellos and around the end of a term take no time. All others wait for the clock. */
+function createTopologyFor(
   t: T,
   uri: string,
-  { single = false, resolver = nowhere, log = silentLog, slowly, ...told }: Wanted = {},
+  { single = false, resolver = nowhere, log = silentLog, hasTermPauses, ...callbacks }: Options = {},
 ) {
   const clock = createManualClock()
   const after = (ms: number, run: () => void) => {
-    if (ms !== 50 && ms !== 5 && (ms !== 20 || slowly)) return clock.after(ms, run)
+    if (ms !== 50 && ms !== 5 && (ms !== 20 || hasTermPauses)) return clock.after(ms, run)
     const soon = setImmediate(run)
     return () => clearImmediate(soon)
   }
   const upstream = parseUpstreamUri(new Secret(uri), () => Buffer.alloc(0))
-  const topology = new Topology({ upstream, single, resolver, log, random: () => 0, after, ...told })
+  const topology = new Topology({ upstream, single, resolver, log, random: () => 0, after, ...callbacks })
   t.teardown(() => topology.close())
   return { topology, clock }
 }
 
-/** A set, and what is in front of it once the primary is known and every member is watched. */
-async function watchedSet(t: T, wanted: Wanted = {}) {
+/** A replica set with a topology that knows the primary and streams from every member. */
+async function startMonitoredSet(t: T, options: Options = {}) {
   const set = await startScriptedReplicaSet(t)
-  const { topology, clock } = inFront(t, `mongodb://${set.hosts[0]}/`, wanted)
+  const { topology, clock } = createTopologyFor(t, `mongodb://${set.hosts[0]}/`, options)
   await topology.freshView(never())
-  await watched(set)
+  await waitForStreaming(set)
   const [a, b, c] = set.members as [ScriptedMember, ScriptedMember, ScriptedMember]
   return { set, topology, clock, a, b, c }
 }
 
-const watched = async ({ members }: Pick<ScriptedReplicaSet, 'members'>) => {
-  for (const { received: asked } of members) await until(() => asked.some(({ body }) => body.topologyVersion))
+const waitForStreaming = async ({ members }: Pick<ScriptedReplicaSet, 'members'>) => {
+  for (const { received } of members) await until(() => received.some(({ body }) => body.topologyVersion))
 }
 const until = async (so: () => boolean) => {
   while (!so()) await new Promise(resolve => setImmediate(resolve))
@@ -68,16 +65,16 @@ const version = ({ hello }: TopologyView): TopologyVersion => {
   if (!found) throw new Error('a hello without a topology version')
   return found
 }
-const known = (topology: Topology): TopologyView => {
+const viewOf = (topology: Topology): TopologyView => {
   const view = topology.currentView()
-  if (!view) throw new Error('nobody answers')
+  if (!view) throw new Error('no member answers')
   return view
 }
 const primaryOf = (topology: Topology) => topology.selectPrimary().target.address
 
-t.test('one address of a set leads to all of it, and to the primary', async t => {
+t.test('one seed is enough to discover all members and the primary', async t => {
   const set = await startScriptedReplicaSet(t)
-  const { topology } = inFront(t, `mongodb://${set.hosts[1]}/`)
+  const { topology } = createTopologyFor(t, `mongodb://${set.hosts[1]}/`)
   const view = await topology.freshView(never())
   t.match(view, { isPrimary: true, isReplicaSet: true, hello: { me: set.hosts[0] } })
   t.match(topology.selectPrimary().target, { address: set.hosts[0], replicaSet: 'rs0' })
@@ -91,95 +88,101 @@ t.test('one address of a set leads to all of it, and to the primary', async t =>
   t.ok(topology.dataBearingMembers().every(({ isReachable }) => isReachable))
 })
 
-t.test('another name for a member leads to the set, and then nobody is watched by it', async t => {
+t.test('a seed under another name leads to the replica set and is then no longer monitored', async t => {
   const set = await startScriptedReplicaSet(t)
-  const { topology } = inFront(t, `mongodb://localhost:${set.members[0]?.port}/`)
+  const { topology } = createTopologyFor(t, `mongodb://localhost:${set.members[0]?.port}/`)
   t.match(await topology.freshView(never()), { isPrimary: true, isReplicaSet: true })
   t.equal(primaryOf(topology), set.hosts[0])
-  await watched(set)
+  await waitForStreaming(set)
   await topology.freshView(never())
   await until(() => set.members.every(({ sockets }) => sockets.size <= 2))
   t.equal(topology.dataBearingMembers().length, 3)
 })
 
-t.test('a plain hello is answered from a reply of the primary that was asked for afterwards', async t => {
-  const { topology, a, b } = await watchedSet(t)
+t.test('freshView checks the primary alone, after the call', async t => {
+  const { topology, a, b } = await startMonitoredSet(t)
   const [before, others] = [a.received.length, b.received.length]
   await topology.freshView(never())
   t.equal(a.received.length, before + 1)
   t.equal(b.received.length, others)
   const [first, second] = [topology.freshView(never()), topology.freshView(never())]
   a.changeHello({ tags: { dc: 'x' } })
-  t.match((await second).hello.tags, { dc: 'x' }, 'one that was underway is not for who came later')
+  t.match((await second).hello.tags, { dc: 'x' }, 'a check that began before the call is not used')
   await first
 })
 
-t.test('a primary that steps down: that is told, then its relays close, then the next one is told', async t => {
-  const order: string[] = []
-  const { set, topology, a, b, clock } = await watchedSet(t, { slowly: true, onTermClosed: () => order.push('turned') })
-  const old = topology.selectPrimary()
-  let close = () => {}
-  old.term.onEnd(({ kind }) => order.push(kind))
-  old.term.onCloseSessions(() => {
-    order.push('vacated')
-    return new Promise<void>(resolve => (close = resolve))
-  })
-  const first = known(topology)
-  const waiting = topology.awaitChange(version(first), 10_000, never()).then(view => {
-    order.push(`told, primary ${view.isPrimary}`)
-    return view
-  })
-  a.changeHello(set.secondary)
-  const between = await waiting
-  t.same(order.splice(0), ['upstream/stepped-down', 'told, primary false'])
-  t.match(between, { isReplicaSet: true, isPrimary: false, hello: { me: a.address } })
-  t.match(
-    faultOf(() => topology.selectPrimary()),
-    { kind: 'upstream/unreachable', detail: 'there is no primary now' },
-  )
-  const next = topology.awaitChange(version(between), 10_000, never())
-  b.changeHello(set.primary(2))
-  await until(() => topology.currentView()?.isPrimary === true)
-  const told = (what: string) => () => order.push(what)
-  const all = [next.then(told('told')), topology.freshView(never()).then(told('asked'))]
-  const late = topology.awaitChange(version(between), 10_000, never()).then(told('told, who came late'))
-  t.equal(topology.selectPrimary().term.endReason, undefined, 'logins go there already')
-  clock.advance(20)
-  await until(() => order.includes('vacated'))
-  clock.advance(20)
-  close()
-  await until(() => order.includes('turned'))
-  t.same(order.splice(0), ['vacated', 'turned'], 'nobody is told before all is closed')
-  await until(() => clock.waiting() > 0)
-  clock.advance(20)
-  await Promise.all([...all, late])
-  t.same(order.sort(), ['asked', 'told', 'told, who came late'])
-  t.match(await next, { isPrimary: true, hello: { me: b.address } })
-  t.equal(primaryOf(topology), b.address)
-})
+t.test(
+  'after a step down clients learn of no primary, then sessions close, then clients learn of the next primary',
+  async t => {
+    const order: string[] = []
+    const { set, topology, a, b, clock } = await startMonitoredSet(t, {
+      hasTermPauses: true,
+      onTermClosed: () => order.push('term closed'),
+    })
+    const old = topology.selectPrimary()
+    let close = () => {}
+    old.term.onEnd(({ kind }) => order.push(kind))
+    old.term.onCloseSessions(() => {
+      order.push('sessions close')
+      return new Promise<void>(resolve => (close = resolve))
+    })
+    const first = viewOf(topology)
+    const waiting = topology.awaitChange(version(first), 10_000, never()).then(view => {
+      order.push(`answered, primary ${view.isPrimary}`)
+      return view
+    })
+    a.changeHello(set.secondary)
+    const between = await waiting
+    t.same(order.splice(0), ['upstream/stepped-down', 'answered, primary false'])
+    t.match(between, { isReplicaSet: true, isPrimary: false, hello: { me: a.address } })
+    t.match(
+      faultOf(() => topology.selectPrimary()),
+      { kind: 'upstream/unreachable', detail: 'there is no primary now' },
+    )
+    const next = topology.awaitChange(version(between), 10_000, never())
+    b.changeHello(set.primary(2))
+    await until(() => topology.currentView()?.isPrimary === true)
+    const record = (what: string) => () => order.push(what)
+    const all = [next.then(record('answered')), topology.freshView(never()).then(record('fresh'))]
+    const late = topology.awaitChange(version(between), 10_000, never()).then(record('answered late'))
+    t.equal(topology.selectPrimary().term.endReason, undefined, 'logins go to the new primary already')
+    clock.advance(20)
+    await until(() => order.includes('sessions close'))
+    clock.advance(20)
+    close()
+    await until(() => order.includes('term closed'))
+    t.same(order.splice(0), ['sessions close', 'term closed'], 'no client is answered before all sessions are closed')
+    await until(() => clock.waiting() > 0)
+    clock.advance(20)
+    await Promise.all([...all, late])
+    t.same(order.sort(), ['answered', 'answered late', 'fresh'])
+    t.match(await next, { isPrimary: true, hello: { me: b.address } })
+    t.equal(primaryOf(topology), b.address)
+  },
+)
 
-t.test('who waits until its time is over waits for relays to close, too', async t => {
-  const { set, topology, clock, b } = await watchedSet(t, { slowly: true })
-  const waiting = topology.awaitChange(version(known(topology)), 30, never())
+t.test('a wait that times out during a failover ends after the sessions have closed', async t => {
+  const { set, topology, clock, b } = await startMonitoredSet(t, { hasTermPauses: true })
+  const waiting = topology.awaitChange(version(viewOf(topology)), 30, never())
   const { term } = topology.selectPrimary()
   let close = () => {}
   term.onCloseSessions(() => new Promise<void>(resolve => (close = resolve)))
   b.changeHello(set.primary(2))
   await until(() => term.endReason !== undefined)
-  let told = false
-  const then = waiting.then(() => (told = true))
+  let isAnswered = false
+  const answered = waiting.then(() => (isAnswered = true))
   clock.advance(30)
   await new Promise(resolve => setImmediate(resolve))
-  t.equal(told, false)
+  t.equal(isAnswered, false)
   const pauses = clock.waiting()
   close()
   await until(() => clock.waiting() > pauses)
   clock.advance(20)
-  t.equal(await then, true)
+  t.equal(await answered, true)
 })
 
-t.test('another that is elected ends the term of one that has not noticed, and stays', async t => {
-  const { set, topology, a, b, c } = await watchedSet(t)
+t.test('an election ends the term of a primary that has not noticed it', async t => {
+  const { set, topology, a, b, c } = await startMonitoredSet(t)
   const { term } = topology.selectPrimary()
   b.changeHello(set.primary(2))
   await until(() => term.endReason !== undefined)
@@ -191,14 +194,14 @@ t.test('another that is elected ends the term of one that has not noticed, and s
   await b.stop()
   await c.stop()
   await until(() => topology.dataBearingMembers().filter(({ isReachable }) => isReachable).length === 1)
-  t.equal(second.endReason, undefined, 'unreachable is not deposed')
-  const view = known(topology)
+  t.equal(second.endReason, undefined, 'an unreachable primary keeps its term')
+  const view = viewOf(topology)
   t.match(view, { isPrimary: false, hello: { me: a.address } })
-  t.equal(view.hello.topologyVersion, undefined, 'its version was shown with a primary, so nobody waits on it')
+  t.equal(view.hello.topologyVersion, undefined, 'clients have seen this version with a primary')
 })
 
-t.test('a primary that cannot be reached keeps its term until another is seen', async t => {
-  const { set, topology, a, b, c } = await watchedSet(t)
+t.test('an unreachable primary keeps its term until another member is elected', async t => {
+  const { set, topology, a, b, c } = await startMonitoredSet(t)
   const { term } = topology.selectPrimary()
   await a.stop()
   t.match(await topology.freshView(never()), { isPrimary: false, isReplicaSet: true })
@@ -212,8 +215,8 @@ t.test('a primary that cannot be reached keeps its term until another is seen', 
   t.equal(b.sockets.size > 0, true)
 })
 
-t.test('elected again after it was deposed is another term', async t => {
-  const { set, topology, a } = await watchedSet(t)
+t.test('a second election of the same member is another term', async t => {
+  const { set, topology, a } = await startMonitoredSet(t)
   const { term } = topology.selectPrimary()
   a.changeHello(set.primary(5))
   await until(() => term.endReason !== undefined)
@@ -221,12 +224,12 @@ t.test('elected again after it was deposed is another term', async t => {
   t.not(topology.selectPrimary().term, term)
 })
 
-t.test('members that are added are watched, those that are removed are left alone', async t => {
-  const { set, topology, a, b, c } = await watchedSet(t)
+t.test('added members are monitored and removed ones are not', async t => {
+  const { set, topology, a, b, c } = await startMonitoredSet(t)
   const added = (await startScriptedReplicaSet(t, 1)).members[0] as ScriptedMember
   added.changeHello(set.secondary)
   a.changeHello({ hosts: [a.address, b.address, added.address] })
-  await watched({ members: [added] })
+  await waitForStreaming({ members: [added] })
   await until(() => c.sockets.size === 0)
   t.same(
     topology
@@ -238,40 +241,40 @@ t.test('members that are added are watched, those that are removed are left alon
   const { term } = topology.selectPrimary()
   a.changeHello({ hosts: [b.address, added.address] })
   await until(() => term.endReason !== undefined)
-  t.pass('a primary that names itself no more is none')
+  t.pass('a primary that no longer lists itself is stale')
 })
 
-t.test('nobody waits for a member that is known to be away, as long as others answer', async t => {
-  const { set, topology, a, b, clock } = await watchedSet(t)
+t.test('freshView does not wait for a member that is viewOf to be unreachable while others answer', async t => {
+  const { set, topology, a, b, clock } = await startMonitoredSet(t)
   await b.stop()
   await until(() => topology.dataBearingMembers().some(({ isReachable }) => !isReachable))
   await b.start()
   b.script(() => silence)
   a.changeHello(set.secondary)
-  await until(() => !known(topology).isPrimary)
+  await until(() => !viewOf(topology).isPrimary)
   t.match(await topology.freshView(never()), { isPrimary: false })
   t.equal(clock.now(), 0)
 })
 
-t.test('however many members are asked, one who leaves is heard by one listener', async t => {
-  const { set, topology, a } = await watchedSet(t)
+t.test('freshView adds one abort listener, however many members it checks', async t => {
+  const { set, topology, a } = await startMonitoredSet(t)
   a.changeHello(set.secondary)
-  await until(() => !known(topology).isPrimary)
+  await until(() => !viewOf(topology).isPrimary)
   for (const member of set.members) member.script(() => silence)
-  const leaving = new AbortController()
-  const view = topology.freshView(leaving.signal)
+  const caller = new AbortController()
+  const view = topology.freshView(caller.signal)
   for (let turns = 0; turns < 10; turns++) await new Promise(resolve => setImmediate(resolve))
-  t.equal(getEventListeners(leaving.signal, 'abort').length, 1)
-  leaving.abort(new Error('left'))
-  await t.rejects(view, { message: 'left' })
+  t.equal(getEventListeners(caller.signal, 'abort').length, 1)
+  caller.abort(new Error('client disconnected'))
+  await t.rejects(view, { message: 'client disconnected' })
 })
 
-t.test('all away: who waits is told why; back again: it is found without being asked', async t => {
-  const { topology, clock, set, a, b, c } = await watchedSet(t)
+t.test('an outage of all members rejects waiting clients, and its end is detected without a request', async t => {
+  const { topology, clock, set, a, b, c } = await startMonitoredSet(t)
   await a.stop()
   await b.stop()
-  await until(() => known(topology).hello.me === c.address)
-  const waiting = faultOfAsync(() => topology.awaitChange(version(known(topology)), 10_000, never()))
+  await until(() => viewOf(topology).hello.me === c.address)
+  const waiting = faultOfAsync(() => topology.awaitChange(version(viewOf(topology)), 10_000, never()))
   await c.stop()
   t.match(await waiting, { kind: 'upstream/unreachable', facts: { code: 'ECONNREFUSED' } })
   t.equal(topology.currentView(), undefined)
@@ -285,43 +288,40 @@ t.test('all away: who waits is told why; back again: it is found without being a
   await until(() => topology.currentView()?.isPrimary === true)
 })
 
-t.test('who knows an older state or another process is answered at once', async t => {
-  const { topology } = await watchedSet(t)
-  const { processId, counter } = version(known(topology))
-  t.equal(await topology.awaitChange({ processId, counter: counter.sub(1) }, 10_000, never()), known(topology))
+t.test('a client with an older version or that of another process is answered at once', async t => {
+  const { topology } = await startMonitoredSet(t)
+  const { processId, counter } = version(viewOf(topology))
+  t.equal(await topology.awaitChange({ processId, counter: counter.sub(1) }, 10_000, never()), viewOf(topology))
   const other = { processId: new ObjectId(), counter: Long.fromNumber(99) }
-  t.equal(await topology.awaitChange(other, 10_000, never()), known(topology))
+  t.equal(await topology.awaitChange(other, 10_000, never()), viewOf(topology))
 })
 
-t.test(
-  'who waits is looked at when there is news, not at every hello, of which clients see the last all the same',
-  async t => {
-    const { topology, a } = await watchedSet(t)
-    const { processId, counter } = version(known(topology))
-    let looked = 0
-    const theirs = {
-      processId,
-      get counter() {
-        looked++
-        return counter
-      },
-    }
-    const waiting = topology.awaitChange(theirs, 10_000, never())
-    looked = 0
-    const first = await topology.freshView(never())
-    const second = await topology.freshView(never())
-    t.not(second.hello, first.hello)
-    t.equal(topology.currentView(), second)
-    t.equal(looked, 0)
-    a.changeHello({ tags: { dc: 'x' } })
-    t.match((await waiting).hello.tags, { dc: 'x' })
-    t.equal(looked, 1)
-  },
-)
+t.test('a waiting client is compared with each new version, not with every hello', async t => {
+  const { topology, a } = await startMonitoredSet(t)
+  const { processId, counter } = version(viewOf(topology))
+  let reads = 0
+  const theirs = {
+    processId,
+    get counter() {
+      reads++
+      return counter
+    },
+  }
+  const waiting = topology.awaitChange(theirs, 10_000, never())
+  reads = 0
+  const first = await topology.freshView(never())
+  const second = await topology.freshView(never())
+  t.not(second.hello, first.hello)
+  t.equal(topology.currentView(), second)
+  t.equal(reads, 0)
+  a.changeHello({ tags: { dc: 'x' } })
+  t.match((await waiting).hello.tags, { dc: 'x' })
+  t.equal(reads, 1)
+})
 
-t.test('who knows the current state waits for a change; who is ahead waits for theirs', async t => {
-  const { topology, a } = await watchedSet(t)
-  const { processId, counter } = version(known(topology))
+t.test('a client with the current version waits for a change, and one ahead of it for a later version', async t => {
+  const { topology, a } = await startMonitoredSet(t)
+  const { processId, counter } = version(viewOf(topology))
   const equal = topology.awaitChange({ processId, counter }, 10_000, never())
   const ahead = topology.awaitChange({ processId, counter: counter.add(1) }, 10_000, never())
   a.changeHello({ tags: { first: 'x' } })
@@ -330,36 +330,36 @@ t.test('who knows the current state waits for a change; who is ahead waits for t
   t.match((await ahead).hello.tags, { second: 'x' })
 })
 
-t.test('nothing changes: the current state when the time is over, of which a minute is the most', async t => {
-  const { topology, clock, a } = await watchedSet(t)
+t.test('without a change the current view is returned after maxAwaitTimeMS, at most one minute', async t => {
+  const { topology, clock, a } = await startMonitoredSet(t)
   for (const [ms, passing] of [
     [3_000, 3_000],
     [3_600_000, 60_000],
   ] as const) {
     a.script(() => silence)
-    const waiting = topology.awaitChange(version(known(topology)), ms, never())
-    const view = known(topology)
+    const waiting = topology.awaitChange(version(viewOf(topology)), ms, never())
+    const view = viewOf(topology)
     clock.advance(passing)
     t.equal(await waiting, view)
   }
-  const { topology: other } = await watchedSet(t)
-  const gone = new AbortController()
-  const left = other.awaitChange(version(known(other)), 3_000, gone.signal)
-  gone.abort(new Error('left'))
-  await t.rejects(left, { message: 'left' })
+  const { topology: other } = await startMonitoredSet(t)
+  const client = new AbortController()
+  const aborted = other.awaitChange(version(viewOf(other)), 3_000, client.signal)
+  client.abort(new Error('client disconnected'))
+  await t.rejects(aborted, { message: 'client disconnected' })
 })
 
-t.test('a standalone is shown as it is, and nothing can be awaited of one without a version', async t => {
+t.test('a standalone is shown as it is, and one without a topologyVersion is polled', async t => {
   const set = ['hosts', 'setName', 'setVersion', 'secondary', 'primary', 'me', 'electionId', 'lastWrite']
   const alone = memberHello(Object.fromEntries([...set, 'topologyVersion'].map(name => [name, undefined])))
   const upstream = await startScriptedUpstream(t, () => alone)
-  const { topology } = inFront(t, upstream.uri)
+  const { topology } = createTopologyFor(t, upstream.uri)
   t.match(await topology.freshView(never()), { isPrimary: true, isReplicaSet: false })
   t.equal(primaryOf(topology), upstream.target.address)
-  const asked = upstream.received.length
+  const before = upstream.received.length
   const other = { processId: new ObjectId(), counter: Long.fromNumber(1) }
   t.match(await topology.awaitChange(other, 10_000, never()), { isReplicaSet: false })
-  t.equal(upstream.received.length, asked + 1)
+  t.equal(upstream.received.length, before + 1)
   await upstream.stop()
   t.match(await faultOfAsync(() => topology.freshView(never())), {
     kind: 'upstream/unreachable',
@@ -367,28 +367,28 @@ t.test('a standalone is shown as it is, and nothing can be awaited of one withou
   })
 })
 
-t.test('directConnection: the one member, primary or not, and its own words', async t => {
+t.test('directConnection uses the one member, whether it is primary or not, and shows its own hello', async t => {
   const set = await startScriptedReplicaSet(t)
   const [, b] = set.members as [ScriptedMember, ScriptedMember]
-  const { topology } = inFront(t, `mongodb://${b.address}/?directConnection=true`, { single: true })
-  t.equal(primaryOf(topology), b.address, 'logins go there before anything is known')
+  const { topology } = createTopologyFor(t, `mongodb://${b.address}/?directConnection=true`, { single: true })
+  t.equal(primaryOf(topology), b.address, 'logins need no hello')
   t.match(await topology.freshView(never()), { isReplicaSet: false, hello: { secondary: true, hosts: set.hosts } })
   const { term } = topology.selectPrimary()
   b.changeHello(set.primary(2))
-  await until(() => known(topology).hello.isWritablePrimary === true)
+  await until(() => viewOf(topology).hello.isWritablePrimary === true)
   b.changeHello(set.secondary)
-  await until(() => known(topology).hello.isWritablePrimary === false)
+  await until(() => viewOf(topology).hello.isWritablePrimary === false)
   t.equal(term.endReason, undefined)
   t.equal(topology.dataBearingMembers().length, 1)
 })
 
-t.test('a hostile member is as good as away, and the others serve', async t => {
-  const { set, topology, a, b } = await watchedSet(t)
+t.test('a member with an invalid hello is unreachable, and the others serve', async t => {
+  const { set, topology, a, b } = await startMonitoredSet(t)
   const endless = Array.from({ length: 5_000 }, (_, at) => `h${at}.example.com:1`)
   a.changeHello({ hosts: endless })
-  await until(() => !known(topology).isPrimary)
+  await until(() => !viewOf(topology).isPrimary)
   b.changeHello(set.primary(2))
-  await until(() => known(topology).isPrimary)
+  await until(() => viewOf(topology).isPrimary)
   t.same(
     topology
       .dataBearingMembers()
@@ -398,8 +398,8 @@ t.test('a hostile member is as good as away, and the others serve', async t => {
   )
 })
 
-t.test('a primary that changes its members over and over is followed five times, then twice a second', async t => {
-  const { topology, clock, a } = await watchedSet(t)
+t.test('a primary that keeps changing its members is followed five times, then twice a second', async t => {
+  const { topology, clock, a } = await startMonitoredSet(t)
   clock.advance(500)
   const others = (await startScriptedReplicaSet(t, 20)).members
   const addresses = () => topology.dataBearingMembers().map(({ target }) => target.address)
@@ -412,60 +412,60 @@ t.test('a primary that changes its members over and over is followed five times,
     if (addresses().length > 1) followed++
   }
   t.ok(followed > 0 && followed <= 5, `${followed} of 10`)
-  t.same(addresses(), [a.address], 'who is none any more is left alone at once')
+  t.same(addresses(), [a.address], 'a removed member is dropped at once')
   clock.advance(500)
-  t.same(addresses(), [a.address, others[9]?.address], 'the last one is not forgotten')
+  t.same(addresses(), [a.address, others[9]?.address], 'the last change is applied later')
   t.same(
-    others.slice(5, 9).filter(({ received: asked }) => asked.length > 0),
+    others.slice(5, 9).filter(({ received }) => received.length > 0),
     [],
   )
 })
 
-t.test('a member that is new is told of, since other things have to be asked of it', async t => {
-  let told = 0
-  const { a, b, topology, clock } = await watchedSet(t, { onServerRestart: () => told++ })
-  const before = told // members that answered after the first view
+t.test('a member that answers for the first time is reported as a restart', async t => {
+  let restarts = 0
+  const { a, b, topology, clock } = await startMonitoredSet(t, { onServerRestart: () => restarts++ })
+  const before = restarts // of members that answered after the first view
   await b.stop()
   await until(() => topology.dataBearingMembers().some(({ isReachable }) => !isReachable))
   await b.start()
   clock.advance(10_000)
   await until(() => topology.dataBearingMembers().every(({ isReachable }) => isReachable))
-  t.equal(told, before, 'the same process as before')
+  t.equal(restarts, before, 'the process is the same')
   const added = (await startScriptedReplicaSet(t, 1)).members[0] as ScriptedMember
   added.changeHello({ isWritablePrimary: false, secondary: true })
   a.changeHello({ hosts: [a.address, b.address, added.address] })
-  await watched({ members: [added] })
-  t.equal(told, before + 1)
+  await waitForStreaming({ members: [added] })
+  t.equal(restarts, before + 1)
 })
 
-t.test('the addresses are looked up until DNS gives some', async t => {
-  let answers = false
-  let asked = 0
+t.test('the seedlist lookup is repeated until DNS answers', async t => {
+  let hasRecords = false
+  let queries = 0
   const resolver: DnsResolver = {
     resolveSrv: async () => {
-      asked++
-      if (!answers) throw Object.assign(new Error('no'), { code: 'ESERVFAIL' })
+      queries++
+      if (!hasRecords) throw Object.assign(new Error('no'), { code: 'ESERVFAIL' })
       return [{ name: 'a.rs.example.com', port: 1 }]
     },
     resolveTxt: async () => [['replicaSet=rs7']],
   }
-  const { topology, clock } = inFront(t, 'mongodb+srv://rs.example.com/?tls=false', { resolver })
-  await until(() => asked === 1)
+  const { topology, clock } = createTopologyFor(t, 'mongodb+srv://rs.example.com/?tls=false', { resolver })
+  await until(() => queries === 1)
   t.match(await faultOfAsync(() => topology.freshView(never())), {
     kind: 'upstream/unreachable',
     facts: { code: 'ESERVFAIL' },
   })
-  answers = true
+  hasRecords = true
   await until(() => clock.waiting() > 0)
-  t.equal(asked, 1)
+  t.equal(queries, 1)
   clock.advance(500)
   await until(() => topology.dataBearingMembers().length > 0)
   t.match(topology.dataBearingMembers(), [{ target: { address: 'a.rs.example.com:1', replicaSet: 'rs7' } }])
 })
 
-t.test('closing ends every socket and whoever waits', async t => {
-  const { topology, set } = await watchedSet(t)
-  const waiting = faultOfAsync(() => topology.awaitChange(version(known(topology)), 10_000, never()))
+t.test('close ends all sockets and rejects waiting clients', async t => {
+  const { topology, set } = await startMonitoredSet(t)
+  const waiting = faultOfAsync(() => topology.awaitChange(version(viewOf(topology)), 10_000, never()))
   topology.close()
   t.equal((await waiting)?.kind, 'proxy/shutdown')
   t.equal((await faultOfAsync(() => topology.freshView(never())))?.kind, 'proxy/shutdown')

@@ -18,7 +18,7 @@ const nothing: TopologyHistory = {
 const all = ['a:1', 'b:2', 'c:3']
 const election = (n: number) => new ObjectId(`7fffffff00000000000000${n.toString(16).padStart(2, '0')}`)
 
-/** What a member of the set says; `changes` over that. */
+/** The hello of a secondary, with changes. */
 const member = (me: string, changes: Document = {}): Document =>
   memberHello({
     hosts: all,
@@ -39,7 +39,7 @@ const standalone = (changes: Document = {}): Document => {
 type Hellos = Record<string, Document | undefined>
 const after = (before: TopologyHistory, hellos: Hellos, seeds = all): TopologyDescription =>
   describeTopology(new Map(Object.entries(hellos)), before, seeds, false)
-/** Each of these situations after the one before it. */
+/** The description after these situations, one after the other. */
 const through = (...situations: Hellos[]): TopologyDescription =>
   situations.reduce<TopologyDescription>((before, hellos) => after(before.history, hellos), after(nothing, {}))
 
@@ -54,19 +54,19 @@ type Row = {
   monitored?: string[]
 }
 const situations: Record<string, Row> = {
-  'nobody has answered': { of: through({}), type: 'unknown', primary: undefined, helloSource: undefined },
+  'no member has answered': { of: through({}), type: 'unknown', primary: undefined, helloSource: undefined },
   'a primary': { of: through(healthy), primary: 'a:1', helloSource: 'a:1' },
-  'the secondaries answer first: the first in order stands for the set': {
+  'secondaries answer first: the first by address is shown': {
     of: through(secondaries),
     primary: undefined,
     helloSource: 'b:2',
   },
-  'the primary cannot be reached: nobody is it, and another stands for the set': {
+  'the primary is unreachable: there is none, and another member is shown': {
     of: through(healthy, { ...healthy, 'a:1': undefined }),
     primary: undefined,
     helloSource: 'b:2',
   },
-  'it says itself that it is no more: it goes on standing for the set': {
+  'the primary steps down: there is none, and it is still shown': {
     of: through(healthy, { ...healthy, 'a:1': member('a:1') }),
     primary: undefined,
     helloSource: 'a:1',
@@ -76,22 +76,22 @@ const situations: Record<string, Row> = {
     primary: 'b:2',
     helloSource: 'b:2',
   },
-  'two claim it: the later election': {
+  'two members claim to be the primary: the later election wins': {
     of: through({ ...healthy, 'c:3': primary('c:3', 3), 'b:2': primary('b:2', 2) }),
     primary: 'c:3',
     helloSource: 'c:3',
   },
-  'a primary of an earlier election is none, even if the later one is gone': {
+  'a primary of an earlier election is stale, even if the later one is gone': {
     of: through({ ...healthy, 'b:2': primary('b:2', 2) }, { 'a:1': primary('a:1', 1), 'b:2': undefined }),
     primary: undefined,
     helloSource: 'a:1',
   },
-  'the set is configured anew within one election': {
+  'the set is reconfigured within one election': {
     of: through(healthy, { ...healthy, 'a:1': primary('a:1', 1, { setVersion: new Int32(2) }) }),
     primary: 'a:1',
     helloSource: 'a:1',
   },
-  'from wire version 17 on the election outweighs the configuration': {
+  'from wire version 17 on electionId counts before setVersion': {
     of: through(
       { ...healthy, 'a:1': primary('a:1', 1, { setVersion: new Int32(9) }) },
       { ...healthy, 'a:1': undefined, 'b:2': primary('b:2', 2, { setVersion: new Int32(8) }) },
@@ -99,7 +99,7 @@ const situations: Record<string, Row> = {
     primary: 'b:2',
     helloSource: 'b:2',
   },
-  'and before it the other way round': {
+  'before wire version 17 setVersion counts first': {
     of: through(
       { ...healthy, 'a:1': primary('a:1', 1, { setVersion: new Int32(9) }) },
       { ...healthy, 'a:1': undefined, 'b:2': primary('b:2', 2, { setVersion: new Int32(8), maxWireVersion: 16 }) },
@@ -107,46 +107,47 @@ const situations: Record<string, Row> = {
     primary: undefined,
     helloSource: 'b:2',
   },
-  'a claim without an election, once one was seen': {
+  'a claim without an election, after an election, is stale': {
     of: through(healthy, { ...secondaries, 'a:1': primary('a:1', 1, { electionId: undefined }) }),
     primary: undefined,
     helloSource: 'a:1',
   },
-  'a claim without an election, where nobody ever had one': {
+  'a claim without an election, before any election, is valid': {
     of: through({ ...secondaries, 'a:1': primary('a:1', 1, { electionId: undefined }) }),
     primary: 'a:1',
     helloSource: 'a:1',
   },
-  'a member of another set counts for nothing': {
+  'a member of another set is ignored': {
     of: through(healthy, { ...secondaries, 'a:1': primary('a:1', 5, { setName: 'other' }) }),
     primary: undefined,
     helloSource: 'b:2',
   },
-  'nor does a standalone among the seeds of a set': {
+  'a standalone among the seeds of a set is ignored': {
     of: through({ 'a:1': standalone() }),
     type: 'unknown',
     primary: undefined,
     helloSource: undefined,
   },
-  'a member is added and another removed: those of the primary are wanted': {
+  'a member is added and another removed: the list of the primary is monitored': {
     of: through({ ...healthy, 'a:1': primary('a:1', 1, { hosts: ['a:1', 'B:2'], passives: ['d:4'] }) }),
     primary: 'a:1',
     helloSource: 'a:1',
     monitored: ['a:1', 'b:2', 'd:4'],
   },
-  'while there is no primary the wanted are all that anybody names': {
+  'without a primary all addresses that any member lists are monitored': {
     of: through({ ...secondaries, 'b:2': member('b:2', { hosts: ['b:2', 'e:5'] }) }),
     primary: undefined,
     helloSource: 'b:2',
     monitored: ['a:1', 'b:2', 'c:3', 'e:5'],
   },
-  'a primary under a name that its own list has not: the list is believed, the name is not': {
-    of: after(nothing, { 'seed:9': primary('a:1', 1) }, ['seed:9']),
-    primary: undefined,
-    helloSource: 'seed:9',
-    monitored: ['a:1', 'b:2', 'c:3', 'seed:9'],
-  },
-  'and once a member of the list is seen as primary the name goes': {
+  'a primary that is reached under a name outside of its own list: the list is monitored, and there is no primary yet':
+    {
+      of: after(nothing, { 'seed:9': primary('a:1', 1) }, ['seed:9']),
+      primary: undefined,
+      helloSource: 'seed:9',
+      monitored: ['a:1', 'b:2', 'c:3', 'seed:9'],
+    },
+  'once a listed member is the primary, a seed under another name is dropped': {
     of: after(nothing, { ...healthy, 'seed:9': primary('a:1', 1) }, ['seed:9']),
     primary: 'a:1',
     helloSource: 'a:1',
@@ -158,26 +159,26 @@ const situations: Record<string, Row> = {
     helloSource: 'a:1',
     monitored: ['a:1'],
   },
-  'a set at one address is a set': {
+  'a replica set with one seed': {
     of: after(nothing, { 'a:1': primary('a:1', 1) }, ['a:1']),
     primary: 'a:1',
     helloSource: 'a:1',
   },
-  'a member that is not of a set yet': {
+  'a member that has not joined a set yet': {
     of: after(nothing, { 'a:1': standalone({ isWritablePrimary: false, isreplicaset: true }) }, ['a:1']),
     type: 'standalone',
     primary: undefined,
     helloSource: 'a:1',
     monitored: ['a:1'],
   },
-  'the one address of a connection string with replicaSet is no standalone': {
+  'a standalone is ignored if the connection string names a replica set': {
     of: after({ ...nothing, setName: 'rs0' }, { 'a:1': standalone() }, ['a:1']),
     type: 'unknown',
     primary: undefined,
     helloSource: undefined,
     monitored: ['a:1'],
   },
-  'one address and no other, whatever it says': {
+  'single: the one address, whatever its hello says': {
     of: describeTopology(new Map([['a:1', member('b:2')]]), nothing, ['a:1'], true),
     type: 'standalone',
     primary: 'a:1',
@@ -192,29 +193,29 @@ for (const [situation, { of, type = 'set', primary, helloSource, monitored = all
   })
 }
 
-t.test('a term lasts while its primary may still be it', async t => {
+t.test('a term lasts while its primary may still be the primary', async t => {
   const first = through(healthy).history.termKey
   t.ok(first)
   const next = (hellos: Hellos) => through(healthy, { ...healthy, ...hellos }).history.termKey
   t.equal(next({}), first)
-  t.equal(next({ 'a:1': undefined }), first, 'unreachable is not deposed')
-  t.equal(next({ 'a:1': primary('a:1', 1, { setVersion: new Int32(2) }) }), first, 'nor is a new configuration')
-  t.equal(next({ 'a:1': member('a:1') }), undefined, 'its own word')
+  t.equal(next({ 'a:1': undefined }), first, 'an unreachable primary keeps its term')
+  t.equal(next({ 'a:1': primary('a:1', 1, { setVersion: new Int32(2) }) }), first, 'so does a reconfigured set')
+  t.equal(next({ 'a:1': member('a:1') }), undefined, 'it steps down')
   t.equal(next({ 'a:1': standalone() }), undefined)
-  t.not(next({ 'b:2': primary('b:2', 2) }), first, 'a later one')
-  t.not(next({ 'a:1': primary('a:1', 2) }), first, 'elected again: it was deposed meanwhile')
-  const gone = through(
+  t.not(next({ 'b:2': primary('b:2', 2) }), first, 'a later election')
+  t.not(next({ 'a:1': primary('a:1', 2) }), first, 'a second election of the same member')
+  const removed = through(
     healthy,
     { ...healthy, 'a:1': undefined },
     { 'b:2': primary('b:2', 2, { hosts: ['b:2', 'c:3'] }) },
   )
-  t.match(gone, { primary: 'b:2', monitored: ['b:2', 'c:3'] })
-  t.not(gone.history.termKey, first, 'it left the set')
+  t.match(removed, { primary: 'b:2', monitored: ['b:2', 'c:3'] })
+  t.not(removed.history.termKey, first, 'it was removed from the set')
   const back = through(healthy, { ...healthy, 'a:1': undefined }, healthy)
   t.equal(back.history.termKey, first, 'the same election after an outage')
 })
 
-t.test('a hostile list is bounded, and what is no address is left out', async t => {
+t.test('a list of members is bounded, and entries that are not addresses are left out', async t => {
   const hosts = Array.from({ length: 100_000 }, (_, at) => `h${at}:1`)
   for (const hello of [
     primary('a:1', 1, { hosts: ['a:1', ...hosts], passives: hosts }),
@@ -222,14 +223,14 @@ t.test('a hostile list is bounded, and what is no address is left out', async t 
   ]) {
     const { monitored } = through({ 'a:1': hello, 'b:2': undefined })
     t.ok(monitored.length <= 50)
-    t.ok(monitored.includes('a:1'), 'those that are known come first')
+    t.ok(monitored.includes('a:1'), 'known members come first')
   }
   const odd = ['a:1', '', 'x:0', 'x:70000', '[::1', 'a b:1', '169.254.169.254:80/latest', new Int32(1), null, { a: 1 }]
   t.same(through({ 'a:1': primary('a:1', 1, { hosts: odd }) }).monitored, ['a:1'])
   t.same(through({ 'a:1': primary('a:1', 1, { hosts: 'a:1' }) }).primary, undefined)
 })
 
-t.test('whoever says the same again is judged the same', async t => {
+t.test('equal hellos give an equal description', async t => {
   const says = (me: string) =>
     fc.constantFrom(
       undefined,
@@ -248,21 +249,21 @@ t.test('whoever says the same again is judged the same', async t => {
       fc.array(situation, { minLength: 1, maxLength: 4 }),
       fc.constantFrom(all, ['a:1']),
       (several, seeds) => {
-        const judged = (before: TopologyDescription, hellos: Hellos) => after(before.history, hellos, seeds)
-        const once = several.reduce(judged, after(nothing, {}, seeds))
-        t.same(judged(once, several.at(-1) as Hellos), once)
+        const describe = (before: TopologyDescription, hellos: Hellos) => after(before.history, hellos, seeds)
+        const once = several.reduce(describe, after(nothing, {}, seeds))
+        t.same(describe(once, several.at(-1) as Hellos), once)
       },
     ),
     { numRuns: 500 },
   )
 })
 
-t.test('the same is said in each field that counts, types included, and whatever else is said', async t => {
-  const said = primary('a:1', 1, { passives: ['d:4'] })
+t.test('describesSameServer compares the relevant fields with their types, and ignores the others', async t => {
+  const hello = primary('a:1', 1, { passives: ['d:4'] })
   t.equal(
     describesSameServer(
       { ...primary('a:1', 1, { passives: ['d:4'] }), localTime: new Date(0), tags: { a: 'b' } },
-      said,
+      hello,
     ),
     true,
   )
@@ -282,7 +283,7 @@ t.test('the same is said in each field that counts, types included, and whatever
     { maxWireVersion: new Double(17) },
     { maxWireVersion: Number.NaN },
   ]) {
-    t.equal(describesSameServer({ ...said, ...change }, said), false, JSON.stringify(change))
-    t.equal(describesSameServer(said, { ...said, ...change }), false)
+    t.equal(describesSameServer({ ...hello, ...change }, hello), false, JSON.stringify(change))
+    t.equal(describesSameServer(hello, { ...hello, ...change }), false)
   }
 })
