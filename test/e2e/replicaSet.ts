@@ -156,7 +156,7 @@ t.test('what a set needs to be told is asked for at start', async t => {
   t.equal(faultOf(() => problems('mongodb://a', { 'listen.advertise': '0.0.0.0:1' }))?.kind, 'config/invalid')
   t.match(
     problems('mongodb://root:x@a/db'),
-    [/^upstream\.uri: no user belongs here/, /^upstream\.uri: no database belongs here/],
+    [/^upstream\.uri: must not name a user/, /^upstream\.uri: must not name a database/],
     'each problem of the connection string is a line of its own',
   )
   t.match(problems('mongodb://a', { 'listen.port': '9216' }), [/^admin\.port: 9216 is listen\.port as well/])

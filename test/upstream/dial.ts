@@ -131,7 +131,7 @@ t.test('a member of another replica set than the connection string names is not 
   const { socket } = await dialWith(upstream, named('rs0'))
   socket.destroy()
   const fault = await faultOfAsync(() => dialWith(upstream, named('rs1')))
-  t.match(fault, { kind: 'upstream/unreachable', facts: { wanted: 'rs1', setName: 'rs0' } })
+  t.match(fault, { kind: 'upstream/unreachable', facts: { expected: 'rs1', setName: 'rs0' } })
 })
 
 t.test('requirePrimary rejects a member whose hello does not say that it is the primary', async t => {
