@@ -1,6 +1,6 @@
 /** Denials that were made while the proxy runs, in a file of its own. A change counts once the disk has it. */
 import { errorCode, Fault } from '../errors.js'
-import { type OwnFile, ownFile } from '../users/ownFile.js'
+import { type OwnFile, ownFile } from '../users/serializedFile.js'
 import { type Denial, getDenialKey, hasExpired } from './denials.js'
 import { formatDenyFile, parseDenyFile } from './denyFile.js'
 

@@ -18,7 +18,7 @@ import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
 import type { Log } from '../log.js'
 import { singleFlight } from '../upstream/singleFlight.js'
-import { createUnreadableFault, type DirectoryMatch, parseDirectoryUsers } from './entries.js'
+import { createUnreadableFault, type DirectoryMatch, parseDirectoryUsers } from './directoryUsers.js'
 import type { Match } from './match.js'
 import { createExternalUsers, describeReadFailure } from './systemUsers.js'
 

@@ -10,7 +10,7 @@ import { errorCode, Fault } from '../errors.js'
 import { parseArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
 import { type Log, silentLog } from '../log.js'
-import { type OwnFile, ownFile } from './ownFile.js'
+import { type OwnFile, ownFile } from './serializedFile.js'
 
 type Principal = Pick<Identity, 'canonical' | 'principalId'>
 

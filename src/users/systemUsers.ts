@@ -7,7 +7,7 @@
 import { calculateObjectSize, type Document } from 'bson'
 import { Fault } from '../errors.js'
 import { assertOk } from '../upstream/reply.js'
-import { buildPrincipalFilter, createUnreadableFault } from './entries.js'
+import { buildPrincipalFilter, createUnreadableFault } from './directoryUsers.js'
 
 /** Both throw `users/unreadable`, `upstream/authentication-failed`, and what `ask` throws. */
 export type ExternalUsers = {
