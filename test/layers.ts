@@ -36,7 +36,7 @@ const PURE = [
   /^backoff\.ts$/,
   /^client\/(handshake|acceptQueue|addressIndex|connectionTable|logSampler)\.ts$/,
   /^identity\/(arn|detachedString|credentialFingerprint|partition|proof|refusalCache|clockSync|identityCache|reply|outcome|retry)\.ts$/,
-  /^users\/(rules|match|principals|roles|networks|conditions|entries|collectionRole)\.ts$/,
+  /^users\/(rules|match|principals|roles|networks|conditions|directoryUsers|collectionRole)\.ts$/,
   /^revocation\/(denials|denyFile|liveConnections)\.ts$/,
   /^provisioning\/password\.ts$/,
   /^upstream\/(address|helloReply|topologyVersion|metadata|topologyDescription|topologyView|primaryTerm)\.ts$/,

@@ -26,7 +26,7 @@ import { type PrimaryTerm, runDuringTerm } from '../upstream/primaryTerm.js'
 import { createScramKeyCache } from '../upstream/scramKeys.js'
 import type { Topology } from '../upstream/topology.js'
 import { createAuthorizer } from '../users/decision.js'
-import { createDirectory as directoryOf } from '../users/directory.js'
+import { Directory } from '../users/directory.js'
 import { openPins, type Pins } from '../users/pins.js'
 import { createLoginCaches } from './loginCaches.js'
 import { type Policy, provisioningOptions } from './policy.js'
@@ -81,7 +81,7 @@ export function createLogins(parts: LoginsOptions): Logins {
     }
   const read = by(superuser)
   const directory = config.directory.enabled
-    ? directoryOf({ runCommand: command => read(command), refreshMS: config.directory.refresh, after, now, log })
+    ? new Directory({ runCommand: command => read(command), refreshMS: config.directory.refresh, after, now, log })
     : undefined
   const pins = config.pins.file === undefined ? undefined : openPins(config.pins.file, log)
   const decide = createAuthorizer({

@@ -1,63 +1,69 @@
-/** Denials that were made while the proxy runs, in a file of its own. A change counts once the disk has it. */
-import { errorCode, Fault } from '../errors.js'
-import { type OwnFile, ownFile } from '../users/serializedFile.js'
+/** Denials made through the admin interface, in a file of their own. A change counts once it is on disk. */
+import { Fault } from '../errors.js'
+import { type OwnFile, openOwnFile, SerializedFile } from '../users/serializedFile.js'
 import { type Denial, getDenialKey, hasExpired } from './denials.js'
 import { formatDenyFile, parseDenyFile } from './denyFile.js'
 
 export type AdminDenials = {
-  /** Those that have ended are forgotten with the next change. */
+  /** Includes expired denials until the next change, which drops them. */
   all(): readonly Denial[]
-  /** False where the very same is kept already. Throws `denials/not-persisted`, and then nothing has changed. */
+  /** Resolves to false if the same denial exists already. Rejects with `denials/not-persisted`, and changes nothing then. */
   add(denial: Denial): Promise<boolean>
-  /** Takes back what denies the same, however it is spelled; false where nothing does. Throws `denials/not-persisted`, and then nothing has changed. */
+  /**
+   * Removes the denial of the same principal, however it is spelled. Resolves to false if there is none. Rejects with
+   * `denials/not-persisted`, and changes nothing then.
+   */
   remove(denial: Denial): Promise<boolean>
 }
 
-/** More than anybody denies by hand; what comes from programs belongs into the deny file. */
-const MOST = 10_000
+/** A bound for denials made by hand. Programs write the deny file instead. */
+const MAX_DENIALS = 10_000
+
+/** Opens the denials in `deny.adminFile`, which need not exist yet. Throws `config/invalid` with every problem. */
+export function openAdminDenials(path: string, now: () => number): AdminDenials {
+  return createAdminDenials(openOwnFile(path, 'deny.adminFile'), now)
+}
 
 /** `now`: milliseconds since 1970. Throws `config/invalid` with every problem of the file. */
-export function createAdminDenials({ text, name, write }: OwnFile, now: () => number): AdminDenials {
-  const read = text === undefined ? { all: [], problems: [] } : parseDenyFile(text, name)
-  if (read.problems.length > 0) {
-    const problems = read.problems.map(problem => `deny.adminFile: ${problem}`)
-    throw new Fault('config/invalid', problems.join('\n'), { problems })
-  }
-  let all: readonly Denial[] = read.all
-  let last: Promise<unknown> = Promise.resolve()
-
-  /** One change after the other, each from what the one before it left. */
-  const change = (next: () => readonly Denial[] | undefined): Promise<boolean> => {
-    const done = last.then(async () => {
-      const changed = next()
-      if (!changed) return false
-      if (changed.length > MOST) throw new Fault('denials/not-persisted', `there are ${MOST} of them already`)
-      try {
-        await write(formatDenyFile(changed))
-      } catch (thrown) {
-        const why = errorCode(thrown) ?? 'unknown'
-        throw new Fault('denials/not-persisted', undefined, { file: name, why }, thrown)
+export function createAdminDenials(file: OwnFile, now: () => number): AdminDenials {
+  const denials = new SerializedFile<readonly Denial[]>({
+    file,
+    value: parseFile(file),
+    format: formatDenyFile,
+    toFault: (code, cause) => new Fault('denials/not-persisted', undefined, { file: file.path, why: code }, cause),
+  })
+  const change = (next: (all: readonly Denial[]) => readonly Denial[] | undefined): Promise<boolean> =>
+    denials.update(all => {
+      const changed = next(all)
+      if (!changed) return { result: false }
+      if (changed.length > MAX_DENIALS) {
+        throw new Fault('denials/not-persisted', `the limit is ${MAX_DENIALS} denials`)
       }
-      all = changed
-      return true
+      return { next: changed, result: true }
     })
-    last = done.catch(() => {})
-    return done
-  }
-  const lasting = () => all.filter(denial => !hasExpired(denial, now()))
-  const isOther = (one: Denial) => (other: Denial) => getDenialKey(other) !== getDenialKey(one)
-  const same = (denial: Denial) => formatDenyFile([denial])
+  const dropExpired = (all: readonly Denial[]) => all.filter(denial => !hasExpired(denial, now()))
   return {
-    all: () => all,
+    all: () => denials.value,
     add: denial =>
-      change(() =>
-        all.some(other => same(other) === same(denial)) ? undefined : [...lasting().filter(isOther(denial)), denial],
+      change(all =>
+        all.some(isIdentical(denial)) ? undefined : [...dropExpired(all).filter(hasOtherKey(denial)), denial],
       ),
-    remove: denial => change(() => (all.every(isOther(denial)) ? undefined : lasting().filter(isOther(denial)))),
+    remove: denial =>
+      change(all => (all.every(hasOtherKey(denial)) ? undefined : dropExpired(all).filter(hasOtherKey(denial)))),
   }
 }
 
-/** What is kept in a file of this process, which need not be there yet. Throws `config/invalid`. */
-export function openAdminDenials(path: string, now: () => number): AdminDenials {
-  return createAdminDenials(ownFile(path, 'deny.adminFile'), now)
+const hasOtherKey = (one: Denial) => (other: Denial) => getDenialKey(other) !== getDenialKey(one)
+
+function isIdentical(one: Denial): (other: Denial) => boolean {
+  const text = formatDenyFile([one])
+  return other => formatDenyFile([other]) === text
+}
+
+function parseFile({ text, path }: OwnFile): readonly Denial[] {
+  if (text === undefined) return []
+  const { all, problems: found } = parseDenyFile(text, path)
+  if (found.length === 0) return all
+  const problems = found.map(problem => `deny.adminFile: ${problem}`)
+  throw new Fault('config/invalid', problems.join('\n'), { problems })
 }

@@ -1,7 +1,17 @@
 /**
- * Who a principal is here: rules first, then the directory; then what the match asks of the login.
+ * The decision about a principal: which rule or `$external` user lets it in, and under which conditions.
  *
- *     rules ─▶ directory ─▶ from where, until when, the same as ever
+ *     canonical ARN ─▶ rule ──────────────────┬─▶ conditions ─▶ pin of the principal id ─▶ Match, or a fault users/*
+ *                        └ none ─▶ directory ─┘
+ *
+ * | step       | file                                                                                        |
+ * | ---------- | ------------------------------------------------------------------------------------------- |
+ * | rule       | `rules.ts`: the first rule that matches wins; `principals.ts` compiles its ARN or pattern    |
+ * | directory  | `directory.ts`: users of `$external`, read by `systemUsers.ts`, parsed by `directoryUsers.ts` |
+ * | conditions | `conditions.ts`: networks (`networks.ts`), expiry, a fixed principal id                      |
+ * | pin        | `pins.ts`: the id of the first login, for `principalId: firstUse`                            |
+ *
+ * The deny list (`revocation/denials.ts`) is not part of this decision. The caller checks it before and after.
  */
 import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
@@ -12,10 +22,10 @@ import type { Pins } from './pins.js'
 import type { Rules } from './rules.js'
 
 export type AuthorizerOptions = {
-  /** Asked each time, as they may be read anew. */
+  /** The current rules. Called for every decision, because a reload replaces them. */
   rules(): Pick<Rules, 'match'>
   directory: Pick<Directory, 'match' | 'matchLastRead'> | undefined
-  /** There where a rule says `firstUse`. */
+  /** Undefined without `pins.file`; then no rule may say `firstUse`. */
   pins: Pick<Pins, 'pin' | 'get'> | undefined
   /** Milliseconds since 1970. */
   now(): number
@@ -23,64 +33,67 @@ export type AuthorizerOptions = {
 
 export type Authorizer = {
   /**
-   * Decides about a login from this address, by the rules that hold at its end; at once where the directory and the pins
-   * need not be asked. Throws or rejects with `users/*`.
+   * Decides about a login from the address `peer`, by the rules that are valid when the decision is made. Returns the
+   * match at once if neither the directory nor a pin is needed. Throws or rejects with `users/*`.
    */
   authorizeLogin(identity: Identity, peer: string): Match | Promise<Match>
   /**
-   * Decides again about a live connection: the match, or undefined or a fault where it has to end. What the
-   * directory cannot tell now leaves it what it was.
+   * Decides again about an open connection. Returns undefined or a fault if the connection must close. Returns the
+   * `previous` match if the directory is unreadable or ambiguous now.
    */
-  reevaluate(identity: Identity, peer: string, was: Match | undefined): Match | undefined | Fault
+  reevaluate(identity: Identity, peer: string, previous: Match | undefined): Match | undefined | Fault
   /**
-   * The roles for which a principal (its canonical ARN) has a database user of the proxy; undefined where it has none.
-   * Throws `users/unreadable` and `users/ambiguous` where that cannot be known.
+   * The roles of the provisioned user of a principal (its canonical ARN); undefined if it has no such user.
+   * Throws `users/unreadable` or `users/ambiguous` if the directory cannot tell.
    */
   getRoles(canonical: string): readonly Role[] | undefined
 }
 
-/** Who knows nothing says nothing: these end no live connection. */
-const UNKNOWN: ReadonlySet<string> = new Set(['users/unreadable', 'users/ambiguous'])
+/** Faults that say nothing about the principal. They close no open connection. */
+const INCONCLUSIVE: ReadonlySet<string> = new Set(['users/unreadable', 'users/ambiguous'])
 
 export function createAuthorizer({ rules, directory, pins, now }: AuthorizerOptions): Authorizer {
-  const here = (peer: string): LoginContext => ({ peer, now: now() })
-  const current = (canonical: string) => rules().match({ canonical }) ?? directory?.matchLastRead({ canonical })
-  const asked = async (identity: Identity, peer: string): Promise<Match> => {
+  const contextOf = (peer: string): LoginContext => ({ peer, now: now() })
+  const findMatch = (canonical: string) => rules().match({ canonical }) ?? directory?.matchLastRead({ canonical })
+
+  /** Decides with the directory or a pin. Starts again if a reload replaced the rules meanwhile. */
+  const decide = async (identity: Identity, peer: string): Promise<Match> => {
     for (;;) {
-      const by = rules()
-      const match = by.match(identity) ?? (await directory?.match(identity, peer))
-      if (by !== rules()) continue
+      const current = rules()
+      const match = current.match(identity) ?? (await directory?.match(identity, peer))
+      if (current !== rules()) continue
       if (!match) throw new Fault('users/no-rule', identity.canonical, { arn: identity.arn })
-      assertPermitted(match, identity, here(peer))
+      assertPermitted(match, identity, contextOf(peer))
       if (match.principalId !== 'firstUse') return match
-      if (!pins) throw new Fault('users/unreadable', undefined, { why: 'there is no pins.file' })
+      if (!pins) throw new Fault('users/unreadable', undefined, { why: 'pins.file is not set' })
       assertPrincipalId(match, identity, await pins.pin(identity))
-      if (by === rules()) return match
+      if (current === rules()) return match
     }
   }
+
   return {
     authorizeLogin(identity, peer) {
       const match = rules().match(identity)
-      if (!match || match.principalId === 'firstUse') return asked(identity, peer)
-      assertPermitted(match, identity, here(peer))
+      if (!match || match.principalId === 'firstUse') return decide(identity, peer)
+      assertPermitted(match, identity, contextOf(peer))
       return match
     },
-    reevaluate(identity, peer, was) {
+    reevaluate(identity, peer, previous) {
       try {
-        const match = current(identity.canonical)
+        const match = findMatch(identity.canonical)
         if (!match) return undefined
-        assertPermitted(match, identity, here(peer))
-        // One that was never seen is pinned by its next login.
+        assertPermitted(match, identity, contextOf(peer))
+        // Without a pin, accept the id that the connection has. The next login pins one.
         if (match.principalId === 'firstUse')
           assertPrincipalId(match, identity, pins?.get(identity.canonical) ?? identity.principalId)
         return match
       } catch (thrown) {
         const fault = Fault.from(thrown)
-        if (!UNKNOWN.has(fault.kind)) return fault
-        // The rule that let it in is gone, whatever the directory would say.
-        return was && 'rule' in was.decidedBy ? undefined : was
+        if (!INCONCLUSIVE.has(fault.kind)) return fault
+        // If a rule admitted the connection, that rule is gone now, so the directory's answer does not matter.
+        return previous && 'rule' in previous.decidedBy ? undefined : previous
       }
     },
-    getRoles: canonical => getRolesToProvision(current(canonical), now()),
+    getRoles: canonical => getRolesToProvision(findMatch(canonical), now()),
   }
 }

@@ -1,196 +1,240 @@
 /**
- * The `$external` directory: the users that a DBA made in the upstream, read every few seconds and asked by name between.
+ * The directory: users that a DBA created in the `$external` database of the upstream. The proxy reads all of them every
+ * few seconds, and looks up single ones by name in between.
  *
- *     read ──────── read ──────── read ✗ ─────── read ✗ ─────── read ✗        ▲ good for three refreshes
- *       └ known: the reading ─────────────────────────────────────┴ unreadable: new logins wait for the next good one
+ *     read ──────── read ──────── read ✗ ─────── read ✗ ─────── read ✗        ▲ valid for three refreshes
+ *       └ logins use the last read ───────────────────────────────┴ unreadable: new logins wait for the next good read
  *
- * A principal that the last reading has not is asked for at once, in every spelling, so that a user just made can log in.
- * Whoever asks so often that it would burden the upstream, or while as many are asking as may, waits for the next reading
- * instead, which answers as well: the questions of a crowd of strangers hold up no reading.
+ * A principal that the last read does not contain is looked up at once, in every spelling, so that a user can log in right
+ * after its creation. Lookups are limited per source and in total, to spare the upstream. A login over the limit waits for
+ * the next read, which answers as well.
  *
- * An unreadable directory says nothing about live connections: what was last read goes on to hold for them.
+ * An unreadable directory says nothing about open connections: for them the last read stays valid.
  */
 import type { Document } from 'bson'
-import { createTokenBuckets } from '../budget/buckets.js'
+import { createTokenBuckets, type TokenBuckets } from '../budget/buckets.js'
 import { toSubnet } from '../budget/subnet.js'
 import type { After } from '../clock.js'
-import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
 import type { Log } from '../log.js'
 import { singleFlight } from '../upstream/singleFlight.js'
-import { createUnreadableFault, type DirectoryMatch, parseDirectoryUsers } from './directoryUsers.js'
+import {
+  createUnreadableFault,
+  type DirectoryMatch,
+  isProblem,
+  parseDirectoryUsers,
+  toFault,
+} from './directoryUsers.js'
 import type { Match } from './match.js'
-import { createExternalUsers, describeReadFailure } from './systemUsers.js'
+import { createExternalUsers, type ExternalUsers, describeReadFailure } from './systemUsers.js'
 
-export type Directory = {
-  /**
-   * The match of a login; undefined for a stranger. `source` is the address of the client.
-   * Throws `users/unreadable` and `users/ambiguous`.
-   */
-  match(identity: Principal, source: string): Match | undefined | Promise<Match | undefined>
-  /** The same for a live connection, by what was last read, however long ago. Throws the same. */
-  matchLastRead(identity: Principal): Match | undefined
-  /** Calls with the canonical ARNs of those whose entries are not what they were, until the returned function is called. */
-  onChange(listener: (arns: ReadonlySet<string>) => void): () => void
-  /** Begins to read; resolves after the first reading, good or not. */
-  start(): Promise<void>
-  close(): void
-}
 type Principal = Pick<Identity, 'canonical'>
+type ChangeListener = (arns: ReadonlySet<string>) => void
 
 export type DirectoryOptions = {
-  /** Runs a command on the database admin: gives the reply, `ok: 0` or not. */
+  /** Runs a command on the database admin and returns the reply, `ok: 0` or not. */
   runCommand(command: Document): Promise<Document>
   refreshMS: number
   after: After
-  /** Milliseconds, of a clock that only goes forward. */
+  /** Milliseconds of a monotonic clock. */
   now(): number
   log: Log
 }
 
-/** For so many refreshes a good reading counts for new logins, if none follows it. */
-const GOOD_FOR = 3
-/** Questions by name of one source (of IPv6, one /64): at once, and a second from then on. */
-const BURST = 10
-const PER_SECOND = 2
-const SOURCES = 10_000
-/** Of all sources together, at a time; the connections of the administrator are for others, too. */
-const AT_ONCE = 2
+/** A good read is valid for new logins for this many refreshes, if no other one follows. */
+const VALID_REFRESHES = 3
+/** Limits of lookups by name for one source (IPv6: one /64). */
+const LOOKUP_BURST = 10
+const LOOKUPS_PER_SECOND = 2
+const MAX_SOURCES = 10_000
+/** Concurrent lookups of all sources. They share the administrator's connections with reads and provisioning. */
+const MAX_CONCURRENT_LOOKUPS = 2
 
-export function createDirectory({ runCommand: ask, refreshMS, after, now, log }: DirectoryOptions): Directory {
-  const may = createTokenBuckets({ perSecond: PER_SECOND, burst: BURST, maxKeys: SOURCES, now })
-  const external = createExternalUsers(ask)
-  const listeners = new Set<(arns: ReadonlySet<string>) => void>()
-  /** What the last good reading said, and when it began. */
-  let known: ReadonlyMap<string, DirectoryMatch> = new Map()
-  let readAt: number | undefined
-  /** Found by name since, with the number of the reading that was the last to begin before. */
-  const found = new Map<string, { known: DirectoryMatch; after: number }>()
-  const asking = new Map<string, { run: () => Promise<DirectoryMatch | undefined>; waiting: number }>()
-  let readings = 0
-  let first: Promise<void> | undefined
-  let next: (() => void)[] = []
-  let why = 'it was not read yet'
-  let failing = false
-  let said = new Set<string>()
-  let taken = ''
-  let closed = false
-  let cancel = (): void => {}
+export class Directory {
+  readonly #options: DirectoryOptions
+  readonly #externalUsers: ExternalUsers
+  readonly #lookupLimits: TokenBuckets
+  readonly #listeners = new Set<ChangeListener>()
 
-  const take = (documents: Document[], number: number): void => {
-    // Nearly all readings are the same as the one before, and there may be thousands of users in them.
-    const text = JSON.stringify(documents)
-    if (text === taken && found.size === 0) return
-    const { byPrincipal: read, warnings: complaints } = parseDirectoryUsers(documents)
-    taken = text
-    for (const text of complaints)
-      if (!said.has(text)) log('warn', 'directory entry invalid', { warning: `directory: ${text}` })
-    said = new Set(complaints)
-    const before = new Map([...known, ...[...found].map(([arn, one]) => [arn, one.known] as const)])
-    // What was found while the reading was underway may be newer than it.
-    for (const [arn, { after }] of found) if (after < number) found.delete(arn)
-    const changed = new Set(
-      [...before.keys(), ...read.keys()].filter(arn => isOther(before.get(arn), lookUp(arn, read))),
-    )
-    known = read
-    if (changed.size > 0) for (const listener of listeners) listener(changed)
+  #lastRead: ReadonlyMap<string, DirectoryMatch> = new Map()
+  /** When the last good read began. */
+  #lastReadAt: number | undefined
+  #lastReadText = ''
+  #readCount = 0
+  #firstRead: Promise<void> | undefined
+  #waitingForRead: (() => void)[] = []
+  /** Why the last read failed; empty after a good one. */
+  #failure = 'it has not been read yet'
+  #hasFailed = false
+  #reportedWarnings: ReadonlySet<string> = new Set()
+
+  /** Found by name since the last read; `readCount` counts the reads that had begun by then. */
+  readonly #found = new Map<string, { match: DirectoryMatch; readCount: number }>()
+  readonly #lookups = new Map<string, { run: () => Promise<DirectoryMatch | undefined>; waiting: number }>()
+
+  #isClosed = false
+  #cancelNextRead = (): void => {}
+
+  constructor(options: DirectoryOptions) {
+    const { runCommand, now } = options
+    this.#options = options
+    this.#externalUsers = createExternalUsers(runCommand)
+    this.#lookupLimits = createTokenBuckets({
+      perSecond: LOOKUPS_PER_SECOND,
+      burst: LOOKUP_BURST,
+      maxKeys: MAX_SOURCES,
+      now,
+    })
   }
-  const lookUp = (arn: string, read = known): DirectoryMatch | undefined => found.get(arn)?.known ?? read.get(arn)
 
-  const read = async (): Promise<void> => {
-    const began = now()
-    const number = ++readings
-    const waiting = next
-    next = []
+  /** Starts to read regularly. Resolves after the first read, whether it succeeded or not. */
+  start(): Promise<void> {
+    this.#firstRead ??= this.#read()
+    return this.#firstRead
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#cancelNextRead()
+    for (const wake of this.#waitingForRead) wake()
+  }
+
+  /** Calls `listener` with the canonical ARNs whose users have changed, until the returned function is called. */
+  onChange(listener: ChangeListener): () => void {
+    this.#listeners.add(listener)
+    return () => void this.#listeners.delete(listener)
+  }
+
+  /**
+   * The match for a login; undefined if no user is this principal. `source` is the address of the client.
+   * Throws `users/unreadable` and `users/ambiguous`.
+   */
+  match(identity: Principal, source: string): Match | undefined | Promise<Match | undefined> {
+    const match = this.#isValid() ? this.#findKnown(identity.canonical) : undefined
+    return match ? unwrap(identity, match) : this.#matchByName(identity, source)
+  }
+
+  /** The match for an open connection, by the last good read however old it is. Throws like `match`. */
+  matchLastRead(identity: Principal): Match | undefined {
+    if (this.#lastReadAt === undefined) throw createUnreadableFault(this.#failure)
+    return unwrap(identity, this.#findKnown(identity.canonical))
+  }
+
+  async #matchByName(identity: Principal, source: string): Promise<Match | undefined> {
+    if (this.#readCount <= 1 && this.#lastReadAt === undefined) await this.#firstRead
+    if (!this.#isValid()) throw createUnreadableFault(this.#failure || 'the last good read is too old')
+    const match = this.#findKnown(identity.canonical)
+    if (match) return unwrap(identity, match)
+    if (this.#mayLookUp(identity, source)) return unwrap(identity, await this.#lookUp(identity))
+    await this.#nextRead()
+    if (this.#failure !== '') throw createUnreadableFault(this.#failure)
+    return unwrap(identity, this.#findKnown(identity.canonical))
+  }
+
+  #isValid(): boolean {
+    const { now, refreshMS } = this.#options
+    return this.#lastReadAt !== undefined && now() - this.#lastReadAt <= VALID_REFRESHES * refreshMS
+  }
+
+  #findKnown(arn: string, read = this.#lastRead): DirectoryMatch | undefined {
+    return this.#found.get(arn)?.match ?? read.get(arn)
+  }
+
+  #mayLookUp({ canonical }: Principal, source: string): boolean {
+    const hasSlot = this.#lookups.size < MAX_CONCURRENT_LOOKUPS || this.#lookups.has(canonical)
+    return hasSlot && this.#lookupLimits.acquireTokens(toSubnet(source), 1).tokens > 0
+  }
+
+  /** Logins of the same principal share a lookup, but only one that began after their call. */
+  async #lookUp({ canonical }: Principal): Promise<DirectoryMatch | undefined> {
+    const lookup = this.#lookups.get(canonical) ?? {
+      run: singleFlight(() => this.#readPrincipal(canonical)),
+      waiting: 0,
+    }
+    this.#lookups.set(canonical, lookup)
+    lookup.waiting += 1
     try {
-      const documents = await external.readAll()
-      if (closed) return
-      take(documents, number)
-      if (failing) log('info', 'directory restored', {})
-      failing = false
-      readAt = began
-      why = ''
+      return await lookup.run()
+    } finally {
+      lookup.waiting -= 1
+      if (lookup.waiting === 0) this.#lookups.delete(canonical)
+    }
+  }
+
+  async #readPrincipal(canonical: string): Promise<DirectoryMatch | undefined> {
+    try {
+      const documents = await this.#externalUsers.readPrincipal(canonical)
+      const match = parseDirectoryUsers(documents).byPrincipal.get(canonical)
+      if (match) this.#found.set(canonical, { match, readCount: this.#readCount })
+      return match
     } catch (thrown) {
-      const is = describeReadFailure(thrown)
-      if (is !== why && !closed)
-        log('error', 'directory unreadable', { warning: `directory: it cannot be read: ${is}` })
-      why = is
-      failing = true
+      throw createUnreadableFault(describeReadFailure(thrown), thrown)
+    }
+  }
+
+  #nextRead(): Promise<void> {
+    return new Promise(resolve => this.#waitingForRead.push(resolve))
+  }
+
+  async #read(): Promise<void> {
+    const { now, after, refreshMS, log } = this.#options
+    const began = now()
+    const readNumber = ++this.#readCount
+    const waiting = this.#waitingForRead
+    this.#waitingForRead = []
+    try {
+      const documents = await this.#externalUsers.readAll()
+      if (this.#isClosed) return
+      this.#adopt(documents, readNumber)
+      if (this.#hasFailed) log('info', 'directory restored', {})
+      this.#hasFailed = false
+      this.#lastReadAt = began
+      this.#failure = ''
+    } catch (thrown) {
+      this.#recordFailure(describeReadFailure(thrown))
     } finally {
       for (const wake of waiting) wake()
-      if (!closed) cancel = after(Math.max(0, began + refreshMS - now()), () => void read())
+      const delay = Math.max(0, began + refreshMS - now())
+      if (!this.#isClosed) this.#cancelNextRead = after(delay, () => void this.#read())
     }
   }
 
-  const isGood = (): boolean => readAt !== undefined && now() - readAt <= GOOD_FOR * refreshMS
-  const given = (one: DirectoryMatch | undefined): Match | undefined => {
-    // A fault is thrown anew, so that no two logins share one.
-    if (one instanceof Fault) throw new Fault(one.kind, one.detail, one.facts)
-    return one
+  #recordFailure(why: string): void {
+    if (why !== this.#failure && !this.#isClosed) this.#options.log('error', 'directory unreadable', { why })
+    this.#failure = why
+    this.#hasFailed = true
   }
 
-  const byName = async (canonical: string): Promise<DirectoryMatch | undefined> => {
-    try {
-      const one = parseDirectoryUsers(await external.readPrincipal(canonical)).byPrincipal.get(canonical)
-      if (one) found.set(canonical, { known: one, after: readings })
-      return one
-    } catch (thrown) {
-      throw createUnreadableFault(describeReadFailure(thrown), {}, thrown)
+  #adopt(documents: Document[], readNumber: number): void {
+    // Nearly every read equals the one before, and there may be thousands of users: skip the parser then.
+    const text = JSON.stringify(documents)
+    if (text === this.#lastReadText && this.#found.size === 0) return
+    const { byPrincipal, warnings } = parseDirectoryUsers(documents)
+    this.#lastReadText = text
+    this.#reportWarnings(warnings)
+    const before = new Map(this.#lastRead)
+    for (const [arn, { match }] of this.#found) before.set(arn, match)
+    // A user that was found during this read may be newer than it.
+    for (const [arn, { readCount }] of this.#found) if (readCount < readNumber) this.#found.delete(arn)
+    const arns = [...before.keys(), ...byPrincipal.keys()]
+    const changed = new Set(arns.filter(arn => !isSame(before.get(arn), this.#findKnown(arn, byPrincipal))))
+    this.#lastRead = byPrincipal
+    if (changed.size > 0) for (const listener of this.#listeners) listener(changed)
+  }
+
+  #reportWarnings(warnings: readonly string[]): void {
+    for (const warning of warnings) {
+      if (!this.#reportedWarnings.has(warning)) this.#options.log('warn', 'directory entry invalid', { warning })
     }
-  }
-  /** Asks by name; those who ask about the same principal share an answer that is younger than their question. */
-  const askFor = async ({ canonical }: Principal): Promise<DirectoryMatch | undefined> => {
-    const one = asking.get(canonical) ?? { run: singleFlight(() => byName(canonical)), waiting: 0 }
-    asking.set(canonical, one)
-    one.waiting += 1
-    try {
-      return await one.run()
-    } finally {
-      one.waiting -= 1
-      if (one.waiting === 0) asking.delete(canonical)
-    }
-  }
-  const nextReading = (): Promise<void> => new Promise(resolve => next.push(resolve))
-
-  const decide = async (identity: Principal, source: string): Promise<Match | undefined> => {
-    if (readings <= 1 && readAt === undefined) await first
-    if (!isGood()) throw createUnreadableFault(why || 'it was last read too long ago')
-    const one = lookUp(identity.canonical)
-    if (one) return given(one)
-    const free = asking.size < AT_ONCE || asking.has(identity.canonical)
-    if (free && may.acquireTokens(toSubnet(source), 1).tokens > 0) return given(await askFor(identity))
-    await nextReading()
-    if (why !== '') throw createUnreadableFault(why)
-    return given(lookUp(identity.canonical))
-  }
-
-  return {
-    match(identity, source) {
-      const one = isGood() ? lookUp(identity.canonical) : undefined
-      return one ? given(one) : decide(identity, source)
-    },
-    matchLastRead({ canonical }) {
-      if (readAt === undefined) throw createUnreadableFault(why)
-      return given(lookUp(canonical))
-    },
-    onChange(listener) {
-      listeners.add(listener)
-      return () => void listeners.delete(listener)
-    },
-    start() {
-      first ??= read()
-      return first
-    },
-    close() {
-      closed = true
-      cancel()
-      for (const wake of next) wake()
-    },
+    this.#reportedWarnings = new Set(warnings)
   }
 }
 
-/** Whether something about an entry changed. */
-function isOther(before: DirectoryMatch | undefined, after: DirectoryMatch | undefined): boolean {
-  const text = (one: DirectoryMatch | undefined) => JSON.stringify(one instanceof Fault ? [one.kind, one.facts] : one)
-  return text(before) !== text(after)
+function unwrap({ canonical }: Principal, match: DirectoryMatch | undefined): Match | undefined {
+  if (match && isProblem(match)) throw toFault(canonical, match)
+  return match
+}
+
+function isSame(before: DirectoryMatch | undefined, after: DirectoryMatch | undefined): boolean {
+  return JSON.stringify(before) === JSON.stringify(after)
 }

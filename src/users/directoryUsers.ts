@@ -1,10 +1,10 @@
 /**
- * Users of the `$external` database as entries: whose they are, what they give, and what they ask of a login (R20).
+ * Users of the `$external` database, parsed: which principal each one is, its roles, and its restrictions.
  *
  *     { _id: "$external.arn:aws:iam::123456789012:role/app", user: "arn:…", db: "$external",
  *       roles: [ { role: "read", db: "app" } ], authenticationRestrictions: [ { clientSource: [ "10.0.0.0/8" ] } ] }
  *
- * Names are literal: a * in one stands for itself, but for the end of `assumed-role/NAME/*`.
+ * Names are literal: a * stands for itself, except at the end of `assumed-role/NAME/*`.
  */
 import type { Document } from 'bson'
 import { Fault } from '../errors.js'
@@ -12,20 +12,27 @@ import { canonicalizeArn, parseArn } from '../identity/arn.js'
 import type { Match, Network, Role } from './match.js'
 import { parseNetwork } from './networks.js'
 
-/** What is known of a principal that has an entry: the match, or why it cannot be told. */
-export type DirectoryMatch = Match | Fault
+/** Why the `$external` users of a principal give no match: several of them exist, or the one cannot be read. */
+export type DirectoryProblem = {
+  problem: 'users/ambiguous' | 'users/unreadable'
+  directoryUsers: readonly string[]
+  /** What is wrong with the user; empty for `users/ambiguous`. */
+  why: string
+}
+
+export type DirectoryMatch = Match | DirectoryProblem
 
 export type DirectoryUsers = {
   /** By canonical ARN. */
   byPrincipal: ReadonlyMap<string, DirectoryMatch>
-  /** Sentences about entries that do not do what whoever made them may think. */
+  /** Sentences about users that do not work as their creator may expect. */
   warnings: readonly string[]
 }
 
-/** Reads documents of `$external`. Throws `users/unreadable` for what is no list of users. */
+/** Parses documents of `$external`. Throws `users/unreadable` if one of them is not a user. */
 export function parseDirectoryUsers(documents: readonly Document[]): DirectoryUsers {
-  const known = new Map<string, DirectoryMatch>()
-  const complaints: string[] = []
+  const byPrincipal = new Map<string, DirectoryMatch>()
+  const warnings: string[] = []
   for (const document of documents) {
     const { user, db } = document
     if (typeof user !== 'string' || db !== '$external')
@@ -34,96 +41,114 @@ export function parseDirectoryUsers(documents: readonly Document[]): DirectoryUs
     if (!arn) continue
     if (arn.session !== undefined) {
       const role = `arn:${arn.partition}:iam::${arn.account}:role/${arn.name}`
-      complaints.push(`${user} names one session, and whoever assumes a role chooses the session name: name ${role}`)
+      warnings.push(`${user} names a session, and the caller of AssumeRole chooses that name: name ${role} instead`)
       continue
     }
     const principal = canonicalizeArn(arn)
-    const other = known.get(principal)
-    known.set(principal, other ? ambiguous(principal, other, user) : readEntry(document, user, principal, complaints))
+    const other = byPrincipal.get(principal)
+    byPrincipal.set(principal, other ? createAmbiguity(other, user) : parseUser(document, user, principal, warnings))
   }
-  for (const [principal, { facts }] of [...known].filter(isFault)) {
-    complaints.push(
-      `${principal} is refused: ${'entries' in facts ? `it has several entries, so drop all but one of ${[facts.entries].flat().join(', ')}` : facts.why}`,
-    )
+  for (const [principal, match] of byPrincipal) {
+    if (isProblem(match)) warnings.push(`${principal} is refused: ${describeProblem(match)}`)
   }
-  return { byPrincipal: known, warnings: complaints }
+  return { byPrincipal, warnings }
 }
 
-/** The filter that finds every spelling of a principal; a path, which STS does not tell, may be in that of a role. */
+export const isProblem = (match: DirectoryMatch): match is DirectoryProblem => 'problem' in match
+
+/** A sentence without a period, for warnings and `explain`. */
+export function describeProblem({ problem, directoryUsers, why }: DirectoryProblem): string {
+  const names = directoryUsers.join(', ')
+  return problem === 'users/ambiguous'
+    ? `several users of $external are this principal; drop all but one of ${names}`
+    : `the user ${names} of $external is unreadable: ${why}`
+}
+
+/** The fault of a login as this principal. */
+export function toFault(principal: string, { problem, directoryUsers, why }: DirectoryProblem): Fault {
+  return problem === 'users/ambiguous'
+    ? new Fault(problem, principal, { directoryUsers })
+    : new Fault(problem, undefined, { directoryUser: directoryUsers[0], why })
+}
+
+/** A filter for all spellings of a principal. The user of a role may contain its path, which STS does not report. */
 export function buildPrincipalFilter(principal: string): Document {
   const arn = parseArn(principal)
   if (arn?.kind !== 'role') return { db: '$external', user: principal }
   const { partition, account, name } = arn
   const assumed = `arn:${partition}:sts::${account}:assumed-role/${name}`
-  const below = `^arn:${partition}:iam::${account}:role/.+/${name.replace(/[.+]/g, '\\$&')}$`
-  return { db: '$external', user: { $in: [principal, assumed, `${assumed}/*`, new RegExp(below)] } }
+  const withPath = `^arn:${partition}:iam::${account}:role/.+/${name.replace(/[.+]/g, '\\$&')}$`
+  return { db: '$external', user: { $in: [principal, assumed, `${assumed}/*`, new RegExp(withPath)] } }
 }
 
-export function createUnreadableFault(why: string, facts: object = {}, cause?: unknown): Fault {
-  return new Fault('users/unreadable', undefined, { ...facts, why }, cause)
+/** The fault of a directory that cannot be read as a whole. */
+export function createUnreadableFault(why: string, cause?: unknown): Fault {
+  return new Fault('users/unreadable', undefined, { why }, cause)
 }
 
-const isFault = (pair: [string, DirectoryMatch]): pair is [string, Fault] => pair[1] instanceof Fault
-
-function ambiguous(principal: string, other: DirectoryMatch, user: string): Fault {
-  const before = other instanceof Fault ? [other.facts.entries ?? other.facts.entry].flat() : [entryOf(other)]
-  return new Fault('users/ambiguous', principal, { entries: [...before, user] })
+function createAmbiguity(other: DirectoryMatch, user: string): DirectoryProblem {
+  return { problem: 'users/ambiguous', directoryUsers: [...namesOf(other), user], why: '' }
 }
 
-const entryOf = ({ decidedBy }: Match): string => ('directoryUser' in decidedBy ? decidedBy.directoryUser : '')
+function namesOf(match: DirectoryMatch): readonly string[] {
+  if (isProblem(match)) return match.directoryUsers
+  return 'directoryUser' in match.decidedBy ? [match.decidedBy.directoryUser] : []
+}
 
-function readEntry(document: Document, entry: string, arn: string, complaints: string[]): DirectoryMatch {
-  const roles = readRoles(document.roles)
-  if (!roles) return createUnreadableFault('its roles are not a list of { role, db }', { entry })
+function parseUser(document: Document, user: string, arn: string, warnings: string[]): DirectoryMatch {
+  const unreadable = (why: string): DirectoryProblem => ({
+    problem: 'users/unreadable',
+    directoryUsers: [user],
+    why,
+  })
+  const roles = parseRoles(document.roles)
+  if (!roles) return unreadable('its roles are not a list of { role, db }')
   const { authenticationRestrictions: restrictions = [] } = document
-  if (!Array.isArray(restrictions))
-    return createUnreadableFault('its authenticationRestrictions are no list', { entry })
-  const clientSource = readRestrictions(restrictions)
-  if (clientSource === 'unreadable')
-    return createUnreadableFault('its authenticationRestrictions cannot be read', { entry })
+  if (!Array.isArray(restrictions)) return unreadable('its authenticationRestrictions are not a list')
+  const clientSource = parseRestrictions(restrictions)
+  if (clientSource === 'invalid') return unreadable('its authenticationRestrictions have an unknown form')
   const unmet = restrictions.filter(({ serverAddress }) => serverAddress !== undefined).length
   if (unmet > 0) {
-    const which = unmet === restrictions.length ? 'so nobody logs in by it' : 'so its other restrictions decide'
-    complaints.push(
-      `${entry} is restricted by serverAddress, which the proxy cannot judge and takes for unmet, ${which}`,
-    )
+    const effect = unmet === restrictions.length ? 'so no login succeeds' : 'so only its other restrictions count'
+    warnings.push(`${user} has a serverAddress restriction, which the proxy treats as never met, ${effect}`)
   }
   return {
-    decidedBy: { directoryUser: entry },
+    decidedBy: { directoryUser: user },
     arn,
     grant: { roles },
     ...(clientSource && { clientSource: [clientSource] }),
   }
 }
 
-function readRoles(roles: unknown): Role[] | undefined {
+function parseRoles(roles: unknown): Role[] | undefined {
   if (!Array.isArray(roles)) return undefined
-  const sound = roles.every(one => typeof one?.role === 'string' && typeof one?.db === 'string')
-  return sound ? roles.map(({ role, db }) => ({ role, db })) : undefined
+  const isValid = roles.every(one => typeof one?.role === 'string' && typeof one?.db === 'string')
+  return isValid ? roles.map(({ role, db }) => ({ role, db })) : undefined
 }
 
-/** A list, a date and whatever else is no document would look like one that asks for nothing. */
+/** Excludes arrays and dates: they have none of the known fields, so they would pass as a restriction without conditions. */
 const isDocument = (value: unknown): value is Document =>
   typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
 
 /**
- * One of the restrictions has to be met (as in mongod), so the networks of all are one list; undefined where one asks for
- * nothing. `serverAddress` is the address that a client reached mongod by, and clients reach the proxy: it counts as unmet.
+ * The networks of all restrictions, joined: as in mongod, one restriction has to be met. Undefined if one of them has no
+ * conditions. A restriction with `serverAddress` counts as unmet: it names the address by which clients reach mongod, and
+ * they reach the proxy instead.
  */
-function readRestrictions(restrictions: readonly unknown[]): Network[] | undefined | 'unreadable' {
+function parseRestrictions(restrictions: readonly unknown[]): Network[] | undefined | 'invalid' {
   const networks: Network[] = []
-  let open = restrictions.length === 0
+  let isUnrestricted = restrictions.length === 0
   for (const restriction of restrictions) {
-    if (!isDocument(restriction)) return 'unreadable'
+    if (!isDocument(restriction)) return 'invalid'
     const { clientSource, serverAddress, ...others } = restriction
-    if (Object.keys(others).length > 0) return 'unreadable'
+    if (Object.keys(others).length > 0) return 'invalid'
     if (clientSource === undefined) {
-      open ||= serverAddress === undefined
+      isUnrestricted ||= serverAddress === undefined
       continue
     }
-    const read = Array.isArray(clientSource) ? clientSource.map(text => parseNetwork(String(text))) : [undefined]
-    if (read.includes(undefined)) return 'unreadable'
-    if (serverAddress === undefined) networks.push(...read.filter(network => network !== undefined))
+    const parsed = Array.isArray(clientSource) ? clientSource.map(text => parseNetwork(String(text))) : [undefined]
+    if (parsed.includes(undefined)) return 'invalid'
+    if (serverAddress === undefined) networks.push(...parsed.filter(network => network !== undefined))
   }
-  return open ? undefined : networks
+  return isUnrestricted ? undefined : networks
 }

@@ -1,89 +1,100 @@
 /**
- * The nearest miss: for a principal whom nothing names, what nearly does, and in what it differs.
+ * The nearest miss: for a principal without a match, the rule or `$external` user that nearly matches, and the difference.
  *
- * Whoever reads it may be the one who wrote the rule: it says what stands there, what came, and nothing else.
+ * The reader may be the author of the rule. A sentence therefore says what the rule names, what the principal is, and
+ * nothing else.
  */
 import { nearestName } from '../config/nearest.js'
 import { type Arn, canonicalizeArn } from '../identity/arn.js'
 
-/**
- * What could have matched. `label` is `rule 3`, `written` what stands in it, `arn` the canonical spelling of that (or the
- * pattern); `names` says whether it means a principal.
- */
-export type Candidate = { label: string; description: string; arn: string; matches(canonical: string): boolean }
+/** A rule or a `$external` user. */
+export type Candidate = {
+  /** Such as `rule 3`. */
+  label: string
+  /** What it names, as written. */
+  description: string
+  /** The canonical spelling of the principal or of the pattern. */
+  arn: string
+  matches(canonical: string): boolean
+}
 
-/** From near to far: what a candidate would have to be given instead, and the sentence about it. */
+/** The possible differences, from near to far. */
 const differences: readonly {
-  /** The principal as it would have to be; undefined where this is not the difference. */
-  instead(principal: Arn, of: Candidate): string | undefined
-  says(principal: Arn, of: Candidate): string
+  /** The ARN of the principal without this difference; undefined if it cannot be the difference. */
+  without(principal: Arn, candidate: Candidate): string | undefined
+  /** The end of a sentence whose subject is the principal. */
+  describe(principal: Arn, candidate: Candidate): string
 }[] = [
   {
-    instead: (principal, { arn }) => canonicalizeArn({ ...principal, account: accountOf(arn) }),
-    says: ({ account }, { arn }) => `is of another account, ${account} and not ${accountOf(arn)}`,
+    without: (principal, { arn }) => canonicalizeArn({ ...principal, account: accountOf(arn) }),
+    describe: ({ account }, { arn }) => `has another account, ${account} instead of ${accountOf(arn)}`,
   },
   {
-    instead: (principal, { arn }) => canonicalizeArn({ ...principal, partition: partitionOf(arn) }),
-    says: ({ partition }, { arn }) => `is of another partition, ${partition} and not ${partitionOf(arn)}`,
+    without: (principal, { arn }) => canonicalizeArn({ ...principal, partition: partitionOf(arn) }),
+    describe: ({ partition }, { arn }) => `has another partition, ${partition} instead of ${partitionOf(arn)}`,
   },
   {
-    instead: (principal, { arn }) =>
+    without: (principal, { arn }) =>
       canonicalizeArn({ ...principal, account: accountOf(arn), partition: partitionOf(arn) }),
-    says: () => 'is of another account and partition',
+    describe: () => 'has another account and partition',
   },
   {
-    instead: (principal, { arn }) => (arn.toLowerCase() === canonicalizeArn(principal).toLowerCase() ? arn : undefined),
-    says: () => 'is written in other letters, and case counts',
+    without: (principal, { arn }) =>
+      arn.toLowerCase() === canonicalizeArn(principal).toLowerCase() ? arn : undefined,
+    describe: () => 'differs in upper and lower case, which count',
   },
   {
-    instead: (principal, { arn }) =>
+    without: (principal, { arn }) =>
       principal.kind === 'user' &&
       arn.includes(':user/') &&
-      samePlace(principal, arn) &&
+      hasSameAccount(principal, arn) &&
       arn.endsWith(`/${principal.name}`)
         ? arn
         : undefined,
-    says: () => 'has another path, which is part of the name of a user',
+    describe: () => 'has another path, which is part of the name of a user',
   },
   {
-    instead: (principal, { arn }) =>
-      samePlace(principal, arn) && SSO.test(principal.name) && SSO.test(arn) ? arn : undefined,
-    says: ({ name }) => `is of another permission set, ${SSO.exec(name)?.[1]}`,
+    without: (principal, { arn }) =>
+      hasSameAccount(principal, arn) && PERMISSION_SET.test(principal.name) && PERMISSION_SET.test(arn)
+        ? arn
+        : undefined,
+    describe: ({ name }) => `has another permission set, ${PERMISSION_SET.exec(name)?.[1]}`,
   },
   {
-    instead: principal => {
+    without: principal => {
       const kind = principal.kind === 'user' ? 'role' : 'user'
       return canonicalizeArn({ ...principal, kind, path: '/' })
     },
-    says: ({ kind }) => `is a ${kind === 'assumed-role' ? 'role' : kind}`,
+    describe: ({ kind }) => `is a ${kind === 'assumed-role' ? 'role' : kind}`,
   },
   {
-    instead: (principal, { arn }) =>
-      samePlace(principal, arn) && nearestName(resourceOf(canonicalizeArn(principal)), [resourceOf(arn)])
+    without: (principal, { arn }) =>
+      hasSameAccount(principal, arn) && nearestName(resourceOf(canonicalizeArn(principal)), [resourceOf(arn)])
         ? arn
         : undefined,
-    says: () => 'has a name that is nearly the same',
+    describe: () => 'has a similar name',
   },
 ]
 
-/** A sentence about the candidate that comes nearest; undefined where none does. */
+/** A sentence about the candidate with the smallest difference; undefined if none is near. */
 export function findNearestMiss(principal: Arn, candidates: readonly Candidate[]): string | undefined {
-  for (const { instead, says } of differences) {
+  for (const { without, describe } of differences) {
     for (const candidate of candidates) {
-      const other = instead(principal, candidate)
-      if (other === undefined || !(other === candidate.arn || candidate.matches(other))) continue
+      const arn = without(principal, candidate)
+      if (arn === undefined || !(arn === candidate.arn || candidate.matches(arn))) continue
       const { label, description } = candidate
-      return `${label} names ${resourceOf(description)}, and this principal, ${resourceOf(canonicalizeArn(principal))}, ${says(principal, candidate)}`
+      const resource = resourceOf(canonicalizeArn(principal))
+      return `${label} names ${resourceOf(description)}; this principal, ${resource}, ${describe(principal, candidate)}`
     }
   }
   return undefined
 }
 
 /** The role of a permission set, or the pattern of such roles. */
-const SSO = /AWSReservedSSO_(.+)_[0-9a-f?]{16}$/
+const PERMISSION_SET = /AWSReservedSSO_(.+)_[0-9a-f?]{16}$/
 const partitionOf = (arn: string) => arn.split(':')[1] as Arn['partition']
 const accountOf = (arn: string) => arn.split(':')[4] ?? ''
-/** `role/app`; what is no ARN stays as it is. */
+/** `role/app`. A text that is not an ARN stays as it is. */
 const resourceOf = (arn: string) => /^arn:(?:[^:]*:){4}(.+)$/s.exec(arn)?.[1] ?? arn
-const samePlace = ({ partition, account }: Arn, arn: string) =>
+const hasSameAccount = ({ partition, account }: Arn, arn: string) =>
   partitionOf(arn) === partition && accountOf(arn) === account

@@ -1,103 +1,86 @@
 /**
- * Pins: the id that a principal had when it was first seen, for rules with `principalId: firstUse` (R25).
+ * Pins: the unique id that a principal had at its first login, for rules with `principalId: firstUse`.
  *
  *     { "arn:aws:iam::123456789012:role/app": "AROA…" }
  *
- * A pin counts once the disk has it. The file is of one process alone: two would each write what the other never read.
+ * A pin counts once it is on disk. The file belongs to a single process: a second one would overwrite pins that it has
+ * never read.
  */
 import { z } from 'zod'
-import { errorCode, Fault } from '../errors.js'
+import { Fault } from '../errors.js'
 import { parseArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
 import { type Log, silentLog } from '../log.js'
-import { type OwnFile, ownFile } from './serializedFile.js'
+import { type OwnFile, openOwnFile, SerializedFile } from './serializedFile.js'
 
 type Principal = Pick<Identity, 'canonical' | 'principalId'>
 
 export type Pins = {
-  /** The id that is pinned, which is this one's if none was. Throws `users/unreadable` where it cannot be kept. */
+  /** Pins the id of the principal unless one is pinned. Resolves to the pinned id. Rejects with `users/unreadable`. */
   pin(identity: Principal): Promise<string>
-  /** The id that is pinned. */
+  /** The pinned id. */
   get(canonical: string): string | undefined
   /** Ids by canonical ARN. */
   all(): ReadonlyMap<string, string>
   /**
-   * Forgets a pin, so that the next one seen is pinned. Resolves to the id that it was, undefined where there was none.
-   * Throws `users/unreadable`.
+   * Removes a pin, so that the next login pins an id. Resolves to the removed id, or undefined if there was none.
+   * Rejects with `users/unreadable`.
    */
   clear(canonical: string): Promise<string | undefined>
 }
 
-/** A change of what is pinned, if it is one, what its asker is given, and what the log says of it. */
-type Change<T> = {
-  to?: ReadonlyMap<string, string>
-  gives: T
-  event?: { event: 'principal id pinned' | 'principal id unpinned'; arn: string; principalId: string }
-}
-
-const form = z.record(
+const schema = z.record(
   z.string().refine(text => parseArn(text) !== undefined),
   z.string().regex(/^(AIDA|AROA)[A-Z0-9]{12,124}$/),
 )
 
-/** Throws `config/invalid` for a file that is not one of pins: to forget them would trust whoever comes first. */
-export function createPins({ text, name, write, log }: OwnFile & { log: Log }): Pins {
-  let pinned: ReadonlyMap<string, string> = text === undefined ? new Map() : readPins(text, name)
-  let last: Promise<unknown> = Promise.resolve()
-
-  /** One change after the other, each from what the one before it left. */
-  const change = <T>(next: () => Change<T>): Promise<T> => {
-    const done = last.then(async () => {
-      const { to, gives, event: { event, ...facts } = {} } = next()
-      if (!to) return gives
-      try {
-        await write(`${JSON.stringify(Object.fromEntries(to), null, 1)}\n`)
-      } catch (thrown) {
-        const code = errorCode(thrown) ?? 'unknown'
-        throw new Fault('users/unreadable', undefined, { why: `pins.file: cannot write ${name}: ${code}` }, thrown)
-      }
-      pinned = to
-      if (event) log(event === 'principal id pinned' ? 'info' : 'warn', event, facts)
-      return gives
-    })
-    last = done.catch(() => {})
-    return done
-  }
-  return {
-    get: canonical => pinned.get(canonical),
-    all: () => pinned,
-    pin: async ({ canonical: arn, principalId }) =>
-      pinned.get(arn) ??
-      change(() => {
-        const known = pinned.get(arn)
-        if (known !== undefined) return { gives: known }
-        const event = { event: 'principal id pinned', arn, principalId } as const
-        return { to: new Map(pinned).set(arn, principalId), gives: principalId, event }
-      }),
-    clear: arn =>
-      change(() => {
-        const principalId = pinned.get(arn)
-        if (principalId === undefined) return { gives: undefined }
-        const event = { event: 'principal id unpinned', arn, principalId } as const
-        return { to: new Map([...pinned].filter(([other]) => other !== arn)), gives: principalId, event }
-      }),
-  }
-}
-
-/** The pins in a file of this process, which need not be there yet. Throws `config/invalid`. */
+/** Opens the pins in `pins.file`, which need not exist yet. Throws `config/invalid`. */
 export function openPins(path: string, log: Log = silentLog): Pins {
-  return createPins({ ...ownFile(path, 'pins.file'), log })
+  return createPins(openOwnFile(path, 'pins.file'), log)
 }
 
-function readPins(text: string, name: string): Map<string, string> {
-  try {
-    return new Map(Object.entries(form.parse(JSON.parse(text))))
-  } catch {
-    throw invalid(`${name} is not a file of pins; put back a copy of it, or move it away to pin anew`)
+/** Throws `config/invalid` for a file of another form: without its pins the proxy would trust the next id it sees. */
+export function createPins(file: OwnFile, log: Log): Pins {
+  const pins = new SerializedFile<ReadonlyMap<string, string>>({
+    file,
+    value: file.text === undefined ? new Map() : parsePins(file.text, file.path),
+    format: value => `${JSON.stringify(Object.fromEntries(value), null, 1)}\n`,
+    toFault: (code, cause) => {
+      const why = `pins.file: cannot write ${file.path}: ${code}`
+      return new Fault('users/unreadable', undefined, { why }, cause)
+    },
+  })
+  return {
+    get: canonical => pins.value.get(canonical),
+    all: () => pins.value,
+    async pin({ canonical: arn, principalId }) {
+      const pinned = pins.value.get(arn)
+      if (pinned !== undefined) return pinned
+      const { isNew, id } = await pins.update(value => {
+        const earlier = value.get(arn)
+        if (earlier !== undefined) return { result: { isNew: false, id: earlier } }
+        return { next: new Map(value).set(arn, principalId), result: { isNew: true, id: principalId } }
+      })
+      if (isNew) log('info', 'principal id pinned', { arn, principalId })
+      return id
+    },
+    async clear(arn) {
+      const principalId = await pins.update(value => {
+        const result = value.get(arn)
+        if (result === undefined) return { result }
+        return { next: new Map([...value].filter(([other]) => other !== arn)), result }
+      })
+      if (principalId !== undefined) log('warn', 'principal id unpinned', { arn, principalId })
+      return principalId
+    },
   }
 }
 
-function invalid(why: string): Fault {
-  const problem = `pins.file: ${why}`
-  return new Fault('config/invalid', problem, { problems: [problem] })
+function parsePins(text: string, path: string): Map<string, string> {
+  try {
+    return new Map(Object.entries(schema.parse(JSON.parse(text))))
+  } catch {
+    const problem = `pins.file: ${path} is not a file of pins; restore it from a copy, or move it away to pin again`
+    throw new Fault('config/invalid', problem, { problems: [problem] })
+  }
 }

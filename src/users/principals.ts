@@ -1,135 +1,149 @@
 /**
- * Whom a rule names: one principal, in any of the spellings that AWS has for it, or many by a pattern.
+ * The principals that a rule names: a single one, in any of the spellings that AWS has for it, or a pattern.
  *
- *     arn:aws:iam::123456789012:role/orders-*      one * stands for any part of a name, and crosses no / and no :
- *     arn:aws:iam::123456789012:user/team/*        users of that path, not of those below it
- *     sso: { permissionSet: Admin, account: … }    AWSReservedSSO_Admin_ and exactly 16 hex digits (D12)
+ *     arn:aws:iam::123456789012:role/orders-*      * stands for any part of a name; it crosses neither / nor :
+ *     arn:aws:iam::123456789012:user/team/*        users with that path, but not with a longer one
+ *     sso: { permissionSet: Admin, account: … }    AWSReservedSSO_Admin_ followed by exactly 16 hex digits
  *
- * Account and partition are written out always (D14), the kind is part of the match, and the session name, which its
- * bearer chose, never is (D10). STS does not tell the path of a role, so a pattern cannot have one (D13).
+ * - Account and partition are always written out: anyone can own an account.
+ * - The kind (user, role, …) is part of the match.
+ * - The session name never is: the caller of AssumeRole chooses it.
+ * - STS does not report the path of a role, so a pattern of roles has none.
  */
 import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
 import { partitions } from '../identity/partition.js'
 import { quote } from './roles.js'
 
-/** `arn`: the canonical spelling of the principal, or of the pattern. `one`: it is exactly one principal. */
 export type PrincipalPattern = {
+  /** The canonical spelling of the principal or of the pattern. */
   arn: string
+  /** Whether it is exactly one principal. */
   exact: boolean
   kind: 'user' | 'role' | 'federated-user' | 'root'
-  matches: Test
+  matches: MatchesArn
 }
-/** Whether a canonical ARN is meant. */
-type Test = (canonical: string) => boolean
-type SSO = { permissionSet: string; account: string; partition?: string | undefined }
 
-/** Whom an ARN of a rule names, or the sentence about what is wrong with it. */
+/** Whether a canonical ARN is one of the principals. */
+type MatchesArn = (canonical: string) => boolean
+
+type PermissionSet = { permissionSet: string; account: string; partition?: string | undefined }
+
+/** Parses the `arn` of a rule. Returns a sentence about the problem if it is invalid. */
 export function parsePrincipal(text: string): PrincipalPattern | string {
   const arn = parseArn(text)
-  // IAM allows a * in a path; here it is always a wildcard.
-  if (text.replace(/(:assumed-role\/[^/]*\/)\*$/, '$1').includes('*')) return readPattern(text)
-  return arn ? (whyNotThis(arn) ?? one(arn)) : whyNoArn(text)
+  // IAM allows a literal * in a path. In a rule it is always a wildcard.
+  if (text.replace(/(:assumed-role\/[^/]*\/)\*$/, '$1').includes('*')) return parsePattern(text)
+  if (!arn) return describeInvalidArn(text)
+  return findSessionProblem(arn) ?? createExactPattern(arn)
 }
 
-/** The role that AWS makes for a permission set in an account, whatever its random suffix. */
-export function parsePermissionSet({ permissionSet, account, partition = 'aws' }: SSO): PrincipalPattern | string {
-  if (!/^\d{12}$/.test(account)) return `the account ${quote(account)} of sso is not 12 digits`
+/** Matches the role that AWS creates for a permission set in an account. Its name ends in a random suffix. */
+export function parsePermissionSet({
+  permissionSet,
+  account,
+  partition = 'aws',
+}: PermissionSet): PrincipalPattern | string {
+  if (!/^\d{12}$/.test(account)) return `sso.account ${quote(account)} must have 12 digits`
   if (!/^[\w+=,.@-]{1,32}$/.test(permissionSet)) {
-    return `the permissionSet ${quote(permissionSet)} is not the name of one: 1 to 32 letters, digits and +=,.@_-`
+    return `sso.permissionSet ${quote(permissionSet)} must have 1 to 32 letters, digits or +=,.@_-`
   }
-  if (!partitions.has(partition)) return `there is no partition ${quote(partition)}`
-  const start = `arn:${partition}:iam::${account}:role/AWSReservedSSO_${permissionSet}_`
-  const matches: Test = said => said.startsWith(start) && /^[0-9a-f]{16}$/.test(said.slice(start.length))
-  return { arn: `${start}${'?'.repeat(16)}`, exact: false, kind: 'role', matches }
+  if (!partitions.has(partition)) return `sso.partition ${quote(partition)} does not exist`
+  const prefix = `arn:${partition}:iam::${account}:role/AWSReservedSSO_${permissionSet}_`
+  const matches: MatchesArn = canonical =>
+    canonical.startsWith(prefix) && /^[0-9a-f]{16}$/.test(canonical.slice(prefix.length))
+  return { arn: `${prefix}${'?'.repeat(16)}`, exact: false, kind: 'role', matches }
 }
 
-function one(arn: Arn): PrincipalPattern {
-  const spelled = canonicalizeArn(arn)
-  const kind = arn.kind === 'assumed-role' ? 'role' : arn.kind
-  return { arn: spelled, exact: true, kind, matches: said => said === spelled }
+function createExactPattern(parsed: Arn): PrincipalPattern {
+  const arn = canonicalizeArn(parsed)
+  const kind = parsed.kind === 'assumed-role' ? 'role' : parsed.kind
+  return { arn, exact: true, kind, matches: canonical => canonical === arn }
 }
 
-/** What is wrong with an ARN that is one: a session name would look as if it decided something (D10). */
-function whyNotThis({ kind, session, partition, account, name }: Arn): string | undefined {
+/** Rejects an ARN with a session name: the rule would look as if the name decided something. */
+function findSessionProblem({ kind, session, partition, account, name }: Arn): string | undefined {
   if (kind !== 'assumed-role' || session === undefined) return undefined
-  const whole = `arn:${partition}:iam::${account}:role/${name}`
-  return `whoever assumes a role chooses the session name ("${session}"), so it never decides; write ${whole}`
+  const role = `arn:${partition}:iam::${account}:role/${name}`
+  return `the session name ("${session}") never decides, because the caller of AssumeRole chooses it; write ${role}`
 }
 
-/** Each complaint, and what a text looks like that earns it. The first that fits is told. */
-const complaints: readonly (readonly [fits: RegExp, complaint: string])[] = [
-  [/^\d/, 'is not an ARN; write the whole of it, as `aws sts get-caller-identity` tells it'],
-  [/\?/, 'holds a ?; the only wildcard is *, and it stands inside of a name'],
-  [/^arn:[^:]*:(?:iam|sts)::(?!\d{12}:)/, 'needs an account of 12 digits, all of them written out'],
-  [/:group\//, 'is a group, and groups sign nothing; name its users, or a role'],
-  [/:instance-profile\//, 'is an instance profile; name the role in it'],
+/** Each problem of an ARN, and the form of the text that has it. The first form that fits is reported. */
+const ARN_PROBLEMS: readonly (readonly [form: RegExp, problem: string])[] = [
+  [/^\d/, 'is not an ARN; write the whole ARN, as `aws sts get-caller-identity` prints it'],
+  [/\?/, 'contains ?; the only wildcard is *, inside a name'],
+  [/^arn:[^:]*:(?:iam|sts)::(?!\d{12}:)/, 'needs an account of 12 digits, written out'],
+  [/:group\//, 'is a group, and a group has no credentials; name its users or a role'],
+  [/:instance-profile\//, 'is an instance profile; name its role'],
   [/^/, 'is not the ARN of a user, role, assumed-role, federated-user or root'],
 ]
 
-function whyNoArn(text: string): string {
-  return `${quote(text)} ${complaints.find(([fits]) => fits.test(text))?.[1]}`
+function describeInvalidArn(text: string): string {
+  return `${quote(text)} ${ARN_PROBLEMS.find(([form]) => form.test(text))?.[1]}`
 }
 
-/** The same about what holds a *; each says what to do instead. */
-const complaintsAboutPatterns: readonly (readonly [fits: RegExp, complaint: string])[] = [
-  [/^(?!arn:)/, 'holds a wildcard outside of a name; write arn:PARTITION:iam::ACCOUNT:role/NAME with the * in NAME'],
-  [/^arn:[^:]*\*/, 'holds a wildcard in its partition, which is written out always'],
+/** The same for patterns. Each text says what to write instead. */
+const PATTERN_PROBLEMS: readonly (readonly [form: RegExp, problem: string])[] = [
+  [/^(?!arn:)/, 'has a wildcard outside a name; write arn:PARTITION:iam::ACCOUNT:role/NAME with the * in NAME'],
+  [/^arn:[^:]*\*/, 'has a wildcard in its partition; write the partition out'],
   [
     /^arn:[^:]*:[^:]*:[^:]*:(?!\d{12}:)/,
-    'holds a wildcard in its account, or none of 12 digits: anybody has an account',
+    'has a wildcard in its account, or an account without 12 digits; write the account out, since anyone can own one',
   ],
-  [/^[^/]*:role\/.*\//, 'is a pattern with a path, and AWS STS does not tell the path of a role: write the name alone'],
-  [/^[^/]*:assumed-role\/[^/]*\/(?!\*$)/, 'is a pattern of session names, and whoever assumes a role chooses them'],
-  [/^[^/]*:(federated-user|root)/, 'holds a wildcard; federated users and root are named one by one'],
+  [/^[^/]*:role\/.*\//, 'is a pattern with a path, and AWS STS does not report the path of a role; write only the name'],
+  [
+    /^[^/]*:assumed-role\/[^/]*\/(?!\*$)/,
+    'is a pattern of session names, and the caller of AssumeRole chooses them; write the role',
+  ],
+  [/^[^/]*:(federated-user|root)/, 'has a wildcard; name federated users and root one by one'],
   [
     /^[^/]*role\/AWSReservedSSO_[^*]/,
-    'would fit permission sets of longer names as well; write sso: { permissionSet, account }',
+    'would also match permission sets with longer names; write sso: { permissionSet, account }',
   ],
-  [/\?/, 'holds a ?; the only wildcard is *'],
+  [/\?/, 'contains ?; the only wildcard is *'],
 ]
 
-/** Users with their path, which STS tells; roles by name, in either spelling. */
-const PATTERNS: readonly (readonly [form: RegExp, kind: 'user' | 'role'])[] = [
+/** Patterns of users, with the path that STS reports, and of roles by name, in both spellings. */
+const PATTERN_FORMS: readonly (readonly [form: RegExp, kind: 'user' | 'role'])[] = [
   [/^iam::(?<account>\d{12}):user(?<path>\/(?:[\x21-\x39\x3b-\x7e]{1,510}\/)?)(?<name>[\w+=,.@*-]{1,64})$/, 'user'],
   [/^iam::(?<account>\d{12}):role(?<path>\/)(?<name>[\w+=,.@*-]{1,64})$/, 'role'],
   [/^sts::(?<account>\d{12}):assumed-role(?<path>\/)(?<name>[\w+=,.@*-]{1,64})(?:\/\*)?$/, 'role'],
 ]
 
-function readPattern(text: string): PrincipalPattern | string {
-  const wrong = complaintsAboutPatterns.find(([fits]) => fits.test(text))?.[1]
-  if (wrong !== undefined) return `${quote(text)} ${wrong}`
+function parsePattern(text: string): PrincipalPattern | string {
+  const problem = PATTERN_PROBLEMS.find(([form]) => form.test(text))?.[1]
+  if (problem !== undefined) return `${quote(text)} ${problem}`
   const [, partition = '', rest = ''] = /^arn:([a-z-]+):(.*)$/s.exec(text) ?? []
-  for (const [form, kind] of PATTERNS) {
+  for (const [form, kind] of PATTERN_FORMS) {
     const { account, path, name } = form.exec(rest)?.groups ?? {}
     if (account === undefined || !partitions.has(partition)) continue
     const arn = `arn:${partition}:iam::${account}:${kind}${path}${name}`
-    return { arn, exact: false, kind, matches: glob(arn) }
+    return { arn, exact: false, kind, matches: compileGlob(arn) }
   }
-  return `${quote(text)} is not the pattern of users or roles`
+  return `${quote(text)} is not a pattern of users or roles`
 }
 
-/** A * is any run of characters but / and :. Each part is looked for once, so no name makes this slow. */
-function glob(pattern: string): Test {
-  const wanted = pattern.split('/').map(part => part.split('*'))
+/** A * matches any characters except / and :. Each literal is searched once, so no name makes a match slow. */
+function compileGlob(pattern: string): MatchesArn {
+  const segments = pattern.split('/').map(segment => segment.split('*'))
   // Most names differ from most patterns before the first *.
-  const [begin = ''] = pattern.split('*', 1)
-  return said => {
-    if (!said.startsWith(begin)) return false
-    const parts = said.split('/')
-    return parts.length === wanted.length && wanted.every((pieces, index) => fits(parts[index] ?? '', pieces))
+  const [prefix = ''] = pattern.split('*', 1)
+  return canonical => {
+    if (!canonical.startsWith(prefix)) return false
+    const parts = canonical.split('/')
+    return parts.length === segments.length && segments.every((literals, at) => matchesGlob(parts[at] ?? '', literals))
   }
 }
 
-/** `pieces`: what stands around each *. */
-function fits(text: string, [start = '', ...rest]: readonly string[]): boolean {
+/** `literals`: the texts around each *. */
+function matchesGlob(text: string, [start = '', ...rest]: readonly string[]): boolean {
   const end = rest.pop()
   if (end === undefined) return text === start
   if (text.length < start.length + end.length || !text.startsWith(start) || !text.endsWith(end)) return false
-  let at = start.length
-  for (const piece of rest) {
-    const found = text.indexOf(piece, at)
+  let position = start.length
+  for (const literal of rest) {
+    const found = text.indexOf(literal, position)
     if (found < 0) return false
-    at = found + piece.length
+    position = found + literal.length
   }
-  return at <= text.length - end.length && !text.slice(start.length).includes(':')
+  return position <= text.length - end.length && !text.slice(start.length).includes(':')
 }

@@ -1,31 +1,31 @@
-/** Roles and database users as rules spell them: `readWrite@app`, `read@app.orders`, `alice@admin` (R22). */
+/** Roles and database users as rules spell them: `readWrite@app`, `read@app.orders`, `alice@admin`. */
 import { COLLECTION_ROLE_NAMES } from './collectionRole.js'
 import type { DatabaseUser, Role } from './match.js'
 
-/** What MongoDB has in no name of a database; `$external` is a database of its own kind, without passwords. */
+/** A database name, as MongoDB restricts it. `$external` is excluded: it holds no passwords. */
 const DATABASE = /^[^/\\. "$*<>:|?\0@]{1,63}$/
-/** The name of a role of one's own may have nearly anything in it; no control characters, and not our separator. */
+/** User-defined roles may have nearly any name. Control characters and the separator @ are excluded. */
 const ROLE = /^[^@\p{C}]{1,128}$/u
-/** Collections of the system are not what a role is cut down to. */
+/** System collections are excluded. */
 const COLLECTION = /^(?!system\.)[^$\0]{1,190}$/
 
-/** The roles that may be cut down to a collection: the others mean more than collections. */
-const CUT: ReadonlySet<string> = new Set(COLLECTION_ROLE_NAMES)
+/** Other roles have privileges beyond collections, so they cannot be limited to one. */
+const collectionRoles: ReadonlySet<string> = new Set(COLLECTION_ROLE_NAMES)
 
-/** The role, or the sentence about what is wrong with it. */
+/** Parses `role@database[.collection]`. Returns a sentence about the problem if it is invalid. */
 export function parseRole(text: string): Role | string {
   const at = text.indexOf('@')
-  if (at < 0) return `the role ${quote(text)} names no database; write ${quote(`${text}@database`)}`
+  if (at < 0) return `role ${quote(text)} names no database; write ${quote(`${text}@database`)}`
   const role = text.slice(0, at)
-  const place = text.slice(at + 1)
-  const dot = place.indexOf('.')
-  const db = dot < 0 ? place : place.slice(0, dot)
-  if (!ROLE.test(role)) return `the role ${quote(text)} has no name; write role@database`
-  if (!DATABASE.test(db)) return `the role ${quote(text)} is of a database ${quote(db)}, which cannot be`
+  const namespace = text.slice(at + 1)
+  const dot = namespace.indexOf('.')
+  const db = dot < 0 ? namespace : namespace.slice(0, dot)
+  if (!ROLE.test(role)) return `role ${quote(text)} has no valid name; write role@database`
+  if (!DATABASE.test(db)) return `role ${quote(text)} has an invalid database name, ${quote(db)}`
   if (dot < 0) return { role, db }
-  const collection = place.slice(dot + 1)
-  if (!CUT.has(role)) return `the role ${quote(text)} names a collection, which only read and readWrite can have`
-  if (!COLLECTION.test(collection)) return `the role ${quote(text)} is of a collection that cannot be`
+  const collection = namespace.slice(dot + 1)
+  if (!collectionRoles.has(role)) return `role ${quote(text)} names a collection; only read and readWrite can`
+  if (!COLLECTION.test(collection)) return `role ${quote(text)} has an invalid collection name`
   return { role, db, collection }
 }
 
@@ -34,19 +34,19 @@ export function formatRole({ role, db, collection }: Role): string {
   return `${role}@${db}${collection === undefined ? '' : `.${collection}`}`
 }
 
-/** The database user, of admin unless told, or the sentence about what is wrong with it. */
+/** Parses `name[@database]`; the default is admin. Returns a sentence about the problem if it is invalid. */
 export function parseDatabaseUser(text: string): DatabaseUser | string {
   const at = text.lastIndexOf('@')
   const name = at < 0 ? text : text.slice(0, at)
   const db = at < 0 ? 'admin' : text.slice(at + 1)
-  if (name === '' || name.includes('\0')) return `the user ${quote(text)} has no name; write name@database`
-  if (db === '$external') return `the user ${quote(text)} has no password to log in with; name one of another database`
+  if (name === '' || name.includes('\0')) return `user ${quote(text)} has no valid name; write name@database`
+  if (db === '$external') return `user ${quote(text)} has no password; name a user of another database`
   if (DATABASE.test(db)) return { name, db }
-  return `the user ${quote(text)} is of a database ${quote(db)}, which cannot be; write name@database`
+  return `user ${quote(text)} has an invalid database name, ${quote(db)}; write name@database`
 }
 
-/** Text of the file in a sentence: bounded, on one line. */
+/** Quotes text of a configuration file for a message: at most 200 characters, on one line. */
 export function quote(text: string): string {
-  const line = text.length > 200 ? `${text.slice(0, 200)}…` : text
-  return `"${line.replace(/\p{C}/gu, '?')}"`
+  const shortened = text.length > 200 ? `${text.slice(0, 200)}…` : text
+  return `"${shortened.replace(/\p{C}/gu, '?')}"`
 }

@@ -1,17 +1,21 @@
 /**
- * Rules: which principal is which database user, or has which roles. The first that matches wins, in the order of the file.
+ * The rules: which principal is which database user, or has which roles. The first rule that matches wins, in the order of
+ * the file.
  *
- * Rules of one principal each, however many, are found by its name; patterns are tried in order, those of its account
- * alone. A rule that is for other scopes than this listener's is checked like any other and matches nobody.
+ * Rules for single principals, however many, are found by ARN in a map. Patterns are tried in order, and only those of the
+ * principal's account. A rule for other scopes than this listener's is checked like any other and never matches.
  */
 import type { Identity } from '../identity/reply.js'
 import type { Secret } from '../log.js'
-import type { Match, Network } from './match.js'
+import type { Grant, Match, Network } from './match.js'
 import { parseNetwork } from './networks.js'
 import { type PrincipalPattern, parsePermissionSet, parsePrincipal } from './principals.js'
 import { parseDatabaseUser, parseRole, quote } from './roles.js'
 
-/** A rule as written. Whom it is for: `arn` or `sso`. What it gives: `user` with its password, or `roles`. */
+/**
+ * A rule as the configuration has it. Either `arn` or `sso` names the principals. Either `user` with `password`, or
+ * `roles`, says what they get.
+ */
 export type RuleDefinition = {
   arn?: string | undefined
   sso?: { permissionSet: string; account: string; partition?: string | undefined } | undefined
@@ -20,13 +24,13 @@ export type RuleDefinition = {
   roles?: readonly string[] | undefined
   clientSource?: readonly string[] | undefined
   deleteAfterDate?: Date | undefined
-  /** Names; it counts for listeners of one of these scopes alone. */
+  /** The rule applies only to listeners with one of these scopes. */
   scopes?: readonly string[] | undefined
   principalId?: string | undefined
   maxAgeMS?: number | undefined
 }
 
-/** A match by a rule. `one`: of exactly one principal. */
+/** `exact`: the rule names exactly one principal. `description`: its ARN as written, or its permission set. */
 export type Rule = Match & {
   decidedBy: { rule: number }
   exact: boolean
@@ -35,142 +39,145 @@ export type Rule = Match & {
 }
 
 export type Rules = {
-  /** Those that count here, in the order of the file. */
+  /** The rules for this listener, in the order of the file. */
   all: readonly Rule[]
-  /** Those that are for other scopes. */
+  /** The rules for other scopes. */
   outOfScope: readonly Rule[]
-  /** The rule of an identity, and with it what it gives; undefined for a stranger. */
+  /** The rule for an identity; undefined for a principal without a rule. */
   match(identity: Pick<Identity, 'canonical'>): Rule | undefined
-  /** Whether a rule names this principal, wherever it counts. */
+  /** Whether a rule names this principal, whatever its scopes are. */
   matchesRule(rule: Rule, canonical: string): boolean
 }
 
-/** Its number in the file, and where that is. */
+/** The number of a rule, from 1, and the place of its definition, such as `proxy.yaml:9`. */
 type RuleLocation = { rule: number; from?: string }
 
-type Compiled = { rule: Rule; test: PrincipalPattern['matches'] }
+type CompiledRule = { rule: Rule; matches: PrincipalPattern['matches'] }
 
-/** The rules that are sound, and a sentence about each that is not: a program with problems should not start. */
+/** The valid rules, and a sentence about each problem. With problems the program must not start. */
 export function compileRules(
-  entries: readonly RuleDefinition[],
+  definitions: readonly RuleDefinition[],
   { scope }: { scope?: string | undefined } = {},
-  places: readonly RuleLocation[] = [],
+  locations: readonly RuleLocation[] = [],
 ): { rules: Rules; problems: string[] } {
-  const sound: Compiled[] = []
+  const compiled: CompiledRule[] = []
   const problems: string[] = []
-  const seen = new Map<string, Rule[]>()
-  for (const [index, entry] of entries.entries()) {
-    const { rule, from } = places[index] ?? { rule: index + 1 }
-    const read = readEntry(entry, rule)
-    const before = read.compiled && seen.get(read.compiled.rule.arn)
-    const wrong = [...read.problems, ...(read.compiled ? [whyNever(read.compiled.rule, before ?? [])] : [])]
-    const said = wrong.filter(problem => problem !== undefined)
-    problems.push(...said.map(problem => `users, rule ${rule}: ${problem}${from ? ` (from ${from})` : ''}`))
-    if (!read.compiled || said.length > 0) continue
-    sound.push(read.compiled)
-    seen.set(read.compiled.rule.arn, [...(before ?? []), read.compiled.rule])
+  const rulesByArn = new Map<string, Rule[]>()
+  for (const [index, definition] of definitions.entries()) {
+    const { rule: number, from } = locations[index] ?? { rule: index + 1 }
+    const { compiledRule, problems: found } = compileRule(definition, number)
+    const earlier = (compiledRule && rulesByArn.get(compiledRule.rule.arn)) ?? []
+    const shadowed = compiledRule && findShadowingProblem(compiledRule.rule, earlier)
+    if (shadowed !== undefined) found.push(shadowed)
+    problems.push(...found.map(problem => `users, rule ${number}: ${problem}${from ? ` (from ${from})` : ''}`))
+    if (!compiledRule || found.length > 0) continue
+    compiled.push(compiledRule)
+    rulesByArn.set(compiledRule.rule.arn, [...earlier, compiledRule.rule])
   }
-  const counts = ({ rule: { scopes } }: Compiled) => !scopes || (scope !== undefined && scopes.includes(scope))
-  const here = sound.filter(counts)
-  const outOfScope = sound.filter(one => !counts(one)).map(({ rule }) => rule)
-  const tests = new Map(sound.map(({ rule, test }) => [rule, test]))
+  return { rules: createRules(compiled, scope), problems }
+}
+
+function createRules(compiled: readonly CompiledRule[], scope: string | undefined): Rules {
+  const isInScope = ({ rule: { scopes } }: CompiledRule) => !scopes || (scope !== undefined && scopes.includes(scope))
+  const inScope = compiled.filter(isInScope)
+  const tests = new Map(compiled.map(({ rule, matches }) => [rule, matches]))
   return {
-    rules: {
-      all: here.map(({ rule }) => rule),
-      outOfScope,
-      match: finder(here),
-      matchesRule: (rule, canonical) => tests.get(rule)?.(canonical) ?? false,
-    },
-    problems,
+    all: inScope.map(({ rule }) => rule),
+    outOfScope: compiled.filter(one => !isInScope(one)).map(({ rule }) => rule),
+    match: createMatcher(inScope),
+    matchesRule: (rule, canonical) => tests.get(rule)?.(canonical) ?? false,
   }
 }
 
-/** Finds the first rule. Exact ones are looked up; patterns before them in the file win. */
-function finder(rules: readonly Compiled[]): Rules['match'] {
-  const byArn = new Map<string, Rule>()
-  const patterns = new Map<string, Compiled[]>()
+/** Finds the first rule for an identity. A pattern wins over an exact rule only if it comes earlier. */
+function createMatcher(rules: readonly CompiledRule[]): Rules['match'] {
+  const exactRules = new Map<string, Rule>()
+  const patterns = new Map<string, CompiledRule[]>()
   for (const compiled of rules) {
     const { arn, exact } = compiled.rule
     if (!exact) patterns.set(accountOf(arn), [...(patterns.get(accountOf(arn)) ?? []), compiled])
-    else if (!byArn.has(arn)) byArn.set(arn, compiled.rule)
+    else if (!exactRules.has(arn)) exactRules.set(arn, compiled.rule)
   }
   return ({ canonical }) => {
-    const found = byArn.get(canonical)
-    for (const { rule, test } of patterns.get(accountOf(canonical)) ?? []) {
-      if (found && rule.decidedBy.rule > found.decidedBy.rule) break
-      if (test(canonical)) return rule
+    const exactRule = exactRules.get(canonical)
+    for (const { rule, matches } of patterns.get(accountOf(canonical)) ?? []) {
+      if (exactRule && rule.decidedBy.rule > exactRule.decidedBy.rule) break
+      if (matches(canonical)) return rule
     }
-    return found
+    return exactRule
   }
 }
 
-/** `arn:aws:iam::123456789012`; neither it nor what stands before the first / holds a wildcard. */
+/** `arn:aws:iam::123456789012`. This part of a pattern contains no wildcard. */
 const accountOf = (arn: string): string => arn.split(':', 5).join(':')
 
-/** What is wrong with a rule that names whom an earlier one names, which always wins. */
-function whyNever({ description, scopes }: Rule, earlier: readonly Rule[]): string | undefined {
+/** The problem of a rule that never decides, because an earlier one has the same principals and all of its scopes. */
+function findShadowingProblem({ description, scopes }: Rule, earlier: readonly Rule[]): string | undefined {
   const winner = earlier.find(other => !other.scopes || scopes?.every(scope => other.scopes?.includes(scope)))
   if (!winner) return undefined
   const same = winner.exact ? 'the same principal as' : 'the same pattern as'
-  return `${quote(description)} is ${same} in rule ${winner.decidedBy.rule}, which wins`
+  return `${quote(description)} is ${same} in rule ${winner.decidedBy.rule}, which always wins`
 }
 
-/** The rule, where nothing is wrong with it. */
-function readEntry(entry: RuleDefinition, rule: number): { compiled?: Compiled; problems: string[] } {
-  const { arn = '', sso, deleteAfterDate, scopes, principalId, maxAgeMS } = entry
+/** Takes the result of a parser: the value, or undefined for a sentence about a problem, which it records. */
+type Collect = <T extends object>(parsed: T | string) => T | undefined
+
+function compileRule(definition: RuleDefinition, number: number): { compiledRule?: CompiledRule; problems: string[] } {
+  const { arn = '', sso, deleteAfterDate, scopes, principalId, maxAgeMS } = definition
   const problems: string[] = []
-  const keep = <T extends object>(read: T | string): T | undefined => {
-    if (typeof read !== 'string') return read
-    problems.push(read)
+  const collect: Collect = parsed => {
+    if (typeof parsed !== 'string') return parsed
+    problems.push(parsed)
     return undefined
   }
-  const named = keep(sso ? parsePermissionSet(sso) : parsePrincipal(arn))
-  const gives = readGives(entry, keep)
-  const networks = entry.clientSource?.map(text => keep(parseNetwork(text) ?? `${quote(text)} is no network${CIDR}`))
-  if (networks?.length === 0) problems.push('clientSource is an empty list, so nobody could log in')
-  const wrong = principalId !== undefined && named ? whyNotPinned(principalId, named) : undefined
-  if (wrong !== undefined) problems.push(wrong)
-  if (!named || !gives || problems.length > 0) return { problems }
-  return {
-    problems,
-    compiled: {
-      test: named.matches,
-      rule: {
-        decidedBy: { rule },
-        arn: named.arn,
-        exact: named.exact,
-        description: sso ? `permission set ${sso.permissionSet} of account ${sso.account}` : arn,
-        grant: gives,
-        ...(networks && { clientSource: [networks.filter((one): one is Network => one !== undefined)] }),
-        ...(deleteAfterDate && { deleteAfterDate }),
-        ...(principalId !== undefined && { principalId }),
-        ...(maxAgeMS !== undefined && { maxAgeMS }),
-        ...(scopes && { scopes }),
-      },
-    },
+  const principal = collect(sso ? parsePermissionSet(sso) : parsePrincipal(arn))
+  const grant = parseGrant(definition, collect)
+  const networks = definition.clientSource?.map(text => collect(parseClientSource(text)))
+  if (networks?.length === 0) problems.push('clientSource is an empty list, so no login would succeed')
+  const pinProblem = principalId !== undefined && principal ? findPinProblem(principalId, principal) : undefined
+  if (pinProblem !== undefined) problems.push(pinProblem)
+  if (!principal || !grant || problems.length > 0) return { problems }
+  const rule: Rule = {
+    decidedBy: { rule: number },
+    arn: principal.arn,
+    exact: principal.exact,
+    description: sso ? `permission set ${sso.permissionSet} of account ${sso.account}` : arn,
+    grant,
+    ...(networks && { clientSource: [networks.filter(network => network !== undefined)] }),
+    ...(deleteAfterDate && { deleteAfterDate }),
+    ...(principalId !== undefined && { principalId }),
+    ...(maxAgeMS !== undefined && { maxAgeMS }),
+    ...(scopes && { scopes }),
   }
+  return { compiledRule: { rule, matches: principal.matches }, problems }
 }
 
-const CIDR = '; write clientSource like 10.0.0.0/8, 2001:db8::/32 or 10.1.2.3'
-
-function readGives(
-  { user, password, roles }: RuleDefinition,
-  keep: <T extends object>(read: T | string) => T | undefined,
-): Match['grant'] | undefined {
-  if (roles) return { roles: roles.map(text => keep(parseRole(text))).filter(role => role !== undefined) }
-  const read = keep(parseDatabaseUser(user ?? ''))
-  return read && password && { user: read, password }
+function parseClientSource(text: string): Network | string {
+  const example = 'write clientSource like 10.0.0.0/8, 2001:db8::/32 or 10.1.2.3'
+  return parseNetwork(text) ?? `${quote(text)} is not a network; ${example}`
 }
 
-const IDS = { user: /^AIDA[A-Z0-9]{12,124}$/, role: /^AROA[A-Z0-9]{12,124}$/, 'federated-user': null, root: null }
+function parseGrant({ user, password, roles }: RuleDefinition, collect: Collect): Grant | undefined {
+  if (roles) return { roles: roles.map(text => collect(parseRole(text))).filter(role => role !== undefined) }
+  const databaseUser = collect(parseDatabaseUser(user ?? ''))
+  return databaseUser && password && { user: databaseUser, password }
+}
 
-/** What is wrong with a pin; undefined where nothing is. */
-function whyNotPinned(id: string, { kind, exact, arn }: PrincipalPattern): string | undefined {
-  const form = IDS[kind]
-  if (form === null) return `principalId cannot be of a ${kind}, which has no id of its own`
+/** The unique ids of IAM: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html */
+const PRINCIPAL_IDS = {
+  user: /^AIDA[A-Z0-9]{12,124}$/,
+  role: /^AROA[A-Z0-9]{12,124}$/,
+  'federated-user': null,
+  root: null,
+}
+
+/** The problem of a `principalId`; undefined if it has none. */
+function findPinProblem(id: string, { kind, exact, arn }: PrincipalPattern): string | undefined {
+  const form = PRINCIPAL_IDS[kind]
+  if (form === null) return `principalId cannot be used for a ${kind}, which has no unique id`
   if (id === 'firstUse') return undefined
   if (!form.test(id))
-    return `principalId ${quote(id)} is not firstUse or the ${kind === 'user' ? 'AIDA' : 'AROA'}… id of a ${kind}`
-  if (!exact && !arn.endsWith('?')) return 'principalId is of one principal and the rule of many; write firstUse'
+    return `principalId ${quote(id)} must be firstUse or the ${kind === 'user' ? 'AIDA' : 'AROA'}… id of a ${kind}`
+  if (!exact && !arn.endsWith('?')) return 'principalId names one principal and the rule names many; write firstUse'
   return undefined
 }

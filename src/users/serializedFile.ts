@@ -1,6 +1,8 @@
 /**
- * A file that this process writes and nobody else: anew beside itself, flushed, and renamed, so that at every moment there
- * is a whole one.
+ * A file that only this process writes, and the value that it holds.
+ *
+ * Changes run one after another, each on the result of the one before. A change counts once it is on disk. The file is
+ * written beside itself, flushed, and renamed, so that a complete file exists at any moment.
  */
 import { readFileSync } from 'node:fs'
 import { open, rename } from 'node:fs/promises'
@@ -8,46 +10,90 @@ import { dirname } from 'node:path'
 import { errorCode, Fault } from '../errors.js'
 
 export type OwnFile = {
-  /** What it holds; undefined where there is none yet. */
+  path: string
+  /** The content at the start; undefined if the file does not exist yet. */
   text: string | undefined
-  name: string
-  /** Resolves once the text is on the disk, in the place of what was there. */
+  /** Replaces the file. Resolves once both content and name are on disk. */
   write(text: string): Promise<void>
 }
 
-/** The file of a setting. Throws `config/invalid` where it is there and cannot be read. */
-export function ownFile(path: string, setting: string): OwnFile {
-  return { text: textOf(path, setting), name: path, write: text => replace(path, text) }
+/** Opens the file that a setting names. Throws `config/invalid` if it exists and cannot be read. */
+export function openOwnFile(path: string, setting: string): OwnFile {
+  return { path, text: readText(path, setting), write: text => replaceFile(path, text) }
 }
 
-function textOf(path: string, setting: string): string | undefined {
+export type SerializedFileOptions<T> = {
+  file: OwnFile
+  /** The value that the file holds at the start. */
+  value: T
+  format(value: T): string
+  /** The fault of a change whose write failed. `code`: the errno name, such as ENOSPC. */
+  toFault(code: string, cause: unknown): Fault
+}
+
+/** `next`: the new value, or undefined if nothing changes. `result`: what the caller of `update` gets. */
+export type Change<T, R> = { next?: T; result: R }
+
+export class SerializedFile<T> {
+  readonly #options: SerializedFileOptions<T>
+  #value: T
+  #lastChange: Promise<unknown> = Promise.resolve()
+
+  constructor(options: SerializedFileOptions<T>) {
+    this.#options = options
+    this.#value = options.value
+  }
+
+  get value(): T {
+    return this.#value
+  }
+
+  /** Queues a change. Resolves once the new value is on disk. Rejects with the fault if it is not, and keeps the value. */
+  update<R>(change: (value: T) => Change<T, R>): Promise<R> {
+    const update = this.#lastChange.then(() => this.#apply(change))
+    this.#lastChange = update.catch(() => {})
+    return update
+  }
+
+  async #apply<R>(change: (value: T) => Change<T, R>): Promise<R> {
+    const { file, format, toFault } = this.#options
+    const { next, result } = change(this.#value)
+    if (next === undefined) return result
+    try {
+      await file.write(format(next))
+    } catch (thrown) {
+      throw toFault(errorCode(thrown) ?? 'unknown', thrown)
+    }
+    this.#value = next
+    return result
+  }
+}
+
+function readText(path: string, setting: string): string | undefined {
   try {
     return readFileSync(path, 'utf8')
   } catch (thrown) {
-    const code = errorCode(thrown)
+    const code = errorCode(thrown) ?? 'unknown'
     if (code === 'ENOENT') return undefined
-    const problem = `${setting}: cannot read ${path}: it gives ${code}`
+    const problem = `${setting}: cannot read ${path}: ${code}`
     throw new Fault('config/invalid', problem, { problems: [problem] }, thrown)
   }
 }
 
-/** Both the text and the name are on the disk when this resolves. */
-async function replace(path: string, text: string): Promise<void> {
-  const folder = dirname(path)
-  const beside = `${path}.new`
-  await flushed(beside, 'w', file => file.writeFile(text))
-  await rename(beside, path)
-  await flushed(folder, 'r')
+async function replaceFile(path: string, text: string): Promise<void> {
+  const newPath = `${path}.new`
+  await withSync(newPath, 'w', file => file.writeFile(text))
+  await rename(newPath, path)
+  await withSync(dirname(path), 'r') // puts the new name on disk
 }
 
-async function flushed(
-  path: string,
-  flags: string,
-  write?: (file: Awaited<ReturnType<typeof open>>) => Promise<void>,
-): Promise<void> {
+type OpenFile = Awaited<ReturnType<typeof open>>
+
+/** Opens a file or folder, runs a step, and flushes it to disk. */
+async function withSync(path: string, flags: string, run?: (file: OpenFile) => Promise<void>): Promise<void> {
   const file = await open(path, flags, 0o600)
   try {
-    await write?.(file)
+    await run?.(file)
     await file.sync()
   } finally {
     await file.close()
