@@ -8,7 +8,7 @@ import { silentLog } from '../log.js'
 import type { RoleLookup } from '../provisioning/provisioner.js'
 import { prune } from '../provisioning/prune.js'
 import { type AdminClient, createAdminClient as administrator } from '../upstream/admin.js'
-import { createDirectory, type Directory } from '../users/directory.js'
+import { Directory } from '../users/directory.js'
 import { getRolesToProvision } from '../users/match.js'
 import type { Rules } from '../users/rules.js'
 import type { Finding } from './check.js'
@@ -55,7 +55,7 @@ function rolesBy({ match, outOfScope, matchesRule }: Rules, external: Directory 
 }
 
 function directoryOf({ directory: { refresh } }: Config, { runCommand: run }: AdminClient): Directory {
-  return createDirectory({ runCommand: command => run(command), refreshMS: refresh, after, now, log: silentLog })
+  return new Directory({ runCommand: command => run(command), refreshMS: refresh, after, now, log: silentLog })
 }
 
 function missing(problem: string): Fault {

@@ -26,7 +26,7 @@ import {
   toFault,
 } from './directoryUsers.js'
 import type { Match } from './match.js'
-import { createExternalUsers, type ExternalUsers, describeReadFailure } from './systemUsers.js'
+import { createExternalUsers, describeReadFailure, type ExternalUsers } from './systemUsers.js'
 
 type Principal = Pick<Identity, 'canonical'>
 type ChangeListener = (arns: ReadonlySet<string>) => void

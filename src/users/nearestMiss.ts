@@ -39,8 +39,7 @@ const differences: readonly {
     describe: () => 'has another account and partition',
   },
   {
-    without: (principal, { arn }) =>
-      arn.toLowerCase() === canonicalizeArn(principal).toLowerCase() ? arn : undefined,
+    without: (principal, { arn }) => (arn.toLowerCase() === canonicalizeArn(principal).toLowerCase() ? arn : undefined),
     describe: () => 'differs in upper and lower case, which count',
   },
   {

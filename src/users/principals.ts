@@ -89,7 +89,10 @@ const PATTERN_PROBLEMS: readonly (readonly [form: RegExp, problem: string])[] = 
     /^arn:[^:]*:[^:]*:[^:]*:(?!\d{12}:)/,
     'has a wildcard in its account, or an account without 12 digits; write the account out, since anyone can own one',
   ],
-  [/^[^/]*:role\/.*\//, 'is a pattern with a path, and AWS STS does not report the path of a role; write only the name'],
+  [
+    /^[^/]*:role\/.*\//,
+    'is a pattern with a path, and AWS STS does not report the path of a role; write only the name',
+  ],
   [
     /^[^/]*:assumed-role\/[^/]*\/(?!\*$)/,
     'is a pattern of session names, and the caller of AssumeRole chooses them; write the role',

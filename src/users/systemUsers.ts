@@ -51,7 +51,8 @@ export function createExternalUsers(runCommand: (command: Document) => Promise<D
         if (users.length > MAX_USERS) throw createUnreadableFault(`$external has more than ${MAX_USERS} users`)
         const pageBytes = calculateObjectSize(page)
         totalBytes += pageBytes
-        if (totalBytes > MAX_BYTES) throw createUnreadableFault(`the users of $external have more than ${MAX_BYTES} bytes`)
+        if (totalBytes > MAX_BYTES)
+          throw createUnreadableFault(`the users of $external have more than ${MAX_BYTES} bytes`)
         const isFull = page.length >= PAGE_USERS || pageBytes >= FULL_PAGE_BYTES
         if (page.length === 0 || !isFull) return users
       }

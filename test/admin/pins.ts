@@ -15,7 +15,7 @@ const good = { host: 'localhost', authorization: `Bearer ${TOKEN}`, 'content-typ
 
 function asked(parts: Partial<PinsOptions> = {}) {
   const text = JSON.stringify({ [APP]: ID })
-  const pins = createPins({ text, name: 'pins.json', write: async () => {}, log: silentLog })
+  const pins = createPins({ path: 'pins.json', text, write: async () => {} }, silentLog)
   const all = { pins, token: () => new Secret(TOKEN), hosts: () => [], ...parts }
   const ask = (method: string, body = '', headers: AdminRequest['headers'] = good) =>
     handlePinsRequest({ method, headers, body: async most => (body.length <= most ? body : undefined) }, all)
@@ -63,7 +63,7 @@ t.test('what is no principal is answered with what is wrong with it', async t =>
 t.test('without pins.file there are none; what the disk does not take is not acknowledged', async t => {
   t.match(await asked({ pins: undefined }).ask('GET'), { status: 404, body: /pins\.file is not set/ })
   const write = () => Promise.reject(Object.assign(new Error('no space'), { code: 'ENOSPC' }))
-  const pins = createPins({ text: JSON.stringify({ [APP]: ID }), name: 'pins.json', write, log: silentLog })
+  const pins = createPins({ path: 'pins.json', text: JSON.stringify({ [APP]: ID }), write }, silentLog)
   const { ask } = asked({ pins })
   t.match(await ask('DELETE', JSON.stringify({ arn: APP })), { status: 507, body: /ENOSPC/ })
   t.equal(pins.get(APP), ID)

@@ -15,7 +15,7 @@ const B = '210987654321'
 const NOON = Date.parse('2026-11-22T12:00:00Z')
 const root = { name: 'root', password: 'of the server' }
 
-/** What is explained with these settings; each line has its spaces made one. */
+/** Explains the principal under these settings. Runs of spaces in a line become one. */
 async function explained(settings: object, arn: string) {
   const file = JSON.stringify({ upstream: { uri: 'mongodb://127.0.0.1:1/' }, ...settings })
   const readFile = (path: string) => ({
@@ -43,7 +43,7 @@ async function server(t: Test) {
   return { mongo, superuser, upstream: { uri: `mongodb://127.0.0.1:${mongo.port}/`, admin: { uri: mongo.uri } } }
 }
 
-t.test('a rule, its user and all that it asks', async t => {
+t.test('a rule is explained with its database user and its conditions', async t => {
   const folder = mkdtempSync(join(tmpdir(), 'explain-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
   const pins = { file: join(folder, 'pins.json') }
@@ -63,39 +63,39 @@ t.test('a rule, its user and all that it asks', async t => {
       `principal arn:aws:iam::${A}:role/orders-api`,
       `decided by rule 2 of users, arn:aws:iam::${A}:role/orders-*`,
       'database user orders@shop',
-      'roles not known without upstream.admin',
-      'from 10.0.0.0/8, ::1',
-      'until 2026-12-24T00:00:00.000Z',
-      'id the first that is seen; none was yet',
-      'login lasts 12h',
+      'roles unknown without upstream.admin',
+      'client source 10.0.0.0/8, ::1',
+      'expires 2026-12-24T00:00:00.000Z',
+      'principal id the first login will pin it',
+      'maximum age 12h',
     ],
   })
   writeFileSync(pins.file, JSON.stringify({ [`arn:aws:iam::${A}:role/orders-api`]: 'AROACKCEVSQ6C2EXAMPLE' }))
   t.match(
     (await explained({ users, pins }, session)).lines.join('\n'),
-    /AROACKCEVSQ6C2EXAMPLE, pinned by its first login/,
+    /principal id must be AROACKCEVSQ6C2EXAMPLE, pinned by the first login/,
   )
   const over = await explained(
     { users: [rule(session.replace(/pod-7$/, '*'), { deleteAfterDate: '2026-11-22' })] },
     session,
   )
-  t.match(over.lines.join('\n'), /has passed: it is refused/)
+  t.match(over.lines.join('\n'), /has passed: logins are refused/)
 })
 
-t.test('the roles of its database user, as MongoDB has them', async t => {
+t.test('the roles of the database user are those in MongoDB', async t => {
   const { superuser, upstream } = await server(t)
   const users = [rule(`arn:aws:iam::${A}:user/x`)]
   const x = `arn:aws:iam::${A}:user/x`
-  t.match((await explained({ users, upstream }, x)).lines.join('\n'), /none: there is no such user/)
+  t.match((await explained({ users, upstream }, x)).lines.join('\n'), /none: this user does not exist/)
   const restrictions = [{ clientSource: ['10.0.0.1'] }]
   const made = { createUser: 'orders', pwd: 'hunter2', roles: ['read'], authenticationRestrictions: restrictions }
   await superuser.runCommand(made, 'shop')
   const { lines } = await explained({ users, upstream }, x)
   t.match(lines.join('\n'), /roles read@shop/)
-  t.match(lines.join('\n'), /note MongoDB restricts it, by the address of the proxy/)
+  t.match(lines.join('\n'), /note MongoDB checks its restrictions against the address of the proxy/)
 })
 
-t.test('an entry of the directory, or why it decides nothing', async t => {
+t.test('a directory user is explained, or the reason why it gives no match', async t => {
   const { superuser, upstream } = await server(t)
   const settings = { upstream, directory: { enabled: true }, provision: { secretFile: 'secret' } }
   const create = (name: string, more: object = {}) =>
@@ -107,20 +107,20 @@ t.test('an entry of the directory, or why it decides nothing', async t => {
   t.same((await explained(settings, `arn:aws:sts::${A}:assumed-role/R/any`)).lines, [
     `principal arn:aws:iam::${A}:role/R`,
     `decided by the user arn:aws:iam::${A}:role/team/R of $external`,
-    `database user arn:aws:iam::${A}:role/R@mongo_iam_proxy, which the proxy keeps`,
+    `database user arn:aws:iam::${A}:role/R@mongo_iam_proxy, provisioned by the proxy`,
     'roles read@app',
-    'from 10.0.0.0/8',
+    'client source 10.0.0.0/8',
   ])
   t.match(
     (await explained(settings, `arn:aws:iam::${A}:role/S`)).lines.join('\n'),
-    /refused several entries of the \$external/,
+    /refused several users of \$external are this principal; drop all but one of arn:/,
   )
-  const stranger = await explained(settings, `arn:aws:iam::${B}:role/R`)
-  t.match(stranger.lines.join('\n'), /refused no rule and no user of \$external names this principal/)
-  t.match(stranger.lines.join('\n'), /nearest a user of \$external names role\/team\/R, .*, is of another account/)
+  const unknown = await explained(settings, `arn:aws:iam::${B}:role/R`)
+  t.match(unknown.lines.join('\n'), /refused no rule and no user of \$external names this principal/)
+  t.match(unknown.lines.join('\n'), /nearest miss a user of \$external names role\/team\/R; .*, has another account/)
 })
 
-t.test('a directory that cannot be read leaves it open, and the exit code says so', async t => {
+t.test('an unreadable directory makes the explanation incomplete', async t => {
   const { mongo, upstream } = await server(t)
   mongo.createUser({ user: 'nobody', password: 'x', roles: [] })
   const settings = {
@@ -130,30 +130,27 @@ t.test('a directory that cannot be read leaves it open, and the exit code says s
   }
   const { isComplete, lines } = await explained(settings, `arn:aws:iam::${A}:user/x`)
   t.equal(isComplete, false)
-  t.match(lines.join('\n'), /directory cannot be read: the user of upstream.admin may not find in admin.system.users/)
-  t.match(lines.join('\n'), /refused no rule names this principal, and the directory cannot say/)
+  t.match(lines.join('\n'), /directory cannot be read: the user of upstream.admin lacks find on admin.system.users/)
+  t.match(lines.join('\n'), /refused no rule names this principal, and the directory is unreadable/)
 })
 
-t.test('a stranger, the nearest miss, and a rule for another scope', async t => {
+t.test('a principal without a rule gets the nearest miss, and rules for another scope', async t => {
   const users = [rule(`arn:aws:iam::${B}:role/prod/app`), rule(`arn:aws:iam::${A}:role/app`, { scopes: ['prod'] })]
   const { isComplete, lines } = await explained({ users }, `arn:aws:iam::${A}:role/app`)
   t.equal(isComplete, true)
   t.match(lines.join('\n'), /refused no rule names this principal$/m)
-  t.match(lines.join('\n'), /note rule 2 names it, for prod; listen.scope is not set/)
-  t.notMatch(lines.join('\n'), /nearest rule 2/)
-  t.match(
-    lines.join('\n'),
-    /nearest rule 1 names role\/prod\/app, and this principal, role\/app, is of another account/,
-  )
+  t.match(lines.join('\n'), /note rule 2 names it for prod; listen.scope is not set/)
+  t.notMatch(lines.join('\n'), /nearest miss rule 2/)
+  t.match(lines.join('\n'), /nearest miss rule 1 names role\/prod\/app; this principal, role\/app, has another account/)
 })
 
-t.test('denials are told, whatever a rule says', async t => {
+t.test('a denial is explained even if a rule matches', async t => {
   const users = [rule(`arn:aws:iam::${B}:user/x`)]
   const { lines } = await explained({ users, deny: { file: 'deny' } }, `arn:aws:iam::${B}:user/x`)
   t.match(lines.join('\n'), new RegExp(`denied by account ${B}: sold`))
 })
 
-t.test('what is no ARN of a principal is a usage fault', async t => {
+t.test('a text that is not the ARN of a principal is a usage fault', async t => {
   for (const arn of ['alice', `arn:aws:iam::${A}:role/*`, `arn:aws:iam::${A}:group/g`]) {
     t.equal((await faultOfAsync(() => explained({}, arn)))?.kind, 'usage')
   }

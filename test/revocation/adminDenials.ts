@@ -57,7 +57,7 @@ t.test('changes at once are made one after the other, each whole', async t => {
   const kept = createAdminDenials(
     {
       text: undefined,
-      name: 'x',
+      path: 'x',
       write: async text => {
         t.equal(++writing, 1)
         await new Promise(setImmediate)
@@ -78,7 +78,7 @@ t.test('changes at once are made one after the other, each whole', async t => {
 
 t.test('it does not grow for ever', async t => {
   const text = formatDenyFile(Array.from({ length: 10_000 }, (_, n) => denialOf(`AKIA${String(n).padStart(16, '0')}`)))
-  const kept = createAdminDenials({ text, name: 'x', write: async () => {} }, now)
+  const kept = createAdminDenials({ text, path: 'x', write: async () => {} }, now)
   t.match(await faultOfAsync(() => kept.add(alice)), { kind: 'denials/not-persisted', detail: /10000/ })
   t.equal(await kept.remove(kept.all()[0] as never), true)
   t.equal(await kept.add(alice), true)
@@ -106,11 +106,11 @@ t.test('a file that is cut, wrong, or cannot be read keeps the proxy from starti
 t.test('what has ended is forgotten with the next change, so that it keeps no other out', async t => {
   const key = (n: number) => `AKIA${String(n).padStart(16, '0')}`
   const ended = Array.from({ length: 10_000 }, (_, n) => denialOf({ accessKey: key(n), until: '2026-11-27T00:00:00Z' }))
-  const kept = createAdminDenials({ text: formatDenyFile(ended), name: 'x', write: async () => {} }, now)
+  const kept = createAdminDenials({ text: formatDenyFile(ended), path: 'x', write: async () => {} }, now)
   t.equal(await kept.add(alice), true)
   t.same(kept.all(), [alice])
   const other = createAdminDenials(
-    { text: formatDenyFile([...ended.slice(0, 2), alice]), name: 'x', write: async () => {} },
+    { text: formatDenyFile([...ended.slice(0, 2), alice]), path: 'x', write: async () => {} },
     now,
   )
   t.equal(await other.remove(denialOf(key(0))), true)
@@ -120,7 +120,7 @@ t.test('what has ended is forgotten with the next change, so that it keeps no ot
 t.test('what denies the same is the same, however it is spelled', async t => {
   const arn = (name: string) => denialOf(`arn:aws:iam::123456789012:user/${name}`)
   const text = formatDenyFile([arn('team/Alice'), arn('ALICE'), arn('bob')])
-  const kept = createAdminDenials({ text, name: 'x', write: async () => {} }, now)
+  const kept = createAdminDenials({ text, path: 'x', write: async () => {} }, now)
   t.equal(await kept.remove(arn('old/alice')), true)
   t.same(kept.all(), [arn('bob')])
   t.equal(await kept.add(arn('Bob')), true)

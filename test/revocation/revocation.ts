@@ -39,7 +39,7 @@ function made({
   const parts = { decided, counts, clock, matched: [] as string[], takes: 0 }
   const made = createRevocation(
     {
-      adminDenials: createAdminDenials({ text: undefined, name: 'x', write: disk }, clock.now),
+      adminDenials: createAdminDenials({ text: undefined, path: 'x', write: disk }, clock.now),
       reevaluate: identity => {
         parts.matched.push(identity.name)
         clock.advance(parts.takes)

@@ -7,27 +7,27 @@ import {
   toRoleName,
 } from '../../src/users/collectionRole.js'
 
-const cut = { role: 'readWrite', db: 'app', collection: 'orders/2026.q1' }
+const collectionRole = { role: 'readWrite', db: 'app', collection: 'orders/2026.q1' }
 
-t.test('a role for one collection is granted under a name that says who made it', async t => {
-  t.same(toRoleName('default', cut), { role: 'mongo-iam-proxy/default/readWrite/orders/2026.q1', db: 'app' })
+t.test('a role for one collection is granted under a name that tells its creator', async t => {
+  t.same(toRoleName('default', collectionRole), { role: 'mongo-iam-proxy/default/readWrite/orders/2026.q1', db: 'app' })
   t.same(toRoleName('default', { role: 'read', db: 'app' }), { role: 'read', db: 'app' })
-  t.ok(isCollectionRole(cut))
+  t.ok(isCollectionRole(collectionRole))
   t.notOk(isCollectionRole({ role: 'read', db: 'app' }))
 })
 
-t.test('it reads or writes that collection and nothing else', async t => {
-  const { privileges, roles, createRole } = buildCreateRole('default', cut)
+t.test('the created role allows actions on that collection only', async t => {
+  const { privileges, roles, createRole } = buildCreateRole('default', collectionRole)
   t.same(roles, [])
   t.ok(createRole.startsWith(getRolePrefix('default')))
   t.match(privileges, [{ resource: { db: 'app', collection: 'orders/2026.q1' } }])
   t.ok(privileges[0].actions.includes('insert'))
-  t.notOk(buildCreateRole('default', { ...cut, role: 'read' }).privileges[0].actions.includes('insert'))
+  t.notOk(buildCreateRole('default', { ...collectionRole, role: 'read' }).privileges[0].actions.includes('insert'))
 })
 
-t.test('what has such a name and other rights is not ours', async t => {
-  const { createRole: role, privileges, roles } = buildCreateRole('default', cut)
-  const stored = { role, db: 'app', privileges, roles }
+t.test('a role with such a name and other privileges does not belong to the fleet', async t => {
+  const { createRole: name, privileges, roles } = buildCreateRole('default', collectionRole)
+  const stored = { role: name, db: 'app', privileges, roles }
   t.ok(isFleetRole('default', stored))
   const [privilege] = privileges
   const ordered = { ...privilege, actions: [...privilege.actions].reverse() }
@@ -39,10 +39,10 @@ t.test('what has such a name and other rights is not ours', async t => {
     ['another resource', { privileges: [{ ...privilege, resource: { db: 'app', collection: '' } }] }],
     ['a second privilege', { privileges: [privilege, privilege] }],
     ['none', { privileges: [] }],
-    ['a role in it', { roles: [{ role: 'dbOwner', db: 'app' }] }],
+    ['an inherited role', { roles: [{ role: 'dbOwner', db: 'app' }] }],
     ['no roles', { roles: undefined }],
     ['another name', { role: 'orders' }],
-    ['a role that cannot be cut', { role: `${getRolePrefix('default')}dbOwner/orders` }],
+    ['a role that cannot be limited to a collection', { role: `${getRolePrefix('default')}dbOwner/orders` }],
     ['no collection', { role: `${getRolePrefix('default')}read/` }],
   ]
   for (const [what, changes] of rows) t.notOk(isFleetRole('default', { ...stored, ...changes }), what)

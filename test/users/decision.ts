@@ -20,8 +20,8 @@ const role = (session = 'any', id = ID) =>
 const arn = `arn:aws:iam::${A}:role/R`
 const given: Match = { decidedBy: { directoryUser: arn }, arn, grant: { roles: [{ role: 'read', db: 'app' }] } }
 
-/** A decision by these rules, and a directory that gives this or throws it. */
-function decided(entries: RuleDefinition[], entry?: Match | Fault, more: Partial<AuthorizerOptions> = {}) {
+/** An authorizer with these rules and a directory that returns this match or throws this fault. */
+function createScripted(entries: RuleDefinition[], entry?: Match | Fault, more: Partial<AuthorizerOptions> = {}) {
   const { rules, problems } = compileRules(entries)
   t.same(problems, [])
   const answer = () => {
@@ -36,73 +36,73 @@ function decided(entries: RuleDefinition[], entry?: Match | Fault, more: Partial
     ...more,
   })
 }
-/** What a login comes to, sooner or later. */
-const refusal = (by: Authorizer, ...login: Parameters<Authorizer['authorizeLogin']>) =>
-  faultOfAsync(async () => by.authorizeLogin(...login))
+/** The fault of a login, thrown or rejected. */
+const refusal = (authorizer: Authorizer, ...login: Parameters<Authorizer['authorizeLogin']>) =>
+  faultOfAsync(async () => authorizer.authorizeLogin(...login))
 const rule = (more: Partial<RuleDefinition> = {}): RuleDefinition => ({ arn, roles: ['readWrite@app'], ...more })
-const away = () => new Fault('users/unreadable', undefined, { why: 'it is away' })
+const unreadable = () => new Fault('users/unreadable', undefined, { why: 'the upstream is down' })
 
-t.test('rules before the directory', async t => {
-  t.match(await decided([rule()], given).authorizeLogin(role(), '::1'), { decidedBy: { rule: 1 } })
-  t.match(await decided([], given).authorizeLogin(role(), '::1'), { decidedBy: { directoryUser: arn } })
+t.test('rules are consulted before the directory', async t => {
+  t.match(await createScripted([rule()], given).authorizeLogin(role(), '::1'), { decidedBy: { rule: 1 } })
+  t.match(await createScripted([], given).authorizeLogin(role(), '::1'), { decidedBy: { directoryUser: arn } })
   t.match(
-    await decided([rule()], away()).authorizeLogin(role(), '::1'),
+    await createScripted([rule()], unreadable()).authorizeLogin(role(), '::1'),
     { decidedBy: { rule: 1 } },
     'a rule needs no directory',
   )
-  t.equal((await refusal(decided([], away()), role(), '::1'))?.kind, 'users/unreadable')
-  const stranger = await refusal(decided([]), role(), '::1')
-  t.equal(stranger?.kind, 'users/no-rule')
-  t.equal(stranger?.detail, arn)
-  const alone = decided([], undefined, { directory: undefined })
+  t.equal((await refusal(createScripted([], unreadable()), role(), '::1'))?.kind, 'users/unreadable')
+  const unknown = await refusal(createScripted([]), role(), '::1')
+  t.equal(unknown?.kind, 'users/no-rule')
+  t.equal(unknown?.detail, arn)
+  const alone = createScripted([], undefined, { directory: undefined })
   t.equal((await refusal(alone, role(), '::1'))?.kind, 'users/no-rule')
 })
 
-t.test('a rule decides at once, whether it lets in or not', async t => {
-  t.match(decided([rule()], away()).authorizeLogin(role(), '::1'), { decidedBy: { rule: 1 } })
-  const elsewhere = decided([rule({ clientSource: ['10.0.0.0/8'] })], given)
+t.test('a rule decides synchronously, whether it permits the login or not', async t => {
+  t.match(createScripted([rule()], unreadable()).authorizeLogin(role(), '::1'), { decidedBy: { rule: 1 } })
+  const elsewhere = createScripted([rule({ clientSource: ['10.0.0.0/8'] })], given)
   t.equal(faultOf(() => elsewhere.authorizeLogin(role(), '::1'))?.kind, 'users/source-not-allowed')
-  t.ok(decided([], given).authorizeLogin(role(), '::1') instanceof Promise, 'the directory has to be asked')
+  t.ok(createScripted([], given).authorizeLogin(role(), '::1') instanceof Promise, 'the directory is asynchronous')
 })
 
-t.test('the conditions of the match are asked, for live connections as well', async t => {
+t.test('the conditions of the match apply to logins and to open connections', async t => {
   for (const [entry, kind] of [
     [rule({ clientSource: ['10.0.0.0/8'] }), 'users/source-not-allowed'],
     [rule({ deleteAfterDate: new Date(NOON) }), 'users/expired'],
     [rule({ principalId: 'AROAOTHEROTHEROTHER00' }), 'users/recreated'],
   ] as const) {
-    const decision = decided([entry])
-    t.equal((await refusal(decision, role(), '::1'))?.kind, kind)
-    t.match(decision.reevaluate(role(), '::1', undefined), { kind })
+    const authorizer = createScripted([entry])
+    t.equal((await refusal(authorizer, role(), '::1'))?.kind, kind)
+    t.match(authorizer.reevaluate(role(), '::1', undefined), { kind })
   }
   const network = { address: '10.0.0.0', prefix: 8, family: 'ipv4' } as const
-  const restricted = decided([], { ...given, clientSource: [[network]] })
+  const restricted = createScripted([], { ...given, clientSource: [[network]] })
   t.equal((await refusal(restricted, role(), '::1'))?.kind, 'users/source-not-allowed')
   t.ok(await restricted.authorizeLogin(role(), '10.9.9.9'))
 })
 
-t.test('D11: firstUse pins what is seen first, session by session, and refuses who was made anew', async t => {
-  const pins = createPins({ text: undefined, name: 'pins.json', write: async () => {}, log: silentLog })
-  const decision = decided([rule({ principalId: 'firstUse' })], undefined, { pins })
-  t.ok(decision.reevaluate(role(), '::1', undefined) && !pins.get(arn), 'looking pins nothing')
-  await decision.authorizeLogin(role('one'), '::1')
-  await decision.authorizeLogin(role('two'), '::1')
-  const fault = await refusal(decision, role('one', 'AROAOTHEROTHEROTHER00'), '::1')
+t.test('firstUse pins the id of the first login, whatever its session, and refuses a recreated principal', async t => {
+  const pins = createPins({ path: 'pins.json', text: undefined, write: async () => {} }, silentLog)
+  const authorizer = createScripted([rule({ principalId: 'firstUse' })], undefined, { pins })
+  t.ok(authorizer.reevaluate(role(), '::1', undefined) && !pins.get(arn), 'a re-evaluation pins nothing')
+  await authorizer.authorizeLogin(role('one'), '::1')
+  await authorizer.authorizeLogin(role('two'), '::1')
+  const fault = await refusal(authorizer, role('one', 'AROAOTHEROTHEROTHER00'), '::1')
   t.equal(fault?.kind, 'users/recreated')
-  t.match(fault?.message, new RegExp(`AROAOTHEROTHEROTHER00 now and was ${ID}`))
-  t.match(decision.reevaluate(role('one', 'AROAOTHEROTHEROTHER00'), '::1', given), { kind: 'users/recreated' })
+  t.match(fault?.message, new RegExp(`AROAOTHEROTHEROTHER00, expected ${ID}`))
+  t.match(authorizer.reevaluate(role('one', 'AROAOTHEROTHEROTHER00'), '::1', given), { kind: 'users/recreated' })
 })
 
-t.test('rules that change while a login is decided about are the ones that decide', async t => {
+t.test('a login is decided by the rules that are valid at its end', async t => {
   const rulesOf = (...entries: RuleDefinition[]) => compileRules(entries).rules
   let rules = rulesOf(rule({ principalId: 'firstUse' }))
   let then = rulesOf()
   const change = async () => {
     rules = then
   }
-  const pins = createPins({ text: undefined, name: 'pins.json', write: change, log: silentLog })
-  const pinning = decided([], undefined, { rules: () => rules, pins })
-  t.equal((await refusal(pinning, role(), '::1'))?.kind, 'users/no-rule', 'the rule has gone')
+  const pins = createPins({ path: 'pins.json', text: undefined, write: change }, silentLog)
+  const pinning = createScripted([], undefined, { rules: () => rules, pins })
+  t.equal((await refusal(pinning, role(), '::1'))?.kind, 'users/no-rule', 'the rule was removed')
 
   rules = rulesOf()
   then = rulesOf(rule({ clientSource: ['10.0.0.0/8'] }))
@@ -110,32 +110,35 @@ t.test('rules that change while a login is decided about are the ones that decid
     await change()
     return given
   }
-  const asked = decided([], undefined, { rules: () => rules, directory: { match: asking, matchLastRead: () => given } })
-  t.equal((await refusal(asked, role(), '::1'))?.kind, 'users/source-not-allowed', 'a rule has come')
+  const asked = createScripted([], undefined, {
+    rules: () => rules,
+    directory: { match: asking, matchLastRead: () => given },
+  })
+  t.equal((await refusal(asked, role(), '::1'))?.kind, 'users/source-not-allowed', 'a rule was added')
 })
 
-t.test('who may not log in pins nothing', async t => {
-  const pins = createPins({ text: undefined, name: 'pins.json', write: async () => {}, log: silentLog })
+t.test('a refused login pins nothing', async t => {
+  const pins = createPins({ path: 'pins.json', text: undefined, write: async () => {} }, silentLog)
   const entry = rule({ principalId: 'firstUse', clientSource: ['10.0.0.0/8'] })
-  t.ok(await refusal(decided([entry], undefined, { pins }), role(), '::1'))
+  t.ok(await refusal(createScripted([entry], undefined, { pins }), role(), '::1'))
   t.equal(pins.get(arn), undefined)
 })
 
-t.test('a live connection ends when what let it in is gone, and not because the directory is away', async t => {
+t.test('an open connection ends if its rule or user is gone, but not if the directory is unreadable', async t => {
   const byRule: Match = { ...given, decidedBy: { rule: 1 } }
-  t.equal(decided([]).reevaluate(role(), '::1', given), undefined)
-  t.equal(decided([], given).reevaluate(role(), '::1', given), given)
-  t.equal(decided([], away()).reevaluate(role(), '::1', given), given)
-  t.equal(decided([], new Fault('users/ambiguous')).reevaluate(role(), '::1', given), given)
-  t.equal(decided([], away()).reevaluate(role(), '::1', byRule), undefined, 'its rule was taken out')
-  t.match(decided([rule()], away()).reevaluate(role(), '::1', given), { decidedBy: { rule: 1 } })
+  t.equal(createScripted([]).reevaluate(role(), '::1', given), undefined)
+  t.equal(createScripted([], given).reevaluate(role(), '::1', given), given)
+  t.equal(createScripted([], unreadable()).reevaluate(role(), '::1', given), given)
+  t.equal(createScripted([], new Fault('users/ambiguous')).reevaluate(role(), '::1', given), given)
+  t.equal(createScripted([], unreadable()).reevaluate(role(), '::1', byRule), undefined, 'its rule was removed')
+  t.match(createScripted([rule()], unreadable()).reevaluate(role(), '::1', given), { decidedBy: { rule: 1 } })
 })
 
-t.test('the roles of a principal are known, or not, or cannot be', async t => {
-  t.same(decided([rule()], given).getRoles(arn), [{ role: 'readWrite', db: 'app' }])
-  t.same(decided([], given).getRoles(arn), [{ role: 'read', db: 'app' }])
-  t.equal(decided([]).getRoles(arn), undefined)
-  t.equal(decided([rule({ deleteAfterDate: new Date(NOON) })]).getRoles(arn), undefined, 'its time is over')
-  t.equal(decided([{ arn, user: 'app', password: new Secret('x') }], given).getRoles(arn), undefined)
-  t.equal(faultOf(() => decided([], away()).getRoles(arn))?.kind, 'users/unreadable')
+t.test('the roles of a principal come from its rule or from the directory', async t => {
+  t.same(createScripted([rule()], given).getRoles(arn), [{ role: 'readWrite', db: 'app' }])
+  t.same(createScripted([], given).getRoles(arn), [{ role: 'read', db: 'app' }])
+  t.equal(createScripted([]).getRoles(arn), undefined)
+  t.equal(createScripted([rule({ deleteAfterDate: new Date(NOON) })]).getRoles(arn), undefined, 'it has expired')
+  t.equal(createScripted([{ arn, user: 'app', password: new Secret('x') }], given).getRoles(arn), undefined)
+  t.equal(faultOf(() => createScripted([], unreadable()).getRoles(arn))?.kind, 'users/unreadable')
 })

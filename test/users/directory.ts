@@ -7,19 +7,19 @@ import { canonicalizeArn, parseArn } from '../../src/identity/arn.js'
 import { createLog, Secret } from '../../src/log.js'
 import { listFeatures } from '../../src/provisioning/privileges.js'
 import { createAdminClient } from '../../src/upstream/admin.js'
-import { createDirectory } from '../../src/users/directory.js'
+import { Directory } from '../../src/users/directory.js'
 import { createManualClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 
 const A = '123456789012'
 const B = '210987654321'
-const REFRESH = 2_000
-const who = (said: string) => {
-  const arn = parseArn(said)
-  return { canonical: arn ? canonicalizeArn(arn) : said }
+const REFRESH_MS = 2_000
+const principalOf = (text: string) => {
+  const arn = parseArn(text)
+  return { canonical: arn ? canonicalizeArn(arn) : text }
 }
-const alice = who(`arn:aws:iam::${A}:user/alice`)
-const session = who(`arn:aws:sts::${A}:assumed-role/R/any`)
+const alice = principalOf(`arn:aws:iam::${A}:user/alice`)
+const session = principalOf(`arn:aws:sts::${A}:assumed-role/R/any`)
 const user = (name: string, fields: Document = {}): Document => ({
   _id: `$external.${name}`,
   user: name,
@@ -28,19 +28,19 @@ const user = (name: string, fields: Document = {}): Document => ({
   ...fields,
 })
 
-/** A directory before an upstream of which a test decides what it answers: users, or something to throw. */
-function scripted(t: Test, ...users: Document[]) {
+/** A directory in front of a scripted upstream, which answers with `users` or with `failure`. */
+function createScripted(t: Test, ...users: Document[]) {
   const clock = createManualClock()
-  const lines: { event: string; warning?: string }[] = []
-  const asked: Document[] = []
-  const answers = { users, wrong: undefined as Document | Fault | undefined, hold: Promise.resolve() }
-  const one = createDirectory({
+  const lines: { event: string; warning?: string; why?: string }[] = []
+  const commands: Document[] = []
+  const upstream = { users, failure: undefined as Document | Fault | undefined, hold: Promise.resolve() }
+  const directory = new Directory({
     runCommand: async command => {
-      asked.push(command)
-      const { users } = answers
-      await answers.hold
-      if (answers.wrong instanceof Fault) throw answers.wrong
-      if (answers.wrong) return answers.wrong
+      commands.push(command)
+      const { users } = upstream
+      await upstream.hold
+      if (upstream.failure instanceof Fault) throw upstream.failure
+      if (upstream.failure) return upstream.failure
       const { filter, limit } = command
       const names = filter.user?.$in ?? (typeof filter.user === 'string' ? [filter.user] : undefined)
       const fits = ({ user }: Document): boolean =>
@@ -50,39 +50,41 @@ function scripted(t: Test, ...users: Document[]) {
       const batch = users.filter(fits).sort((a, b) => (a.user < b.user ? -1 : 1))
       return { cursor: { firstBatch: batch.slice(0, limit), id: 0, ns: 'admin.system.users' }, ok: 1 }
     },
-    refreshMS: REFRESH,
+    refreshMS: REFRESH_MS,
     ...clock,
     log: createLog('info', { write: line => lines.push(JSON.parse(line)) }),
   })
-  t.teardown(() => one.close())
-  const settled = () => new Promise(resolve => setImmediate(resolve))
+  t.teardown(() => directory.close())
+  const settle = () => new Promise(resolve => setImmediate(resolve))
   return {
-    ...one,
+    directory,
     clock,
     lines,
-    asked,
-    answers,
-    settled,
-    /** The next reading, after the refresh time. */
-    async again() {
-      clock.advance(REFRESH)
-      await settled()
+    commands,
+    upstream,
+    settle,
+    /** Runs the next read, after the refresh time. */
+    async refresh() {
+      clock.advance(REFRESH_MS)
+      await settle()
     },
+    /** The roles of a login. */
     roles: async (identity = alice) => {
-      const match = await one.match(identity, '10.0.0.1')
+      const match = await directory.match(identity, '10.0.0.1')
       return match && 'roles' in match.grant
         ? match.grant.roles.map(({ role, db }) => `${role}@${db}`).join()
         : undefined
     },
-    fault: async (identity = alice): Promise<FaultKind | undefined> =>
-      (await faultOfAsync(async () => one.match(identity, '10.0.0.1')))?.kind,
+    /** The fault of a login. */
+    faultKind: async (identity = alice): Promise<FaultKind | undefined> =>
+      (await faultOfAsync(async () => directory.match(identity, '10.0.0.1')))?.kind,
   }
 }
 
-t.test('the users of $external are asked for without their credentials, as the majority has them', async t => {
-  const { start, asked } = scripted(t)
-  await start()
-  t.match(asked, [
+t.test('the users of $external are read with read concern majority and without their credentials', async t => {
+  const { directory, commands } = createScripted(t)
+  await directory.start()
+  t.match(commands, [
     {
       find: 'system.users',
       filter: { db: '$external' },
@@ -92,7 +94,7 @@ t.test('the users of $external are asked for without their credentials, as the m
   ])
 })
 
-t.test('a principal has the roles of its entry, in whatever spelling', async t => {
+t.test('a principal has the roles of its directory user in every spelling', async t => {
   for (const p of ['aws', 'aws-cn', 'aws-us-gov']) {
     for (const [entry, said] of [
       [`arn:${p}:iam::${A}:user/alice`, `arn:${p}:iam::${A}:user/alice`],
@@ -103,87 +105,83 @@ t.test('a principal has the roles of its entry, in whatever spelling', async t =
       [`arn:${p}:sts::${A}:assumed-role/R`, `arn:${p}:sts::${A}:assumed-role/R/any`],
       [`arn:${p}:sts::${A}:federated-user/carol`, `arn:${p}:sts::${A}:federated-user/carol`],
     ] as const) {
-      const read = scripted(t, user(entry))
-      await read.start()
+      const read = createScripted(t, user(entry))
+      await read.directory.start()
       t.match(
-        read.match(who(said), ''),
+        read.directory.match(principalOf(said), ''),
         { decidedBy: { directoryUser: entry }, grant: { roles: [{ role: 'read', db: 'app' }] } },
         entry,
       )
-      const late = scripted(t)
-      await late.start()
-      late.answers.users = [user(entry)]
-      t.equal(await late.roles(who(said)), 'read@app', `${entry}, made after the reading`)
+      const late = createScripted(t)
+      await late.directory.start()
+      late.upstream.users = [user(entry)]
+      t.equal(await late.roles(principalOf(said)), 'read@app', `${entry}, created after the read`)
     }
   }
 })
 
-t.test(
-  'somebody else is a stranger: of another account, partition, case, kind, path, or named like a session',
-  async t => {
-    const { start, roles } = scripted(
-      t,
-      user(`arn:aws:iam::${A}:role/R`),
-      user(`arn:aws:iam::${A}:user/alice`),
-      user(`arn:aws:iam::${A}:role/admin`),
-      user(`arn:aws:iam::${A}:user/*`),
-      user(`arn:aws:iam::${A}:role/a.c`),
-    )
-    await start()
-    for (const said of [
-      `arn:aws:sts::${B}:assumed-role/R/any`,
-      `arn:aws-cn:sts::${A}:assumed-role/R/any`,
-      `arn:aws:sts::${A}:assumed-role/r/any`,
-      `arn:aws:iam::${A}:user/R`,
-      `arn:aws:iam::${A}:user/x/alice`,
-      `arn:aws:sts::${A}:assumed-role/reader/admin`,
-      `arn:aws:sts::${A}:assumed-role/reader/alice`,
-      `arn:aws:sts::${A}:assumed-role/abc/any`,
-      `arn:aws:iam::${A}:root`,
-    ]) {
-      t.equal(await roles(who(said)), undefined, said)
-    }
-  },
-)
-
-t.test(
-  'users that are no principals are passed over, and one that names a session decides nothing and is told',
-  async t => {
-    const { start, roles, lines, asked } = scripted(
-      t,
-      user('CN=alice,OU=people'),
-      user(`arn:aws:sts::${A}:assumed-role/R/admin`),
-      user(`arn:aws:iam::${A}:role/*`),
-    )
-    await start()
-    t.equal(await roles(session), undefined)
-    t.match(lines, [
-      { event: 'directory entry invalid', warning: /names one session.*name arn:aws:iam::123456789012:role\/R$/ },
-    ])
-    t.equal(asked.length, 2)
-  },
-)
-
-t.test('two entries that are the same principal refuse it, and it alone', async t => {
-  const names = [`arn:aws:iam::${A}:role/a/R`, `arn:aws:iam::${A}:role/b/R`, `arn:aws:sts::${A}:assumed-role/R/*`]
-  const one = scripted(t, user(alice.canonical), ...names.map(name => user(name)))
-  await one.start()
-  const fault = faultOf(() => one.match(session, ''))
-  t.equal(fault?.kind, 'users/ambiguous')
-  t.equal(fault?.definition.reply?.code, 262)
-  t.same(fault?.facts.entries, names)
-  t.equal(faultOf(() => one.matchLastRead(session))?.kind, 'users/ambiguous')
-  t.equal(await one.roles(), 'read@app')
-  t.match(one.lines, [{ event: 'directory entry invalid', warning: /role\/R is refused: it has several entries/ }])
-  await one.again()
-  t.equal(one.lines.length, 1, 'which is said once')
-  const late = scripted(t)
-  await late.start()
-  late.answers.users = one.answers.users
-  t.equal(await late.fault(session), 'users/ambiguous')
+t.test('a principal that differs in account, partition, case, kind, path or session name has no match', async t => {
+  const { directory, roles } = createScripted(
+    t,
+    user(`arn:aws:iam::${A}:role/R`),
+    user(`arn:aws:iam::${A}:user/alice`),
+    user(`arn:aws:iam::${A}:role/admin`),
+    user(`arn:aws:iam::${A}:user/*`),
+    user(`arn:aws:iam::${A}:role/a.c`),
+  )
+  await directory.start()
+  for (const said of [
+    `arn:aws:sts::${B}:assumed-role/R/any`,
+    `arn:aws-cn:sts::${A}:assumed-role/R/any`,
+    `arn:aws:sts::${A}:assumed-role/r/any`,
+    `arn:aws:iam::${A}:user/R`,
+    `arn:aws:iam::${A}:user/x/alice`,
+    `arn:aws:sts::${A}:assumed-role/reader/admin`,
+    `arn:aws:sts::${A}:assumed-role/reader/alice`,
+    `arn:aws:sts::${A}:assumed-role/abc/any`,
+    `arn:aws:iam::${A}:root`,
+  ]) {
+    t.equal(await roles(principalOf(said)), undefined, said)
+  }
 })
 
-t.test('an entry that cannot be read refuses its principal, and it alone', async t => {
+t.test('users that are not principals are skipped, and a user that names a session causes a warning', async t => {
+  const { directory, roles, lines, commands } = createScripted(
+    t,
+    user('CN=alice,OU=people'),
+    user(`arn:aws:sts::${A}:assumed-role/R/admin`),
+    user(`arn:aws:iam::${A}:role/*`),
+  )
+  await directory.start()
+  t.equal(await roles(session), undefined)
+  t.match(lines, [
+    { event: 'directory entry invalid', warning: /names a session.*name arn:aws:iam::123456789012:role\/R instead$/ },
+  ])
+  t.equal(commands.length, 2)
+})
+
+t.test('two users for one principal refuse that principal and no other', async t => {
+  const names = [`arn:aws:iam::${A}:role/a/R`, `arn:aws:iam::${A}:role/b/R`, `arn:aws:sts::${A}:assumed-role/R/*`]
+  const one = createScripted(t, user(alice.canonical), ...names.map(name => user(name)))
+  await one.directory.start()
+  const fault = faultOf(() => one.directory.match(session, ''))
+  t.equal(fault?.kind, 'users/ambiguous')
+  t.equal(fault?.definition.reply?.code, 262)
+  t.same(fault?.facts.directoryUsers, names)
+  t.equal(faultOf(() => one.directory.matchLastRead(session))?.kind, 'users/ambiguous')
+  t.equal(await one.roles(), 'read@app')
+  t.match(one.lines, [
+    { event: 'directory entry invalid', warning: /role\/R is refused: several users of \$external are this principal/ },
+  ])
+  await one.refresh()
+  t.equal(one.lines.length, 1, 'the warning is logged once')
+  const late = createScripted(t)
+  await late.directory.start()
+  late.upstream.users = one.upstream.users
+  t.equal(await late.faultKind(session), 'users/ambiguous')
+})
+
+t.test('an unreadable user refuses its principal and no other', async t => {
   const restricted = (authenticationRestrictions: unknown) => ({ authenticationRestrictions })
   for (const fields of [
     { roles: 'read' },
@@ -198,14 +196,14 @@ t.test('an entry that cannot be read refuses its principal, and it alone', async
     restricted([new Date(0)]),
     restricted([{ clientSource: ['10.0.0.0/8'] }, []]),
   ]) {
-    const one = scripted(t, user(alice.canonical, fields), user(`arn:aws:iam::${A}:role/R`))
-    await one.start()
-    t.equal(await one.fault(), 'users/unreadable', JSON.stringify(fields))
+    const one = createScripted(t, user(alice.canonical, fields), user(`arn:aws:iam::${A}:role/R`))
+    await one.directory.start()
+    t.equal(await one.faultKind(), 'users/unreadable', JSON.stringify(fields))
     t.equal(await one.roles(session), 'read@app')
   }
 })
 
-t.test('restrictions: one of them has to be met, and that of a server address never is', async t => {
+t.test('one restriction has to be met, and a restriction by server address never is', async t => {
   for (const [restrictions, networks] of [
     [[], undefined],
     [[{ clientSource: ['10.0.0.0/8', '::1'] }], ['10.0.0.0', '::1']],
@@ -217,9 +215,9 @@ t.test('restrictions: one of them has to be met, and that of a server address ne
     [[{ clientSource: ['10.0.0.0/8'], serverAddress: ['10.9.9.9'] }], []],
     [[{ serverAddress: ['10.9.9.9'] }, { clientSource: ['10.0.0.0/8'] }], ['10.0.0.0']],
   ] as const) {
-    const one = scripted(t, user(alice.canonical, { authenticationRestrictions: restrictions }))
-    await one.start()
-    const match = await one.match(alice, '')
+    const one = createScripted(t, user(alice.canonical, { authenticationRestrictions: restrictions }))
+    await one.directory.start()
+    const match = await one.directory.match(alice, '')
     t.same(
       match?.clientSource?.map(list => list.map(({ address }) => address)),
       networks && [networks],
@@ -228,115 +226,119 @@ t.test('restrictions: one of them has to be met, and that of a server address ne
   }
 })
 
-t.test('a change is felt with the next reading, and told with who it is about', async t => {
-  const one = scripted(t, user(alice.canonical), user(session.canonical))
-  await one.start()
+t.test('a change takes effect with the next read and is announced with the principals concerned', async t => {
+  const one = createScripted(t, user(alice.canonical), user(session.canonical))
+  await one.directory.start()
   const changes: string[][] = []
-  const stop = one.onChange(arns => changes.push([...arns]))
-  await one.again()
+  const stop = one.directory.onChange(arns => changes.push([...arns]))
+  await one.refresh()
   t.same(changes, [], 'nothing changed')
-  one.answers.users = [user(alice.canonical, { roles: [{ role: 'readWrite', db: 'app' }] }), user(session.canonical)]
-  await one.again()
+  one.upstream.users = [user(alice.canonical, { roles: [{ role: 'readWrite', db: 'app' }] }), user(session.canonical)]
+  await one.refresh()
   t.same(changes, [[alice.canonical]])
-  t.match(one.matchLastRead(alice), { grant: { roles: [{ role: 'readWrite' }] } })
-  one.answers.users = [user(session.canonical)]
-  await one.again()
-  t.equal(one.matchLastRead(alice), undefined, 'dropped')
+  t.match(one.directory.matchLastRead(alice), { grant: { roles: [{ role: 'readWrite' }] } })
+  one.upstream.users = [user(session.canonical)]
+  await one.refresh()
+  t.equal(one.directory.matchLastRead(alice), undefined, 'dropped')
   t.equal(changes.length, 2)
   stop()
-  one.answers.users = []
-  await one.again()
+  one.upstream.users = []
+  await one.refresh()
   t.equal(changes.length, 2)
 })
 
-t.test('a user just made is found at once, and a reading that began before does not undo it', async t => {
-  const one = scripted(t)
-  await one.start()
+t.test('a new user is found at once, and a read that began before does not undo it', async t => {
+  const one = createScripted(t)
+  await one.directory.start()
   let release = () => {}
-  one.answers.hold = new Promise(resolve => {
+  one.upstream.hold = new Promise(resolve => {
     release = resolve
   })
-  await one.again()
-  t.equal(one.asked.length, 2, 'a reading is underway')
-  one.answers.hold = Promise.resolve()
-  one.answers.users = [user(alice.canonical)]
+  await one.refresh()
+  t.equal(one.commands.length, 2, 'a read is in progress')
+  one.upstream.hold = Promise.resolve()
+  one.upstream.users = [user(alice.canonical)]
   t.equal(await one.roles(), 'read@app')
   release()
-  await one.settled()
-  t.ok(one.matchLastRead(alice), 'after the older reading')
-  await one.again()
-  t.ok(one.matchLastRead(alice))
-  one.answers.users = []
-  await one.again()
-  t.equal(one.matchLastRead(alice), undefined)
+  await one.settle()
+  t.ok(one.directory.matchLastRead(alice), 'after the older read')
+  await one.refresh()
+  t.ok(one.directory.matchLastRead(alice))
+  one.upstream.users = []
+  await one.refresh()
+  t.equal(one.directory.matchLastRead(alice), undefined)
 })
 
-t.test('many who ask for one share an answer that is younger than their question', async t => {
-  const one = scripted(t)
-  await one.start()
+t.test('concurrent logins of one principal share a lookup that began after their call', async t => {
+  const one = createScripted(t)
+  await one.directory.start()
   const early = one.roles()
   const late = [one.roles(), one.roles(), one.roles()]
-  one.answers.users = [user(alice.canonical)]
+  one.upstream.users = [user(alice.canonical)]
   t.same(await Promise.all(late), ['read@app', 'read@app', 'read@app'])
   await early
-  t.equal(one.asked.length, 3, 'a reading and two questions')
+  t.equal(one.commands.length, 3, 'a read and two lookups')
 })
 
-t.test('who asks too often waits for the next reading, and is answered by it', async t => {
-  const one = scripted(t)
-  await one.start()
-  for (let n = 0; n < 10; n++) t.equal(await one.roles(who(`arn:aws:iam::${A}:user/n${n}`)), undefined)
-  one.answers.users = [user(alice.canonical)]
+t.test('a source over the lookup limit waits for the next read', async t => {
+  const one = createScripted(t)
+  await one.directory.start()
+  for (let n = 0; n < 10; n++) t.equal(await one.roles(principalOf(`arn:aws:iam::${A}:user/n${n}`)), undefined)
+  one.upstream.users = [user(alice.canonical)]
   const waiting = one.roles()
-  await one.settled()
-  t.equal(one.asked.length, 11)
-  t.equal(await one.match(who(`arn:aws:iam::${A}:user/x`), '10.0.0.2'), undefined, 'another source need not wait')
-  await one.again()
+  await one.settle()
+  t.equal(one.commands.length, 11)
+  t.equal(
+    await one.directory.match(principalOf(`arn:aws:iam::${A}:user/x`), '10.0.0.2'),
+    undefined,
+    'another source does not wait',
+  )
+  await one.refresh()
   t.equal(await waiting, 'read@app')
-  for (let n = 0; n < 4; n++) await one.roles(who(`arn:aws:iam::${A}:user/m${n}`))
-  const refused = one.fault(who(`arn:aws:iam::${A}:user/y`))
-  one.answers.wrong = new Fault('upstream/unreachable')
-  await one.again()
+  for (let n = 0; n < 4; n++) await one.roles(principalOf(`arn:aws:iam::${A}:user/m${n}`))
+  const refused = one.faultKind(principalOf(`arn:aws:iam::${A}:user/y`))
+  one.upstream.failure = new Fault('upstream/unreachable')
+  await one.refresh()
   t.equal(await refused, 'users/unreadable')
 })
 
-t.test('strangers of many sources hold up no reading, and who comes after them waits for one', async t => {
-  const one = scripted(t, user(session.canonical))
-  await one.start()
+t.test('lookups from many sources do not delay a read, and a login over the total limit waits for it', async t => {
+  const one = createScripted(t, user(session.canonical))
+  await one.directory.start()
   let release = () => {}
-  one.answers.hold = new Promise(resolve => {
+  one.upstream.hold = new Promise(resolve => {
     release = resolve
   })
-  const strangers = Array.from({ length: 100 }, (_, n) =>
-    one.match(who(`arn:aws:iam::${B}:role/r${n}`), `2001:db8:${n}::1`),
+  const logins = Array.from({ length: 100 }, (_, n) =>
+    one.directory.match(principalOf(`arn:aws:iam::${B}:role/r${n}`), `2001:db8:${n}::1`),
   )
   const late = one.roles()
-  await one.settled()
-  t.equal(one.asked.length, 3, 'a reading and two questions')
-  t.equal(await one.roles(session), 'read@app', 'who is known asks nothing')
-  one.answers.hold = Promise.resolve()
-  one.answers.users = [user(session.canonical), user(alice.canonical)]
-  await one.again()
-  t.equal(one.asked.length, 4)
-  t.equal(await late, 'read@app', 'the reading answers those who were not asked about')
+  await one.settle()
+  t.equal(one.commands.length, 3, 'a read and two lookups')
+  t.equal(await one.roles(session), 'read@app', 'a known principal needs no lookup')
+  one.upstream.hold = Promise.resolve()
+  one.upstream.users = [user(session.canonical), user(alice.canonical)]
+  await one.refresh()
+  t.equal(one.commands.length, 4)
+  t.equal(await late, 'read@app', 'the read answers principals that were not looked up')
   release()
-  t.same(new Set(await Promise.all(strangers)), new Set([undefined]))
+  t.same(new Set(await Promise.all(logins)), new Set([undefined]))
 })
 
-t.test('the addresses of one /64 ask as one', async t => {
-  const one = scripted(t)
-  await one.start()
-  const asks = (n: number) => one.match(who(`arn:aws:iam::${A}:user/n${n}`), `2001:db8::${n}`)
-  for (let n = 0; n < 10; n++) await asks(n)
-  const waiting = asks(10)
-  await one.settled()
-  t.equal(one.asked.length, 11)
-  await one.again()
+t.test('the addresses of one /64 share a lookup limit', async t => {
+  const one = createScripted(t)
+  await one.directory.start()
+  const login = (n: number) => one.directory.match(principalOf(`arn:aws:iam::${A}:user/n${n}`), `2001:db8::${n}`)
+  for (let n = 0; n < 10; n++) await login(n)
+  const waiting = login(10)
+  await one.settle()
+  t.equal(one.commands.length, 11)
+  await one.refresh()
   await waiting
 })
 
-t.test('while it cannot be read nobody whom it would decide logs in, and live connections stay', async t => {
-  for (const wrong of [
+t.test('while the directory is unreadable new logins fail and open connections keep the last read', async t => {
+  for (const failure of [
     new Fault('upstream/unreachable', undefined, { code: 'ECONNREFUSED' }),
     { ok: 0, code: 13, codeName: 'Unauthorized', errmsg: 'not authorized on admin' },
     { ok: 0, code: 18, codeName: 'AuthenticationFailed' },
@@ -345,69 +347,69 @@ t.test('while it cannot be read nobody whom it would decide logs in, and live co
     { ok: 1, cursor: { firstBatch: [{ user: 5, db: '$external' }] } },
     { ok: 1, cursor: { firstBatch: [{ user: 'x', db: 'admin' }] } },
   ]) {
-    const one = scripted(t, user(alice.canonical))
-    await one.start()
+    const one = createScripted(t, user(alice.canonical))
+    await one.directory.start()
     let changes = 0
-    one.onChange(() => changes++)
-    one.answers.wrong = wrong
-    t.equal(await one.fault(session), 'users/unreadable', 'a question by name')
+    one.directory.onChange(() => changes++)
+    one.upstream.failure = failure
+    t.equal(await one.faultKind(session), 'users/unreadable', 'a lookup by name')
     for (let n = 0; n < 3; n++) {
-      await one.again()
-      t.equal(await one.roles(), 'read@app', 'one failure is no outage')
+      await one.refresh()
+      t.equal(await one.roles(), 'read@app', 'a single failure is not an outage')
     }
-    await one.again()
-    t.equal(await one.fault(), 'users/unreadable', 'after three refreshes')
-    t.ok(one.matchLastRead(alice), 'for live connections the last reading holds')
+    await one.refresh()
+    t.equal(await one.faultKind(), 'users/unreadable', 'after three refreshes')
+    t.ok(one.directory.matchLastRead(alice), 'the last read stays valid for open connections')
     t.equal(changes, 0)
-    t.equal(one.lines.length, 1, 'said once')
-    one.answers.wrong = undefined
-    await one.again()
+    t.equal(one.lines.length, 1, 'logged once')
+    one.upstream.failure = undefined
+    await one.refresh()
     t.equal(await one.roles(), 'read@app')
     t.equal(one.lines.length, 2)
   }
 })
 
-t.test('what is wrong is said so that it can be mended', async t => {
-  const one = scripted(t)
-  one.answers.wrong = { ok: 0, code: 13, codeName: 'Unauthorized', errmsg: 'not authorized on admin' }
-  await one.start()
-  t.match(one.lines[0]?.warning, /the user of upstream.admin may not find in admin.system.users$/)
-  one.answers.wrong = { ok: 0, code: 18, codeName: 'AuthenticationFailed', errmsg: 'Authentication failed.' }
-  await one.again()
-  t.match(one.lines[1]?.warning, /18 AuthenticationFailed/)
+t.test('the log tells the missing privilege or the error of the server', async t => {
+  const one = createScripted(t)
+  one.upstream.failure = { ok: 0, code: 13, codeName: 'Unauthorized', errmsg: 'not authorized on admin' }
+  await one.directory.start()
+  t.match(one.lines[0]?.why, /the user of upstream.admin lacks find on admin.system.users$/)
+  one.upstream.failure = { ok: 0, code: 18, codeName: 'AuthenticationFailed', errmsg: 'Authentication failed.' }
+  await one.refresh()
+  t.match(one.lines[1]?.why, /18 AuthenticationFailed/)
 })
 
-t.test('before the first reading a login waits for it; where it fails nobody is a stranger', async t => {
-  const one = scripted(t, user(alice.canonical))
-  t.equal(faultOf(() => one.matchLastRead(alice))?.kind, 'users/unreadable')
-  const first = one.start()
+t.test('a login waits for the first read, and fails as unreadable if that read fails', async t => {
+  const one = createScripted(t, user(alice.canonical))
+  t.equal(faultOf(() => one.directory.matchLastRead(alice))?.kind, 'users/unreadable')
+  const first = one.directory.start()
   const match = one.roles()
   await first
   t.equal(await match, 'read@app')
-  const other = scripted(t, user(alice.canonical))
-  other.answers.wrong = new Fault('upstream/unreachable')
-  await other.start()
-  t.equal(await other.fault(), 'users/unreadable')
-  t.equal(faultOf(() => other.matchLastRead(alice))?.kind, 'users/unreadable')
+  const other = createScripted(t, user(alice.canonical))
+  other.upstream.failure = new Fault('upstream/unreachable')
+  await other.directory.start()
+  t.equal(await other.faultKind(), 'users/unreadable')
+  t.equal(faultOf(() => other.directory.matchLastRead(alice))?.kind, 'users/unreadable')
 })
 
 t.test('thousands of users are read page by page', async t => {
   const names = Array.from({ length: 2_500 }, (_, n) => user(`arn:aws:iam::${A}:user/u${n}`))
-  const one = scripted(t, ...names)
-  await one.start()
-  t.equal(one.asked.length, 3)
-  for (const n of [0, 999, 1000, 2499]) t.ok(one.matchLastRead(who(`arn:aws:iam::${A}:user/u${n}`)))
+  const one = createScripted(t, ...names)
+  await one.directory.start()
+  t.equal(one.commands.length, 3)
+  for (const n of [0, 999, 1000, 2499]) t.ok(one.directory.matchLastRead(principalOf(`arn:aws:iam::${A}:user/u${n}`)))
 })
 
-t.test('an upstream that has ever more to say is unreadable, before it fills our memory', async t => {
-  const one = scripted(t)
+t.test('a directory of more than 64 MB is unreadable', async t => {
+  const one = createScripted(t)
   let asked = 0
-  const endless = createDirectory({
+  const endless = new Directory({
     runCommand: async () => {
       const customData = Buffer.alloc(9_000_000)
       return { cursor: { firstBatch: [user(`arn:aws:iam::${A}:user/u${asked++}`, { customData })] }, ok: 1 }
     },
-    refreshMS: REFRESH,
+    refreshMS: REFRESH_MS,
     ...one.clock,
     log: createLog('silent'),
   })
@@ -417,15 +419,15 @@ t.test('an upstream that has ever more to say is unreadable, before it fills our
   t.match(faultOf(() => endless.matchLastRead(alice))?.facts.why, /more than 64000000 bytes/)
 })
 
-t.test('once closed it asks nothing', async t => {
-  const one = scripted(t)
-  await one.start()
-  one.close()
-  await one.again()
-  t.equal(one.asked.length, 1)
+t.test('a closed directory runs no commands', async t => {
+  const one = createScripted(t)
+  await one.directory.start()
+  one.directory.close()
+  await one.refresh()
+  t.equal(one.commands.length, 1)
 })
 
-t.test('a server serves it to a user with this one privilege', async t => {
+t.test('a user with only the privilege of the directory can read it', async t => {
   const root = { name: 'root', password: 'of the server' }
   const mongo = await mongoServer({ now: Date.now, random: randomBytes, root })
   t.teardown(() => mongo.close())
@@ -439,9 +441,9 @@ t.test('a server serves it to a user with this one privilege', async t => {
   await superuser.runCommand({ createUser: made, roles: [{ role: 'read', db: 'app' }] }, '$external')
   const as = (name: string) => {
     const own = createAdminClient(new Secret(mongo.uri.replace(/root:[^@]*@/, `${name}:of%20the%20reader@`)))
-    const one = createDirectory({
+    const one = new Directory({
       runCommand: own.runCommand,
-      refreshMS: REFRESH,
+      refreshMS: REFRESH_MS,
       ...createManualClock(),
       log: createLog('silent'),
     })
@@ -461,7 +463,7 @@ t.test('a server serves it to a user with this one privilege', async t => {
   await superuser.runCommand({ createUser: alice.canonical, roles: [] }, '$external')
   await superuser.runCommand({ createUser: `arn:aws:iam::${A}:role/late/L`, roles: [] }, '$external')
   t.match(await reader.match(alice, ''), { grant: { roles: [] } })
-  t.match(await reader.match(who(`arn:aws:sts::${A}:assumed-role/L/any`), ''), { grant: { roles: [] } })
+  t.match(await reader.match(principalOf(`arn:aws:sts::${A}:assumed-role/L/any`), ''), { grant: { roles: [] } })
   const nobody = as('nobody')
   await nobody.start()
   t.equal((await faultOfAsync(async () => nobody.match(alice, '')))?.kind, 'users/unreadable')

@@ -10,7 +10,7 @@ const canonical = 'arn:aws:iam::123456789012:role/app'
 const first = { canonical, principalId: 'AROACKCEVSQ6C2EXAMPLE' }
 const second = { canonical, principalId: 'AROAOTHEROTHEROTHER00' }
 
-t.test('the first id that is seen is pinned, and outlives the process', async t => {
+t.test('the first id is pinned and survives a restart', async t => {
   const folder = mkdtempSync(join(tmpdir(), 'pins-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
   const file = join(folder, 'pins.json')
@@ -29,21 +29,21 @@ t.test('the first id that is seen is pinned, and outlives the process', async t 
   t.match(faultOf(() => openPins(folder))?.facts.problems, [/^pins.file: cannot read .*EISDIR/])
 })
 
-t.test('of many that come at once one is pinned, and all hear which', async t => {
+t.test('concurrent logins pin one id, and all of them get that id', async t => {
   const texts: string[] = []
   const write = async (text: string) => void texts.push(text)
-  const pins = createPins({ text: undefined, name: 'pins.json', write, log: silentLog })
-  const heard = await Promise.all([first, second, second, first].map(pins.pin))
-  t.same(new Set(heard), new Set([first.principalId]))
+  const pins = createPins({ path: 'pins.json', text: undefined, write }, silentLog)
+  const ids = await Promise.all([first, second, second, first].map(pins.pin))
+  t.same(new Set(ids), new Set([first.principalId]))
   t.equal(texts.length, 1)
 })
 
-t.test('a pin that the disk has not is none, and its login waits', async t => {
+t.test('a pin that cannot be written does not count, and its login fails', async t => {
   let full = true
   const write = async () => {
     if (full) throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
   }
-  const pins = createPins({ text: undefined, name: 'pins.json', write, log: silentLog })
+  const pins = createPins({ path: 'pins.json', text: undefined, write }, silentLog)
   const fault = await faultOfAsync(() => pins.pin(first))
   t.equal(fault?.kind, 'users/unreadable')
   t.match(fault?.facts.why, /cannot write pins.json: ENOSPC/)
@@ -52,21 +52,21 @@ t.test('a pin that the disk has not is none, and its login waits', async t => {
   t.equal(await pins.pin(second), second.principalId)
 })
 
-t.test('what is no file of pins is a problem', async t => {
+t.test('a file of another form is a configuration problem', async t => {
   const write = async () => {}
   for (const text of ['', '[]', '{"role/app": "AROACKCEVSQ6C2EXAMPLE"}', `{"${canonical}": "me"}`, 'null']) {
-    t.equal(faultOf(() => createPins({ text, name: 'pins.json', write, log: silentLog }))?.kind, 'config/invalid', text)
+    t.equal(faultOf(() => createPins({ path: 'pins.json', text, write }, silentLog))?.kind, 'config/invalid', text)
   }
-  t.equal(createPins({ text: '{}', name: 'pins.json', write, log: silentLog }).get(canonical), undefined)
+  t.equal(createPins({ path: 'pins.json', text: '{}', write }, silentLog).get(canonical), undefined)
 })
 
-t.test('the log tells each pin and each that was cleared, once', async t => {
-  const said: unknown[] = []
-  const log: Log = (...line) => void said.push(line)
-  const pins = createPins({ text: undefined, name: 'pins.json', write: async () => {}, log })
+t.test('the log reports each new pin and each removed pin once', async t => {
+  const lines: unknown[] = []
+  const log: Log = (...line) => void lines.push(line)
+  const pins = createPins({ path: 'pins.json', text: undefined, write: async () => {} }, log)
   await Promise.all([pins.pin(first), pins.pin(second), pins.clear(canonical), pins.clear(canonical)])
   const facts = { arn: canonical, principalId: first.principalId }
-  t.same(said, [
+  t.same(lines, [
     ['info', 'principal id pinned', facts],
     ['warn', 'principal id unpinned', facts],
   ])
