@@ -136,6 +136,8 @@ export type MetricsRecorder = {
   observe<N extends OfKind<'histogram'>>(name: N, seconds: number, ...labels: LabelsOf<N>): void
   set<N extends OfKind<'gauge'>>(name: N, value: number): void
   setState(name: 'ldap_authorization', state: LdapState): void
+  /** Adds collectors of parts that were built with this recorder. */
+  addGauges(collectors: GaugeCollectors): void
   /** The text that Prometheus reads. */
   render(): Promise<string>
 }
@@ -147,7 +149,8 @@ export type GaugeCollectors = Partial<Record<OfKind<'measured'>, GaugeCollector>
  * A registry of its own with every metric of the table. `ofProcess` adds memory, event loop and garbage collection of
  * Node.
  */
-export function createMetricsRecorder(measures: GaugeCollectors, { ofProcess = false } = {}): MetricsRecorder {
+export function createMetricsRecorder(first: GaugeCollectors, { ofProcess = false } = {}): MetricsRecorder {
+  const measures: GaugeCollectors = { ...first }
   const register = new Registry()
   const counters = new Map<MetricName, Counter>()
   const gauges = new Map<MetricName, Gauge>()
@@ -194,6 +197,7 @@ export function createMetricsRecorder(measures: GaugeCollectors, { ofProcess = f
     observe: (name, seconds, ...labels) => histograms.get(name)?.observe(plain(labels), seconds),
     set: (name, value) => gauges.get(name)?.set(value),
     setState: enter,
+    addGauges: collectors => void Object.assign(measures, collectors),
     render: () => register.metrics(),
   }
 }

@@ -1,8 +1,7 @@
-/** What one process remembers of logins: limits by address, refusals of STS, and, if that is wanted, its successes. */
+/** What one process remembers of logins: limits per subnet, refusals of STS, and (if enabled) successful logins. */
 import { randomBytes } from 'node:crypto'
 import type { MetricsRecorder } from '../admin/metrics.js'
 import { createLoginLimits, type LoginLimits } from '../budget/loginLimits.js'
-import type { Scheduler } from '../budget/scheduler.js'
 import { now } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { createCredentialFingerprinter, type FingerprintCredential } from '../identity/credentialFingerprint.js'
@@ -10,59 +9,63 @@ import { createIdentityCache, type IdentityCache } from '../identity/identityCac
 import { createRefusalCache, type RefusalCache } from '../identity/refusalCache.js'
 import type { Log } from '../log.js'
 
-export type LoginCaches = {
-  holderOf: FingerprintCredential
-  limit: LoginLimits['acquireSlot']
-  refused: RefusalCache['get']
-  note: RefusalCache['store']
-  recall: IdentityCache['lookUp']
-  /** Rules, directory or deny list have changed: what was refused or let in because of them is decided anew. */
-  forget(): void
+export type LoginCachesOptions = {
+  config: Pick<Config, 'login' | 'sts'>
+  metrics: MetricsRecorder
+  log: Log
+  /** Called when a credential becomes known in a subnet by a successful login. */
+  onKnownCredential(subnet: string, fingerprint: string): void
 }
 
-/** Of each memory, and of refusals for one address: bounds that no honest fleet reaches. */
-const ENTRIES = 20_000
-const PER_SOURCE = 1_000
+export type LoginCaches = {
+  fingerprint: FingerprintCredential
+  /** Throws `login/*` if the subnet or the credential has reached a limit. */
+  reserveSlot: LoginLimits['acquireSlot']
+  findRefusal: RefusalCache['get']
+  recordOutcome: RefusalCache['store']
+  findIdentity: IdentityCache['lookUp']
+  /** Forgets the failures and successes that depended on the rules, the directory or the deny list. */
+  invalidate(): void
+}
 
-export function createLoginCaches(
-  { login, sts }: Pick<Config, 'login' | 'sts'>,
-  record: MetricsRecorder,
-  log: Log,
-  onKnownCredential: Scheduler['promote'],
-): LoginCaches {
-  const { shadow } = login
-  const { acquireSlot, clearFailures } = createLoginLimits({
+/** Bounds that no real deployment reaches: entries per cache, and refusals per subnet. */
+const MAX_ENTRIES = 20_000
+const MAX_REFUSALS_PER_SUBNET = 1_000
+
+export function createLoginCaches({ config, metrics, log, onKnownCredential }: LoginCachesOptions): LoginCaches {
+  const { login, sts } = config
+  const limits = createLoginLimits({
     perAddress: login.perAddress,
     failures: login.failures,
     periodMS: login.failurePeriod,
-    maxEntries: ENTRIES,
+    maxEntries: MAX_ENTRIES,
     now,
-    shadow,
+    shadow: login.shadow,
     onKnownCredential,
     onRejected(limit, fault) {
-      record.count(shadow ? 'limit_shadow_total' : 'limit_refusals_total', 1, { limit })
-      if (shadow) log('info', 'shadow limit exceeded', { limit, ...fault.facts })
+      metrics.count(login.shadow ? 'limit_shadow_total' : 'limit_refusals_total', 1, { limit })
+      if (login.shadow) log('info', 'shadow limit exceeded', { limit, ...fault.facts })
     },
   })
-  const bad = createRefusalCache({ maxEntries: ENTRIES, maxPerSource: PER_SOURCE, now })
-  const successes = createIdentityCache({ ttlMS: sts.successCache, maxEntries: ENTRIES, now })
+  const refusals = createRefusalCache({ maxEntries: MAX_ENTRIES, maxPerSource: MAX_REFUSALS_PER_SUBNET, now })
+  const identities = createIdentityCache({ ttlMS: sts.successCache, maxEntries: MAX_ENTRIES, now })
   return {
-    holderOf: createCredentialFingerprinter(randomBytes(32)),
-    limit: acquireSlot,
-    refused(host, holder) {
-      const refused = bad.get(host, holder)
-      if (refused) record.count('cache_hits_total', 1, { cache: 'refusals' })
-      return refused
+    fingerprint: createCredentialFingerprinter(randomBytes(32)),
+    reserveSlot: limits.acquireSlot,
+    findRefusal(host, fingerprint) {
+      const refusal = refusals.get(host, fingerprint)
+      if (refusal) metrics.count('cache_hits_total', 1, { cache: 'refusals' })
+      return refusal
     },
-    note: bad.store,
-    recall(bearer) {
-      const recalled = successes.lookUp(bearer)
-      if (recalled.identity) record.count('cache_hits_total', 1, { cache: 'identities' })
-      return recalled
+    recordOutcome: refusals.store,
+    findIdentity(credential) {
+      const found = identities.lookUp(credential)
+      if (found.identity) metrics.count('cache_hits_total', 1, { cache: 'identities' })
+      return found
     },
-    forget() {
-      clearFailures()
-      successes.clear()
+    invalidate() {
+      limits.clearFailures()
+      identities.clear()
     },
   }
 }

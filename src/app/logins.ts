@@ -1,207 +1,260 @@
 /**
- * Everything that a login is made of, joined: who is asked about it, what is remembered, who is denied, by what a
- * principal is let in, and the database user that it becomes.
+ * Builds and connects the parts of a login.
  *
- *     STS ─▶ identity ─▶ deny list ─▶ rules, directory ─▶ database user, kept by the proxy or not ─▶ upstream
+ *     STS ─▶ identity ─▶ deny list ─▶ rules, directory ─▶ database user (provisioned, or of the rule) ─▶ upstream
  *
- * It is long because these parts tell each other of changes, which can be read here alone.
+ * When the rules, the directory or the deny list change, three things follow: caches that depend on them are invalidated,
+ * open connections are reviewed, and provisioned users are synchronized.
  */
 import type { Document } from 'bson'
 import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
-import { type Authenticator, createAuthenticator } from '../client/login.js'
+import { type Authenticator, createAuthenticator, type LoginOptions } from '../client/login.js'
 import { after, now } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
 import type { LdapGuard } from '../ldap/guard.js'
 import type { Log } from '../log.js'
 import { type ConnectAs, logInWithPasswords } from '../provisioning/passwordAttempts.js'
-import { createProvisioner } from '../provisioning/provisioner.js'
+import { createProvisioner, type Provisioner } from '../provisioning/provisioner.js'
 import { randomBytes } from '../random.js'
 import { openAdminDenials } from '../revocation/adminDenials.js'
 import { createRevocation, type Revocation } from '../revocation/revocation.js'
-import { type AdminClient, createAdminClient as administrator } from '../upstream/admin.js'
+import { type AdminClient, createAdminClient } from '../upstream/admin.js'
 import type { Channel } from '../upstream/channel.js'
-import { dial, type UpstreamConnection } from '../upstream/dial.js'
+import { type UpstreamConnection as Dialed, dial } from '../upstream/dial.js'
 import { type PrimaryTerm, runDuringTerm } from '../upstream/primaryTerm.js'
-import { createScramKeyCache } from '../upstream/scramKeys.js'
+import { createScramKeyCache, type ScramKeyCache } from '../upstream/scramKeys.js'
 import type { Topology } from '../upstream/topology.js'
-import { createAuthorizer } from '../users/decision.js'
+import { type Authorizer, createAuthorizer } from '../users/decision.js'
 import { Directory } from '../users/directory.js'
 import { openPins, type Pins } from '../users/pins.js'
-import { createLoginCaches } from './loginCaches.js'
-import { type Policy, provisioningOptions } from './policy.js'
-import { createStsGateway, STS_MS, type StsGateway } from './stsGateway.js'
+import type { Rules } from '../users/rules.js'
+import { createLoginCaches, type LoginCaches } from './loginCaches.js'
+import { type LoadedConfig, provisioningOptions } from './policy.js'
+import { StsGateway } from './stsGateway.js'
 
 export type LoginsOptions = {
-  config: Config
-  policy: Policy
-  topology: Pick<Topology, 'selectPrimary' | 'currentView'>
-  superuser: AdminClient | undefined
+  loaded: LoadedConfig
+  topology: Pick<Topology, 'selectPrimary'>
+  /** Reads the directory. It is undefined without `upstream.admin`. */
+  adminClient: AdminClient | undefined
   ldap: Pick<LdapGuard, 'getState' | 'assertOff'>
-  /** Asks an upstream that has just let a relay in whether it has LDAP on, where that is not known. */
-  askOver(channel: Channel, hello: Document, signal: AbortSignal): Promise<void>
-  record: MetricsRecorder
+  /** Throws `ldap/*` if LDAP authorization is not known to be off and cannot be excluded over this new connection. */
+  assertLdapOffOver(channel: Channel, hello: Document, signal: AbortSignal): Promise<void>
+  metrics: MetricsRecorder
   log: Log
 }
 
-export type Logins = {
-  login: Authenticator
-  /** The STS host to offer a client of this address. */
-  offer: StsGateway['selectHost']
-  revocations: Revocation
-  /** Undefined where no file keeps any. */
-  pins: Pins | undefined
-  measures: GaugeCollectors
-  /** Asks what has to be known before the first login; never rejects. */
-  start(): Promise<void>
-  /** From now on; live connections are decided again. */
-  adopt(config: Config, policy: Policy): void
-  close(): Promise<void>
+/** A bound that no real deployment reaches. */
+const MAX_SCRAM_KEYS = 10_000
+
+type ConnectUpstream = LoginOptions['connectUpstream']
+type ClientInfo = Parameters<ConnectUpstream>[1]
+
+export class Logins {
+  readonly authenticator: Authenticator
+  readonly revocation: Revocation
+  /** Undefined without `pins.file`. */
+  readonly pins: Pins | undefined
+  readonly #options: LoginsOptions
+  #config: Config
+  #rules: Rules
+  readonly #sts: StsGateway
+  readonly #caches: LoginCaches
+  /** Writes wait for a majority, perhaps forever. With a client of their own, reads do not queue behind them. */
+  readonly #writeClient: AdminClient | undefined
+  readonly #directory: Directory | undefined
+  readonly #authorizer: Authorizer
+  readonly #provisioner: Provisioner | undefined
+  readonly #scramKeys: ScramKeyCache
+  #isClosed = false
+  #cancelSync = (): void => {}
+
+  /** Throws `config/invalid` if `pins.file` or `deny.adminFile` cannot be read. */
+  constructor(options: LoginsOptions) {
+    const { loaded, adminClient, metrics, log } = options
+    const { config, policy } = loaded
+    this.#options = options
+    this.#config = config
+    this.#rules = policy.rules
+    this.#sts = new StsGateway(config.sts, metrics, log)
+    this.#caches = createLoginCaches({
+      config,
+      metrics,
+      log,
+      onKnownCredential: (subnet, fingerprint) => this.#sts.promote(subnet, fingerprint),
+    })
+    this.#scramKeys = createScramKeyCache({ maxEntries: MAX_SCRAM_KEYS })
+    this.pins = config.pins.file === undefined ? undefined : openPins(config.pins.file, log)
+    this.#directory = createConfiguredDirectory(config, adminClient, log)
+    this.#authorizer = createAuthorizer({
+      rules: () => this.#rules,
+      directory: this.#directory,
+      pins: this.pins,
+      now: Date.now,
+    })
+    this.#writeClient = config.upstream.admin && createAdminClient(config.upstream.admin)
+    const provisioning = this.#writeClient && provisioningOptions(config, this.#writeClient.runCommand, log)
+    this.#provisioner = provisioning && createProvisioner(provisioning)
+    this.revocation = this.#createRevocation()
+    this.authenticator = this.#createAuthenticator()
+    this.#directory?.onChange(() => this.#onPolicyChange())
+  }
+
+  /** The STS host to offer to a client of this address. */
+  selectStsHost(address: string): string {
+    return this.#sts.selectHost(address)
+  }
+
+  gauges(): GaugeCollectors {
+    return this.#sts.gauges()
+  }
+
+  /** Resolves when the directory has been read once and the clock skew to STS is known, or neither could be. Never rejects. */
+  async start(): Promise<void> {
+    void this.#syncProvisionedUsers()
+    const hosts = this.#config.sts.hosts.map(({ host }) => this.#probeSts(host))
+    await Promise.all([this.#directory?.start(), ...hosts])
+  }
+
+  /** Applies live settings and a new policy, and reviews open connections. */
+  apply({ config, policy }: LoadedConfig): void {
+    this.#config = config
+    this.#rules = policy.rules
+    this.#sts.setBudget(config.sts)
+    this.revocation.read(policy.denials)
+    this.#onPolicyChange()
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.#cancelSync()
+    this.#directory?.close()
+    this.revocation.close()
+    await Promise.all([this.#writeClient?.close(), this.#sts.close()])
+  }
+
+  #createRevocation(): Revocation {
+    const { loaded, metrics, log } = this.#options
+    const { adminFile } = loaded.config.deny
+    return createRevocation(
+      {
+        adminDenials: adminFile === undefined ? undefined : openAdminDenials(adminFile, Date.now),
+        reevaluate: (identity, peer, match) => this.#authorizer.reevaluate(identity, peer, match),
+        now: Date.now,
+        after,
+        log,
+        onCount: count => metrics.set('denials', count),
+        onChange: () => this.#caches.invalidate(),
+      },
+      loaded.policy.denials,
+    )
+  }
+
+  #createAuthenticator(): Authenticator {
+    const { ldap } = this.#options
+    return createAuthenticator({
+      fingerprint: this.#caches.fingerprint,
+      reserveSlot: this.#caches.reserveSlot,
+      findRefusal: this.#caches.findRefusal,
+      findIdentity: this.#caches.findIdentity,
+      stsNow: () => Date.now() + this.#sts.clockSkewMS(),
+      syncClock: this.#sts.syncClock,
+      now,
+      acquirePermit: this.#sts.acquirePermit,
+      askSts: this.#sts.getCallerIdentity,
+      recordOutcome: (host, fingerprint, outcome, address) => {
+        this.#caches.recordOutcome(host, fingerprint, outcome, address)
+        this.#sts.recordOutcome(host, outcome, address)
+      },
+      assertNotDenied: (accessKeyId, identity) => this.revocation.assertNotDenied(accessKeyId, identity),
+      registerLive: live => this.revocation.addConnection(live),
+      authorize: (identity, address) => this.#authorizer.authorizeLogin(identity, address),
+      // An unknown state is decided over the upstream connection of the login, by assertLdapOffOver.
+      assertLdapOff: () => {
+        if (ldap.getState() === 'on') ldap.assertOff()
+      },
+      connectUpstream: (principal, client, login) => this.#connectUpstream(principal, client, login),
+      after,
+      deadlineMS: () => this.#config.login.timeout,
+    })
+  }
+
+  /** Opens the upstream connection of a login as the database user of the rule, or as the provisioned user. */
+  async #connectUpstream(
+    { match: { grant }, identity, onUser }: Parameters<ConnectUpstream>[0],
+    client: ClientInfo,
+    login: AbortController,
+  ): ReturnType<ConnectUpstream> {
+    const connectAs: ConnectAs<Dialed & { term: PrimaryTerm }> = user => this.#dial(user, client, login)
+    if ('user' in grant) {
+      const { name, db } = grant.user
+      onUser(grant.user)
+      return connectAs({ name, db, password: grant.password })
+    }
+    if (!this.#provisioner) {
+      throw new Fault('provision/unsupported', undefined, { why: 'provision.secretFile is not set' })
+    }
+    onUser({ name: identity.canonical, db: this.#config.provision.database })
+    const wanted = { arn: identity.canonical, roles: grant.roles }
+    return logInWithPasswords(this.#provisioner, wanted, connectAs, login.signal)
+  }
+
+  async #dial(user: Parameters<ConnectAs<unknown>>[0], { metadata, apiVersion }: ClientInfo, login: AbortController) {
+    const { topology, loaded, assertLdapOffOver } = this.#options
+    const { target, term } = topology.selectPrimary()
+    const dialed = await runDuringTerm(term, login, () =>
+      dial({
+        target,
+        requirePrimary: !loaded.policy.isSingle,
+        user,
+        clientMetadata: metadata,
+        scramKeys: this.#scramKeys,
+        random: randomBytes,
+        signal: login.signal,
+        apiVersion,
+        onAuthenticated: (channel, hello) => assertLdapOffOver(channel, hello, login.signal),
+      }),
+    )
+    return { ...dialed, term }
+  }
+
+  #onPolicyChange(): void {
+    this.#caches.invalidate()
+    void this.revocation.reviewConnections()
+    void this.#syncProvisionedUsers()
+  }
+
+  /** Provisioned users follow the current rules and directory. The timer finds those whose deleteAfterDate has passed. */
+  async #syncProvisionedUsers(): Promise<void> {
+    this.#cancelSync()
+    if (this.#isClosed) return
+    await this.#provisioner?.syncRoles(arn => this.#authorizer.getRoles(arn))
+    this.#cancelSync() // a sync that began later may have set the timer
+    if (this.#isClosed) return
+    this.#cancelSync = after(this.#config.directory.refresh, () => void this.#syncProvisionedUsers())
+  }
+
+  /** Measures the clock skew before the first signature is validated with it. */
+  async #probeSts(host: string): Promise<void> {
+    const why = await this.#sts.probe(host)
+    if (why !== undefined) this.#options.log('warn', 'sts host unreachable', { sts: host, why })
+  }
 }
 
-/** Derived keys that are remembered at most: a bound that no honest fleet reaches. */
-const REMEMBERED_KEYS = 10_000
-
-/** Joins the parts of a login. Throws `config/invalid` for files of its own that it cannot read. */
-export function createLogins(parts: LoginsOptions): Logins {
-  const { config, topology, superuser, ldap, record, log } = parts
-  const { isSingle } = parts.policy
-  let { rules } = parts.policy
-  let running = config
-
-  const sts = createStsGateway(config.sts, record, log)
-  const memories = createLoginCaches(config, record, log, sts.promote)
-  // What is written waits for a majority, perhaps in vain, and nothing that is read shall wait behind it.
-  const writer: AdminClient | undefined = config.upstream.admin && administrator(config.upstream.admin)
-  const by =
-    (one: AdminClient | undefined): AdminClient['runCommand'] =>
-    (...asked) => {
-      if (!one) throw new Fault('internal', undefined, { why: 'there is no administrator' })
-      return one.runCommand(...asked)
-    }
-  const read = by(superuser)
-  const directory = config.directory.enabled
-    ? new Directory({ runCommand: command => read(command), refreshMS: config.directory.refresh, after, now, log })
-    : undefined
-  const pins = config.pins.file === undefined ? undefined : openPins(config.pins.file, log)
-  const decide = createAuthorizer({
-    rules: () => rules,
-    directory,
-    pins,
-    now: Date.now,
-  })
-  const keeping = provisioningOptions(config, by(writer), log)
-  const kept = keeping && createProvisioner(keeping)
-  const revocations = createRevocation(
-    {
-      adminDenials: config.deny.adminFile === undefined ? undefined : openAdminDenials(config.deny.adminFile, Date.now),
-      reevaluate: decide.reevaluate,
-      now: Date.now,
-      after,
-      log,
-      onCount: count => record.set('denials', count),
-      onChange: memories.forget,
-    },
-    parts.policy.denials,
-  )
-
-  /** Users that the proxy keeps follow what was decided anew; a time that is over is noticed by looking every so often. */
-  const follow = async (): Promise<void> => {
-    stop()
-    if (closed) return
-    await kept?.syncRoles(decide.getRoles)
-    stop() // another one may have come first
-    if (!closed) stop = after(running.directory.refresh, () => void follow())
-  }
-  let closed = false
-  let stop = (): void => {}
-  const changed = (): void => {
-    memories.forget()
-    void revocations.reviewConnections()
-    void follow()
-  }
-  directory?.onChange(changed)
-
-  const keys = createScramKeyCache({ maxEntries: REMEMBERED_KEYS })
-  const { login: enter, reauthenticate: again } = createAuthenticator({
-    fingerprint: memories.holderOf,
-    reserveSlot: memories.limit,
-    findRefusal: memories.refused,
-    findIdentity: memories.recall,
-    stsNow: () => Date.now() + sts.clockSkewMS(),
-    syncClock: sts.askTime,
-    now,
-    acquirePermit: sts.acquire,
-    askSts: sts.ask,
-    recordOutcome(host, holder, outcome, address) {
-      memories.note(host, holder, outcome, address)
-      sts.recordOutcome(host, outcome, address)
-    },
-    assertNotDenied: revocations.assertNotDenied,
-    registerLive: revocations.addConnection,
-    authorize: decide.authorizeLogin,
-    assertLdapOff: () => {
-      if (ldap.getState() === 'on') ldap.assertOff()
-    },
-    connectUpstream: async ({ match: { grant }, identity, onUser }, { metadata, apiVersion }, over) => {
-      const begin: ConnectAs<UpstreamConnection & { term: PrimaryTerm }> = async user => {
-        const { target, term } = topology.selectPrimary()
-        const dialled = await runDuringTerm(term, over, () =>
-          dial({
-            target,
-            requirePrimary: !isSingle,
-            user,
-            clientMetadata: metadata,
-            scramKeys: keys,
-            random: randomBytes,
-            signal: over.signal,
-            apiVersion: apiVersion,
-            onAuthenticated: (channel, hello) => parts.askOver(channel, hello, over.signal),
-          }),
-        )
-        return { ...dialled, term }
-      }
-      if ('user' in grant) {
-        onUser(grant.user)
-        return begin({ name: grant.user.name, db: grant.user.db, password: grant.password })
-      }
-      if (!kept) throw new Fault('provision/unsupported', undefined, { why: 'there is no provision.secretFile' })
-      onUser({ name: identity.canonical, db: running.provision.database })
-      return logInWithPasswords(kept, { arn: identity.canonical, roles: grant.roles }, begin, over.signal)
-    },
+function createConfiguredDirectory(
+  { directory: { enabled, refresh } }: Config,
+  adminClient: AdminClient | undefined,
+  log: Log,
+): Directory | undefined {
+  if (!enabled) return undefined
+  // Policy compilation reports a directory without upstream.admin as a problem.
+  if (!adminClient) throw new Fault('internal', undefined, { why: 'the directory has no administrator' })
+  return new Directory({
+    runCommand: command => adminClient.runCommand(command),
+    refreshMS: refresh,
     after,
-    deadlineMS: () => running.login.timeout,
+    now,
+    log,
   })
-
-  /** Asked at the start to learn the clock of STS before the first proof is judged by it. */
-  const reach = async (host: string): Promise<void> => {
-    const why = await sts.probe(host, AbortSignal.timeout(STS_MS)).catch(String)
-    if (why !== undefined) log('warn', 'sts host unreachable', { sts: host, why })
-  }
-
-  return {
-    login: { login: enter, reauthenticate: again },
-    offer: sts.selectHost,
-    revocations,
-    pins,
-    measures: sts.measures,
-    start: async () => {
-      void follow()
-      await Promise.all([directory?.start(), ...config.sts.hosts.map(({ host }) => reach(host))])
-    },
-    adopt(next, policy) {
-      running = next
-      rules = policy.rules
-      sts.adopt(next.sts)
-      revocations.read(policy.denials)
-      changed()
-    },
-    async close() {
-      closed = true
-      stop()
-      directory?.close()
-      revocations.close()
-      await Promise.all([writer?.close(), sts.close()])
-    },
-  }
 }

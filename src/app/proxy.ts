@@ -1,314 +1,309 @@
 /**
- * The composition root: a configuration in, its parts made and joined, a running proxy out.
+ * The composition root: builds the parts of the proxy, connects them, and starts and stops them in order.
  *
- * It is long because this is the only place where parts meet.
+ *     listener ─▶ Connection ─┬─ hello ─▶ HelloResponder ─▶ Topology
+ *                             └─ login ─▶ Logins ─▶ STS, rules, directory, provisioner ─▶ upstream
+ *     admin server ─▶ readiness, metrics, denials, pins
+ *
+ * Parts that call each other in both directions meet in the fields of `ProxyServer`: its constructor builds every part but
+ * the two servers, and no part calls another before `start`.
  */
 import { resolveSrv, resolveTxt } from 'node:dns/promises'
-import type { Socket } from 'node:net'
 import { calculateObjectSize, type Document } from 'bson'
-import type { AccessOptions } from '../admin/guards.js'
-import { createMetricsRecorder, type GaugeCollectors } from '../admin/metrics.js'
-import { type AdminServer, startAdminServer } from '../admin/server.js'
+import { createMetricsRecorder, type MetricsRecorder } from '../admin/metrics.js'
+import type { AdminServer } from '../admin/server.js'
 import { createAcceptQueue } from '../client/acceptQueue.js'
-import { Connection, type ConnectionOptions as ServingParts } from '../client/connection.js'
-import type { HelloRequest } from '../client/handshake.js'
-import { type Listener, listen } from '../client/listener.js'
+import { Connection, type ConnectionMetrics, type ConnectionOptions } from '../client/connection.js'
+import { type Listener, type ListenerOptions, listen } from '../client/listener.js'
 import { createLogSampler } from '../client/logSampler.js'
 import { after, now, sleep } from '../clock.js'
-import { isWildcard } from '../config/hosts.js'
 import type { Config } from '../config/load.js'
-import type { Fault, Level } from '../errors.js'
-import { createLdapGuard } from '../ldap/guard.js'
+import type { Fault, FaultKind, Level } from '../errors.js'
+import { createLdapGuard, type LdapGuard } from '../ldap/guard.js'
 import { createLdapProbe } from '../ldap/probe.js'
 import type { Log } from '../log.js'
 import { randomBytes } from '../random.js'
-import { createAdminClient as administrator } from '../upstream/admin.js'
-import { createAddressAdvertiser } from '../upstream/advertisedAddress.js'
-import { buildHelloReply, presentAsSingleMemberSet } from '../upstream/helloReply.js'
+import { type AdminClient, createAdminClient } from '../upstream/admin.js'
+import type { Channel } from '../upstream/channel.js'
 import { Topology } from '../upstream/topology.js'
 import { readTopologyVersion } from '../upstream/topologyVersion.js'
+import { startAdminInterface } from './adminInterface.js'
 import { createConnectionMetrics } from './connectionMetrics.js'
-import { createLogins } from './logins.js'
+import { HelloResponder } from './helloAnswer.js'
+import { Logins } from './logins.js'
 import type { LoadedConfig } from './policy.js'
 import { createReloader } from './reload.js'
 
-/** Of a kind in a second, about those who never logged in. */
-const LINES = 20
-
 export type RunningProxy = {
   port: number
-  /** Of the admin interface; undefined where it is off. */
+  /** The port of the admin interface; undefined if it is off. */
   adminPort: number | undefined
-  /** Takes up a changed configuration, or tells what was wrong with it and goes on as before. */
+  /** Applies a changed configuration, or logs why it was rejected and keeps the running one. Never throws. */
   reload(next: LoadedConfig | Fault): void
-  /** Resolves once upstream and STS were asked what has to be known before the first login. */
+  /** Resolves when the upstream, STS and the directory have been asked what the first login needs. */
   initialized: Promise<void>
-  /** Stops in peace: not ready, after `delay` (`drain.delay` unless told) no more accepted, what runs finishes in its time. */
+  /**
+   * Drains: reports not ready and accepts clients for `delay` milliseconds (by default `drain.delay`), then lets running
+   * operations finish within `drain.timeout`.
+   */
   stop(delay?: number): Promise<void>
-  /** Stops now. */
+  /** Closes every connection at once. */
   kill(): Promise<void>
 }
 
-/** Starts a proxy. `least` is told when log.level changes. Throws `config/invalid` and `listener/address-unavailable`. */
+/** Log lines per second about unauthenticated connections, for each kind of fault. */
+const MAX_LINES_PER_SECOND = 20
+/** Unauthenticated clients may request buildInfo, so a hostile upstream must not make it large. Bytes. */
+const MAX_BUILD_INFO_BYTES = 16_384
+
+const NO_CONNECTIONS = { connecting: 0, unauthenticated: 0, authenticating: 0, authenticated: 0 }
+
+/**
+ * Starts a proxy. `setLogLevel` is called when `log.level` changes. Throws `config/invalid` if a file of the proxy cannot
+ * be read, and `listener/address-unavailable`.
+ */
 export async function startProxy(
-  { config, policy }: LoadedConfig,
+  loaded: LoadedConfig,
   log: Log,
-  least = (_: Level): void => {},
+  setLogLevel: (level: Level) => void = () => {},
 ): Promise<RunningProxy> {
-  const { upstream, isSingle } = policy
-  let running = config
-  for (const warning of config.warnings) log('warn', 'configuration warning', { warning })
+  for (const warning of loaded.config.warnings) log('warn', 'configuration warning', { warning })
+  const server = new ProxyServer(loaded, log, setLogLevel)
+  return server.start()
+}
 
-  let listener: Listener | undefined
-  let draining = false
-  const nobody = { connecting: 0, unauthenticated: 0, authenticating: 0, authenticated: 0 }
-  const measures: GaugeCollectors = { connections: () => listener?.countByStage() ?? nobody }
-  const record = createMetricsRecorder(measures, { ofProcess: true })
+class ProxyServer {
+  readonly #initial: LoadedConfig
+  readonly #log: Log
+  readonly #setLogLevel: (level: Level) => void
+  readonly #metrics: MetricsRecorder
+  readonly #connectionMetrics: ConnectionMetrics
+  readonly #adminClient: AdminClient | undefined
+  readonly #topology: Topology
+  readonly #ldap: LdapGuard
+  readonly #hello: HelloResponder
+  readonly #logins: Logins
+  readonly #shouldLog: (kind: FaultKind) => boolean
+  /** The running configuration. */
+  #config: Config
+  #listener: Listener | undefined
+  #adminServer: AdminServer | undefined
+  #buildInfo: Document | undefined
+  #lastRequestID = 0
+  #hasBeenReady = false
+  #isDraining = false
+  /** Ends the waits of a drain. */
+  readonly #skipDrain = new AbortController()
+  #closed: Promise<void> | undefined
 
-  const superuser = config.upstream.admin && administrator(config.upstream.admin)
-  const topology = new Topology({
-    upstream,
-    single: isSingle,
-    resolver: { resolveSrv, resolveTxt },
-    log,
-    random: Math.random,
-    after,
-    onServerRestart: () => ldap.recheck(),
-    onTermClosed: why => listener?.closeMonitors(why),
-  })
-  const probe = createLdapProbe(topology, superuser)
-  let buildInfo: Document | undefined
-  const ldap = createLdapGuard({
-    probe: async signal => {
-      const answers = await probe(signal)
-      if (isShowable(answers.buildInfo)) buildInfo = answers.buildInfo
-      return answers
-    },
-    intervalMS: config.ldap.every,
-    get assume() {
-      return running.ldap.assume
-    },
-    log,
-    after,
-  })
-  const admitting = createLogins({
-    config,
-    policy,
-    topology,
-    superuser,
-    ldap,
-    askOver(channel, hello, signal) {
-      // A process that the mirror has not met yet may have LDAP on, whatever the one before it said.
-      if (isAnother(topology.currentView()?.hello, hello)) ldap.recheck()
-      return ldap.assertOffOver(command => channel.request({ ...command, $db: 'admin' }, signal))
-    },
-    record,
-    log,
-  })
-  const { revocations } = admitting
-  Object.assign(measures, admitting.measures)
-
-  const metrics = createConnectionMetrics(record)
-
-  let requests = 0
-  const nextRequestID = () => (requests = (requests + 1) & 0x7fffffff)
-
-  /** Not ready at the start only: later, turning not ready would take live connections' proxy out of a balancer (R27). */
-  let served = false
-  const ready = (): boolean => {
-    served ||= ldap.getState() === 'off'
-    return served && !draining
+  constructor(loaded: LoadedConfig, log: Log, setLogLevel: (level: Level) => void) {
+    const { config, policy } = loaded
+    this.#initial = loaded
+    this.#config = config
+    this.#log = log
+    this.#setLogLevel = setLogLevel
+    this.#metrics = createMetricsRecorder({}, { ofProcess: true })
+    this.#connectionMetrics = createConnectionMetrics(this.#metrics)
+    this.#adminClient = config.upstream.admin && createAdminClient(config.upstream.admin)
+    this.#topology = new Topology({
+      upstream: policy.upstream,
+      single: policy.isSingle,
+      resolver: { resolveSrv, resolveTxt },
+      log,
+      random: Math.random,
+      after,
+      onServerRestart: () => void this.#ldap.recheck(),
+      onTermClosed: reason => this.#listener?.closeMonitors(reason),
+    })
+    this.#ldap = this.#createLdapGuard()
+    this.#hello = new HelloResponder({ config, topology: this.#topology, log })
+    this.#logins = new Logins({
+      loaded,
+      topology: this.#topology,
+      adminClient: this.#adminClient,
+      ldap: this.#ldap,
+      assertLdapOffOver: (channel, hello, signal) => this.#assertLdapOffOver(channel, hello, signal),
+      metrics: this.#metrics,
+      log,
+    })
+    this.#shouldLog = createLogSampler({
+      maxPerSecond: MAX_LINES_PER_SECOND,
+      onSuppressed: kind => {
+        const warning = `more than ${MAX_LINES_PER_SECOND} lines per second of ${kind}: further ones are counted in faults_total only`
+        log('warn', 'log lines suppressed', { warning })
+      },
+      now,
+    })
+    this.#metrics.addGauges({
+      connections: () => this.#listener?.countByStage() ?? NO_CONNECTIONS,
+      ...this.#logins.gauges(),
+    })
   }
-  const handshakeContext = (client: string) => ({
-    stsHost: () => admitting.offer(client),
-    random: randomBytes,
-    buildInfo: () => buildInfo,
-  })
-  const { advertise, host: bound } = config.listen
-  const addressOf = ({ tls }: Config) =>
-    createAddressAdvertiser({ advertise, host: isWildcard(bound) ? undefined : bound, cert: tls?.cert })
-  let address = addressOf(config)
-  let guessed =
-    advertise === undefined && isWildcard(bound) ? 'listen.advertise is missing in front of a set' : undefined
-  const answerHello = async (asked: HelloRequest, connectionId: number, signal: AbortSignal, client: Socket) => {
-    const { awaiting } = asked
-    const {
-      hello,
-      isPrimary: primary,
-      isReplicaSet: set,
-    } = awaiting
-      ? await topology.awaitChange(awaiting.topologyVersion, awaiting.maxAwaitTimeMS, signal)
-      : await topology.freshView(signal)
-    if (set && guessed) {
-      log('warn', 'advertised address missing', {
-        warning: `${guessed}, so clients are told the address that they reached`,
-      })
-      guessed = undefined
+
+  async start(): Promise<RunningProxy> {
+    try {
+      this.#adminServer = await this.#startAdminInterface()
+      this.#listener = await this.#listen()
+    } catch (thrown) {
+      await this.#close()
+      throw thrown
     }
-    const shown = set ? presentAsSingleMemberSet(hello, { address: address(client), primary }) : hello
-    return buildHelloReply(shown, asked, { connectionId, now: new Date() })
+    const { port } = this.#listener
+    const adminPort = this.#adminServer?.port
+    const initialized = Promise.all([this.#ldap.start(), this.#logins.start()]).then(() => {})
+    const reload = createReloader(this.#initial, {
+      apply: next => this.#apply(next),
+      log: this.#log,
+      onOutcome: outcome => this.#metrics.count('reloads_total', 1, { outcome }),
+    })
+    const { config, policy } = this.#initial
+    this.#log('info', 'ready', { host: config.listen.host, port, upstream: policy.upstream.name, admin: adminPort })
+    return { port, adminPort, initialized, reload, stop: delay => this.#stop(delay), kill: () => this.#kill() }
   }
 
-  const shouldLog = createLogSampler({
-    maxPerSecond: LINES,
-    onSuppressed: kind => {
-      const warning = `more than ${LINES} lines a second of ${kind}: the others are counted in faults_total alone`
-      log('warn', 'log lines suppressed', { warning })
-    },
-    now,
-  })
-  const serving: ServingParts = {
-    log,
-    shouldLog,
-    handshakeContext,
-    answerHello,
-    login: admitting.login.login,
-    reauthenticate: admitting.login.reauthenticate,
-    reauthenticationMode: () => running.listen.reauthenticate,
-    metrics,
-    nextRequestID,
-    now,
-    after,
+  #createLdapGuard(): LdapGuard {
+    const probe = createLdapProbe(this.#topology, this.#adminClient)
+    const config = () => this.#config
+    return createLdapGuard({
+      probe: async signal => {
+        const replies = await probe(signal)
+        if (isPresentable(replies.buildInfo)) this.#buildInfo = replies.buildInfo
+        return replies
+      },
+      intervalMS: this.#config.ldap.every,
+      get assume() {
+        return config().ldap.assume
+      },
+      log: this.#log,
+      after,
+    })
   }
 
-  const closers: (() => Promise<void> | void)[] = [
-    () => topology.close(),
-    () => superuser?.close(),
-    () => ldap.close(),
-    () => admitting.close(),
-  ]
-  const close = async (): Promise<void> => {
-    for (const closer of closers.splice(0).reverse()) await closer()
-    log('info', 'stopped')
+  /** A process that the monitors have not seen yet may have LDAP on, whatever the process before it answered. */
+  #assertLdapOffOver(channel: Channel, hello: Document, signal: AbortSignal): Promise<void> {
+    if (isAnotherProcess(this.#topology.currentView()?.hello, hello)) void this.#ldap.recheck()
+    return this.#ldap.assertOffOver(command => channel.request({ ...command, $db: 'admin' }, signal))
   }
 
-  const unkept = ({ kind, message, facts }: Fault) =>
-    log('error', 'denial not persisted', { fault: kind, why: message, ...facts })
-  /** Who guesses tokens is told of once a second, and how often. */
-  let [tries, told] = [0, Number.NEGATIVE_INFINITY]
-  const atTheDoor = (admin: string, address: string): void => {
-    tries += 1
-    if (now() - told < 1_000) return
-    log('warn', 'admin request refused', { admin, address, why: 'without the token', tries })
-    tries = 0
-    told = now()
+  #startAdminInterface(): Promise<AdminServer | undefined> {
+    return startAdminInterface({
+      config: () => this.#config,
+      readiness: () => ({ isReady: this.#isReady(), isDraining: this.#isDraining }),
+      topology: this.#topology,
+      ldap: this.#ldap,
+      revocation: this.#logins.revocation,
+      pins: this.#logins.pins,
+      metrics: this.#metrics,
+      log: this.#log,
+    })
   }
 
-  const guards: AccessOptions = {
-    token: () => running.admin.token,
-    hosts: () => [running.admin.host, ...(running.admin.hosts ?? [])],
+  /**
+   * An unknown LDAP state keeps the proxy from becoming ready at the start only. Later it would take a proxy with open
+   * sessions out of the load balancer.
+   */
+  #isReady(): boolean {
+    this.#hasBeenReady ||= this.#ldap.getState() === 'off'
+    return this.#hasBeenReady && !this.#isDraining
   }
-  let admin: AdminServer | undefined
-  try {
-    if (config.admin.port !== 'off') {
-      const { host, port } = config.admin
-      admin = await startAdminServer({
-        host,
-        port,
-        ready: () => ({
-          ready: ready(),
-          body: { draining, ldap: ldap.getState(), upstream: !!topology.currentView() },
-        }),
-        metrics: () => {
-          record.set('upstream_up', topology.currentView() ? 1 : 0)
-          record.setState('ldap_authorization', ldap.getState())
-          return record.render()
-        },
-        hosts: guards.hosts,
-        deny: {
-          token: guards.token,
-          hosts: guards.hosts,
-          list: revocations.list,
-          deny: revocations.deny,
-          allow: revocations.allow,
-          now: Date.now,
-          onPersistenceFailure: unkept,
-        },
-        pins: { pins: admitting.pins, token: guards.token, hosts: guards.hosts },
-        onError: fault => log('error', 'admin request failed', { fault: fault.kind, stack: fault.stack }),
-        onUnauthorized: atTheDoor,
-      })
-      closers.push(admin.close)
-    }
-    listener = await listen({
+
+  #listen(): Promise<Listener> {
+    const { host, port, backlog } = this.#config.listen
+    const options = this.#connectionOptions()
+    return listen({
+      host,
+      port,
+      backlog,
+      ...listenerSettings(this.#config),
       after,
       acceptQueue: createAcceptQueue({ defer: setImmediate, now }),
-      host: config.listen.host,
-      port: config.listen.port,
-      backlog: config.listen.backlog,
-      connections: config.listen.connections,
-      perAddress: config.listen.perAddress,
-      ...secure(config),
-      log,
-      shouldLog,
-      onRejected: ({ kind }) => metrics.recordFault(kind),
-      createConnection: (socket, client) => new Connection(socket, client, serving),
+      log: this.#log,
+      shouldLog: this.#shouldLog,
+      onRejected: ({ kind }) => this.#connectionMetrics.recordFault(kind),
+      createConnection: (socket, client) => new Connection(socket, client, options),
     })
-  } catch (thrown) {
-    await close()
-    throw thrown
   }
-  const settled = Promise.all([ldap.start(), admitting.start()]).then(() => {})
-  const accepting = listener
-  const { port } = accepting
-  const reload = createReloader(
-    { config, policy },
-    {
-      apply({ config: now, policy }) {
-        accepting.reconfigure({
-          connections: now.listen.connections,
-          perAddress: now.listen.perAddress,
-          ...secure(now),
-        }) // the one step that may fail, so it goes first
-        address = addressOf(now)
-        running = now
-        least(now.log.level)
-        admitting.adopt(now, policy)
-      },
-      log,
-      onOutcome: outcome => record.count('reloads_total', 1, { outcome }),
-    },
-  )
-  log('info', 'ready', { host: config.listen.host, port, upstream: upstream.name, admin: admin?.port })
 
-  let wait = (): void => {}
-  return {
-    port,
-    adminPort: admin?.port,
-    reload,
-    initialized: settled,
-    async stop(delay = running.drain.delay) {
-      draining = true
-      const hurry = new AbortController()
-      wait = () => hurry.abort()
-      await sleep(delay, hurry.signal)
-      accepting.stopAccepting()
-      await Promise.race([accepting.drain(), sleep(running.drain.timeout, hurry.signal)])
-      accepting.destroy()
-      hurry.abort()
-      await close()
-    },
-    async kill() {
-      draining = true
-      wait()
-      accepting.destroy()
-      await close()
-    },
+  #connectionOptions(): ConnectionOptions {
+    const { authenticator } = this.#logins
+    return {
+      log: this.#log,
+      shouldLog: this.#shouldLog,
+      handshakeContext: address => ({
+        stsHost: () => this.#logins.selectStsHost(address),
+        random: randomBytes,
+        buildInfo: () => this.#buildInfo,
+      }),
+      answerHello: (request, connectionId, signal, client) => this.#hello.answer(request, connectionId, signal, client),
+      login: (request, abort) => authenticator.login(request, abort),
+      reauthenticate: (request, live, abort) => authenticator.reauthenticate(request, live, abort),
+      reauthenticationMode: () => this.#config.listen.reauthenticate,
+      metrics: this.#connectionMetrics,
+      nextRequestID: () => this.#nextRequestID(),
+      now,
+      after,
+    }
+  }
+
+  #nextRequestID(): number {
+    this.#lastRequestID = (this.#lastRequestID + 1) & 0x7fffffff
+    return this.#lastRequestID
+  }
+
+  #apply(next: LoadedConfig): void {
+    const { config } = next
+    this.#listener?.reconfigure(listenerSettings(config)) // may throw, so it comes first
+    this.#hello.useCertificate(config.tls?.cert)
+    this.#config = config
+    this.#setLogLevel(config.log.level)
+    this.#logins.apply(next)
+  }
+
+  async #stop(delay = this.#config.drain.delay): Promise<void> {
+    const { signal } = this.#skipDrain
+    this.#isDraining = true
+    await sleep(delay, signal)
+    this.#listener?.stopAccepting()
+    await Promise.race([this.#listener?.drain(), sleep(this.#config.drain.timeout, signal)])
+    await this.#kill()
+  }
+
+  async #kill(): Promise<void> {
+    this.#isDraining = true
+    this.#skipDrain.abort()
+    this.#listener?.destroy()
+    await this.#close()
+  }
+
+  /** Closes the parts in the reverse order of their start. */
+  #close(): Promise<void> {
+    this.#closed ??= this.#closeParts()
+    return this.#closed
+  }
+
+  async #closeParts(): Promise<void> {
+    await this.#adminServer?.close()
+    await this.#logins.close()
+    this.#ldap.close()
+    await this.#adminClient?.close()
+    this.#topology.close()
+    this.#log('info', 'stopped')
   }
 }
 
-/** What the listener needs for TLS, if there is any. */
-function secure({ tls }: Config) {
-  return tls && { tls: { ...tls, key: tls.key.reveal() } }
+/** The settings of the listener that a reload changes. */
+function listenerSettings({ listen, tls }: Config): Pick<ListenerOptions, 'connections' | 'perAddress' | 'tls'> {
+  const { connections, perAddress } = listen
+  return { connections, perAddress, ...(tls && { tls: { ...tls, key: tls.key.reveal() } }) }
 }
 
-/** True where both name their process and it is not the same. */
-function isAnother(known: Document | undefined, met: Document): boolean {
-  const [before, after] = [known && readTopologyVersion(known), readTopologyVersion(met)]
+/** True if both name their process and the processes differ. */
+function isAnotherProcess(known: Document | undefined, current: Document): boolean {
+  const [before, after] = [known && readTopologyVersion(known), readTopologyVersion(current)]
   return before !== undefined && after !== undefined && !before.processId.equals(after.processId)
 }
 
-/** Strangers may ask for it, so a hostile upstream's is not passed on at any length. */
-function isShowable(buildInfo: Document | undefined): buildInfo is Document {
-  return buildInfo !== undefined && Number(buildInfo.ok) === 1 && calculateObjectSize(buildInfo) <= 16_384
+function isPresentable(buildInfo: Document | undefined): buildInfo is Document {
+  if (buildInfo === undefined || Number(buildInfo.ok) !== 1) return false
+  return calculateObjectSize(buildInfo) <= MAX_BUILD_INFO_BYTES
 }

@@ -1,48 +1,42 @@
-/** STS as the proxy asks it: within the budget, counted, and again where that may help. */
+/**
+ * Calls STS within the budget of each account, with retries, metrics and host selection.
+ *
+ *     login ─▶ permit of the scheduler ─▶ StsClient ─▶ outcome ─┬─▶ token buckets   (a throttle lowers the rate)
+ *                     ▲                                         ├─▶ host selector   (health of the host)
+ *                     └──────── retry, one permit each ◀────────┴─▶ metrics, clock skew
+ */
 import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
-import { createTokenBuckets } from '../budget/buckets.js'
+import { createTokenBuckets, type Rate, type TokenBuckets } from '../budget/buckets.js'
 import { createHostSelector, type HostSelector } from '../budget/hostHealth.js'
 import { createScheduler, type Scheduler } from '../budget/scheduler.js'
 import { bucketKey } from '../client/login.js'
 import { after, now, sleep } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { createClockSync } from '../identity/clockSync.js'
-import type { CallSts, StsOutcome } from '../identity/outcome.js'
+import type { StsOutcome } from '../identity/outcome.js'
 import type { Proof } from '../identity/proof.js'
-import { type RetryOptions, withRetry } from '../identity/retry.js'
+import { withRetry } from '../identity/retry.js'
 import { createStsClient, type StsClient } from '../identity/sts.js'
 import type { Log } from '../log.js'
 import { PROXY_NAME, VERSION } from '../upstream/metadata.js'
 
-export type StsGateway = Pick<StsClient, 'probe' | 'clockSkewMS' | 'close'> &
-  Pick<Scheduler, 'acquire' | 'promote'> & {
-    /** Asks a host what time it is. Throws `sts/unavailable`. */
-    askTime: ReturnType<typeof createClockSync>
-    /** Asks who signed, each attempt in its turn. */
-    ask: ReturnType<typeof withRetry>
-    /** The host to offer a client of this address. */
-    selectHost: HostSelector['selectHost']
-    /** What asking a host came to, for a client of this address. */
-    recordOutcome: HostSelector['recordOutcome']
-    measures: GaugeCollectors
-    /** From now on. */
-    adopt(budget: Pick<Config['sts'], 'quota' | 'share'>): void
-  }
-
-/** Accounts that are remembered at most: a bound that no honest fleet reaches. */
-const REMEMBERED = 10_000
-/** Buckets that are shown at most. */
-const SHOWN = 100
-/** Calls at a time, for each host. */
-const CALLS = 256
-/** How long a login waits for its turn; one attempt; and all of them together with their pauses. Milliseconds (R14). */
+/** Bounds that no real deployment reaches: buckets, and subnets that the host selector remembers. */
+const MAX_BUCKETS = 10_000
+const MAX_SUBNETS = 10_000
+/** Maximum number of buckets with series of their own in the metrics. */
+const MAX_NAMED_BUCKETS = 100
+/** Concurrent calls per host. */
+const MAX_CALLS = 256
+/** Shares of the login timeout: waiting for the first permit, one attempt, and all attempts with their pauses. Milliseconds. */
 const QUEUE_MS = 4_000
 const ATTEMPT_MS = 1_500
-export const STS_MS = 3_000
-/** How much our clock may go away from that of STS before it is told. Milliseconds. */
-const DRIFT_MS = 60_000
+const CALL_MS = 3_000
+/** A change of the clock skew that is logged. Milliseconds. */
+const LOGGED_SKEW_MS = 60_000
 
-/** STS as the settings have it, asked once a question. `timeoutMS`: for one answer. */
+type Budget = Pick<Config['sts'], 'quota' | 'share'>
+
+/** A client for the configured hosts, without budget and retries. `timeoutMS` is per call. */
 export function createConfiguredStsClient(
   { hosts, insecure }: Pick<Config['sts'], 'hosts' | 'insecure'>,
   timeoutMS: number,
@@ -51,101 +45,154 @@ export function createConfiguredStsClient(
   return createStsClient({ hosts: hosts.map(host => ({ ...host, insecure })), timeoutMS, userAgent, now: Date.now })
 }
 
-/** No answer of use, and none that says more than that. */
-const isSilent = (outcome: StsOutcome) => outcome.is === 'unavailable' && outcome.next === 'retry'
+export class StsGateway {
+  readonly #client: StsClient
+  readonly #buckets: TokenBuckets
+  readonly #scheduler: Scheduler
+  readonly #hosts: HostSelector
+  readonly #metrics: MetricsRecorder
+  readonly #log: Log
+  /** Throttles by bucket. Only accounts that have logged in get a name here, because anyone can invent access keys. */
+  readonly #throttles = new Map<string, number>()
+  #loggedSkewMS = 0
 
-export function createStsGateway(
-  { hosts, insecure, ...first }: Config['sts'],
-  record: MetricsRecorder,
-  log: Log,
-): StsGateway {
-  const sts = createConfiguredStsClient({ hosts, insecure }, ATTEMPT_MS)
-  // The other half of what is left: calls may arrive closer together than they were made, and AWS counts the arrivals.
-  const rateOf = ({ quota, share }: Pick<Config['sts'], 'quota' | 'share'>) => ({
-    perSecond: quota * share,
-    burst: (quota * (1 - share)) / 2,
-  })
-  const budget = createTokenBuckets({ ...rateOf(first), maxKeys: REMEMBERED, now })
-  const line = createScheduler({ acquireTokens: budget.acquireTokens, maxCalls: CALLS, now, after })
-  const { selectHost, recordOutcome, health } = createHostSelector({
-    hosts: hosts.map(({ host }) => host),
-    countPending: line.countPending,
-    random: Math.random,
-    now,
-    maxSubnets: REMEMBERED,
-    onHealthChange: (host, up) =>
-      log(up ? 'info' : 'warn', up ? 'sts host restored' : 'sts host ejected', { sts: host }),
-  })
-  /** Throttles of the buckets whose accounts proved themselves: only these have names in metrics, as keys are made up. */
-  const shown = new Map<string, number>()
-  let drift = 0 // as it was told last
-  const compare = (): void => {
-    const skew = sts.clockSkewMS()
-    record.set('clock_skew_seconds', skew / 1000)
-    if (Math.abs(skew - drift) < DRIFT_MS) return
-    drift = skew
-    log('warn', 'clock skew detected', { behindStsSeconds: Math.round(skew / 1000), corrected: true })
+  /** Waits for a permit to call STS. Throws `budget/exhausted` and the reason of the signal. */
+  readonly acquirePermit: Scheduler['acquire']
+  /** Calls GetCallerIdentity. Each attempt needs a permit. Throws `budget/exhausted` and the reason of the signal. */
+  readonly getCallerIdentity: ReturnType<typeof withRetry>
+  /** Resolves once this host was asked for the time within the last second. Throws `sts/unavailable`. */
+  readonly syncClock: (host: string) => Promise<void>
+
+  constructor(sts: Config['sts'], metrics: MetricsRecorder, log: Log) {
+    this.#metrics = metrics
+    this.#log = log
+    this.#client = createConfiguredStsClient(sts, ATTEMPT_MS)
+    this.#buckets = createTokenBuckets({ ...rateOf(sts), maxKeys: MAX_BUCKETS, now })
+    const { acquireTokens } = this.#buckets
+    this.#scheduler = createScheduler({ acquireTokens, maxCalls: MAX_CALLS, now, after })
+    this.acquirePermit = this.#scheduler.acquire
+    this.#hosts = createHostSelector({
+      hosts: sts.hosts.map(({ host }) => host),
+      countPending: this.#scheduler.countPending,
+      random: Math.random,
+      now,
+      maxSubnets: MAX_SUBNETS,
+      onHealthChange: (host, isHealthy) =>
+        log(isHealthy ? 'info' : 'warn', isHealthy ? 'sts host restored' : 'sts host ejected', { sts: host }),
+    })
+    this.getCallerIdentity = withRetry((proof, ms, signal) => this.#callOnce(proof, ms, signal), {
+      attemptMS: ATTEMPT_MS,
+      deadlineMS: CALL_MS,
+      queueMS: QUEUE_MS,
+      now,
+      random: Math.random,
+      sleep,
+      shouldRetry: (proof, outcome) => this.#shouldRetry(proof, outcome),
+    })
+    this.syncClock = createClockSync({ probe: host => this.probe(host, ATTEMPT_MS), now })
   }
-  const probe = async (host: string, signal: AbortSignal): Promise<string | undefined> => {
-    const why = await sts.probe(host, signal)
-    compare()
-    return why
+
+  /** How far the clock of STS is ahead of the clock of the proxy. Milliseconds. */
+  clockSkewMS(): number {
+    return this.#client.clockSkewMS()
   }
-  const once: CallSts = async (proof, ms, signal) => {
-    const outcome = await sts.getCallerIdentity(proof, ms, signal)
-    const bucket = bucketKey(proof)
-    if (outcome.is === 'identity' && !shown.has(bucket) && shown.size < SHOWN) shown.set(bucket, 0)
-    if (outcome.is === 'throttled') {
-      budget.recordThrottle(bucket)
-      if (shown.has(bucket)) shown.set(bucket, (shown.get(bucket) ?? 0) + 1)
+
+  /** Calls a host without credentials, which also measures the clock skew. Returns why it failed, if it did. */
+  async probe(host: string, timeoutMS = CALL_MS): Promise<string | undefined> {
+    const failure = await this.#client.probe(host, AbortSignal.timeout(timeoutMS)).catch(String)
+    this.#recordSkew()
+    return failure
+  }
+
+  /** Raises the priority of the waiting logins of a credential that has become known in this subnet. */
+  promote(subnet: string, fingerprint: string): void {
+    this.#scheduler.promote(subnet, fingerprint)
+  }
+
+  /** The host to offer to a client of this address. */
+  selectHost(address: string): string {
+    return this.#hosts.selectHost(address)
+  }
+
+  /** Records the outcome of a login. An attempt without an answer has been recorded by the retry that followed it. */
+  recordOutcome(host: string, outcome: StsOutcome, address: string): void {
+    if (!isUnanswered(outcome)) this.#hosts.recordOutcome(host, outcome, address)
+  }
+
+  setBudget(budget: Budget): void {
+    this.#buckets.setRate(rateOf(budget))
+  }
+
+  close(): Promise<void> {
+    return this.#client.close()
+  }
+
+  /** The gauges that are measured when metrics are read. */
+  gauges(): GaugeCollectors {
+    return {
+      sts_host_health: () => this.#hosts.health(),
+      sts_bucket_tokens: () => this.#byBucket(bucket => this.#buckets.level(bucket).tokens),
+      sts_bucket_rate: () => this.#byBucket(bucket => this.#buckets.level(bucket).perSecond),
+      sts_bucket_throttles: () => Object.fromEntries(this.#throttles),
+      sts_bucket_waiting: () => this.#waitingByBucket(),
     }
-    record.count('sts_calls_total', 1, { outcome: outcome.is })
-    compare()
+  }
+
+  async #callOnce(proof: Proof, timeoutMS: number, signal: AbortSignal): Promise<StsOutcome> {
+    const outcome = await this.#client.getCallerIdentity(proof, timeoutMS, signal)
+    const bucket = bucketKey(proof)
+    const throttles = this.#throttles.get(bucket)
+    if (outcome.is === 'identity' && throttles === undefined && this.#throttles.size < MAX_NAMED_BUCKETS) {
+      this.#throttles.set(bucket, 0)
+    }
+    if (outcome.is === 'throttled') {
+      this.#buckets.recordThrottle(bucket)
+      if (throttles !== undefined) this.#throttles.set(bucket, throttles + 1)
+    }
+    this.#metrics.count('sts_calls_total', 1, { outcome: outcome.is })
+    this.#recordSkew()
     return outcome
   }
-  const ofBuckets = (measure: (bucket: string) => number) =>
-    Object.fromEntries([...shown.keys()].map(bucket => [bucket, measure(bucket)]))
-  const patience: RetryOptions = {
-    attemptMS: ATTEMPT_MS,
-    deadlineMS: STS_MS,
-    queueMS: QUEUE_MS,
-    now,
-    random: Math.random,
-    sleep,
-    // Counted at once, so that a host that is down is left alone before its first logins have given up.
-    shouldRetry({ challenge: { host } }: Proof, outcome: StsOutcome) {
-      if (!isSilent(outcome)) return true
-      recordOutcome(host, outcome, '')
-      const all = health()
-      return all[host] !== 0 || Object.values(all).every(each => each === 0)
-    },
+
+  /** Records a missing answer at once, so that a host that is down is ejected before its first logins have failed. */
+  #shouldRetry({ challenge: { host } }: Proof, outcome: StsOutcome): boolean {
+    if (!isUnanswered(outcome)) return true
+    this.#hosts.recordOutcome(host, outcome, '')
+    const health = this.#hosts.health()
+    const areAllEjected = Object.values(health).every(value => value === 0)
+    return health[host] !== 0 || areAllEjected
   }
-  return {
-    clockSkewMS: sts.clockSkewMS,
-    close: sts.close,
-    probe,
-    askTime: createClockSync({ probe: host => probe(host, AbortSignal.timeout(ATTEMPT_MS)).catch(String), now }),
-    acquire: line.acquire,
-    promote: line.promote,
-    selectHost,
-    recordOutcome(host, outcome, address) {
-      if (!isSilent(outcome)) recordOutcome(host, outcome, address)
-    },
-    measures: {
-      sts_host_health: health,
-      sts_bucket_tokens: () => ofBuckets(bucket => budget.level(bucket).tokens),
-      sts_bucket_rate: () => ofBuckets(bucket => budget.level(bucket).perSecond),
-      sts_bucket_throttles: () => Object.fromEntries(shown),
-      sts_bucket_waiting() {
-        const all: Record<string, number> = { ...ofBuckets(() => 0), other: 0 }
-        for (const [bucket, count] of line.waitingByBucket()) {
-          const name = shown.has(bucket) ? bucket : 'other'
-          all[name] = (all[name] ?? 0) + count
-        }
-        return all
-      },
-    },
-    ask: withRetry(once, patience),
-    adopt: change => budget.setRate(rateOf(change)),
+
+  #recordSkew(): void {
+    const skewMS = this.clockSkewMS()
+    this.#metrics.set('clock_skew_seconds', skewMS / 1000)
+    if (Math.abs(skewMS - this.#loggedSkewMS) < LOGGED_SKEW_MS) return
+    this.#loggedSkewMS = skewMS
+    this.#log('warn', 'clock skew detected', { behindStsSeconds: Math.round(skewMS / 1000), corrected: true })
+  }
+
+  #byBucket(measure: (bucket: string) => number): Record<string, number> {
+    return Object.fromEntries([...this.#throttles.keys()].map(bucket => [bucket, measure(bucket)]))
+  }
+
+  /** Buckets without a name are summed up as `other`. */
+  #waitingByBucket(): Record<string, number> {
+    const waiting: Record<string, number> = { ...this.#byBucket(() => 0), other: 0 }
+    for (const [bucket, count] of this.#scheduler.waitingByBucket()) {
+      const name = this.#throttles.has(bucket) ? bucket : 'other'
+      waiting[name] = (waiting[name] ?? 0) + count
+    }
+    return waiting
   }
 }
+
+/**
+ * The burst is half of the share that is left to others: calls can arrive closer together than they were sent, and AWS
+ * counts arrivals.
+ */
+function rateOf({ quota, share }: Budget): Rate {
+  return { perSecond: quota * share, burst: (quota * (1 - share)) / 2 }
+}
+
+/** No usable answer, and no hint that another host should be used. */
+const isUnanswered = (outcome: StsOutcome) => outcome.is === 'unavailable' && outcome.next === 'retry'

@@ -20,27 +20,27 @@ const login = { perAddress: 1_000, failures: 10, failurePeriod: 60_000, shadow: 
 const sts = { hosts: [], insecure: false, quota: 600, share: 0.9, successCache: 0 }
 const refused = { is: 'refused', code: 'InvalidClientTokenId', message: 'unknown' } as const
 
-t.test('a flood of made-up keys fills what is remembered once, and the key that was good stays known', async t => {
-  const memory = createLoginCaches(
-    { login, sts },
-    createMetricsRecorder({}),
-    createLog('error', { write() {} }),
-    () => {},
-  )
+t.test('the caches stay bounded in a flood of made-up keys, and a key that has succeeded stays known', async t => {
+  const caches = createLoginCaches({
+    config: { login, sts },
+    metrics: createMetricsRecorder({}),
+    log: createLog('error', { write() {} }),
+    onKnownCredential() {},
+  })
   const host = 'sts.eu-west-1.amazonaws.com'
-  const holderOf = (accessKeyId: string) => memory.holderOf({ accessKeyId, token: undefined })
-  const owner = holderOf('AKIASP2TPHJSQH3FJXYZ')
-  memory.limit('192.0.2.1', owner).release('verified')
+  const fingerprint = (accessKeyId: string) => caches.fingerprint({ accessKeyId, token: undefined })
+  const owner = fingerprint('AKIASP2TPHJSQH3FJXYZ')
+  caches.reserveSlot('192.0.2.1', owner).release('verified')
 
   let made = 0
   const flood = (count: number): void => {
     for (let i = 0; i < count; i++) {
-      const holder = holderOf(`AKIASP2TPHJSQH${String(made).padStart(6, '0')}`)
+      const madeUp = fingerprint(`AKIASP2TPHJSQH${String(made).padStart(6, '0')}`)
       const address = `10.0.${made % 100}.1`
       made++
-      if (memory.refused(host, holder)) t.fail('nothing is known of a key that was just made up')
-      const { release } = memory.limit(address, holder)
-      memory.note(host, holder, refused, address)
+      if (caches.findRefusal(host, madeUp)) t.fail('a key that was never used has no refusal')
+      const { release } = caches.reserveSlot(address, madeUp)
+      caches.recordOutcome(host, madeUp, refused, address)
       release(new Fault('sts/refused', refused.code, { code: refused.code }))
     }
   }
@@ -49,6 +49,10 @@ t.test('a flood of made-up keys fills what is remembered once, and the key that 
   flood(25_000)
   const after = heap()
   t.ok(after - full < 5, `${full.toFixed(1)} MiB, then ${after.toFixed(1)} MiB`)
-  t.equal(memory.limit('192.0.2.1', owner).priority, 'known')
-  t.equal(memory.limit('10.0.7.1', owner).priority, 'suspect', 'at an address of the flood it is not')
+  t.equal(caches.reserveSlot('192.0.2.1', owner).priority, 'known')
+  t.equal(
+    caches.reserveSlot('10.0.7.1', owner).priority,
+    'suspect',
+    'the same key is suspect at an address of the flood',
+  )
 })

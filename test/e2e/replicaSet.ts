@@ -159,5 +159,5 @@ t.test('what a set needs to be told is asked for at start', async t => {
     [/^upstream\.uri: must not name a user/, /^upstream\.uri: must not name a database/],
     'each problem of the connection string is a line of its own',
   )
-  t.match(problems('mongodb://a', { 'listen.port': '9216' }), [/^admin\.port: 9216 is listen\.port as well/])
+  t.match(problems('mongodb://a', { 'listen.port': '9216' }), [/^admin\.port: 9216 is also listen\.port/])
 })

@@ -136,7 +136,7 @@ t.test('a bad configuration keeps the last good one, for those who are in and th
     await loggedIn(home, home.keyOf('alice'))
     await refused(t, await home.client('mongodb7', home.session()))
   }
-  const problems = home.log.filter(({ event, level }) => event === 'denial not persisted' && level === 'error')
+  const problems = home.log.filter(({ event, level }) => event === 'configuration rejected' && level === 'error')
   t.ok(problems.length >= 6)
   t.equal(home.log.filter(isRevoked).length, 0)
   home.reload({}, { [DENY]: '[]\n...\n' })

@@ -1,0 +1,81 @@
+/** Connects the admin server to the parts that its pages report and change. */
+import type { AccessOptions } from '../admin/guards.js'
+import type { MetricsRecorder } from '../admin/metrics.js'
+import { type AdminServer, startAdminServer } from '../admin/server.js'
+import { now } from '../clock.js'
+import type { Config } from '../config/load.js'
+import type { LdapGuard } from '../ldap/guard.js'
+import type { Log } from '../log.js'
+import type { Revocation } from '../revocation/revocation.js'
+import type { Topology } from '../upstream/topology.js'
+import type { Pins } from '../users/pins.js'
+
+export type AdminInterfaceOptions = {
+  /** The running configuration, which a reload changes. */
+  config(): Config
+  /** Whether the proxy is ready, and whether it is draining. */
+  readiness(): { isReady: boolean; isDraining: boolean }
+  topology: Pick<Topology, 'currentView'>
+  ldap: Pick<LdapGuard, 'getState'>
+  revocation: Pick<Revocation, 'list' | 'deny' | 'allow'>
+  pins: Pins | undefined
+  metrics: MetricsRecorder
+  log: Log
+}
+
+/** Unauthorized requests are logged at most this often, with their number since the last line. Milliseconds. */
+const UNAUTHORIZED_LOG_MS = 1_000
+
+/** Resolves with undefined if `admin.port` is off. Throws `listener/address-unavailable`. */
+export async function startAdminInterface(options: AdminInterfaceOptions): Promise<AdminServer | undefined> {
+  const { config, readiness, topology, ldap, revocation, pins, metrics, log } = options
+  const { host, port } = config().admin
+  if (port === 'off') return undefined
+  const access: AccessOptions = {
+    token: () => config().admin.token,
+    hosts: () => [config().admin.host, ...(config().admin.hosts ?? [])],
+  }
+  return startAdminServer({
+    host,
+    port,
+    ready: () => {
+      const { isReady, isDraining } = readiness()
+      return {
+        ready: isReady,
+        body: { draining: isDraining, ldap: ldap.getState(), upstream: topology.currentView() !== undefined },
+      }
+    },
+    metrics: () => {
+      metrics.set('upstream_up', topology.currentView() ? 1 : 0)
+      metrics.setState('ldap_authorization', ldap.getState())
+      return metrics.render()
+    },
+    hosts: access.hosts,
+    deny: {
+      token: access.token,
+      hosts: access.hosts,
+      list: () => revocation.list(),
+      deny: denial => revocation.deny(denial),
+      allow: denial => revocation.allow(denial),
+      now: Date.now,
+      onPersistenceFailure: ({ kind, message, facts }) =>
+        log('error', 'denial not persisted', { fault: kind, why: message, ...facts }),
+    },
+    pins: { pins, token: access.token, hosts: access.hosts },
+    onError: ({ kind, stack }) => log('error', 'admin request failed', { fault: kind, stack }),
+    onUnauthorized: createUnauthorizedLog(log),
+  })
+}
+
+/** Someone who guesses tokens must not fill the log. */
+function createUnauthorizedLog(log: Log): (path: string, address: string) => void {
+  let tries = 0
+  let loggedAt = Number.NEGATIVE_INFINITY
+  return (path, address) => {
+    tries += 1
+    if (now() - loggedAt < UNAUTHORIZED_LOG_MS) return
+    log('warn', 'admin request refused', { admin: path, address, why: 'without the token', tries })
+    tries = 0
+    loggedAt = now()
+  }
+}
