@@ -23,10 +23,10 @@ export const catalog: Commands = {
   create: { needs: onCollection('createCollection'), run: create },
   drop: { needs: onCollection('dropCollection'), run: drop },
   dropDatabase: { needs: onDatabase('dropDatabase'), run: dropDatabase },
-  renameCollection: { needs: renameNeeds, run: rename },
+  renameCollection: { adminOnly: true, needs: renameNeeds, run: rename },
   collMod: { needs: onCollection('collMod'), run: collMod },
   listCollections: { needs: listNeeds, run: listCollections },
-  listDatabases: { needs: 'login', run: listDatabases },
+  listDatabases: { adminOnly: true, needs: 'login', run: listDatabases },
   collStats: { needs: onCollection('collStats'), run: request => collectionStats(request, collectionOf(request)) },
   dbStats: {
     needs: onDatabase('dbStats'),
@@ -145,10 +145,7 @@ function listCollections(request: Request): Answer {
 }
 
 function listDatabases(request: Request): Document {
-  const { body, db, instance } = request
-  if (db !== 'admin') {
-    throw new CommandError('Unauthorized', 'listDatabases may only be run against the admin database.')
-  }
+  const { body, instance } = request
   const privileges = privilegesOf(request)
   const all = allows(privileges, 'listDatabases', { cluster: true }) && !body.authorizedDatabases
   const matches = matcher(body.filter ?? {})

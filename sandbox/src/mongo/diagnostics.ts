@@ -10,20 +10,33 @@ import { whole } from './statistics.js'
 export const diagnostics: Commands = {
   serverStatus: { needs: onCluster('serverStatus'), run: serverStatus },
   hostInfo: { needs: onCluster('hostInfo'), run: hostInfo },
-  getLog: { needs: onCluster('getLog'), run: getLog },
-  getCmdLineOpts: { needs: onCluster('getCmdLineOpts'), run: getCmdLineOpts },
-  getParameter: { needs: onCluster('getParameter'), run: getParameter },
-  setParameter: { needs: onCluster('setParameter'), run: refuse('the sandbox has no parameters that can be set') },
+  getLog: { adminOnly: true, needs: onCluster('getLog'), run: getLog },
+  getCmdLineOpts: { adminOnly: true, needs: onCluster('getCmdLineOpts'), run: getCmdLineOpts },
+  getParameter: { adminOnly: true, needs: onCluster('getParameter'), run: getParameter },
+  setParameter: {
+    adminOnly: true,
+    needs: onCluster('setParameter'),
+    run: refuse('the sandbox has no parameters that can be set'),
+  },
   currentOp: {
+    adminOnly: true,
     needs: onCluster('inprog'),
     run: request => ({ inprog: operations(request, Boolean(request.body.$all), true) }),
   },
-  killOp: { needs: onCluster('killop'), run: () => ({ info: 'attempting to kill op' }) },
-  top: { needs: onCluster('top'), run: () => ({ totals: { note: 'all times in microseconds' } }) },
+  killOp: { adminOnly: true, needs: onCluster('killop'), run: () => ({ info: 'attempting to kill op' }) },
+  top: { adminOnly: true, needs: onCluster('top'), run: () => ({ totals: { note: 'all times in microseconds' } }) },
   connPoolStats: { needs: onCluster('connPoolStats'), run: () => ({ numClientConnections: whole(0), pools: {} }) },
-  getFreeMonitoringStatus: { needs: onCluster('checkFreeMonitoringStatus'), run: () => ({ state: 'disabled' }) },
+  getFreeMonitoringStatus: {
+    adminOnly: true,
+    needs: onCluster('checkFreeMonitoringStatus'),
+    run: () => ({ state: 'disabled' }),
+  },
   profile: { needs: 'login', run: () => ({ was: whole(0), slowms: whole(100), sampleRate: new Double(1) }) },
-  shutdown: { needs: onCluster('shutdown'), run: refuse('the sandbox ends with the program that holds it') },
+  shutdown: {
+    adminOnly: true,
+    needs: onCluster('shutdown'),
+    run: refuse('the sandbox ends with the program that holds it'),
+  },
 }
 
 /** What the directory would be asked where LDAP authorization is on. */
@@ -114,9 +127,13 @@ function getCmdLineOpts({ instance }: Request): Document {
   }
 }
 
+/** The version of the schema of users since MongoDB 3.0, which has SCRAM. mongorestore requires it. */
+const AUTH_SCHEMA_VERSION = 5
+
 function parameters(ldap: Ldap): Document {
   return {
     authenticationMechanisms: Object.keys(mechanisms),
+    authSchemaVersion: whole(AUTH_SCHEMA_VERSION),
     featureCompatibilityVersion: { version: VERSION.slice(0, 3) },
     logLevel: whole(0),
     quiet: false,

@@ -37,8 +37,8 @@ const commands: Commands = {
 }
 
 function* listed(): Generator<[string, Document]> {
-  for (const [name, { needs }] of Object.entries(commands)) {
-    yield [name, { help: '', requiresAuth: needs !== 'nobody', secondaryOk: false, adminOnly: false }]
+  for (const [name, { needs, adminOnly = false }] of Object.entries(commands)) {
+    yield [name, { help: '', requiresAuth: needs !== 'nobody', secondaryOk: false, adminOnly }]
   }
 }
 
@@ -101,6 +101,9 @@ function refuseCollation({ collation }: Document): void {
 function authorize(request: Request, row: Row | undefined): void {
   const { session, name, db, body } = request
   if (!session.user) throw new CommandError('Unauthorized', `Command ${name} requires authentication`)
+  if (row?.adminOnly && db !== 'admin') {
+    throw new CommandError('Unauthorized', `${name} may only be run against the admin database.`)
+  }
   if (!row || typeof row.needs !== 'function') return
   for (const need of row.needs(request)) {
     if (!may(session.user, need)) {

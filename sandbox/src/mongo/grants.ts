@@ -1,6 +1,7 @@
 /** What the commands about users and those about roles share: names, lists of roles, and who may give and take them. */
 import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
+import { checkCommandFields } from './fields.js'
 import { type Need, onDatabase, type Request } from './request.js'
 import type { RoleName } from './roles.js'
 import type { Entry } from './store.js'
@@ -42,7 +43,10 @@ export function wanted(value: unknown, db: string): { user?: string; db: string 
 
 export function nameOf({ name, body }: Request): string {
   const value = body[name]
-  if (typeof value !== 'string' || value === '') throw new CommandError('BadValue', `"${name}" needs a name`)
+  if (typeof value !== 'string') {
+    throw new CommandError('TypeMismatch', `BSON field '${name}.${name}' is the wrong type, expected type 'string'`)
+  }
+  if (value === '') throw new CommandError('BadValue', `"${name}" needs a name`)
   if (value.includes('\0')) throw new CommandError('BadValue', 'Names must not contain a null character')
   return value
 }
@@ -57,8 +61,13 @@ export function changeRoles(
   change: (held: RoleName[], named: RoleName[]) => RoleName[],
 ): Document {
   const { users } = request.instance
-  const collection = 'user' in entry.document ? users.users : users.roles
+  const isUser = 'user' in entry.document
+  const collection = isUser ? users.users : users.roles
+  checkCommandFields(request, { roles: 'array' })
   const named = rolesIn(request)
+  if (named.length === 0) {
+    throw new CommandError('BadValue', `${request.name} command requires a non-empty "roles" array`)
+  }
   users.change(collection, entry, document => ({ ...document, roles: change(document.roles, named) }))
   return {}
 }

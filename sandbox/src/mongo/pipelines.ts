@@ -12,6 +12,17 @@ import { collectionStats } from './statistics.js'
 export const pipelines: Commands = {
   aggregate: { needs: aggregateNeeds, run: runAggregate },
   distinct: { needs: onCollection('find'), run: distinct },
+  createSearchIndexes: { needs: onCollection('createSearchIndexes'), run: refuseSearch },
+  updateSearchIndex: { needs: onCollection('updateSearchIndex'), run: refuseSearch },
+  dropSearchIndex: { needs: onCollection('dropSearchIndex'), run: refuseSearch },
+}
+
+/** Tools learn from this code that a server has no search. */
+function refuseSearch(): never {
+  const message =
+    'Using Atlas Search Database Commands and the $listSearchIndexes aggregation stage requires additional ' +
+    'configuration. Please connect to Atlas or an AtlasCLI local deployment to enable.'
+  throw new CommandError('SearchNotEnabled', message)
 }
 
 /**
@@ -62,6 +73,10 @@ const sources: Record<
     free: spec => !spec.allUsers,
     documents: (request, spec) => operations(request, spec.idleConnections === true, Boolean(spec.allUsers)),
   },
+  $listSearchIndexes: { action: 'listSearchIndexes', documents: refuseSearch },
+  $search: { action: 'find', documents: refuseSearch },
+  $searchMeta: { action: 'find', documents: refuseSearch },
+  $vectorSearch: { action: 'find', documents: refuseSearch },
   $listLocalSessions: { documents: () => [] },
   $listSessions: { documents: () => [] },
   $documents: { documents: (_, spec) => spec as Document[] },

@@ -5,10 +5,10 @@ import { type Commands, onCluster, type Request } from './request.js'
 import { whole } from './statistics.js'
 
 export const replicationCommands: Commands = {
-  replSetGetStatus: { needs: onCluster('replSetGetStatus'), run: status },
-  replSetGetConfig: { needs: onCluster('replSetGetConfig'), run: configuration },
-  replSetStepDown: { needs: onCluster('replSetStateChange'), run: stepDown },
-  getDefaultRWConcern: { needs: onCluster('getDefaultRWConcern'), run: defaults },
+  replSetGetStatus: { adminOnly: true, needs: onCluster('replSetGetStatus'), run: status },
+  replSetGetConfig: { adminOnly: true, needs: onCluster('replSetGetConfig'), run: configuration },
+  replSetStepDown: { adminOnly: true, needs: onCluster('replSetStateChange'), run: stepDown },
+  getDefaultRWConcern: { adminOnly: true, needs: onCluster('getDefaultRWConcern'), run: defaults },
 }
 
 /** Throws NoReplicationEnabled. */

@@ -79,9 +79,13 @@ export type Answer = Reply | Streamed | Promise<Reply | Streamed>
 export type Need = readonly [action: string, resource: Resource]
 /**
  * A row of the table. `needs`: `nobody` is answered before login, `login` to whoever is logged in, and a function gives
- * all that must be allowed.
+ * all that must be allowed. `adminOnly`: the command runs on the database `admin` alone.
  */
-export type Row = { needs: 'nobody' | 'login' | ((request: Request) => Need[]); run(request: Request): Answer }
+export type Row = {
+  needs: 'nobody' | 'login' | ((request: Request) => Need[])
+  adminOnly?: true
+  run(request: Request): Answer
+}
 export type Commands = Record<string, Row>
 
 /** The collection that the command names. Throws InvalidNamespace. */

@@ -1,8 +1,11 @@
 /** Commands about roles of one's own: privileges under a name. */
 import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
+import { checkCommandFields, checkFields } from './fields.js'
 import { changeRoles, granting, nameOf, REVOKE_ANY, revoking, rolesIn, wanted, without } from './grants.js'
+import { isDocument } from './order.js'
 import { type Commands, type Need, onDatabase, type Request } from './request.js'
+import { readRestrictions } from './restrictions.js'
 import { builtIn, builtInNames, privilegeDocument, type RoleName, readPrivilege } from './roles.js'
 import type { Entry } from './store.js'
 
@@ -12,6 +15,7 @@ export const roleCommands: Commands = {
   dropRole: {
     needs: onDatabase('dropRole'),
     run: request => {
+      checkCommandFields(request, {})
       const { users } = request.instance
       const { document } = roleOf(request)
       users.roles.remove(roleOf(request))
@@ -27,15 +31,23 @@ export const roleCommands: Commands = {
   grantPrivilegesToRole: {
     needs: granting(),
     run: request => {
+      checkCommandFields(request, { privileges: 'array' })
       const { users } = request.instance
       const added = privilegesIn(request)
+      if (added.length === 0) {
+        throw new CommandError('BadValue', 'grantPrivilegesToRole command requires a non-empty "privileges" array')
+      }
       users.change(users.roles, roleOf(request), role => ({ ...role, privileges: [...role.privileges, ...added] }))
       return {}
     },
   },
   grantRolesToRole: {
     needs: granting(),
-    run: request => changeRoles(request, roleOf(request), (held, named) => [...without(held, named), ...named]),
+    run: request => {
+      const entry = roleOf(request)
+      checkInheritance(request, rolesIn(request))
+      return changeRoles(request, entry, (held, named) => [...without(held, named), ...named])
+    },
   },
   revokeRolesFromRole: { needs: revoking, run: request => changeRoles(request, roleOf(request), without) },
 }
@@ -51,51 +63,92 @@ function viewing({ body, db, session }: Request): Need[] {
 
 function roleOf(request: Request): Entry {
   const name: RoleName = { role: nameOf(request), db: request.db }
-  if (builtIn(name)) throw new CommandError('InvalidRoleModification', `${name.role} is a built-in role`)
+  if (builtIn(name)) {
+    throw new CommandError('BadValue', `${name.role}@${name.db} is a built-in role and cannot be modified`)
+  }
   const entry = request.instance.users.role(name)
   if (!entry) throw new CommandError('RoleNotFound', `No role named ${name.role}@${name.db}`)
   return entry
 }
 
-function privilegesIn({ body, db }: Request): Document[] {
-  if (!Array.isArray(body.privileges)) throw new CommandError('BadValue', '"privileges" needs to be an array')
-  return body.privileges.map(({ resource, actions }: Document) => {
-    if (typeof resource !== 'object' || !Array.isArray(actions)) {
-      throw new CommandError('FailedToParse', 'a privilege needs "resource" and "actions"')
+/** Throws InvalidRoleModification for a privilege outside the database of the role, unless that is `admin`. */
+function privilegesIn({ name, body, db }: Request): Document[] {
+  return body.privileges.map((privilege: unknown) => {
+    if (!isDocument(privilege)) throw new CommandError('TypeMismatch', '"privileges" needs to contain objects')
+    checkFields(`${name}.privileges`, privilege, { resource: 'object', actions: 'array' })
+    const { resource, actions } = privilege as { resource: Document; actions: unknown[] }
+    if (actions.length === 0 || !actions.every(action => typeof action === 'string')) {
+      throw new CommandError('BadValue', '"actions" needs to contain at least one action, each a string')
     }
     if (db !== 'admin' && ('cluster' in resource || 'anyResource' in resource || resource.db !== db)) {
-      const message = 'Roles on the database of an application can only have privileges on that database'
+      const message = `Roles on the '${db}' database cannot be granted privileges that target other databases or the cluster`
       throw new CommandError('InvalidRoleModification', message)
     }
     return privilegeDocument(readPrivilege({ resource, actions }))
   })
 }
 
+/** Throws InvalidRoleModification for roles that a role must not inherit: itself, its heirs, those of other databases. */
+function checkInheritance(request: Request, inherited: readonly RoleName[]): void {
+  const { db, instance } = request
+  const own = nameOf(request)
+  const refuse = (why: string) => new CommandError('InvalidRoleModification', why)
+  for (const { role, db: roleDb } of inherited) {
+    if (role === own && roleDb === db) throw refuse(`Cannot grant role ${own}@${db} to itself.`)
+    if (db !== 'admin' && roleDb !== db) {
+      throw refuse(`Roles on the '${db}' database cannot be granted roles from other databases`)
+    }
+    if (instance.users.resolve([{ role, db: roleDb }]).roles.some(one => one.role === own && one.db === db)) {
+      throw refuse(`Granting ${role}@${roleDb} to ${own}@${db} would introduce a cycle in the role graph.`)
+    }
+  }
+}
+
 function createRole(request: Request): Document {
   const { db, body, instance } = request
-  const { authenticationRestrictions } = body
-  instance.users.addRole({
-    role: nameOf(request),
-    db,
-    privileges: privilegesIn(request),
-    roles: rolesIn(request),
-    ...(authenticationRestrictions !== undefined && { authenticationRestrictions }),
-  })
+  const role = nameOf(request)
+  checkCommandFields(request, { privileges: 'array', roles: 'array', authenticationRestrictions: 'array?' })
+  if (db === 'local' || db === '$external') {
+    throw new CommandError('BadValue', `Cannot create roles in the ${db} database`)
+  }
+  if (builtIn({ role, db })) {
+    throw new CommandError('BadValue', 'Cannot create roles with the same name as a built-in role')
+  }
+  const roles = rolesIn(request)
+  checkInheritance(request, roles)
+  instance.users.addRole({ role, db, privileges: privilegesIn(request), roles, ...restrictionsIn(body) })
   return {}
+}
+
+function restrictionsIn({ authenticationRestrictions: sent }: Document): Document {
+  return sent === undefined ? {} : { authenticationRestrictions: readRestrictions(sent) }
 }
 
 function updateRole(request: Request): Document {
   const { body, instance } = request
+  checkCommandFields(request, { privileges: 'array?', roles: 'array?', authenticationRestrictions: 'array?' })
+  const entry = roleOf(request)
+  const roles = body.roles === undefined ? undefined : rolesIn(request)
+  if (roles) checkInheritance(request, roles)
   const changes = {
     ...(body.privileges !== undefined && { privileges: privilegesIn(request) }),
-    ...(body.roles !== undefined && { roles: rolesIn(request) }),
+    ...(roles && { roles }),
+    ...restrictionsIn(body),
   }
-  instance.users.change(instance.users.roles, roleOf(request), document => ({ ...document, ...changes }))
+  if (Object.keys(changes).length === 0) {
+    throw new CommandError('BadValue', 'Must specify at least one field to update in updateRole')
+  }
+  instance.users.change(instance.users.roles, entry, document => ({ ...document, ...changes }))
   return {}
 }
 
 function rolesInfo(request: Request): Document {
   const { body, db, instance } = request
+  checkCommandFields(request, {
+    showPrivileges: 'bool?',
+    showAuthenticationRestrictions: 'bool?',
+    showBuiltinRoles: 'bool?',
+  })
   const names = wanted(body.rolesInfo, db)
   const stored = [...instance.users.roles.entries.values()].map(({ document }) => document)
   const found = names.flatMap(({ user: role, db }) => {

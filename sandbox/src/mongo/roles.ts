@@ -56,7 +56,14 @@ const on = (db: string, collection: string, ...actions: readonly (readonly strin
 })
 const system = (...actions: readonly (readonly string[])[]): Privilege[] =>
   ['system.users', 'system.roles', 'system.version'].map(name => on('admin', name, ...actions))
-const monitoring = [cluster(watches), on('', '', words('collStats dbStats indexStats getDatabaseVersion'))]
+const statistics = words('collStats dbStats getDatabaseVersion indexStats')
+const monitoring = [
+  cluster(watches, ['listDatabases']),
+  on('', '', statistics),
+  ...['config', 'local'].flatMap(db => [on(db, '', statistics, reads), on(db, 'system.js', reads)]),
+  on('local', 'system.replset', ['find']),
+  on('', 'system.profile', ['find']),
+]
 
 /** Roles that any database has, for itself. */
 const ofDatabase: Record<string, (db: string) => Privilege[]> = {

@@ -4,9 +4,11 @@
  */
 import { type Document, Int32 } from 'bson'
 import { CommandError } from './commandError.js'
+import { checkCommandFields, type Fields } from './fields.js'
 import { changeRoles, granting, nameOf, REVOKE_ANY, revoking, rolesIn, wanted, without } from './grants.js'
 import { matcher } from './match.js'
 import { type Commands, type Need, onDatabase, privilegesOf, type Request } from './request.js'
+import { readRestrictions } from './restrictions.js'
 import { allows, privilegeDocument } from './roles.js'
 import { isMechanism, type Mechanism, mechanisms } from './scram.js'
 import type { Entry } from './store.js'
@@ -18,13 +20,17 @@ export const userCommands: Commands = {
   dropUser: {
     needs: onDatabase('dropUser'),
     run: request => {
+      checkCommandFields(request, {})
       request.instance.users.users.remove(userOf(request))
       return {}
     },
   },
   dropAllUsersFromDatabase: {
     needs: onDatabase('dropUser'),
-    run: ({ db, instance: { users } }) => {
+    run: request => {
+      checkCommandFields(request, {})
+      const { db, instance } = request
+      const { users } = instance
       const gone = [...users.users.entries.values()].filter(({ document }) => document.db === db)
       for (const entry of gone) users.users.remove(entry)
       return { n: new Int32(gone.length) }
@@ -39,7 +45,7 @@ export const userCommands: Commands = {
     needs: revoking,
     run: request => changeRoles(request, userOf(request), without),
   },
-  invalidateUserCache: { needs: () => [['invalidateUserCache', { cluster: true }]], run: () => ({}) },
+  invalidateUserCache: { adminOnly: true, needs: () => [['invalidateUserCache', { cluster: true }]], run: () => ({}) },
 }
 
 const EXTERNAL = '$external'
@@ -107,7 +113,8 @@ function credentialsIn({ body, db, instance }: Request, user: string): Document 
 function createUser(request: Request): Document {
   const { body, db, instance } = request
   const user = nameOf(request)
-  if (body.roles === undefined) throw new CommandError('BadValue', '"createUser" command requires a "roles" array')
+  checkCommandFields(request, { ...USER_FIELDS, roles: 'array' })
+  if (db === 'local') throw new CommandError('BadValue', 'Cannot create users in the local database')
   const roles = rolesIn(request)
   if (instance.users.entry({ user, db })) {
     throw new CommandError('Location51003', `User "${user}@${db}" already exists`)
@@ -121,16 +128,28 @@ function createUser(request: Request): Document {
   return {}
 }
 
-/** What is stored as it was sent. */
+const USER_FIELDS: Fields = {
+  pwd: 'string?',
+  customData: 'object?',
+  roles: 'array?',
+  authenticationRestrictions: 'array?',
+  mechanisms: 'array?',
+  digestPassword: 'bool?',
+}
+
+/** The fields that are stored as they were sent. */
 function kept({ customData, authenticationRestrictions }: Document): Document {
   return {
     ...(customData !== undefined && { customData }),
-    ...(authenticationRestrictions !== undefined && { authenticationRestrictions }),
+    ...(authenticationRestrictions !== undefined && {
+      authenticationRestrictions: readRestrictions(authenticationRestrictions),
+    }),
   }
 }
 
 function updateUser(request: Request): Document {
   const { body, instance } = request
+  checkCommandFields(request, USER_FIELDS)
   const entry = userOf(request)
   const roles = body.roles === undefined ? undefined : rolesIn(request)
   const credentials = body.pwd === undefined ? undefined : credentialsIn(request, entry.document.user)
@@ -142,14 +161,29 @@ function updateUser(request: Request): Document {
   return {}
 }
 
-function usersInfo({ body, db, instance, ...rest }: Request): Document {
+const USERS_INFO_FIELDS: Fields = {
+  showCredentials: 'bool?',
+  showCustomData: 'bool?',
+  showPrivileges: 'bool?',
+  showAuthenticationRestrictions: 'bool?',
+  filter: 'object?',
+}
+
+function usersInfo(request: Request): Document {
+  const { body, db, instance } = request
+  checkCommandFields(request, USERS_INFO_FIELDS)
   const names = wanted(body.usersInfo, db)
+  const isExact = names.every(({ user }) => user !== undefined)
+  if ((body.showPrivileges || body.showAuthenticationRestrictions) && (!isExact || body.filter !== undefined)) {
+    const message = 'Privilege or restriction details require exact-match usersInfo queries'
+    throw new CommandError('IllegalOperation', message)
+  }
   const matches = matcher(body.filter ?? {})
   const shown = [...instance.users.users.entries.values()]
     .map(({ document }) => document)
     .filter(({ user, db }) => names.some(one => (!one.db || one.db === db) && (one.user ?? user) === user))
     .filter(document => matches(document))
-    .map(document => shownUser({ ...rest, body, db, instance }, document))
+    .map(document => shownUser(request, document))
   return { users: shown }
 }
 

@@ -5,6 +5,8 @@
 import { type Document, type ObjectId, serialize } from 'bson'
 import { freshUuid } from './bytes.js'
 import { CommandError } from './commandError.js'
+import { checkFields } from './fields.js'
+import { isDocument } from './order.js'
 import { builtIn, type Privilege, type RoleName, readPrivilege } from './roles.js'
 import { credentials, type Mechanism } from './scram.js'
 import type { Collection, Entry, Store } from './store.js'
@@ -76,14 +78,15 @@ export class Users {
     return { roles: [...roles.values()], privileges }
   }
 
-  /** The roles of a command, `'read'` or `{role, db}`. Throws RoleNotFound, BadValue. */
+  /** The roles of a command, `'read'` or `{role, db}`. Throws RoleNotFound, BadValue, and as `checkFields`. */
   readRoles(roles: unknown, db: string): RoleName[] {
-    if (!Array.isArray(roles)) throw new CommandError('BadValue', '"roles" needs to be an array')
-    return roles.map(entry => {
-      const name: RoleName = typeof entry === 'string' ? { role: entry, db } : { role: entry?.role, db: entry?.db }
-      if (typeof name.role !== 'string' || typeof name.db !== 'string') {
-        throw new CommandError('BadValue', 'Missing expected field "role" or "db"')
+    if (!Array.isArray(roles)) throw new CommandError('TypeMismatch', "BSON field 'roles' needs to be an array")
+    return roles.map((entry: unknown) => {
+      if (typeof entry !== 'string') {
+        if (!isDocument(entry)) throw new CommandError('BadValue', 'Role names must be either strings or objects')
+        checkFields('roles', entry, { role: 'string', db: 'string' })
       }
+      const name = typeof entry === 'string' ? { role: entry, db } : (entry as RoleName)
       if (!builtIn(name) && !this.role(name)) {
         throw new CommandError('RoleNotFound', `Could not find role: ${name.role}@${name.db}`)
       }
@@ -105,7 +108,7 @@ export class Users {
 
   addRole(fields: RoleName & Document): void {
     const _id = keyOfName(fields, fields.role)
-    if (builtIn(fields) || this.role(fields)) {
+    if (this.role(fields)) {
       throw new CommandError('Location51002', `Role "${fields.role}@${fields.db}" already exists`)
     }
     this.roles.insert(Buffer.from(serialize({ _id, ...fields })), unneeded)

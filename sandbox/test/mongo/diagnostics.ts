@@ -90,3 +90,48 @@ t.test('everybody sees their own operations, and those of others with the privil
   const all = { $currentOp: { allUsers: true, idleConnections: true } }
   t.ok((await client.db('admin').aggregate([all]).toArray()).length > own.length)
 })
+
+t.test('commands for administrators run on the database admin alone', async t => {
+  const { client } = await startMongo(t)
+  for (const name of ['getCmdLineOpts', 'getParameter', 'getLog', 'listDatabases', 'currentOp', 'replSetGetStatus']) {
+    await t.rejects(client.db('app').command({ [name]: '*' }), {
+      code: 13,
+      codeName: 'Unauthorized',
+      message: `${name} may only be run against the admin database.`,
+    })
+  }
+})
+
+t.test('authSchemaVersion is the one of MongoDB 3.0 and later', async t => {
+  const { client } = await startMongo(t)
+  t.match(await client.db('admin').command({ getParameter: 1, authSchemaVersion: 1 }), { authSchemaVersion: 5 })
+})
+
+t.test('there is no search, and the code says so', async t => {
+  const { client, as, server } = await startMongo(t)
+  const c = client.db('app').collection('c')
+  for (const stage of [{ $listSearchIndexes: {} }, { $search: {} }, { $vectorSearch: {} }]) {
+    await t.rejects(c.aggregate([stage]).toArray(), { code: 31082, codeName: 'SearchNotEnabled' })
+  }
+  await t.rejects(c.listSearchIndexes().toArray(), { code: 31082 })
+  await t.rejects(c.createSearchIndex({ definition: {} }), { code: 31082 })
+  server.createUser({ user: 'reader', password: 'pw', roles: [{ role: 'read', db: 'app' }] })
+  const reader = (await as('reader', 'pw')).db('app').collection('c')
+  t.equal(await errorCodeOf(reader.listSearchIndexes().toArray()), 13, 'read does not list search indexes here')
+})
+
+t.test('clusterMonitor reads config and local, and statistics everywhere', async t => {
+  const { client, as, server } = await startMongo(t)
+  await client.db('app').collection('c').insertOne({})
+  server.createUser({ user: 'monitor', password: 'pw', roles: ['clusterMonitor'] })
+  const monitor = await as('monitor', 'pw')
+  for (const db of ['config', 'local']) {
+    t.equal(await errorCodeOf(monitor.db(db).collection('c').findOne()), undefined, db)
+    t.equal(await errorCodeOf(monitor.db(db).command({ dbStats: 1 })), undefined, db)
+    t.equal(await errorCodeOf(monitor.db(db).collection('c').insertOne({})), 13, db)
+  }
+  t.equal(await errorCodeOf(monitor.db('local').collection('system.replset').findOne()), undefined)
+  t.equal(await errorCodeOf(monitor.db('app').collection('system.profile').findOne()), undefined)
+  t.equal(await errorCodeOf(monitor.db('app').collection('c').findOne()), 13)
+  t.equal(await errorCodeOf(monitor.db('admin').command({ listDatabases: 1 })), undefined)
+})
