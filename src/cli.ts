@@ -170,9 +170,9 @@ const onSignal: OnSignal = (signal, run) => void process.on(signal, run)
 function fail(thrown: unknown): never {
   const fault = Fault.from(thrown)
   const { summary, remedy } = fault.definition
-  const { problems } = fault.facts
+  const problems = fault.data('config/invalid', 'usage')?.problems
   const text = fault.kind === 'internal' ? ((fault.cause as Error)?.stack ?? fault.stack) : fault.message
-  const lines = Array.isArray(problems) ? [summary, ...problems.map(line => `  ${line}`)] : [text]
+  const lines = problems ? [summary, ...problems.map(line => `  ${line}`)] : [text]
   process.stderr.write(`mongo-iam-proxy: ${[...lines, remedy].join('\n')}\n`)
   process.exit(toExitCode(fault))
 }

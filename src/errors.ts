@@ -1,28 +1,44 @@
 /**
- * The table of faults: whatever ends a conversation, what the client is told, how loudly we log it, and the exit code.
+ * The table of faults: everything that ends a conversation or a program.
  *
- * A fault is for what ends something. A frame that is not complete yet, a rule that does not match and an empty bucket
- * are values. Codes are those of the server's `src/mongo/base/error_codes.yml`.
+ * A fault has a kind, and the table says for each kind what the client receives, at which level it is logged, what
+ * happened, what the operator should do, and the exit code. Values that are merely incomplete or empty (a partial frame,
+ * a rule that does not match, an empty bucket) are not faults.
+ *
+ * Codes are those of https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml.
  */
 import { type Document, Double, Int32, Long } from 'bson'
+import type { FaultField } from './logFields.js'
 
-/** What a client is answered. `labels` and `backoff` tell drivers to come back instead of giving up. */
-type Reply = { code: number; codeName: string; labels?: readonly string[] }
-
-/** `reply: null` means the socket is closed without a word; `exit` is a code of sysexits(3). */
-type FaultDefinition = { level: Level; reply: Reply | null; summary: string; remedy: string; exit?: number }
 export type Level = 'debug' | 'info' | 'warn' | 'error'
 
-/** The identity is not good enough. Drivers report it at once and forget their cached AWS credentials. */
+/** The error that a client receives. */
+type Reply = { code: number; codeName: string; labels?: readonly string[] }
+
+export type FaultDefinition = {
+  level: Level
+  /** Null: the proxy closes the connection without a reply. */
+  reply: Reply | null
+  /** What happened. Clients see it as `errmsg`, followed by the detail of the fault. */
+  summary: string
+  /** What the operator should do, with the setting to change. */
+  remedy: string
+  /** Exit code of a program that ends with this fault, from sysexits(3). */
+  exit?: number
+}
+
+/** The identity is rejected. Drivers report it at once and discard their cached AWS credentials. */
 const REFUSED: Reply = { code: 18, codeName: 'AuthenticationFailed' }
-/** The identity may be good, we could not find out now. The union of what makes each driver come back (never code 18). */
-const LATER: Reply = {
+/**
+ * The identity could not be checked, so the client should retry. The labels are the union of those that make any driver
+ * retry. Never code 18, which would make drivers discard good credentials.
+ */
+const RETRY: Reply = {
   code: 262,
   codeName: 'ExceededTimeLimit',
   labels: ['SystemOverloadedError', 'RetryableError', 'RetryableWriteError'],
 }
-/** The MongoDB behind us is away. */
-const AWAY: Reply = { code: 6, codeName: 'HostUnreachable', labels: ['RetryableWriteError'] }
+const UNREACHABLE: Reply = { code: 6, codeName: 'HostUnreachable', labels: ['RetryableWriteError'] }
 const PROTOCOL: Reply = { code: 17, codeName: 'ProtocolError' }
 const UNAUTHORIZED: Reply = { code: 13, codeName: 'Unauthorized' }
 
@@ -30,50 +46,51 @@ export const faults = {
   'frame/length': {
     level: 'warn',
     reply: null,
-    summary: 'a message length is outside of the allowed range',
-    remedy: 'Something that does not speak the MongoDB protocol knocks, or speaks TLS to a plain port.',
+    summary: 'the message length is outside the allowed range',
+    remedy:
+      'Find the client by `peer`. It does not speak the MongoDB protocol, or it uses TLS where the proxy does not (`looksLike`).',
   },
   'frame/opcode': {
     level: 'warn',
     reply: null,
-    summary: 'an opcode that is not served here',
-    remedy: 'Update the driver: supported drivers use OP_MSG, and OP_QUERY for the first hello only.',
+    summary: 'the opcode is not supported',
+    remedy: 'Update the driver. Supported drivers send OP_MSG, and OP_QUERY only for their first hello.',
   },
   'message/malformed': {
     level: 'warn',
     reply: null,
-    summary: 'a message or a document in it is malformed',
-    remedy: 'Look at the facts of the log line; a supported driver never sends this.',
+    summary: 'the message or a document in it is malformed',
+    remedy: 'Find the client by `peer`; `why` names the error. Supported drivers never send such a message.',
   },
   'message/compressed': {
     level: 'warn',
     reply: null,
-    summary: 'a compressed message where compression was not negotiated',
-    remedy: 'Update the driver: none may compress what was not negotiated.',
+    summary: 'the message is compressed, but compression was not negotiated',
+    remedy: 'Update the driver. The proxy does not offer compression, so a driver must not compress.',
   },
   'hello/metadata-invalid': {
     level: 'warn',
     reply: { code: 183, codeName: 'ClientMetadataMissingField' },
-    summary: 'the client document of hello lacks a field or has one of the wrong type',
+    summary: 'the client document of hello lacks a field or has a field of the wrong type',
     remedy: 'Update the driver.',
   },
   'hello/app-name-too-long': {
     level: 'warn',
     reply: { code: 184, codeName: 'ClientMetadataAppNameTooLarge' },
-    summary: 'the application name of hello is longer than 128 bytes',
+    summary: 'the application name in hello is longer than 128 bytes',
     remedy: 'Shorten appName in the connection string.',
   },
   'hello/metadata-too-large': {
     level: 'warn',
     reply: { code: 185, codeName: 'ClientMetadataDocumentTooLarge' },
     summary: 'the client document of hello is larger than 512 bytes',
-    remedy: 'Shorten the driver info that the application adds.',
+    remedy: 'Shorten the driver information that the application or its framework adds.',
   },
   'hello/metadata-repeated': {
     level: 'warn',
     reply: { code: 186, codeName: 'ClientMetadataCannotBeMutated' },
-    summary: 'a second client document on one connection',
-    remedy: 'Update the driver: metadata is sent once a connection.',
+    summary: 'the client document was already sent on this connection',
+    remedy: 'Update the driver. It must send the client document only in the first hello of a connection.',
   },
   'hello/await-invalid': {
     level: 'warn',
@@ -85,296 +102,310 @@ export const faults = {
     level: 'info',
     reply: UNAUTHORIZED,
     summary: 'this command requires authentication',
-    remedy: 'Log in first: authSource=$external and authMechanism=MONGODB-AWS in the connection string.',
+    remedy: 'Add authMechanism=MONGODB-AWS and authSource=$external to the connection string.',
   },
   'command/forbidden': {
     level: 'warn',
     reply: UNAUTHORIZED,
-    summary: 'refused, since it would change who this connection is',
-    remedy: 'Open a second connection to be somebody else; a connection keeps its principal for life.',
+    summary: 'this command is refused because it would change the identity of the connection',
+    remedy: 'Open a second connection to log in as another principal.',
   },
   'sasl/mechanism-unavailable': {
     level: 'info',
     reply: { code: 334, codeName: 'MechanismUnavailable' },
-    summary: 'an authentication mechanism that is not served here',
-    remedy: 'Set authMechanism=MONGODB-AWS and authSource=$external; database passwords are not taken here.',
+    summary: 'the authentication mechanism is not supported',
+    remedy: 'Set authMechanism=MONGODB-AWS and authSource=$external. The proxy does not accept database passwords.',
   },
   'sasl/out-of-order': {
     level: 'info',
     reply: PROTOCOL,
-    summary: 'a step of the SASL conversation out of turn',
-    remedy: 'Update the driver; a new conversation begins with saslStart.',
+    summary: 'the SASL message is out of order',
+    remedy: 'Update the driver. A new conversation starts with saslStart.',
   },
   'sasl/payload-invalid': {
     level: 'info',
     reply: { code: 2, codeName: 'BadValue' },
-    summary: 'a SASL payload that is not the document of its step',
+    summary: 'the SASL payload is not the document that this step requires',
     remedy: 'Update the driver.',
   },
   'proof/malformed': {
     level: 'warn',
     reply: REFUSED,
-    summary: 'the signed request does not have the form of a MONGODB-AWS proof',
+    summary: 'the signed request is not a valid MONGODB-AWS proof',
     remedy:
-      'Temporary credentials need AWS_SESSION_TOKEN, too. Else update the driver; if it is current, report its version and this log line.',
+      'If the credentials are temporary, set AWS_SESSION_TOKEN. Otherwise update the driver; if it is current, report its version and this line.',
   },
   'proof/header-unsigned': {
     level: 'warn',
     reply: REFUSED,
     summary: 'the signature does not cover a header that binds it to this conversation',
-    remedy: 'A signature made for another service was tried here. Find out who holds it.',
+    remedy:
+      'Investigate: somebody tried to reuse a signature that was made for another service. See `accessKeyId` and `peer`.',
   },
   'proof/scope-mismatch': {
     level: 'info',
     reply: REFUSED,
     summary: 'the credential scope names another service, region or day than the offered STS host',
-    remedy: 'Update the driver; it takes the region from the host that the proxy offers.',
+    remedy: 'Update the driver. It must take the region from the STS host that the proxy offers.',
   },
   'proof/clock-skew': {
     level: 'info',
     reply: REFUSED,
-    summary: 'the signature is not of now: it is more than 15 minutes off',
-    remedy: 'Set the clock of the client (or of the proxy: the log line has both times).',
+    summary: 'the request signature is outside the 15-minute window',
+    remedy: 'Synchronize the clock of the client or of the proxy. The line has both times (`signed`, `now`).',
   },
   'sts/refused': {
     level: 'info',
     reply: REFUSED,
     summary: 'AWS STS refused the credentials',
-    remedy: 'Look at the code that AWS gave: renew the session (ExpiredToken), check key and secret (the others).',
+    remedy:
+      'Read `code`. ExpiredToken: renew the session. Any other code: check the access key, the secret key and the session token.',
   },
   'sts/throttled': {
     level: 'warn',
-    reply: LATER,
-    summary: 'AWS STS asked to slow down',
-    remedy: 'The account used up its STS quota. Drivers come back by themselves.',
+    reply: RETRY,
+    summary: 'AWS STS throttled the call',
+    remedy:
+      'The AWS account exceeded its STS quota. Lower sts.quota or sts.share if other programs use the same quota.',
   },
   'sts/unavailable': {
     level: 'error',
-    reply: LATER,
-    summary: 'AWS STS gave no usable answer',
-    remedy: 'Check the way from the proxy to the STS host: name resolution, firewall, certificates, `check`.',
+    reply: RETRY,
+    summary: 'AWS STS returned no usable answer',
+    remedy:
+      'Run `mongo-iam-proxy check`. Check DNS, firewall and certificates between the proxy and the hosts in sts.hosts.',
   },
   'budget/exhausted': {
     level: 'warn',
-    reply: LATER,
-    summary: 'more logins of this account wait for AWS STS than its quota can serve in time',
-    remedy: 'Drivers come back by themselves. Fewer logins: longer-lived connections, a larger minPoolSize.',
+    reply: RETRY,
+    summary: 'too many logins of this AWS account are waiting for its STS quota',
+    remedy:
+      'Reduce logins: keep connections open longer, raise minPoolSize. Raise sts.quota if AWS has raised your quota.',
   },
   'identity/partition-mismatch': {
     level: 'error',
-    reply: LATER,
-    summary: 'STS answered with an ARN of another partition than its own',
-    remedy: 'The STS host does not belong to the partition it serves; check sts.hosts.',
+    reply: RETRY,
+    summary: 'STS returned an ARN of another AWS partition',
+    remedy: 'Correct sts.hosts. The host does not belong to the partition that its name says.',
   },
   'users/no-rule': {
     level: 'info',
     reply: REFUSED,
-    summary: 'no rule for this principal',
+    summary: 'no rule matches this principal',
     remedy:
-      'Add the ARN of the message to `users` (or to the $external database) if it is to log in; `explain` says what is nearest.',
+      'Add the ARN in the message to `users`, or create an $external user. `mongo-iam-proxy explain ARN` shows the nearest rule.',
   },
   'users/source-not-allowed': {
     level: 'warn',
     reply: REFUSED,
     summary: 'this principal may not log in from this address',
-    remedy: 'The log line has the networks that may; change clientSource if this one should.',
+    remedy: 'Change clientSource of the rule or of the $external user. `allowed` lists the permitted networks.',
   },
   'users/expired': {
     level: 'info',
     reply: REFUSED,
-    summary: 'this principal was let in until a date that has passed',
-    remedy: 'Take the rule out, or give it a later deleteAfterDate.',
+    summary: 'the rule for this principal has expired',
+    remedy: 'Remove the rule, or set a later deleteAfterDate.',
   },
   'users/recreated': {
     level: 'warn',
     reply: REFUSED,
-    summary: 'this principal has the name of the one that is meant and another id: it was deleted and made anew',
+    summary: 'this principal was deleted and recreated: the ARN is the same, the principal id is not',
     remedy:
-      'Find out who made it. If it is to be trusted, change the principalId of the rule, or clear its pin (DELETE /pins).',
+      'Find out who recreated it. To trust it, change principalId of the rule, or clear its pin with DELETE /pins.',
   },
   'users/ambiguous': {
     level: 'error',
-    reply: LATER,
-    summary: 'several entries of the $external database are this principal, so none of them decides',
-    remedy: 'Drop all but one; the log line names them.',
+    reply: RETRY,
+    summary: 'several $external users match this principal',
+    remedy: 'Drop all but one of the users in `directoryUsers`.',
   },
   'users/unreadable': {
     level: 'error',
-    reply: LATER,
-    summary: 'what decides about this principal cannot be read now',
+    reply: RETRY,
+    summary: 'the proxy cannot read the rules for this principal at the moment',
     remedy:
-      'The log line says why: the $external database (upstream.admin and its privileges, which `check` names) or the pin file.',
+      'See `why`: the $external database (check the privileges of upstream.admin with `mongo-iam-proxy check`) or pins.file.',
   },
   'login/denied': {
     level: 'warn',
     reply: REFUSED,
     summary: 'this principal is on the deny list',
-    remedy: 'The log line names the entry. Whoever shall log in again is taken off the deny file, or by DELETE /deny.',
+    remedy: 'To admit it again, remove the entry in `denial` from deny.file, or send DELETE /deny.',
   },
   'login/revoked': {
     level: 'warn',
     reply: null,
-    summary: 'what let this connection in does so no more',
-    remedy: 'Nothing, if it was meant: the facts say whether a denial, a rule or the directory changed.',
+    summary: 'access was revoked',
+    remedy:
+      'Nothing if it was intended. `cause` and `why` name the denial, the rule or the $external user that changed.',
   },
   'login/concurrency-limit': {
     level: 'warn',
-    reply: LATER,
-    summary: 'too many logins of this client address are under way',
-    remedy: 'Drivers come back by themselves. Raise login.perAddress if a whole fleet stands behind this address.',
+    reply: RETRY,
+    summary: 'too many concurrent logins from this client address',
+    remedy: 'Raise login.perAddress if many clients share this address, for example behind a NAT gateway.',
   },
   'login/failure-limit': {
     level: 'info',
     reply: REFUSED,
-    summary: 'AWS or the rules refused this key and session token too often, so they are not asked again for a while',
-    remedy: 'Find the client that keeps trying; the message has the last refusal. See login.failures.',
+    summary: 'these credentials failed too often and are blocked for a while',
+    remedy:
+      'Find the client that keeps trying. The message has the last error. The limits are login.failures and login.failurePeriod.',
   },
   'login/signature-limit': {
     level: 'warn',
-    reply: LATER,
-    summary: 'too many signatures of this key were wrong, so for a while none of this address is checked',
-    remedy: 'Find the client with the wrong secret key; others of its address may hold the right one and come back.',
+    reply: RETRY,
+    summary: 'too many wrong signatures for this access key from this address',
+    remedy:
+      'Find the client with the wrong secret key. Its neighbors with the right key can log in after login.failurePeriod.',
   },
   'denials/not-persisted': {
     level: 'error',
     reply: null,
-    summary: 'a change of the denials could not be kept on disk, so it does not count',
-    remedy: 'Look at deny.adminFile: that it is set, its folder is there, and the disk takes a file.',
+    summary: 'the change of the deny list could not be saved and has no effect',
+    remedy: 'Set deny.adminFile. Check that its directory exists and that the disk is writable and not full.',
   },
   'login/principal-changed': {
     level: 'warn',
     reply: REFUSED,
-    summary: 'a connection that was asked to log in again did so as somebody else',
-    remedy: 'A connection keeps its principal and its database user for life; open a second one to be another.',
+    summary: 'the client reauthenticated as another principal or database user',
+    remedy: 'Open a new connection for the other identity. A connection keeps its principal for its lifetime.',
   },
   'login/expired': {
     level: 'info',
     reply: { code: 391, codeName: 'ReauthenticationRequired' },
     summary: 'the login is older than its rule allows',
-    remedy:
-      'Nothing; drivers log in again on the same connection, or open another. See maxAge and listen.reauthenticate.',
+    remedy: 'Nothing: drivers reauthenticate or reconnect. See maxAge of the rule and listen.reauthenticate.',
   },
   'login/timeout': {
     level: 'error',
-    reply: LATER,
-    summary: 'the login took longer than its deadline',
-    remedy: 'See in the log line which stage took the time.',
+    reply: RETRY,
+    summary: 'the login exceeded its deadline',
+    remedy: 'Find the slow stage in `ms` and fix it, or raise login.timeout.',
   },
   'login/abandoned': {
     level: 'info',
     reply: null,
-    summary: 'the client left before its login was decided',
-    remedy: 'Nothing; tools that open several connections abandon some.',
+    summary: 'the client disconnected before the login was decided',
+    remedy: 'Nothing. Some tools open several connections and abandon some of them.',
   },
   'ldap/on': {
     level: 'error',
     reply: REFUSED,
     summary: 'LDAP authorization is on at the upstream, so IAM logins are refused',
-    remedy: 'Turn LDAP authorization off (security.ldap.authz.queryTemplate), or use another MongoDB behind the proxy.',
+    remedy:
+      'Turn LDAP authorization off at the upstream (security.ldap.authz.queryTemplate), or use another MongoDB behind the proxy.',
   },
   'ldap/unknown': {
     level: 'error',
-    reply: LATER,
-    summary: 'whether LDAP authorization is on at the upstream cannot be known, so IAM logins wait',
-    remedy: 'Give upstream.admin a user with clusterMonitor, or set ldap.assume: off if you know that it is off.',
+    reply: RETRY,
+    summary: 'the proxy cannot find out whether LDAP authorization is on at the upstream',
+    remedy:
+      'Grant clusterMonitor to the user of upstream.admin. If you know that LDAP authorization is off, set ldap.assume: off.',
   },
   'upstream/unreachable': {
     level: 'error',
-    reply: AWAY,
-    summary: 'the MongoDB behind the proxy cannot be reached',
-    remedy: 'Check upstream.uri, the network, and that MongoDB runs.',
+    reply: UNREACHABLE,
+    summary: 'the upstream MongoDB is unreachable',
+    remedy: 'Check that MongoDB is running and has a primary, then the network and upstream.uri.',
   },
   'upstream/stepped-down': {
     level: 'info',
     reply: null,
-    summary: 'the member that this connection was relayed to is no longer the primary',
-    remedy: 'Nothing; drivers connect again and reach the new primary.',
+    summary: 'the upstream member of this connection is no longer the primary',
+    remedy: 'Nothing. Drivers reconnect and reach the new primary.',
   },
   'upstream/authentication-failed': {
     level: 'error',
-    reply: LATER,
-    summary: 'the MongoDB behind the proxy did not accept the database user of this principal',
-    remedy: 'Check user and password of the rule; `mongo-iam-proxy check` tries them.',
+    reply: RETRY,
+    summary: 'the upstream MongoDB rejected the database user of this principal',
+    remedy: 'Check user and password of the rule with `mongo-iam-proxy check`.',
   },
   'upstream/protocol-error': {
     level: 'error',
-    reply: AWAY,
-    summary: 'the MongoDB behind the proxy answered against the protocol',
-    remedy: 'Check that upstream.uri names a MongoDB; if it does, treat it as hostile until explained.',
+    reply: UNREACHABLE,
+    summary: 'the upstream MongoDB violated the protocol',
+    remedy:
+      'Check that upstream.uri names a MongoDB server. If it does, do not trust that server until `why` is explained.',
   },
   'provision/conflict': {
     level: 'error',
     // Who this is was proven and what stands in the way is ours, so no code 18.
-    reply: LATER,
-    summary: 'a database user or role that the proxy keeps for this principal is there and was not made by this proxy',
-    remedy: 'Find out who made it, then drop it; after a lost master secret drop all users of provision.database.',
+    reply: RETRY,
+    summary: 'the user or role that the proxy needs exists and was not created by this proxy',
+    remedy:
+      'Find out who created it, then drop it. If the master secret was lost, drop all users of provision.database.',
   },
   'provision/unsupported': {
     level: 'error',
-    reply: LATER,
-    summary: 'the MongoDB behind the proxy has no roles, so no database user can be kept for this principal',
-    remedy: 'Give the rule a user and a password of that server instead of roles.',
+    reply: RETRY,
+    summary: 'the upstream MongoDB has no roles, so the proxy cannot create a user for this principal',
+    remedy: 'Give the rule a `user` and a password instead of `roles`.',
   },
   'provision/failed': {
     level: 'error',
-    reply: LATER,
-    summary: 'the MongoDB behind the proxy did not let the proxy keep a database user for this principal',
-    remedy: 'Look at the code: 13 is a privilege that the user of upstream.admin lacks, 31 a role that does not exist.',
+    reply: RETRY,
+    summary: 'the upstream MongoDB refused to create or update the user of this principal',
+    remedy: 'Read `code`. 13: the user of upstream.admin lacks a privilege. 31: a role of the rule does not exist.',
   },
   'connection/write-timeout': {
     level: 'warn',
     reply: null,
-    summary: 'one side took no bytes for too long',
-    remedy: 'A peer hangs or its network is gone; the connection was closed.',
+    summary: 'the peer accepted no data for too long',
+    remedy:
+      'Check the host and the network of that side (`side`): the peer hangs or is gone. The proxy closed the connection.',
   },
   'connection/reset': {
     level: 'info',
     reply: null,
-    summary: 'a socket of the relay broke',
-    remedy: 'The facts say which side.',
+    summary: 'a socket of the connection failed',
+    remedy: 'See `side` for the peer that disconnected, and `why` for the error.',
   },
   'listener/connection-limit': {
     level: 'warn',
     reply: null,
-    summary: 'no slot is left for a connection that has not logged in',
-    remedy: 'Raise listen.connections, or find out who holds connections open without logging in.',
+    summary: 'the connection limit is reached',
+    remedy:
+      'Raise listen.connections or listen.perAddress, or find the addresses that hold connections open without logging in.',
   },
   'connection/frame-timeout': {
     level: 'info',
     reply: null,
-    summary: 'a message was begun and not completed in time',
-    remedy: 'Port scanners and health checks do this; point health checks at the admin port.',
+    summary: 'a message was started but not completed in time',
+    remedy: 'Usually a port scanner or a TCP health check. Point health checks at /healthz of the admin port.',
   },
   'connection/idle-timeout': {
     level: 'debug',
     reply: null,
-    summary: 'nothing was asked for ten minutes by a connection that never logged in',
-    remedy: 'Nothing; drivers ask every ten seconds.',
+    summary: 'the connection was idle for too long before a login',
+    remedy: 'Nothing. Drivers send a hello every ten seconds.',
   },
   'proxy/shutdown': {
     level: 'info',
     reply: null,
-    summary: 'the proxy is stopping',
-    remedy: 'Nothing; drivers connect again.',
+    summary: 'the proxy is shutting down',
+    remedy: 'Nothing. Drivers reconnect.',
   },
   'tls/handshake-failed': {
     level: 'info',
     reply: null,
-    summary: 'the TLS handshake failed or took too long',
-    remedy: 'Use tls=true in the connection string and a CA file that knows the certificate of the proxy.',
+    summary: 'the TLS handshake failed or timed out',
+    remedy:
+      'Set tls=true in the connection string, and tlsCAFile to a CA file that contains the issuer of tls.certFile.',
   },
   'listener/address-unavailable': {
     level: 'error',
     reply: null,
-    summary: 'the address to listen on is taken or not ours',
-    remedy: 'Stop the program that holds it, or choose another listen.port or admin.port.',
+    summary: 'the address to listen on is in use or not available',
+    remedy: 'Stop the program that uses the address, or change listen.host, listen.port, admin.host or admin.port.',
     exit: 69,
   },
   'config/invalid': {
     level: 'error',
     reply: null,
-    summary: 'a setting is missing or wrong',
-    remedy: 'Every problem is named with its source; `mongo-iam-proxy settings` prints the table.',
+    summary: 'the configuration is invalid',
+    remedy: 'Correct the problems; each names its source. `mongo-iam-proxy settings` lists all settings.',
     exit: 78,
   },
   'demo/sandbox-missing': {
@@ -387,27 +418,76 @@ export const faults = {
   usage: {
     level: 'error',
     reply: null,
-    summary: 'the command line cannot be understood',
-    remedy: 'See mongo-iam-proxy --help.',
+    summary: 'the command line is invalid',
+    remedy: 'Run `mongo-iam-proxy --help`.',
     exit: 64,
   },
   internal: {
     level: 'error',
     reply: { code: 8, codeName: 'UnknownError' },
-    summary: 'a bug of the proxy',
-    remedy: 'Report the log line, which has the stack.',
+    summary: 'internal error of the proxy',
+    remedy: 'This is a bug. Report the log line, which contains the stack trace.',
     exit: 70,
   },
 } as const satisfies Record<string, FaultDefinition>
 
 export type FaultKind = keyof typeof faults
 
-/** Log-only particulars. Values that must not be read belong into a `Secret`, which prints as `[secret]`. */
-export type Facts = Record<string, unknown>
+/**
+ * What a fault says to the log. Code never reads it: what code needs is declared in `FaultData`. Values that must not be
+ * printed belong in a `Secret`.
+ */
+export type Facts = { readonly [F in FaultField]?: unknown }
+
+/** How long a driver should wait before it retries, in milliseconds. */
+type Backoff = { readonly backoffMS: number }
+/** The reply of the upstream to a command. A number is a code of MongoDB, a name is one of Node.js, such as ECONNREFUSED. */
+type UpstreamError = {
+  readonly code?: number | string | undefined
+  readonly codeName?: string | undefined
+  readonly errmsg?: string | undefined
+  /** The value of `e` in the SCRAM server-final message, RFC 5802 section 7. */
+  readonly error?: string | undefined
+}
 
 /**
- * The one error that is thrown. `detail` is told to the client, so it holds only what that client may know; `facts` and
- * `cause` go to the log alone.
+ * Faults whose particulars decide something. They are passed together with the facts and logged like them, but they are
+ * typed, and code reads them with `fault.data(kind)`.
+ */
+export type FaultData = {
+  'sts/refused': { readonly code?: string }
+  'sts/unavailable': { readonly why: string }
+  'budget/exhausted': Backoff
+  'users/ambiguous': { readonly directoryUsers: readonly string[] }
+  'users/unreadable': { readonly why: string; readonly directoryUser?: string | undefined }
+  'login/denied': { readonly denial: string }
+  'login/revoked': { readonly denial?: string | undefined }
+  'login/concurrency-limit': Backoff
+  'login/signature-limit': Backoff
+  'upstream/unreachable': UpstreamError
+  'upstream/authentication-failed': UpstreamError
+  'provision/failed': UpstreamError
+  /** `deny`: the settings of the deny list, if they could be read although others could not. Never logged. */
+  'config/invalid': {
+    readonly problems?: readonly string[]
+    readonly deny?: { readonly file?: string | undefined; readonly text?: string | undefined }
+  }
+  usage: { readonly problems?: readonly string[] }
+}
+
+type KindWithData = keyof FaultData
+/** The facts may be left out where every particular is optional. */
+type Particulars<K extends KindWithData> =
+  Partial<FaultData[K]> extends FaultData[K]
+    ? [kind: K, detail?: string | undefined, facts?: (Facts & FaultData[K]) | undefined, cause?: unknown]
+    : [kind: K, detail: string | undefined, facts: Facts & FaultData[K], cause?: unknown]
+type FaultArguments =
+  | [kind: Exclude<FaultKind, KindWithData>, detail?: string | undefined, facts?: Facts | undefined, cause?: unknown]
+  | { [K in KindWithData]: Particulars<K> }[KindWithData]
+
+/**
+ * The only error that the proxy throws. The client sees the summary of its kind and `detail`; `facts` and `cause` go to the
+ * log only. Rejected: a class per kind, since one table serves the reply, the log, the metrics and the documentation.
  */
 export class Fault extends Error {
   override readonly name = 'Fault'
@@ -415,7 +495,7 @@ export class Fault extends Error {
   readonly detail: string | undefined
   readonly facts: Facts
 
-  constructor(kind: FaultKind, detail?: string, facts: Facts = {}, cause?: unknown) {
+  constructor(...[kind, detail, facts = {}, cause]: FaultArguments) {
     const { summary }: FaultDefinition = faults[kind]
     super(detail === undefined ? summary : `${summary}: ${detail}`, cause === undefined ? undefined : { cause })
     this.kind = kind
@@ -427,28 +507,59 @@ export class Fault extends Error {
     return faults[this.kind]
   }
 
-  /** Anything thrown, as a fault: what is not one already is a bug of ours. */
+  /** The particulars of a fault of one of these kinds; undefined for a fault of another kind. */
+  data<K extends KindWithData>(...kinds: K[]): FaultData[K] | undefined {
+    return kinds.some(kind => kind === this.kind) ? (this.facts as FaultData[K]) : undefined
+  }
+
+  /** The same fault with a stack trace of its own. */
+  clone(): Fault {
+    return new Fault(...([this.kind, this.detail, this.facts, this.cause] as FaultArguments))
+  }
+
+  /** Anything thrown, as a fault. An error that is not a fault is a bug of the proxy. */
   static from(thrown: unknown): Fault {
     return thrown instanceof Fault ? thrown : new Fault('internal', undefined, {}, thrown)
   }
 }
 
+/** The fields of a fault in a log line, with those of the fault that caused it. */
+export function toLogFields(fault: Fault): Facts {
+  const { kind, message, cause, stack } = fault
+  return {
+    fault: kind,
+    why: message,
+    ...collectFacts(fault),
+    ...(kind === 'internal' && { stack: (cause instanceof Error && cause.stack) || stack }),
+  }
+}
+
+function collectFacts({ facts, cause }: Fault): Facts {
+  return cause instanceof Fault ? { ...collectFacts(cause), ...facts } : facts
+}
+
+/** The fault in one line for a terminal: message, facts and remedy. */
+export function describeFault(fault: Fault): string {
+  const facts = Object.entries(collectFacts(fault)).map(([name, value]) => `${name} ${value}`)
+  return `${[fault.message, ...facts].join(', ').replace(/\.$/, '')}. ${fault.definition.remedy}`
+}
+
 /**
- * The reply that a client gets, or null where the socket is closed without one.
- * `connection` is our connection id, by which the log line is found; the fact `backoffMS` is how long drivers are asked
- * to wait.
+ * The error reply to the client, or null if the proxy closes the connection without one. `connectionId` is the id in the
+ * log. `baseBackoffMS` tells drivers how long to wait, see
+ * https://github.com/mongodb/specifications/blob/master/source/client-backpressure/client-backpressure.md.
  */
-export function toReply(fault: Fault, connection: number): Document | null {
+export function toReply(fault: Fault, connectionId: number): Document | null {
   const { reply } = fault.definition
-  const { backoffMS } = fault.facts
+  const backoffMS = fault.data('budget/exhausted', 'login/concurrency-limit', 'login/signature-limit')?.backoffMS
   if (reply === null) return null
   return {
     ok: new Double(0),
-    errmsg: `${fault.message} (connection ${connection})`,
+    errmsg: `${fault.message} (connection ${connectionId})`,
     code: new Int32(reply.code),
     codeName: reply.codeName,
     ...(reply.labels && { errorLabels: [...reply.labels] }),
-    ...(typeof backoffMS === 'number' && { baseBackoffMS: Long.fromNumber(backoffMS) }),
+    ...(backoffMS !== undefined && { baseBackoffMS: Long.fromNumber(backoffMS) }),
   }
 }
 

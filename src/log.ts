@@ -1,98 +1,80 @@
-/** Events, one JSON line each, and `Secret`, a value that cannot be printed by accident. */
+/** The log, one JSON object per line; and `Secret`, a value that cannot be printed by accident. */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { inspect } from 'node:util'
 import { pino } from 'pino'
 import type { Facts, Level } from './errors.js'
+import type { LogEvent, logEvents } from './logEvents.js'
 
-/** Everything the program ever reports, in the past tense. Metrics use the same words. */
-export type LogEvent =
-  | 'ready'
-  | 'draining'
-  | 'stopped'
-  | 'connection closed'
-  | 'connection shed'
-  | 'tls handshake failed'
-  | 'command refused'
-  | 'login succeeded'
-  | 'shadow limit exceeded'
-  | 'log lines suppressed'
-  | 'sts host ejected'
-  | 'sts host restored'
-  | 'sts host unreachable'
-  | 'clock skew detected'
-  | 'upstream state changed'
-  | 'upstream unreachable'
-  | 'advertised address missing'
-  | 'ldap authorization checked'
-  | 'configuration warning'
-  | 'configuration reloaded'
-  | 'configuration rejected'
-  | 'restart required'
-  | 'rule removed'
-  | 'denial added'
-  | 'denial removed'
-  | 'denial not persisted'
-  | 'deny file reloaded'
-  | 'principal id pinned'
-  | 'principal id unpinned'
-  | 'directory entry invalid'
-  | 'directory unreadable'
-  | 'directory restored'
-  | 'database user changed'
-  | 'provisioning failed'
-  | 'admin request refused'
-  | 'admin request failed'
+type Definition<E extends LogEvent> = (typeof logEvents)[E]
 
-export type Log = (level: Level, event: LogEvent, facts?: Facts) => void
+/** The fields that a line of this event may have. */
+export type LogFields<E extends LogEvent> = {
+  readonly [F in Definition<E>['fields'][number]]?: unknown
+} & (Definition<E> extends {
+  fault: true
+}
+  ? Facts
+  : unknown)
+
+export type Log = <E extends LogEvent>(level: Definition<E>['levels'][number], event: E, fields?: LogFields<E>) => void
 
 export type LogStream = { write(lines: string): unknown }
 
-/** A line waits for others at most this long, in milliseconds, and for so many characters of them. */
-const GATHER_MS = 20
-const MOST = 16_384
+/** A line waits at most this long for others, in milliseconds. */
+const FLUSH_MS = 20
+/** More characters than this are written at once. */
+const MAX_BUFFERED = 16_384
 
 /**
- * Passes lines on many at a time, as each write to stderr keeps everybody waiting until the system has taken it. `flush`
- * passes on what is there. `later` has it called in a moment.
+ * Joins lines into few writes, because each write to stderr blocks the event loop until the system has taken it.
+ * `schedule` calls its argument a moment later; `flush` writes what is buffered.
  */
 export function createBufferedStream(
   { write }: LogStream,
-  later: (flush: () => void) => void,
+  schedule: (flush: () => void) => void,
 ): LogStream & { flush(): void } {
-  let held = ''
+  let buffered = ''
   const flush = (): void => {
-    const lines = held
-    held = ''
+    const lines = buffered
+    buffered = ''
     if (lines !== '') write(lines)
   }
   return {
     flush,
     write(line) {
-      if (held === '') later(flush)
-      held += line
-      if (held.length > MOST) flush()
+      if (buffered === '') schedule(flush)
+      buffered += line
+      if (buffered.length > MAX_BUFFERED) flush()
     },
   }
 }
 
 /**
- * Stderr, line for line in order, and whole also where the process ends of itself, by `process.exit` or by what nobody
- * caught: node writes to files, pipes and terminals before it goes on, so the last flush is in time.
+ * Stderr, buffered. No line is lost when the process exits, by `process.exit` or by an uncaught exception: Node.js writes
+ * to files, pipes and terminals synchronously, so the flush in the exit handler is in time.
  */
-function stderr(): LogStream & { flush(): void } {
+function createStderrStream(): LogStream & { flush(): void } {
   const { stderr } = process
-  const lines = createBufferedStream({ write: text => stderr.write(text) }, flush =>
-    setTimeout(flush, GATHER_MS).unref(),
+  const stream = createBufferedStream({ write: text => stderr.write(text) }, flush =>
+    setTimeout(flush, FLUSH_MS).unref(),
   )
-  process.once('exit', lines.flush)
-  return lines
+  process.once('exit', stream.flush)
+  return stream
 }
 
-/** `least`: what is logged from now on. */
-export type LeveledLog = Log & { least(level: Level): void }
+export type LeveledLog = Log & {
+  /** Changes the lowest level that is logged. */
+  setLevel(level: Level): void
+}
 
-/** A log onto a stream, stderr unless told: stdout belongs to what commands print. Errors are written at once. */
-export function createLog(level: Level | 'silent', stream: LogStream & { flush?(): void } = stderr()): LeveledLog {
+/**
+ * Creates a log that writes to a stream. The default is stderr, because stdout belongs to the output of commands. A line of
+ * level error is flushed at once.
+ */
+export function createLog(
+  level: Level | 'silent',
+  stream: LogStream & { flush?(): void } = createStderrStream(),
+): LeveledLog {
   const root = pino(
     {
       level,
@@ -103,21 +85,21 @@ export function createLog(level: Level | 'silent', stream: LogStream & { flush?(
     },
     stream,
   )
-  const log: Log = (lvl, event, facts = {}) => {
-    if (root.isLevelEnabled(lvl)) root[lvl]({ ...facts }, event)
-    if (lvl === 'error') stream.flush?.()
+  const log: Log = (lineLevel: Level, event, fields) => {
+    if (root.isLevelEnabled(lineLevel)) root[lineLevel]({ ...fields }, event)
+    if (lineLevel === 'error') stream.flush?.()
   }
   return Object.assign(log, {
-    least(level: Level) {
+    setLevel(level: Level) {
       root.level = level
     },
   })
 }
 
-/** A log that says nothing. */
+/** A log that writes nothing. */
 export const silentLog: Log = () => {}
 
-/** A value that is used and never shown: JSON, strings and inspection give `[secret]`; `reveal` is the one way in. */
+/** A value that is used but never shown: JSON, strings and inspection give `[secret]`. Only `reveal` returns it. */
 export class Secret {
   readonly #value: string
   constructor(value: string) {
@@ -126,9 +108,9 @@ export class Secret {
   reveal(): string {
     return this.#value
   }
-  /** In a time that does not depend on how much of it is right. */
+  /** Takes the same time however much of the other value is right. */
   equals(other: Secret): boolean {
-    return timingSafeEqual(digest(this.#value), digest(other.#value))
+    return timingSafeEqual(sha256(this.#value), sha256(other.#value))
   }
   toString(): string {
     return '[secret]'
@@ -141,4 +123,4 @@ export class Secret {
   }
 }
 
-const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
+const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest()

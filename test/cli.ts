@@ -84,7 +84,7 @@ t.test('a port in use is exit code 69 and a message', async t => {
   ]) {
     const { code, stderr } = await run(['demo', ...flags])
     t.equal(code, 69)
-    t.match(stderr, new RegExp(`the address to listen on is taken or not ours: 127\\.0\\.0\\.1:${port}`))
+    t.match(stderr, new RegExp(`the address to listen on is in use or not available: 127\\.0\\.0\\.1:${port}`))
     t.notMatch(stderr, /\n {4}at /, 'no stack')
   }
 })
@@ -158,7 +158,7 @@ t.test('one demo', async t => {
     t.match(stdout, /^ok {4}upstream 127\.0\.0\.1:\d+: answers, version /m)
     t.match(stdout, /^ok {4}LDAP authorization: off/m)
     t.match(stdout, /^ok {4}user root@admin \(.*user\/a\): logs in/m)
-    t.match(stdout, /^FAIL {2}user root@admin \(.*user\/b\): .*did not accept the database user/m)
+    t.match(stdout, /^FAIL {2}user root@admin \(.*user\/b\): .*rejected the database user/m)
     t.match(stdout, /^ok {4}STS sts\.us-east-1\.amazonaws\.com: answers/m)
   })
 

@@ -25,7 +25,9 @@ const LAYERS = [
     'wire/',
   ],
   ['clock.ts', 'random.ts', 'log.ts', 'backoff.ts'],
+  ['logEvents.ts'],
   ['errors.ts'],
+  ['logFields.ts'],
 ]
 
 /** Files without a socket, file, clock or randomness of their own: the caller passes in what they need. */

@@ -3,20 +3,24 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { format, inspect } from 'node:util'
 import t from 'tap'
 import { Fault } from '../src/errors.js'
-import { createBufferedStream, createLog, type Log, Secret, silentLog } from '../src/log.js'
+import { createBufferedStream, createLog, type LeveledLog, Secret, silentLog } from '../src/log.js'
+import type { LogEvent } from '../src/logEvents.js'
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const
 
-/** What is written by a run, as text. */
-function written(run: (log: Log) => void, level: Parameters<typeof createLog>[0] = 'debug'): string {
+/** A log that takes any field at any level, to test what the types rule out. */
+type UntypedLog = (level: (typeof LEVELS)[number], event: LogEvent, fields?: Record<string, unknown>) => void
+const untyped = (log: LeveledLog) => log as unknown as UntypedLog
+
+/** Returns the text that a run writes to its log. */
+function written(run: (log: UntypedLog) => void, level: Parameters<typeof createLog>[0] = 'debug'): string {
   let text = ''
-  run(
-    createLog(level, {
-      write(line) {
-        text += line
-      },
-    }),
-  )
+  const log = createLog(level, {
+    write(line) {
+      text += line
+    },
+  })
+  run(untyped(log))
   return text
 }
 
@@ -52,7 +56,7 @@ t.test('only what is loud enough is written', async t => {
   )
 })
 
-t.test('facts that refer to themselves, or are too large for JSON, are no trouble', async t => {
+t.test('fields that refer to themselves, or that JSON cannot hold, do not fail', async t => {
   const round: Record<string, unknown> = {}
   round.round = round
   const text = written(log => log('info', 'connection closed', { round, many: 2n ** 64n, run: () => {} }))
@@ -60,7 +64,7 @@ t.test('facts that refer to themselves, or are too large for JSON, are no troubl
 })
 
 t.test(
-  'lines that come together are written together, in order, and an error at once with what came before',
+  'lines are written in batches and in order, and an error is written at once with the lines before it',
   async t => {
     const writes: string[] = []
     const due: (() => void)[] = []
@@ -69,26 +73,26 @@ t.test(
     log('info', 'draining')
     log('info', 'connection closed')
     t.equal(writes.length, 0)
-    t.equal(due.length, 1, 'one moment for both')
+    t.equal(due.length, 1, 'both lines share one flush')
     due.shift()?.()
-    t.match(writes.splice(0), [/accepted.*\n.*closed.*\n$/])
+    t.match(writes.splice(0), [/draining.*\n.*closed.*\n$/])
     log('info', 'draining')
     log('error', 'admin request failed')
     t.match(writes.splice(0), [/draining.*\n.*failed.*\n$/])
     due.shift()?.()
-    t.equal(writes.length, 0, 'nothing is written twice')
-    log('info', 'connection closed', { long: 'x'.repeat(20_000) })
-    t.equal(writes.length, 1, 'nor kept for long')
+    t.equal(writes.length, 0, 'no line is written twice')
+    untyped(log)('info', 'connection closed', { long: 'x'.repeat(20_000) })
+    t.equal(writes.length, 1, 'a long line is written at once')
   },
 )
 
-t.test('the last line is there however a process ends', async t => {
+t.test('the last line is written however the process ends', async t => {
   const module = JSON.stringify(new URL('../dist/log.js', import.meta.url).href)
   for (const [end, code] of [
     ['', 0],
     ['process.exit(3)', 3],
-    ["throw new Error('nobody caught this')", 1],
-    ["Promise.reject(new Error('nor this'))", 1],
+    ["throw new Error('uncaught')", 1],
+    ["Promise.reject(new Error('unhandled'))", 1],
     ["setTimeout(() => process.exit(0), 100); log('info', 'connection closed')", 0],
   ] as const) {
     const text = `import { createLog } from ${module}; const log = createLog('info'); log('info', 'draining'); log('info', 'stopped'); ${end}`
@@ -98,13 +102,13 @@ t.test('the last line is there however a process ends', async t => {
   }
 })
 
-t.test('a log that says nothing has the same form', async t => {
+t.test('the silent log has the same form', async t => {
   t.equal(silentLog('error', 'admin request failed', {}), undefined)
 })
 
 const secret = new Secret('hunter2')
 
-t.test('a secret is used by those who ask, and shown to nobody', async t => {
+t.test('a secret is revealed on request and never printed', async t => {
   t.equal(secret.reveal(), 'hunter2')
   for (const shown of [
     JSON.stringify(secret),
@@ -127,19 +131,19 @@ t.test('a secret is used by those who ask, and shown to nobody', async t => {
   t.equal(`${secret} ${inspect(secret)}`, '[secret] [secret]')
 })
 
-t.test('secrets are compared without being shown', async t => {
+t.test('secrets are compared without being revealed', async t => {
   t.ok(secret.equals(new Secret('hunter2')))
   for (const other of ['hunter', 'hunter22', 'Hunter2', '']) t.notOk(secret.equals(new Secret(other)))
 })
 
-t.test('what is logged least may change, for those who hold the log already', async t => {
+t.test('a change of the level applies to a log that is in use', async t => {
   const lines: string[] = []
   const log = createLog('warn', { write: line => lines.push(line) })
-  log('info', 'draining', { id: 1 })
-  log.least('info')
+  log('info', 'draining', { signal: 'SIGTERM' })
+  log.setLevel('info')
   log('info', 'connection closed', { id: 1 })
-  log.least('error')
-  log('warn', 'command refused', { id: 1 })
+  log.setLevel('error')
+  log('warn', 'configuration warning', { warning: 'x' })
   t.match(
     lines.map(line => JSON.parse(line)),
     [{ event: 'connection closed', id: 1 }],
@@ -147,8 +151,8 @@ t.test('what is logged least may change, for those who hold the log already', as
   t.equal(lines.length, 1)
 })
 
-t.test('no level prints a secret, wherever in the facts it is', async t => {
-  const fault = new Fault('internal', undefined, { secret }, Object.assign(new Error('x'), { secret }))
+t.test('no level prints a secret, wherever it is in the fields', async t => {
+  const fault = new Fault('internal', undefined, { why: secret }, Object.assign(new Error('x'), { secret }))
   const text = written(log => {
     for (const level of LEVELS) {
       log(level, 'connection closed', {
@@ -167,21 +171,21 @@ t.test('no level prints a secret, wherever in the facts it is', async t => {
   t.equal(text.split('\n').length, 17)
 })
 
-t.test('secrets are revealed in these files and no other', async t => {
+t.test('only these files reveal secrets', async t => {
   const src = new URL('../src/', import.meta.url)
   const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts'))
   const revealing = files.filter(file => readFileSync(new URL(file, src), 'utf8').includes('reveal('))
   const allowed: Record<string, string> = {
-    'log.ts': 'defines it',
-    'app/policy.ts': 'whether there is a connection string at all',
-    'app/proxy.ts': 'the key of our certificate, for TLS',
-    'identity/credentialFingerprint.ts': 'a token, for the fingerprint that caches keep in its place',
-    'identity/outcome.ts': 'looks for what was sent in what AWS says',
-    'identity/proof.ts': 'signature and token, for the request to STS',
-    'upstream/admin.ts': 'the connection string, for the driver of the administrator',
-    'upstream/scramKeys.ts': 'a password, for the keys derived from it',
+    'log.ts': 'defines reveal',
+    'app/policy.ts': 'the connection string, to know whether there is one',
+    'app/proxy.ts': 'the private key, for TLS',
+    'identity/credentialFingerprint.ts': 'a session token, for its fingerprint',
+    'identity/outcome.ts': 'the signature and the token, to find them in what AWS answers',
+    'identity/proof.ts': 'the signature and the token, for the request to STS',
+    'upstream/admin.ts': 'the connection string, for the driver',
+    'upstream/scramKeys.ts': 'a password, to derive its keys',
     'upstream/target.ts': 'the connection string, which may hold a password',
-    'provisioning/password.ts': 'a master secret, for what is derived from it',
+    'provisioning/password.ts': 'a master secret, to derive passwords',
     'provisioning/upkeep.ts': 'a password, for the command that sets it',
   }
   t.same(

@@ -32,8 +32,9 @@ export async function handlePinsRequest(asked: AdminRequest, { pins, ...guards }
     return textResponse(404, `no id is pinned for ${arn}; GET /pins has those that are`)
   } catch (thrown) {
     const fault = Fault.from(thrown)
-    if (fault.kind !== 'users/unreadable') throw fault
-    return textResponse(507, `it stays as it is, since the disk takes no other pins.file: ${fault.facts.why}`)
+    const unreadable = fault.data('users/unreadable')
+    if (!unreadable) throw fault
+    return textResponse(507, `it stays as it is, since the disk takes no other pins.file: ${unreadable.why}`)
   }
 }
 

@@ -1,9 +1,11 @@
 /** Connects the admin server to the parts that its pages report and change. */
+
 import type { AccessOptions } from '../admin/guards.js'
 import type { MetricsRecorder } from '../admin/metrics.js'
 import { type AdminServer, startAdminServer } from '../admin/server.js'
 import { now } from '../clock.js'
 import type { Config } from '../config/load.js'
+import { toLogFields } from '../errors.js'
 import type { LdapGuard } from '../ldap/guard.js'
 import type { Log } from '../log.js'
 import type { Revocation } from '../revocation/revocation.js'
@@ -58,24 +60,23 @@ export async function startAdminInterface(options: AdminInterfaceOptions): Promi
       deny: denial => revocation.deny(denial),
       allow: denial => revocation.allow(denial),
       now: Date.now,
-      onPersistenceFailure: ({ kind, message, facts }) =>
-        log('error', 'denial not persisted', { fault: kind, why: message, ...facts }),
+      onPersistenceFailure: fault => log('error', 'denial not persisted', toLogFields(fault)),
     },
     pins: { pins, token: access.token, hosts: access.hosts },
-    onError: ({ kind, stack }) => log('error', 'admin request failed', { fault: kind, stack }),
+    onError: fault => log('error', 'admin request failed', toLogFields(fault)),
     onUnauthorized: createUnauthorizedLog(log),
   })
 }
 
 /** Someone who guesses tokens must not fill the log. */
 function createUnauthorizedLog(log: Log): (path: string, address: string) => void {
-  let tries = 0
+  let attempts = 0
   let loggedAt = Number.NEGATIVE_INFINITY
   return (path, address) => {
-    tries += 1
+    attempts += 1
     if (now() - loggedAt < UNAUTHORIZED_LOG_MS) return
-    log('warn', 'admin request refused', { admin: path, address, why: 'without the token', tries })
-    tries = 0
+    log('warn', 'admin request refused', { path, address, attempts })
+    attempts = 0
     loggedAt = now()
   }
 }

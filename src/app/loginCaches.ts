@@ -1,9 +1,11 @@
 /** What one process remembers of logins: limits per subnet, refusals of STS, and (if enabled) successful logins. */
+
 import { randomBytes } from 'node:crypto'
 import type { MetricsRecorder } from '../admin/metrics.js'
 import { createLoginLimits, type LoginLimits } from '../budget/loginLimits.js'
 import { now } from '../clock.js'
 import type { Config } from '../config/load.js'
+import { toLogFields } from '../errors.js'
 import { createCredentialFingerprinter, type FingerprintCredential } from '../identity/credentialFingerprint.js'
 import { createIdentityCache, type IdentityCache } from '../identity/identityCache.js'
 import { createRefusalCache, type RefusalCache } from '../identity/refusalCache.js'
@@ -44,7 +46,7 @@ export function createLoginCaches({ config, metrics, log, onKnownCredential }: L
     onKnownCredential,
     onRejected(limit, fault) {
       metrics.count(login.shadow ? 'limit_shadow_total' : 'limit_refusals_total', 1, { limit })
-      if (login.shadow) log('info', 'shadow limit exceeded', { limit, ...fault.facts })
+      if (login.shadow) log('info', 'shadow limit exceeded', { ...toLogFields(fault), limit })
     },
   })
   const refusals = createRefusalCache({ maxEntries: MAX_ENTRIES, maxPerSource: MAX_REFUSALS_PER_SUBNET, now })

@@ -95,12 +95,12 @@ function compileUpstream(
   return { upstream: { upstream, isSingle }, problems }
 }
 
-function parseOrProblems(uri: Config['upstream']['uri'], readFile: ReadFile): UpstreamConfig | unknown[] {
+function parseOrProblems(uri: Config['upstream']['uri'], readFile: ReadFile): UpstreamConfig | string[] {
   try {
     return parseUpstreamUri(uri, path => readFile(path).bytes)
   } catch (thrown) {
-    const { facts, message } = Fault.from(thrown)
-    return Array.isArray(facts.problems) ? facts.problems : [message]
+    const fault = Fault.from(thrown)
+    return [...(fault.data('config/invalid')?.problems ?? [fault.message])]
   }
 }
 

@@ -157,7 +157,7 @@ class ProxyServer {
       onOutcome: outcome => this.#metrics.count('reloads_total', 1, { outcome }),
     })
     const { config, policy } = this.#initial
-    this.#log('info', 'ready', { host: config.listen.host, port, upstream: policy.upstream.name, admin: adminPort })
+    this.#log('info', 'ready', { host: config.listen.host, port, upstream: policy.upstream.name, adminPort })
     return { port, adminPort, initialized, reload, stop: delay => this.#stop(delay), kill: () => this.#kill() }
   }
 

@@ -7,7 +7,7 @@
  */
 import type { Config } from '../config/load.js'
 import { allSettings } from '../config/settings.js'
-import { Fault } from '../errors.js'
+import { Fault, type FaultData } from '../errors.js'
 import { type Log, Secret } from '../log.js'
 import { type Denial, formatDenial, getDenialKey } from '../revocation/denials.js'
 import { formatDenyFile, parseDenyFile } from '../revocation/denyFile.js'
@@ -105,7 +105,7 @@ class Reloader {
     } catch (thrown) {
       this.#reject(Fault.from(thrown))
       this.#options.onOutcome('rejected')
-      this.#addDenials(next instanceof Fault ? (next.facts.deny as Config['deny'] | undefined) : next.config.deny)
+      this.#addDenials(next instanceof Fault ? next.data('config/invalid')?.deny : next.config.deny)
     }
   }
 
@@ -127,25 +127,17 @@ class Reloader {
       if (!before.config.warnings.includes(warning)) log('warn', 'configuration warning', { warning })
     }
     if (needRestart.length > 0) {
-      log('warn', 'restart required', {
-        warning: 'these settings take effect after a restart',
-        settings: needRestart,
-      })
+      log('warn', 'restart required', { settings: needRestart })
     }
     log('info', 'configuration reloaded', { applied })
   }
 
   #reject(fault: Fault): void {
-    const { problems } = fault.facts
-    const lines: unknown[] = Array.isArray(problems)
-      ? problems
-      : [fault.kind === 'internal' ? fault.stack : fault.message]
-    for (const problem of lines) {
-      this.#options.log('error', 'configuration rejected', { problem, kept: 'the previous configuration' })
-    }
+    const problems = fault.data('config/invalid')?.problems ?? [fault.kind === 'internal' ? fault.stack : fault.message]
+    for (const problem of problems) this.#options.log('error', 'configuration rejected', { problem })
   }
 
-  #addDenials(deny: Config['deny'] | undefined): void {
+  #addDenials(deny: FaultData['config/invalid']['deny']): void {
     const { file, text } = deny ?? {}
     const { config, policy } = this.#running
     if (file === undefined || file !== config.deny.file || text === undefined) return
@@ -156,7 +148,7 @@ class Reloader {
     if (problems.length > 0 || added.length === 0) return
     this.#running = { config, policy: { ...policy, denials: [...policy.denials, ...added] } }
     this.#options.apply(this.#running)
-    this.#options.log('warn', 'deny file reloaded', { applied: ['deny.file'], denied: added.map(formatDenial) })
+    this.#options.log('warn', 'deny file reloaded', { denials: added.map(formatDenial) })
   }
 }
 

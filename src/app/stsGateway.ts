@@ -168,7 +168,7 @@ export class StsGateway {
     this.#metrics.set('clock_skew_seconds', skewMS / 1000)
     if (Math.abs(skewMS - this.#loggedSkewMS) < LOGGED_SKEW_MS) return
     this.#loggedSkewMS = skewMS
-    this.#log('warn', 'clock skew detected', { behindStsSeconds: Math.round(skewMS / 1000), corrected: true })
+    this.#log('warn', 'clock skew detected', { skewSeconds: Math.round(skewMS / 1000) })
   }
 
   #byBucket(measure: (bucket: string) => number): Record<string, number> {

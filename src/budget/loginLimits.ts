@@ -243,22 +243,22 @@ const FINAL_CODES: ReadonlySet<unknown> = new Set(['ExpiredToken', 'InvalidClien
 type FailureProof = 'credential' | 'source' | 'signature'
 
 /** What a fault proves about a credential; undefined for faults of the proxy, the budget and the upstream. */
-function whatFailureProves({ kind, facts }: Fault): FailureProof | undefined {
+function whatFailureProves(fault: Fault): FailureProof | undefined {
   const proofs: Partial<Record<FaultKind, FailureProof>> = {
-    'sts/refused': FINAL_CODES.has(facts.code) ? 'credential' : 'signature',
+    'sts/refused': FINAL_CODES.has(fault.data('sts/refused')?.code) ? 'credential' : 'signature',
     'users/no-rule': 'credential',
     'users/source-not-allowed': 'source',
     'users/expired': 'credential',
     'users/recreated': 'credential',
     'login/denied': 'credential',
   }
-  return proofs[kind]
+  return proofs[fault.kind]
 }
 
 /**
  * The reason that later logins are given. They may come from another client that shows the same key id and token, so it
  * names no principal.
  */
-function publicReason({ kind, facts, definition }: Fault): string {
-  return kind === 'sts/refused' && typeof facts.code === 'string' ? facts.code : definition.summary
+function publicReason(fault: Fault): string {
+  return fault.data('sts/refused')?.code ?? fault.definition.summary
 }

@@ -27,7 +27,7 @@ export class Backpressure {
     if (this.#callbacks !== NONE) return void this.#callbacks.push(callback)
     this.#callbacks = [callback]
     this.#cancelTimeout = this.#after(WRITE_TIMEOUT_MS, () =>
-      this.#onTimeout(new Fault('connection/write-timeout', undefined, { ms: WRITE_TIMEOUT_MS })),
+      this.#onTimeout(new Fault('connection/write-timeout', undefined, { timeoutMS: WRITE_TIMEOUT_MS })),
     )
     const done = (): void => {
       this.#socket.off('drain', done).off('close', done)

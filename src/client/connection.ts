@@ -4,7 +4,7 @@
  */
 import type { Socket } from 'node:net'
 import type { After } from '../clock.js'
-import { Fault, type FaultKind, type Level } from '../errors.js'
+import { Fault, type FaultKind, type Level, toLogFields } from '../errors.js'
 import type { Log } from '../log.js'
 import type { Stage } from './connectionTable.js'
 import { type ClientInfo, readHello } from './handshake.js'
@@ -117,9 +117,9 @@ export class Connection implements ConversationHost {
     }
   }
 
-  readonly log: Log = (level, event, facts) => {
+  readonly log: Log = (level, event, fields) => {
     const { id, peer } = this.client
-    this.#parts.log(level, event, { id, peer, ...facts })
+    this.#parts.log(level, event, { id, peer, ...fields } as typeof fields)
   }
 
   /** From here on the relay owns both sockets. */
@@ -202,8 +202,7 @@ export class Connection implements ConversationHost {
       ...loginRecord.by,
       ...(loginRecord.cached && { cached: true }),
       ...(this.#refused && { refused: Object.fromEntries(this.#refused) }),
-      ...(fault && { fault: fault.kind, why: fault.message, ...fault.facts }),
-      ...(fault?.kind === 'internal' && { stack: (fault.cause as Error | undefined)?.stack ?? fault.stack }),
+      ...(fault && toLogFields(fault)),
       ms: { ...loginRecord.ms, open: Math.round(now() - this.#born) },
       bytes: { fromClient: bytesRead, toClient: bytesWritten },
     })

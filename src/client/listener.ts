@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import { toSubnet } from '../budget/subnet.js'
 import type { After } from '../clock.js'
-import { Fault, type FaultKind } from '../errors.js'
+import { Fault, type FaultKind, toLogFields } from '../errors.js'
 import type { Log } from '../log.js'
 import type { AcceptQueue } from './acceptQueue.js'
 import type { Connection } from './connection.js'
@@ -191,7 +191,7 @@ export class Listener {
     const why = isAddressFull ? 'limit per address' : 'limit of connections'
     const fault = new Fault('listener/connection-limit', undefined, { address: subnet, why })
     this.#options.onRejected(fault)
-    this.#options.log('debug', 'connection shed', fault.facts)
+    this.#options.log('debug', 'connection shed', toLogFields(fault))
     return false
   }
 
@@ -230,10 +230,10 @@ export class Listener {
 
   #onTlsFailure({ id, address }: Entry, why: string): void {
     const { log, shouldLog, onRejected } = this.#options
-    const fault = new Fault('tls/handshake-failed', undefined, { id, peer: address, why })
+    const fault = new Fault('tls/handshake-failed', undefined, { why })
     onRejected(fault)
-    const level = shouldLog(fault.kind) ? fault.definition.level : 'debug'
-    log(level, 'tls handshake failed', { fault: fault.kind, ...fault.facts })
+    const level = shouldLog(fault.kind) ? 'info' : 'debug'
+    log(level, 'tls handshake failed', { id, peer: address, ...toLogFields(fault) })
   }
 
   #serve(entry: Entry, socket: Socket, certificate: string | undefined): void {

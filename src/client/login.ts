@@ -340,7 +340,7 @@ function known(outcome: StsOutcome): Identity {
     case 'throttled':
       throw new Fault('sts/throttled', outcome.code)
     case 'unavailable':
-      throw new Fault('sts/unavailable', undefined, { answer: outcome.why })
+      throw new Fault('sts/unavailable', undefined, { why: outcome.why })
   }
 }
 

@@ -8,7 +8,7 @@
 import type { Socket } from 'node:net'
 import type { Document } from 'bson'
 import type { After } from '../clock.js'
-import { Fault, type FaultKind, toReply } from '../errors.js'
+import { Fault, type FaultKind, toLogFields, toReply } from '../errors.js'
 import type { Log } from '../log.js'
 import { readTopologyVersion } from '../upstream/topologyVersion.js'
 import type { Frame } from '../wire/frame.js'
@@ -196,7 +196,7 @@ export class Conversation {
       case 'refuse': {
         const document = toReply(turn.fault, client.id)
         if (!document || turn.next.at === 'over') throw turn.fault
-        log('debug', 'command refused', { fault: turn.fault.kind })
+        log('debug', 'command refused', toLogFields(turn.fault))
         this.#host.refused(turn.fault.kind)
         this.#parts.metrics.recordFault(turn.fault.kind)
         this.#reply(command, document)

@@ -11,7 +11,7 @@ import { type LoadedConfig, provisioningOptions } from '../app/policy.js'
 import { createConfiguredStsClient } from '../app/stsGateway.js'
 import { after } from '../clock.js'
 import type { Config } from '../config/load.js'
-import { Fault } from '../errors.js'
+import { describeFault, Fault } from '../errors.js'
 import { evaluateLdap } from '../ldap/ldap.js'
 import { createLdapProbe } from '../ldap/probe.js'
 import { type Secret, silentLog } from '../log.js'
@@ -90,9 +90,7 @@ async function tried(what: string, run: (signal: AbortSignal) => Promise<string 
     return { isOk, text: `${what}: ${text}` }
   } catch (thrown) {
     if (thrown instanceof DOMException) return { isOk: false, text: `${what}: no answer within ${PATIENCE_MS} ms` }
-    const { message, facts, definition } = Fault.from(thrown)
-    const known = Object.entries(facts).map(([name, value]) => `${name} ${value}`)
-    return { isOk: false, text: `${what}: ${[message, ...known].join(', ').replace(/\.$/, '')}. ${definition.remedy}` }
+    return { isOk: false, text: `${what}: ${describeFault(Fault.from(thrown))}` }
   }
 }
 
@@ -137,8 +135,9 @@ async function beAdministrator(uri: Secret): Promise<string | Finding> {
       ? `logs in as ${sanitizeText(who.user)}@${sanitizeText(who.db)}`
       : 'connects, as nobody: it names no user'
   } catch (thrown) {
-    const { message, facts } = Fault.from(thrown)
-    const why = sanitizeText(facts.errmsg) ?? sanitizeText((thrown as Error)?.message) ?? message
+    const fault = Fault.from(thrown)
+    const { errmsg } = fault.data('upstream/authentication-failed', 'upstream/unreachable') ?? {}
+    const why = errmsg ?? sanitizeText((thrown as Error)?.message) ?? fault.message
     return { isOk: false, text: `${why}. Check its address, user and password.` }
   } finally {
     await superuser.close()

@@ -148,7 +148,7 @@ class Explainer {
       const text = JSON.stringify(restrictions)
       this.#add('note', `MongoDB checks its restrictions against the address of the proxy, not of the client: ${text}`)
     } catch (thrown) {
-      if (Number(Fault.from(thrown).facts.code) === UNAUTHORIZED) {
+      if (Fault.from(thrown).data('upstream/authentication-failed')?.code === UNAUTHORIZED) {
         this.#add('roles', `unknown: the user of upstream.admin lacks viewUser on ${db}`)
       } else this.#addUnknown('roles', `cannot be read: ${describeReadFailure(thrown)}`)
     }

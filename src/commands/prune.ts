@@ -3,7 +3,7 @@
 import { type LoadedConfig, provisioningOptions } from '../app/policy.js'
 import { after, now } from '../clock.js'
 import type { Config } from '../config/load.js'
-import { Fault } from '../errors.js'
+import { describeFault, Fault } from '../errors.js'
 import { silentLog } from '../log.js'
 import type { RoleLookup } from '../provisioning/provisioner.js'
 import { prune } from '../provisioning/prune.js'
@@ -37,9 +37,7 @@ export async function pruneUsers(
     if (lines.length === 0) lines.push('there was nothing to remove')
     return lines.map(text => ({ isOk: true, text }))
   } catch (thrown) {
-    const { message, facts, definition } = Fault.from(thrown)
-    const known = Object.entries(facts).map(([name, value]) => `${name} ${value}`)
-    return [{ isOk: false, text: `${[message, ...known].join(', ')}. ${definition.remedy}` }]
+    return [{ isOk: false, text: describeFault(Fault.from(thrown)) }]
   } finally {
     external?.close()
     await admin.close()

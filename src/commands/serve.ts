@@ -49,7 +49,7 @@ export async function startReloadingProxy(load: LoadPolicy): Promise<ReloadingPr
   const { read, snapshot } = recordReads(readFile, fileStamp)
   const loaded = load(read)
   const log = createLog(loaded.config.log.level)
-  const proxy = await startProxy(loaded, log, log.least)
+  const proxy = await startProxy(loaded, log, log.setLevel)
   let denyFile = loaded.config.deny.file
   const watcher = watchFiles<LoadedConfig | Fault>(
     {
@@ -82,7 +82,7 @@ export function runUntilStopped({ proxy, log }: ReloadingProxy, onSignal: OnSign
   return new Promise(resolve => {
     let isDraining = false
     const stop = (signal: 'SIGTERM' | 'SIGINT'): void => {
-      log('info', 'draining', { signal, again: isDraining })
+      log('info', 'draining', { signal, forced: isDraining })
       const stopped = isDraining ? proxy.kill() : signal === 'SIGINT' ? proxy.stop(0) : proxy.stop()
       isDraining = true
       stopped.then(resolve)

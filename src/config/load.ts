@@ -44,9 +44,9 @@ export function loadConfig(sources: ConfigSources): Config {
 }
 
 /**
- * The configuration and what `compile` made of it. Throws `config/invalid`, whose `facts.problems` are lines like
+ * The configuration and what `compile` made of it. Throws `config/invalid`, whose `problems` are lines like
  * `sts.quota: expected a whole number from 1 to 1000000, got "many" (from MONGO_IAM_PROXY_STS_QUOTA)`. Its `detail` is
- * the same lines in one text, and `facts.deny` is the group `deny` as far as it could be read.
+ * the same lines in one text, and `deny` is the group `deny` as far as it could be read.
  */
 export function loadAndCompile<T>(sources: ConfigSources, compile: Compile<T>): { config: Config; compiled: T } {
   const contents = readConfigFile(sources)

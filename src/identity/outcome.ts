@@ -59,10 +59,9 @@ function classifyIdentity(text: string, partition: Partition): StsOutcome {
   try {
     return { is: 'identity', identity: parseIdentity(text, partition) }
   } catch (thrown) {
-    if (thrown instanceof Fault && thrown.kind === 'sts/unavailable') {
-      return unavailable(`it answered 200 with a document that is unusable: ${thrown.facts.why}`, 'none')
-    }
-    throw thrown
+    const unusable = thrown instanceof Fault ? thrown.data('sts/unavailable') : undefined
+    if (!unusable) throw thrown
+    return unavailable(`it answered 200 with a document that is unusable: ${unusable.why}`, 'none')
   }
 }
 

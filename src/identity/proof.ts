@@ -10,7 +10,7 @@
  *
  * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
  */
-import { Fault } from '../errors.js'
+import { type Facts, Fault } from '../errors.js'
 import { Secret } from '../log.js'
 import type { Challenge, ProofFields } from '../sasl/aws.js'
 import { detach } from './detachedString.js'
@@ -50,8 +50,8 @@ const BODY = 'Action=GetCallerIdentity&Version=2011-06-15'
 export function validateProof({ a, d, t }: ProofFields, challenge: Challenge, now: Date): Proof {
   const { key = '', day, region, service, names = '', signature = '' } = AUTHORIZATION.exec(a)?.groups ?? {}
   if (signature === '') throw new Fault('proof/malformed', 'the authorization is not an AWS Signature Version 4')
-  const fault = (kind: ProofFault, detail: string, facts = {}) =>
-    new Fault(kind, detail, { accessKeyId: key, ...facts })
+  const fault = (kind: ProofFault, detail: string, fields: Facts = {}) =>
+    new Fault(kind, detail, { accessKeyId: key, ...fields })
   const signedAt = parseDate(d)
   if (t !== undefined && !TOKEN.test(t)) throw fault('proof/malformed', 'not an AWS session token')
   if (TEMPORARY.test(key) && t === undefined) {

@@ -75,9 +75,10 @@ export function createLdapGuard(parts: LdapGuardOptions): LdapGuard {
       if (asked === generation) learn(evaluateLdap(answers))
     } catch (thrown) {
       if (stop.signal.aborted) return
-      const { kind, facts } = Fault.from(thrown)
+      const fault = Fault.from(thrown)
+      const { code } = fault.data('upstream/unreachable', 'upstream/authentication-failed') ?? {}
       if (++silent >= ROUNDS || known.state === 'unknown') {
-        learn({ state: 'unknown', why: `the upstream cannot be asked (${kind}${facts.code ? `, ${facts.code}` : ''})` })
+        learn({ state: 'unknown', why: `the upstream cannot be asked (${fault.kind}${code ? `, ${code}` : ''})` })
       }
     }
     if (stop.signal.aborted) return

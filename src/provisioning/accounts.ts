@@ -47,7 +47,7 @@ const AT_ONCE = 50_000
 
 /**
  * `db`: the database of the users. Every function throws `upstream/unreachable`, `provision/unsupported`, and
- * `provision/failed`, whose facts have the code.
+ * `provision/failed`, whose data have the code.
  */
 export function createDatabaseUsers(
   run: AdminClient['runCommand'],
@@ -101,12 +101,13 @@ export function createDatabaseUsers(
 
 /** A refusal of the administrator's commands concerns no user of the upstream, as `upstream/authentication-failed` would say. */
 function asOurs(thrown: unknown, command: Document): Fault {
-  const { kind, facts } = Fault.from(thrown)
-  if (kind !== 'upstream/authentication-failed') return Fault.from(thrown)
-  const { code, codeName, errmsg } = facts
+  const fault = Fault.from(thrown)
+  const refusal = fault.data('upstream/authentication-failed')
+  if (!refusal) return fault
+  const { code, codeName, errmsg } = refusal
   const ours: FaultKind = UNSUPPORTED.includes(Number(code)) ? 'provision/unsupported' : 'provision/failed'
   const [name] = Object.keys(command)
   // Servers may quote the command.
-  const quoted = typeof command.pwd === 'string' && String(errmsg).includes(command.pwd)
+  const quoted = typeof command.pwd === 'string' && errmsg?.includes(command.pwd)
   return new Fault(ours, undefined, { command: name, code, codeName, ...(!quoted && { errmsg }) })
 }

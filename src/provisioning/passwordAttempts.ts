@@ -45,6 +45,7 @@ async function firstTaken<T>({ user, passwords }: UserCredentials, begin: Connec
 const AUTHENTICATION_FAILED = 18
 
 /** A wrong password, not a mechanism that is off. Servers say it by the code, some by SCRAM's own error. */
-function isRefusedPassword({ kind, facts }: Fault): boolean {
-  return kind === 'upstream/authentication-failed' && (facts.code === AUTHENTICATION_FAILED || 'error' in facts)
+function isRefusedPassword(fault: Fault): boolean {
+  const { code, error } = fault.data('upstream/authentication-failed') ?? {}
+  return code === AUTHENTICATION_FAILED || error !== undefined
 }

@@ -8,7 +8,7 @@
  * before; `prune` is for the others.
  */
 import { LRUCache } from 'lru-cache'
-import { Fault } from '../errors.js'
+import { Fault, toLogFields } from '../errors.js'
 import type { Secret } from '../log.js'
 import type { DatabaseUser, Role } from '../users/match.js'
 import { derivePassword, type VerifiedMark } from './password.js'
@@ -65,8 +65,7 @@ export function createProvisioner({ maxPrincipals = ENTRIES, ...parts }: Provisi
   const failures = new LRUCache<string, { fault: Fault; key: string; until: number }>({ max: maxPrincipals })
   const inTurn = serially()
 
-  const complain = (arn: string, { kind, facts }: Fault) =>
-    log('error', 'provisioning failed', { fault: kind, principal: arn, ...facts })
+  const complain = (arn: string, fault: Fault) => log('error', 'provisioning failed', { ...toLogFields(fault), arn })
 
   /** The password as the mark has it; then what another process may have made of it, and what it was. */
   const accessOf = (arn: string, made: VerifiedMark, before: VerifiedMark | undefined): UserCredentials => {

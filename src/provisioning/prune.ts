@@ -47,6 +47,6 @@ const UNAUTHORIZED = 13
 /** An administrator that may not look at roles has never made one. */
 function noneWherePowerless(thrown: unknown): RoleName[] {
   const fault = Fault.from(thrown)
-  if (fault.facts.code === UNAUTHORIZED) return []
+  if (fault.data('provision/failed')?.code === UNAUTHORIZED) return []
   throw fault
 }

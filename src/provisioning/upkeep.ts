@@ -60,7 +60,7 @@ export function createUserReconciler({
     if (!secret) throw new Fault('config/invalid', 'provision.secretFile: holds no secret')
     return secret
   }
-  const told = (did: string, user: string) => log('info', 'database user changed', { did, user: `${user}@${db}` })
+  const told = (change: string, user: string) => log('info', 'database user changed', { change, user: `${user}@${db}` })
   const madeBy = ({ user, customData }: StoredUser) => verifyMark(customData, { db, user, fleet }, secrets)
   const isCurrent = (made: VerifiedMark) => made.period >= current() && made.clientSource.join() === clientSource.join()
 

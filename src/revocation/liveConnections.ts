@@ -79,8 +79,7 @@ export function createLiveConnections({
           continue
         }
         entries.delete(entry)
-        const facts = decided instanceof Fault ? { ...decided.facts, because: decided.kind } : {}
-        const fault = new Fault('login/revoked', undefined, { ...facts, why })
+        const fault = createRevokedFault(why, decided)
         closed.push(fault)
         entry.close(fault)
       }
@@ -104,6 +103,12 @@ export function createLiveConnections({
       return last
     },
   }
+}
+
+function createRevokedFault(why: string, decided: Match | Fault | undefined): Fault {
+  if (!(decided instanceof Fault)) return new Fault('login/revoked', undefined, { why })
+  const denial = decided.data('login/denied')?.denial
+  return new Fault('login/revoked', undefined, { why, cause: decided.kind, denial }, decided)
 }
 
 /** Why a connection may not go on; undefined where it may. */

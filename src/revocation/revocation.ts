@@ -131,7 +131,7 @@ export function createRevocation(parts: RevocationOptions, inFile: readonly Deni
     deny: async denial => {
       if (!(await change('denial added', denial))) return 0
       const closed = await review()
-      return closed.filter(({ facts }) => facts.denial === formatDenial(denial)).length
+      return closed.filter(fault => fault.data('login/revoked')?.denial === formatDenial(denial)).length
     },
     allow: denial => change('denial removed', denial),
     close: () => cancel(),

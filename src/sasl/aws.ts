@@ -9,7 +9,7 @@
  * https://github.com/mongodb/specifications/blob/master/source/auth/auth.md#mongodb-aws
  */
 import { Binary, Int32, serialize } from 'bson'
-import { Fault } from '../errors.js'
+import { type Facts, Fault } from '../errors.js'
 import { Elements } from '../wire/elements.js'
 
 /** The signature of a proof must cover it: 64 bytes, the last 32 of them the server's, and the STS host that was offered. */
@@ -62,7 +62,7 @@ function readFields(payload: Buffer, names: readonly string[]): unknown[] {
   // The IDL of the server also has p, c and o in client-final. No driver sends them, so they are rejected, too.
   const unknown = [...elements.names()].filter(name => !names.includes(name))
   if (unknown.length > 0) {
-    throw invalid('unknown fields', { unknown: unknown.slice(0, 3).map(name => name.slice(0, 32)) })
+    throw invalid('unknown fields', { unknownFields: unknown.slice(0, 3).map(name => name.slice(0, 32)) })
   }
   return values
 }
@@ -82,6 +82,6 @@ function readText(name: keyof typeof MAX_LENGTHS, value: unknown): string {
   return value
 }
 
-function invalid(why: string, facts = {}): Fault {
-  return new Fault('sasl/payload-invalid', why, facts)
+function invalid(why: string, fields: Facts = {}): Fault {
+  return new Fault('sasl/payload-invalid', why, fields)
 }

@@ -89,12 +89,14 @@ const MULTI_HOST_OPTIONS = new Set(['replicaset', 'directconnection', 'srvmaxhos
 /** The reply in an error of the driver. Throws a fault if the server sent none. */
 function toReply(thrown: unknown): Document {
   // Names, not classes: importing the classes would load the driver.
-  const { name, code, codeName, message, cause } = thrown as Partial<Record<string, unknown>>
+  const { name, code, codeName, message, cause } = thrown as Error & { code?: unknown; codeName?: unknown }
   if (name === 'MongoServerError') return { ok: 0, code, codeName, errmsg: message }
   if (name === 'MongoParseError' || name === 'MongoInvalidArgumentError' || name === 'MongoAPIError') {
     // The message may contain the connection string.
     throw new Fault('config/invalid', 'upstream.admin.uri: the driver cannot use it', { name })
   }
   const causeCode = (cause as { code?: unknown } | undefined)?.code
-  throw new Fault('upstream/unreachable', undefined, { code: code ?? causeCode ?? name }, thrown)
+  throw new Fault('upstream/unreachable', undefined, { code: [code, causeCode].find(isCode) ?? name }, thrown)
 }
+
+const isCode = (code: unknown): code is number | string => typeof code === 'number' || typeof code === 'string'

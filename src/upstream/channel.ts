@@ -7,7 +7,7 @@
 import { connect as connectTCP, isIP, type Socket } from 'node:net'
 import { connect as connectTLS } from 'node:tls'
 import type { Document } from 'bson'
-import { errorCode, Fault } from '../errors.js'
+import { errorCode, type Facts, Fault } from '../errors.js'
 import { type Frame, Framer } from '../wire/frame.js'
 import { readReply, writeMessage } from '../wire/message.js'
 import { ConnectionError } from './connectionError.js'
@@ -105,7 +105,7 @@ export class Channel {
       resolve(reply)
     } catch (thrown) {
       const fault = Fault.from(thrown)
-      this.#fail(fault.kind === 'upstream/protocol-error' ? fault : this.#protocolError(fault.kind, fault.facts, fault))
+      this.#fail(fault.kind === 'upstream/protocol-error' ? fault : this.#protocolError(fault.kind, {}, fault))
     }
   }
 
@@ -138,8 +138,8 @@ export class Channel {
     return this.#protocolError('a message that was not requested')
   }
 
-  #protocolError(why: string, facts = {}, cause?: unknown): Fault {
-    return new Fault('upstream/protocol-error', undefined, { upstream: this.#target.address, why, ...facts }, cause)
+  #protocolError(why: string, fields: Facts = {}, cause?: unknown): Fault {
+    return new Fault('upstream/protocol-error', undefined, { upstream: this.#target.address, why, ...fields }, cause)
   }
 }
 

@@ -94,7 +94,7 @@ async function logIn(channel: Channel, options: DialOptions): Promise<Document> 
 function assertMember(hello: Document, { target, requirePrimary }: DialOptions): void {
   if (target.replicaSet !== undefined && hello.setName !== target.replicaSet) {
     throw new Fault('upstream/unreachable', 'the member does not belong to the replica set that upstream.uri names', {
-      wanted: target.replicaSet,
+      expected: target.replicaSet,
       setName: sanitizeText(hello.setName),
     })
   }

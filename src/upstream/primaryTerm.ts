@@ -38,8 +38,8 @@ export async function runDuringTerm<T>(
   login: AbortController,
   run: () => Promise<T>,
 ): Promise<T> {
-  const removeListener = onEnd(({ facts }) =>
-    login.abort(new Fault('upstream/unreachable', 'the primary stepped down during the login', facts)),
+  const removeListener = onEnd(reason =>
+    login.abort(new Fault('upstream/unreachable', 'the primary stepped down during the login', {}, reason)),
   )
   try {
     return await run()

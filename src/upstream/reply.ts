@@ -10,14 +10,14 @@ const MAX_TEXT_LENGTH = 200
 
 /**
  * Returns the reply if its `ok` is 1. Throws `upstream/unreachable` if the server is not available, otherwise
- * `upstream/authentication-failed`, with its code, code name and message as facts. `details`: texts for the client, by code.
+ * `upstream/authentication-failed`, with its code, code name and message as data. `details`: texts for the client, by code.
  */
 export function assertOk(reply: Document, upstream: string, details: Record<number, string> = {}): Document {
   if (Number(reply.ok) === 1) return reply
   const code = Number(reply.code)
-  const facts = { upstream, code, codeName: sanitizeText(reply.codeName), errmsg: sanitizeText(reply.errmsg) }
-  if (UNAVAILABLE_CODES.has(code)) throw new Fault('upstream/unreachable', undefined, facts)
-  throw new Fault('upstream/authentication-failed', details[code], facts)
+  const fields = { upstream, code, codeName: sanitizeText(reply.codeName), errmsg: sanitizeText(reply.errmsg) }
+  if (UNAVAILABLE_CODES.has(code)) throw new Fault('upstream/unreachable', undefined, fields)
+  throw new Fault('upstream/authentication-failed', details[code], fields)
 }
 
 /** A text from the upstream, cut for the log. Undefined for a value of another type. */

@@ -1,7 +1,7 @@
 /** Looks up the seedlist of a `mongodb+srv` name, and retries with backoff until DNS answers. */
 import { type Backoff, backoffMS } from '../backoff.js'
 import type { After } from '../clock.js'
-import { Fault } from '../errors.js'
+import { Fault, toLogFields } from '../errors.js'
 import type { Log } from '../log.js'
 import { rejectOnAbort, withTimeout } from './deadline.js'
 import { type DnsResolver, resolveSeedlist, type Seedlist } from './srv.js'
@@ -59,8 +59,8 @@ export class SeedlistLookup {
     } catch (thrown) {
       if (signal.aborted) return true
       this.error = Fault.from(thrown)
-      const { kind, definition, facts } = this.error
-      if (isFirst) log(definition.level, 'upstream unreachable', { fault: kind, upstream: srv, ...facts })
+      const { level } = this.error.definition
+      if (isFirst) log(level, 'upstream unreachable', { upstream: srv, ...toLogFields(this.error) })
       return false
     }
   }

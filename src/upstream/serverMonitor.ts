@@ -13,8 +13,8 @@
 import type { Document, ObjectId } from 'bson'
 import { type Backoff, backoffMS } from '../backoff.js'
 import type { After } from '../clock.js'
-import { type Facts, Fault } from '../errors.js'
-import type { Log } from '../log.js'
+import { Fault, type FaultData, toLogFields } from '../errors.js'
+import type { Log, LogFields } from '../log.js'
 import { type Channel, openChannel } from './channel.js'
 import { ConnectionError, connectionFailureOf } from './connectionError.js'
 import { withTimeout } from './deadline.js'
@@ -54,7 +54,7 @@ export class ServerMonitor {
   readonly #checkServer: () => Promise<Document>
   #hello: Document | undefined
   #lastError: Fault | undefined
-  #loggedState: Facts = {}
+  #loggedState: LogFields<'upstream state changed'> = {}
   #processId: ObjectId | undefined
   #polling: Channel | undefined
   #streaming: Channel | undefined
@@ -192,7 +192,7 @@ export class ServerMonitor {
     this.#assertUsable(hello)
     if (this.#hello && isOutdated(hello, this.#hello)) return this.#hello
     const state = describeState(hello)
-    const isChanged = !this.#hello || Object.entries(state).some(([name, value]) => this.#loggedState[name] !== value)
+    const isChanged = !this.#hello || JSON.stringify(state) !== JSON.stringify(this.#loggedState)
     this.#loggedState = state
     this.#hello = hello
     this.#lastError = undefined
@@ -207,16 +207,16 @@ export class ServerMonitor {
   }
 
   #assertUsable(hello: Document): void {
-    const { replicaSet } = this.#options.target
+    const { address, replicaSet } = this.#options.target
     if (Number(hello.ok) !== 1) {
       throw this.#unreachable({ code: Number(hello.code), errmsg: sanitizeText(hello.errmsg) })
     }
     if (replicaSet !== undefined && hello.setName !== replicaSet) {
-      throw new Fault(
-        'upstream/unreachable',
-        'the member does not belong to the replica set that upstream.uri names',
-        describeState(hello),
-      )
+      throw new Fault('upstream/unreachable', 'the member does not belong to the replica set that upstream.uri names', {
+        upstream: address,
+        expected: replicaSet,
+        setName: sanitizeText(hello.setName),
+      })
     }
     validateHello(hello)
   }
@@ -233,17 +233,16 @@ export class ServerMonitor {
     const fault = Fault.from(thrown)
     const { log, target, onHello } = this.#options
     if (!this.#lastError) {
-      const facts = { fault: fault.kind, upstream: target.address, ...fault.facts }
-      log(fault.definition.level, 'upstream unreachable', facts)
+      log(fault.definition.level, 'upstream unreachable', { upstream: target.address, ...toLogFields(fault) })
     }
     this.#lastError = fault
     this.#hello = undefined
     onHello(undefined)
   }
 
-  #unreachable(facts: Facts, cause?: ConnectionError): Fault {
+  #unreachable(data: FaultData['upstream/unreachable'], cause?: ConnectionError): Fault {
     const { address } = this.#options.target
-    return new Fault('upstream/unreachable', undefined, { upstream: address, ...facts }, cause)
+    return new Fault('upstream/unreachable', undefined, { upstream: address, ...data }, cause)
   }
 
   #withTimeout<T>(ms: number, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
@@ -276,7 +275,7 @@ function isOutdated(hello: Document, cached: Document): boolean {
 }
 
 /** The fields of hello that the log shows. Only a change of one of them is logged. */
-function describeState(hello: Document): Facts {
+function describeState(hello: Document): LogFields<'upstream state changed'> {
   const { setName, primary, me, isWritablePrimary, ismaster, secondary } = hello
   return {
     setName: sanitizeText(setName),

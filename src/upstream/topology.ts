@@ -225,8 +225,8 @@ export class Topology {
       this.#monitors.delete(address)
       this.#hellos.delete(address)
       this.#discovered.delete(address)
-      const facts = { upstream: address, why: 'it is no longer a member of the replica set' }
-      monitor.close(new Fault('upstream/unreachable', undefined, facts))
+      const removed = { upstream: address, why: 'it is no longer a member of the replica set' }
+      monitor.close(new Fault('upstream/unreachable', undefined, removed))
     }
     const added = monitored.filter(address => !this.#monitors.has(address))
     this.#hasDeferredAdditions = added.length > 0 && !this.#additions.tryAcquire()

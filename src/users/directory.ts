@@ -186,7 +186,7 @@ export class Directory {
       const documents = await this.#externalUsers.readAll()
       if (this.#isClosed) return
       this.#adopt(documents, readNumber)
-      if (this.#hasFailed) log('info', 'directory restored', {})
+      if (this.#hasFailed) log('info', 'directory restored')
       this.#hasFailed = false
       this.#lastReadAt = began
       this.#failure = ''

@@ -63,9 +63,11 @@ export function createExternalUsers(runCommand: (command: Document) => Promise<D
 
 /** Describes why the users could not be read, for the log. Includes what the server said. */
 export function describeReadFailure(thrown: unknown): string {
-  const { kind, message, facts } = Fault.from(thrown)
-  if (kind === 'users/unreadable') return String(facts.why)
-  if (Number(facts.code) === 13) return 'the user of upstream.admin lacks find on admin.system.users'
-  const reply = [facts.code, facts.codeName, facts.errmsg].filter(fact => fact !== undefined).join(' ')
-  return reply === '' ? message : `${message} (${reply})`
+  const fault = Fault.from(thrown)
+  const unreadable = fault.data('users/unreadable')
+  if (unreadable) return unreadable.why
+  const { code, codeName, errmsg } = fault.data('upstream/authentication-failed', 'upstream/unreachable') ?? {}
+  if (code === 13) return 'the user of upstream.admin lacks find on admin.system.users'
+  const reply = [code, codeName, errmsg].filter(part => part !== undefined).join(' ')
+  return reply === '' ? fault.message : `${fault.message} (${reply})`
 }

@@ -1,5 +1,5 @@
 /** The requests of a relay that the upstream has not answered yet, in their order. */
-import { Fault } from '../errors.js'
+import { type Facts, Fault } from '../errors.js'
 import type { ForwardedReply, ForwardedRequest } from './split.js'
 
 /** How many requests a client may send without waiting for replies. Drivers wait for each reply. */
@@ -37,6 +37,6 @@ export class PendingReplies {
   }
 }
 
-function protocolError(why: string, facts = {}): Fault {
-  return new Fault('upstream/protocol-error', undefined, { why, ...facts })
+function protocolError(why: string, fields: Facts = {}): Fault {
+  return new Fault('upstream/protocol-error', undefined, { why, ...fields })
 }

@@ -162,7 +162,7 @@ t.test('what the disk does not take is not acknowledged; a bug is a 500 without 
   const full = await started(t, {
     deny: () => Promise.reject(new Fault('denials/not-persisted', undefined, { why: 'ENOSPC' })),
   })
-  t.match(await full.ask('POST', good, `"${ALICE}"`), { status: 507, body: /could not be kept on disk/ })
+  t.match(await full.ask('POST', good, `"${ALICE}"`), { status: 507, body: /could not be saved/ })
   const broken = await started(t, { allow: () => Promise.reject(new Error('inner matters')) })
   t.match(await broken.ask('DELETE', good, `"${ALICE}"`), { status: 500, body: 'failed; the log says why\n' })
   t.equal(broken.failed.length, 1)

@@ -186,18 +186,14 @@ t.test('a configuration that cannot be applied changes nothing', async t => {
 t.test('the new denials of an invalid configuration take effect, and its deny file removes none', async t => {
   const { reload, reloadFault, lines, outcomes, applied, denied } = recordingReloader()
   const invalidWith = (text: string, file = '/deny') =>
-    new Fault('config/invalid', 'a', { problems: ['a'], deny: { file, adminFile: undefined, text } })
+    new Fault('config/invalid', 'a', { problems: ['a'], deny: { file, text } })
   const ended = '- {account: "123456789012", until: "2000-01-01T00:00:00Z"}\n'
   reloadFault(invalidWith(`- account: "999999999999"\n${ended}...`))
   t.same(applied, [[ALICE, BOB]])
   t.same(new Set(denied[0]), new Set(['account 123456789012', 'account 999999999999']))
   t.match(lines, [
     ['error', 'configuration rejected', { problem: 'a' }],
-    [
-      'warn',
-      'deny file reloaded',
-      { applied: ['deny.file'], denied: ['account 999999999999', 'account 123456789012'] },
-    ],
+    ['warn', 'deny file reloaded', { denials: ['account 999999999999', 'account 123456789012'] }],
   ])
   const invalidUser = { users: [{ arn: 'alice', user: 'x', passwordEnv: 'ALICE' }] }
   for (const fault of [

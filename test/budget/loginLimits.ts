@@ -4,7 +4,7 @@ import { Fault, type FaultKind, toReply } from '../../src/errors.js'
 import { createCredentialFingerprinter } from '../../src/identity/credentialFingerprint.js'
 import { Secret } from '../../src/log.js'
 import { createManualClock } from '../support/clock.js'
-import { faultOf } from '../support/faults.js'
+import { createFault, faultOf } from '../support/faults.js'
 
 const NAT = '192.0.2.7'
 const MINUTE = 60_000
@@ -125,7 +125,7 @@ t.test('a principal that rules or deny list refuse is rejected until its window 
     'login/denied',
   ] as const) {
     const { fail, attempt, begin, clearFailures } = create()
-    fail(new Fault(kind, 'arn:aws:iam::123456789012:user/mallory'), client(), 3)
+    fail(createFault(kind, 'arn:aws:iam::123456789012:user/mallory'), client(), 3)
     const fault = faultOf(() => begin(client()))
     t.equal(fault?.kind, 'login/failure-limit')
     t.notMatch(fault?.message, 'mallory', 'a client without the secret key learns no principal')
@@ -246,7 +246,7 @@ t.test('faults of the proxy, of STS and of the upstream are not counted', async 
     'login/concurrency-limit',
   ]
   for (const kind of kinds) {
-    fail(new Fault(kind), client(), 5)
+    fail(createFault(kind), client(), 5)
     t.equal(attempt(), 'normal', kind)
   }
   t.same(rejections, [])

@@ -36,7 +36,7 @@ t.test('a socket that does not drain within a minute times out', async t => {
   clock.advance(59_999)
   t.same(faults, [])
   clock.advance(1)
-  t.match(faults, [{ kind: 'connection/write-timeout', facts: { ms: 60_000 } }])
+  t.match(faults, [{ kind: 'connection/write-timeout', facts: { timeoutMS: 60_000 } }])
 })
 
 t.test('the callbacks run when the socket closes, and no listener remains', async t => {

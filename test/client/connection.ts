@@ -9,12 +9,14 @@ import type { Stage } from '../../src/client/connectionTable.js'
 import type { LoginRequest, UpstreamSession } from '../../src/client/login.js'
 import type { AcceptedClient } from '../../src/client/preauth.js'
 import { Fault, type FaultKind } from '../../src/errors.js'
-import { createLog, type LogEvent } from '../../src/log.js'
+import { createLog } from '../../src/log.js'
+import type { LogEvent } from '../../src/logEvents.js'
 import type { LiveConnection } from '../../src/revocation/liveConnections.js'
 import { createTermController } from '../../src/upstream/primaryTerm.js'
 import { OP_COMPRESSED, OP_QUERY, writeFrame } from '../../src/wire/frame.js'
 import { EXHAUST_ALLOWED, MORE_TO_COME, readReply, writeMessage } from '../../src/wire/message.js'
 import { createManualClock } from '../support/clock.js'
+import { createFault } from '../support/faults.js'
 import { signClientFinal } from '../support/signingClient.js'
 import { createFrameReceiver, readBufferOf, socketPair, waitForClose } from '../support/sockets.js'
 
@@ -67,7 +69,7 @@ const admitted =
 const refusedWith =
   (kind: FaultKind, detail?: string): Login =>
   async () => {
-    throw new Fault(kind, detail)
+    throw createFault(kind, detail)
   }
 
 /** A connection whose client is a socket of the test. */
@@ -1023,7 +1025,7 @@ t.test('a bug is answered without its particulars, which the log has', async t =
   })
   client.write(Buffer.concat([start, next]))
   await reply()
-  t.match(readReply(await reply()).document, { ok: 0, code: 8, errmsg: 'a bug of the proxy (connection 5)' })
+  t.match(readReply(await reply()).document, { ok: 0, code: 8, errmsg: 'internal error of the proxy (connection 5)' })
   t.match(await closing(), { level: 'error', fault: 'internal', stack: /TypeError: cannot read x/ })
 })
 

@@ -19,7 +19,7 @@ import { Secret } from '../../src/log.js'
 import { createTermController } from '../../src/upstream/primaryTerm.js'
 import type { Match } from '../../src/users/match.js'
 import { createManualClock } from '../support/clock.js'
-import { faultOfAsync } from '../support/faults.js'
+import { createFault, faultOfAsync } from '../support/faults.js'
 import { signClientFinal } from '../support/signingClient.js'
 
 const ARN = 'arn:aws:iam::123456789012:user/alice'
@@ -161,7 +161,7 @@ async function ends(wanted: Partial<LoginOptions>, signing?: Parameters<typeof c
 }
 
 const throws = (kind: FaultKind) => () => {
-  throw new Fault(kind)
+  throw createFault(kind)
 }
 
 t.test('the road of a login, in order', async t => {
@@ -330,7 +330,7 @@ t.test('what STS says decides, and nothing is dialled without an identity', asyn
     askSts: async () => ({ is: 'unavailable', why: 'ENOTFOUND 10.0.0.1', next: 'none' }),
   })
   t.notMatch(fault?.message, '10.0.0.1', 'the client is not told about our network')
-  t.match(fault?.facts, { answer: 'ENOTFOUND 10.0.0.1' })
+  t.match(fault?.facts, { why: 'ENOTFOUND 10.0.0.1' })
 })
 
 t.test('an outage, a throttle or a full queue is never a bad identity', async t => {
@@ -608,7 +608,7 @@ t.test('a denied key is told before anybody is asked, a denied principal before 
   t.same(early.steps, ['after', 'assertNotDenied'])
   const later = await ends({
     assertNotDenied(_, found) {
-      if (found) throw new Fault('login/denied')
+      if (found) throw createFault('login/denied')
     },
   })
   t.equal(later.fault?.kind, 'login/denied')
@@ -623,7 +623,7 @@ t.test('who is denied while the upstream logs in gets no connection', async t =>
   let known = 0
   const { enter, socket, steps, over } = road({
     assertNotDenied(_, found) {
-      if (found && ++known === 2) throw new Fault('login/denied')
+      if (found && ++known === 2) throw createFault('login/denied')
     },
   })
   const wishing = await candidate()

@@ -9,7 +9,7 @@ import type { LiveConnection } from '../../src/revocation/liveConnections.js'
 import { Framer } from '../../src/wire/frame.js'
 import { type Command, readCommand, writeMessage } from '../../src/wire/message.js'
 import { createManualClock } from '../support/clock.js'
-import { faultOfAsync } from '../support/faults.js'
+import { createFault, faultOfAsync } from '../support/faults.js'
 
 const first = serialize({ r: new Binary(Buffer.alloc(32, 1)), p: new Int32(110) })
 const final = serialize({ a: 'the-authorization', d: '20260813T120000Z', t: 'the-token' })
@@ -168,7 +168,7 @@ t.test('each step has thirty seconds', async t => {
 t.test('somebody else, or a login that fails, is the end', async t => {
   for (const kind of ['login/principal-changed', 'sts/refused', 'login/denied'] as const) {
     const again = async () => {
-      throw new Fault(kind)
+      throw createFault(kind)
     }
     const { clock, ask, logins } = aged({ again })
     clock.advance(AGE)

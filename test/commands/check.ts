@@ -129,7 +129,9 @@ t.test('the directory is read, and what in it or in the rules does nothing is to
   t.ok(lines.includes('ok note: rule 4 never decides: rule 3, arn:aws:iam::123456789012:role/*, comes first'))
   t.ok(lines.includes('ok note: rule 1 refuses since 2026-01-01T00:00:00.000Z, its deleteAfterDate'))
   for (const member of set.members()) await set.kill(member)
-  t.ok((await run()).some(line => line.startsWith('FAIL directory: what decides about this principal cannot be read')))
+  t.ok(
+    (await run()).some(line => line.startsWith('FAIL directory: the proxy cannot read the rules for this principal')),
+  )
 })
 
 t.test('what would fail later is found now: administrator, roles, files of its own', async t => {

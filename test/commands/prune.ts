@@ -87,7 +87,7 @@ t.test('while the directory cannot be read nobody is removed', async t => {
 t.test('a principal whose entries contradict each other keeps its user', async t => {
   const { partsOf, left } = await pruning(t, ['orders'])
   await prune(partsOf(), arn => {
-    throw new Fault('users/ambiguous', arn)
+    throw new Fault('users/ambiguous', arn, { directoryUsers: [arn] })
   })
   t.same(await left(), [arnOf('orders')])
 })
@@ -104,5 +104,5 @@ t.test('it needs the administrator and the master secret', async t => {
 t.test('what goes wrong is said', async t => {
   const { config, server } = await pruning(t, [])
   await server.close()
-  t.match(texts(await pruneUsers(config([]), { all: true })), [/^false the MongoDB behind the proxy cannot be reached/])
+  t.match(texts(await pruneUsers(config([]), { all: true })), [/^false the upstream MongoDB is unreachable/])
 })

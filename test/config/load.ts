@@ -643,17 +643,25 @@ t.test('a secret that was written where its file belongs is not shown', async t 
 
 t.test('the deny file is read whatever else is wrong', async t => {
   const given = { args: { 'deny.file': 'deny.yaml', 'tls.certFile': 'none' }, files: { 'deny.yaml': '[]\n...\n' } }
-  t.match(faultOf(() => loaded(given))?.facts.deny, { file: 'deny.yaml', text: '[]\n...' })
+  t.match(faultOf(() => loaded(given))?.data('config/invalid')?.deny, { file: 'deny.yaml', text: '[]\n...' })
 })
 
 t.test('a configuration file that cannot be parsed keeps the known deny file', async t => {
   const files = { 'deny.yaml': '[]\n...\n', 'other.yaml': '- AKIAIOSFODNN7EXAMPLE\n...\n' }
   for (const yaml of ['users: [', 'just a text']) {
     const given = { yaml, files, denyFile: 'deny.yaml' }
-    t.match(faultOf(() => loaded(given))?.facts.deny, { file: 'deny.yaml', text: '[]\n...' })
+    t.match(faultOf(() => loaded(given))?.data('config/invalid')?.deny, { file: 'deny.yaml', text: '[]\n...' })
     const flagged = { ...given, args: { 'deny.file': 'other.yaml' } }
-    t.match(faultOf(() => loaded(flagged))?.facts.deny, { file: 'other.yaml' }, 'a flag still applies')
+    t.match(
+      faultOf(() => loaded(flagged))?.data('config/invalid')?.deny,
+      { file: 'other.yaml' },
+      'a flag still applies',
+    )
   }
   const readable = { yaml: 'nothing: 1', files, denyFile: 'deny.yaml' }
-  t.match(faultOf(() => loaded(readable))?.facts.deny, { file: undefined }, 'here it says that there is none')
+  t.match(
+    faultOf(() => loaded(readable))?.data('config/invalid')?.deny,
+    { file: undefined },
+    'here it says that there is none',
+  )
 })

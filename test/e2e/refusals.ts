@@ -67,13 +67,13 @@ const cases: Record<string, Case> = {
   'an ARN that no rule has': {
     kind: 'users/no-rule',
     told: REFUSED,
-    says: new RegExp(`no rule for this principal: arn:aws:iam::${ACCOUNT}:user/mallory`),
+    says: new RegExp(`no rule matches this principal: arn:aws:iam::${ACCOUNT}:user/mallory`),
     trouble: ({ keyOf }) => keyOf('mallory'),
   },
   'an STS that is down': {
     kind: 'sts/unavailable',
     told: LATER,
-    says: /AWS STS gave no usable answer/,
+    says: /AWS STS returned no usable answer/,
     trouble: async ({ links: gates }) => {
       await gates.sts.refuseConnections()
       gates.sts.resetConnections()
@@ -94,7 +94,7 @@ const cases: Record<string, Case> = {
   'an STS that answers with HTML': {
     kind: 'sts/unavailable',
     told: LATER,
-    says: /AWS STS gave no usable answer/,
+    says: /AWS STS returned no usable answer/,
     trouble: ({ sts }) => {
       sts.misbehave(stsFailures.forbiddenPage)
       return undefined
@@ -104,7 +104,7 @@ const cases: Record<string, Case> = {
   'an STS that never answers': {
     kind: 'sts/unavailable',
     told: LATER,
-    says: /AWS STS gave no usable answer/,
+    says: /AWS STS returned no usable answer/,
     trouble: ({ sts }) => {
       sts.misbehave(stsFailures.hang)
       return undefined
@@ -114,7 +114,7 @@ const cases: Record<string, Case> = {
   'an upstream that takes no more connections': {
     kind: 'upstream/unreachable',
     told: AWAY,
-    says: /the MongoDB behind the proxy cannot be reached/,
+    says: /the upstream MongoDB is unreachable/,
     trouble: async ({ links: gates }) => {
       await gates.mongo.refuseConnections()
       return undefined
@@ -124,13 +124,13 @@ const cases: Record<string, Case> = {
   'a wrong password of the database user': {
     kind: 'upstream/authentication-failed',
     told: LATER,
-    says: /did not accept the database user/,
+    says: /rejected the database user/,
     trouble: ({ keyOf }) => keyOf('bob'),
   },
   'a login past its deadline': {
     kind: 'login/timeout',
     told: LATER,
-    says: /the login took longer than its deadline: 700 ms/,
+    says: /the login exceeded its deadline: 700 ms/,
     settings: { 'login.timeout': '700ms' },
     trouble: ({ links: gates }) => {
       gates.mongo.blackhole()

@@ -127,7 +127,7 @@ t.test('users in $external with --directory, beside the other flags', async t =>
   const demo = await startReadableDemo(t, '--directory', '--replica-set', '--with-tls')
   const [dora, newcomer] = [demo.command('user/dora:'), demo.command('user/newcomer:')]
   t.match(await demo.shell(evaluate(dora, INSERT)), { code: 0, stdout: 'true' })
-  t.match(await demo.shell(evaluate(newcomer, COUNT)), { code: 1, stderr: /no rule for this principal/ })
+  t.match(await demo.shell(evaluate(newcomer, COUNT)), { code: 1, stderr: /no rule matches this principal/ })
   t.match(await demo.shell(`${demo.command('as the DBA')} --quiet`), { code: 0 })
   t.match(await demo.shell(evaluate(newcomer, COUNT)), { code: 0, stdout: '1' })
   t.match(await demo.shell(evaluate(newcomer, INSERT)), { code: 1, stderr: /not authorized/ }, 'the role is read')

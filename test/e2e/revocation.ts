@@ -65,7 +65,7 @@ for (const [name, entryOf] of Object.entries({
     t.match(line, {
       stage: 'authenticated',
       level: 'warn',
-      because: 'login/denied',
+      cause: 'login/denied',
       denial: /^(arn|session|accessKey|account) /,
     })
     await refused(t, client)
@@ -201,7 +201,7 @@ t.test('denied between its identity and its welcome, a login ends, too', async t
   while (home.sts.calls().GetCallerIdentity === asked) await sleep(5)
   await sleep(100) // the answer of STS is on its way
   home.reload({}, { [DENY]: `- ${roleARN}\n...\n` })
-  t.match(await home.closedLines(1, isRevoked), [{ stage: 'authenticating', because: 'login/denied' }])
+  t.match(await home.closedLines(1, isRevoked), [{ stage: 'authenticating', cause: 'login/denied' }])
   t.equal(await failed, 'failed')
   await early.close()
 })

@@ -27,5 +27,5 @@ t.test('each host is called at most once a second, for all callers', async t => 
 
 t.test('a host that does not answer is a fault with the reason', async t => {
   const sync = createClockSync({ probe: async () => 'ECONNREFUSED', now: () => 0 })
-  t.match(await faultOfAsync(() => sync(EU)), { kind: 'sts/unavailable', facts: { answer: 'ECONNREFUSED' } })
+  t.match(await faultOfAsync(() => sync(EU)), { kind: 'sts/unavailable', facts: { why: 'ECONNREFUSED' } })
 })

@@ -133,7 +133,7 @@ t.test('each attempt acquires and releases a permit, and later ones wait within 
 })
 
 t.test('without a permit there is no call; without a second permit the first outcome is returned', async t => {
-  const exhausted = () => Promise.reject(new Fault('budget/exhausted'))
+  const exhausted = () => Promise.reject(new Fault('budget/exhausted', undefined, { backoffMS: 1_000 }))
   const { run, calls } = scenario([throttled])
   t.equal((await faultOfAsync(() => run(undefined, exhausted)))?.kind, 'budget/exhausted')
   t.equal(calls.length, 0)

@@ -76,7 +76,7 @@ t.test('FerretDB has no roles: a fault of the configuration, and no harm to othe
     master: 'a master secret that is long enough for everybody\n',
   }
   const rules = [...users, { arn: bob.arn, roles: ['readWrite@app'] }]
-  const SAID = /has no roles, so no database user can be kept.*Give the rule a user and a password/
+  const SAID = /has no roles, so the proxy cannot create a user.*Give the rule a `user` and a password/
 
   for (const [name, what] of Object.entries({
     'a rule with roles': { ...parts, users: rules },

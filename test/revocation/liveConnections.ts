@@ -5,6 +5,7 @@ import { Secret } from '../../src/log.js'
 import { createLiveConnections, type LiveConnection } from '../../src/revocation/liveConnections.js'
 import type { Match } from '../../src/users/match.js'
 import { createManualClock } from '../support/clock.js'
+import { createFault } from '../support/faults.js'
 
 const who = (name: string): Identity => ({
   arn: `arn:aws:iam::123456789012:user/${name}`,
@@ -80,7 +81,7 @@ t.test('another database user, nobody, or a fault closes; what is decided as bef
     ],
     [undefined, undefined, undefined],
     [undefined, userMatch('a'), undefined],
-    [undefined, new Fault('login/denied'), 'this principal is on the deny list'],
+    [undefined, createFault('login/denied'), 'this principal is on the deny list'],
   ] as const) {
     const { all, faults, entries } = entered(was)
     t.equal((await all.review(() => is)).length, why ? 1 : 0)
@@ -94,8 +95,8 @@ t.test('another database user, nobody, or a fault closes; what is decided as bef
 
 t.test('the line in the log says which denial it was', async t => {
   const { all, faults } = entered(userMatch('a'))
-  await all.review(() => new Fault('login/denied', undefined, { denial: 'account 123456789012', because: 'x' }))
-  t.match(faults[0]?.facts, { because: 'login/denied', denial: 'account 123456789012' })
+  await all.review(() => new Fault('login/denied', undefined, { denial: 'account 123456789012' }))
+  t.match(faults[0]?.facts, { cause: 'login/denied', denial: 'account 123456789012' })
 })
 
 t.test('in one pass only those who are meant are closed, though closing one lets others leave', async t => {

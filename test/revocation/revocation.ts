@@ -90,7 +90,7 @@ t.test(
     enter()
     enter({ identity: { ...alice, canonical: 'arn:aws:iam::123456789012:user/bob' } })
     t.equal(await deny(denialOf(alice.arn)), 1)
-    t.match(faults, [{ kind: 'login/revoked', facts: { because: 'login/denied', denial: `arn ${alice.arn}` } }])
+    t.match(faults, [{ kind: 'login/revoked', facts: { cause: 'login/denied', denial: `arn ${alice.arn}` } }])
     t.equal(faultOf(() => check(KEY, alice))?.kind, 'login/denied')
     t.match(list(), { file: [], admin: [{ value: alice.arn }] })
     t.equal(await allow(denialOf(alice.arn)), true)
@@ -151,7 +151,7 @@ t.test('a fault of the rules is why; a bug in them closes, too', async t => {
     },
   })
   t.equal((await review()).length, 1)
-  t.match(faults, [{ facts: { because: 'users/no-rule' } }])
+  t.match(faults, [{ facts: { cause: 'users/no-rule' } }])
 })
 
 t.test('closed, no timer is left', async t => {

@@ -6,7 +6,7 @@ import { type Authorizer, type AuthorizerOptions, createAuthorizer } from '../..
 import type { Match } from '../../src/users/match.js'
 import { createPins } from '../../src/users/pins.js'
 import { compileRules, type RuleDefinition } from '../../src/users/rules.js'
-import { faultOf, faultOfAsync } from '../support/faults.js'
+import { createFault, faultOf, faultOfAsync } from '../support/faults.js'
 import { identityXML } from '../support/stsReplies.js'
 
 const A = '123456789012'
@@ -129,7 +129,7 @@ t.test('an open connection ends if its rule or user is gone, but not if the dire
   t.equal(createScripted([]).reevaluate(role(), '::1', given), undefined)
   t.equal(createScripted([], given).reevaluate(role(), '::1', given), given)
   t.equal(createScripted([], unreadable()).reevaluate(role(), '::1', given), given)
-  t.equal(createScripted([], new Fault('users/ambiguous')).reevaluate(role(), '::1', given), given)
+  t.equal(createScripted([], createFault('users/ambiguous')).reevaluate(role(), '::1', given), given)
   t.equal(createScripted([], unreadable()).reevaluate(role(), '::1', byRule), undefined, 'its rule was removed')
   t.match(createScripted([rule()], unreadable()).reevaluate(role(), '::1', given), { decidedBy: { rule: 1 } })
 })

@@ -1,0 +1,222 @@
+/**
+ * The events of the log: which levels an event has, what it means, and which fields its line has.
+ *
+ * An event, a level or a field that is not in the table does not compile. `docs/reference/log.md` is generated from it.
+ */
+import type { Level } from './errors.js'
+import type { LogField } from './logFields.js'
+
+export type LogEventDefinition = {
+  levels: readonly Level[]
+  summary: string
+  fields: readonly LogField[]
+  /** The line describes a fault, and has the fields of that fault as well. */
+  fault?: true
+}
+
+const ANY_LEVEL = ['debug', 'info', 'warn', 'error'] as const
+const CONNECTION = ['id', 'peer'] as const
+
+export const logEvents = {
+  ready: {
+    levels: ['info'],
+    summary: 'The proxy accepts connections.',
+    fields: ['host', 'port', 'upstream', 'adminPort'],
+  },
+  draining: {
+    levels: ['info'],
+    summary: 'A signal asked the proxy to stop. Open connections finish until `drain.timeout`.',
+    fields: ['signal', 'forced'],
+  },
+  stopped: { levels: ['info'], summary: 'The proxy has closed all connections and exits.', fields: [] },
+  'connection closed': {
+    levels: ANY_LEVEL,
+    summary:
+      'A client connection ended. This line is the record of the connection: who logged in, why it failed, how long each stage took. The level is that of the fault; without one it is `info` after a login and `debug` before it.',
+    fields: [
+      ...CONNECTION,
+      'stage',
+      'by',
+      'accessKeyId',
+      'arn',
+      'user',
+      'rule',
+      'directoryUser',
+      'cached',
+      'refused',
+      'ms',
+      'bytes',
+    ],
+    fault: true,
+  },
+  'connection shed': {
+    levels: ['debug'],
+    summary:
+      'A new connection was closed because `listen.connections` or `listen.perAddress` was reached. `shed_total` counts these connections.',
+    fields: [],
+    fault: true,
+  },
+  'tls handshake failed': {
+    levels: ['debug', 'info'],
+    summary: 'A client did not complete the TLS handshake.',
+    fields: [...CONNECTION],
+    fault: true,
+  },
+  'command refused': {
+    levels: ['debug'],
+    summary: 'A command before the login got an error reply.',
+    fields: [...CONNECTION],
+    fault: true,
+  },
+  'login succeeded': {
+    levels: ['debug'],
+    summary: 'A client is logged in. The line `connection closed` has the same fields and more.',
+    fields: [...CONNECTION, 'arn', 'user'],
+  },
+  'shadow limit exceeded': {
+    levels: ['info'],
+    summary: 'With `login.shadow`: a limit would have refused this login.',
+    fields: ['limit'],
+    fault: true,
+  },
+  'log lines suppressed': {
+    levels: ['warn'],
+    summary:
+      'More connections failed with this fault within one second than the log shows. `faults_total` counts all of them.',
+    fields: ['warning'],
+  },
+  'sts host ejected': {
+    levels: ['warn'],
+    summary: 'An STS host failed repeatedly and is not offered to clients until a probe succeeds.',
+    fields: ['sts'],
+  },
+  'sts host restored': {
+    levels: ['info'],
+    summary: 'An ejected STS host answers again.',
+    fields: ['sts'],
+  },
+  'sts host unreachable': {
+    levels: ['warn'],
+    summary: 'An STS host did not answer when the proxy started.',
+    fields: ['sts', 'why'],
+  },
+  'clock skew detected': {
+    levels: ['warn'],
+    summary:
+      'The local clock differs from the clock of STS. The proxy corrects its own checks by the difference. Fix the clock: clients on the same host have the same problem.',
+    fields: ['skewSeconds'],
+  },
+  'upstream state changed': {
+    levels: ['info'],
+    summary: 'The hello of an upstream member changed: it is up, or its role in the replica set is another.',
+    fields: ['upstream', 'setName', 'primary', 'me', 'writable', 'secondary', 'counter'],
+  },
+  'upstream unreachable': {
+    levels: ANY_LEVEL,
+    summary: 'An upstream member does not answer. Written once until it answers again.',
+    fields: ['upstream'],
+    fault: true,
+  },
+  'advertised address missing': {
+    levels: ['warn'],
+    summary:
+      '`listen.advertise` is missing in front of a replica set, so clients are told the address that they connected to.',
+    fields: ['warning'],
+  },
+  'ldap authorization checked': {
+    levels: ['info', 'warn', 'error'],
+    summary: 'The state of LDAP authorization at the upstream, written when it changes.',
+    fields: ['state', 'why', 'assume'],
+  },
+  'configuration warning': {
+    levels: ['warn'],
+    summary: 'The configuration is valid but probably not intended.',
+    fields: ['warning'],
+  },
+  'configuration reloaded': {
+    levels: ['info'],
+    summary: 'A changed configuration is in effect.',
+    fields: ['applied'],
+  },
+  'configuration rejected': {
+    levels: ['error'],
+    summary: 'A changed configuration is invalid. The previous one stays in effect. One line per problem.',
+    fields: ['problem'],
+  },
+  'deny file reloaded': {
+    levels: ['warn'],
+    summary: 'The configuration was rejected, but its deny file is valid, and its new entries are in effect.',
+    fields: ['denials'],
+  },
+  'restart required': {
+    levels: ['warn'],
+    summary: 'Settings changed that the proxy reads only when it starts.',
+    fields: ['settings'],
+  },
+  'rule removed': {
+    levels: ['warn'],
+    summary: 'A rule is not in the new configuration. Connections that only this rule admitted are closed.',
+    fields: ['rule'],
+  },
+  'denial added': {
+    levels: ['warn'],
+    summary: 'POST /deny added an entry to the deny list.',
+    fields: ['denial', 'reason', 'until'],
+  },
+  'denial removed': {
+    levels: ['warn'],
+    summary: 'An entry left the deny list, by a reload or by DELETE /deny.',
+    fields: ['denial', 'reason', 'until'],
+  },
+  'denial not persisted': {
+    levels: ['error'],
+    summary: 'A change of the deny list could not be saved and has no effect.',
+    fields: [],
+    fault: true,
+  },
+  'principal id pinned': {
+    levels: ['info'],
+    summary: 'The first login of a principal with `principalId: firstUse` pinned its id.',
+    fields: ['arn', 'principalId'],
+  },
+  'principal id unpinned': {
+    levels: ['warn'],
+    summary: 'DELETE /pins cleared a pin.',
+    fields: ['arn', 'principalId'],
+  },
+  'directory entry invalid': {
+    levels: ['warn'],
+    summary: 'An $external user does not do what its name suggests.',
+    fields: ['warning'],
+  },
+  'directory unreadable': {
+    levels: ['error'],
+    summary: 'The $external users could not be read. Written once until they can be read again.',
+    fields: ['why'],
+  },
+  'directory restored': { levels: ['info'], summary: 'The $external users can be read again.', fields: [] },
+  'database user changed': {
+    levels: ['info'],
+    summary: 'The proxy created, updated or dropped a provisioned user.',
+    fields: ['change', 'user'],
+  },
+  'provisioning failed': {
+    levels: ['error'],
+    summary: 'The proxy could not create or update the user of a principal.',
+    fields: ['arn'],
+    fault: true,
+  },
+  'admin request refused': {
+    levels: ['warn'],
+    summary: 'A request to the admin interface had no valid token. At most one line per second.',
+    fields: ['path', 'address', 'attempts'],
+  },
+  'admin request failed': {
+    levels: ['error'],
+    summary: 'A bug: a request to the admin interface failed with 500.',
+    fields: [],
+    fault: true,
+  },
+} as const satisfies Record<string, LogEventDefinition>
+
+export type LogEvent = keyof typeof logEvents
