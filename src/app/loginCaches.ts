@@ -1,5 +1,4 @@
 /** What one process remembers of logins: limits per subnet, refusals of STS, and (if enabled) successful logins. */
-
 import { randomBytes } from 'node:crypto'
 import type { MetricsRecorder } from '../admin/metrics.js'
 import { createLoginLimits, type LoginLimits } from '../budget/loginLimits.js'

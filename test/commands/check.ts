@@ -16,7 +16,7 @@ import { startScriptedUpstream } from '../support/scriptedUpstream.js'
 const root = { name: 'root', password: 'of the set' }
 const texts = (findings: Finding[]) => findings.map(({ isOk, text }) => `${isOk ? 'ok' : 'FAIL'} ${text}`)
 
-/** A set of three, and the check of a proxy that is to stand in front of it. */
+/** A replica set of three members, and `check` for a proxy in front of it. */
 async function checked(t: Test, more: object = {}) {
   const sts = await stsServer({ iam: iam({ random: randomBytes, now: Date.now }) })
   t.teardown(() => sts.close())
@@ -37,7 +37,7 @@ async function checked(t: Test, more: object = {}) {
   return { set, run: async () => texts(await check(config)) }
 }
 
-t.test('every member of a set is greeted, the primary is named, and who finds nobody', async t => {
+t.test('every member of a replica set is checked, and the primary is named', async t => {
   const { set, run } = await checked(t)
   const lines = await run()
   for (const { host } of set.members())
@@ -48,7 +48,7 @@ t.test('every member of a set is greeted, the primary is named, and who finds no
   t.ok(lines.some(line => line.startsWith('ok user root')))
 })
 
-t.test('a member that is away and a set without a primary are found', async t => {
+t.test('an unreachable member and a missing primary are failures', async t => {
   const { set, run } = await checked(t)
   const last = set.members()[2]
   if (last) await set.kill(last)
@@ -59,14 +59,17 @@ t.test('a member that is away and a set without a primary are found', async t =>
   t.ok(lines.some(line => line.startsWith('FAIL user root')))
 })
 
-t.test('a certificate that we show to the upstream must not be that of a database user', async t => {
+t.test('the client certificate for the upstream must not be that of a database user', async t => {
   const pem = (name: string) => fileURLToPath(new URL(`../support/tls/${name}`, import.meta.url))
   for (const [reply, line] of [
     [
       { ok: 1, user: 'CN=workload', dbname: '$external' },
-      /^FAIL certificate shown to the upstream: logs in as CN=workload\. Drop that user/,
+      /^FAIL client certificate for the upstream: logs in as CN=workload\. Drop that user/,
     ],
-    [{ ok: 0, code: 18, errmsg: 'no such user' }, 'ok certificate shown to the upstream: is of no database user'],
+    [
+      { ok: 0, code: 18, errmsg: 'no such user' },
+      'ok client certificate for the upstream: belongs to no database user',
+    ],
   ] as const) {
     const upstream = await startScriptedUpstream(
       t,
@@ -91,11 +94,11 @@ t.test('a certificate that we show to the upstream must not be that of a databas
   const { run } = await checked(t)
   t.notOk(
     (await run()).some(text => text.includes('certificate')),
-    'where none is shown there is nothing to tell',
+    'without a client certificate there is no finding',
   )
 })
 
-t.test('nobody there', async t => {
+t.test('an unreachable upstream fails its checks and not those of STS', async t => {
   const { set, run } = await checked(t)
   const [first] = set.members()
   for (const member of set.members()) await set.kill(member)
@@ -105,7 +108,7 @@ t.test('nobody there', async t => {
   t.ok(lines.some(line => line.startsWith('ok STS ')))
 })
 
-t.test('the directory is read, and what in it or in the rules does nothing is told', async t => {
+t.test('the directory is read, and rules and entries without effect are noted', async t => {
   const { set, run } = await checked(t, {
     directory: { enabled: true },
     provision: { secretFile: 'x' },
@@ -127,14 +130,14 @@ t.test('the directory is read, and what in it or in the rules does nothing is to
   t.ok(lines.some(line => line.startsWith('ok warning: directory: ') && line.includes('names a session')))
   t.ok(lines.includes('ok note: rule 2 is for prod, and listen.scope is not set'))
   t.ok(lines.includes('ok note: rule 4 never decides: rule 3, arn:aws:iam::123456789012:role/*, comes first'))
-  t.ok(lines.includes('ok note: rule 1 refuses since 2026-01-01T00:00:00.000Z, its deleteAfterDate'))
+  t.ok(lines.includes('ok note: rule 1 refuses logins since its deleteAfterDate, 2026-01-01T00:00:00.000Z'))
   for (const member of set.members()) await set.kill(member)
   t.ok(
     (await run()).some(line => line.startsWith('FAIL directory: the proxy cannot read the rules for this principal')),
   )
 })
 
-t.test('what would fail later is found now: administrator, roles, files of its own', async t => {
+t.test('the administrator, the roles of rules and the files of the proxy are checked', async t => {
   const folder = mkdtempSync(join(tmpdir(), 'check-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
   const at = (name: string) => join(folder, name)
@@ -151,7 +154,7 @@ t.test('what would fail later is found now: administrator, roles, files of its o
   t.ok(lines.includes('ok upstream.admin: logs in as root@admin'), lines.join('\n'))
   t.ok(lines.includes('ok warning: there is no role nosuch@app, so logins by it fail'))
   t.notOk(lines.some(line => line.includes('no role read@app')))
-  t.ok(lines.some(line => line.startsWith('FAIL denials over the admin port: ')))
+  t.ok(lines.some(line => line.startsWith('FAIL denials of the admin interface: ')))
   t.ok(lines.some(line => line.startsWith('FAIL pins: ')))
   const [member] = set.members()
   const wrong = await checked(t, {

@@ -9,7 +9,7 @@ import { arnOf, DATABASE, SECRET, startProvisioning } from '../support/provision
 const rule = (name: string, more: object = {}) => ({ arn: arnOf(name), roles: ['read@app'], ...more })
 const reads = [{ role: 'read', db: 'app' }]
 
-/** A MongoDB with users of these names that the proxy made, and what `users prune` does there with a configuration. */
+/** A MongoDB with provisioned users of these names, and configurations for `users prune`. */
 async function pruning(t: Test, names: readonly string[]) {
   const scene = await startProvisioning(t)
   const one = scene.make()
@@ -39,7 +39,7 @@ async function pruning(t: Test, names: readonly string[]) {
 }
 const texts = (done: { isOk: boolean; text: string }[]) => done.map(({ isOk, text }) => `${isOk} ${text}`)
 
-t.test('users that no rule gives any more are removed, and named', async t => {
+t.test('users that no rule needs are removed and named', async t => {
   const names = ['orders', 'other-scope', 'late', 'gone', 'now-with-password', 'app-7']
   const { config, left, client } = await pruning(t, names)
   await client.db(DATABASE).command({ createUser: 'by-hand', pwd: 'x', roles: [] })
@@ -61,14 +61,14 @@ t.test('users that no rule gives any more are removed, and named', async t => {
   t.same(await left(), ['by-hand'])
 })
 
-t.test('whoever is in the directory keeps the user', async t => {
+t.test('a user of a principal in the directory is kept', async t => {
   const { config, left, client } = await pruning(t, ['orders', 'gone'])
   await client.db('$external').command({ createUser: arnOf('orders'), roles: reads })
   await pruneUsers(config([], { directory: { enabled: true } }), { all: false })
   t.same(await left(), [arnOf('orders')])
 })
 
-t.test('while the directory cannot be read nobody is removed', async t => {
+t.test('while the directory is unreadable no user is removed', async t => {
   const { config, left, server, client } = await pruning(t, ['orders'])
   await client.db('admin').command({
     createRole: 'blind',
@@ -84,7 +84,7 @@ t.test('while the directory cannot be read nobody is removed', async t => {
   t.same(await left(), [arnOf('orders')])
 })
 
-t.test('a principal whose entries contradict each other keeps its user', async t => {
+t.test('a principal with ambiguous directory users keeps its user', async t => {
   const { partsOf, left } = await pruning(t, ['orders'])
   await prune(partsOf(), arn => {
     throw new Fault('users/ambiguous', arn, { directoryUsers: [arn] })
@@ -92,7 +92,7 @@ t.test('a principal whose entries contradict each other keeps its user', async t
   t.same(await left(), [arnOf('orders')])
 })
 
-t.test('it needs the administrator and the master secret', async t => {
+t.test('the administrator and the master secret are required', async t => {
   const { config, server } = await pruning(t, [])
   const uri = `mongodb://127.0.0.1:${server.port}/`
   const problem = async (more: object) =>
@@ -101,7 +101,7 @@ t.test('it needs the administrator and the master secret', async t => {
   t.match(await problem({ provision: {} }), [/^provision.secretFile: /])
 })
 
-t.test('what goes wrong is said', async t => {
+t.test('a failure is reported', async t => {
   const { config, server } = await pruning(t, [])
   await server.close()
   t.match(texts(await pruneUsers(config([]), { all: true })), [/^false the upstream MongoDB is unreachable/])
