@@ -2,11 +2,11 @@
  * How many logins a second does one proxy process decide, and what does each cost it? Beside the least that it can cost in
  * Node on this machine, and SCRAM at the upstream.
  */
-import { cost, figure, inTurns, type Round, rate, ratio } from './measure.js'
+import { cost, figure, inTurns, type Round, rate, ratio } from './rounds.js'
 import type { Peer } from './peer.js'
 import type { Done, Who } from './peers/generator.js'
 import type { Options } from './relay.js'
-import { scene } from './scene.js'
+import { scene } from './testbed.js'
 import type { Table } from './table.js'
 
 const LANES = 64

@@ -1,8 +1,8 @@
 /** What does a connection hold that does nothing? */
-import { figure } from './measure.js'
+import { figure } from './rounds.js'
 import type { Who } from './peers/generator.js'
 import type { Options } from './relay.js'
-import { scene } from './scene.js'
+import { scene } from './testbed.js'
 import type { Table } from './table.js'
 
 export async function memory({ quick, beside }: Options): Promise<Table> {

@@ -2,11 +2,11 @@
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Shape } from './frames.js'
-import { cost, figure, inTurns, type Round, rate, ratio } from './measure.js'
+import type { Shape } from './messages.js'
+import { cost, figure, inTurns, type Round, rate, ratio } from './rounds.js'
 import { type Peer, start, startForeign } from './peer.js'
 import type { Done, Who } from './peers/generator.js'
-import { type Listening, PEM, type Scene, scene } from './scene.js'
+import { type Listening, PEM, type Scene, scene } from './testbed.js'
 import type { Table } from './table.js'
 
 export type Options = { quick: boolean; beside?: string | undefined; profile?: string | undefined }

@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util'
 import { logins } from './logins.js'
 import { memory } from './memory.js'
 import { type Options, relay } from './relay.js'
-import { storm } from './storm.js'
+import { storm } from './bursts.js'
 import { markdown, type Table } from './table.js'
 
 const questions: Record<string, (options: Options) => Promise<Table>> = { relay, logins, storm, memory }

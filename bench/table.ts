@@ -1,5 +1,5 @@
 /** Results as a person reads them. */
-import type { Figure } from './measure.js'
+import type { Figure } from './rounds.js'
 
 /** `sentence` says what a reader has to know; a row is its name and a cell for each column. */
 export type Table = { title: string; sentence: string; columns: string[]; rows: { name: string; cells: Cell[] }[] }

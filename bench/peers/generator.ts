@@ -3,7 +3,7 @@
 import { Secret } from '../../src/log.js'
 import { createScramKeyCache } from '../../src/upstream/scramKeys.js'
 import { type Client, client, type Login, type Way } from '../client.js'
-import { type Shape, shapes } from '../frames.js'
+import { type Shape, shapes } from '../messages.js'
 import { answers } from './answer.js'
 
 export type Who = 'aws' | 'scram' | 'nobody'

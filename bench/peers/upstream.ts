@@ -9,7 +9,7 @@ import { type Challenge, challenge, credentials, readFirst, verify } from '../..
 import { readDocument } from '../../src/wire/document.js'
 import { Framer } from '../../src/wire/frame.js'
 import { type Command, readCommand, writeReply } from '../../src/wire/message.js'
-import { NAME_AT, shapes } from '../frames.js'
+import { NAME_AT, shapes } from '../messages.js'
 import { answers } from './answer.js'
 
 const MECHANISM = 'SCRAM-SHA-256'

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { client } from '../../bench/client.js'
-import type { Crowd } from '../../bench/crowd.js'
+import type { Crowd } from '../../bench/loginBurst.js'
 import { BUSY, HOSTS, startThrottledProxy, type ThrottledProxy } from '../support/throttledProxy.js'
 
 t.setTimeout(120_000)

@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
-import { type Crowd, type Crowding, crowd } from '../../bench/crowd.js'
+import { type Crowd, type Crowding, crowd } from '../../bench/loginBurst.js'
 import { iam } from '../../sandbox/src/aws/iam.js'
 import { type StsServer, stsServer } from '../../sandbox/src/aws/sts.js'
 import { mongoServer } from '../../sandbox/src/mongo/server.js'

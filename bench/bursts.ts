@@ -6,11 +6,11 @@
  */
 import { randomBytes } from 'node:crypto'
 import { accessKeyId } from '../sandbox/src/aws/accessKey.js'
-import type { Crowd, Crowding } from './crowd.js'
+import type { Crowd, Crowding } from './loginBurst.js'
 import { type Peer, start } from './peer.js'
 import type { Calls } from './peers/throttlingSts.js'
 import type { Options } from './relay.js'
-import { type Listening, scene } from './scene.js'
+import { type Listening, scene } from './testbed.js'
 import type { Cell, Table } from './table.js'
 
 const QUOTA = 600
