@@ -1,104 +1,107 @@
-/** Clients that all want in: so many at a time, each logging in, leaving, and coming back when it is told to wait. */
+/** A burst of logins: many clients that log in, disconnect, and retry when the proxy asks them to. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Document } from 'bson'
-import { client, type Login, Refused } from './client.js'
+import { CommandError, type Credentials, connectClient } from './client.js'
 
-export type Crowding = {
+export type BurstOptions = {
   port: number
-  login: Login & { by: 'aws' }
-  /** Logins altogether, and how many at a time; from so many addresses of loopback, 127.0.0.2 the first. */
+  login: Credentials & { by: 'aws' }
+  /** The number of logins. */
   count: number
-  lanes: number
+  /** Logins at a time. */
+  concurrency: number
+  /** Loopback addresses that they come from, starting at 127.0.0.`firstAddress`. */
   addresses: number
-  /** The first of them. */
-  first?: number
-  /** Each login with a key of its own that names the same account and ends alike. */
-  many?: boolean
-  /** Milliseconds that each lane rests after a login. */
+  /** Default: 2. */
+  firstAddress?: number
+  /** Each login uses another access key of the same account, one that `peers/throttlingSts.ts` does not know. */
+  unknownKeys?: boolean
+  /** Pause after each login, in milliseconds. */
   pauseMS?: number
-  /** Ends before `count` when this much time is over. */
-  ms?: number
+  /** No login starts after this time, in milliseconds. */
+  maxMS?: number
 }
 
-/** `told`: how often a login was told to come back. `refused`: the others, by code. Waits in milliseconds, sorted. */
-export type Crowd = {
+/** `retries`: replies with code 262. `refused`: failed logins by code. Latencies of logins, retries included, in milliseconds. */
+export type BurstResult = {
   ms: number
   succeeded: number
-  told: number
+  retries: number
   refused: Record<string, number>
-  half: number
+  median: number
   p99: number
-  longest: number
+  max: number
 }
 
-const LATER = 262
+/** ExceededTimeLimit: the client should retry after `baseBackoffMS`. */
+const RETRY_CODE = 262
 
-const LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
-const letter = (): string => LETTERS[Math.floor(Math.random() * 32)] ?? 'A'
+const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
+const randomLetter = (): string => BASE32[Math.floor(Math.random() * 32)] ?? 'A'
 
-/** The first 14 letters hold the kind and the account, but for the low bits of the last of them. */
-function another(login: Crowding['login']): Crowding['login'] {
-  const { accessKeyId } = login
-  const made = `${accessKeyId.slice(0, 14)}${letter()}${letter()}${letter()}${letter()}${letter()}D`
-  return { ...login, accessKeyId: made }
+/** The first 14 characters of an access key id hold its type and its account, except the lowest bits of the last one. */
+function withUnknownKey(login: BurstOptions['login']): BurstOptions['login'] {
+  const random = Array.from({ length: 5 }, randomLetter).join('')
+  return { ...login, accessKeyId: `${login.accessKeyId.slice(0, 14)}${random}D` }
 }
 
-/** Resolves once all of them were let in or turned away for good. */
-export async function crowd({
+/** Resolves when every login has succeeded or failed for good. */
+export async function runLoginBurst({
   port,
   login,
   count,
-  lanes,
+  concurrency,
   addresses,
-  first = 2,
-  many = false,
+  firstAddress = 2,
+  unknownKeys = false,
   pauseMS = 0,
-  ms = 50_000,
-}: Crowding): Promise<Crowd> {
+  maxMS = 50_000,
+}: BurstOptions): Promise<BurstResult> {
   const started = performance.now()
-  const waits: number[] = []
+  const latencies: number[] = []
   const refused: Record<string, number> = {}
-  let told = 0
-  let left = count
+  let retries = 0
+  let remaining = count
 
-  const once = async (from: string): Promise<void> => {
+  const logIn = async (from: string): Promise<void> => {
     const began = performance.now()
     for (;;) {
       try {
-        const { close } = await client({ port, from }, many ? another(login) : login)
-        waits.push(performance.now() - began)
+        const { close } = await connectClient({ port, from }, unknownKeys ? withUnknownKey(login) : login)
+        latencies.push(performance.now() - began)
         void close()
         return
       } catch (thrown) {
-        const { code, baseBackoffMS }: Document = thrown instanceof Refused ? thrown.reply : {}
-        if (code !== LATER) {
+        const { code, baseBackoffMS }: Document = thrown instanceof CommandError ? thrown.reply : {}
+        if (code !== RETRY_CODE) {
           const name = String(code ?? thrown)
           refused[name] = (refused[name] ?? 0) + 1
           return
         }
-        told++
+        retries++
         await sleep(Number(baseBackoffMS ?? 100))
       }
     }
   }
-  const lane = async (nth: number): Promise<void> => {
-    const from = `127.0.0.${first + (nth % addresses)}`
-    while (left-- > 0 && performance.now() - started < ms) {
-      await once(from)
+  const runWorker = async (nth: number): Promise<void> => {
+    const from = `127.0.0.${firstAddress + (nth % addresses)}`
+    while (remaining-- > 0 && performance.now() - started < maxMS) {
+      await logIn(from)
       if (pauseMS > 0) await sleep(pauseMS)
     }
   }
-  await Promise.all(Array.from({ length: lanes }, (_, nth) => lane(nth)))
-  const took = performance.now() - started
-  waits.sort((a, b) => a - b)
-  const at = (part: number): number => waits[Math.min(waits.length - 1, Math.floor(waits.length * part))] ?? Number.NaN
+  await Promise.all(Array.from({ length: concurrency }, (_, nth) => runWorker(nth)))
+  const ms = performance.now() - started
+  latencies.sort((a, b) => a - b)
+  const quantile = (part: number): number =>
+    latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * part))] ?? Number.NaN
   return {
-    ms: took,
-    succeeded: waits.length,
-    told,
+    ms,
+    succeeded: latencies.length,
+    retries,
     refused,
-    half: at(0.5),
-    p99: at(0.99),
-    longest: at(1),
+    median: quantile(0.5),
+    p99: quantile(0.99),
+    max: quantile(1),
   }
 }

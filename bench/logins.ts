@@ -1,66 +1,63 @@
-/**
- * How many logins a second does one proxy process decide, and what does each cost it? Beside the least that it can cost in
- * Node on this machine, and SCRAM at the upstream.
- */
-import { cost, figure, inTurns, type Round, rate, ratio } from './rounds.js'
+/** How many logins per second does one proxy process decide, and what does each cost, compared with the lower bound in Node? */
 import type { Peer } from './peer.js'
-import type { Done, Who } from './peers/generator.js'
-import type { Options } from './relay.js'
-import { scene } from './testbed.js'
+import type { LoginMethod, Result } from './peers/generator.js'
+import { cpuCost, type Round, rate, ratio, runRounds, summarize } from './rounds.js'
 import type { Table } from './table.js'
+import { type BenchOptions, createTestbed } from './testbed.js'
 
-const LANES = 64
-/** Rounds before any is counted. */
-const WARM = 6
-/** What all rounds that count may take. Milliseconds. */
+const CONCURRENCY = 64
+/** Rounds that do not count. */
+const WARM_UP_ROUNDS = 6
+/** The time for all rounds that count, in milliseconds. */
 const BUDGET_MS = 25_000
 
-export async function logins({ quick, beside, profile }: Options): Promise<Table> {
-  const stage = await scene(profile)
-  const { upstream, generator } = stage
+export async function measureLogins({ quick, beside, profile }: BenchOptions): Promise<Table> {
+  const testbed = await createTestbed(profile)
+  const { upstream, generator } = testbed
   try {
-    const turn = (port: number, who: Who, of: Peer) => async (): Promise<Round> => {
-      const before = await of.usage()
-      const done = await generator.ask<Done>('logIn', { way: { port }, who, lanes: LANES, ms: quick ? 500 : 1500 })
-      return { ...done, cpuMS: (await of.usage()).cpuMS - before.cpuMS }
+    const measure = (port: number, login: LoginMethod, peer: Peer) => async (): Promise<Round> => {
+      const before = await peer.usage()
+      const params = { connection: { port }, login, concurrency: CONCURRENCY, ms: quick ? 500 : 1500 }
+      const result = await generator.call<Result>('logIn', params)
+      return { ...result, cpuMS: (await peer.usage()).cpuMS - before.cpuMS }
     }
-    const proxy = await stage.proxy()
-    const floor = await stage.floor()
-    const other = beside ? await stage.proxy({ beside }) : undefined
+    const proxy = await testbed.startProxy()
+    const floor = await testbed.startFloor()
+    const other = beside ? await testbed.startProxy({ beside }) : undefined
     const variants: Record<string, () => Promise<Round>> = {
-      direct: turn(upstream.facts.port, 'scram', upstream),
-      floor: turn(floor.facts.port, 'aws', floor),
-      proxy: turn(proxy.facts.port, 'aws', proxy),
-      ...(other && { other: turn(other.facts.port, 'aws', other) }),
+      direct: measure(upstream.info.port, 'scram', upstream),
+      floor: measure(floor.info.port, 'aws', floor),
+      proxy: measure(proxy.info.port, 'aws', proxy),
+      ...(other && { other: measure(other.info.port, 'aws', other) }),
     }
-    // A server is judged as it runs for months: its code is compiled once some thousands of logins have been through.
+    // Servers run for months: their code is compiled after some thousand logins.
     for (const name of ['proxy', 'other', 'floor']) {
-      for (let nth = 0; nth < WARM && !quick; nth++) await variants[name]?.()
+      for (let nth = 0; nth < WARM_UP_ROUNDS && !quick; nth++) await variants[name]?.()
     }
-    const results: Record<string, Round[]> = await inTurns(quick ? 3 : 5, variants, BUDGET_MS)
-    const ours = results.proxy ?? []
+    const results: Record<string, Round[]> = await runRounds(quick ? 3 : 5, variants, BUDGET_MS)
+    const proxyRounds = results.proxy ?? []
     const row = (name: string, rounds: Round[]) => ({
       name,
       cells: [
-        { ...figure(rounds.map(rate)), unit: '/s' },
-        { ...figure(rounds.map(cost)), unit: ' ms' },
-        figure(rounds.map(round => 1000 / cost(round))),
-        ratio(ours, rounds, rate),
-        ratio(ours, rounds, cost),
+        { ...summarize(rounds.map(rate)), unit: '/s' },
+        { ...summarize(rounds.map(cpuCost)), unit: ' ms' },
+        summarize(rounds.map(round => 1000 / cpuCost(round))),
+        ratio(proxyRounds, rounds, rate),
+        ratio(proxyRounds, rounds, cpuCost),
       ],
     })
     return {
       title: 'Logins',
-      sentence: `${LANES} at a time, each connection closed after its login. CPU time is that of the process that decides.`,
-      columns: ['a second', 'CPU of one', 'for a second of CPU', 'rate proxy/this', 'CPU proxy/this'],
+      sentence: `${CONCURRENCY} at a time, each connection closed after its login. CPU time is that of the process that decides.`,
+      columns: ['per second', 'CPU per login', 'per second of CPU', 'rate proxy/this', 'CPU proxy/this'],
       rows: [
-        row('MONGODB-AWS through the proxy', ours),
+        row('MONGODB-AWS through the proxy', proxyRounds),
         row('its sockets, reads and writes alone', results.floor ?? []),
         row('SCRAM at the upstream', results.direct ?? []),
         ...(results.other ? [row('MONGODB-AWS through the other build', results.other)] : []),
       ],
     }
   } finally {
-    await stage.close()
+    await testbed.close()
   }
 }

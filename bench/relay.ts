@@ -1,172 +1,138 @@
-/** What does it cost to go through the proxy once logged in? Beside a direct connection, a bare Node pipe and HAProxy. */
-import { once } from 'node:events'
-import { connect, createServer } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
-import type { Shape } from './messages.js'
-import { cost, figure, inTurns, type Round, rate, ratio } from './rounds.js'
-import { type Peer, start, startForeign } from './peer.js'
-import type { Done, Who } from './peers/generator.js'
-import { type Listening, PEM, type Scene, scene } from './testbed.js'
-import type { Table } from './table.js'
+/** What does a round trip through the proxy cost after the login, compared with a direct connection, a Node pipe and HAProxy? */
+import { startHaproxy } from './haproxy.js'
+import type { Exchange } from './messages.js'
+import { type Peer, startPeer } from './peer.js'
+import type { LoginMethod, Result } from './peers/generator.js'
+import { cpuCost, type Round, rate, ratio, runRounds, summarize } from './rounds.js'
+import type { Cell, Row, Table } from './table.js'
+import { type BenchOptions, createTestbed, PEM, type ServerPeer, type Testbed } from './testbed.js'
 
-export type Options = { quick: boolean; beside?: string | undefined; profile?: string | undefined }
+/** One way to reach the upstream. `peer`: the process in between. */
+type Variant = { name: string; port: number; login: LoginMethod; tls: boolean; peer: Peer | undefined }
 
-/** Somewhere to connect to, and the process that stands between. */
-type Variant = { name: string; port: number; who: Who; tls: boolean; between: Peer | undefined }
+type Case = { tls: boolean; exchange: Exchange; clients: number; ms: number; rounds: number }
 
-type Case = { tls: boolean; shape: Shape; clients: number; ms: number; rounds: number }
-
-const MOST = 64
+const MAX_CLIENTS = 64
 const cases: Case[] = [false, true].flatMap(tls => [
-  { tls, shape: 'small' as const, clients: 1, ms: 400, rounds: 7 },
-  { tls, shape: 'small' as const, clients: MOST, ms: 600, rounds: 9 },
-  { tls, shape: 'replies' as const, clients: 1, ms: 300, rounds: 3 },
-  { tls, shape: 'replies' as const, clients: MOST, ms: 1, rounds: 2 },
-  { tls, shape: 'requests' as const, clients: 1, ms: 300, rounds: 3 },
+  { tls, exchange: 'small' as const, clients: 1, ms: 400, rounds: 7 },
+  { tls, exchange: 'small' as const, clients: MAX_CLIENTS, ms: 600, rounds: 9 },
+  { tls, exchange: 'replies' as const, clients: 1, ms: 300, rounds: 3 },
+  { tls, exchange: 'replies' as const, clients: MAX_CLIENTS, ms: 1, rounds: 2 },
+  { tls, exchange: 'requests' as const, clients: 1, ms: 300, rounds: 3 },
 ])
 const quickCases: Case[] = [
-  { tls: false, shape: 'small', clients: 1, ms: 200, rounds: 3 },
-  { tls: false, shape: 'small', clients: MOST, ms: 300, rounds: 5 },
-  { tls: false, shape: 'replies', clients: 1, ms: 200, rounds: 2 },
+  { tls: false, exchange: 'small', clients: 1, ms: 200, rounds: 3 },
+  { tls: false, exchange: 'small', clients: MAX_CLIENTS, ms: 300, rounds: 5 },
+  { tls: false, exchange: 'replies', clients: 1, ms: 200, rounds: 2 },
 ]
 
-const says: Record<Shape, string> = { small: 'small messages', replies: '16 MB replies', requests: '16 MB requests' }
+const exchangeNames: Record<Exchange, string> = {
+  small: 'small messages',
+  replies: '16 MB replies',
+  requests: '16 MB requests',
+}
 
-export async function relay({ quick, beside, profile }: Options): Promise<Table> {
-  const stage = await scene(profile)
+export async function measureRelay({ quick, beside, profile }: BenchOptions): Promise<Table> {
+  const testbed = await createTestbed(profile)
   try {
-    const wanted = quick ? quickCases : cases
-    const variants = [...(await plain(stage, beside)), ...(quick ? [] : await secure(stage, beside))]
-    const { generator } = stage
-    for (const { name, port, tls, who } of variants) {
-      await generator.ask('open', { pool: `${name} ${tls}`, way: { port, tls }, who, clients: MOST })
-    }
-    // What runs for months is judged warm: its code is compiled once some ten thousand messages have been through.
-    for (const { name, tls } of variants) {
-      await generator.ask<Done>('run', {
-        pool: `${name} ${tls}`,
-        shape: 'small',
-        clients: MOST,
-        ms: quick ? 800 : 1500,
-      })
-    }
+    const variants = [
+      ...(await startPlainVariants(testbed, beside)),
+      ...(quick ? [] : await startTlsVariants(testbed, beside)),
+    ]
+    await openAndWarmUp(testbed.generator, variants, quick ? 800 : 1500)
     const names = [...new Set(variants.map(({ name }) => name))]
-    const rows = []
-    for (const { tls, shape, clients, ms, rounds } of wanted) {
-      const turn =
-        ({ name, between }: Variant) =>
-        async (): Promise<Round> => {
-          const before = await between?.usage()
-          const done = await generator.ask<Done>('run', { pool: `${name} ${tls}`, shape, clients, ms })
-          const after = await between?.usage()
-          return { ...done, cpuMS: (after?.cpuMS ?? 0) - (before?.cpuMS ?? 0) }
-        }
-      const chosen = variants.filter(variant => variant.tls === tls)
-      const results = await inTurns(rounds, Object.fromEntries(chosen.map(variant => [variant.name, turn(variant)])))
-      const ours = results.proxy ?? []
-      const beside = (name: string, of: (round: Round) => number) => {
-        const theirs = results[name]
-        return theirs && ratio(ours, theirs, of)
-      }
-      rows.push({
-        name: `${tls ? 'TLS' : 'plain'}, ${clients} client${clients > 1 ? 's' : ''}, ${says[shape]}`,
-        cells: [
-          { ...figure(ours.map(rate)), unit: '/s' },
-          ...names.filter(name => name !== 'proxy').map(name => beside(name, rate)),
-          beside('pipe', cost),
-          ...(names.includes('haproxy') ? [beside('haproxy', cost)] : []),
-          ...(names.includes('other') ? [beside('other', cost)] : []),
-        ],
-      })
-    }
-    const others = names.filter(name => name !== 'proxy')
-    const haproxy = names.includes('haproxy')
+    const rows: Row[] = []
+    for (const test of quick ? quickCases : cases)
+      rows.push(await measureCase(test, testbed.generator, variants, names))
+    const hasHaproxy = names.includes('haproxy')
     return {
       title: 'Relay: round trips',
       sentence:
-        'Ratios of the proxy to each other way, in the same run: round trips a second (more is better), then CPU time ' +
-        `of a round trip (less is better).${haproxy ? '' : ' HAProxy is not installed, so it is left out.'}`,
+        'Ratios of the proxy to each other way, in the same run: round trips per second (more is better), then CPU time ' +
+        `per round trip (less is better).${hasHaproxy ? '' : ' HAProxy is not installed and was left out.'}`,
       columns: [
         'proxy',
-        ...others.map(name => `proxy/${name}`),
+        ...names.filter(name => name !== 'proxy').map(name => `proxy/${name}`),
         'CPU proxy/pipe',
-        ...(haproxy ? ['CPU proxy/haproxy'] : []),
+        ...(hasHaproxy ? ['CPU proxy/haproxy'] : []),
         ...(beside ? ['CPU proxy/other'] : []),
       ],
       rows,
     }
   } finally {
-    await stage.close()
+    await testbed.close()
   }
 }
 
-async function plain(stage: Scene, beside: string | undefined): Promise<Variant[]> {
-  const { upstream, add } = stage
-  const { port } = upstream.facts
-  const pipe = add(await start<{ port: number }>('pipe', [String(port)]))
-  const ways: Variant[] = [
-    { name: 'direct', port, who: 'scram', tls: false, between: undefined },
-    { name: 'pipe', port: pipe.facts.port, who: 'scram', tls: false, between: pipe },
-  ]
-  const bound = await freePort()
-  const config = `
-global
-  nbthread 1
-  maxconn 1000
-defaults
-  mode tcp
-  timeout connect 5s
-  timeout client 1h
-  timeout server 1h
-listen bench
-  bind 127.0.0.1:${bound}
-  server upstream 127.0.0.1:${port}
-`
-  const haproxy = await startForeign('haproxy', ['-db', '-f', stage.file('haproxy.cfg', config)])
-  if (haproxy) {
-    ways.push({ name: 'haproxy', port: bound, who: 'scram', tls: false, between: add(haproxy) })
-    await accepts(bound)
+const poolOf = ({ name, tls }: Variant): string => `${name} ${tls}`
+
+/** Servers run for months: their code is compiled after some ten thousand messages. */
+async function openAndWarmUp(generator: Peer, variants: readonly Variant[], ms: number): Promise<void> {
+  for (const variant of variants) {
+    const { port, tls, login } = variant
+    await generator.call('open', { pool: poolOf(variant), connection: { port, tls }, login, clients: MAX_CLIENTS })
   }
-  return [...ways, ...(await ours(stage, false, beside))]
+  for (const variant of variants) {
+    await generator.call('run', { pool: poolOf(variant), exchange: 'small', clients: MAX_CLIENTS, ms })
+  }
 }
 
-async function secure(stage: Scene, beside: string | undefined): Promise<Variant[]> {
-  const pipe = stage.add(await start<{ port: number }>('pipe', [String(stage.upstream.facts.port), PEM]))
+async function measureCase(
+  { tls, exchange, clients, ms, rounds }: Case,
+  generator: Peer,
+  variants: readonly Variant[],
+  names: readonly string[],
+): Promise<Row> {
+  const measure = (variant: Variant) => async (): Promise<Round> => {
+    const { peer } = variant
+    const before = await peer?.usage()
+    const result = await generator.call<Result>('run', { pool: poolOf(variant), exchange, clients, ms })
+    const after = await peer?.usage()
+    return { ...result, cpuMS: (after?.cpuMS ?? 0) - (before?.cpuMS ?? 0) }
+  }
+  const chosen = variants.filter(variant => variant.tls === tls)
+  const results = await runRounds(rounds, Object.fromEntries(chosen.map(variant => [variant.name, measure(variant)])))
+  const proxy = results.proxy ?? []
+  const compareWith = (name: string, of: (round: Round) => number): Cell => {
+    const other = results[name]
+    return other && ratio(proxy, other, of)
+  }
+  return {
+    name: `${tls ? 'TLS' : 'plain'}, ${clients} client${clients > 1 ? 's' : ''}, ${exchangeNames[exchange]}`,
+    cells: [
+      { ...summarize(proxy.map(rate)), unit: '/s' },
+      ...names.filter(name => name !== 'proxy').map(name => compareWith(name, rate)),
+      compareWith('pipe', cpuCost),
+      ...(names.includes('haproxy') ? [compareWith('haproxy', cpuCost)] : []),
+      ...(names.includes('other') ? [compareWith('other', cpuCost)] : []),
+    ],
+  }
+}
+
+async function startPlainVariants(testbed: Testbed, beside: string | undefined): Promise<Variant[]> {
+  const { port } = testbed.upstream.info
+  const pipe = testbed.add(await startPeer<{ port: number }>('pipe', [String(port)]))
+  const haproxy = await startHaproxy(testbed)
   return [
-    { name: 'pipe', port: pipe.facts.port, who: 'scram', tls: true, between: pipe },
-    ...(await ours(stage, true, beside)),
+    { name: 'direct', port, login: 'scram', tls: false, peer: undefined },
+    { name: 'pipe', port: pipe.info.port, login: 'scram', tls: false, peer: pipe },
+    ...(haproxy
+      ? [{ name: 'haproxy', port: haproxy.info.port, login: 'scram' as const, tls: false, peer: haproxy }]
+      : []),
+    ...(await startProxies(testbed, false, beside)),
   ]
 }
 
-async function ours(stage: Scene, tls: boolean, beside: string | undefined): Promise<Variant[]> {
-  const variant = (name: string, between: Listening): Variant => ({
-    name,
-    port: between.facts.port,
-    who: 'aws',
-    tls,
-    between,
-  })
-  const proxy = variant('proxy', await stage.proxy({ tls }))
-  return beside ? [proxy, variant('other', await stage.proxy({ tls, beside }))] : [proxy]
+async function startTlsVariants(testbed: Testbed, beside: string | undefined): Promise<Variant[]> {
+  const pipe = testbed.add(await startPeer<{ port: number }>('pipe', [String(testbed.upstream.info.port), PEM]))
+  return [
+    { name: 'pipe', port: pipe.info.port, login: 'scram', tls: true, peer: pipe },
+    ...(await startProxies(testbed, true, beside)),
+  ]
 }
 
-/** A port that was free a moment ago, for a program that cannot say which one it took. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
-/** Waits until somebody listens, two seconds at most. */
-async function accepts(port: number): Promise<void> {
-  for (let i = 0; i < 100; i++) {
-    const socket = connect(port, '127.0.0.1')
-    const connected = await once(socket, 'connect').catch(() => false)
-    socket.destroy()
-    if (connected) return
-    await sleep(20)
-  }
+async function startProxies(testbed: Testbed, tls: boolean, beside: string | undefined): Promise<Variant[]> {
+  const variant = (name: string, peer: ServerPeer): Variant => ({ name, port: peer.info.port, login: 'aws', tls, peer })
+  const proxy = variant('proxy', await testbed.startProxy({ tls }))
+  return beside ? [proxy, variant('other', await testbed.startProxy({ tls, beside }))] : [proxy]
 }

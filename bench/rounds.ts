@@ -1,40 +1,42 @@
-/** Figures: what a series of rounds gave, and how variants that took turns compare. */
+/** Rounds of measurements, and how variants that were measured in the same rounds compare. */
 
-/** The median, with the least and the most. */
 export type Figure = { median: number; least: number; most: number }
 
-/** A variant in one round: how often it was done, how long that took, and the CPU time of whoever is between. */
+/** One variant in one round: the number of operations, their duration, and the CPU time of the measured process. */
 export type Round = { count: number; ms: number; cpuMS: number }
 
-export function figure(values: readonly number[]): Figure {
+/** Keeps all comparisons together below three minutes. */
+const DEFAULT_BUDGET_MS = 8_000
+
+/** Operations per second. */
+export const rate = ({ count, ms }: Round): number => (count / ms) * 1000
+/** CPU milliseconds per operation. */
+export const cpuCost = ({ count, cpuMS }: Round): number => cpuMS / count
+
+export function summarize(values: readonly number[]): Figure {
   const sorted = [...values].sort((a, b) => a - b)
   const middle = (sorted.length - 1) / 2
   const at = (index: number): number => sorted[index] ?? Number.NaN
   return { median: (at(Math.floor(middle)) + at(Math.ceil(middle))) / 2, least: at(0), most: at(sorted.length - 1) }
 }
 
-/** What one comparison may take, so that all of them together stay below three minutes. */
-const BUDGET_MS = 8_000
-
-/** Times a second. */
-export const rate = ({ count, ms }: Round): number => (count / ms) * 1000
-/** CPU milliseconds for one. */
-export const cost = ({ count, cpuMS }: Round): number => cpuMS / count
-
-/** One by the other, round by round: whatever else the machine did meanwhile, it did to both. */
-export function ratio(ours: readonly Round[], theirs: readonly Round[], of: (round: Round) => number): Figure {
-  return figure(ours.map((round, index) => of(round) / of(theirs[index] as Round)))
+/** The ratio of two variants, round by round: other load on the machine affects both. */
+export function ratio(
+  numerator: readonly Round[],
+  denominator: readonly Round[],
+  of: (round: Round) => number,
+): Figure {
+  return summarize(numerator.map((round, index) => of(round) / of(denominator[index] as Round)))
 }
 
 /**
- * Lets the variants take turns: A B C A B C …, after a turn each that does not count. The order turns around every other
- * time, so that none always comes after the same one. On a machine that is slow today there are fewer rounds: none
- * begins when `budgetMS` are over.
+ * Measures all variants in each round, after one round that does not count. The order alternates (A B C, C B A, …), so no
+ * variant always follows the same one. On a slow machine there are fewer rounds: none starts after `budgetMS`.
  */
-export async function inTurns<Name extends string>(
+export async function runRounds<Name extends string>(
   rounds: number,
   variants: Record<Name, () => Promise<Round>>,
-  budgetMS = BUDGET_MS,
+  budgetMS = DEFAULT_BUDGET_MS,
 ): Promise<Record<Name, Round[]>> {
   const names = Object.keys(variants) as Name[]
   const results = Object.fromEntries(names.map(name => [name, []])) as unknown as Record<Name, Round[]>

@@ -1,20 +1,26 @@
 /**
- * Asks each question of this folder and prints the answers: `npm run bench`.
+ * Runs the benchmarks and prints one table per question: `npm run bench`.
  *
  *     --quick            less than half a minute, for CI
  *     --json             one line of JSON instead of Markdown
- *     --only NAME        relay, logins, storm or memory; more than once if wanted
- *     --beside CLI.JS    measures another build of the proxy as well, in the same rounds
- *     --profile DIR      CPU profiles of the proxies
+ *     --only NAME        relay, logins, bursts or memory; may be repeated
+ *     --beside CLI.JS    also measures another build of the proxy, in the same rounds
+ *     --profile DIR      writes CPU profiles of the proxies
  */
 import { parseArgs } from 'node:util'
-import { logins } from './logins.js'
-import { memory } from './memory.js'
-import { type Options, relay } from './relay.js'
-import { storm } from './bursts.js'
-import { markdown, type Table } from './table.js'
+import { measureBursts } from './bursts.js'
+import { measureLogins } from './logins.js'
+import { measureMemory } from './memory.js'
+import { measureRelay } from './relay.js'
+import { renderMarkdown, type Table } from './table.js'
+import type { BenchOptions } from './testbed.js'
 
-const questions: Record<string, (options: Options) => Promise<Table>> = { relay, logins, storm, memory }
+const questions: Record<string, (options: BenchOptions) => Promise<Table>> = {
+  relay: measureRelay,
+  logins: measureLogins,
+  bursts: measureBursts,
+  memory: measureMemory,
+}
 
 const { values } = parseArgs({
   options: {
@@ -26,15 +32,15 @@ const { values } = parseArgs({
   },
 })
 
-// An exit ends what was started; a signal alone would not.
+// peer.ts ends the child processes on exit. A signal alone would not.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
 
 const tables: Table[] = []
-for (const [name, ask] of Object.entries(questions)) {
+for (const [name, measure] of Object.entries(questions)) {
   if (!values.only.includes(name)) continue
-  const table = await ask(values)
+  const table = await measure(values)
   tables.push(table)
-  if (!values.json) process.stdout.write(`${markdown(table)}\n`)
+  if (!values.json) process.stdout.write(`${renderMarkdown(table)}\n`)
 }
 if (values.json) process.stdout.write(`${JSON.stringify(tables)}\n`)
 process.exit(0)

@@ -1,13 +1,14 @@
-/** Results as a person reads them. */
+/** The table of results that answers one question. */
 import type { Figure } from './rounds.js'
 
-/** `sentence` says what a reader has to know; a row is its name and a cell for each column. */
-export type Table = { title: string; sentence: string; columns: string[]; rows: { name: string; cells: Cell[] }[] }
+/** `sentence`: what a reader must know. A row has a name and one cell per column. */
+export type Table = { title: string; sentence: string; columns: string[]; rows: Row[] }
+export type Row = { name: string; cells: Cell[] }
 /** Undefined: not measured. */
 export type Cell = (Figure & { unit?: string }) | string | undefined
 
-export function markdown({ title, sentence, columns, rows }: Table): string {
-  const lines = rows.map(({ name, cells }) => [name, ...cells.map(text)])
+export function renderMarkdown({ title, sentence, columns, rows }: Table): string {
+  const lines = rows.map(({ name, cells }) => [name, ...cells.map(renderCell)])
   return [
     `### ${title}\n\n${sentence}\n`,
     ...[['', ...columns], ['---', ...columns.map(() => '---:')], ...lines].map(cells => `| ${cells.join(' | ')} |`),
@@ -15,12 +16,12 @@ export function markdown({ title, sentence, columns, rows }: Table): string {
   ].join('\n')
 }
 
-function text(cell: Cell): string {
+function renderCell(cell: Cell): string {
   if (cell === undefined) return '–'
   if (typeof cell === 'string') return cell
   const { median, least, most, unit = '' } = cell
-  return `${digits(median)}${unit} (${digits(least)}–${digits(most)})`
+  return `${round(median)}${unit} (${round(least)}–${round(most)})`
 }
 
-const digits = (value: number): string =>
+const round = (value: number): string =>
   value >= 100 ? String(Math.round(value)) : value >= 10 ? value.toFixed(1) : value.toPrecision(value < 1 ? 2 : 3)

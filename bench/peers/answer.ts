@@ -1,20 +1,19 @@
-/** What a process of bench/peers does when the one who started it asks. */
-
+/** Answers the calls that a process of bench/peers gets over IPC. */
 import { READY } from '../peer.js'
 
-type Asked = { id: number; what: string; facts: never }
-type Doing = Record<string, (facts: never) => unknown>
+type Call = { id: number; method: string; params: never }
+type Methods = Record<string, (params: never) => unknown>
 
-/** Tells the facts, then answers what is asked over IPC. */
-export function answers(facts: object, doing: Doing = {}): void {
-  process.on('message', async ({ id, what, facts }: Asked) => {
-    const run = doing[what]
-    if (!run) return // usage is told by report.ts
+/** Reports that the peer is ready, with its info, and answers calls from now on. */
+export function answerCalls(info: object, methods: Methods = {}): void {
+  process.on('message', async ({ id, method, params }: Call) => {
+    const run = methods[method]
+    if (!run) return // report.ts answers `usage`
     try {
-      process.send?.({ id, value: await run(facts) })
+      process.send?.({ id, value: await run(params) })
     } catch (thrown) {
       process.send?.({ id, error: (thrown as Error)?.stack ?? String(thrown) })
     }
   })
-  process.send?.({ id: READY, value: facts })
+  process.send?.({ id: READY, value: info })
 }

@@ -1,13 +1,13 @@
 /**
- * The least that a login can be in one Node process: the sockets, reads and writes of one, in its order and its sizes, and
- * nothing that is read is understood. What a login costs us is measured beside it.
+ * The lower bound for a login in one Node process: its sockets, reads and writes, in the same order and with the same sizes,
+ * but without any parsing. Logins through the proxy are compared with it.
  *
- *     accept ─ hello ─ saslStart ─ proof ─▶ STS, over a socket that is kept ─▶ connect, two round trips ─▶ welcome
+ *     accept ─ hello ─ saslStart ─ proof ─▶ STS, over a keep-alive socket ─▶ connect upstream, two round trips ─▶ done
  */
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { Binary, Int32, serialize } from 'bson'
 import { OP_MSG, writeFrame } from '../../src/wire/frame.js'
-import { answers } from './answer.js'
+import { answerCalls } from './answer.js'
 
 const [upstream = '', sts = '', host = ''] = process.argv.slice(2)
 const KEEP_ALIVE_MS = 60_000
@@ -15,7 +15,7 @@ const KEEP_ALIVE_MS = 60_000
 const message = (document: object): Buffer => writeFrame(OP_MSG, 7, 0, [Buffer.alloc(5), serialize(document)])
 const sasl = (done: boolean, payload: Uint8Array): Buffer =>
   message({ conversationId: new Int32(1), done, payload: new Binary(payload), ok: 1 })
-/** Answered by the upstream from bytes made beforehand; `bytes` longer than a ping is. */
+/** A ping that is `bytes` longer than usual. The upstream has its reply ready. */
 const padded = (bytes: number): Buffer => message({ ping: 1, $db: 'admin', comment: 'x'.repeat(bytes) })
 
 const HELLO = message({
@@ -26,8 +26,8 @@ const HELLO = message({
   pad: 'x'.repeat(200),
 })
 const CHALLENGE = sasl(false, serialize({ s: new Binary(Buffer.alloc(64)), h: host }))
-const WELCOME = sasl(true, Buffer.alloc(0))
-const QUESTIONS = [padded(400), padded(150)]
+const DONE = sasl(true, Buffer.alloc(0))
+const UPSTREAM_REQUESTS = [padded(400), padded(150)]
 const POST = Buffer.from(
   [
     'POST / HTTP/1.1',
@@ -44,34 +44,34 @@ const POST = Buffer.from(
 
 const options = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }
 
-/** Sockets to STS that wait for the next question; who waits for the answer of each. */
+/** Sockets to STS without a pending call, and the callback of each pending call. */
 const idle: Socket[] = []
-const waiting = new Map<Socket, () => void>()
+const pending = new Map<Socket, () => void>()
 
-function ask(then: () => void): void {
-  const socket = idle.pop() ?? opened()
-  waiting.set(socket, then)
+function callSts(then: () => void): void {
+  const socket = idle.pop() ?? connectSts()
+  pending.set(socket, then)
   socket.write(POST)
 }
 
-function opened(): Socket {
+function connectSts(): Socket {
   const socket = connect({ ...options, host: '127.0.0.1', port: Number(sts) })
   return socket
     .on('error', () => socket.destroy())
     .on('data', () => {
-      const then = waiting.get(socket)
+      const then = pending.get(socket)
       idle.push(socket)
       then?.()
     })
 }
 
-/** Does the upstream half of a login. */
-function dial(client: Socket, then: () => void): void {
+/** The upstream half of a login. */
+function logInUpstream(client: Socket, then: () => void): void {
   const socket = connect({ ...options, host: '127.0.0.1', port: Number(upstream) })
   let nth = 0
   const next = (): void => {
-    const question = QUESTIONS[nth++]
-    if (question) socket.write(question)
+    const request = UPSTREAM_REQUESTS[nth++]
+    if (request) socket.write(request)
     else then()
   }
   socket.on('connect', next).on('data', next)
@@ -83,11 +83,11 @@ function serve(client: Socket): void {
   const steps = [
     () => client.write(HELLO),
     () => client.write(CHALLENGE),
-    () => ask(() => dial(client, () => client.write(WELCOME))),
+    () => callSts(() => logInUpstream(client, () => client.write(DONE))),
   ]
   client.on('data', () => steps.shift()?.())
   client.on('error', () => {}).on('end', () => client.end())
 }
 
 const server = createServer(options, serve)
-server.listen(0, '127.0.0.1', 4096, () => answers({ port: (server.address() as AddressInfo).port }))
+server.listen(0, '127.0.0.1', 4096, () => answerCalls({ port: (server.address() as AddressInfo).port }))

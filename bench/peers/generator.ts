@@ -1,73 +1,72 @@
-/** The load: pools of clients, each kept open over all rounds, and logins that are closed at once. */
-
+/** The load generator: pools of clients that stay connected over all rounds, and logins that disconnect at once. */
 import { Secret } from '../../src/log.js'
 import { createScramKeyCache } from '../../src/upstream/scramKeys.js'
-import { type Client, client, type Login, type Way } from '../client.js'
-import { type Shape, shapes } from '../messages.js'
-import { answers } from './answer.js'
+import { type Client, type ConnectOptions, type Credentials, connectClient } from '../client.js'
+import { type Exchange, exchanges } from '../messages.js'
+import { answerCalls } from './answer.js'
 
-export type Who = 'aws' | 'scram' | 'nobody'
-export type Opening = { pool: string; way: Way; who: Who; clients: number }
-export type Running = { pool: string; shape: Shape; clients: number; ms: number }
-export type LoggingIn = { way: Way; who: Who; lanes: number; ms: number }
-/** How often it was done, and in how many milliseconds. */
-export type Done = { count: number; ms: number }
+export type LoginMethod = Credentials['by']
+export type OpenParams = { pool: string; connection: ConnectOptions; login: LoginMethod; clients: number }
+export type RunParams = { pool: string; exchange: Exchange; clients: number; ms: number }
+export type LogInParams = { connection: ConnectOptions; login: LoginMethod; concurrency: number; ms: number }
+/** The number of operations, and their duration in milliseconds. */
+export type Result = { count: number; ms: number }
 
 const [accessKeyId = '', secretAccessKey = '', user = '', password = ''] = process.argv.slice(2)
 
-/** A login opens, holds and closes; so many are under way while a pool is opened. */
-const LANES = 64
+/** Concurrent logins while a pool is opened. */
+const OPEN_CONCURRENCY = 64
 
 const pools = new Map<string, Client[]>()
 
-const owner = { upstream: 'bench', name: user, password: new Secret(password) }
-const remembered = createScramKeyCache({ maxEntries: 1 })
-const logins: Record<Who, Login> = {
+const scramUser = { upstream: 'bench', name: user, password: new Secret(password) }
+const scramKeys = createScramKeyCache({ maxEntries: 1 })
+const credentials: Record<LoginMethod, Credentials> = {
   aws: { by: 'aws', accessKeyId, secretAccessKey },
-  nobody: { by: 'nobody' },
+  none: { by: 'none' },
   scram: {
     by: 'scram',
     user,
     async derive(salt, iterations) {
-      const keys = await remembered.deriverFor(owner)(salt, iterations)
-      remembered.store(owner, { salt, iterations, keys })
+      const keys = await scramKeys.deriverFor(scramUser)(salt, iterations)
+      scramKeys.store(scramUser, { salt, iterations, keys })
       return keys
     },
   },
 }
 
-/** Runs a step over and over in each lane, until each has had its last. */
-async function inLanes(count: number, step: () => Promise<boolean>): Promise<void> {
-  const lane = async () => {
+/** Runs `step` repeatedly, this many at a time, until it returns false. */
+async function runConcurrently(concurrency: number, step: () => Promise<boolean>): Promise<void> {
+  const worker = async () => {
     while (await step());
   }
-  await Promise.all(Array.from({ length: count }, lane))
+  await Promise.all(Array.from({ length: concurrency }, worker))
 }
 
-async function open({ pool, way, who, clients }: Opening): Promise<void> {
+async function open({ pool, connection, login, clients }: OpenParams): Promise<void> {
   const opened = pools.get(pool) ?? []
   pools.set(pool, opened)
-  let left = clients
-  await inLanes(Math.min(LANES, clients), async () => {
-    if (left-- <= 0) return false
-    opened.push(await client(way, logins[who]))
+  let remaining = clients
+  await runConcurrently(Math.min(OPEN_CONCURRENCY, clients), async () => {
+    if (remaining-- <= 0) return false
+    opened.push(await connectClient(connection, credentials[login]))
     return true
   })
 }
 
-/** Each of the clients exchanges messages one after the other; what has begun when the time is over still counts. */
-function run({ pool, shape, clients, ms }: Running): Promise<Done> {
+/** Each client exchanges messages one after the other. Exchanges that end after `ms` count if they began before. */
+function run({ pool, exchange, clients, ms }: RunParams): Promise<Result> {
   const chosen = (pools.get(pool) ?? []).slice(0, clients)
-  const request = shapes[shape].request()
-  const size = sizeOf(shape)
+  const request = exchanges[exchange].request()
+  const replyBytes = replyBytesOf(exchange)
   return new Promise(resolve => {
     const started = performance.now()
     const end = started + ms
     let count = 0
     let active = chosen.length
-    for (const each of chosen) {
-      const next = (): void => each.exchange(request, size, completed)
-      const completed = (): void => {
+    for (const client of chosen) {
+      const next = (): void => client.exchange(request, replyBytes, onExchanged)
+      const onExchanged = (): void => {
         count++
         const now = performance.now()
         if (now < end) next()
@@ -78,19 +77,19 @@ function run({ pool, shape, clients, ms }: Running): Promise<Done> {
   })
 }
 
-const sizes = new Map<Shape, number>()
-function sizeOf(shape: Shape): number {
-  const known = sizes.get(shape) ?? shapes[shape].reply().length
-  sizes.set(shape, known)
-  return known
+const replySizes = new Map<Exchange, number>()
+function replyBytesOf(exchange: Exchange): number {
+  const size = replySizes.get(exchange) ?? exchanges[exchange].reply().length
+  replySizes.set(exchange, size)
+  return size
 }
 
-async function logIn({ way, who, lanes, ms }: LoggingIn): Promise<Done> {
+async function logIn({ connection, login, concurrency, ms }: LogInParams): Promise<Result> {
   const started = performance.now()
   let count = 0
-  await inLanes(lanes, async () => {
+  await runConcurrently(concurrency, async () => {
     if (performance.now() - started >= ms) return false
-    const { close } = await client(way, logins[who])
+    const { close } = await connectClient(connection, credentials[login])
     count++
     void close()
     return true
@@ -101,7 +100,7 @@ async function logIn({ way, who, lanes, ms }: LoggingIn): Promise<Done> {
 async function close({ pool }: { pool: string }): Promise<void> {
   const closing = pools.get(pool) ?? []
   pools.delete(pool)
-  await Promise.all(closing.map(each => each.close()))
+  await Promise.all(closing.map(client => client.close()))
 }
 
-answers({}, { open, run, logIn, close })
+answerCalls({}, { open, run, logIn, close })

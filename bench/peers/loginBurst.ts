@@ -1,5 +1,5 @@
-/** A crowd in a process of its own: see crowd.ts. */
-import { crowd } from '../loginBurst.js'
-import { answers } from './answer.js'
+/** Runs bursts of logins in a process of their own. */
+import { runLoginBurst } from '../loginBurst.js'
+import { answerCalls } from './answer.js'
 
-answers({}, { crowd })
+answerCalls({}, { runLoginBurst })

@@ -1,8 +1,8 @@
-/** The least that a proxy in Node can be: two sockets, piped into each other. What we cost is measured beside it. */
+/** The smallest possible proxy in Node: two sockets, piped into each other. The relay is compared with it. */
 import { readFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { createServer as createSecureServer } from 'node:tls'
-import { answers } from './answer.js'
+import { answerCalls } from './answer.js'
 
 const [port = '', pem] = process.argv.slice(2)
 
@@ -13,11 +13,11 @@ function serve(client: Socket): void {
   upstream.on('error', () => client.destroy()).on('close', () => client.destroy())
 }
 
-function server(): Server {
+function createPipeServer(): Server {
   if (!pem) return createServer({ noDelay: true }, serve)
-  const both = readFileSync(pem)
-  return createSecureServer({ cert: both, key: both, noDelay: true }, serve)
+  const certAndKey = readFileSync(pem)
+  return createSecureServer({ cert: certAndKey, key: certAndKey, noDelay: true }, serve)
 }
 
-const listening = server()
-listening.listen(0, '127.0.0.1', 4096, () => answers({ port: (listening.address() as AddressInfo).port }))
+const server = createPipeServer()
+server.listen(0, '127.0.0.1', 4096, () => answerCalls({ port: (server.address() as AddressInfo).port }))

@@ -1,11 +1,11 @@
-/** Loaded before each process that is measured: tells its usage when asked, and ends with whoever started it. */
+/** Loaded into each measured process: reports its usage on request, and ends it when the benchmark ends. */
 import type { Usage } from '../peer.js'
 
-type Asked = { id: number; what: string; facts: { tidy?: string } }
+type Call = { id: number; method: string; params: { garbage?: 'collect' } }
 
-process.on('message', ({ id, what, facts }: Asked) => {
-  if (what !== 'usage') return
-  if (facts.tidy) for (let i = 0; i < 3; i++) gc?.()
+process.on('message', ({ id, method, params }: Call) => {
+  if (method !== 'usage') return
+  if (params.garbage) for (let i = 0; i < 3; i++) gc?.()
   const { user, system } = process.cpuUsage()
   const { rss, heapUsed } = process.memoryUsage()
   const value: Usage = { cpuMS: (user + system) / 1000, rss, heap: heapUsed }

@@ -1,12 +1,9 @@
-/**
- * An STS that answers every call with the same identity, so that it costs as little as can be: whether a signature is
- * right is a question of the tests.
- */
+/** An STS that answers every call with the same identity. It checks no signature, to cost as little as possible. */
 import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { reply } from '../../sandbox/src/aws/reply.js'
-import { answers } from './answer.js'
+import { answerCalls } from './answer.js'
 
 const [arn = '', account = ''] = process.argv.slice(2)
 const result = { Arn: arn, UserId: 'AIDAQUAAAABENCHMARKXX', Account: account }
@@ -17,4 +14,4 @@ const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) =>
   request.resume()
   request.on('end', () => response.writeHead(status, headers).end(text))
 })
-server.listen(0, '127.0.0.1', () => answers({ port: (server.address() as AddressInfo).port }))
+server.listen(0, '127.0.0.1', () => answerCalls({ port: (server.address() as AddressInfo).port }))

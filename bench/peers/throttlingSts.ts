@@ -1,33 +1,34 @@
 /**
- * An STS that throttles: so many calls of one account in any second, each answered after a while. It believes every
- * signature; a key that ends with D is forged, one unknown to it, and a token that says so has expired.
+ * An STS with a quota per account and second, and a latency. It checks no signature. An access key that ends with D is
+ * unknown to it, and the session token `expired` has expired.
  */
 import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { reply } from '../../sandbox/src/aws/reply.js'
 import { decodeAccountId } from '../../src/budget/account.js'
-import { answers } from './answer.js'
+import { answerCalls } from './answer.js'
 
 const [quota = 600, latencyMS = 50] = process.argv.slice(2).map(Number)
 const SECOND_MS = 1_000
 
-/** What it was asked since it was last told. `most`: calls of one account in any one second. */
-export type Calls = { calls: number; throttled: number; refused: number; most: number }
+/** The calls since the last report. `maxPerSecond`: the most calls of one account within one second. */
+export type StsCalls = { calls: number; throttled: number; refused: number; maxPerSecond: number }
 
-const nobody = (): Calls => ({ calls: 0, throttled: 0, refused: 0, most: 0 })
-let seen = nobody()
-/** Of each account, when the calls of the last second came. */
-const recent = new Map<string, number[]>()
+const noCalls = (): StsCalls => ({ calls: 0, throttled: 0, refused: 0, maxPerSecond: 0 })
+let counts = noCalls()
+/** The times of the calls in the last second, by account. */
+const recentCalls = new Map<string, number[]>()
 
-function countedIn(account: string): number {
-  const times = recent.get(account) ?? []
-  recent.set(account, times)
+/** Counts a call. Returns the calls of the account in the last second. */
+function countCall(account: string): number {
+  const times = recentCalls.get(account) ?? []
+  recentCalls.set(account, times)
   const now = performance.now()
   while (now - (times[0] ?? now) >= SECOND_MS) times.shift()
   times.push(now)
-  seen.calls++
-  seen.most = Math.max(seen.most, times.length)
+  counts.calls++
+  counts.maxPerSecond = Math.max(counts.maxPerSecond, times.length)
   return times.length
 }
 
@@ -41,12 +42,12 @@ const refusals = {
 
 function answer(accessKeyId: string, token: string | undefined) {
   const account = decodeAccountId(accessKeyId) ?? '000000000000'
-  if (countedIn(account) > quota) {
-    seen.throttled++
+  if (countCall(account) > quota) {
+    counts.throttled++
     return refusals.throttled
   }
   if (accessKeyId.endsWith('D') || token === 'expired') {
-    seen.refused++
+    counts.refused++
     return token === 'expired' ? refusals.expired : refusals.unknown
   }
   const result = { Arn: `arn:aws:iam::${account}:user/bench`, UserId: 'AIDAQUAAAABENCHMARKXX', Account: account }
@@ -65,13 +66,13 @@ const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) =>
   )
 })
 server.listen(0, '127.0.0.1', () =>
-  answers(
+  answerCalls(
     { port: (server.address() as AddressInfo).port },
     {
       calls: () => {
-        const told = seen
-        seen = nobody()
-        return told
+        const report = counts
+        counts = noCalls()
+        return report
       },
     },
   ),

@@ -1,6 +1,6 @@
 /**
- * An upstream that is never what limits a measurement: SCRAM is done in earnest, `ping`, `find` and `insert` are answered
- * from bytes made beforehand, and of a large request only the length is read.
+ * An upstream that is fast enough not to limit a measurement. It does real SCRAM, has the replies to `ping`, `find` and
+ * `insert` ready, and reads only the length of a large request.
  */
 import { randomBytes } from 'node:crypto'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
@@ -9,43 +9,43 @@ import { type Challenge, challenge, credentials, readFirst, verify } from '../..
 import { readDocument } from '../../src/wire/document.js'
 import { Framer } from '../../src/wire/frame.js'
 import { type Command, readCommand, writeReply } from '../../src/wire/message.js'
-import { NAME_AT, shapes } from '../messages.js'
-import { answers } from './answer.js'
+import { COMMAND_NAME_OFFSET, exchanges } from '../messages.js'
+import { answerCalls } from './answer.js'
 
 const MECHANISM = 'SCRAM-SHA-256'
 const [user = '', password = ''] = process.argv.slice(2)
 const stored = credentials(MECHANISM, user, password, randomBytes)
 
-const SMALL = shapes.small.reply()
-const LARGE = shapes.replies.reply()
+const SMALL = exchanges.small.reply()
+const LARGE = exchanges.replies.reply()
 const [HEADER, RESPONSE_TO] = [16, 8]
-const canned: Record<number, Buffer> = {
+const repliesByFirstLetter: Record<number, Buffer> = {
   ['p'.charCodeAt(0)]: SMALL,
   ['f'.charCodeAt(0)]: LARGE,
   ['i'.charCodeAt(0)]: SMALL,
 }
 
 function serve(socket: Socket): void {
-  let left = 0 // bytes of a request whose beginning was seen
-  let due: (() => void) | undefined
-  let carry: Buffer | undefined
-  const conversation = scram()
+  let remainingBytes = 0 // of the current request
+  let sendReply: (() => void) | undefined
+  let incomplete: Buffer | undefined
+  const converse = createConversation()
 
   const begin = (bytes: Buffer, at: number): boolean => {
-    if (bytes.length - at <= NAME_AT) return false
+    if (bytes.length - at <= COMMAND_NAME_OFFSET) return false
     const length = bytes.readInt32LE(at)
     const requestID = bytes.readInt32LE(at + 4)
-    const reply = canned[bytes[at + NAME_AT] as number]
+    const reply = repliesByFirstLetter[bytes[at + COMMAND_NAME_OFFSET] as number]
     if (reply) {
-      left = length
-      due = () => send(reply, requestID)
+      remainingBytes = length
+      sendReply = () => send(reply, requestID)
       return true
     }
     if (bytes.length - at < length) return false
-    left = length
+    remainingBytes = length
     for (const frame of new Framer(length).push(bytes.subarray(at, at + length))) {
       const command = readCommand(frame)
-      due = () => socket.write(writeReply(command, conversation(command), 1))
+      sendReply = () => socket.write(writeReply(command, converse(command), 1))
     }
     return true
   }
@@ -60,24 +60,24 @@ function serve(socket: Socket): void {
     socket.uncork()
   }
   socket.on('data', chunk => {
-    const bytes = carry ? Buffer.concat([carry, chunk]) : chunk
-    carry = undefined
+    const bytes = incomplete ? Buffer.concat([incomplete, chunk]) : chunk
+    incomplete = undefined
     for (let at = 0; at < bytes.length; ) {
-      if (left === 0 && !begin(bytes, at)) {
-        carry = bytes.subarray(at)
+      if (remainingBytes === 0 && !begin(bytes, at)) {
+        incomplete = bytes.subarray(at)
         return
       }
-      const taken = Math.min(left, bytes.length - at)
-      left -= taken
+      const taken = Math.min(remainingBytes, bytes.length - at)
+      remainingBytes -= taken
       at += taken
-      if (left === 0) due?.()
+      if (remainingBytes === 0) sendReply?.()
     }
   })
   socket.on('error', () => socket.destroy())
 }
 
 /** hello and SCRAM, speculative or not, for one connection. */
-function scram(): (command: Command) => Document {
+function createConversation(): (command: Command) => Document {
   let pending: Challenge | undefined
   const step = (done: boolean, payload: Uint8Array) => ({
     conversationId: new Int32(1),
@@ -111,4 +111,4 @@ const HELLO = {
 }
 
 const server = createServer({ noDelay: true }, serve)
-server.listen(0, '127.0.0.1', 4096, () => answers({ port: (server.address() as AddressInfo).port }))
+server.listen(0, '127.0.0.1', 4096, () => answerCalls({ port: (server.address() as AddressInfo).port }))

@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
-import { type Crowd, type Crowding, crowd } from '../../bench/loginBurst.js'
+import { type BurstOptions, type BurstResult, runLoginBurst } from '../../bench/loginBurst.js'
 import { iam } from '../../sandbox/src/aws/iam.js'
 import { type StsServer, stsServer } from '../../sandbox/src/aws/sts.js'
 import { mongoServer } from '../../sandbox/src/mongo/server.js'
@@ -25,7 +25,7 @@ export type ThrottledProxy = {
   port: number
   /** Users of either account, who write, and a role's session of the first, which reads. */
   keys: { busy: AwsKeys; quiet: AwsKeys; session(seconds?: number): Required<AwsKeys> }
-  crowd(of: AwsKeys, how: Pick<Crowding, 'count' | 'lanes'> & Partial<Crowding>): Promise<Crowd>
+  crowd(of: AwsKeys, how: Pick<BurstOptions, 'count' | 'concurrency'> & Partial<BurstOptions>): Promise<BurstResult>
   /** The proxy's metrics: the value of each line by its name and labels. */
   metrics(): Promise<Record<string, number>>
   /** From now on AWS grants so much, as the proxy believes. */
@@ -102,7 +102,7 @@ export async function startThrottledProxy(
     keys: { busy: storming, quiet, session: seconds => aws.assumeRole(orders, 'pod-7', seconds) },
     crowd({ accessKeyId, secretAccessKey, sessionToken }, how) {
       const token = sessionToken === undefined ? {} : { token: sessionToken }
-      return crowd({ addresses: 4, ...how, port, login: { by: 'aws', accessKeyId, secretAccessKey, ...token } })
+      return runLoginBurst({ addresses: 4, ...how, port, login: { by: 'aws', accessKeyId, secretAccessKey, ...token } })
     },
     async metrics() {
       const text = await (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text()
