@@ -3,7 +3,7 @@
  * the time to the one that the quota permits, and do other clients notice?
  */
 import { randomBytes } from 'node:crypto'
-import { accessKeyId } from '../sandbox/src/aws/accessKey.js'
+import { createAccessKeyId } from '../sandbox/src/aws/accessKey.js'
 import type { BurstOptions, BurstResult } from './loginBurst.js'
 import { type Peer, startPeer } from './peer.js'
 import type { StsCalls } from './peers/throttlingSts.js'
@@ -27,7 +27,7 @@ type Scenario = { proxy: ServerPeer; generator: Peer; load: Load; hosts: Peer[];
 
 const createLogin = (account: string, suffix = 'HONEST'): BurstOptions['login'] => ({
   by: 'aws',
-  accessKeyId: accessKeyId('AKIA', account, randomBytes).slice(0, 14) + suffix,
+  accessKeyId: createAccessKeyId('AKIA', account, randomBytes).slice(0, 14) + suffix,
   secretAccessKey: 'whatever',
 })
 

@@ -2,12 +2,12 @@
 import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { reply } from '../../sandbox/src/aws/reply.js'
+import { encodeReply } from '../../sandbox/src/aws/reply.js'
 import { answerCalls } from './answer.js'
 
 const [arn = '', account = ''] = process.argv.slice(2)
 const result = { Arn: arn, UserId: 'AIDAQUAAAABENCHMARKXX', Account: account }
-const { status, type, text } = reply({ action: 'GetCallerIdentity', result }, false, randomUUID())
+const { status, type, text } = encodeReply({ action: 'GetCallerIdentity', result }, false, randomUUID())
 const headers = { 'x-amzn-RequestId': randomUUID(), 'Content-Type': type, 'Content-Length': text.length }
 
 const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {

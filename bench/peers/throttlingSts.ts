@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { reply } from '../../sandbox/src/aws/reply.js'
+import { encodeReply } from '../../sandbox/src/aws/reply.js'
 import { decodeAccountId } from '../../src/budget/account.js'
 import { answerCalls } from './answer.js'
 
@@ -33,7 +33,7 @@ function countCall(account: string): number {
 }
 
 const error = (code: 'Throttling' | 'InvalidClientTokenId' | 'ExpiredToken') =>
-  reply({ code, message: code }, false, randomUUID())
+  encodeReply({ code, message: code }, false, randomUUID())
 const refusals = {
   throttled: error('Throttling'),
   unknown: error('InvalidClientTokenId'),
@@ -51,7 +51,7 @@ function answer(accessKeyId: string, token: string | undefined) {
     return token === 'expired' ? refusals.expired : refusals.unknown
   }
   const result = { Arn: `arn:aws:iam::${account}:user/bench`, UserId: 'AIDAQUAAAABENCHMARKXX', Account: account }
-  return reply({ action: 'GetCallerIdentity', result }, false, randomUUID())
+  return encodeReply({ action: 'GetCallerIdentity', result }, false, randomUUID())
 }
 
 const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {

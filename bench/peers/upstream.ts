@@ -5,7 +5,13 @@
 import { randomBytes } from 'node:crypto'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { Binary, type Document, Int32 } from 'bson'
-import { type Challenge, challenge, credentials, readFirst, verify } from '../../sandbox/src/mongo/scram.js'
+import {
+  type Challenge,
+  createChallenge,
+  createCredentials,
+  parseClientFirst,
+  verifyClientFinal,
+} from '../../sandbox/src/mongo/scram.js'
 import { readDocument } from '../../src/wire/document.js'
 import { Framer } from '../../src/wire/frame.js'
 import { type Command, readCommand, writeReply } from '../../src/wire/message.js'
@@ -14,7 +20,7 @@ import { answerCalls } from './answer.js'
 
 const MECHANISM = 'SCRAM-SHA-256'
 const [user = '', password = ''] = process.argv.slice(2)
-const stored = credentials(MECHANISM, user, password, randomBytes)
+const stored = createCredentials(MECHANISM, user, password, randomBytes)
 
 const SMALL = exchanges.small.reply()
 const LARGE = exchanges.replies.reply()
@@ -85,7 +91,7 @@ function createConversation(): (command: Command) => Document {
     payload: new Binary(payload),
   })
   const begin = ({ payload }: Document) => {
-    const opened = challenge(MECHANISM, readFirst(bytesOf(payload)), stored, randomBytes)
+    const opened = createChallenge(MECHANISM, parseClientFirst(bytesOf(payload)), stored, randomBytes)
     pending = opened.challenge
     return step(false, opened.payload)
   }
@@ -93,7 +99,8 @@ function createConversation(): (command: Command) => Document {
   return ({ name, bytes }) => {
     const body = readDocument(bytes)
     if (name === 'saslStart') return { ...begin(body), ok: 1 }
-    if (name === 'saslContinue' && pending) return { ...step(true, verify(pending, bytesOf(body.payload))), ok: 1 }
+    if (name === 'saslContinue' && pending)
+      return { ...step(true, verifyClientFinal(pending, bytesOf(body.payload))), ok: 1 }
     const speculative = body.speculativeAuthenticate as Document | undefined
     return { ...HELLO, ...(speculative && { speculativeAuthenticate: begin(speculative) }), ok: 1 }
   }

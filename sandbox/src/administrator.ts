@@ -3,7 +3,7 @@
  * nothing of the proxy runs as root. The table repeats that of the proxy on purpose: a test compares the two, so neither
  * can grow unnoticed.
  */
-import type { NewRole, NewUser } from './mongo/server.js'
+import type { RoleDefinition, UserDefinition } from './mongo/server.js'
 
 const USER = 'iam-proxy'
 const ROLE = 'iamProxy'
@@ -26,8 +26,8 @@ export const privileges = [
 ]
 
 /** Creates the user. Returns `user:password`, escaped for a connection string; the database is `admin`. */
-export function administrator(
-  mongo: { createRole(role: NewRole): void; createUser(user: NewUser): void },
+export function createAdministrator(
+  mongo: { createRole(role: RoleDefinition): void; createUser(user: UserDefinition): void },
   password: string,
 ): string {
   mongo.createRole({ role: ROLE, privileges })

@@ -6,7 +6,7 @@
  */
 import { once } from 'node:events'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
-import { type Mongo, type Principal, type SandboxOptions, STS_HOST, startWorld } from './world.js'
+import { type Mongo, type Principal, type SandboxOptions, STS_HOST, startEnvironment } from './world.js'
 
 export { type CertificateAndKey, type Certificates, createCertificates } from './certificates.js'
 export type { Mongo, Principal, SandboxOptions }
@@ -42,7 +42,8 @@ export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
 }
 
 if (!isMainThread && parentPort) {
-  const { sts, mongo, administrator, principals, directoryPrincipals, passwords, close } = await startWorld(workerData)
+  const { sts, mongo, administrator, principals, directoryPrincipals, passwords, close } =
+    await startEnvironment(workerData)
   parentPort.once('message', close) // Without this listener and the servers, nothing keeps the thread alive.
   const started: Omit<Sandbox, 'close'> = {
     sts: { host: STS_HOST, url: sts.url, port: sts.port },

@@ -3,11 +3,11 @@
  * that the proxy itself needs.
  */
 import { randomBytes } from 'node:crypto'
-import { administrator } from './administrator.js'
-import { type Iam, iam as iamOf } from './aws/iam.js'
-import { type StsServer, stsServer } from './aws/sts.js'
-import { type MongoOptions, mongoServer, type NewRole, type NewUser } from './mongo/server.js'
-import { mongoSet } from './mongo/set.js'
+import { createAdministrator } from './administrator.js'
+import { type Iam, createIam as iamOf } from './aws/iam.js'
+import { type StsServer, startSts } from './aws/sts.js'
+import { type MongoOptions, type RoleDefinition, startMongoServer, type UserDefinition } from './mongo/server.js'
+import { startReplicaSet } from './mongo/set.js'
 
 export type SandboxOptions = {
   /** MongoDB is a replica set of three members. A new primary is elected one second after the old one stepped down. */
@@ -42,7 +42,7 @@ export type Mongo = {
   replicaSet: string | undefined
 }
 
-export type World = {
+export type Environment = {
   sts: StsServer
   mongo: Mongo
   administrator: string
@@ -70,10 +70,10 @@ const DIRECTORY_PRINCIPALS = [
 ] as const
 
 /** Starts everything on free ports of 127.0.0.1. */
-export async function startWorld(options: SandboxOptions): Promise<World> {
+export async function startEnvironment(options: SandboxOptions): Promise<Environment> {
   const { stsQuota, stsLatencyMS } = options
   const iam = iamOf({ random: randomBytes, now: Date.now })
-  const sts = await stsServer({
+  const sts = await startSts({
     iam,
     ...(stsQuota !== undefined && { quotaPerSecond: stsQuota }),
     ...(stsLatencyMS !== undefined && { latencyMS: stsLatencyMS }),
@@ -83,7 +83,7 @@ export async function startWorld(options: SandboxOptions): Promise<World> {
   return {
     sts,
     mongo,
-    administrator: administrator(mongo, randomPassword()),
+    administrator: createAdministrator(mongo, randomPassword()),
     principals: createPrincipals(iam, mongo, passwords),
     directoryPrincipals: options.directory ? createDirectoryPrincipals(iam, mongo) : [],
     passwords,
@@ -92,8 +92,8 @@ export async function startWorld(options: SandboxOptions): Promise<World> {
 }
 
 type StartedMongo = Mongo & {
-  createUser(user: NewUser): void
-  createRole(role: NewRole): void
+  createUser(user: UserDefinition): void
+  createRole(role: RoleDefinition): void
   close(): Promise<void>
 }
 
@@ -101,10 +101,10 @@ async function startMongo({ replicaSet, ldapAuthorization = false }: SandboxOpti
   const root = { name: 'root', password: randomPassword() }
   const options: MongoOptions = { now: Date.now, random: randomBytes, root, ldapAuthorization }
   if (!replicaSet) {
-    const server = await mongoServer(options)
+    const server = await startMongoServer(options)
     return { ...server, hosts: [`127.0.0.1:${server.port}`], replicaSet: undefined }
   }
-  const set = await mongoSet({ ...options, members: 3, electionMS: ELECTION_MS })
+  const set = await startReplicaSet({ ...options, members: 3, electionMS: ELECTION_MS })
   return { ...set, uri: set.uri(), hosts: set.members().map(({ host }) => host), replicaSet: set.name }
 }
 

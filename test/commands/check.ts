@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { iam } from '../../sandbox/src/aws/iam.js'
-import { stsServer } from '../../sandbox/src/aws/sts.js'
-import { mongoSet } from '../../sandbox/src/mongo/set.js'
+import { createIam } from '../../sandbox/src/aws/iam.js'
+import { startSts } from '../../sandbox/src/aws/sts.js'
+import { startReplicaSet } from '../../sandbox/src/mongo/set.js'
 import { loadWithPolicy } from '../../src/app/policy.js'
 import { check, type Finding } from '../../src/commands/check.js'
 import { Secret } from '../../src/log.js'
@@ -18,9 +18,9 @@ const texts = (findings: Finding[]) => findings.map(({ isOk, text }) => `${isOk 
 
 /** A replica set of three members, and `check` for a proxy in front of it. */
 async function checked(t: Test, more: object = {}) {
-  const sts = await stsServer({ iam: iam({ random: randomBytes, now: Date.now }) })
+  const sts = await startSts({ iam: createIam({ random: randomBytes, now: Date.now }) })
   t.teardown(() => sts.close())
-  const set = await mongoSet({ now: Date.now, random: randomBytes, root })
+  const set = await startReplicaSet({ now: Date.now, random: randomBytes, root })
   t.teardown(() => set.close())
   const [first] = set.members()
   const file = JSON.stringify({

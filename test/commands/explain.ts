@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { mongoServer } from '../../sandbox/src/mongo/server.js'
+import { startMongoServer } from '../../sandbox/src/mongo/server.js'
 import { loadWithPolicy } from '../../src/app/policy.js'
 import { explain } from '../../src/commands/explain.js'
 import { Secret } from '../../src/log.js'
@@ -36,7 +36,7 @@ async function explained(settings: object, arn: string) {
 const rule = (arn: string, more: object = {}) => ({ arn, user: 'orders@shop', passwordEnv: 'PASSWORD', ...more })
 
 async function server(t: Test) {
-  const mongo = await mongoServer({ now: Date.now, random: randomBytes, root })
+  const mongo = await startMongoServer({ now: Date.now, random: randomBytes, root })
   t.teardown(() => mongo.close())
   const superuser = createAdminClient(new Secret(mongo.uri))
   t.teardown(() => superuser.close())

@@ -24,12 +24,12 @@ for (const driver of drivers) {
       })
     })
     await client.connect()
-    const before = home.mongo.dialled()
+    const before = home.mongo.acceptedCount()
     const asked = home.sts.calls().GetCallerIdentity
     await watched
     t.ok(awaited.filter(one => one).length >= 3, 'most of them wait for news')
     t.same(lost, [], 'none of them fails, which would cost every login of the pool')
-    t.equal(home.mongo.dialled(), before, 'they cost no connection upstream')
+    t.equal(home.mongo.acceptedCount(), before, 'they cost no connection upstream')
     t.equal(home.sts.calls().GetCallerIdentity, asked, 'and no call to STS')
     await client.close()
     const closed = await home.closedLines(1)

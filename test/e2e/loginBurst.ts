@@ -19,7 +19,7 @@ function allIn(t: Test, { succeeded, refused }: BurstResult, count: number): voi
 function withinQuota(t: Test, { sts }: ThrottledProxy, quota: number): void {
   const { GetCallerIdentity, throttled } = sts.calls()
   t.ok(throttled < GetCallerIdentity * 0.005, `${throttled} of ${GetCallerIdentity} calls were throttled`)
-  t.ok(sts.rush() <= quota, `${sts.rush()} calls in the fullest second`)
+  t.ok(sts.peakCallsPerSecond() <= quota, `${sts.peakCallsPerSecond()} calls in the fullest second`)
 }
 
 /** How many wait for a turn at STS, whosever. */

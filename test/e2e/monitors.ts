@@ -16,7 +16,7 @@ t.test('five thousand idle monitors open no connection to a member', async t => 
   t.comment(`${MONITORS} monitors`)
   const room = { 'listen.connections': '20000', 'listen.perAddress': '6000', 'ldap.every': '1h' }
   const { set, proxy } = await startReplicaSetProxy(t, room)
-  const dialled = () => set.members().map(member => member.dialled())
+  const dialled = () => set.members().map(member => member.acceptedCount())
   const open = () => set.members().map(member => member.connections().length)
   await monitor(t, proxy.port, 0)
   const before = { dialled: dialled(), open: open() }

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { administrator } from '../../sandbox/src/administrator.js'
-import { iam } from '../../sandbox/src/aws/iam.js'
-import { stsServer } from '../../sandbox/src/aws/sts.js'
+import { createAdministrator } from '../../sandbox/src/administrator.js'
+import { createIam } from '../../sandbox/src/aws/iam.js'
+import { startSts } from '../../sandbox/src/aws/sts.js'
 import { loadWithPolicy } from '../../src/app/policy.js'
 import { startProxy } from '../../src/app/proxy.js'
 import { silentLog } from '../../src/log.js'
@@ -14,12 +14,12 @@ const DATABASE = 'mongo_iam_proxy'
 
 /** An account, a MongoDB, and proxies of one fleet in front of it whose rules give roles. */
 async function fleet(t: Test) {
-  const aws = iam({ random: randomBytes, now: Date.now })
+  const aws = createIam({ random: randomBytes, now: Date.now })
   const role = aws.createRole({ account: ACCOUNT, name: 'orders-api' })
-  const sts = await stsServer({ iam: aws })
+  const sts = await startSts({ iam: aws })
   t.teardown(() => sts.close())
   const { server, client: root } = await startMongo(t)
-  const admin = `mongodb://${administrator(server, 'of the proxy')}@127.0.0.1:${server.port}/?authSource=admin`
+  const admin = `mongodb://${createAdministrator(server, 'of the proxy')}@127.0.0.1:${server.port}/?authSource=admin`
   const start = async (roles: string[], secrets = ['the first master secret of this fleet']) => {
     const file = JSON.stringify({
       listen: { host: '127.0.0.1', port: 0 },

@@ -4,7 +4,7 @@
  */
 import type { MongoClientOptions } from 'mongodb'
 import t, { type Test } from 'tap'
-import type { Misbehaviour } from '../../sandbox/src/aws/sts.js'
+import type { FaultInjection } from '../../sandbox/src/aws/sts.js'
 import type { FaultKind } from '../../src/errors.js'
 import { type AwsKeys, type Driver, installClient } from '../support/clients.js'
 import { stsFailures } from '../support/stsFailures.js'
@@ -25,7 +25,7 @@ const LATER: Told = {
 }
 const AWAY: Told = { code: 6, codeName: 'HostUnreachable', labels: ['RetryableWriteError'] }
 
-const throttling: Misbehaviour = (_request, response) => {
+const throttling: FaultInjection = (_request, response) => {
   response.writeHead(400, { 'Content-Type': 'text/xml' }).end(errorXML('Throttling', 'Rate exceeded'))
 }
 
@@ -86,30 +86,30 @@ const cases: Record<string, Case> = {
     told: LATER,
     says: /Throttling/,
     trouble: ({ sts }) => {
-      sts.misbehave(throttling)
+      sts.injectFault(throttling)
       return undefined
     },
-    end: ({ sts }) => sts.misbehave(undefined),
+    end: ({ sts }) => sts.injectFault(undefined),
   },
   'an STS that answers with HTML': {
     kind: 'sts/unavailable',
     told: LATER,
     says: /AWS STS returned no usable answer/,
     trouble: ({ sts }) => {
-      sts.misbehave(stsFailures.forbiddenPage)
+      sts.injectFault(stsFailures.forbiddenPage)
       return undefined
     },
-    end: ({ sts }) => sts.misbehave(undefined),
+    end: ({ sts }) => sts.injectFault(undefined),
   },
   'an STS that never answers': {
     kind: 'sts/unavailable',
     told: LATER,
     says: /AWS STS returned no usable answer/,
     trouble: ({ sts }) => {
-      sts.misbehave(stsFailures.hang)
+      sts.injectFault(stsFailures.hang)
       return undefined
     },
-    end: ({ sts }) => sts.misbehave(undefined),
+    end: ({ sts }) => sts.injectFault(undefined),
   },
   'an upstream that takes no more connections': {
     kind: 'upstream/unreachable',
@@ -206,7 +206,7 @@ for (const driver of drivers) {
     `${driver} tries an operation ${tries} times while AWS STS is away, and drops its pool ${cleared} times`,
     async t => {
       const home = await startTestProxy(t)
-      home.sts.misbehave(stsFailures.forbiddenPage)
+      home.sts.injectFault(stsFailures.forbiddenPage)
       const client = await home.client(driver, home.keyOf('alice'), lazily)
       const seen = { created: 0, cleared: 0 }
       client.on('connectionCreated', () => seen.created++)
@@ -219,8 +219,8 @@ for (const driver of drivers) {
   t.test(`${driver} does not show an application that STS was away for a moment`, async t => {
     const home = await startTestProxy(t)
     const client = await home.client(driver, home.keyOf('alice'), lazily)
-    home.sts.misbehave(stsFailures.forbiddenPage)
-    client.once('connectionClosed', () => home.sts.misbehave(undefined))
+    home.sts.injectFault(stsFailures.forbiddenPage)
+    client.once('connectionClosed', () => home.sts.injectFault(undefined))
     t.equal(await client.db('app').collection('orders').findOne(), null)
     t.same(await faultsOf(home, 1), ['sts/unavailable'])
   })

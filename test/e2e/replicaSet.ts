@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect as connectTLS } from 'node:tls'
 import { Int32, Long, serialize } from 'bson'
 import t from 'tap'
-import type { SetMember } from '../../sandbox/src/mongo/set.js'
+import type { ReplicaSetMember } from '../../sandbox/src/mongo/set.js'
 import { compilePolicy } from '../../src/app/policy.js'
 import { loadConfig } from '../../src/config/load.js'
 import { EXHAUST_ALLOWED, readReply, writeMessage } from '../../src/wire/message.js'
@@ -87,7 +87,7 @@ t.test('a driver that streams knows the new primary as soon as the proxy does', 
     set.stepDown()
     await lost
     const found = known('RSPrimary')
-    const next = set.members()[(round + 1) % 3] as SetMember
+    const next = set.members()[(round + 1) % 3] as ReplicaSetMember
     set.elect(next)
     const seen = await found.then(at => {
       const line = log.findLast(({ event, upstream }) => event === 'upstream state changed' && upstream === next.host)

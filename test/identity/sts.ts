@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
-import { iam } from '../../sandbox/src/aws/iam.js'
-import { stsServer } from '../../sandbox/src/aws/sts.js'
+import { createIam } from '../../sandbox/src/aws/iam.js'
+import { startSts } from '../../sandbox/src/aws/sts.js'
 import { type Proof, validateProof } from '../../src/identity/proof.js'
 import { createStsClient, type StsClientOptions, type StsOutcome } from '../../src/identity/sts.js'
 import { Secret } from '../../src/log.js'
@@ -413,8 +413,8 @@ t.test('closing ends calls in flight', async t => {
 })
 
 t.test('an STS that verifies signatures accepts the rebuilt requests', async t => {
-  const aws = iam({ random: randomBytes, now: () => date.getTime() })
-  const sandbox = await stsServer({ iam: aws, now: () => date.getTime() })
+  const aws = createIam({ random: randomBytes, now: () => date.getTime() })
+  const sandbox = await startSts({ iam: aws, now: () => date.getTime() })
   t.teardown(() => sandbox.close())
   const sts = createStsClient({
     hosts: [{ host: HOST, connect: { host: '127.0.0.1', port: sandbox.port }, insecure: true }],

@@ -8,9 +8,9 @@
  */
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { iam } from '../../sandbox/src/aws/iam.js'
-import { stsServer } from '../../sandbox/src/aws/sts.js'
-import { mongoServer } from '../../sandbox/src/mongo/server.js'
+import { createIam } from '../../sandbox/src/aws/iam.js'
+import { startSts } from '../../sandbox/src/aws/sts.js'
+import { startMongoServer } from '../../sandbox/src/mongo/server.js'
 import { type AwsKeys, loadDriver } from '../support/clients.js'
 import { ACCOUNT } from '../support/testProxy.js'
 import { botocore } from './support/botocore.js'
@@ -21,11 +21,11 @@ import { moto, spelled } from './support/upstreams.js'
 const { what: program = '', skip } = await provided(python)
 
 t.test('botocore as a client of the sandbox STS', { skip }, async t => {
-  const aws = iam({ random: randomBytes, now: Date.now })
+  const aws = createIam({ random: randomBytes, now: Date.now })
   const user = aws.createUser({ account: ACCOUNT, name: 'alice' })
   const keys: AwsKeys = aws.createAccessKey(user)
   const role = aws.createRole({ account: ACCOUNT, name: 'orders-api', trusts: [user.arn] })
-  const sts = await stsServer({ iam: aws })
+  const sts = await startSts({ iam: aws })
   t.teardown(() => sts.close())
   const python = botocore(t, program, sts.url)
 
@@ -98,7 +98,7 @@ t.test('the proxy with moto as its STS', { skip }, async t => {
   // From here on each call's signature is checked.
   await fetch(`${server.url}/moto-api/reset-auth`, { method: 'POST', body: '0' })
 
-  const mongo = await mongoServer({ now: Date.now, random: randomBytes, root: { name: 'root', password: 'r' } })
+  const mongo = await startMongoServer({ now: Date.now, random: randomBytes, root: { name: 'root', password: 'r' } })
   t.teardown(() => mongo.close())
   mongo.createUser({ user: 'alice', password: 'of alice', roles: [{ role: 'readWrite', db: 'app' }] })
   mongo.createUser({ user: 'orders', password: 'of orders', roles: [{ role: 'read', db: 'app' }] })

@@ -6,9 +6,9 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
-import { iam } from '../../sandbox/src/aws/iam.js'
-import { stsServer } from '../../sandbox/src/aws/sts.js'
-import { mongoServer } from '../../sandbox/src/mongo/server.js'
+import { createIam } from '../../sandbox/src/aws/iam.js'
+import { startSts } from '../../sandbox/src/aws/sts.js'
+import { startMongoServer } from '../../sandbox/src/mongo/server.js'
 import { type AwsKeys, createClient } from '../support/clients.js'
 import { ACCOUNT } from '../support/testProxy.js'
 import { operations, type Results, runAll } from './support/operations.js'
@@ -22,13 +22,13 @@ const loggedInAs = (keys: AwsKeys) => ({
   authMechanismProperties: { AWS_CREDENTIAL_PROVIDER: async () => ({ ...keys }) as never },
 })
 
-const aws = iam({ random: randomBytes, now: Date.now })
+const aws = createIam({ random: randomBytes, now: Date.now })
 const alice = aws.createUser({ account: ACCOUNT, name: 'alice' })
 const keys = aws.createAccessKey(alice)
 const users = [{ arn: alice.arn, user: 'alice', password: PASSWORD }]
 
 t.test('FerretDB directly, through the proxy, and the sandbox', { skip }, async t => {
-  const sts = await stsServer({ iam: aws })
+  const sts = await startSts({ iam: aws })
   t.teardown(() => sts.close())
   const behind = await ferret(t, program ?? [''], { alice: PASSWORD })
   const proxy = await serve(t, {
@@ -36,7 +36,7 @@ t.test('FerretDB directly, through the proxy, and the sandbox', { skip }, async 
     sts: sts.port,
     users,
   })
-  const sandbox = await mongoServer({ now: Date.now, random: randomBytes, root: { name: 'root', password: 'r' } })
+  const sandbox = await startMongoServer({ now: Date.now, random: randomBytes, root: { name: 'root', password: 'r' } })
   t.teardown(() => sandbox.close())
   const roles = ['readWrite', 'dbAdmin'].map(role => ({ role, db: 'app' }))
   sandbox.createUser({ user: 'alice', password: PASSWORD, roles })
@@ -65,7 +65,7 @@ t.test('FerretDB directly, through the proxy, and the sandbox', { skip }, async 
 })
 
 t.test('FerretDB has no roles: a fault of the configuration, and no harm to other rules', { skip }, async t => {
-  const sts = await stsServer({ iam: aws })
+  const sts = await startSts({ iam: aws })
   t.teardown(() => sts.close())
   const behind = await ferret(t, program ?? [''], { alice: PASSWORD })
   const bob = aws.createUser({ account: ACCOUNT, name: 'bob' })

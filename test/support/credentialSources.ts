@@ -5,7 +5,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { credentialEndpoints, type Endpoints, POD_AUDIENCE } from '../../sandbox/src/aws/endpoints.js'
+import { type CredentialEndpoints, POD_AUDIENCE, startCredentialEndpoints } from '../../sandbox/src/aws/endpoints.js'
 import type { Role } from '../../sandbox/src/aws/iam.js'
 import { credentialEnvironment } from './clients.js'
 import { createOidcIssuer } from './oidcIssuer.js'
@@ -45,7 +45,7 @@ export const credentialSources = {
 
   ECS: async (t, home, seconds) => {
     const endpoints = await endpointsOf(t, home, seconds)
-    const path = endpoints.task(ordersRole(home), 'of the task')
+    const path = endpoints.addEcsTask(ordersRole(home), 'of the task')
     return {
       env: {
         ...REGION,
@@ -53,14 +53,14 @@ export const credentialSources = {
         AWS_CONTAINER_AUTHORIZATION_TOKEN: 'of the task',
       },
       session: /^[0-9a-f]{32}$/,
-      requestCount: () => endpoints.handedOut().length,
+      requestCount: () => endpoints.issuedKeys().length,
     }
   },
 
   'EKS Pod Identity': async (t, home, seconds) => {
     const endpoints = await endpointsOf(t, home, seconds)
     const { issuer, token } = clusterOf(home, POD_AUDIENCE)
-    const path = endpoints.pod({ role: ordersRole(home), issuer, subject: SUBJECT })
+    const path = endpoints.addEksPod({ role: ordersRole(home), issuer, subject: SUBJECT })
     return {
       env: {
         ...REGION,
@@ -68,7 +68,7 @@ export const credentialSources = {
         AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: fileOf(t, token),
       },
       session: /^eks-shop-orders$/,
-      requestCount: () => endpoints.handedOut().length,
+      requestCount: () => endpoints.issuedKeys().length,
     }
   },
 
@@ -92,11 +92,11 @@ export const credentialSources = {
 
   EC2: async (t, home, seconds) => {
     const endpoints = await endpointsOf(t, home, seconds)
-    endpoints.instance(ordersRole(home))
+    endpoints.setInstanceRole(ordersRole(home))
     return {
       env: { ...REGION, AWS_EC2_METADATA_SERVICE_ENDPOINT: endpoints.url, AWS_EC2_METADATA_DISABLED: 'false' },
       session: /^i-0[0-9a-f]{16}$/,
-      requestCount: () => endpoints.handedOut().length,
+      requestCount: () => endpoints.issuedKeys().length,
     }
   },
 } as const satisfies Record<string, Build>
@@ -108,8 +108,8 @@ export function ordersRole(home: TestProxy): Role {
   return role
 }
 
-async function endpointsOf(t: Test, home: TestProxy, seconds: number): Promise<Endpoints> {
-  const endpoints = await credentialEndpoints({ iam: home.iam, seconds })
+async function endpointsOf(t: Test, home: TestProxy, seconds: number): Promise<CredentialEndpoints> {
+  const endpoints = await startCredentialEndpoints({ iam: home.iam, seconds })
   t.teardown(() => endpoints.close())
   return endpoints
 }

@@ -5,7 +5,7 @@ import { type Document, serialize } from 'bson'
 import { MongoClient, type MongoClientOptions } from 'mongodb'
 import type { Test } from 'tap'
 import { CommandError } from '../../sandbox/src/mongo/commandError.js'
-import { type MongoOptions, mongoServer } from '../../sandbox/src/mongo/server.js'
+import { type MongoOptions, startMongoServer } from '../../sandbox/src/mongo/server.js'
 import { type Frame, Framer, OP_MSG, writeFrame } from '../../src/wire/frame.js'
 import { readReply } from '../../src/wire/message.js'
 
@@ -13,7 +13,7 @@ export const root = { name: 'root', password: 'a password, with = and , in it' }
 
 /** A server and a client of its root user; `as` logs in somebody else. All are gone after the test. */
 export async function startMongo(t: Test, options: Partial<MongoOptions> = {}, more: MongoClientOptions = {}) {
-  const server = await mongoServer({ now: Date.now, random: randomBytes, root, ...options })
+  const server = await startMongoServer({ now: Date.now, random: randomBytes, root, ...options })
   t.teardown(() => server.close())
   const as = async (user: string, password: string, authSource = 'admin', extra: MongoClientOptions = {}) => {
     const login = `${encodeURIComponent(user)}:${encodeURIComponent(password)}`

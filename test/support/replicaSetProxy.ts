@@ -3,10 +3,10 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { MongoClientOptions } from 'mongodb'
 import type { Test } from 'tap'
-import { administrator } from '../../sandbox/src/administrator.js'
-import { iam } from '../../sandbox/src/aws/iam.js'
-import { stsServer } from '../../sandbox/src/aws/sts.js'
-import { mongoSet } from '../../sandbox/src/mongo/set.js'
+import { createAdministrator } from '../../sandbox/src/administrator.js'
+import { createIam } from '../../sandbox/src/aws/iam.js'
+import { startSts } from '../../sandbox/src/aws/sts.js'
+import { startReplicaSet } from '../../sandbox/src/mongo/set.js'
 import { loadWithPolicy } from '../../src/app/policy.js'
 import { startProxy } from '../../src/app/proxy.js'
 import { createLog } from '../../src/log.js'
@@ -32,18 +32,18 @@ export async function startReplicaSetProxy(
   settings: Record<string, string> = {},
   { electionMS = 20, down = false, majority, maxAge }: ReplicaSetProxyOptions = {},
 ) {
-  const aws = iam({ random: randomBytes, now: Date.now })
+  const aws = createIam({ random: randomBytes, now: Date.now })
   const alice = aws.createUser({ account: '123456789012', name: 'alice' })
   const key = aws.createAccessKey(alice)
-  const sts = await stsServer({ iam: aws })
+  const sts = await startSts({ iam: aws })
   t.teardown(() => sts.close())
   const timing = { ...(electionMS !== null && { electionMS }), ...(majority && { majority }) }
-  const set = await mongoSet({ now: Date.now, random: randomBytes, root, ...timing })
+  const set = await startReplicaSet({ now: Date.now, random: randomBytes, root, ...timing })
   t.teardown(() => set.close())
   set.createUser({ user: 'alice', password: 'of alice', roles: [{ role: 'readWrite', db: 'app' }] })
   const members = set.members()
   const hosts = members.map(({ host }) => host)
-  const admin = administrator(set, 'of the proxy')
+  const admin = createAdministrator(set, 'of the proxy')
   const adminUri = `mongodb://${admin}@${hosts.join()}/?replicaSet=rs0&authSource=admin`
   const file = JSON.stringify({
     listen: { host: '127.0.0.1', port: 0 },

@@ -1,9 +1,9 @@
 /** An STS that is not well, for `misbehave` of the sandbox's: by what it answers, or does not. */
 import type { ServerResponse } from 'node:http'
-import type { Misbehaviour } from '../../sandbox/src/aws/sts.js'
+import type { FaultInjection } from '../../sandbox/src/aws/sts.js'
 
 const answering =
-  (status: number, type: string, text: string): Misbehaviour =>
+  (status: number, type: string, text: string): FaultInjection =>
   (_request, response) => {
     response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(text) }).end(text)
   }
@@ -28,10 +28,10 @@ export const stsFailures = {
   reset: request => request.socket.destroy(),
   /** Longer than any answer of STS. */
   endless: answering(200, 'text/xml', `<GetCallerIdentityResponse>${' '.repeat(2 ** 20)}`),
-} as const satisfies Record<string, Misbehaviour>
+} as const satisfies Record<string, FaultInjection>
 
 /** The first `count` calls get what `how` does, later ones what they deserve. */
-export function failFirstCalls(count: number, how: Misbehaviour): Misbehaviour {
+export function failFirstCalls(count: number, how: FaultInjection): FaultInjection {
   let left = count
   return (request, response, proceed) => {
     if (left-- > 0) how(request, response, proceed)

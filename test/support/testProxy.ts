@@ -8,10 +8,10 @@
 import { randomBytes } from 'node:crypto'
 import type { MongoClient, MongoClientOptions } from 'mongodb'
 import type { Test } from 'tap'
-import { administrator } from '../../sandbox/src/administrator.js'
-import { type Iam, iam } from '../../sandbox/src/aws/iam.js'
-import { type StsServer, stsServer } from '../../sandbox/src/aws/sts.js'
-import { type MongoServer, mongoServer } from '../../sandbox/src/mongo/server.js'
+import { createAdministrator } from '../../sandbox/src/administrator.js'
+import { createIam, type Iam } from '../../sandbox/src/aws/iam.js'
+import { type StsServer, startSts } from '../../sandbox/src/aws/sts.js'
+import { type MongoServer, startMongoServer } from '../../sandbox/src/mongo/server.js'
 import { loadWithPolicy } from '../../src/app/policy.js'
 import { type RunningProxy, startProxy } from '../../src/app/proxy.js'
 import { Fault } from '../../src/errors.js'
@@ -57,15 +57,15 @@ export async function startTestProxy(
   t: Test,
   { settings = {}, files = {}, ldapAuthorization = false }: TestProxyOptions = {},
 ): Promise<TestProxy> {
-  const aws = iam({ random: randomBytes, now: Date.now })
+  const aws = createIam({ random: randomBytes, now: Date.now })
   const [alice, bob, mallory] = (['alice', 'bob', 'mallory'] as const).map(name => {
     const user = aws.createUser({ account: ACCOUNT, name })
     return { name, arn: user.arn, key: aws.createAccessKey(user) }
   })
   const orders = aws.createRole({ account: ACCOUNT, name: 'orders-api' })
-  const sts = await stsServer({ iam: aws })
+  const sts = await startSts({ iam: aws })
   t.teardown(() => sts.close())
-  const mongo = await mongoServer({ now: Date.now, random: randomBytes, root, ldapAuthorization })
+  const mongo = await startMongoServer({ now: Date.now, random: randomBytes, root, ldapAuthorization })
   t.teardown(() => mongo.close())
   mongo.createUser({ user: 'alice', password: 'of alice', roles: [{ role: 'readWrite', db: 'app' }] })
   mongo.createUser({ user: 'bob', password: 'of bob', roles: [] })
@@ -76,7 +76,9 @@ export async function startTestProxy(
     listen: { host: '127.0.0.1', port: 0 },
     upstream: {
       uri: `mongodb://127.0.0.1:${gates.mongo.port}/`,
-      admin: { uri: `mongodb://${administrator(mongo, 'of the proxy')}@127.0.0.1:${mongo.port}/?authSource=admin` },
+      admin: {
+        uri: `mongodb://${createAdministrator(mongo, 'of the proxy')}@127.0.0.1:${mongo.port}/?authSource=admin`,
+      },
     },
     sts: {
       insecure: true,

@@ -7,9 +7,9 @@
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import { type BurstOptions, type BurstResult, runLoginBurst } from '../../bench/loginBurst.js'
-import { iam } from '../../sandbox/src/aws/iam.js'
-import { type StsServer, stsServer } from '../../sandbox/src/aws/sts.js'
-import { mongoServer } from '../../sandbox/src/mongo/server.js'
+import { createIam } from '../../sandbox/src/aws/iam.js'
+import { type StsServer, startSts } from '../../sandbox/src/aws/sts.js'
+import { startMongoServer } from '../../sandbox/src/mongo/server.js'
 import { loadWithPolicy } from '../../src/app/policy.js'
 import { startProxy } from '../../src/app/proxy.js'
 import { createLog } from '../../src/log.js'
@@ -50,13 +50,17 @@ export async function startThrottledProxy(
   t: Test,
   { quota, granted = quota, share = 0.6, latencyMS = 5, otherStsPorts = [] }: ThrottledProxyOptions,
 ): Promise<ThrottledProxy> {
-  const aws = iam({ random: randomBytes, now: Date.now })
+  const aws = createIam({ random: randomBytes, now: Date.now })
   const users = [BUSY, QUIET].map(account => aws.createUser({ account, name: 'worker' }))
   const [storming, quiet] = users.map(user => aws.createAccessKey(user)) as [AwsKeys, AwsKeys]
   const orders = aws.createRole({ account: BUSY, name: 'orders-api' })
-  const sts = await stsServer({ iam: aws, quotaPerSecond: granted, latencyMS })
+  const sts = await startSts({ iam: aws, quotaPerSecond: granted, latencyMS })
   t.teardown(() => sts.close())
-  const mongo = await mongoServer({ now: Date.now, random: randomBytes, root: { name: 'root', password: 'of it all' } })
+  const mongo = await startMongoServer({
+    now: Date.now,
+    random: randomBytes,
+    root: { name: 'root', password: 'of it all' },
+  })
   t.teardown(() => mongo.close())
   mongo.createUser({ user: 'worker', password: 'of workers', roles: [{ role: 'readWrite', db: 'app' }] })
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Document } from 'bson'
 import t, { type Test } from 'tap'
-import { mongoServer } from '../../sandbox/src/mongo/server.js'
+import { startMongoServer } from '../../sandbox/src/mongo/server.js'
 import { Fault, type FaultKind } from '../../src/errors.js'
 import { canonicalizeArn, parseArn } from '../../src/identity/arn.js'
 import { createLog, Secret } from '../../src/log.js'
@@ -429,7 +429,7 @@ t.test('a closed directory runs no commands', async t => {
 
 t.test('a user with only the privilege of the directory can read it', async t => {
   const root = { name: 'root', password: 'of the server' }
-  const mongo = await mongoServer({ now: Date.now, random: randomBytes, root })
+  const mongo = await startMongoServer({ now: Date.now, random: randomBytes, root })
   t.teardown(() => mongo.close())
   const superuser = createAdminClient(new Secret(mongo.uri))
   t.teardown(() => superuser.close())

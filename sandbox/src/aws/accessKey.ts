@@ -10,7 +10,7 @@ export type Random = (size: number) => Buffer
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
 
 /** A new key id of 20 characters: AKIA for a key that stays, ASIA for one of a session. `account` is 12 digits. */
-export function accessKeyId(prefix: 'AKIA' | 'ASIA', account: string, random: Random): string {
+export function createAccessKeyId(prefix: 'AKIA' | 'ASIA', account: string, random: Random): string {
   const chance = BigInt(`0x${random(5).toString('hex')}`) & ((1n << 39n) - 1n)
   const bits = (1n << 79n) | (BigInt(account) << 39n) | chance
   let text = ''
@@ -19,6 +19,6 @@ export function accessKeyId(prefix: 'AKIA' | 'ASIA', account: string, random: Ra
 }
 
 /** The unique id of a user (AIDA) or role (AROA), 21 characters: a name may come again, its id never does. */
-export function uniqueId(prefix: 'AIDA' | 'AROA', random: Random): string {
+export function createUniqueId(prefix: 'AIDA' | 'AROA', random: Random): string {
   return prefix + [...random(17)].map(byte => ALPHABET[byte & 31]).join('')
 }

@@ -1,8 +1,8 @@
 /** The actions of STS: what an authenticated caller asks for, and is given or not. */
 import type { Caller, Iam, Role, SessionCredentials } from './iam.js'
-import type { Refusal, Tree } from './reply.js'
+import type { Refusal, XmlTree } from './reply.js'
 
-type Action = (caller: Caller, parameters: URLSearchParams, iam: Iam) => Tree | Refusal
+type Action = (caller: Caller, parameters: URLSearchParams, iam: Iam) => XmlTree | Refusal
 
 /** By name, in the order in which calls are counted. */
 export const actions = {
@@ -11,18 +11,18 @@ export const actions = {
 
   AssumeRole(caller, parameters, iam) {
     const [arn, name] = [parameters.get('RoleArn'), parameters.get('RoleSessionName')]
-    if (arn === null || !/^arn:[!-~]{16,2044}$/.test(arn)) return invalid('roleArn', arn)
-    if (name === null || !/^[\w+=,.@-]{2,64}$/.test(name)) return invalid('roleSessionName', name)
+    if (arn === null || !/^arn:[!-~]{16,2044}$/.test(arn)) return invalidParameter('roleArn', arn)
+    if (name === null || !/^[\w+=,.@-]{2,64}$/.test(name)) return invalidParameter('roleSessionName', name)
     const role = iam.role(arn)
     if (!role || !trusts(role, caller)) return denied(caller, 'sts:AssumeRole', arn)
     // A session that a session opens lasts an hour at most.
     const longest = caller.issuer.kind === 'role' ? Math.min(3600, role.maxSessionSeconds) : role.maxSessionSeconds
-    const seconds = duration(parameters, 3600, longest)
-    if (seconds === undefined) return invalid('durationSeconds', parameters.get('DurationSeconds'))
+    const seconds = parseDuration(parameters, 3600, longest)
+    if (seconds === undefined) return invalidParameter('durationSeconds', parameters.get('DurationSeconds'))
     const session = iam.assumeRole(role, name, seconds)
     return {
       AssumedRoleUser: { AssumedRoleId: session.caller.userId, Arn: session.caller.arn },
-      Credentials: credentials(session),
+      Credentials: toCredentialsTree(session),
     }
   },
 
@@ -30,16 +30,16 @@ export const actions = {
     if (caller.temporary) {
       return { code: 'AccessDenied', message: 'Cannot call GetSessionToken with session credentials' }
     }
-    const seconds = duration(parameters, 43_200, 129_600)
-    if (seconds === undefined) return invalid('durationSeconds', parameters.get('DurationSeconds'))
-    return { Credentials: credentials(iam.sessionOf(caller.issuer, seconds)) }
+    const seconds = parseDuration(parameters, 43_200, 129_600)
+    if (seconds === undefined) return invalidParameter('durationSeconds', parameters.get('DurationSeconds'))
+    return { Credentials: toCredentialsTree(iam.sessionOf(caller.issuer, seconds)) }
   },
 } as const satisfies Record<string, Action>
 
 export type ActionName = keyof typeof actions
 
 /** The action of that name; undefined where STS (or this one) has none. */
-export function actionOf(name: string | null): ActionName | undefined {
+export function findAction(name: string | null): ActionName | undefined {
   return name !== null && Object.hasOwn(actions, name) ? (name as ActionName) : undefined
 }
 
@@ -51,7 +51,7 @@ function trusts({ trusts, partition }: Role, { arn, issuer }: Caller): boolean {
 }
 
 /** The asked seconds, or `fallback`; undefined where they are not a number from 15 minutes to `longest`. */
-export function duration(parameters: URLSearchParams, fallback: number, longest: number): number | undefined {
+export function parseDuration(parameters: URLSearchParams, fallback: number, longest: number): number | undefined {
   const asked = parameters.get('DurationSeconds')
   if (asked === null) return Math.min(fallback, longest)
   const seconds = /^\d{1,6}$/.test(asked) ? Number(asked) : 0
@@ -59,7 +59,12 @@ export function duration(parameters: URLSearchParams, fallback: number, longest:
 }
 
 /** A session as STS shows it. */
-export function credentials({ accessKeyId, secretAccessKey, sessionToken, expiration }: SessionCredentials): Tree {
+export function toCredentialsTree({
+  accessKeyId,
+  secretAccessKey,
+  sessionToken,
+  expiration,
+}: SessionCredentials): XmlTree {
   return {
     AccessKeyId: accessKeyId,
     SecretAccessKey: secretAccessKey,
@@ -77,7 +82,7 @@ function denied({ arn }: Caller, action: string, resource: string): Refusal {
 }
 
 /** A parameter that is not of its kind. */
-export function invalid(name: string, value: string | null): Refusal {
+export function invalidParameter(name: string, value: string | null): Refusal {
   const shown = value === null ? 'null' : `'${value}'`
   return {
     code: 'ValidationError',

@@ -6,9 +6,16 @@
  * rely on one.
  */
 import type { Caller, Iam } from './iam.js'
-import { endpointOf, partitionOf } from './region.js'
+import { findEndpointRegion, findPartition } from './region.js'
 import type { Code, Refusal } from './reply.js'
-import { type Claim, type Received, readClaim, readDate, verifies, writeDate } from './signature.js'
+import {
+  type Authorization,
+  formatAmzDate,
+  parseAmzDate,
+  parseAuthorization,
+  type ReceivedRequest,
+  verifySignature,
+} from './signature.js'
 
 /** The caller, and the endpoint that was reached, as its quota knows it. */
 export type Authenticated = { caller: Caller; endpoint: string }
@@ -22,7 +29,7 @@ const MISMATCH =
 
 /** `now` is in milliseconds; `names` are further hosts and the region that each plays. */
 export async function authenticate(
-  received: Received,
+  received: ReceivedRequest,
   iam: Iam,
   now: number,
   names: ReadonlyMap<string, string>,
@@ -32,16 +39,16 @@ export async function authenticate(
   if (!authorization) return refuse('MissingAuthenticationToken', 'Request is missing Authentication Token')
   const incomplete = (why: string) => refuse('IncompleteSignature', `${why} Authorization=${authorization}`)
 
-  const claim = readClaim(authorization)
+  const claim = parseAuthorization(authorization)
   if (typeof claim === 'string') return incomplete(claim)
   const signedAt = headers.get('x-amz-date')
   if (signedAt === undefined) {
     return incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
   }
-  const date = readDate(signedAt)
+  const date = parseAmzDate(signedAt)
   if (date === undefined) return incomplete(`Date must be in ISO-8601 'basic format'. Got '${signedAt}'.`)
 
-  const endpoint = endpointOf(headers.get('host') ?? '', claim.region, names)
+  const endpoint = findEndpointRegion(headers.get('host') ?? '', claim.region, names)
   if (!endpoint) return mismatch('Credential should be scoped to a valid region.')
   if (claim.service !== 'sts') return mismatch("Credential should be scoped to correct service: 'sts'.")
   if (claim.terminator !== 'aws4_request') {
@@ -50,7 +57,7 @@ export async function authenticate(
 
   const found = iam.key(claim.accessKeyId)
   // A partition knows nothing of the accounts of another.
-  const key = found?.caller.issuer.partition === partitionOf(claim.region) ? found : undefined
+  const key = found?.caller.issuer.partition === findPartition(claim.region) ? found : undefined
   if (!key?.active || key.session?.token !== headers.get('x-amz-security-token')) return unknownToken()
   if (key.session && now >= key.session.expiration) {
     return refuse('ExpiredToken', 'The security token included in the request is expired')
@@ -62,18 +69,18 @@ export async function authenticate(
   if (!claim.signedHeaders.split(';').includes('host')) {
     return mismatch("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
   }
-  if (!(await verifies(claim, received, key.secretAccessKey, date))) return mismatch(MISMATCH)
+  if (!(await verifySignature(claim, received, key.secretAccessKey, date))) return mismatch(MISMATCH)
   return { caller: key.caller, endpoint }
 }
 
 /** What is wrong with the date, in the words of AWS; undefined where nothing is. */
-function judgeDate({ day }: Claim, date: number, now: number): string | undefined {
-  const [signed, current] = [writeDate(date), writeDate(now)]
+function judgeDate({ day }: Authorization, date: number, now: number): string | undefined {
+  const [signed, current] = [formatAmzDate(date), formatAmzDate(now)]
   if (date < now - SKEW) {
-    return `Signature expired: ${signed} is now earlier than ${writeDate(now - SKEW)} (${current} - 15 min.)`
+    return `Signature expired: ${signed} is now earlier than ${formatAmzDate(now - SKEW)} (${current} - 15 min.)`
   }
   if (date > now + SKEW) {
-    return `Signature not yet current: ${signed} is still later than ${writeDate(now + SKEW)} (${current} + 15 min.)`
+    return `Signature not yet current: ${signed} is still later than ${formatAmzDate(now + SKEW)} (${current} + 15 min.)`
   }
   const expected = signed.slice(0, 8)
   return day === expected

@@ -7,7 +7,7 @@ const LONGEST = 65_536
 export const TOO_LARGE = 'HTTP/1.1 413 Request Entity Too Large\r\n\r\n'
 
 /** Reads a whole body, or turns the request away where it is too long. */
-export function collect(request: IncomingMessage, done: (body: Buffer) => void): void {
+export function collectBody(request: IncomingMessage, done: (body: Buffer) => void): void {
   const chunks: Buffer[] = []
   let length = 0
   request.on('data', (chunk: Buffer) => {

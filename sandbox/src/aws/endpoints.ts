@@ -15,10 +15,10 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { SandboxError } from '../errors.js'
 import type { Iam, Role } from './iam.js'
-import { type Answer, metadataRoutes, type Route, type Session, shown } from './metadata.js'
-import { judgeToken } from './webIdentity.js'
+import { createMetadataRoutes, type EndpointReply, type Route, type Session, toCredentialDocument } from './metadata.js'
+import { verifyWebIdentityToken } from './webIdentity.js'
 
-export type EndpointOptions = {
+export type CredentialEndpointsOptions = {
   iam: Iam
   /** Milliseconds since 1970. */
   now?: () => number
@@ -33,18 +33,18 @@ export type EndpointOptions = {
 /** Whom tokens of a pod speak of: `system:serviceaccount:NAMESPACE:NAME`, by the word of that provider of the account. */
 export type Pod = { role: Role; issuer: string; subject: string }
 
-export type Endpoints = {
+export type CredentialEndpoints = {
   /** `http://HOST:PORT` */
   url: string
   port: number
   /** A task of ECS: the path of its credentials. `authorization` is asked of whoever wants them. */
-  task(role: Role, authorization?: string): string
+  addEcsTask(role: Role, authorization?: string): string
   /** Pods of EKS get the role of their association. This is the path of everybody's credentials. */
-  pod(pod: Pod): string
+  addEksPod(pod: Pod): string
   /** Gives the one instance of EC2 a role. */
-  instance(role: Role): void
+  setInstanceRole(role: Role): void
   /** The access keys that were handed out, each time that they were. */
-  handedOut(): readonly string[]
+  issuedKeys(): readonly string[]
   close(): Promise<void>
 }
 
@@ -53,7 +53,7 @@ export const POD_AUDIENCE = 'pods.eks.amazonaws.com'
 const REUSED = 10 * 60_000
 
 /** Resolves once it listens. Throws `addressInUse`. */
-export async function credentialEndpoints(options: EndpointOptions): Promise<Endpoints> {
+export async function startCredentialEndpoints(options: CredentialEndpointsOptions): Promise<CredentialEndpoints> {
   const { iam, now = Date.now, host = '127.0.0.1', port = 0, seconds = 3600 } = options
   const tasks = new Map<string, { role: Role; authorization: string | undefined }>()
   const pods: Pod[] = []
@@ -81,7 +81,7 @@ export async function credentialEndpoints(options: EndpointOptions): Promise<End
           return refuse(401, 'AccessDenied', 'not the token of this task')
         }
         const session = sessionOf(task.role, id.replaceAll('-', ''))
-        return { status: 200, body: { RoleArn: task.role.arn, ...shown(session) } }
+        return { status: 200, body: { RoleArn: task.role.arn, ...toCredentialDocument(session) } }
       },
     },
     {
@@ -92,19 +92,19 @@ export async function credentialEndpoints(options: EndpointOptions): Promise<End
         const token = authorization.replace(/^Bearer /, '')
         let refusal = refuse(404, 'ResourceNotFoundException', 'no association for this service account')
         for (const { role, issuer, subject } of pods) {
-          const identity = judgeToken(token, role, iam, now())
+          const identity = verifyWebIdentityToken(token, role, iam, now())
           if ('code' in identity) refusal = refuse(400, identity.code, identity.message)
           else if (identity.audience !== POD_AUDIENCE)
             refusal = refuse(400, 'InvalidTokenException', 'another audience')
           else if (identity.provider.issuer === issuer && identity.subject === subject) {
             const session = sessionOf(role, `eks-${subject.split(':').slice(2).join('-')}`.slice(0, 64))
-            return { status: 200, body: { AccountId: role.account, ...shown(session) } }
+            return { status: 200, body: { AccountId: role.account, ...toCredentialDocument(session) } }
           }
         }
         return refusal
       },
     },
-    ...metadataRoutes({ now, role: () => instanceRole, sessionOf }),
+    ...createMetadataRoutes({ now, role: () => instanceRole, sessionOf }),
   ]
 
   const server = createServer((request, response) => {
@@ -116,7 +116,7 @@ export async function credentialEndpoints(options: EndpointOptions): Promise<End
     const [, name = ''] = route?.path.exec(asked) ?? []
     const moved = asked !== request.url && { status: 301, headers: { Location: asked } }
     const answer = moved || (route?.answer(request.headers, name) ?? { status: there.length > 0 ? 405 : 404 })
-    const { status, body = '', headers }: Answer = answer
+    const { status, body = '', headers }: EndpointReply = answer
     const [type, text] = typeof body === 'string' ? ['text/plain', body] : ['application/json', JSON.stringify(body)]
     response.writeHead(status, { 'Content-Type': type, ...headers }).end(text)
   })
@@ -129,19 +129,19 @@ export async function credentialEndpoints(options: EndpointOptions): Promise<End
   return {
     url: `http://${host}:${bound}`,
     port: bound,
-    task(role, authorization) {
+    addEcsTask(role, authorization) {
       const id = randomUUID()
       tasks.set(id, { role, authorization })
       return `/v2/credentials/${id}`
     },
-    pod(pod) {
+    addEksPod(pod) {
       pods.push(pod)
       return '/v1/credentials'
     },
-    instance(role) {
+    setInstanceRole(role) {
       instanceRole = role
     },
-    handedOut: () => handedOut,
+    issuedKeys: () => handedOut,
     close: () =>
       new Promise(resolve => {
         server.close(() => resolve())
@@ -150,6 +150,6 @@ export async function credentialEndpoints(options: EndpointOptions): Promise<End
   }
 }
 
-function refuse(status: number, code: string, message: string): Answer {
+function refuse(status: number, code: string, message: string): EndpointReply {
   return { status, body: { code, message } }
 }

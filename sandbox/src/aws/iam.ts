@@ -11,8 +11,14 @@
  * It is deterministic where `random` is.
  */
 import { SandboxError } from '../errors.js'
-import { accessKeyId, type Random, uniqueId } from './accessKey.js'
-import { type Provider, type ProviderNaming, providerArn, providerOf, type WebIdentityTrust } from './provider.js'
+import { createAccessKeyId, createUniqueId, type Random } from './accessKey.js'
+import {
+  createProvider,
+  type OidcProvider,
+  type OidcProviderOptions,
+  toProviderArn,
+  type WebIdentityTrust,
+} from './provider.js'
 import type { Partition } from './region.js'
 
 /** Whom keys are given to. `arn` is the IAM one, path included; a root has its account as name and id. */
@@ -49,21 +55,21 @@ export type Caller = { arn: string; userId: string; account: string; issuer: Pri
 export type Key = Credentials & { caller: Caller; active: boolean; session?: { token: string; expiration: number } }
 
 type Naming = { account: string; name: string; path?: string; partition?: Partition }
-export type Iam = ReturnType<typeof iam>
+export type Iam = ReturnType<typeof createIam>
 
 /** The longest-lived sessions of the sandbox: beyond that many the oldest are forgotten. */
 const SESSIONS = 100_000
 const HOUR = 3600
 
 /** `now` is in milliseconds. Each function throws `invalid` for what AWS would not have created. */
-export function iam({ random, now }: { random: Random; now: () => number }) {
+export function createIam({ random, now }: { random: Random; now: () => number }) {
   const principals = new Map<string, Principal>()
-  const providers = new Map<string, Provider>()
+  const providers = new Map<string, OidcProvider>()
   const longTerm = new Map<string, Key>()
   const sessions = new Map<string, Key>()
 
   function add<P extends Principal>(principal: P): P {
-    const slot = slotOf(principal)
+    const slot = toPrincipalKey(principal)
     if (principals.has(slot)) throw new SandboxError('invalid', `${principal.arn} exists`)
     principals.set(slot, principal)
     return principal
@@ -74,12 +80,12 @@ export function iam({ random, now }: { random: Random; now: () => number }) {
     if (!/^\d{12}$/.test(account) || !/^[\w+=,.@-]{1,64}$/.test(name) || !/^\/([!-~]{1,510}\/)?$/.test(path)) {
       throw new SandboxError('invalid', `not a name in IAM: ${JSON.stringify({ account, name, path })}`)
     }
-    const id = uniqueId(kind === 'user' ? 'AIDA' : 'AROA', random)
+    const id = createUniqueId(kind === 'user' ? 'AIDA' : 'AROA', random)
     return { kind, partition, account, path, name, id, arn: `arn:${partition}:iam::${account}:${kind}${path}${name}` }
   }
 
   function open(caller: Caller, seconds: number): SessionCredentials {
-    const credentials = { accessKeyId: accessKeyId('ASIA', caller.account, random), secretAccessKey: secret() }
+    const credentials = { accessKeyId: createAccessKeyId('ASIA', caller.account, random), secretAccessKey: secret() }
     const session = { token: random(291).toString('base64'), expiration: now() + seconds * 1000 }
     sessions.set(credentials.accessKeyId, { ...credentials, caller, active: true, session })
     for (const oldest of sessions.keys()) {
@@ -108,28 +114,28 @@ export function iam({ random, now }: { random: Random; now: () => number }) {
     },
 
     /** Has an account believe an issuer. */
-    createProvider(naming: ProviderNaming): Provider {
-      const provider = providerOf(naming)
+    createProvider(naming: OidcProviderOptions): OidcProvider {
+      const provider = createProvider(naming)
       if (providers.has(provider.arn)) throw new SandboxError('invalid', `${provider.arn} exists`)
       providers.set(provider.arn, provider)
       return provider
     },
 
-    provider: (account: string, issuer: string, partition: Partition = 'aws'): Provider | undefined =>
-      providers.get(providerArn(partition, account, issuer)),
+    provider: (account: string, issuer: string, partition: Partition = 'aws'): OidcProvider | undefined =>
+      providers.get(toProviderArn(partition, account, issuer)),
 
     /** The account itself; asked again, the same. */
     root(account: string, partition: Partition = 'aws'): Principal {
       const arn = `arn:${partition}:iam::${account}:root`
       const root: Principal = { kind: 'root', partition, account, path: '', name: account, id: account, arn }
-      return principals.get(slotOf(root)) ?? add(root)
+      return principals.get(toPrincipalKey(root)) ?? add(root)
     },
 
     /** A key of a user or a root that works until it is deactivated or its owner deleted. */
     createAccessKey(owner: Principal): Credentials {
       if (owner.kind === 'role') throw new SandboxError('invalid', 'roles have sessions, no keys of their own')
-      const credentials = { accessKeyId: accessKeyId('AKIA', owner.account, random), secretAccessKey: secret() }
-      longTerm.set(credentials.accessKeyId, { ...credentials, caller: callerOf(owner, false), active: true })
+      const credentials = { accessKeyId: createAccessKeyId('AKIA', owner.account, random), secretAccessKey: secret() }
+      longTerm.set(credentials.accessKeyId, { ...credentials, caller: toCaller(owner, false), active: true })
       return { ...credentials }
     },
 
@@ -142,7 +148,7 @@ export function iam({ random, now }: { random: Random; now: () => number }) {
     },
 
     /** A session of a user, who keeps name and id in it. */
-    sessionOf: (user: Principal, seconds = 12 * HOUR): SessionCredentials => open(callerOf(user, true), seconds),
+    sessionOf: (user: Principal, seconds = 12 * HOUR): SessionCredentials => open(toCaller(user, true), seconds),
 
     /** A session for somebody whom a user vouches for. */
     federate(user: Principal, name: string, seconds = 12 * HOUR): SessionCredentials {
@@ -157,14 +163,14 @@ export function iam({ random, now }: { random: Random; now: () => number }) {
       key.active = false
     },
 
-    deleteRole: (role: Role) => principals.delete(slotOf(role)),
-    deleteUser: (user: Principal) => principals.delete(slotOf(user)),
+    deleteRole: (role: Role) => principals.delete(toPrincipalKey(role)),
+    deleteUser: (user: Principal) => principals.delete(toPrincipalKey(user)),
 
     /** The key of that id, active or not. */
     key: (id: string): Key | undefined => longTerm.get(id) ?? sessions.get(id),
 
     /** True while the very user or role exists; a new one of the same name is another. */
-    exists: (issuer: Principal): boolean => principals.get(slotOf(issuer)) === issuer,
+    exists: (issuer: Principal): boolean => principals.get(toPrincipalKey(issuer)) === issuer,
 
     role(arn: string): Role | undefined {
       for (const found of principals.values()) if (found.arn === arn && isRole(found)) return found
@@ -174,11 +180,11 @@ export function iam({ random, now }: { random: Random; now: () => number }) {
 }
 
 /** Names are unique in their account, whatever their case and path. */
-function slotOf({ kind, partition, account, name }: Principal): string {
+function toPrincipalKey({ kind, partition, account, name }: Principal): string {
   return `${kind} ${partition} ${account} ${name.toLowerCase()}`
 }
 
-function callerOf(issuer: Principal, temporary: boolean): Caller {
+function toCaller(issuer: Principal, temporary: boolean): Caller {
   return { arn: issuer.arn, userId: issuer.id, account: issuer.account, issuer, temporary }
 }
 

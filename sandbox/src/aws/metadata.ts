@@ -4,12 +4,12 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { Role, SessionCredentials } from './iam.js'
 
 /** A body that is an object is JSON. */
-export type Answer = { status: number; body?: string | object; headers?: Record<string, string> }
+export type EndpointReply = { status: number; body?: string | object; headers?: Record<string, string> }
 /** `name` is what the path's one group caught. */
 export type Route = {
   method: 'GET' | 'PUT'
   path: RegExp
-  answer(headers: IncomingHttpHeaders, name: string): Answer
+  answer(headers: IncomingHttpHeaders, name: string): EndpointReply
 }
 /** `opened`: milliseconds since 1970. */
 export type Session = SessionCredentials & { role: Role; opened: number }
@@ -25,7 +25,7 @@ type Parts = {
 const LONGEST_TOKEN_SECONDS = 21_600
 
 /** A token by PUT, and with it the name of the role and its credentials. The session is named as the instance. */
-export function metadataRoutes({ now, role: roleOf, sessionOf }: Parts): readonly Route[] {
+export function createMetadataRoutes({ now, role: roleOf, sessionOf }: Parts): readonly Route[] {
   const secret = randomBytes(32)
   const instanceId = `i-0${randomBytes(8).toString('hex')}`
   /** Tokens tell when they end, and are sealed, so that none has to be kept. */
@@ -34,7 +34,7 @@ export function metadataRoutes({ now, role: roleOf, sessionOf }: Parts): readonl
     const end = Number.parseInt(String(token), 10)
     return token === tokenUntil(end) && now() < end
   }
-  const withToken = (headers: IncomingHttpHeaders, answer: (role: Role) => Answer): Answer => {
+  const withToken = (headers: IncomingHttpHeaders, answer: (role: Role) => EndpointReply): EndpointReply => {
     if (!isToken(headers['x-aws-ec2-metadata-token'])) return { status: 401 }
     const role = roleOf()
     return role ? answer(role) : { status: 404 }
@@ -66,14 +66,19 @@ export function metadataRoutes({ now, role: roleOf, sessionOf }: Parts): readonl
           if (name !== role.name) return { status: 404 }
           const session = sessionOf(role, instanceId)
           const facts = { Code: 'Success', LastUpdated: time(session.opened), Type: 'AWS-HMAC' }
-          return { status: 200, body: { ...facts, ...shown(session) } }
+          return { status: 200, body: { ...facts, ...toCredentialDocument(session) } }
         }),
     },
   ]
 }
 
 /** A session as all of the endpoints show it. */
-export function shown({ accessKeyId, secretAccessKey, sessionToken, expiration }: Session): Record<string, string> {
+export function toCredentialDocument({
+  accessKeyId,
+  secretAccessKey,
+  sessionToken,
+  expiration,
+}: Session): Record<string, string> {
   return {
     AccessKeyId: accessKeyId,
     SecretAccessKey: secretAccessKey,

@@ -5,7 +5,7 @@
  * one second's worth is the assumption). The answer says whether there was a token. `now` is in milliseconds.
  * Keys are never dropped: they are accounts that proved who they are, of which a sandbox has a handful.
  */
-export function quota(perSecond: number, now: () => number): (key: string) => boolean {
+export function createQuota(perSecond: number, now: () => number): (key: string) => boolean {
   const buckets = new Map<string, { second: number; left: number }>()
   return key => {
     const second = Math.floor(now() / 1000)

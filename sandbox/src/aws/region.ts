@@ -20,7 +20,7 @@ const GLOBAL = 'sts.amazonaws.com'
 const LOOPBACK = new Set(['localhost', '127.0.0.1'])
 
 /** The partition of a region; undefined where AWS has no such region. */
-export function partitionOf(region: string): Partition | undefined {
+export function findPartition(region: string): Partition | undefined {
   return partitions.find(({ regions }) => regions.test(region))?.name
 }
 
@@ -28,7 +28,11 @@ export function partitionOf(region: string): Partition | undefined {
  * The endpoint (as its quota knows it) that a request to `host` scoped to `region` reaches; undefined where that host
  * does not take that region. `names` are further hosts and the region that each plays.
  */
-export function endpointOf(host: string, region: string, names: ReadonlyMap<string, string>): string | undefined {
+export function findEndpointRegion(
+  host: string,
+  region: string,
+  names: ReadonlyMap<string, string>,
+): string | undefined {
   const name = host.toLowerCase().replace(/:\d{1,5}$/, '')
   const partition = partitions.find(({ regions }) => regions.test(region))
   if (!partition) return undefined

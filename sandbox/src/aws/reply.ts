@@ -1,11 +1,11 @@
 /** What STS answers: a tree as XML or, where the caller accepts it, JSON; and the table of its errors. */
 
 /** Elements in their order. A date is ISO 8601 in XML and seconds since 1970 in JSON, as with AWS. */
-export type Tree = { readonly [name: string]: string | Date | Tree }
+export type XmlTree = { readonly [name: string]: string | Date | XmlTree }
 
 /** An error by its code, with the sentence for the caller. */
 export type Refusal = { code: Code; message: string }
-export type Result = { action: string; result: Tree }
+export type Result = { action: string; result: XmlTree }
 export type Reply = { status: number; type: string; text: string }
 
 const NAMESPACE = 'https://sts.amazonaws.com/doc/2011-06-15/'
@@ -34,7 +34,7 @@ const errors = {
 export type Code = keyof typeof errors
 
 /** The reply to a call; `json` where the caller accepts JSON. */
-export function reply(outcome: Result | Refusal, json: boolean, requestId: string): Reply {
+export function encodeReply(outcome: Result | Refusal, json: boolean, requestId: string): Reply {
   if ('result' in outcome) {
     const { action, result } = outcome
     const tree = { [`${action}Result`]: result, ResponseMetadata: { RequestId: requestId } }
@@ -47,11 +47,11 @@ export function reply(outcome: Result | Refusal, json: boolean, requestId: strin
 }
 
 /** What an action gave, as `reply` takes it. */
-export function resultOf(action: string, outcome: Tree | Refusal): Result | Refusal {
+export function toResult(action: string, outcome: XmlTree | Refusal): Result | Refusal {
   return isRefusal(outcome) ? outcome : { action, result: outcome }
 }
 
-function isRefusal(outcome: Tree | Refusal): outcome is Refusal {
+function isRefusal(outcome: XmlTree | Refusal): outcome is Refusal {
   return 'code' in outcome
 }
 
@@ -59,8 +59,8 @@ function typeOf(json: boolean): string {
   return json ? 'application/json' : 'text/xml'
 }
 
-function toJSON(tree: Tree): string {
-  const plain = (value: Tree[string]): unknown => {
+function toJSON(tree: XmlTree): string {
+  const plain = (value: XmlTree[string]): unknown => {
     if (typeof value === 'string') return value
     if (value instanceof Date) return Math.floor(value.getTime() / 1000)
     return Object.fromEntries(Object.entries(value).map(([name, child]) => [name, plain(child)]))
@@ -68,11 +68,11 @@ function toJSON(tree: Tree): string {
   return JSON.stringify(plain(tree))
 }
 
-function toXML(root: string, namespace: string, tree: Tree): string {
+function toXML(root: string, namespace: string, tree: XmlTree): string {
   return `<${root} xmlns="${namespace}">\n${elements(tree, '  ')}</${root}>\n`
 }
 
-function elements(tree: Tree, indent: string): string {
+function elements(tree: XmlTree, indent: string): string {
   let text = ''
   for (const [name, value] of Object.entries(tree)) {
     if (typeof value === 'string') text += `${indent}<${name}>${escapeXML(value)}</${name}>\n`

@@ -1,7 +1,7 @@
 /** The most calls within any one second, wherever that second begins. */
 
 /** `now` is in milliseconds. */
-export function rush(now: () => number): { count(): void; most(): number } {
+export function createPeakRate(now: () => number): { count(): void; most(): number } {
   /** When the calls of the last second came. */
   const times: number[] = []
   let most = 0

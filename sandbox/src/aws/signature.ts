@@ -12,7 +12,7 @@ import { Sha256 } from './sha256.js'
  * A request as received. Header names are in lower case; the lines of one name are joined by a comma, each trimmed, as
  * the canonical request wants them (runs of spaces inside are collapsed later).
  */
-export type Received = {
+export type ReceivedRequest = {
   method: string
   path: string
   query: URLSearchParams
@@ -21,7 +21,7 @@ export type Received = {
 }
 
 /** The parts of an Authorization header. */
-export type Claim = {
+export type Authorization = {
   accessKeyId: string
   day: string
   region: string
@@ -35,7 +35,7 @@ const ALGORITHM = 'AWS4-HMAC-SHA256'
 const PARTS = ['Credential', 'Signature', 'SignedHeaders'] as const
 
 /** The headers of a request from its lines (`rawHeaders`: name, value, name, value …). */
-export function readHeaders(lines: readonly string[]): Map<string, string> {
+export function collectHeaders(lines: readonly string[]): Map<string, string> {
   const headers = new Map<string, string>()
   for (let i = 0; i + 1 < lines.length; i += 2) {
     const name = (lines[i] as string).toLowerCase()
@@ -47,7 +47,7 @@ export function readHeaders(lines: readonly string[]): Map<string, string> {
 }
 
 /** What the header claims, or the sentence in which AWS says what is missing. The parts may come in any order, once. */
-export function readClaim(authorization: string): Claim | string {
+export function parseAuthorization(authorization: string): Authorization | string {
   const [algorithm, ...rest] = authorization.split(' ')
   if (algorithm !== ALGORITHM) return `Unsupported AWS 'algorithm': '${algorithm}'.`
   const parts = new Map<string, string>()
@@ -68,14 +68,14 @@ export function readClaim(authorization: string): Claim | string {
 }
 
 /** `YYYYMMDDTHHMMSSZ` as milliseconds since 1970; undefined where it is not a moment. */
-export function readDate(text: string): number | undefined {
+export function parseAmzDate(text: string): number | undefined {
   const [, year, month, day, hour, minute, second] = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(text) ?? []
   const time = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`)
-  return Number.isNaN(time) || writeDate(time) !== text ? undefined : time
+  return Number.isNaN(time) || formatAmzDate(time) !== text ? undefined : time
 }
 
 /** Milliseconds since 1970 as `YYYYMMDDTHHMMSSZ`. */
-export function writeDate(time: number): string {
+export function formatAmzDate(time: number): string {
   return `${new Date(time).toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}Z`
 }
 
@@ -86,7 +86,12 @@ export function writeDate(time: number): string {
  * header that is absent, a list out of order or with a name twice, and a scope of another day do not verify either.
  * A signed `date` or `authorization` never does: the signer leaves them out, and no SDK signs them.
  */
-export async function verifies(claim: Claim, received: Received, secret: string, date: number): Promise<boolean> {
+export async function verifySignature(
+  claim: Authorization,
+  received: ReceivedRequest,
+  secret: string,
+  date: number,
+): Promise<boolean> {
   const { accessKeyId, region, service } = claim
   const signed = new Set(claim.signedHeaders.split(';'))
   const headers: [string, string][] = []
@@ -121,7 +126,7 @@ export async function verifies(claim: Claim, received: Received, secret: string,
   return same(again.headers.authorization ?? '', write(claim))
 }
 
-function write({ accessKeyId, day, region, service, terminator, signedHeaders, signature }: Claim): string {
+function write({ accessKeyId, day, region, service, terminator, signedHeaders, signature }: Authorization): string {
   const credential = [accessKeyId, day, region, service, terminator].join('/')
   return `${ALGORITHM} Credential=${credential}, SignedHeaders=${signedHeaders}, Signature=${signature}`
 }

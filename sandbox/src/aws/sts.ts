@@ -15,14 +15,14 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { SandboxError } from '../errors.js'
-import { type ActionName, actionOf, actions } from './actions.js'
+import { type ActionName, actions, findAction } from './actions.js'
 import { authenticate } from './authentication.js'
-import { collect, TOO_LARGE } from './body.js'
+import { collectBody, TOO_LARGE } from './body.js'
 import type { Iam } from './iam.js'
-import { quota } from './quota.js'
-import { type Refusal, type Result, reply, resultOf } from './reply.js'
-import { rush } from './rush.js'
-import { type Received, readHeaders } from './signature.js'
+import { createQuota } from './quota.js'
+import { encodeReply, type Refusal, type Result, toResult } from './reply.js'
+import { createPeakRate } from './rush.js'
+import { collectHeaders, type ReceivedRequest } from './signature.js'
 import { assumeRoleWithWebIdentity } from './webIdentity.js'
 
 export type StsOptions = {
@@ -48,7 +48,7 @@ export type Calls = Record<ActionName | typeof UNSIGNED | 'unsigned' | 'throttle
  * Takes over an action's call after it was read and counted: answer in its stead, never answer, or `proceed` as if
  * nothing was wrong.
  */
-export type Misbehaviour = (request: IncomingMessage, response: ServerResponse, proceed: () => void) => void
+export type FaultInjection = (request: IncomingMessage, response: ServerResponse, proceed: () => void) => void
 
 export type StsServer = {
   /** `http://127.0.0.1:PORT` */
@@ -56,9 +56,9 @@ export type StsServer = {
   port: number
   calls(): Calls
   /** The most calls that came within any one second, whosever they were. */
-  rush(): number
+  peakCallsPerSecond(): number
   /** From now on each call is given to this function; undefined ends it. */
-  misbehave(how: Misbehaviour | undefined): void
+  injectFault(how: FaultInjection | undefined): void
   /** Stops listening and ends every connection. */
   close(): Promise<void>
 }
@@ -70,16 +70,16 @@ const UNSIGNED = 'AssumeRoleWithWebIdentity'
 const LONGEST_HEADERS = 16_384
 
 /** Resolves once it listens. Throws `addressInUse`. */
-export async function stsServer(options: StsOptions): Promise<StsServer> {
+export async function startSts(options: StsOptions): Promise<StsServer> {
   const { iam, now = Date.now, port = 0, latencyMS = 0, names = new Map(), wait = sleep } = options
-  const take = quota(options.quotaPerSecond ?? Number.POSITIVE_INFINITY, now)
+  const take = createQuota(options.quotaPerSecond ?? Number.POSITIVE_INFINITY, now)
   const calls = Object.fromEntries(
     [...Object.keys(actions), UNSIGNED, 'unsigned', 'throttled'].map(name => [name, 0]),
   ) as Calls
-  const came = rush(now)
-  let misbehaviour: Misbehaviour | undefined
+  const came = createPeakRate(now)
+  let misbehaviour: FaultInjection | undefined
 
-  const judge = async (received: Received, parameters: URLSearchParams): Promise<Result | Refusal> => {
+  const judge = async (received: ReceivedRequest, parameters: URLSearchParams): Promise<Result | Refusal> => {
     const name = parameters.get('Action')
     const action = parameters.get('Version') === VERSION ? callOf(name) : undefined
     if (received.path !== '/') return { code: 'UnknownOperationException', message: 'no such path' }
@@ -88,7 +88,7 @@ export async function stsServer(options: StsOptions): Promise<StsServer> {
       const version = parameters.get('Version') ?? 'NO_VERSION_SPECIFIED'
       return { code: 'InvalidAction', message: `Could not find operation ${name} for version ${version}` }
     }
-    if (action === UNSIGNED) return resultOf(action, assumeRoleWithWebIdentity(parameters, iam, now()))
+    if (action === UNSIGNED) return toResult(action, assumeRoleWithWebIdentity(parameters, iam, now()))
     const authenticated = await authenticate(received, iam, now(), names)
     if ('code' in authenticated) return authenticated
     const { caller, endpoint } = authenticated
@@ -96,12 +96,12 @@ export async function stsServer(options: StsOptions): Promise<StsServer> {
       calls.throttled++
       return { code: 'Throttling', message: 'Rate exceeded' }
     }
-    return resultOf(action, actions[action](caller, parameters, iam))
+    return toResult(action, actions[action](caller, parameters, iam))
   }
 
   const serve = (request: IncomingMessage, response: ServerResponse, body: Buffer) => {
     const [path = '', search = ''] = cut(request.url ?? '')
-    const headers = readHeaders(request.rawHeaders)
+    const headers = collectHeaders(request.rawHeaders)
     const received = { method: request.method ?? '', path, query: new URLSearchParams(search), headers, body }
     // Of a parameter that stands twice the first counts.
     const parameters = new URLSearchParams(body.length > 0 ? `${body.toString()}&${search}` : search)
@@ -121,7 +121,7 @@ export async function stsServer(options: StsOptions): Promise<StsServer> {
   const server = createServer({ maxHeaderSize: LONGEST_HEADERS, keepAliveTimeout: 60_000 }, (request, response) => {
     if (request.method === 'GET' && request.url === '/sandbox/calls') {
       response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify(calls))
-    } else collect(request, body => serve(request, response, body))
+    } else collectBody(request, body => serve(request, response, body))
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     if (!socket.writable) socket.destroy()
@@ -134,8 +134,8 @@ export async function stsServer(options: StsOptions): Promise<StsServer> {
     url: `http://127.0.0.1:${bound}`,
     port: bound,
     calls: () => ({ ...calls }),
-    rush: came.most,
-    misbehave(how) {
+    peakCallsPerSecond: came.most,
+    injectFault(how) {
       misbehaviour = how
     },
     close: () =>
@@ -148,7 +148,7 @@ export async function stsServer(options: StsOptions): Promise<StsServer> {
 
 function write(response: ServerResponse, outcome: Result | Refusal, json: boolean, time: number): void {
   const requestId = randomUUID()
-  const { status, type, text } = reply(outcome, json, requestId)
+  const { status, type, text } = encodeReply(outcome, json, requestId)
   response.writeHead(status, {
     'x-amzn-RequestId': requestId,
     'x-amz-sts-extended-request-id': randomBytes(42).toString('base64'),
@@ -173,7 +173,7 @@ function cut(target: string): [path: string, search: string] {
 }
 
 function callOf(name: string | null): ActionName | typeof UNSIGNED | undefined {
-  return name === UNSIGNED ? name : actionOf(name)
+  return name === UNSIGNED ? name : findAction(name)
 }
 
 function bug(thrown: unknown): Refusal {

@@ -2,26 +2,26 @@
  * AssumeRoleWithWebIdentity: a role for whoever brings a token of an issuer that the role's account believes. Nobody signs
  * this call; the token is all there is.
  */
-import { credentials, duration, invalid } from './actions.js'
+import { invalidParameter, parseDuration, toCredentialsTree } from './actions.js'
 import type { Iam } from './iam.js'
 import { isSignedBy, readToken } from './jwt.js'
-import type { Provider } from './provider.js'
+import type { OidcProvider } from './provider.js'
 import type { Partition } from './region.js'
-import type { Refusal, Tree } from './reply.js'
+import type { Refusal, XmlTree } from './reply.js'
 
 /** Whom a token is proven to speak of, and for whom it is meant. */
-export type WebIdentity = { provider: Provider; subject: string; audience: string }
+export type WebIdentity = { provider: OidcProvider; subject: string; audience: string }
 
 /** A role's session, or why there is none. `now` is in milliseconds. */
-export function assumeRoleWithWebIdentity(parameters: URLSearchParams, iam: Iam, now: number): Tree | Refusal {
+export function assumeRoleWithWebIdentity(parameters: URLSearchParams, iam: Iam, now: number): XmlTree | Refusal {
   const [arn, name] = [parameters.get('RoleArn'), parameters.get('RoleSessionName')]
   const [, partition, account] = /^arn:([a-z-]+):iam::(\d{12}):role\/[!-~]{1,2000}$/.exec(arn ?? '') ?? []
-  if (arn === null || partition === undefined || account === undefined) return invalid('roleArn', arn)
-  if (name === null || !/^[\w+=,.@-]{2,64}$/.test(name)) return invalid('roleSessionName', name)
+  if (arn === null || partition === undefined || account === undefined) return invalidParameter('roleArn', arn)
+  if (name === null || !/^[\w+=,.@-]{2,64}$/.test(name)) return invalidParameter('roleSessionName', name)
   const text = parameters.get('WebIdentityToken') ?? ''
-  if (text.length < 4 || text.length > 20_000) return invalid('webIdentityToken', null)
+  if (text.length < 4 || text.length > 20_000) return invalidParameter('webIdentityToken', null)
 
-  const identity = judgeToken(text, { partition: partition as Partition, account }, iam, now)
+  const identity = verifyWebIdentityToken(text, { partition: partition as Partition, account }, iam, now)
   if ('code' in identity) return identity
   const { provider, subject, audience } = identity
   const role = iam.role(arn)
@@ -32,11 +32,11 @@ export function assumeRoleWithWebIdentity(parameters: URLSearchParams, iam: Iam,
   if (!role || !trusted) {
     return { code: 'AccessDenied', message: 'Not authorized to perform sts:AssumeRoleWithWebIdentity' }
   }
-  const seconds = duration(parameters, 3600, role.maxSessionSeconds)
-  if (seconds === undefined) return invalid('durationSeconds', parameters.get('DurationSeconds'))
+  const seconds = parseDuration(parameters, 3600, role.maxSessionSeconds)
+  if (seconds === undefined) return invalidParameter('durationSeconds', parameters.get('DurationSeconds'))
   const session = iam.assumeRole(role, name, seconds)
   return {
-    Credentials: credentials(session),
+    Credentials: toCredentialsTree(session),
     SubjectFromWebIdentityToken: subject,
     AssumedRoleUser: { AssumedRoleId: session.caller.userId, Arn: session.caller.arn },
     Provider: provider.arn,
@@ -45,7 +45,7 @@ export function assumeRoleWithWebIdentity(parameters: URLSearchParams, iam: Iam,
 }
 
 /** Whom a token speaks of, where a provider of this account vouches for it. `now` is in milliseconds. */
-export function judgeToken(
+export function verifyWebIdentityToken(
   text: string,
   { partition, account }: { partition: Partition; account: string },
   iam: Iam,

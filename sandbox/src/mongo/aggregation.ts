@@ -3,33 +3,33 @@
  */
 import { type Document, Int32 } from 'bson'
 import { CommandError } from './commandError.js'
-import { stages } from './expression.js'
-import { isOperators, matcher } from './match.js'
+import { compileStages } from './expression.js'
+import { compileMatcher, isOperatorExpression } from './match.js'
 import { isNumber, toNumber } from './order.js'
-import { projector } from './projection.js'
-import { sorted } from './query.js'
+import { compileProjection } from './projection.js'
+import { sortBy } from './query.js'
 
-export type Scope = {
+export type PipelineScope = {
   /** All documents of a collection of this database. */
   collection: (name: string) => Document[]
   variables?: Document | undefined
 }
 
-type Stage = (documents: Document[], spec: never, scope: Scope) => Document[]
+type Stage = (documents: Document[], spec: never, scope: PipelineScope) => Document[]
 
 const own: Record<string, Stage> = {
-  $match: (documents, spec: Document, { variables }) => documents.filter(matcher(spec, variables)),
-  $sort: (documents, spec: Document) => sorted(documents, spec, document => document),
+  $match: (documents, spec: Document, { variables }) => documents.filter(compileMatcher(spec, variables)),
+  $sort: (documents, spec: Document) => sortBy(documents, spec, document => document),
   $limit: (documents, spec) => documents.slice(0, toNumber(spec)),
   $skip: (documents, spec) => documents.slice(toNumber(spec)),
   $count: (documents, spec: string) => (documents.length > 0 ? [{ [spec]: new Int32(documents.length) }] : []),
   $documents: (_, spec: Document[]) => spec,
   $facet: (documents, spec: Record<string, Document[]>, scope) => [
-    Object.fromEntries(Object.entries(spec).map(([name, one]) => [name, aggregate(documents, one, scope)])),
+    Object.fromEntries(Object.entries(spec).map(([name, one]) => [name, runPipeline(documents, one, scope)])),
   ],
   $unionWith: (documents, spec: string | { coll: string; pipeline?: Document[] }, scope) => {
     const { coll, pipeline = [] } = typeof spec === 'string' ? { coll: spec } : spec
-    return [...documents, ...aggregate(scope.collection(coll), pipeline, scope)]
+    return [...documents, ...runPipeline(scope.collection(coll), pipeline, scope)]
   },
 }
 
@@ -50,11 +50,11 @@ const refusals: Record<string, () => CommandError> = {
 }
 
 /** Runs a pipeline. Throws for a stage that is unknown or not part of the sandbox. */
-export function aggregate(documents: Document[], pipeline: readonly Document[], scope: Scope): Document[] {
+export function runPipeline(documents: Document[], pipeline: readonly Document[], scope: PipelineScope): Document[] {
   const { variables } = scope
   let result = documents
   for (let at = 0; at < pipeline.length; ) {
-    const [name, spec] = stageOf(pipeline[at])
+    const [name, spec] = parseStage(pipeline[at])
     const stage = ownStage(name, spec)
     if (stage) {
       result = stage(result, spec as never, scope)
@@ -64,14 +64,16 @@ export function aggregate(documents: Document[], pipeline: readonly Document[], 
     let end = at
     while (end < pipeline.length && isMingos(pipeline[end])) end++
     if (end === at) throw refusal(name)
-    result = stages(pipeline.slice(at, end), { collections: scope.collection, ...(variables && { variables }) })(result)
+    result = compileStages(pipeline.slice(at, end), { collections: scope.collection, ...(variables && { variables }) })(
+      result,
+    )
     at = end
   }
   return result
 }
 
 /** The one field of a stage. */
-export function stageOf(stage: Document | undefined): [name: string, spec: unknown] {
+export function parseStage(stage: Document | undefined): [name: string, spec: unknown] {
   const [field, ...others] = Object.entries(stage ?? {})
   if (!field || others.length > 0) {
     const message = 'A pipeline stage specification object must contain exactly one field.'
@@ -81,13 +83,13 @@ export function stageOf(stage: Document | undefined): [name: string, spec: unkno
 }
 
 function isMingos(stage: Document | undefined): boolean {
-  const [name, spec] = stageOf(stage)
+  const [name, spec] = parseStage(stage)
   return mingos.has(name) && !ownStage(name, spec)
 }
 
 function ownStage(name: string, spec: unknown): Stage | undefined {
   if (name === '$project' && isPlain(spec as Document)) {
-    return documents => documents.map(projector(spec as Document))
+    return documents => documents.map(compileProjection(spec as Document))
   }
   return Object.hasOwn(own, name) ? own[name] : undefined
 }
@@ -96,7 +98,7 @@ function ownStage(name: string, spec: unknown): Stage | undefined {
 function isPlain(spec: Document): boolean {
   return Object.values(spec).every(how =>
     typeof how === 'object' && how !== null && !isNumber(how)
-      ? !Array.isArray(how) && !isOperators(how) && isPlain(how)
+      ? !Array.isArray(how) && !isOperatorExpression(how) && isPlain(how)
       : isNumber(how) || typeof how === 'boolean',
   )
 }

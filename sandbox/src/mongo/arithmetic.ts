@@ -1,7 +1,7 @@
 /** Sums and products of BSON numbers, in the type that the server gives them: the wider of the two, int64 on overflow. */
 import { Decimal128, Double, Int32, Long } from 'bson'
 import { CommandError } from './commandError.js'
-import { isNumber, scaled, toNumber } from './order.js'
+import { isNumber, toDecimal, toNumber } from './order.js'
 
 export const add = (a: unknown, b: unknown): unknown =>
   reckon('$inc', a, b, {
@@ -26,7 +26,7 @@ export function bitwise(name: string, a: unknown, b: unknown): unknown {
   const operation = Object.hasOwn(bits, name) ? bits[name] : undefined
   if (!operation || !isWhole(a) || !isWhole(b))
     throw new CommandError('BadValue', '$bit works on integers, by and/or/xor')
-  return sized(operation(scaled(a).digits, scaled(b).digits), Long.isLong(a) || Long.isLong(b))
+  return sized(operation(toDecimal(a).digits, toDecimal(b).digits), Long.isLong(a) || Long.isLong(b))
 }
 
 const bits: Record<string, (a: bigint, b: bigint) => bigint> = {
@@ -35,7 +35,7 @@ const bits: Record<string, (a: bigint, b: bigint) => bigint> = {
   xor: (a, b) => a ^ b,
 }
 
-type Scaled = ReturnType<typeof scaled>
+type Scaled = ReturnType<typeof toDecimal>
 type Operation = {
   whole: (a: bigint, b: bigint) => bigint
   double: (a: number, b: number) => number
@@ -46,11 +46,11 @@ function reckon(name: string, a: unknown, b: unknown, { whole, double, decimal }
   if (!isNumber(b)) throw new CommandError('TypeMismatch', `Cannot ${name} with non-numeric argument`)
   if (!isNumber(a)) throw new CommandError('TypeMismatch', `Cannot apply ${name} to a value of non-numeric type`)
   if (isWhole(a) && isWhole(b))
-    return sized(whole(scaled(a).digits, scaled(b).digits), Long.isLong(a) || Long.isLong(b))
+    return sized(whole(toDecimal(a).digits, toDecimal(b).digits), Long.isLong(a) || Long.isLong(b))
   const numbers = [toNumber(a), toNumber(b)] as const
   if (!isDecimal(a) && !isDecimal(b)) return new Double(double(...numbers))
   if (!numbers.every(Number.isFinite)) return Decimal128.fromString(String(double(...numbers)))
-  const { digits, exponent } = decimal(scaled(a), scaled(b))
+  const { digits, exponent } = decimal(toDecimal(a), toDecimal(b))
   return Decimal128.fromStringWithRounding(`${digits}E${exponent}`)
 }
 

@@ -2,25 +2,25 @@
 import { Binary, type Document, Double, Int32 } from 'bson'
 import { CommandError } from './commandError.js'
 import type { Commands, Request } from './request.js'
-import { admits } from './restrictions.js'
-import { privilegeDocument } from './roles.js'
-import { challenge, isMechanism, mechanisms, readFirst, verify } from './scram.js'
-import { keyOfName, type UserName } from './users.js'
+import { isAllowedFrom } from './restrictions.js'
+import { toPrivilegeDocument } from './roles.js'
+import { createChallenge, isMechanism, mechanisms, parseClientFirst, verifyClientFinal } from './scram.js'
+import { toUserKey, type UserName } from './users.js'
 
 /** The one conversation of a connection always has this number. */
 const CONVERSATION = 1
 
-export const authentication: Commands = {
-  saslStart: { needs: 'nobody', run: request => saslStart(request, request.db, request.body) },
-  saslContinue: { needs: 'nobody', run: saslContinue },
+export const authenticationCommands: Commands = {
+  saslStart: { requires: 'nobody', run: request => saslStart(request, request.db, request.body) },
+  saslContinue: { requires: 'nobody', run: saslContinue },
   authenticate: {
-    needs: 'nobody',
+    requires: 'nobody',
     run: ({ body }) => {
       throw notEnabled(body.mechanism ?? 'MONGODB-CR')
     },
   },
   logout: {
-    needs: 'nobody',
+    requires: 'nobody',
     run: ({ session }) => {
       delete session.user
       delete session.conversation
@@ -28,14 +28,16 @@ export const authentication: Commands = {
     },
   },
   connectionStatus: {
-    needs: 'nobody',
+    requires: 'nobody',
     run: ({ session, body }) => {
       const { name, user } = session.user ?? {}
       return {
         authInfo: {
           authenticatedUsers: name ? [name] : [],
           authenticatedUserRoles: user?.roles ?? [],
-          ...(body.showPrivileges && { authenticatedUserPrivileges: (user?.privileges ?? []).map(privilegeDocument) }),
+          ...(body.showPrivileges && {
+            authenticatedUserPrivileges: (user?.privileges ?? []).map(toPrivilegeDocument),
+          }),
         },
       }
     },
@@ -51,11 +53,11 @@ export function saslStart({ session, instance }: Request, db: string, body: Docu
   if (typeof skipEmpty !== 'boolean') {
     throw new CommandError('TypeMismatch', "BSON field 'saslStart.options.skipEmptyExchange' is the wrong type")
   }
-  const first = readFirst(bytesOf(payload))
+  const first = parseClientFirst(bytesOf(payload))
   const name = { user: first.user, db }
   const stored = instance.users.find(name)?.document.credentials?.[mechanism]
   if (!stored) throw failed()
-  const begun = challenge(mechanism, first, stored, instance.random)
+  const begun = createChallenge(mechanism, first, stored, instance.random)
   session.conversation = { challenge: begun.challenge, name, skipEmpty, proven: false }
   return step(false, begun.payload)
 }
@@ -69,7 +71,7 @@ function saslContinue({ session, instance, body }: Request): Document {
   }
   const payload = bytesOf(body.payload)
   if (conversation.proven) return admit(session, instance, conversation.name, payload)
-  const answer = verify(conversation.challenge, payload)
+  const answer = verifyClientFinal(conversation.challenge, payload)
   if (conversation.skipEmpty) return admit(session, instance, conversation.name, answer)
   session.conversation = { ...conversation, proven: true }
   return step(false, answer)
@@ -86,8 +88,14 @@ function admit(
     throw new CommandError('Location5626701', 'Each client connection may only be authenticated once.')
   }
   const user = users.find(name)
-  if (!user || !admits(user.document.authenticationRestrictions, session.address)) throw failed()
-  session.user = { name, owner: keyOfName(name, name.user), user, version: users.version, known: new Map() }
+  if (!user || !isAllowedFrom(user.document.authenticationRestrictions, session.address)) throw failed()
+  session.user = {
+    name,
+    owner: toUserKey(name, name.user),
+    user,
+    version: users.version,
+    authorizationCache: new Map(),
+  }
   return step(true, payload)
 }
 
@@ -96,7 +104,7 @@ function step(done: boolean, payload: Uint8Array): Document {
 }
 
 /** The mechanisms that a user `db.name` has, for `saslSupportedMechs`; undefined where there is no such user. */
-export function mechanismsOf({ instance }: Request, wanted: unknown): string[] | undefined {
+export function findMechanisms({ instance }: Request, wanted: unknown): string[] | undefined {
   const [, db, user] = /^([^.]+)\.(.+)$/s.exec(String(wanted)) ?? []
   if (db === undefined || user === undefined) return undefined
   const credentials = instance.users.find({ user, db })?.document.credentials

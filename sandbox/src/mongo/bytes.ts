@@ -5,20 +5,20 @@
  *     element    type | cstring name | value
  */
 import { Binary, BSON, type Document, deserialize, type ObjectId } from 'bson'
-import { keyOf } from './order.js'
+import { toIndexKey } from './order.js'
 
 const exact = { promoteValues: false, promoteLongs: false, promoteBuffers: false, bsonRegExp: true } as const
 
 /** A document whose numbers keep their types. `raw`: fields whose documents stay bytes. */
-export function read(bytes: Uint8Array, raw?: Record<string, boolean>): Document {
+export function readDocument(bytes: Uint8Array, raw?: Record<string, boolean>): Document {
   return raw ? deserialize(bytes, { ...exact, fieldsAsRaw: raw }) : deserialize(bytes, exact)
 }
 
 /** The bytes with `_id` in front, and its key. `fresh` makes an `_id` where none was sent. */
-export function identified(bytes: Buffer, fresh: () => ObjectId): { bytes: Buffer; key: string; id: () => unknown } {
+export function withId(bytes: Buffer, fresh: () => ObjectId): { bytes: Buffer; key: string; id: () => unknown } {
   // What every driver sends, without looking at the rest.
   if (bytes.length > 22 && bytes.toString('latin1', 4, 9) === '\x07_id\0') {
-    return { bytes: Buffer.from(bytes), key: `o${bytes.toString('hex', 9, 21)}`, id: () => read(bytes)._id }
+    return { bytes: Buffer.from(bytes), key: `o${bytes.toString('hex', 9, 21)}`, id: () => readDocument(bytes)._id }
   }
   const elements = BSON.onDemand.parseToElements(bytes) as unknown as Iterable<
     [type: number, name: number, nameLength: number, value: number, length: number]
@@ -36,8 +36,8 @@ export function identified(bytes: Buffer, fresh: () => ObjectId): { bytes: Buffe
               bytes.subarray(4, before),
               bytes.subarray(end),
             ])
-      const { _id } = read(ordered)
-      return { bytes: ordered, key: keyOf(_id), id: () => _id }
+      const { _id } = readDocument(ordered)
+      return { bytes: ordered, key: toIndexKey(_id), id: () => _id }
     }
     before = end
   }
@@ -51,7 +51,7 @@ export function identified(bytes: Buffer, fresh: () => ObjectId): { bytes: Buffe
 }
 
 /** A UUID of version 4. */
-export function freshUuid(random: (size: number) => Buffer): Binary {
+export function createUuid(random: (size: number) => Buffer): Binary {
   const bytes = random(16)
   bytes[6] = ((bytes[6] as number) & 0x0f) | 0x40
   bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80
@@ -59,7 +59,7 @@ export function freshUuid(random: (size: number) => Buffer): Binary {
 }
 
 /** `{cursor: {firstBatch | nextBatch: […], id, ns}, ok: 1}` around documents that are bytes already. */
-export function cursorReply(
+export function encodeCursorReply(
   field: 'firstBatch' | 'nextBatch',
   documents: readonly Uint8Array[],
   id: bigint,

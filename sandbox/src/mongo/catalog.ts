@@ -1,39 +1,42 @@
 /** Commands about databases and collections: what there is, making and dropping them, how large they are. */
 import { type Document, Int32, Long, serialize } from 'bson'
 import { CommandError } from './commandError.js'
-import { matcher } from './match.js'
-import { open } from './reading.js'
+import { compileMatcher } from './match.js'
+import { openCursor } from './reading.js'
 import {
-  type Answer,
+  type CommandResult,
   type Commands,
-  collectionOf,
-  existing,
-  type Need,
-  numberOf,
+  findCollection,
   onCollection,
   onDatabase,
+  parseCollection,
+  parseNumber,
   privilegesOf,
   type Request,
+  type RequiredPrivilege,
 } from './request.js'
-import { allows, allowsWithin } from './roles.js'
-import { collectionStats, databaseSize, databaseStats, whole } from './statistics.js'
-import { writable } from './writing.js'
+import { isAllowed, isAllowedInDatabase } from './roles.js'
+import { collectionStats, databaseSize, databaseStats, toInteger } from './statistics.js'
+import { assertWritableNamespace } from './writing.js'
 
-export const catalog: Commands = {
-  create: { needs: onCollection('createCollection'), run: create },
-  drop: { needs: onCollection('dropCollection'), run: drop },
-  dropDatabase: { needs: onDatabase('dropDatabase'), run: dropDatabase },
-  renameCollection: { adminOnly: true, needs: renameNeeds, run: rename },
-  collMod: { needs: onCollection('collMod'), run: collMod },
-  listCollections: { needs: listNeeds, run: listCollections },
-  listDatabases: { adminOnly: true, needs: 'login', run: listDatabases },
-  collStats: { needs: onCollection('collStats'), run: request => collectionStats(request, collectionOf(request)) },
-  dbStats: {
-    needs: onDatabase('dbStats'),
-    run: ({ db, body, instance }) => databaseStats(instance, db, numberOf(body, 'scale', 1) || 1),
+export const catalogCommands: Commands = {
+  create: { requires: onCollection('createCollection'), run: create },
+  drop: { requires: onCollection('dropCollection'), run: drop },
+  dropDatabase: { requires: onDatabase('dropDatabase'), run: dropDatabase },
+  renameCollection: { adminOnly: true, requires: renameNeeds, run: rename },
+  collMod: { requires: onCollection('collMod'), run: collMod },
+  listCollections: { requires: listNeeds, run: listCollections },
+  listDatabases: { adminOnly: true, requires: 'login', run: listDatabases },
+  collStats: {
+    requires: onCollection('collStats'),
+    run: request => collectionStats(request, parseCollection(request)),
   },
-  dataSize: { needs: () => [], run: dataSize },
-  validate: { needs: onCollection('validate'), run: validate },
+  dbStats: {
+    requires: onDatabase('dbStats'),
+    run: ({ db, body, instance }) => databaseStats(instance, db, parseNumber(body, 'scale', 1) || 1),
+  },
+  dataSize: { requires: () => [], run: dataSize },
+  validate: { requires: onCollection('validate'), run: validate },
 }
 
 /** Options of `create` that are kept and reported; those that would change what queries answer are refused. */
@@ -41,7 +44,7 @@ const unsupported = ['viewOn', 'timeseries', 'encryptedFields', 'clusteredIndex'
 
 function create(request: Request): Document {
   const { body, db, instance } = request
-  const name = collectionOf(request)
+  const name = parseCollection(request)
   const option = unsupported.find(one => body[one] !== undefined)
   if (option) throw new CommandError('IllegalOperation', `${option} is not part of this sandbox`)
   const names = ['capped', 'size', 'max']
@@ -58,8 +61,8 @@ function create(request: Request): Document {
 
 function drop(request: Request): Document {
   const { db, instance } = request
-  const name = collectionOf(request)
-  writable(db, name)
+  const name = parseCollection(request)
+  assertWritableNamespace(db, name)
   const collection = instance.store.find(db, name)
   if (!collection) return {}
   instance.store.drop(db, name)
@@ -82,7 +85,7 @@ function namespaces({ body, name }: Request): [from: [string, string], to: [stri
   return [split(body[name]), split(body.to)]
 }
 
-function renameNeeds(request: Request): Need[] {
+function renameNeeds(request: Request): RequiredPrivilege[] {
   const [from, to] = namespaces(request)
   const at = ([db, collection]: [string, string]) => ({ db, collection })
   if (from[0] === to[0]) return [['renameCollectionSameDB', at(from)]]
@@ -97,8 +100,8 @@ function renameNeeds(request: Request): Need[] {
 function rename(request: Request): Document {
   const { body, instance } = request
   const [from, to] = namespaces(request)
-  writable(...from)
-  writable(...to)
+  assertWritableNamespace(...from)
+  assertWritableNamespace(...to)
   if (!instance.store.find(...from)) {
     throw new CommandError('NamespaceNotFound', `Source collection ${from.join('.')} does not exist`)
   }
@@ -111,7 +114,7 @@ function rename(request: Request): Document {
 }
 
 function collMod(request: Request): Document {
-  existing(request)
+  findCollection(request)
   if (request.body.validator !== undefined) {
     throw new CommandError('IllegalOperation', 'validator is not part of this sandbox')
   }
@@ -119,17 +122,17 @@ function collMod(request: Request): Document {
 }
 
 /** Names alone, of what one may read anyway, need no privilege. */
-function listNeeds(request: Request): Need[] {
+function listNeeds(request: Request): RequiredPrivilege[] {
   const { nameOnly, authorizedCollections } = request.body
   return nameOnly && authorizedCollections ? [] : onDatabase('listCollections')(request)
 }
 
-function listCollections(request: Request): Answer {
+function listCollections(request: Request): CommandResult {
   const { body, db, instance } = request
-  const matches = matcher(body.filter ?? {})
+  const matches = compileMatcher(body.filter ?? {})
   const privileges = privilegesOf(request)
   const list = [...(instance.store.databases.get(db) ?? [])]
-    .filter(([name]) => !body.authorizedCollections || allows(privileges, 'find', { db, collection: name }))
+    .filter(([name]) => !body.authorizedCollections || isAllowed(privileges, 'find', { db, collection: name }))
     .map(([name, { options, uuid }]) => ({
       name,
       type: 'collection',
@@ -140,18 +143,18 @@ function listCollections(request: Request): Answer {
       }),
     }))
     .filter(matches)
-  const batchSize = numberOf(body.cursor ?? {}, 'batchSize', undefined)
-  return open(request, { entries: list.map(one => serialize(one)) }, '$cmd.listCollections', { batchSize })
+  const batchSize = parseNumber(body.cursor ?? {}, 'batchSize', undefined)
+  return openCursor(request, { entries: list.map(one => serialize(one)) }, '$cmd.listCollections', { batchSize })
 }
 
 function listDatabases(request: Request): Document {
   const { body, instance } = request
   const privileges = privilegesOf(request)
-  const all = allows(privileges, 'listDatabases', { cluster: true }) && !body.authorizedDatabases
-  const matches = matcher(body.filter ?? {})
+  const all = isAllowed(privileges, 'listDatabases', { cluster: true }) && !body.authorizedDatabases
+  const matches = compileMatcher(body.filter ?? {})
   const databases = [...instance.store.databases.keys()]
     .sort()
-    .filter(name => all || allowsWithin(privileges, 'find', name))
+    .filter(name => all || isAllowedInDatabase(privileges, 'find', name))
     .map(name => ({
       name,
       ...(!body.nameOnly && { sizeOnDisk: Long.fromNumber(databaseSize(instance, name)), empty: false }),
@@ -167,21 +170,21 @@ function dataSize({ body, name, instance }: Request): Document {
   const found = instance.store.find(db, collection)
   return {
     estimate: false,
-    size: whole(found?.size ?? 0),
-    numObjects: whole(found?.entries.size ?? 0),
-    millis: whole(0),
+    size: toInteger(found?.size ?? 0),
+    numObjects: toInteger(found?.entries.size ?? 0),
+    millis: toInteger(0),
   }
 }
 
 function validate(request: Request): Document {
-  const { ns, entries, indexes } = existing(request)
+  const { ns, entries, indexes } = findCollection(request)
   return {
     ns,
-    nInvalidDocuments: whole(0),
-    nNonCompliantDocuments: whole(0),
-    nrecords: whole(entries.size),
-    nIndexes: whole(indexes.length),
-    keysPerIndex: Object.fromEntries(indexes.map(({ name }) => [name, whole(entries.size)])),
+    nInvalidDocuments: toInteger(0),
+    nNonCompliantDocuments: toInteger(0),
+    nrecords: toInteger(entries.size),
+    nIndexes: toInteger(indexes.length),
+    keysPerIndex: Object.fromEntries(indexes.map(({ name }) => [name, toInteger(entries.size)])),
     valid: true,
     warnings: [],
     errors: [],

@@ -66,7 +66,7 @@ const codes = {
 
 export type CodeName = keyof typeof codes
 
-export const codeOf = (name: CodeName): number => codes[name]
+export const toCode = (name: CodeName): number => codes[name]
 
 /** Ends a command; `extra` goes into the reply as it is, `keyPattern` of a duplicate key for instance. */
 export class CommandError extends Error {

@@ -12,11 +12,11 @@ import {
   readMessage,
   readQuery,
 } from '../wire/message.js'
-import { read } from './bytes.js'
+import { readDocument } from './bytes.js'
 import { CommandError, toReply } from './commandError.js'
 import { run } from './dispatch.js'
 import { MAX_MESSAGE } from './hello.js'
-import { type Answer, type Instance, type Reply, type Session, Streamed } from './request.js'
+import { type CommandResult, type ConnectionState, type Instance, type Reply, StreamedReply } from './request.js'
 
 /** Where a reply goes: `silent` asked for none. */
 type Asked = { opCode: number; requestID: number; silent: boolean }
@@ -26,7 +26,7 @@ const RAW = { documents: true }
 const INSERT = Buffer.from('insert\0')
 
 export class Connection {
-  readonly session: Session
+  readonly session: ConnectionState
   readonly #socket: Socket
   readonly #instance: Instance
   readonly #splitter = new FrameSplitter(MAX_MESSAGE)
@@ -75,7 +75,7 @@ export class Connection {
   }
 
   /** Throws where the message cannot be read at all: then the connection ends. */
-  #run(next: Frame, asked: Asked): Answer {
+  #run(next: Frame, asked: Asked): CommandResult {
     const { session } = this
     const instance = this.#instance
     if (next.opCode === OP_QUERY) {
@@ -84,14 +84,17 @@ export class Connection {
         const message = `Unsupported OP_QUERY command: ${name}. The client driver may require an upgrade.`
         return toReply(new CommandError('UnsupportedOpQueryCommand', message))
       }
-      return run({ name, db, body: read(body), exhaust: false, session, instance })
+      return run({ name, db, body: readDocument(body), exhaust: false, session, instance })
     }
     if (next.opCode !== OP_MSG) throw new SandboxError('malformedMessage', `opcode ${next.opCode}`)
     const { flagBits, body: bytes, sequences } = readMessage(next)
     asked.silent = (flagBits & MORE_TO_COME) !== 0
-    const body = read(bytes, bytes.compare(INSERT, 0, INSERT.length, 5, 5 + INSERT.length) === 0 ? RAW : undefined)
+    const body = readDocument(
+      bytes,
+      bytes.compare(INSERT, 0, INSERT.length, 5, 5 + INSERT.length) === 0 ? RAW : undefined,
+    )
     for (const { identifier, documents } of sequences) {
-      body[identifier] = identifier === 'documents' ? documents : documents.map(document => read(document))
+      body[identifier] = identifier === 'documents' ? documents : documents.map(document => readDocument(document))
     }
     if (typeof body.$db !== 'string') {
       return toReply(new CommandError('Location40415', 'OP_MSG requests require a $db argument'))
@@ -107,8 +110,8 @@ export class Connection {
   }
 
   /** Sends what is there; what is still to come keeps the commands behind it waiting. */
-  #answer(asked: Asked, answer: Answer): void {
-    if (answer instanceof Promise || answer instanceof Streamed) {
+  #answer(asked: Asked, answer: CommandResult): void {
+    if (answer instanceof Promise || answer instanceof StreamedReply) {
       this.#busy = true
       this.#follow(asked, answer).then(
         () => {
@@ -123,16 +126,16 @@ export class Connection {
   }
 
   /** One reply after the other; each answers the one before it, and waits until the client has taken that. */
-  async #follow(asked: Asked, first: Answer): Promise<void> {
+  async #follow(asked: Asked, first: CommandResult): Promise<void> {
     let answer = await first
-    while (answer instanceof Streamed && !this.session.closed.aborted) {
+    while (answer instanceof StreamedReply && !this.session.closed.aborted) {
       const { reply, next } = answer
       const taken = this.#send(asked, reply, MORE_TO_COME)
       asked.requestID = this.#sent
       if (!taken) await new Promise<void>(resolve => this.#socket.once('drain', resolve).once('close', resolve))
       answer = await guarded(next)
     }
-    if (!(answer instanceof Streamed) && !asked.silent) this.#send(asked, answer, 0)
+    if (!(answer instanceof StreamedReply) && !asked.silent) this.#send(asked, answer, 0)
   }
 
   #send({ opCode, requestID }: Asked, reply: Reply, flagBits: number): boolean {
@@ -166,7 +169,7 @@ const legacy = new Set([
   'authenticate',
 ])
 
-function guarded(next: () => Answer): Answer {
+function guarded(next: () => CommandResult): CommandResult {
   try {
     return next()
   } catch (thrown) {

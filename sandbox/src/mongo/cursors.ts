@@ -3,9 +3,12 @@ import { CommandError } from './commandError.js'
 import type { Entry } from './store.js'
 
 /** A result is a snapshot; `render` makes bytes of an entry when its turn comes. */
-export type Result = { entries: readonly (Entry | Uint8Array)[]; render?: ((entry: Entry) => Uint8Array) | undefined }
+export type CursorSource = {
+  entries: readonly (Entry | Uint8Array)[]
+  render?: ((entry: Entry) => Uint8Array) | undefined
+}
 
-export type Cursor = Result & {
+export type Cursor = CursorSource & {
   id: bigint
   ns: string
   owner: string
@@ -30,7 +33,7 @@ export class Cursors {
   }
 
   /** A cursor at its beginning, not remembered yet. A size of 0 is that of the first batch alone. */
-  begin(result: Result, ns: string, owner: string, batchSize?: number): Cursor {
+  begin(result: CursorSource, ns: string, owner: string, batchSize?: number): Cursor {
     const { entries, render } = result
     return { entries, render, id: 0n, ns, owner, at: 0, batchSize: batchSize || undefined, used: 0 }
   }

@@ -2,39 +2,42 @@
 import { type Document, Double, Int32, Long } from 'bson'
 import { CommandError } from './commandError.js'
 import { VERSION } from './greeting.js'
-import { operations } from './pipelines.js'
-import { type Commands, type Ldap, onCluster, type Request } from './request.js'
+import { listOperations } from './pipelines.js'
+import { type Commands, type LdapProduct, onCluster, type Request } from './request.js'
 import { mechanisms } from './scram.js'
-import { whole } from './statistics.js'
+import { toInteger } from './statistics.js'
 
-export const diagnostics: Commands = {
-  serverStatus: { needs: onCluster('serverStatus'), run: serverStatus },
-  hostInfo: { needs: onCluster('hostInfo'), run: hostInfo },
-  getLog: { adminOnly: true, needs: onCluster('getLog'), run: getLog },
-  getCmdLineOpts: { adminOnly: true, needs: onCluster('getCmdLineOpts'), run: getCmdLineOpts },
-  getParameter: { adminOnly: true, needs: onCluster('getParameter'), run: getParameter },
+export const diagnosticCommands: Commands = {
+  serverStatus: { requires: onCluster('serverStatus'), run: serverStatus },
+  hostInfo: { requires: onCluster('hostInfo'), run: hostInfo },
+  getLog: { adminOnly: true, requires: onCluster('getLog'), run: getLog },
+  getCmdLineOpts: { adminOnly: true, requires: onCluster('getCmdLineOpts'), run: getCmdLineOpts },
+  getParameter: { adminOnly: true, requires: onCluster('getParameter'), run: getParameter },
   setParameter: {
     adminOnly: true,
-    needs: onCluster('setParameter'),
+    requires: onCluster('setParameter'),
     run: refuse('the sandbox has no parameters that can be set'),
   },
   currentOp: {
     adminOnly: true,
-    needs: onCluster('inprog'),
-    run: request => ({ inprog: operations(request, Boolean(request.body.$all), true) }),
+    requires: onCluster('inprog'),
+    run: request => ({ inprog: listOperations(request, Boolean(request.body.$all), true) }),
   },
-  killOp: { adminOnly: true, needs: onCluster('killop'), run: () => ({ info: 'attempting to kill op' }) },
-  top: { adminOnly: true, needs: onCluster('top'), run: () => ({ totals: { note: 'all times in microseconds' } }) },
-  connPoolStats: { needs: onCluster('connPoolStats'), run: () => ({ numClientConnections: whole(0), pools: {} }) },
+  killOp: { adminOnly: true, requires: onCluster('killop'), run: () => ({ info: 'attempting to kill op' }) },
+  top: { adminOnly: true, requires: onCluster('top'), run: () => ({ totals: { note: 'all times in microseconds' } }) },
+  connPoolStats: {
+    requires: onCluster('connPoolStats'),
+    run: () => ({ numClientConnections: toInteger(0), pools: {} }),
+  },
   getFreeMonitoringStatus: {
     adminOnly: true,
-    needs: onCluster('checkFreeMonitoringStatus'),
+    requires: onCluster('checkFreeMonitoringStatus'),
     run: () => ({ state: 'disabled' }),
   },
-  profile: { needs: 'login', run: () => ({ was: whole(0), slowms: whole(100), sampleRate: new Double(1) }) },
+  profile: { requires: 'login', run: () => ({ was: toInteger(0), slowms: toInteger(100), sampleRate: new Double(1) }) },
   shutdown: {
     adminOnly: true,
-    needs: onCluster('shutdown'),
+    requires: onCluster('shutdown'),
     run: refuse('the sandbox ends with the program that holds it'),
   },
 }
@@ -51,10 +54,11 @@ function refuse(why: string): () => never {
 const SINCE = 1000
 
 function serverStatus({ instance }: Request): Document {
-  const { now, started, sessions, opened, counted } = instance
+  const { now, started, sessions, acceptedCount, commandCounts } = instance
   const uptime = now() - started
-  const often = (...names: string[]) => Long.fromNumber(names.reduce((sum, name) => sum + (counted.get(name) ?? 0), 0))
-  const all = [...counted.values()].reduce((sum, count) => sum + count, 0)
+  const often = (...names: string[]) =>
+    Long.fromNumber(names.reduce((sum, name) => sum + (commandCounts.get(name) ?? 0), 0))
+  const all = [...commandCounts.values()].reduce((sum, count) => sum + count, 0)
   const crud = ['insert', 'find', 'update', 'delete', 'getMore']
   return {
     host: instance.host(),
@@ -67,10 +71,10 @@ function serverStatus({ instance }: Request): Document {
     uptimeEstimate: Long.fromNumber(Math.floor(uptime / SINCE)),
     localTime: new Date(now()),
     connections: {
-      current: whole(sessions.size),
-      available: whole(1_000_000),
-      totalCreated: whole(opened()),
-      active: whole([...sessions].filter(one => one.running).length + 1),
+      current: toInteger(sessions.size),
+      available: toInteger(1_000_000),
+      totalCreated: toInteger(acceptedCount()),
+      active: toInteger([...sessions].filter(one => one.running).length + 1),
     },
     opcounters: {
       insert: often('insert'),
@@ -78,10 +82,10 @@ function serverStatus({ instance }: Request): Document {
       update: often('update'),
       delete: often('delete'),
       getmore: often('getMore'),
-      command: Long.fromNumber(all - crud.reduce((sum, name) => sum + (counted.get(name) ?? 0), 0)),
+      command: Long.fromNumber(all - crud.reduce((sum, name) => sum + (commandCounts.get(name) ?? 0), 0)),
     },
     network: { bytesIn: Long.ZERO, bytesOut: Long.ZERO, numRequests: Long.fromNumber(all) },
-    mem: { bits: new Int32(64), resident: whole(0), virtual: whole(0), supported: false },
+    mem: { bits: new Int32(64), resident: toInteger(0), virtual: toInteger(0), supported: false },
     ...(instance.replica && { repl: instance.replica.set.hello(instance.replica.id) }),
     storageEngine: { name: 'sandbox', supportsCommittedReads: false, persistent: false },
     metrics: { cursor: { open: { total: Long.fromNumber(instance.cursors.open.size) } } },
@@ -107,7 +111,7 @@ function getLog({ body }: Request): Document {
   if (body.getLog === '*') return { names: Object.keys(logs) }
   const log = Object.hasOwn(logs, body.getLog) ? logs[body.getLog] : undefined
   if (!log) throw new CommandError('InvalidOptions', `No log named '${body.getLog}'`)
-  return { totalLinesWritten: whole(log.length), log }
+  return { totalLinesWritten: toInteger(log.length), log }
 }
 
 function getCmdLineOpts({ instance }: Request): Document {
@@ -115,7 +119,7 @@ function getCmdLineOpts({ instance }: Request): Document {
   return {
     argv: ['mongod'],
     parsed: {
-      net: { bindIp: host, port: whole(Number(port)), ...(instance.tls && { tls: { mode: 'requireTLS' } }) },
+      net: { bindIp: host, port: toInteger(Number(port)), ...(instance.tls && { tls: { mode: 'requireTLS' } }) },
       security: {
         authorization: 'enabled',
         // Percona's template may be set while it runs: then only getParameter knows.
@@ -130,21 +134,21 @@ function getCmdLineOpts({ instance }: Request): Document {
 /** The version of the schema of users since MongoDB 3.0, which has SCRAM. mongorestore requires it. */
 const AUTH_SCHEMA_VERSION = 5
 
-function parameters(ldap: Ldap): Document {
+function parameters(ldap: LdapProduct): Document {
   return {
     authenticationMechanisms: Object.keys(mechanisms),
-    authSchemaVersion: whole(AUTH_SCHEMA_VERSION),
+    authSchemaVersion: toInteger(AUTH_SCHEMA_VERSION),
     featureCompatibilityVersion: { version: VERSION.slice(0, 3) },
-    logLevel: whole(0),
+    logLevel: toInteger(0),
     quiet: false,
     enableLocalhostAuthBypass: false,
-    authFailedDelayMs: whole(0),
-    scramIterationCount: whole(mechanisms['SCRAM-SHA-1'].iterations),
-    scramSHA256IterationCount: whole(mechanisms['SCRAM-SHA-256'].iterations),
+    authFailedDelayMs: toInteger(0),
+    scramIterationCount: toInteger(mechanisms['SCRAM-SHA-1'].iterations),
+    scramSHA256IterationCount: toInteger(mechanisms['SCRAM-SHA-256'].iterations),
     ...(ldap !== 'off' && {
       ldapServers: LDAP.servers,
       ldapUserToDNMapping: '[{match: "(.+)", substitution: "{0}"}]',
-      ldapTimeoutMS: whole(10_000),
+      ldapTimeoutMS: toInteger(10_000),
     }),
     ...(ldap === 'percona' && { ldapAuthzQueryTemplate: LDAP.template }),
   }

@@ -1,71 +1,71 @@
 /** From a request to its answer: the row of the command, whether this user may, and every error as a reply. */
 import type { Document } from 'bson'
-import { authentication } from './authentication.js'
-import { catalog } from './catalog.js'
+import { authenticationCommands } from './authentication.js'
+import { catalogCommands } from './catalog.js'
 import { CommandError, toReply } from './commandError.js'
-import { diagnostics } from './diagnostics.js'
-import { explain, explained } from './explain.js'
-import { greeting } from './greeting.js'
+import { diagnosticCommands } from './diagnostics.js'
+import { explain, parseExplained } from './explain.js'
+import { handshakeCommands } from './greeting.js'
 import { indexCommands } from './indexCommands.js'
-import { pipelines } from './pipelines.js'
-import { reading } from './reading.js'
-import { fromMember, runOnMember } from './replica.js'
+import { aggregationCommands } from './pipelines.js'
+import { readCommands } from './reading.js'
+import { addReplicaSetFields, runOnReplicaSetMember } from './replica.js'
 import { replicationCommands } from './replicationCommands.js'
-import type { Answer, Commands, Need, Request, Row } from './request.js'
+import type { CommandDefinition, CommandResult, Commands, Request, RequiredPrivilege } from './request.js'
 import { roleCommands } from './roleCommands.js'
-import { allows } from './roles.js'
-import { refuseTransactions, sessions } from './sessions.js'
-import { shown } from './shown.js'
+import { isAllowed } from './roles.js'
+import { rejectTransactions, sessionCommands } from './sessions.js'
+import { toText } from './shown.js'
 import { userCommands } from './userCommands.js'
-import { writing } from './writing.js'
+import { writeCommands } from './writing.js'
 
 const commands: Commands = {
-  ...greeting,
-  ...authentication,
-  ...sessions,
-  ...reading,
-  ...writing,
-  ...pipelines,
-  ...catalog,
+  ...handshakeCommands,
+  ...authenticationCommands,
+  ...sessionCommands,
+  ...readCommands,
+  ...writeCommands,
+  ...aggregationCommands,
+  ...catalogCommands,
   ...indexCommands,
   ...userCommands,
   ...roleCommands,
-  ...diagnostics,
+  ...diagnosticCommands,
   ...replicationCommands,
-  explain: { needs: explainNeeds, run: explain },
-  listCommands: { needs: 'login', run: () => ({ commands: Object.fromEntries(listed()) }) },
+  explain: { requires: explainNeeds, run: explain },
+  listCommands: { requires: 'login', run: () => ({ commands: Object.fromEntries(listed()) }) },
 }
 
 function* listed(): Generator<[string, Document]> {
-  for (const [name, { needs, adminOnly = false }] of Object.entries(commands)) {
-    yield [name, { help: '', requiresAuth: needs !== 'nobody', secondaryOk: false, adminOnly }]
+  for (const [name, { requires, adminOnly = false }] of Object.entries(commands)) {
+    yield [name, { help: '', requiresAuth: requires !== 'nobody', secondaryOk: false, adminOnly }]
   }
 }
 
 /** Explaining needs what running would. */
-function explainNeeds(request: Request): Need[] {
-  const inner = explained(request)
-  const needs = commands[inner.name]?.needs
+function explainNeeds(request: Request): RequiredPrivilege[] {
+  const inner = parseExplained(request)
+  const needs = commands[inner.name]?.requires
   return typeof needs === 'function' ? needs(inner) : []
 }
 
 /** Runs one command. Never throws. */
-export function run(request: Request): Answer {
+export function run(request: Request): CommandResult {
   const answer = answered(request)
-  return request.instance.replica ? fromMember(request, answer) : answer
+  return request.instance.replica ? addReplicaSetFields(request, answer) : answer
 }
 
-function answered(request: Request): Answer {
+function answered(request: Request): CommandResult {
   const { name, session, instance } = request
   try {
     const row = Object.hasOwn(commands, name) ? commands[name] : undefined
     if (session.user && session.user.version !== instance.users.version) refresh(request)
-    if (row?.needs !== 'nobody') authorize(request, row)
+    if (row?.requires !== 'nobody') authorize(request, row)
     if (!row) throw new CommandError('CommandNotFound', `no such command: '${name}'`)
-    instance.counted.set(name, (instance.counted.get(name) ?? 0) + 1)
+    instance.commandCounts.set(name, (instance.commandCounts.get(name) ?? 0) + 1)
     refuseCollation(request.body)
-    if (!instance.replica) refuseTransactions(request.body)
-    const answer = instance.replica ? runOnMember(request, row.run) : row.run(request)
+    if (!instance.replica) rejectTransactions(request.body)
+    const answer = instance.replica ? runOnReplicaSetMember(request, row.run) : row.run(request)
     if (!(answer instanceof Promise)) return answer
     session.running = { name, since: instance.now() }
     return answer.catch(refused).finally(() => {
@@ -85,7 +85,7 @@ function refresh({ session, instance }: Request): void {
   const now = instance.users.find(user.name)
   // A user that was dropped and created again is another one.
   if (now && String(now.document.userId) === String(user.user.document.userId)) {
-    session.user = { ...user, user: now, version: instance.users.version, known: new Map() }
+    session.user = { ...user, user: now, version: instance.users.version, authorizationCache: new Map() }
   } else {
     delete session.user
   }
@@ -98,27 +98,30 @@ function refuseCollation({ collation }: Document): void {
 }
 
 /** Throws Unauthorized: nobody is logged in, or a privilege is missing. */
-function authorize(request: Request, row: Row | undefined): void {
+function authorize(request: Request, row: CommandDefinition | undefined): void {
   const { session, name, db, body } = request
   if (!session.user) throw new CommandError('Unauthorized', `Command ${name} requires authentication`)
   if (row?.adminOnly && db !== 'admin') {
     throw new CommandError('Unauthorized', `${name} may only be run against the admin database.`)
   }
-  if (!row || typeof row.needs !== 'function') return
-  for (const need of row.needs(request)) {
+  if (!row || typeof row.requires !== 'function') return
+  for (const need of row.requires(request)) {
     if (!may(session.user, need)) {
       const { lsid: _, $clusterTime: __, pwd: ___, ...told } = body
-      throw new CommandError('Unauthorized', `not authorized on ${db} to execute command ${shown(told)}`)
+      throw new CommandError('Unauthorized', `not authorized on ${db} to execute command ${toText(told)}`)
     }
   }
 }
 
-function may({ user, known }: NonNullable<Request['session']['user']>, [action, resource]: Need): boolean {
+function may(
+  { user, authorizationCache }: NonNullable<Request['session']['user']>,
+  [action, resource]: RequiredPrivilege,
+): boolean {
   const key = 'db' in resource ? `${action} ${resource.db}.${resource.collection}` : action
-  const remembered = known.get(key)
+  const remembered = authorizationCache.get(key)
   if (remembered !== undefined) return remembered
-  const allowed = allows(user.privileges, action, resource)
-  if (known.size < REMEMBERED) known.set(key, allowed)
+  const allowed = isAllowed(user.privileges, action, resource)
+  if (authorizationCache.size < REMEMBERED) authorizationCache.set(key, allowed)
   return allowed
 }
 

@@ -2,9 +2,9 @@
 import { type Document, Int32 } from 'bson'
 import { CommandError } from './commandError.js'
 import { VERSION } from './greeting.js'
-import { matching } from './query.js'
+import { findMatching } from './query.js'
 import type { Request } from './request.js'
-import { whole } from './statistics.js'
+import { toInteger } from './statistics.js'
 
 /** Where each command keeps its filter; what is not here cannot be explained. */
 const filters: Record<string, (body: Document) => Document | undefined> = {
@@ -18,7 +18,7 @@ const filters: Record<string, (body: Document) => Document | undefined> = {
 }
 
 /** The command inside of an explain, as a request of its own: its privileges are those that count. */
-export function explained(request: Request): Request {
+export function parseExplained(request: Request): Request {
   const { body } = request
   const inner: unknown = body.explain
   if (typeof inner !== 'object' || inner === null) throw new CommandError('TypeMismatch', 'explain needs a command')
@@ -28,11 +28,11 @@ export function explained(request: Request): Request {
 }
 
 export function explain(request: Request): Document {
-  const { name, body, db, instance } = explained(request)
+  const { name, body, db, instance } = parseExplained(request)
   const collection = instance.store.find(db, String(body[name]))
   const filter = filters[name]?.(body) ?? {}
   const byId = filter._id !== undefined
-  const found = collection ? matching(collection, filter).length : 0
+  const found = collection ? findMatching(collection, filter).length : 0
   const stage = !collection ? 'EOF' : byId ? 'IDHACK' : 'COLLSCAN'
   const plan = { stage, ...(stage === 'COLLSCAN' && { filter, direction: 'forward' }) }
   const examined = byId ? found : (collection?.entries.size ?? 0)
@@ -48,11 +48,11 @@ export function explain(request: Request): Document {
     ...(request.body.verbosity !== 'queryPlanner' && {
       executionStats: {
         executionSuccess: true,
-        nReturned: whole(found),
+        nReturned: toInteger(found),
         executionTimeMillis: new Int32(0),
-        totalKeysExamined: whole(byId ? found : 0),
-        totalDocsExamined: whole(examined),
-        executionStages: { ...plan, nReturned: whole(found), docsExamined: whole(examined) },
+        totalKeysExamined: toInteger(byId ? found : 0),
+        totalDocsExamined: toInteger(examined),
+        executionStages: { ...plan, nReturned: toInteger(found), docsExamined: toInteger(examined) },
       },
     }),
     command: body,

@@ -14,13 +14,16 @@ type Types = Map<string, Map<number, 'Long' | 'Double'>>
 export type MingoOptions = { collections?: (name: string) => Document[]; variables?: Document }
 
 /** An aggregation expression as a function of a document. */
-export function evaluator(expression: unknown, variables?: Document): (document: Document) => unknown {
+export function compileExpression(expression: unknown, variables?: Document): (document: Document) => unknown {
   const run = pipeline([{ $project: { _id: 0, value: expression } }], variables ? { variables } : {})
   return document => run([document])[0]?.value
 }
 
 /** Stages that mingo runs, as a function of exact documents. */
-export function stages(specs: readonly Document[], options: MingoOptions = {}): (documents: Document[]) => Document[] {
+export function compileStages(
+  specs: readonly Document[],
+  options: MingoOptions = {},
+): (documents: Document[]) => Document[] {
   const run = pipeline(specs, options)
   return documents => {
     const types: Types = new Map()

@@ -2,15 +2,15 @@
 import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
 import { checkCommandFields } from './fields.js'
-import { type Need, onDatabase, type Request } from './request.js'
+import { onDatabase, type Request, type RequiredPrivilege } from './request.js'
 import type { RoleName } from './roles.js'
 import type { Entry } from './store.js'
 
 /** Who gives roles or privileges needs to be able to grant in each of their databases, and restrictions are a right more. */
-export function granting(action?: string): (request: Request) => Need[] {
+export function needsToGrant(action?: string): (request: Request) => RequiredPrivilege[] {
   return request => [
     ...(action ? onDatabase(action)(request) : []),
-    ...rolesIn(request).map(({ db }): Need => ['grantRole', { db, collection: '' }]),
+    ...parseRoles(request).map(({ db }): RequiredPrivilege => ['grantRole', { db, collection: '' }]),
     ...givenIn(request),
     ...(request.body.authenticationRestrictions === undefined
       ? []
@@ -19,21 +19,21 @@ export function granting(action?: string): (request: Request) => Need[] {
 }
 
 /** Whoever replaces a list does not know what was in it, so needs to be able to revoke anything. */
-export const REVOKE_ANY: Need = ['revokeRole', { db: '', collection: '' }]
+export const REVOKE_ANY: RequiredPrivilege = ['revokeRole', { db: '', collection: '' }]
 
 /** The privileges that a command gives; those for every database or the cluster are granted by the database admin. */
-function givenIn({ body: { privileges } }: Request): Need[] {
+function givenIn({ body: { privileges } }: Request): RequiredPrivilege[] {
   if (!Array.isArray(privileges)) return []
   return privileges.map(one => ['grantRole', { db: one?.resource?.db || 'admin', collection: '' }])
 }
 
-export function revoking(request: Request): Need[] {
-  return rolesIn(request).map(({ db }): Need => ['revokeRole', { db, collection: '' }])
+export function needsToRevoke(request: Request): RequiredPrivilege[] {
+  return parseRoles(request).map(({ db }): RequiredPrivilege => ['revokeRole', { db, collection: '' }])
 }
 
 /** The names of usersInfo or rolesInfo; without `user` all of that database, with db '' of all. */
-export function wanted(value: unknown, db: string): { user?: string; db: string }[] {
-  if (Array.isArray(value)) return value.flatMap(one => wanted(one, db))
+export function parseNames(value: unknown, db: string): { user?: string; db: string }[] {
+  if (Array.isArray(value)) return value.flatMap(one => parseNames(one, db))
   if (typeof value === 'string') return [{ user: value, db }]
   const { user, role, db: named, forAllDBs } = (value ?? {}) as Document
   if (forAllDBs) return [{ db: '' }]
@@ -41,7 +41,7 @@ export function wanted(value: unknown, db: string): { user?: string; db: string 
   return typeof name === 'string' ? [{ user: name, db: named ?? db }] : [{ db }]
 }
 
-export function nameOf({ name, body }: Request): string {
+export function parseName({ name, body }: Request): string {
   const value = body[name]
   if (typeof value !== 'string') {
     throw new CommandError('TypeMismatch', `BSON field '${name}.${name}' is the wrong type, expected type 'string'`)
@@ -51,8 +51,8 @@ export function nameOf({ name, body }: Request): string {
   return value
 }
 
-export function rolesIn({ body, db, instance }: Request): RoleName[] {
-  return body.roles === undefined ? [] : instance.users.readRoles(body.roles, db)
+export function parseRoles({ body, db, instance }: Request): RoleName[] {
+  return body.roles === undefined ? [] : instance.users.parseRoles(body.roles, db)
 }
 
 export function changeRoles(
@@ -64,7 +64,7 @@ export function changeRoles(
   const isUser = 'user' in entry.document
   const collection = isUser ? users.users : users.roles
   checkCommandFields(request, { roles: 'array' })
-  const named = rolesIn(request)
+  const named = parseRoles(request)
   if (named.length === 0) {
     throw new CommandError('BadValue', `${request.name} command requires a non-empty "roles" array`)
   }
@@ -72,6 +72,6 @@ export function changeRoles(
   return {}
 }
 
-export function without(held: RoleName[], named: RoleName[]): RoleName[] {
+export function withoutRoles(held: RoleName[], named: RoleName[]): RoleName[] {
   return held.filter(one => !named.some(({ role, db }) => role === one.role && db === one.db))
 }

@@ -1,23 +1,23 @@
 /** Commands of the first minute of a connection: hello in its three names, ping, buildInfo, whatsmyuri. */
 import { type Document, Double, Int32, Long, ObjectId } from 'bson'
-import { mechanismsOf, saslStart } from './authentication.js'
+import { findMechanisms, saslStart } from './authentication.js'
 import { CommandError } from './commandError.js'
 import type { TopologyVersion } from './hello.js'
-import { type Answer, type Commands, numberOf, type Request, Streamed } from './request.js'
+import { type CommandResult, type Commands, parseNumber, type Request, StreamedReply } from './request.js'
 
 export const VERSION = '7.0.99'
 
-export const greeting: Commands = {
-  hello: { needs: 'nobody', run: hello },
-  isMaster: { needs: 'nobody', run: hello },
-  ismaster: { needs: 'nobody', run: hello },
-  ping: { needs: 'nobody', run: () => ({}) },
-  buildInfo: { needs: 'nobody', run: ({ instance }) => buildInfo(instance.ldap) },
-  buildinfo: { needs: 'nobody', run: ({ instance }) => buildInfo(instance.ldap) },
-  whatsmyuri: { needs: 'nobody', run: ({ session }) => ({ you: session.peer }) },
+export const handshakeCommands: Commands = {
+  hello: { requires: 'nobody', run: hello },
+  isMaster: { requires: 'nobody', run: hello },
+  ismaster: { requires: 'nobody', run: hello },
+  ping: { requires: 'nobody', run: () => ({}) },
+  buildInfo: { requires: 'nobody', run: ({ instance }) => buildInfo(instance.ldap) },
+  buildinfo: { requires: 'nobody', run: ({ instance }) => buildInfo(instance.ldap) },
+  whatsmyuri: { requires: 'nobody', run: ({ session }) => ({ you: session.peer }) },
 }
 
-function hello(request: Request): Answer {
+function hello(request: Request): CommandResult {
   const { body, session } = request
   if (body.client !== undefined) {
     if (session.metadata) {
@@ -26,7 +26,7 @@ function hello(request: Request): Answer {
     session.metadata = body.client
   }
   const { topologyVersion } = body
-  const wait = numberOf(body, 'maxAwaitTimeMS', undefined)
+  const wait = parseNumber(body, 'maxAwaitTimeMS', undefined)
   if ((topologyVersion === undefined) !== (wait === undefined)) {
     throw new CommandError('Location51760', 'hello takes topologyVersion and maxAwaitTimeMS together or neither')
   }
@@ -38,18 +38,18 @@ function hello(request: Request): Answer {
 }
 
 /** Answers once there is news, or after `wait` ms, and goes on if the client takes a stream. */
-function awaited(request: Request, known: TopologyVersion, wait: number): Answer {
+function awaited(request: Request, known: TopologyVersion, wait: number): CommandResult {
   const { instance, session, exhaust } = request
   const answer = () => {
     const reply = greet(request)
-    return exhaust ? new Streamed(reply, () => awaited(request, reply.topologyVersion, wait)) : reply
+    return exhaust ? new StreamedReply(reply, () => awaited(request, reply.topologyVersion, wait)) : reply
   }
   return instance.member.knows(known) ? instance.member.changed(wait, session.closed).then(answer) : answer()
 }
 
 function greet(request: Request): Document {
   const { name, body, session, instance } = request
-  const supported = body.saslSupportedMechs === undefined ? undefined : mechanismsOf(request, body.saslSupportedMechs)
+  const supported = body.saslSupportedMechs === undefined ? undefined : findMechanisms(request, body.saslSupportedMechs)
   const speculated = body.speculativeAuthenticate && speculate(request, body.speculativeAuthenticate)
   return {
     ...(body.helloOk && { helloOk: true }),

@@ -1,23 +1,31 @@
 /** Commands about the indexes of a collection. */
 import { type Document, Int32, serialize } from 'bson'
 import { CommandError } from './commandError.js'
-import { indexOf } from './indexes.js'
+import { parseIndex } from './indexes.js'
 import { compare, isDocument } from './order.js'
-import { open } from './reading.js'
-import { type Answer, type Commands, collectionOf, existing, numberOf, onCollection, type Request } from './request.js'
+import { openCursor } from './reading.js'
+import {
+  type CommandResult,
+  type Commands,
+  findCollection,
+  onCollection,
+  parseCollection,
+  parseNumber,
+  type Request,
+} from './request.js'
 import type { Collection } from './store.js'
-import { writable } from './writing.js'
+import { assertWritableNamespace } from './writing.js'
 
 export const indexCommands: Commands = {
-  createIndexes: { needs: onCollection('createIndex'), run: createIndexes },
-  dropIndexes: { needs: onCollection('dropIndex'), run: dropIndexes },
-  listIndexes: { needs: onCollection('listIndexes'), run: listIndexes },
+  createIndexes: { requires: onCollection('createIndex'), run: createIndexes },
+  dropIndexes: { requires: onCollection('dropIndex'), run: dropIndexes },
+  listIndexes: { requires: onCollection('listIndexes'), run: listIndexes },
 }
 
 function createIndexes(request: Request): Document {
   const { body, db, instance } = request
-  const name = collectionOf(request)
-  writable(db, name)
+  const name = parseCollection(request)
+  assertWritableNamespace(db, name)
   if (!Array.isArray(body.indexes) || body.indexes.length === 0) {
     throw new CommandError('BadValue', 'Must specify at least one index to create')
   }
@@ -48,12 +56,12 @@ function addIndex(collection: Collection, asked: Document): void {
   if (same && same.name !== name && same.name !== '_id_') {
     throw new CommandError('IndexOptionsConflict', `Index already exists with a different name: ${same.name}`)
   }
-  if (!same) collection.addIndex(indexOf({ ...asked, name }))
+  if (!same) collection.addIndex(parseIndex({ ...asked, name }))
 }
 
 function dropIndexes(request: Request): Document {
   const { body } = request
-  const collection = existing(request)
+  const collection = findCollection(request)
   const { indexes } = collection
   const was = indexes.length
   const asked: unknown[] = Array.isArray(body.index) ? body.index : [body.index]
@@ -70,9 +78,9 @@ function dropIndexes(request: Request): Document {
   return { nIndexesWas: new Int32(was) }
 }
 
-function listIndexes(request: Request): Answer {
+function listIndexes(request: Request): CommandResult {
   const { body } = request
-  const list = existing(request).indexes.map(({ name, key, spec }) => ({ v: new Int32(2), key, name, ...spec }))
-  const batchSize = numberOf(body.cursor ?? {}, 'batchSize', undefined)
-  return open(request, { entries: list.map(one => serialize(one)) }, collectionOf(request), { batchSize })
+  const list = findCollection(request).indexes.map(({ name, key, spec }) => ({ v: new Int32(2), key, name, ...spec }))
+  const batchSize = parseNumber(body.cursor ?? {}, 'batchSize', undefined)
+  return openCursor(request, { entries: list.map(one => serialize(one)) }, parseCollection(request), { batchSize })
 }

@@ -1,8 +1,8 @@
 /** Indexes: what they are told about, and the keys that a document has in one. Only unique ones hold keys. */
 import type { Document } from 'bson'
-import { type Matcher, matcher } from './match.js'
-import { keyOf } from './order.js'
-import { values } from './paths.js'
+import { compileMatcher, type Matcher } from './match.js'
+import { toIndexKey } from './order.js'
+import { valuesAt } from './paths.js'
 
 /** `spec` is everything else that was asked for and is only reported back. */
 export type Index = {
@@ -14,19 +14,19 @@ export type Index = {
   partial?: Matcher
 }
 
-export type Key = { key: string; values: Document }
+export type IndexKey = { key: string; values: Document }
 
 /** Each key of the document: several where a field is an array, none where a sparse or partial index leaves it out. */
-export function keysOf(index: Index, document: Document): Key[] {
+export function toIndexKeys(index: Index, document: Document): IndexKey[] {
   if (index.partial && !index.partial(document)) return []
   const fields = Object.keys(index.key)
-  const columns = fields.map(field => values(document, field.split('.')))
+  const columns = fields.map(field => valuesAt(document, field.split('.')))
   if (index.sparse && columns.every(column => column.every(value => value === undefined))) return []
-  let keys: Key[] = [{ key: '', values: {} }]
+  let keys: IndexKey[] = [{ key: '', values: {} }]
   for (const [at, field] of fields.entries()) {
     keys = keys.flatMap(({ key, values: known }) =>
       (columns[at] ?? []).map(value => ({
-        key: `${key}${JSON.stringify(keyOf(value))}`,
+        key: `${key}${JSON.stringify(toIndexKey(value))}`,
         values: { ...known, [field]: value ?? null },
       })),
     )
@@ -35,7 +35,7 @@ export function keysOf(index: Index, document: Document): Key[] {
 }
 
 /** The index that a specification of createIndexes asks for. */
-export function indexOf({ name, key, unique, sparse, partialFilterExpression, v: _, ...rest }: Document): Index {
+export function parseIndex({ name, key, unique, sparse, partialFilterExpression, v: _, ...rest }: Document): Index {
   return {
     name,
     key,
@@ -47,6 +47,6 @@ export function indexOf({ name, key, unique, sparse, partialFilterExpression, v:
     },
     ...(unique && { unique: new Map() }),
     ...(sparse && { sparse: true }),
-    ...(partialFilterExpression && { partial: matcher(partialFilterExpression) }),
+    ...(partialFilterExpression && { partial: compileMatcher(partialFilterExpression) }),
   }
 }

@@ -7,15 +7,15 @@
  */
 import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
-import { evaluator } from './expression.js'
-import { compare, equal, isDocument, isNumber, rank, toNumber } from './order.js'
-import { reaches } from './paths.js'
+import { compileExpression } from './expression.js'
+import { compare, equal, isDocument, isNumber, toNumber, typeRank } from './order.js'
+import { someValue } from './paths.js'
 
 export type Matcher = (document: Document) => boolean
 type Test = (value: unknown) => boolean
 
 /** Compiles a filter; `variables` are for `$expr`. Throws BadValue for what the sandbox does not know. */
-export function matcher(filter: Document, variables?: Document): Matcher {
+export function compileMatcher(filter: Document, variables?: Document): Matcher {
   const tests = Object.entries(filter).map(([name, condition]) => {
     if (!name.startsWith('$')) return field(name, condition)
     const compile = Object.hasOwn(logical, name) ? logical[name] : undefined
@@ -32,7 +32,7 @@ const logical: Record<string, (condition: unknown, variables?: Document) => Matc
   $or: list(tests => document => tests.some(test => test(document))),
   $nor: list(tests => document => !tests.some(test => test(document))),
   $expr: (expression, variables) => {
-    const evaluate = evaluator(expression, variables)
+    const evaluate = compileExpression(expression, variables)
     return document => {
       const value = evaluate(document)
       return value !== false && value !== 0 && value !== null && value !== undefined
@@ -48,29 +48,29 @@ function list(combine: (tests: Matcher[]) => Matcher): (condition: unknown, vari
     if (!Array.isArray(condition) || condition.length === 0) {
       throw new CommandError('BadValue', '$and/$or/$nor must be a nonempty array')
     }
-    return combine(condition.map(one => matcher(one, variables)))
+    return combine(condition.map(one => compileMatcher(one, variables)))
   }
 }
 
 function field(name: string, condition: unknown): Matcher {
   const path = name.split('.')
   const tests = conditions(condition)
-  return document => tests.every(({ negated, test }) => reaches(document, path, 0, test) !== negated)
+  return document => tests.every(({ negated, test }) => someValue(document, path, 0, test) !== negated)
 }
 
 /** `negated`: true when no value on the path may pass, `{$ne: 5}` on `[5, 6]` for instance. */
 type Condition = { negated: boolean; test: Test }
 
 function conditions(condition: unknown): Condition[] {
-  if (!isOperators(condition)) return [{ negated: false, test: equality(condition) }]
+  if (!isOperatorExpression(condition)) return [{ negated: false, test: equality(condition) }]
   const { $options } = condition
   return Object.entries(condition).flatMap(([name, operand]) => {
     if (name === '$options') return []
     if (name === '$regex') return [{ negated: false, test: anyOf(pattern(operand, $options)) }]
     if (name === '$not') {
-      if (rank(operand) === 12) return [{ negated: true, test: anyOf(pattern(operand)) }]
+      if (typeRank(operand) === 12) return [{ negated: true, test: anyOf(pattern(operand)) }]
       const inner = conditions(operand)
-      if (!isOperators(operand)) throw new CommandError('BadValue', '$not needs a regex or a document')
+      if (!isOperatorExpression(operand)) throw new CommandError('BadValue', '$not needs a regex or a document')
       // not (a and b), over the same path
       return [{ negated: true, test: value => inner.every(({ negated, test }) => test(value) !== negated) }]
     }
@@ -87,7 +87,7 @@ function conditions(condition: unknown): Condition[] {
 const truthy = (value: unknown): boolean => (isNumber(value) ? toNumber(value) !== 0 : Boolean(value))
 
 /** `{$gt: 5}` is operators, `{a: 5}` a document to be equal to; so is the reference `{$ref: …, $id: …}`. */
-export function isOperators(condition: unknown): condition is Document {
+export function isOperatorExpression(condition: unknown): condition is Document {
   return isDocument(condition) && /^\$(?!ref$|id$|db$)/.test(Object.keys(condition)[0] ?? '')
 }
 
@@ -141,7 +141,7 @@ const anyOf =
     test(value) || (Array.isArray(value) && value.some(test))
 
 function equality(operand: unknown, regex = true): Test {
-  if (regex && rank(operand) === 12) {
+  if (regex && typeRank(operand) === 12) {
     const like = pattern(operand)
     return anyOf(value => like(value) || equal(value, operand))
   }
@@ -151,10 +151,10 @@ function equality(operand: unknown, regex = true): Test {
 
 /** Only values of the operand's own type are below or above it. */
 function ordered(operand: unknown, wanted: (by: number) => boolean): Test {
-  const type = Math.max(rank(operand), 2)
+  const type = Math.max(typeRank(operand), 2)
   const nothing = isNumber(operand) && Number.isNaN(toNumber(operand))
   return anyOf(value => {
-    if (Math.max(rank(value), 2) !== type && type !== 30) return false
+    if (Math.max(typeRank(value), 2) !== type && type !== 30) return false
     if (isNumber(value) && Number.isNaN(toNumber(value)) !== nothing) return false
     return wanted(compare(value, operand))
   })
@@ -163,12 +163,12 @@ function ordered(operand: unknown, wanted: (by: number) => boolean): Test {
 function element(operand: unknown): Test {
   if (!isDocument(operand)) throw new CommandError('BadValue', '$elemMatch needs an Object')
   const first = Object.keys(operand)[0] ?? ''
-  if (isOperators(operand) && !Object.hasOwn(logical, first)) {
+  if (isOperatorExpression(operand) && !Object.hasOwn(logical, first)) {
     const tests = conditions(operand)
     const passes = (item: unknown) => tests.every(({ negated, test }) => test(item) !== negated)
     return value => Array.isArray(value) && value.some(passes)
   }
-  const matches = matcher(operand)
+  const matches = compileMatcher(operand)
   return value => Array.isArray(value) && value.some(item => isDocument(item) && matches(item))
 }
 
@@ -203,14 +203,14 @@ function bits(test: (value: bigint, mask: bigint) => boolean): (operand: unknown
 const types: [code: number, alias: string, is: (value: unknown, type?: string) => boolean][] = [
   [1, 'double', (value, type) => type === 'Double' || typeof value === 'number'],
   [2, 'string', value => typeof value === 'string'],
-  [3, 'object', value => rank(value) === 5],
+  [3, 'object', value => typeRank(value) === 5],
   [4, 'array', value => Array.isArray(value)],
-  [5, 'binData', value => rank(value) === 7],
+  [5, 'binData', value => typeRank(value) === 7],
   [7, 'objectId', (_, type) => type === 'ObjectId'],
   [8, 'bool', value => typeof value === 'boolean'],
   [9, 'date', value => value instanceof Date],
   [10, 'null', value => value === null],
-  [11, 'regex', value => rank(value) === 12],
+  [11, 'regex', value => typeRank(value) === 12],
   [13, 'javascript', (_, type) => type === 'Code'],
   [14, 'symbol', (_, type) => type === 'BSONSymbol'],
   [16, 'int', (_, type) => type === 'Int32'],

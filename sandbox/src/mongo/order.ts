@@ -9,7 +9,7 @@
 import { type Binary, type Decimal128, Long, type ObjectId, type Timestamp } from 'bson'
 
 /** The place of a value's type in the order. */
-export function rank(value: unknown): number {
+export function typeRank(value: unknown): number {
   switch (typeof value) {
     case 'undefined':
       return 1
@@ -52,18 +52,19 @@ const ranks: Record<string, number> = {
 /** Negative, zero or positive. A missing field sorts with null, as the server's sort does. */
 export function compare(a: unknown, b: unknown): number {
   if (a === b) return 0
-  const rankA = rank(a)
-  const by = Math.max(rankA, 2) - Math.max(rank(b), 2)
-  if (rankA === 0 || rank(b) === 0) return rankA - rank(b)
+  const rankA = typeRank(a)
+  const by = Math.max(rankA, 2) - Math.max(typeRank(b), 2)
+  if (rankA === 0 || typeRank(b) === 0) return rankA - typeRank(b)
   if (by !== 0) return by
   return within[rankA]?.(a as never, b as never) ?? 0
 }
 
-export const equal = (a: unknown, b: unknown): boolean => a === b || (rank(a) === rank(b) && compare(a, b) === 0)
+export const equal = (a: unknown, b: unknown): boolean =>
+  a === b || (typeRank(a) === typeRank(b) && compare(a, b) === 0)
 
-export const isNumber = (value: unknown): boolean => rank(value) === 3
+export const isNumber = (value: unknown): boolean => typeRank(value) === 3
 export const isDocument = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && rank(value) === 5 && !('_bsontype' in value)
+  typeof value === 'object' && value !== null && typeRank(value) === 5 && !('_bsontype' in value)
 
 const plain = (a: never, b: never): number => (a < b ? -1 : a > b ? 1 : 0)
 const bytesOf = (value: unknown): Buffer => {
@@ -98,7 +99,7 @@ function compareDocuments(a: Record<string, unknown>, b: Record<string, unknown>
   for (let at = 0; at < left.length && at < right.length; at++) {
     const [nameA, valueA] = left[at] as [string, unknown]
     const [nameB, valueB] = right[at] as [string, unknown]
-    const by = rank(valueA) - rank(valueB) || plain(nameA as never, nameB as never) || compare(valueA, valueB)
+    const by = typeRank(valueA) - typeRank(valueB) || plain(nameA as never, nameB as never) || compare(valueA, valueB)
     if (by !== 0) return by
   }
   return left.length - right.length
@@ -131,7 +132,7 @@ function compareNumbers(a: unknown, b: unknown): number {
   const finite = [toNumber(a), toNumber(b)] as const
   // Infinity and NaN have no digits; values far apart need none.
   if (!Number.isFinite(finite[0]) || !Number.isFinite(finite[1])) return byNumber(...finite)
-  const [x, y] = [scaled(a), scaled(b)]
+  const [x, y] = [toDecimal(a), toDecimal(b)]
   const exponent = Math.min(x.exponent, y.exponent)
   const by = x.digits * 10n ** BigInt(x.exponent - exponent) - y.digits * 10n ** BigInt(y.exponent - exponent)
   return by < 0n ? -1 : by > 0n ? 1 : 0
@@ -156,7 +157,7 @@ export function toNumber(value: unknown): number {
 }
 
 /** A finite number as digits × 10^exponent, exactly. */
-export function scaled(value: unknown): { digits: bigint; exponent: number } {
+export function toDecimal(value: unknown): { digits: bigint; exponent: number } {
   if (typeof value === 'bigint') return { digits: value, exponent: 0 }
   if (Long.isLong(value)) return { digits: value.toBigInt(), exponent: 0 }
   const { _bsontype: type } = (value ?? {}) as { _bsontype?: string }
@@ -176,14 +177,14 @@ export function scaled(value: unknown): { digits: bigint; exponent: number } {
 }
 
 /** A string that two values share exactly when they are equal: what an index is keyed by. */
-export function keyOf(value: unknown): string {
-  const at = rank(value)
+export function toIndexKey(value: unknown): string {
+  const at = typeRank(value)
   if (at === 8) return `o${(value as ObjectId).toHexString()}`
   if (at === 4) return `s${text(value)}`
   if (at === 3) return `n${numberKey(value)}`
-  if (at === 6) return `[${(value as unknown[]).map(item => JSON.stringify(keyOf(item))).join()}]`
+  if (at === 6) return `[${(value as unknown[]).map(item => JSON.stringify(toIndexKey(item))).join()}]`
   if (at === 5) {
-    const fields = Object.entries(value as object).map(([name, item]) => JSON.stringify([name, keyOf(item)]))
+    const fields = Object.entries(value as object).map(([name, item]) => JSON.stringify([name, toIndexKey(item)]))
     return `{${fields.join()}}`
   }
   if (at === 7) return `b${subtype(value)}:${bytesOf(value).toString('latin1')}`
@@ -197,7 +198,7 @@ function numberKey(value: unknown): string {
   const number = exactly(value)
   if (number !== undefined && (Number.isSafeInteger(number) || !Number.isFinite(number))) return String(number + 0)
   if (!Number.isFinite(toNumber(value))) return String(toNumber(value))
-  let { digits, exponent } = scaled(value)
+  let { digits, exponent } = toDecimal(value)
   while (digits !== 0n && digits % 10n === 0n) {
     digits /= 10n
     exponent++

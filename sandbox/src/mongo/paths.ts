@@ -4,7 +4,7 @@ import { isDocument } from './order.js'
 const INDEX = /^\d+$/
 
 /** Whether any value at the end of the path passes; a missing one is `undefined`. */
-export function reaches(
+export function someValue(
   value: unknown,
   path: readonly string[],
   at: number,
@@ -13,14 +13,15 @@ export function reaches(
   const name = path[at]
   if (name === undefined) return test(value)
   if (Array.isArray(value)) {
-    if (INDEX.test(name) && Number(name) < value.length && reaches(value[Number(name)], path, at + 1, test)) return true
-    return value.some(item => isDocument(item) && reaches(item, path, at, test))
+    if (INDEX.test(name) && Number(name) < value.length && someValue(value[Number(name)], path, at + 1, test))
+      return true
+    return value.some(item => isDocument(item) && someValue(item, path, at, test))
   }
-  return reaches(isDocument(value) && Object.hasOwn(value, name) ? value[name] : undefined, path, at + 1, test)
+  return someValue(isDocument(value) && Object.hasOwn(value, name) ? value[name] : undefined, path, at + 1, test)
 }
 
 /** Every value at the end of a path, arrays opened; `[undefined]` where there is none. */
-export function values(value: unknown, path: readonly string[]): unknown[] {
+export function valuesAt(value: unknown, path: readonly string[]): unknown[] {
   const found = gather(value, path, 0)
   return found.length > 0 ? found : [undefined]
 }

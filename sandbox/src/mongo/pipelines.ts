@@ -1,20 +1,28 @@
 /** The commands that compute: aggregate, distinct, and explain of everything that reads. */
 import { type Document, Int32, Long, serialize } from 'bson'
-import { aggregate, stageOf } from './aggregation.js'
+import { parseStage, runPipeline } from './aggregation.js'
 import { CommandError } from './commandError.js'
 import { equal } from './order.js'
-import { values } from './paths.js'
-import { matching } from './query.js'
-import { open } from './reading.js'
-import { type Answer, type Commands, collectionOf, type Need, numberOf, onCollection, type Request } from './request.js'
+import { valuesAt } from './paths.js'
+import { findMatching } from './query.js'
+import { openCursor } from './reading.js'
+import {
+  type CommandResult,
+  type Commands,
+  onCollection,
+  parseCollection,
+  parseNumber,
+  type Request,
+  type RequiredPrivilege,
+} from './request.js'
 import { collectionStats } from './statistics.js'
 
-export const pipelines: Commands = {
-  aggregate: { needs: aggregateNeeds, run: runAggregate },
-  distinct: { needs: onCollection('find'), run: distinct },
-  createSearchIndexes: { needs: onCollection('createSearchIndexes'), run: refuseSearch },
-  updateSearchIndex: { needs: onCollection('updateSearchIndex'), run: refuseSearch },
-  dropSearchIndex: { needs: onCollection('dropSearchIndex'), run: refuseSearch },
+export const aggregationCommands: Commands = {
+  aggregate: { requires: aggregateNeeds, run: runAggregate },
+  distinct: { requires: onCollection('find'), run: distinct },
+  createSearchIndexes: { requires: onCollection('createSearchIndexes'), run: refuseSearch },
+  updateSearchIndex: { requires: onCollection('updateSearchIndex'), run: refuseSearch },
+  dropSearchIndex: { requires: onCollection('dropSearchIndex'), run: refuseSearch },
 }
 
 /** Tools learn from this code that a server has no search. */
@@ -41,10 +49,10 @@ const sources: Record<
   $collStats: {
     action: 'collStats',
     documents: (request, spec) => {
-      const stats = collectionStats(request, collectionOf(request))
+      const stats = collectionStats(request, parseCollection(request))
       return [
         {
-          ns: `${request.db}.${collectionOf(request)}`,
+          ns: `${request.db}.${parseCollection(request)}`,
           host: request.instance.host(),
           localTime: new Date(request.instance.now()),
           ...(spec.storageStats && { storageStats: stats }),
@@ -57,7 +65,7 @@ const sources: Record<
   $indexStats: {
     action: 'indexStats',
     documents: request => {
-      const collection = request.instance.store.find(request.db, collectionOf(request))
+      const collection = request.instance.store.find(request.db, parseCollection(request))
       return (collection?.indexes ?? []).map(({ name, key, spec }) => ({
         name,
         key,
@@ -71,7 +79,7 @@ const sources: Record<
     action: 'inprog',
     cluster: true,
     free: spec => !spec.allUsers,
-    documents: (request, spec) => operations(request, spec.idleConnections === true, Boolean(spec.allUsers)),
+    documents: (request, spec) => listOperations(request, spec.idleConnections === true, Boolean(spec.allUsers)),
   },
   $listSearchIndexes: { action: 'listSearchIndexes', documents: refuseSearch },
   $search: { action: 'find', documents: refuseSearch },
@@ -91,7 +99,7 @@ function latencies(): Document {
  * What runs now, as currentOp shows it. `idle`: the connections on which nothing runs, too; `everybody`: not only what
  * this user runs.
  */
-export function operations(
+export function listOperations(
   { instance, session, db, name, body }: Request,
   idle: boolean,
   everybody: boolean,
@@ -126,16 +134,16 @@ export function operations(
   })
 }
 
-function aggregateNeeds(request: Request): Need[] {
+function aggregateNeeds(request: Request): RequiredPrivilege[] {
   const { body, db } = request
   if (!Array.isArray(body.pipeline))
     throw new CommandError('TypeMismatch', "'pipeline' option must be specified as an array")
-  const [name = '', spec] = body.pipeline.length > 0 ? stageOf(body.pipeline[0]) : []
+  const [name = '', spec] = body.pipeline.length > 0 ? parseStage(body.pipeline[0]) : []
   const source = Object.hasOwn(sources, name) ? sources[name] : undefined
-  const others = foreign(body.pipeline).map((collection): Need => ['find', { db, collection }])
+  const others = foreign(body.pipeline).map((collection): RequiredPrivilege => ['find', { db, collection }])
   if (!source) return isCollectionless(body) ? others : [...onCollection('find')(request), ...others]
   if (!source.action || source.free?.((spec ?? {}) as Document)) return others
-  return [[source.action, source.cluster ? { cluster: true } : { db, collection: collectionOf(request) }], ...others]
+  return [[source.action, source.cluster ? { cluster: true } : { db, collection: parseCollection(request) }], ...others]
 }
 
 /** Every other collection that a pipeline reads, at any depth. */
@@ -152,7 +160,7 @@ function foreign(value: unknown): string[] {
 
 const isCollectionless = (body: Document): boolean => typeof body.aggregate !== 'string'
 
-function runAggregate(request: Request): Answer {
+function runAggregate(request: Request): CommandResult {
   const { body, db, instance } = request
   if (body.cursor === undefined && !body.explain) {
     throw new CommandError(
@@ -161,48 +169,50 @@ function runAggregate(request: Request): Answer {
     )
   }
   const pipeline = body.pipeline as Document[]
-  const name = isCollectionless(body) ? '$cmd.aggregate' : collectionOf(request)
-  const batchSize = numberOf(body.cursor ?? {}, 'batchSize', undefined)
+  const name = isCollectionless(body) ? '$cmd.aggregate' : parseCollection(request)
+  const batchSize = parseNumber(body.cursor ?? {}, 'batchSize', undefined)
   const scope = { collection: (other: string) => documentsOf(request, other), variables: body.let }
-  const [first = '', spec] = pipeline.length > 0 ? stageOf(pipeline[0]) : []
+  const [first = '', spec] = pipeline.length > 0 ? parseStage(pipeline[0]) : []
   if (first === '$changeStream' && instance.replica) {
     throw new CommandError('IllegalOperation', 'change streams are not part of this sandbox')
   }
   const source = Object.hasOwn(sources, first) ? sources[first] : undefined
   let documents: Document[]
   if (source) {
-    documents = aggregate(source.documents(request, (spec ?? {}) as Document), pipeline.slice(1), scope)
+    documents = runPipeline(source.documents(request, (spec ?? {}) as Document), pipeline.slice(1), scope)
   } else if (isCollectionless(body)) {
     const message = `{aggregate: 1} is not valid for '${first}'; a collection is required.`
     throw new CommandError('InvalidNamespace', message)
   } else {
     const collection = instance.store.find(db, name)
     const filtered = first === '$match'
-    const entries = collection ? matching(collection, filtered ? (spec as Document) : {}, { variables: body.let }) : []
+    const entries = collection
+      ? findMatching(collection, filtered ? (spec as Document) : {}, { variables: body.let })
+      : []
     const rest = filtered ? pipeline.slice(1) : pipeline
-    if (rest.length === 0) return open(request, { entries }, name, { batchSize })
-    documents = aggregate(
+    if (rest.length === 0) return openCursor(request, { entries }, name, { batchSize })
+    documents = runPipeline(
       entries.map(entry => entry.document),
       rest,
       scope,
     )
   }
-  return open(request, { entries: documents.map(document => serialize(document)) }, name, { batchSize })
+  return openCursor(request, { entries: documents.map(document => serialize(document)) }, name, { batchSize })
 }
 
 function documentsOf({ instance, db }: Request, name: string): Document[] {
   return [...(instance.store.find(db, name)?.entries.values() ?? [])].map(entry => entry.document)
 }
 
-function distinct(request: Request): Answer {
+function distinct(request: Request): CommandResult {
   const { body, db, instance } = request
   if (typeof body.key !== 'string')
     throw new CommandError('TypeMismatch', "BSON field 'distinct.key' is the wrong type")
-  const collection = instance.store.find(db, collectionOf(request))
+  const collection = instance.store.find(db, parseCollection(request))
   const path = body.key.split('.')
   const found: unknown[] = []
-  for (const { document } of collection ? matching(collection, body.query ?? {}) : []) {
-    for (const value of values(document, path)) {
+  for (const { document } of collection ? findMatching(collection, body.query ?? {}) : []) {
+    for (const value of valuesAt(document, path)) {
       if (value !== undefined && !found.some(one => equal(one, value))) found.push(value)
     }
   }

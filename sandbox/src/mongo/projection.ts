@@ -6,8 +6,8 @@
  */
 import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
-import { stages } from './expression.js'
-import { isOperators, matcher } from './match.js'
+import { compileStages } from './expression.js'
+import { compileMatcher, isOperatorExpression } from './match.js'
 import { isDocument, isNumber, toNumber } from './order.js'
 
 type Projector = (document: Document) => Document
@@ -16,10 +16,10 @@ type Tree = Map<string, Tree | Leaf>
 type Leaf = 'keep' | 'omit' | ((value: unknown) => unknown)
 
 /** Compiles a projection; `filter` is that of the find, for the positional `$`. Throws for a mixture of both kinds. */
-export function projector(projection: Document, filter: Document = {}): Projector {
+export function compileProjection(projection: Document, filter: Document = {}): Projector {
   const fields = flatten(projection, '')
   if (fields.some(([, how]) => computes(how))) {
-    const run = stages([{ $project: projection }])
+    const run = compileStages([{ $project: projection }])
     return document => run([document])[0] ?? {}
   }
   const tree: Tree = new Map()
@@ -44,7 +44,7 @@ export function projector(projection: Document, filter: Document = {}): Projecto
 /** `{a: {b: 1}}` is `{'a.b': 1}`. */
 function flatten(projection: Document, prefix: string): [name: string, how: unknown][] {
   return Object.entries(projection).flatMap(([name, how]): [string, unknown][] =>
-    isDocument(how) && !isOperators(how) && Object.keys(how).length > 0
+    isDocument(how) && !isOperatorExpression(how) && Object.keys(how).length > 0
       ? flatten(how, `${prefix}${name}.`)
       : [[prefix + name, how]],
   )
@@ -52,19 +52,19 @@ function flatten(projection: Document, prefix: string): [name: string, how: unkn
 
 function computes(how: unknown): boolean {
   if (typeof how === 'string' || Array.isArray(how)) return true
-  return isOperators(how) && !('$slice' in how) && !('$elemMatch' in how) && !('$meta' in how)
+  return isOperatorExpression(how) && !('$slice' in how) && !('$elemMatch' in how) && !('$meta' in how)
 }
 
 function leafOf(name: string, how: unknown, filter: Document): Leaf {
   if (isDocument(how) && how.$slice !== undefined) return slicer(how.$slice)
   if (isDocument(how) && isDocument(how.$elemMatch)) {
-    const matches = matcher({ item: { $elemMatch: how.$elemMatch } })
+    const matches = compileMatcher({ item: { $elemMatch: how.$elemMatch } })
     return firstOf(item => matches({ item: [item] }))
   }
   if (name.endsWith('.$')) {
     const field = name.slice(0, -2)
     const conditions = Object.entries(filter).filter(([one]) => one === field || one.startsWith(`${field}.`))
-    const matches = matcher(Object.fromEntries(conditions))
+    const matches = compileMatcher(Object.fromEntries(conditions))
     return firstOf(item => matches({ [field]: [item] }))
   }
   const kept = isNumber(how) ? toNumber(how) !== 0 : how !== false

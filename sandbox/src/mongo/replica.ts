@@ -1,26 +1,26 @@
 /** A command on a member of a set: whether it may run there, as part of which session, and what its reply carries. */
 import { Binary, type Document, Int32, Long } from 'bson'
-import { CommandError, codeOf } from './commandError.js'
-import { type Answer, type Reply, type Request, Streamed } from './request.js'
-import { isWrite, judgeStanding } from './standing.js'
+import { CommandError, toCode } from './commandError.js'
+import { type CommandResult, type Reply, type Request, StreamedReply } from './request.js'
+import { assertMayRun, isWriteCommand } from './standing.js'
 
-type Run = (request: Request) => Answer
+type Run = (request: Request) => CommandResult
 
 /** Runs it on a member. Throws what the member's standing or its session forbids. */
-export function runOnMember(request: Request, run: Run): Answer {
+export function runOnReplicaSetMember(request: Request, run: Run): CommandResult {
   const { name, body, instance } = request
   const { replica } = instance
   if (!replica) return run(request)
-  judgeStanding(replica.set.state(replica.id), name, body)
+  assertMayRun(replica.set.state(replica.id), name, body)
   const inside = body.autocommit === false && !ends.has(name)
   const answer = inSession(request, replica.set.sessions, run)
-  if (inside || !isWrite(name)) return answer
+  if (inside || !isWriteCommand(name)) return answer
   replica.set.tick()
   const { w } = body.writeConcern ?? {}
   const acknowledged = w !== undefined && Number(w) <= 1 ? true : replica.set.acknowledged()
   if (acknowledged === true) return answer
   return Promise.all([answer, acknowledged]).then(([reply, whether]) =>
-    whether || reply instanceof Streamed ? reply : { ...reply, writeConcernError: interrupted() },
+    whether || reply instanceof StreamedReply ? reply : { ...reply, writeConcernError: interrupted() },
   )
 }
 
@@ -32,14 +32,14 @@ const own = new Set(['admin', 'config', 'local'])
 
 type Sessions = NonNullable<Request['instance']['replica']>['set']['sessions']
 
-function inSession(request: Request, sessions: Sessions, run: Run): Answer {
+function inSession(request: Request, sessions: Sessions, run: Run): CommandResult {
   const { name, body } = request
   const { txnNumber, autocommit, startTransaction } = body
   if (autocommit === undefined && body.readConcern?.level === 'snapshot') {
     throw new CommandError('IllegalOperation', 'snapshot reads outside of transactions are not part of this sandbox')
   }
   if (txnNumber === undefined && autocommit === undefined && startTransaction === undefined) return run(request)
-  const { key, number } = sessionOf(request)
+  const { key, number } = parseSession(request)
   if (autocommit === undefined) {
     judgeRetryable(name, body)
     return run({ ...request, statements: sessions.statements(key, number) })
@@ -49,12 +49,12 @@ function inSession(request: Request, sessions: Sessions, run: Run): Answer {
 }
 
 /** Any error ends the transaction, as in mongod. */
-function inTransaction(request: Request, sessions: Sessions, run: Run): Answer {
+function inTransaction(request: Request, sessions: Sessions, run: Run): CommandResult {
   const { name, db, body, instance } = request
-  const { key, number } = sessionOf(request)
+  const { key, number } = parseSession(request)
   try {
     if (!transactional.has(name)) throw unsupported(`Cannot run '${name}' in a multi-document transaction.`)
-    if (own.has(db) && isWrite(name))
+    if (own.has(db) && isWriteCommand(name))
       throw unsupported(`Cannot run command against the '${db}' database in a transaction.`)
     const store = body.startTransaction === true ? sessions.start(key, number) : sessions.open(key, number)
     const answer = run({ ...request, instance: { ...instance, store } })
@@ -68,17 +68,17 @@ function inTransaction(request: Request, sessions: Sessions, run: Run): Answer {
 }
 
 /** The session of a command and the number of its transaction. Throws InvalidOptions, TypeMismatch. */
-export function sessionOf(request: Request): { key: string; number: bigint } {
+export function parseSession(request: Request): { key: string; number: bigint } {
   const { lsid, txnNumber } = request.body
   if (lsid === undefined || txnNumber === undefined) {
     throw new CommandError('InvalidOptions', 'A transaction needs a session ID and a transaction number')
   }
   if (!Long.isLong(txnNumber)) throw new CommandError('TypeMismatch', "BSON field 'txnNumber' is the wrong type")
-  return { key: sessionKey(request, lsid), number: txnNumber.toBigInt() }
+  return { key: toSessionKey(request, lsid), number: txnNumber.toBigInt() }
 }
 
 /** A session belongs to its user. Throws TypeMismatch. */
-export function sessionKey({ session }: Request, lsid: Document): string {
+export function toSessionKey({ session }: Request, lsid: Document): string {
   if (!(lsid?.id instanceof Binary)) throw new CommandError('TypeMismatch', "BSON field 'lsid.id' is the wrong type")
   return `${lsid.id.toString('hex')} ${session.user?.owner ?? ''}`
 }
@@ -98,14 +98,14 @@ const unsupported = (message: string) => new CommandError('OperationNotSupported
 
 function interrupted(): Document {
   const codeName = 'InterruptedDueToReplStateChange'
-  return { code: new Int32(codeOf(codeName)), codeName, errmsg: 'operation was interrupted' }
+  return { code: new Int32(toCode(codeName)), codeName, errmsg: 'operation was interrupted' }
 }
 
 /** The answer with what a member adds to each reply: the cluster's time, and on errors labels and its own version. */
-export function fromMember(request: Request, answer: Answer): Answer {
-  if (answer instanceof Promise) return answer.then(one => fromMember(request, one))
-  if (answer instanceof Streamed) {
-    return new Streamed(carrying(request, answer.reply), () => fromMember(request, answer.next()))
+export function addReplicaSetFields(request: Request, answer: CommandResult): CommandResult {
+  if (answer instanceof Promise) return answer.then(one => addReplicaSetFields(request, one))
+  if (answer instanceof StreamedReply) {
+    return new StreamedReply(carrying(request, answer.reply), () => addReplicaSetFields(request, answer.next()))
   }
   return carrying(request, answer)
 }

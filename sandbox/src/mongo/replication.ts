@@ -4,9 +4,9 @@
  */
 import { Binary, type Document, Int32, Long, ObjectId, serialize, Timestamp } from 'bson'
 import type { LogicalSessions } from './logicalSessions.js'
-import type { State } from './standing.js'
+import type { MemberState } from './standing.js'
 
-export type Place = {
+export type MemberConfig = {
   id: number
   /** As advertised, `host:port` in lower case. */
   host: string
@@ -16,7 +16,7 @@ export type Place = {
   tags: Record<string, string>
 }
 
-export type Parts = {
+export type ReplicationOptions = {
   name: string
   sessions: LogicalSessions
   /** Clock in ms. */
@@ -42,7 +42,7 @@ export class Replication {
   readonly #changed: () => void
   readonly #interrupts = new Set<() => void>()
   readonly #down = new Set<number>()
-  places: readonly Place[] = []
+  places: readonly MemberConfig[] = []
   version = 0
   term = 0
   primary: number | undefined
@@ -51,7 +51,7 @@ export class Replication {
   #written: number
   #gossip: { document: Document; elements: Buffer } | undefined
 
-  constructor({ name, sessions, now, id, majority, changed }: Parts) {
+  constructor({ name, sessions, now, id, majority, changed }: ReplicationOptions) {
     this.name = name
     this.sessions = sessions
     this.id = id
@@ -63,7 +63,7 @@ export class Replication {
   }
 
   /** A reconfig. The primary must stay. */
-  configure(places: readonly Place[]): void {
+  configure(places: readonly MemberConfig[]): void {
     this.places = places
     this.version++
     this.tick()
@@ -98,11 +98,11 @@ export class Replication {
     else this.#down.add(id)
   }
 
-  place(id: number): Place | undefined {
+  place(id: number): MemberConfig | undefined {
     return this.places.find(one => one.id === id)
   }
 
-  state(id: number): State {
+  state(id: number): MemberState {
     return !this.place(id) ? 'REMOVED' : this.primary === id ? 'PRIMARY' : 'SECONDARY'
   }
 

@@ -2,13 +2,13 @@
 import { type Document, Double, Int32, Long } from 'bson'
 import { CommandError } from './commandError.js'
 import { type Commands, onCluster, type Request } from './request.js'
-import { whole } from './statistics.js'
+import { toInteger } from './statistics.js'
 
 export const replicationCommands: Commands = {
-  replSetGetStatus: { adminOnly: true, needs: onCluster('replSetGetStatus'), run: status },
-  replSetGetConfig: { adminOnly: true, needs: onCluster('replSetGetConfig'), run: configuration },
-  replSetStepDown: { adminOnly: true, needs: onCluster('replSetStateChange'), run: stepDown },
-  getDefaultRWConcern: { adminOnly: true, needs: onCluster('getDefaultRWConcern'), run: defaults },
+  replSetGetStatus: { adminOnly: true, requires: onCluster('replSetGetStatus'), run: status },
+  replSetGetConfig: { adminOnly: true, requires: onCluster('replSetGetConfig'), run: configuration },
+  replSetStepDown: { adminOnly: true, requires: onCluster('replSetStateChange'), run: stepDown },
+  getDefaultRWConcern: { adminOnly: true, requires: onCluster('getDefaultRWConcern'), run: defaults },
 }
 
 /** Throws NoReplicationEnabled. */
@@ -28,7 +28,7 @@ function defaults(request: Request): Document {
   replicaOf(request)
   return {
     defaultReadConcern: { level: 'local' },
-    defaultWriteConcern: { w: 'majority', wtimeout: whole(0) },
+    defaultWriteConcern: { w: 'majority', wtimeout: toInteger(0) },
     defaultWriteConcernSource: 'implicit',
     defaultReadConcernSource: 'implicit',
   }
@@ -40,7 +40,7 @@ function status(request: Request): Document {
   const { set, id } = replicaOf(request)
   const { now, started } = request.instance
   const { opTime, places, term, version, name } = set
-  const majority = whole(Math.floor(places.length / 2) + 1)
+  const majority = toInteger(Math.floor(places.length / 2) + 1)
   const members = places.map(place => {
     const state = set.isUp(place.id) ? set.state(place.id) : 'DOWN'
     return {
@@ -49,7 +49,7 @@ function status(request: Request): Document {
       health: new Double(state === 'DOWN' ? 0 : 1),
       state: new Int32(numbers[state]),
       stateStr: state === 'DOWN' ? '(not reachable/healthy)' : state,
-      uptime: whole(Math.floor((now() - started) / 1000)),
+      uptime: toInteger(Math.floor((now() - started) / 1000)),
       optime: opTime,
       optimeDate: new Date(set.written),
       ...(state === 'PRIMARY' && { electionDate: new Date(set.electedAt) }),
@@ -66,8 +66,8 @@ function status(request: Request): Document {
     heartbeatIntervalMillis: Long.fromNumber(2000),
     majorityVoteCount: majority,
     writeMajorityCount: majority,
-    votingMembersCount: whole(places.length),
-    writableVotingMembersCount: whole(places.length),
+    votingMembersCount: toInteger(places.length),
+    writableVotingMembersCount: toInteger(places.length),
     optimes: { lastCommittedOpTime: opTime, appliedOpTime: opTime, durableOpTime: opTime },
     members,
   }

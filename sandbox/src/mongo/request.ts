@@ -8,16 +8,16 @@ import { toNumber } from './order.js'
 import type { Replication } from './replication.js'
 import type { Privilege, Resource } from './roles.js'
 import type { Challenge } from './scram.js'
-import type { Collection, Stored } from './store.js'
+import type { Collection, DocumentStore } from './store.js'
 import type { User, UserName, Users } from './users.js'
 
 /** Whether, and as whose product, the server reports LDAP authorization. */
-export type Ldap = 'off' | 'enterprise' | 'percona'
+export type LdapProduct = 'off' | 'enterprise' | 'percona'
 
 /** One server: what its connections share. */
 export type Instance = {
   /** Of a transaction, inside of one. */
-  store: Stored
+  store: DocumentStore
   users: Users
   cursors: Cursors
   member: Member
@@ -28,28 +28,34 @@ export type Instance = {
   now: () => number
   random: (size: number) => Buffer
   started: number
-  ldap: Ldap
-  sessions: Set<Session>
+  ldap: LdapProduct
+  sessions: Set<ConnectionState>
   /** How often each command was run. */
-  counted: Map<string, number>
-  opened: () => number
+  commandCounts: Map<string, number>
+  acceptedCount: () => number
 }
 
 /** One connection. It is one user at most, for life. */
-export type Session = {
+export type ConnectionState = {
   id: number
   /** Address of the peer, without and with its port. */
   address: string
   peer: string
   closed: AbortSignal
   metadata?: Document
-  user?: LoggedIn
+  user?: AuthenticatedUser
   conversation?: Conversation
   running?: { name: string; since: number } | undefined
 }
 
 /** `known` remembers what was allowed, until users or roles change. */
-export type LoggedIn = { name: UserName; owner: string; user: User; version: number; known: Map<string, boolean> }
+export type AuthenticatedUser = {
+  name: UserName
+  owner: string
+  user: User
+  version: number
+  authorizationCache: Map<string, boolean>
+}
 export type Conversation = { challenge: Challenge; name: UserName; skipEmpty: boolean; proven: boolean }
 
 export type Request = {
@@ -60,36 +66,36 @@ export type Request = {
   exhaust: boolean
   /** Of a retryable write: what its statements returned before. */
   statements?: Statements
-  session: Session
+  session: ConnectionState
   instance: Instance
 }
 
 /** One reply of several; `next` makes the following one. */
-export class Streamed {
+export class StreamedReply {
   readonly reply: Reply
-  readonly next: () => Answer
-  constructor(reply: Reply, next: () => Answer) {
+  readonly next: () => CommandResult
+  constructor(reply: Reply, next: () => CommandResult) {
     this.reply = reply
     this.next = next
   }
 }
 export type Reply = Document | Uint8Array
-export type Answer = Reply | Streamed | Promise<Reply | Streamed>
+export type CommandResult = Reply | StreamedReply | Promise<Reply | StreamedReply>
 
-export type Need = readonly [action: string, resource: Resource]
+export type RequiredPrivilege = readonly [action: string, resource: Resource]
 /**
  * A row of the table. `needs`: `nobody` is answered before login, `login` to whoever is logged in, and a function gives
  * all that must be allowed. `adminOnly`: the command runs on the database `admin` alone.
  */
-export type Row = {
-  needs: 'nobody' | 'login' | ((request: Request) => Need[])
+export type CommandDefinition = {
+  requires: 'nobody' | 'login' | ((request: Request) => RequiredPrivilege[])
   adminOnly?: true
-  run(request: Request): Answer
+  run(request: Request): CommandResult
 }
-export type Commands = Record<string, Row>
+export type Commands = Record<string, CommandDefinition>
 
 /** The collection that the command names. Throws InvalidNamespace. */
-export function collectionOf({ name, body }: Request): string {
+export function parseCollection({ name, body }: Request): string {
   const value = body[name]
   if (typeof value !== 'string' || value === '') {
     throw new CommandError('InvalidNamespace', 'collection name has invalid type or is empty')
@@ -99,21 +105,21 @@ export function collectionOf({ name, body }: Request): string {
 
 export const onCollection =
   (...actions: string[]) =>
-  (request: Request): Need[] => {
-    const resource = { db: request.db, collection: collectionOf(request) }
+  (request: Request): RequiredPrivilege[] => {
+    const resource = { db: request.db, collection: parseCollection(request) }
     return actions.map(action => [action, resource])
   }
 export const onDatabase =
   (...actions: string[]) =>
-  ({ db }: Request): Need[] =>
+  ({ db }: Request): RequiredPrivilege[] =>
     actions.map(action => [action, { db, collection: '' }])
 export const onCluster =
   (...actions: string[]) =>
-  (): Need[] =>
+  (): RequiredPrivilege[] =>
     actions.map(action => [action, { cluster: true }])
 
 /** A number of a command, or `fallback` where it is missing. Throws TypeMismatch. */
-export function numberOf<T>(body: Document, field: string, fallback: T): number | T {
+export function parseNumber<T>(body: Document, field: string, fallback: T): number | T {
   const value = body[field]
   if (value === undefined || value === null) return fallback
   const number = toNumber(value)
@@ -125,8 +131,8 @@ export function numberOf<T>(body: Document, field: string, fallback: T): number 
 export const privilegesOf = ({ session }: Request): readonly Privilege[] => session.user?.user.privileges ?? []
 
 /** The collection that the command names. Throws NamespaceNotFound. */
-export function existing(request: Request): Collection {
-  const name = collectionOf(request)
+export function findCollection(request: Request): Collection {
+  const name = parseCollection(request)
   const found = request.instance.store.find(request.db, name)
   if (!found) throw new CommandError('NamespaceNotFound', `ns does not exist: ${request.db}.${name}`)
   return found

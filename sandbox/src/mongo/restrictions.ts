@@ -34,7 +34,7 @@ function isNetwork(text: string): boolean {
 }
 
 /** True without restrictions, or if the address of the client meets one of them. `serverAddress` is not enforced. */
-export function admits(restrictions: readonly Document[] | undefined, address: string): boolean {
+export function isAllowedFrom(restrictions: readonly Document[] | undefined, address: string): boolean {
   if (!restrictions || restrictions.length === 0) return true
   const plain = address.replace(/^::ffff:/, '')
   return restrictions.some(({ clientSource }) => clientSource === undefined || listed(clientSource, plain))

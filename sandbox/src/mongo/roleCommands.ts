@@ -2,34 +2,43 @@
 import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
 import { checkCommandFields, checkFields } from './fields.js'
-import { changeRoles, granting, nameOf, REVOKE_ANY, revoking, rolesIn, wanted, without } from './grants.js'
+import {
+  changeRoles,
+  needsToGrant,
+  needsToRevoke,
+  parseName,
+  parseNames,
+  parseRoles,
+  REVOKE_ANY,
+  withoutRoles,
+} from './grants.js'
 import { isDocument } from './order.js'
-import { type Commands, type Need, onDatabase, type Request } from './request.js'
+import { type Commands, onDatabase, type Request, type RequiredPrivilege } from './request.js'
 import { readRestrictions } from './restrictions.js'
-import { builtIn, builtInNames, privilegeDocument, type RoleName, readPrivilege } from './roles.js'
+import { findBuiltInRole, listBuiltInRoles, parsePrivilege, type RoleName, toPrivilegeDocument } from './roles.js'
 import type { Entry } from './store.js'
 
 export const roleCommands: Commands = {
-  createRole: { needs: granting('createRole'), run: createRole },
-  updateRole: { needs: request => [...granting()(request), REVOKE_ANY], run: updateRole },
+  createRole: { requires: needsToGrant('createRole'), run: createRole },
+  updateRole: { requires: request => [...needsToGrant()(request), REVOKE_ANY], run: updateRole },
   dropRole: {
-    needs: onDatabase('dropRole'),
+    requires: onDatabase('dropRole'),
     run: request => {
       checkCommandFields(request, {})
       const { users } = request.instance
       const { document } = roleOf(request)
       users.roles.remove(roleOf(request))
       for (const entry of users.users.entries.values()) {
-        const left = without(entry.document.roles, [{ role: document.role, db: document.db }])
+        const left = withoutRoles(entry.document.roles, [{ role: document.role, db: document.db }])
         if (left.length < entry.document.roles.length)
           users.change(users.users, entry, one => ({ ...one, roles: left }))
       }
       return {}
     },
   },
-  rolesInfo: { needs: viewing, run: rolesInfo },
+  rolesInfo: { requires: viewing, run: rolesInfo },
   grantPrivilegesToRole: {
-    needs: granting(),
+    requires: needsToGrant(),
     run: request => {
       checkCommandFields(request, { privileges: 'array' })
       const { users } = request.instance
@@ -42,19 +51,19 @@ export const roleCommands: Commands = {
     },
   },
   grantRolesToRole: {
-    needs: granting(),
+    requires: needsToGrant(),
     run: request => {
       const entry = roleOf(request)
-      checkInheritance(request, rolesIn(request))
-      return changeRoles(request, entry, (held, named) => [...without(held, named), ...named])
+      checkInheritance(request, parseRoles(request))
+      return changeRoles(request, entry, (held, named) => [...withoutRoles(held, named), ...named])
     },
   },
-  revokeRolesFromRole: { needs: revoking, run: request => changeRoles(request, roleOf(request), without) },
+  revokeRolesFromRole: { requires: needsToRevoke, run: request => changeRoles(request, roleOf(request), withoutRoles) },
 }
 
 /** Everybody may look at the roles that they have. */
-function viewing({ body, db, session }: Request): Need[] {
-  return wanted(body.rolesInfo, db).flatMap(({ user: role, db }): Need[] =>
+function viewing({ body, db, session }: Request): RequiredPrivilege[] {
+  return parseNames(body.rolesInfo, db).flatMap(({ user: role, db }): RequiredPrivilege[] =>
     session.user?.user.roles.some(held => held.role === role && held.db === db)
       ? []
       : [['viewRole', { db, collection: '' }]],
@@ -62,8 +71,8 @@ function viewing({ body, db, session }: Request): Need[] {
 }
 
 function roleOf(request: Request): Entry {
-  const name: RoleName = { role: nameOf(request), db: request.db }
-  if (builtIn(name)) {
+  const name: RoleName = { role: parseName(request), db: request.db }
+  if (findBuiltInRole(name)) {
     throw new CommandError('BadValue', `${name.role}@${name.db} is a built-in role and cannot be modified`)
   }
   const entry = request.instance.users.role(name)
@@ -84,14 +93,14 @@ function privilegesIn({ name, body, db }: Request): Document[] {
       const message = `Roles on the '${db}' database cannot be granted privileges that target other databases or the cluster`
       throw new CommandError('InvalidRoleModification', message)
     }
-    return privilegeDocument(readPrivilege({ resource, actions }))
+    return toPrivilegeDocument(parsePrivilege({ resource, actions }))
   })
 }
 
 /** Throws InvalidRoleModification for roles that a role must not inherit: itself, its heirs, those of other databases. */
 function checkInheritance(request: Request, inherited: readonly RoleName[]): void {
   const { db, instance } = request
-  const own = nameOf(request)
+  const own = parseName(request)
   const refuse = (why: string) => new CommandError('InvalidRoleModification', why)
   for (const { role, db: roleDb } of inherited) {
     if (role === own && roleDb === db) throw refuse(`Cannot grant role ${own}@${db} to itself.`)
@@ -106,15 +115,15 @@ function checkInheritance(request: Request, inherited: readonly RoleName[]): voi
 
 function createRole(request: Request): Document {
   const { db, body, instance } = request
-  const role = nameOf(request)
+  const role = parseName(request)
   checkCommandFields(request, { privileges: 'array', roles: 'array', authenticationRestrictions: 'array?' })
   if (db === 'local' || db === '$external') {
     throw new CommandError('BadValue', `Cannot create roles in the ${db} database`)
   }
-  if (builtIn({ role, db })) {
+  if (findBuiltInRole({ role, db })) {
     throw new CommandError('BadValue', 'Cannot create roles with the same name as a built-in role')
   }
-  const roles = rolesIn(request)
+  const roles = parseRoles(request)
   checkInheritance(request, roles)
   instance.users.addRole({ role, db, privileges: privilegesIn(request), roles, ...restrictionsIn(body) })
   return {}
@@ -128,7 +137,7 @@ function updateRole(request: Request): Document {
   const { body, instance } = request
   checkCommandFields(request, { privileges: 'array?', roles: 'array?', authenticationRestrictions: 'array?' })
   const entry = roleOf(request)
-  const roles = body.roles === undefined ? undefined : rolesIn(request)
+  const roles = body.roles === undefined ? undefined : parseRoles(request)
   if (roles) checkInheritance(request, roles)
   const changes = {
     ...(body.privileges !== undefined && { privileges: privilegesIn(request) }),
@@ -149,14 +158,14 @@ function rolesInfo(request: Request): Document {
     showAuthenticationRestrictions: 'bool?',
     showBuiltinRoles: 'bool?',
   })
-  const names = wanted(body.rolesInfo, db)
+  const names = parseNames(body.rolesInfo, db)
   const stored = [...instance.users.roles.entries.values()].map(({ document }) => document)
   const found = names.flatMap(({ user: role, db }) => {
     if (role === undefined) {
-      const builtIns = body.showBuiltinRoles ? builtInNames(db).map(role => ({ role, db })) : []
+      const builtIns = body.showBuiltinRoles ? listBuiltInRoles(db).map(role => ({ role, db })) : []
       return [...stored.filter(one => one.db === db).map(({ role, db }) => ({ role, db })), ...builtIns]
     }
-    return builtIn({ role, db }) || instance.users.role({ role, db }) ? [{ role, db }] : []
+    return findBuiltInRole({ role, db }) || instance.users.role({ role, db }) ? [{ role, db }] : []
   })
   return { roles: found.map(name => shownRole(request, name)) }
 }
@@ -169,9 +178,11 @@ function shownRole({ body, instance: { users } }: Request, name: RoleName): Docu
     _id: `${name.db}.${name.role}`,
     ...name,
     roles: document?.roles ?? [],
-    ...(body.showPrivileges && { privileges: document?.privileges ?? (builtIn(name) ?? []).map(privilegeDocument) }),
+    ...(body.showPrivileges && {
+      privileges: document?.privileges ?? (findBuiltInRole(name) ?? []).map(toPrivilegeDocument),
+    }),
     inheritedRoles: inherited,
-    ...(body.showPrivileges && { inheritedPrivileges: all.privileges.map(privilegeDocument) }),
+    ...(body.showPrivileges && { inheritedPrivileges: all.privileges.map(toPrivilegeDocument) }),
     isBuiltin: document === undefined,
   }
 }

@@ -125,22 +125,22 @@ const ofAdmin: Record<string, () => Privilege[]> = {
 const EVERYTHING: ReadonlySet<string> = Object.assign(new Set(['anyAction']), { has: () => true })
 
 /** The privileges of a built-in role of this database, or undefined where it has none of that name. */
-export function builtIn({ role, db }: RoleName): Privilege[] | undefined {
+export function findBuiltInRole({ role, db }: RoleName): Privilege[] | undefined {
   if (Object.hasOwn(ofDatabase, role)) return ofDatabase[role]?.(db)
   return db === 'admin' && Object.hasOwn(ofAdmin, role) ? ofAdmin[role]?.() : undefined
 }
 
 /** The names of all built-in roles of a database. */
-export function builtInNames(db: string): string[] {
+export function listBuiltInRoles(db: string): string[] {
   return [...Object.keys(ofDatabase), ...(db === 'admin' ? Object.keys(ofAdmin) : [])]
 }
 
-export function allows(privileges: readonly Privilege[], action: string, resource: Resource): boolean {
+export function isAllowed(privileges: readonly Privilege[], action: string, resource: Resource): boolean {
   return privileges.some(privilege => privilege.actions.has(action) && covers(privilege.resource, resource))
 }
 
 /** Whether any privilege allows the action somewhere in this database. */
-export function allowsWithin(privileges: readonly Privilege[], action: string, db: string): boolean {
+export function isAllowedInDatabase(privileges: readonly Privilege[], action: string, db: string): boolean {
   return privileges.some(
     ({ resource, actions }) =>
       actions.has(action) && ('anyResource' in resource || ('db' in resource && (!resource.db || resource.db === db))),
@@ -156,10 +156,10 @@ function covers(held: Resource, asked: Resource): boolean {
 }
 
 /** A privilege as it is stored and shown. */
-export function privilegeDocument({ resource, actions }: Privilege): Document {
+export function toPrivilegeDocument({ resource, actions }: Privilege): Document {
   return { resource, actions: [...actions].sort() }
 }
 
-export function readPrivilege({ resource, actions }: Document): Privilege {
+export function parsePrivilege({ resource, actions }: Document): Privilege {
   return { resource, actions: new Set(actions) }
 }

@@ -35,7 +35,7 @@ export const isMechanism = (name: unknown): name is Mechanism =>
   typeof name === 'string' && Object.hasOwn(mechanisms, name)
 
 /** What is stored of a password, as in `credentials` of admin.system.users. */
-export function credentials(
+export function createCredentials(
   mechanism: Mechanism,
   user: string,
   password: string,
@@ -55,10 +55,10 @@ export function credentials(
 }
 
 /** What is known after the first message. */
-export type Challenge = { mechanism: Mechanism; user: string; stored: Document; nonce: string; spoken: string }
+export type Challenge = { mechanism: Mechanism; user: string; stored: Document; nonce: string; authMessage: string }
 
 /** The user of a client-first message, and what follows `n,,`. */
-export function readFirst(payload: Buffer): { user: string; nonce: string; bare: string } {
+export function parseClientFirst(payload: Buffer): { user: string; nonce: string; bare: string } {
   const message = payload.toString()
   const [, bare, user, nonce] = /^n,[^,]*,(n=([^,]*),r=([\x21-\x2b\x2d-\x7e]+))$/s.exec(message) ?? []
   if (bare === undefined || user === undefined || nonce === undefined) {
@@ -68,7 +68,7 @@ export function readFirst(payload: Buffer): { user: string; nonce: string; bare:
 }
 
 /** The answer to client-first, with 24 random bytes of our own. */
-export function challenge(
+export function createChallenge(
   mechanism: Mechanism,
   first: { user: string; nonce: string; bare: string },
   stored: Document,
@@ -77,17 +77,17 @@ export function challenge(
   const nonce = first.nonce + random(24).toString('base64')
   const message = `r=${nonce},s=${stored.salt},i=${Number(stored.iterationCount)}`
   return {
-    challenge: { mechanism, user: first.user, stored, nonce, spoken: `${first.bare},${message}` },
+    challenge: { mechanism, user: first.user, stored, nonce, authMessage: `${first.bare},${message}` },
     payload: Buffer.from(message),
   }
 }
 
 /** Judges client-final and returns server-final. Throws AuthenticationFailed. */
-export function verify({ mechanism, stored, nonce, spoken }: Challenge, payload: Buffer): Buffer {
+export function verifyClientFinal({ mechanism, stored, nonce, authMessage }: Challenge, payload: Buffer): Buffer {
   const { hash } = mechanisms[mechanism]
   const [, bare, given, proof] = /^(c=biws,r=([^,]+)),p=([^,]+)$/.exec(payload.toString()) ?? []
   if (bare === undefined || given !== nonce || proof === undefined) throw wrong()
-  const message = `${spoken},${bare}`
+  const message = `${authMessage},${bare}`
   const storedKey = Buffer.from(stored.storedKey, 'base64')
   const signature = createHmac(hash, storedKey).update(message).digest()
   const mask = Buffer.from(proof, 'base64')

@@ -6,7 +6,7 @@ import { Connection } from './connection.js'
 import { Cursors } from './cursors.js'
 import { Member } from './hello.js'
 import type { Replication } from './replication.js'
-import type { Instance, Ldap, Session } from './request.js'
+import type { ConnectionState, Instance, LdapProduct } from './request.js'
 import type { RoleName } from './roles.js'
 import { mechanisms } from './scram.js'
 import { Store } from './store.js'
@@ -30,7 +30,7 @@ export type MongoOptions = {
   replica?: { set: Replication; id: number }
 }
 
-export type NewUser = {
+export type UserDefinition = {
   user: string
   db?: string
   /** None for `$external`. */
@@ -40,7 +40,7 @@ export type NewUser = {
 }
 
 /** A role of the database admin; privileges as in createRole. */
-export type NewRole = { role: string; privileges: readonly Document[] }
+export type RoleDefinition = { role: string; privileges: readonly Document[] }
 
 export type MongoServer = {
   host: string
@@ -48,26 +48,26 @@ export type MongoServer = {
   /** With the name and password of `root`, if there is one. */
   uri: string
   store: Store
-  createUser(user: NewUser): void
-  createRole(role: NewRole): void
+  createUser(user: UserDefinition): void
+  createRole(role: RoleDefinition): void
   /** How many connections were ever accepted. */
-  dialled(): number
+  acceptedCount(): number
   /** Those that are open, with what their clients said of themselves. */
-  connections(): readonly Session[]
+  connections(): readonly ConnectionState[]
   /** The last thousand that were accepted, open or not. */
-  accepted(): readonly Session[]
+  accepted(): readonly ConnectionState[]
   /** How often a command was asked for. */
   counted(command: string): number
-  setLdapAuthorization(on: boolean | Ldap): void
+  setLdapAuthorization(on: boolean | LdapProduct): void
   /** Tells everybody who awaits a hello that something changed. */
-  changed(): void
+  announceChange(): void
   close(): Promise<void>
 }
 
 const REMEMBERED = 1000
 
 /** Starts a server. Rejects where the address cannot be listened on. */
-export async function mongoServer(options: MongoOptions): Promise<MongoServer> {
+export async function startMongoServer(options: MongoOptions): Promise<MongoServer> {
   const { now, random, host = '127.0.0.1', port = 0, tls, root, replica } = options
   const store = options.store ?? new Store(random)
   const users = new Users(store, random)
@@ -88,10 +88,10 @@ export async function mongoServer(options: MongoOptions): Promise<MongoServer> {
     started: now(),
     ldap: options.ldapAuthorization ? 'enterprise' : 'off',
     sessions: new Set(),
-    counted: new Map(),
-    opened: () => dialled,
+    commandCounts: new Map(),
+    acceptedCount: () => dialled,
   }
-  const accepted: Session[] = []
+  const accepted: ConnectionState[] = []
   const accept = (socket: Socket) => {
     accepted.push(new Connection(socket, ++dialled, instance).session)
     if (accepted.length > REMEMBERED) accepted.shift()
@@ -103,13 +103,13 @@ export async function mongoServer(options: MongoOptions): Promise<MongoServer> {
   })
   if (tls) server.on('tlsClientError', (_: Error, socket: Socket) => socket.destroy())
 
-  const createUser = ({ user, db = 'admin', password, roles, customData }: NewUser) => {
+  const createUser = ({ user, db = 'admin', password, roles, customData }: UserDefinition) => {
     const names = Object.keys(mechanisms) as (keyof typeof mechanisms)[]
     users.add(
       { user, db },
       {
         credentials: password === undefined ? { external: true } : users.credentials(user, password, names),
-        roles: users.readRoles(roles, db),
+        roles: users.parseRoles(roles, db),
         ...(customData && { customData }),
       },
     )
@@ -129,14 +129,14 @@ export async function mongoServer(options: MongoOptions): Promise<MongoServer> {
     store,
     createUser,
     createRole: ({ role, privileges }) => users.addRole({ role, db: 'admin', privileges, roles: [] }),
-    dialled: () => dialled,
+    acceptedCount: () => dialled,
     connections: () => [...instance.sessions],
     accepted: () => accepted,
-    counted: command => instance.counted.get(command) ?? 0,
+    counted: command => instance.commandCounts.get(command) ?? 0,
     setLdapAuthorization: on => {
       instance.ldap = typeof on === 'string' ? on : on ? 'enterprise' : 'off'
     },
-    changed: () => instance.member.change(),
+    announceChange: () => instance.member.change(),
     close: () =>
       new Promise(resolve => {
         server.close(() => resolve())

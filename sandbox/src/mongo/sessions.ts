@@ -1,34 +1,34 @@
 /** Logical sessions and the ends of transactions. A server of its own takes sessions, and has no transactions. */
 
 import type { Document } from 'bson'
-import { freshUuid } from './bytes.js'
+import { createUuid } from './bytes.js'
 import { CommandError } from './commandError.js'
-import { sessionKey, sessionOf } from './replica.js'
-import type { Commands, Request, Row } from './request.js'
-import { whole } from './statistics.js'
+import { parseSession, toSessionKey } from './replica.js'
+import type { CommandDefinition, Commands, Request } from './request.js'
+import { toInteger } from './statistics.js'
 
-const taken: Row = { needs: 'login', run: () => ({}) }
+const taken: CommandDefinition = { requires: 'login', run: () => ({}) }
 
-export const sessions: Commands = {
+export const sessionCommands: Commands = {
   startSession: {
-    needs: 'login',
+    requires: 'login',
     run: ({ instance }) => ({
-      id: { id: freshUuid(instance.random) },
-      timeoutMinutes: whole(30),
+      id: { id: createUuid(instance.random) },
+      timeoutMinutes: toInteger(30),
     }),
   },
-  endSessions: { needs: 'login', run: end },
+  endSessions: { requires: 'login', run: end },
   refreshSessions: taken,
-  killSessions: { needs: 'login', run: end },
-  killAllSessions: { needs: () => [['killAnySession', { cluster: true }]], run: () => ({}) },
-  commitTransaction: { needs: 'login', run: ending('commit') },
-  abortTransaction: { needs: 'login', run: ending('abort') },
+  killSessions: { requires: 'login', run: end },
+  killAllSessions: { requires: () => [['killAnySession', { cluster: true }]], run: () => ({}) },
+  commitTransaction: { requires: 'login', run: ending('commit') },
+  abortTransaction: { requires: 'login', run: ending('abort') },
 }
 
 function end(request: Request): Document {
   const lsids: unknown = request.body[request.name]
   if (!Array.isArray(lsids)) throw new CommandError('TypeMismatch', `BSON field '${request.name}' is the wrong type`)
-  for (const lsid of lsids) request.instance.replica?.set.sessions.end(sessionKey(request, lsid))
+  for (const lsid of lsids) request.instance.replica?.set.sessions.end(toSessionKey(request, lsid))
   return {}
 }
 
@@ -36,14 +36,14 @@ function ending(how: 'commit' | 'abort'): (request: Request) => Document {
   return request => {
     const { replica } = request.instance
     if (!replica) throw noTransactions()
-    const { key, number } = sessionOf(request)
+    const { key, number } = parseSession(request)
     replica.set.sessions[how](key, number)
     return {}
   }
 }
 
 /** Throws IllegalOperation. */
-export function refuseTransactions({ txnNumber, startTransaction, autocommit }: Document): void {
+export function rejectTransactions({ txnNumber, startTransaction, autocommit }: Document): void {
   if (txnNumber !== undefined || startTransaction !== undefined || autocommit !== undefined) throw noTransactions()
 }
 

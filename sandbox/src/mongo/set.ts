@@ -15,11 +15,17 @@
  */
 import { ObjectId } from 'bson'
 import { LogicalSessions } from './logicalSessions.js'
-import { type Place, Replication } from './replication.js'
-import { type MongoOptions, type MongoServer, mongoServer, type NewRole, type NewUser } from './server.js'
+import { type MemberConfig, Replication } from './replication.js'
+import {
+  type MongoOptions,
+  type MongoServer,
+  type RoleDefinition,
+  startMongoServer,
+  type UserDefinition,
+} from './server.js'
 import { Store } from './store.js'
 
-export type SetOptions = Omit<MongoOptions, 'host' | 'port' | 'replica'> & {
+export type ReplicaSetOptions = Omit<MongoOptions, 'host' | 'port' | 'replica'> & {
   /** How many it begins with; the first is primary. */
   members?: number
   name?: string
@@ -32,47 +38,47 @@ export type SetOptions = Omit<MongoOptions, 'host' | 'port' | 'replica'> & {
 }
 
 /** One member. It stays the same through restarts, and when the set has removed it. */
-export type SetMember = Pick<MongoServer, 'connections' | 'accepted' | 'counted'> & {
+export type ReplicaSetMember = Pick<MongoServer, 'connections' | 'accepted' | 'counted'> & {
   id: number
   /** On 127.0.0.1. */
   port: number
   /** As advertised. */
   host: string
   /** How many connections were ever accepted, restarts included. */
-  dialled(): number
+  acceptedCount(): number
 }
 
-export type NewMember = Partial<Pick<Place, 'priority' | 'hidden' | 'tags'>>
+export type MemberOptions = Partial<Pick<MemberConfig, 'priority' | 'hidden' | 'tags'>>
 
-export type MongoSet = {
+export type ReplicaSet = {
   name: string
   store: Store
   /** With all members, `replicaSet`, and the name and password of `root`, if there is one. */
   uri(): string
   /** Those that the set has now. */
-  members(): readonly SetMember[]
-  primary(): SetMember | undefined
-  createUser(user: NewUser): void
-  createRole(role: NewRole): void
+  members(): readonly ReplicaSetMember[]
+  primary(): ReplicaSetMember | undefined
+  createUser(user: UserDefinition): void
+  createRole(role: RoleDefinition): void
   /** The primary becomes a secondary. Its connections stay open. */
   stepDown(): void
   /** Makes a member primary, after a step-down if there is another one. Throws for a member that cannot be. */
-  elect(member: SetMember): void
+  elect(member: ReplicaSetMember): void
   /** Ends a member's process: its connections are closed, and nobody listens there any more. */
-  kill(member: SetMember): Promise<void>
+  kill(member: ReplicaSetMember): Promise<void>
   /** Starts it again, on its port and as another process. */
-  start(member: SetMember): Promise<void>
-  add(member?: NewMember): Promise<SetMember>
+  start(member: ReplicaSetMember): Promise<void>
+  add(member?: MemberOptions): Promise<ReplicaSetMember>
   /** Takes a member out of the set; it goes on running. Throws for the primary. */
-  remove(member: SetMember): void
+  remove(member: ReplicaSetMember): void
   close(): Promise<void>
 }
 
 /** `dialled` counts what earlier processes of the member accepted. */
-type Slot = { member: SetMember; server: MongoServer; dialled: number }
+type Slot = { member: ReplicaSetMember; server: MongoServer; dialled: number }
 
 /** Starts a set. Rejects where a port cannot be listened on. */
-export async function mongoSet(options: SetOptions): Promise<MongoSet> {
+export async function startReplicaSet(options: ReplicaSetOptions): Promise<ReplicaSet> {
   const {
     members = 3,
     name = 'rs0',
@@ -90,7 +96,7 @@ export async function mongoSet(options: SetOptions): Promise<MongoSet> {
   let last = -1
 
   function changed(): void {
-    for (const { server } of slots.values()) server.changed()
+    for (const { server } of slots.values()) server.announceChange()
     clearTimeout(timer)
     if (replication.primary !== undefined || electionMS === undefined || replication.term === 0) return
     timer = setTimeout(() => {
@@ -115,14 +121,14 @@ export async function mongoSet(options: SetOptions): Promise<MongoSet> {
   }
 
   async function launch(id: number, port = 0): Promise<Slot> {
-    const server = await mongoServer({ ...shared, store, port, replica: { set: replication, id } })
+    const server = await startMongoServer({ ...shared, store, port, replica: { set: replication, id } })
     const slot = slots.get(id) ?? { server, dialled: 0, member: handle(id, server.port) }
     slot.server = server
     slots.set(id, slot)
     return slot
   }
 
-  function handle(id: number, port: number): SetMember {
+  function handle(id: number, port: number): ReplicaSetMember {
     const slot = () => slots.get(id) as Slot
     return {
       id,
@@ -130,22 +136,25 @@ export async function mongoSet(options: SetOptions): Promise<MongoSet> {
       host: advertise(port).toLowerCase(),
       connections: () => slot().server.connections(),
       accepted: () => slot().server.accepted(),
-      dialled: () => slot().dialled + slot().server.dialled(),
+      acceptedCount: () => slot().dialled + slot().server.acceptedCount(),
       counted: command => slot().server.counted(command),
     }
   }
 
-  const place = ({ id, host }: SetMember, { priority = 1, hidden = false, tags = {} }: NewMember = {}): Place => {
+  const place = (
+    { id, host }: ReplicaSetMember,
+    { priority = 1, hidden = false, tags = {} }: MemberOptions = {},
+  ): MemberConfig => {
     return { id, host, priority, hidden, tags }
   }
 
-  async function add(more?: NewMember): Promise<SetMember> {
+  async function add(more?: MemberOptions): Promise<ReplicaSetMember> {
     const { member } = await launch(slots.size)
     replication.configure([...replication.places, place(member, more)])
     return member
   }
 
-  const slotOf = ({ id, port }: SetMember): Slot => {
+  const slotOf = ({ id, port }: ReplicaSetMember): Slot => {
     const slot = slots.get(id)
     if (!slot || slot.member.port !== port) throw new Error(`member ${id} is of another set`)
     return slot
@@ -186,7 +195,7 @@ export async function mongoSet(options: SetOptions): Promise<MongoSet> {
     start: async member => {
       const slot = slotOf(member)
       if (replication.isUp(member.id)) return
-      slot.dialled += slot.server.dialled()
+      slot.dialled += slot.server.acceptedCount()
       await launch(member.id, member.port)
       replication.setUp(member.id, true)
       if (replication.primary === undefined) changed()

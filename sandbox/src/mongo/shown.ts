@@ -5,7 +5,7 @@ import { isDocument } from './order.js'
 const LONGEST = 1500
 
 /** `{ insert: "c", n: 5 }`. Fields that would only repeat a secret are to be left out by the caller. */
-export function shown(document: Document): string {
+export function toText(document: Document): string {
   const text = value(document)
   return text.length > LONGEST ? `${text.slice(0, LONGEST)}...` : text
 }

@@ -2,7 +2,7 @@
 import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
 
-export type State = 'PRIMARY' | 'SECONDARY' | 'REMOVED'
+export type MemberState = 'PRIMARY' | 'SECONDARY' | 'REMOVED'
 
 const words = (text: string): string[] => text.split(/\s+/)
 
@@ -21,10 +21,10 @@ const opted = new Set(
 )
 
 /** Everything that is in neither list changes something. */
-export const isWrite = (name: string): boolean => !anywhere.has(name) && !opted.has(name)
+export const isWriteCommand = (name: string): boolean => !anywhere.has(name) && !opted.has(name)
 
 /** Throws NotWritablePrimary, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary. */
-export function judgeStanding(state: State, name: string, body: Document): void {
+export function assertMayRun(state: MemberState, name: string, body: Document): void {
   if (state === 'PRIMARY' || anywhere.has(name)) return
   // Transactions live on the primary, their reads too.
   if (!opted.has(name) || body.autocommit === false) throw new CommandError('NotWritablePrimary', 'not primary')

@@ -12,19 +12,19 @@ export function collectionStats({ db, instance }: Pick<Request, 'db' | 'instance
   const indexes = collection?.indexes ?? []
   return {
     ns: `${db}.${name}`,
-    size: whole(collection?.size ?? 0),
-    count: whole(count),
-    ...(collection && count > 0 && { avgObjSize: whole(Math.floor(collection.size / count)) }),
-    numOrphanDocs: whole(0),
-    storageSize: whole(collection?.size ?? 0),
-    freeStorageSize: whole(0),
+    size: toInteger(collection?.size ?? 0),
+    count: toInteger(count),
+    ...(collection && count > 0 && { avgObjSize: toInteger(Math.floor(collection.size / count)) }),
+    numOrphanDocs: toInteger(0),
+    storageSize: toInteger(collection?.size ?? 0),
+    freeStorageSize: toInteger(0),
     capped: collection?.options.capped === true,
-    nindexes: whole(indexes.length),
+    nindexes: toInteger(indexes.length),
     indexBuilds: [],
-    totalIndexSize: whole(indexes.length * INDEX_BYTES),
-    totalSize: whole((collection?.size ?? 0) + indexes.length * INDEX_BYTES),
-    indexSizes: Object.fromEntries(indexes.map(({ name }) => [name, whole(INDEX_BYTES)])),
-    scaleFactor: whole(1),
+    totalIndexSize: toInteger(indexes.length * INDEX_BYTES),
+    totalSize: toInteger((collection?.size ?? 0) + indexes.length * INDEX_BYTES),
+    indexSizes: Object.fromEntries(indexes.map(({ name }) => [name, toInteger(INDEX_BYTES)])),
+    scaleFactor: toInteger(1),
   }
 }
 
@@ -60,6 +60,6 @@ export function databaseSize({ store }: Instance, db: string): number {
 }
 
 /** An int32 where it fits, else an int64. */
-export function whole(value: number): Int32 | Long {
+export function toInteger(value: number): Int32 | Long {
   return value === (value | 0) ? new Int32(value) : Long.fromNumber(value)
 }

@@ -6,10 +6,10 @@
  * is kept is here.
  */
 import { type Binary, type Document, Int32, type ObjectId } from 'bson'
-import { freshUuid, identified, read } from './bytes.js'
+import { createUuid, readDocument, withId } from './bytes.js'
 import { CommandError } from './commandError.js'
-import { type Index, keysOf } from './indexes.js'
-import { shown } from './shown.js'
+import { type Index, toIndexKeys } from './indexes.js'
+import { toText } from './shown.js'
 
 /** One stored document. It is replaced, never changed, so whoever holds it has a snapshot. */
 export class Entry {
@@ -24,7 +24,7 @@ export class Entry {
   /** Shared by everybody who reads it: copy before changing. */
   get document(): Document {
     if (this.#document) return this.#document
-    const document = read(this.bytes)
+    const document = readDocument(this.bytes)
     if (this.bytes.length <= KEPT) this.#document = document
     return document
   }
@@ -92,7 +92,7 @@ export class Collection {
   /** Adds a document and returns its entry. Throws DuplicateKey, BSONObjectTooLarge, InvalidIdField. */
   insert(bytes: Buffer, fresh: () => ObjectId): Entry {
     judgeSize(bytes)
-    const { bytes: stored, key, id } = identified(bytes, fresh)
+    const { bytes: stored, key, id } = withId(bytes, fresh)
     if (key[0] === '[' || key[0] === 'r')
       throw new CommandError('InvalidIdField', "The '_id' value cannot be of type array or regex")
     if (this.entries.has(key)) throw duplicate(this.ns, '_id_', { _id: new Int32(1) }, { _id: id() })
@@ -163,7 +163,7 @@ export class Collection {
 }
 
 /** What commands use of a store; a transaction has one of its own. */
-export type Stored = Pick<Store, keyof Store>
+export type DocumentStore = Pick<Store, keyof Store>
 
 /** Every database by name; a collection begins to exist when something is put into it. */
 export class Store {
@@ -182,9 +182,9 @@ export class Store {
   open(db: string, name: string, options: Document = {}): Collection {
     const found = this.find(db, name)
     if (found) return found
-    judgeName(db, name)
+    assertCollectionName(db, name)
     const collections = this.databases.get(db) ?? new Map<string, Collection>()
-    const collection = new Collection(`${db}.${name}`, options, freshUuid(this.#random))
+    const collection = new Collection(`${db}.${name}`, options, createUuid(this.#random))
     collections.set(name, collection)
     this.databases.set(db, collections)
     return collection
@@ -220,7 +220,7 @@ function judgeSize(bytes: Buffer): void {
 }
 
 /** Throws InvalidNamespace for names that the server does not take. */
-export function judgeName(db: string, name: string): void {
+export function assertCollectionName(db: string, name: string): void {
   if (!db || db.length > 63 || /[/\\. "\0]/.test(db)) {
     throw new CommandError('InvalidNamespace', `Invalid database name: '${db}'`)
   }
@@ -231,7 +231,7 @@ export function judgeName(db: string, name: string): void {
 
 function enter(index: Index, ns: string, entry: Entry): void {
   if (!index.unique) return
-  const keys = keysOf(index, entry.document)
+  const keys = toIndexKeys(index, entry.document)
   for (const { key, values } of keys) {
     const holder = index.unique.get(key)
     if (holder !== undefined && holder !== entry.key) {
@@ -243,12 +243,12 @@ function enter(index: Index, ns: string, entry: Entry): void {
 
 function leave(index: Index, entry: Entry): void {
   if (!index.unique) return
-  for (const { key } of keysOf(index, entry.document)) {
+  for (const { key } of toIndexKeys(index, entry.document)) {
     if (index.unique.get(key) === entry.key) index.unique.delete(key)
   }
 }
 
 function duplicate(ns: string, index: string, keyPattern: Document, keyValue: Document): CommandError {
-  const message = `E11000 duplicate key error collection: ${ns} index: ${index} dup key: ${shown(keyValue)}`
+  const message = `E11000 duplicate key error collection: ${ns} index: ${index} dup key: ${toText(keyValue)}`
   return new CommandError('DuplicateKey', message, { keyPattern, keyValue })
 }

@@ -5,11 +5,11 @@
  * since then is a WriteConflict at the next statement or at commit; nobody else ever waits for a transaction.
  */
 import { CommandError } from './commandError.js'
-import { type Collection, Store, type Stored } from './store.js'
+import { type Collection, type DocumentStore, Store } from './store.js'
 
 type Copy = { db: string; name: string; copy: Collection; of: Collection | undefined }
 
-export class Transaction implements Stored {
+export class Transaction implements DocumentStore {
   readonly #store: Store
   readonly #made: Store
   readonly #copies = new Map<string, Copy>()

@@ -7,10 +7,10 @@
 import { type Document, Int32, type ObjectId, Timestamp } from 'bson'
 import { add, bitwise, multiply } from './arithmetic.js'
 import { CommandError } from './commandError.js'
-import { stages } from './expression.js'
-import { isOperators, type Matcher, matcher } from './match.js'
-import { compare, equal, isDocument, isNumber, rank, toNumber } from './order.js'
-import { sorted } from './query.js'
+import { compileStages } from './expression.js'
+import { compileMatcher, isOperatorExpression, type Matcher } from './match.js'
+import { compare, equal, isDocument, isNumber, toNumber, typeRank } from './order.js'
+import { sortBy } from './query.js'
 
 /** One statement of an update command. */
 export type Update = {
@@ -26,13 +26,13 @@ export type Update = {
 export const isPipeline = (update: unknown): update is Document[] => Array.isArray(update)
 
 /** What each matched document becomes; the given one is left as it is. */
-export function updater(update: Update, now: () => number, inserting = false): (document: Document) => Document {
+export function compileUpdate(update: Update, now: () => number, inserting = false): (document: Document) => Document {
   const { q, u, arrayFilters, let: variables } = update
   if (isPipeline(u)) {
-    const run = stages(u, variables ? { variables } : {})
+    const run = compileStages(u, variables ? { variables } : {})
     return document => keepId(document, run([document])[0] ?? document)
   }
-  if (!isOperators(u)) return document => keepId(document, copy(u) as Document)
+  if (!isOperatorExpression(u)) return document => keepId(document, copy(u) as Document)
   const steps = Object.entries(u).flatMap(([name, fields]) => {
     const operator = Object.hasOwn(operators, name) ? operators[name] : undefined
     if (!operator) {
@@ -55,12 +55,12 @@ export function updater(update: Update, now: () => number, inserting = false): (
 }
 
 /** The document that an upsert inserts where nothing matched. */
-export function upserted(update: Update, now: () => number, fresh: () => ObjectId): Document {
+export function createUpserted(update: Update, now: () => number, fresh: () => ObjectId): Document {
   const base: Document = {}
   for (const [field, value] of equalities(update.q)) assign(base, field.split('.'), value)
-  const replacement = !isPipeline(update.u) && !isOperators(update.u)
+  const replacement = !isPipeline(update.u) && !isOperatorExpression(update.u)
   const start: Document = replacement ? (base._id === undefined ? {} : { _id: base._id }) : base
-  const { _id = fresh(), ...rest } = updater(update, now, true)(start)
+  const { _id = fresh(), ...rest } = compileUpdate(update, now, true)(start)
   return { _id, ...rest }
 }
 
@@ -68,8 +68,8 @@ export function upserted(update: Update, now: () => number, fresh: () => ObjectI
 function equalities(filter: Document): [field: string, value: unknown][] {
   return Object.entries(filter).flatMap(([name, condition]): [string, unknown][] => {
     if (name === '$and') return (condition as Document[]).flatMap(equalities)
-    if (name.startsWith('$') || rank(condition) === 12) return []
-    if (!isOperators(condition)) return [[name, condition]]
+    if (name.startsWith('$') || typeRank(condition) === 12) return []
+    if (!isOperatorExpression(condition)) return [[name, condition]]
     return condition.$eq === undefined ? [] : [[name, condition.$eq]]
   })
 }
@@ -116,7 +116,7 @@ function namedFilters(filters: readonly Document[]): Map<string, Matcher> {
   return new Map(
     filters.map(filter => {
       const name = (Object.keys(filter)[0] ?? '').split('.')[0] ?? ''
-      const matches = matcher(filter)
+      const matches = compileMatcher(filter)
       return [name, (value: unknown) => matches({ [name]: value })]
     }),
   )
@@ -156,7 +156,7 @@ function positional(path: readonly string[], list: readonly unknown[], q: Docume
     if (Object.keys(conditions).length === 0) return false
     const alone: Document = {}
     assign(alone, path, [item])
-    return matcher(conditions)(alone)
+    return compileMatcher(conditions)(alone)
   })
   if (found < 0) {
     const message = 'The positional operator did not find the match needed from the query.'
@@ -287,7 +287,7 @@ function push(list: unknown[], operand: unknown): unknown[] {
   const { $each, $position, $slice, $sort } = operand
   const at = $position === undefined ? list.length : toNumber($position)
   let result = [...list.slice(0, at), ...$each, ...list.slice(at)]
-  if (isDocument($sort)) result = sorted(result, $sort, item => (isDocument(item) ? item : {}))
+  if (isDocument($sort)) result = sortBy(result, $sort, item => (isDocument(item) ? item : {}))
   else if (isNumber($sort)) result.sort((a, b) => compare(a, b) * toNumber($sort))
   if ($slice === undefined) return result
   const size = toNumber($slice)
@@ -297,13 +297,13 @@ function push(list: unknown[], operand: unknown): unknown[] {
 /** `$pull` takes a value, conditions on the element, or a filter of documents. */
 function pulled(operand: unknown): (item: unknown) => boolean {
   if (!isDocument(operand)) {
-    const matches = matcher({ item: operand })
+    const matches = compileMatcher({ item: operand })
     return item => matches({ item })
   }
-  if (isOperators(operand)) {
-    const matches = matcher({ item: operand })
+  if (isOperatorExpression(operand)) {
+    const matches = compileMatcher({ item: operand })
     return item => matches({ item })
   }
-  const matches = matcher(operand)
+  const matches = compileMatcher(operand)
   return item => isDocument(item) && matches(item)
 }

@@ -5,20 +5,29 @@
 import { type Document, Int32 } from 'bson'
 import { CommandError } from './commandError.js'
 import { checkCommandFields, type Fields } from './fields.js'
-import { changeRoles, granting, nameOf, REVOKE_ANY, revoking, rolesIn, wanted, without } from './grants.js'
-import { matcher } from './match.js'
-import { type Commands, type Need, onDatabase, privilegesOf, type Request } from './request.js'
+import {
+  changeRoles,
+  needsToGrant,
+  needsToRevoke,
+  parseName,
+  parseNames,
+  parseRoles,
+  REVOKE_ANY,
+  withoutRoles,
+} from './grants.js'
+import { compileMatcher } from './match.js'
+import { type Commands, onDatabase, privilegesOf, type Request, type RequiredPrivilege } from './request.js'
 import { readRestrictions } from './restrictions.js'
-import { allows, privilegeDocument } from './roles.js'
+import { isAllowed, toPrivilegeDocument } from './roles.js'
 import { isMechanism, type Mechanism, mechanisms } from './scram.js'
 import type { Entry } from './store.js'
 import type { UserName } from './users.js'
 
 export const userCommands: Commands = {
-  createUser: { needs: granting('createUser'), run: createUser },
-  updateUser: { needs: changing, run: updateUser },
+  createUser: { requires: needsToGrant('createUser'), run: createUser },
+  updateUser: { requires: changing, run: updateUser },
   dropUser: {
-    needs: onDatabase('dropUser'),
+    requires: onDatabase('dropUser'),
     run: request => {
       checkCommandFields(request, {})
       request.instance.users.users.remove(userOf(request))
@@ -26,7 +35,7 @@ export const userCommands: Commands = {
     },
   },
   dropAllUsersFromDatabase: {
-    needs: onDatabase('dropUser'),
+    requires: onDatabase('dropUser'),
     run: request => {
       checkCommandFields(request, {})
       const { db, instance } = request
@@ -36,32 +45,36 @@ export const userCommands: Commands = {
       return { n: new Int32(gone.length) }
     },
   },
-  usersInfo: { needs: viewing, run: usersInfo },
+  usersInfo: { requires: viewing, run: usersInfo },
   grantRolesToUser: {
-    needs: granting(),
-    run: request => changeRoles(request, userOf(request), (held, named) => [...without(held, named), ...named]),
+    requires: needsToGrant(),
+    run: request => changeRoles(request, userOf(request), (held, named) => [...withoutRoles(held, named), ...named]),
   },
   revokeRolesFromUser: {
-    needs: revoking,
-    run: request => changeRoles(request, userOf(request), without),
+    requires: needsToRevoke,
+    run: request => changeRoles(request, userOf(request), withoutRoles),
   },
-  invalidateUserCache: { adminOnly: true, needs: () => [['invalidateUserCache', { cluster: true }]], run: () => ({}) },
+  invalidateUserCache: {
+    adminOnly: true,
+    requires: () => [['invalidateUserCache', { cluster: true }]],
+    run: () => ({}),
+  },
 }
 
 const EXTERNAL = '$external'
 
 /** Each field that is changed asks for a privilege of its own; one's own password and data for a smaller one. */
-function changing(request: Request): Need[] {
+function changing(request: Request): RequiredPrivilege[] {
   const { body, db } = request
-  const needs = granting()(request)
-  const own = isSelf(request, { user: nameOf(request), db }) ? 'Own' : ''
+  const needs = needsToGrant()(request)
+  const own = isSelf(request, { user: parseName(request), db }) ? 'Own' : ''
   for (const [field, action] of [
     ['pwd', 'Password'],
     ['customData', 'CustomData'],
   ] as const) {
     if (body[field] === undefined) continue
     const resource = { db, collection: '' }
-    const mayOwn = own && allows(privilegesOf(request), `changeOwn${action}`, resource)
+    const mayOwn = own && isAllowed(privilegesOf(request), `changeOwn${action}`, resource)
     needs.push([mayOwn ? `changeOwn${action}` : `change${action}`, resource])
   }
   if (body.roles !== undefined) needs.push(REVOKE_ANY)
@@ -69,9 +82,9 @@ function changing(request: Request): Need[] {
 }
 
 /** Everybody may look at themselves; whoever looks into all databases at once needs it for the cluster. */
-function viewing(request: Request): Need[] {
+function viewing(request: Request): RequiredPrivilege[] {
   const { body, db } = request
-  return wanted(body.usersInfo, db).flatMap((name): Need[] => {
+  return parseNames(body.usersInfo, db).flatMap((name): RequiredPrivilege[] => {
     if (name.user !== undefined && isSelf(request, { user: name.user, db: name.db })) return []
     return [['viewUser', name.db === '' ? { cluster: true } : { db: name.db, collection: '' }]]
   })
@@ -83,7 +96,7 @@ function isSelf({ session }: Request, { user, db }: UserName): boolean {
 
 /** The stored user that the command names. Throws UserNotFound. */
 function userOf(request: Request): Entry {
-  const name: UserName = { user: nameOf(request), db: request.db }
+  const name: UserName = { user: parseName(request), db: request.db }
   const entry = request.instance.users.entry(name)
   if (!entry) throw new CommandError('UserNotFound', `Could not find user "${name.user}" for db "${name.db}"`)
   return entry
@@ -112,10 +125,10 @@ function credentialsIn({ body, db, instance }: Request, user: string): Document 
 
 function createUser(request: Request): Document {
   const { body, db, instance } = request
-  const user = nameOf(request)
+  const user = parseName(request)
   checkCommandFields(request, { ...USER_FIELDS, roles: 'array' })
   if (db === 'local') throw new CommandError('BadValue', 'Cannot create users in the local database')
-  const roles = rolesIn(request)
+  const roles = parseRoles(request)
   if (instance.users.entry({ user, db })) {
     throw new CommandError('Location51003', `User "${user}@${db}" already exists`)
   }
@@ -151,7 +164,7 @@ function updateUser(request: Request): Document {
   const { body, instance } = request
   checkCommandFields(request, USER_FIELDS)
   const entry = userOf(request)
-  const roles = body.roles === undefined ? undefined : rolesIn(request)
+  const roles = body.roles === undefined ? undefined : parseRoles(request)
   const credentials = body.pwd === undefined ? undefined : credentialsIn(request, entry.document.user)
   const changes = { ...(credentials && { credentials }), ...(roles && { roles }), ...kept(body) }
   if (Object.keys(changes).length === 0) {
@@ -172,13 +185,13 @@ const USERS_INFO_FIELDS: Fields = {
 function usersInfo(request: Request): Document {
   const { body, db, instance } = request
   checkCommandFields(request, USERS_INFO_FIELDS)
-  const names = wanted(body.usersInfo, db)
+  const names = parseNames(body.usersInfo, db)
   const isExact = names.every(({ user }) => user !== undefined)
   if ((body.showPrivileges || body.showAuthenticationRestrictions) && (!isExact || body.filter !== undefined)) {
     const message = 'Privilege or restriction details require exact-match usersInfo queries'
     throw new CommandError('IllegalOperation', message)
   }
-  const matches = matcher(body.filter ?? {})
+  const matches = compileMatcher(body.filter ?? {})
   const shown = [...instance.users.users.entries.values()]
     .map(({ document }) => document)
     .filter(({ user, db }) => names.some(one => (!one.db || one.db === db) && (one.user ?? user) === user))
@@ -197,7 +210,7 @@ function shownUser({ body, instance }: Request, document: Document): Document {
     ...(body.showAuthenticationRestrictions && { authenticationRestrictions: authenticationRestrictions ?? [] }),
     ...(body.showPrivileges && {
       inheritedRoles: roles,
-      inheritedPrivileges: privileges.map(privilegeDocument),
+      inheritedPrivileges: privileges.map(toPrivilegeDocument),
       inheritedAuthenticationRestrictions: [],
     }),
     ...(!credentials?.external && { mechanisms: Object.keys(credentials ?? {}) }),

@@ -3,19 +3,19 @@
  * privilege reads them, and a change shows on live connections with their next command.
  */
 import { type Document, type ObjectId, serialize } from 'bson'
-import { freshUuid } from './bytes.js'
+import { createUuid } from './bytes.js'
 import { CommandError } from './commandError.js'
 import { checkFields } from './fields.js'
 import { isDocument } from './order.js'
-import { builtIn, type Privilege, type RoleName, readPrivilege } from './roles.js'
-import { credentials, type Mechanism } from './scram.js'
+import { findBuiltInRole, type Privilege, parsePrivilege, type RoleName } from './roles.js'
+import { createCredentials, type Mechanism } from './scram.js'
 import type { Collection, Entry, Store } from './store.js'
 
 export type UserName = { user: string; db: string }
 /** A user as it is now: its stored document and what it may do. */
 export type User = { name: UserName; document: Document; roles: RoleName[]; privileges: Privilege[] }
 
-export const keyOfName = ({ db }: { db: string }, name: string): string => `${db}.${name}`
+export const toUserKey = ({ db }: { db: string }, name: string): string => `${db}.${name}`
 
 export class Users {
   readonly users: Collection
@@ -40,7 +40,7 @@ export class Users {
       this.#cache.clear()
       this.#seen = this.version
     }
-    const key = keyOfName(name, name.user)
+    const key = toUserKey(name, name.user)
     const cached = this.#cache.get(key)
     if (cached) return cached
     const document = this.entry(name)?.document
@@ -51,7 +51,7 @@ export class Users {
   }
 
   entry(name: UserName): Entry | undefined {
-    return this.users.entries.get(`s${keyOfName(name, name.user)}`)
+    return this.users.entries.get(`s${toUserKey(name, name.user)}`)
   }
 
   role({ role, db }: RoleName): Entry | undefined {
@@ -64,22 +64,22 @@ export class Users {
     const privileges: Privilege[] = []
     const queue = [...names]
     for (const name of queue) {
-      const key = keyOfName(name, name.role)
+      const key = toUserKey(name, name.role)
       if (roles.has(key)) continue
       roles.set(key, { role: name.role, db: name.db })
       const stored = this.role(name)?.document
       if (stored) {
-        privileges.push(...stored.privileges.map(readPrivilege))
+        privileges.push(...stored.privileges.map(parsePrivilege))
         queue.push(...stored.roles)
       } else {
-        privileges.push(...(builtIn(name) ?? []))
+        privileges.push(...(findBuiltInRole(name) ?? []))
       }
     }
     return { roles: [...roles.values()], privileges }
   }
 
   /** The roles of a command, `'read'` or `{role, db}`. Throws RoleNotFound, BadValue, and as `checkFields`. */
-  readRoles(roles: unknown, db: string): RoleName[] {
+  parseRoles(roles: unknown, db: string): RoleName[] {
     if (!Array.isArray(roles)) throw new CommandError('TypeMismatch', "BSON field 'roles' needs to be an array")
     return roles.map((entry: unknown) => {
       if (typeof entry !== 'string') {
@@ -87,7 +87,7 @@ export class Users {
         checkFields('roles', entry, { role: 'string', db: 'string' })
       }
       const name = typeof entry === 'string' ? { role: entry, db } : (entry as RoleName)
-      if (!builtIn(name) && !this.role(name)) {
+      if (!findBuiltInRole(name) && !this.role(name)) {
         throw new CommandError('RoleNotFound', `Could not find role: ${name.role}@${name.db}`)
       }
       return name
@@ -96,18 +96,18 @@ export class Users {
 
   /** Every mechanism's credentials for one password. */
   credentials(user: string, password: string, mechanisms: readonly Mechanism[]): Document {
-    return Object.fromEntries(mechanisms.map(name => [name, credentials(name, user, password, this.#random)]))
+    return Object.fromEntries(mechanisms.map(name => [name, createCredentials(name, user, password, this.#random)]))
   }
 
   add(name: UserName, fields: Document): void {
-    const _id = keyOfName(name, name.user)
+    const _id = toUserKey(name, name.user)
     if (this.entry(name)) throw new CommandError('Location51003', `User "${name.user}@${name.db}" already exists`)
-    const userId = freshUuid(this.#random)
+    const userId = createUuid(this.#random)
     this.users.insert(Buffer.from(serialize({ _id, userId, ...name, ...fields })), unneeded)
   }
 
   addRole(fields: RoleName & Document): void {
-    const _id = keyOfName(fields, fields.role)
+    const _id = toUserKey(fields, fields.role)
     if (this.role(fields)) {
       throw new CommandError('Location51002', `Role "${fields.role}@${fields.db}" already exists`)
     }

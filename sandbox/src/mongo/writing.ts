@@ -1,21 +1,28 @@
 /** Commands that write documents. */
 import { type Document, Double, Int32, ObjectId, serialize } from 'bson'
 import { CommandError } from './commandError.js'
-import { projector } from './projection.js'
-import { matching, sorted } from './query.js'
-import { type Commands, collectionOf, type Need, onCollection, type Reply, type Request } from './request.js'
-import { isPipeline, type Update, updater, upserted } from './update.js'
+import { compileProjection } from './projection.js'
+import { findMatching, sortBy } from './query.js'
+import {
+  type Commands,
+  onCollection,
+  parseCollection,
+  type Reply,
+  type Request,
+  type RequiredPrivilege,
+} from './request.js'
+import { compileUpdate, createUpserted, isPipeline, type Update } from './update.js'
 
-export const writing: Commands = {
-  insert: { needs: onCollection('insert'), run: insert },
-  update: { needs: updateNeeds, run: update },
-  delete: { needs: onCollection('remove'), run: remove },
-  findAndModify: { needs: modifyNeeds, run: findAndModify },
-  findandmodify: { needs: modifyNeeds, run: findAndModify },
+export const writeCommands: Commands = {
+  insert: { requires: onCollection('insert'), run: insert },
+  update: { requires: updateNeeds, run: update },
+  delete: { requires: onCollection('remove'), run: remove },
+  findAndModify: { requires: modifyNeeds, run: findAndModify },
+  findandmodify: { requires: modifyNeeds, run: findAndModify },
 }
 
 /** An ObjectId of our own clock and randomness. */
-export function freshId({ instance }: Request): () => ObjectId {
+export function createIdFactory({ instance }: Request): () => ObjectId {
   return () => {
     const id = instance.random(12)
     id.writeUInt32BE(Math.floor(instance.now() / 1000), 0)
@@ -25,14 +32,14 @@ export function freshId({ instance }: Request): () => ObjectId {
 
 function insert(request: Request): Reply {
   const { body, db, instance } = request
-  const name = collectionOf(request)
+  const name = parseCollection(request)
   const { documents } = body
   if (!Array.isArray(documents) || documents.length === 0) {
     throw new CommandError('InvalidOptions', 'Write batch sizes must be between 1 and 100000. Got 0 operations.')
   }
-  writable(db, name)
+  assertWritableNamespace(db, name)
   const collection = instance.store.open(db, name)
-  const fresh = freshId(request)
+  const fresh = createIdFactory(request)
   const one = (bytes: Uint8Array) => {
     collection.insert(Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes), fresh)
     return 1
@@ -74,13 +81,13 @@ function many<W, R>(
 }
 
 /** Users and roles change by their commands only. */
-export function writable(db: string, name: string): void {
+export function assertWritableNamespace(db: string, name: string): void {
   if (db === 'admin' && (name === 'system.users' || name === 'system.roles')) {
     throw new CommandError('Unauthorized', `${db}.${name} is changed by commands such as createUser only`)
   }
 }
 
-function updateNeeds(request: Request): Need[] {
+function updateNeeds(request: Request): RequiredPrivilege[] {
   const { body } = request
   const upsert = Array.isArray(body.updates) && body.updates.some((one: Document) => one.upsert)
   return onCollection('update', ...(upsert ? ['insert'] : []))(request)
@@ -88,8 +95,8 @@ function updateNeeds(request: Request): Need[] {
 
 function update(request: Request): Reply {
   const { body, db } = request
-  const name = collectionOf(request)
-  writable(db, name)
+  const name = parseCollection(request)
+  assertWritableNamespace(db, name)
   if (!Array.isArray(body.updates)) throw new CommandError('FailedToParse', "BSON field 'update.updates' is missing")
   const created: Document[] = []
   let modified = 0
@@ -116,10 +123,10 @@ function write(request: Request, name: string, one: Update): Outcome {
   const { db, instance } = request
   const collection = instance.store.find(db, name)
   const filter: Document = one.q ?? {}
-  const change = updater(one, instance.now)
+  const change = compileUpdate(one, instance.now)
   const enough = one.multi || one.sort ? Number.POSITIVE_INFINITY : 1
-  let entries = collection ? matching(collection, filter, { enough, variables: one.let }) : []
-  if (one.sort) entries = sorted(entries, one.sort, entry => entry.document).slice(0, one.multi ? undefined : 1)
+  let entries = collection ? findMatching(collection, filter, { enough, variables: one.let }) : []
+  if (one.sort) entries = sortBy(entries, one.sort, entry => entry.document).slice(0, one.multi ? undefined : 1)
   const outcome: Outcome = { matched: entries.length, modified: 0 }
   for (const entry of entries) {
     const after = change(entry.document)
@@ -131,28 +138,28 @@ function write(request: Request, name: string, one: Update): Outcome {
     outcome.modified++
   }
   if (entries.length > 0 || !one.upsert) return outcome
-  const document = upserted(one, instance.now, freshId(request))
-  instance.store.open(db, name).insert(Buffer.from(serialize(document)), freshId(request))
+  const document = createUpserted(one, instance.now, createIdFactory(request))
+  instance.store.open(db, name).insert(Buffer.from(serialize(document)), createIdFactory(request))
   return { ...outcome, upserted: document, after: document }
 }
 
 function remove(request: Request): Reply {
   const { body, db, instance } = request
-  const name = collectionOf(request)
-  writable(db, name)
+  const name = parseCollection(request)
+  assertWritableNamespace(db, name)
   if (!Array.isArray(body.deletes)) throw new CommandError('FailedToParse', "BSON field 'delete.deletes' is missing")
   const collection = instance.store.find(db, name)
   const one = ({ q, limit }: Document) => {
     if (!collection) return 0
     const enough = Number(limit) === 1 ? 1 : Number.POSITIVE_INFINITY
-    const entries = matching(collection, q ?? {}, { enough, variables: body.let })
+    const entries = findMatching(collection, q ?? {}, { enough, variables: body.let })
     for (const entry of entries) collection.remove(entry)
     return entries.length
   }
   return many(request, body.deletes as Document[], one, Number)
 }
 
-function modifyNeeds(request: Request): Need[] {
+function modifyNeeds(request: Request): RequiredPrivilege[] {
   const { remove: removes, upsert } = request.body
   return onCollection('find', removes ? 'remove' : 'update', ...(upsert ? ['insert'] : []))(request)
 }
@@ -166,15 +173,15 @@ function findAndModify(request: Request): Reply {
 
 function modify(request: Request): Document {
   const { body, db, instance } = request
-  const name = collectionOf(request)
-  writable(db, name)
+  const name = parseCollection(request)
+  assertWritableNamespace(db, name)
   const filter: Document = body.query ?? {}
-  const project = body.fields ? projector(body.fields, filter) : (document: Document) => document
+  const project = body.fields ? compileProjection(body.fields, filter) : (document: Document) => document
   const shape = (document: Document | undefined) => (document ? project(document) : null)
   if (body.remove) {
     const collection = instance.store.find(db, name)
-    const all = collection ? matching(collection, filter, { enough: body.sort ? Number.POSITIVE_INFINITY : 1 }) : []
-    const [entry] = body.sort ? sorted(all, body.sort, one => one.document) : all
+    const all = collection ? findMatching(collection, filter, { enough: body.sort ? Number.POSITIVE_INFINITY : 1 }) : []
+    const [entry] = body.sort ? sortBy(all, body.sort, one => one.document) : all
     if (entry) collection?.remove(entry)
     return { lastErrorObject: { n: new Int32(entry ? 1 : 0) }, value: shape(entry?.document), ok: new Double(1) }
   }

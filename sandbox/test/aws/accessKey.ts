@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
-import { accessKeyId, uniqueId } from '../../src/aws/accessKey.js'
+import { createAccessKeyId, createUniqueId } from '../../src/aws/accessKey.js'
 
 /** The published rule for reading the account out of a key: the first 48 bits, masked, seven bits down. */
 function accountIn(id: string): string | null {
@@ -28,7 +28,7 @@ t.test('the rule reads the published keys', async t => {
 t.test('a key of ours carries its account under the same rule', async t => {
   for (const account of ['000000000000', '999999999999', '029608264753', '123456789012']) {
     for (let i = 0; i < 50; i++) {
-      const id = accessKeyId('ASIA', account, randomBytes)
+      const id = createAccessKeyId('ASIA', account, randomBytes)
       t.match(id, /^ASIA[Q-Z2-7][A-Z2-7]{15}$/)
       t.equal(accountIn(id), account)
     }
@@ -37,16 +37,16 @@ t.test('a key of ours carries its account under the same rule', async t => {
 
 t.test('with no chance at all it is the published key of that account', async t => {
   t.equal(
-    accessKeyId('AKIA', '000000000000', size => Buffer.alloc(size)),
+    createAccessKeyId('AKIA', '000000000000', size => Buffer.alloc(size)),
     'AKIAQAAAAAAAAAAAAAAA',
   )
   t.equal(
-    accessKeyId('AKIA', '999999999999', size => Buffer.alloc(size)).slice(0, 12),
+    createAccessKeyId('AKIA', '999999999999', size => Buffer.alloc(size)).slice(0, 12),
     'AKIA6RVFFB77QAAAAAAA'.slice(0, 12),
   )
 })
 
 t.test('the id of a user and of a role has 21 characters', async t => {
-  t.match(uniqueId('AIDA', randomBytes), /^AIDA[A-Z2-7]{17}$/)
-  t.match(uniqueId('AROA', randomBytes), /^AROA[A-Z2-7]{17}$/)
+  t.match(createUniqueId('AIDA', randomBytes), /^AIDA[A-Z2-7]{17}$/)
+  t.match(createUniqueId('AROA', randomBytes), /^AROA[A-Z2-7]{17}$/)
 })

@@ -8,13 +8,13 @@ import {
   stsHeaders,
 } from '../../../test/support/signingClient.js'
 import { authenticate } from '../../src/aws/authentication.js'
-import { iam } from '../../src/aws/iam.js'
-import { readHeaders } from '../../src/aws/signature.js'
+import { createIam } from '../../src/aws/iam.js'
+import { collectHeaders } from '../../src/aws/signature.js'
 
 const start = Date.parse('2026-01-02T03:04:05Z')
 const minutes = (count: number) => count * 60_000
 let now = start
-const aws = iam({ random: randomBytes, now: () => now })
+const aws = createIam({ random: randomBytes, now: () => now })
 const account = '123456789012'
 const alice = aws.createUser({ account, name: 'alice' })
 const key = aws.createAccessKey(alice)
@@ -40,7 +40,7 @@ async function ask(
       method: 'POST',
       path: '/',
       query: new URLSearchParams(),
-      headers: readHeaders(kept.flat()),
+      headers: collectHeaders(kept.flat()),
       body: Buffer.from(signing.body ?? BODY),
     },
     aws,

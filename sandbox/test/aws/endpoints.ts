@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { createOidcIssuer } from '../../../test/support/oidcIssuer.js'
-import { credentialEndpoints, POD_AUDIENCE } from '../../src/aws/endpoints.js'
-import { iam } from '../../src/aws/iam.js'
+import { POD_AUDIENCE, startCredentialEndpoints } from '../../src/aws/endpoints.js'
+import { createIam } from '../../src/aws/iam.js'
 import { errorOfAsync } from '../support/errors.js'
 
 const account = '123456789012'
@@ -12,10 +12,10 @@ const cluster = createOidcIssuer('https://oidc.eks.eu-west-1.amazonaws.com/id/1'
 async function sandbox(t: Test, seconds?: number) {
   const clock = { now: Date.now() }
   const now = () => clock.now
-  const aws = iam({ random: randomBytes, now })
+  const aws = createIam({ random: randomBytes, now })
   const role = aws.createRole({ account, name: 'orders-api' })
   aws.createProvider({ account, ...cluster, audiences: ['sts.amazonaws.com', POD_AUDIENCE] })
-  const endpoints = await credentialEndpoints({ iam: aws, now, ...(seconds !== undefined && { seconds }) })
+  const endpoints = await startCredentialEndpoints({ iam: aws, now, ...(seconds !== undefined && { seconds }) })
   t.teardown(() => endpoints.close())
   const get = async (path: string, authorization?: string) => {
     const headers = authorization === undefined ? {} : { authorization }
@@ -28,7 +28,7 @@ async function sandbox(t: Test, seconds?: number) {
 
 t.test('a task of ECS gets a session of its role', async t => {
   const { aws, clock, role, endpoints, get, callerOf } = await sandbox(t)
-  const { status, body } = await get(endpoints.task(role))
+  const { status, body } = await get(endpoints.addEcsTask(role))
   t.equal(status, 200)
   t.same(Object.keys(body), ['RoleArn', 'AccessKeyId', 'SecretAccessKey', 'Token', 'Expiration'])
   t.equal(body.Expiration, `${new Date(clock.now + 3600_000).toISOString().slice(0, 19)}Z`)
@@ -39,17 +39,17 @@ t.test('a task of ECS gets a session of its role', async t => {
 
 t.test('a task with a token of its own gives credentials to whoever has that', async t => {
   const { role, endpoints, get } = await sandbox(t)
-  const path = endpoints.task(role, 'Basic of the task')
+  const path = endpoints.addEcsTask(role, 'Basic of the task')
   t.equal((await get(path, 'Basic of the task')).status, 200)
   t.equal((await get(path, 'Basic of another')).status, 401)
   t.equal((await get(path)).status, 401)
-  t.same(endpoints.handedOut().length, 1)
+  t.same(endpoints.issuedKeys().length, 1)
 })
 
 t.test('a pod of EKS gets the role of its service account, for a token that its cluster signed', async t => {
   const { clock, role, endpoints, get, callerOf } = await sandbox(t)
   const subject = 'system:serviceaccount:shop:orders'
-  const path = endpoints.pod({ role, issuer: cluster.issuer, subject })
+  const path = endpoints.addEksPod({ role, issuer: cluster.issuer, subject })
   const claims = { sub: subject, aud: [POD_AUDIENCE], exp: Math.floor(clock.now / 1000) + 60 }
   const { status, body } = await get(path, cluster.token(claims))
   t.match({ status, body }, { status: 200, body: { AccountId: account } })
@@ -80,24 +80,24 @@ t.test('a pod of EKS gets the role of its service account, for a token that its 
 
 t.test('a session is handed out again until ten minutes of it are left', async t => {
   const { clock, role, endpoints, get } = await sandbox(t)
-  const path = endpoints.task(role)
+  const path = endpoints.addEcsTask(role)
   for (const minutes of [0, 49, 1]) {
     clock.now += minutes * 60_000
     await get(path)
   }
-  const [first, again, next] = endpoints.handedOut()
+  const [first, again, next] = endpoints.issuedKeys()
   t.equal(again, first)
   t.not(next, first)
   const short = await sandbox(t, 2)
-  const task = short.endpoints.task(short.role)
+  const task = short.endpoints.addEcsTask(short.role)
   await short.get(task)
   await short.get(task)
-  t.equal(new Set(short.endpoints.handedOut()).size, 2, 'one that is short is new for each')
+  t.equal(new Set(short.endpoints.issuedKeys()).size, 2, 'one that is short is new for each')
 })
 
 t.test('who asks with two slashes is sent to one', async t => {
   const { endpoints, role } = await sandbox(t)
-  const path = endpoints.task(role)
+  const path = endpoints.addEcsTask(role)
   const { status, headers } = await fetch(`${endpoints.url}/${path}`, { redirect: 'manual' })
   t.same([status, headers.get('location')], [301, path])
   t.equal((await fetch(`${endpoints.url}/${path}`)).status, 200)
@@ -106,10 +106,13 @@ t.test('who asks with two slashes is sent to one', async t => {
 t.test('another path is 404, and another method 405', async t => {
   const { endpoints, role, get } = await sandbox(t)
   t.equal((await get('/')).status, 404)
-  t.equal((await fetch(endpoints.url + endpoints.task(role), { method: 'PUT' })).status, 405)
+  t.equal((await fetch(endpoints.url + endpoints.addEcsTask(role), { method: 'PUT' })).status, 405)
 })
 
 t.test('a port that is taken is a fault', async t => {
   const { endpoints, aws } = await sandbox(t)
-  t.equal((await errorOfAsync(() => credentialEndpoints({ iam: aws, port: endpoints.port })))?.code, 'addressInUse')
+  t.equal(
+    (await errorOfAsync(() => startCredentialEndpoints({ iam: aws, port: endpoints.port })))?.code,
+    'addressInUse',
+  )
 })

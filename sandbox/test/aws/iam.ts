@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
-import { iam } from '../../src/aws/iam.js'
+import { createIam } from '../../src/aws/iam.js'
 import { errorOf } from '../support/errors.js'
 
 const account = '123456789012'
-const fresh = () => iam({ random: randomBytes, now: () => 1_000 })
+const fresh = () => createIam({ random: randomBytes, now: () => 1_000 })
 
 t.test('a user has a path in its ARN, an id and keys', async t => {
   const aws = fresh()
@@ -100,7 +100,7 @@ t.test('a role has no key of its own, and an unknown key cannot be deactivated',
 t.test('the same random bytes give the same account', async t => {
   const build = () => {
     let count = 0
-    const aws = iam({ random: size => Buffer.alloc(size, count++), now: () => 0 })
+    const aws = createIam({ random: size => Buffer.alloc(size, count++), now: () => 0 })
     const role = aws.createRole({ account, name: 'app' })
     return [role, aws.createAccessKey(aws.createUser({ account, name: 'alice' })), aws.assumeRole(role, 'pod-1')]
   }

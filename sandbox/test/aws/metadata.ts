@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { credentialEndpoints } from '../../src/aws/endpoints.js'
-import { iam } from '../../src/aws/iam.js'
+import { startCredentialEndpoints } from '../../src/aws/endpoints.js'
+import { createIam } from '../../src/aws/iam.js'
 
 const ROLES = '/latest/meta-data/iam/security-credentials/'
 
@@ -9,10 +9,10 @@ const ROLES = '/latest/meta-data/iam/security-credentials/'
 async function instance(t: Test, name?: string) {
   const clock = { now: Date.now() }
   const now = () => clock.now
-  const aws = iam({ random: randomBytes, now })
-  const endpoints = await credentialEndpoints({ iam: aws, now })
+  const aws = createIam({ random: randomBytes, now })
+  const endpoints = await startCredentialEndpoints({ iam: aws, now })
   t.teardown(() => endpoints.close())
-  if (name !== undefined) endpoints.instance(aws.createRole({ account: '123456789012', name }))
+  if (name !== undefined) endpoints.setInstanceRole(aws.createRole({ account: '123456789012', name }))
   const ask = async (method: string, path: string, headers: Record<string, string> = {}) => {
     const response = await fetch(endpoints.url + path, { method, headers })
     return { status: response.status, text: await response.text(), headers: response.headers }

@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
-import { iam } from '../../src/aws/iam.js'
-import { providerOf } from '../../src/aws/provider.js'
+import { createIam } from '../../src/aws/iam.js'
+import { createProvider } from '../../src/aws/provider.js'
 import { errorOf } from '../support/errors.js'
 
 const account = '123456789012'
 const naming = { account, issuer: 'https://oidc.example.com/id/1', audiences: ['sts.amazonaws.com'], keys: new Map() }
 
 t.test('an account believes an issuer, another account does not', async t => {
-  const aws = iam({ random: randomBytes, now: () => 0 })
+  const aws = createIam({ random: randomBytes, now: () => 0 })
   const provider = aws.createProvider(naming)
   t.equal(provider.arn, `arn:aws:iam::${account}:oidc-provider/oidc.example.com/id/1`)
   t.equal(aws.provider(account, naming.issuer), provider)
@@ -19,6 +19,6 @@ t.test('an account believes an issuer, another account does not', async t => {
 
 t.test('an issuer is an https URL', async t => {
   for (const issuer of ['http://oidc.example.com', 'oidc.example.com', 'https://', 'https://a b']) {
-    t.equal(errorOf(() => providerOf({ ...naming, issuer }))?.code, 'invalid', issuer)
+    t.equal(errorOf(() => createProvider({ ...naming, issuer }))?.code, 'invalid', issuer)
   }
 })

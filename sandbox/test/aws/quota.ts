@@ -1,9 +1,9 @@
 import t from 'tap'
-import { quota } from '../../src/aws/quota.js'
+import { createQuota } from '../../src/aws/quota.js'
 
 t.test('a key has so many calls a second, filled again at its turn', async t => {
   let now = 5_000
-  const take = quota(2, () => now)
+  const take = createQuota(2, () => now)
   t.same([take('a'), take('a'), take('a')], [true, true, false])
   now = 5_999
   t.notOk(take('a'))
@@ -13,12 +13,12 @@ t.test('a key has so many calls a second, filled again at its turn', async t => 
 
 t.test('what is not used is not saved up', async t => {
   let now = 0
-  const take = quota(1, () => now)
+  const take = createQuota(1, () => now)
   now = 60_000
   t.same([take('a'), take('a')], [true, false])
 })
 
 t.test('each key has its own bucket', async t => {
-  const take = quota(1, () => 0)
+  const take = createQuota(1, () => 0)
   t.same([take('a'), take('b'), take('a'), take('b')], [true, true, false, false])
 })

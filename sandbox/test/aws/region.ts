@@ -1,7 +1,7 @@
 import t from 'tap'
-import { endpointOf, partitionOf } from '../../src/aws/region.js'
+import { findEndpointRegion, findPartition } from '../../src/aws/region.js'
 
-const at = (host: string, region: string) => endpointOf(host, region, new Map([['my-sts', 'eu-west-1']]))
+const at = (host: string, region: string) => findEndpointRegion(host, region, new Map([['my-sts', 'eu-west-1']]))
 
 t.test('a region belongs to one partition', async t => {
   for (const [region, partition] of [
@@ -18,7 +18,7 @@ t.test('a region belongs to one partition', async t => {
     ['0', undefined],
     ['', undefined],
   ] as const) {
-    t.equal(partitionOf(region), partition, region)
+    t.equal(findPartition(region), partition, region)
   }
 })
 

@@ -1,10 +1,10 @@
 import t from 'tap'
-import { reply } from '../../src/aws/reply.js'
+import { encodeReply } from '../../src/aws/reply.js'
 
 const identity = { action: 'GetCallerIdentity', result: { Arn: 'arn', UserId: 'AIDA', Account: '1' } }
 
 t.test('a result in XML', async t => {
-  t.same(reply(identity, false, 'r-1'), {
+  t.same(encodeReply(identity, false, 'r-1'), {
     status: 200,
     type: 'text/xml',
     text: `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
@@ -22,7 +22,7 @@ t.test('a result in XML', async t => {
 })
 
 t.test('the same tree in JSON', async t => {
-  const { status, type, text } = reply(identity, true, 'r-1')
+  const { status, type, text } = encodeReply(identity, true, 'r-1')
   t.match({ status, type }, { status: 200, type: 'application/json' })
   t.same(JSON.parse(text), {
     GetCallerIdentityResponse: {
@@ -34,8 +34,8 @@ t.test('the same tree in JSON', async t => {
 
 t.test('a date is ISO 8601 in XML and seconds in JSON', async t => {
   const outcome = { action: 'A', result: { Expiration: new Date(1_700_000_000_000) } }
-  t.match(reply(outcome, false, 'r').text, '<Expiration>2023-11-14T22:13:20Z</Expiration>')
-  t.match(JSON.parse(reply(outcome, true, 'r').text), { AResponse: { AResult: { Expiration: 1_700_000_000 } } })
+  t.match(encodeReply(outcome, false, 'r').text, '<Expiration>2023-11-14T22:13:20Z</Expiration>')
+  t.match(JSON.parse(encodeReply(outcome, true, 'r').text), { AResponse: { AResult: { Expiration: 1_700_000_000 } } })
 })
 
 t.test('an error has its status, and who is to blame', async t => {
@@ -50,13 +50,13 @@ t.test('an error has its status, and who is to blame', async t => {
     ['ValidationError', 400],
     ['UnknownOperationException', 404],
   ] as const) {
-    t.equal(reply({ code, message: 'm' }, false, 'r').status, status, code)
-    t.same(JSON.parse(reply({ code, message: 'm' }, true, 'r').text), {
+    t.equal(encodeReply({ code, message: 'm' }, false, 'r').status, status, code)
+    t.same(JSON.parse(encodeReply({ code, message: 'm' }, true, 'r').text), {
       Error: { Type: 'Sender', Code: code, Message: 'm' },
       RequestId: 'r',
     })
   }
-  t.match(reply({ code: 'InternalFailure', message: 'm' }, false, 'r'), {
+  t.match(encodeReply({ code: 'InternalFailure', message: 'm' }, false, 'r'), {
     status: 500,
     text: '<Type>Receiver</Type>',
   })
@@ -64,12 +64,16 @@ t.test('an error has its status, and who is to blame', async t => {
 
 t.test('errors from before an action was found have another namespace', async t => {
   const namespace = (code: 'InvalidAction' | 'ExpiredToken') =>
-    /^<ErrorResponse xmlns="([^"]+)">/.exec(reply({ code, message: 'm' }, false, 'r').text)?.[1]
+    /^<ErrorResponse xmlns="([^"]+)">/.exec(encodeReply({ code, message: 'm' }, false, 'r').text)?.[1]
   t.equal(namespace('ExpiredToken'), 'https://sts.amazonaws.com/doc/2011-06-15/')
   t.equal(namespace('InvalidAction'), 'http://webservices.amazon.com/AWSFault/2005-15-09')
 })
 
 t.test('what a caller sent cannot become markup', async t => {
-  const { text } = reply({ code: 'IncompleteSignature', message: '</Message><Code>"Throttling" & \'x\'' }, false, 'r')
+  const { text } = encodeReply(
+    { code: 'IncompleteSignature', message: '</Message><Code>"Throttling" & \'x\'' },
+    false,
+    'r',
+  )
   t.match(text, '&lt;/Message&gt;&lt;Code&gt;&quot;Throttling&quot; &amp; &apos;x&apos;')
 })

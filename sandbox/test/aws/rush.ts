@@ -1,9 +1,9 @@
 import t from 'tap'
-import { rush } from '../../src/aws/rush.js'
+import { createPeakRate } from '../../src/aws/rush.js'
 
 t.test('the fullest second counts, wherever it begins', async t => {
   let time = 0
-  const { count, most } = rush(() => time)
+  const { count, most } = createPeakRate(() => time)
   t.equal(most(), 0)
   for (const at of [0, 600, 700, 1_500, 1_599, 1_600]) {
     time = at

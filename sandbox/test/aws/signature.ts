@@ -9,13 +9,13 @@ import {
   stsHeaders,
 } from '../../../test/support/signingClient.js'
 import {
-  type Claim,
-  type Received,
-  readClaim,
-  readDate,
-  readHeaders,
-  verifies,
-  writeDate,
+  type Authorization,
+  collectHeaders,
+  formatAmzDate,
+  parseAmzDate,
+  parseAuthorization,
+  type ReceivedRequest,
+  verifySignature,
 } from '../../src/aws/signature.js'
 
 const credentials = { accessKeyId: 'AKIAQAAAAAAAAAAAAAAA', secretAccessKey: 'a secret' }
@@ -26,23 +26,23 @@ const signing: SigningOptions = { nonce: Buffer.alloc(64, 7), host: 'sts.eu-west
 async function received(options: Partial<SigningOptions> = {}, lines: string[] = [], body = BODY, query = '') {
   const all = { ...signing, ...options }
   const final = await signClientFinal(credentials, all)
-  const headers = readHeaders([...Object.entries(stsHeaders(final, all)).flat(), ...lines])
-  const request: Received = {
+  const headers = collectHeaders([...Object.entries(stsHeaders(final, all)).flat(), ...lines])
+  const request: ReceivedRequest = {
     method: 'POST',
     path: '/',
     query: new URLSearchParams(query),
     headers,
     body: Buffer.from(body),
   }
-  return { request, claim: readClaim(final.a) as Claim }
+  return { request, claim: parseAuthorization(final.a) as Authorization }
 }
-const good = async ({ request, claim }: { request: Received; claim: Claim }) =>
-  verifies(claim, request, credentials.secretAccessKey, date.getTime())
+const good = async ({ request, claim }: { request: ReceivedRequest; claim: Authorization }) =>
+  verifySignature(claim, request, credentials.secretAccessKey, date.getTime())
 
 t.test('what a driver signs verifies, with its own secret only', async t => {
   const { request, claim } = await received()
-  t.ok(await verifies(claim, request, 'a secret', date.getTime()))
-  t.notOk(await verifies(claim, request, 'another', date.getTime()))
+  t.ok(await verifySignature(claim, request, 'a secret', date.getTime()))
+  t.notOk(await verifySignature(claim, request, 'another', date.getTime()))
 })
 
 t.test('it covers every header that is listed, the body, the method and the query', async t => {
@@ -58,7 +58,7 @@ t.test('it covers every header that is listed, the body, the method and the quer
   t.notOk(await good({ request: { ...request, body: Buffer.from(`${BODY}x`) }, claim }))
   t.notOk(await good({ request: { ...request, method: 'GET' }, claim }))
   t.notOk(await good({ request: { ...request, query: new URLSearchParams('a=b') }, claim }))
-  t.notOk(await verifies(claim, request, credentials.secretAccessKey, date.getTime() + 1000))
+  t.notOk(await verifySignature(claim, request, credentials.secretAccessKey, date.getTime() + 1000))
 })
 
 t.test('it does not cover a header that is not listed', async t => {
@@ -99,16 +99,16 @@ t.test('space around a value and runs of it inside do not count', async t => {
     headers.set('x-amz-meta', value)
     t.equal(await good({ request: { ...request, headers }, claim }), verified, value)
   }
-  t.equal(readHeaders(['X-Amz-Meta', '  one ']).get('x-amz-meta'), 'one')
+  t.equal(collectHeaders(['X-Amz-Meta', '  one ']).get('x-amz-meta'), 'one')
 })
 
 t.test('lines of one name are joined in their order', async t => {
-  t.equal(readHeaders(['X-A', 'one ', 'x-b', '-', 'x-a', ' two']).get('x-a'), 'one,two')
+  t.equal(collectHeaders(['X-A', 'one ', 'x-b', '-', 'x-a', ' two']).get('x-a'), 'one,two')
   const { request, claim } = await received({ extraHeaders: { 'x-a': 'one,two' } })
   const lines = (...values: string[]) => {
     const headers = new Map(request.headers)
     headers.delete('x-a')
-    return new Map([...headers, ...readHeaders(values.flatMap(value => ['x-a', value]))])
+    return new Map([...headers, ...collectHeaders(values.flatMap(value => ['x-a', value]))])
   }
   t.ok(await good({ request: { ...request, headers: lines('one', 'two') }, claim }))
   t.notOk(await good({ request: { ...request, headers: lines('two', 'one') }, claim }))
@@ -148,8 +148,8 @@ t.test('a claim is read whatever the order and the spacing of its parts', async 
     'SignedHeaders=host;x-amz-date',
     'Signature=ab',
   ]
-  t.same(readClaim(`AWS4-HMAC-SHA256 ${credential}, ${headers}, ${signature}`), claim)
-  t.same(readClaim(`AWS4-HMAC-SHA256 ${signature},${credential},  ${headers}`), claim)
+  t.same(parseAuthorization(`AWS4-HMAC-SHA256 ${credential}, ${headers}, ${signature}`), claim)
+  t.same(parseAuthorization(`AWS4-HMAC-SHA256 ${signature},${credential},  ${headers}`), claim)
 })
 
 t.test('what is missing or twice in a claim is said', async t => {
@@ -160,13 +160,13 @@ t.test('what is missing or twice in a claim is said', async t => {
     ['AWS4-HMAC-SHA256 Signature=ab, Signature=cd', /key=value/],
     ['AWS4-HMAC-SHA256 Credential=a/b/c/d, SignedHeaders=host, Signature=ab', /5 slash-delimited/],
   ] as const) {
-    t.match(readClaim(text), sentence, text)
+    t.match(parseAuthorization(text), sentence, text)
   }
 })
 
 t.test('a date is a moment of the calendar', async t => {
-  t.equal(readDate('20260102T030405Z'), date.getTime())
-  t.equal(writeDate(date.getTime()), '20260102T030405Z')
+  t.equal(parseAmzDate('20260102T030405Z'), date.getTime())
+  t.equal(formatAmzDate(date.getTime()), '20260102T030405Z')
   for (const text of [
     '',
     '20260230T000000Z',
@@ -175,7 +175,7 @@ t.test('a date is a moment of the calendar', async t => {
     '20260102T030405',
     '20260102T250000Z',
   ]) {
-    t.equal(readDate(text), undefined, text)
+    t.equal(parseAmzDate(text), undefined, text)
   }
 })
 

@@ -11,8 +11,8 @@ import {
   stsHeaders,
 } from '../../../test/support/signingClient.js'
 import { failFirstCalls, stsFailures } from '../../../test/support/stsFailures.js'
-import { iam } from '../../src/aws/iam.js'
-import { type StsOptions, stsServer } from '../../src/aws/sts.js'
+import { createIam } from '../../src/aws/iam.js'
+import { type StsOptions, startSts } from '../../src/aws/sts.js'
 import { errorOfAsync } from '../support/errors.js'
 
 const account = '123456789012'
@@ -20,11 +20,11 @@ const account = '123456789012'
 /** An STS with alice, whom the role orders-api trusts; it ends with the test. The clock is stopped. */
 async function sandbox(t: Test, options: Partial<StsOptions> = {}) {
   const clock = { now: Date.now() }
-  const aws = iam({ random: randomBytes, now: () => clock.now })
+  const aws = createIam({ random: randomBytes, now: () => clock.now })
   const alice = aws.createUser({ account, name: 'alice', path: '/staff/' })
   const key = aws.createAccessKey(alice)
   const orders = aws.createRole({ account, name: 'orders-api', trusts: [alice.arn] })
-  const sts = await stsServer({ iam: aws, now: () => clock.now, ...options })
+  const sts = await startSts({ iam: aws, now: () => clock.now, ...options })
   t.teardown(() => sts.close())
   const client = (credentials: ClientCredentials) => {
     const client = new STSClient({ endpoint: sts.url, region: 'us-east-1', credentials, maxAttempts: 1 })
@@ -277,29 +277,29 @@ t.test('a further name plays the region that it was given', async t => {
 
 t.test('it misbehaves when told, counts those calls too, and recovers', async t => {
   const { login, key, sts } = await sandbox(t)
-  sts.misbehave(stsFailures.forbiddenPage)
+  sts.injectFault(stsFailures.forbiddenPage)
   t.match(await login(key), { status: 403, headers: { 'content-type': 'text/html' } })
-  sts.misbehave(stsFailures.internalFailure)
+  sts.injectFault(stsFailures.internalFailure)
   t.equal((await login(key)).status, 500)
-  sts.misbehave(stsFailures.garbage)
+  sts.injectFault(stsFailures.garbage)
   t.match(await login(key), { status: 200, text: /<Arn>arn:aws:$/ })
-  sts.misbehave(stsFailures.tooLarge)
+  sts.injectFault(stsFailures.tooLarge)
   t.match(await login(key), { status: 413, text: '' })
   for (const how of [stsFailures.reset, stsFailures.breakOff]) {
-    sts.misbehave(how)
+    sts.injectFault(how)
     t.match(await refusal(login(key)), { message: /hang up|ECONNRESET|aborted/ })
   }
-  sts.misbehave(failFirstCalls(1, stsFailures.unavailable))
+  sts.injectFault(failFirstCalls(1, stsFailures.unavailable))
   t.equal((await login(key)).status, 503)
   t.equal((await login(key)).status, 200)
-  sts.misbehave(undefined)
+  sts.injectFault(undefined)
   t.equal((await login(key)).status, 200)
   t.equal(sts.calls().GetCallerIdentity, 9)
 })
 
 t.test('a call that hangs ends when the server does', async t => {
   const { login, key, sts } = await sandbox(t)
-  const seen = new Promise<void>(resolve => sts.misbehave(() => resolve()))
+  const seen = new Promise<void>(resolve => sts.injectFault(() => resolve()))
   const answer = refusal(login(key))
   await seen
   await sts.close()
@@ -308,5 +308,5 @@ t.test('a call that hangs ends when the server does', async t => {
 
 t.test('a port that is taken is a fault', async t => {
   const { sts, aws } = await sandbox(t)
-  t.equal((await errorOfAsync(() => stsServer({ iam: aws, port: sts.port })))?.code, 'addressInUse')
+  t.equal((await errorOfAsync(() => startSts({ iam: aws, port: sts.port })))?.code, 'addressInUse')
 })

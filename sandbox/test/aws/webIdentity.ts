@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { AssumeRoleWithWebIdentityCommand, GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import t, { type Test } from 'tap'
 import { createOidcIssuer } from '../../../test/support/oidcIssuer.js'
-import { iam } from '../../src/aws/iam.js'
-import { stsServer } from '../../src/aws/sts.js'
+import { createIam } from '../../src/aws/iam.js'
+import { startSts } from '../../src/aws/sts.js'
 import { assumeRoleWithWebIdentity } from '../../src/aws/webIdentity.js'
 
 const account = '123456789012'
@@ -14,7 +14,7 @@ const audience = 'sts.amazonaws.com'
 const cluster = createOidcIssuer('https://oidc.eks.eu-west-1.amazonaws.com/id/1')
 const stranger = createOidcIssuer('https://oidc.example.com/id/2')
 
-const aws = iam({ random: randomBytes, now: () => now })
+const aws = createIam({ random: randomBytes, now: () => now })
 const provider = aws.createProvider({ account, ...cluster, audiences: [audience, 'other'] })
 const role = aws.createRole({ account, name: 'orders-api', path: '/shop/' })
 aws.trustWebIdentity(role, { provider: provider.arn, subject, audience })
@@ -94,7 +94,7 @@ t.test('parameters that are not of their kind are refused before the token is lo
 
 /** The STS, a client of the AWS SDK without credentials, and any form posted without a signature. */
 async function served(t: Test) {
-  const sts = await stsServer({ iam: aws, now: () => now })
+  const sts = await startSts({ iam: aws, now: () => now })
   t.teardown(() => sts.close())
   const client = (credentials?: { accessKeyId: string; secretAccessKey: string; sessionToken: string }) => {
     const client = new STSClient({

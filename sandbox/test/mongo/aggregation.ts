@@ -1,7 +1,7 @@
 import { type Document, Double, Int32, Long } from 'bson'
 import t from 'tap'
 import { codeNameOf } from '../../../test/support/mongo.js'
-import { aggregate } from '../../src/mongo/aggregation.js'
+import { runPipeline } from '../../src/mongo/aggregation.js'
 
 const people: Document[] = [
   { _id: 1, name: 'Ada', age: new Int32(36), team: 'x', points: Long.fromNumber(5) },
@@ -13,7 +13,7 @@ const teams: Document[] = [
   { _id: 'y', title: 'The Y' },
 ]
 const run = (...pipeline: Document[]) =>
-  aggregate(people, pipeline, { collection: name => (name === 'teams' ? teams : people) })
+  runPipeline(people, pipeline, { collection: name => (name === 'teams' ? teams : people) })
 
 t.test('stages that choose leave documents as they are', async t => {
   t.same(run({ $match: { age: { $gt: 10 } } }, { $sort: { age: -1 } }, { $limit: 1 }), [people[1]])

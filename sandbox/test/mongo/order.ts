@@ -1,7 +1,7 @@
 import { Binary, BSONRegExp, Decimal128, Double, Int32, Long, MaxKey, MinKey, ObjectId, Timestamp } from 'bson'
 import fc from 'fast-check'
 import t from 'tap'
-import { compare, equal, keyOf } from '../../src/mongo/order.js'
+import { compare, equal, toIndexKey } from '../../src/mongo/order.js'
 
 /** Each is below the next. */
 const ascending = [
@@ -81,7 +81,7 @@ t.test('keys are equal exactly where values are', async t => {
   ]
   for (const a of values) {
     for (const b of values) {
-      if (equal(a, b) !== (keyOf(a) === keyOf(b))) t.fail(`${keyOf(a)} and ${keyOf(b)}`)
+      if (equal(a, b) !== (toIndexKey(a) === toIndexKey(b))) t.fail(`${toIndexKey(a)} and ${toIndexKey(b)}`)
     }
   }
   t.pass()

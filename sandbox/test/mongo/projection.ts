@@ -1,7 +1,7 @@
 import { type Document, Int32, Long } from 'bson'
 import t from 'tap'
 import { codeNameOf } from '../../../test/support/mongo.js'
-import { projector } from '../../src/mongo/projection.js'
+import { compileProjection } from '../../src/mongo/projection.js'
 
 const document = {
   _id: 1,
@@ -46,21 +46,21 @@ const rows: [projection: Document, expected: Document, filter?: Document][] = [
 
 t.test('projections show what they show in MongoDB', async t => {
   for (const [projection, expected, filter] of rows) {
-    t.same(projector(projection, filter)(document), expected, JSON.stringify(projection))
+    t.same(compileProjection(projection, filter)(document), expected, JSON.stringify(projection))
   }
 })
 
 t.test('what is only chosen keeps its type', async t => {
-  t.same(projector({ n: 1 })({ _id: 1, n: Long.fromNumber(5) }), { _id: 1, n: Long.fromNumber(5) })
+  t.same(compileProjection({ n: 1 })({ _id: 1, n: Long.fromNumber(5) }), { _id: 1, n: Long.fromNumber(5) })
 })
 
 t.test('inclusion and exclusion do not mix', async t => {
   t.equal(
-    codeNameOf(() => projector({ a: 1, b: 0 })),
+    codeNameOf(() => compileProjection({ a: 1, b: 0 })),
     'Location31254',
   )
   t.equal(
-    codeNameOf(() => projector({ a: 0, b: 1 })),
+    codeNameOf(() => compileProjection({ a: 0, b: 1 })),
     'Location31249',
   )
 })

@@ -18,7 +18,7 @@ t.test('a real driver logs in, writes and reads', async t => {
   })
   t.match(await people.findOne({ age: 7 }), { name: 'Cy', tags: ['x'] })
   t.match(await people.deleteMany({ age: { $lt: 40 } }), { deletedCount: 2 })
-  t.ok(server.dialled() >= 2)
+  t.ok(server.acceptedCount() >= 2)
   t.match(server.connections()[0]?.metadata, { driver: { name: 'nodejs' } })
 })
 
@@ -170,7 +170,7 @@ t.test('fields of the wrong type are refused, and the connection goes on', async
   const { client, server } = await startMongo(t, {}, { maxPoolSize: 1 })
   const app = client.db('app')
   await app.collection('c').insertOne({ a: 1 })
-  const before = server.dialled()
+  const before = server.acceptedCount()
   const wrong: Document[] = [
     { find: 5 },
     { find: 'c', filter: { a: { $in: 5 } } },
@@ -190,5 +190,5 @@ t.test('fields of the wrong type are refused, and the connection goes on', async
     t.ok(code !== undefined && code !== 1, `${JSON.stringify(command)} gives ${code}`)
   }
   t.equal(await app.collection('c').countDocuments(), 1)
-  t.equal(server.dialled(), before)
+  t.equal(server.acceptedCount(), before)
 })

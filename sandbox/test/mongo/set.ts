@@ -4,14 +4,14 @@ import { MongoClient, type MongoClientOptions, type ServerDescriptionChangedEven
 import t, { type Test } from 'tap'
 import { connectRaw, errorCodeOf, root } from '../../../test/support/mongo.js'
 import { logInWithScram } from '../../../test/support/scram.js'
-import { mongoSet, type SetMember, type SetOptions } from '../../src/mongo/set.js'
+import { type ReplicaSetMember, type ReplicaSetOptions, startReplicaSet } from '../../src/mongo/set.js'
 import { EXHAUST_ALLOWED } from '../../src/wire/message.js'
 
 /** A set, and a client that was told one of its members. Its polls are rare: what it learns, streams tell it. */
-async function gathered(t: Test, options: Partial<SetOptions> = {}) {
-  const set = await mongoSet({ now: Date.now, random: randomBytes, root, ...options })
+async function gathered(t: Test, options: Partial<ReplicaSetOptions> = {}) {
+  const set = await startReplicaSet({ now: Date.now, random: randomBytes, root, ...options })
   t.teardown(() => set.close())
-  const [first] = set.members() as [SetMember]
+  const [first] = set.members() as [ReplicaSetMember]
   const dial = (more: MongoClientOptions = {}) => {
     const user = `${encodeURIComponent(root.name)}:${encodeURIComponent(root.password)}`
     const quiet = { replicaSet: 'rs0', serverSelectionTimeoutMS: 20_000, heartbeatFrequencyMS: 60_000 }
@@ -20,7 +20,7 @@ async function gathered(t: Test, options: Partial<SetOptions> = {}) {
     return client
   }
   /** A bare socket to one member, logged in. */
-  const alone = async (member: SetMember) => {
+  const alone = async (member: ReplicaSetMember) => {
     const socket = await connectRaw(t, member.port)
     await logInWithScram(socket.ask, root.name, root.password)
     return socket
@@ -53,12 +53,12 @@ function streams(client: MongoClient, members: number): Promise<void> {
   })
 }
 
-const others = (set: { members(): readonly SetMember[]; primary(): SetMember | undefined }) =>
+const others = (set: { members(): readonly ReplicaSetMember[]; primary(): ReplicaSetMember | undefined }) =>
   set.members().filter(member => member !== set.primary())
 
 t.test('a driver that knows one member finds the others', async t => {
   const { set, client } = await gathered(t)
-  const [first, second, third] = set.members() as [SetMember, SetMember, SetMember]
+  const [first, second, third] = set.members() as [ReplicaSetMember, ReplicaSetMember, ReplicaSetMember]
   const found = Promise.all([
     sees(client, first, 'RSPrimary'),
     sees(client, second, 'RSSecondary'),
@@ -71,7 +71,7 @@ t.test('a driver that knows one member finds the others', async t => {
     [1, 0, 0],
   )
   for (const member of set.members()) {
-    t.ok(member.dialled() > 0 && member.accepted().length === member.dialled(), member.host)
+    t.ok(member.acceptedCount() > 0 && member.accepted().length === member.acceptedCount(), member.host)
   }
   t.match(first.accepted()[0]?.metadata, { driver: { name: 'nodejs' } })
 })
@@ -79,7 +79,7 @@ t.test('a driver that knows one member finds the others', async t => {
 t.test('hello says who a member is', async t => {
   let now = 1_000_000
   const { set } = await gathered(t, { now: () => now, advertise: port => `Member.Example:${port}` })
-  const [first, second, third] = set.members() as [SetMember, SetMember, SetMember]
+  const [first, second, third] = set.members() as [ReplicaSetMember, ReplicaSetMember, ReplicaSetMember]
   const hosts = set.members().map(({ port }) => `member.example:${port}`)
   const { ask } = await connectRaw(t, first.port)
   const one = await ask({ hello: 1, $db: 'admin' })
@@ -124,7 +124,7 @@ t.test('a client under another name finds the set by what it advertises', async 
 
 t.test('a secondary takes no writes, and reads where it may', async t => {
   const { set, alone } = await gathered(t)
-  const [secondary] = others(set) as [SetMember]
+  const [secondary] = others(set) as [ReplicaSetMember]
   const { ask } = await alone(secondary)
   const { topologyVersion } = await ask({ hello: 1, $db: 'admin' })
   const writes = [
@@ -164,7 +164,7 @@ t.test('a streaming client learns of a step-down and of an election at once', as
   const ready = streams(client, 3)
   await client.db('app').command({ ping: 1 })
   await ready
-  const [first, second] = set.members() as [SetMember, SetMember]
+  const [first, second] = set.members() as [ReplicaSetMember, ReplicaSetMember]
   const left = sees(client, first, 'RSSecondary')
   set.stepDown()
   await left
@@ -186,7 +186,7 @@ t.test('a streaming client learns of a step-down and of an election at once', as
 
 t.test('a step-down closes no connection', async t => {
   const { set, alone, client } = await gathered(t)
-  const [first, second] = set.members() as [SetMember, SetMember]
+  const [first, second] = set.members() as [ReplicaSetMember, ReplicaSetMember]
   const { ask } = await alone(first)
   let cleared = 0
   client.on('connectionPoolCleared', () => cleared++)
@@ -240,7 +240,7 @@ t.test('writes go on while the primary steps down ten times: none is lost, none 
   })
   const primaries = new Set<number>()
   for (; rounds < 10; rounds++) {
-    const before = set.primary() as SetMember
+    const before = set.primary() as ReplicaSetMember
     primaries.add(before.id)
     const left = sees(client, before, 'RSSecondary')
     set.stepDown()
@@ -268,8 +268,8 @@ t.test('a write that was done and not acknowledged is answered from memory', asy
   await c.insertOne({ _id: 1 as never, n: 0 })
   await ready
   const interrupted = async (how: 'step down' | 'kill', write: () => Promise<unknown>) => {
-    const [next] = others(set) as [SetMember]
-    const old = set.primary() as SetMember
+    const [next] = others(set) as [ReplicaSetMember]
+    const old = set.primary() as ReplicaSetMember
     const waits = new Promise<void>(resolve => (waiting = resolve))
     majority = () => {
       waiting?.()
@@ -315,7 +315,7 @@ t.test('members are added and removed while a client is connected', async t => {
   await c.insertOne({})
   const added = await set.add()
   await sees(client, added, 'RSSecondary')
-  const [first, second] = set.members() as [SetMember, SetMember]
+  const [first, second] = set.members() as [ReplicaSetMember, ReplicaSetMember]
   t.equal(set.members().length, 4)
   set.elect(added)
   await c.insertOne({})
@@ -345,8 +345,8 @@ t.test('a member that is killed comes back as another process', async t => {
   const { set, client } = await gathered(t, { electionMS: 1 })
   const c = client.db('app').collection('c')
   await c.insertOne({})
-  const first = set.primary() as SetMember
-  const dialled = first.dialled()
+  const first = set.primary() as ReplicaSetMember
+  const dialled = first.acceptedCount()
   const { topologyVersion } = await (await connectRaw(t, first.port)).ask({ hello: 1, $db: 'admin' })
   await set.kill(first)
   t.throws(() => set.elect(first), /cannot be primary/)
@@ -356,13 +356,13 @@ t.test('a member that is killed comes back as another process', async t => {
   const again = await (await connectRaw(t, first.port)).ask({ hello: 1, $db: 'admin' })
   t.notOk(again.topologyVersion.processId.equals(topologyVersion.processId))
   t.match(again, { secondary: true, me: first.host })
-  t.ok(first.dialled() > dialled)
+  t.ok(first.acceptedCount() > dialled)
   t.equal(await c.countDocuments(), 2)
 })
 
 t.test('without anybody who could be elected there is no primary until one comes back', async t => {
   const { set } = await gathered(t, { members: 1, electionMS: 1 })
-  const [only] = set.members() as [SetMember]
+  const [only] = set.members() as [ReplicaSetMember]
   await set.kill(only)
   t.equal(set.primary(), undefined)
   await set.start(only)
@@ -377,7 +377,7 @@ t.test('without anybody who could be elected there is no primary until one comes
 
 t.test('the next primary is one of the highest priority that runs', async t => {
   const { set } = await gathered(t, { electionMS: 0 })
-  const [first, second] = set.members() as [SetMember, SetMember]
+  const [first, second] = set.members() as [ReplicaSetMember, ReplicaSetMember]
   const strong = await set.add({ priority: 2, tags: { dc: 'a' } })
   const passive = await set.add({ priority: 0 })
   const hidden = await set.add({ priority: 0, hidden: true })
@@ -418,7 +418,7 @@ t.test('users, roles and documents are those of the whole set', async t => {
 
 t.test('tools are told about the set', async t => {
   const { set, client } = await gathered(t)
-  const [, second, third] = set.members() as [SetMember, SetMember, SetMember]
+  const [, second, third] = set.members() as [ReplicaSetMember, ReplicaSetMember, ReplicaSetMember]
   await set.kill(third)
   const admin = client.db('admin')
   t.match(await admin.command({ replSetGetStatus: 1 }), {

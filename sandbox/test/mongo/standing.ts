@@ -1,9 +1,10 @@
 import t from 'tap'
 import { codeNameOf } from '../../../test/support/mongo.js'
-import { isWrite, judgeStanding, type State } from '../../src/mongo/standing.js'
+import { assertMayRun, isWriteCommand, type MemberState } from '../../src/mongo/standing.js'
 
 /** What a member answers to `name`, with and without a read preference that a secondary may serve. */
-const outcome = (state: State, name: string, body = {}) => codeNameOf(() => judgeStanding(state, name, body)) ?? 'runs'
+const outcome = (state: MemberState, name: string, body = {}) =>
+  codeNameOf(() => assertMayRun(state, name, body)) ?? 'runs'
 const anyone = { $readPreference: { mode: 'nearest' } }
 
 const table: [name: string, primary: string, secondary: string, allowed: string, removed: string][] = [
@@ -34,6 +35,6 @@ t.test('a transaction reads from the primary only', async t => {
 })
 
 t.test('what is not known to be harmless is a write', async t => {
-  t.same(['insert', 'dropDatabase', 'unheardOf', 'abortTransaction'].filter(isWrite).length, 4)
-  t.same(['hello', 'find', 'endSessions', 'aggregate'].filter(isWrite), [])
+  t.same(['insert', 'dropDatabase', 'unheardOf', 'abortTransaction'].filter(isWriteCommand).length, 4)
+  t.same(['hello', 'find', 'endSessions', 'aggregate'].filter(isWriteCommand), [])
 })

@@ -4,14 +4,14 @@ import { type ClientSession, MongoClient } from 'mongodb'
 import t, { type Test } from 'tap'
 import { connectRaw, errorCodeOf, root } from '../../../test/support/mongo.js'
 import { logInWithScram } from '../../../test/support/scram.js'
-import { mongoSet, type SetMember } from '../../src/mongo/set.js'
+import { type ReplicaSetMember, startReplicaSet } from '../../src/mongo/set.js'
 
 type Row = { _id: number; n?: number; u?: number }
 
 /** A set whose clock stands, a client of it, and a collection with two documents. */
 async function prepared(t: Test) {
   let now = 1_000_000
-  const set = await mongoSet({ now: () => now, random: randomBytes, root })
+  const set = await startReplicaSet({ now: () => now, random: randomBytes, root })
   t.teardown(() => set.close())
   const client = new MongoClient(set.uri())
   t.teardown(() => client.close())
@@ -140,7 +140,7 @@ t.test('an error ends a transaction', async t => {
 
 t.test('a step-down ends transactions; withTransaction begins them again', async t => {
   const { set, c, session } = await prepared(t)
-  const [, second, third] = set.members() as [SetMember, SetMember, SetMember]
+  const [, second, third] = set.members() as [ReplicaSetMember, ReplicaSetMember, ReplicaSetMember]
   let tries = 0
   await session.withTransaction(async () => {
     await c.updateOne({ _id: 1 }, { $inc: { n: 1 } }, { session })
@@ -154,7 +154,7 @@ t.test('a step-down ends transactions; withTransaction begins them again', async
 
 t.test('a commit that was done and not acknowledged is done once', async t => {
   let majority: () => Promise<void> = async () => {}
-  const set = await mongoSet({ now: Date.now, random: randomBytes, root, majority: () => majority() })
+  const set = await startReplicaSet({ now: Date.now, random: randomBytes, root, majority: () => majority() })
   t.teardown(() => set.close())
   const client = new MongoClient(set.uri())
   t.teardown(() => client.close())
@@ -172,7 +172,7 @@ t.test('a commit that was done and not acknowledged is done once', async t => {
   const commit = session.commitTransaction()
   await applied
   majority = async () => {}
-  set.elect(set.members()[1] as SetMember)
+  set.elect(set.members()[1] as ReplicaSetMember)
   await commit
   await session.endSession()
   t.match(await c.findOne(), { n: 2 })

@@ -2,11 +2,11 @@ import { Decimal128, type Document, Double, Int32, Long, ObjectId, Timestamp } f
 import t from 'tap'
 import { codeNameOf } from '../../../test/support/mongo.js'
 import { CommandError } from '../../src/mongo/commandError.js'
-import { type Update, updater, upserted } from '../../src/mongo/update.js'
+import { compileUpdate, createUpserted, type Update } from '../../src/mongo/update.js'
 
 const int = (value: number) => new Int32(value)
 const apply = (document: Document, u: Document | Document[], more: Partial<Update> = {}): Document =>
-  updater({ q: {}, u, ...more }, () => 5000)(document)
+  compileUpdate({ q: {}, u, ...more }, () => 5000)(document)
 
 /** Document, update, and what it becomes. */
 const rows: [document: Document, update: Document, expected: Document][] = [
@@ -74,7 +74,7 @@ t.test('a pipeline computes from the document itself', async t => {
 
 t.test('an upsert begins with what the filter holds equal', async t => {
   const make = (q: Document, u: Document) =>
-    upserted(
+    createUpserted(
       { q, u },
       () => 5000,
       () => new ObjectId('0'.repeat(24)),

@@ -10,7 +10,7 @@ import { connect } from 'node:net'
 import { createServer } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { credentialEndpoints, type Endpoints } from '../../../sandbox/src/aws/endpoints.js'
+import { type CredentialEndpoints, startCredentialEndpoints } from '../../../sandbox/src/aws/endpoints.js'
 import { type CredentialSource, credentialSources, ordersRole } from '../../support/credentialSources.js'
 import { startTestProxy, type TestProxy } from '../../support/testProxy.js'
 import { keysOf, logins } from '../support/credentials.js'
@@ -25,14 +25,14 @@ const drivers = {
 const places: Record<string, (t: Test, home: TestProxy, seconds: number) => Promise<CredentialSource>> = {
   async ECS(t, home, seconds) {
     const endpoints = await listening(t, home, '169.254.170.2', seconds)
-    const env = { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: endpoints.task(ordersRole(home)) }
-    return { env, session: /^[0-9a-f]{32}$/, requestCount: () => endpoints.handedOut().length }
+    const env = { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: endpoints.addEcsTask(ordersRole(home)) }
+    return { env, session: /^[0-9a-f]{32}$/, requestCount: () => endpoints.issuedKeys().length }
   },
 
   async EC2(t, home, seconds) {
     const endpoints = await listening(t, home, '169.254.169.254', seconds)
-    endpoints.instance(ordersRole(home))
-    return { env: {}, session: /^i-0[0-9a-f]{16}$/, requestCount: () => endpoints.handedOut().length }
+    endpoints.setInstanceRole(ordersRole(home))
+    return { env: {}, session: /^i-0[0-9a-f]{16}$/, requestCount: () => endpoints.issuedKeys().length }
   },
 
   /** At https://sts.amazonaws.com, which in this network is the STS of the house. */
@@ -84,8 +84,8 @@ for (const [name, { folder, caches }] of Object.entries(drivers)) {
   })
 }
 
-async function listening(t: Test, home: TestProxy, host: string, seconds: number): Promise<Endpoints> {
-  const endpoints = await credentialEndpoints({ iam: home.iam, host, port: 80, seconds })
+async function listening(t: Test, home: TestProxy, host: string, seconds: number): Promise<CredentialEndpoints> {
+  const endpoints = await startCredentialEndpoints({ iam: home.iam, host, port: 80, seconds })
   t.teardown(() => endpoints.close())
   return endpoints
 }
