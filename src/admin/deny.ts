@@ -49,7 +49,7 @@ export async function handleDenyRequest(asked: AdminRequest, parts: DenyOptions)
 }
 
 /** As the deny file would have it. */
-const shown = ({ kind: of, value, ...rest }: Denial) => ({ [of]: value, ...rest })
+const shown = ({ kind, value, ...rest }: Denial) => ({ [kind]: value, ...rest })
 const byKind = ({ file, admin }: ReturnType<DenyOptions['list']>) => ({
   file: file.map(shown),
   admin: admin.map(shown),

@@ -18,7 +18,7 @@ import { type ConnectAs, logInWithPasswords } from '../provisioning/passwordAtte
 import { createProvisioner, type Provisioner } from '../provisioning/provisioner.js'
 import { randomBytes } from '../random.js'
 import { openAdminDenials } from '../revocation/adminDenials.js'
-import { createRevocation, type Revocation } from '../revocation/revocation.js'
+import { Revocation } from '../revocation/revocation.js'
 import { type AdminClient, createAdminClient } from '../upstream/admin.js'
 import type { Channel } from '../upstream/channel.js'
 import { type UpstreamConnection as Dialed, dial } from '../upstream/dial.js'
@@ -98,7 +98,7 @@ export class Logins {
     this.#provisioner = provisioning && createProvisioner(provisioning)
     this.revocation = this.#createRevocation()
     this.authenticator = this.#createAuthenticator()
-    this.#directory?.onChange(() => this.#onPolicyChange())
+    this.#directory?.onChange(() => this.#onDirectoryChange())
   }
 
   /** The STS host to offer to a client of this address. */
@@ -122,8 +122,9 @@ export class Logins {
     this.#config = config
     this.#rules = policy.rules
     this.#sts.setBudget(config.sts)
-    this.revocation.read(policy.denials)
-    this.#onPolicyChange()
+    this.#caches.invalidate()
+    void this.revocation.replaceFile(policy.denials)
+    void this.#syncProvisionedUsers()
   }
 
   async close(): Promise<void> {
@@ -137,18 +138,16 @@ export class Logins {
   #createRevocation(): Revocation {
     const { loaded, metrics, log } = this.#options
     const { adminFile } = loaded.config.deny
-    return createRevocation(
-      {
-        adminDenials: adminFile === undefined ? undefined : openAdminDenials(adminFile, Date.now),
-        reevaluate: (identity, peer, match) => this.#authorizer.reevaluate(identity, peer, match),
-        now: Date.now,
-        after,
-        log,
-        onCount: count => metrics.set('denials', count),
-        onChange: () => this.#caches.invalidate(),
-      },
-      loaded.policy.denials,
-    )
+    return new Revocation({
+      fileDenials: loaded.policy.denials,
+      adminDenials: adminFile === undefined ? undefined : openAdminDenials(adminFile, Date.now),
+      reevaluate: (identity, peer, match) => this.#authorizer.reevaluate(identity, peer, match),
+      now: Date.now,
+      after,
+      log,
+      onCountChange: count => metrics.set('denials', count),
+      onAdminChange: () => this.#caches.invalidate(),
+    })
   }
 
   #createAuthenticator(): Authenticator {
@@ -219,7 +218,7 @@ export class Logins {
     return { ...dialed, term }
   }
 
-  #onPolicyChange(): void {
+  #onDirectoryChange(): void {
     this.#caches.invalidate()
     void this.revocation.reviewConnections()
     void this.#syncProvisionedUsers()

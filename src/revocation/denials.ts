@@ -1,79 +1,94 @@
-/** The deny list: who is refused whatever a rule says, and whose live connections end. */
+/** The deny list: principals whose logins are refused and whose live connections close, whatever the rules say. */
 import { z } from 'zod'
 import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
 
-/** `value` is spelled as identities are: an ARN is canonical, a session keeps its name. */
-export type Denial = { kind: DenialKind; value: string; why?: string; until?: Date }
 export type DenialKind = 'arn' | 'principalId' | 'accessKey' | 'account' | 'session'
 
-export type DenyList = {
-  all: readonly Denial[]
-  /** Asked before STS is: what a key says about itself, such as its account, is anybody's to forge, so its name alone counts. */
-  findByAccessKey(accessKeyId: string, now: number): Denial | undefined
-  find(identity: DenialSubject, accessKeyId: string, now: number): Denial | undefined
-}
+/** `value` has the spelling of identities: an ARN is canonical, a session keeps its name. */
+export type Denial = { kind: DenialKind; value: string; why?: string; until?: Date }
 
-/** What of an identity is looked at. */
+/** The parts of an identity that denials match. */
 export type DenialSubject = Pick<
   Identity,
   'canonical' | 'kind' | 'partition' | 'account' | 'name' | 'principalId' | 'session'
 >
 
-const LONGEST = 500
-const NUMBER = 'is a number to YAML, which drops leading zeros: write it in quotes'
-const text = z.string({ error: issue => (typeof issue.input === 'number' ? NUMBER : 'wanted text') }).max(2048)
-const when = z.iso
-  .datetime({ offset: true, error: 'wanted a time like 2026-12-24T00:00:00Z' })
-  .transform(written => new Date(written))
-  // Its offset may carry it into a year that is not written like others, which no later start could read.
-  .refine(date => /^\d{4}-/.test(date.toISOString()), { error: 'is beyond the years from 0 to 9999' })
+/** `now`: milliseconds since 1970. */
+export type DenyList = {
+  all: readonly Denial[]
+  /**
+   * Finds a denial of the access key, before STS has confirmed the identity. Other properties of a key, such as the
+   * account that it encodes, can be forged, so they do not count here.
+   */
+  findByAccessKey(accessKeyId: string, now: number): Denial | undefined
+  find(subject: DenialSubject, accessKeyId: string, now: number): Denial | undefined
+}
+
+const MAX_WHY_LENGTH = 500
+const MAX_VALUE_LENGTH = 2_048
+const UNQUOTED_NUMBER = 'YAML reads this as a number and drops leading zeros; put it in quotes'
+
+const valueSchema = z
+  .string({ error: issue => (typeof issue.input === 'number' ? UNQUOTED_NUMBER : 'must be text') })
+  .max(MAX_VALUE_LENGTH)
+const untilSchema = z.iso
+  .datetime({ offset: true, error: 'must be a time like 2026-12-24T00:00:00Z' })
+  .transform(text => new Date(text))
+  // An offset can move the time to a year whose ISO form has a sign or more digits. The next start could not read it.
+  .refine(date => /^\d{4}-/.test(date.toISOString()), { error: 'must be between the years 0 and 9999' })
 
 const KINDS = ['arn', 'principalId', 'accessKey', 'account', 'session'] as const satisfies readonly DenialKind[]
-const mapping = z.strictObject(
+
+const mappingSchema = z.strictObject(
   {
-    ...(Object.fromEntries(KINDS.map(kind => [kind, text.optional()])) as Record<
+    ...(Object.fromEntries(KINDS.map(kind => [kind, valueSchema.optional()])) as Record<
       DenialKind,
-      z.ZodOptional<typeof text>
+      z.ZodOptional<typeof valueSchema>
     >),
     why: z
-      .string({ error: 'wanted text' })
-      .max(LONGEST, { error: `is longer than ${LONGEST} characters` })
+      .string({ error: 'must be text' })
+      .max(MAX_WHY_LENGTH, { error: `must have at most ${MAX_WHY_LENGTH} characters` })
       .optional(),
-    until: when.optional(),
+    until: untilSchema.optional(),
   },
   {
     error: issue =>
-      issue.code === 'invalid_type'
-        ? 'wanted an ARN, an id, an access key, an account, or a mapping of one'
-        : undefined,
+      issue.code === 'invalid_type' ? 'must be an ARN, id, access key or account, or a mapping with one' : undefined,
   },
 )
 
-/** By kind: the value as identities spell it, or what is wrong with it. */
-const forms: Record<DenialKind, (written: string) => { value: string } | { wrong: string }> = {
-  arn: written => {
-    const arn = parseArn(written)
-    if (!arn) return { wrong: 'wanted the whole ARN of a user, role, assumed-role, federated-user or root' }
-    if (arn.session !== undefined) return { wrong: 'is the ARN of one session: call it session, or name its role' }
+type ParsedValue = { value: string } | { problem: string }
+
+/** Parses the value of each kind into the spelling of identities. */
+const valueParsers: Record<DenialKind, (text: string) => ParsedValue> = {
+  arn: text => {
+    const arn = parseArn(text)
+    if (!arn) return { problem: 'must be the full ARN of a user, role, assumed-role, federated-user or root' }
+    if (arn.session !== undefined) return { problem: 'names a single session; write session, or name its role' }
     return { value: canonicalizeArn(arn) }
   },
-  session: written => {
-    const arn = parseArn(written)
-    if (arn?.session === undefined) return { wrong: 'wanted arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION' }
-    return { value: sessionOf(arn) }
+  session: text => {
+    const arn = parseArn(text)
+    if (arn?.session === undefined) return { problem: 'must be arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION' }
+    return { value: formatSession(arn) }
   },
-  principalId: written =>
-    /^(AIDA|AROA)[A-Z0-9]{12,124}$|^\d{12}(:[\w+=,.@-]{2,32})?$/.test(written)
-      ? { value: written }
-      : { wrong: 'wanted an id like AIDA… or AROA…, without the name of a session behind it' },
-  accessKey: written =>
-    /^(AKIA|ASIA)[A-Z0-9]{12,124}$/.test(written) ? { value: written } : { wrong: 'wanted a key like AKIA… or ASIA…' },
-  account: written => (/^\d{12}$/.test(written) ? { value: written } : { wrong: 'wanted the 12 digits of an account' }),
+  principalId: text =>
+    matchForm(
+      text,
+      /^(AIDA|AROA)[A-Z0-9]{12,124}$|^\d{12}(:[\w+=,.@-]{2,32})?$/,
+      'an id like AIDA… or AROA…, without a session name',
+    ),
+  accessKey: text => matchForm(text, /^(AKIA|ASIA)[A-Z0-9]{12,124}$/, 'an access key id like AKIA… or ASIA…'),
+  account: text => matchForm(text, /^\d{12}$/, 'an account of 12 digits'),
 }
 
-/** What a text without a kind is, by how it begins. */
-const looks: readonly (readonly [RegExp, DenialKind])[] = [
+function matchForm(text: string, form: RegExp, expected: string): ParsedValue {
+  return form.test(text) ? { value: text } : { problem: `must be ${expected}` }
+}
+
+/** The kind of a text without one, by its start. */
+const KIND_BY_FORM: readonly (readonly [RegExp, DenialKind])[] = [
   [/^arn:[^:]*:sts::[^:]*:assumed-role\/[^/]+\/[^*]/, 'session'],
   [/^arn:/, 'arn'],
   [/^A(KIA|SIA)/, 'accessKey'],
@@ -81,66 +96,67 @@ const looks: readonly (readonly [RegExp, DenialKind])[] = [
   [/^\d{12}$/, 'account'],
 ]
 
-/** One entry as YAML or JSON gives it, or the sentence about what is wrong with it. */
+/** Parses an entry of a YAML or JSON list. Returns a predicate that describes the problem if it is invalid. */
 export function parseDenial(entry: unknown): Denial | string {
-  if (typeof entry === 'number') return NUMBER
+  if (typeof entry === 'number') return UNQUOTED_NUMBER
   if (typeof entry === 'string') {
-    const of = looks.find(([look]) => look.test(entry))?.[1]
-    return of === undefined ? 'is no ARN, principal id, access key or account of 12 digits' : spelled(of, entry)
+    const kind = KIND_BY_FORM.find(([form]) => form.test(entry))?.[1]
+    if (kind === undefined) return 'must be an ARN, a principal id, an access key id, or an account of 12 digits'
+    return parseValue(kind, entry)
   }
-  const { data, error } = mapping.safeParse(entry)
-  if (!data) return sentence(error)
+  const { data, error } = mappingSchema.safeParse(entry)
+  if (!data) return describeIssue(error)
   const { why, until } = data
-  const given = KINDS.filter(kind => data[kind] !== undefined)
-  const [of] = given
-  if (of === undefined || given.length > 1) return `needs one of ${KINDS.join(', ')}`
-  const denial = spelled(of, data[of] ?? '')
+  const [kind, ...otherKinds] = KINDS.filter(kind => data[kind] !== undefined)
+  if (kind === undefined || otherKinds.length > 0) return `must have exactly one of ${KINDS.join(', ')}`
+  const denial = parseValue(kind, data[kind] ?? '')
   return typeof denial === 'string' ? denial : { ...denial, ...(why && { why }), ...(until && { until }) }
 }
 
-function spelled(of: DenialKind, written: string): Denial | string {
-  const read = forms[of](written)
-  return 'wrong' in read ? `${of}: ${read.wrong}` : { kind: of, value: read.value }
+function parseValue(kind: DenialKind, text: string): Denial | string {
+  const parsed = valueParsers[kind](text)
+  return 'problem' in parsed ? `${kind}: ${parsed.problem}` : { kind, value: parsed.value }
 }
 
-function sentence({ issues: [issue] }: z.ZodError): string {
-  if (issue?.code === 'unrecognized_keys') return `there is no ${issue.keys.join(', ')} here`
+function describeIssue({ issues: [issue] }: z.ZodError): string {
+  if (issue?.code === 'unrecognized_keys') return `unknown key ${issue.keys.join(', ')}`
   return `${issue?.path.length ? `${issue.path.join('.')}: ` : ''}${issue?.message}`
 }
 
-/** Denials of several sources are added up; of two about the same, the longer one counts. */
-export function createDenyList(...lists: readonly (readonly Denial[])[]): DenyList {
-  const all = new Map<string, Denial>()
-  for (const denial of lists.flat()) {
-    const known = all.get(getDenialKey(denial))
-    if (!known || endOf(known) < endOf(denial)) all.set(getDenialKey(denial), denial)
+/** Joins the denials of several sources. Of two denials of the same principal, the one that lasts longer counts. */
+export function createDenyList(...sources: readonly (readonly Denial[])[]): DenyList {
+  const byKey = new Map<string, Denial>()
+  for (const denial of sources.flat()) {
+    const other = byKey.get(getDenialKey(denial))
+    if (!other || endOf(other) < endOf(denial)) byKey.set(getDenialKey(denial), denial)
   }
-  // A review asks about every live connection, so nothing is looked up that nobody is denied by.
-  const kinds = new Set([...all.values()].map(({ kind: of }) => of))
-  const find = (of: DenialKind, value: string, now: number): Denial | undefined => {
-    const denial = kinds.has(of) ? all.get(getDenialKey({ kind: of, value })) : undefined
+  // A review searches the list for every live connection, so skip the kinds that no denial has.
+  const kinds = new Set([...byKey.values()].map(({ kind }) => kind))
+  const find = (kind: DenialKind, value: string, now: number): Denial | undefined => {
+    const denial = kinds.has(kind) ? byKey.get(getDenialKey({ kind, value })) : undefined
     return denial && !hasExpired(denial, now) ? denial : undefined
   }
   return {
-    all: [...all.values()],
+    all: [...byKey.values()],
     findByAccessKey: (accessKeyId, now) => find('accessKey', accessKeyId, now),
-    find: (identity, accessKeyId, now) =>
-      find('arn', identity.canonical, now) ??
-      find('principalId', identity.principalId, now) ??
+    find: (subject, accessKeyId, now) =>
+      find('arn', subject.canonical, now) ??
+      find('principalId', subject.principalId, now) ??
       find('accessKey', accessKeyId, now) ??
-      find('account', identity.account, now) ??
-      (identity.session === undefined ? undefined : find('session', sessionOf(identity), now)),
+      find('account', subject.account, now) ??
+      (subject.session === undefined ? undefined : find('session', formatSession(subject), now)),
   }
 }
 
-/** A denial as logs and answers call it: `arn arn:aws:iam::…`. */
+/** The denial as logs and responses name it: `arn arn:aws:iam::…`. */
 export function formatDenial({ kind, value }: Pick<Denial, 'kind' | 'value'>): string {
   return `${kind} ${value}`
 }
 
 /**
- * What a denial is found by, the same for all that deny the same. Names are unique within an account whatever their case
- * and path, so a denial with another one means the same principal, and would else deny nobody without a word.
+ * The key of a denial, the same for all spellings of a principal. IAM names are unique within an account regardless of
+ * case and path. A denial in another case or with another path therefore means the same principal; comparing exactly
+ * would let it match no one, without a warning.
  */
 export function getDenialKey({ kind, value }: Pick<Denial, 'kind' | 'value'>): string {
   return `${kind} ${kind === 'arn' ? value.replace(/:user\/.*\//, ':user/').toLowerCase() : value}`
@@ -151,7 +167,7 @@ export const hasExpired = (denial: Denial, now: number): boolean => endOf(denial
 
 const endOf = ({ until }: Denial): number => until?.getTime() ?? Number.POSITIVE_INFINITY
 
-/** One session, as STS spells it. */
-function sessionOf(one: Pick<Arn, 'partition' | 'account' | 'name' | 'session'>): string {
-  return `arn:${one.partition}:sts::${one.account}:assumed-role/${one.name}/${one.session}`
+/** The ARN of a session, as STS spells it. */
+function formatSession({ partition, account, name, session }: Pick<Arn, 'partition' | 'account' | 'name' | 'session'>) {
+  return `arn:${partition}:sts::${account}:assumed-role/${name}/${session}`
 }

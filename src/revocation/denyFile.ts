@@ -1,43 +1,45 @@
 /**
- * Denials as a file holds them.
+ * The form of a file of denials.
  *
- *     - arn:aws:iam::123456789012:role/orders-api                        # each entry is a text,
+ *     - arn:aws:iam::123456789012:role/orders-api                        # an entry is either a text
  *     - session: arn:aws:sts::123456789012:assumed-role/orders-api/pod-7 # or a mapping that names its kind
  *       why: ticket 4711
  *       until: 2026-12-24T00:00:00Z
  *     ...
  *
- * The three dots at the end are required: a list that was cut at the end of a line is good YAML, and would let in whoever
- * stood below the cut.
+ * The three dots at the end (the YAML document end marker) are required. A list that was cut at the end of a line is still
+ * valid YAML, and would admit every principal below the cut.
  */
 import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
 import { type Denial, parseDenial } from './denials.js'
 
-/** The text of a file; `name` is what people call it. Every problem is a line that names its place. */
-export function parseDenyFile(file: string, name: string): { all: Denial[]; problems: string[] } {
-  const lines = new LineCounter()
-  const document = parseDocument(file, { prettyErrors: false, lineCounter: lines })
-  const line = (offset = 0) => `${name}:${lines.linePos(offset).line}`
-  const wrong = [...document.errors, ...document.warnings]
-  if (wrong.length > 0) return { all: [], problems: wrong.map(({ pos }) => `not YAML (from ${line(pos[0])})`) }
-  if (!/(^|\n)\.\.\.\s*$/.test(file)) {
-    return { all: [], problems: [`does not end in a line of three dots (...), so it may have been cut (from ${name})`] }
+/** Parses the text of a file. Each problem ends with its place, such as `(from deny.yaml:3)`; `name` names the file. */
+export function parseDenyFile(text: string, name: string): { all: Denial[]; problems: string[] } {
+  const lineCounter = new LineCounter()
+  const document = parseDocument(text, { prettyErrors: false, lineCounter })
+  const locate = (offset = 0) => `${name}:${lineCounter.linePos(offset).line}`
+  const errors = [...document.errors, ...document.warnings]
+  if (errors.length > 0) {
+    return { all: [], problems: errors.map(({ pos }) => `not valid YAML (from ${locate(pos[0])})`) }
+  }
+  if (!/(^|\n)\.\.\.\s*$/.test(text)) {
+    return { all: [], problems: [`must end in a line of three dots (...); it may have been cut (from ${name})`] }
   }
   const list = document.contents
-  if (!isSeq(list)) return { all: [], problems: [`wanted a list, if only [] (from ${name})`] }
+  if (!isSeq(list)) return { all: [], problems: [`must be a list, at least [] (from ${name})`] }
   const all: Denial[] = []
   const problems: string[] = []
   for (const item of list.items) {
-    const from = line(isNode(item) ? item.range?.[0] : 0)
-    const read = parseDenial(plain(item, document))
-    if (typeof read === 'string') problems.push(`${read} (from ${from})`)
-    else all.push(read)
+    const location = locate(isNode(item) ? item.range?.[0] : 0)
+    const denial = parseDenial(toPlainValue(item, document))
+    if (typeof denial === 'string') problems.push(`${denial} (from ${location})`)
+    else all.push(denial)
   }
   return { all, problems }
 }
 
-/** The value of an entry; null for what is none, and for aliases, which a list of names does not need. */
-function plain(item: unknown, document: Document): unknown {
+/** The value of an entry; null for other nodes and for aliases, which a list of names does not need. */
+function toPlainValue(item: unknown, document: Document): unknown {
   try {
     return isMap(item) || isScalar(item) ? item.toJS(document, { maxAliasCount: 0 }) : null
   } catch {
@@ -45,8 +47,8 @@ function plain(item: unknown, document: Document): unknown {
   }
 }
 
-/** The file that says this, dots and all. */
+/** The text of a file with these denials, including the end marker. */
 export function formatDenyFile(all: readonly Denial[]): string {
-  const entries = all.map(({ kind: of, value, ...rest }) => `- ${JSON.stringify({ [of]: value, ...rest })}\n`)
+  const entries = all.map(({ kind, value, ...rest }) => `- ${JSON.stringify({ [kind]: value, ...rest })}\n`)
   return `${entries.length > 0 ? entries.join('') : '[]\n'}...\n`
 }

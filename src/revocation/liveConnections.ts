@@ -1,123 +1,135 @@
 /**
- * The live connections: who is logged in, or about to be, and by what decision.
+ * The live connections: every connection that is logged in or about to be, with the match that admitted it.
  *
- * A connection enters as soon as its identity is known, and the deny list is asked after that (R24): whoever changes the
- * list then meets every connection that did not ask the changed one. All are looked at, since a change may mean any of
- * them, and others get their turn in between: twenty thousand would hold them up for too long.
+ * A connection is added as soon as its identity is known, and the deny list is checked after that. A change of the list
+ * therefore meets every connection that was checked against the old list.
  *
- *     review ──▶ some ─ others ─▶ some ─ others ─▶ all decided by it
- *                           └ review: from here on by the newer one, and then once more those decided before
+ * A review visits all connections, since a change may affect any of them. It yields to the event loop every few
+ * milliseconds: 20,000 connections at once would block all others for too long. A second review takes over from the first:
+ *
+ *     review 1 ──▶ slice ─ yield ─▶ slice ─ yield ─▶ slice ─▶ the connections that review 1 had decided about ─▶ done
+ *                             └ review 2 begins: it decides from here on
  */
 import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
 import { isSameDatabaseUser, type Match } from '../users/match.js'
 
 export type LiveConnection = {
-  /** Of the last login over it: a later one may be of another session of the same role. */
+  /** The identity of the last login. A reauthentication may use another session of the same role. */
   identity: Identity
   accessKeyId: string
   /** The client's address. */
   readonly peer: string
-  /** By what it is logged in; undefined while that is not decided. */
+  /** What admitted the connection; undefined until that is decided. */
   match: Match | undefined
   close(fault: Fault): void
 }
 
-export type ReviewConnection = (entry: LiveConnection) => Match | undefined | Fault
+/** The current match of a connection; undefined or a fault if it must close. */
+export type ReviewConnection = (connection: LiveConnection) => Match | undefined | Fault
 
-export type LiveConnections = {
-  /** Until the returned function is called. */
-  add(entry: LiveConnection): () => void
-  forEach(visit: (entry: LiveConnection) => void): void
-  size(): number
-  /**
-   * Decides about all of them again, and closes with `login/revoked` those that get a fault, nothing, another database
-   * user than they have, or a shorter time (R24). One that is not decided yet is closed by a fault alone. Those who come
-   * after the call have been decided by what it is about. Resolves when the newest one has decided about all, with the
-   * faults of all that were closed since there was one to do so.
-   */
-  review(decide: ReviewConnection): Promise<readonly Fault[]>
-}
-
-/** How long others wait at most, in milliseconds. */
-const SLICE_MS = 5
-
-/** `now`: milliseconds. `others`: resolves when they had their turn. */
-export function createLiveConnections({
-  now,
-  yieldToEventLoop: others,
-}: {
+export type LiveConnectionsOptions = {
+  /** Milliseconds. */
   now(): number
   yieldToEventLoop(): Promise<void>
-}): LiveConnections {
-  /** With the number of the review that was the last to decide about it. */
-  const entries = new Map<LiveConnection, number>()
-  let newest = 0
-  let decide: ReviewConnection
-  let underway = false
-  let last: Promise<readonly Fault[]>
+}
 
-  const decideAll = async (): Promise<readonly Fault[]> => {
-    const closed: Fault[] = []
-    let began = now()
-    underway = true
-    for (let round = 0; round !== newest; ) {
-      round = newest
-      for (const [entry, by] of entries) {
-        if (by === newest) continue
-        // A clock that is set back ends no slice, so it ends this one.
-        if (Math.abs(now() - began) >= SLICE_MS) {
-          await others()
-          began = now()
-          if (!entries.has(entry)) continue
+/** The longest time without a yield, in milliseconds. */
+const SLICE_MS = 5
+
+export class LiveConnections {
+  readonly #options: LiveConnectionsOptions
+  /** Each connection with the number of the last review that decided about it. */
+  readonly #connections = new Map<LiveConnection, number>()
+  #newestReview = 0
+  #decide: ReviewConnection = ({ match }) => match
+  #isReviewing = false
+  #reviews: Promise<readonly Fault[]> = Promise.resolve([])
+
+  constructor(options: LiveConnectionsOptions) {
+    this.#options = options
+  }
+
+  /** Adds a connection until the returned function is called. */
+  add(connection: LiveConnection): () => void {
+    this.#connections.set(connection, this.#newestReview)
+    return () => void this.#connections.delete(connection)
+  }
+
+  get size(): number {
+    return this.#connections.size
+  }
+
+  some(test: (connection: LiveConnection) => boolean): boolean {
+    for (const connection of this.#connections.keys()) if (test(connection)) return true
+    return false
+  }
+
+  /**
+   * Decides about every connection again. Closes a connection with `login/revoked` if it gets a fault, no match, another
+   * database user, or a shorter maximum age. A connection whose login is not decided yet closes only on a fault.
+   *
+   * Skips connections added after the call: their login saw the change. Resolves once the newest review has decided about
+   * all connections, with the faults of all that the reviews in progress have closed.
+   */
+  review(decide: ReviewConnection): Promise<readonly Fault[]> {
+    this.#newestReview += 1
+    this.#decide = decide
+    if (!this.#isReviewing) this.#reviews = this.#reviewAll()
+    return this.#reviews
+  }
+
+  async #reviewAll(): Promise<readonly Fault[]> {
+    const faults: Fault[] = []
+    this.#isReviewing = true
+    let sliceStart = this.#options.now()
+    for (let pass = 0; pass !== this.#newestReview; ) {
+      pass = this.#newestReview
+      for (const [connection, decidedBy] of this.#connections) {
+        if (decidedBy === this.#newestReview) continue
+        // If the clock is set back, the slice cannot be measured, so it ends.
+        if (Math.abs(this.#options.now() - sliceStart) >= SLICE_MS) {
+          await this.#options.yieldToEventLoop()
+          sliceStart = this.#options.now()
+          if (!this.#connections.has(connection)) continue
         }
-        entries.set(entry, newest)
-        const decided = decide(entry)
-        const why = complaint(entry.match, decided)
-        if (why === undefined) {
-          if (entry.match && decided && !(decided instanceof Fault)) entry.match = decided
-          continue
-        }
-        entries.delete(entry)
-        const fault = createRevokedFault(why, decided)
-        closed.push(fault)
-        entry.close(fault)
+        const fault = this.#reviewOne(connection)
+        if (fault) faults.push(fault)
       }
     }
-    underway = false
-    return closed
+    this.#isReviewing = false
+    return faults
   }
-  return {
-    add(entry) {
-      entries.set(entry, newest)
-      return () => void entries.delete(entry)
-    },
-    forEach(visit) {
-      for (const entry of entries.keys()) visit(entry)
-    },
-    size: () => entries.size,
-    review(by) {
-      newest += 1
-      decide = by
-      if (!underway) last = decideAll()
-      return last
-    },
+
+  /** Returns the fault with which the connection was closed, if it was. */
+  #reviewOne(connection: LiveConnection): Fault | undefined {
+    this.#connections.set(connection, this.#newestReview)
+    const result = this.#decide(connection)
+    const why = findRevocationReason(connection.match, result)
+    if (why === undefined) {
+      if (connection.match && result && !(result instanceof Fault)) connection.match = result
+      return undefined
+    }
+    this.#connections.delete(connection)
+    const fault = createRevokedFault(why, result)
+    connection.close(fault)
+    return fault
   }
 }
 
-function createRevokedFault(why: string, decided: Match | Fault | undefined): Fault {
-  if (!(decided instanceof Fault)) return new Fault('login/revoked', undefined, { why })
-  const denial = decided.data('login/denied')?.denial
-  return new Fault('login/revoked', undefined, { why, cause: decided.kind, denial }, decided)
+function createRevokedFault(why: string, result: ReturnType<ReviewConnection>): Fault {
+  if (!(result instanceof Fault)) return new Fault('login/revoked', undefined, { why })
+  const denial = result.data('login/denied')?.denial
+  return new Fault('login/revoked', undefined, { why, cause: result.kind, denial }, result)
 }
 
-/** Why a connection may not go on; undefined where it may. */
-function complaint(was: Match | undefined, is: Match | undefined | Fault): string | undefined {
-  if (is instanceof Fault) return is.message
-  if (was === undefined) return undefined
-  if (is === undefined) return 'nothing lets this principal in any more'
-  if (!isSameDatabaseUser(was, is)) return 'this principal is another database user now'
-  // The time of a login is measured from its beginning, by the rule of then.
-  const { maxAgeMS: before = Number.POSITIVE_INFINITY } = was
-  return (is.maxAgeMS ?? before) < before ? 'its login may not last as long any more' : undefined
+/** Why a connection must close; undefined if it may stay. */
+function findRevocationReason(previous: Match | undefined, current: ReturnType<ReviewConnection>): string | undefined {
+  if (current instanceof Fault) return current.message
+  if (previous === undefined) return undefined
+  if (current === undefined) return 'no rule or directory user names this principal any more'
+  if (!isSameDatabaseUser(previous, current)) return 'the principal has another database user now'
+  // The age of a login counts from its start, by the rule of that time.
+  const { maxAgeMS: before = Number.POSITIVE_INFINITY } = previous
+  return (current.maxAgeMS ?? before) < before ? 'the maximum age of the login is shorter now' : undefined
 }

@@ -1,6 +1,10 @@
 /**
- * Who is denied, and what follows for live connections: the deny file and the admin interface added up, asked at each
- * login, and every live connection decided again when something changes.
+ * Revocation: the deny list, made of the deny file and the denials of the admin interface, and the review of live
+ * connections after every change.
+ *
+ *     deny file ──────┐
+ *                     ├─▶ deny list ─▶ checked at each login, twice
+ *     admin denials ──┘       └─ change ─▶ review of all live connections ─▶ close with login/revoked
  */
 import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
@@ -9,131 +13,151 @@ import type { Log } from '../log.js'
 import { isExpired, type Match } from '../users/match.js'
 import type { AdminDenials } from './adminDenials.js'
 import { createDenyList, type Denial, type DenyList, formatDenial } from './denials.js'
-import {
-  createLiveConnections,
-  type LiveConnection,
-  type LiveConnections,
-  type ReviewConnection,
-} from './liveConnections.js'
+import { type LiveConnection, LiveConnections, type ReviewConnection } from './liveConnections.js'
 
 export type RevocationOptions = {
-  /** Of the admin interface; undefined where nothing keeps them. */
+  /** Undefined without `deny.adminFile`. */
   adminDenials: AdminDenials | undefined
+  /** The denials of the deny file at the start. */
+  fileDenials: readonly Denial[]
   /**
-   * What lets a principal in now, from where it is; undefined for a stranger. Faults are decisions, too. Where it cannot be
-   * known now, what it was is given back.
+   * The current match of a principal at an address; undefined or a fault if it has none. Returns the previous match if
+   * the current one cannot be known.
    */
-  reevaluate(identity: Identity, peer: string, was: Match | undefined): Match | undefined | Fault
+  reevaluate(identity: Identity, peer: string, previous: Match | undefined): Match | undefined | Fault
   /** Milliseconds since 1970. */
   now(): number
   after: After
   log: Log
-  /** Told how many denials there are. */
-  onCount(denials: number): void
-  /** Told when the admin interface changed the list: what is remembered of logins may be wrong now. */
-  onChange(): void
+  /** Called with the number of denials after every change. */
+  onCountChange(denials: number): void
+  /** Called when the admin interface has changed the list. */
+  onAdminChange(): void
 }
 
-export type Revocation = {
-  /** Throws `denied` for a key, and for an identity once that is known. */
-  assertNotDenied(accessKeyId: string, identity?: Identity): void
-  /** See `Live`: entered first, checked afterwards. */
-  addConnection(entry: LiveConnection): () => void
-  /** What the deny file says from now on. Who calls it goes on as after any change of the configuration, with `review`. */
-  read(denied: readonly Denial[]): void
-  /** Decides about every live connection again; gives the faults by which they were closed (see `Live`). */
-  reviewConnections(): Promise<readonly Fault[]>
-  list(): { file: readonly Denial[]; admin: readonly Denial[] }
-  /** Denies once the disk has it; returns how many live connections that closed. Throws `denials/not-persisted`. */
-  deny(denial: Denial): Promise<number>
-  /** Takes back what `deny` did; false where it did not. Throws `denials/not-persisted`. */
-  allow(denial: Denial): Promise<boolean>
-  close(): void
-}
+/** How often to look for expired matches. Milliseconds. */
+const EXPIRY_CHECK_MS = 500
 
-/** How often those are looked for whose time is over. Milliseconds. */
-const TICK_MS = 500
+export class Revocation {
+  readonly #options: RevocationOptions
+  readonly #connections: LiveConnections
+  #fileDenials: readonly Denial[]
+  #denyList: DenyList
+  #cancelExpiryCheck = (): void => {}
 
-export function createRevocation(parts: RevocationOptions, inFile: readonly Denial[]): Revocation {
-  const { adminDenials: kept, log } = parts
-  const connections: LiveConnections = createLiveConnections({
-    now: parts.now,
-    yieldToEventLoop: () => new Promise(resolve => parts.after(0, resolve)),
-  })
-  let file = inFile
-  let all: DenyList
-  const gather = (): void => {
-    all = createDenyList(file, kept?.all() ?? [])
-    parts.onCount(all.all.length)
+  constructor(options: RevocationOptions) {
+    const { fileDenials, now, after } = options
+    this.#options = options
+    this.#fileDenials = fileDenials
+    this.#denyList = this.#buildDenyList()
+    const yieldToEventLoop = () => new Promise<void>(resolve => after(0, resolve))
+    this.#connections = new LiveConnections({ now, yieldToEventLoop })
+    this.#checkExpiry()
   }
-  gather()
 
-  const check: Revocation['assertNotDenied'] = (accessKeyId, identity) => {
-    const now = parts.now()
-    const denial = identity ? all.find(identity, accessKeyId, now) : all.findByAccessKey(accessKeyId, now)
+  close(): void {
+    this.#cancelExpiryCheck()
+  }
+
+  /** Throws `login/denied` if the access key is denied, or the identity once it is known. */
+  assertNotDenied(accessKeyId: string, identity?: Identity): void {
+    const now = this.#options.now()
+    const denial = identity
+      ? this.#denyList.find(identity, accessKeyId, now)
+      : this.#denyList.findByAccessKey(accessKeyId, now)
     if (!denial) return
-    throw new Fault('login/denied', undefined, {
-      denial: formatDenial(denial),
-      ...(denial.why && { reason: denial.why }),
-    })
+    const { why } = denial
+    throw new Fault('login/denied', undefined, { denial: formatDenial(denial), ...(why && { reason: why }) })
   }
-  /** For one review: of the many connections of one principal from one place, one is matched. */
-  const deciding = (): ReviewConnection => {
-    const matched = new Map<Match | undefined, Map<string, Match | undefined | Fault>>()
-    const match = ({ identity, peer, match: was }: LiveConnection): Match | undefined | Fault => {
-      const known = matched.get(was) ?? new Map<string, Match | undefined | Fault>()
-      matched.set(was, known)
-      const name = `${identity.canonical} ${identity.principalId} ${peer}`
-      if (!known.has(name)) known.set(name, parts.reevaluate(identity, peer, was))
-      return known.get(name)
+
+  /** Adds a connection until the returned function is called. Add it first, then check it (see `LiveConnections`). */
+  addConnection(connection: LiveConnection): () => void {
+    return this.#connections.add(connection)
+  }
+
+  list(): { file: readonly Denial[]; admin: readonly Denial[] } {
+    return { file: this.#fileDenials, admin: this.#options.adminDenials?.all() ?? [] }
+  }
+
+  /** Replaces the denials of the deny file and reviews all live connections, which also adopts changed rules. */
+  replaceFile(denials: readonly Denial[]): Promise<readonly Fault[]> {
+    this.#fileDenials = denials
+    this.#denyList = this.#buildDenyList()
+    return this.reviewConnections()
+  }
+
+  /** Decides about every live connection again and closes those that must not stay. Resolves to the faults of the closed ones. */
+  reviewConnections(): Promise<readonly Fault[]> {
+    return this.#connections.review(this.#createReviewer())
+  }
+
+  /**
+   * Adds a denial. Resolves to the number of live connections that it closed, once it is on disk.
+   * Rejects with `denials/not-persisted`.
+   */
+  async deny(denial: Denial): Promise<number> {
+    const { adminDenials } = this.#options
+    if (!adminDenials) throw createNoFileFault()
+    if (!(await adminDenials.add(denial))) return 0
+    this.#adoptAdminChange('denial added', denial)
+    const faults = await this.reviewConnections()
+    return faults.filter(fault => fault.data('login/revoked')?.denial === formatDenial(denial)).length
+  }
+
+  /** Removes a denial that `deny` added. Resolves to false if there is none. Rejects with `denials/not-persisted`. */
+  async allow(denial: Denial): Promise<boolean> {
+    const { adminDenials } = this.#options
+    if (!adminDenials) throw createNoFileFault()
+    if (!(await adminDenials.remove(denial))) return false
+    this.#adoptAdminChange('denial removed', denial)
+    return true
+  }
+
+  #adoptAdminChange(event: 'denial added' | 'denial removed', denial: Denial): void {
+    const { log, onAdminChange } = this.#options
+    const { why, until } = denial
+    log('warn', event, { denial: formatDenial(denial), ...(why && { reason: why }), until })
+    this.#denyList = this.#buildDenyList()
+    onAdminChange()
+  }
+
+  #buildDenyList(): DenyList {
+    const { adminDenials, onCountChange } = this.#options
+    const denyList = createDenyList(this.#fileDenials, adminDenials?.all() ?? [])
+    onCountChange(denyList.all.length)
+    return denyList
+  }
+
+  /** Evaluates the rules once per principal, address and previous match, however many connections share them. */
+  #createReviewer(): ReviewConnection {
+    const results = new Map<Match | undefined, Map<string, Match | undefined | Fault>>()
+    const reevaluate = ({ identity, peer, match: previous }: LiveConnection): Match | undefined | Fault => {
+      const known = results.get(previous) ?? new Map<string, Match | undefined | Fault>()
+      results.set(previous, known)
+      const key = `${identity.canonical} ${identity.principalId} ${peer}`
+      if (!known.has(key)) known.set(key, this.#options.reevaluate(identity, peer, previous))
+      return known.get(key)
     }
-    return entry => {
+    return connection => {
       try {
-        check(entry.accessKeyId, entry.identity)
-        return match(entry)
+        this.assertNotDenied(connection.accessKeyId, connection.identity)
+        return reevaluate(connection)
       } catch (thrown) {
         return Fault.from(thrown)
       }
     }
   }
-  const review = () => connections.review(deciding())
 
-  let cancel = (): void => {}
-  const tick = (): void => {
-    const now = parts.now()
-    let over = false
-    connections.forEach(({ match }) => {
-      over ||= match !== undefined && isExpired(match, now)
-    })
-    if (over) void review()
-    cancel = parts.after(TICK_MS, tick)
+  #checkExpiry(): void {
+    const { now, after } = this.#options
+    const time = now()
+    if (this.#connections.some(({ match }) => match !== undefined && isExpired(match, time))) {
+      void this.reviewConnections()
+    }
+    this.#cancelExpiryCheck = after(EXPIRY_CHECK_MS, () => this.#checkExpiry())
   }
-  tick()
+}
 
-  const change = async (event: 'denial added' | 'denial removed', denial: Denial): Promise<boolean> => {
-    if (!kept) throw new Fault('denials/not-persisted', 'deny.adminFile is not set')
-    const changed = event === 'denial added' ? await kept.add(denial) : await kept.remove(denial)
-    if (!changed) return false
-    log('warn', event, { denial: formatDenial(denial), ...(denial.why && { reason: denial.why }), until: denial.until })
-    gather()
-    parts.onChange()
-    return true
-  }
-  return {
-    assertNotDenied: check,
-    addConnection: connections.add,
-    read(denied) {
-      file = denied
-      gather()
-    },
-    reviewConnections: review,
-    list: () => ({ file, admin: kept?.all() ?? [] }),
-    deny: async denial => {
-      if (!(await change('denial added', denial))) return 0
-      const closed = await review()
-      return closed.filter(fault => fault.data('login/revoked')?.denial === formatDenial(denial)).length
-    },
-    allow: denial => change('denial removed', denial),
-    close: () => cancel(),
-  }
+function createNoFileFault(): Fault {
+  return new Fault('denials/not-persisted', 'deny.adminFile is not set')
 }

@@ -131,10 +131,10 @@ t.test('what is no entry is answered with what is wrong with it', async t => {
   for (const [body, said] of [
     ['', /not JSON/],
     ['{', /not JSON/],
-    ['123456789012', /write it in quotes/],
-    ['{"arn":"x"}', /arn: wanted the whole ARN/],
-    ['{"arns":[]}', /there is no arns here/],
-    ['null', /wanted an ARN/],
+    ['123456789012', /put it in quotes/],
+    ['{"arn":"x"}', /arn: must be the full ARN/],
+    ['{"arns":[]}', /unknown key arns/],
+    ['null', /must be an ARN/],
     ['{"__proto__":{"arn":"x"}}', /./],
   ] as const) {
     t.match(await ask('POST', good, body), { status: 400, body: said }, body)

@@ -158,7 +158,7 @@ t.test('an invalid configuration keeps the last valid one, and each problem is l
   t.match(problems, [
     ['error', /users, rule 2: .*ARN/],
     ['error', /users, rule 2: .*\$external/],
-    ['error', /deny\.file: does not end in/],
+    ['error', /deny\.file: must end in/],
     ['error', 'a'],
     ['error', 'b'],
     ['error', /internal|bug/],

@@ -166,7 +166,7 @@ t.test('a file that is met while it is written widens and drops nothing', async 
   let from = log.length
   writeFileSync(join(folder, readlinkSync(join(folder, '..data')), 'deny.yaml'), `- ${alice.arn}\n`)
   t.match(await logged(is('configuration rejected', { level: 'error' }), from), {
-    problem: /deny\.file: does not end in/,
+    problem: /deny\.file: must end in/,
   })
   from = log.length
   writeFileSync(path, 'users: [')

@@ -16,13 +16,13 @@ const now = () => Date.parse('2026-11-27T00:00:00Z')
 const alice = denialOf('arn:aws:iam::123456789012:user/alice')
 const key = denialOf('AKIAIOSFODNN7EXAMPLE')
 
-t.test('what was denied is there again after a restart, and taken back after another', async t => {
+t.test('added and removed denials survive a restart', async t => {
   const path = join(createTempFolder(t), 'denied.yaml')
   const first = openAdminDenials(path, now)
   t.same(first.all(), [])
   t.notOk(existsSync(path))
   t.equal(await first.add(alice), true)
-  t.equal(await first.add(alice), false, 'once is enough')
+  t.equal(await first.add(alice), false, 'an identical denial changes nothing')
   t.equal(await first.add(key), true)
   t.equal(statSync(path).mode & 0o777, 0o600)
   const second = openAdminDenials(path, now)
@@ -33,28 +33,28 @@ t.test('what was denied is there again after a restart, and taken back after ano
   t.notOk(existsSync(`${path}.new`))
 })
 
-t.test('the same with another end takes the place of what was there', async t => {
-  const kept = openAdminDenials(join(createTempFolder(t), 'denied.yaml'), now)
-  await kept.add(alice)
-  await kept.add({ ...alice, until: new Date('2026-12-24T00:00:00Z'), why: 'left' })
-  t.match(kept.all(), [{ why: 'left' }])
+t.test('a denial with another end replaces the denial of the same principal', async t => {
+  const denials = openAdminDenials(join(createTempFolder(t), 'denied.yaml'), now)
+  await denials.add(alice)
+  await denials.add({ ...alice, until: new Date('2026-12-24T00:00:00Z'), why: 'left' })
+  t.match(denials.all(), [{ why: 'left' }])
 })
 
-t.test('what the disk does not take does not count', async t => {
+t.test('a change that cannot be written does not count', async t => {
   const path = join(createTempFolder(t), 'nowhere', 'denied.yaml')
-  const kept = openAdminDenials(path, now)
-  const fault = await faultOfAsync(() => kept.add(alice))
+  const denials = openAdminDenials(path, now)
+  const fault = await faultOfAsync(() => denials.add(alice))
   t.match(fault, { kind: 'denials/not-persisted', facts: { file: path, why: 'ENOENT' } })
-  t.same(kept.all(), [])
+  t.same(denials.all(), [])
   mkdirSync(join(path, '..'))
-  t.equal(await kept.add(alice), true, 'the next one does')
+  t.equal(await denials.add(alice), true, 'the next change counts')
   t.match(readFileSync(path, 'utf8'), 'alice')
 })
 
-t.test('changes at once are made one after the other, each whole', async t => {
+t.test('concurrent changes are written one after another, each complete', async t => {
   const written: string[] = []
   let writing = 0
-  const kept = createAdminDenials(
+  const denials = createAdminDenials(
     {
       text: undefined,
       path: 'x',
@@ -67,7 +67,7 @@ t.test('changes at once are made one after the other, each whole', async t => {
     },
     now,
   )
-  t.same(await Promise.all([kept.add(alice), kept.add(key), kept.remove(alice), kept.add(key)]), [
+  t.same(await Promise.all([denials.add(alice), denials.add(key), denials.remove(alice), denials.add(key)]), [
     true,
     true,
     true,
@@ -76,20 +76,20 @@ t.test('changes at once are made one after the other, each whole', async t => {
   t.same(written, [[alice], [alice, key], [key]].map(formatDenyFile))
 })
 
-t.test('it does not grow for ever', async t => {
+t.test('the number of denials is bounded', async t => {
   const text = formatDenyFile(Array.from({ length: 10_000 }, (_, n) => denialOf(`AKIA${String(n).padStart(16, '0')}`)))
-  const kept = createAdminDenials({ text, path: 'x', write: async () => {} }, now)
-  t.match(await faultOfAsync(() => kept.add(alice)), { kind: 'denials/not-persisted', detail: /10000/ })
-  t.equal(await kept.remove(kept.all()[0] as never), true)
-  t.equal(await kept.add(alice), true)
+  const denials = createAdminDenials({ text, path: 'x', write: async () => {} }, now)
+  t.match(await faultOfAsync(() => denials.add(alice)), { kind: 'denials/not-persisted', detail: /10000/ })
+  t.equal(await denials.remove(denials.all()[0] as never), true)
+  t.equal(await denials.add(alice), true)
 })
 
-t.test('a file that is cut, wrong, or cannot be read keeps the proxy from starting', async t => {
+t.test('a truncated, invalid or unreadable file is a configuration problem', async t => {
   const folder = createTempFolder(t)
   const path = join(folder, 'denied.yaml')
   for (const [text, said] of [
-    ['- AKIAIOSFODNN7EXAMPLE\n', /deny\.adminFile: does not end in/],
-    ['- nobody\n...\n', /deny\.adminFile: is no ARN.*denied\.yaml:1/],
+    ['- AKIAIOSFODNN7EXAMPLE\n', /deny\.adminFile: must end in/],
+    ['- nobody\n...\n', /deny\.adminFile: must be an ARN.*denied\.yaml:1/],
   ] as const) {
     writeFileSync(path, text)
     t.match(
@@ -103,12 +103,12 @@ t.test('a file that is cut, wrong, or cannot be read keeps the proxy from starti
   )
 })
 
-t.test('what has ended is forgotten with the next change, so that it keeps no other out', async t => {
+t.test('the next change drops expired denials, so that they do not count against the bound', async t => {
   const key = (n: number) => `AKIA${String(n).padStart(16, '0')}`
   const ended = Array.from({ length: 10_000 }, (_, n) => denialOf({ accessKey: key(n), until: '2026-11-27T00:00:00Z' }))
-  const kept = createAdminDenials({ text: formatDenyFile(ended), path: 'x', write: async () => {} }, now)
-  t.equal(await kept.add(alice), true)
-  t.same(kept.all(), [alice])
+  const denials = createAdminDenials({ text: formatDenyFile(ended), path: 'x', write: async () => {} }, now)
+  t.equal(await denials.add(alice), true)
+  t.same(denials.all(), [alice])
   const other = createAdminDenials(
     { text: formatDenyFile([...ended.slice(0, 2), alice]), path: 'x', write: async () => {} },
     now,
@@ -117,12 +117,12 @@ t.test('what has ended is forgotten with the next change, so that it keeps no ot
   t.same(other.all(), [alice])
 })
 
-t.test('what denies the same is the same, however it is spelled', async t => {
+t.test('denials of one principal are the same, however they are spelled', async t => {
   const arn = (name: string) => denialOf(`arn:aws:iam::123456789012:user/${name}`)
   const text = formatDenyFile([arn('team/Alice'), arn('ALICE'), arn('bob')])
-  const kept = createAdminDenials({ text, path: 'x', write: async () => {} }, now)
-  t.equal(await kept.remove(arn('old/alice')), true)
-  t.same(kept.all(), [arn('bob')])
-  t.equal(await kept.add(arn('Bob')), true)
-  t.same(kept.all(), [arn('Bob')], 'as it was spelled last')
+  const denials = createAdminDenials({ text, path: 'x', write: async () => {} }, now)
+  t.equal(await denials.remove(arn('old/alice')), true)
+  t.same(denials.all(), [arn('bob')])
+  t.equal(await denials.add(arn('Bob')), true)
+  t.same(denials.all(), [arn('Bob')], 'with the last spelling')
 })

@@ -28,7 +28,7 @@ const denied = (entry: unknown, principal = pod, key = KEY, now = 0) => {
   return createDenyList([read]).find(principal, key, now)
 }
 
-t.test('each kind of entry denies its own, in every spelling, and nobody else', async t => {
+t.test('each kind of denial matches its principal in every spelling, and no other', async t => {
   for (const entry of [
     'arn:aws:iam::123456789012:role/orders-api',
     'arn:aws:iam::123456789012:role/team/orders-api',
@@ -49,7 +49,7 @@ t.test('each kind of entry denies its own, in every spelling, and nobody else', 
   }
 })
 
-t.test('one session is not the others, and not one of the same name of another role', async t => {
+t.test('a denied session matches neither other sessions nor the same session name of another role', async t => {
   const entry = 'arn:aws:sts::123456789012:assumed-role/orders-api/pod-7'
   t.notOk(denied(entry, { ...pod, session: 'pod-70' }))
   t.notOk(denied(entry, { ...pod, session: 'POD-7' }))
@@ -58,7 +58,7 @@ t.test('one session is not the others, and not one of the same name of another r
 })
 
 t.test(
-  'a name means its principal whatever its case and path, as AWS has no two that differ in them alone',
+  'an ARN is matched regardless of case and path, since AWS has no two principals that differ only in them',
   async t => {
     const user: DenialSubject = {
       ...pod,
@@ -80,13 +80,13 @@ t.test(
   },
 )
 
-t.test('before STS only the name of the key counts, not the account that it claims', async t => {
+t.test('before STS only the access key id counts, not the account that it encodes', async t => {
   const list = createDenyList(listOf(`- "123456789012"\n- ${KEY}`).all)
   t.match(list.findByAccessKey(KEY, 0), { kind: 'accessKey' })
   t.equal(list.findByAccessKey('ASIAANOTHERANOTHER00', 0), undefined)
 })
 
-t.test('an entry with an end denies until then; of two the longer one counts', async t => {
+t.test('a denial with an end lasts until then, and of two denials the longer one counts', async t => {
   const [short, long] = ['2026-01-01T00:00:00Z', '2026-06-01T00:00:00+02:00'].map(until => ({ accessKey: KEY, until }))
   const at = (time: string) => Date.parse(time)
   t.ok(denied(short, pod, KEY, at('2025-12-31T23:59:59Z')))
@@ -98,13 +98,16 @@ t.test('an entry with an end denies until then; of two the longer one counts', a
     [read, [parseDenial(KEY)]],
     [[parseDenial(KEY)], read],
   ]) {
-    t.ok(createDenyList(...(lists as never[])).findByAccessKey(KEY, at('2099-01-01T00:00:00Z')), 'no end is the latest')
+    t.ok(
+      createDenyList(...(lists as never[])).findByAccessKey(KEY, at('2099-01-01T00:00:00Z')),
+      'a denial without an end lasts longest',
+    )
   }
   t.equal(createDenyList(read).all.length, 1)
 })
 
-t.test('a file names each problem with its line', async t => {
-  const { all, problems } = listOf(`# who left
+t.test('each problem of a file is reported with its line', async t => {
+  const { all, problems } = listOf(`# former employees
 - ${KEY}
 - 123456789012
 - nobody
@@ -124,52 +127,52 @@ t.test('a file names each problem with its line', async t => {
 - "arn:aws:iam::123456789012:group/x"`)
   t.same(all, [{ kind: 'accessKey', value: KEY }])
   t.same(problems, [
-    'is a number to YAML, which drops leading zeros: write it in quotes (from deny.yaml:3)',
-    'is no ARN, principal id, access key or account of 12 digits (from deny.yaml:4)',
-    'arn: is the ARN of one session: call it session, or name its role (from deny.yaml:5)',
-    'session: wanted arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION (from deny.yaml:6)',
-    'principalId: wanted an id like AIDA… or AROA…, without the name of a session behind it (from deny.yaml:7)',
-    'accessKey: wanted a key like AKIA… or ASIA… (from deny.yaml:8)',
-    'account: is a number to YAML, which drops leading zeros: write it in quotes (from deny.yaml:9)',
-    'account: wanted the 12 digits of an account (from deny.yaml:10)',
-    'arn: wanted the whole ARN of a user, role, assumed-role, federated-user or root (from deny.yaml:11)',
-    'needs one of arn, principalId, accessKey, account, session (from deny.yaml:12)',
-    'needs one of arn, principalId, accessKey, account, session (from deny.yaml:13)',
-    'until: wanted a time like 2026-12-24T00:00:00Z (from deny.yaml:14)',
-    'there is no reason here (from deny.yaml:15)',
-    'wanted an ARN, an id, an access key, an account, or a mapping of one (from deny.yaml:16)',
-    'wanted an ARN, an id, an access key, an account, or a mapping of one (from deny.yaml:17)',
-    'arn: wanted the whole ARN of a user, role, assumed-role, federated-user or root (from deny.yaml:18)',
+    'YAML reads this as a number and drops leading zeros; put it in quotes (from deny.yaml:3)',
+    'must be an ARN, a principal id, an access key id, or an account of 12 digits (from deny.yaml:4)',
+    'arn: names a single session; write session, or name its role (from deny.yaml:5)',
+    'session: must be arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION (from deny.yaml:6)',
+    'principalId: must be an id like AIDA… or AROA…, without a session name (from deny.yaml:7)',
+    'accessKey: must be an access key id like AKIA… or ASIA… (from deny.yaml:8)',
+    'account: YAML reads this as a number and drops leading zeros; put it in quotes (from deny.yaml:9)',
+    'account: must be an account of 12 digits (from deny.yaml:10)',
+    'arn: must be the full ARN of a user, role, assumed-role, federated-user or root (from deny.yaml:11)',
+    'must have exactly one of arn, principalId, accessKey, account, session (from deny.yaml:12)',
+    'must have exactly one of arn, principalId, accessKey, account, session (from deny.yaml:13)',
+    'until: must be a time like 2026-12-24T00:00:00Z (from deny.yaml:14)',
+    'unknown key reason (from deny.yaml:15)',
+    'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:16)',
+    'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:17)',
+    'arn: must be the full ARN of a user, role, assumed-role, federated-user or root (from deny.yaml:18)',
   ])
 })
 
-t.test('whatever a file is cut to, it denies all of its entries or is a problem', async t => {
+t.test('a file that is cut anywhere is a problem', async t => {
   const whole = `- ${KEY}\n- arn: arn:aws:iam::123456789012:role/orders-api\n  why: left\n- "123456789012"\n...\n`
   t.equal(parseDenyFile(whole, 'deny.yaml').all.length, 3)
-  t.same(parseDenyFile(whole.trimEnd(), 'deny.yaml').problems, [], 'the line end that editors add is not needed')
+  t.same(parseDenyFile(whole.trimEnd(), 'deny.yaml').problems, [], 'the final line end is optional')
   for (let length = 0; length < whole.length - 1; length++) {
     const { all, problems } = parseDenyFile(whole.slice(0, length), 'deny.yaml')
     t.ok(problems.length > 0 && all.length === 0, `${length}`)
   }
 })
 
-t.test('a file without a list is a problem, one with an empty list is none', async t => {
+t.test('a file without a list is a problem, and a file with an empty list is not', async t => {
   t.same(listOf('[]'), { all: [], problems: [] })
   for (const [text, said] of [
-    ['', 'wanted a list, if only [] (from deny.yaml)'],
-    ['arn: x', 'wanted a list, if only [] (from deny.yaml)'],
-    ['- "x', 'not YAML (from deny.yaml:3)'],
+    ['', 'must be a list, at least [] (from deny.yaml)'],
+    ['arn: x', 'must be a list, at least [] (from deny.yaml)'],
+    ['- "x', 'not valid YAML (from deny.yaml:3)'],
     [
       `- accessKey: &a ${KEY}\n  why: *a`,
-      'wanted an ARN, an id, an access key, an account, or a mapping of one (from deny.yaml:1)',
+      'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:1)',
     ],
-    [`- &a ${KEY}\n- *a`, 'wanted an ARN, an id, an access key, an account, or a mapping of one (from deny.yaml:2)'],
+    [`- &a ${KEY}\n- *a`, 'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:2)'],
   ] as const) {
     t.ok(listOf(text).problems.includes(said), `${text}: ${listOf(text).problems}`)
   }
 })
 
-t.test('what is written is read again as it was', async t => {
+t.test('a written file parses to the same denials', async t => {
   const all = [
     KEY,
     '123456789012',
@@ -187,9 +190,9 @@ t.test('what is written is read again as it was', async t => {
   t.equal(formatDenial(all[0] as never), `accessKey ${KEY}`)
 })
 
-t.test('an end that could not be read back is none', async t => {
+t.test('an end outside the years 0 to 9999 is rejected', async t => {
   for (const until of ['9999-12-31T23:59:59-23:59', '0000-01-01T00:00:00+00:01']) {
-    t.equal(parseDenial({ accessKey: KEY, until }), 'until: is beyond the years from 0 to 9999')
+    t.equal(parseDenial({ accessKey: KEY, until }), 'until: must be between the years 0 and 9999')
   }
   const last = parseDenial({ accessKey: KEY, until: '9999-12-31T23:59:59Z' }) as never
   t.same(parseDenyFile(formatDenyFile([last]), 'x'), { all: [last], problems: [] })

@@ -2,12 +2,12 @@ import t from 'tap'
 import { Fault } from '../../src/errors.js'
 import type { Identity } from '../../src/identity/reply.js'
 import { Secret } from '../../src/log.js'
-import { createLiveConnections, type LiveConnection } from '../../src/revocation/liveConnections.js'
+import { type LiveConnection, LiveConnections } from '../../src/revocation/liveConnections.js'
 import type { Match } from '../../src/users/match.js'
 import { createManualClock } from '../support/clock.js'
 import { createFault } from '../support/faults.js'
 
-const who = (name: string): Identity => ({
+const identityOf = (name: string): Identity => ({
   arn: `arn:aws:iam::123456789012:user/${name}`,
   canonical: `arn:aws:iam::123456789012:user/${name}`,
   kind: 'user',
@@ -31,14 +31,14 @@ const roles = (role: string): Match => ({
 
 function entered(...matches: (Match | undefined)[]) {
   const clock = createManualClock()
-  const all = createLiveConnections({
+  const all = new LiveConnections({
     now: clock.now,
     yieldToEventLoop: () => new Promise(resolve => clock.after(0, resolve)),
   })
   const faults: (Fault | undefined)[] = matches.map(() => undefined)
   const entries = matches.map(
     (match, index): LiveConnection => ({
-      identity: who(`n${index}`),
+      identity: identityOf(`n${index}`),
       accessKeyId: `AKIA${index}`,
       peer: '127.0.0.1:1',
       match,
@@ -51,29 +51,33 @@ function entered(...matches: (Match | undefined)[]) {
   return { all, faults, entries, leave, clock }
 }
 
-t.test('who enters is there until it leaves', async t => {
+t.test('an added connection stays until it is removed', async t => {
   const { all, leave, entries } = entered(undefined, userMatch('a'))
-  t.equal(all.size(), 2)
+  t.equal(all.size, 2)
   leave[0]?.()
   leave[0]?.()
-  const seen: LiveConnection[] = []
-  all.forEach(entry => void seen.push(entry))
-  t.same(seen, [entries[1]])
+  const visited: LiveConnection[] = []
+  t.notOk(all.some(entry => visited.push(entry) === 0))
+  t.same(visited, [entries[1]])
 })
 
-t.test('another database user, nobody, or a fault closes; what is decided as before goes on', async t => {
+t.test('a review closes on another database user, no match or a fault, and keeps an unchanged decision', async t => {
   for (const [was, is, why] of [
     [userMatch('a'), userMatch('a'), undefined],
     [userMatch('a'), userMatch('a', 'admin', 'another password'), undefined],
-    [userMatch('a'), userMatch('b'), 'this principal is another database user now'],
-    [userMatch('a'), userMatch('a', 'app'), 'this principal is another database user now'],
-    [userMatch('a'), roles('read'), 'this principal is another database user now'],
+    [userMatch('a'), userMatch('b'), 'the principal has another database user now'],
+    [userMatch('a'), userMatch('a', 'app'), 'the principal has another database user now'],
+    [userMatch('a'), roles('read'), 'the principal has another database user now'],
     [roles('read'), roles('readWrite'), undefined],
-    [userMatch('a'), { ...userMatch('a'), maxAgeMS: 5 }, 'its login may not last as long any more'],
-    [{ ...userMatch('a'), maxAgeMS: 9 }, { ...userMatch('a'), maxAgeMS: 5 }, 'its login may not last as long any more'],
+    [userMatch('a'), { ...userMatch('a'), maxAgeMS: 5 }, 'the maximum age of the login is shorter now'],
+    [
+      { ...userMatch('a'), maxAgeMS: 9 },
+      { ...userMatch('a'), maxAgeMS: 5 },
+      'the maximum age of the login is shorter now',
+    ],
     [{ ...userMatch('a'), maxAgeMS: 5 }, { ...userMatch('a'), maxAgeMS: 9 }, undefined],
     [{ ...userMatch('a'), maxAgeMS: 5 }, userMatch('a'), undefined],
-    [userMatch('a'), undefined, 'nothing lets this principal in any more'],
+    [userMatch('a'), undefined, 'no rule or directory user names this principal any more'],
     [
       userMatch('a'),
       new Fault('login/denied', undefined, { denial: 'account 1' }),
@@ -85,7 +89,7 @@ t.test('another database user, nobody, or a fault closes; what is decided as bef
   ] as const) {
     const { all, faults, entries } = entered(was)
     t.equal((await all.review(() => is)).length, why ? 1 : 0)
-    t.equal(all.size(), why ? 0 : 1)
+    t.equal(all.size, why ? 0 : 1)
     t.equal(faults[0]?.facts.why, why)
     if (why) t.equal(faults[0]?.kind, 'login/revoked')
     else if (was) t.equal(entries[0]?.match, is, 'the next review compares with the new decision')
@@ -93,13 +97,13 @@ t.test('another database user, nobody, or a fault closes; what is decided as bef
   }
 })
 
-t.test('the line in the log says which denial it was', async t => {
+t.test('the fault names the denial', async t => {
   const { all, faults } = entered(userMatch('a'))
   await all.review(() => new Fault('login/denied', undefined, { denial: 'account 123456789012' }))
   t.match(faults[0]?.facts, { cause: 'login/denied', denial: 'account 123456789012' })
 })
 
-t.test('in one pass only those who are meant are closed, though closing one lets others leave', async t => {
+t.test('a review closes only the revoked connections, though closing one removes others', async t => {
   const { all, faults, leave } = entered(userMatch('a'), userMatch('b'), userMatch('c'))
   const closed = await all.review(({ identity, match }) => {
     if (identity.name === 'n0') leave[2]?.()
@@ -112,31 +116,28 @@ t.test('in one pass only those who are meant are closed, though closing one lets
   )
 })
 
-t.test(
-  'of many, others get their turn every few milliseconds; who came or left meanwhile is not decided about',
-  async t => {
-    const { all, leave, entries, clock } = entered(...Array.from({ length: 10 }, () => userMatch('a')))
-    const asked: string[] = []
-    const decide = ({ identity: { name }, match }: LiveConnection) => {
-      asked.push(name)
-      clock.advance(3)
-      return match
-    }
-    const over = all.review(decide)
-    t.same(asked, ['n0', 'n1'], 'five milliseconds are over')
-    leave[2]?.()
-    leave[3]?.()
-    all.add({ ...(entries[0] as LiveConnection), identity: who('late') })
-    while (asked.length < 8) {
-      clock.advance(0)
-      await new Promise(setImmediate)
-    }
-    t.same(await over, [])
-    t.same(asked, ['n0', 'n1', 'n4', 'n5', 'n6', 'n7', 'n8', 'n9'])
-  },
-)
+t.test('a review yields every few milliseconds and skips connections added or removed meanwhile', async t => {
+  const { all, leave, entries, clock } = entered(...Array.from({ length: 10 }, () => userMatch('a')))
+  const asked: string[] = []
+  const decide = ({ identity: { name }, match }: LiveConnection) => {
+    asked.push(name)
+    clock.advance(3)
+    return match
+  }
+  const review = all.review(decide)
+  t.same(asked, ['n0', 'n1'], 'the slice of five milliseconds is over')
+  leave[2]?.()
+  leave[3]?.()
+  all.add({ ...(entries[0] as LiveConnection), identity: identityOf('late') })
+  while (asked.length < 8) {
+    clock.advance(0)
+    await new Promise(setImmediate)
+  }
+  t.same(await review, [])
+  t.same(asked, ['n0', 'n1', 'n4', 'n5', 'n6', 'n7', 'n8', 'n9'])
+})
 
-t.test('a clock that is set back holds nobody up', async t => {
+t.test('a review yields if the clock is set back', async t => {
   const { all, clock } = entered(...Array.from({ length: 4 }, () => userMatch('a')))
   const decide = ({ match }: LiveConnection) => {
     clock.advance(-3)
@@ -146,29 +147,26 @@ t.test('a clock that is set back holds nobody up', async t => {
   t.equal(clock.waiting(), 1)
 })
 
-t.test(
-  'a review that is overtaken ends with the newer decision about all of them, and both tell what was closed',
-  async t => {
-    const { all, faults, clock } = entered(...Array.from({ length: 6 }, () => userMatch('a')))
-    const deny = (denied: string) => {
-      return ({ identity: { name }, match }: LiveConnection) => {
-        clock.advance(3)
-        return name === denied ? new Fault('login/denied', undefined, { denial: name }) : match
-      }
+t.test('a review that is overtaken ends with the newer one, and both report all closed connections', async t => {
+  const { all, faults, clock } = entered(...Array.from({ length: 6 }, () => userMatch('a')))
+  const deny = (denied: string) => {
+    return ({ identity: { name }, match }: LiveConnection) => {
+      clock.advance(3)
+      return name === denied ? new Fault('login/denied', undefined, { denial: name }) : match
     }
-    const first = all.review(deny('n1'))
-    const second = all.review(deny('n0'))
-    t.equal(all.size(), 5, 'n1 was met')
-    for (let n = 0; n < 10; n++) {
-      clock.advance(0)
-      await new Promise(setImmediate)
-    }
-    t.match(await first, [{ facts: { denial: 'n1' } }, { facts: { denial: 'n0' } }])
-    t.equal(await first, await second)
-    t.same(
-      faults.map(fault => fault?.facts.denial),
-      ['n0', 'n1', undefined, undefined, undefined, undefined],
-    )
-    t.equal(clock.waiting(), 0)
-  },
-)
+  }
+  const first = all.review(deny('n1'))
+  const second = all.review(deny('n0'))
+  t.equal(all.size, 5, 'n1 is closed at once')
+  for (let n = 0; n < 10; n++) {
+    clock.advance(0)
+    await new Promise(setImmediate)
+  }
+  t.match(await first, [{ facts: { denial: 'n1' } }, { facts: { denial: 'n0' } }])
+  t.equal(await first, await second)
+  t.same(
+    faults.map(fault => fault?.facts.denial),
+    ['n0', 'n1', undefined, undefined, undefined, undefined],
+  )
+  t.equal(clock.waiting(), 0)
+})

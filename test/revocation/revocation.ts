@@ -5,7 +5,7 @@ import { Secret, silentLog } from '../../src/log.js'
 import { createAdminDenials } from '../../src/revocation/adminDenials.js'
 import { type Denial, parseDenial } from '../../src/revocation/denials.js'
 import type { LiveConnection } from '../../src/revocation/liveConnections.js'
-import { createRevocation } from '../../src/revocation/revocation.js'
+import { Revocation } from '../../src/revocation/revocation.js'
 import type { Match } from '../../src/users/match.js'
 import { createManualClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
@@ -29,33 +29,32 @@ const match: Match = {
 }
 const denialOf = (entry: unknown) => parseDenial(entry) as Denial
 
-function made({
+/** A revocation whose rules decide `rules.decision` for every principal, which takes `rules.delayMS`. */
+function create({
   disk = async (_text: string) => {},
   file = [] as Denial[],
-  decided = match as Match | undefined,
+  decision = match as Match | undefined,
 } = {}) {
   const clock = createManualClock(0)
   const counts: number[] = []
-  const parts = { decided, counts, clock, matched: [] as string[], takes: 0 }
-  const made = createRevocation(
-    {
-      adminDenials: createAdminDenials({ text: undefined, path: 'x', write: disk }, clock.now),
-      reevaluate: identity => {
-        parts.matched.push(identity.name)
-        clock.advance(parts.takes)
-        return parts.decided
-      },
-      now: clock.now,
-      after: clock.after,
-      log: silentLog,
-      onCount: count => counts.push(count),
-      onChange: () => {},
+  const rules = { decision, evaluated: [] as string[], delayMS: 0 }
+  const revocation = new Revocation({
+    adminDenials: createAdminDenials({ text: undefined, path: 'x', write: disk }, clock.now),
+    fileDenials: file,
+    reevaluate: identity => {
+      rules.evaluated.push(identity.name)
+      clock.advance(rules.delayMS)
+      return rules.decision
     },
-    file,
-  )
+    now: clock.now,
+    after: clock.after,
+    log: silentLog,
+    onCountChange: count => counts.push(count),
+    onAdminChange: () => {},
+  })
   const faults: Fault[] = []
   const enter = (entry: Partial<LiveConnection> = {}) =>
-    made.addConnection({
+    revocation.addConnection({
       identity: alice,
       accessKeyId: KEY,
       peer: '127.0.0.1:1',
@@ -63,122 +62,120 @@ function made({
       close: fault => faults.push(fault),
       ...entry,
     })
-  return { ...made, parts, faults, enter, clock, counts }
+  return { revocation, rules, faults, enter, clock, counts }
 }
 
-t.test('a key is asked about by its name, an identity by all of it', async t => {
-  const { assertNotDenied: check } = made({ file: [denialOf('123456789012')] })
+t.test('a key is matched by its id, an identity by all of its parts', async t => {
+  const { revocation } = create({ file: [denialOf('123456789012')] })
   t.equal(
-    faultOf(() => check(KEY)),
+    faultOf(() => revocation.assertNotDenied(KEY)),
     undefined,
   )
   t.match(
-    faultOf(() => check(KEY, alice)),
+    faultOf(() => revocation.assertNotDenied(KEY, alice)),
     { kind: 'login/denied', facts: { denial: 'account 123456789012' }, detail: undefined },
   )
-  const other = made({ file: [denialOf({ accessKey: KEY, why: 'ticket 4711' })] })
+  const other = create({ file: [denialOf({ accessKey: KEY, why: 'ticket 4711' })] })
   t.match(
-    faultOf(() => other.assertNotDenied(KEY)),
+    faultOf(() => other.revocation.assertNotDenied(KEY)),
     { facts: { denial: `accessKey ${KEY}`, reason: 'ticket 4711' } },
   )
 })
 
-t.test(
-  'denied by the admin interface: live connections close, the next login is refused, until it is taken back',
-  async t => {
-    const { deny, allow, enter, faults, assertNotDenied: check, list, counts } = made()
-    enter()
-    enter({ identity: { ...alice, canonical: 'arn:aws:iam::123456789012:user/bob' } })
-    t.equal(await deny(denialOf(alice.arn)), 1)
-    t.match(faults, [{ kind: 'login/revoked', facts: { cause: 'login/denied', denial: `arn ${alice.arn}` } }])
-    t.equal(faultOf(() => check(KEY, alice))?.kind, 'login/denied')
-    t.match(list(), { file: [], admin: [{ value: alice.arn }] })
-    t.equal(await allow(denialOf(alice.arn)), true)
-    t.equal(await allow(denialOf(alice.arn)), false)
-    t.equal(
-      faultOf(() => check(KEY, alice)),
-      undefined,
-    )
-    t.same(counts, [0, 1, 0])
-  },
-)
-
-t.test('what the disk does not take denies nobody', async t => {
-  const { deny, enter, faults, assertNotDenied: check } = made({ disk: () => Promise.reject(new Error('full')) })
+t.test('a denial by the admin interface closes live connections and refuses logins until it is removed', async t => {
+  const { revocation, enter, faults, counts } = create()
   enter()
-  t.equal((await faultOfAsync(() => deny(denialOf(alice.arn))))?.kind, 'denials/not-persisted')
-  t.same(faults, [])
-  check(KEY, alice)
+  enter({ identity: { ...alice, canonical: 'arn:aws:iam::123456789012:user/bob' } })
+  t.equal(await revocation.deny(denialOf(alice.arn)), 1)
+  t.match(faults, [{ kind: 'login/revoked', facts: { cause: 'login/denied', denial: `arn ${alice.arn}` } }])
+  t.equal(faultOf(() => revocation.assertNotDenied(KEY, alice))?.kind, 'login/denied')
+  t.match(revocation.list(), { file: [], admin: [{ value: alice.arn }] })
+  t.equal(await revocation.allow(denialOf(alice.arn)), true)
+  t.equal(await revocation.allow(denialOf(alice.arn)), false)
+  t.equal(
+    faultOf(() => revocation.assertNotDenied(KEY, alice)),
+    undefined,
+  )
+  t.same(counts, [0, 1, 0])
 })
 
-t.test('a login that is not decided yet is closed by a denial, and by nothing else', async t => {
-  const { read, reviewConnections: review, enter, faults, parts } = made()
+t.test('a denial that cannot be written has no effect', async t => {
+  const { revocation, enter, faults } = create({ disk: () => Promise.reject(new Error('full')) })
+  enter()
+  t.equal((await faultOfAsync(() => revocation.deny(denialOf(alice.arn))))?.kind, 'denials/not-persisted')
+  t.same(faults, [])
+  revocation.assertNotDenied(KEY, alice)
+})
+
+t.test('only a denial closes a login that is not decided yet', async t => {
+  const { revocation, enter, faults, rules } = create()
   enter({ match: undefined })
-  parts.decided = undefined
-  t.equal((await review()).length, 0)
-  read([denialOf(KEY)])
-  t.equal((await review()).length, 1)
+  rules.decision = undefined
+  t.equal((await revocation.reviewConnections()).length, 0)
+  t.equal((await revocation.replaceFile([denialOf(KEY)])).length, 1)
   t.equal(faults.length, 1)
 })
 
-t.test('file and admin interface add up: neither takes back what the other denies', async t => {
-  const { read, deny, assertNotDenied: check } = made({ file: [denialOf(KEY)] })
-  await deny(denialOf(alice.arn))
-  read([])
-  t.equal(faultOf(() => check('AKIAANOTHERANOTHER00', alice))?.kind, 'login/denied')
+t.test('the deny list joins the file and the admin interface, and neither removes denials of the other', async t => {
+  const { revocation } = create({ file: [denialOf(KEY)] })
+  await revocation.deny(denialOf(alice.arn))
+  void revocation.replaceFile([])
+  t.equal(faultOf(() => revocation.assertNotDenied('AKIAANOTHERANOTHER00', alice))?.kind, 'login/denied')
   t.equal(
-    faultOf(() => check(KEY)),
+    faultOf(() => revocation.assertNotDenied(KEY)),
     undefined,
   )
 })
 
-t.test('a rule whose time is over closes within a second, without anybody asking', async t => {
-  const { enter, faults, clock, parts } = made()
+t.test('an expired rule closes its connections within a second', async t => {
+  const { enter, faults, clock, rules } = create()
   enter({ match: { ...match, deleteAfterDate: new Date(10_000) } })
   clock.advance(9_500)
   t.equal(faults.length, 0)
-  parts.decided = undefined
+  rules.decision = undefined
   for (let ms = 0; ms < 1_000; ms += 500) clock.advance(500)
   t.match(faults, [{ kind: 'login/revoked' }])
 })
 
-t.test('a fault of the rules is why; a bug in them closes, too', async t => {
-  const { reviewConnections: review, enter, faults, parts } = made()
+t.test('a fault of the rules closes a connection', async t => {
+  const { revocation, enter, faults, rules } = create()
   enter()
-  Object.defineProperty(parts, 'decided', {
+  Object.defineProperty(rules, 'decision', {
     get: () => {
       throw new Fault('users/no-rule', 'x')
     },
   })
-  t.equal((await review()).length, 1)
+  t.equal((await revocation.reviewConnections()).length, 1)
   t.match(faults, [{ facts: { cause: 'users/no-rule' } }])
 })
 
-t.test('closed, no timer is left', async t => {
-  const { close, clock } = made()
-  close()
+t.test('close stops the timer', async t => {
+  const { revocation, clock } = create()
+  revocation.close()
   t.equal(clock.waiting(), 0)
 })
 
-t.test('of many connections of one principal one is matched, and each is asked about in the deny list', async t => {
-  const { reviewConnections: review, read, enter, faults, parts } = made()
+t.test('a review evaluates the rules once per principal and address, and the deny list per connection', async t => {
+  const { revocation, enter, faults, rules } = create()
   for (let n = 0; n < 10; n++) enter({ accessKeyId: n === 7 ? 'ASIAIOSFODNN7EXAMPLE' : KEY })
   enter({ peer: '127.0.0.2:1' })
   enter({ identity: { ...alice, name: 'bob', canonical: 'arn:aws:iam::123456789012:user/bob' } })
-  read([denialOf('ASIAIOSFODNN7EXAMPLE')])
-  t.equal((await review()).length, 1)
-  t.same(parts.matched, ['alice', 'alice', 'bob'])
-  parts.decided = undefined
-  t.equal((await review()).length, 11, 'the next review asks again')
+  t.equal((await revocation.replaceFile([denialOf('ASIAIOSFODNN7EXAMPLE')])).length, 1)
+  t.same(rules.evaluated, ['alice', 'alice', 'bob'])
+  rules.decision = undefined
+  t.equal((await revocation.reviewConnections()).length, 11, 'the next review evaluates again')
   t.equal(faults.length, 12)
 })
 
-t.test('each of two denials at once is told of what it closed itself', async t => {
-  const { deny, enter, parts, clock } = made()
-  const nameOf = (n: number) => ({ ...alice, name: `n${n}`, canonical: `arn:aws:iam::123456789012:user/n${n}` })
-  for (let n = 0; n < 6; n++) enter({ identity: nameOf(n), accessKeyId: n > 1 ? KEY : 'ASIAIOSFODNN7EXAMPLE' })
-  parts.takes = 3
-  const both = Promise.all([deny(denialOf('ASIAIOSFODNN7EXAMPLE')), deny(denialOf(nameOf(5).canonical))])
+t.test('two concurrent denials each report the connections that they closed', async t => {
+  const { revocation, enter, rules, clock } = create()
+  const identityOf = (n: number) => ({ ...alice, name: `n${n}`, canonical: `arn:aws:iam::123456789012:user/n${n}` })
+  for (let n = 0; n < 6; n++) enter({ identity: identityOf(n), accessKeyId: n > 1 ? KEY : 'ASIAIOSFODNN7EXAMPLE' })
+  rules.delayMS = 3
+  const both = Promise.all([
+    revocation.deny(denialOf('ASIAIOSFODNN7EXAMPLE')),
+    revocation.deny(denialOf(identityOf(5).canonical)),
+  ])
   for (let n = 0; n < 20; n++) {
     await new Promise(setImmediate)
     clock.advance(0)
