@@ -270,6 +270,6 @@ function renderCells(
     String(result.retries),
     `${calls} (${throttled}; ${maxPerSecond})`,
     leastTimes?.toFixed(2),
-    `${[result.median, result.p99, result.max].map(Math.round).join(', ')} ms`,
+    result.succeeded > 0 ? `${[result.median, result.p99, result.max].map(Math.round).join(', ')} ms` : undefined,
   ]
 }
