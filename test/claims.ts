@@ -24,7 +24,7 @@ const claims: readonly Claim[] = [
   },
   {
     claim: 'SCRAM-SHA-256 upstream, speculative and without the empty exchange',
-    tests: ['upstream/dial.ts', '../sandbox/test/mongo/authentication.ts'],
+    tests: ['upstream/dial.ts', '../sandbox/test/mongo/authenticationCommands.ts'],
     by: [],
     source: `${SPEC}, auth.md: speculative authentication, skipEmptyExchange`,
   },
@@ -47,7 +47,7 @@ const claims: readonly Claim[] = [
   },
   {
     claim: 'the endpoints of ECS, EKS, EC2 and the web identity of STS answer as AWS does',
-    tests: ['../sandbox/test/aws/endpoints.ts'],
+    tests: ['../sandbox/test/aws/credentialEndpoints.ts'],
     by: ['AWS SDK for JavaScript', 'botocore'],
   },
   {

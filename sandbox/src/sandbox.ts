@@ -6,7 +6,7 @@
  */
 import { once } from 'node:events'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
-import { type Mongo, type Principal, type SandboxOptions, STS_HOST, startEnvironment } from './world.js'
+import { type Mongo, type Principal, type SandboxOptions, STS_HOST, startEnvironment } from './environment.js'
 
 export { type CertificateAndKey, type Certificates, createCertificates } from './certificates.js'
 export type { Mongo, Principal, SandboxOptions }

@@ -5,7 +5,11 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { type CredentialEndpoints, POD_AUDIENCE, startCredentialEndpoints } from '../../sandbox/src/aws/endpoints.js'
+import {
+  type CredentialEndpoints,
+  POD_AUDIENCE,
+  startCredentialEndpoints,
+} from '../../sandbox/src/aws/credentialEndpoints.js'
 import type { Role } from '../../sandbox/src/aws/iam.js'
 import { credentialEnvironment } from './clients.js'
 import { createOidcIssuer } from './oidcIssuer.js'

@@ -1,7 +1,7 @@
 /** explain: how a command would be run, which here is by `_id` or by looking at every document. */
 import { type Document, Int32 } from 'bson'
 import { CommandError } from './commandError.js'
-import { VERSION } from './greeting.js'
+import { VERSION } from './handshake.js'
 import { findMatching } from './query.js'
 import type { Request } from './request.js'
 import { toInteger } from './statistics.js'

@@ -3,7 +3,7 @@ import { type Document, Int32, serialize } from 'bson'
 import { CommandError } from './commandError.js'
 import { parseIndex } from './indexes.js'
 import { compare, isDocument } from './order.js'
-import { openCursor } from './reading.js'
+import { openCursor } from './readCommands.js'
 import {
   type CommandResult,
   type Commands,
@@ -14,7 +14,7 @@ import {
   type Request,
 } from './request.js'
 import type { Collection } from './store.js'
-import { assertWritableNamespace } from './writing.js'
+import { assertWritableNamespace } from './writeCommands.js'
 
 export const indexCommands: Commands = {
   createIndexes: { requires: onCollection('createIndex'), run: createIndexes },

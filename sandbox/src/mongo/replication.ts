@@ -4,7 +4,7 @@
  */
 import { Binary, type Document, Int32, Long, ObjectId, serialize, Timestamp } from 'bson'
 import type { LogicalSessions } from './logicalSessions.js'
-import type { MemberState } from './standing.js'
+import type { MemberState } from './memberState.js'
 
 export type MemberConfig = {
   id: number

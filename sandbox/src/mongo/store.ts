@@ -8,8 +8,8 @@
 import { type Binary, type Document, Int32, type ObjectId } from 'bson'
 import { createUuid, readDocument, withId } from './bytes.js'
 import { CommandError } from './commandError.js'
+import { toText } from './commandText.js'
 import { type Index, toIndexKeys } from './indexes.js'
-import { toText } from './shown.js'
 
 /** One stored document. It is replaced, never changed, so whoever holds it has a snapshot. */
 export class Entry {

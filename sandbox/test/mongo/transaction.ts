@@ -4,7 +4,7 @@ import { type ClientSession, MongoClient } from 'mongodb'
 import t, { type Test } from 'tap'
 import { connectRaw, errorCodeOf, root } from '../../../test/support/mongo.js'
 import { logInWithScram } from '../../../test/support/scram.js'
-import { type ReplicaSetMember, startReplicaSet } from '../../src/mongo/set.js'
+import { type ReplicaSetMember, startReplicaSet } from '../../src/mongo/replicaSet.js'
 
 type Row = { _id: number; n?: number; u?: number }
 

@@ -1,6 +1,6 @@
 /** Commands of the first minute of a connection: hello in its three names, ping, buildInfo, whatsmyuri. */
 import { type Document, Double, Int32, Long, ObjectId } from 'bson'
-import { findMechanisms, saslStart } from './authentication.js'
+import { findMechanisms, saslStart } from './authenticationCommands.js'
 import { CommandError } from './commandError.js'
 import type { TopologyVersion } from './hello.js'
 import { type CommandResult, type Commands, parseNumber, type Request, StreamedReply } from './request.js'

@@ -3,7 +3,7 @@
 import type { Document } from 'bson'
 import { createUuid } from './bytes.js'
 import { CommandError } from './commandError.js'
-import { parseSession, toSessionKey } from './replica.js'
+import { parseSession, toSessionKey } from './memberCommands.js'
 import type { CommandDefinition, Commands, Request } from './request.js'
 import { toInteger } from './statistics.js'
 

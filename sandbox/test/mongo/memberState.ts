@@ -1,6 +1,6 @@
 import t from 'tap'
 import { codeNameOf } from '../../../test/support/mongo.js'
-import { assertMayRun, isWriteCommand, type MemberState } from '../../src/mongo/standing.js'
+import { assertMayRun, isWriteCommand, type MemberState } from '../../src/mongo/memberState.js'
 
 /** What a member answers to `name`, with and without a read preference that a secondary may serve. */
 const outcome = (state: MemberState, name: string, body = {}) =>

@@ -5,7 +5,7 @@ import { CommandError } from './commandError.js'
 import { equal } from './order.js'
 import { valuesAt } from './paths.js'
 import { findMatching } from './query.js'
-import { openCursor } from './reading.js'
+import { openCursor } from './readCommands.js'
 import {
   type CommandResult,
   type Commands,

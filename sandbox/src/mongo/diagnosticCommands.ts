@@ -1,8 +1,8 @@
 /** Commands that describe the server: what tools and shells ask for, short and true where it can be. */
 import { type Document, Double, Int32, Long } from 'bson'
+import { listOperations } from './aggregationCommands.js'
 import { CommandError } from './commandError.js'
-import { VERSION } from './greeting.js'
-import { listOperations } from './pipelines.js'
+import { VERSION } from './handshake.js'
 import { type Commands, type LdapProduct, onCluster, type Request } from './request.js'
 import { mechanisms } from './scram.js'
 import { toInteger } from './statistics.js'

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createPeakRate } from '../../src/aws/rush.js'
+import { createPeakRate } from '../../src/aws/peakRate.js'
 
 t.test('the fullest second counts, wherever it begins', async t => {
   let time = 0

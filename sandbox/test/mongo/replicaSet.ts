@@ -4,7 +4,7 @@ import { MongoClient, type MongoClientOptions, type ServerDescriptionChangedEven
 import t, { type Test } from 'tap'
 import { connectRaw, errorCodeOf, root } from '../../../test/support/mongo.js'
 import { logInWithScram } from '../../../test/support/scram.js'
-import { type ReplicaSetMember, type ReplicaSetOptions, startReplicaSet } from '../../src/mongo/set.js'
+import { type ReplicaSetMember, type ReplicaSetOptions, startReplicaSet } from '../../src/mongo/replicaSet.js'
 import { EXHAUST_ALLOWED } from '../../src/wire/message.js'
 
 /** A set, and a client that was told one of its members. Its polls are rare: what it learns, streams tell it. */

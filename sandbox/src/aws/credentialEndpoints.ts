@@ -15,7 +15,13 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { SandboxError } from '../errors.js'
 import type { Iam, Role } from './iam.js'
-import { createMetadataRoutes, type EndpointReply, type Route, type Session, toCredentialDocument } from './metadata.js'
+import {
+  createMetadataRoutes,
+  type EndpointReply,
+  type Route,
+  type Session,
+  toCredentialDocument,
+} from './instanceMetadata.js'
 import { verifyWebIdentityToken } from './webIdentity.js'
 
 export type CredentialEndpointsOptions = {

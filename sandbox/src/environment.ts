@@ -6,8 +6,8 @@ import { randomBytes } from 'node:crypto'
 import { createAdministrator } from './administrator.js'
 import { type Iam, createIam as iamOf } from './aws/iam.js'
 import { type StsServer, startSts } from './aws/sts.js'
+import { startReplicaSet } from './mongo/replicaSet.js'
 import { type MongoOptions, type RoleDefinition, startMongoServer, type UserDefinition } from './mongo/server.js'
-import { startReplicaSet } from './mongo/set.js'
 
 export type SandboxOptions = {
   /** MongoDB is a replica set of three members. A new primary is elected one second after the old one stepped down. */

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { createOidcIssuer } from '../../../test/support/oidcIssuer.js'
-import { POD_AUDIENCE, startCredentialEndpoints } from '../../src/aws/endpoints.js'
+import { POD_AUDIENCE, startCredentialEndpoints } from '../../src/aws/credentialEndpoints.js'
 import { createIam } from '../../src/aws/iam.js'
 import { errorOfAsync } from '../support/errors.js'
 

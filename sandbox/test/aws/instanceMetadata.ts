@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { startCredentialEndpoints } from '../../src/aws/endpoints.js'
+import { startCredentialEndpoints } from '../../src/aws/credentialEndpoints.js'
 import { createIam } from '../../src/aws/iam.js'
 
 const ROLES = '/latest/meta-data/iam/security-credentials/'

@@ -2,7 +2,7 @@
 import { type Document, Int32, Long, serialize } from 'bson'
 import { CommandError } from './commandError.js'
 import { compileMatcher } from './match.js'
-import { openCursor } from './reading.js'
+import { openCursor } from './readCommands.js'
 import {
   type CommandResult,
   type Commands,
@@ -17,7 +17,7 @@ import {
 } from './request.js'
 import { isAllowed, isAllowedInDatabase } from './roles.js'
 import { collectionStats, databaseSize, databaseStats, toInteger } from './statistics.js'
-import { assertWritableNamespace } from './writing.js'
+import { assertWritableNamespace } from './writeCommands.js'
 
 export const catalogCommands: Commands = {
   create: { requires: onCollection('createCollection'), run: create },

@@ -1,8 +1,8 @@
 /** A command on a member of a set: whether it may run there, as part of which session, and what its reply carries. */
 import { Binary, type Document, Int32, Long } from 'bson'
 import { CommandError, toCode } from './commandError.js'
+import { assertMayRun, isWriteCommand } from './memberState.js'
 import { type CommandResult, type Reply, type Request, StreamedReply } from './request.js'
-import { assertMayRun, isWriteCommand } from './standing.js'
 
 type Run = (request: Request) => CommandResult
 
