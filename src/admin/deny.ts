@@ -1,8 +1,8 @@
 /** The deny list over HTTP: GET tells it, POST adds an entry, DELETE takes one back. Who has the token decides who may log in. */
 import { Fault } from '../errors.js'
 import { type Denial, parseDenial } from '../revocation/denials.js'
-import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './answer.js'
-import { type AccessOptions, checkAccess, parseJsonBody } from './guards.js'
+import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './http.js'
+import { type AccessOptions, checkAccess, parseJsonBody } from './access.js'
 
 export type DenyOptions = AccessOptions & {
   /** Milliseconds since 1970. */

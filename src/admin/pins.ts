@@ -7,8 +7,8 @@ import { z } from 'zod'
 import { Fault } from '../errors.js'
 import { canonicalizeArn, parseArn } from '../identity/arn.js'
 import type { Pins } from '../users/pins.js'
-import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './answer.js'
-import { type AccessOptions, checkAccess, parseJsonBody } from './guards.js'
+import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './http.js'
+import { type AccessOptions, checkAccess, parseJsonBody } from './access.js'
 
 export type PinsOptions = AccessOptions & {
   /** Undefined where nothing keeps any. */

@@ -3,9 +3,9 @@ import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { isLoopback } from '../config/hosts.js'
 import { Fault } from '../errors.js'
-import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './answer.js'
+import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './http.js'
 import { type DenyOptions, handleDenyRequest } from './deny.js'
-import { isAllowedHost } from './guards.js'
+import { isAllowedHost } from './access.js'
 import { handlePinsRequest, type PinsOptions } from './pins.js'
 
 export type AdminServerOptions = {

@@ -1,5 +1,5 @@
 /** Connects the admin server to the parts that its pages report and change. */
-import type { AccessOptions } from '../admin/guards.js'
+import type { AccessOptions } from '../admin/access.js'
 import type { MetricsRecorder } from '../admin/metrics.js'
 import { type AdminServer, startAdminServer } from '../admin/server.js'
 import { now } from '../clock.js'

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
-import type { AdminRequest } from '../../src/admin/answer.js'
+import type { AdminRequest } from '../../src/admin/http.js'
 import { handlePinsRequest, type PinsOptions } from '../../src/admin/pins.js'
 import { startAdminServer } from '../../src/admin/server.js'
 import { Fault } from '../../src/errors.js'

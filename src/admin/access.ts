@@ -4,7 +4,7 @@
  */
 import { isLoopback } from '../config/hosts.js'
 import { Secret } from '../log.js'
-import { type AdminRequest, type AdminResponse, textResponse } from './answer.js'
+import { type AdminRequest, type AdminResponse, textResponse } from './http.js'
 
 export type AccessOptions = {
   /** Undefined: there are no such pages. */
