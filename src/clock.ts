@@ -1,27 +1,29 @@
-/** Real time, for whoever has it brought in by the door. */
+/** The real clock. Modules take a clock as an argument, so that tests can pass their own. */
 
-/** Runs a step after so many milliseconds, unless the returned function is called before. */
+/** Runs a step after a delay in milliseconds. The returned function cancels it. */
 export type After = (ms: number, run: () => void) => () => void
 
-/** Monotonic milliseconds. */
+/** Monotonic time in milliseconds. */
 export const now = (): number => performance.now()
 
 /**
- * Runs a step later, unless the returned function is called before. What has arrived by then is read before the step
- * runs: where the process stood still, timers are due at once, and answers lie unread that should have stopped them.
+ * Runs a step after a delay in milliseconds. The returned function cancels it.
+ *
+ * The step runs after a poll for I/O. When the event loop was blocked, its timers are due at once, although the data that
+ * would have cancelled them has arrived and is not read yet.
  */
 export function after(ms: number, run: () => void): () => void {
-  let behind: NodeJS.Immediate | undefined
+  let immediate: NodeJS.Immediate | undefined
   const timer = setTimeout(() => {
-    behind = setImmediate(run)
+    immediate = setImmediate(run)
   }, ms)
   return () => {
     clearTimeout(timer)
-    clearImmediate(behind)
+    clearImmediate(immediate)
   }
 }
 
-/** Resolves after so many milliseconds, or at once when the signal aborts. */
+/** Resolves after a delay in milliseconds, or at once when the signal aborts. */
 export function sleep(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise(resolve => {
     if (signal.aborted) return resolve()

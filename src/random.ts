@@ -1,20 +1,20 @@
-/** Secure randomness, for whoever has it brought in by the door. */
+/** Cryptographically secure random bytes. Modules take `randomBytes` as an argument, so that tests can pass their own. */
 import { randomFillSync } from 'node:crypto'
 
-/** Asking the system costs more than what is asked for, so a page is fetched at a time; no byte of it is given twice. */
-const POOL = 4096
-const pool = Buffer.alloc(POOL)
-let given = POOL
+/** A system call costs more than the bytes of one nonce, so fetch this many bytes at a time. */
+const POOL_BYTES = 4096
+const pool = Buffer.alloc(POOL_BYTES)
+let used = POOL_BYTES
 
-/** So many fresh bytes. */
-export function randomBytes(bytes: number): Buffer {
-  if (bytes > POOL) return randomFillSync(Buffer.alloc(bytes))
-  if (given + bytes > POOL) {
+/** Returns a new buffer of random bytes. No byte of the pool is returned twice, and returned bytes are erased from it. */
+export function randomBytes(size: number): Buffer {
+  if (size > POOL_BYTES) return randomFillSync(Buffer.alloc(size))
+  if (used + size > POOL_BYTES) {
     randomFillSync(pool)
-    given = 0
+    used = 0
   }
-  const fresh = Buffer.from(pool.subarray(given, given + bytes))
-  pool.fill(0, given, given + bytes)
-  given += bytes
-  return fresh
+  const bytes = Buffer.from(pool.subarray(used, used + size))
+  pool.fill(0, used, used + size)
+  used += size
+  return bytes
 }

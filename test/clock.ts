@@ -4,7 +4,7 @@ import { socketPair } from './support/sockets.js'
 
 const never = new AbortController().signal
 
-t.test('sleep ends at once when its signal aborts, also before it began', async t => {
+t.test('sleep ends at once when its signal aborts, or if it was aborted before', async t => {
   const stop = new AbortController()
   const long = sleep(60_000, stop.signal)
   stop.abort()
@@ -14,23 +14,23 @@ t.test('sleep ends at once when its signal aborts, also before it began', async 
   t.pass()
 })
 
-t.test('what arrived while the process stood still is read before a step that was due meanwhile', async t => {
+t.test('after the event loop was blocked, data is read before a due step runs', async t => {
   const { near, far } = await socketPair(t)
   await new Promise<void>(resolve => near.once('data', () => resolve()).resume() && far.write('first'))
-  const seen: string[] = []
+  const order: string[] = []
   const due = new Promise<void>(resolve => {
-    const cancel = after(1, () => seen.push('a step that was taken back'))
+    const cancel = after(1, () => order.push('a cancelled step'))
     near.once('data', () => {
-      seen.push('read')
+      order.push('read')
       cancel()
     })
     after(1, () => {
-      seen.push('due')
+      order.push('due')
       resolve()
     })
   })
   far.write('second')
-  for (const from = now(); now() < from + 5; );
+  for (const start = now(); now() < start + 5; ); // block the event loop
   await due
-  t.same(seen, ['read', 'due'])
+  t.same(order, ['read', 'due'])
 })

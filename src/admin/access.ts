@@ -1,78 +1,81 @@
 /**
- * Who may change something over the admin interface: whoever has the token, which is asked for on loopback as well. The
- * other guards keep web pages away that run in the browser of somebody near (R35). No header for CORS is ever sent.
+ * Access to the pages of the admin interface that change something.
+ *
+ * A bearer token is required, on loopback as well. The other checks stop web pages in the browser of somebody who can reach
+ * the admin interface: the Host header stops DNS rebinding, and the content type stops HTML forms. The interface sends no
+ * CORS headers, so browsers refuse all other cross-origin requests.
  */
 import { isLoopback } from '../config/hosts.js'
 import { Secret } from '../log.js'
 import { type AdminRequest, type AdminResponse, textResponse } from './http.js'
 
 export type AccessOptions = {
-  /** Undefined: there are no such pages. */
+  /** The bearer token; undefined disables the pages. */
   token(): Secret | undefined
-  /** Names by which we may be asked, lower case; those of loopback are always among them. */
+  /** Permitted Host headers, lower case, in addition to the names of loopback. */
   hosts(): readonly string[]
 }
 
-type Guard = (asked: AdminRequest, guards: AccessOptions, methods: readonly string[]) => AdminResponse | false
+/** Returns the response that refuses a request, or false. */
+type Check = (request: AdminRequest, options: AccessOptions, methods: readonly string[]) => AdminResponse | false
 
-/** Asked in this order. */
-const guards: readonly Guard[] = [
-  (_, { token }) => token() === undefined && textResponse(404, 'not here, since admin.tokenFile is not set'),
+const checks: readonly Check[] = [
+  (_, { token }) => token() === undefined && textResponse(404, 'disabled: admin.tokenFile is not set'),
   ({ method }, _, methods) =>
-    !methods.includes(method) && textResponse(405, `${methods.join(', ')} and no other`, { allow: methods.join(', ') }),
+    !methods.includes(method) &&
+    textResponse(405, `only ${methods.join(', ')} are allowed`, { allow: methods.join(', ') }),
   ({ headers }, { hosts }) =>
-    !isAllowedHost(headers.host, hosts()) &&
-    textResponse(421, 'this host is not served here; see the setting admin.hosts'),
+    !isAllowedHost(headers.host, hosts()) && textResponse(421, 'this Host is not allowed; add it to admin.hosts'),
   ({ headers }, { token }) =>
-    !isBearer(headers.authorization, token()) &&
-    textResponse(401, 'the bearer token of admin.tokenFile is wanted', { 'www-authenticate': 'Bearer' }),
+    !hasToken(headers.authorization, token()) &&
+    textResponse(401, 'the bearer token of admin.tokenFile is required', { 'www-authenticate': 'Bearer' }),
   ({ method, headers }) =>
     method !== 'GET' &&
     !/^application\/json\s*(;|$)/i.test(`${headers['content-type']}`) &&
-    textResponse(415, 'JSON only, and said so: Content-Type: application/json'),
+    textResponse(415, 'the header Content-Type: application/json is required'),
 ]
 
-/** What is in the way of a request, as the answer to it; undefined where nothing is. */
+/** Returns the response that refuses the request, or undefined if access is granted. */
 export function checkAccess(
-  asked: AdminRequest,
-  by: AccessOptions,
+  request: AdminRequest,
+  options: AccessOptions,
   methods: readonly string[],
 ): AdminResponse | undefined {
-  for (const guard of guards) {
-    const answer = guard(asked, by, methods)
-    if (answer) return answer
+  for (const check of checks) {
+    const refusal = check(request, options, methods)
+    if (refusal) return refusal
   }
   return undefined
 }
 
-const LONGEST = 64 * 1024
+const MAX_BODY_BYTES = 64 * 1024
 
-/** What was asked for, by `form`, which gives a sentence for what it does not understand; or the answer to who asked. */
-export async function parseJsonBody<T extends object>(
-  asked: AdminRequest,
-  form: (value: unknown) => T | string,
-): Promise<{ read: T } | { refused: AdminResponse }> {
-  const body = await asked.body(LONGEST)
-  if (body === undefined) return { refused: textResponse(413, `${LONGEST} bytes at most`) }
-  const read = parse(body, form)
-  return typeof read === 'string' ? { refused: textResponse(400, read) } : { read }
+/** Reads the body as JSON and parses it with `parse`, which returns a sentence for an invalid value. */
+export async function readJsonBody<T extends object>(
+  request: AdminRequest,
+  parse: (value: unknown) => T | string,
+): Promise<{ value: T } | { refusal: AdminResponse }> {
+  const body = await request.readBody(MAX_BODY_BYTES)
+  if (body === undefined) return { refusal: textResponse(413, `the body is longer than ${MAX_BODY_BYTES} bytes`) }
+  const value = parseJson(body, parse)
+  return typeof value === 'string' ? { refusal: textResponse(400, value) } : { value }
 }
 
-function parse<T extends object>(body: string, form: (value: unknown) => T | string): T | string {
+function parseJson<T extends object>(body: string, parse: (value: unknown) => T | string): T | string {
   try {
-    return form(JSON.parse(body))
+    return parse(JSON.parse(body))
   } catch {
     return 'not JSON'
   }
 }
 
-/** Whether the Host that was asked for, with or without a port, is one of these or of loopback. */
-export function isAllowedHost(asked: unknown, hosts: readonly string[]): boolean {
-  const host = `${asked}`.toLowerCase().replace(/:\d+$/, '')
+/** True for a Host header, with or without a port, that is in `hosts` or names loopback. */
+export function isAllowedHost(header: unknown, hosts: readonly string[]): boolean {
+  const host = `${header}`.toLowerCase().replace(/:\d+$/, '')
   return isLoopback(host) || hosts.includes(host.replace(/^\[(.*)\]$/, '$1'))
 }
 
-function isBearer(given: unknown, token: Secret | undefined): boolean {
-  const [, words] = /^Bearer +(\S{1,512})$/i.exec(`${given}`) ?? []
-  return words !== undefined && token?.equals(new Secret(words)) === true
+function hasToken(header: unknown, token: Secret | undefined): boolean {
+  const [, given] = /^Bearer +(\S{1,512})$/i.exec(`${header}`) ?? []
+  return given !== undefined && token?.equals(new Secret(given)) === true
 }

@@ -1,56 +1,60 @@
-/** The deny list over HTTP: GET tells it, POST adds an entry, DELETE takes one back. Who has the token decides who may log in. */
+/**
+ * The deny list over HTTP: GET lists it, POST adds an entry, DELETE removes one.
+ *
+ *     POST /deny  {"arn": "arn:aws:iam::123456789012:user/mallory", "why": "ticket 4711"}
+ */
 import { Fault } from '../errors.js'
 import { type Denial, parseDenial } from '../revocation/denials.js'
+import { type AccessOptions, checkAccess, readJsonBody } from './access.js'
 import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './http.js'
-import { type AccessOptions, checkAccess, parseJsonBody } from './access.js'
 
 export type DenyOptions = AccessOptions & {
   /** Milliseconds since 1970. */
   now(): number
   list(): { file: readonly Denial[]; admin: readonly Denial[] }
-  /** Returns how many live connections it closed. Throws `denials/not-persisted`. */
+  /** Returns the number of connections that the denial closed. Throws `denials/not-persisted`. */
   deny(denial: Denial): Promise<number>
-  /** False where nothing was taken back. Throws `denials/not-persisted`. */
+  /** Returns false if POST /deny did not add such an entry. Throws `denials/not-persisted`. */
   allow(denial: Denial): Promise<boolean>
-  /** Told of a change that could not be kept. */
   onPersistenceFailure?(fault: Fault): void
 }
 
-type Act = (denial: Denial, parts: DenyOptions) => Promise<AdminResponse>
+type Handler = (denial: Denial, options: DenyOptions) => Promise<AdminResponse>
 
-const acts: Readonly<Record<string, Act>> = {
-  POST: async (denial, parts) =>
-    // It would deny nobody, and take the place of one that does.
-    denial.until && denial.until.getTime() <= parts.now()
-      ? textResponse(400, 'until: is over already; to take an entry back, DELETE it')
-      : jsonResponse(200, { denied: shown(denial), closed: await parts.deny(denial) }),
-  DELETE: async (denial, parts) =>
-    (await parts.allow(denial))
-      ? jsonResponse(200, { allowed: shown(denial) })
-      : textResponse(404, 'nothing like it was denied here; what stands in deny.file is taken out of it there'),
+const handlers: Readonly<Record<string, Handler>> = {
+  POST: async (denial, { now, deny }) =>
+    // An expired denial would replace one that is in effect.
+    denial.until && denial.until.getTime() <= now()
+      ? textResponse(400, 'until: is in the past; to remove an entry, DELETE it')
+      : jsonResponse(200, { denied: toFileEntry(denial), closed: await deny(denial) }),
+  DELETE: async (denial, { allow }) =>
+    (await allow(denial))
+      ? jsonResponse(200, { allowed: toFileEntry(denial) })
+      : textResponse(404, 'no such entry was added by POST /deny; remove entries of deny.file from that file'),
 }
 
-/** Answers whatever is asked of /deny. A change is answered with 200 once it is on disk, and with 507 if it cannot be. */
-export async function handleDenyRequest(asked: AdminRequest, parts: DenyOptions): Promise<AdminResponse> {
-  const refused = checkAccess(asked, parts, ['GET', ...Object.keys(acts)])
-  if (refused) return refused
-  const act = acts[asked.method]
-  if (!act) return jsonResponse(200, byKind(parts.list()))
-  const body = await parseJsonBody(asked, parseDenial)
-  if ('refused' in body) return body.refused
+/** Handles a request to /deny. A change is answered with 200 once it is on disk, and with 507 if it cannot be saved. */
+export async function handleDenyRequest(request: AdminRequest, options: DenyOptions): Promise<AdminResponse> {
+  const refusal = checkAccess(request, options, ['GET', ...Object.keys(handlers)])
+  if (refusal) return refusal
+  const handle = handlers[request.method]
+  if (!handle) return jsonResponse(200, toFileEntries(options.list()))
+  const body = await readJsonBody(request, parseDenial)
+  if ('refusal' in body) return body.refusal
   try {
-    return await act(body.read, parts)
+    return await handle(body.value, options)
   } catch (thrown) {
     const fault = Fault.from(thrown)
     if (fault.kind !== 'denials/not-persisted') throw fault
-    parts.onPersistenceFailure?.(fault)
+    options.onPersistenceFailure?.(fault)
     return textResponse(507, `${fault.message}. ${fault.definition.remedy}`)
   }
 }
 
-/** As the deny file would have it. */
-const shown = ({ kind, value, ...rest }: Denial) => ({ [kind]: value, ...rest })
-const byKind = ({ file, admin }: ReturnType<DenyOptions['list']>) => ({
-  file: file.map(shown),
-  admin: admin.map(shown),
+/** The denial as it would be written in the deny file. */
+const toFileEntry = ({ kind, value, ...rest }: Denial) => ({ [kind]: value, ...rest })
+
+const toFileEntries = ({ file, admin }: ReturnType<DenyOptions['list']>) => ({
+  file: file.map(toFileEntry),
+  admin: admin.map(toFileEntry),
 })

@@ -1,24 +1,25 @@
-/** What the admin interface is asked, and what it answers. */
+/** Requests to the admin interface, and its responses. */
 
 export type AdminRequest = {
   method: string
-  /** By lower-case name. */
+  /** Header values by lower-case name. */
   headers: Readonly<Record<string, string | string[] | undefined>>
-  /** What follows the headers, as text; undefined where it is longer than `most` bytes. */
-  body(most: number): Promise<string | undefined>
+  /** Returns the body as text; undefined if it is longer than `maxBytes` or incomplete. */
+  readBody(maxBytes: number): Promise<string | undefined>
 }
 
 export type AdminResponse = { status: number; type: string; body: string; headers?: Readonly<Record<string, string>> }
 
-export const textResponse = (status: number, body: string, headers: AdminResponse['headers'] = {}): AdminResponse => ({
+/** Creates a response with one line of text. */
+export const textResponse = (status: number, line: string, headers: AdminResponse['headers'] = {}): AdminResponse => ({
   status,
   type: 'text/plain; charset=utf-8',
-  body: `${body}\n`,
+  body: `${line}\n`,
   headers,
 })
 
-export const jsonResponse = (status: number, body: unknown): AdminResponse => ({
+export const jsonResponse = (status: number, value: unknown): AdminResponse => ({
   status,
   type: 'application/json',
-  body: `${JSON.stringify(body)}\n`,
+  body: `${JSON.stringify(value)}\n`,
 })

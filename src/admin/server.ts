@@ -1,44 +1,45 @@
-/** The admin port: whether we live, whether we are ready, what was measured, who is denied or pinned. Small, and bounded. */
-import { createServer, type IncomingMessage, type Server } from 'node:http'
+/** The admin interface: an HTTP server for liveness, readiness, metrics, the deny list and the pins. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { isLoopback } from '../config/hosts.js'
-import { Fault } from '../errors.js'
-import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './http.js'
-import { type DenyOptions, handleDenyRequest } from './deny.js'
+import { errorCode, Fault } from '../errors.js'
 import { isAllowedHost } from './access.js'
+import { type DenyOptions, handleDenyRequest } from './deny.js'
+import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './http.js'
 import { handlePinsRequest, type PinsOptions } from './pins.js'
 
 export type AdminServerOptions = {
   host: string
-  /** 0 takes any free one. */
+  /** 0 listens on any free port. */
   port: number
+  /** `body` is shown by /readyz. */
   ready: () => { ready: boolean; body: Record<string, unknown> }
-  /** The text for Prometheus. */
+  /** Returns the metrics in the Prometheus text format. */
   metrics: () => Promise<string>
-  /** Told when an answer could not be made; who asked gets a 500 without particulars. */
+  /** Called with the cause of a response 500, which contains no details. */
   onError?: (fault: Fault) => void
-  /** Told of who asked without the token. */
+  /** Called for a request without a valid token. */
   onUnauthorized?: (path: string, address: string) => void
-  /** Names by which we may be asked besides those of loopback, lower case. */
+  /** Permitted Host headers, lower case, in addition to the names of loopback. */
   hosts?: () => readonly string[]
-  /** Without them there is no such page. */
+  /** Undefined: /deny does not exist. */
   deny?: DenyOptions
+  /** Undefined: /pins does not exist. */
   pins?: PinsOptions
 }
 
 export type AdminServer = {
   port: number
-  /** Answers until then; resolves when the port is free again. */
+  /** Closes all connections. Resolves when the port is free. */
   close(): Promise<void>
 }
 
-type Page = (sources: AdminServerOptions, asked: AdminRequest) => AdminResponse | Promise<AdminResponse>
+type Page = (options: AdminServerOptions, request: AdminRequest) => AdminResponse | Promise<AdminResponse>
 
-/** Pages that are only read. */
-const pages: Readonly<Record<string, Page>> = {
+const readOnlyPages: Readonly<Record<string, Page>> = {
   '/healthz': () => textResponse(200, 'ok'),
-  '/readyz': ({ ready: ask }) => {
-    const { ready, body } = ask()
+  '/readyz': options => {
+    const { ready, body } = options.ready()
     return jsonResponse(ready ? 200 : 503, { ready, ...body })
   },
   '/metrics': async ({ metrics }) => ({
@@ -48,44 +49,38 @@ const pages: Readonly<Record<string, Page>> = {
   }),
 }
 
-/** Pages that change something; they have guards of their own. */
-const guarded: Readonly<Record<string, Page>> = {
-  '/deny': ({ deny }, asked) => (deny ? handleDenyRequest(asked, deny) : textResponse(404, 'not here')),
-  '/pins': ({ pins }, asked) => (pins ? handlePinsRequest(asked, pins) : textResponse(404, 'not here')),
+/** Pages that change something. They check access themselves. */
+const protectedPages: Readonly<Record<string, Page>> = {
+  '/deny': ({ deny }, request) => (deny ? handleDenyRequest(request, deny) : textResponse(404, 'not found')),
+  '/pins': ({ pins }, request) => (pins ? handlePinsRequest(request, pins) : textResponse(404, 'not found')),
 }
 
-/** Whoever asks needs milliseconds; what takes longer is somebody who holds sockets. */
+/** Milliseconds and bytes. An honest request takes milliseconds. */
 const LIMITS = { headersTimeout: 5000, requestTimeout: 5000, keepAliveTimeout: 5000, maxHeaderSize: 8192 }
-/** Of those who ask nothing, the one that is longest silent goes when there are more; twice as many there are at most. */
-const CONNECTIONS = 64
+const TIMEOUT_CHECK_MS = 1000
+/** Beyond this number of idle connections, a new one evicts the one that is idle the longest. */
+const MAX_IDLE = 64
+const MAX_CONNECTIONS = 2 * MAX_IDLE
 
-/** Starts to answer. Throws `listener/address-unavailable` where the address cannot be had. */
-export async function startAdminServer(sources: AdminServerOptions): Promise<AdminServer> {
-  const idle = new Set<Socket>() // in the order of their last request, or of accepting
-  const server = createServer({ ...LIMITS, connectionsCheckingInterval: 1000 }, async (request, response) => {
+/** Starts the admin server. Throws `listener/address-unavailable`. */
+export async function startAdminServer(options: AdminServerOptions): Promise<AdminServer> {
+  const idle = new Set<Socket>() // the socket that is idle the longest comes first
+  const server = createServer({ ...LIMITS, connectionsCheckingInterval: TIMEOUT_CHECK_MS }, (request, response) => {
     idle.delete(request.socket)
     response.once('close', () => {
       if (!request.socket.destroyed) idle.add(request.socket)
     })
-    const { status, type, body, headers } = await answer(request, sources)
-    response.writeHead(status, {
-      'content-type': type,
-      'content-length': Buffer.byteLength(body),
-      'cache-control': 'no-store',
-      'x-content-type-options': 'nosniff',
-      ...headers,
-    })
-    response.end(body)
+    void respond(request, response, options)
   })
-  server.maxConnections = 2 * CONNECTIONS
-  // Whoever holds sockets must not keep out who asks whether we live.
+  server.maxConnections = MAX_CONNECTIONS
+  // Idle connections must not lock out a liveness probe.
   server.on('connection', (socket: Socket) => {
-    const [longest] = idle
-    if (idle.size >= CONNECTIONS) longest?.destroy()
+    const [oldest] = idle
+    if (idle.size >= MAX_IDLE) oldest?.destroy()
     idle.add(socket)
     socket.once('close', () => idle.delete(socket))
   })
-  await listen(server, sources)
+  await listen(server, options)
   return {
     port: (server.address() as AddressInfo).port,
     close: () =>
@@ -96,65 +91,85 @@ export async function startAdminServer(sources: AdminServerOptions): Promise<Adm
   }
 }
 
-async function answer(request: IncomingMessage, sources: AdminServerOptions): Promise<AdminResponse> {
+async function respond(request: IncomingMessage, response: ServerResponse, options: AdminServerOptions): Promise<void> {
+  const { status, type, body, headers } = await handle(request, options)
+  response.writeHead(status, {
+    'content-type': type,
+    'content-length': Buffer.byteLength(body),
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    ...headers,
+  })
+  response.end(body)
+}
+
+async function handle(request: IncomingMessage, options: AdminServerOptions): Promise<AdminResponse> {
   const path = request.url?.split('?')[0] ?? ''
-  const open = !Object.hasOwn(guarded, path)
-  const page = open ? (Object.hasOwn(pages, path) ? pages[path] : undefined) : guarded[path]
-  // On loopback a web page could reach us through a name that it points at 127.0.0.1; then Host has that name. Elsewhere we
-  // cannot know our names where all we do is tell: Prometheus and kubelets ask by the address of a pod.
-  if (
-    open &&
-    isLoopback(sources.host) &&
-    !isAllowedHost(request.headers.host ?? 'localhost', sources.hosts?.() ?? [])
-  ) {
-    return textResponse(421, 'this host is not served here; see the setting admin.hosts')
+  const isProtected = Object.hasOwn(protectedPages, path)
+  if (!isProtected && isRebound(request, options)) {
+    return textResponse(421, 'this Host is not allowed; add it to admin.hosts')
   }
-  if (page === undefined)
-    return textResponse(404, `not here; there are ${Object.keys({ ...pages, ...guarded }).join(', ')}`)
-  if (open && request.method !== 'GET') return textResponse(405, 'GET only', { allow: 'GET' })
+  const pages = isProtected ? protectedPages : readOnlyPages
+  const page = Object.hasOwn(pages, path) ? pages[path] : undefined
+  if (page === undefined) {
+    return textResponse(404, `not found; pages: ${Object.keys({ ...readOnlyPages, ...protectedPages }).join(', ')}`)
+  }
+  if (!isProtected && request.method !== 'GET') return textResponse(405, 'only GET is allowed', { allow: 'GET' })
   try {
-    const answer = await page(sources, askedBy(request))
-    if (answer.status === 401) sources.onUnauthorized?.(path, request.socket.remoteAddress ?? 'nobody')
-    return answer
+    const response = await page(options, toAdminRequest(request))
+    if (response.status === 401) options.onUnauthorized?.(path, request.socket.remoteAddress ?? 'unknown')
+    return response
   } catch (thrown) {
-    sources.onError?.(Fault.from(thrown))
-    return textResponse(500, 'failed; the log says why')
+    options.onError?.(Fault.from(thrown))
+    return textResponse(500, 'internal error; see the log')
   }
 }
 
-function askedBy(request: IncomingMessage): AdminRequest {
+/**
+ * DNS rebinding: a web page reaches loopback through a name that resolves to 127.0.0.1, and sends that name as Host. Only
+ * checked on loopback, because Prometheus and kubelets use the address of the pod, which the proxy does not know.
+ */
+function isRebound({ headers }: IncomingMessage, { host, hosts }: AdminServerOptions): boolean {
+  return isLoopback(host) && !isAllowedHost(headers.host ?? 'localhost', hosts?.() ?? [])
+}
+
+function toAdminRequest(request: IncomingMessage): AdminRequest {
   return {
     method: request.method ?? '',
     headers: request.headers,
-    async body(most) {
+    async readBody(maxBytes) {
       const chunks: Buffer[] = []
       let length = 0
       try {
         for await (const chunk of request) {
           length += chunk.length
-          if (length <= most) chunks.push(chunk)
+          if (length <= maxBytes) chunks.push(chunk)
         }
       } catch {
-        return undefined // who asked has gone
+        return undefined // the client disconnected
       }
-      return length <= most ? Buffer.concat(chunks).toString() : undefined
+      return length <= maxBytes ? Buffer.concat(chunks).toString() : undefined
     },
   }
 }
 
-const TAKEN = new Set(['EADDRINUSE', 'EADDRNOTAVAIL', 'EACCES', 'ENOTFOUND', 'EAI_AGAIN'])
+const ADDRESS_ERRORS = new Set(['EADDRINUSE', 'EADDRNOTAVAIL', 'EACCES', 'ENOTFOUND', 'EAI_AGAIN'])
 
 function listen(server: Server, { host, port }: AdminServerOptions): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', (thrown: NodeJS.ErrnoException) => {
-      const { code } = thrown
+    server.once('error', thrown => {
+      const code = errorCode(thrown)
       const address = `${host.includes(':') ? `[${host}]` : host}:${port}`
-      const busy = code !== undefined && TAKEN.has(code)
-      reject(busy ? new Fault('listener/address-unavailable', address, { address, code }, thrown) : Fault.from(thrown))
+      const isUnavailable = code !== undefined && ADDRESS_ERRORS.has(code)
+      reject(
+        isUnavailable
+          ? new Fault('listener/address-unavailable', address, { address, code }, thrown)
+          : Fault.from(thrown),
+      )
     })
     server.listen({ host, port }, () => {
       server.removeAllListeners('error')
-      server.on('error', () => {}) // accept errors such as EMFILE: the next accept tries again
+      server.on('error', () => {}) // an accept error such as EMFILE; the next accept tries again
       resolve()
     })
   })

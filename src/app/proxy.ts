@@ -102,7 +102,7 @@ class ProxyServer {
     this.#config = config
     this.#log = log
     this.#setLogLevel = setLogLevel
-    this.#metrics = createMetricsRecorder({}, { ofProcess: true })
+    this.#metrics = createMetricsRecorder({}, { includeProcess: true })
     this.#connectionMetrics = createConnectionMetrics(this.#metrics)
     this.#adminClient = config.upstream.admin && createAdminClient(config.upstream.admin)
     this.#topology = new Topology({

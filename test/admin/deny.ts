@@ -45,7 +45,7 @@ async function started(t: Test, parts: Partial<DenyOptions> = {}) {
   return { ask, done, failed }
 }
 
-t.test('an entry is added, told, and taken back', async t => {
+t.test('an entry is added, listed and removed', async t => {
   const { ask, done } = await started(t)
   const added = await ask('POST', good, JSON.stringify({ arn: ALICE, why: 'left', until: '2026-12-24T00:00:00Z' }))
   t.equal(added.status, 200)
@@ -60,7 +60,7 @@ t.test('an entry is added, told, and taken back', async t => {
   t.same(JSON.parse(list.body), { file: [{ account: '123456789012', why: 'left' }], admin: [] })
 })
 
-t.test('nothing of it without the token, whatever is asked and from wherever', async t => {
+t.test('no method works without the token', async t => {
   const { ask, done } = await started(t)
   for (const method of ['GET', 'POST', 'DELETE']) {
     for (const authorization of [
@@ -82,7 +82,7 @@ t.test('nothing of it without the token, whatever is asked and from wherever', a
   t.same(done, [])
 })
 
-t.test('without a token in the settings there is no such page', async t => {
+t.test('the page does not exist if admin.tokenFile is not set', async t => {
   const { ask, done } = await started(t, { token: () => undefined })
   for (const method of ['GET', 'POST', 'DELETE', 'PUT']) {
     t.match(await ask(method, good, `"${ALICE}"`), { status: 404, body: /admin\.tokenFile/ })
@@ -90,7 +90,7 @@ t.test('without a token in the settings there is no such page', async t => {
   t.same(done, [])
 })
 
-t.test('a web page cannot ask: neither by a name of its own, nor with a form, nor by CORS', async t => {
+t.test('a web page has no access: by DNS rebinding, with a form, or by CORS', async t => {
   const { ask, done } = await started(t)
   for (const host of [
     'evil.example.com',
@@ -126,7 +126,7 @@ t.test('a web page cannot ask: neither by a name of its own, nor with a form, no
   }
 })
 
-t.test('what is no entry is answered with what is wrong with it', async t => {
+t.test('an invalid entry is answered with its problem', async t => {
   const { ask, done } = await started(t)
   for (const [body, said] of [
     ['', /not JSON/],
@@ -142,14 +142,14 @@ t.test('what is no entry is answered with what is wrong with it', async t => {
   t.same(done, [])
 })
 
-t.test('an entry whose time is over is not taken for a denial', async t => {
+t.test('an expired entry is rejected', async t => {
   const { ask, done } = await started(t)
   const late = await ask('POST', good, JSON.stringify({ arn: ALICE, until: '2026-11-22T12:00:00Z' }))
-  t.match(late, { status: 400, body: /until: is over already/ })
+  t.match(late, { status: 400, body: /until: is in the past/ })
   t.same(done, [])
 })
 
-t.test('a body is bounded, by what it says and by what it is', async t => {
+t.test('the length of a body is bounded, with and without Content-Length', async t => {
   const { ask, done } = await started(t)
   const fits = JSON.stringify({ arn: ALICE }).padEnd(64 * 1024)
   t.match(await ask('POST', good, fits), { status: 200 })
@@ -158,17 +158,17 @@ t.test('a body is bounded, by what it says and by what it is', async t => {
   t.equal(done.length, 1)
 })
 
-t.test('what the disk does not take is not acknowledged; a bug is a 500 without particulars', async t => {
+t.test('a change that cannot be saved is answered with 507, and a bug with 500 and no details', async t => {
   const full = await started(t, {
     deny: () => Promise.reject(new Fault('denials/not-persisted', undefined, { why: 'ENOSPC' })),
   })
   t.match(await full.ask('POST', good, `"${ALICE}"`), { status: 507, body: /could not be saved/ })
-  const broken = await started(t, { allow: () => Promise.reject(new Error('inner matters')) })
-  t.match(await broken.ask('DELETE', good, `"${ALICE}"`), { status: 500, body: 'failed; the log says why\n' })
+  const broken = await started(t, { allow: () => Promise.reject(new Error('internal detail')) })
+  t.match(await broken.ask('DELETE', good, `"${ALICE}"`), { status: 500, body: 'internal error; see the log\n' })
   t.equal(broken.failed.length, 1)
 })
 
-t.test('what was not denied here is not taken back here', async t => {
+t.test('an entry of deny.file cannot be removed', async t => {
   const { ask } = await started(t, { allow: async () => false })
   t.match(await ask('DELETE', good, `"${ALICE}"`), { status: 404, body: /deny\.file/ })
 })

@@ -8,7 +8,7 @@ const lines = async (from: MetricsRecorder) =>
     .filter(line => line !== '' && !line.startsWith('#'))
     .map(line => line.replace('mongo_iam_proxy_', ''))
 
-t.test('every series is there from the start, with its zero', async t => {
+t.test('every series starts at zero', async t => {
   const shown = await lines(createMetricsRecorder({ connections: sizes }))
   for (const line of [
     'connections{stage="connecting"} 1',
@@ -34,7 +34,7 @@ t.test('every series is there from the start, with its zero', async t => {
   }
 })
 
-t.test('what is recorded is shown', async t => {
+t.test('recorded values are rendered', async t => {
   const record = createMetricsRecorder({ connections: sizes })
   record.count('logins_total', 1, { outcome: 'success' })
   record.count('logins_total', 1, { outcome: 'users/no-rule' })
@@ -63,7 +63,7 @@ t.test('what is recorded is shown', async t => {
   }
 })
 
-t.test('the health of the hosts of the settings is asked for when it is read', async t => {
+t.test('a collected gauge is computed for each scrape', async t => {
   const health: Record<string, number> = { 'sts.amazonaws.com': 1, 'sts.eu-west-1.amazonaws.com': 0.25 }
   const record = createMetricsRecorder({ connections: sizes, sts_host_health: () => health })
   t.ok((await lines(record)).includes('sts_host_health{host="sts.eu-west-1.amazonaws.com"} 0.25'))
@@ -72,11 +72,11 @@ t.test('the health of the hosts of the settings is asked for when it is read', a
   t.ok(shown.includes('sts_host_health{host="sts.amazonaws.com"} 1'))
   t.notOk(
     shown.some(line => line.includes('eu-west-1')),
-    'a host that is gone has no health',
+    'a host that was removed has no series',
   )
 })
 
-t.test('two recorders know nothing of each other', async t => {
+t.test('recorders do not share a registry', async t => {
   const [one, other] = [createMetricsRecorder({ connections: sizes }), createMetricsRecorder({ connections: sizes })]
   one.count('shed_total', 1)
   t.ok((await lines(other)).includes('shed_total 0'))
@@ -95,7 +95,7 @@ t.test('names and labels that are not in the table do not compile', async t => {
     record.count('shed_total', 1, { outcome: 'success' })
     // @ts-expect-error: a histogram
     record.count('login_seconds', 1)
-    // @ts-expect-error: asked for when read
+    // @ts-expect-error: collected
     record.set('connections', 1)
     // @ts-expect-error
     record.setState('ldap_authorization', 'maybe')
@@ -103,9 +103,9 @@ t.test('names and labels that are not in the table do not compile', async t => {
   t.type(misspelt, 'function')
 })
 
-t.test('each metric has a sentence, and a line in the table', async t => {
-  for (const [name, { about }] of Object.entries(metrics)) {
-    t.match(about, /^[A-Z0-9][^\n|]+\.$/, name)
+t.test('each metric has a help sentence, and a line in the table', async t => {
+  for (const [name, { help }] of Object.entries(metrics)) {
+    t.match(help, /^[A-Z0-9][^\n|]+\.$/, name)
     t.match(renderMetricsTable(), `| \`mongo_iam_proxy_${name}\` | `)
   }
   t.match(
@@ -114,9 +114,9 @@ t.test('each metric has a sentence, and a line in the table', async t => {
   )
 })
 
-t.test('metrics of the process are there if wanted, and do not keep this test from ending', async t => {
+t.test('metrics of the process are optional, and do not keep a process running', async t => {
   t.match(
-    await createMetricsRecorder({ connections: sizes }, { ofProcess: true }).render(),
+    await createMetricsRecorder({ connections: sizes }, { includeProcess: true }).render(),
     /^process_resident_memory_bytes \d+$/m,
   )
   t.notMatch(await createMetricsRecorder({ connections: sizes }).render(), 'process_resident_memory_bytes')

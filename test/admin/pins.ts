@@ -18,11 +18,11 @@ function asked(parts: Partial<PinsOptions> = {}) {
   const pins = createPins({ path: 'pins.json', text, write: async () => {} }, silentLog)
   const all = { pins, token: () => new Secret(TOKEN), hosts: () => [], ...parts }
   const ask = (method: string, body = '', headers: AdminRequest['headers'] = good) =>
-    handlePinsRequest({ method, headers, body: async most => (body.length <= most ? body : undefined) }, all)
+    handlePinsRequest({ method, headers, readBody: async max => (body.length <= max ? body : undefined) }, all)
   return { ask, pins }
 }
 
-t.test('pins are told, and one is cleared by any spelling of its principal', async t => {
+t.test('pins are listed, and a pin is cleared by any ARN of its principal', async t => {
   for (const arn of [APP, 'arn:aws:iam::123456789012:role/team/app', 'arn:aws:sts::123456789012:assumed-role/app/*']) {
     const { ask, pins } = asked()
     t.same(JSON.parse((await ask('GET')).body), { [APP]: ID })
@@ -33,7 +33,7 @@ t.test('pins are told, and one is cleared by any spelling of its principal', asy
   }
 })
 
-t.test('nothing of it without the guards of /deny', async t => {
+t.test('the checks of /deny apply', async t => {
   const { ask, pins } = asked()
   const body = JSON.stringify({ arn: APP })
   for (const method of ['GET', 'DELETE']) {
@@ -46,11 +46,11 @@ t.test('nothing of it without the guards of /deny', async t => {
   t.equal(pins.get(APP), ID)
 })
 
-t.test('what is no principal is answered with what is wrong with it', async t => {
+t.test('an invalid principal is answered with its problem', async t => {
   const { ask, pins } = asked()
   for (const [body, said] of [
     ['', /not JSON/],
-    ['{}', /wanted \{"arn"/],
+    ['{}', /expected \{"arn"/],
     [`{"arn":"${APP}","all":true}`, /nothing else/],
     ['{"arn":"app"}', /the whole ARN/],
     ['{"arn":"arn:aws:iam::123456789012:role/*"}', /the whole ARN/],
@@ -60,7 +60,7 @@ t.test('what is no principal is answered with what is wrong with it', async t =>
   t.equal(pins.get(APP), ID)
 })
 
-t.test('without pins.file there are none; what the disk does not take is not acknowledged', async t => {
+t.test('there are no pins without pins.file, and a change that cannot be saved is answered with 507', async t => {
   t.match(await asked({ pins: undefined }).ask('GET'), { status: 404, body: /pins\.file is not set/ })
   const write = () => Promise.reject(Object.assign(new Error('no space'), { code: 'ENOSPC' }))
   const pins = createPins({ path: 'pins.json', text: JSON.stringify({ [APP]: ID }), write }, silentLog)
@@ -71,7 +71,7 @@ t.test('without pins.file there are none; what the disk does not take is not ack
   t.equal((await faultOfAsync(() => broken.ask('DELETE', JSON.stringify({ arn: APP }))))?.kind, 'internal')
 })
 
-t.test('the admin port serves it, where it has pins', async t => {
+t.test('the admin server has the page if it has pins', async t => {
   const sources = { host: '127.0.0.1', port: 0, ready: () => ({ ready: true, body: {} }), metrics: async () => '' }
   const { pins } = asked()
   for (const [more, status] of [

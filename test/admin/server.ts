@@ -26,13 +26,13 @@ async function started(t: Test, sources: Partial<AdminServerOptions> = {}) {
   return { server, ask }
 }
 
-t.test('alive', async t => {
+t.test('/healthz answers 200', async t => {
   const { ask } = await started(t)
   t.match(await ask('/healthz'), { status: 200, body: 'ok\n', headers: { 'cache-control': 'no-store' } })
   t.match(await ask('/healthz?verbose'), { status: 200 })
 })
 
-t.test('ready, and not, with what is behind it', async t => {
+t.test('/readyz answers 200 or 503, with the reasons', async t => {
   let ready = true
   const { ask } = await started(t, { ready: () => ({ ready, body: { ldap: 'off' } }) })
   t.match(await ask('/readyz'), { status: 200, headers: { 'content-type': 'application/json' } })
@@ -43,7 +43,7 @@ t.test('ready, and not, with what is behind it', async t => {
   t.match(await ask('/healthz'), { status: 200 })
 })
 
-t.test('measured', async t => {
+t.test('/metrics answers in the Prometheus text format', async t => {
   const { ask } = await started(t)
   t.match(await ask('/metrics'), {
     status: 200,
@@ -52,22 +52,22 @@ t.test('measured', async t => {
   })
 })
 
-t.test('what cannot be made is a 500 without particulars', async t => {
+t.test('a failing page is a 500 without details', async t => {
   const faults: Fault[] = []
   const { ask } = await started(t, {
-    metrics: () => Promise.reject(new Error('inner matters')),
+    metrics: () => Promise.reject(new Error('internal detail')),
     ready: () => {
-      throw new Error('inner matters')
+      throw new Error('internal detail')
     },
     onError: fault => faults.push(fault),
   })
   for (const path of ['/metrics', '/readyz']) {
-    t.match(await ask(path), { status: 500, body: 'failed; the log says why\n' }, path)
+    t.match(await ask(path), { status: 500, body: 'internal error; see the log\n' }, path)
   }
   t.match(faults, [{ kind: 'internal' }, { kind: 'internal' }])
 })
 
-t.test('nothing else is here, and nothing but GET', async t => {
+t.test('other paths are 404, and other methods 405', async t => {
   const { ask } = await started(t)
   for (const path of ['/', '/nope', '/healthz/', '/__proto__', '/constructor']) {
     t.match(await ask(path), { status: 404 }, path)
@@ -78,7 +78,7 @@ t.test('nothing else is here, and nothing but GET', async t => {
   t.notOk('access-control-allow-origin' in (await ask('/metrics', { headers: { origin: 'http://x' } })).headers)
 })
 
-t.test('a name that somebody pointed at loopback is not served', async t => {
+t.test('on loopback a Host that is not in admin.hosts is refused', async t => {
   const { ask } = await started(t)
   for (const host of ['evil.example.com', 'evil.example.com:9216', '127.0.0.1.evil.example.com', '10.0.0.1']) {
     t.match(await ask('/metrics', { headers: { host } }), { status: 421 }, host)
@@ -96,7 +96,7 @@ t.test('a name that somebody pointed at loopback is not served', async t => {
   }
 })
 
-t.test('who holds sockets keeps out nobody who asks', async t => {
+t.test('idle connections do not lock out a request', async t => {
   const { server, ask } = await started(t)
   const silent: Socket[] = []
   t.teardown(() => silent.forEach(socket => void socket.destroy()))
@@ -109,12 +109,12 @@ t.test('who holds sockets keeps out nobody who asks', async t => {
   for (let times = 0; times < 5; times++) t.match(await ask('/healthz'), { status: 200 })
 })
 
-t.test('headers without end are cut', async t => {
+t.test('the length of headers is bounded', async t => {
   const { ask } = await started(t)
   t.match(await ask('/healthz', { headers: { x: 'x'.repeat(9000) } }), { status: 431 })
 })
 
-t.test('a busy port is a fault that names the address', async t => {
+t.test('a port in use is a fault that names the address', async t => {
   const { server } = await started(t)
   const fault = await faultOfAsync(() => started(t, { port: server.port }))
   t.equal(fault?.kind, 'listener/address-unavailable')
@@ -122,7 +122,7 @@ t.test('a busy port is a fault that names the address', async t => {
   t.match(fault?.facts, { code: 'EADDRINUSE' })
 })
 
-t.test('close frees the port at once, whoever holds a connection', async t => {
+t.test('close frees the port at once, even if connections are open', async t => {
   const { server } = await started(t)
   const silent = connect(server.port, '127.0.0.1')
   await new Promise(resolve => silent.once('connect', resolve))
@@ -140,7 +140,7 @@ t.test('close frees the port at once, whoever holds a connection', async t => {
   await again.close()
 })
 
-t.test('one connection that cannot be accepted, for want of a descriptor, ends nothing', async t => {
+t.test('a connection that cannot be accepted does not stop the server', async t => {
   const { listen } = Server.prototype
   const servers: Server[] = []
   t.intercept(Server.prototype, 'listen', {
