@@ -36,7 +36,7 @@ const PURE = [
   /^sasl\//,
   /^budget\//,
   /^backoff\.ts$/,
-  /^client\/(handshake|acceptQueue|addressIndex|connectionTable|logSampler)\.ts$/,
+  /^client\/(handshake|acceptQueue|addressIndex|closing|connectionTable|logSampler)\.ts$/,
   /^identity\/(arn|detachedString|credentialFingerprint|partition|proof|refusalCache|clockSync|identityCache|reply|outcome|retry)\.ts$/,
   /^users\/(rules|match|principals|roles|networks|conditions|directoryUsers|collectionRole)\.ts$/,
   /^revocation\/(denials|denyFile|liveConnections)\.ts$/,

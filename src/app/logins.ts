@@ -8,7 +8,7 @@
  */
 import type { Document } from 'bson'
 import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
-import { type Authenticator, createAuthenticator, type LoginOptions } from '../client/login.js'
+import { Authenticator, type AuthenticatorOptions } from '../client/login.js'
 import { after, now } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
@@ -48,7 +48,7 @@ export type LoginsOptions = {
 /** A bound that no real deployment reaches. */
 const MAX_SCRAM_KEYS = 10_000
 
-type ConnectUpstream = LoginOptions['connectUpstream']
+type ConnectUpstream = AuthenticatorOptions['connectUpstream']
 type ClientInfo = Parameters<ConnectUpstream>[1]
 
 export class Logins {
@@ -152,7 +152,7 @@ export class Logins {
 
   #createAuthenticator(): Authenticator {
     const { ldap } = this.#options
-    return createAuthenticator({
+    return new Authenticator({
       fingerprint: this.#caches.fingerprint,
       reserveSlot: this.#caches.reserveSlot,
       findRefusal: this.#caches.findRefusal,

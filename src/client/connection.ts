@@ -1,222 +1,216 @@
-/**
- * One client from accept to close: a conversation, then a relay, and its one line in the log. It is long because that line
- * has to know of all that happened.
- */
+/** One client connection from accept to close: a conversation, then a relay, and one log line at the end. */
 import type { Socket } from 'node:net'
 import type { After } from '../clock.js'
 import { Fault, type FaultKind, type Level, toLogFields } from '../errors.js'
 import type { Log } from '../log.js'
+import type { CloseReason } from './closing.js'
 import type { Stage } from './connectionTable.js'
 import { type ClientInfo, readHello } from './handshake.js'
-import type { LoginRecord, UpstreamSession } from './login.js'
+import type { Authenticator, LoginRecord } from './login.js'
 import {
   type AcceptedClient,
   Conversation,
   type ConversationHost,
-  type ConversationOptions as Conversing,
+  type ConversationMetrics,
+  type ConversationOptions,
 } from './preauth.js'
-import { type Reauthenticate, watchLoginAge } from './reauth.js'
-import { type Ending, Relay } from './relay.js'
+import { limitLoginAge } from './reauth.js'
+import { Relay } from './relay.js'
+import type { UpstreamSession } from './upstreamSession.js'
 
 /**
- * Relays to who was the primary are closed behind the reply that they owe, this much later without one. Its members
- * answer what an election interrupts with a label by which drivers try again, which some (Node's) do not where several
- * connections of a pool are closed under what they wait for. Milliseconds.
+ * Drivers that answer code 391 by logging in again. The drivers for Go, C and Rust report it to their application. For
+ * these a closed connection is better, because they retry what a closed connection interrupts, where that is possible.
  */
-const LAST_REPLY_MS = 100
-/**
- * Drivers that answer code 391 by logging in again. Those for Go, C and Rust give it to their application, to which a
- * closed connection is less: what can be tried again is.
- */
-const LOGS_IN_AGAIN = /^(nodejs|PyMongo|mongo-java-driver|mongo-csharp-driver)\b/
+const REAUTHENTICATES = /^(nodejs|PyMongo|mongo-java-driver|mongo-csharp-driver)\b/
 
-const closes = () => 'close' as const
-/** What a client is refused has few names, but a stranger may spell them in many ways. */
-const MOST_KINDS = 8
+const closeMode = () => 'close' as const
+/** Distinct names in the log line. There are few refused commands, but a client may spell them in many ways. */
+const MAX_REFUSALS = 8
+/** After the last reply, a client that does not close its side is cut off. Milliseconds. */
+const LAST_REPLY_TIMEOUT_MS = 1_000
 
-export type ConnectionOptions = Conversing & {
-  /** The login again, over a connection that has its upstream. */
-  reauthenticate: Reauthenticate
-  /** What becomes of a connection whose login is older than its rule allows. */
+export type ConnectionOptions = ConversationOptions & {
+  authenticator: Pick<Authenticator, 'login' | 'reauthenticate'>
+  /** What happens to a connection whose login is older than its rule allows. */
   reauthenticationMode(): 'ask' | 'close'
   metrics: ConnectionMetrics
-  /** Whether a line about somebody who never logged in is one of few. */
+  /** Whether to log another line about an unauthenticated client. */
   shouldLog(kind: FaultKind): boolean
+  /** Monotonic milliseconds. */
   now(): number
 }
 
-/** What is counted. */
-export type ConnectionMetrics = Conversing['metrics'] & {
+export type ConnectionMetrics = ConversationMetrics & {
   recordRefusedCommand(): void
   recordRelayedBytes(bytes: { toUpstream: number; toClient: number }): void
 }
 
-/** Serves a client whose socket (TLS done, if any) allows half-open and has no readers. */
+/** The socket speaks plain text (after TLS, if any), allows half-open and has no listeners for data. */
 export class Connection implements ConversationHost {
   readonly closed: Promise<void>
   readonly client: AcceptedClient
   readonly address: string
   readonly loginRecord: LoginRecord = { ms: {} }
-  closeReason: Ending | undefined
+  closeReason: CloseReason | undefined
   readonly #socket: Socket
-  readonly #parts: ConnectionOptions
-  readonly #born: number
+  readonly #options: ConnectionOptions
+  readonly #openedAt: number
   #stage: Stage = 'connecting'
-  #talk: Conversation | undefined // until the relay has begun
+  #conversation: Conversation | undefined // until the relay starts
   #relay: Relay | undefined
-  #draining = false
-  #refused: Map<string, number> | undefined
-  /** Bytes of the client's socket when the relay began. */
-  #before = { read: 0, written: 0 }
+  #isDraining = false
+  #refusals: Map<string, number> | undefined
+  /** Bytes of the client's socket when the relay started. */
+  #bytesBeforeRelay = { read: 0, written: 0 }
 
-  constructor(socket: Socket, client: AcceptedClient, parts: ConnectionOptions) {
+  constructor(socket: Socket, client: AcceptedClient, options: ConnectionOptions) {
     this.client = client
     this.address = client.peer.slice(0, client.peer.lastIndexOf(':'))
     this.#socket = socket
-    this.#parts = parts
-    this.#born = parts.now()
+    this.#options = options
+    this.#openedAt = options.now()
     socket.on('error', ({ message: why }) => {
       this.closeReason ??= { by: 'client', fault: new Fault('connection/reset', undefined, { side: 'client', why }) }
     })
-    this.#talk = new Conversation(socket, this, parts)
-    this.closed = this.#talk.over
-      .then(ending => ending ?? (this.#relay as Relay).ended)
-      .catch((thrown): Ending => ({ by: 'proxy', fault: Fault.from(thrown) }))
-      .then(ending => this.#ended(ending))
+    this.#conversation = new Conversation(socket, this, options)
+    this.closed = this.#conversation.ended
+      .then(reason => reason ?? (this.#relay as Relay).ended)
+      .catch((thrown): CloseReason => ({ by: 'proxy', fault: Fault.from(thrown) }))
+      .then(reason => this.#onEnd(reason))
   }
 
-  /** Closes as soon as the client waits for nothing. */
+  /** Closes once the client waits for nothing. */
   drain(): void {
-    this.#draining = true
-    this.#relay?.drain()
-    this.#talk?.drain()
+    this.#isDraining = true
+    this.#relay?.drain('shutdown')
+    this.#conversation?.drain()
   }
 
-  /** The primary is another one: a monitor is closed if its driver has to be told that the relays were. */
+  /** There is a new primary. Closes a monitor whose driver has to learn that its pooled connections were closed. */
   closeIfMonitor(fault: Fault): void {
-    this.#talk?.closeIfMonitor(fault)
+    this.#conversation?.closeIfMonitor(fault)
   }
 
-  /** Closes now. */
+  /** Closes at once, at any stage. */
   destroy(fault: Fault): void {
     this.closeReason ??= { by: 'proxy', fault }
     if (this.#relay) this.#relay.destroy('proxy', fault)
     else this.#socket.destroy()
   }
 
-  setStage(to: Stage): void {
-    this.#stage = to
-    this.client.setStage(to)
+  setStage(stage: Stage): void {
+    this.#stage = stage
+    this.client.setStage(stage)
   }
 
-  /** What was refused, a command or the fault that it met, goes into the one line at the end; a few kinds of it. */
-  refused(what: string): void {
-    this.#refused ??= new Map()
-    if (this.#refused.size < MOST_KINDS || this.#refused.has(what)) {
-      this.#refused.set(what, (this.#refused.get(what) ?? 0) + 1)
+  recordRefusal(what: string): void {
+    this.#refusals ??= new Map()
+    if (this.#refusals.size < MAX_REFUSALS || this.#refusals.has(what)) {
+      this.#refusals.set(what, (this.#refusals.get(what) ?? 0) + 1)
     }
   }
 
   readonly log: Log = (level, event, fields) => {
     const { id, peer } = this.client
-    this.#parts.log(level, event, { id, peer, ...fields } as typeof fields)
+    this.#options.log(level, event, { id, peer, ...fields } as typeof fields)
   }
 
-  /** From here on the relay owns both sockets. */
-  admit(
-    { socket: upstream, readBuffer, rest, limit, term, live, leave }: UpstreamSession,
-    welcome: Buffer,
-    fromClient: Buffer,
-    { metadata }: ClientInfo,
-  ): void {
-    const { answerHello, handshakeContext, metrics, reauthenticate, reauthenticationMode, nextRequestID, after, now } =
-      this.#parts
-    const { address } = this
-    const { id, certificate } = this.client
-    const client = this.#socket
-    this.#before = { read: client.bytesRead - fromClient.length, written: client.bytesWritten }
-    client.write(welcome)
+  startRelay(session: UpstreamSession, lastReply: Buffer, fromClient: Buffer, client: ClientInfo): void {
+    const { answerHello, metrics, nextRequestID, after, now } = this.#options
+    const { id } = this.client
+    const socket = this.#socket
+    this.#bytesBeforeRelay = { read: socket.bytesRead - fromClient.length, written: socket.bytesWritten }
+    socket.write(lastReply)
     const relay = new Relay({
-      client,
-      upstream,
-      readBuffer,
+      client: socket,
+      session,
       fromClient,
-      fromUpstream: rest,
-      limit,
       connectionId: id,
-      hello: async (command, signal) => {
+      answerHello: async (command, signal) => {
         if (command.elements.has('client')) throw new Fault('hello/metadata-repeated')
-        return answerHello(readHello(command), id, signal, client)
+        return answerHello(readHello(command), id, signal, socket)
       },
-      refused: name => {
+      onRefused: name => {
         metrics.recordRefusedCommand()
-        this.refused(name)
+        this.recordRefusal(name)
       },
       nextRequestID,
       after,
       now,
     })
     this.#relay = relay
-    this.#talk = undefined
-    if (this.#draining) relay.drain()
-    const forget = watchLoginAge(relay, {
-      request: { client: {}, address, certificate, close: live.close },
+    this.#conversation = undefined
+    if (this.#isDraining) relay.drain('shutdown')
+    const stopLimit = this.#limitLoginAge(relay, session, client)
+    const stopWatching = session.term.onCloseSessions(fault => relay.closeAfterReply(fault))
+    relay.ended.then(() => {
+      stopLimit()
+      stopWatching()
+    })
+  }
+
+  #limitLoginAge(relay: Relay, { live }: UpstreamSession, { metadata }: ClientInfo): () => void {
+    const { authenticator, handshakeContext, metrics, reauthenticationMode, after } = this.#options
+    const { address } = this
+    return limitLoginAge(relay, {
+      request: { client: {}, address, certificate: this.client.certificate, destroy: live.destroy },
       live,
-      reauthenticate,
-      mode: LOGS_IN_AGAIN.test(metadata?.driver.name) ? reauthenticationMode : closes,
+      authenticator,
+      mode: REAUTHENTICATES.test(metadata?.driver.name) ? reauthenticationMode : closeMode,
       handshakeContext: () => handshakeContext(address),
       metrics,
       after,
     })
-    const stay = term.onCloseSessions(fault => relay.leave(fault, LAST_REPLY_MS))
-    relay.ended.then(() => {
-      leave()
-      forget()
-      stay()
-    })
   }
 
-  #level(fault: Fault | undefined): Level {
-    // That the upstream is away was told as an error once, and every monitor meets it twice a second.
+  #chooseLevel(fault: Fault | undefined): Level {
+    const isAuthenticated = this.#stage === 'authenticated'
+    if (!fault) return isAuthenticated || this.#refusals ? 'info' : 'debug'
+    if (!isAuthenticated && !this.#options.shouldLog(fault.kind)) return 'debug'
+    // An unreachable upstream was logged as an error once. Every monitor meets it about twice a second.
     const isMonitor = this.#stage === 'connecting' || this.#stage === 'unauthenticated'
-    if (fault && this.#stage !== 'authenticated' && !this.#parts.shouldLog(fault.kind)) return 'debug'
-    if (fault) return isMonitor && fault.kind === 'upstream/unreachable' ? 'info' : fault.definition.level
-    return this.#stage === 'authenticated' || this.#refused ? 'info' : 'debug'
+    return isMonitor && fault.kind === 'upstream/unreachable' ? 'info' : fault.definition.level
   }
 
-  #ended({ by, fault = this.closeReason?.fault }: Ending): void {
-    const { metrics, after, now } = this.#parts
-    const { loginRecord } = this
+  #onEnd({ by, fault = this.closeReason?.fault }: CloseReason): void {
+    const { metrics, after } = this.#options
     const { bytesRead, bytesWritten } = this.#socket
     if (this.#relay) {
-      const { read, written } = this.#before
+      const { read, written } = this.#bytesBeforeRelay
       metrics.recordRelayedBytes({ toUpstream: bytesRead - read, toClient: bytesWritten - written })
-    } else leave(this.#socket, after)
+    } else endSocket(this.#socket, after)
     if (fault) metrics.recordFault(fault.kind)
-    this.log(this.#level(fault), 'connection closed', {
+    this.#logClose(by, fault)
+  }
+
+  #logClose(by: CloseReason['by'], fault: Fault | undefined): void {
+    const { loginRecord: record } = this
+    const { bytesRead, bytesWritten } = this.#socket
+    this.log(this.#chooseLevel(fault), 'connection closed', {
       stage: this.#stage,
       by,
-      ...(loginRecord.accessKeyId && { accessKeyId: loginRecord.accessKeyId }),
-      ...(loginRecord.arn && { arn: loginRecord.arn }),
-      ...(loginRecord.user && { user: loginRecord.user }),
-      ...loginRecord.by,
-      ...(loginRecord.cached && { cached: true }),
-      ...(this.#refused && { refused: Object.fromEntries(this.#refused) }),
+      ...(record.accessKeyId && { accessKeyId: record.accessKeyId }),
+      ...(record.arn && { arn: record.arn }),
+      ...(record.user && { user: record.user }),
+      ...record.by,
+      ...(record.cached && { cached: true }),
+      ...(this.#refusals && { refused: Object.fromEntries(this.#refusals) }),
       ...(fault && toLogFields(fault)),
-      ms: { ...loginRecord.ms, open: Math.round(now() - this.#born) },
+      ms: { ...record.ms, open: Math.round(this.#options.now() - this.#openedAt) },
       bytes: { fromClient: bytesRead, toClient: bytesWritten },
     })
   }
 }
 
-/** Closes a socket once the last answer is on its way; a client that never closes its side is cut off. */
-function leave(socket: Socket, after: After): void {
+/** Sends the last reply and a FIN. A client that never closes its side is cut off. */
+function endSocket(socket: Socket, after: After): void {
   if (socket.destroyed) return
   socket.removeAllListeners('data')
   socket.resume()
   socket.end()
   socket.once(
     'close',
-    after(1_000, () => socket.destroy()),
+    after(LAST_REPLY_TIMEOUT_MS, () => socket.destroy()),
   )
 }

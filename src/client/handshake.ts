@@ -1,13 +1,14 @@
 /**
- * Who may say what, when, before the relay. Pure: a command and a state in, what to do and the next state out.
+ * The commands of an unauthenticated client as a state machine. Pure: a state and a command in, an action and the next
+ * state out.
  *
- *     start ──saslStart──▶ challenged ──saslContinue──▶ proving ──settle──▶ admitted
+ *     start ──saslStart──▶ challenged ──saslContinue──▶ proving ──finishLogin──▶ admitted
  *       ▲ hello, ping,         │ anything else             │ refused
  *       └ buildInfo            ▼                           ▼
- *                            over ◀────────────────────── over
+ *                            closed ◀─────────────────── closed
  *
- * `proving` refuses everything, so that even a careless shell lets nothing overtake the verdict (see
- * https://github.com/mongodb/specifications/blob/master/source/auth/auth.md#mongodb-aws).
+ * `proving` refuses every command, so that nothing can overtake the verdict on a proof. The conversation is specified in
+ * https://github.com/mongodb/specifications/blob/master/source/auth/auth.md#mongodb-aws.
  */
 import { Binary, type Document, Double, Int32, Long } from 'bson'
 import { Fault } from '../errors.js'
@@ -16,7 +17,7 @@ import { readTopologyVersion, type TopologyVersion } from '../upstream/topologyV
 import { readDocument } from '../wire/document.js'
 import { type Command, MORE_TO_COME } from '../wire/message.js'
 
-/** What the client told of itself; it goes upstream once, with the login. */
+/** What the client sent about itself. It goes upstream once, with the login. */
 export type ClientInfo = { metadata?: Document; apiVersion?: string }
 
 export type State =
@@ -24,23 +25,29 @@ export type State =
   | { at: 'challenged'; client: ClientInfo; challenge: Challenge }
   | { at: 'proving' }
   | { at: 'admitted' }
-  | { at: 'over' }
+  | { at: 'closed' }
 
-/** `refuse` is answered where its fault has a reply; a connection whose next state is `over` is closed after the answer. */
+/** `refuse` sends the reply of the fault, if it has one. When the next state is `closed`, the connection then ends. */
 export type Action =
   | { do: 'reply'; document: Document; next: State }
-  | { do: 'hello'; asked: HelloRequest; next: State }
+  | { do: 'hello'; request: HelloRequest; next: State }
   | { do: 'prove'; fields: ProofFields; challenge: Challenge; client: ClientInfo; next: State }
   | { do: 'refuse'; fault: Fault; next: State }
 
-/** What the proxy brings to a conversation: the STS host to offer, and randomness. */
+/** What the state machine needs from outside. */
 export type HandshakeContext = {
+  /** The STS host to offer. */
   stsHost(): string
+  /** From a secure source. */
   random(bytes: number): Buffer
+  /** Undefined until the upstream has answered. */
   buildInfo(): Document | undefined
 }
 
-/** A hello, taken apart. `legacy`: asked as isMaster. `awaiting`: answer when the topology differs from this one. */
+/**
+ * A hello. `legacy`: its name was isMaster. `awaiting`: the client wants the reply when the topology differs from this
+ * version, or after this time.
+ */
 export type HelloRequest = {
   legacy: boolean
   helloOk: boolean
@@ -49,126 +56,130 @@ export type HelloRequest = {
 
 export const initialState: State = { at: 'start', client: {} }
 
-const OVER: State = { at: 'over' }
+const CLOSED: State = { at: 'closed' }
 const OK = new Double(1)
-const CONVERSATION = 1
+const CONVERSATION_ID = 1
 
-type Row = (state: State & { at: 'start' }, command: Command, server: HandshakeContext) => Action
+/** The limits of mongod for the application name and the whole `client` document. */
+const MAX_APP_NAME_BYTES = 128
+const MAX_METADATA_BYTES = 512
 
-/** Commands that need no login. What is not in the table is the error. */
-const answers: Record<string, Row> = {
-  hello: greet,
-  isMaster: greet,
-  ismaster: greet,
+type CommandHandler = (state: State & { at: 'start' }, command: Command, context: HandshakeContext) => Action
+
+/** The commands that need no authentication. All others are refused. */
+const handlers: Record<string, CommandHandler> = {
+  hello: handleHello,
+  isMaster: handleHello,
+  ismaster: handleHello,
   ping: state => ({ do: 'reply', document: { ok: OK }, next: state }),
-  buildInfo: aboutServer,
-  buildinfo: aboutServer,
-  saslStart,
-  authenticate: (state, { elements }) => otherMechanism(elements.get('mechanism'), state), // the way of MONGODB-X509
-  saslContinue: () => refuse(new Fault('sasl/out-of-order', 'saslContinue before saslStart'), OVER),
+  buildInfo: handleBuildInfo,
+  buildinfo: handleBuildInfo,
+  saslStart: handleSaslStart,
+  // MONGODB-X509 starts with this command.
+  authenticate: (state, { elements }) => refuseMechanism(elements.get('mechanism'), state),
+  saslContinue: () => refuse(new Fault('sasl/out-of-order', 'saslContinue before saslStart'), CLOSED),
 }
 
-/** A command arrived. */
-export function handleCommand(state: State, command: Command, server: HandshakeContext): Action {
+export function handleCommand(state: State, command: Command, context: HandshakeContext): Action {
   try {
     if (command.flagBits & MORE_TO_COME) {
-      if (command.name === 'endSessions') throw new Fault('login/abandoned') // a driver's goodbye
+      // The last message of a driver that closes its connection.
+      if (command.name === 'endSessions') throw new Fault('login/abandoned')
       throw new Fault('message/malformed', undefined, { why: 'moreToCome before login' })
     }
     if (state.at === 'start') {
-      const row = Object.hasOwn(answers, command.name) ? answers[command.name] : undefined
-      return row
-        ? row(state, command, server)
-        : refuse(new Fault('command/unauthorized', printable(command.name)), state)
+      const handle = Object.hasOwn(handlers, command.name) ? handlers[command.name] : undefined
+      return handle
+        ? handle(state, command, context)
+        : refuse(new Fault('command/unauthorized', toPrintable(command.name)), state)
     }
-    if (state.at === 'challenged' && command.name === 'saslContinue') return saslContinue(state, command)
-    throw new Fault('sasl/out-of-order', `${printable(command.name)} while ${state.at}`)
+    if (state.at === 'challenged' && command.name === 'saslContinue') return handleSaslContinue(state, command)
+    throw new Fault('sasl/out-of-order', `${toPrintable(command.name)} while ${state.at}`)
   } catch (thrown) {
-    return refuse(Fault.from(thrown), OVER)
+    return refuse(Fault.from(thrown), CLOSED)
   }
 }
 
-/** The outside world answered a `prove`: nothing against it, or a fault. */
+/** Applies the verdict on a `prove` action: success, or a fault. */
 export function finishLogin(state: State, fault?: Fault): Action {
-  if (state.at !== 'proving')
-    return refuse(new Fault('internal', undefined, { why: `settled while ${state.at}` }), OVER)
-  if (fault) return refuse(fault, OVER)
-  return { do: 'reply', document: saslReply(true, Buffer.alloc(0)), next: { at: 'admitted' } }
+  if (state.at !== 'proving') {
+    return refuse(new Fault('internal', undefined, { why: `login finished while ${state.at}` }), CLOSED)
+  }
+  if (fault) return refuse(fault, CLOSED)
+  return { do: 'reply', document: createSaslReply(true, Buffer.alloc(0)), next: { at: 'admitted' } }
 }
 
-/** The parts of a hello that an answer depends on. Throws `hello/await-invalid`. */
+/** Reads the fields of a hello that its reply depends on. Throws `hello/await-invalid`. */
 export function readHello(command: Command): HelloRequest {
   const { elements, name } = command
   const legacy = name !== 'hello'
   const helloOk = elements.get('helloOk') === true
   if (!elements.has('topologyVersion') && !elements.has('maxAwaitTimeMS')) return { legacy, helloOk }
-  const maxAwaitTimeMS = numberOf(elements.get('maxAwaitTimeMS'))
+  const maxAwaitTimeMS = toNumber(elements.get('maxAwaitTimeMS'))
   const topologyVersion = readTopologyVersion({ topologyVersion: elements.get('topologyVersion') })
-  if (!topologyVersion || !(maxAwaitTimeMS >= 0 && Number.isFinite(maxAwaitTimeMS)))
+  if (!topologyVersion || !(maxAwaitTimeMS >= 0 && Number.isFinite(maxAwaitTimeMS))) {
     throw new Fault('hello/await-invalid')
+  }
   return { legacy, helloOk, awaiting: { topologyVersion, maxAwaitTimeMS } }
 }
 
-function greet(state: State & { at: 'start' }, command: Command): Action {
+function handleHello(state: State & { at: 'start' }, command: Command): Action {
   try {
-    const asked = readHello(command)
-    return { do: 'hello', asked, next: { at: 'start', client: introduce(state.client, command) } }
+    const request = readHello(command)
+    return { do: 'hello', request, next: { at: 'start', client: addClientInfo(state.client, command) } }
   } catch (thrown) {
     return refuse(Fault.from(thrown), state)
   }
 }
 
-function aboutServer(state: State, _: Command, server: HandshakeContext): Action {
-  const buildInfo = server.buildInfo()
+function handleBuildInfo(state: State, _: Command, context: HandshakeContext): Action {
+  const buildInfo = context.buildInfo()
   return buildInfo
     ? { do: 'reply', document: { ...buildInfo, ok: OK }, next: state }
     : refuse(new Fault('upstream/unreachable'), state)
 }
 
-function saslStart(state: State & { at: 'start' }, command: Command, server: HandshakeContext): Action {
+function handleSaslStart(state: State & { at: 'start' }, command: Command, context: HandshakeContext): Action {
   const mechanism = command.elements.get('mechanism')
-  if (mechanism !== 'MONGODB-AWS') return otherMechanism(mechanism, state)
+  if (mechanism !== 'MONGODB-AWS') return refuseMechanism(mechanism, state)
   if (command.db !== '$external') {
-    return refuse(new Fault('sasl/mechanism-unavailable', 'MONGODB-AWS is for authSource=$external'), state)
+    return refuse(new Fault('sasl/mechanism-unavailable', 'MONGODB-AWS requires authSource=$external'), state)
   }
-  const { challenge: pending, payload } = createChallenge(payloadOf(command), server.stsHost(), server.random(32))
+  const { challenge, payload } = createChallenge(readPayload(command), context.stsHost(), context.random(32))
   return {
     do: 'reply',
-    document: saslReply(false, payload),
-    next: { at: 'challenged', client: introduce(state.client, command), challenge: pending },
+    document: createSaslReply(false, payload),
+    next: { at: 'challenged', client: addClientInfo(state.client, command), challenge },
   }
 }
 
-function otherMechanism(mechanism: unknown, state: State): Action {
-  return refuse(new Fault('sasl/mechanism-unavailable', `${printable(mechanism)}; use MONGODB-AWS`), state)
+function refuseMechanism(mechanism: unknown, state: State): Action {
+  return refuse(new Fault('sasl/mechanism-unavailable', `${toPrintable(mechanism)}; use MONGODB-AWS`), state)
 }
 
-function saslContinue({ client, challenge }: State & { at: 'challenged' }, command: Command): Action {
+function handleSaslContinue({ client, challenge }: State & { at: 'challenged' }, command: Command): Action {
   if (command.db !== '$external') throw new Fault('sasl/out-of-order', 'saslContinue on another database')
-  if (numberOf(command.elements.get('conversationId')) !== CONVERSATION)
+  if (toNumber(command.elements.get('conversationId')) !== CONVERSATION_ID) {
     throw new Fault('sasl/out-of-order', 'mismatched conversation id')
-  return { do: 'prove', fields: parseClientFinal(payloadOf(command)), challenge, client, next: { at: 'proving' } }
+  }
+  return { do: 'prove', fields: parseClientFinal(readPayload(command)), challenge, client, next: { at: 'proving' } }
 }
 
-/** The exact shape that each driver accepts: several refuse one field more, or conversationId 0. */
-function saslReply(done: boolean, payload: Buffer): Document {
-  return { conversationId: new Int32(CONVERSATION), done, payload: new Binary(payload), ok: OK }
+/** The exact shape that every driver accepts: some refuse an additional field or a conversationId of 0. */
+function createSaslReply(done: boolean, payload: Buffer): Document {
+  return { conversationId: new Int32(CONVERSATION_ID), done, payload: new Binary(payload), ok: OK }
 }
 
-function payloadOf({ elements }: Command): Buffer {
+function readPayload({ elements }: Command): Buffer {
   const payload = elements.get('payload')
   if (payload instanceof Binary && payload.sub_type === 0) return Buffer.from(payload.value())
   throw new Fault('sasl/payload-invalid', 'payload must be binary, subtype 0')
 }
 
-/** The application name and whole client document that mongod accepts, in bytes. */
-const APP_NAME = 128
-const METADATA = 512
-
-/** Adds what this command tells of the client. Throws `hello/metadata-*`, `hello/app-name-too-long`. */
-function introduce(known: ClientInfo, { elements }: Command): ClientInfo {
-  const told = elements.get('apiVersion') === '1' ? { ...known, apiVersion: '1' } : known
-  if (!elements.has('client')) return told
+/** Adds the client's metadata and API version in this command. Throws `hello/metadata-*` and `hello/app-name-too-long`. */
+function addClientInfo(known: ClientInfo, { elements }: Command): ClientInfo {
+  const info = elements.get('apiVersion') === '1' ? { ...known, apiVersion: '1' } : known
+  if (!elements.has('client')) return info
   if (known.metadata) throw new Fault('hello/metadata-repeated')
   const sent = elements.getDocument('client')
   const metadata = sent && readDocument(sent, { exact: true })
@@ -181,19 +192,21 @@ function introduce(known: ClientInfo, { elements }: Command): ClientInfo {
   ) {
     throw new Fault('hello/metadata-invalid', 'driver.name, driver.version and os.type are required')
   }
-  if (Buffer.byteLength(metadata.application?.name ?? '') > APP_NAME) throw new Fault('hello/app-name-too-long')
-  if (sent.length > METADATA) throw new Fault('hello/metadata-too-large')
-  return { ...told, metadata }
+  if (Buffer.byteLength(metadata.application?.name ?? '') > MAX_APP_NAME_BYTES) {
+    throw new Fault('hello/app-name-too-long')
+  }
+  if (sent.length > MAX_METADATA_BYTES) throw new Fault('hello/metadata-too-large')
+  return { ...info, metadata }
 }
 
-/** NaN for what is no number of BSON. */
-function numberOf(value: unknown): number {
+/** NaN for values that are not BSON numbers. */
+function toNumber(value: unknown): number {
   return value instanceof Int32 || value instanceof Double || Long.isLong(value) ? Number(value) : Number.NaN
 }
 
-/** Text of a stranger, fit for a message: printable ASCII, 40 characters. What is no text may not become one. */
-function printable(text: unknown): string {
-  return typeof text === 'string' ? text.slice(0, 40).replace(/[^\x20-\x7e]/g, '?') : 'not a text'
+/** Makes a client's text safe for a message: 40 characters of printable ASCII. Other types are not converted to text. */
+function toPrintable(text: unknown): string {
+  return typeof text === 'string' ? text.slice(0, 40).replace(/[^\x20-\x7e]/g, '?') : 'not a string'
 }
 
 function refuse(fault: Fault, next: State): Action {

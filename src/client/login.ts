@@ -1,16 +1,14 @@
 /**
- * From a proof to a socket that is logged in upstream, within one deadline.
+ * Logs a client in: from the proof of its identity to a session upstream, within one deadline.
  *
- *     judge (no network) ─▶ denied? ─▶ LDAP guard ─▶ limits ─▶ what is remembered ─▶ STS, in its turn ─▶ identity
- *       ─▶ among the live ─▶ denied? ─▶ rule or directory ─▶ upstream login ─▶ LDAP guard, denied?
+ *     validate the proof ─▶ deny list ─▶ LDAP guard ─▶ login limits ─▶ refusal and identity caches ─▶ STS, within its budget
+ *       ─▶ register as live ─▶ deny list ─▶ rule or directory ─▶ log in upstream ─▶ LDAP guard ─▶ deny list
  *
- * It is long because the order of these steps is what makes a login safe, so it is to be read in one place.
+ * The order of these steps makes a login safe. Whatever can be refused without a call to STS is refused before it. A
+ * connection is registered before its identity is looked up in the deny list, so that a denial added later finds it.
  */
-import type { Socket } from 'node:net'
-import type { Document } from 'bson'
 import { decodeAccountId } from '../budget/account.js'
-import type { QueueEntry } from '../budget/fairQueue.js'
-import type { LoginLimits, LoginOutcome } from '../budget/loginLimits.js'
+import type { LoginLimits, LoginOutcome, LoginSlot } from '../budget/loginLimits.js'
 import type { Scheduler } from '../budget/scheduler.js'
 import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
@@ -24,319 +22,310 @@ import type { AcquirePermit } from '../identity/retry.js'
 import type { LiveConnection } from '../revocation/liveConnections.js'
 import type { Challenge, ProofFields } from '../sasl/aws.js'
 import { rejectOnAbort } from '../upstream/deadline.js'
-import type { PrimaryTerm } from '../upstream/primaryTerm.js'
-import type { ReadBuffer } from '../upstream/readBuffer.js'
 import { type DatabaseUser, isSameDatabaseUser, type Match } from '../users/match.js'
 import type { ClientInfo } from './handshake.js'
+import { type AuthenticatedUpstream, UpstreamSession } from './upstreamSession.js'
 
-/** What happened, for the one log line of the connection: milliseconds by stage, and who it turned out to be. */
+/** What the log line of a connection says about its login. */
 export type LoginRecord = {
   accessKeyId?: string
   arn?: string
   user?: string
-  /** What let it in: the number of a rule, or the name of an entry of the directory. */
+  /** The rule or directory user that admitted the client. */
   by?: Match['decidedBy']
-  /** A success that was remembered stood in for STS. */
+  /** The identity came from the cache, without a call to STS. */
   cached?: true
+  /** Milliseconds by stage. */
   ms: Partial<Record<'queue' | 'sts' | 'upstream' | 'login', number>>
 }
 
-/**
- * `address`: of the client. `certificate`: the fingerprint of the one it was verified by in this very TLS handshake.
- * `revoke` closes its connection, however far it is.
- */
 export type LoginRequest = {
   fields: ProofFields
   challenge: Challenge
   client: ClientInfo
+  /** The client's address, without its port. */
   address: string
+  /** The fingerprint of the client certificate that this very TLS handshake verified. */
   certificate: string | undefined
+  /** Filled in while the login proceeds. */
   record: LoginRecord
-  close(fault: Fault): void
+  /** Closes the client's connection, at any stage. */
+  destroy(fault: Fault): void
 }
 
-/**
- * An upstream connection that is this principal's for life, or until `term` is over. `limit`: its maxMessageSizeBytes.
- * `live` is its place among the live connections, given back by `leave` when it is closed.
- */
-export type UpstreamSession = {
-  socket: Socket
-  readBuffer: Pick<ReadBuffer, 'setConsumer'>
-  rest: Buffer
-  limit: number
-  term: PrimaryTerm
-  live: LiveConnection
-  leave(): void
-}
-
-export type LoginOptions = {
-  /** The time as STS has it, in milliseconds. */
+export type AuthenticatorOptions = {
+  /** The clock of STS, in milliseconds since the epoch. */
   stsNow(): number
-  /** Asks that host for it anew, unless that was done a moment ago. Throws `sts/unavailable`. */
+  /** Measures the clock of this host again, unless it was measured a moment ago. Throws `sts/unavailable`. */
   syncClock(host: string): Promise<void>
+  /** Monotonic milliseconds. */
   now(): number
-  /** Throws `denied` for a key, and for an identity once that is known. */
+  /** Throws `login/denied` for an access key, or for an identity. */
   assertNotDenied(accessKeyId: string, identity?: Identity): void
-  /** Throws `ldap/on` while it is; asked before STS, so that no call is spent in vain, and again before the welcome. */
+  /** Throws `ldap/on` if LDAP authorization is known to be on. */
   assertLdapOff(): void
-  /** The name by which memories know the key and token of a proof. */
   fingerprint: FingerprintCredential
+  /** Throws `login/*-limit`. */
   reserveSlot: LoginLimits['acquireSlot']
-  /** What STS would say again, whoever signs. */
+  /** The refusal that STS would repeat, whoever signs. */
   findRefusal: RefusalCache['get']
   findIdentity: IdentityCache['lookUp']
-  /** Waits for a turn at STS, and gives what ends it. Throws `budget/exhausted` at once where it would be too long. */
+  /** Waits for a call to STS. Throws `budget/exhausted` at once if the wait would be too long. */
   acquirePermit: Scheduler['acquire']
-  /** Asks STS, each attempt in its turn. */
-  askSts(proof: Proof, turn: AcquirePermit, signal: AbortSignal): Promise<StsOutcome>
-  /** What asking this host about this holder came to, for a client of this address. */
-  recordOutcome(host: string, holder: string, outcome: StsOutcome, address: string): void
-  /** Among the live connections until the returned function is called. */
+  /** Calls STS, with a permit for each attempt. */
+  askSts(proof: Proof, acquire: AcquirePermit, signal: AbortSignal): Promise<StsOutcome>
+  recordOutcome(host: string, fingerprint: string, outcome: StsOutcome, subnet: string): void
+  /** Adds a live connection. Returns a function that removes it. */
   registerLive(live: LiveConnection): () => void
-  /** What lets this identity in, from this address; a promise where the directory has to be asked. Throws `users/*`. */
+  /** The rule or directory user for this identity; a promise if the directory has to be read. Throws `users/*`. */
   authorize(identity: Identity, address: string): Match | Promise<Match>
   /**
-   * Logs in upstream, and aborts the login with the term of the primary; `named` is told the database user first. Where
-   * the LDAP verdict is unknown it is asked over this connection: throws `ldap/*`, too.
+   * Logs in upstream. Calls `onUser` with the database user first, and aborts `abort` when the term of the primary ends.
+   * If the state of LDAP authorization is unknown, determines it over this connection and throws `ldap/*`.
    */
   connectUpstream(
     as: { match: Match; identity: Identity; onUser(user: DatabaseUser): void },
     client: ClientInfo,
-    over: AbortController,
-  ): Promise<Pick<UpstreamSession, 'socket' | 'readBuffer' | 'rest' | 'term'> & { hello: Document }>
+    abort: AbortController,
+  ): Promise<AuthenticatedUpstream>
   after: After
+  /** Milliseconds for the whole login. */
   deadlineMS(): number
 }
 
-/**
- * `over` ends a login early, whoever aborts it: the client by leaving, or what happens to the login itself, its time or
- * the term of its primary being over, with the fault that says so. There is one for all that waits, as each costs as much
- * as a frame does.
- */
-export type Authenticator = {
-  /** Logs a candidate in, or throws the fault that says why not. */
-  login(candidate: LoginRequest, over: AbortController): Promise<UpstreamSession>
-  /**
-   * Asks again who a live connection is, and by what: its upstream stays as it is. Throws `login/principal-changed` for somebody
-   * else and for another database user, and whatever `enter` throws. What was remembered does not stand in for STS here.
-   */
-  reauthenticate(candidate: LoginRequest, was: LiveConnection, over: AbortController): Promise<void>
-}
-
-/** MongoDB's own limit, in bytes. */
-const LONGEST = 48_000_000
-
-/** The part of a login's time that is the upstream's (R14). Who had that and is not done does not answer. Milliseconds. */
+/** The share of the deadline that belongs to the upstream. If it had this long, it is unreachable. Milliseconds. */
 const UPSTREAM_MS = 1_000
 
-/** When the upstream was dialled; never yet, if that lies ahead. */
-type Course = { dialled: number }
+/** `connectStartedAt`: infinity until the upstream is dialed. */
+type Progress = { connectStartedAt: number }
 
-type Known = { accessKeyId: string; identity: Identity }
+type VerifiedIdentity = { accessKeyId: string; identity: Identity }
 
-export function createAuthenticator(parts: LoginOptions): Authenticator {
-  /** The steps up to the identity, then the last ones as given; all in one deadline, and counted as one login. */
-  const road = async <T>(
-    candidate: LoginRequest,
-    over: AbortController,
-    last: (known: Known, course: Course) => Promise<T>,
-  ): Promise<T> => {
-    const { fields, challenge, address, record: journal } = candidate
-    const started = parts.now()
-    const deadlineMS = parts.deadlineMS()
-    const course: Course = { dialled: Number.POSITIVE_INFINITY }
-    const cancel = parts.after(deadlineMS, () => {
-      over.abort(
-        parts.now() - course.dialled >= UPSTREAM_MS
-          ? new Fault('upstream/unreachable', `no answer within the ${deadlineMS} ms of a login`)
-          : new Fault('login/timeout', `${deadlineMS} ms`),
-      )
-    })
-    let leave: ((end: LoginOutcome) => void) | undefined
-    let end: LoginOutcome = 'cached'
+/**
+ * Every method takes an AbortController that ends the login early. The client aborts it by leaving. The login itself
+ * aborts it with a fault, at its deadline or when the term of its primary ends. One controller serves all steps, because
+ * each costs as much as handling a frame.
+ */
+export class Authenticator {
+  readonly #options: AuthenticatorOptions
+
+  constructor(options: AuthenticatorOptions) {
+    this.#options = options
+  }
+
+  /** Logs a client in, or throws the fault that explains why not. */
+  login(request: LoginRequest, abort: AbortController): Promise<UpstreamSession> {
+    return this.#authenticate(request, abort, (verified, progress) =>
+      this.#openSession(request, abort, verified, progress),
+    )
+  }
+
+  /**
+   * Authenticates a live connection again and updates its entry. Its session upstream stays. The identity cache does not
+   * apply: it requires a client certificate, and the TLS handshake that verified one may be long past.
+   *
+   * Throws `login/principal-changed` for another principal or database user, and the faults of `login`.
+   */
+  reauthenticate(request: LoginRequest, live: LiveConnection, abort: AbortController): Promise<void> {
+    const withoutCertificate = { ...request, certificate: undefined }
+    return this.#authenticate(withoutCertificate, abort, verified => this.#updateLive(request, abort, verified, live))
+  }
+
+  /** Verifies the identity and runs `finish`, within one deadline. The login limits count this as one login. */
+  async #authenticate<T>(
+    request: LoginRequest,
+    abort: AbortController,
+    finish: (verified: VerifiedIdentity, progress: Progress) => Promise<T>,
+  ): Promise<T> {
+    const { now, assertNotDenied, assertLdapOff, reserveSlot, fingerprint } = this.#options
+    const { address, record } = request
+    const startedAt = now()
+    const progress: Progress = { connectStartedAt: Number.POSITIVE_INFINITY }
+    const cancelDeadline = this.#startDeadline(abort, progress)
+    let slot: LoginSlot | undefined
+    let outcome: LoginOutcome = 'cached'
     try {
-      const proof = judged(parts, fields, challenge) ?? (await judgedAnew(parts, fields, challenge, over.signal))
+      const proof = this.#validateProof(request) ?? (await this.#validateWithSyncedClock(request, abort.signal))
       const { accessKeyId } = proof
-      journal.accessKeyId = accessKeyId
-      parts.assertNotDenied(accessKeyId)
-      parts.assertLdapOff()
-      const place = parts.reserveSlot(address, parts.fingerprint(proof))
-      leave = place.release
-      const identity = await identify(parts, proof, place, candidate, over.signal)
-      journal.arn = identity.arn
-      const result = await last({ accessKeyId, identity }, course)
-      end = journal.cached ? 'cached' : 'verified'
+      record.accessKeyId = accessKeyId
+      assertNotDenied(accessKeyId)
+      assertLdapOff()
+      slot = reserveSlot(address, fingerprint(proof))
+      const identity = await this.#identify(proof, slot, request, abort.signal)
+      record.arn = identity.arn
+      const result = await finish({ accessKeyId, identity }, progress)
+      outcome = record.cached ? 'cached' : 'verified'
       return result
     } catch (thrown) {
-      end = faultOf(thrown, over.signal)
-      throw end
+      outcome = toLoginFault(thrown, abort.signal)
+      throw outcome
     } finally {
-      leave?.(end)
-      cancel()
-      journal.ms.login = Math.round(parts.now() - started)
+      slot?.release(outcome)
+      cancelDeadline()
+      record.ms.login = Math.round(now() - startedAt)
     }
   }
 
-  return {
-    login: (candidate, over) =>
-      road(candidate, over, async ({ accessKeyId, identity }, course) => {
-        const { address: peer, client, record: journal, close } = candidate
-        const live: LiveConnection = { identity, accessKeyId, peer, match: undefined, close }
-        const leave = parts.registerLive(live)
-        let socket: Socket | undefined
-        try {
-          parts.assertNotDenied(accessKeyId, identity)
-          const match = await decided(parts, identity, peer, over.signal)
-          live.match = match
-          journal.by = match.decidedBy
-          const onUser = ({ name, db }: DatabaseUser): void => {
-            journal.user = `${name}@${db}`
-          }
-          course.dialled = parts.now()
-          const dialled = await parts.connectUpstream({ match, identity, onUser }, client, over).finally(() => {
-            noted(journal.ms, 'upstream', parts.now() - course.dialled)
-          })
-          const { readBuffer, rest, hello, term } = dialled
-          socket = dialled.socket
-          parts.assertLdapOff()
-          parts.assertNotDenied(accessKeyId, identity)
-          over.signal.throwIfAborted()
-          return { socket, readBuffer, rest, limit: limitOf(hello), term, live, leave }
-        } catch (thrown) {
-          leave()
-          socket?.destroy()
-          throw thrown
-        }
-      }),
-    reauthenticate: (candidate, was, over) =>
-      road({ ...candidate, certificate: undefined }, over, async ({ accessKeyId, identity }) => {
-        if (identity.canonical !== was.identity.canonical) {
-          throw new Fault('login/principal-changed', `${identity.canonical}, and it was ${was.identity.canonical}`)
-        }
-        parts.assertNotDenied(accessKeyId, identity)
-        const match = await decided(parts, identity, candidate.address, over.signal)
-        over.signal.throwIfAborted()
-        if (!was.match || !isSameDatabaseUser(match, was.match))
-          throw new Fault('login/principal-changed', 'another database user')
-        parts.assertNotDenied(accessKeyId, identity)
-        was.accessKeyId = accessKeyId // a denial of the new key, or of the new session, has to find it
-        was.identity = identity
-        was.match = match
-      }),
+  #startDeadline(abort: AbortController, progress: Progress): () => void {
+    const { now, after, deadlineMS } = this.#options
+    const ms = deadlineMS()
+    return after(ms, () =>
+      abort.abort(
+        now() - progress.connectStartedAt >= UPSTREAM_MS
+          ? new Fault('upstream/unreachable', `no answer within the ${ms} ms of a login`)
+          : new Fault('login/timeout', `${ms} ms`),
+      ),
+    )
   }
-}
 
-/** The proof; undefined where it is of another time than ours. Throws what `judge` does. */
-function judged({ stsNow }: LoginOptions, fields: ProofFields, challenge: Challenge): Proof | undefined {
-  try {
+  /** Undefined if the signature is outside the time window. Throws what `validateProof` throws for other reasons. */
+  #validateProof({ fields, challenge }: LoginRequest): Proof | undefined {
+    try {
+      return validateProof(fields, challenge, new Date(this.#options.stsNow()))
+    } catch (thrown) {
+      if (thrown instanceof Fault && thrown.kind === 'proof/clock-skew') return undefined
+      throw thrown
+    }
+  }
+
+  /** This machine's clock may have been set since it was compared with that of STS. The client must not suffer from that. */
+  async #validateWithSyncedClock({ fields, challenge }: LoginRequest, signal: AbortSignal): Promise<Proof> {
+    const { stsNow, syncClock } = this.#options
+    signal.throwIfAborted()
+    await rejectOnAbort(signal, syncClock(challenge.host))
     return validateProof(fields, challenge, new Date(stsNow()))
-  } catch (thrown) {
-    if (thrown instanceof Fault && thrown.kind === 'proof/clock-skew') return undefined
-    throw thrown
   }
-}
 
-/** The same once STS has said what time it is: our clock may have been set since it was compared, and that is no guilt of the client. */
-async function judgedAnew(
-  { stsNow, syncClock }: LoginOptions,
-  fields: ProofFields,
-  challenge: Challenge,
-  signal: AbortSignal,
-): Promise<Proof> {
-  signal.throwIfAborted()
-  await rejectOnAbort(signal, syncClock(challenge.host))
-  return validateProof(fields, challenge, new Date(stsNow()))
-}
-
-/** What a failure was in the end: what ended the login, the client by leaving unless told, or a fault of its own. */
-function faultOf(thrown: unknown, { aborted, reason }: AbortSignal): Fault {
-  if (!aborted) return Fault.from(thrown)
-  return reason instanceof Fault ? reason : new Fault('login/abandoned')
-}
-
-/** Who that is here; nobody waits where rules alone decide. */
-function decided(
-  parts: LoginOptions,
-  identity: Identity,
-  address: string,
-  signal: AbortSignal,
-): Match | Promise<Match> {
-  const match = parts.authorize(identity, address)
-  return match instanceof Promise ? rejectOnAbort(signal, match) : match
-}
-
-/** Who signed, by what is remembered or by STS. */
-async function identify(
-  parts: LoginOptions,
-  proof: Proof,
-  place: QueueEntry,
-  { certificate, record: journal }: LoginRequest,
-  signal: AbortSignal,
-): Promise<Identity> {
-  signal.throwIfAborted()
-  const { subnet, fingerprint } = place
-  const { host } = proof.challenge
-  // What was refused is so, whatever was remembered before: a session that has expired since, above all.
-  const refused = parts.findRefusal(host, fingerprint)
-  if (refused) return known(refused)
-  const { identity, store } = parts.findIdentity({ ...proof, certificate, fingerprint })
-  if (identity) {
-    journal.cached = true
+  /** Asks the caches, then STS. */
+  async #identify(
+    proof: Proof,
+    slot: LoginSlot,
+    { certificate, record }: LoginRequest,
+    signal: AbortSignal,
+  ): Promise<Identity> {
+    const { now, findRefusal, findIdentity, askSts, recordOutcome } = this.#options
+    signal.throwIfAborted()
+    const { subnet, fingerprint } = slot
+    const { host } = proof.challenge
+    // A refusal overrides a cached identity: the session has expired since.
+    const refusal = findRefusal(host, fingerprint)
+    if (refusal) throw createRefusalFault(refusal)
+    const { identity: cached, store } = findIdentity({ ...proof, certificate, fingerprint })
+    if (cached) {
+      record.cached = true
+      return cached
+    }
+    const startedAt = now()
+    const outcome = await askSts(proof, this.#createPermitSource(proof, slot, record, signal), signal).finally(() =>
+      addTime(record, 'sts', now() - startedAt),
+    )
+    recordOutcome(host, fingerprint, outcome, subnet)
+    const identity = requireIdentity(outcome)
+    store(identity)
     return identity
   }
-  const began = parts.now()
-  const outcome = await parts
-    .askSts(proof, turnsOf(parts, proof, place, journal, signal), signal)
-    .finally(() => noted(journal.ms, 'sts', parts.now() - began))
-  parts.recordOutcome(host, fingerprint, outcome, subnet)
-  const found = known(outcome)
-  store(found)
-  return found
+
+  /** Acquires permits for attempts at STS. The time of waiting counts for the queue and not for STS. */
+  #createPermitSource(proof: Proof, slot: LoginSlot, record: LoginRecord, signal: AbortSignal): AcquirePermit {
+    const { acquirePermit, now, findRefusal } = this.#options
+    return async maxWaitMS => {
+      const startedAt = now()
+      try {
+        const { host } = proof.challenge
+        const release = await acquirePermit(bucketKey(proof), host, slot, maxWaitMS, signal)
+        // Many clients with one expired session wait here together. One call decides for all of them.
+        const refusal = findRefusal(host, slot.fingerprint)
+        if (!refusal) return release
+        release()
+        throw createRefusalFault(refusal)
+      } finally {
+        const waited = now() - startedAt
+        addTime(record, 'queue', waited)
+        addTime(record, 'sts', -waited)
+      }
+    }
+  }
+
+  async #openSession(
+    { address: peer, client, record, destroy }: LoginRequest,
+    abort: AbortController,
+    { accessKeyId, identity }: VerifiedIdentity,
+    progress: Progress,
+  ): Promise<UpstreamSession> {
+    const { now, registerLive, assertNotDenied, assertLdapOff, connectUpstream } = this.#options
+    const live: LiveConnection = { identity, accessKeyId, peer, match: undefined, destroy }
+    const unregister = registerLive(live)
+    let session: UpstreamSession | undefined
+    try {
+      assertNotDenied(accessKeyId, identity)
+      const match = await this.#authorize(identity, peer, abort.signal)
+      live.match = match
+      record.by = match.decidedBy
+      const onUser = ({ name, db }: DatabaseUser): void => {
+        record.user = `${name}@${db}`
+      }
+      progress.connectStartedAt = now()
+      const upstream = await connectUpstream({ match, identity, onUser }, client, abort).finally(() =>
+        addTime(record, 'upstream', now() - progress.connectStartedAt),
+      )
+      session = new UpstreamSession(upstream, live, unregister)
+      assertLdapOff()
+      assertNotDenied(accessKeyId, identity)
+      abort.signal.throwIfAborted()
+      return session
+    } catch (thrown) {
+      unregister()
+      session?.dispose()
+      throw thrown
+    }
+  }
+
+  async #updateLive(
+    { address }: LoginRequest,
+    { signal }: AbortController,
+    { accessKeyId, identity }: VerifiedIdentity,
+    live: LiveConnection,
+  ): Promise<void> {
+    const { assertNotDenied } = this.#options
+    if (identity.canonical !== live.identity.canonical) {
+      throw new Fault('login/principal-changed', `${identity.canonical}, and it was ${live.identity.canonical}`)
+    }
+    assertNotDenied(accessKeyId, identity)
+    const match = await this.#authorize(identity, address, signal)
+    signal.throwIfAborted()
+    if (!live.match || !isSameDatabaseUser(match, live.match)) {
+      throw new Fault('login/principal-changed', 'another database user')
+    }
+    assertNotDenied(accessKeyId, identity)
+    live.accessKeyId = accessKeyId // a denial of the new key or session must find this connection
+    live.identity = identity
+    live.match = match
+  }
+
+  /** Not a promise if rules alone decide. */
+  #authorize(identity: Identity, address: string, signal: AbortSignal): Match | Promise<Match> {
+    const match = this.#options.authorize(identity, address)
+    return match instanceof Promise ? rejectOnAbort(signal, match) : match
+  }
 }
 
-/** The longest message that the upstream takes, as it says itself, within what any MongoDB has ever taken. */
-function limitOf({ maxMessageSizeBytes }: Document): number {
-  const said = Number(maxMessageSizeBytes)
-  return said > 0 ? Math.min(said, LONGEST) : LONGEST
-}
-
-/** What a token is for: the account that the key names (all that name none share one) at the host that is asked. */
+/** The token bucket of a proof: its account at its STS host. Keys that name no account share one bucket. */
 export function bucketKey({ accessKeyId, challenge }: Proof): string {
   return `${decodeAccountId(accessKeyId) ?? 'none'} ${challenge.host}`
 }
 
-/** Turns at STS for this proof; the time that they are waited for is the queue's, and not that of STS. */
-function turnsOf(
-  { acquirePermit, now, findRefusal }: LoginOptions,
-  proof: Proof,
-  place: QueueEntry,
-  { ms }: LoginRecord,
-  signal: AbortSignal,
-): AcquirePermit {
-  return async patienceMS => {
-    const started = now()
-    try {
-      const { host } = proof.challenge
-      const done = await acquirePermit(bucketKey(proof), host, place, patienceMS, signal)
-      const meanwhile = findRefusal(host, place.fingerprint) // a fleet whose session has ended waits here all together
-      if (!meanwhile) return done
-      done()
-      throw refusalOf(meanwhile)
-    } finally {
-      const waited = now() - started
-      noted(ms, 'queue', waited)
-      noted(ms, 'sts', -waited)
-    }
-  }
+/** The fault that ended a login. An abort takes precedence over what was thrown; without a fault, the client aborted it. */
+function toLoginFault(thrown: unknown, { aborted, reason }: AbortSignal): Fault {
+  if (!aborted) return Fault.from(thrown)
+  return reason instanceof Fault ? reason : new Fault('login/abandoned')
 }
 
-/** The identity that STS vouches for, or what it said instead, as a fault. */
-function known(outcome: StsOutcome): Identity {
+function requireIdentity(outcome: StsOutcome): Identity {
   switch (outcome.is) {
     case 'identity':
       return outcome.identity
     case 'refused':
-      throw refusalOf(outcome)
+      throw createRefusalFault(outcome)
     case 'throttled':
       throw new Fault('sts/throttled', outcome.code)
     case 'unavailable':
@@ -344,11 +333,11 @@ function known(outcome: StsOutcome): Identity {
   }
 }
 
-function refusalOf({ code, message }: StsOutcome & { is: 'refused' }): Fault {
+function createRefusalFault({ code, message }: StsOutcome & { is: 'refused' }): Fault {
   return new Fault('sts/refused', message ? `${code}: ${message}` : code, { code })
 }
 
-/** So much more of a stage; whole milliseconds are enough for whoever reads the log. */
-function noted(ms: LoginRecord['ms'], stage: keyof LoginRecord['ms'], more: number): void {
-  ms[stage] = Math.round((ms[stage] ?? 0) + more)
+/** Adds to the time of a stage, in whole milliseconds. */
+function addTime({ ms }: LoginRecord, stage: keyof LoginRecord['ms'], addedMS: number): void {
+  ms[stage] = Math.round((ms[stage] ?? 0) + addedMS)
 }

@@ -1,9 +1,8 @@
 /**
- * What a client says and is told before the relay: one frame in, one answer out, then the next frame is looked at. While
- * the proof is being judged nobody takes the next one, so nothing overtakes the verdict.
+ * The conversation with an unauthenticated client: one frame in, one reply out, then the next frame. While a proof is
+ * being verified no frame is read, so nothing overtakes the verdict.
  *
- * Nothing of it is held on to once the client is admitted, since a connection then lasts for hours. The file is long because
- * whatever may be said or waited for there has one state.
+ * A connection holds no reference to its conversation after the login, because it may then last for hours.
  */
 import type { Socket } from 'node:net'
 import type { Document } from 'bson'
@@ -14,6 +13,7 @@ import { readTopologyVersion } from '../upstream/topologyVersion.js'
 import type { Frame } from '../wire/frame.js'
 import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage, writeReply } from '../wire/message.js'
 import { Backpressure } from './backpressure.js'
+import { type ClientWait, type CloseReason, unauthenticatedEndings } from './closing.js'
 import type { Stage } from './connectionTable.js'
 import { FrameReader } from './frameReader.js'
 import {
@@ -26,283 +26,294 @@ import {
   initialState,
   type State,
 } from './handshake.js'
-import type { LoginRecord, LoginRequest, UpstreamSession } from './login.js'
-import type { Ending } from './relay.js'
+import type { Authenticator, LoginRecord, LoginRequest } from './login.js'
+import type { UpstreamSession } from './upstreamSession.js'
 
-/** Bytes of the longest frame before login: hello and SASL fit many times over. */
-const LIMIT = 64 * 1024
-/** A frame that has begun must be complete within this time, the first one within this time of accept. Milliseconds. */
-const FRAME_MS = 5_000
-/** Between frames, drivers ask every ten seconds or so; nothing for this long is nobody. */
-const IDLE_MS = 600_000
-/** A challenge that is not answered within this time is dropped. Drivers have their credentials before they ask for it. */
-const CHALLENGE_MS = 30_000
-
-/** The least time between two streamed replies that tell nothing new; no driver asks for less. Milliseconds. */
-const STREAM_MS = 500
+/** The longest frame before login. hello and SASL messages are far shorter. */
+const MAX_FRAME_BYTES = 64 * 1024
+/** Time to complete a frame that has begun. For the first frame it starts at the accept. Milliseconds. */
+const FRAME_TIMEOUT_MS = 5_000
+/** Time between frames. Drivers send a hello about every ten seconds. Milliseconds. */
+const IDLE_TIMEOUT_MS = 600_000
+/** Time to answer a challenge. Drivers obtain their credentials before they ask for one. Milliseconds. */
+const CHALLENGE_TIMEOUT_MS = 30_000
+/** Minimum interval between two streamed hello replies without news. No driver asks for less. Milliseconds. */
+const MIN_STREAM_INTERVAL_MS = 500
 
 /**
- * Drivers whose pools notice by themselves that a connection was closed. The others learn it from their monitor's, which
- * is closed, too: else they would take a closed one for the second try of a write, and there is no third. These are left
- * their monitors, since they wait half a second before they open another.
+ * Drivers whose pools notice a closed connection by themselves. All others learn from their monitor that the pool must be
+ * cleared, so their monitors are closed too: otherwise they would retry a write on another closed connection, and they
+ * retry only once. Monitors of these drivers stay open, since the drivers wait 500 ms before they open another one.
  */
-const NOTICES = /^nodejs\b/
+const DETECTS_CLOSED_CONNECTIONS = /^nodejs\b/
 
-/** Why a login is given up; one for all, since a reason made on the spot costs a stack trace. */
-const LEFT = new Error('the client left')
+/** Aborts a login or a hello. One shared error, because a new one costs a stack trace per connection. */
+const CLIENT_LEFT = new Error('the client left')
 
-/** What the listener knows of a client, and what it wants to be told. */
+/** An accepted client, and what it reports to the listener. */
 export type AcceptedClient = {
   /** Counts connections. */
   id: number
-  /** Its address, as address:port. */
+  /** address:port */
   peer: string
-  /** The fingerprint of its certificate, where this very TLS handshake verified one. */
+  /** The fingerprint of the client certificate that this very TLS handshake verified. */
   certificate: string | undefined
   setStage(stage: Stage): void
-  /** A whole frame came: the connection is alive. */
+  /** Call this for each complete frame. */
   recordActivity(): void
-  /** Runs a step when it is the turn of this client's address, at once if nobody waits. */
+  /** Runs a step when the client's address is due: at once if nothing is queued. */
   schedule(step: () => void): void
+}
+
+export type ConversationMetrics = {
+  recordFault(kind: FaultKind): void
+  recordLogin(outcome: 'success' | FaultKind, record: LoginRecord): void
 }
 
 /** The same for all connections. */
 export type ConversationOptions = {
   log: Log
-  /** What the proxy brings to a conversation with a client of this address. */
+  /** The context for a client of this address. */
   handshakeContext(address: string): HandshakeContext
-  /** The answer to a hello, from an upstream reply obtained after it was asked. `client`: its own socket. */
-  answerHello(asked: HelloRequest, connectionId: number, signal: AbortSignal, client: Socket): Promise<Document>
-  login(candidate: LoginRequest, over: AbortController): Promise<UpstreamSession>
-  metrics: {
-    recordFault(kind: FaultKind): void
-    recordLogin(outcome: 'success' | FaultKind, journal: LoginRecord): void
-  }
+  /** The reply to a hello, from an upstream reply that is newer than the request. `client`: the client's socket. */
+  answerHello(request: HelloRequest, connectionId: number, signal: AbortSignal, client: Socket): Promise<Document>
+  authenticator: Pick<Authenticator, 'login'>
+  metrics: ConversationMetrics
   nextRequestID(): number
   after: After
 }
 
-/** The connection that it is the beginning of. */
+/** The connection that a conversation belongs to. */
 export type ConversationHost = {
   readonly client: AcceptedClient
-  /** The client's address alone. */
+  /** The client's address, without its port. */
   readonly address: string
   readonly loginRecord: LoginRecord
-  /** How it was closed, if it was. */
-  readonly closeReason: Ending | undefined
-  setStage(stage: Stage): void
-  /** A command was refused, and the connection goes on. */
-  refused(what: string): void
+  /** Set once the connection was closed. */
+  readonly closeReason: CloseReason | undefined
   log: Log
-  /** The relay takes the socket over, in the same tick. `rest`: what was read of it and not answered. */
-  admit(admitted: UpstreamSession, welcome: Buffer, rest: Buffer, client: ClientInfo): void
-  /** Closes now. */
+  setStage(stage: Stage): void
+  /** Records a command that was refused while the connection goes on. `what`: its name, or the kind of its fault. */
+  recordRefusal(what: string): void
+  /** Hands the socket over to a relay, synchronously. `fromClient`: bytes that were read and not answered. */
+  startRelay(session: UpstreamSession, lastReply: Buffer, fromClient: Buffer, client: ClientInfo): void
   destroy(fault: Fault): void
 }
 
-/** Talks with the client of a socket that has no readers. */
 export class Conversation {
-  /** How the connection has ended; undefined where the client is admitted. */
-  readonly over: Promise<Ending | undefined>
+  /** Why the connection has ended; undefined if a relay has started. */
+  readonly ended: Promise<CloseReason | undefined>
   readonly #socket: Socket
   readonly #host: ConversationHost
-  readonly #parts: ConversationOptions
-  readonly #left = new AbortController()
-  readonly #inbox: FrameReader
+  readonly #options: ConversationOptions
+  readonly #abort = new AbortController()
+  readonly #frames: FrameReader
   #state: State = initialState
-  #quiet = true // the client waits for nothing, or for a change of the topology
-  #draining = false
-  #greeted = 0
-  #monitors = false // it is no connection that will log in
-  #hurried = true // the first frame is in a hurry from the start
-  #cancel: () => void
+  #clientWait: ClientWait = 'nothing'
+  #isDraining = false
+  #helloCount = 0
+  #isMonitor = false // it sends hello only
+  #isFrameTimeoutRunning = true
+  #cancelTimeout: () => void
 
-  constructor(socket: Socket, host: ConversationHost, parts: ConversationOptions) {
+  /** `socket` has no listeners for data. */
+  constructor(socket: Socket, host: ConversationHost, options: ConversationOptions) {
     this.#socket = socket
     this.#host = host
-    this.#parts = parts
-    this.#cancel = this.#hurry()
-    const begun = (): void => this.#begun()
-    const left = (): void => this.#left.abort(LEFT)
-    this.#inbox = new FrameReader(socket, {
-      maxBytes: LIMIT,
-      onFrameStarted: begun,
-      onClientLeft: left,
+    this.#options = options
+    this.#cancelTimeout = this.#startFrameTimeout()
+    this.#frames = new FrameReader(socket, {
+      maxBytes: MAX_FRAME_BYTES,
+      onFrameStarted: () => this.#onFrameStarted(),
+      onClientLeft: () => this.#abort.abort(CLIENT_LEFT),
       schedule: host.client.schedule,
     })
-    this.over = this.#converse().finally(() => this.#cancel())
+    this.ended = this.#converse().finally(() => this.#cancelTimeout())
   }
 
-  /** Ends as soon as the client waits for nothing. */
+  /** Closes now, or behind the answer that the client waits for. */
   drain(): void {
-    this.#draining = true
-    if (this.#quiet) this.#host.destroy(new Fault('proxy/shutdown'))
-  }
-
-  /** The primary is another one: a monitor is closed if its driver has to be told that the relays were. */
-  closeIfMonitor(fault: Fault): void {
-    if (this.#monitors && this.#state.at === 'start') this.#host.destroy(fault)
-  }
-
-  /** One frame after the other; it keeps none in hand, since whoever waits here may wait for hours. */
-  async #converse(): Promise<Ending | undefined> {
-    for (;;) {
-      this.#quiet = true
-      if (this.#draining) return { by: 'proxy' }
-      if (!this.#hurried) this.#cancel = this.#rest()
-      if (this.#socket.writableNeedDrain) await this.#drained()
-      const heard = await this.#hear(await this.#inbox.next())
-      if (heard !== true) return heard || undefined
+    this.#isDraining = true
+    if (unauthenticatedEndings.shutdown[this.#clientWait] === 'destroy') {
+      this.#host.destroy(new Fault('proxy/shutdown'))
     }
   }
 
-  /** Answers a frame. True: go on with the next one; false: the relay has begun. */
-  async #hear(frame: Frame | undefined): Promise<boolean | Ending> {
+  /** There is a new primary. Closes a monitor whose driver has to learn that its pooled connections were closed. */
+  closeIfMonitor(fault: Fault): void {
+    if (!this.#isMonitor || this.#state.at !== 'start') return
+    if (unauthenticatedEndings.newPrimary[this.#clientWait] === 'destroy') this.#host.destroy(fault)
+  }
+
+  /** Handles frame by frame. Keeps no reference to a frame while it waits for the next one, which may take hours. */
+  async #converse(): Promise<CloseReason | undefined> {
+    for (;;) {
+      this.#clientWait = 'nothing'
+      if (this.#isDraining) return { by: 'proxy' }
+      if (!this.#isFrameTimeoutRunning) this.#cancelTimeout = this.#startIdleTimeout()
+      if (this.#socket.writableNeedDrain) await this.#waitForDrain()
+      const result = await this.#handleFrame(await this.#frames.next())
+      if (result !== 'continue') return result === 'relayed' ? undefined : result
+    }
+  }
+
+  async #handleFrame(frame: Frame | undefined): Promise<'continue' | 'relayed' | CloseReason> {
     const host = this.#host
     if (!frame || this.#socket.destroyed) return host.closeReason ?? { by: 'client' }
-    this.#quiet = false
-    this.#hurried = false
-    this.#cancel()
+    this.#clientWait = 'answer'
+    this.#isFrameTimeoutRunning = false
+    this.#cancelTimeout()
     host.client.recordActivity()
     const command = readCommand(frame)
     try {
-      return await this.#act(command, handleCommand(this.#state, command, this.#parts.handshakeContext(host.address)))
+      const context = this.#options.handshakeContext(host.address)
+      return await this.#perform(command, handleCommand(this.#state, command, context))
     } catch (thrown) {
       const fault = Fault.from(thrown)
       if (host.closeReason?.by === 'proxy') return host.closeReason
       if (fault.kind === 'login/abandoned') return { by: 'client', fault }
-      if (this.#left.signal.aborted && !(thrown instanceof Fault)) return host.closeReason ?? { by: 'client' }
+      if (this.#abort.signal.aborted && !(thrown instanceof Fault)) return host.closeReason ?? { by: 'client' }
       const document = toReply(fault, host.client.id)
       if (document) this.#reply(command, document)
       return { by: 'proxy', fault }
     }
   }
 
-  /** Carries out a turn. True: go on with the next frame. */
-  async #act(command: Command, turn: Action): Promise<boolean> {
-    const { client, log } = this.#host
-    this.#state = turn.next
-    switch (turn.do) {
+  async #perform(command: Command, action: Action): Promise<'continue' | 'relayed'> {
+    this.#state = action.next
+    switch (action.do) {
       case 'reply':
-        this.#reply(command, turn.document)
-        return true
+        this.#reply(command, action.document)
+        return 'continue'
       case 'hello':
-        this.#quiet = turn.asked.awaiting !== undefined
-        this.#greeted += 1
-        this.#monitors = (this.#greeted > 1 || this.#quiet) && isToldByMonitors(turn.next)
-        if (this.#greeted === 1) this.#host.setStage('unauthenticated')
-        await this.#greet(command, turn.asked)
-        return true
-      case 'refuse': {
-        const document = toReply(turn.fault, client.id)
-        if (!document || turn.next.at === 'over') throw turn.fault
-        log('debug', 'command refused', toLogFields(turn.fault))
-        this.#host.refused(turn.fault.kind)
-        this.#parts.metrics.recordFault(turn.fault.kind)
-        this.#reply(command, document)
-        return true
-      }
+        this.#recordHello(action)
+        await this.#answerHello(command, action.request)
+        return 'continue'
+      case 'refuse':
+        this.#refuse(command, action)
+        return 'continue'
       case 'prove':
-        return this.#prove(command, turn)
+        return this.#logIn(command, action)
     }
   }
 
-  /** Lets the login decide. */
-  async #prove(command: Command, { fields, challenge, client, next }: Action & { do: 'prove' }): Promise<boolean> {
+  /** Throws a fault that has no reply, or after whose reply the connection ends. */
+  #refuse(command: Command, { fault, next }: Action & { do: 'refuse' }): void {
+    const { client, log } = this.#host
+    const document = toReply(fault, client.id)
+    if (!document || next.at === 'closed') throw fault
+    log('debug', 'command refused', toLogFields(fault))
+    this.#host.recordRefusal(fault.kind)
+    this.#options.metrics.recordFault(fault.kind)
+    this.#reply(command, document)
+  }
+
+  async #logIn(command: Command, action: Action & { do: 'prove' }): Promise<'continue' | 'relayed'> {
+    const { client, next } = action
     const host = this.#host
-    const { address, loginRecord: journal } = host
-    const { metrics, login, nextRequestID } = this.#parts
+    const { loginRecord: record } = host
+    const { metrics, nextRequestID } = this.#options
+    this.#clientWait = 'login'
     host.setStage('authenticating')
-    let admitted: UpstreamSession
+    let session: UpstreamSession
     try {
-      const { certificate } = host.client
-      const revoke = (fault: Fault): void => host.destroy(fault)
-      admitted = await login(
-        { fields, challenge, client, address, certificate, record: journal, close: revoke },
-        this.#left,
-      )
-      if (this.#left.signal.aborted) {
-        discard(admitted)
-        throw new Fault('login/abandoned')
-      }
-      if (admitted.term.endReason) {
-        discard(admitted)
-        throw new Fault('upstream/unreachable', 'it stepped down during the login')
-      }
+      session = await this.#options.authenticator.login(this.#createLoginRequest(action), this.#abort)
+      this.#assertWanted(session)
     } catch (thrown) {
       const fault = Fault.from(thrown)
-      metrics.recordLogin(fault.kind, journal)
-      return this.#act(command, finishLogin(next, fault))
+      metrics.recordLogin(fault.kind, record)
+      return this.#perform(command, finishLogin(next, fault))
     }
-    metrics.recordLogin('success', journal)
-    host.log('debug', 'login succeeded', { arn: journal.arn, user: journal.user })
-    const welcome = finishLogin(next)
-    if (welcome.do !== 'reply') throw new Fault('internal')
-    this.#state = welcome.next
+    metrics.recordLogin('success', record)
+    host.log('debug', 'login succeeded', { arn: record.arn, user: record.user })
+    const last = finishLogin(next)
+    if (last.do !== 'reply') throw new Fault('internal')
+    this.#state = last.next
     host.setStage('authenticated')
-    const bytes = writeReply(command, welcome.document, nextRequestID())
-    host.admit(admitted, bytes, this.#inbox.release(), client)
-    return false
+    const lastReply = writeReply(command, last.document, nextRequestID())
+    host.startRelay(session, lastReply, this.#frames.release(), client)
+    return 'relayed'
+  }
+
+  #createLoginRequest({ fields, challenge, client }: Action & { do: 'prove' }): LoginRequest {
+    const host = this.#host
+    const { address, loginRecord: record } = host
+    const { certificate } = host.client
+    const destroy = (fault: Fault): void => host.destroy(fault)
+    return { fields, challenge, client, address, certificate, record, destroy }
+  }
+
+  /** Disposes of a session whose client has left or whose primary has stepped down, and throws. */
+  #assertWanted(session: UpstreamSession): void {
+    const { aborted } = this.#abort.signal
+    if (!aborted && !session.term.endReason) return
+    session.dispose()
+    if (aborted) throw new Fault('login/abandoned')
+    throw new Fault('upstream/unreachable', 'it stepped down during the login')
+  }
+
+  #recordHello({ request, next }: Action & { do: 'hello' }): void {
+    const isAwaitable = request.awaiting !== undefined
+    if (isAwaitable) this.#clientWait = 'change'
+    this.#helloCount += 1
+    this.#isMonitor = (this.#helloCount > 1 || isAwaitable) && needsMonitorClosed(next)
+    if (this.#helloCount === 1) this.#host.setStage('unauthenticated')
   }
 
   /**
-   * Answers a hello. One that allows it is answered with every change and whenever its time is over, each reply to the
-   * one before it, until the client leaves or something fails
+   * Answers a hello. If it allows a stream, replies to every change and at the end of every interval, each reply in
+   * response to the one before, until the client leaves or a fault occurs
    * (https://github.com/mongodb/specifications/blob/master/source/server-discovery-and-monitoring/server-monitoring.md).
    */
-  async #greet(command: Command, asked: HelloRequest): Promise<void> {
-    const { answerHello, nextRequestID } = this.#parts
+  async #answerHello(command: Command, request: HelloRequest): Promise<void> {
+    const { answerHello, nextRequestID } = this.#options
     const { id, recordActivity } = this.#host.client
-    const { signal } = this.#left
-    const streams = asked.awaiting && (command.flagBits & EXHAUST_ALLOWED) !== 0
-    const maxAwaitTimeMS = Math.max(asked.awaiting?.maxAwaitTimeMS ?? 0, STREAM_MS)
+    const { signal } = this.#abort
+    const isStream = request.awaiting && (command.flagBits & EXHAUST_ALLOWED) !== 0
+    const maxAwaitTimeMS = Math.max(request.awaiting?.maxAwaitTimeMS ?? 0, MIN_STREAM_INTERVAL_MS)
     for (;;) {
-      const document = await answerHello(asked, id, signal, this.#socket)
-      const topologyVersion = streams && readTopologyVersion(document)
+      const document = await answerHello(request, id, signal, this.#socket)
+      const topologyVersion = isStream && readTopologyVersion(document)
       if (!topologyVersion) return this.#reply(command, document)
       const requestID = nextRequestID()
       this.#socket.write(writeMessage(document, requestID, command.requestID, MORE_TO_COME))
-      command.requestID = requestID // what the next reply answers, an error too
-      asked.awaiting = { topologyVersion, maxAwaitTimeMS }
-      if (this.#socket.writableNeedDrain) await this.#drained()
+      command.requestID = requestID // the next reply responds to it, even if it is an error
+      request.awaiting = { topologyVersion, maxAwaitTimeMS }
+      if (this.#socket.writableNeedDrain) await this.#waitForDrain()
       signal.throwIfAborted()
       recordActivity()
     }
   }
 
   #reply(command: Command, document: Document): void {
-    this.#socket.write(writeReply(command, document, this.#parts.nextRequestID()))
+    this.#socket.write(writeReply(command, document, this.#options.nextRequestID()))
   }
 
-  /** Whoever begins a frame has to finish it; whoever is between frames has all the time that monitors need. */
-  #hurry(): () => void {
-    return this.#parts.after(FRAME_MS, () => this.#host.destroy(new Fault('connection/frame-timeout')))
-  }
-  #rest(): () => void {
-    const ms = this.#state.at === 'challenged' ? CHALLENGE_MS : IDLE_MS
-    return this.#parts.after(ms, () => this.#host.destroy(new Fault('connection/idle-timeout')))
-  }
-  #begun(): void {
-    if (this.#hurried) return
-    this.#hurried = true
-    this.#cancel()
-    this.#cancel = this.#hurry()
+  #startFrameTimeout(): () => void {
+    return this.#options.after(FRAME_TIMEOUT_MS, () => this.#host.destroy(new Fault('connection/frame-timeout')))
   }
 
-  /** Waits until the client has taken its answers: one that never reads them gets no more of them made. */
-  async #drained(): Promise<void> {
-    const giveUp = (): void => this.#host.destroy(new Fault('connection/write-timeout', undefined, { side: 'client' }))
-    const stall = new Backpressure(this.#socket, this.#parts.after, giveUp)
-    await new Promise<void>(resolve => stall.onDrain(resolve))
+  #startIdleTimeout(): () => void {
+    const ms = this.#state.at === 'challenged' ? CHALLENGE_TIMEOUT_MS : IDLE_TIMEOUT_MS
+    return this.#options.after(ms, () => this.#host.destroy(new Fault('connection/idle-timeout')))
+  }
+
+  #onFrameStarted(): void {
+    if (this.#isFrameTimeoutRunning) return
+    this.#isFrameTimeoutRunning = true
+    this.#cancelTimeout()
+    this.#cancelTimeout = this.#startFrameTimeout()
+  }
+
+  /** Waits until the client has taken its replies: a client that never reads gets no more of them. */
+  async #waitForDrain(): Promise<void> {
+    const onTimeout = (): void =>
+      this.#host.destroy(new Fault('connection/write-timeout', undefined, { side: 'client' }))
+    const backpressure = new Backpressure(this.#socket, this.#options.after, onTimeout)
+    await new Promise<void>(resolve => backpressure.onDrain(resolve))
   }
 }
 
-function isToldByMonitors(state: State): boolean {
-  return state.at === 'start' && !NOTICES.test(state.client.metadata?.driver.name)
-}
-
-/** An upstream connection that nobody came for. */
-function discard({ socket, leave }: UpstreamSession): void {
-  socket.destroy()
-  leave()
+function needsMonitorClosed(state: State): boolean {
+  return state.at === 'start' && !DETECTS_CLOSED_CONNECTIONS.test(state.client.metadata?.driver.name)
 }

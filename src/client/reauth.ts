@@ -1,146 +1,168 @@
 /**
- * A login that has come to the age which its rule allows, and how it is renewed (R18).
+ * Limits the age of a login, and renews it over the same connection.
  *
- *     young ──maxAge──▶ old ──a command: 391──▶ asked ──saslStart──▶ challenged ──saslContinue──▶ young
- *                        │ in a transaction       └────────── 30 s without the next step ─▶ closed
+ *     fresh ──maxAge──▶ expired ──command: reply 391──▶ requested ──saslStart──▶ challenged ──saslContinue──▶ fresh
+ *                        │ in a transaction              └────────── 30 s without the next step ─▶ closed
  *                        └──────────────── 60 s ─▶ closed
  *
- * Drivers answer code 391 by logging in on the same connection and sending the command again, of which their application
- * knows nothing; cursors stay open, since the upstream knows nothing of it either. Inside a transaction they would lose
- * its beginning, so nobody is asked there. What is too long to be looked at goes on to the upstream, too, and so does what
- * wants no reply; neither keeps an old login alive for more than that minute.
+ * Drivers answer code 391 by logging in on the same connection and sending the command again, without involving their
+ * application. Cursors stay open, because the upstream takes no part. In a transaction drivers would lose its beginning,
+ * so commands in one are forwarded. So are requests that are too long to be checked or want no reply. None of these
+ * extends an expired login beyond 60 s.
  */
 import type { Document } from 'bson'
 import type { After } from '../clock.js'
-import { Fault, type FaultKind } from '../errors.js'
+import { Fault } from '../errors.js'
 import type { LiveConnection } from '../revocation/liveConnections.js'
 import type { Command } from '../wire/message.js'
 import type { CommandSummary } from '../wire/peek.js'
 import { finishLogin, type HandshakeContext, handleCommand, initialState, type State } from './handshake.js'
-import type { LoginRecord, LoginRequest } from './login.js'
+import type { Authenticator, LoginRecord, LoginRequest } from './login.js'
+import type { ConversationMetrics } from './preauth.js'
 import type { Relay } from './relay.js'
 
-/** How long a client may take for each step of a login that it was asked for. Milliseconds. */
-const STEP_MS = 30_000
-/** How long a transaction, or who never sends anything to answer, may go on. Milliseconds. */
+/** Time for each step of a requested login. Milliseconds. */
+const STEP_TIMEOUT_MS = 30_000
+/** Time for a transaction, or for requests that cannot be answered with 391. Milliseconds. */
 const GRACE_MS = 60_000
-/** How long it is watched whether there is a transaction, where nobody is asked. Milliseconds. */
-const WATCHED_MS = 1_000
+/** How long commands are observed, to find out whether they belong to a transaction, before a close. Milliseconds. */
+const OBSERVATION_MS = 1_000
+/** The last command of a transaction. */
+const TRANSACTION_ENDS = new Set(['commitTransaction', 'abortTransaction'])
 
-/** Throws what the first login would, and `login/principal-changed` for another principal or another database user. */
-export type Reauthenticate = (candidate: LoginRequest, was: LiveConnection, over: AbortController) => Promise<void>
+const doNothing = (): void => {}
 
 export type ReauthOptions = {
   request: Omit<LoginRequest, 'fields' | 'challenge' | 'record'>
   live: LiveConnection
-  reauthenticate: Reauthenticate
+  authenticator: Pick<Authenticator, 'reauthenticate'>
+  /** `ask`: request another login with code 391. `close`: close the connection between operations. */
   mode(): 'ask' | 'close'
   handshakeContext(): HandshakeContext
-  metrics: { recordLogin(outcome: 'success' | FaultKind, journal: LoginRecord): void }
+  metrics: Pick<ConversationMetrics, 'recordLogin'>
   after: After
 }
 
-/** Sees to the age of the login of a relay. Gives what ends that. */
-export function watchLoginAge(relay: Pick<Relay, 'watch' | 'drain' | 'destroy'>, parts: ReauthOptions): () => void {
-  const {
-    request: candidate,
-    live,
-    reauthenticate: again,
-    mode: reauthenticate,
-    handshakeContext: server,
-    metrics: seen,
-    after,
-  } = parts
-  if (live.match?.maxAgeMS === undefined) return () => {}
-  let state: State = initialState
-  let cancel = (): void => {}
-  let grace: (() => void) | undefined
-  let asked = false
+/** Limits the age of the login of a relay, if its rule has a limit. Returns a function that ends this. */
+export function limitLoginAge(relay: Pick<Relay, 'setInterceptor' | 'drain'>, options: ReauthOptions): () => void {
+  if (options.live.match?.maxAgeMS === undefined) return doNothing
+  const limit = new LoginAgeLimit(relay, options)
+  limit.start()
+  return () => limit.stop()
+}
 
-  const stop = (): void => {
-    cancel()
-    grace?.()
-    grace = undefined
-    relay.watch(undefined)
-  }
-  /** Closes in peace, so that no reply is cut off; whoever keeps it from that has a minute. */
-  const close = (why: string): void => {
-    stop()
-    const fault = new Fault('login/expired', why)
-    grace = after(GRACE_MS, () => relay.destroy('proxy', fault))
-    relay.drain(fault)
-  }
-  const begin = (): void => {
-    stop()
-    asked = false
-    const maxAgeMS = live.match?.maxAgeMS
-    if (maxAgeMS !== undefined) cancel = after(maxAgeMS, old)
-  }
-  const old = (): void => {
-    if (reauthenticate() === 'ask') return void relay.watch({ stop: ask, renew, passed: goesOn })
-    relay.watch({ stop: () => undefined, passed: look })
-    cancel = after(WATCHED_MS, () => close('its time is over'))
-  }
-  const goesOn = (): void => {
-    grace ??= after(GRACE_MS, () => close('there was no moment to ask'))
-  }
-  const step = (): void => {
-    cancel()
-    cancel = after(STEP_MS, () => close('it was not renewed in time'))
+class LoginAgeLimit {
+  readonly #relay: Pick<Relay, 'setInterceptor' | 'drain'>
+  readonly #options: ReauthOptions
+  #state: State = initialState
+  #isRequested = false
+  #cancelTimer = doNothing
+  #cancelGrace: (() => void) | undefined
+
+  constructor(relay: Pick<Relay, 'setInterceptor' | 'drain'>, options: ReauthOptions) {
+    this.#relay = relay
+    this.#options = options
   }
 
-  const ask = ({ inTransaction }: CommandSummary): Fault | undefined => {
+  /** A fresh login begins. */
+  start(): void {
+    this.stop()
+    this.#isRequested = false
+    const maxAgeMS = this.#options.live.match?.maxAgeMS
+    if (maxAgeMS !== undefined) this.#cancelTimer = this.#options.after(maxAgeMS, () => this.#expire())
+  }
+
+  stop(): void {
+    this.#cancelTimer()
+    this.#cancelGrace?.()
+    this.#cancelGrace = undefined
+    this.#relay.setInterceptor(undefined)
+  }
+
+  #expire(): void {
+    if (this.#options.mode() === 'ask') {
+      return void this.#relay.setInterceptor({
+        check: command => this.#requestLogin(command),
+        authenticate: (command, signal) => this.#authenticate(command, signal),
+        onForwarded: () => this.#startGrace(),
+      })
+    }
+    this.#relay.setInterceptor({
+      check: () => undefined,
+      onForwarded: command => this.#closeBetweenOperations(command),
+    })
+    this.#cancelTimer = this.#options.after(OBSERVATION_MS, () => this.#close('its maximum age is reached'))
+  }
+
+  /** Closes without interrupting a reply. */
+  #close(why: string): void {
+    this.stop()
+    this.#relay.drain('loginExpired', new Fault('login/expired', why))
+  }
+
+  #startGrace(): void {
+    this.#cancelGrace ??= this.#options.after(GRACE_MS, () => this.#close('no command could be answered with 391'))
+  }
+
+  #startStepTimeout(): void {
+    this.#cancelTimer()
+    this.#cancelTimer = this.#options.after(STEP_TIMEOUT_MS, () => this.#close('it was not renewed in time'))
+  }
+
+  #requestLogin({ inTransaction }: CommandSummary): Fault | undefined {
     if (inTransaction) return undefined
-    state = initialState
-    if (!asked) step() // one that goes on as if it had not heard has no longer for it
-    asked = true
+    this.#state = initialState
+    if (!this.#isRequested) this.#startStepTimeout() // further commands do not extend it
+    this.#isRequested = true
     return new Fault('login/expired')
   }
 
-  const renew = async (command: Command, signal: AbortSignal): Promise<Document | Fault> => {
-    const turn = handleCommand(state, command, server())
-    state = turn.next
-    if (turn.do === 'refuse' && state.at !== 'over') return turn.fault
-    if (turn.do === 'refuse') throw turn.fault
-    if (turn.do === 'reply') {
-      step()
-      return turn.document
+  async #authenticate(command: Command, signal: AbortSignal): Promise<Document | Fault> {
+    const action = handleCommand(this.#state, command, this.#options.handshakeContext())
+    this.#state = action.next
+    if (action.do === 'refuse' && action.next.at !== 'closed') return action.fault
+    if (action.do === 'refuse') throw action.fault
+    if (action.do === 'reply') {
+      this.#startStepTimeout()
+      return action.document
     }
-    if (turn.do !== 'prove') throw new Fault('internal')
-    cancel()
-    const { fields, challenge } = turn
-    const journal: LoginRecord = { ms: {} }
-    const over = new AbortController()
-    const leave = (): void => over.abort(signal.reason)
-    signal.addEventListener('abort', leave)
-    if (signal.aborted) leave()
+    if (action.do !== 'prove') throw new Fault('internal')
+    this.#cancelTimer()
+    await this.#reauthenticate({ fields: action.fields, challenge: action.challenge }, signal)
+    const last = finishLogin(this.#state)
+    if (last.do !== 'reply') throw new Fault('internal')
+    this.#state = initialState
+    this.start()
+    return last.document
+  }
+
+  /** Reports a success or a failure. The end of the relay, which aborts `signal`, aborts the login too. */
+  async #reauthenticate(proof: Pick<LoginRequest, 'fields' | 'challenge'>, signal: AbortSignal): Promise<void> {
+    const { request, live, authenticator, metrics } = this.#options
+    const record: LoginRecord = { ms: {} }
+    const abort = new AbortController()
+    const onRelayEnd = (): void => abort.abort(signal.reason)
+    signal.addEventListener('abort', onRelayEnd)
+    if (signal.aborted) onRelayEnd()
     try {
-      await again({ ...candidate, fields, challenge, record: journal }, live, over)
+      await authenticator.reauthenticate({ ...request, ...proof, record }, live, abort)
     } catch (thrown) {
       const fault = Fault.from(thrown)
-      seen.recordLogin(fault.kind, journal)
+      metrics.recordLogin(fault.kind, record)
       throw fault
     } finally {
-      signal.removeEventListener('abort', leave)
+      signal.removeEventListener('abort', onRelayEnd)
     }
-    seen.recordLogin('success', journal)
-    const welcome = finishLogin(state)
-    if (welcome.do !== 'reply') throw new Fault('internal')
-    state = initialState
-    begin()
-    return welcome.document
+    metrics.recordLogin('success', record)
   }
 
-  /** Where nobody is asked: the connection closes behind a command, or behind a transaction. */
-  const look = (seen?: CommandSummary): void => {
-    if (!seen) return
-    if (!seen.inTransaction || ENDS.has(seen.name)) return void close('its time is over')
-    cancel()
-    goesOn()
+  /** Mode `close`: closes behind a command, or behind a transaction. */
+  #closeBetweenOperations(command?: CommandSummary): void {
+    if (!command) return
+    if (!command.inTransaction || TRANSACTION_ENDS.has(command.name)) {
+      return void this.#close('its maximum age is reached')
+    }
+    this.#cancelTimer()
+    this.#startGrace()
   }
-
-  begin()
-  return stop
 }
-
-const ENDS = new Set(['commitTransaction', 'abortTransaction'])

@@ -1,18 +1,16 @@
 /**
- * Two sockets, bytes both ways, until one side is done.
+ * Forwards bytes between an authenticated client and the upstream until one side closes.
  *
- * The ledger holds the requests that the upstream has yet to answer. An answer of our own (hello, a refusal) waits
- * until nothing is owed and the upstream's stream stands between two frames; while it waits, the client's next bytes
- * wait too, so that answers keep the order of the requests (R1). They are read all the same, as far as a few of them go: a
- * socket that is not read hides that its peer has left (R13). The file is long because both directions share that
- * ledger and every way to end.
+ * The relay counts the replies that the upstream has yet to send. Some requests are answered by the proxy: a hello, a
+ * refused command, a login. Such an answer waits until no reply is pending and the upstream's stream is between two
+ * frames; the client's next bytes wait too. So answers keep the order of the requests. Meanwhile up to 64 KiB of the
+ * client are read, because a socket that is not read never reports that its peer closed.
  */
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { Document } from 'bson'
 import type { After } from '../clock.js'
 import { Fault, toReply } from '../errors.js'
-import type { ReadBuffer } from '../upstream/readBuffer.js'
 import { ByteQueue } from '../wire/byteQueue.js'
 import { OP_MSG } from '../wire/frame.js'
 import { type Command, writeReply } from '../wire/message.js'
@@ -20,184 +18,341 @@ import type { CommandSummary } from '../wire/peek.js'
 import { PendingReplies } from '../wire/pendingReplies.js'
 import { type InterceptedRequest, ReplySplitter, RequestSplitter } from '../wire/split.js'
 import { Backpressure } from './backpressure.js'
+import {
+  addCloseRequest,
+  type CloseReason,
+  type CloseRequest,
+  type Ending,
+  findDue,
+  type Pending,
+  type Requester,
+  relayEndings,
+  type Side,
+  type SocketAction,
+} from './closing.js'
+import type { UpstreamSession } from './upstreamSession.js'
 
-/** A side that is left half-closed for this long means a dead peer (R5). Milliseconds. */
-const HALF_CLOSED = 10_000
-/** The last reply of a relay that is left is given this long to arrive before the connection is reset. Milliseconds. */
-const LINGER = 20
-/** Of what was written longer ago than this, the client is taken to have all. Milliseconds. */
-const ARRIVED = 1_000
-/** Why an answer under way is given up: one for all, since a reason made on the spot costs a stack trace a connection. */
-const ENDED = new Error('the relay has ended')
-/** Bytes of a client that may wait behind an answer of ours. */
-const WAITING = 64 * 1024
-/** So many answers of ours are given in one turn of the loop, so that a client that asks for nothing else leaves others theirs. */
-const AT_ONCE = 8
+/** A socket whose peer does not answer a FIN within this time is destroyed. Milliseconds. */
+const FIN_TIMEOUT_MS = 10_000
+/** A client has received what was written longer ago than this. Milliseconds. */
+const DELIVERED_AFTER_MS = 1_000
+/** Aborts an answer in progress. One shared error, because a new one costs a stack trace per connection. */
+const RELAY_ENDED = new Error('the relay has ended')
+/** Bytes of the client that may wait for an answer of the proxy. */
+const MAX_WAITING_BYTES = 64 * 1024
+/** Answers of the proxy per iteration of the event loop, so that one client leaves time for the others. */
+const MAX_ANSWERS_PER_ITERATION = 8
 
-const NOTHING = Buffer.alloc(0)
-const nothing = (): void => {}
+const EMPTY = Buffer.alloc(0)
+const NO_REQUESTS: readonly never[] = []
+const doNothing = (): void => {}
 
-type Answerable = Pick<Command, 'opCode' | 'requestID'>
+type ReplyTarget = Pick<Command, 'opCode' | 'requestID'>
 
-export type Side = 'client' | 'upstream' | 'proxy'
-
-/** How a relay ended: who closed first, and why if it was not simply over. */
-export type Ending = { by: Side; fault?: Fault }
-
-export type Watcher = {
-  /** What a command is answered in the place of the upstream; undefined lets it pass. */
-  stop(seen: CommandSummary): Fault | undefined
-  /** The answer to a step of another login; where nobody answers it is refused. A fault that it throws is the end, too. */
-  renew?(command: Command, signal: AbortSignal): Promise<Document | Fault>
-  /** Something passed. Of what is too long or wants no reply nothing was `seen`, nor of what was asked before and goes on. */
-  passed(seen?: CommandSummary): void
+export type CommandInterceptor = {
+  /** The fault to answer a command with; undefined forwards the command. */
+  check(command: CommandSummary): Fault | undefined
+  /**
+   * The reply to a step of a login. Without this method, logins are refused. A fault that it throws is sent as the last
+   * reply.
+   */
+  authenticate?(command: Command, signal: AbortSignal): Promise<Document | Fault>
+  /**
+   * Called when something was forwarded. `command` is undefined for requests that were not checked, because they are
+   * longer than 64 KiB or want no reply, and for all but the last reply of a stream.
+   */
+  onForwarded(command?: CommandSummary): void
 }
 
-type Surroundings = {
+type RelayContext = {
   connectionId: number
-  /** The answer to a hello. A fault that it throws is answered as such. */
-  hello(command: Command, signal: AbortSignal): Promise<Document>
-  /** Told of each command that was refused. */
-  refused(name: string): void
+  /** The reply to a hello. A fault that it throws becomes the reply. */
+  answerHello(command: Command, signal: AbortSignal): Promise<Document>
+  /** Called for each refused command. */
+  onRefused(name: string): void
   nextRequestID(): number
   after: After
   /** Monotonic milliseconds. */
   now(): number
 }
 
-type Parts = Surroundings & {
+export type RelayOptions = RelayContext & {
   client: Socket
-  upstream: Socket
-  /** Reads the upstream. */
-  readBuffer: Pick<ReadBuffer, 'setConsumer'>
-  /** What was read from each side before the relay began. */
+  session: Pick<UpstreamSession, 'socket' | 'readBuffer' | 'rest' | 'maxMessageBytes' | 'release'>
+  /** Bytes that the client sent after its login. */
   fromClient: Buffer
-  fromUpstream: Buffer
-  /** The upstream's maxMessageSizeBytes. */
-  limit: number
 }
 
-/**
- * Relays from its beginning on. Both sockets must allow half-open and have no readers left; the relay owns them from then
- * on.
- */
+type TimedCloseRequest = CloseRequest & { cancelTimeout(): void }
+
+/** Owns both sockets, which must allow half-open and have no listeners for data. Releases the session when it ends. */
 export class Relay {
-  readonly ended: Promise<Ending>
+  readonly ended: Promise<CloseReason>
   readonly #client: Socket
   readonly #upstream: Socket
+  readonly #session: Pick<UpstreamSession, 'release'>
+  readonly #context: RelayContext
   readonly #requests: RequestSplitter
   readonly #replies: ReplySplitter
-  readonly #parts: Surroundings
-  readonly #stalls: { client: Backpressure; upstream: Backpressure }
-  readonly #ledger = new PendingReplies()
-  #gone: AbortController | undefined // there is none before the first hello
-  #waiting: ByteQueue | undefined // the client's bytes behind an answer of ours
-  #local: InterceptedRequest | undefined
-  #answering = false
-  #taking = false
-  #answers = 0 // of ours, since others had their turn
-  #clientEnded = false
-  #draining = false
-  #drained: Fault | undefined // why
-  #wrote: number // when the client was last written to, by whoever logged it in
-  #leaving: Fault | undefined
-  #watcher: Watcher | undefined
-  #over = false
-  #finish = (_: Ending): void => {}
-  #halfClosed = nothing
-  #lingering = nothing
+  readonly #pendingReplies = new PendingReplies()
+  readonly #clientBackpressure: Backpressure
+  readonly #upstreamBackpressure: Backpressure
+  #interceptor: CommandInterceptor | undefined
+  #intercepted: InterceptedRequest | undefined // the request that the proxy answers
+  #isAnswering = false
+  #isTakingRequests = false
+  #answersInIteration = 0
+  #answerAbort: AbortController | undefined // created by the first hello
+  #waitingBytes: ByteQueue | undefined // the client's bytes behind the intercepted request
+  #lastClientWrite: number
+  #closeRequests: readonly TimedCloseRequest[] = NO_REQUESTS
+  #cancelLinger = doNothing
+  #hasEnded = false
+  #resolveEnded = (_: CloseReason): void => {}
 
-  constructor({ client, upstream, readBuffer, fromClient, fromUpstream, limit, ...parts }: Parts) {
+  constructor({ client, session, fromClient, ...context }: RelayOptions) {
+    const { socket: upstream, readBuffer, rest, maxMessageBytes } = session
     this.#client = client
     this.#upstream = upstream
-    this.#requests = new RequestSplitter(limit)
-    this.#replies = new ReplySplitter(limit)
-    this.#parts = parts
-    const giveUp = (fault: Fault): void => this.destroy('proxy', fault)
-    this.#stalls = {
-      client: new Backpressure(client, parts.after, giveUp),
-      upstream: new Backpressure(upstream, parts.after, giveUp),
-    }
-    this.#wrote = parts.now()
-    this.ended = new Promise<Ending>(resolve => {
-      this.#finish = resolve
+    this.#session = session
+    this.#context = context
+    this.#requests = new RequestSplitter(maxMessageBytes)
+    this.#replies = new ReplySplitter(maxMessageBytes)
+    const onTimeout = (fault: Fault): void => this.destroy('proxy', fault)
+    this.#clientBackpressure = new Backpressure(client, context.after, onTimeout)
+    this.#upstreamBackpressure = new Backpressure(upstream, context.after, onTimeout)
+    this.#lastClientWrite = context.now()
+    this.ended = new Promise<CloseReason>(resolve => {
+      this.#resolveEnded = resolve
     })
-    client.on('data', chunk => this.#fromClient(chunk))
+    client.on('data', chunk => this.#onClientData(chunk))
     readBuffer.setConsumer({
-      onChunk: bytes => this.#fromUpstream(bytes),
+      onChunk: bytes => this.#onUpstreamData(bytes),
       retainsChunks: () => client.writableLength > 0,
       expectedBytes: () => this.#replies.remainingBytes,
     })
-    client.on('end', () => this.#clientEnds())
-    upstream.on('end', () => {
-      if (!this.#over) this.#close('upstream')
-    })
-    this.#watchOver('client', client)
-    this.#watchOver('upstream', upstream)
-    if (upstream.destroyed) this.destroy('upstream')
+    client.on('end', () => this.#onClientEnd())
+    upstream.on('end', () => this.#close('upstreamEnd', 'nothing', 'upstream'))
+    this.#listenForClose('client', client)
+    this.#listenForClose('upstream', upstream)
+    this.#begin(rest, fromClient)
+  }
+
+  #begin(fromUpstream: Buffer, fromClient: Buffer): void {
+    if (this.#upstream.destroyed) this.destroy('upstream')
     if (fromUpstream.length > 0) {
       this.destroy('upstream', new Fault('upstream/protocol-error', undefined, { why: 'bytes after the login' }))
     }
-    if (fromClient.length > 0) this.#fromClient(fromClient)
-    if (this.#over) return
-    this.#flow()
-    upstream.resume()
+    if (fromClient.length > 0) this.#onClientData(fromClient)
+    if (this.#hasEnded) return
+    this.#controlClientFlow()
+    this.#upstream.resume()
   }
 
-  /** Replies the client waits for, answers of our own included. */
-  owed(): number {
-    return this.#ledger.size + (this.#local ? 1 : 0)
+  /** The number of replies that the client waits for, those of the proxy included. */
+  countPendingReplies(): number {
+    return this.#pendingReplies.size + (this.#intercepted ? 1 : 0)
   }
 
-  /** From now on commands that are owed a reply are shown to this first; to nobody where it is undefined. */
-  watch(by: Watcher | undefined): void {
-    this.#watcher = by
-    this.#requests.interceptCommands = by !== undefined
+  /** Shows commands that want a reply to an interceptor before they are forwarded. Undefined removes it. */
+  setInterceptor(interceptor: CommandInterceptor | undefined): void {
+    this.#interceptor = interceptor
+    this.#requests.interceptCommands = interceptor !== undefined
   }
 
-  /** Ends in peace: at once if nothing is owed, else when the last reply is through. `fault`: why, unless it is simply over. */
-  drain(fault?: Fault): void {
-    this.#draining = true
-    this.#drained ??= fault
+  /** Closes once nothing is pending. `fault`: the reason, unless this is an ordinary end. */
+  drain(requester: 'shutdown' | 'loginExpired', fault?: Fault): void {
+    this.#requestClose(requester, 'proxy', fault)
     this.#settle()
   }
 
   /**
-   * Ends at once if nothing is owed, else a moment behind the last reply, or after `ms` at the latest, and so that whoever
-   * lies idle cannot miss it. Gives what resolves when it has ended, where that is later.
+   * Closes at once if no reply is pending, otherwise 20 ms after the last reply, and after 100 ms at the latest. Returns
+   * a promise for the end if the relay has not ended yet.
    */
-  leave(fault: Fault, ms: number): Promise<unknown> | undefined {
-    if (this.#over) return undefined
-    if (this.#ledger.size === 0) {
-      this.#part(fault)
-      return undefined
+  closeAfterReply(fault: Fault): Promise<unknown> | undefined {
+    if (this.#hasEnded) return undefined
+    if (this.#isReplyPending()) {
+      this.#requestClose('newPrimary', 'proxy', fault)
+      return this.ended
     }
-    this.#leaving = fault
-    const late = this.#parts.after(ms, () => this.destroy('proxy', fault))
-    return this.ended.then(late)
+    this.#close('newPrimary', 'nothing', 'proxy', fault)
+    return undefined
   }
 
-  /** Ends now, whatever is owed. */
+  /** Closes both sockets at once. */
   destroy(by: Side, fault?: Fault): void {
     this.#end(by, fault)
     this.#client.destroy()
     this.#upstream.destroy()
   }
 
-  #end(by: Side, fault?: Fault): void {
-    if (this.#over) return
-    this.#over = true
-    this.#halfClosed()
-    this.#lingering()
-    this.#gone?.abort(ENDED)
-    this.#stalls.client.cancelTimeout()
-    this.#stalls.upstream.cancelTimeout()
-    this.#finish(fault ? { by, fault } : { by })
+  // Both directions
+
+  #onClientData(chunk: Buffer): void {
+    if (this.#hasEnded) return
+    if (this.#intercepted) {
+      this.#holdBack(chunk)
+      return void this.#controlClientFlow()
+    }
+    try {
+      this.#takeRequests(chunk)
+    } catch (thrown) {
+      this.destroy('client', Fault.from(thrown))
+    }
   }
 
-  /** Runs a step whose fault ends both sides, mid-frame if need be. */
-  #guarded(by: Side, step: () => void): void {
-    if (this.#over) return
+  /** Forwards requests up to the first one that the proxy answers. In a loop, because thousands fit into one chunk. */
+  #takeRequests(bytes: Buffer): void {
+    let rest = bytes
+    this.#isTakingRequests = true
+    while (rest.length > 0 && !this.#intercepted && !this.#hasEnded) {
+      const result = this.#requests.split(rest)
+      rest = result.rest
+      for (const request of result.requests) this.#pendingReplies.add(request)
+      if (result.requests.length > 0) this.#interceptor?.onForwarded()
+      for (const forwarded of result.forward) this.#writeToUpstream(forwarded)
+      if (result.intercepted) {
+        this.#intercepted = result.intercepted
+        this.#settle()
+      }
+    }
+    this.#isTakingRequests = false
+    if (this.#hasEnded) return
+    if (rest.length > 0) this.#holdBack(rest)
+    this.#controlClientFlow()
+    if (!this.#intercepted) this.#settle()
+  }
+
+  #onUpstreamData(chunk: Buffer): void {
+    if (this.#hasEnded) return
+    try {
+      this.#forwardReplies(chunk)
+    } catch (thrown) {
+      this.destroy('upstream', Fault.from(thrown))
+    }
+  }
+
+  #forwardReplies(chunk: Buffer): void {
+    const { forward, replies } = this.#replies.split(chunk)
+    if (forward.length > 0) {
+      this.#pendingReplies.assertPending()
+      this.#writeToClient(forward)
+    }
+    for (const reply of replies) {
+      if (this.#pendingReplies.complete(reply)) this.#interceptor?.onForwarded() // a stream may never end
+    }
+    this.#settle()
+  }
+
+  #writeToClient(bytes: Buffer): void {
+    this.#lastClientWrite = this.#context.now()
+    if (this.#client.write(bytes)) return
+    this.#upstream.pause()
+    this.#clientBackpressure.onDrain(() => this.#upstream.resume())
+  }
+
+  #writeToUpstream(bytes: Buffer): void {
+    if (!this.#upstream.write(bytes)) this.#upstreamBackpressure.onDrain(() => this.#controlClientFlow())
+  }
+
+  #holdBack(bytes: Buffer): void {
+    this.#waitingBytes ??= new ByteQueue()
+    this.#waitingBytes.push(bytes)
+  }
+
+  /** Reads the client unless the upstream is full or too many bytes wait. */
+  #controlClientFlow(): void {
+    const isFull = this.#upstream.writableNeedDrain || (this.#waitingBytes?.length ?? 0) > MAX_WAITING_BYTES
+    if (isFull) this.#client.pause()
+    else if (this.#client.isPaused()) this.#client.resume()
+  }
+
+  // Answers of the proxy
+
+  #isReplyPending(): boolean {
+    return this.#pendingReplies.size > 0 || this.#replies.midFrame
+  }
+
+  /** Does what had to wait until no reply is pending: a requested close, else an answer of the proxy. */
+  #settle(): void {
+    if (this.#hasEnded || this.#isReplyPending()) return
+    if (this.#closeRequests.length > 0 && this.#closeIfDue()) return
+    const intercepted = this.#intercepted
+    if (!intercepted || this.#isAnswering || this.#answersInIteration === MAX_ANSWERS_PER_ITERATION) return
+    this.#isAnswering = true
+    this.#answer(intercepted)
+  }
+
+  #answer(intercepted: InterceptedRequest): void {
+    if (intercepted.is === 'offered') return void this.#checkCommand(intercepted)
+    if (intercepted.is === 'refused') return void this.#refuse(intercepted.name, intercepted)
+    const { is, command } = intercepted
+    this.#answerAbort ??= new AbortController()
+    const { signal } = this.#answerAbort
+    const answer =
+      is === 'hello' ? this.#context.answerHello(command, signal) : this.#interceptor?.authenticate?.(command, signal)
+    if (!answer) return void this.#refuse(command.name, command)
+    answer.then(
+      document => this.#run('proxy', () => this.#writeAnswer(command, document)),
+      thrown => {
+        const fault = Fault.from(thrown)
+        this.#run('proxy', () =>
+          is === 'hello' ? this.#writeAnswer(command, fault) : this.#rejectLogin(command, fault),
+        )
+      },
+    )
+  }
+
+  #refuse(name: string, to: ReplyTarget): void {
+    this.#context.onRefused(name)
+    this.#writeAnswer(to, new Fault('command/forbidden', name))
+  }
+
+  /** Forwards a command, or answers it with the fault of the interceptor. */
+  #checkCommand({ summary, request, bytes }: InterceptedRequest & { is: 'offered' }): void {
+    const fault = this.#interceptor?.check(summary)
+    if (fault) return void this.#writeAnswer({ opCode: OP_MSG, requestID: request.requestID }, fault)
+    this.#pendingReplies.add(request)
+    this.#writeToUpstream(bytes)
+    this.#interceptor?.onForwarded(summary)
+    this.#continueRequests()
+  }
+
+  #writeAnswer(to: ReplyTarget, answer: Document | Fault): void {
+    if (this.#hasEnded) return
+    const document = answer instanceof Fault ? toReply(answer, this.#context.connectionId) : answer
+    if (!document) throw answer
+    this.#writeToClient(writeReply(to, document, this.#context.nextRequestID()))
+    if (!this.#client.writableNeedDrain) return void this.#continueRequests()
+    this.#clientBackpressure.onDrain(() => this.#run('client', () => this.#continueRequests()))
+  }
+
+  /** Sends the fault as the last reply. */
+  #rejectLogin(to: ReplyTarget, fault: Fault): void {
+    const document = toReply(fault, this.#context.connectionId)
+    if (document) this.#client.write(writeReply(to, document, this.#context.nextRequestID()))
+    this.#close('loginRejected', 'nothing', 'proxy', fault)
+  }
+
+  /** Takes further requests, once the client has taken the answer: a client that never reads gets no more answers. */
+  #continueRequests(): void {
+    if (++this.#answersInIteration === MAX_ANSWERS_PER_ITERATION) {
+      setImmediate(() => {
+        this.#answersInIteration = 0
+        this.#run('client', () => this.#settle())
+      })
+    }
+    this.#intercepted = undefined
+    this.#isAnswering = false
+    if (this.#isTakingRequests) return
+    const bytes = this.#waitingBytes?.read(this.#waitingBytes.length) ?? EMPTY
+    this.#run('client', () => this.#takeRequests(bytes))
+  }
+
+  /** Runs a step. Its fault destroys both sockets, even within a frame. */
+  #run(by: Side, step: () => void): void {
+    if (this.#hasEnded) return
     try {
       step()
     } catch (thrown) {
@@ -205,222 +360,96 @@ export class Relay {
     }
   }
 
-  /** Writes, and holds the source while the sink is full. */
-  #toClient(bytes: Buffer): void {
-    this.#wrote = this.#parts.now()
-    if (this.#client.write(bytes)) return
-    this.#upstream.pause()
-    this.#stalls.client.onDrain(() => this.#upstream.resume())
-  }
-  #toUpstream(bytes: Buffer): void {
-    if (!this.#upstream.write(bytes)) this.#stalls.upstream.onDrain(() => this.#flow())
-  }
-  /** Reads the client as long as the upstream is not full, and little waits. */
-  #flow(): void {
-    if (this.#upstream.writableNeedDrain || (this.#waiting?.length ?? 0) > WAITING) this.#client.pause()
-    else if (this.#client.isPaused()) this.#client.resume()
-  }
+  // The end
 
-  #fromClient(chunk: Buffer): void {
-    if (this.#over) return
-    if (this.#local) {
-      this.#wait(chunk)
-      return void this.#flow()
+  #onClientEnd(): void {
+    if (this.#hasEnded) return
+    // An answer in progress serves only what the client sends next, so it is not waited for. A partial request cannot
+    // become complete any more; whether the waiting bytes end within one is not known yet.
+    if (this.#isAnswering || (this.#requests.midFrame && !this.#waitingBytes?.length)) {
+      return void this.#close('clientEnd', this.#requests.midFrame ? 'request' : 'nothing', 'client')
     }
-    try {
-      this.#takeUp(chunk)
-    } catch (thrown) {
-      this.destroy('client', Fault.from(thrown))
-    }
-  }
-
-  #wait(bytes: Buffer): void {
-    this.#waiting ??= new ByteQueue()
-    this.#waiting.push(bytes)
-  }
-
-  /** Takes the client's bytes, up to an answer of ours that has to wait. In a loop: thousands fit into one chunk. */
-  #takeUp(bytes: Buffer): void {
-    let rest = bytes
-    this.#taking = true
-    while (rest.length > 0 && !this.#local && !this.#over) {
-      const taken = this.#requests.split(rest)
-      rest = taken.rest
-      for (const request of taken.requests) this.#ledger.add(request)
-      if (taken.requests.length > 0) this.#watcher?.passed()
-      for (const bytes of taken.forward) this.#toUpstream(bytes)
-      if (taken.intercepted) {
-        this.#local = taken.intercepted
-        this.#settle()
-      }
-    }
-    this.#taking = false
-    if (this.#over) return
-    if (rest.length > 0) this.#wait(rest)
-    this.#flow()
-    if (!this.#local) this.#settle()
-  }
-
-  #fromUpstream(chunk: Buffer): void {
-    if (this.#over) return
-    try {
-      this.#pass(chunk)
-    } catch (thrown) {
-      this.destroy('upstream', Fault.from(thrown))
-    }
-  }
-
-  #pass(chunk: Buffer): void {
-    const { forward, replies } = this.#replies.split(chunk)
-    if (forward.length > 0) {
-      this.#ledger.assertPending()
-      this.#toClient(forward)
-    }
-    for (const reply of replies) {
-      if (this.#ledger.complete(reply)) this.#watcher?.passed() // a stream has no end of its own
-    }
+    this.#requestClose('clientEnd', 'client', undefined)
     this.#settle()
   }
 
-  /** Does what had to wait until nothing is owed. */
-  #settle(): void {
-    if (this.#over || this.#ledger.size > 0 || this.#replies.midFrame) return
-    if (this.#leaving) this.#linger(this.#leaving)
-    else if (this.#local) {
-      if (this.#answering || this.#answers === AT_ONCE) return
-      this.#answering = true
-      this.#answer(this.#local)
-    } else if (this.#draining && !this.#requests.midFrame) this.#close('proxy', this.#drained)
-    else if (this.#clientEnded) this.#left()
-  }
-
-  #clientEnds(): void {
-    if (this.#over) return
-    // A last answer of the upstream may be waited for by who sends no more. Ours are of use for what comes next.
-    // What waits has not been looked at, so whether it ends within a message is not known yet.
-    if (this.#answering || (this.#requests.midFrame && !this.#waiting?.length)) return void this.#left()
-    this.#clientEnded = true
-    this.#halfClosed = this.#parts.after(HALF_CLOSED, () => this.destroy('client'))
-    this.#settle()
-  }
-
-  /** The client has ended its side, and waits for nothing. */
-  #left(): void {
-    if (this.#requests.midFrame) {
-      this.destroy('client', new Fault('connection/reset', undefined, { why: 'ended within a message' }))
-    } else this.#close('client')
-  }
-
-  #watchOver(side: 'client' | 'upstream', socket: Socket): void {
+  #listenForClose(side: 'client' | 'upstream', socket: Socket): void {
     socket.on('error', ({ message }) => {
-      if (!this.#over) this.destroy(side, new Fault('connection/reset', undefined, { side, why: message }))
+      if (!this.#hasEnded) this.destroy(side, new Fault('connection/reset', undefined, { side, why: message }))
     })
     socket.on('close', () => {
-      if (!this.#over) this.destroy(side)
+      if (!this.#hasEnded) this.destroy(side)
     })
   }
 
-  #answer(asked: InterceptedRequest): void {
-    if (asked.is === 'offered') return void this.#offer(asked)
-    if (asked.is === 'refused') return void this.#refuse(asked.name, asked)
-    const { is, command } = asked
-    this.#gone ??= new AbortController()
-    const { signal } = this.#gone
-    const given = is === 'hello' ? this.#parts.hello(command, signal) : this.#watcher?.renew?.(command, signal)
-    if (!given) return void this.#refuse(command.name, command)
-    given.then(
-      document => this.#guarded('proxy', () => this.#answered(command, document)),
-      thrown => {
-        const fault = Fault.from(thrown)
-        this.#guarded('proxy', () => (is === 'hello' ? this.#answered(command, fault) : this.#last(command, fault)))
-      },
-    )
+  /** Records a request that may have to wait. Call `#settle` afterwards. */
+  #requestClose(requester: Requester, by: Side, fault: Fault | undefined): void {
+    if (this.#hasEnded || this.#closeRequests.some(request => request.requester === requester)) return
+    const { maxWaitMS } = relayEndings[requester]
+    const cancelTimeout =
+      maxWaitMS === undefined ? doNothing : this.#context.after(maxWaitMS, () => this.destroy(by, fault))
+    this.#closeRequests = addCloseRequest(this.#closeRequests, { requester, by, fault, cancelTimeout })
   }
 
-  #refuse(name: string, to: Answerable): void {
-    this.#parts.refused(name)
-    this.#answered(to, new Fault('command/forbidden', name))
-  }
-
-  /** Lets a command go upstream after all, unless it is answered instead. */
-  #offer({ summary, request, bytes }: InterceptedRequest & { is: 'offered' }): void {
-    const fault = this.#watcher?.stop(summary)
-    if (fault) return void this.#answered({ opCode: OP_MSG, requestID: request.requestID }, fault)
-    this.#ledger.add(request)
-    this.#toUpstream(bytes)
-    this.#watcher?.passed(summary)
-    this.#goOn()
-  }
-
-  #answered(to: Answerable, given: Document | Fault): void {
-    if (this.#over) return
-    const document = given instanceof Fault ? toReply(given, this.#parts.connectionId) : given
-    if (!document) throw given
-    this.#toClient(writeReply(to, document, this.#parts.nextRequestID()))
-    if (!this.#client.writableNeedDrain) return void this.#goOn()
-    this.#stalls.client.onDrain(() => this.#guarded('client', () => this.#goOn()))
-  }
-
-  /** A fault's reply is the last one. */
-  #last(to: Answerable, fault: Fault): void {
-    const document = toReply(fault, this.#parts.connectionId)
-    if (document) this.#client.write(writeReply(to, document, this.#parts.nextRequestID()))
-    this.#close('proxy', fault)
-  }
-
-  /** Takes up the client's stream again, once it has taken our answer: one that never reads gets no further. */
-  #goOn(): void {
-    if (++this.#answers === AT_ONCE) {
-      setImmediate(() => {
-        this.#answers = 0
-        this.#guarded('client', () => this.#settle())
+  /** Carries out a request that does not have to wait any longer. Returns whether there was one. No reply is pending. */
+  #closeIfDue(): boolean {
+    const pending: Pending = this.#intercepted ? 'answer' : this.#requests.midFrame ? 'request' : 'nothing'
+    const due = findDue(this.#closeRequests, pending)
+    if (!due) return false
+    const { requester, by, fault } = due.request
+    const { lingerMS } = relayEndings[requester]
+    if (lingerMS === undefined) this.#carryOut(due.ending, by, fault)
+    else {
+      this.#cancelLinger()
+      this.#cancelLinger = this.#context.after(lingerMS, () => {
+        if (!this.#isReplyPending()) this.#carryOut(due.ending, by, fault)
       })
     }
-    this.#local = undefined
-    this.#answering = false
-    if (this.#taking) return
-    const bytes = this.#waiting?.read(this.#waiting.length) ?? NOTHING
-    this.#guarded('client', () => this.#takeUp(bytes))
+    return true
   }
 
-  /** Ends a moment after the last reply. */
-  #linger(fault: Fault): void {
-    this.#lingering()
-    this.#lingering = this.#parts.after(LINGER, () => {
-      if (this.#ledger.size === 0 && !this.#replies.midFrame) this.#part(fault)
-    })
-  }
-  /** A reset would take with it what has not arrived yet, so it is for those that lie idle. */
-  #part(fault: Fault): void {
-    if (this.#over) return
-    const idle = this.#client.writableLength === 0 && this.#parts.now() - this.#wrote >= ARRIVED
-    this.#end('proxy', fault)
-    this.#upstream.destroy()
-    if (idle) reset(this.#client)
-    else this.#flush(this.#client)
+  /** Closes without waiting. */
+  #close(requester: Requester, pending: Pending, by: Side, fault?: Fault): void {
+    const ending = relayEndings[requester][pending]
+    if (ending !== 'wait') this.#carryOut(ending, by, fault)
   }
 
-  /** Ends in peace. */
-  #close(by: Side, fault?: Fault): void {
-    this.#end(by, fault)
-    this.#flush(this.#client)
-    this.#flush(this.#upstream)
+  #carryOut({ client, upstream, why }: Ending, by: Side, fault: Fault | undefined): void {
+    if (this.#hasEnded) return
+    this.#end(by, fault ?? (why === undefined ? undefined : new Fault('connection/reset', undefined, { why })))
+    this.#closeSocket(this.#client, client)
+    this.#closeSocket(this.#upstream, upstream)
   }
-  /** Closes once what was written is out. */
-  #flush(socket: Socket): void {
+
+  #closeSocket(socket: Socket, action: SocketAction): void {
+    if (action === 'destroy') return void socket.destroy()
+    if (action === 'reset' && this.#hasClientReceivedAll()) return void reset(socket)
     socket.end()
     socket.once(
       'close',
-      this.#parts.after(HALF_CLOSED, () => socket.destroy()),
+      this.#context.after(FIN_TIMEOUT_MS, () => socket.destroy()),
     )
     socket.resume()
   }
+
+  /** A reset discards what has not arrived yet. */
+  #hasClientReceivedAll(): boolean {
+    return this.#client.writableLength === 0 && this.#context.now() - this.#lastClientWrite >= DELIVERED_AFTER_MS
+  }
+
+  #end(by: Side, fault: Fault | undefined): void {
+    if (this.#hasEnded) return
+    this.#hasEnded = true
+    for (const { cancelTimeout } of this.#closeRequests) cancelTimeout()
+    this.#cancelLinger()
+    this.#answerAbort?.abort(RELAY_ENDED)
+    this.#clientBackpressure.cancelTimeout()
+    this.#upstreamBackpressure.cancelTimeout()
+    this.#session.release()
+    this.#resolveEnded(fault ? { by, fault } : { by })
+  }
 }
 
-/**
- * Closes a connection of which nothing is on its way. A driver of Node takes one that was closed in peace for usable until
- * its own end is closed, too, and has an error that it does not try again; one that was reset, it knows at once.
- */
 function reset(socket: Socket): void {
   if (socket instanceof TLSSocket) socket.destroy()
   else socket.resetAndDestroy()

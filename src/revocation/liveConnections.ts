@@ -22,7 +22,7 @@ export type LiveConnection = {
   readonly peer: string
   /** What admitted the connection; undefined until that is decided. */
   match: Match | undefined
-  close(fault: Fault): void
+  destroy(fault: Fault): void
 }
 
 /** The current match of a connection; undefined or a fault if it must close. */
@@ -112,7 +112,7 @@ export class LiveConnections {
     }
     this.#connections.delete(connection)
     const fault = createRevokedFault(why, result)
-    connection.close(fault)
+    connection.destroy(fault)
     return fault
   }
 }

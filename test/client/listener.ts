@@ -223,10 +223,12 @@ async function startProxyListener(t: Test, options: Partial<ListenerOptions> = {
           buildInfo: () => undefined,
         }),
         answerHello: async () => ({ ok: 1 }),
-        login: async () => {
-          throw new Fault('sts/refused')
+        authenticator: {
+          login: async () => {
+            throw new Fault('sts/refused')
+          },
+          reauthenticate: async () => {},
         },
-        reauthenticate: async () => {},
         reauthenticationMode: () => 'ask',
         shouldLog: () => true,
         metrics: {

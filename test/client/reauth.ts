@@ -2,8 +2,8 @@ import { getEventListeners } from 'node:events'
 import { Binary, type Document, Int32, serialize } from 'bson'
 import t from 'tap'
 import type { LoginRequest } from '../../src/client/login.js'
-import { watchLoginAge } from '../../src/client/reauth.js'
-import type { Watcher } from '../../src/client/relay.js'
+import { limitLoginAge } from '../../src/client/reauth.js'
+import type { CommandInterceptor } from '../../src/client/relay.js'
 import { Fault } from '../../src/errors.js'
 import type { LiveConnection } from '../../src/revocation/liveConnections.js'
 import { Framer } from '../../src/wire/frame.js'
@@ -17,37 +17,42 @@ const start = { saslStart: 1, mechanism: 'MONGODB-AWS', payload: new Binary(firs
 const next = { saslContinue: 1, conversationId: 1, payload: new Binary(final), $db: '$external' }
 const AGE = 3_600_000
 
-const commandOf = (body: Document): Command => {
+const readBody = (body: Document): Command => {
   const [frame] = [...new Framer(1_000_000).push(writeMessage({ ...body, $db: body.$db ?? 'app' }, 7))]
   if (!frame) throw new Error('no frame')
   return readCommand(frame)
 }
 
-type Wanted = { maxAgeMS?: number | null; mode?: 'ask' | 'close'; again?: (over: AbortController) => Promise<void> }
+type Settings = {
+  maxAgeMS?: number | null
+  mode?: 'ask' | 'close'
+  reauthenticate?: (abort: AbortController) => Promise<void>
+}
 
-/** A relay of which it is noted who watches it and why it was left, and the age of its login. */
-function aged({ maxAgeMS = AGE, mode = 'ask', again = async () => {} }: Wanted = {}) {
+/** A login with a limited age, over a relay that records its interceptor and why it was drained. */
+function createAgedLogin({ maxAgeMS = AGE, mode = 'ask', reauthenticate = async () => {} }: Settings = {}) {
   const clock = createManualClock()
-  let watcher: Watcher | undefined
-  const left: { kind: string | undefined; detail: string | undefined }[] = []
+  let interceptor: CommandInterceptor | undefined
+  const drains: { requester: string; kind: string | undefined; detail: string | undefined }[] = []
   const logins: string[] = []
-  const candidates: LoginRequest[] = []
+  const requests: LoginRequest[] = []
   const live = { match: maxAgeMS === null ? {} : { maxAgeMS } } as LiveConnection
-  const stop = watchLoginAge(
+  const stop = limitLoginAge(
     {
-      watch: by => {
-        watcher = by
+      setInterceptor: set => {
+        interceptor = set
       },
-      drain: fault => void left.push({ kind: fault?.kind, detail: fault?.detail }),
-      destroy: (_, fault) => void left.push({ kind: fault?.kind, detail: 'destroyed' }),
+      drain: (requester, fault) => void drains.push({ requester, kind: fault?.kind, detail: fault?.detail }),
     },
     {
-      request: { client: {}, address: '192.0.2.7', certificate: undefined, close: () => {} },
+      request: { client: {}, address: '192.0.2.7', certificate: undefined, destroy: () => {} },
       live,
-      reauthenticate: async (candidate, was, over) => {
-        t.equal(was, live)
-        candidates.push(candidate)
-        await again(over)
+      authenticator: {
+        reauthenticate: async (request, entry, abort) => {
+          t.equal(entry, live)
+          requests.push(request)
+          await reauthenticate(abort)
+        },
       },
       mode: () => mode,
       handshakeContext: () => ({
@@ -59,92 +64,93 @@ function aged({ maxAgeMS = AGE, mode = 'ask', again = async () => {} }: Wanted =
       after: clock.after,
     },
   )
-  const ask = async (body: Document, signal = new AbortController().signal) => {
-    if (!watcher) throw new Error('nobody watches')
-    const command = commandOf(body)
+  /** What a relay does with a command while there is an interceptor. */
+  const send = async (body: Document, signal = new AbortController().signal) => {
+    if (!interceptor) throw new Error('there is no interceptor')
+    const command = readBody(body)
     const { name } = command
-    if (name.startsWith('sasl')) return watcher.renew?.(command, signal)
-    const seen = { name, inTransaction: body.autocommit === false }
-    const fault = watcher.stop(seen)
-    if (!fault) watcher.passed(seen)
+    if (name.startsWith('sasl')) return interceptor.authenticate?.(command, signal)
+    const summary = { name, inTransaction: body.autocommit === false }
+    const fault = interceptor.check(summary)
+    if (!fault) interceptor.onForwarded(summary)
     return fault
   }
   return {
     clock,
     live,
-    left,
+    drains,
     logins,
-    candidates,
+    requests,
     stop,
-    ask,
-    watches: () => watcher !== undefined,
-    passed: () => watcher?.passed(),
+    send,
+    isIntercepted: () => interceptor !== undefined,
+    forward: () => interceptor?.onForwarded(),
   }
 }
 
-t.test('a young login is left alone; an old one is asked for, renewed, and young again', async t => {
-  const { clock, ask, watches, candidates, logins, left } = aged()
+t.test('an expired login is requested with 391, renewed, and fresh again', async t => {
+  const { clock, send, isIntercepted, requests, logins, drains } = createAgedLogin()
   clock.advance(AGE - 1)
-  t.equal(watches(), false)
+  t.equal(isIntercepted(), false)
   clock.advance(1)
-  t.match(await ask({ find: 'c' }), { kind: 'login/expired', definition: { reply: { code: 391 } } })
-  t.match(await ask(start), { done: false, conversationId: { value: 1 } })
-  t.match(await ask(next), { done: true })
-  t.match(candidates, [{ address: '192.0.2.7', fields: { a: 'the-authorization', t: 'the-token' } }])
+  t.match(await send({ find: 'c' }), { kind: 'login/expired', definition: { reply: { code: 391 } } })
+  t.match(await send(start), { done: false, conversationId: { value: 1 } })
+  t.match(await send(next), { done: true })
+  t.match(requests, [{ address: '192.0.2.7', fields: { a: 'the-authorization', t: 'the-token' } }])
   t.same(logins, ['success'])
-  t.equal(watches(), false)
+  t.equal(isIntercepted(), false)
   clock.advance(AGE - 1)
-  t.equal(watches(), false)
+  t.equal(isIntercepted(), false)
   clock.advance(1)
-  t.equal(watches(), true, 'the next age begins with the new login')
-  t.same(left, [])
+  t.equal(isIntercepted(), true, 'the age starts again with the new login')
+  t.same(drains, [])
 })
 
-t.test('a rule without an age is never asked about, and nothing waits', async t => {
-  const { clock, watches } = aged({ maxAgeMS: null })
+t.test('a rule without a maximum age starts no timer', async t => {
+  const { clock, isIntercepted } = createAgedLogin({ maxAgeMS: null })
   t.equal(clock.waiting(), 0)
-  t.equal(watches(), false)
+  t.equal(isIntercepted(), false)
 })
 
-t.test('inside a transaction nobody is asked, for a minute; the first command behind it is', async t => {
-  const { clock, ask, left } = aged()
+t.test('commands of a transaction are forwarded for a minute; the first command behind it gets 391', async t => {
+  const { clock, send, drains } = createAgedLogin()
   clock.advance(AGE)
-  t.equal(await ask({ insert: 'c', autocommit: false, startTransaction: true }), undefined)
+  t.equal(await send({ insert: 'c', autocommit: false, startTransaction: true }), undefined)
   clock.advance(59_000)
-  t.equal(await ask({ commitTransaction: 1, autocommit: false }), undefined)
-  t.match(await ask({ find: 'c' }), { kind: 'login/expired' })
-  await ask(start)
-  t.match(await ask(next), { done: true })
+  t.equal(await send({ commitTransaction: 1, autocommit: false }), undefined)
+  t.match(await send({ find: 'c' }), { kind: 'login/expired' })
+  await send(start)
+  t.match(await send(next), { done: true })
   clock.advance(60_000)
-  t.same(left, [], 'in time')
+  t.same(drains, [], 'the login was renewed in time')
 
-  const long = aged()
+  const long = createAgedLogin()
   long.clock.advance(AGE)
-  await long.ask({ insert: 'c', autocommit: false, startTransaction: true })
+  await long.send({ insert: 'c', autocommit: false, startTransaction: true })
   long.clock.advance(60_000)
-  t.match(long.left, [{ kind: 'login/expired', detail: 'there was no moment to ask' }])
+  t.match(long.drains, [{ kind: 'login/expired', detail: 'no command could be answered with 391' }])
 })
 
-t.test('who sends nothing that can be answered is closed after a minute', async t => {
-  const { clock, passed, left } = aged()
+t.test('a client that sends no command that can be answered is closed after a minute', async t => {
+  const { clock, forward, drains } = createAgedLogin()
   clock.advance(AGE)
-  passed()
+  forward()
   clock.advance(59_999)
-  passed()
-  t.same(left, [])
+  forward()
+  t.same(drains, [])
   clock.advance(1)
-  t.equal(left.length, 1)
+  t.equal(drains.length, 1)
 })
 
-t.test('who goes on as if it had not been asked has no longer for it', async t => {
-  const { clock, ask, left } = aged()
+t.test('further commands do not extend the time for the login', async t => {
+  const { clock, send, drains } = createAgedLogin()
   clock.advance(AGE)
   for (let seconds = 0; seconds < 30; seconds += 10) {
-    t.match(await ask({ find: 'c' }), { kind: 'login/expired' })
-    t.same(left, [])
+    t.match(await send({ find: 'c' }), { kind: 'login/expired' })
+    t.same(drains, [])
     clock.advance(10_000)
   }
-  t.match(left, [{ detail: 'it was not renewed in time' }])
+  t.match(drains, [{ detail: 'it was not renewed in time' }])
 })
 
 t.test('each step has thirty seconds', async t => {
@@ -152,52 +158,52 @@ t.test('each step has thirty seconds', async t => {
     [[{ find: 'c' }], 'it was not renewed in time'],
     [[{ find: 'c' }, start], 'it was not renewed in time'],
   ] as const) {
-    const { clock, ask, left } = aged()
+    const { clock, send, drains } = createAgedLogin()
     clock.advance(AGE)
     for (const step of steps) {
       clock.advance(29_999)
-      await ask(step)
+      await send(step)
     }
     clock.advance(29_999)
-    t.same(left, [])
+    t.same(drains, [])
     clock.advance(1)
-    t.match(left, [{ kind: 'login/expired', detail }])
+    t.match(drains, [{ kind: 'login/expired', detail }])
   }
 })
 
-t.test('somebody else, or a login that fails, is the end', async t => {
+t.test('another principal, or a failed login, is reported and thrown', async t => {
   for (const kind of ['login/principal-changed', 'sts/refused', 'login/denied'] as const) {
-    const again = async () => {
+    const reauthenticate = async () => {
       throw createFault(kind)
     }
-    const { clock, ask, logins } = aged({ again })
+    const { clock, send, logins } = createAgedLogin({ reauthenticate })
     clock.advance(AGE)
-    await ask({ find: 'c' })
-    await ask(start)
-    t.equal((await faultOfAsync(() => ask(next)))?.kind, kind)
+    await send({ find: 'c' })
+    await send(start)
+    t.equal((await faultOfAsync(() => send(next)))?.kind, kind)
     t.same(logins, [kind])
   }
 })
 
-t.test('a relay that ends meanwhile ends the login, and it alone', async t => {
+t.test('the end of the relay aborts the login', async t => {
   for (const early of [true, false]) {
     let login = new AbortController()
-    const again = (over: AbortController) => {
-      login = over
+    const reauthenticate = (abort: AbortController) => {
+      login = abort
       return new Promise<void>((_, reject) => {
-        const leave = () => reject(new Fault('login/abandoned'))
-        over.signal.addEventListener('abort', leave)
-        if (over.signal.aborted) leave()
+        const onAbort = () => reject(new Fault('login/abandoned'))
+        abort.signal.addEventListener('abort', onAbort)
+        if (abort.signal.aborted) onAbort()
       })
     }
-    const { clock, ask, logins } = aged({ again })
+    const { clock, send, logins } = createAgedLogin({ reauthenticate })
     const relay = new AbortController()
     const ended = new Error('the relay has ended')
     clock.advance(AGE)
-    await ask({ find: 'c' })
-    await ask(start)
+    await send({ find: 'c' })
+    await send(start)
     if (early) relay.abort(ended)
-    const fault = faultOfAsync(() => ask(next, relay.signal))
+    const fault = faultOfAsync(() => send(next, relay.signal))
     t.equal(login.signal.aborted, early)
     relay.abort(ended)
     t.equal((await fault)?.kind, 'login/abandoned')
@@ -206,20 +212,20 @@ t.test('a relay that ends meanwhile ends the login, and it alone', async t => {
   }
 })
 
-t.test('a login that ends itself leaves the relay alone, and one that is over is left alone by it', async t => {
+t.test('an aborted login does not abort the relay, and a finished one is not aborted by it', async t => {
   const logins: AbortController[] = []
-  const again = async (over: AbortController) => {
-    logins.push(over)
-    if (logins.length === 1) over.abort(new Fault('login/timeout'))
-    over.signal.throwIfAborted()
+  const reauthenticate = async (abort: AbortController) => {
+    logins.push(abort)
+    if (logins.length === 1) abort.abort(new Fault('login/timeout'))
+    abort.signal.throwIfAborted()
   }
   const relay = new AbortController()
   for (const kind of ['login/timeout', undefined] as const) {
-    const { clock, ask } = aged({ again })
+    const { clock, send } = createAgedLogin({ reauthenticate })
     clock.advance(AGE)
-    await ask({ find: 'c' }, relay.signal)
-    await ask(start, relay.signal)
-    t.equal((await faultOfAsync(() => ask(next, relay.signal)))?.kind, kind)
+    await send({ find: 'c' }, relay.signal)
+    await send(start, relay.signal)
+    t.equal((await faultOfAsync(() => send(next, relay.signal)))?.kind, kind)
     t.notOk(relay.signal.aborted)
   }
   t.equal(getEventListeners(relay.signal, 'abort').length, 0)
@@ -230,77 +236,73 @@ t.test('a login that ends itself leaves the relay alone, and one that is over is
   )
 })
 
-t.test('another mechanism is refused; steps out of turn are the end', async t => {
-  const { clock, ask } = aged()
+t.test('another mechanism is refused; steps out of order are thrown', async t => {
+  const { clock, send } = createAgedLogin()
   clock.advance(AGE)
-  t.match(await ask({ ...start, mechanism: 'SCRAM-SHA-256' }), { kind: 'sasl/mechanism-unavailable' })
-  t.equal((await faultOfAsync(() => ask(next)))?.kind, 'sasl/out-of-order')
-  t.equal((await faultOfAsync(() => ask(start)))?.kind, 'sasl/out-of-order')
+  t.match(await send({ ...start, mechanism: 'SCRAM-SHA-256' }), { kind: 'sasl/mechanism-unavailable' })
+  t.equal((await faultOfAsync(() => send(next)))?.kind, 'sasl/out-of-order')
+  t.equal((await faultOfAsync(() => send(start)))?.kind, 'sasl/out-of-order')
 })
 
-t.test('a command between the steps begins them anew', async t => {
-  const { clock, ask } = aged()
+t.test('a command between the steps restarts them', async t => {
+  const { clock, send } = createAgedLogin()
   clock.advance(AGE)
-  await ask({ find: 'c' })
-  await ask(start)
-  t.match(await ask({ find: 'c' }), { kind: 'login/expired' })
-  t.match(await ask(start), { done: false })
-  t.match(await ask(next), { done: true })
+  await send({ find: 'c' })
+  await send(start)
+  t.match(await send({ find: 'c' }), { kind: 'login/expired' })
+  t.match(await send(start), { done: false })
+  t.match(await send(next), { done: true })
 })
 
-t.test('where nobody is asked, the connection closes between operations', async t => {
-  const { clock, left } = aged({ mode: 'close' })
+t.test('in mode close, the connection closes between operations', async t => {
+  const { clock, drains } = createAgedLogin({ mode: 'close' })
   clock.advance(AGE)
   clock.advance(999)
-  t.same(left, [])
+  t.same(drains, [])
   clock.advance(1)
-  t.match(left, [{ kind: 'login/expired', detail: 'its time is over' }])
+  t.match(drains, [{ kind: 'login/expired', detail: 'its maximum age is reached' }])
 
-  const busy = aged({ mode: 'close' })
+  const busy = createAgedLogin({ mode: 'close' })
   busy.clock.advance(AGE)
-  busy.passed()
-  t.same(busy.left, [], 'of this it is not known whether it is inside a transaction')
-  t.equal(await busy.ask(start), undefined, 'nobody logs in again')
-  t.equal(await busy.ask({ find: 'c' }), undefined, 'it goes upstream')
-  t.match(busy.left, [{ kind: 'login/expired', detail: 'its time is over' }])
+  busy.forward()
+  t.same(busy.drains, [], 'it is unknown whether this request belongs to a transaction')
+  t.equal(await busy.send(start), undefined, 'a login is refused')
+  t.equal(await busy.send({ find: 'c' }), undefined, 'it is forwarded')
+  t.match(busy.drains, [{ kind: 'login/expired', detail: 'its maximum age is reached' }])
 })
 
-t.test('and behind a transaction, for which it waits a minute', async t => {
+t.test('in mode close, the connection closes behind a transaction, and after a minute at the latest', async t => {
   for (const [end, ms] of [
     [{ commitTransaction: 1, autocommit: false }, 0],
     [{ find: 'c' }, 0],
     [{ insert: 'c', autocommit: false }, 59_000],
   ] as const) {
-    const { clock, ask, left } = aged({ mode: 'close' })
+    const { clock, send, drains } = createAgedLogin({ mode: 'close' })
     clock.advance(AGE)
-    await ask({ insert: 'c', autocommit: false })
+    await send({ insert: 'c', autocommit: false })
     clock.advance(1_000)
-    t.same(left, [])
-    t.equal(await ask(end), undefined, 'it goes upstream')
-    t.equal(left.length, ms === 0 ? 1 : 0)
+    t.same(drains, [])
+    t.equal(await send(end), undefined, 'it is forwarded')
+    t.equal(drains.length, ms === 0 ? 1 : 0)
     clock.advance(ms)
-    t.equal(left.length, 1)
+    t.equal(drains.length, 1)
   }
 })
 
-t.test('one that does not close in peace within a minute is cut off', async t => {
-  const { clock, ask, left } = aged({ mode: 'close' })
+t.test('after the drain has begun no timer remains', async t => {
+  const { clock, send, drains } = createAgedLogin({ mode: 'close' })
   clock.advance(AGE)
-  await ask({ find: 'c' })
-  t.match(left, [{ kind: 'login/expired', detail: 'its time is over' }])
-  clock.advance(59_999)
-  t.equal(left.length, 1)
-  clock.advance(1)
-  t.match(left[1], { kind: 'login/expired', detail: 'destroyed' })
+  await send({ find: 'c' })
+  t.match(drains, [{ requester: 'loginExpired', kind: 'login/expired', detail: 'its maximum age is reached' }])
   t.equal(clock.waiting(), 0)
 })
 
-t.test('a relay that has ended leaves nothing that waits', async t => {
+t.test('stopping cancels all timers', async t => {
   for (const step of [undefined, { find: 'c' }, { find: 'c', autocommit: false }]) {
-    const { clock, ask, stop } = aged()
+    const { clock, send, stop } = createAgedLogin()
     if (step) {
       clock.advance(AGE)
-      await ask(step)
+      await send(step)
     }
     stop()
     t.equal(clock.waiting(), 0)

@@ -68,7 +68,7 @@ for (const driver of drivers) {
 t.test('where nobody is asked, the connection is closed between operations', async t => {
   const { client, seen, logins, closedLines } = await home(t, 'mongodb7', { 'listen.reauthenticate': 'close' })
   await client.db('app').command({ ping: 1 })
-  t.match(await closedLines(1, ({ fault }) => fault === 'login/expired'), [{ why: /its time is over/ }])
+  t.match(await closedLines(1, ({ fault }) => fault === 'login/expired'), [{ why: /its maximum age is reached/ }])
   await sleep(100) // the driver sees it
   t.equal(await client.db('app').collection('c').countDocuments(), 0)
   t.equal(logins(), 2)

@@ -42,7 +42,7 @@ function entered(...matches: (Match | undefined)[]) {
       accessKeyId: `AKIA${index}`,
       peer: '127.0.0.1:1',
       match,
-      close: fault => {
+      destroy: fault => {
         faults[index] = fault
       },
     }),

@@ -59,7 +59,7 @@ function create({
       accessKeyId: KEY,
       peer: '127.0.0.1:1',
       match,
-      close: fault => faults.push(fault),
+      destroy: fault => faults.push(fault),
       ...entry,
     })
   return { revocation, rules, faults, enter, clock, counts }

@@ -1,0 +1,66 @@
+/** A connection that is logged in upstream, with its entry among the live connections. */
+import type { Socket } from 'node:net'
+import type { Document } from 'bson'
+import type { LiveConnection } from '../revocation/liveConnections.js'
+import type { PrimaryTerm } from '../upstream/primaryTerm.js'
+import type { ReadBuffer } from '../upstream/readBuffer.js'
+
+/** MongoDB's own limit. */
+const MAX_MESSAGE_BYTES = 48_000_000
+
+/** What a login upstream results in. */
+export type AuthenticatedUpstream = {
+  /** Paused and half-open capable. */
+  socket: Socket
+  /** Reads the socket. */
+  readBuffer: Pick<ReadBuffer, 'setConsumer'>
+  /** Bytes that were read after the last reply of the login. */
+  rest: Buffer
+  /** The upstream's reply to hello. */
+  hello: Document
+  /** The session ends with this term. */
+  term: PrimaryTerm
+}
+
+/** Owns the socket and the entry. Its owner calls `dispose`, or `release` if a relay closes the socket. */
+export class UpstreamSession {
+  readonly socket: Socket
+  readonly readBuffer: Pick<ReadBuffer, 'setConsumer'>
+  readonly rest: Buffer
+  readonly term: PrimaryTerm
+  readonly live: LiveConnection
+  readonly maxMessageBytes: number
+  readonly #unregister: () => void
+
+  /** `unregister` removes `live` from the live connections; further calls of it have no effect. */
+  constructor(
+    { socket, readBuffer, rest, hello, term }: AuthenticatedUpstream,
+    live: LiveConnection,
+    unregister: () => void,
+  ) {
+    this.socket = socket
+    this.readBuffer = readBuffer
+    this.rest = rest
+    this.term = term
+    this.live = live
+    this.maxMessageBytes = readMaxMessageBytes(hello)
+    this.#unregister = unregister
+  }
+
+  /** Removes the entry from the live connections. */
+  release(): void {
+    this.#unregister()
+  }
+
+  /** Removes the entry and destroys the socket. */
+  dispose(): void {
+    this.release()
+    this.socket.destroy()
+  }
+}
+
+/** The upstream's `maxMessageSizeBytes`, which is not trusted above MongoDB's own limit. */
+function readMaxMessageBytes({ maxMessageSizeBytes }: Document): number {
+  const bytes = Number(maxMessageSizeBytes)
+  return bytes > 0 ? Math.min(bytes, MAX_MESSAGE_BYTES) : MAX_MESSAGE_BYTES
+}
