@@ -99,7 +99,7 @@ t.test('explain takes one ARN and shows the rule that decides', async t => {
   t.match(known.stdout, /^decided by +rule 1 of users.*\ndatabase user +app@admin$/m)
   const unmatched = await explain('arn:aws:iam::210987654321:role/R')
   t.equal(unmatched.code, 0)
-  t.match(unmatched.stdout, /^refused .*\nnearest +rule 1 names role\/R.*another account/m)
+  t.match(unmatched.stdout, /^refused .*\nnearest miss +rule 1 names role\/R.*another account/m)
   t.equal((await explain()).code, 64)
   t.equal((await explain('alice')).code, 64)
 })

@@ -5,8 +5,8 @@
  *                             └─ login ─▶ Logins ─▶ STS, rules, directory, provisioner ─▶ upstream
  *     admin server ─▶ readiness, metrics, denials, pins
  *
- * Parts that call each other in both directions meet in the fields of `ProxyServer`: its constructor builds every part but
- * the two servers, and no part calls another before `start`.
+ * Parts that call each other in both directions meet in the fields of `ProxyServer`. Its constructor builds every part but
+ * the two servers; parts call each other only after it has returned.
  */
 import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import { calculateObjectSize, type Document } from 'bson'

@@ -14,10 +14,10 @@ import { createAdminClient } from '../../src/upstream/admin.js'
 import { startScriptedUpstream } from '../support/scriptedUpstream.js'
 
 const root = { name: 'root', password: 'of the set' }
-const texts = (findings: Finding[]) => findings.map(({ isOk, text }) => `${isOk ? 'ok' : 'FAIL'} ${text}`)
+const formatFindings = (findings: Finding[]) => findings.map(({ isOk, text }) => `${isOk ? 'ok' : 'FAIL'} ${text}`)
 
 /** A replica set of three members, and `check` for a proxy in front of it. */
-async function checked(t: Test, more: object = {}) {
+async function startCheck(t: Test, more: object = {}) {
   const sts = await startSts({ iam: createIam({ random: randomBytes, now: Date.now }) })
   t.teardown(() => sts.close())
   const set = await startReplicaSet({ now: Date.now, random: randomBytes, root })
@@ -34,11 +34,11 @@ async function checked(t: Test, more: object = {}) {
     mode: 0o600,
   })
   const config = loadWithPolicy({ file: 'x', args: {}, env: { PASSWORD: root.password }, readFile })
-  return { set, run: async () => texts(await check(config)) }
+  return { set, run: async () => formatFindings(await check(config)) }
 }
 
 t.test('every member of a replica set is checked, and the primary is named', async t => {
-  const { set, run } = await checked(t)
+  const { set, run } = await startCheck(t)
   const lines = await run()
   for (const { host } of set.members())
     t.ok(lines.some(line => line.startsWith(`ok upstream ${host}: answers, version`)))
@@ -49,7 +49,7 @@ t.test('every member of a replica set is checked, and the primary is named', asy
 })
 
 t.test('an unreachable member and a missing primary are failures', async t => {
-  const { set, run } = await checked(t)
+  const { set, run } = await startCheck(t)
   const last = set.members()[2]
   if (last) await set.kill(last)
   set.stepDown()
@@ -76,7 +76,7 @@ t.test('the client certificate for the upstream must not be that of a database u
       ({ name }) => (name === 'authenticate' ? reply : { isWritablePrimary: true, ok: 1 }),
       'upstream.pem',
     )
-    const { run } = await checked(t, {
+    const { run } = await startCheck(t, {
       upstream: {
         uri: `${upstream.uri}directConnection=true&tls=true&tlsInsecure=true&tlsCertificateKeyFile=${pem('workload.pem')}`,
       },
@@ -91,7 +91,7 @@ t.test('the client certificate for the upstream must not be that of a database u
       $db: '$external',
     })
   }
-  const { run } = await checked(t)
+  const { run } = await startCheck(t)
   t.notOk(
     (await run()).some(text => text.includes('certificate')),
     'without a client certificate there is no finding',
@@ -99,7 +99,7 @@ t.test('the client certificate for the upstream must not be that of a database u
 })
 
 t.test('an unreachable upstream fails its checks and not those of STS', async t => {
-  const { set, run } = await checked(t)
+  const { set, run } = await startCheck(t)
   const [first] = set.members()
   for (const member of set.members()) await set.kill(member)
   const lines = await run()
@@ -109,7 +109,7 @@ t.test('an unreachable upstream fails its checks and not those of STS', async t 
 })
 
 t.test('the directory is read, and rules and entries without effect are noted', async t => {
-  const { set, run } = await checked(t, {
+  const { set, run } = await startCheck(t, {
     directory: { enabled: true },
     provision: { secretFile: 'x' },
     users: [
@@ -141,7 +141,7 @@ t.test('the administrator, the roles of rules and the files of the proxy are che
   const folder = mkdtempSync(join(tmpdir(), 'check-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
   const at = (name: string) => join(folder, name)
-  const { set, run } = await checked(t, {
+  const { set, run } = await startCheck(t, {
     provision: { secretFile: 'x' },
     deny: { adminFile: folder },
     pins: { file: at('none/pins.json') },
@@ -157,7 +157,7 @@ t.test('the administrator, the roles of rules and the files of the proxy are che
   t.ok(lines.some(line => line.startsWith('FAIL denials of the admin interface: ')))
   t.ok(lines.some(line => line.startsWith('FAIL pins: ')))
   const [member] = set.members()
-  const wrong = await checked(t, {
+  const wrong = await startCheck(t, {
     upstream: { uri: `mongodb://${member?.host}/`, admin: { uri: `mongodb://root:wrong@${member?.host}/` } },
   })
   t.ok((await wrong.run()).some(line => /^FAIL upstream.admin: .*Check its address, user and password/.test(line)))

@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
 import { loadWithPolicy } from '../../src/app/policy.js'
+import type { Finding } from '../../src/commands/check.js'
 import { pruneUsers } from '../../src/commands/prune.js'
 import { Fault } from '../../src/errors.js'
 import { prune } from '../../src/provisioning/prune.js'
@@ -10,10 +11,10 @@ const rule = (name: string, more: object = {}) => ({ arn: arnOf(name), roles: ['
 const reads = [{ role: 'read', db: 'app' }]
 
 /** A MongoDB with provisioned users of these names, and configurations for `users prune`. */
-async function pruning(t: Test, names: readonly string[]) {
-  const scene = await startProvisioning(t)
-  const one = scene.make()
-  for (const name of names) await one.ensureUser({ arn: arnOf(name), roles: reads })
+async function startPruning(t: Test, names: readonly string[]) {
+  const provisioning = await startProvisioning(t)
+  const provisioner = provisioning.make()
+  for (const name of names) await provisioner.ensureUser({ arn: arnOf(name), roles: reads })
   const config = (users: object[], more: object = {}) =>
     loadWithPolicy({
       file: 'proxy.yaml',
@@ -24,7 +25,10 @@ async function pruning(t: Test, names: readonly string[]) {
           path === 'secret'
             ? SECRET.reveal()
             : JSON.stringify({
-                upstream: { uri: `mongodb://127.0.0.1:${scene.server.port}/`, admin: { uri: scene.server.uri } },
+                upstream: {
+                  uri: `mongodb://127.0.0.1:${provisioning.server.port}/`,
+                  admin: { uri: provisioning.server.uri },
+                },
                 provision: { secretFile: 'secret' },
                 users,
                 ...more,
@@ -33,15 +37,17 @@ async function pruning(t: Test, names: readonly string[]) {
         mode: 0o600,
       }),
     })
-  const left = async () =>
-    (await scene.client.db(DATABASE).command({ usersInfo: 1 })).users.map(({ user }: { user: string }) => user).sort()
-  return { ...scene, config, left }
+  const listUsers = async () =>
+    (await provisioning.client.db(DATABASE).command({ usersInfo: 1 })).users
+      .map(({ user }: { user: string }) => user)
+      .sort()
+  return { ...provisioning, config, listUsers }
 }
-const texts = (done: { isOk: boolean; text: string }[]) => done.map(({ isOk, text }) => `${isOk} ${text}`)
+const format = (findings: Finding[]) => findings.map(({ isOk, text }) => `${isOk} ${text}`)
 
 t.test('users that no rule needs are removed and named', async t => {
   const names = ['orders', 'other-scope', 'late', 'gone', 'now-with-password', 'app-7']
-  const { config, left, client } = await pruning(t, names)
+  const { config, listUsers, client } = await startPruning(t, names)
   await client.db(DATABASE).command({ createUser: 'by-hand', pwd: 'x', roles: [] })
   const rules = [
     rule('orders'),
@@ -50,26 +56,26 @@ t.test('users that no rule needs are removed and named', async t => {
     { arn: arnOf('now-with-password'), user: 'app', passwordFile: 'secret' },
     rule('app-*'),
   ]
-  t.same(texts(await pruneUsers(config(rules), { all: false })).sort(), [
+  t.same(format(await pruneUsers(config(rules), { all: false })).sort(), [
     `true removed the user ${arnOf('gone')}@${DATABASE}`,
     `true removed the user ${arnOf('late')}@${DATABASE}`,
     `true removed the user ${arnOf('now-with-password')}@${DATABASE}`,
   ])
-  t.same(await left(), [arnOf('app-7'), arnOf('orders'), arnOf('other-scope'), 'by-hand'])
-  t.same(texts(await pruneUsers(config(rules), { all: false })), ['true there was nothing to remove'])
+  t.same(await listUsers(), [arnOf('app-7'), arnOf('orders'), arnOf('other-scope'), 'by-hand'])
+  t.same(format(await pruneUsers(config(rules), { all: false })), ['true there was nothing to remove'])
   t.equal((await pruneUsers(config(rules), { all: true })).length, 3)
-  t.same(await left(), ['by-hand'])
+  t.same(await listUsers(), ['by-hand'])
 })
 
 t.test('a user of a principal in the directory is kept', async t => {
-  const { config, left, client } = await pruning(t, ['orders', 'gone'])
+  const { config, listUsers, client } = await startPruning(t, ['orders', 'gone'])
   await client.db('$external').command({ createUser: arnOf('orders'), roles: reads })
   await pruneUsers(config([], { directory: { enabled: true } }), { all: false })
-  t.same(await left(), [arnOf('orders')])
+  t.same(await listUsers(), [arnOf('orders')])
 })
 
 t.test('while the directory is unreadable no user is removed', async t => {
-  const { config, left, server, client } = await pruning(t, ['orders'])
+  const { config, listUsers, server, client } = await startPruning(t, ['orders'])
   await client.db('admin').command({
     createRole: 'blind',
     roles: [],
@@ -79,21 +85,21 @@ t.test('while the directory is unreadable no user is removed', async t => {
   const uri = `mongodb://blind:pw@127.0.0.1:${server.port}/?authSource=admin`
   const upstream = { uri: `mongodb://127.0.0.1:${server.port}/`, admin: { uri } }
   const more = { upstream, directory: { enabled: true } }
-  const done = texts(await pruneUsers(config([], more), { all: false }))
-  t.match(done, [/^false .*lacks find on admin.system.users/])
-  t.same(await left(), [arnOf('orders')])
+  const findings = format(await pruneUsers(config([], more), { all: false }))
+  t.match(findings, [/^false .*lacks find on admin.system.users/])
+  t.same(await listUsers(), [arnOf('orders')])
 })
 
 t.test('a principal with ambiguous directory users keeps its user', async t => {
-  const { partsOf, left } = await pruning(t, ['orders'])
+  const { partsOf, listUsers } = await startPruning(t, ['orders'])
   await prune(partsOf(), arn => {
     throw new Fault('users/ambiguous', arn, { directoryUsers: [arn] })
   })
-  t.same(await left(), [arnOf('orders')])
+  t.same(await listUsers(), [arnOf('orders')])
 })
 
 t.test('the administrator and the master secret are required', async t => {
-  const { config, server } = await pruning(t, [])
+  const { config, server } = await startPruning(t, [])
   const uri = `mongodb://127.0.0.1:${server.port}/`
   const problem = async (more: object) =>
     (await faultOfAsync(() => pruneUsers(config([], more), { all: true })))?.facts.problems
@@ -102,7 +108,7 @@ t.test('the administrator and the master secret are required', async t => {
 })
 
 t.test('a failure is reported', async t => {
-  const { config, server } = await pruning(t, [])
+  const { config, server } = await startPruning(t, [])
   await server.close()
-  t.match(texts(await pruneUsers(config([]), { all: true })), [/^false the upstream MongoDB is unreachable/])
+  t.match(format(await pruneUsers(config([]), { all: true })), [/^false the upstream MongoDB is unreachable/])
 })

@@ -399,7 +399,7 @@ t.test('a user has one password, from a file or from a variable', async t => {
 
 t.test('a rule has one principal, gives a user or roles, and its conditions are well-formed', async t => {
   const arn = 'arn: a, roles: [read@app]'
-  for (const [entry, said] of [
+  for (const [entry, problem] of [
     ['roles: [read@app]', /needs either arn or sso/],
     [`${arn}, sso: { permissionSet: p, account: "123456789012" }`, /needs either arn or sso/],
     ['sso: { permissionSet: p }, roles: [a@b]', /sso.account: expected an account of 12 digits, got nothing/],
@@ -416,7 +416,7 @@ t.test('a rule has one principal, gives a user or roles, and its conditions are 
     [`${arn}, maxAge: 1d`, /maxAge: expected a duration like 30m or 12h/],
     [`${arn}, maxage: 1h`, /there is no such setting; did you mean maxAge\?/],
   ] as const) {
-    t.match(problems({ yaml: `users:\n  - { ${entry} }`, env: { A: 'x' } }), [said], entry)
+    t.match(problems({ yaml: `users:\n  - { ${entry} }`, env: { A: 'x' } }), [problem], entry)
   }
 })
 
@@ -525,7 +525,7 @@ t.test('master secrets are lines of at least 32 bytes in a file and are never sh
   const args = { ...upstream, 'provision.secretFile': 'secret' }
   const { provision } = loaded({ args, files: { secret: `${secret(1)}\n\n${secret(2)}\r\n` } })
   t.same(
-    provision.secrets.map(one => one.reveal()),
+    provision.secrets.map(secret => secret.reveal()),
     [secret(1), secret(2)],
   )
   t.match(provision, { database: 'mongo_iam_proxy', fleet: 'default', period: 86_400_000, clientSource: undefined })
@@ -569,20 +569,20 @@ t.test('the token of the admin interface must be long and is never shown', async
     'hunter2-hunter2-hunter2\nhunter2',
     'hunter2'.repeat(100),
   ]) {
-    const said = `${problems({ args, files: { token } })}`
-    t.match(said, 'admin.tokenFile: in token: expected one line of 20 to 512 printable characters')
-    t.notMatch(said, /hunter2/)
+    const text = `${problems({ args, files: { token } })}`
+    t.match(text, 'admin.tokenFile: in token: expected one line of 20 to 512 printable characters')
+    t.notMatch(text, /hunter2/)
   }
 })
 
 t.test('a token that would cross the network in plain text causes a warning', async t => {
   const files = { token: 'hunter2-hunter2-hunter2\n' }
   const args = { ...upstream, 'admin.tokenFile': 'token' }
-  const said = (more: Record<string, string>) => loaded({ args: { ...args, ...more }, files }).warnings.slice(1)
-  t.same(said({}), [])
-  t.same(said({ 'admin.host': '::1' }), [])
-  t.same(said({ 'admin.host': '0.0.0.0', 'admin.port': 'off' }), [])
-  t.match(said({ 'admin.host': '0.0.0.0' }), [/^admin\.tokenFile: admin\.host 0\.0\.0\.0 .* plain text/])
+  const warningsOf = (more: Record<string, string>) => loaded({ args: { ...args, ...more }, files }).warnings.slice(1)
+  t.same(warningsOf({}), [])
+  t.same(warningsOf({ 'admin.host': '::1' }), [])
+  t.same(warningsOf({ 'admin.host': '0.0.0.0', 'admin.port': 'off' }), [])
+  t.match(warningsOf({ 'admin.host': '0.0.0.0' }), [/^admin\.tokenFile: admin\.host 0\.0\.0\.0 .* plain text/])
 })
 
 t.test('host names of the admin interface have no port and are compared in lower case', async t => {
