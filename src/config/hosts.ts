@@ -3,9 +3,9 @@
  * offered and takes the region from the second label of its name. A name from which drivers would read different regions
  * is refused here.
  */
-import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
 import { findPartition } from '../identity/partition.js'
+import { type IPAddress, parseIPAddress } from '../ipAddress.js'
 import { kind, listOf, textOf } from './definition.js'
 
 export type Address = { host: string; port: number }
@@ -13,21 +13,22 @@ export type Address = { host: string; port: number }
 /** `host` is offered to clients and verified in TLS; `connect` is the address to dial instead. */
 export type StsHost = { host: string; connect: Address | undefined }
 
-/** Whether a host is on this machine. Names other than `localhost` are not looked up. */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || parseIP(host)?.range() === 'loopback'
+/**
+ * Whether a host is on this machine. Names other than `localhost` are not looked up. An invalid setting has no value, so
+ * `host` may be undefined while a configuration has problems.
+ */
+export function isLoopback(host: string | undefined): boolean {
+  return host === 'localhost' || parseHost(host)?.range() === 'loopback'
 }
 
-/** Whether a listener on this address accepts connections to every address of the machine. */
-export function isWildcard(host: string): boolean {
-  return ['0.0.0.0', '::'].includes(parseIP(host)?.toString() ?? '')
+/** Whether a listener on this address accepts connections to every address of the machine. `host`: as in `isLoopback`. */
+export function isWildcard(host: string | undefined): boolean {
+  return ['0.0.0.0', '::'].includes(parseHost(host)?.toString() ?? '')
 }
 
-/** An address, with or without brackets; IPv4 mapped to IPv6 becomes IPv4. Short forms such as `127.1` are names. */
-function parseIP(host: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
-  const text = host.replace(/^\[(.*)\]$/, '$1')
-  if (!ipaddr.IPv4.isValidFourPartDecimal(text) && !ipaddr.IPv6.isValid(text)) return undefined
-  return ipaddr.process(text)
+/** An address, with or without brackets. Short forms such as `127.1` are names. */
+function parseHost(host: string | undefined): IPAddress | undefined {
+  return host === undefined ? undefined : parseIPAddress(host.replace(/^\[(.*)\]$/, '$1'))
 }
 
 const LABELS = /^(?=.{1,255}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/
@@ -44,16 +45,19 @@ const stsHostName = textOf('expected a lower-case host name without scheme, port
   },
 )
 
-const HOST_AND_PORT = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]{1,255})):(\d{1,5})$/i
+const HOST_AND_PORT = /^(?:\[([0-9a-f.]*:[0-9a-f:.]+)\]|([a-z0-9.-]{1,255})):(\d{1,5})$/i
 const expectedAddress = 'expected host:port'
 const address = textOf(expectedAddress, HOST_AND_PORT)
   .transform((text): Address => {
     const [, ipv6, name, port] = HOST_AND_PORT.exec(text) ?? []
     return { host: ipv6 ?? name ?? '', port: Number(port) }
   })
-  .refine(({ host, port }) => port >= 1 && port <= 65535 && (!host.includes(':') || ipaddr.IPv6.isValid(host)), {
-    error: expectedAddress,
-  })
+  .refine(
+    ({ host, port }) => port >= 1 && port <= 65535 && (!host.includes(':') || parseIPAddress(host) !== undefined),
+    {
+      error: expectedAddress,
+    },
+  )
 
 /** The address that hello reports. Lower case, because drivers compare it as text. */
 export const advertised = kind(

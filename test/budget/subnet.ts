@@ -13,6 +13,10 @@ t.test('an IPv4 address is its own subnet, an IPv6 address belongs to its /64', 
     ['::1', '0:0:0:0::/64'],
     ['::', '0:0:0:0::/64'],
     ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+    ['fe80::2%br-lan', 'fe80:0:0:0::/64'],
+    ['fe80::3%eth0.100', 'fe80:0:0:0::/64'],
+    ['fe80::4%wg_0', 'fe80:0:0:0::/64'],
+    ['::192.0.2.1', '0:0:0:0::/64'],
     ['64:ff9b::192.0.2.1', '64:ff9b:0:0::/64'],
   ]
   for (const [address = '', subnet] of cases) t.equal(toSubnet(address), subnet, address)

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { compilePolicy } from '../../src/app/policy.js'
 import { type Compile, type ConfigSources, loadAndCompile, loadConfig } from '../../src/config/load.js'
 import { Secret } from '../../src/log.js'
 import { faultOf } from '../support/faults.js'
@@ -266,6 +267,24 @@ t.test('a listener that is not on loopback needs TLS or tls: off', async t => {
   t.same(problems({ args, yaml: 'tls:\n' }), ['tls: required on 0.0.0.0: set certFile and keyFile, or write tls: off'])
 })
 
+t.test('an address that only resembles loopback needs TLS', async t => {
+  for (const host of ['::127.0.0.1', '127.1', '127.0.0.999', '::ffff:10.0.0.1', 'localhost.example.com']) {
+    const args = { ...upstream, 'listen.host': host }
+    t.match(problems({ args }), [/^tls: required on/], host)
+  }
+})
+
+t.test('an invalid host hides no other problem', async t => {
+  const admin = { 'admin.host': 'no host', 'admin.tokenFile': './token' }
+  t.match(problems({ args: admin, files: { './token': 'x'.repeat(20) } }), [/^admin\.host: expected an address/])
+  const listen = { 'listen.host': 'no host', 'upstream.uri': 'mongodb://a,b/?replicaSet=rs' }
+  const compile: Compile<undefined> = (config, origins) => {
+    const { problems } = compilePolicy(config, () => ({ bytes: Buffer.alloc(0), mode: 0 }), origins)
+    return { compiled: undefined, problems }
+  }
+  t.match(problems({ args: listen, compile }), [/^listen\.host: expected an address/])
+})
+
 t.test('the certificate and its key are read and validated', async t => {
   const files = { crt: first.cert, key: first.key, other: second.key, encrypted: encrypted.key, junk: 'junk' }
   const tls = (certFile: string, keyFile: string) =>
@@ -325,7 +344,15 @@ t.test('the advertised address is host:port in lower case and not a wildcard', a
   t.same(advertised('Mongo.Example.com:27017'), { host: 'mongo.example.com', port: 27017 })
   t.same(advertised('[2001:DB8::1]:1'), { host: '2001:db8::1', port: 1 })
   t.equal(loaded({ args: upstream }).listen.advertise, undefined)
-  for (const text of ['mongo.example.com', 'mongo.example.com:0', 'mongodb://h:1', ':1', 'a:1,b:2']) {
+  for (const text of [
+    'mongo.example.com',
+    'mongo.example.com:0',
+    'mongodb://h:1',
+    ':1',
+    'a:1,b:2',
+    '[10.0.0.1]:1',
+    '[1:2]:1',
+  ]) {
     t.match(problems({ args: { 'listen.advertise': text } }), [/^listen\.advertise: expected host:port, got/], text)
   }
   t.match(problems({ args: { 'listen.advertise': '0.0.0.0:27017' } }), [/by which clients reach the proxy/])

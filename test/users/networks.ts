@@ -54,6 +54,8 @@ t.test('an address is in a network by its first bits, and a mapped IPv4 address 
   t.ok(inside('10.255.0.1', '192.168.0.0/16', '10.0.0.0/8'))
   t.ok(inside('::ffff:10.255.0.1', '10.0.0.0/8'))
   t.ok(inside('fe80::1%eth0', 'fe80::/10'))
+  t.ok(inside('fe80::1%br-lan', 'fe80::/10'))
+  t.notOk(inside('::10.0.0.1', '10.0.0.0/8'), 'an IPv4-compatible address is not the IPv4 address')
   t.notOk(inside('11.0.0.1', '10.0.0.0/8'))
   t.notOk(inside('10.0.0.1', '::/0'), 'IPv4 is not part of IPv6')
   t.notOk(inside('::1', '0.0.0.0/0'))
