@@ -1,5 +1,5 @@
 /**
- * How connections end: who requests the end × what is pending → what happens to each socket.
+ * How connections end. A table maps the requester of the end and the pending work to an action on each socket.
  *
  * Three verbs carry the tables out:
  *
@@ -16,11 +16,11 @@ export type Side = 'client' | 'upstream' | 'proxy'
 export type CloseReason = { by: Side; fault?: Fault }
 
 /**
- * What happens to a socket.
+ * The action on a socket.
  *
- * - `end` sends what is buffered and a FIN, and destroys the socket if its peer does not close in time.
+ * - `end` sends the buffered bytes and a FIN, and destroys the socket if its peer does not close in time.
  * - `reset` sends a RST if the peer has received everything, and does the same as `end` otherwise.
- * - `destroy` discards what is buffered.
+ * - `destroy` discards the buffered bytes.
  */
 export type SocketAction = 'end' | 'reset' | 'destroy'
 
@@ -28,7 +28,7 @@ export type SocketAction = 'end' | 'reset' | 'destroy'
 export type Ending = { client: SocketAction; upstream: SocketAction; why?: string }
 
 /**
- * What is pending in a relay; of several kinds, the last one in this list.
+ * The pending work of a relay; of several kinds, the last one in this list.
  *
  * - `request`: the client has sent the beginning of a request.
  * - `answer`: the proxy itself has a request to answer, such as a hello.
@@ -48,16 +48,17 @@ const BOTH_END: Ending = { client: 'end', upstream: 'end' }
 /** Nothing of a partial request may run upstream. */
 const PARTIAL_REQUEST: Ending = { client: 'destroy', upstream: 'destroy', why: 'ended within a message' }
 /**
- * A reset, since Node's driver takes a pooled connection that was closed with a FIN for usable until its own side is
- * closed too. The error of a command on such a connection is not retried. A reset it notices at once.
+ * After a FIN, Node's driver considers a pooled connection usable until its own side is closed too, and does not retry a
+ * command that fails on it. It notices a reset at once.
  */
 const RESET_CLIENT: Ending = { client: 'reset', upstream: 'destroy' }
 
 /**
  * Who requests the end of a relay.
  *
- * - `newPrimary`: the upstream member stepped down. It answers what the election interrupts with an error label that makes
- *   drivers retry. Some drivers (Node's) do not retry when several pooled connections close under pending commands.
+ * - `newPrimary`: the upstream member stepped down. It answers interrupted commands with an error label that makes drivers
+ *   retry. So the relay forwards these replies first. After a mere close, some drivers (Node's) do not retry if several
+ *   pooled connections close while commands are pending.
  * - `loginExpired`: the login is older than its rule allows.
  * - `shutdown`: the proxy drains; the setting `drain.timeout` limits the wait.
  * - `clientEnd`: the client sent a FIN. It may still wait for the reply to its last request.
@@ -93,7 +94,7 @@ export function addCloseRequest<R extends CloseRequest>(requests: readonly R[], 
   return [...requests, added].sort((a, b) => PRECEDENCE.indexOf(a.requester) - PRECEDENCE.indexOf(b.requester))
 }
 
-/** The first request that does not have to wait, and how it ends the relay; undefined if all of them wait. */
+/** The first request that does not have to wait, with its ending; undefined if all of them wait. */
 export function findDue<R extends CloseRequest>(
   requests: readonly R[],
   pending: Pending,
@@ -106,7 +107,7 @@ export function findDue<R extends CloseRequest>(
 }
 
 /**
- * What an unauthenticated client waits for. `change`: the reply to an awaitable hello, which the proxy sends when the
+ * The reply that an unauthenticated client waits for. `change`: an awaitable hello, which the proxy answers when the
  * topology changes or `maxAwaitTimeMS` has passed.
  */
 export type ClientWait = 'nothing' | 'change' | 'answer' | 'login'

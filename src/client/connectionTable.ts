@@ -12,7 +12,7 @@ export type Stage = 'connecting' | 'unauthenticated' | 'authenticating' | 'authe
 /** `lastActive` is the position of the last complete frame, or of the accept, in the order of all such events. */
 export type TableEntry = { readonly subnet: string; stage: Stage; lastActive: number }
 
-/** `E` is what the owner keeps of a connection. */
+/** `E`: the owner's record of a connection. */
 export class ConnectionTable<E extends TableEntry> {
   readonly #stages: Record<Stage, Set<E>> = {
     connecting: new Set(),

@@ -67,7 +67,7 @@ export type AuthenticatorOptions = {
   fingerprint: FingerprintCredential
   /** Throws `login/*-limit`. */
   reserveSlot: LoginLimits['acquireSlot']
-  /** The refusal that STS would repeat, whoever signs. */
+  /** A cached refusal of this credential, which no other signature would change. */
   findRefusal: RefusalCache['get']
   findIdentity: IdentityCache['lookUp']
   /** Waits for a call to STS. Throws `budget/exhausted` at once if the wait would be too long. */

@@ -50,7 +50,7 @@ const DETECTS_CLOSED_CONNECTIONS = /^nodejs\b/
 /** Aborts a login or a hello. One shared error, because a new one costs a stack trace per connection. */
 const CLIENT_LEFT = new Error('the client left')
 
-/** An accepted client, and what it reports to the listener. */
+/** An accepted client, with the callbacks of the listener. */
 export type AcceptedClient = {
   /** Counts connections. */
   id: number

@@ -34,7 +34,7 @@ import type { UpstreamSession } from './upstreamSession.js'
 
 /** A socket whose peer does not answer a FIN within this time is destroyed. Milliseconds. */
 const FIN_TIMEOUT_MS = 10_000
-/** A client has received what was written longer ago than this. Milliseconds. */
+/** Bytes that were written longer ago than this have reached the client. Milliseconds. */
 const DELIVERED_AFTER_MS = 1_000
 /** Aborts an answer in progress. One shared error, because a new one costs a stack trace per connection. */
 const RELAY_ENDED = new Error('the relay has ended')
@@ -274,7 +274,7 @@ export class Relay {
     return this.#pendingReplies.size > 0 || this.#replies.midFrame
   }
 
-  /** Does what had to wait until no reply is pending: a requested close, else an answer of the proxy. */
+  /** Once no reply is pending, closes if that was requested; otherwise starts an answer of the proxy. */
   #settle(): void {
     if (this.#hasEnded || this.#isReplyPending()) return
     if (this.#closeRequests.length > 0 && this.#closeIfDue()) return
@@ -364,8 +364,8 @@ export class Relay {
 
   #onClientEnd(): void {
     if (this.#hasEnded) return
-    // An answer in progress serves only what the client sends next, so it is not waited for. A partial request cannot
-    // become complete any more; whether the waiting bytes end within one is not known yet.
+    // An answer of the proxy is of use only for further requests, so do not wait for one in progress. A partial request
+    // can never become complete. If bytes wait, it is not known yet whether they end with a complete request.
     if (this.#isAnswering || (this.#requests.midFrame && !this.#waitingBytes?.length)) {
       return void this.#close('clientEnd', this.#requests.midFrame ? 'request' : 'nothing', 'client')
     }
@@ -432,7 +432,7 @@ export class Relay {
     socket.resume()
   }
 
-  /** A reset discards what has not arrived yet. */
+  /** A reset would discard bytes that have not arrived. */
   #hasClientReceivedAll(): boolean {
     return this.#client.writableLength === 0 && this.#context.now() - this.#lastClientWrite >= DELIVERED_AFTER_MS
   }

@@ -64,26 +64,26 @@ t.test('a connection goes from hello to the relay', async t => {
   t.same(stages, ['unauthenticated', 'authenticating', 'authenticated'])
   t.same(logins, ['success'])
   t.equal(countActivities(), 3)
-  t.equal(clock.waiting() <= 2, true, 'nothing but the closedLine of the sockets is waited for')
+  t.equal(clock.waiting() <= 2, true, 'only the timers of the closing sockets remain')
 })
 
 t.test('any split of the bytes gives the same replies and the same bytes upstream', async t => {
   const conversation = Buffer.concat([message(1, { hello: 1 }), ping(7), saslStart, saslContinue, find])
   const run = async (chunks: Buffer[]) => {
     const [near, far] = duplexPair()
-    const [upNear, upFar] = duplexPair()
-    serveConnection(near as Duplex, { login: succeedWith(upNear as Duplex) })
-    const got = { client: '', upstream: '' }
-    far.on('data', chunk => (got.client += chunk.toString('latin1')))
-    upFar.on('data', chunk => (got.upstream += chunk.toString('latin1')))
+    const [upstreamNear, upstreamFar] = duplexPair()
+    serveConnection(near as Duplex, { login: succeedWith(upstreamNear as Duplex) })
+    const received = { client: '', upstream: '' }
+    far.on('data', chunk => (received.client += chunk.toString('latin1')))
+    upstreamFar.on('data', chunk => (received.upstream += chunk.toString('latin1')))
     for (const chunk of chunks) {
       far.write(chunk)
       await Promise.resolve()
     }
-    for (let i = 0; i < 2000 && got.upstream.length < find.length; i++) await nextIteration()
+    for (let i = 0; i < 2000 && received.upstream.length < find.length; i++) await nextIteration()
     near.destroy()
-    upNear.destroy()
-    return got
+    upstreamNear.destroy()
+    return received
   }
   const whole = await run([conversation])
   t.equal(whole.upstream, find.toString('latin1'))
@@ -91,11 +91,11 @@ t.test('any split of the bytes gives the same replies and the same bytes upstrea
   t.same(await run([...conversation].map(byte => Buffer.of(byte))), whole, 'one byte at a time')
   let wrong: number[][] = []
   for (let i = 0; i < conversation.length; i++) {
-    // Every single cut, and of the pairs those whose places add up to a multiple of a prime: each place meets many others.
+    // Every single cut, and pairs of cuts whose positions add up to a multiple of a prime: each position meets many others.
     for (let j = i; j < conversation.length; j++) {
       if (j !== i && (i + j) % 101 !== 0) continue
-      const got = await run([conversation.subarray(0, i), conversation.subarray(i, j), conversation.subarray(j)])
-      if (got.client !== whole.client || got.upstream !== whole.upstream) wrong = [...wrong, [i, j]]
+      const split = await run([conversation.subarray(0, i), conversation.subarray(i, j), conversation.subarray(j)])
+      if (split.client !== whole.client || split.upstream !== whole.upstream) wrong = [...wrong, [i, j]]
     }
   }
   t.same(wrong, [])
@@ -117,7 +117,7 @@ t.test('challenge and login get the address of the client and its verified certi
       client: { peer, certificate: 'AA:BB' },
     })
     client.write(Buffer.concat([saslStart, saslContinue]))
-    t.match(await closedLine(), { peer, cached: true }, 'the line says that STS was not answers')
+    t.match(await closedLine(), { peer, cached: true }, 'the line says that STS was not asked')
     t.match(requests, [{ address, certificate: 'AA:BB' }])
     t.same([...new Set(addresses)], [address])
   }
@@ -126,11 +126,11 @@ t.test('challenge and login get the address of the client and its verified certi
 t.test('while a proof is verified no frame is handled; afterwards the upstream gets the frames', async t => {
   const upstream = await socketPair(t)
   const nextUpstreamRequest = createFrameReceiver(upstream.far)
-  let admit = (): void => {}
+  let finishLogin = (): void => {}
   const { client, nextReply, socket } = await startConnection(t, {
     login: async (request, abort) => {
       await new Promise<void>(resolve => {
-        admit = resolve
+        finishLogin = resolve
       })
       return succeedWith(upstream.near)(request, abort)
     },
@@ -141,7 +141,7 @@ t.test('while a proof is verified no frame is handled; afterwards the upstream g
   const written = socket.bytesWritten
   await settle()
   t.equal(socket.bytesWritten, written, 'only saslStart was answered')
-  admit()
+  finishLogin()
   t.match(await nextReply(), { responseTo: 3 })
   t.equal((await nextUpstreamRequest()).requestID, 8)
   t.equal((await nextUpstreamRequest()).requestID, 4)
@@ -149,11 +149,11 @@ t.test('while a proof is verified no frame is handled; afterwards the upstream g
 
 t.test('bytes behind a proof start no frame timeout', async t => {
   const upstream = await socketPair(t)
-  let admit = (): void => {}
+  let finishLogin = (): void => {}
   const { client, nextReply, clock } = await startConnection(t, {
     login: async (request, abort) => {
       await new Promise<void>(resolve => {
-        admit = resolve
+        finishLogin = resolve
       })
       return succeedWith(upstream.near)(request, abort)
     },
@@ -162,7 +162,7 @@ t.test('bytes behind a proof start no frame timeout', async t => {
   await nextReply()
   await settle()
   clock.advance(7000)
-  admit()
+  finishLogin()
   t.match(await nextReply(), { responseTo: 3 })
 })
 
@@ -183,61 +183,65 @@ t.test('after the login a hello is answered by the proxy, and a second client do
 
 t.test('draining waits for the answer to a hello and to a login', async t => {
   let answer = (_: Document): void => {}
-  const asking = await startConnection(t, {
+  const greeting = await startConnection(t, {
     answerHello: () =>
       new Promise(resolve => {
         answer = resolve
       }),
   })
-  asking.client.write(hello)
-  await until(() => asking.countActivities() === 1)
-  asking.connection.drain()
-  answer({ here: true, ok: 1 })
-  t.match(readReply(await asking.nextReply()).document, { here: true })
-  t.match(await asking.closedLine(), { by: 'proxy' })
+  greeting.client.write(hello)
+  await until(() => greeting.countActivities() === 1)
+  greeting.connection.drain()
+  answer({ isAnswer: true, ok: 1 })
+  t.match(readReply(await greeting.nextReply()).document, { isAnswer: true })
+  t.match(await greeting.closedLine(), { by: 'proxy' })
 
   const upstream = await socketPair(t)
-  let admit = (): void => {}
-  const entering = await startConnection(t, {
+  let finishLogin = (): void => {}
+  const loggingIn = await startConnection(t, {
     login: async (request, abort) => {
       await new Promise<void>(resolve => {
-        admit = resolve
+        finishLogin = resolve
       })
       return succeedWith(upstream.near)(request, abort)
     },
   })
-  entering.client.write(Buffer.concat([saslStart, saslContinue]))
-  await entering.nextReply()
-  await until(() => entering.stages.includes('authenticating'))
-  entering.connection.drain()
-  admit()
-  t.match(readReply(await entering.nextReply()).document, { done: true })
-  t.match(await entering.closedLine(), { by: 'proxy', ...ALICE })
+  loggingIn.client.write(Buffer.concat([saslStart, saslContinue]))
+  await loggingIn.nextReply()
+  await until(() => loggingIn.stages.includes('authenticating'))
+  loggingIn.connection.drain()
+  finishLogin()
+  t.match(readReply(await loggingIn.nextReply()).document, { done: true })
+  t.match(await loggingIn.closedLine(), { by: 'proxy', ...ALICE })
 })
 
 t.test('a connection that is destroyed from outside logs the reason, at every stage', async t => {
   const fault = new Fault('listener/connection-limit')
-  const quiet = await startConnection(t)
-  quiet.connection.destroy(fault)
-  t.match(await quiet.closedLine(), { by: 'proxy', fault: 'listener/connection-limit', stage: 'connecting' })
+  const connecting = await startConnection(t)
+  connecting.connection.destroy(fault)
+  t.match(await connecting.closedLine(), { by: 'proxy', fault: 'listener/connection-limit', stage: 'connecting' })
 
-  const judged = await startConnection(t, {
+  const authenticating = await startConnection(t, {
     login: (_, { signal }) =>
       new Promise((_, reject) => {
         signal.addEventListener('abort', () => reject(new Fault('login/abandoned')))
       }),
   })
-  judged.client.write(Buffer.concat([saslStart, saslContinue, ping(1)]))
-  await until(() => judged.stages.includes('authenticating'))
-  judged.connection.destroy(fault)
-  t.match(await judged.closedLine(), { by: 'proxy', fault: 'listener/connection-limit', stage: 'authenticating' })
+  authenticating.client.write(Buffer.concat([saslStart, saslContinue, ping(1)]))
+  await until(() => authenticating.stages.includes('authenticating'))
+  authenticating.connection.destroy(fault)
+  t.match(await authenticating.closedLine(), {
+    by: 'proxy',
+    fault: 'listener/connection-limit',
+    stage: 'authenticating',
+  })
 
   const upstream = await socketPair(t)
-  const relayed = await startConnection(t, { login: succeedWith(upstream.near) })
-  relayed.client.write(Buffer.concat([saslStart, saslContinue]))
-  await until(() => relayed.stages.includes('authenticated'))
-  relayed.connection.destroy(fault)
-  t.match(await relayed.closedLine(), {
+  const authenticated = await startConnection(t, { login: succeedWith(upstream.near) })
+  authenticated.client.write(Buffer.concat([saslStart, saslContinue]))
+  await until(() => authenticated.stages.includes('authenticated'))
+  authenticated.connection.destroy(fault)
+  t.match(await authenticated.closedLine(), {
     by: 'proxy',
     fault: 'listener/connection-limit',
     stage: 'authenticated',
@@ -248,17 +252,17 @@ t.test('a connection that is destroyed from outside logs the reason, at every st
 
 t.test('an idle relay ends at once when the sessions of its term are closed', async t => {
   const upstream = await socketPair(t)
-  const { term, end, closeSessions: vacate } = createTermController()
+  const { term, end, closeSessions } = createTermController()
   const login = succeedWith(upstream.near, { term })
   const { client, clock, closedLine, stages } = await startConnection(t, { login })
   client.on('data', () => {})
   client.write(Buffer.concat([saslStart, saslContinue]))
   await until(() => stages.includes('authenticated'))
-  clock.advance(60_000) // what was written has arrived
+  clock.advance(60_000) // the client has received everything
   end(new Fault('upstream/stepped-down', undefined, { upstream: 'a:1' }))
   t.equal(upstream.near.destroyed, false)
-  t.equal(vacate(), undefined)
-  t.equal(upstream.near.destroyed, true, 'at once')
+  t.equal(closeSessions(), undefined)
+  t.equal(upstream.near.destroyed, true, 'it closes at once')
   t.match(await closedLine(), { level: 'info', by: 'proxy', fault: 'upstream/stepped-down', upstream: 'a:1' })
 })
 
@@ -284,20 +288,20 @@ t.test('refusals are counted in the log line, whose level is then info', async t
   t.match(await closedLine(), { level: 'info', stage: 'connecting', refused: { 'sasl/mechanism-unavailable': 2 } })
 
   const upstream = await socketPair(t)
-  const relayed = await startConnection(t, { login: succeedWith(upstream.near) })
-  relayed.client.write(Buffer.concat([hello, saslStart, saslContinue]))
-  for (let replies = 0; replies < 3; replies++) await relayed.nextReply()
+  const authenticated = await startConnection(t, { login: succeedWith(upstream.near) })
+  authenticated.client.write(Buffer.concat([hello, saslStart, saslContinue]))
+  for (let replies = 0; replies < 3; replies++) await authenticated.nextReply()
   const many = Array.from({ length: 12 }, (_, index) =>
     [...'logout'].map((letter, at) => ((index >> at) & 1 ? letter.toUpperCase() : letter)).join(''),
   )
   for (const [index, name] of many.entries()) {
-    relayed.client.write(message(10 + index, { [name]: 1 }))
-    await relayed.nextReply()
+    authenticated.client.write(message(10 + index, { [name]: 1 }))
+    await authenticated.nextReply()
   }
-  relayed.client.end()
-  const { refused } = await relayed.closedLine()
+  authenticated.client.end()
+  const { refused } = await authenticated.closedLine()
   t.match(refused, { logout: 1, Logout: 1 })
-  t.equal(Object.keys(refused).length, 8, 'however it is spelled, the line stays short')
+  t.equal(Object.keys(refused).length, 8, 'many spellings do not make the line longer')
 })
 
 t.test('an expired login is renewed over the same relay', async t => {
@@ -406,23 +410,23 @@ t.test('no log line of any level contains the proof, the token or the nonce', as
 t.test('a connection is live until it is closed, and may be revoked at any time', async t => {
   for (const by of ['client', 'revoked'] as const) {
     const upstream = await socketPair(t)
-    let left = 0
+    let removals = 0
     let revoke: LoginRequest['destroy'] = () => {}
     const { client, nextReply, closedLine } = await startConnection(t, {
       login: (request, abort) => {
         revoke = request.destroy
-        return succeedWith(upstream.near, { unregister: () => void left++ })(request, abort)
+        return succeedWith(upstream.near, { unregister: () => void removals++ })(request, abort)
       },
     })
     for (const message of [hello, saslStart, saslContinue]) {
       client.write(message)
       await nextReply()
     }
-    t.equal(left, 0)
+    t.equal(removals, 0)
     if (by === 'client') client.destroy()
     else revoke(new Fault('login/revoked', undefined, { why: 'denied' }))
     const line = await closedLine()
-    t.equal(left, 1, by)
+    t.equal(removals, 1, by)
     if (by === 'revoked') t.match(line, { fault: 'login/revoked', level: 'warn' })
   }
 })

@@ -1,6 +1,6 @@
 import { EventEmitter, once } from 'node:events'
 import type { Socket } from 'node:net'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as nextIteration } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
@@ -71,7 +71,7 @@ t.test('single bytes give the same frames', async t => {
   })()
   for (const byte of three) {
     socket.emit('data', Buffer.of(byte))
-    await turn()
+    await nextIteration()
   }
   await done
   t.same(ids, [1, 2, 3])
@@ -81,7 +81,7 @@ t.test('frames come in order, also if they arrived before they were requested', 
   const { near, far } = await socketPair(t)
   const reader = createFlowingReader(near)
   far.write(three)
-  while (near.bytesRead < three.length) await turn()
+  while (near.bytesRead < three.length) await nextIteration()
   for (const id of [1, 2, 3]) t.equal((await reader.next())?.requestID, id)
 })
 
@@ -173,13 +173,13 @@ t.test('a call that waits within a frame reports that one has started', async t 
   const first = reader.next()
   t.equal(started, 0, 'not while there are no bytes')
   socket.emit('data', three.subarray(0, 20))
-  await turn()
+  await nextIteration()
   t.equal(started, 1)
   socket.emit('data', three.subarray(20, ping(0).length + 3))
   await first
   t.equal(started, 1, 'not for bytes after a frame until the next one is requested')
   const second = reader.next()
-  await turn()
+  await nextIteration()
   t.equal(started, 2)
   socket.emit('data', three.subarray(ping(0).length + 3))
   await second
@@ -207,7 +207,7 @@ t.test('a frame is returned when it is scheduled, once however many chunks arriv
     got = frame?.requestID
   })
   for (const byte of ping(7)) socket.emit('data', Buffer.of(byte))
-  await turn()
+  await nextIteration()
   t.equal(got, undefined)
   t.equal(steps.length, 1)
   steps.shift()?.()

@@ -75,12 +75,12 @@ t.test('each state accepts its own commands', async t => {
     [{ authenticate: 1 }, { start: 'sasl/mechanism-unavailable → start' }],
     [{ whatsmyuri: 1 }, { start: 'command/unauthorized → start' }],
   ]
-  for (const [command, wanted] of table) {
+  for (const [command, expected] of table) {
     for (const [at, state] of Object.entries(states)) {
       const label = `${Object.keys(command)[0]} at ${at}`
       t.equal(
         describe(handleCommand(state, message(command), context)),
-        wanted[at] ?? 'sasl/out-of-order → closed',
+        expected[at] ?? 'sasl/out-of-order → closed',
         label,
       )
     }
@@ -160,9 +160,9 @@ t.test('a message that wants no reply closes the conversation', async t => {
     )
   }
   t.equal(refusal(handleCommand(challenged, message(next, MORE_TO_COME), context), 'closed'), 'message/malformed')
-  const goodbye = message({ endSessions: [], $db: 'admin' }, MORE_TO_COME)
+  const endSessions = message({ endSessions: [], $db: 'admin' }, MORE_TO_COME)
   t.equal(
-    refusal(handleCommand(initialState, goodbye, context), 'closed'),
+    refusal(handleCommand(initialState, endSessions, context), 'closed'),
     'login/abandoned',
     'which a driver sends before it closes',
   )

@@ -126,7 +126,7 @@ t.test('a socket that is evicted or drained while queued is never served', async
   t.equal(connections.length, 0)
 })
 
-t.test('a client that left the queue is noticed when its turn comes', async t => {
+t.test('a client that left the queue is noticed when its address is due', async t => {
   const queued: (() => void)[] = []
   const { connections, dial } = await startListener(t, {
     acceptQueue: { ...unqueued, enqueue: (_, serve) => queued.push(serve) },

@@ -85,7 +85,7 @@ t.test('each step gets the results of the ones before', async t => {
 t.test('keys that name no account share one bucket per host', async t => {
   const bucket = (accessKeyId: string) => bucketKey({ accessKeyId, challenge } as Proof)
   t.equal(bucket('AKIAIOSFODNN7EXAMPLE'.replace(/./g, 'x')), 'none sts.eu-west-1.amazonaws.com')
-  t.equal(bucket('nobody'), bucket('somebody'))
+  t.equal(bucket('no key'), bucket('another'))
 })
 
 t.test('an invalid proof is refused before any other step', async t => {

@@ -31,8 +31,8 @@ t.test('malformed input closes the connection with a fault and without a reply',
     head.writeUInt32LE(flags)
     return writeFrame(2013, 1, 0, [head, bytes])
   }
-  const lying = Buffer.from(serialize({ hello: 1, $db: 'admin' }))
-  lying.writeInt32LE(lying.length + 50)
+  const tooLong = Buffer.from(serialize({ hello: 1, $db: 'admin' }))
+  tooLong.writeInt32LE(tooLong.length + 50)
   const inner = Buffer.from(serialize({ hello: { x: 1 }, $db: 'admin' }))
   inner.writeInt32LE(4000, 11)
   const twice = Buffer.from(serialize({ hello: 1, hellp: 1, $db: 'admin' }))
@@ -45,8 +45,8 @@ t.test('malformed input closes the connection with a fault and without a reply',
     ['48 MB', Buffer.concat([header(48_000_000), Buffer.alloc(200_000)]), 'frame/length', { length: 48_000_000 }],
     ['an HTTP request', Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n'), 'frame/length', { looksLike: 'HTTP' }],
     ['a TLS hello', Buffer.from('16030100f5010000f10303', 'hex'), 'frame/length', { looksLike: 'TLS' }],
-    ['a document that lies', body(lying), 'message/malformed'],
-    ['an inner document that lies', body(inner), 'message/malformed'],
+    ['a document with a wrong length', body(tooLong), 'message/malformed'],
+    ['an inner document with a wrong length', body(inner), 'message/malformed'],
     ['a key twice', body(twice), 'message/malformed'],
     ['no $db', body(Buffer.from(serialize({ hello: 1 }))), 'message/malformed'],
     ['unknown flag bits', message(1, { hello: 1 }, 4), 'message/malformed'],
@@ -57,13 +57,13 @@ t.test('malformed input closes the connection with a fault and without a reply',
   ]
   for (const [what, bytes, kind, facts = {}] of bad) {
     const { client, closedLine } = await startConnection(t)
-    let answered = 0
-    client.on('data', chunk => (answered += chunk.length))
+    let receivedBytes = 0
+    client.on('data', chunk => (receivedBytes += chunk.length))
     client.on('end', () => client.end())
     client.write(bytes)
     t.match(await closedLine(), { level: 'warn', fault: kind, by: 'proxy', ...facts }, what)
     await waitForClose(client)
-    t.equal(answered, 0, what)
+    t.equal(receivedBytes, 0, what)
   }
 })
 
@@ -122,13 +122,13 @@ t.test('a client that leaves during its login aborts the login at once', async t
     ['resetAndDestroy', Buffer.alloc(0)],
     ['end', find],
   ] as const) {
-    let began = (): void => {}
-    const begun = new Promise<void>(resolve => {
-      began = resolve
+    let start = (): void => {}
+    const started = new Promise<void>(resolve => {
+      start = resolve
     })
     const { client, closedLine, logins, clock } = await startConnection(t, {
       login: (_, { signal }) => {
-        began()
+        start()
         return new Promise((_, reject) => {
           signal.addEventListener('abort', () => reject(new Fault('login/abandoned')))
         })
@@ -136,7 +136,7 @@ t.test('a client that leaves during its login aborts the login at once', async t
     })
     client.on('data', () => {})
     client.write(Buffer.concat([saslStart, saslContinue, behind]))
-    await begun
+    await started
     client[leave]()
     t.match(await closedLine(), { fault: 'login/abandoned', by: 'client', stage: 'authenticating' }, leave)
     t.same(logins, ['login/abandoned'])
@@ -177,7 +177,7 @@ t.test('a login that succeeds as its client leaves closes the upstream', async t
   client.write(Buffer.concat([saslStart, saslContinue, find]))
   t.match(await closedLine(), { fault: 'login/abandoned', by: 'client' })
   t.equal(upstream.near.destroyed, true)
-  t.same(logins, ['login/abandoned'], 'it does not count as a login')
+  t.same(logins, ['login/abandoned'], 'it does not count as a success')
   t.equal(received, 0)
 })
 
@@ -228,7 +228,7 @@ t.test('a slow answer of the proxy does not count as time of the client', async 
   t.equal(socket.destroyed, false)
   clock.advance(5000)
   await settle()
-  t.equal(socket.destroyed, true, 'the message behind it is, from when it is looked at')
+  t.equal(socket.destroyed, true, 'the timeout of the partial message behind it starts after the answer')
 })
 
 t.test('a challenge without an answer times out after half a minute', async t => {

@@ -54,7 +54,7 @@ t.test('a client that never reads its replies gets no more of them, and is disco
     await settle()
   }
   t.ok(answers < 200, `${answers} of 1000`)
-  t.ok(socket.writableLength < 1_000_000, `${socket.writableLength} bytes held`)
+  t.ok(socket.writableLength < 1_000_000, `${socket.writableLength} bytes buffered`)
   clock.advance(60_000)
   t.match(await closedLine(), { fault: 'connection/write-timeout', by: 'proxy' })
 })
@@ -85,7 +85,7 @@ t.test('a fault of a hello is answered', async t => {
 
 t.test('draining closes idle connections at once, and monitors that await a change too', async t => {
   const topologyVersion = { processId: new ObjectId(), counter: Long.fromNumber(1) }
-  for (const asking of [undefined, message(2, { hello: 1, topologyVersion, maxAwaitTimeMS: 10_000 })]) {
+  for (const awaiting of [undefined, message(2, { hello: 1, topologyVersion, maxAwaitTimeMS: 10_000 })]) {
     const { client, nextReply, connection, closedLine, socket } = await startConnection(t, {
       answerHello: async ({ awaiting }, _, signal) => {
         if (awaiting) await once(signal, 'abort').then(() => signal.throwIfAborted())
@@ -94,8 +94,8 @@ t.test('draining closes idle connections at once, and monitors that await a chan
     })
     client.write(hello)
     await nextReply()
-    if (asking) client.write(asking)
-    await until(() => socket.bytesRead === hello.length + (asking?.length ?? 0))
+    if (awaiting) client.write(awaiting)
+    await until(() => socket.bytesRead === hello.length + (awaiting?.length ?? 0))
     await settle()
     connection.drain()
     t.match(await closedLine(), { fault: 'proxy/shutdown', by: 'proxy' })
@@ -153,7 +153,7 @@ t.test('a streaming hello gets a reply for each change, each in response to the 
       [8, 10_000],
     ],
   )
-  t.equal(countActivities(), 4, 'a monitor that is answered is alive')
+  t.equal(countActivities(), 4, 'each answer counts as activity')
   await fail(new Fault('upstream/unreachable'))
   const last = await nextReply()
   t.equal(last.responseTo, 900)
@@ -221,11 +221,11 @@ t.test('a monitor survives an hour without changes, streaming or polling', async
   for (const flags of [EXHAUST_ALLOWED, 0]) {
     const { requests, answerHello, answer } = createHelloAnswers()
     const { client, nextReply, socket, clock } = await startConnection(t, { answerHello })
-    const asking = (id: number) =>
+    const createHello = (id: number) =>
       message(id, { hello: 1, topologyVersion: topologyVersion(6), maxAwaitTimeMS: new Int32(10_000) }, flags)
     for (let id = 1; id <= 360; id++) {
-      if (flags === 0 || id === 1) client.write(asking(id))
-      // Whoever waits for news is answered after ten seconds without any, with what it knows.
+      if (flags === 0 || id === 1) client.write(createHello(id))
+      // Without a change, the answer comes after ten seconds and is the same.
       await until(() => requests.length === id)
       clock.advance(10_000)
       await answer({ topologyVersion: topologyVersion(6), ok: 1 })
@@ -259,27 +259,27 @@ t.test('a client that does not read its stream gets no more replies', async t =>
 t.test('a new primary closes the monitors whose drivers must learn of it', async t => {
   const why = new Fault('upstream/stepped-down')
   const metadata = (name: string) => ({ ...driver, driver: { name, version: '1' } })
-  const asks = (name: string) => query(1, { isMaster: 1, helloOk: true, client: metadata(name) })
+  const firstHello = (name: string) => query(1, { isMaster: 1, helloOk: true, client: metadata(name) })
   const topologyVersion = { processId: new ObjectId(), counter: Long.fromNumber(1) }
-  const awaits = message(2, { hello: 1, topologyVersion, maxAwaitTimeMS: new Int32(10_000) })
+  const awaitableHello = message(2, { hello: 1, topologyVersion, maxAwaitTimeMS: new Int32(10_000) })
   const answerHello: ConnectionOptions['answerHello'] = async ({ awaiting }, _, signal) =>
     awaiting
       ? new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
       : { ok: new Double(1) }
-  for (const [name, again, closes] of [
-    ['PyMongo', awaits, true],
+  for (const [name, secondHello, closes] of [
+    ['PyMongo', awaitableHello, true],
     ['mongo-go-driver', message(2, { hello: 1 }), true],
     ['PyMongo', undefined, false],
-    ['nodejs', awaits, false],
-    ['nodejs|Mongoose', awaits, false],
+    ['nodejs', awaitableHello, false],
+    ['nodejs|Mongoose', awaitableHello, false],
   ] as const) {
     const { client, nextReply, connection, closedLine, socket } = await startConnection(t, { answerHello })
-    client.write(asks(name))
+    client.write(firstHello(name))
     await nextReply()
-    if (again) client.write(again)
+    if (secondHello) client.write(secondHello)
     await settle()
     connection.closeIfMonitor(why)
-    t.equal(socket.destroyed, closes, `${name}, ${again ? 'again' : 'once'}`)
+    t.equal(socket.destroyed, closes, `${name}, ${secondHello ? 'two hellos' : 'one hello'}`)
     if (closes) t.match(await closedLine(), { stage: 'unauthenticated', by: 'proxy', fault: 'upstream/stepped-down' })
     else client.destroy()
     await connection.closed
@@ -291,8 +291,8 @@ t.test('a connection that logs in or is authenticated is not a monitor', async t
   const { client, nextReply, connection, stages, socket } = await startConnection(t, {
     login: succeedWith(upstream.near),
   })
-  const stranger = { ...driver, driver: { name: 'x', version: '1' } }
-  client.write(Buffer.concat([message(1, { hello: 1, client: stranger }), message(2, { hello: 1 }), saslStart]))
+  const unknownDriver = { ...driver, driver: { name: 'x', version: '1' } }
+  client.write(Buffer.concat([message(1, { hello: 1, client: unknownDriver }), message(2, { hello: 1 }), saslStart]))
   for (let replies = 0; replies < 3; replies++) await nextReply()
   connection.closeIfMonitor(new Fault('upstream/stepped-down'))
   t.equal(socket.destroyed, false)

@@ -266,7 +266,7 @@ t.test('a client that leaves within the TLS handshake leaves no timer and no ent
   t.equal(connections.length, 0)
 })
 
-t.test('a client that left the queue before its TLS handshake is closed when its turn comes', async t => {
+t.test('a client that left the queue before its TLS handshake is closed when its address is due', async t => {
   const queued: (() => void)[] = []
   const { listener, connections, dial } = await startListener(t, {
     acceptQueue: { ...unqueued, enqueue: (_, serve) => queued.push(serve) },
