@@ -1,14 +1,16 @@
 /** The checks of members on behalf of one request for a fresh view. Each member is checked at most once. */
 import type { ServerMonitor } from './serverMonitor.js'
 
+type Monitor = Pick<ServerMonitor, 'freshHello' | 'lastError'>
+
 export class MemberCheck {
   /** Live: checks may add members, and remove them. */
-  readonly #monitors: ReadonlyMap<string, ServerMonitor>
-  readonly #asked = new Set<string>()
+  readonly #monitors: ReadonlyMap<string, Monitor>
+  readonly #checked = new Set<string>()
   readonly #answered = new Set<string>()
   #firstFailure: unknown
 
-  constructor(monitors: ReadonlyMap<string, ServerMonitor>) {
+  constructor(monitors: ReadonlyMap<string, Monitor>) {
     this.#monitors = monitors
   }
 
@@ -26,12 +28,12 @@ export class MemberCheck {
   }
 
   /**
-   * The members to check next: the primary alone; after it, the other members that answered their last check; and those
-   * that did not only if no member has answered. Empty if no check is left to do.
+   * The members to check next. First the primary alone, then the other members that answered their last check, and
+   * unreachable members only if no member has answered. Empty if no check is left to do.
    */
   selectNext(primary: string | undefined): string[] {
-    if (primary !== undefined && !this.#asked.has(primary)) return [primary]
-    const rest = [...this.#monitors.keys()].filter(address => !this.#asked.has(address))
+    if (primary !== undefined && !this.#checked.has(primary)) return [primary]
+    const rest = [...this.#monitors.keys()].filter(address => !this.#checked.has(address))
     const reachable = rest.filter(address => !this.#monitors.get(address)?.lastError())
     if (reachable.length > 0) return reachable
     return this.hasAnswers ? [] : rest
@@ -50,7 +52,7 @@ export class MemberCheck {
   }
 
   async #check(address: string): Promise<void> {
-    this.#asked.add(address)
+    this.#checked.add(address)
     try {
       await this.#monitors.get(address)?.freshHello()
       this.#answered.add(address)

@@ -9,7 +9,7 @@
  */
 import { Fault } from '../errors.js'
 
-/** May return a promise; whoever ends the term then waits for it. */
+/** May return a promise. The promise of `closeSessions` waits for it. */
 type Listener = (reason: Fault) => unknown
 
 export type PrimaryTerm = {

@@ -67,7 +67,7 @@ export function createScramKeyCache({
 
 const passwordDigests = new WeakMap<Secret, string>()
 
-/** Contains a digest of the password, so a changed password has another entry and no password is kept. */
+/** Contains a digest of the password, so a changed password has another entry, and the key does not contain the password. */
 function formatCacheKey({ upstream, name, password }: ScramCredentials, salt: Buffer, iterations: number): string {
   const digest = passwordDigests.get(password) ?? createHash('sha256').update(password.reveal()).digest('base64')
   passwordDigests.set(password, digest)

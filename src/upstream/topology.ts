@@ -6,7 +6,7 @@
  *     monitor ─┘                               └─▶ the view changes: awaitable hellos of clients are answered
  *
  * A failover has a fixed order. Clients learn at once that there is no primary. Sessions to the old primary close 20 ms
- * later. Only then may clients learn of a new primary, so none of them has a connection to the old one left in its pool.
+ * later. Only then may clients learn of a new primary: no client has a connection to the old one left in its pool.
  */
 import type { Document } from 'bson'
 import type { After } from '../clock.js'
@@ -34,8 +34,8 @@ export type TopologyOptions = {
   /** From 0 up to 1. Spreads the reconnects of many proxies. */
   random: () => number
   /**
-   * Called when a process answers that did not answer before, except before the first view. Anything else that the members
-   * were asked has to be asked again.
+   * Called when a process answers that did not answer before, except before the first view. What is known of the members
+   * from other commands may be outdated.
    */
   onServerRestart?: () => void
   /** Called when a term has ended and its sessions are closed, before clients learn of the next primary. */

@@ -135,7 +135,7 @@ function isLaterElection(a: Election | undefined, b: Election | undefined): bool
   return (b.wireVersion >= 17 ? byId || byVersion : byVersion || byId) > 0
 }
 
-/** The members that answered, by address, so that a choice among equals does not depend on who answered first. */
+/** The members that answered, sorted by address: a choice among equals does not depend on the order of the answers. */
 function readMembers(hellos: HelloByAddress): Member[] {
   return [...hellos]
     .flatMap(([address, hello]) => (hello ? [{ address, ...readHello(hello) }] : []))

@@ -1,4 +1,4 @@
-/** What clients are shown of the upstream: the hello of one member, and what that member is. Pure. */
+/** The view of the upstream that clients get: the hello of one member, and its role. Pure. */
 import type { Document } from 'bson'
 import { readTopologyVersion } from './topologyVersion.js'
 
