@@ -1,12 +1,12 @@
-/** The actions of STS: what an authenticated caller asks for, and is given or not. */
+/** The STS actions of authenticated callers. https://docs.aws.amazon.com/STS/latest/APIReference/API_Operations.html */
 import type { Caller, Iam, Role, SessionCredentials } from './iam.js'
 import type { Refusal, XmlTree } from './reply.js'
 
 type Action = (caller: Caller, parameters: URLSearchParams, iam: Iam) => XmlTree | Refusal
 
-/** By name, in the order in which calls are counted. */
+/** The order is that of the call counts in `GET /sandbox/calls`. */
 export const actions = {
-  // Needs no permission, and none can forbid it.
+  // Requires no permission, and no policy can deny it.
   GetCallerIdentity: ({ arn, userId, account }) => ({ Arn: arn, UserId: userId, Account: account }),
 
   AssumeRole(caller, parameters, iam) {
@@ -15,7 +15,7 @@ export const actions = {
     if (name === null || !/^[\w+=,.@-]{2,64}$/.test(name)) return invalidParameter('roleSessionName', name)
     const role = iam.role(arn)
     if (!role || !trusts(role, caller)) return denied(caller, 'sts:AssumeRole', arn)
-    // A session that a session opens lasts an hour at most.
+    // Role chaining: a session that a session opens lasts at most one hour.
     const longest = caller.issuer.kind === 'role' ? Math.min(3600, role.maxSessionSeconds) : role.maxSessionSeconds
     const seconds = parseDuration(parameters, 3600, longest)
     if (seconds === undefined) return invalidParameter('durationSeconds', parameters.get('DurationSeconds'))
@@ -38,27 +38,27 @@ export const actions = {
 
 export type ActionName = keyof typeof actions
 
-/** The action of that name; undefined where STS (or this one) has none. */
+/** The action of that name; undefined if the sandbox does not implement it. */
 export function findAction(name: string | null): ActionName | undefined {
   return name !== null && Object.hasOwn(actions, name) ? (name as ActionName) : undefined
 }
 
-/** Whether the role may be assumed by this caller. There are no policies here: trust is all that is asked. */
+/** Whether the caller may assume the role. The sandbox has no policies: the trust of the role decides alone. */
 function trusts({ trusts, partition }: Role, { arn, issuer }: Caller): boolean {
   const federated = issuer.kind === 'user' && arn !== issuer.arn
   if (issuer.kind === 'root' || federated || issuer.partition !== partition) return false
   return [arn, issuer.arn, `arn:${partition}:iam::${issuer.account}:root`].some(name => trusts.includes(name))
 }
 
-/** The asked seconds, or `fallback`; undefined where they are not a number from 15 minutes to `longest`. */
+/** DurationSeconds or `fallback`; undefined for anything but a number from 15 minutes to `longest`. */
 export function parseDuration(parameters: URLSearchParams, fallback: number, longest: number): number | undefined {
-  const asked = parameters.get('DurationSeconds')
-  if (asked === null) return Math.min(fallback, longest)
-  const seconds = /^\d{1,6}$/.test(asked) ? Number(asked) : 0
+  const requested = parameters.get('DurationSeconds')
+  if (requested === null) return Math.min(fallback, longest)
+  const seconds = /^\d{1,6}$/.test(requested) ? Number(requested) : 0
   return seconds >= 900 && seconds <= longest ? seconds : undefined
 }
 
-/** A session as STS shows it. */
+/** A session in the format of STS. */
 export function toCredentialsTree({
   accessKeyId,
   secretAccessKey,
@@ -73,7 +73,7 @@ export function toCredentialsTree({
   }
 }
 
-/** The same for a role that is not there, so that nobody learns which are. */
+/** The same reply for a missing role, so that callers cannot find out which roles exist. */
 function denied({ arn }: Caller, action: string, resource: string): Refusal {
   return {
     code: 'AccessDenied',
@@ -81,7 +81,7 @@ function denied({ arn }: Caller, action: string, resource: string): Refusal {
   }
 }
 
-/** A parameter that is not of its kind. */
+/** The reply to a parameter with a malformed value. */
 export function invalidParameter(name: string, value: string | null): Refusal {
   const shown = value === null ? 'null' : `'${value}'`
   return {

@@ -1,9 +1,8 @@
 /**
- * Who calls: the checks of STS in the order in which AWS makes them, the first failure decides.
+ * Authenticates a call. The checks run in the order of AWS; the first failure decides.
  *
- * `InvalidClientTokenId` and `ExpiredToken` come before the signature and so depend on region, key and token alone.
- * Headers that are not signed are let through, x-amz-* too: what a signature must cover besides is up to those who
- * rely on one.
+ * `InvalidClientTokenId` and `ExpiredToken` are decided before the signature, from region, key and token alone. Headers
+ * that are not signed are accepted, x-amz-* included: a program that relies on a header must check that it is signed.
  */
 import type { Caller, Iam } from './iam.js'
 import { findEndpointRegion, findPartition } from './region.js'
@@ -17,17 +16,17 @@ import {
   verifySignature,
 } from './signature.js'
 
-/** The caller, and the endpoint that was reached, as its quota knows it. */
+/** `endpoint`: the region, or `global`. Quotas apply per endpoint. */
 export type Authenticated = { caller: Caller; endpoint: string }
 
-/** How far a signature's date may be off, either way, in milliseconds. */
-const SKEW = 15 * 60_000
+/** The largest difference between the date of a signature and now, in milliseconds. */
+const MAX_SKEW_MS = 15 * 60_000
 
 const MISMATCH =
   'The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key ' +
   'and signing method. Consult the service documentation for details.'
 
-/** `now` is in milliseconds; `names` are further hosts and the region that each plays. */
+/** `now` is in milliseconds. `names` maps further host names to the region that each stands for. */
 export async function authenticate(
   received: ReceivedRequest,
   iam: Iam,
@@ -56,7 +55,7 @@ export async function authenticate(
   }
 
   const found = iam.key(claim.accessKeyId)
-  // A partition knows nothing of the accounts of another.
+  // Partitions do not share accounts.
   const key = found?.caller.issuer.partition === findPartition(claim.region) ? found : undefined
   if (!key?.active || key.session?.token !== headers.get('x-amz-security-token')) return unknownToken()
   if (key.session && now >= key.session.expiration) {
@@ -64,8 +63,8 @@ export async function authenticate(
   }
   if (!iam.exists(key.caller.issuer)) return unknownToken()
 
-  const untimely = judgeDate(claim, date, now)
-  if (untimely) return mismatch(untimely)
+  const dateProblem = checkDate(claim, date, now)
+  if (dateProblem) return mismatch(dateProblem)
   if (!claim.signedHeaders.split(';').includes('host')) {
     return mismatch("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
   }
@@ -73,14 +72,14 @@ export async function authenticate(
   return { caller: key.caller, endpoint }
 }
 
-/** What is wrong with the date, in the words of AWS; undefined where nothing is. */
-function judgeDate({ day }: Authorization, date: number, now: number): string | undefined {
+/** The message of AWS for a date outside the window or scope; undefined for a valid date. */
+function checkDate({ day }: Authorization, date: number, now: number): string | undefined {
   const [signed, current] = [formatAmzDate(date), formatAmzDate(now)]
-  if (date < now - SKEW) {
-    return `Signature expired: ${signed} is now earlier than ${formatAmzDate(now - SKEW)} (${current} - 15 min.)`
+  if (date < now - MAX_SKEW_MS) {
+    return `Signature expired: ${signed} is now earlier than ${formatAmzDate(now - MAX_SKEW_MS)} (${current} - 15 min.)`
   }
-  if (date > now + SKEW) {
-    return `Signature not yet current: ${signed} is still later than ${formatAmzDate(now + SKEW)} (${current} + 15 min.)`
+  if (date > now + MAX_SKEW_MS) {
+    return `Signature not yet current: ${signed} is still later than ${formatAmzDate(now + MAX_SKEW_MS)} (${current} + 15 min.)`
   }
   const expected = signed.slice(0, 8)
   return day === expected

@@ -1,55 +1,48 @@
 /**
- * JSON Web Tokens as issuers of OpenID Connect make them. RS256 is the one algorithm: whatever else a header names, `none`
- * among it, is no token here.
- *
- *     base64url({"alg":"RS256","kid":…}) . base64url({"iss","sub","aud","exp",…}) . base64url(signature)
+ * JSON Web Tokens of OpenID Connect issuers (RFC 7519). RS256 is the only algorithm: a token that names another one,
+ * such as `none` or a MAC keyed with the public key, is no token here.
  */
-import { type KeyObject, verify } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { compactVerify, decodeJwt, decodeProtectedHeader } from 'jose'
+
+const ALGORITHM = 'RS256'
 
 export type Token = {
-  /** Which key of its issuer signed it, so it says. */
+  /** The id of the key that signed the token, by its own claim. */
   keyId: string
   issuer: string
   subject: string
   audiences: readonly string[]
   /** Milliseconds since 1970. */
   expiration: number
-  signed: string
-  signature: Buffer
+  /** The compact serialization. */
+  text: string
 }
 
-/** What a token says, nothing of it proven; undefined where it is none. */
+/** The decoders of jose skip whitespace, which no issuer writes. */
+const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]+$/
+
+/** The claims of a token, unverified; undefined if the text is no token. */
 export function readToken(text: string): Token | undefined {
-  const [, header, claims, signature] = /^([\w-]+)\.([\w-]+)\.([\w-]+)$/.exec(text) ?? []
-  if (header === undefined || claims === undefined || signature === undefined) return undefined
-  const { alg, kid } = readPart(header)
-  const { iss, sub, aud, exp } = readPart(claims)
-  const audiences: unknown[] = Array.isArray(aud) ? aud : [aud]
-  if (alg !== 'RS256' || !isText(kid) || !isText(iss) || !isText(sub) || !audiences.every(isText)) return undefined
-  if (typeof exp !== 'number') return undefined
-  return {
-    keyId: kid,
-    issuer: iss,
-    subject: sub,
-    audiences,
-    expiration: exp * 1000,
-    signed: `${header}.${claims}`,
-    signature: Buffer.from(signature, 'base64url'),
-  }
-}
-
-/** Whether the holder of this public RSA key signed the token. */
-export function isSignedBy({ signed, signature }: Token, key: KeyObject): boolean {
-  return verify('sha256', Buffer.from(signed), key, signature)
-}
-
-function readPart(part: string): Record<string, unknown> {
+  if (!COMPACT.test(text)) return undefined
   try {
-    const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString())
-    return typeof value === 'object' && value !== null ? { ...value } : {}
+    const { alg, kid } = decodeProtectedHeader(text)
+    const { iss, sub, aud, exp } = decodeJwt(text)
+    const audiences: unknown[] = Array.isArray(aud) ? aud : [aud]
+    if (alg !== ALGORITHM || !isText(kid) || !isText(iss) || !isText(sub) || !audiences.every(isText)) return undefined
+    if (typeof exp !== 'number') return undefined
+    return { keyId: kid, issuer: iss, subject: sub, audiences, expiration: exp * 1000, text }
   } catch {
-    return {}
+    return undefined
   }
+}
+
+/** Whether this public RSA key verifies the signature. */
+export async function isSignedBy({ text }: Token, key: KeyObject): Promise<boolean> {
+  return compactVerify(text, key, { algorithms: [ALGORITHM] }).then(
+    () => true,
+    () => false,
+  )
 }
 
 function isText(value: unknown): value is string {

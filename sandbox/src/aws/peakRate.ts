@@ -1,8 +1,8 @@
-/** The most calls within any one second, wherever that second begins. */
+/** The largest number of calls within any second, wherever that second begins. */
 
 /** `now` is in milliseconds. */
 export function createPeakRate(now: () => number): { count(): void; most(): number } {
-  /** When the calls of the last second came. */
+  /** The times of the calls in the last second. */
   const times: number[] = []
   let most = 0
   return {

@@ -1,9 +1,9 @@
-/** Issuers of OpenID Connect that an account believes, as EKS makes one for each cluster. */
+/** OpenID Connect providers that an account trusts. EKS creates one per cluster. */
 import type { KeyObject } from 'node:crypto'
 import { SandboxError } from '../errors.js'
 import type { Partition } from './region.js'
 
-/** Believed for these audiences, with its public keys by their ids. */
+/** `keys`: public keys by key id. */
 export type OidcProvider = {
   arn: string
   issuer: string
@@ -12,10 +12,10 @@ export type OidcProvider = {
 }
 export type OidcProviderOptions = Omit<OidcProvider, 'arn'> & { account: string; partition?: Partition }
 
-/** Whom a role trusts: the subject of a provider (by its ARN), in a token for this audience. */
+/** A role trusts this subject of the provider (an ARN), in tokens for this audience. */
 export type WebIdentityTrust = { provider: string; subject: string; audience: string }
 
-/** A provider of that account. Throws `invalid` where the issuer is not an https URL. */
+/** Throws `invalid` if the issuer is not an https URL. */
 export function createProvider({
   account,
   partition = 'aws',

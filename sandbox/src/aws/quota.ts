@@ -1,16 +1,16 @@
-/** How many calls a second one account may make at one endpoint. */
+/** The number of calls per second that one account may make at one endpoint. */
 
 /**
- * A bucket for each key, filled to `perSecond` at each turn of the second, as STS does it (its burst is not published;
- * one second's worth is the assumption). The answer says whether there was a token. `now` is in milliseconds.
- * Keys are never dropped: they are accounts that proved who they are, of which a sandbox has a handful.
+ * A token bucket per key that is refilled to `perSecond` when a new second begins, as STS does it. AWS does not publish
+ * the burst; one second's worth is an assumption. The returned function takes a token and tells whether there was one.
+ * `now` is in milliseconds. Keys are never evicted: they are authenticated accounts, and a sandbox has a handful.
  */
 export function createQuota(perSecond: number, now: () => number): (key: string) => boolean {
   const buckets = new Map<string, { second: number; left: number }>()
   return key => {
     const second = Math.floor(now() / 1000)
-    const held = buckets.get(key)
-    const bucket = held?.second === second ? held : { second, left: perSecond }
+    const current = buckets.get(key)
+    const bucket = current?.second === second ? current : { second, left: perSecond }
     buckets.set(key, bucket)
     if (bucket.left < 1) return false
     bucket.left--

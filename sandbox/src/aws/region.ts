@@ -1,6 +1,6 @@
-/** Regions, the partitions they belong to, and the hosts at which their STS answers. */
+/** Regions, their partitions, and the host names of their STS endpoints. */
 
-/** Every partition: what its regions look like and the domains of its endpoints. The patterns do not overlap. */
+/** The patterns do not overlap. */
 const partitions = [
   { name: 'aws', regions: /^(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d$/, domains: ['amazonaws.com', 'api.aws'] },
   { name: 'aws-us-gov', regions: /^us-gov-[a-z]+-\d$/, domains: ['amazonaws.com', 'api.aws'] },
@@ -14,19 +14,19 @@ const partitions = [
 
 export type Partition = (typeof partitions)[number]['name']
 
-/** The global endpoint, which takes signatures of us-east-1 only and has a quota of its own. */
+/** The global endpoint accepts signatures for us-east-1 only and has its own quota. */
 const GLOBAL = 'sts.amazonaws.com'
-/** No name says which region loopback plays, so the caller's word is taken. */
+/** A loopback name implies no region, so the region of the signature's scope is used. */
 const LOOPBACK = new Set(['localhost', '127.0.0.1'])
 
-/** The partition of a region; undefined where AWS has no such region. */
+/** The partition of a region; undefined if AWS has no such region. */
 export function findPartition(region: string): Partition | undefined {
   return partitions.find(({ regions }) => regions.test(region))?.name
 }
 
 /**
- * The endpoint (as its quota knows it) that a request to `host` scoped to `region` reaches; undefined where that host
- * does not take that region. `names` are further hosts and the region that each plays.
+ * The endpoint, a region or `global`, of a request to `host` with a signature for `region`; undefined if the host does not
+ * serve that region. `names` maps further host names to the region that each stands for.
  */
 export function findEndpointRegion(
   host: string,

@@ -1,39 +1,38 @@
-/** What STS answers: a tree as XML or, where the caller accepts it, JSON; and the table of its errors. */
+/** Replies of STS, in XML or, if the caller accepts it, JSON; and the table of errors. */
 
-/** Elements in their order. A date is ISO 8601 in XML and seconds since 1970 in JSON, as with AWS. */
+/** Elements in order. As in AWS, a date is ISO 8601 in XML and seconds since 1970 in JSON. */
 export type XmlTree = { readonly [name: string]: string | Date | XmlTree }
 
-/** An error by its code, with the sentence for the caller. */
 export type Refusal = { code: Code; message: string }
 export type Result = { action: string; result: XmlTree }
 export type Reply = { status: number; type: string; text: string }
 
 const NAMESPACE = 'https://sts.amazonaws.com/doc/2011-06-15/'
-/** Of errors from before an action was found. */
-const DISPATCH = 'http://webservices.amazon.com/AWSFault/2005-15-09'
+/** The namespace of errors that occur before the action is known. */
+const DISPATCH_NAMESPACE = 'http://webservices.amazon.com/AWSFault/2005-15-09'
 
-type Row = { status: number; type?: 'Sender' | 'Receiver'; namespace?: string }
+type ErrorDefinition = { status: number; type?: 'Sender' | 'Receiver'; namespace?: string }
 const errors = {
   SignatureDoesNotMatch: { status: 403 },
   InvalidClientTokenId: { status: 403 },
   ExpiredToken: { status: 403 },
   AccessDenied: { status: 403 },
   InvalidIdentityToken: { status: 400 },
-  // Of a web identity's token; that of a session is ExpiredToken.
+  // For a web identity token. An expired session token is ExpiredToken.
   ExpiredTokenException: { status: 400 },
-  // AWS documents 403 for it; one careful re-implementation says 400.
+  // AWS documents 403. A careful reimplementation uses 400.
   MissingAuthenticationToken: { status: 403 },
   IncompleteSignature: { status: 400 },
   Throttling: { status: 400 },
   ValidationError: { status: 400 },
-  MissingAction: { status: 400, namespace: DISPATCH },
-  InvalidAction: { status: 400, namespace: DISPATCH },
-  UnknownOperationException: { status: 404, namespace: DISPATCH },
+  MissingAction: { status: 400, namespace: DISPATCH_NAMESPACE },
+  InvalidAction: { status: 400, namespace: DISPATCH_NAMESPACE },
+  UnknownOperationException: { status: 404, namespace: DISPATCH_NAMESPACE },
   InternalFailure: { status: 500, type: 'Receiver' },
-} as const satisfies Record<string, Row>
+} as const satisfies Record<string, ErrorDefinition>
 export type Code = keyof typeof errors
 
-/** The reply to a call; `json` where the caller accepts JSON. */
+/** `json`: the caller accepts JSON. */
 export function encodeReply(outcome: Result | Refusal, json: boolean, requestId: string): Reply {
   if ('result' in outcome) {
     const { action, result } = outcome
@@ -41,12 +40,12 @@ export function encodeReply(outcome: Result | Refusal, json: boolean, requestId:
     const text = json ? toJSON({ [`${action}Response`]: tree }) : toXML(`${action}Response`, NAMESPACE, tree)
     return { status: 200, type: typeOf(json), text }
   }
-  const { status, type = 'Sender', namespace = NAMESPACE }: Row = errors[outcome.code]
+  const { status, type = 'Sender', namespace = NAMESPACE }: ErrorDefinition = errors[outcome.code]
   const tree = { Error: { Type: type, Code: outcome.code, Message: outcome.message }, RequestId: requestId }
   return { status, type: typeOf(json), text: json ? toJSON(tree) : toXML('ErrorResponse', namespace, tree) }
 }
 
-/** What an action gave, as `reply` takes it. */
+/** The outcome of an action in the form of `encodeReply`. */
 export function toResult(action: string, outcome: XmlTree | Refusal): Result | Refusal {
   return isRefusal(outcome) ? outcome : { action, result: outcome }
 }

@@ -1,9 +1,9 @@
-/** SHA-256 and its HMAC in the form that `@smithy/signature-v4` asks for. */
+/** SHA-256 and its HMAC with the interface that `@smithy/signature-v4` requires. */
 import { createHash, createHmac, type Hash, type Hmac } from 'node:crypto'
 
 type Source = string | ArrayBuffer | ArrayBufferView
 
-/** A hash, or with a secret an HMAC. */
+/** A hash, or an HMAC if there is a secret. */
 export class Sha256 {
   readonly #secret: Source | undefined
   #hash: Hash | Hmac
@@ -31,7 +31,7 @@ function start(secret: Source | undefined): Hash | Hmac {
   return createHmac('sha256', typeof secret === 'string' ? secret : bytes(secret))
 }
 
-/** A view has an offset and a length of its own inside of its buffer. */
+/** A view has its own offset and length in its buffer. */
 function bytes(source: ArrayBuffer | ArrayBufferView): Buffer {
   return ArrayBuffer.isView(source)
     ? Buffer.from(source.buffer, source.byteOffset, source.byteLength)

@@ -1,6 +1,6 @@
 /**
- * Signature Version 4, the verifying side: what an Authorization header claims, and whether the request as it was
- * received gives the same signature under the caller's secret.
+ * Verifies Signature Version 4: parses the Authorization header, signs the received request again with the secret of the
+ * caller, and compares.
  *
  *     AWS4-HMAC-SHA256 Credential=<key>/<day>/<region>/<service>/aws4_request, SignedHeaders=<a;b;c>, Signature=<hex>
  */
@@ -9,8 +9,8 @@ import { SignatureV4 } from '@smithy/signature-v4'
 import { Sha256 } from './sha256.js'
 
 /**
- * A request as received. Header names are in lower case; the lines of one name are joined by a comma, each trimmed, as
- * the canonical request wants them (runs of spaces inside are collapsed later).
+ * Header names are in lower case. Lines of the same name are trimmed and joined by commas, as the canonical request
+ * requires (the signer collapses inner spaces later).
  */
 export type ReceivedRequest = {
   method: string
@@ -34,7 +34,7 @@ export type Authorization = {
 const ALGORITHM = 'AWS4-HMAC-SHA256'
 const PARTS = ['Credential', 'Signature', 'SignedHeaders'] as const
 
-/** The headers of a request from its lines (`rawHeaders`: name, value, name, value …). */
+/** Joins headers. `lines`: `rawHeaders` of Node, which are name, value, name, value … */
 export function collectHeaders(lines: readonly string[]): Map<string, string> {
   const headers = new Map<string, string>()
   for (let i = 0; i + 1 < lines.length; i += 2) {
@@ -46,7 +46,7 @@ export function collectHeaders(lines: readonly string[]): Map<string, string> {
   return headers
 }
 
-/** What the header claims, or the sentence in which AWS says what is missing. The parts may come in any order, once. */
+/** The parsed header, or the message of AWS about its first problem. Each part must occur once, in any order. */
 export function parseAuthorization(authorization: string): Authorization | string {
   const [algorithm, ...rest] = authorization.split(' ')
   if (algorithm !== ALGORITHM) return `Unsupported AWS 'algorithm': '${algorithm}'.`
@@ -67,7 +67,7 @@ export function parseAuthorization(authorization: string): Authorization | strin
   return { accessKeyId, day, region, service, terminator, signedHeaders, signature }
 }
 
-/** `YYYYMMDDTHHMMSSZ` as milliseconds since 1970; undefined where it is not a moment. */
+/** `YYYYMMDDTHHMMSSZ` in milliseconds since 1970; undefined if the text is malformed or no such time exists. */
 export function parseAmzDate(text: string): number | undefined {
   const [, year, month, day, hour, minute, second] = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(text) ?? []
   const time = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`)
@@ -80,11 +80,12 @@ export function formatAmzDate(time: number): string {
 }
 
 /**
- * Whether the claim is what signing the received request with this secret, at its own date (milliseconds), gives.
+ * Whether signing the received request with this secret, at `date` (milliseconds), results in the same Authorization
+ * header.
  *
- * Only the headers that the claim lists are given to the signer, and the whole header it writes is compared. So a listed
- * header that is absent, a list out of order or with a name twice, and a scope of another day do not verify either.
- * A signed `date` or `authorization` never does: the signer leaves them out, and no SDK signs them.
+ * The signer gets only the headers that the claim lists, and the complete header is compared. Therefore a missing listed
+ * header, a list that is unsorted or has duplicates, and a scope of another day do not verify either. A signed `date` or
+ * `authorization` never verifies: the signer omits them, and no SDK signs them.
  */
 export async function verifySignature(
   claim: Authorization,
@@ -99,7 +100,7 @@ export async function verifySignature(
     const value = received.headers.get(name)
     if (value !== undefined) headers.push([name, value])
   }
-  // The signer believes this header about the body. We do not.
+  // The signer trusts this header about the body, so check it first.
   const declared = signed.has('x-amz-content-sha256') && received.headers.get('x-amz-content-sha256')
   if (declared && declared !== createHash('sha256').update(received.body).digest('hex')) return false
 
@@ -110,7 +111,7 @@ export async function verifySignature(
     sha256: Sha256,
     applyChecksum: false,
   })
-  const again = await signer.sign(
+  const expected = await signer.sign(
     {
       method: received.method,
       protocol: 'https:',
@@ -120,19 +121,19 @@ export async function verifySignature(
       headers: Object.fromEntries(headers),
       body: received.body,
     },
-    // The signer adds x-amz-date by itself: only a claim that lists it wants it in.
+    // The signer adds x-amz-date itself. Include it only if the claim lists it.
     { signingDate: new Date(date), signableHeaders: signed, unsignableHeaders: new Set(['x-amz-date']) },
   )
-  return same(again.headers.authorization ?? '', write(claim))
+  return isEqual(expected.headers.authorization ?? '', format(claim))
 }
 
-function write({ accessKeyId, day, region, service, terminator, signedHeaders, signature }: Authorization): string {
+function format({ accessKeyId, day, region, service, terminator, signedHeaders, signature }: Authorization): string {
   const credential = [accessKeyId, day, region, service, terminator].join('/')
   return `${ALGORITHM} Credential=${credential}, SignedHeaders=${signedHeaders}, Signature=${signature}`
 }
 
-/** Compares in a time that does not depend on where the difference is. */
-function same(a: string, b: string): boolean {
+/** Compares in constant time. */
+function isEqual(a: string, b: string): boolean {
   const [left, right] = [Buffer.from(a), Buffer.from(b)]
   return left.length === right.length && timingSafeEqual(left, right)
 }

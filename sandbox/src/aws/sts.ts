@@ -1,15 +1,16 @@
 /**
- * An STS small enough to embed, which really verifies signatures. It speaks plain HTTP on 127.0.0.1 only.
+ * A small STS that verifies signatures. It serves plain HTTP on 127.0.0.1 only.
  *
- *     const aws = iam({ random: randomBytes, now: Date.now })
- *     const sts = await stsServer({ iam: aws })          // { url, port, calls(), misbehave(), close() }
+ *     const iam = createIam({ random: randomBytes, now: Date.now })
+ *     const sts = await startSts({ iam })          // { url, port, calls(), injectFault(), close() }
  *
- * GetCallerIdentity, AssumeRole, GetSessionToken and, unsigned, AssumeRoleWithWebIdentity, by POST form or GET query,
- * answered in XML or, with `Accept: application/json`, in JSON. The region to sign for is that of the Host header: `sts.REGION.amazonaws.com` and
- * the like, `sts.amazonaws.com` (us-east-1), any region on loopback, or what `names` says.
+ * It implements GetCallerIdentity, AssumeRole, GetSessionToken and the unsigned AssumeRoleWithWebIdentity, by POST form or
+ * GET query. Replies are XML or, with `Accept: application/json`, JSON. The Host header decides the region that a
+ * signature must be for: `sts.REGION.amazonaws.com` and its variants, `sts.amazonaws.com` (us-east-1), any region on
+ * loopback, or the region in `names`.
  *
- * `GET /sandbox/calls` tells how often each action was asked, refused calls included, and how many of them were throttled.
- * A call that nobody signed but should have is no call of that action: it counts as unsigned.
+ * `GET /sandbox/calls` returns the number of calls per action, rejected calls included, and the number of throttled calls.
+ * A call without the required signature counts as `unsigned` and not as a call of its action.
  */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
@@ -27,26 +28,25 @@ import { assumeRoleWithWebIdentity } from './webIdentity.js'
 
 export type StsOptions = {
   iam: Iam
-  /** Milliseconds since 1970; the Date header of answers is of this clock too. */
+  /** Milliseconds since 1970. The Date header of replies uses this clock, too. */
   now?: () => number
-  /** 0, the default: any free one. */
+  /** Default: 0, any free port. */
   port?: number
-  /** How long each answer waits, in milliseconds. */
+  /** The delay of every reply, in milliseconds. */
   latencyMS?: number
-  /** Calls a second of one account at one endpoint; beyond it `Throttling`. */
+  /** Calls per second of one account at one endpoint. Further calls get `Throttling`. */
   quotaPerSecond?: number
-  /** Further host names (lower case, no port) and the region that each plays. */
+  /** Further host names (lower case, no port), and the region that each stands for. */
   names?: ReadonlyMap<string, string>
-  /** Waits so many milliseconds. */
+  /** Waits `ms` milliseconds. */
   wait?: (ms: number) => Promise<void>
 }
 
-/** How often each action was asked, how many calls were throttled, and how many had nobody's signature. */
+/** Calls per action, throttled calls, and calls without the required signature. */
 export type Calls = Record<ActionName | typeof UNSIGNED | 'unsigned' | 'throttled', number>
 
 /**
- * Takes over an action's call after it was read and counted: answer in its stead, never answer, or `proceed` as if
- * nothing was wrong.
+ * Takes over a call after it was read and counted. It can answer the call itself, never answer, or `proceed` normally.
  */
 export type FaultInjection = (request: IncomingMessage, response: ServerResponse, proceed: () => void) => void
 
@@ -55,44 +55,44 @@ export type StsServer = {
   url: string
   port: number
   calls(): Calls
-  /** The most calls that came within any one second, whosever they were. */
+  /** The largest number of calls within any second, of all callers. */
   peakCallsPerSecond(): number
-  /** From now on each call is given to this function; undefined ends it. */
-  injectFault(how: FaultInjection | undefined): void
-  /** Stops listening and ends every connection. */
+  /** Passes every further call to this function; undefined ends that. */
+  injectFault(fault: FaultInjection | undefined): void
+  /** Stops listening and closes every connection. */
   close(): Promise<void>
 }
 
 const VERSION = '2011-06-15'
-/** The one action whose caller has no key yet. No account's quota is charged with it. */
+/** The only unsigned action: its callers have no key yet. It counts towards no quota. */
 const UNSIGNED = 'AssumeRoleWithWebIdentity'
-/** The longest headers that are read, in bytes. */
-const LONGEST_HEADERS = 16_384
+/** Bytes. */
+const MAX_HEADERS = 16_384
 
-/** Resolves once it listens. Throws `addressInUse`. */
+/** Resolves when the server listens. Throws `addressInUse`. */
 export async function startSts(options: StsOptions): Promise<StsServer> {
   const { iam, now = Date.now, port = 0, latencyMS = 0, names = new Map(), wait = sleep } = options
-  const take = createQuota(options.quotaPerSecond ?? Number.POSITIVE_INFINITY, now)
+  const takeToken = createQuota(options.quotaPerSecond ?? Number.POSITIVE_INFINITY, now)
   const calls = Object.fromEntries(
     [...Object.keys(actions), UNSIGNED, 'unsigned', 'throttled'].map(name => [name, 0]),
   ) as Calls
-  const came = createPeakRate(now)
-  let misbehaviour: FaultInjection | undefined
+  const peakRate = createPeakRate(now)
+  let injectedFault: FaultInjection | undefined
 
-  const judge = async (received: ReceivedRequest, parameters: URLSearchParams): Promise<Result | Refusal> => {
+  const execute = async (received: ReceivedRequest, parameters: URLSearchParams): Promise<Result | Refusal> => {
     const name = parameters.get('Action')
-    const action = parameters.get('Version') === VERSION ? callOf(name) : undefined
+    const action = parameters.get('Version') === VERSION ? toAction(name) : undefined
     if (received.path !== '/') return { code: 'UnknownOperationException', message: 'no such path' }
     if (name === null) return { code: 'MissingAction', message: 'Missing Action' }
     if (!action) {
       const version = parameters.get('Version') ?? 'NO_VERSION_SPECIFIED'
       return { code: 'InvalidAction', message: `Could not find operation ${name} for version ${version}` }
     }
-    if (action === UNSIGNED) return toResult(action, assumeRoleWithWebIdentity(parameters, iam, now()))
+    if (action === UNSIGNED) return toResult(action, await assumeRoleWithWebIdentity(parameters, iam, now()))
     const authenticated = await authenticate(received, iam, now(), names)
     if ('code' in authenticated) return authenticated
     const { caller, endpoint } = authenticated
-    if (!take(`${caller.account} ${endpoint}`)) {
+    if (!takeToken(`${caller.account} ${endpoint}`)) {
       calls.throttled++
       return { code: 'Throttling', message: 'Rate exceeded' }
     }
@@ -100,25 +100,25 @@ export async function startSts(options: StsOptions): Promise<StsServer> {
   }
 
   const serve = (request: IncomingMessage, response: ServerResponse, body: Buffer) => {
-    const [path = '', search = ''] = cut(request.url ?? '')
+    const [path = '', search = ''] = splitTarget(request.url ?? '')
     const headers = collectHeaders(request.rawHeaders)
     const received = { method: request.method ?? '', path, query: new URLSearchParams(search), headers, body }
-    // Of a parameter that stands twice the first counts.
+    // The first one of duplicate parameters counts.
     const parameters = new URLSearchParams(body.length > 0 ? `${body.toString()}&${search}` : search)
-    const action = callOf(parameters.get('Action'))
-    came.count()
+    const action = toAction(parameters.get('Action'))
+    peakRate.count()
     if (action !== UNSIGNED && !headers.has('authorization')) calls.unsigned++
     else if (action) calls[action]++
     const proceed = async () => {
-      const outcome = await judge(received, parameters).catch(bug)
+      const outcome = await execute(received, parameters).catch(toInternalFailure)
       if (latencyMS > 0) await wait(latencyMS)
-      write(response, outcome, headers.get('accept')?.includes('application/json') ?? false, now())
+      send(response, outcome, headers.get('accept')?.includes('application/json') ?? false, now())
     }
-    if (misbehaviour) misbehaviour(request, response, proceed)
+    if (injectedFault) injectedFault(request, response, proceed)
     else void proceed()
   }
 
-  const server = createServer({ maxHeaderSize: LONGEST_HEADERS, keepAliveTimeout: 60_000 }, (request, response) => {
+  const server = createServer({ maxHeaderSize: MAX_HEADERS, keepAliveTimeout: 60_000 }, (request, response) => {
     if (request.method === 'GET' && request.url === '/sandbox/calls') {
       response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify(calls))
     } else collectBody(request, body => serve(request, response, body))
@@ -134,9 +134,9 @@ export async function startSts(options: StsOptions): Promise<StsServer> {
     url: `http://127.0.0.1:${bound}`,
     port: bound,
     calls: () => ({ ...calls }),
-    peakCallsPerSecond: came.most,
-    injectFault(how) {
-      misbehaviour = how
+    peakCallsPerSecond: peakRate.most,
+    injectFault(fault) {
+      injectedFault = fault
     },
     close: () =>
       new Promise(resolve => {
@@ -146,7 +146,7 @@ export async function startSts(options: StsOptions): Promise<StsServer> {
   }
 }
 
-function write(response: ServerResponse, outcome: Result | Refusal, json: boolean, time: number): void {
+function send(response: ServerResponse, outcome: Result | Refusal, json: boolean, time: number): void {
   const requestId = randomUUID()
   const { status, type, text } = encodeReply(outcome, json, requestId)
   response.writeHead(status, {
@@ -166,17 +166,17 @@ function listen(server: Server, port: number): Promise<void> {
   })
 }
 
-/** Path and query of a request target. */
-function cut(target: string): [path: string, search: string] {
+/** The path and the query of a request target. */
+function splitTarget(target: string): [path: string, search: string] {
   const at = target.indexOf('?')
   return at < 0 ? [target, ''] : [target.slice(0, at), target.slice(at + 1)]
 }
 
-function callOf(name: string | null): ActionName | typeof UNSIGNED | undefined {
+function toAction(name: string | null): ActionName | typeof UNSIGNED | undefined {
   return name === UNSIGNED ? name : findAction(name)
 }
 
-function bug(thrown: unknown): Refusal {
+function toInternalFailure(thrown: unknown): Refusal {
   return { code: 'InternalFailure', message: String(thrown) }
 }
 

@@ -1,6 +1,6 @@
 /**
- * AssumeRoleWithWebIdentity: a role for whoever brings a token of an issuer that the role's account believes. Nobody signs
- * this call; the token is all there is.
+ * AssumeRoleWithWebIdentity: a session of a role for the bearer of an OpenID Connect token, which a provider of the role's
+ * account has issued. The call is not signed.
  */
 import { invalidParameter, parseDuration, toCredentialsTree } from './actions.js'
 import type { Iam } from './iam.js'
@@ -9,11 +9,15 @@ import type { OidcProvider } from './provider.js'
 import type { Partition } from './region.js'
 import type { Refusal, XmlTree } from './reply.js'
 
-/** Whom a token is proven to speak of, and for whom it is meant. */
+/** The verified claims of a token. */
 export type WebIdentity = { provider: OidcProvider; subject: string; audience: string }
 
-/** A role's session, or why there is none. `now` is in milliseconds. */
-export function assumeRoleWithWebIdentity(parameters: URLSearchParams, iam: Iam, now: number): XmlTree | Refusal {
+/** `now` is in milliseconds. */
+export async function assumeRoleWithWebIdentity(
+  parameters: URLSearchParams,
+  iam: Iam,
+  now: number,
+): Promise<XmlTree | Refusal> {
   const [arn, name] = [parameters.get('RoleArn'), parameters.get('RoleSessionName')]
   const [, partition, account] = /^arn:([a-z-]+):iam::(\d{12}):role\/[!-~]{1,2000}$/.exec(arn ?? '') ?? []
   if (arn === null || partition === undefined || account === undefined) return invalidParameter('roleArn', arn)
@@ -21,14 +25,14 @@ export function assumeRoleWithWebIdentity(parameters: URLSearchParams, iam: Iam,
   const text = parameters.get('WebIdentityToken') ?? ''
   if (text.length < 4 || text.length > 20_000) return invalidParameter('webIdentityToken', null)
 
-  const identity = verifyWebIdentityToken(text, { partition: partition as Partition, account }, iam, now)
+  const identity = await verifyWebIdentityToken(text, { partition: partition as Partition, account }, iam, now)
   if ('code' in identity) return identity
   const { provider, subject, audience } = identity
   const role = iam.role(arn)
   const trusted = role?.webIdentities.some(
     trust => trust.provider === provider.arn && trust.subject === subject && trust.audience === audience,
   )
-  // The same for a role that is not there, so that nobody learns which are.
+  // The same reply for a missing role, so that callers cannot find out which roles exist.
   if (!role || !trusted) {
     return { code: 'AccessDenied', message: 'Not authorized to perform sts:AssumeRoleWithWebIdentity' }
   }
@@ -44,20 +48,20 @@ export function assumeRoleWithWebIdentity(parameters: URLSearchParams, iam: Iam,
   }
 }
 
-/** Whom a token speaks of, where a provider of this account vouches for it. `now` is in milliseconds. */
-export function verifyWebIdentityToken(
+/** Verifies a token with the providers of the account. `now` is in milliseconds. */
+export async function verifyWebIdentityToken(
   text: string,
   { partition, account }: { partition: Partition; account: string },
   iam: Iam,
   now: number,
-): WebIdentity | Refusal {
+): Promise<WebIdentity | Refusal> {
   const token = readToken(text)
   if (!token) return untrusted('The ID Token provided is not a valid JWT.')
   const provider = iam.provider(account, token.issuer, partition)
   if (!provider) return untrusted(`No OpenIDConnect provider found in your account for ${token.issuer}`)
   const key = provider.keys.get(token.keyId)
   if (!key) return untrusted("Couldn't retrieve verification key from your identity provider.")
-  if (!isSignedBy(token, key)) return untrusted('The web identity token could not be validated.')
+  if (!(await isSignedBy(token, key))) return untrusted('The web identity token could not be validated.')
   if (token.expiration <= now) {
     const [current, expired] = [now, token.expiration].map(time => Math.floor(time / 1000))
     return {

@@ -27,7 +27,7 @@ const assume = (token: string, more: Record<string, string> = {}, time = now) =>
 }
 
 t.test('who brings a token that the role trusts gets a session of it', async t => {
-  const tree = assume(cluster.token(good))
+  const tree = await assume(cluster.token(good))
   t.match(tree, {
     Credentials: { AccessKeyId: /^ASIA/, Expiration: new Date(now + 3600_000) },
     SubjectFromWebIdentityToken: subject,
@@ -52,29 +52,29 @@ t.test('a token that is not to be believed', async t => {
     ['an issuer that the account does not know', stranger.token(good), mistrust(/No OpenIDConnect provider found/)],
     ['meant for somebody else', cluster.token({ ...good, aud: 'vault' }), mistrust(/token audience/)],
   ] as const) {
-    t.match(assume(text), refusal, what)
+    t.match(await assume(text), refusal, what)
   }
 })
 
 t.test('a token ends with its very second', async t => {
   const token = cluster.token(good)
-  t.match(assume(token, {}, hour * 1000 - 1), { AssumedRoleUser: {} })
-  t.match(assume(token, {}, hour * 1000), {
+  t.match(await assume(token, {}, hour * 1000 - 1), { AssumedRoleUser: {} })
+  t.match(await assume(token, {}, hour * 1000), {
     code: 'ExpiredTokenException',
     message: `Token expired: current date/time ${hour} must be before the expiration date/time ${hour}`,
   })
   const forged = createOidcIssuer(cluster.issuer).token({ ...good, exp: 1 })
-  t.match(assume(forged), { code: 'InvalidIdentityToken' }, 'of a forged one no end is told')
+  t.match(await assume(forged), { code: 'InvalidIdentityToken' }, 'of a forged one no end is told')
 })
 
 t.test(
   'a good token of somebody whom the role does not trust is denied, and so is a role that is not there',
   async t => {
     const denied = { code: 'AccessDenied', message: 'Not authorized to perform sts:AssumeRoleWithWebIdentity' }
-    t.same(assume(cluster.token({ ...good, sub: `${subject}-admin` })), denied)
-    t.same(assume(cluster.token({ ...good, aud: 'other' })), denied, 'another audience of the provider')
-    t.same(assume(cluster.token(good), { RoleArn: hidden.arn }), denied)
-    t.same(assume(cluster.token(good), { RoleArn: `${hidden.arn}-not` }), denied)
+    t.same(await assume(cluster.token({ ...good, sub: `${subject}-admin` })), denied)
+    t.same(await assume(cluster.token({ ...good, aud: 'other' })), denied, 'another audience of the provider')
+    t.same(await assume(cluster.token(good), { RoleArn: hidden.arn }), denied)
+    t.same(await assume(cluster.token(good), { RoleArn: `${hidden.arn}-not` }), denied)
   },
 )
 
@@ -86,10 +86,13 @@ t.test('parameters that are not of their kind are refused before the token is lo
     { WebIdentityToken: 'x' },
     { WebIdentityToken: 'x'.repeat(20_001) },
   ]) {
-    t.match(assume('nothing', more), { code: 'ValidationError' }, JSON.stringify(more).slice(0, 60))
+    t.match(await assume('nothing', more), { code: 'ValidationError' }, JSON.stringify(more).slice(0, 60))
   }
-  t.match(assume(cluster.token(good), { DurationSeconds: '1' }), { code: 'ValidationError' })
-  t.match(assumeRoleWithWebIdentity(new URLSearchParams(), aws, now), { code: 'ValidationError', message: /null/ })
+  t.match(await assume(cluster.token(good), { DurationSeconds: '1' }), { code: 'ValidationError' })
+  t.match(await assumeRoleWithWebIdentity(new URLSearchParams(), aws, now), {
+    code: 'ValidationError',
+    message: /null/,
+  })
 })
 
 /** The STS, a client of the AWS SDK without credentials, and any form posted without a signature. */
