@@ -64,7 +64,7 @@ export class ServerMonitor {
   constructor(options: ServerMonitorOptions) {
     this.#options = options
     this.#checkServer = singleFlight(
-      () => this.#pollUntilFailure(),
+      () => this.#runCheck(),
       () => this.#pause(MIN_POLL_INTERVAL_MS),
     )
     void this.#keepStreaming()
@@ -98,7 +98,7 @@ export class ServerMonitor {
   }
 
   /** One check of the member: a plain hello, and another one over a new socket if the first one times out. */
-  async #pollUntilFailure(): Promise<Document> {
+  async #runCheck(): Promise<Document> {
     try {
       return await this.#poll().catch(thrown => {
         // The timeout may concern only this socket, which is closed by now.
