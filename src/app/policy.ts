@@ -7,7 +7,7 @@ import { type Config, type ConfigSources, loadAndCompile, type RuleOrigin } from
 import type { ReadFile } from '../config/reading.js'
 import { Fault } from '../errors.js'
 import type { Log } from '../log.js'
-import type { ProvisioningOptions } from '../provisioning/upkeep.js'
+import type { ProvisioningOptions } from '../provisioning/reconciler.js'
 import type { Denial } from '../revocation/denials.js'
 import { parseDenyFile } from '../revocation/denyFile.js'
 import type { AdminClient } from '../upstream/admin.js'

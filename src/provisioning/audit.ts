@@ -7,7 +7,7 @@ import { isCollectionRole } from '../users/collectionRole.js'
 import type { Role } from '../users/match.js'
 import { formatRole } from '../users/roles.js'
 import { type Feature, listFeatures, listMissingPrivileges } from './privileges.js'
-import { createUserReconciler, type ProvisioningOptions } from './upkeep.js'
+import { createUserReconciler, type ProvisioningOptions } from './reconciler.js'
 
 /** `roles`: all that rules give. */
 export type AuditOptions = { provisioning: ProvisioningOptions; roles: readonly Role[]; directory: boolean }

@@ -4,7 +4,7 @@ import type { Secret } from '../log.js'
 import { rejectOnAbort } from '../upstream/deadline.js'
 import type { DatabaseUser } from '../users/match.js'
 import type { Provisioner, UserCredentials } from './provisioner.js'
-import type { DesiredUser } from './upkeep.js'
+import type { DesiredUser } from './reconciler.js'
 
 /** Begins an upstream connection as this user. Throws `upstream/authentication-failed` where the upstream does not take the password. */
 export type ConnectAs<T> = (user: DatabaseUser & { password: Secret }) => Promise<T>

@@ -19,7 +19,7 @@ import {
   type ProvisioningOptions as Making,
   type ReconcileResult,
   toGrantedRoles,
-} from './upkeep.js'
+} from './reconciler.js'
 
 /** A user that can be logged in as. One of the passwords is good; they are in the order in which to try them. */
 export type UserCredentials = { user: DatabaseUser; passwords: readonly Secret[] }

@@ -2,7 +2,7 @@
 import { Fault } from '../errors.js'
 import type { RoleName } from '../users/collectionRole.js'
 import type { RoleLookup } from './provisioner.js'
-import { createUserReconciler, getRoleSetKey, type ProvisioningOptions } from './upkeep.js'
+import { createUserReconciler, getRoleSetKey, type ProvisioningOptions } from './reconciler.js'
 
 /** `signed`: users that stay and had been signed by an older master secret, which may go now. */
 export type PruneResult = { users: string[]; roles: RoleName[]; resigned: string[] }

@@ -8,7 +8,7 @@ import type { Log, Secret } from '../log.js'
 import type { AdminClient } from '../upstream/admin.js'
 import { isCollectionRole, type RoleName, toRoleName } from '../users/collectionRole.js'
 import type { Role } from '../users/match.js'
-import { createDatabaseUsers as accountsOf, type StoredUser } from './accounts.js'
+import { createDatabaseUsers as accountsOf, type StoredUser } from './databaseUsers.js'
 import { createMark, derivePassword, getPeriod, type VerifiedMark, verifyMark } from './password.js'
 
 /** `arn`: the principal in its canonical spelling (a match may hold a pattern instead). */
