@@ -186,7 +186,7 @@ t.test('only these files reveal secrets', async t => {
     'upstream/scramKeys.ts': 'a password, to derive its keys',
     'upstream/target.ts': 'the connection string, which may hold a password',
     'provisioning/password.ts': 'a master secret, to derive passwords',
-    'provisioning/upkeep.ts': 'a password, for the command that sets it',
+    'provisioning/reconciler.ts': 'a password, for the command that sets it',
   }
   t.same(
     revealing.map(file => file.replaceAll('\\', '/')).filter(file => !(file in allowed)),

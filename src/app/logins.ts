@@ -15,7 +15,7 @@ import { Fault } from '../errors.js'
 import type { LdapGuard } from '../ldap/guard.js'
 import type { Log } from '../log.js'
 import { type ConnectAs, logInWithPasswords } from '../provisioning/passwordAttempts.js'
-import { createProvisioner, type Provisioner } from '../provisioning/provisioner.js'
+import { Provisioner } from '../provisioning/provisioner.js'
 import { randomBytes } from '../random.js'
 import { openAdminDenials } from '../revocation/adminDenials.js'
 import { Revocation } from '../revocation/revocation.js'
@@ -95,7 +95,7 @@ export class Logins {
     })
     this.#writeClient = config.upstream.admin && createAdminClient(config.upstream.admin)
     const provisioning = this.#writeClient && provisioningOptions(config, this.#writeClient.runCommand, log)
-    this.#provisioner = provisioning && createProvisioner(provisioning)
+    this.#provisioner = provisioning && new Provisioner(provisioning)
     this.revocation = this.#createRevocation()
     this.authenticator = this.#createAuthenticator()
     this.#directory?.onChange(() => this.#onDirectoryChange())

@@ -139,10 +139,10 @@ export function settingConflicts(config: Config, { all }: Rules): string[] {
 /** The options of the provisioner; undefined without a master secret, where no user is provisioned. */
 export function provisioningOptions(
   { provision }: Config,
-  run: AdminClient['runCommand'],
+  runCommand: AdminClient['runCommand'],
   log: Log,
 ): ProvisioningOptions | undefined {
   const { secrets, database, fleet, period, clientSource } = provision
   if (secrets.length === 0) return undefined
-  return { run, secrets, database, fleet, periodMS: period, clientSource, now: Date.now, log }
+  return { runCommand, secrets, database, fleet, periodMS: period, clientSource, now: Date.now, log }
 }

@@ -29,7 +29,7 @@ export async function pruneUsers({ config, policy }: LoadedConfig, { all }: { al
     const lines = [
       ...removed.users.map(user => `removed the user ${user}@${database}`),
       ...removed.roles.map(({ role, db }) => `removed the role ${role}@${db}`),
-      ...removed.resigned.map(user => `signed with the first master secret: ${user}@${database}`),
+      ...removed.rekeyed.map(user => `set a password of the first master secret for ${user}@${database}`),
     ]
     return (lines.length > 0 ? lines : ['there was nothing to remove']).map(text => ({ isOk: true, text }))
   } catch (thrown) {

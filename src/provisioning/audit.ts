@@ -1,4 +1,6 @@
-/** For `check`: whether users could be kept in this upstream, and who else could be one of them. Nothing is written. */
+/**
+ * For `check`: whether this upstream can hold provisioned users, and who else could log in as one of them. Writes nothing.
+ */
 import type { Document } from 'bson'
 import { Fault } from '../errors.js'
 import type { AdminClient } from '../upstream/admin.js'
@@ -7,102 +9,110 @@ import { isCollectionRole } from '../users/collectionRole.js'
 import type { Role } from '../users/match.js'
 import { formatRole } from '../users/roles.js'
 import { type Feature, listFeatures, listMissingPrivileges } from './privileges.js'
-import { createUserReconciler, type ProvisioningOptions } from './reconciler.js'
+import { type ProvisioningOptions, UserReconciler } from './reconciler.js'
 
-/** `roles`: all that rules give. */
+/** `roles`: all roles of the rules. `directory`: whether the directory is enabled. */
 export type AuditOptions = { provisioning: ProvisioningOptions; roles: readonly Role[]; directory: boolean }
 
-/** Roles by which a person can change any user of a database, and so become it. */
-const OVER_USERS = {
-  own: ['userAdmin', 'dbOwner'],
-  all: ['userAdminAnyDatabase', 'root', 'restore', '__system'],
+type RunCommand = AdminClient['runCommand']
+
+/** Roles that can change users of a database, and so log in as them: roles of that database, and of admin. */
+const USER_ADMIN_ROLES = {
+  ofDatabase: ['userAdmin', 'dbOwner'],
+  ofAdmin: ['userAdminAnyDatabase', 'root', 'restore', '__system'],
 }
 
-/** Sentences about what was found. Throws `provision/*`, `upstream/unreachable`. */
-export async function auditUsers({ provisioning: parts, roles, directory }: AuditOptions): Promise<string[]> {
-  const { run, database, clientSource } = parts
-  const { ferretdbVersion } = await ask(run, { buildInfo: 1 })
+const UNAUTHORIZED = 13
+const MAX_DOCUMENTS = 100
+
+/** Returns sentences about the findings. Throws `provision/*` and `upstream/unreachable`. */
+export async function auditUsers({ provisioning, roles, directory }: AuditOptions): Promise<string[]> {
+  const { runCommand, database, clientSource } = provisioning
+  const { ferretdbVersion } = await run(runCommand, { buildInfo: 1 })
   if (String(ferretdbVersion).startsWith('v1.')) throw new Fault('provision/unsupported')
-  const needed: Record<Feature, boolean> = {
+  await assertPrivileges(runCommand, database, {
     'LDAP guard': false,
     directory,
     provisioning: true,
     'provision.clientSource': clientSource !== undefined,
     'roles for one collection': roles.some(isCollectionRole),
-  }
-  const { authInfo } = await ask(run, { connectionStatus: 1, showPrivileges: true })
-  const held: Document[] = authInfo?.authenticatedUserPrivileges ?? []
-  // Without access control nobody is logged in, and nobody needs privileges.
-  const isOpen = !authInfo?.authenticatedUsers?.length
-  const features = isOpen ? [] : listFeatures(database).filter(([feature]) => needed[feature])
+  })
+  const reconciler = new UserReconciler(provisioning)
+  const users = await reconciler.users.readAll()
+  const foreign = users.filter(user => !reconciler.verifyMark(user)).map(({ user }) => user)
+  return [
+    `${users.length - foreign.length} in ${database}, and the user of upstream.admin has the privileges for more`,
+    ...foreign.map(
+      user => `warning: ${user}@${database} was not created by this proxy, so its principal cannot log in`,
+    ),
+    ...(await findMissingRoles(runCommand, roles)),
+    ...(await findUserAdmins(runCommand, database)),
+    ...(await findRestrictedRoles(runCommand, roles)),
+  ]
+}
+
+/** Throws `provision/failed` with every privilege that the user of upstream.admin lacks for these features. */
+async function assertPrivileges(
+  runCommand: RunCommand,
+  database: string,
+  isNeeded: Record<Feature, boolean>,
+): Promise<void> {
+  const { authInfo } = await run(runCommand, { connectionStatus: 1, showPrivileges: true })
+  // Without access control nobody is logged in, and no privileges are needed.
+  if (!authInfo?.authenticatedUsers?.length) return
+  const held: Document[] = authInfo.authenticatedUserPrivileges ?? []
+  const features = listFeatures(database).filter(([feature]) => isNeeded[feature])
   const missing = features.flatMap(([, privileges]) => listMissingPrivileges(held, privileges))
   if (missing.length > 0) {
     throw new Fault('provision/failed', `the user of upstream.admin lacks ${missing.join(', ')}`)
   }
-  const { accounts, madeBy } = createUserReconciler(parts)
-  const there = await accounts.readAll()
-  const foreign = there.filter(account => !madeBy(account)).map(({ user }) => user)
-  return [
-    `${there.length - foreign.length} in ${database}, and the user of upstream.admin has the privileges for more`,
-    ...foreign.map(user => `warning: ${user}@${database} was not made by this proxy: its principal could not log in`),
-    ...(await unknown(run, roles)),
-    ...(await holders(run, database)),
-    ...(await restricted(run, roles)),
-  ]
 }
 
-/** Roles that nobody has made: a login by them would fail. */
-async function unknown(run: AdminClient['runCommand'], roles: readonly Role[]): Promise<string[]> {
-  const wanted = roles.filter(one => !isCollectionRole(one))
+/** Roles of rules that do not exist in MongoDB. */
+async function findMissingRoles(runCommand: RunCommand, roles: readonly Role[]): Promise<string[]> {
+  const wanted = roles.filter(role => !isCollectionRole(role))
   if (wanted.length === 0) return []
-  const reply = await run({ rolesInfo: wanted.map(({ role, db }) => ({ role, db })) })
+  const reply = await runCommand({ rolesInfo: wanted.map(({ role, db }) => ({ role, db })) })
   if (Number(reply.ok) !== 1) return []
-  const there = new Set((reply.roles as Role[]).map(({ role, db }) => formatRole({ role, db })))
+  const existing = new Set((reply.roles as Role[]).map(({ role, db }) => formatRole({ role, db })))
   return [...new Set(wanted.map(formatRole))]
-    .filter(name => !there.has(name))
-    .map(name => `warning: there is no role ${name}, so logins by it fail`)
+    .filter(name => !existing.has(name))
+    .map(name => `warning: role ${name} does not exist, so logins that need it fail`)
 }
 
-/** Who could set the password of such a user. */
-async function holders(run: AdminClient['runCommand'], database: string): Promise<string[]> {
-  const over = [
-    ...OVER_USERS.own.map(role => ({ role, db: database })),
-    ...OVER_USERS.all.map(role => ({ role, db: 'admin' })),
+/** Users who can set the password of a provisioned user. */
+async function findUserAdmins(runCommand: RunCommand, database: string): Promise<string[]> {
+  const adminRoles = [
+    ...USER_ADMIN_ROLES.ofDatabase.map(role => ({ role, db: database })),
+    ...USER_ADMIN_ROLES.ofAdmin.map(role => ({ role, db: 'admin' })),
   ]
-  const filter = { $or: over.map(one => ({ roles: { $elemMatch: one } })) }
-  const found = await find(run, 'system.users', filter)
-  if (!found) return [`who else may change users of ${database} is unknown, as admin.system.users may not be read`]
-  return found.map(({ user, db, roles }) => {
-    const by = roles.filter((one: Role) => over.some(({ role, db }) => role === one.role && db === one.db))
-    return `note: ${user}@${db} may change users of ${database} and so be one of them, by its roles ${by.map(({ role, db }: Role) => `${role}@${db}`).join(', ')}`
+  const filter = { $or: adminRoles.map(role => ({ roles: { $elemMatch: role } })) }
+  const users = await find(runCommand, 'system.users', filter)
+  if (!users) return [`cannot tell who else may change users of ${database}: admin.system.users is not readable`]
+  return users.map(({ user, db, roles }) => {
+    const held = roles.filter((one: Role) => adminRoles.some(({ role, db }) => role === one.role && db === one.db))
+    const names = held.map(({ role, db }: Role) => formatRole({ role, db })).join(', ')
+    return `note: ${user}@${db} can change users of ${database} and so log in as one of them, by its roles ${names}`
   })
 }
 
-/** MongoDB judges restrictions of a role by the address of its client, which is the proxy (R19). */
-async function restricted(run: AdminClient['runCommand'], roles: readonly Role[]): Promise<string[]> {
-  const found = (await find(run, 'system.roles', { authenticationRestrictions: { $exists: true } })) ?? []
-  return found
+/** MongoDB checks the restrictions of a role against the address of its client, which is the proxy. */
+async function findRestrictedRoles(runCommand: RunCommand, roles: readonly Role[]): Promise<string[]> {
+  const filter = { authenticationRestrictions: { $exists: true } }
+  const restricted = (await find(runCommand, 'system.roles', filter)) ?? []
+  return restricted
     .filter(({ authenticationRestrictions: list }) => Array.isArray(list) && list.length > 0)
     .filter(({ role, db }) => roles.some(one => !isCollectionRole(one) && one.role === role && one.db === db))
-    .map(
-      ({ role, db }) => `warning: ${role}@${db} has restrictions, which MongoDB will judge by the proxy's own address`,
-    )
+    .map(({ role, db }) => `warning: ${role}@${db} has restrictions, which MongoDB checks against the proxy's address`)
 }
 
-const UNAUTHORIZED = 13
-const AT_MOST = 100
-
-/** The documents, or undefined where they may not be read. */
-async function find(
-  run: AdminClient['runCommand'],
-  collection: string,
-  filter: Document,
-): Promise<Document[] | undefined> {
-  const command = { find: collection, filter, projection: { credentials: 0 }, limit: AT_MOST, singleBatch: true }
-  const reply = await run(command)
+/** The documents; undefined if the collection may not be read. */
+async function find(runCommand: RunCommand, collection: string, filter: Document): Promise<Document[] | undefined> {
+  const projection = { credentials: 0 }
+  const reply = await runCommand({ find: collection, filter, projection, limit: MAX_DOCUMENTS, singleBatch: true })
   return Number(reply.code) === UNAUTHORIZED ? undefined : assertOk(reply, 'upstream.admin').cursor?.firstBatch
 }
 
-async function ask(run: AdminClient['runCommand'], command: Document): Promise<Document> {
-  return assertOk(await run(command), 'upstream.admin')
+async function run(runCommand: RunCommand, command: Document): Promise<Document> {
+  return assertOk(await runCommand(command), 'upstream.admin')
 }

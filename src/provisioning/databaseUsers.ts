@@ -1,4 +1,4 @@
-/** Database users and roles of the proxy, as commands of the administrator; what they are for is known elsewhere. */
+/** The provisioned users and roles in MongoDB, as commands of the administrator. Other files decide what they are for. */
 import type { Document } from 'bson'
 import { Fault, type FaultKind } from '../errors.js'
 import type { AdminClient } from '../upstream/admin.js'
@@ -11,103 +11,118 @@ import {
   type RoleName,
 } from '../users/collectionRole.js'
 
-/** A user as it is stored, without its credentials. */
+/** A user as MongoDB stores it, without its credentials. */
 export type StoredUser = { user: string; roles: readonly RoleName[]; customData: unknown }
 
-export type DatabaseUsers = {
-  /** The user of that name; undefined where there is none. */
-  read(user: string): Promise<StoredUser | undefined>
-  /** All users of the database. */
-  readAll(): Promise<StoredUser[]>
-  /** False where there is one already: somebody was quicker. */
-  create(user: string, fields: Document): Promise<boolean>
-  /** Replaces these fields. False where the user is gone. */
-  update(user: string, fields: Document): Promise<boolean>
-  /** False where the user is gone already. */
-  drop(user: string): Promise<boolean>
-  /** Sees to it that this role is there. Throws `provision/conflict` where one of its name is not ours. */
-  ensureRole(cut: CollectionRole): Promise<void>
-  /** All roles whose names say that this fleet made them and that are what it made. */
-  readRoles(): Promise<RoleName[]>
-  dropRole(role: RoleName): Promise<boolean>
-}
+/** `db`: the database of the users. */
+export type DatabaseUsersOptions = { runCommand: AdminClient['runCommand']; db: string; fleet: string }
 
-const CODE = { userNotFound: 11, roleNotFound: 31, roleExists: 51002, userExists: 51003 } as const
+const ERROR_CODES = { userNotFound: 11, roleNotFound: 31, roleExists: 51002, userExists: 51003 } as const
 
-/** What a server answers that knows no roles, or not these commands. FerretDB 1.24 answers with the last. */
-const UNSUPPORTED = [59, 115, 238]
+/** Errors of a server without roles or without these commands. FerretDB 1.24 replies with the last one. */
+const UNSUPPORTED_CODES = [59, 115, 238]
 
-/** Durable before anybody relies on it; a set without a majority answers after these milliseconds. */
-const SAFELY = { writeConcern: { w: 'majority', wtimeout: 4_000 } }
-
-const SYSTEM_ROLES = 'system.roles'
-
-/** More than a fleet ever makes. One batch, as a cursor belongs to one server and the driver may choose another. */
-const AT_ONCE = 50_000
+/** No login may rely on a user that a failover could roll back. A set without a majority replies after `wtimeout` ms. */
+const DURABLE = { writeConcern: { w: 'majority', wtimeout: 4_000 } }
 
 /**
- * `db`: the database of the users. Every function throws `upstream/unreachable`, `provision/unsupported`, and
- * `provision/failed`, whose data have the code.
+ * More roles than a fleet ever creates. One batch has to hold them: a cursor belongs to one server, and the driver may
+ * send getMore to another.
  */
-export function createDatabaseUsers(
-  run: AdminClient['runCommand'],
-  { db, fleet }: { db: string; fleet: string },
-): DatabaseUsers {
-  /** The reply, or undefined for the one code that is no failure. */
-  const ask = async (command: Document, on: string, tolerated?: number): Promise<Document | undefined> => {
-    const reply = await run(command, on)
-    if (Number(reply.ok) !== 1 && Number(reply.code) === tolerated) return undefined
+const MAX_ROLES = 50_000
+
+/**
+ * Every method throws `upstream/unreachable`, `provision/unsupported`, and `provision/failed`, whose data have the code.
+ */
+export class DatabaseUsers {
+  readonly #options: DatabaseUsersOptions
+
+  constructor(options: DatabaseUsersOptions) {
+    this.#options = options
+  }
+
+  /** The user with this name; undefined if there is none. */
+  async read(user: string): Promise<StoredUser | undefined> {
+    return (await this.#usersInfo({ user, db: this.#options.db }))[0]
+  }
+
+  readAll(): Promise<StoredUser[]> {
+    return this.#usersInfo(1)
+  }
+
+  /** Resolves to false if the user exists, because another process was faster. */
+  create(user: string, fields: Document): Promise<boolean> {
+    return this.#write({ createUser: user, ...fields }, this.#options.db, ERROR_CODES.userExists)
+  }
+
+  /** Replaces these fields. Resolves to false if the user does not exist. */
+  update(user: string, fields: Document): Promise<boolean> {
+    return this.#write({ updateUser: user, ...fields }, this.#options.db, ERROR_CODES.userNotFound)
+  }
+
+  /** Resolves to false if the user does not exist. */
+  drop(user: string): Promise<boolean> {
+    return this.#write({ dropUser: user }, this.#options.db, ERROR_CODES.userNotFound)
+  }
+
+  /** Creates the role unless it exists. Throws `provision/conflict` if another role has its name. */
+  async ensureRole(role: CollectionRole): Promise<void> {
+    const command = buildCreateRole(this.#options.fleet, role)
+    const filter = { role: command.createRole, db: role.db }
+    const [existing] = await this.#findRoles(filter)
+    if (!existing && (await this.#write(command, role.db, ERROR_CODES.roleExists))) return
+    const stored = existing ?? (await this.#findRoles(filter))[0]
+    if (!stored || !isFleetRole(this.#options.fleet, stored)) throw new Fault('provision/conflict', undefined, filter)
+  }
+
+  /** All roles that this fleet created and nobody has changed since. */
+  async readRoles(): Promise<RoleName[]> {
+    const { fleet } = this.#options
+    const prefix = getRolePrefix(fleet).replace(/[^\w/-]/g, '\\$&')
+    const roles = await this.#findRoles({ role: { $regex: `^${prefix}` } })
+    return roles.filter(role => isFleetRole(fleet, role)).map(({ role, db }) => ({ role, db }))
+  }
+
+  /** Resolves to false if the role does not exist. */
+  dropRole({ role, db }: RoleName): Promise<boolean> {
+    return this.#write({ dropRole: role }, db, ERROR_CODES.roleNotFound)
+  }
+
+  async #usersInfo(usersInfo: unknown): Promise<StoredUser[]> {
+    const users = (await this.#run({ usersInfo }, this.#options.db))?.users
+    return Array.isArray(users) ? users.map(({ user, roles, customData }) => ({ user, roles, customData })) : []
+  }
+
+  async #findRoles(filter: Document): Promise<Document[]> {
+    const command = { find: 'system.roles', filter, singleBatch: true, batchSize: MAX_ROLES }
+    return (await this.#run(command, 'admin'))?.cursor?.firstBatch ?? []
+  }
+
+  /** Resolves to false if the command fails with the tolerated code. */
+  async #write(command: Document, db: string, toleratedCode: number): Promise<boolean> {
+    return (await this.#run({ ...command, ...DURABLE }, db, toleratedCode)) !== undefined
+  }
+
+  /** The reply; undefined if the command fails with the tolerated code. */
+  async #run(command: Document, db: string, toleratedCode?: number): Promise<Document | undefined> {
+    const reply = await this.#options.runCommand(command, db)
+    if (Number(reply.ok) !== 1 && Number(reply.code) === toleratedCode) return undefined
     try {
       return assertOk(reply, 'upstream.admin')
     } catch (thrown) {
-      throw asOurs(thrown, command)
+      throw toProvisioningFault(Fault.from(thrown), command)
     }
-  }
-  const did = async (command: Document, on: string, tolerated: number) =>
-    (await ask({ ...command, ...SAFELY }, on, tolerated)) !== undefined
-
-  const users = async (usersInfo: unknown): Promise<StoredUser[]> => {
-    const found = (await ask({ usersInfo }, db))?.users
-    return Array.isArray(found) ? found.map(({ user, roles, customData }) => ({ user, roles, customData })) : []
-  }
-  const roles = async (filter: Document): Promise<Document[]> => {
-    const found = await ask({ find: SYSTEM_ROLES, filter, singleBatch: true, batchSize: AT_ONCE }, 'admin')
-    return found?.cursor?.firstBatch ?? []
-  }
-
-  return {
-    read: async user => (await users({ user, db }))[0],
-    readAll: () => users(1),
-    create: (user, fields) => did({ createUser: user, ...fields }, db, CODE.userExists),
-    update: (user, fields) => did({ updateUser: user, ...fields }, db, CODE.userNotFound),
-    drop: user => did({ dropUser: user }, db, CODE.userNotFound),
-    ensureRole: async cut => {
-      const command = buildCreateRole(fleet, cut)
-      const [there] = await roles({ role: command.createRole, db: cut.db })
-      if (!there && (await did(command, cut.db, CODE.roleExists))) return
-      const [stored] = there ? [there] : await roles({ role: command.createRole, db: cut.db })
-      if (!stored || !isFleetRole(fleet, stored)) {
-        throw new Fault('provision/conflict', undefined, { role: command.createRole, db: cut.db })
-      }
-    },
-    readRoles: async () => {
-      const prefix = getRolePrefix(fleet).replace(/[^\w/-]/g, '\\$&')
-      const found = await roles({ role: { $regex: `^${prefix}` } })
-      return found.filter(role => isFleetRole(fleet, role)).map(({ role, db }) => ({ role, db }))
-    },
-    dropRole: ({ role, db }) => did({ dropRole: role }, db, CODE.roleNotFound),
   }
 }
 
-/** A refusal of the administrator's commands concerns no user of the upstream, as `upstream/authentication-failed` would say. */
-function asOurs(thrown: unknown, command: Document): Fault {
-  const fault = Fault.from(thrown)
+/** A refused command of the administrator is not a refused login of a database user. */
+function toProvisioningFault(fault: Fault, command: Document): Fault {
   const refusal = fault.data('upstream/authentication-failed')
   if (!refusal) return fault
   const { code, codeName, errmsg } = refusal
-  const ours: FaultKind = UNSUPPORTED.includes(Number(code)) ? 'provision/unsupported' : 'provision/failed'
+  const kind: FaultKind = UNSUPPORTED_CODES.includes(Number(code)) ? 'provision/unsupported' : 'provision/failed'
   const [name] = Object.keys(command)
-  // Servers may quote the command.
-  const quoted = typeof command.pwd === 'string' && errmsg?.includes(command.pwd)
-  return new Fault(ours, undefined, { command: name, code, codeName, ...(!quoted && { errmsg }) })
+  // A server may quote the command with its password.
+  const quotesPassword = typeof command.pwd === 'string' && errmsg?.includes(command.pwd)
+  return new Fault(kind, undefined, { command: name, code, codeName, ...(!quotesPassword && { errmsg }) })
 }

@@ -1,30 +1,33 @@
 /**
- * What a provisioned user is known by: a password that nobody stores, and a mark that says who made it (R21).
+ * The password of a provisioned user, which is derived and never stored, and the mark that proves its creator.
  *
  *     password = HMAC(secret, purpose, ARN, period)        mark = {fleet, period, mac: HMAC(secret, purpose, db, user, fleet)}
  *
- * Every replica of the proxy derives both. Password and mark are always written in one command, so the secret by which a
- * mark verifies and the period in it tell the password. Of several secrets the first makes new ones and all are known, so
- * that a secret is replaced without anybody being locked out.
+ * Every replica of the proxy derives both. Password and mark are always written in one command, so the secret that verifies
+ * a mark and the period in it determine the password. With several secrets, the first creates new passwords and all verify
+ * marks, so that a secret can be replaced without locking anyone out.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { Secret } from '../log.js'
 
-/** Least length of a master secret in bytes. */
+/** Minimum length of a master secret in bytes. */
 export const MIN_SECRET_BYTES = 32
 
-/** A database user of the proxy: `user` is the canonical ARN. */
+/** `user`: the canonical ARN. */
 export type ProvisionedUser = { db: string; user: string; fleet: string }
 
-/** `clientSource`: what was written as restrictions with it; servers give those back in spellings of their own. */
+/**
+ * The customData of a provisioned user. `clientSource`: the networks as written to its restrictions; servers return those
+ * in other spellings.
+ */
 export type Mark = { fleet: string; period: number; mac: string; clientSource?: readonly string[] }
 
-/** What a mark that verifies tells: by which of the secrets it was made. */
+/** The content of a mark that verifies, with the secret that created it. */
 export type VerifiedMark = { secret: Secret; period: number; clientSource: readonly string[] }
 
 /**
- * The period of a moment (both in milliseconds), known by its first second. So periods stay in order when they become
- * longer or shorter, and are the same on every replica.
+ * The period of a moment, as the number of its first second since 1970. Periods therefore stay in order when their length
+ * changes, and are the same on every replica. `now` and `periodMS` are in milliseconds.
  */
 export function getPeriod(now: number, periodMS: number): number {
   return (Math.floor(now / periodMS) * periodMS) / 1000
@@ -36,38 +39,38 @@ export function derivePassword(secret: Secret, arn: string, period: number): Sec
 
 export function createMark(
   secret: Secret,
-  owned: ProvisionedUser,
+  user: ProvisionedUser,
   period: number,
   clientSource: readonly string[] = [],
 ): Mark {
-  const mac = macOf(secret, owned).toString('base64url')
-  return { fleet: owned.fleet, period, mac, ...(clientSource.length > 0 && { clientSource }) }
+  const mac = deriveMac(secret, user).toString('base64url')
+  return { fleet: user.fleet, period, mac, ...(clientSource.length > 0 && { clientSource }) }
 }
 
-/** Reads the mark in a user's customData; undefined where this fleet did not make that user. */
+/** Verifies the mark in a user's customData. Returns undefined if this fleet did not create the user. */
 export function verifyMark(
   customData: unknown,
-  owned: ProvisionedUser,
+  user: ProvisionedUser,
   secrets: readonly Secret[],
 ): VerifiedMark | undefined {
   const { fleet, period, mac, clientSource = [] } = (customData ?? {}) as Record<string, unknown>
-  const counted = Number(period ?? Number.NaN)
-  if (fleet !== owned.fleet || typeof mac !== 'string' || !Number.isSafeInteger(counted) || counted < 0)
-    return undefined
-  if (!Array.isArray(clientSource) || clientSource.some(one => typeof one !== 'string')) return undefined
+  const periodNumber = Number(period ?? Number.NaN)
+  if (fleet !== user.fleet || typeof mac !== 'string') return undefined
+  if (!Number.isSafeInteger(periodNumber) || periodNumber < 0) return undefined
+  if (!Array.isArray(clientSource) || clientSource.some(network => typeof network !== 'string')) return undefined
   const given = Buffer.from(mac, 'base64url')
   const secret = secrets.find(secret => {
-    const expected = macOf(secret, owned)
+    const expected = deriveMac(secret, user)
     return given.length === expected.length && timingSafeEqual(given, expected)
   })
-  return secret && { secret, period: counted, clientSource }
+  return secret && { secret, period: periodNumber, clientSource }
 }
 
-function macOf(secret: Secret, { db, user, fleet }: ProvisionedUser): Buffer {
+function deriveMac(secret: Secret, { db, user, fleet }: ProvisionedUser): Buffer {
   return hmac(secret, 'mark', db, user, fleet)
 }
 
-/** JSON keeps the parts apart, whatever is in them, and the purpose keeps one use from being taken for another. */
+/** JSON separates the parts, whatever they contain. The purpose keeps a password from being used as a mark. */
 function hmac(secret: Secret, purpose: 'password' | 'mark', ...parts: string[]): Buffer {
   const text = JSON.stringify(['mongo-iam-proxy', 1, purpose, ...parts])
   return createHmac('sha256', secret.reveal()).update(text).digest()

@@ -1,4 +1,4 @@
-/** A login as a provisioned user: one password after the other, each over a connection of its own. */
+/** The login as a provisioned user: one password after another, each on a connection of its own. */
 import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
 import { rejectOnAbort } from '../upstream/deadline.js'
@@ -6,33 +6,35 @@ import type { DatabaseUser } from '../users/match.js'
 import type { Provisioner, UserCredentials } from './provisioner.js'
 import type { DesiredUser } from './reconciler.js'
 
-/** Begins an upstream connection as this user. Throws `upstream/authentication-failed` where the upstream does not take the password. */
+/** Connects to the upstream as this user. Rejects with `upstream/authentication-failed` if the password is refused. */
 export type ConnectAs<T> = (user: DatabaseUser & { password: Secret }) => Promise<T>
 
 /**
- * Gives what `begin` gives for the first password that is taken. Throws what `begin` throws, `upstream/authentication-failed` once
- * nothing is left to try, what the provisioner throws, and the signal's reason: then others go on who wait for the same.
+ * Resolves to the result of `connect` for the first password that the upstream accepts. Rejects with the faults of
+ * `connect` and of the provisioner, with `upstream/authentication-failed` when all passwords are refused, and with the
+ * reason of the signal. An abort does not stop the provisioner, because other logins may wait for the same user.
  */
 export async function logInWithPasswords<T>(
-  { ensureUser: user, handleRefusal: refused }: Provisioner,
-  wanted: DesiredUser,
-  begin: ConnectAs<T>,
+  provisioner: Pick<Provisioner, 'ensureUser' | 'handleRefusal'>,
+  desired: DesiredUser,
+  connect: ConnectAs<T>,
   signal: AbortSignal,
 ): Promise<T> {
-  const access = await rejectOnAbort(signal, user(wanted))
-  const first = await firstTaken(access, begin)
+  const credentials = await rejectOnAbort(signal, provisioner.ensureUser(desired))
+  const first = await tryPasswords(credentials, connect)
   if (!(first instanceof Fault)) return first
-  const second = await firstTaken(await rejectOnAbort(signal, refused(wanted, access)), begin)
+  const others = await rejectOnAbort(signal, provisioner.handleRefusal(desired, credentials))
+  const second = await tryPasswords(others, connect)
   if (second instanceof Fault) throw second
   return second
 }
 
-/** What came of the first password that is taken, or the fault of the last that is not. */
-async function firstTaken<T>({ user, passwords }: UserCredentials, begin: ConnectAs<T>): Promise<T | Fault> {
+/** The result for the first accepted password, or the fault of the last refused one. */
+async function tryPasswords<T>({ user, passwords }: UserCredentials, connect: ConnectAs<T>): Promise<T | Fault> {
   let last = new Fault('upstream/authentication-failed')
   for (const password of passwords) {
     try {
-      return await begin({ ...user, password })
+      return await connect({ ...user, password })
     } catch (thrown) {
       const fault = Fault.from(thrown)
       if (!isRefusedPassword(fault)) throw thrown
@@ -44,7 +46,7 @@ async function firstTaken<T>({ user, passwords }: UserCredentials, begin: Connec
 
 const AUTHENTICATION_FAILED = 18
 
-/** A wrong password, not a mechanism that is off. Servers say it by the code, some by SCRAM's own error. */
+/** Tells a wrong password from, say, a disabled mechanism. Servers report it by the code, or by the error of SCRAM. */
 function isRefusedPassword(fault: Fault): boolean {
   const { code, error } = fault.data('upstream/authentication-failed') ?? {}
   return code === AUTHENTICATION_FAILED || error !== undefined

@@ -1,6 +1,6 @@
 /**
- * What the user of `upstream.admin` needs, feature by feature, and as the command that a DBA runs. Nothing less works and
- * nothing more is used: a test takes each of them away and sees its feature fail.
+ * The privileges that the user of `upstream.admin` needs, by feature, and the command that grants them. The list is
+ * minimal: a test removes each privilege and sees its feature fail.
  *
  * https://www.mongodb.com/docs/manual/reference/privilege-actions/
  */
@@ -10,8 +10,8 @@ export type Resource = { cluster: true } | { db: string; collection: string }
 export type Privilege = { resource: Resource; actions: readonly string[] }
 
 const cluster: Resource = { cluster: true }
-/** Every database; collections of the system are not meant by it. */
-const anywhere: Resource = { db: '', collection: '' }
+/** Every database, but no system collections. */
+const anyDatabase: Resource = { db: '', collection: '' }
 
 /** `database`: provision.database. */
 const privileges = (database: string) => ({
@@ -22,52 +22,52 @@ const privileges = (database: string) => ({
       resource: { db: database, collection: '' },
       actions: ['viewUser', 'createUser', 'changePassword', 'changeCustomData', 'dropUser'],
     },
-    // Any role may have to be given, and updateUser wants to be able to take any.
-    { resource: anywhere, actions: ['grantRole', 'revokeRole'] },
+    // A rule may name any role. Replacing roles with updateUser requires revokeRole as well.
+    { resource: anyDatabase, actions: ['grantRole', 'revokeRole'] },
   ],
   'provision.clientSource': [{ resource: { db: database, collection: '' }, actions: ['setAuthenticationRestriction'] }],
   'roles for one collection': [
     { resource: { db: 'admin', collection: 'system.roles' }, actions: ['find'] },
-    { resource: anywhere, actions: ['createRole', 'dropRole'] },
+    { resource: anyDatabase, actions: ['createRole', 'dropRole'] },
   ],
 })
 
 export type Feature = keyof ReturnType<typeof privileges>
 
-/** Every feature with what it needs, in the order of the table. */
+/** Every feature with its privileges, in the order of the table. */
 export function listFeatures(database: string): [Feature, Privilege[]][] {
   return Object.entries(privileges(database)) as [Feature, Privilege[]][]
 }
 
-/** What these privileges (as connectionStatus shows them) lack of those that are needed, each in words. */
+/** The needed privileges that are not among those held (in the form of connectionStatus), each in words. */
 export function listMissingPrivileges(held: readonly Document[], needed: readonly Privilege[]): string[] {
   return needed.flatMap(({ resource, actions }) =>
     actions
       .filter(action => !held.some(one => one.actions?.includes(action) && covers(one.resource ?? {}, resource)))
-      .map(action => `${action} on ${shown(resource)}`),
+      .map(action => `${action} on ${format(resource)}`),
   )
 }
 
-/** An empty name covers all of its kind, but no collection of the system. */
-function covers(held: Document, asked: Resource): boolean {
+/** An empty name in a resource covers all databases or collections, except system collections. */
+function covers(held: Document, needed: Resource): boolean {
   if (held.anyResource) return true
-  if ('cluster' in asked) return held.cluster === true
-  if (held.db !== '' && held.db !== asked.db) return false
-  return held.collection === asked.collection || (held.collection === '' && !asked.collection.startsWith('system.'))
+  if ('cluster' in needed) return held.cluster === true
+  if (held.db !== '' && held.db !== needed.db) return false
+  return held.collection === needed.collection || (held.collection === '' && !needed.collection.startsWith('system.'))
 }
 
-/** All of them. */
+/** The privileges of all features. */
 export function listPrivileges(database: string): Privilege[] {
   return listFeatures(database).flatMap(([, list]) => list)
 }
 
 export const ADMIN_ROLE_NAME = 'iamProxy'
 
-/** For README: what a DBA runs in mongosh, with the feature of each privilege. */
+/** The mongosh script for a DBA, with the feature of each privilege. The documentation contains it. */
 export function formatCreateRoleScript(database = 'mongo_iam_proxy'): string {
   const lines = listFeatures(database).flatMap(([feature, list]) => [
     `    // ${feature}`,
-    ...list.map(({ resource, actions }) => `    { resource: ${shown(resource)}, actions: ${shown(actions)} },`),
+    ...list.map(({ resource, actions }) => `    { resource: ${format(resource)}, actions: ${format(actions)} },`),
   ])
   return [
     "db.getSiblingDB('admin').createRole({",
@@ -82,9 +82,9 @@ export function formatCreateRoleScript(database = 'mongo_iam_proxy'): string {
   ].join('\n')
 }
 
-/** As people write it in mongosh. */
-function shown(value: Resource | readonly string[]): string {
+/** The value as a literal of mongosh. */
+function format(value: Resource | readonly string[]): string {
   if (Array.isArray(value)) return `[${value.map(text => `'${text}'`).join(', ')}]`
-  const fields = Object.entries(value).map(([key, one]) => `${key}: ${one === true ? one : `'${one}'`}`)
+  const fields = Object.entries(value).map(([key, field]) => `${key}: ${field === true ? field : `'${field}'`}`)
   return `{ ${fields.join(', ')} }`
 }

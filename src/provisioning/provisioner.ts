@@ -1,206 +1,222 @@
 /**
- * Database users for principals that have roles and no credential, and what is remembered of them (R21).
+ * Provisioned users: database users for principals that have roles instead of a database password.
  *
- * The name of such a user is the canonical ARN. A login that finds in memory what it needs asks the upstream nothing.
+ * The name of such a user is the canonical ARN. The state of recent principals is cached, so that most logins run no
+ * command of the administrator.
  *
- * Other processes do the same, perhaps with an older configuration or another clock. So roles are written where this
- * process decided anew, never to repair what another one wrote, and only users are dropped that this process saw wanted
- * before; `prune` is for the others.
+ * Other processes provision the same users, perhaps with an older configuration or another clock. A process therefore
+ * writes roles only when its own decision changes, never to repair what another process wrote. It drops only users that it
+ * has provisioned itself; `prune` removes the others.
  */
 import { LRUCache } from 'lru-cache'
-import { Fault, toLogFields } from '../errors.js'
+import { Fault, type FaultKind, toLogFields } from '../errors.js'
 import type { Secret } from '../log.js'
 import type { DatabaseUser, Role } from '../users/match.js'
 import { derivePassword, type VerifiedMark } from './password.js'
+import { PrincipalQueue } from './principalQueue.js'
 import {
-  createUserReconciler,
   type DesiredUser,
   getRoleSetKey,
-  type ProvisioningOptions as Making,
+  type ProvisioningOptions,
   type ReconcileResult,
   toGrantedRoles,
+  UserReconciler,
 } from './reconciler.js'
 
-/** A user that can be logged in as. One of the passwords is good; they are in the order in which to try them. */
+/** A database user with candidate passwords, in the order to try them. One of them is valid. */
 export type UserCredentials = { user: DatabaseUser; passwords: readonly Secret[] }
 
-/** A principal's roles, undefined where it has none any more. Throws where that cannot be known now. */
+/** The roles of a principal; undefined if it has none any more. Throws if that cannot be known now. */
 export type RoleLookup = (arn: string) => readonly Role[] | undefined
 
-export type Provisioner = {
-  /** The user of a principal, made if need be. Throws `provision/*`, `upstream/unreachable`. */
-  ensureUser(wanted: DesiredUser): Promise<UserCredentials>
-  /** What to try when the upstream took none of the passwords. Throws `upstream/authentication-failed` where nothing is left to try. */
-  handleRefusal(wanted: DesiredUser, tried: UserCredentials): Promise<UserCredentials>
-  /**
-   * Carries out what was decided anew about the principals that this process has met; where that cannot be known, all
-   * stays. Failures are logged and made good by a later call.
-   */
-  syncRoles(rolesOf: RoleLookup): Promise<void>
-}
+/** `maxPrincipals`: the size of the cache. */
+export type ProvisionerOptions = ProvisioningOptions & { maxPrincipals?: number }
 
-/** `entries`: how many principals are remembered at most. */
-export type ProvisionerOptions = Making & { maxPrincipals?: number }
-
-/** `key` and `roles` are what this process decided, `made` is what the mark said when it was last read or written. */
-type Known = {
-  key: string
+type CachedPrincipal = {
+  /** What this process decided. */
+  rolesKey: string
   roles: readonly Role[]
-  made: VerifiedMark
-  before?: VerifiedMark | undefined
-  access: UserCredentials
-  setAt: number
+  /** The mark as it was last read or written, and the one before. */
+  mark: VerifiedMark
+  previousMark: VerifiedMark | undefined
+  credentials: UserCredentials
+  passwordSetAt: number
 }
 
-/** What failed is not tried again for this principal before so many milliseconds: logins shall not flood the upstream. */
-const PAUSE_MS = 2_000
-/** A password that was just set is not set again: another cause keeps its user out, such as `provision.clientSource`. */
-const SET_AGAIN_MS = 10_000
-const ENTRIES = 10_000
+type Failure = { fault: Fault; rolesKey: string; until: number }
 
-export function createProvisioner({ maxPrincipals = ENTRIES, ...parts }: ProvisionerOptions): Provisioner {
-  const { database: db, periodMS, now, log } = parts
-  const { keep, drop, isCurrent, first } = createUserReconciler(parts)
-  const memory = new LRUCache<string, Known>({ max: maxPrincipals })
-  const failures = new LRUCache<string, { fault: Fault; key: string; until: number }>({ max: maxPrincipals })
-  const inTurn = serially()
+/** After a failure, commands for the same principal wait this long, so that logins do not flood the upstream. */
+const RETRY_DELAY_MS = 2_000
+/** If a password was set within this time and is refused, setting it again is futile: `provision.clientSource` may be wrong. */
+const PASSWORD_RESET_DELAY_MS = 10_000
+const DEFAULT_MAX_PRINCIPALS = 10_000
 
-  const complain = (arn: string, fault: Fault) => log('error', 'provisioning failed', { ...toLogFields(fault), arn })
+/** Failures of the administrator's connection, which say nothing about the user. */
+const ADMIN_FAILURES: ReadonlySet<FaultKind> = new Set<FaultKind>(['upstream/unreachable', 'provision/failed'])
 
-  /** The password as the mark has it; then what another process may have made of it, and what it was. */
-  const accessOf = (arn: string, made: VerifiedMark, before: VerifiedMark | undefined): UserCredentials => {
-    const length = periodMS / 1000
-    const tries = [
-      made,
-      { secret: first(), period: made.period + length },
-      ...(before ? [before] : []),
-      { secret: made.secret, period: made.period - length },
-    ]
-    const isNew = (one: { secret: Secret; period: number }, at: number) =>
-      tries.findIndex(({ secret, period }) => secret === one.secret && period === one.period) === at
-    const passwords = tries.filter(isNew).map(({ secret, period }) => derivePassword(secret, arn, period))
-    return { user: { name: arn, db }, passwords }
+export class Provisioner {
+  readonly #options: ProvisionerOptions
+  readonly #reconciler: UserReconciler
+  readonly #principals: LRUCache<string, CachedPrincipal>
+  readonly #failures: LRUCache<string, Failure>
+  readonly #queue = new PrincipalQueue()
+
+  constructor(options: ProvisionerOptions) {
+    const { maxPrincipals: max = DEFAULT_MAX_PRINCIPALS } = options
+    this.#options = options
+    this.#reconciler = new UserReconciler(options)
+    this.#principals = new LRUCache({ max })
+    this.#failures = new LRUCache({ max })
   }
 
-  const remember = (
-    { arn, roles }: DesiredUser,
-    key: string,
-    { mark: made, previous: before, passwordSet: set }: ReconcileResult,
-  ): Known => {
-    const earlier = memory.get(arn)
-    const last = before ?? (earlier && !isSame(earlier.made, made) ? earlier.made : earlier?.before)
-    const setAt = set ? now() : (earlier?.setAt ?? Number.NEGATIVE_INFINITY)
-    const known = { key, roles, made, before: last, access: accessOf(arn, made, last), setAt }
-    memory.set(arn, known)
-    return known
+  /** The user of a principal, created or updated if necessary. Rejects with `provision/*` or `upstream/unreachable`. */
+  async ensureUser(desired: DesiredUser): Promise<UserCredentials> {
+    const rolesKey = getRolesKey(desired.roles)
+    const credentials = this.#findCurrent(desired.arn, rolesKey)
+    return (
+      credentials ?? this.#queue.run(desired.arn, `provision ${rolesKey}`, () => this.#provision(desired, rolesKey))
+    )
   }
 
-  /** Makes the user what it is to be. `tried`: the password is set again, unless it has changed since. */
-  const make = async (wanted: DesiredUser, key: string, tried?: UserCredentials): Promise<UserCredentials> => {
-    const failed = failures.get(wanted.arn)
-    if (failed && failed.key === key && now() < failed.until) throw failed.fault
-    const known = memory.get(wanted.arn)
-    const again = (made: VerifiedMark): boolean => {
-      if (!tried || (known && (known.access !== tried || !isSame(known.made, made)))) return false
-      if (known && now() - known.setAt < SET_AGAIN_MS) {
-        throw new Fault('upstream/authentication-failed', undefined, {
-          user: wanted.arn,
-          why: 'its password was set a moment ago; see provision.clientSource',
-        })
+  /**
+   * The credentials to try after the upstream has refused all of these. Rejects with `upstream/authentication-failed` if
+   * there are none.
+   */
+  async handleRefusal(desired: DesiredUser, refused: UserCredentials): Promise<UserCredentials> {
+    const rolesKey = getRolesKey(desired.roles)
+    const cached = this.#principals.get(desired.arn)
+    if (cached && cached.credentials !== refused && cached.rolesKey === rolesKey) return cached.credentials
+    return this.#queue.run(desired.arn, `reset ${rolesKey}`, () => this.#reconcile(desired, rolesKey, refused))
+  }
+
+  /**
+   * Applies changed decisions to the cached principals. Skips a principal whose roles cannot be known. Logs failures,
+   * which a later call makes good.
+   */
+  async syncRoles(getRoles: RoleLookup): Promise<void> {
+    for (const [arn, cached] of [...this.#principals.entries()]) {
+      let roles: readonly Role[] | undefined
+      try {
+        roles = getRoles(arn)
+      } catch {
+        continue // the directory has logged that it is unreadable
       }
-      return true
+      if (roles !== cached.roles) await this.#syncPrincipal(arn, cached, roles)
     }
+  }
+
+  async #syncPrincipal(arn: string, cached: CachedPrincipal, roles: readonly Role[] | undefined): Promise<void> {
+    if (!roles) {
+      return this.#queue.run(arn, 'drop', () => this.#drop(arn)).catch(thrown => this.#logFailure(arn, thrown))
+    }
+    const rolesKey = getRolesKey(roles)
+    if (rolesKey === cached.rolesKey) {
+      cached.roles = roles
+      return
+    }
+    // The failure is logged already, here or by the monitor of the upstream.
+    await this.#queue.run(arn, `provision ${rolesKey}`, () => this.#reconcile({ arn, roles }, rolesKey)).catch(() => {})
+  }
+
+  #findCurrent(arn: string, rolesKey: string): UserCredentials | undefined {
+    const cached = this.#principals.get(arn)
+    return cached?.rolesKey === rolesKey && this.#reconciler.isCurrent(cached.mark) ? cached.credentials : undefined
+  }
+
+  async #provision(desired: DesiredUser, rolesKey: string): Promise<UserCredentials> {
+    const credentials = this.#findCurrent(desired.arn, rolesKey)
+    if (credentials) return credentials
+    const cached = this.#principals.get(desired.arn)
     try {
-      const kept = await keep(wanted, { replaceRoles: known?.key !== key, resetPassword: again })
-      failures.delete(wanted.arn)
-      return remember(wanted, key, kept).access
+      return await this.#reconcile(desired, rolesKey)
+    } catch (thrown) {
+      // At the end of a period the old password stays valid until the administrator can set the next one.
+      if (cached?.rolesKey === rolesKey && ADMIN_FAILURES.has(Fault.from(thrown).kind)) return cached.credentials
+      throw thrown
+    }
+  }
+
+  /** Makes the user what it should be. Sets the password again if `refused` are still its credentials. */
+  async #reconcile(desired: DesiredUser, rolesKey: string, refused?: UserCredentials): Promise<UserCredentials> {
+    const { arn } = desired
+    const failure = this.#failures.get(arn)
+    if (failure && failure.rolesKey === rolesKey && this.#options.now() < failure.until) throw failure.fault
+    try {
+      const result = await this.#reconciler.reconcile(desired, {
+        replaceRoles: this.#principals.get(arn)?.rolesKey !== rolesKey,
+        resetPassword: this.#createResetDecision(arn, refused),
+      })
+      this.#failures.delete(arn)
+      return this.#cache(desired, rolesKey, result).credentials
     } catch (thrown) {
       const fault = Fault.from(thrown)
       if (fault.kind.startsWith('provision/')) {
-        failures.set(wanted.arn, { fault, key, until: now() + PAUSE_MS })
-        complain(wanted.arn, fault)
+        this.#failures.set(arn, { fault, rolesKey, until: this.#options.now() + RETRY_DELAY_MS })
+        this.#logFailure(arn, fault)
       }
       throw fault
     }
   }
 
-  const ready = (arn: string, key: string): UserCredentials | undefined => {
-    const known = memory.get(arn)
-    return known?.key === key && isCurrent(known.made) ? known.access : undefined
-  }
-
-  const leave = async (arn: string): Promise<void> => {
-    await drop(arn)
-    memory.delete(arn)
-  }
-
-  return {
-    ensureUser: async wanted => {
-      const { arn } = wanted
-      const key = keyOf(wanted.roles)
-      const made = async () => {
-        const access = ready(arn, key)
-        if (access) return access
-        const known = memory.get(arn)
-        return make(wanted, key).catch((thrown: unknown) => {
-          // That a period is over locks nobody out while the administrator cannot set the next password.
-          if (known?.key === key && STILL_GOOD.has(Fault.from(thrown).kind)) return known.access
-          throw thrown
+  /** Decides by the mark in MongoDB whether to set a refused password again. */
+  #createResetDecision(arn: string, refused: UserCredentials | undefined): (mark: VerifiedMark) => boolean {
+    const cached = this.#principals.get(arn)
+    return mark => {
+      if (!refused || (cached && (cached.credentials !== refused || !isSameMark(cached.mark, mark)))) return false
+      if (cached && this.#options.now() - cached.passwordSetAt < PASSWORD_RESET_DELAY_MS) {
+        throw new Fault('upstream/authentication-failed', undefined, {
+          user: arn,
+          why: 'the password was set a moment ago; check provision.clientSource',
         })
       }
-      return ready(arn, key) ?? inTurn(arn, `make ${key}`, made)
-    },
-    handleRefusal: async (wanted, tried) => {
-      const key = keyOf(wanted.roles)
-      const known = memory.get(wanted.arn)
-      if (known && known.access !== tried && known.key === key) return known.access
-      return inTurn(wanted.arn, `again ${key}`, () => make(wanted, key, tried))
-    },
-    syncRoles: async rolesOf => {
-      for (const [arn, known] of [...memory.entries()]) {
-        let roles: readonly Role[] | undefined
-        try {
-          roles = rolesOf(arn)
-        } catch {
-          continue // the directory has told that it is away
-        }
-        if (roles === known.roles) continue
-        if (!roles) {
-          await inTurn(arn, 'leave', () => leave(arn)).catch(thrown => complain(arn, Fault.from(thrown)))
-          continue
-        }
-        const key = keyOf(roles)
-        if (key === known.key) known.roles = roles
-        // `make` has complained itself, unless the upstream is away, which is told elsewhere.
-        else await inTurn(arn, `make ${key}`, () => make({ arn, roles }, key)).catch(() => {})
-      }
-    },
-  }
-}
-
-/** Failures of the administrator's connection, which say nothing about the user. */
-const STILL_GOOD: ReadonlySet<string> = new Set(['upstream/unreachable', 'provision/failed'])
-
-const isSame = (one: VerifiedMark, other: VerifiedMark): boolean =>
-  one.secret === other.secret && one.period === other.period
-const keyOf = (roles: readonly Role[]): string => getRoleSetKey(toGrantedRoles('', roles))
-
-/**
- * One piece of work at a time for each principal. Whoever wants what is being done shares it; whoever wants something
- * else waits for its end.
- */
-function serially() {
-  const underway = new Map<string, { what: string; work: Promise<unknown> }>()
-  return <T>(arn: string, what: string, run: () => Promise<T>): Promise<T> => {
-    const running = underway.get(arn)
-    if (running?.what === what) return running.work as Promise<T>
-    const work = running ? running.work.then(run, run) : run()
-    const mine = { what, work }
-    underway.set(arn, mine)
-    const done = () => {
-      if (underway.get(arn) === mine) underway.delete(arn)
+      return true
     }
-    work.then(done, done)
-    return work
+  }
+
+  async #drop(arn: string): Promise<void> {
+    await this.#reconciler.drop(arn)
+    this.#principals.delete(arn)
+  }
+
+  #cache({ arn, roles }: DesiredUser, rolesKey: string, result: ReconcileResult): CachedPrincipal {
+    const { mark, previous, passwordSet } = result
+    const earlier = this.#principals.get(arn)
+    const earlierMark = earlier && !isSameMark(earlier.mark, mark) ? earlier.mark : earlier?.previousMark
+    const previousMark = previous ?? earlierMark
+    const cached = {
+      rolesKey,
+      roles,
+      mark,
+      previousMark,
+      credentials: this.#deriveCredentials(arn, mark, previousMark),
+      passwordSetAt: passwordSet ? this.#options.now() : (earlier?.passwordSetAt ?? Number.NEGATIVE_INFINITY),
+    }
+    this.#principals.set(arn, cached)
+    return cached
+  }
+
+  /** The password by the mark, then the one that another process may have set since, then the earlier ones. */
+  #deriveCredentials(arn: string, mark: VerifiedMark, previousMark: VerifiedMark | undefined): UserCredentials {
+    const { database: db, periodMS } = this.#options
+    const periodSeconds = periodMS / 1000
+    const candidates: { secret: Secret; period: number }[] = [
+      mark,
+      { secret: this.#reconciler.primarySecret, period: mark.period + periodSeconds },
+      ...(previousMark ? [previousMark] : []),
+      { secret: mark.secret, period: mark.period - periodSeconds },
+    ]
+    const isFirst = (one: { secret: Secret; period: number }, index: number) =>
+      candidates.findIndex(({ secret, period }) => secret === one.secret && period === one.period) === index
+    const passwords = candidates.filter(isFirst).map(({ secret, period }) => derivePassword(secret, arn, period))
+    return { user: { name: arn, db }, passwords }
+  }
+
+  #logFailure(arn: string, thrown: unknown): void {
+    this.#options.log('error', 'provisioning failed', { ...toLogFields(Fault.from(thrown)), arn })
   }
 }
+
+const isSameMark = (one: VerifiedMark, other: VerifiedMark): boolean =>
+  one.secret === other.secret && one.period === other.period
+
+const getRolesKey = (roles: readonly Role[]): string => getRoleSetKey(toGrantedRoles('', roles))

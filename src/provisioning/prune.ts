@@ -1,41 +1,48 @@
-/** Users and roles that this fleet made and nobody wants any more, found and removed. */
+/** Removes the users and roles that this fleet created and no rule or directory user needs any more. */
 import { Fault } from '../errors.js'
 import type { RoleName } from '../users/collectionRole.js'
 import type { RoleLookup } from './provisioner.js'
-import { createUserReconciler, getRoleSetKey, type ProvisioningOptions } from './reconciler.js'
-
-/** `signed`: users that stay and had been signed by an older master secret, which may go now. */
-export type PruneResult = { users: string[]; roles: RoleName[]; resigned: string[] }
+import { getRoleSetKey, type ProvisioningOptions, UserReconciler } from './reconciler.js'
 
 /**
- * Removes them, and signs with the first master secret what an older one had signed. What another fleet or a person made
- * is not looked at. Throws `provision/*`, `upstream/unreachable`, and what `rolesOf` throws.
+ * The removed users and roles. `rekeyed`: remaining users whose password came from an older master secret and now comes
+ * from the first one. Once all are rekeyed, the older secret can be removed.
  */
-export async function prune(parts: ProvisioningOptions, rolesOf: RoleLookup): Promise<PruneResult> {
-  const { accounts, madeBy, drop, sign, first, granted } = createUserReconciler(parts)
-  const pruned: PruneResult = { users: [], roles: [], resigned: [] }
-  const needed = new Set<string>()
-  for (const account of await accounts.readAll()) {
-    const { user } = account
-    const made = madeBy(account)
-    const wanted = made && decided(rolesOf, user)
-    if (made && !wanted) {
-      if (await drop(user)) pruned.users.push(user)
+export type PruneResult = { users: string[]; roles: RoleName[]; rekeyed: string[] }
+
+/**
+ * Ignores users and roles that another fleet or a person created. Throws `provision/*`, `upstream/unreachable`, and what
+ * `getRoles` throws.
+ */
+export async function prune(options: ProvisioningOptions, getRoles: RoleLookup): Promise<PruneResult> {
+  const reconciler = new UserReconciler(options)
+  const { users } = reconciler
+  const result: PruneResult = { users: [], roles: [], rekeyed: [] }
+  const neededRoles = new Set<string>()
+  for (const storedUser of await users.readAll()) {
+    const { user } = storedUser
+    const mark = reconciler.verifyMark(storedUser)
+    const roles = mark && lookUp(getRoles, user)
+    if (mark && !roles) {
+      if (await reconciler.drop(user)) result.users.push(user)
       continue
     }
-    for (const role of [...account.roles, ...granted(wanted ?? [])]) needed.add(getRoleSetKey([role]))
-    if (made && made.secret !== first() && (await sign(user, made))) pruned.resigned.push(user)
+    for (const role of [...storedUser.roles, ...reconciler.toGrantedRoles(roles ?? [])]) {
+      neededRoles.add(getRoleSetKey([role]))
+    }
+    const isOutdated = mark && mark.secret !== reconciler.primarySecret
+    if (isOutdated && (await reconciler.replaceSecret(user, mark))) result.rekeyed.push(user)
   }
-  for (const role of await accounts.readRoles().catch(noneWherePowerless)) {
-    if (!needed.has(getRoleSetKey([role])) && (await accounts.dropRole(role))) pruned.roles.push(role)
+  for (const role of await users.readRoles().catch(emptyIfUnauthorized)) {
+    if (!neededRoles.has(getRoleSetKey([role])) && (await users.dropRole(role))) result.roles.push(role)
   }
-  return pruned
+  return result
 }
 
-/** A principal with two entries that contradict each other is somebody's, so nothing of its user changes. */
-function decided(rolesOf: RoleLookup, user: string): ReturnType<RoleLookup> {
+/** A principal with several $external users still exists, so its provisioned user stays as it is. */
+function lookUp(getRoles: RoleLookup, user: string): ReturnType<RoleLookup> {
   try {
-    return rolesOf(user)
+    return getRoles(user)
   } catch (thrown) {
     if (Fault.from(thrown).kind === 'users/ambiguous') return []
     throw thrown
@@ -44,8 +51,8 @@ function decided(rolesOf: RoleLookup, user: string): ReturnType<RoleLookup> {
 
 const UNAUTHORIZED = 13
 
-/** An administrator that may not look at roles has never made one. */
-function noneWherePowerless(thrown: unknown): RoleName[] {
+/** An administrator that may not read roles has never created one. */
+function emptyIfUnauthorized(thrown: unknown): RoleName[] {
   const fault = Fault.from(thrown)
   if (fault.data('provision/failed')?.code === UNAUTHORIZED) return []
   throw fault

@@ -1,6 +1,6 @@
 /**
- * One database user made what it is to be (R21): created where it is missing, updated where it differs, dropped when it is
- * not wanted, and never touched where its mark is not of this fleet.
+ * Makes a provisioned user what it should be: creates it, updates it, or drops it. Never touches a user whose mark is not
+ * of this fleet.
  */
 import type { Document } from 'bson'
 import { Fault } from '../errors.js'
@@ -8,130 +8,163 @@ import type { Log, Secret } from '../log.js'
 import type { AdminClient } from '../upstream/admin.js'
 import { isCollectionRole, type RoleName, toRoleName } from '../users/collectionRole.js'
 import type { Role } from '../users/match.js'
-import { createDatabaseUsers as accountsOf, type StoredUser } from './databaseUsers.js'
+import { DatabaseUsers, type StoredUser } from './databaseUsers.js'
 import { createMark, derivePassword, getPeriod, type VerifiedMark, verifyMark } from './password.js'
 
-/** `arn`: the principal in its canonical spelling (a match may hold a pattern instead). */
+/** `arn`: the canonical ARN of the principal (the ARN of a match may be a pattern). */
 export type DesiredUser = { arn: string; roles: readonly Role[] }
 
 export type ProvisioningOptions = {
-  run: AdminClient['runCommand']
-  /** Master secrets: the first makes what is new, all are known. */
+  runCommand: AdminClient['runCommand']
+  /** Master secrets: the first creates new passwords, all of them verify marks. */
   secrets: readonly Secret[]
   fleet: string
-  /** Of the users. */
+  /** The database of the users. */
   database: string
   periodMS: number
-  /** From where the users may log in: the addresses of the proxies. None: from anywhere. */
+  /** The networks of the proxies, from which the users may log in. Without them, from anywhere. */
   clientSource?: readonly string[] | undefined
   /** Milliseconds since 1970. */
   now: () => number
   log: Log
 }
 
-/** `made`: what its mark says now; `before`: what it said, where its password was set; `set`: whether it was. */
+export type ReconcileOptions = {
+  /** Whether to replace roles that differ. */
+  replaceRoles: boolean
+  /** Whether to set the password again, although it is of this period. */
+  resetPassword: (mark: VerifiedMark) => boolean
+}
+
+/** `mark`: the mark now. `previous`: the mark before, if the password was set. */
 export type ReconcileResult = { mark: VerifiedMark; previous?: VerifiedMark; passwordSet: boolean }
 
-export type ReconcileOptions = {
-  /** Whether roles that differ are replaced. */
-  replaceRoles: boolean
-  /** Whether the password is set again, though it is of this period. */
-  resetPassword: (made: VerifiedMark) => boolean
-}
+/** Another process may create and drop the same user at the same time. */
+const MAX_ATTEMPTS = 3
 
-/** Somebody who makes and drops the same user all the time wins after so many tries. */
-const TRIES = 3
+/** Every method throws `provision/*` and `upstream/unreachable`. */
+export class UserReconciler {
+  readonly users: DatabaseUsers
+  readonly #options: ProvisioningOptions
+  readonly #clientSource: readonly string[]
 
-/** Every function throws `provision/*` and `upstream/unreachable`. */
-export function createUserReconciler({
-  run,
-  secrets,
-  fleet,
-  database: db,
-  periodMS,
-  clientSource = [],
-  now,
-  log,
-}: ProvisioningOptions) {
-  const accounts = accountsOf(run, { db, fleet })
-  const current = (): number => getPeriod(now(), periodMS)
-  const first = (): Secret => {
-    const [secret] = secrets
-    if (!secret) throw new Fault('config/invalid', 'provision.secretFile: holds no secret')
+  constructor(options: ProvisioningOptions) {
+    const { runCommand, database, fleet, clientSource = [] } = options
+    this.users = new DatabaseUsers({ runCommand, db: database, fleet })
+    this.#options = options
+    this.#clientSource = clientSource
+  }
+
+  /** The secret for new passwords. */
+  get primarySecret(): Secret {
+    const [secret] = this.#options.secrets
+    if (!secret) throw new Fault('config/invalid', 'provision.secretFile: contains no secret')
     return secret
   }
-  const told = (change: string, user: string) => log('info', 'database user changed', { change, user: `${user}@${db}` })
-  const madeBy = ({ user, customData }: StoredUser) => verifyMark(customData, { db, user, fleet }, secrets)
-  const isCurrent = (made: VerifiedMark) => made.period >= current() && made.clientSource.join() === clientSource.join()
 
-  /** What goes together: a password is never written without its mark, nor a mark without its password. */
-  const signed = (user: string, before?: VerifiedMark): { made: VerifiedMark; fields: Document } => {
-    const made = { secret: first(), period: Math.max(before?.period ?? 0, current()), clientSource }
-    const restricted = clientSource.length > 0 || (before?.clientSource.length ?? 0) > 0
-    const restrictions = clientSource.length > 0 ? [{ clientSource: [...clientSource] }] : []
-    const fields = {
-      pwd: derivePassword(made.secret, user, made.period).reveal(),
-      mechanisms: ['SCRAM-SHA-256'],
-      customData: createMark(made.secret, { db, user, fleet }, made.period, clientSource),
-      ...(restricted && { authenticationRestrictions: restrictions }),
-    }
-    return { made, fields }
+  /** The mark of a user; undefined if this fleet did not create the user. */
+  verifyMark({ user, customData }: StoredUser): VerifiedMark | undefined {
+    const { database: db, fleet, secrets } = this.#options
+    return verifyMark(customData, { db, user, fleet }, secrets)
   }
 
-  return {
-    accounts,
-    madeBy,
-    isCurrent,
-    first,
-    granted: (roles: readonly Role[]) => toGrantedRoles(fleet, roles),
+  /** Whether the password is of this period or a later one, with the current restrictions. */
+  isCurrent({ period, clientSource }: VerifiedMark): boolean {
+    return period >= this.#currentPeriod() && clientSource.join() === this.#clientSource.join()
+  }
 
-    async keep({ arn, roles: wanted }: DesiredUser, choice: ReconcileOptions): Promise<ReconcileResult> {
-      for (const role of wanted) if (isCollectionRole(role)) await accounts.ensureRole(role)
-      const roles = toGrantedRoles(fleet, wanted)
-      for (let attempt = 0; attempt < TRIES; attempt++) {
-        const account = await accounts.read(arn)
-        if (!account) {
-          const { made, fields } = signed(arn)
-          // Another process may be quicker; then what it did is read.
-          if (!(await accounts.create(arn, { ...fields, roles }))) continue
-          told('created', arn)
-          return { mark: made, passwordSet: true }
-        }
-        const before = madeBy(account)
-        if (!before) throw new Fault('provision/conflict', undefined, { user: arn, db })
-        const anew = isCurrent(before) && !choice.resetPassword(before) ? undefined : signed(arn, before)
-        const others = choice.replaceRoles && getRoleSetKey(account.roles) !== getRoleSetKey(roles)
-        if (!anew && !others) return { mark: before, passwordSet: false }
-        if (!(await accounts.update(arn, { ...anew?.fields, ...(others && { roles }) }))) continue
-        told(others ? 'updated, with other roles' : 'updated', arn)
-        return anew ? { mark: anew.made, previous: before, passwordSet: true } : { mark: before, passwordSet: false }
-      }
-      throw new Fault('provision/failed', undefined, { why: 'it was made and dropped again and again', user: arn, db })
-    },
+  toGrantedRoles(roles: readonly Role[]): RoleName[] {
+    return toGrantedRoles(this.#options.fleet, roles)
+  }
 
-    /** Gives whether there was a user of ours to drop. */
-    async drop(arn: string): Promise<boolean> {
-      const account = await accounts.read(arn)
-      if (!account || !madeBy(account) || !(await accounts.drop(arn))) return false
-      told('dropped', arn)
-      return true
-    },
+  /** Creates or updates a user and its roles. Throws `provision/conflict` if this fleet did not create the user. */
+  async reconcile({ arn, roles }: DesiredUser, options: ReconcileOptions): Promise<ReconcileResult> {
+    for (const role of roles) if (isCollectionRole(role)) await this.users.ensureRole(role)
+    const grantedRoles = this.toGrantedRoles(roles)
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      const user = await this.users.read(arn)
+      const result = user ? await this.#update(user, grantedRoles, options) : await this.#create(arn, grantedRoles)
+      if (result) return result
+    }
+    const why = 'another process creates and drops this user at the same time'
+    throw new Fault('provision/failed', undefined, { why, user: arn, db: this.#options.database })
+  }
 
-    /** Signs with the first secret what an older one had signed. */
-    async sign(arn: string, before: VerifiedMark): Promise<boolean> {
-      if (!(await accounts.update(arn, signed(arn, before).fields))) return false
-      told('updated', arn)
-      return true
-    },
+  /** Resolves to whether there was a user of this fleet to drop. */
+  async drop(arn: string): Promise<boolean> {
+    const user = await this.users.read(arn)
+    if (!user || !this.verifyMark(user) || !(await this.users.drop(arn))) return false
+    this.#logChange('dropped', arn)
+    return true
+  }
+
+  /** Sets the password by the first master secret. Resolves to false if the user does not exist. */
+  async replaceSecret(arn: string, previous: VerifiedMark): Promise<boolean> {
+    if (!(await this.users.update(arn, this.#buildCredentials(arn, previous).fields))) return false
+    this.#logChange('updated', arn)
+    return true
+  }
+
+  /** Undefined if another process created the user first. */
+  async #create(arn: string, roles: readonly RoleName[]): Promise<ReconcileResult | undefined> {
+    const { mark, fields } = this.#buildCredentials(arn)
+    if (!(await this.users.create(arn, { ...fields, roles }))) return undefined
+    this.#logChange('created', arn)
+    return { mark, passwordSet: true }
+  }
+
+  /** Undefined if another process dropped the user meanwhile. */
+  async #update(
+    user: StoredUser,
+    roles: readonly RoleName[],
+    { replaceRoles, resetPassword }: ReconcileOptions,
+  ): Promise<ReconcileResult | undefined> {
+    const { user: arn } = user
+    const mark = this.verifyMark(user)
+    if (!mark) throw new Fault('provision/conflict', undefined, { user: arn, db: this.#options.database })
+    const keepsPassword = this.isCurrent(mark) && !resetPassword(mark)
+    const credentials = keepsPassword ? undefined : this.#buildCredentials(arn, mark)
+    const rolesDiffer = replaceRoles && getRoleSetKey(user.roles) !== getRoleSetKey(roles)
+    if (!credentials && !rolesDiffer) return { mark, passwordSet: false }
+    if (!(await this.users.update(arn, { ...credentials?.fields, ...(rolesDiffer && { roles }) }))) return undefined
+    this.#logChange(rolesDiffer ? 'updated, with other roles' : 'updated', arn)
+    return credentials ? { mark: credentials.mark, previous: mark, passwordSet: true } : { mark, passwordSet: false }
+  }
+
+  /** Password and mark, to be written in one command: each is derived from the same secret and period. */
+  #buildCredentials(user: string, previous?: VerifiedMark): { mark: VerifiedMark; fields: Document } {
+    const { database: db, fleet } = this.#options
+    const clientSource = this.#clientSource
+    const secret = this.primarySecret
+    const period = Math.max(previous?.period ?? 0, this.#currentPeriod())
+    const hasRestrictions = clientSource.length > 0 || (previous?.clientSource.length ?? 0) > 0
+    const restrictions = clientSource.length > 0 ? [{ clientSource: [...clientSource] }] : []
+    const fields = {
+      pwd: derivePassword(secret, user, period).reveal(),
+      mechanisms: ['SCRAM-SHA-256'],
+      customData: createMark(secret, { db, user, fleet }, period, clientSource),
+      ...(hasRestrictions && { authenticationRestrictions: restrictions }),
+    }
+    return { mark: { secret, period, clientSource }, fields }
+  }
+
+  #currentPeriod(): number {
+    const { now, periodMS } = this.#options
+    return getPeriod(now(), periodMS)
+  }
+
+  #logChange(change: string, user: string): void {
+    const { log, database } = this.#options
+    log('info', 'database user changed', { change, user: `${user}@${database}` })
   }
 }
 
-/** Roles as they are granted, each once. */
+/** The roles to grant, without duplicates. */
 export function toGrantedRoles(fleet: string, roles: readonly Role[]): RoleName[] {
   const names = roles.map(role => toRoleName(fleet, role))
   return names.filter((one, at) => names.findIndex(({ role, db }) => role === one.role && db === one.db) === at)
 }
 
-/** The same text for the same set of roles. */
+/** A key that is equal for equal sets of roles. */
 export const getRoleSetKey = (names: readonly RoleName[]): string =>
   JSON.stringify(names.map(({ role, db }) => JSON.stringify([role, db])).sort())

@@ -5,9 +5,9 @@ import { createMark, derivePassword, getPeriod, verifyMark } from '../../src/pro
 const secret = new Secret('a secret that is long enough to be one')
 const other = new Secret('another secret, which is as long as that')
 const arn = 'arn:aws:iam::123456789012:role/orders'
-const owned = { db: 'mongo_iam_proxy', user: arn, fleet: 'default' }
+const user = { db: 'mongo_iam_proxy', user: arn, fleet: 'default' }
 
-t.test('a password depends on secret, principal and period, and on nothing else', async t => {
+t.test('a password depends only on secret, principal and period', async t => {
   const of = (...args: Parameters<typeof derivePassword>) => derivePassword(...args).reveal()
   t.equal(of(secret, arn, 86_400), of(new Secret(secret.reveal()), arn, 86_400))
   t.match(of(secret, arn, 0), /^[\w-]{43}$/)
@@ -16,7 +16,7 @@ t.test('a password depends on secret, principal and period, and on nothing else'
   t.not(of(secret, 'a","1', 2), of(secret, 'a', 12), 'the parts cannot run into each other')
 })
 
-t.test('periods begin at the same time everywhere and stay in order when their length changes', async t => {
+t.test('periods start at the same time everywhere and stay in order when their length changes', async t => {
   const day = 86_400_000
   const now = Date.UTC(2026, 10, 22, 15, 30)
   t.equal(getPeriod(now, day), Date.UTC(2026, 10, 22) / 1000)
@@ -25,15 +25,15 @@ t.test('periods begin at the same time everywhere and stay in order when their l
   t.ok(getPeriod(now + day, day) > getPeriod(now, 60_000), 'the next day is later than any minute of this one')
 })
 
-t.test('a mark tells by which secret and for which period it was made', async t => {
-  t.same(verifyMark(createMark(secret, owned, 86_400), owned, [secret]), { secret, period: 86_400, clientSource: [] })
-  const mark = createMark(other, owned, 5, ['192.0.2.0/24'])
-  t.same(verifyMark(mark, owned, [secret, other]), { secret: other, period: 5, clientSource: ['192.0.2.0/24'] })
+t.test('a mark tells its secret and its period', async t => {
+  t.same(verifyMark(createMark(secret, user, 86_400), user, [secret]), { secret, period: 86_400, clientSource: [] })
+  const mark = createMark(other, user, 5, ['192.0.2.0/24'])
+  t.same(verifyMark(mark, user, [secret, other]), { secret: other, period: 5, clientSource: ['192.0.2.0/24'] })
   t.equal(JSON.stringify(mark).includes(derivePassword(other, arn, 5).reveal()), false)
 })
 
-t.test('what is not a mark of this fleet for this user is none', async t => {
-  const mark = createMark(secret, owned, 5)
+t.test('a mark of another fleet or user does not verify', async t => {
+  const mark = createMark(secret, user, 5)
   const rows: [string, unknown, object?][] = [
     ['no customData', undefined],
     ['null', null],
@@ -51,10 +51,10 @@ t.test('what is not a mark of this fleet for this user is none', async t => {
     ['a mark of another fleet', mark, { fleet: 'other' }],
     ['a mark of another user', mark, { user: `${arn}s` }],
     ['a mark of another database', mark, { db: 'admin' }],
-    ['a mark by another secret', createMark(other, owned, 5)],
+    ['a mark by another secret', createMark(other, user, 5)],
   ]
   for (const [what, customData, changes] of rows) {
-    t.equal(verifyMark(customData, { ...owned, ...changes }, [secret]), undefined, what)
+    t.equal(verifyMark(customData, { ...user, ...changes }, [secret]), undefined, what)
   }
-  t.equal(verifyMark(mark, owned, []), undefined)
+  t.equal(verifyMark(mark, user, []), undefined)
 })

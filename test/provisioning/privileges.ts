@@ -21,9 +21,9 @@ const wider = [
   { role: 'readWrite', db: 'app' },
   { role: 'clusterMonitor', db: 'admin' },
 ]
-const cut = [{ role: 'read', db: 'app', collection: 'orders' }]
+const collectionRoles = [{ role: 'read', db: 'app', collection: 'orders' }]
 
-/** Everything that a feature does, as the administrator `run`. */
+/** Runs everything that a feature does, as the administrator `run`. */
 const features: Record<Feature, (scene: Scene, run: AdminClient['runCommand']) => Promise<unknown>> = {
   'LDAP guard': async (_, run) => {
     const { state, why } = evaluateLdap({ ...(await queryLdapSettings(command => run(command))), buildInfo: undefined })
@@ -40,7 +40,7 @@ const features: Record<Feature, (scene: Scene, run: AdminClient['runCommand']) =
     if (Number(found.ok) !== 1) throw new Error(found.errmsg)
   },
   provisioning: async ({ make, logIn, clock, stored, partsOf }, run) => {
-    const one = make({ run })
+    const one = make({ runCommand: run })
     await logIn(one, orders)
     await logIn(one, { ...orders, roles: wider })
     clock.now += DAY_MS
@@ -49,24 +49,24 @@ const features: Record<Feature, (scene: Scene, run: AdminClient['runCommand']) =
     if (customData?.period !== getPeriod(clock.now, DAY_MS)) throw new Error('the period did not roll over')
     await one.syncRoles(() => undefined)
     await logIn(one, orders)
-    const { users } = await prune(partsOf({ run }), () => undefined)
-    if (users.length !== 1) throw new Error('nobody was removed')
+    const { users } = await prune(partsOf({ runCommand: run }), () => undefined)
+    if (users.length !== 1) throw new Error('no user was removed')
   },
   'provision.clientSource': async ({ make, logIn }, run) => {
-    await logIn(make({ run, clientSource: ['127.0.0.1'] }), { ...orders, arn: arnOf('restricted') })
-    await logIn(make({ run }), { ...orders, arn: arnOf('restricted') })
+    await logIn(make({ runCommand: run, clientSource: ['127.0.0.1'] }), { ...orders, arn: arnOf('restricted') })
+    await logIn(make({ runCommand: run }), { ...orders, arn: arnOf('restricted') })
   },
   'roles for one collection': async ({ make, logIn, partsOf }, run) => {
-    const one = make({ run })
-    await logIn(one, { arn: arnOf('cut'), roles: cut })
-    await logIn(one, { arn: arnOf('cut'), roles: wider })
-    const { roles } = await prune(partsOf({ run }), () => wider)
+    const one = make({ runCommand: run })
+    await logIn(one, { arn: arnOf('limited'), roles: collectionRoles })
+    await logIn(one, { arn: arnOf('limited'), roles: wider })
+    const { roles } = await prune(partsOf({ runCommand: run }), () => wider)
     if (roles.length !== 1) throw new Error('no role was removed')
   },
 }
 
-/** An administrator who has just these privileges, in a MongoDB of its own. */
-async function having(t: Parameters<typeof startProvisioning>[0], privileges: readonly Privilege[]) {
+/** Starts a MongoDB with an administrator that has only these privileges. */
+async function startWith(t: Parameters<typeof startProvisioning>[0], privileges: readonly Privilege[]) {
   const scene = await startProvisioning(t)
   const db = scene.client.db('admin')
   await db.command({ createRole: 'iamProxy', roles: [], privileges: privileges })
@@ -78,12 +78,12 @@ async function having(t: Parameters<typeof startProvisioning>[0], privileges: re
   return { scene, run }
 }
 
-/** Each action alone, where it stands. */
-const single = (privileges: readonly Privilege[]): Privilege[] =>
+/** One privilege for each action. */
+const splitActions = (privileges: readonly Privilege[]): Privilege[] =>
   privileges.flatMap(({ resource, actions }) => actions.map(action => ({ resource, actions: [action] })))
 
-t.test('with the role of the README every feature works, and nothing of it is root', async t => {
-  const { scene, run } = await having(t, listPrivileges(DATABASE))
+t.test('with the documented role every feature works, and the role is not root', async t => {
+  const { scene, run } = await startWith(t, listPrivileges(DATABASE))
   for (const [feature, work] of Object.entries(features)) {
     await t.resolves(work(scene, run), feature)
   }
@@ -98,15 +98,15 @@ t.test('with the role of the README every feature works, and nothing of it is ro
   }
 })
 
-t.test('each feature needs its own privileges and those of provisioning at most, and each of them', async t => {
+t.test('each feature needs each of its privileges, and at most those of provisioning besides', async t => {
   for (const [feature, own] of listFeatures(DATABASE)) {
     const base = feature === 'LDAP guard' || feature === 'directory' ? [] : provisioningOf()
     const others = feature === 'provisioning' ? [] : base
-    const { scene, run } = await having(t, [...own, ...others])
+    const { scene, run } = await startWith(t, [...own, ...others])
     await t.resolves(features[feature](scene, run), feature)
-    for (const missing of single(own)) {
-      const rest = single(own).filter(one => JSON.stringify(one) !== JSON.stringify(missing))
-      const { scene, run } = await having(t, [...rest, ...others])
+    for (const missing of splitActions(own)) {
+      const rest = splitActions(own).filter(one => JSON.stringify(one) !== JSON.stringify(missing))
+      const { scene, run } = await startWith(t, [...rest, ...others])
       await t.rejects(features[feature](scene, run), `${feature} without ${missing.actions[0]}`)
     }
   }
@@ -114,7 +114,7 @@ t.test('each feature needs its own privileges and those of provisioning at most,
 
 const provisioningOf = () => listFeatures(DATABASE).find(([feature]) => feature === 'provisioning')?.[1] ?? []
 
-t.test('what the README prints is that role', async t => {
+t.test('the documented script creates that role', async t => {
   const text = formatCreateRoleScript(DATABASE)
   const created: Document[] = []
   const db = { getSiblingDB: () => ({ createRole: (role: Document) => created.push(role), createUser: () => {} }) }

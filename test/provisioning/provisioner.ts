@@ -13,7 +13,7 @@ const reads = [{ role: 'read', db: 'app' }]
 const writes = [{ role: 'readWrite', db: 'app' }]
 const orders = { arn: arnOf('orders'), roles: reads }
 
-t.test('a principal with roles gets a user of its own, and logs in as that', async t => {
+t.test('a principal with roles gets a database user and logs in as that user', async t => {
   const { make, logIn, stored, client } = await startProvisioning(t)
   t.equal(await logIn(make(), orders), 1)
   t.match(await stored('orders'), {
@@ -28,18 +28,18 @@ t.test('a principal with roles gets a user of its own, and logs in as that', asy
   t.equal(raw?.authenticationRestrictions, undefined)
 })
 
-t.test('a login of somebody who is known asks the administrator nothing', async t => {
+t.test('a login of a cached principal runs no command of the administrator', async t => {
   const { make, logIn, ran } = await startProvisioning(t)
-  const one = make()
-  await logIn(one, orders)
+  const provisioner = make()
+  await logIn(provisioner, orders)
   t.same(ran.splice(0), ['usersInfo', 'createUser'])
-  for (let login = 0; login < 5; login++) await logIn(one, { ...orders, roles: [{ role: 'read', db: 'app' }] })
+  for (let login = 0; login < 5; login++) await logIn(provisioner, { ...orders, roles: [{ role: 'read', db: 'app' }] })
   t.same(ran, [])
   await logIn(make(), orders)
   t.same(ran, ['usersInfo'], 'another replica reads once')
 })
 
-t.test('a thousand logins of a new principal through two replicas make one user, and none fails', async t => {
+t.test('a thousand logins of a new principal through two replicas create one user, and none fails', async t => {
   const { make, client, ran } = await startProvisioning(t)
   const replicas = [make(), make()]
   const all = Array.from({ length: 1000 }, (_, at) => replicas[at % 2]?.ensureUser(orders))
@@ -49,17 +49,17 @@ t.test('a thousand logins of a new principal through two replicas make one user,
   t.ok(ran.length <= 5, ran.join())
 })
 
-t.test('a thousand replicas race for one user', async t => {
+t.test('a thousand replicas can race for one user', async t => {
   const { make, client, ran, administrator, logIn } = await startProvisioning(t)
   const run = administrator()
-  const all = Array.from({ length: 1000 }, () => make({ run, maxPrincipals: 2 }).ensureUser(orders))
+  const all = Array.from({ length: 1000 }, () => make({ runCommand: run, maxPrincipals: 2 }).ensureUser(orders))
   t.equal(new Set((await Promise.all(all)).map(access => access.passwords[0]?.reveal())).size, 1)
   t.equal((await client.db(DATABASE).command({ usersInfo: 1 })).users.length, 1)
-  t.ok(ran.filter(name => name === 'createUser').length > 1, 'some lost')
+  t.ok(ran.filter(name => name === 'createUser').length > 1, 'some lost the race')
   await logIn(make(), orders)
 })
 
-t.test('the period rolls over during logins, on one replica before the other, and none fails', async t => {
+t.test('logins succeed while the period changes, on one replica before the other', async t => {
   const { make, logIn, stored, clock } = await startProvisioning(t)
   let late = 0
   const [ahead, behind] = [make(), make({ now: () => clock.now - late })]
@@ -70,44 +70,47 @@ t.test('the period rolls over during logins, on one replica before the other, an
   const tries = await Promise.all(Array.from({ length: 40 }, (_, at) => logIn(at % 2 ? ahead : behind, orders)))
   t.ok(tries.every(count => count <= 2))
   t.equal((await stored('orders'))?.customData.period, before + DAY_MS / 1000)
-  t.equal(await logIn(behind, orders), 2, 'it still believes in the day before, and tries the next')
+  t.equal(await logIn(behind, orders), 2, 'its clock is behind, so it tries the next period second')
   t.equal((await stored('orders'))?.customData.period, before + DAY_MS / 1000, 'periods only move forward')
   clock.now += late
   t.equal(await logIn(behind, orders), 1)
 })
 
-t.test('a server that has not heard of the new password is logged in to with the old one', async t => {
+t.test('the previous password is tried on a server that has not replicated the new one', async t => {
   const { make, clock } = await startProvisioning(t)
-  const one = make()
-  const [old] = (await one.ensureUser(orders)).passwords
+  const provisioner = make()
+  const [old] = (await provisioner.ensureUser(orders)).passwords
   clock.now += 3 * DAY_MS
-  const { passwords } = await one.ensureUser(orders)
+  const { passwords } = await provisioner.ensureUser(orders)
   const [now, next, before] = passwords.map(password => password.reveal())
   t.equal(now, derivePassword(SECRET, orders.arn, getPeriod(clock.now, DAY_MS)).reveal())
   t.equal(next, derivePassword(SECRET, orders.arn, getPeriod(clock.now + DAY_MS, DAY_MS)).reveal())
   t.equal(before, old?.reveal())
 })
 
-t.test('while the administrator is away those who are known log in, even in the next period', async t => {
+t.test('while the administrator is unreachable cached principals log in, even in the next period', async t => {
   const { partsOf, make, clock, logIn } = await startProvisioning(t)
-  const { run } = partsOf()
-  let away = false
-  const one = make({
-    run: async (command, db) => {
-      if (away) throw new Fault('upstream/unreachable')
+  const { runCommand: run } = partsOf()
+  let isUnreachable = false
+  const provisioner = make({
+    runCommand: async (command, db) => {
+      if (isUnreachable) throw new Fault('upstream/unreachable')
       return run(command, db)
     },
   })
-  await logIn(one, orders)
-  away = true
+  await logIn(provisioner, orders)
+  isUnreachable = true
   clock.now += DAY_MS
-  t.equal(await logIn(one, orders), 1)
-  t.equal((await faultOfAsync(() => one.ensureUser({ ...orders, roles: writes })))?.kind, 'upstream/unreachable')
-  away = false
-  t.equal(await logIn(one, { ...orders, roles: writes }), 1)
+  t.equal(await logIn(provisioner, orders), 1)
+  t.equal(
+    (await faultOfAsync(() => provisioner.ensureUser({ ...orders, roles: writes })))?.kind,
+    'upstream/unreachable',
+  )
+  isUnreachable = false
+  t.equal(await logIn(provisioner, { ...orders, roles: writes }), 1)
 })
 
-t.test('the master secret is replaced in steps, and no login fails', async t => {
+t.test('the master secret can be replaced in steps without a failed login', async t => {
   const { make, logIn, stored, clock, partsOf } = await startProvisioning(t)
   const next = new Secret('the next master secret, and as long as that')
   const old = make()
@@ -115,120 +118,129 @@ t.test('the master secret is replaced in steps, and no login fails', async t => 
   const both = make({ secrets: [SECRET, next] })
   t.equal(await logIn(both, orders), 1)
   const signing = make({ secrets: [next, SECRET] })
-  t.equal(await logIn(signing, orders), 1, 'nothing is signed anew yet, so replicas do not fight')
+  t.equal(await logIn(signing, orders), 1, 'passwords are not replaced at once, so replicas do not compete')
   t.equal(await logIn(both, orders), 1)
   const mac = (await stored('orders'))?.customData.mac
   clock.now += DAY_MS
   t.equal(await logIn(signing, orders), 1)
   t.not((await stored('orders'))?.customData.mac, mac)
-  for (const one of [both, make({ secrets: [SECRET, next] })]) t.ok((await logIn(one, orders)) <= 4)
+  for (const provisioner of [both, make({ secrets: [SECRET, next] })]) t.ok((await logIn(provisioner, orders)) <= 4)
   const quiet = { arn: arnOf('quiet'), roles: reads }
   await logIn(both, quiet)
   const parts = partsOf({ secrets: [next, SECRET] })
-  t.same((await prune(parts, () => reads)).resigned, [quiet.arn], 'prune signs those who did not log in')
+  t.same(
+    (await prune(parts, () => reads)).rekeyed,
+    [quiet.arn],
+    'prune replaces the passwords of principals that did not log in',
+  )
   t.equal(await logIn(make({ secrets: [next] }), quiet), 1)
   t.ok((await logIn(both, quiet)) >= 2)
 })
 
-t.test('roles that change reach the user, at the next login or by sync', async t => {
+t.test('changed roles reach the user at the next login or by sync', async t => {
   const { make, logIn, stored, as, client } = await startProvisioning(t)
-  const one = make()
-  const { user, passwords } = await one.ensureUser(orders)
+  const provisioner = make()
+  const { user, passwords } = await provisioner.ensureUser(orders)
   const live = await as(user.name, passwords[0]?.reveal() ?? '', DATABASE)
   const write = () => errorCodeOf(live.db('app').collection('c').insertOne({}))
   t.equal(await write(), 13)
-  await one.syncRoles(() => writes)
+  await provisioner.syncRoles(() => writes)
   t.equal(await write(), undefined)
   t.same((await stored('orders'))?.roles, writes)
-  await logIn(one, orders)
+  await logIn(provisioner, orders)
   t.equal(await write(), 13)
-  t.equal((await one.ensureUser(orders)).passwords[0]?.reveal(), passwords[0]?.reveal(), 'its password stayed')
-  await one.syncRoles(() => undefined)
+  t.equal((await provisioner.ensureUser(orders)).passwords[0]?.reveal(), passwords[0]?.reveal(), 'its password stayed')
+  await provisioner.syncRoles(() => undefined)
   t.equal(await errorCodeOf(live.db('app').collection('c').findOne({})), 13)
   t.equal(await stored('orders'), undefined)
   t.equal((await client.db(DATABASE).command({ usersInfo: 1 })).users.length, 0)
-  t.equal(await logIn(one, orders), 1, 'and comes back when it is wanted again')
+  t.equal(await logIn(provisioner, orders), 1, 'the user is created again when it is needed')
 })
 
-t.test('sync does nothing where nothing was decided anew, whatever others did', async t => {
+t.test('sync does nothing without a new decision, whatever other processes did', async t => {
   const { make, logIn, ran, client, stored } = await startProvisioning(t)
-  const one = make()
-  await logIn(one, orders)
+  const provisioner = make()
+  await logIn(provisioner, orders)
   await client.db(DATABASE).command({ updateUser: orders.arn, roles: writes })
   ran.length = 0
-  for (let round = 0; round < 3; round++) await one.syncRoles(() => [...reads])
+  for (let round = 0; round < 3; round++) await provisioner.syncRoles(() => [...reads])
   t.same(ran, [])
   await make().syncRoles(() => undefined)
-  t.same((await stored('orders'))?.roles, writes, 'nor does a replica that never met the principal drop it')
+  t.same((await stored('orders'))?.roles, writes, 'a replica that has never provisioned the principal does not drop it')
   await logIn(make(), orders)
-  t.same((await stored('orders'))?.roles, reads, 'a replica that meets it first makes it what it decided')
+  t.same((await stored('orders'))?.roles, reads, 'a replica that provisions it for the first time applies its decision')
 })
 
-t.test('a user that is not ours is never touched, and its principal is refused with an alarm', async t => {
-  const other = new Secret('a secret of somebody else, long enough too')
-  const owned = { db: DATABASE, user: orders.arn, fleet: 'default' }
-  for (const [what, customData] of [
-    ['unmarked', undefined],
-    ['made by hand', { team: 'x' }],
-    ['of another fleet', createMark(SECRET, { ...owned, fleet: 'other' }, 5)],
-    ['with a mark taken from another user', createMark(SECRET, { ...owned, user: arnOf('admin') }, 5)],
-    ['signed by a secret that is unknown here', createMark(other, owned, 5)],
-  ] as const) {
-    const { make, client, partsOf, clock, ran } = await startProvisioning(t)
-    const lines: unknown[][] = []
-    const log: Log = (...line) => void lines.push(line)
-    await client
-      .db(DATABASE)
-      .command({ createUser: orders.arn, pwd: 'x', roles: [], ...(customData && { customData }) })
-    const find = () => client.db('admin').collection('system.users').find({ db: DATABASE }).toArray()
-    const before = await find()
-    const one = make({ log })
-    const fault = await faultOfAsync(() => one.ensureUser(orders))
-    t.match(fault, { kind: 'provision/conflict', definition: { reply: { code: 262 } } }, what)
-    t.match(lines, [['error', 'provisioning failed', { fault: 'provision/conflict', user: orders.arn, db: DATABASE }]])
-    ran.length = 0
-    await faultOfAsync(() => one.ensureUser(orders))
-    t.same([ran, lines.length], [[], 1], 'told once, and not asked again at once')
-    clock.now += 60_000
-    await faultOfAsync(() => one.ensureUser(orders))
-    t.same(ran, ['usersInfo'])
-    await one.syncRoles(() => undefined)
-    t.same((await prune(partsOf(), () => undefined)).users, [])
-    t.same(await find(), before, 'it is as it was')
-  }
-})
+t.test(
+  'a user that another fleet or a person created is never changed, and its principal is refused with an error line',
+  async t => {
+    const other = new Secret('a secret of somebody else, long enough too')
+    const owned = { db: DATABASE, user: orders.arn, fleet: 'default' }
+    for (const [what, customData] of [
+      ['unmarked', undefined],
+      ['made by hand', { team: 'x' }],
+      ['of another fleet', createMark(SECRET, { ...owned, fleet: 'other' }, 5)],
+      ['with a mark taken from another user', createMark(SECRET, { ...owned, user: arnOf('admin') }, 5)],
+      ['signed by a secret that is unknown here', createMark(other, owned, 5)],
+    ] as const) {
+      const { make, client, partsOf, clock, ran } = await startProvisioning(t)
+      const lines: unknown[][] = []
+      const log: Log = (...line) => void lines.push(line)
+      await client
+        .db(DATABASE)
+        .command({ createUser: orders.arn, pwd: 'x', roles: [], ...(customData && { customData }) })
+      const find = () => client.db('admin').collection('system.users').find({ db: DATABASE }).toArray()
+      const before = await find()
+      const provisioner = make({ log })
+      const fault = await faultOfAsync(() => provisioner.ensureUser(orders))
+      t.match(fault, { kind: 'provision/conflict', definition: { reply: { code: 262 } } }, what)
+      t.match(lines, [
+        ['error', 'provisioning failed', { fault: 'provision/conflict', user: orders.arn, db: DATABASE }],
+      ])
+      ran.length = 0
+      await faultOfAsync(() => provisioner.ensureUser(orders))
+      t.same([ran, lines.length], [[], 1], 'logged once, and not retried at once')
+      clock.now += 60_000
+      await faultOfAsync(() => provisioner.ensureUser(orders))
+      t.same(ran, ['usersInfo'])
+      await provisioner.syncRoles(() => undefined)
+      t.same((await prune(partsOf(), () => undefined)).users, [])
+      t.same(await find(), before, 'the user is unchanged')
+    }
+  },
+)
 
-t.test('a password that was changed behind our back is set again, once', async t => {
+t.test('a password that another process changed is set again, once', async t => {
   const { make, logIn, client, clock, ran } = await startProvisioning(t)
-  const one = make()
-  await logIn(one, orders)
+  const provisioner = make()
+  await logIn(provisioner, orders)
   const change = () => client.db(DATABASE).command({ updateUser: orders.arn, pwd: 'another' })
   await change()
-  t.match(await faultOfAsync(() => logIn(one, orders)), {
+  t.match(await faultOfAsync(() => logIn(provisioner, orders)), {
     kind: 'upstream/authentication-failed',
     facts: { why: /a moment ago/ },
   })
   clock.now += 60_000
   ran.length = 0
-  t.ok((await logIn(one, orders)) > 1)
+  t.ok((await logIn(provisioner, orders)) > 1)
   t.same(ran, ['usersInfo', 'updateUser'])
-  t.equal(await logIn(one, orders), 1)
+  t.equal(await logIn(provisioner, orders), 1)
   await client.db(DATABASE).command({ dropUser: orders.arn })
-  t.ok((await logIn(one, orders)) > 1, 'a dropped user is made anew')
+  t.ok((await logIn(provisioner, orders)) > 1, 'a dropped user is created again')
 })
 
-t.test('many whose passwords are refused cost one command', async t => {
+t.test('concurrent refused passwords cost one command', async t => {
   const { make, logIn, client, clock, ran } = await startProvisioning(t)
-  const one = make()
-  await logIn(one, orders)
+  const provisioner = make()
+  await logIn(provisioner, orders)
   await client.db(DATABASE).command({ updateUser: orders.arn, pwd: 'another' })
   clock.now += 60_000
   ran.length = 0
-  await Promise.all(Array.from({ length: 20 }, () => logIn(one, orders)))
+  await Promise.all(Array.from({ length: 20 }, () => logIn(provisioner, orders)))
   t.same(ran, ['usersInfo', 'updateUser'])
 })
 
-t.test('a user may log in from the addresses of the proxies alone', async t => {
+t.test('a user may log in only from the networks of the proxies', async t => {
   const { make, logIn, stored, client } = await startProvisioning(t)
   const restrictions = async () =>
     (await client.db('admin').collection<Document>('system.users').findOne({ user: orders.arn }))
@@ -245,11 +257,11 @@ t.test('a user may log in from the addresses of the proxies alone', async t => {
   t.equal((await stored('orders'))?.customData.clientSource, undefined)
 })
 
-t.test('a role for one collection is made and granted; another of its name is left alone', async t => {
+t.test('a role for one collection is created and granted, and another role with its name is never changed', async t => {
   const { make, as, client, partsOf } = await startProvisioning(t)
   const roles = [{ role: 'readWrite', db: 'app', collection: 'orders' }, ...reads.map(role => ({ ...role, db: 'b' }))]
-  const one = make()
-  const { user, passwords } = await one.ensureUser({ ...orders, roles })
+  const provisioner = make()
+  const { user, passwords } = await provisioner.ensureUser({ ...orders, roles })
   const live = (await as(user.name, passwords[0]?.reveal() ?? '', DATABASE)).db('app')
   t.equal(await errorCodeOf(live.collection('orders').insertOne({})), undefined)
   t.equal(await errorCodeOf(live.collection('people').findOne({})), 13)
@@ -257,52 +269,52 @@ t.test('a role for one collection is made and granted; another of its name is le
   const role = 'mongo-iam-proxy/default/read/people'
   await client.db('app').command({ createRole: role, privileges: [], roles: ['dbOwner'] })
   const fault = await faultOfAsync(() =>
-    one.ensureUser({ ...orders, roles: [{ role: 'read', db: 'app', collection: 'people' }] }),
+    provisioner.ensureUser({ ...orders, roles: [{ role: 'read', db: 'app', collection: 'people' }] }),
   )
   t.match(fault, { kind: 'provision/conflict', facts: { role, db: 'app' } })
-  await one.ensureUser(orders)
+  await provisioner.ensureUser(orders)
   t.same((await prune(partsOf(), arn => (arn === orders.arn ? reads : undefined))).roles, [
     { role: 'mongo-iam-proxy/default/readWrite/orders', db: 'app' },
   ])
   t.equal((await client.db('app').command({ rolesInfo: role })).roles.length, 1)
 })
 
-t.test('an upstream without roles is never provisioned', async t => {
+t.test('an upstream without roles gets no provisioned users', async t => {
   const { partsOf, make } = await startProvisioning(t)
-  const { run } = partsOf()
+  const { runCommand: run } = partsOf()
   // What FerretDB 1.24 answers.
   const without: AdminClient['runCommand'] = async (command, db) =>
     'createUser' in command
       ? { ok: 0, code: 238, codeName: 'NotImplemented', errmsg: `createUser: support for field "roles"` }
       : run(command, db)
-  const fault = await faultOfAsync(() => make({ run: without }).ensureUser(orders))
+  const fault = await faultOfAsync(() => make({ runCommand: without }).ensureUser(orders))
   t.match(fault, { kind: 'provision/unsupported', facts: { command: 'createUser', code: 238 } })
 })
 
-t.test('what the upstream refuses is told with its code, and never with the password', async t => {
+t.test('a refusal by the upstream is reported with its code and never with the password', async t => {
   const { partsOf, make } = await startProvisioning(t)
-  const { run } = partsOf()
+  const { runCommand: run } = partsOf()
   t.match(await faultOfAsync(() => make().ensureUser({ ...orders, roles: [{ role: 'nonsense', db: 'app' }] })), {
     kind: 'provision/failed',
     facts: { code: 31, errmsg: /nonsense@app/ },
   })
   const quoting: AdminClient['runCommand'] = async (command, db) =>
     'createUser' in command ? { ok: 0, code: 13, errmsg: `no: ${command.pwd}` } : run(command, db)
-  t.match(await faultOfAsync(() => make({ run: quoting }).ensureUser(orders)), {
+  t.match(await faultOfAsync(() => make({ runCommand: quoting }).ensureUser(orders)), {
     kind: 'provision/failed',
     facts: { code: 13, errmsg: undefined },
   })
   const stopping: AdminClient['runCommand'] = async () => ({ ok: 0, code: 11600, errmsg: 'interrupted at shutdown' })
-  t.equal((await faultOfAsync(() => make({ run: stopping }).ensureUser(orders)))?.kind, 'upstream/unreachable')
+  t.equal((await faultOfAsync(() => make({ runCommand: stopping }).ensureUser(orders)))?.kind, 'upstream/unreachable')
 })
 
-t.test('no more principals are remembered than told', async t => {
+t.test('the cache of principals is bounded', async t => {
   const { make, ran } = await startProvisioning(t)
-  const one = make({ maxPrincipals: 2 })
-  for (const name of ['a', 'b', 'c']) await one.ensureUser({ arn: arnOf(name), roles: reads })
+  const provisioner = make({ maxPrincipals: 2 })
+  for (const name of ['a', 'b', 'c']) await provisioner.ensureUser({ arn: arnOf(name), roles: reads })
   ran.length = 0
-  await one.ensureUser({ arn: arnOf('c'), roles: reads })
+  await provisioner.ensureUser({ arn: arnOf('c'), roles: reads })
   t.same(ran, [])
-  await one.ensureUser({ arn: arnOf('a'), roles: reads })
+  await provisioner.ensureUser({ arn: arnOf('a'), roles: reads })
   t.same(ran, ['usersInfo'])
 })

@@ -4,7 +4,7 @@ import type { Document } from 'bson'
 import type { Test } from 'tap'
 import { Secret, silentLog } from '../../src/log.js'
 import { type ConnectAs, logInWithPasswords } from '../../src/provisioning/passwordAttempts.js'
-import { createProvisioner, type Provisioner, type ProvisionerOptions } from '../../src/provisioning/provisioner.js'
+import { Provisioner, type ProvisionerOptions } from '../../src/provisioning/provisioner.js'
 import type { DesiredUser } from '../../src/provisioning/reconciler.js'
 import { type AdminClient, createAdminClient } from '../../src/upstream/admin.js'
 import { dial } from '../../src/upstream/dial.js'
@@ -32,7 +32,7 @@ export async function startProvisioning(t: Test) {
     }
   }
   const partsOf = (changes: Partial<ProvisionerOptions> = {}): ProvisionerOptions => ({
-    run: administrator(),
+    runCommand: administrator(),
     secrets: [SECRET],
     fleet: 'default',
     database: DATABASE,
@@ -52,7 +52,7 @@ export async function startProvisioning(t: Test) {
     ran,
     administrator,
     partsOf,
-    make: (changes?: Partial<ProvisionerOptions>): Provisioner => createProvisioner(partsOf(changes)),
+    make: (changes?: Partial<ProvisionerOptions>): Provisioner => new Provisioner(partsOf(changes)),
     /** Logs in as the proxy does. Gives how many passwords were tried. */
     async logIn(by: Provisioner, wanted: DesiredUser): Promise<number> {
       let tries = 0
