@@ -90,7 +90,8 @@ class SnapshotWatcher<T> implements FileWatcher {
   #requested = false
   #loading = false
   #closed = false
-  #checkPending = false
+  /** A check is scheduled, so an event need not schedule one. Also true until the first check, which compares contents. */
+  #checkPending = true
   #cancelTimer = (): void => {}
   #stopWatching: (() => void)[] = []
 
@@ -140,6 +141,7 @@ class SnapshotWatcher<T> implements FileWatcher {
     const current = this.#readAgain(this.#known)
     if (hasSameContents(this.#known, current)) {
       this.#known = current
+      this.#watchFolders() // a folder may have been replaced by an equal one
       this.#idle()
     } else this.#load()
   }

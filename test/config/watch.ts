@@ -162,6 +162,26 @@ t.test('a change is loaded once, and a file that was only touched is not loaded'
   t.same([loads.count, settled.length], [2, 1])
 })
 
+t.test('an event right after the start does not replace the first comparison of contents', async t => {
+  const { files, listening, pass, settled } = watchInMemory({ '/etc/main': 'a' }, () => 'always the same')
+  files.set('/etc/main', 'b')
+  listening.get('/etc')?.()
+  pass(600)
+  t.same(settled, [['b', 'none']])
+})
+
+t.test('a folder that was replaced by one with the same files is watched anew', async t => {
+  let replaced = 0
+  const { listening, pass, settled } = watchInMemory({ '/etc/main': '' }, text => `${text} ${replaced}`)
+  pass(1_000)
+  const before = listening.get('/etc')
+  replaced++
+  pass(6_000)
+  t.not(listening.get('/etc'), before)
+  t.equal(listening.size, 1)
+  t.same(settled, [])
+})
+
 t.test('a requested reload is reported after two reads, whether or not anything has changed', async t => {
   const { pass, settled, watching } = watchInMemory({ '/etc/main': 'a' })
   pass(1_000)
