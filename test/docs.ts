@@ -5,8 +5,12 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { metrics } from '../src/admin/metrics.js'
+import { loadWithPolicy } from '../src/app/policy.js'
+import { loadConfig } from '../src/config/load.js'
 import { allSettings } from '../src/config/settings.js'
 import { faults } from '../src/errors.js'
+import { parseDenyFile } from '../src/revocation/denyFile.js'
+import { compileRules } from '../src/users/rules.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const names = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '*.md'], {
@@ -64,7 +68,8 @@ t.test('every setting, fault and metric that a page names exists', async t => {
   for (const { name, text } of current) {
     for (const code of codeSpans(text)) {
       const [setting] = /^[a-z]+(\.[a-zA-Z]+)+(?=$|:)/.exec(code) ?? []
-      if (setting && groups.has(setting.split('.')[0] ?? '')) t.ok(known(setting), `${name}: ${code}`)
+      if (setting && groups.has(setting.split('.')[0] ?? '') && !/^admin\.system\.|\.com$/.test(setting))
+        t.ok(known(setting), `${name}: ${code}`)
       const [, group] = /^([a-z]+)\/[a-z-]+$/.exec(code) ?? []
       if (group && faultGroups.has(group)) t.ok(kinds.includes(code), `${name}: ${code}`)
       const [, metric] =
@@ -83,5 +88,86 @@ t.test('the README fits on 150 lines', async t => {
 t.test('no sentence begins with Who, Whoever, Nobody or Those that', async t => {
   for (const { name, text } of current) {
     t.notMatch(withoutBlocks(text), /(^|[.:;!?]\s+|^[-*|] *)(Who|Whoever|Nobody|Those (that|who))\s+(?![^.]*\?)/m, name)
+  }
+})
+
+/** The fenced blocks of a language on a page, without their indentation. */
+const blocks = (name: string, language: string): string[] =>
+  [...page(name).matchAll(/^( *)```(\w*)\n([\s\S]*?)^ *```$/gm)]
+    .filter(([, , one]) => one === language)
+    .map(([, indent = '', , text = '']) => text.replace(new RegExp(`^${indent}`, 'gm'), ''))
+
+t.test('the configuration of the README is valid', async t => {
+  const text = blocks('README.md', 'yaml').find(block => block.includes('upstream:')) ?? ''
+  const pem = (name: string) => readFileSync(join(root, 'test/support/tls', name))
+  const files: Record<string, Buffer> = {
+    'proxy.yaml': Buffer.from(text),
+    '/etc/mongo-iam-proxy/tls.crt': pem('upstream.pem'),
+    '/etc/mongo-iam-proxy/tls.key': pem('upstream.pem'),
+    '/run/secrets/admin-uri': Buffer.from(
+      'mongodb://iam-proxy:secret@mongo-0:27017,mongo-1:27017/?replicaSet=rs0&tls=true',
+    ),
+    '/run/secrets/orders': Buffer.from('two\n'),
+  }
+  const config = loadConfig({
+    file: 'proxy.yaml',
+    args: {},
+    env: {},
+    readFile: path => ({ bytes: files[path] ?? Buffer.alloc(0), mode: 0o400 }),
+  })
+  t.same(config.warnings, [])
+  t.same(compileRules(config.users).problems, [])
+  t.equal(config.users.length, 1)
+})
+
+t.test('the example rules are valid, in their scope', async t => {
+  const text = blocks('docs/rules.md', 'yaml').find(block => block.includes('permissionSet')) ?? ''
+  const bytes = Buffer.from(`${text}listen: { scope: maintenance }\nupstream: { uri: 'mongodb://localhost' }\n`)
+  const { users, listen } = loadConfig({ file: 'x', args: {}, env: {}, readFile: () => ({ bytes, mode: 0o400 }) })
+  const { rules, problems } = compileRules(users, listen)
+  t.same(problems, [])
+  t.equal(rules.all.length, 3)
+})
+
+t.test('the example of a VPC endpoint is valid', async t => {
+  const text = blocks('docs/operations.md', 'yaml').find(block => block.includes('vpce')) ?? ''
+  const bytes = Buffer.from(`${text}upstream: { uri: 'mongodb://localhost' }\n`)
+  const { sts } = loadConfig({ file: 'x', args: {}, env: {}, readFile: () => ({ bytes, mode: 0o400 }) })
+  t.match(sts.hosts, [{ host: 'sts.eu-west-1.amazonaws.com', connect: { port: 443 } }])
+})
+
+t.test('the example of provisioned users is valid', async t => {
+  const text = blocks('docs/provisioning.md', 'yaml').find(block => block.includes('provision:')) ?? ''
+  const files: Record<string, string> = {
+    'proxy.yaml': text,
+    '/run/secrets/admin-uri': 'mongodb://iam-proxy:secret@mongo.internal:27017/?tls=true',
+    '/run/secrets/master': 'x'.repeat(44),
+  }
+  const readFile = (path: string) => ({ bytes: Buffer.from(files[path] ?? ''), mode: 0o400 })
+  const { policy } = loadWithPolicy({ file: 'proxy.yaml', args: {}, env: {}, readFile })
+  t.equal(policy.rules.all.length, 1)
+})
+
+t.test('the example deny file is valid, and needs its last line', async t => {
+  const text = blocks('docs/revocation.md', 'yaml').find(block => block.includes('principalId: AROA')) ?? ''
+  t.same(parseDenyFile(text, 'deny.yaml').problems, [])
+  t.equal(parseDenyFile(text, 'deny.yaml').all.length, 5)
+  t.equal(parseDenyFile(text.replace('...\n', ''), 'deny.yaml').all.length, 0)
+})
+
+t.test('every command that a page shows exists', async t => {
+  const env = { PATH: process.env.PATH }
+  const help = execFileSync('node', ['dist/cli.js', '--help'], { cwd: root, encoding: 'utf8', env })
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  for (const { name, text } of current) {
+    const lines = [...blocks(name, 'sh').join('').split('\n'), ...codeSpans(text)].map(line =>
+      line.replace(/ #.*/, '').trim(),
+    )
+    for (const line of lines) {
+      const [, npm] = /^npm (ci|start|test|run [\w:]+)/.exec(line) ?? []
+      if (npm) t.ok(npm === 'ci' || scripts[npm.replace('run ', '')], `${name}: ${line}`)
+      const [, command] = /^(?:mongo-iam-proxy|node dist\/cli\.js) ([a-z]+)/.exec(line) ?? []
+      if (command) t.match(help, ` ${command}`, `${name}: ${line}`)
+    }
   }
 })

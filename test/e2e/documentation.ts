@@ -1,4 +1,4 @@
-/** The commands of the README about denials and pins, run as they stand there but for the port. */
+/** The commands of docs/revocation.md about denials and pins, run as they stand there but for the port. */
 import { execFile } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,8 +11,8 @@ import { createTempFolder } from '../support/program.js'
 t.setTimeout(300_000) // the first time, a registry has its say
 await installClient('mongodb7')
 
-const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
-const blocks = [...readme.matchAll(/^```bash\n([\s\S]*?)^```$/gm)].map(([, text = '']) => text)
+const page = readFileSync(new URL('../../docs/revocation.md', import.meta.url), 'utf8')
+const blocks = [...page.matchAll(/^```bash\n([\s\S]*?)^```$/gm)].map(([, text = '']) => text)
 const about = (word: string) => blocks.find(block => block.includes(word)) ?? ''
 
 t.test('denied by curl and by a file, and taken back', async t => {
