@@ -123,7 +123,9 @@ export function settingConflicts(config: Config, { all }: Rules): string[] {
   if (withRoles && !upstream.admin) {
     problems.push(`upstream.admin: required for ${purpose}: set a user that may manage database users`)
   }
-  if (admin.port !== 0 && admin.port === listen.port && (admin.host === listen.host || isWildcard(listen.host))) {
+  // An invalid setting has no value, and 0 takes any free port.
+  const isSamePort = typeof admin.port === 'number' && admin.port !== 0 && admin.port === listen.port
+  if (isSamePort && (admin.host === listen.host || isWildcard(listen.host))) {
     problems.push(`admin.port: ${admin.port} is also listen.port; use another port`)
   }
   if (deny.file !== undefined && deny.file === deny.adminFile) {

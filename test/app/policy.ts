@@ -89,6 +89,9 @@ t.test('settings that need each other are checked', async t => {
     )
   }
   t.same(problemsOf({ users: [user] }), [])
+  const invalid = problemsOf({ listen: { host: '/', port: 'x' }, admin: { host: '/', port: 'x' } })
+  t.match(invalid, [/^listen\.host: /, /^listen\.port: /, /^admin\.host: /, /^admin\.port: expected/])
+  t.notMatch(invalid.join(), 'undefined', 'invalid settings are reported once')
 })
 
 t.test('a configuration that was made in code is compiled, or reports its problems', async t => {
