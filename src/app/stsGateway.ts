@@ -114,7 +114,7 @@ export class StsGateway {
     return this.#hosts.selectHost(address)
   }
 
-  /** Records the outcome of a login. An attempt without an answer has been recorded by the retry that followed it. */
+  /** Records the outcome of a login. A missing answer was recorded at once, whether or not a retry followed. */
   recordOutcome(host: string, outcome: StsOutcome, address: string): void {
     if (!isUnanswered(outcome)) this.#hosts.recordOutcome(host, outcome, address)
   }

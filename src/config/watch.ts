@@ -2,9 +2,9 @@
  * Watches the files that a configuration was read from. Loading a configuration shows which files these are, so a file
  * that a changed configuration names is watched from then on.
  *
- *     an event in a folder ────┐                            ┌─ different ─▶ load again
- *     a check every 5 s ───────┼─▶ load ─ 250 ms ─▶ read again ─ equal ─▶ onSettled
- *     requestReload() ─────────┘
+ *     an event in a folder ─┐
+ *     a check every 5 s ────┴─▶ contents differ ─┐                              ┌─ different ─▶ load again
+ *     requestReload() ───────────────────────────┴─▶ load ─ 250 ms ─▶ read again ┴─ equal ─────▶ onSettled
  *
  * Two reads must be equal because a file can be read while it is being written, and a YAML list cut at a line end is a
  * valid list. The watch covers folders, not files: a rename replaces the file, and Kubernetes swaps a symbolic link

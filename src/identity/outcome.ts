@@ -91,7 +91,8 @@ const MAX_SKEW_MS = 24 * 3600_000
 
 /**
  * How far the clock of STS is ahead of `now` (milliseconds since 1970), according to a Date header, in milliseconds.
- * Undefined if the header is not a date. The header has whole seconds, so half a second is added on average.
+ * Undefined if the header is not a date. The header has whole seconds, so it is half a second late on average: this adds
+ * half a second.
  */
 export function measureSkew(header: unknown, now: number): number | undefined {
   if (typeof header !== 'string') return undefined

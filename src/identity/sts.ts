@@ -26,7 +26,7 @@ export type StsHost = { host: string; connect?: { host: string; port: number } |
 export type StsClientOptions = {
   /** The first host decides whether a key exists: the others may be in regions that an account has not enabled. */
   hosts: readonly StsHost[]
-  /** The timeout of `probe`, and the limit for connecting. */
+  /** The timeout of `probe`, and for every call the limit for connecting, for the headers and for the body. */
   timeoutMS: number
   /** AWS accounts see it in CloudTrail. */
   userAgent: string
