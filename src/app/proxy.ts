@@ -19,7 +19,7 @@ import { createLogSampler } from '../client/logSampler.js'
 import { after, now, sleep } from '../clock.js'
 import type { Config } from '../config/load.js'
 import type { Fault, FaultKind, Level } from '../errors.js'
-import { createLdapGuard, type LdapGuard } from '../ldap/guard.js'
+import { LdapGuard } from '../ldap/guard.js'
 import { createLdapProbe } from '../ldap/probe.js'
 import type { Log } from '../log.js'
 import { randomBytes } from '../random.js'
@@ -164,7 +164,7 @@ class ProxyServer {
   #createLdapGuard(): LdapGuard {
     const probe = createLdapProbe(this.#topology, this.#adminClient)
     const config = () => this.#config
-    return createLdapGuard({
+    return new LdapGuard({
       probe: async signal => {
         const replies = await probe(signal)
         if (isPresentable(replies.buildInfo)) this.#buildInfo = replies.buildInfo

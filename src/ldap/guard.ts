@@ -1,4 +1,10 @@
-/** The guard before every login: refuses while LDAP authorization is on at the upstream, or cannot be excluded. */
+/**
+ * The LDAP guard: refuses every login while LDAP authorization is on at the upstream, or while it is not known to be off.
+ *
+ *     probe every minute ─▶ verdict: on ─────────▶ refuse (ldap/on)
+ *                                    off ────────▶ admit
+ *                                    unknown ────▶ ldap.assume, else ask over the login's own connection, else refuse
+ */
 import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Log } from '../log.js'
@@ -6,115 +12,139 @@ import { rejectOnAbort, withTimeout } from '../upstream/deadline.js'
 import { singleFlight } from '../upstream/singleFlight.js'
 import { evaluateLdap, type LdapReplies, type LdapVerdict, queryLdapSettings, type RunCommand } from './ldap.js'
 
-export type LdapGuard = {
-  /** What is known now; `unknown` becomes `off` where the operator vouched for it. */
-  getState(): LdapVerdict['state']
-  /** What the verdict comes from. */
-  getReason(): string
-  /** Asks, and goes on asking. Resolves after the first answer, or when there was none in time; never rejects. */
-  start(): Promise<void>
-  /** Asks now, and holds nothing excluded until then: the upstream is not the process that answered last. */
-  recheck(): Promise<void>
-  close(): void
-  /** Throws `ldap/on`, or `ldap/unknown`. */
-  assertOff(): void
-  /** The same for one connection that has logged in: where the verdict is unknown, it is asked over this one. */
-  assertOffOver(run: RunCommand): Promise<void>
-}
-
 export type LdapGuardOptions = {
-  /** Puts the questions. Throws where the upstream cannot be reached. */
+  /** Queries the upstream. Rejects if it is unreachable. */
   probe: (signal: AbortSignal) => Promise<LdapReplies>
   intervalMS: number
-  /** The operator's word for it where the upstream cannot tell; it may change. */
+  /** The setting `ldap.assume`, which decides while the state is unknown. A reload may change it. */
   readonly assume: 'off' | undefined
   log: Log
   after: After
 }
 
-const PATIENCE_MS = 10_000
-/** Where nothing is known yet logins wait, so it is asked more often. */
-const SOON_MS = 5_000
-/** An answer outlives this many rounds in which the upstream was away, and no more: it may have come back changed. */
-const ROUNDS = 5
+const PROBE_TIMEOUT_MS = 10_000
+/** While nothing is known, logins wait, so the probe runs more often. */
+const RETRY_INTERVAL_MS = 5_000
+/** A verdict outlives this many failed probes, and no more: the upstream may have come back with another configuration. */
+const MAX_FAILED_PROBES = 5
 
-const CURE = {
-  on: 'turn it off (security.ldap.authz.queryTemplate), or put another MongoDB behind the proxy',
+const REMEDIES = {
+  on: 'turn it off (security.ldap.authz.queryTemplate), or use another MongoDB behind the proxy',
   unknown:
-    'give upstream.admin a user with the role clusterMonitor, or set ldap.assume: off if LDAP authorization is off',
+    'grant clusterMonitor to the user of upstream.admin, or set ldap.assume: off if LDAP authorization is known to be off',
 }
 
-export function createLdapGuard(parts: LdapGuardOptions): LdapGuard {
-  const { probe: ask, intervalMS: everyMS, log, after } = parts
-  const stop = new AbortController()
-  let known: LdapVerdict = { state: 'unknown', why: 'the upstream has not answered yet' }
-  let silent = 0
-  let generation = 0 // counts the processes that the upstream was
-  let logged: string | undefined
-  let cancel = () => {}
+export class LdapGuard {
+  readonly #options: LdapGuardOptions
+  readonly #stop = new AbortController()
+  readonly #probe: () => Promise<void>
+  #verdict: LdapVerdict = { state: 'unknown', why: 'the upstream has not answered yet' }
+  #failedProbes = 0
+  /** Counts the server processes that the upstream was. */
+  #generation = 0
+  #loggedVerdict: string | undefined
+  #cancelNextProbe = (): void => {}
 
-  const learn = (judgement: LdapVerdict): void => {
-    known = judgement
-    const line = `${judgement.state} ${judgement.why}`
-    if (line === logged) return
-    logged = line
-    const level = judgement.state === 'on' ? 'error' : verdictOf(judgement, parts.assume) === 'off' ? 'info' : 'warn'
-    log(level, 'ldap authorization checked', {
-      ...judgement,
-      ...(judgement.state === 'unknown' && parts.assume && { assume: parts.assume }),
-    })
+  constructor(options: LdapGuardOptions) {
+    this.#options = options
+    this.#probe = singleFlight(() => this.#runProbe())
   }
 
-  const round = singleFlight(async (): Promise<void> => {
-    const asked = generation
+  /** The current state. `unknown` becomes `off` with `ldap.assume: off`. */
+  getState(): LdapVerdict['state'] {
+    return resolveState(this.#verdict, this.#options.assume)
+  }
+
+  /** What the verdict is based on. */
+  getReason(): string {
+    return this.#verdict.why
+  }
+
+  /** Starts to probe regularly. Resolves after the first answer or its timeout. Never rejects. */
+  start(): Promise<void> {
+    return this.#probe()
+  }
+
+  /** Probes at once, and treats `off` as unknown until then: another process answers for the upstream now. */
+  recheck(): Promise<void> {
+    this.#generation++
+    // `on` stays on: ldap.assume vouches only for a state that cannot be known.
+    if (this.#verdict.state === 'off') {
+      this.#verdict = { state: 'unknown', why: 'the upstream has restarted and has not answered yet' }
+    }
+    return this.#probe()
+  }
+
+  close(): void {
+    this.#stop.abort(new Fault('proxy/shutdown'))
+    this.#cancelNextProbe()
+  }
+
+  /** Throws `ldap/on` or `ldap/unknown`. */
+  assertOff(): void {
+    assertOff(this.#verdict, this.#options.assume)
+  }
+
+  /**
+   * The same for a connection that has just logged in: an unknown state is queried over this connection. The result is
+   * not kept. The next user may have fewer privileges, and then logins would alternately succeed and fail.
+   */
+  async assertOffOver(runCommand: RunCommand): Promise<void> {
+    const verdict = this.getState() === 'unknown' ? evaluateLdap(await queryLdapSettings(runCommand)) : this.#verdict
+    assertOff(verdict, this.#options.assume)
+  }
+
+  async #runProbe(): Promise<void> {
+    const { probe, after } = this.#options
+    const { signal } = this.#stop
+    const generation = this.#generation
     try {
       const timeoutReason = () => new Fault('upstream/unreachable', undefined, { code: 'ETIMEDOUT' })
-      const limits = { after, timeoutReason, signal: stop.signal }
-      const answers = await withTimeout(PATIENCE_MS, limits, signal => rejectOnAbort(signal, ask(signal)))
-      silent = 0
-      if (asked === generation) learn(evaluateLdap(answers))
+      const replies = await withTimeout(PROBE_TIMEOUT_MS, { after, timeoutReason, signal }, signal =>
+        rejectOnAbort(signal, probe(signal)),
+      )
+      this.#failedProbes = 0
+      if (generation === this.#generation) this.#adopt(evaluateLdap(replies))
     } catch (thrown) {
-      if (stop.signal.aborted) return
-      const fault = Fault.from(thrown)
-      const { code } = fault.data('upstream/unreachable', 'upstream/authentication-failed') ?? {}
-      if (++silent >= ROUNDS || known.state === 'unknown') {
-        learn({ state: 'unknown', why: `the upstream cannot be asked (${fault.kind}${code ? `, ${code}` : ''})` })
-      }
+      if (!signal.aborted) this.#recordFailure(Fault.from(thrown))
     }
-    if (stop.signal.aborted) return
-    cancel()
-    cancel = after(known.state === 'unknown' && silent > 0 ? Math.min(SOON_MS, everyMS) : everyMS, round)
-  })
+    if (!signal.aborted) this.#scheduleProbe()
+  }
 
-  return {
-    getState: () => verdictOf(known, parts.assume),
-    getReason: () => known.why,
-    start: round,
-    recheck: () => {
-      generation++
-      // What was on stays on until it is asked: the operator's word is for what cannot be known.
-      if (known.state === 'off') known = { state: 'unknown', why: 'the upstream started anew and was not asked yet' }
-      return round()
-    },
-    close: () => {
-      stop.abort(new Fault('proxy/shutdown'))
-      cancel()
-    },
-    assertOff: () => admit(known, parts.assume),
-    assertOffOver: async run => {
-      // What one user may see is told to nobody else: the next user's rights may be fewer, and then logins would flap.
-      const judgement =
-        verdictOf(known, parts.assume) === 'unknown' ? evaluateLdap(await queryLdapSettings(run)) : known
-      admit(judgement, parts.assume)
-    },
+  #scheduleProbe(): void {
+    const { after, intervalMS } = this.#options
+    const isUrgent = this.#verdict.state === 'unknown' && this.#failedProbes > 0
+    this.#cancelNextProbe()
+    this.#cancelNextProbe = after(isUrgent ? Math.min(RETRY_INTERVAL_MS, intervalMS) : intervalMS, this.#probe)
+  }
+
+  #recordFailure(fault: Fault): void {
+    this.#failedProbes++
+    if (this.#failedProbes < MAX_FAILED_PROBES && this.#verdict.state !== 'unknown') return
+    const { code } = fault.data('upstream/unreachable', 'upstream/authentication-failed') ?? {}
+    const why = `the upstream could not be queried (${fault.kind}${code ? `, ${code}` : ''})`
+    this.#adopt({ state: 'unknown', why })
+  }
+
+  #adopt(verdict: LdapVerdict): void {
+    const { assume, log } = this.#options
+    this.#verdict = verdict
+    const text = `${verdict.state} ${verdict.why}`
+    if (text === this.#loggedVerdict) return
+    this.#loggedVerdict = text
+    const level = verdict.state === 'on' ? 'error' : resolveState(verdict, assume) === 'off' ? 'info' : 'warn'
+    log(level, 'ldap authorization checked', {
+      ...verdict,
+      ...(verdict.state === 'unknown' && assume && { assume }),
+    })
   }
 }
 
-function verdictOf({ state }: LdapVerdict, assume: 'off' | undefined): LdapVerdict['state'] {
+function resolveState({ state }: LdapVerdict, assume: 'off' | undefined): LdapVerdict['state'] {
   return state === 'unknown' ? (assume ?? state) : state
 }
 
-function admit(judgement: LdapVerdict, assume: 'off' | undefined): void {
-  const verdict = verdictOf(judgement, assume)
-  if (verdict !== 'off') throw new Fault(`ldap/${verdict}`, `${judgement.why}; ${CURE[verdict]}`)
+function assertOff(verdict: LdapVerdict, assume: 'off' | undefined): void {
+  const state = resolveState(verdict, assume)
+  if (state !== 'off') throw new Fault(`ldap/${state}`, `${verdict.why}; ${REMEDIES[state]}`)
 }

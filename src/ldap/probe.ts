@@ -1,4 +1,4 @@
-/** Puts the questions about LDAP to every member of the upstream, with as few rights as they need (R27). */
+/** Queries every member of the upstream for LDAP authorization, with as few privileges as possible. */
 import { Fault } from '../errors.js'
 import type { AdminClient } from '../upstream/admin.js'
 import { openChannel } from '../upstream/channel.js'
@@ -7,46 +7,48 @@ import type { Target } from '../upstream/target.js'
 import type { Topology } from '../upstream/topology.js'
 import { evaluateLdap, type LdapReplies, queryLdapSettings } from './ldap.js'
 
-/** From good to bad: what one member has, all of them are taken to have. */
-const WORSE = ['off', 'unknown', 'on'] as const
+/** From best to worst. The worst member decides for the upstream. */
+const SEVERITY = ['off', 'unknown', 'on'] as const
 
 /**
- * Gives the worst answers of all members. One that is away is passed over as long as another answers, since nobody is
- * relayed to it; when it is back it has to be asked. Throws `upstream/unreachable`, `upstream/protocol-error`, the reason.
+ * The probe resolves to the replies of the worst member. It skips unreachable members as long as one member answers, since
+ * no client is relayed to them; when such a member returns, the guard probes again. Rejects with `upstream/unreachable`,
+ * `upstream/protocol-error`, or the reason of the signal.
  */
 export function createLdapProbe(
   topology: Pick<Topology, 'freshView' | 'dataBearingMembers'>,
   admin: AdminClient | undefined,
 ): (signal: AbortSignal) => Promise<LdapReplies> {
   return async signal => {
-    const { isReplicaSet: set } = await topology.freshView(signal) // so that the members are known
-    const ask = async ({ target }: { target: Target }): Promise<LdapReplies> => {
-      if (!set || !admin) return askMember(target, admin, signal)
-      const there = admin.forMember(target.address)
-      return askMember(target, there, signal).finally(() => there.close())
+    const { isReplicaSet } = await topology.freshView(signal) // discovers the members
+    const query = async ({ target }: { target: Target }): Promise<LdapReplies> => {
+      if (!isReplicaSet || !admin) return queryMember(target, admin, signal)
+      const memberAdmin = admin.forMember(target.address)
+      return queryMember(target, memberAdmin, signal).finally(() => memberAdmin.close())
     }
-    const present = topology.dataBearingMembers().filter(({ isReachable }) => isReachable)
-    const all = await Promise.all(present.map(ask))
-    const rank = (one: LdapReplies) => WORSE.indexOf(evaluateLdap(one).state)
-    const [worst] = all.sort((a, b) => rank(b) - rank(a))
+    const members = topology.dataBearingMembers().filter(({ isReachable }) => isReachable)
+    const replies = await Promise.all(members.map(query))
+    const severityOf = (one: LdapReplies) => SEVERITY.indexOf(evaluateLdap(one).state)
+    const [worst] = replies.sort((a, b) => severityOf(b) - severityOf(a))
     if (!worst) throw new Fault('upstream/unreachable')
     return worst
   }
 }
 
 /**
- * buildInfo goes over a connection that never logs in, so that an edition without LDAP is known without anybody's
- * rights; the rest through the administrator, or over the same connection, which suffices without access control.
+ * Sends buildInfo on a connection without a login, so that an edition without LDAP is recognized without privileges. Sends
+ * the other commands as the administrator. Without an administrator it sends them on the same connection, which works if
+ * access control is off.
  */
-async function askMember(target: Target, admin: AdminClient | undefined, signal: AbortSignal): Promise<LdapReplies> {
+async function queryMember(target: Target, admin: AdminClient | undefined, signal: AbortSignal): Promise<LdapReplies> {
   const channel = await openChannel(target, signal)
   try {
-    const plain = (command: object) => channel.request({ ...command, $db: 'admin' }, signal)
-    await plain({ hello: 1, client: addProxyMetadata(undefined) })
-    const buildInfo = await plain({ buildInfo: 1 })
-    const known = { buildInfo, options: undefined, parameters: undefined }
+    const runCommand = (command: object) => channel.request({ ...command, $db: 'admin' }, signal)
+    await runCommand({ hello: 1, client: addProxyMetadata(undefined) })
+    const buildInfo = await runCommand({ buildInfo: 1 })
     if (admin) return { ...(await queryLdapSettings(command => admin.runCommand(command))), buildInfo }
-    return evaluateLdap(known).state === 'off' ? known : await queryLdapSettings(plain)
+    const replies = { buildInfo, options: undefined, parameters: undefined }
+    return evaluateLdap(replies).state === 'off' ? replies : await queryLdapSettings(runCommand)
   } finally {
     channel.destroy()
   }

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { Fault } from '../../src/errors.js'
-import { createLdapGuard } from '../../src/ldap/guard.js'
+import { LdapGuard } from '../../src/ldap/guard.js'
 import type { LdapReplies } from '../../src/ldap/ldap.js'
 import { type Log, silentLog } from '../../src/log.js'
 import { createManualClock } from '../support/clock.js'
@@ -17,27 +17,27 @@ const on: LdapReplies = {
 }
 const away = new Fault('upstream/unreachable', undefined, { code: 'ECONNREFUSED' })
 
-/** A guard whose upstream answers what stands in `now`: answers, a fault, or nothing at all. */
-function guarded(first: LdapReplies | Fault | undefined, assume?: 'off', log: Log = silentLog) {
-  const upstream = { now: first, asked: 0 }
+/** A guard whose upstream answers with `replies`: replies, a fault, or nothing at all. */
+function createScripted(first: LdapReplies | Fault | undefined, assume?: 'off', log: Log = silentLog) {
+  const upstream = { replies: first, probes: 0 }
   const clock = createManualClock()
-  const ask = async () => {
-    upstream.asked++
-    if (upstream.now === undefined) return new Promise<LdapReplies>(() => {})
-    if (upstream.now instanceof Fault) throw upstream.now
-    return upstream.now
+  const probe = async () => {
+    upstream.probes++
+    if (upstream.replies === undefined) return new Promise<LdapReplies>(() => {})
+    if (upstream.replies instanceof Fault) throw upstream.replies
+    return upstream.replies
   }
-  const guard = createLdapGuard({ probe: ask, intervalMS: 60_000, assume, log, after: clock.after })
-  const settled = () => new Promise(resolve => setImmediate(resolve))
+  const guard = new LdapGuard({ probe, intervalMS: 60_000, assume, log, after: clock.after })
+  const settle = () => new Promise(resolve => setImmediate(resolve))
   const pass = async (ms: number) => {
     clock.advance(ms)
-    await settled()
+    await settle()
   }
-  return { guard, upstream, clock, pass, settled }
+  return { guard, upstream, clock, pass, settle }
 }
 
-t.test('nobody is admitted before the upstream has answered', async t => {
-  const { guard } = guarded(off)
+t.test('no login is admitted before the upstream has answered', async t => {
+  const { guard } = createScripted(off)
   t.equal(guard.getState(), 'unknown')
   t.equal(faultOf(() => guard.assertOff())?.kind, 'ldap/unknown')
   await guard.start()
@@ -46,8 +46,8 @@ t.test('nobody is admitted before the upstream has answered', async t => {
   guard.close()
 })
 
-t.test('while it is on the refusal says LDAP, why, and what to do', async t => {
-  const { guard } = guarded(on)
+t.test('a refusal while LDAP is on tells the reason and the remedy', async t => {
+  const { guard } = createScripted(on)
   await guard.start()
   const fault = faultOf(() => guard.assertOff())
   t.equal(fault?.kind, 'ldap/on')
@@ -55,22 +55,22 @@ t.test('while it is on the refusal says LDAP, why, and what to do', async t => {
   guard.close()
 })
 
-t.test('it is asked every minute, and a change is logged once', async t => {
+t.test('the upstream is probed every minute, and a change is logged once', async t => {
   const events: unknown[] = []
   const log: Log = (level, event, facts = {}) => events.push({ level, event, ...facts })
-  const { guard, upstream, pass } = guarded(off, undefined, log)
+  const { guard, upstream, pass } = createScripted(off, undefined, log)
   await guard.start()
   await pass(60_000)
   await pass(60_000)
-  t.equal(upstream.asked, 3)
-  upstream.now = on
+  t.equal(upstream.probes, 3)
+  upstream.replies = on
   await pass(59_999)
   t.equal(guard.getState(), 'off')
   await pass(1)
   t.equal(guard.getState(), 'on')
-  upstream.now = unknown
+  upstream.replies = unknown
   await pass(60_000)
-  t.equal(guard.getState(), 'unknown', 'rights that were taken away leave nothing known')
+  t.equal(guard.getState(), 'unknown', 'without its privileges the state is unknown')
   t.match(events, [
     { level: 'info', event: 'ldap authorization checked', state: 'off' },
     { level: 'error', event: 'ldap authorization checked', state: 'on' },
@@ -79,93 +79,93 @@ t.test('it is asked every minute, and a change is logged once', async t => {
   guard.close()
 })
 
-t.test('assume: off vouches for what is unknown, and for nothing else', async t => {
-  const { guard, upstream, pass } = guarded(unknown, 'off')
+t.test('assume: off decides only while the state is unknown', async t => {
+  const { guard, upstream, pass } = createScripted(unknown, 'off')
   guard.assertOff()
   await guard.start()
   guard.assertOff()
-  upstream.now = on
+  upstream.replies = on
   await pass(60_000)
   t.equal(faultOf(() => guard.assertOff())?.kind, 'ldap/on')
   guard.close()
 })
 
-t.test('an upstream that is away is asked more often until it is known', async t => {
-  const { guard, upstream, pass } = guarded(away)
+t.test('an unreachable upstream is probed more often until the state is known', async t => {
+  const { guard, upstream, pass } = createScripted(away)
   await guard.start()
-  t.match(faultOf(() => guard.assertOff())?.message, /cannot be asked \(upstream\/unreachable, ECONNREFUSED\)/)
+  t.match(faultOf(() => guard.assertOff())?.message, /could not be queried \(upstream\/unreachable, ECONNREFUSED\)/)
   await pass(5_000)
-  t.equal(upstream.asked, 2)
-  upstream.now = off
+  t.equal(upstream.probes, 2)
+  upstream.replies = off
   await pass(5_000)
   guard.assertOff()
   await pass(5_000)
-  t.equal(upstream.asked, 3)
+  t.equal(upstream.probes, 3)
   guard.close()
 })
 
-t.test('what was known outlives a short outage, and no long one', async t => {
-  const { guard, upstream, pass } = guarded(off)
+t.test('a verdict outlives a short outage, but not a long one', async t => {
+  const { guard, upstream, pass } = createScripted(off)
   await guard.start()
-  upstream.now = away
+  upstream.replies = away
   for (let round = 0; round < 4; round++) await pass(60_000)
   guard.assertOff()
   await pass(60_000)
   t.equal(faultOf(() => guard.assertOff())?.kind, 'ldap/unknown')
-  upstream.now = off
+  upstream.replies = off
   await pass(60_000)
   guard.assertOff()
   guard.close()
 })
 
-t.test('an upstream that never answers does not hold the guard for ever', async t => {
-  const { guard, upstream, pass } = guarded(undefined)
+t.test('an upstream that never answers does not block the guard', async t => {
+  const { guard, upstream, pass } = createScripted(undefined)
   const started = guard.start()
   await pass(10_000)
   await started
   t.match(guard.getReason(), /ETIMEDOUT/)
-  upstream.now = off
+  upstream.replies = off
   await pass(5_000)
   guard.assertOff()
   guard.close()
 })
 
-t.test('another process upstream is asked at once, and only one timer runs', async t => {
-  const { guard, upstream, clock, pass } = guarded(off)
+t.test('a new server process is probed at once, and only one timer runs', async t => {
+  const { guard, upstream, clock, pass } = createScripted(off)
   await guard.start()
-  upstream.now = on
+  upstream.replies = on
   await guard.recheck()
   t.equal(guard.getState(), 'on')
   t.equal(clock.waiting(), 1)
   await pass(60_000)
-  t.equal(upstream.asked, 3)
+  t.equal(upstream.probes, 3)
   guard.close()
 })
 
-t.test('what another process answered is not believed of the one that is there now', async t => {
-  const { guard, upstream, settled } = guarded(off)
+t.test('the answer of an earlier server process does not count', async t => {
+  const { guard, upstream, settle } = createScripted(off)
   await guard.start()
-  upstream.now = undefined
+  upstream.replies = undefined
   guard.recheck()
-  await settled()
+  await settle()
   t.equal(guard.getState(), 'unknown')
   t.equal((await faultOfAsync(() => guard.assertOffOver(async () => denied)))?.kind, 'ldap/unknown')
   guard.close()
 
-  const lit = guarded(on, 'off')
-  await lit.guard.start()
-  lit.upstream.now = undefined
-  lit.guard.recheck()
-  await lit.settled()
-  t.equal(lit.guard.getState(), 'on', 'nobody vouches for what was on')
-  lit.guard.close()
+  const wasOn = createScripted(on, 'off')
+  await wasOn.guard.start()
+  wasOn.upstream.replies = undefined
+  wasOn.guard.recheck()
+  await wasOn.settle()
+  t.equal(wasOn.guard.getState(), 'on', 'assume does not apply to a state that was on')
+  wasOn.guard.close()
 })
 
-t.test('an answer that was asked for before the process changed is not believed either', async t => {
+t.test('the answer to a probe that began before the restart does not count', async t => {
   const answers: ((answers: LdapReplies) => void)[] = []
-  const ask = () => new Promise<LdapReplies>(resolve => answers.push(resolve))
-  const guard = createLdapGuard({
-    probe: ask,
+  const probe = () => new Promise<LdapReplies>(resolve => answers.push(resolve))
+  const guard = new LdapGuard({
+    probe,
     intervalMS: 60_000,
     assume: undefined,
     log: silentLog,
@@ -183,8 +183,8 @@ t.test('an answer that was asked for before the process changed is not believed 
   guard.close()
 })
 
-t.test('where the verdict is unknown a connection that has logged in is asked for itself', async t => {
-  const { guard } = guarded(unknown)
+t.test('an unknown state is queried over each connection that logs in', async t => {
+  const { guard } = createScripted(unknown)
   await guard.start()
   const replies = (answers: LdapReplies) => async (command: object) =>
     ('buildInfo' in command ? answers.buildInfo : 'getCmdLineOpts' in command ? answers.options : answers.parameters) ??
@@ -192,19 +192,19 @@ t.test('where the verdict is unknown a connection that has logged in is asked fo
   await guard.assertOffOver(replies(off))
   t.equal((await faultOfAsync(() => guard.assertOffOver(replies(on))))?.kind, 'ldap/on')
   t.equal((await faultOfAsync(() => guard.assertOffOver(replies(unknown))))?.kind, 'ldap/unknown')
-  t.equal(guard.getState(), 'unknown', 'the rights of one user say nothing about the next')
+  t.equal(guard.getState(), 'unknown', 'the result of one user does not count for the next')
   guard.close()
-  const known = guarded(off)
+  const known = createScripted(off)
   await known.guard.start()
-  await known.guard.assertOffOver(() => t.fail('nobody is asked where it is known') as never)
+  await known.guard.assertOffOver(() => t.fail('a known state needs no query') as never)
   known.guard.close()
 })
 
-t.test('a closed guard asks no more', async t => {
-  const { guard, upstream, clock, pass } = guarded(off)
+t.test('a closed guard runs no probes', async t => {
+  const { guard, upstream, clock, pass } = createScripted(off)
   await guard.start()
   guard.close()
   await pass(120_000)
-  t.equal(upstream.asked, 1)
+  t.equal(upstream.probes, 1)
   t.equal(clock.waiting(), 0)
 })

@@ -14,11 +14,11 @@ const never = new AbortController().signal
 const denied = { ok: 0, code: 13 }
 const plain = { parsed: {}, ok: 1 }
 
-/** A set of these members, or one server alone; `away` are those that do not answer. */
-const members = (first: ScriptedUpstream, others: ScriptedUpstream[] = [], away: ScriptedUpstream[] = []) => ({
+/** A replica set of these members, or a single server. The `unreachable` members do not answer. */
+const members = (first: ScriptedUpstream, others: ScriptedUpstream[] = [], unreachable: ScriptedUpstream[] = []) => ({
   freshView: async () => ({ hello: memberHello(), isPrimary: true, isReplicaSet: others.length > 0 }),
   dataBearingMembers: () =>
-    [first, ...others, ...away].map(one => ({ target: one.target, isReachable: !away.includes(one) })),
+    [first, ...others, ...unreachable].map(one => ({ target: one.target, isReachable: !unreachable.includes(one) })),
 })
 
 const script =
@@ -26,7 +26,7 @@ const script =
   ({ name }) =>
     name === 'buildInfo' ? { modules, ok: 1 } : rest
 
-t.test('an edition without LDAP is known without rights, and nothing more is asked', async t => {
+t.test('an edition without LDAP is recognized without privileges, and no other command is sent', async t => {
   const upstream = await startScriptedUpstream(t, script([], denied))
   t.match(evaluateLdap(await createLdapProbe(members(upstream), undefined)(never)), { state: 'off' })
   t.same(
@@ -36,7 +36,7 @@ t.test('an edition without LDAP is known without rights, and nothing more is ask
 })
 
 t.test(
-  'an edition with LDAP is asked over the same connection, which needs no rights without access control',
+  'without an administrator the commands are sent on the same connection, which works without access control',
   async t => {
     const open = await startScriptedUpstream(t, script(['enterprise'], plain))
     t.match(evaluateLdap(await createLdapProbe(members(open), undefined)(never)), { state: 'off' })
@@ -45,7 +45,7 @@ t.test(
   },
 )
 
-t.test('the administrator is asked for what needs rights; what needs none does not depend on them', async t => {
+t.test('the administrator sends the commands that need privileges, and only those', async t => {
   const upstream = await startScriptedUpstream(t, script(['enterprise'], denied))
   const admin = (reply: object) => ({
     runCommand: async () => reply,
@@ -60,7 +60,7 @@ t.test('the administrator is asked for what needs rights; what needs none does n
   t.match(evaluateLdap(await createLdapProbe(members(upstream), admin({ ok: 0, code: 18 }))(never)), { state: 'off' })
 })
 
-t.test('every member is asked, the administrator at each of them, and the worst answer counts', async t => {
+t.test('every member is queried by an administrator of its own, and the worst answer counts', async t => {
   const [a, b, c] = [
     await startScriptedUpstream(t, script(['enterprise'], denied)),
     await startScriptedUpstream(t, script(['enterprise'], denied)),
@@ -70,7 +70,7 @@ t.test('every member is asked, the administrator at each of them, and the worst 
   const asked: string[] = []
   let closed = 0
   const admin = (replies: Record<string, object>) => ({
-    runCommand: () => t.fail('whichever member the driver chooses') as never,
+    runCommand: () => t.fail('the driver would choose the member') as never,
     close: async () => {},
     forMember: (address: string) => ({
       runCommand: async () => {
@@ -78,21 +78,21 @@ t.test('every member is asked, the administrator at each of them, and the worst 
         return replies[address] ?? plain
       },
       close: async () => void closed++,
-      forMember: () => t.fail('it is there already') as never,
+      forMember: () => t.fail('it is bound to its member already') as never,
     }),
   })
-  const judged = async (replies: Record<string, object>, away: ScriptedUpstream[] = []) =>
-    evaluateLdap(await createLdapProbe(members(a, [b], [c, ...away]), admin(replies))(never)).state
+  const judged = async (replies: Record<string, object>, unreachable: ScriptedUpstream[] = []) =>
+    evaluateLdap(await createLdapProbe(members(a, [b], [c, ...unreachable]), admin(replies))(never)).state
   t.equal(await judged({}), 'off')
-  t.same([...new Set(asked)].sort(), [a.target.address, b.target.address].sort(), 'those who answer')
+  t.same([...new Set(asked)].sort(), [a.target.address, b.target.address].sort(), 'the reachable members')
   t.equal(closed, 2)
   t.equal(await judged({ [b.target.address]: on, [a.target.address]: denied }), 'on')
   t.equal(await judged({ [a.target.address]: on, [b.target.address]: denied }), 'on')
   t.equal(await judged({ [b.target.address]: denied }), 'unknown')
-  t.equal(await judged({ [c.target.address]: on }), 'off', 'nobody is relayed to a member that is away')
+  t.equal(await judged({ [c.target.address]: on }), 'off', 'no client is relayed to an unreachable member')
 })
 
-t.test('no answer ends with the signal and leaves no socket', async t => {
+t.test('an aborted probe leaves no socket', async t => {
   const upstream = await startScriptedUpstream(t, () => silence)
   const stop = new AbortController()
   const asked = createLdapProbe(members(upstream), undefined)(stop.signal)
