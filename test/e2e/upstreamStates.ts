@@ -1,4 +1,4 @@
-/** What clients meet in each state of the upstream: the table of README.md, row by row. */
+/** What clients meet in each state of the upstream: the table of docs/operations.md, row by row. */
 import { readFileSync } from 'node:fs'
 import { Binary, BSON, type Document, Int32, serialize } from 'bson'
 import t, { type Test } from 'tap'
@@ -8,11 +8,11 @@ import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
 import { type ClientCredentials, signClientFinal } from '../support/signingClient.js'
 import { startTestProxy } from '../support/testProxy.js'
 
-const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+const page = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8')
 
-/** What a row of the table says of hello, login, relays and readiness. */
+/** The cells of a row: hello, new logins, open sessions and readiness. */
 function row(state: string): string[] {
-  const line = readme.split('\n').find(text => text.trim().startsWith(`| ${state} |`)) ?? ''
+  const line = page.split('\n').find(text => text.trim().startsWith(`| ${state} |`)) ?? ''
   return line
     .split('|')
     .slice(2, -1)
@@ -43,50 +43,55 @@ async function login(t: Test, { port }: RunningProxy, key: ClientCredentials) {
   return { reply, connection }
 }
 
-/** A connection that is logged in; `lives` asks the upstream something over it. */
-async function relayed(t: Test, proxy: RunningProxy, key: ClientCredentials) {
+/** An authenticated connection. `lives` runs a command on the upstream through it. */
+async function openSession(t: Test, proxy: RunningProxy, key: ClientCredentials) {
   const { reply, connection } = await login(t, proxy, key)
   t.match(reply, { done: true })
   const { socket, ask } = connection
-  socket.on('error', () => {}) // a relay to who stepped down is reset
-  const gone = new Promise<boolean>(resolve =>
+  socket.on('error', () => {}) // a session to the old primary is reset
+  const closed = new Promise<boolean>(resolve =>
     socket.once('end', () => resolve(false)).once('close', () => resolve(false)),
   )
-  return { lives: () => Promise.race([ask({ ping: 1, $db: 'app' }).then(({ ok }) => Number(ok) === 1), gone]) }
+  return { lives: () => Promise.race([ask({ ping: 1, $db: 'app' }).then(({ ok }) => Number(ok) === 1), closed]) }
 }
 
 const ready = async ({ adminPort }: RunningProxy) => {
   const response = await fetch(`http://127.0.0.1:${adminPort}/readyz`)
   return { status: response.status, body: (await response.json()) as Document }
 }
-/** Asks until the answer fits, as an operator would. */
-async function until(fits: () => Promise<boolean>): Promise<void> {
-  while (!(await fits())) await new Promise(resolve => setImmediate(resolve))
+/** Polls until the condition holds. */
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise(resolve => setImmediate(resolve))
 }
 const ADMIN = { 'admin.port': '0' }
-const AWAY = { ok: 0, code: 6, codeName: 'HostUnreachable', errorLabels: ['RetryableWriteError'] }
+const UNREACHABLE = { ok: 0, code: 6, codeName: 'HostUnreachable', errorLabels: ['RetryableWriteError'] }
 
-t.test('no mirror yet', async t => {
+t.test('before the first hello of the upstream, clients get code 6 and the proxy is not ready', async t => {
   const { proxy, key } = await startReplicaSetProxy(t, ADMIN, { down: true })
-  t.match(await hello(t, proxy), { reply: AWAY, closed: true })
-  t.match((await login(t, proxy, key)).reply, AWAY)
+  t.match(await hello(t, proxy), { reply: UNREACHABLE, closed: true })
+  t.match((await login(t, proxy, key)).reply, UNREACHABLE)
   t.match(await ready(proxy), { status: 503, body: { ldap: 'unknown', upstream: false } })
-  t.match(row('no mirror yet'), [/code 6, then closed/, /code 6/, /none/, /503/])
+  t.match(row('no hello received yet'), [/code 6, then closed/, /code 6/, /none/, /503/])
 })
 
-t.test('mirror stale', async t => {
+t.test('a plain hello is never answered from an old cached hello', async t => {
   const { proxy, key, set } = await startReplicaSetProxy(t, ADMIN, { electionMS: null })
-  const relay = await relayed(t, proxy, key)
+  const session = await openSession(t, proxy, key)
   t.match((await hello(t, proxy)).reply, { isWritablePrimary: true })
   set.stepDown()
-  t.match((await hello(t, proxy)).reply, { isWritablePrimary: false }, 'a plain hello is never answered from memory')
-  await until(async () => !(await relay.lives()))
-  t.match(row('mirror stale'), [/asked anew/, /dialled member must say that it is primary/, /go on/, /200/])
+  t.match((await hello(t, proxy)).reply, { isWritablePrimary: false }, 'the upstream was asked')
+  await until(async () => !(await session.lives()))
+  t.match(row('the cached hello is old'), [
+    /asks the upstream first/,
+    /dialed member must say that it is primary/,
+    /continue/,
+    /200/,
+  ])
 })
 
-t.test('no primary', async t => {
+t.test('without a primary, hello keeps the set, logins get code 6, and sessions to the old primary close', async t => {
   const { proxy, key, set, log } = await startReplicaSetProxy(t, ADMIN, { electionMS: null })
-  const relay = await relayed(t, proxy, key)
+  const session = await openSession(t, proxy, key)
   set.stepDown()
   await until(async () => !(await hello(t, proxy)).reply.isWritablePrimary)
   const { reply, closed } = await hello(t, proxy)
@@ -95,54 +100,59 @@ t.test('no primary', async t => {
   t.equal(reply.primary, undefined)
   t.equal(closed, false)
   const refused = (await login(t, proxy, key)).reply
-  t.match(refused, AWAY)
+  t.match(refused, UNREACHABLE)
   t.match(refused.errmsg, /no primary/)
-  await until(async () => !(await relay.lives()))
+  await until(async () => !(await session.lives()))
   t.ok(log.some(({ fault }) => fault === 'upstream/stepped-down'))
   t.match(await ready(proxy), { status: 200 })
   t.match(row('no primary'), [
     /neither primary nor secondary/,
     /code 6/,
-    /closed 20 ms later.*before hello names another/,
+    /close after 20 ms.*before hello names the new primary/,
     /200/,
   ])
 })
 
-t.test('member gone', async t => {
+t.test('a secondary that is down changes nothing', async t => {
   const { proxy, key, set } = await startReplicaSetProxy(t, ADMIN)
-  const relay = await relayed(t, proxy, key)
+  const session = await openSession(t, proxy, key)
   const other = set.members().find(member => member !== set.primary())
   if (other) await set.kill(other)
   t.match(await hello(t, proxy), { reply: { isWritablePrimary: true }, closed: false })
   t.match((await login(t, proxy, key)).reply, { done: true })
-  t.equal(await relay.lives(), true)
+  t.equal(await session.lives(), true)
   t.match(await ready(proxy), { status: 200 })
-  t.match(row('a member other than the primary gone'), [/as ever/, /as ever/, /go on/, /200/])
+  t.match(row('a secondary is down'), [/unchanged/, /unchanged/, /continue/, /200/])
 })
 
-t.test('upstream away', async t => {
+t.test('while the upstream is unreachable, clients get code 6 and the proxy stays ready', async t => {
   const { proxy, key, set } = await startReplicaSetProxy(t, ADMIN)
-  const relay = await relayed(t, proxy, key)
+  const session = await openSession(t, proxy, key)
   for (const member of [...set.members()]) await set.kill(member)
-  t.match(await hello(t, proxy), { reply: AWAY, closed: true })
-  t.match((await login(t, proxy, key)).reply, AWAY)
-  t.equal(await relay.lives(), false)
+  t.match(await hello(t, proxy), { reply: UNREACHABLE, closed: true })
+  t.match((await login(t, proxy, key)).reply, UNREACHABLE)
+  t.equal(await session.lives(), false)
   t.match(await ready(proxy), { status: 200, body: { upstream: false } })
-  t.match(row('upstream away'), [/code 6, then closed/, /code 6/, /end with their sockets/, /200, `"upstream":false`/])
+  t.match(row('upstream unreachable'), [
+    /code 6, then closed/,
+    /code 6/,
+    /end with their sockets/,
+    /200, `"upstream":false`/,
+  ])
 })
 
-t.test('LDAP on', async t => {
+t.test('while LDAP authorization is on, logins are refused and open sessions continue', async t => {
   const { proxy, keyOf, mongo } = await startTestProxy(t, { settings: { ...ADMIN, 'ldap.every': '1s' } })
   const key = keyOf('alice')
   t.match(await ready(proxy), { status: 200, body: { ldap: 'off' } })
-  const relay = await relayed(t, proxy, key)
+  const session = await openSession(t, proxy, key)
   mongo.setLdapAuthorization(true)
   await until(async () => (await ready(proxy)).body.ldap === 'on')
   t.match(await hello(t, proxy), { reply: { isWritablePrimary: true }, closed: false })
   t.match((await login(t, proxy, key)).reply, { ok: 0, code: 18, errmsg: /LDAP authorization is on/ })
-  t.equal(await relay.lives(), true)
-  t.match(await ready(proxy), { status: 200 }, 'it has served before')
+  t.equal(await session.lives(), true)
+  t.match(await ready(proxy), { status: 200 }, 'it has been ready before')
   const cold = await startTestProxy(t, { settings: ADMIN, ldapAuthorization: true })
   t.match(await ready(cold.proxy), { status: 503, body: { ldap: 'on' } })
-  t.match(row('LDAP authorization on'), [/as ever/, /code 18/, /go on/, /503 at the start/])
+  t.match(row('LDAP authorization on'), [/unchanged/, /code 18/, /continue/, /503 at start/])
 })
