@@ -105,7 +105,14 @@ async function startMongo({ replicaSet, ldapAuthorization = false }: SandboxOpti
     return { ...server, hosts: [`127.0.0.1:${server.port}`], replicaSet: undefined }
   }
   const set = await startReplicaSet({ ...options, members: 3, electionMS: ELECTION_MS })
-  return { ...set, uri: set.uri(), hosts: set.members().map(({ host }) => host), replicaSet: set.name }
+  return {
+    uri: set.uri(),
+    hosts: set.members().map(({ host }) => host),
+    replicaSet: set.name,
+    createUser: user => set.createUser(user),
+    createRole: role => set.createRole(role),
+    close: () => set.close(),
+  }
 }
 
 function createPrincipals(iam: Iam, mongo: StartedMongo, passwords: Map<string, string>): Principal[] {

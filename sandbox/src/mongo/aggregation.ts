@@ -1,5 +1,5 @@
 /**
- * Pipelines. Stages that only choose, order or shape documents work on exact values; the others are mingo's.
+ * Runs aggregation pipelines. Stages that only filter, sort or project keep BSON types exactly; mingo runs the others.
  */
 import { type Document, Int32 } from 'bson'
 import { CommandError } from './commandError.js'
@@ -33,14 +33,14 @@ const own: Record<string, Stage> = {
   },
 }
 
-/** Stages that mingo has; the rest it would refuse with words of its own. */
+/** The stages that mingo runs. It would reject the others with messages of its own. */
 const mingos = new Set([
   ...['$addFields', '$bucket', '$bucketAuto', '$densify', '$fill', '$graphLookup', '$group', '$lookup', '$project'],
   ...['$redact', '$replaceRoot', '$replaceWith', '$sample', '$set', '$setWindowFields', '$sortByCount', '$unset'],
   '$unwind',
 ])
 
-/** Why a stage of the server is not here. */
+/** Stages of mongod that the sandbox does not have. */
 const refusals: Record<string, () => CommandError> = {
   $changeStream: () => new CommandError('Location40573', 'The $changeStream stage is only supported on replica sets'),
   $out: () =>
@@ -49,7 +49,7 @@ const refusals: Record<string, () => CommandError> = {
     new CommandError('IllegalOperation', '$merge is not part of this sandbox: update with what the pipeline returns'),
 }
 
-/** Runs a pipeline. Throws for a stage that is unknown or not part of the sandbox. */
+/** Throws for a stage that is unknown or not part of the sandbox. */
 export function runPipeline(documents: Document[], pipeline: readonly Document[], scope: PipelineScope): Document[] {
   const { variables } = scope
   let result = documents
@@ -72,7 +72,7 @@ export function runPipeline(documents: Document[], pipeline: readonly Document[]
   return result
 }
 
-/** The one field of a stage. */
+/** The only field of a stage. */
 export function parseStage(stage: Document | undefined): [name: string, spec: unknown] {
   const [field, ...others] = Object.entries(stage ?? {})
   if (!field || others.length > 0) {
@@ -94,7 +94,7 @@ function ownStage(name: string, spec: unknown): Stage | undefined {
   return Object.hasOwn(own, name) ? own[name] : undefined
 }
 
-/** A projection that only keeps or leaves out. */
+/** Whether a projection only includes or excludes fields. */
 function isPlain(spec: Document): boolean {
   return Object.values(spec).every(how =>
     typeof how === 'object' && how !== null && !isNumber(how)

@@ -1,4 +1,4 @@
-/** The commands that compute: aggregate, distinct, and explain of everything that reads. */
+/** The commands aggregate and distinct, and the list of operations for $currentOp. */
 import { type Document, Int32, Long, serialize } from 'bson'
 import { parseStage, runPipeline } from './aggregation.js'
 import { CommandError } from './commandError.js'
@@ -25,7 +25,7 @@ export const aggregationCommands: Commands = {
   dropSearchIndex: { requires: onCollection('dropSearchIndex'), run: refuseSearch },
 }
 
-/** Tools learn from this code that a server has no search. */
+/** Tools conclude from this code that the server has no Atlas Search. */
 function refuseSearch(): never {
   const message =
     'Using Atlas Search Database Commands and the $listSearchIndexes aggregation stage requires additional ' +
@@ -34,8 +34,8 @@ function refuseSearch(): never {
 }
 
 /**
- * Stages that begin a pipeline with something else than the documents of the collection. `action` is what they need,
- * on the collection or the cluster, unless the specification asks for nothing but what is `free`.
+ * First stages that do not read the documents of the collection. `action` is the privilege that they require, on the
+ * collection or the cluster. A specification that is `free` requires none.
  */
 const sources: Record<
   string,
@@ -96,8 +96,8 @@ function latencies(): Document {
 }
 
 /**
- * What runs now, as currentOp shows it. `idle`: the connections on which nothing runs, too; `everybody`: not only what
- * this user runs.
+ * The current operations, as currentOp shows them. `idle`: include connections that run nothing. `everybody`: include the
+ * operations of other users.
  */
 export function listOperations(
   { instance, session, db, name, body }: Request,
@@ -146,7 +146,7 @@ function aggregateNeeds(request: Request): RequiredPrivilege[] {
   return [[source.action, source.cluster ? { cluster: true } : { db, collection: parseCollection(request) }], ...others]
 }
 
-/** Every other collection that a pipeline reads, at any depth. */
+/** The other collections that a pipeline reads, at any depth. */
 function foreign(value: unknown): string[] {
   if (Array.isArray(value)) return value.flatMap(foreign)
   if (typeof value !== 'object' || value === null || '_bsontype' in value || value instanceof Date) return []

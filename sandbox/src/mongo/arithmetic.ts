@@ -1,4 +1,4 @@
-/** Sums and products of BSON numbers, in the type that the server gives them: the wider of the two, int64 on overflow. */
+/** Adds and multiplies BSON numbers. As in mongod, the result has the wider of both types, and int64 if int32 overflows. */
 import { Decimal128, Double, Int32, Long } from 'bson'
 import { CommandError } from './commandError.js'
 import { isNumber, toDecimal, toNumber } from './order.js'

@@ -1,4 +1,4 @@
-/** Commands by which a connection becomes a user, and by which it asks who it is. */
+/** Commands that authenticate a connection, and connectionStatus. */
 import { Binary, type Document, Double, Int32 } from 'bson'
 import { CommandError } from './commandError.js'
 import type { Commands, Request } from './request.js'
@@ -7,7 +7,7 @@ import { toPrivilegeDocument } from './roles.js'
 import { createChallenge, isMechanism, mechanisms, parseClientFirst, verifyClientFinal } from './scram.js'
 import { toUserKey, type UserName } from './users.js'
 
-/** The one conversation of a connection always has this number. */
+/** A connection has at most one SASL conversation, always with this id. */
 const CONVERSATION = 1
 
 export const authenticationCommands: Commands = {
@@ -44,7 +44,7 @@ export const authenticationCommands: Commands = {
   },
 }
 
-/** The first message, of the command or of hello's `speculativeAuthenticate`. Throws AuthenticationFailed and others. */
+/** Handles saslStart, as a command or as `speculativeAuthenticate` of hello. Throws AuthenticationFailed and others. */
 export function saslStart({ session, instance }: Request, db: string, body: Document): Document {
   delete session.conversation
   const { mechanism, payload, options } = body
@@ -103,7 +103,7 @@ function step(done: boolean, payload: Uint8Array): Document {
   return { conversationId: new Int32(CONVERSATION), done, payload: new Binary(payload), ok: new Double(1) }
 }
 
-/** The mechanisms that a user `db.name` has, for `saslSupportedMechs`; undefined where there is no such user. */
+/** The mechanisms of the user `db.name`, for `saslSupportedMechs`; undefined if there is no such user. */
 export function findMechanisms({ instance }: Request, wanted: unknown): string[] | undefined {
   const [, db, user] = /^([^.]+)\.(.+)$/s.exec(String(wanted)) ?? []
   if (db === undefined || user === undefined) return undefined

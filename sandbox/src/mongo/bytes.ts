@@ -1,5 +1,5 @@
 /**
- * Documents as bytes: what is stored is what was sent, and replies of cursors are put together without reading them.
+ * Documents as bytes. The store keeps the bytes that were sent, and cursor replies are assembled without parsing them.
  *
  *     document   int32 size | element … | 00
  *     element    type | cstring name | value
@@ -9,14 +9,14 @@ import { toIndexKey } from './order.js'
 
 const exact = { promoteValues: false, promoteLongs: false, promoteBuffers: false, bsonRegExp: true } as const
 
-/** A document whose numbers keep their types. `raw`: fields whose documents stay bytes. */
+/** Parses a document. Numbers keep their BSON types. `raw`: fields whose documents stay bytes. */
 export function readDocument(bytes: Uint8Array, raw?: Record<string, boolean>): Document {
   return raw ? deserialize(bytes, { ...exact, fieldsAsRaw: raw }) : deserialize(bytes, exact)
 }
 
-/** The bytes with `_id` in front, and its key. `fresh` makes an `_id` where none was sent. */
+/** Moves `_id` to the front, and returns its index key. `fresh` creates a missing `_id`. */
 export function withId(bytes: Buffer, fresh: () => ObjectId): { bytes: Buffer; key: string; id: () => unknown } {
-  // What every driver sends, without looking at the rest.
+  // Fast path: every driver sends an ObjectId as the first field.
   if (bytes.length > 22 && bytes.toString('latin1', 4, 9) === '\x07_id\0') {
     return { bytes: Buffer.from(bytes), key: `o${bytes.toString('hex', 9, 21)}`, id: () => readDocument(bytes)._id }
   }
@@ -58,7 +58,7 @@ export function createUuid(random: (size: number) => Buffer): Binary {
   return new Binary(bytes, Binary.SUBTYPE_UUID)
 }
 
-/** `{cursor: {firstBatch | nextBatch: […], id, ns}, ok: 1}` around documents that are bytes already. */
+/** Encodes `{cursor: {firstBatch | nextBatch: […], id, ns}, ok: 1}` around encoded documents. */
 export function encodeCursorReply(
   field: 'firstBatch' | 'nextBatch',
   documents: readonly Uint8Array[],

@@ -1,4 +1,4 @@
-/** Commands about databases and collections: what there is, making and dropping them, how large they are. */
+/** Commands that list, create, rename and drop databases and collections, or report their sizes. */
 import { type Document, Int32, Long, serialize } from 'bson'
 import { CommandError } from './commandError.js'
 import { compileMatcher } from './match.js'
@@ -39,7 +39,7 @@ export const catalogCommands: Commands = {
   validate: { requires: onCollection('validate'), run: validate },
 }
 
-/** Options of `create` that are kept and reported; those that would change what queries answer are refused. */
+/** Options of `create` that are stored and reported. Options that would change query results are rejected. */
 const unsupported = ['viewOn', 'timeseries', 'encryptedFields', 'clusteredIndex', 'validator']
 
 function create(request: Request): Document {
@@ -51,7 +51,7 @@ function create(request: Request): Document {
   const options = Object.fromEntries(names.filter(one => body[one] !== undefined).map(one => [one, body[one]]))
   const there = instance.store.find(db, name)
   if (there) {
-    // Since 7.0 it is no error to ask for what there is.
+    // Since 7.0, creating an identical collection again is not an error.
     if (Buffer.compare(serialize(there.options), serialize(options)) === 0) return {}
     throw new CommandError('NamespaceExists', `Collection ${db}.${name} already exists.`)
   }
@@ -121,7 +121,7 @@ function collMod(request: Request): Document {
   return {}
 }
 
-/** Names alone, of what one may read anyway, need no privilege. */
+/** Listing only names, and only of readable collections, requires no privilege. */
 function listNeeds(request: Request): RequiredPrivilege[] {
   const { nameOnly, authorizedCollections } = request.body
   return nameOnly && authorizedCollections ? [] : onDatabase('listCollections')(request)

@@ -1,4 +1,4 @@
-/** What a command is refused with, named as in the server's `src/mongo/base/error_codes.yml`. */
+/** Errors of commands, named as in `src/mongo/base/error_codes.yml` of mongod. */
 import { type Document, Double, Int32 } from 'bson'
 
 const codes = {
@@ -68,7 +68,7 @@ export type CodeName = keyof typeof codes
 
 export const toCode = (name: CodeName): number => codes[name]
 
-/** Ends a command; `extra` goes into the reply as it is, `keyPattern` of a duplicate key for instance. */
+/** Ends a command with an error reply. `extra` is added to the reply, for example `keyPattern` of a duplicate key. */
 export class CommandError extends Error {
   override readonly name = 'CommandError'
   readonly codeName: CodeName
@@ -85,18 +85,18 @@ export class CommandError extends Error {
   }
 
   /**
-   * Anything thrown, as an answer. Commands are not validated field by field, so what fails on the type of a value was
-   * most likely sent with a wrong one.
+   * Converts anything thrown. Most commands do not check the types of their fields, so a TypeError usually means that the
+   * client sent a wrong type.
    */
   static from(thrown: unknown): CommandError {
     if (thrown instanceof CommandError) return thrown
     const error = thrown instanceof Error ? thrown : new Error(String(thrown))
-    // By its class: mingo's errors have no name of their own.
+    // Errors of mingo have no name of their own, so use the name of the class.
     return new CommandError(foreign.get(error.constructor.name) ?? 'InternalError', error.message)
   }
 }
 
-/** What JavaScript, bson and mingo throw. */
+/** Errors that JavaScript, bson and mingo throw. */
 const foreign = new Map<string, CodeName>([
   ['TypeError', 'TypeMismatch'],
   ['RangeError', 'BadValue'],
@@ -105,7 +105,7 @@ const foreign = new Map<string, CodeName>([
   ['MingoError', 'BadValue'],
 ])
 
-/** The reply document of a refused command. */
+/** The error reply. */
 export function toReply(error: CommandError): Document {
   return {
     ok: new Double(0),

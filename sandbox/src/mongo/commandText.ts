@@ -1,10 +1,10 @@
-/** Documents as the server prints them in its messages, cut where they get long. */
+/** Prints documents as mongod does in its messages, and shortens long ones. */
 import type { Document } from 'bson'
 import { isDocument } from './order.js'
 
 const LONGEST = 1500
 
-/** `{ insert: "c", n: 5 }`. Fields that would only repeat a secret are to be left out by the caller. */
+/** For example `{ insert: "c", n: 5 }`. The caller must remove secrets. */
 export function toText(document: Document): string {
   const text = value(document)
   return text.length > LONGEST ? `${text.slice(0, LONGEST)}...` : text

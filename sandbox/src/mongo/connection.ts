@@ -1,4 +1,4 @@
-/** One client connection: frames in, one command at a time, replies out in the order of the commands. */
+/** One client connection. It runs one command at a time and replies in order. */
 import type { Socket } from 'node:net'
 import { type Document, Double, serialize } from 'bson'
 import { SandboxError } from '../errors.js'
@@ -14,14 +14,14 @@ import {
 } from '../wire/message.js'
 import { readDocument } from './bytes.js'
 import { CommandError, toReply } from './commandError.js'
-import { run } from './dispatch.js'
+import { runCommand } from './dispatch.js'
 import { MAX_MESSAGE } from './hello.js'
 import { type CommandResult, type ConnectionState, type Instance, type Reply, StreamedReply } from './request.js'
 
-/** Where a reply goes: `silent` asked for none. */
-type Asked = { opCode: number; requestID: number; silent: boolean }
+/** The request that a reply answers. `silent`: the client expects no reply (moreToCome). */
+type ReplyTarget = { opCode: number; requestID: number; silent: boolean }
 
-/** The documents of an insert stay bytes. */
+/** Keep the documents of an insert as bytes. */
 const RAW = { documents: true }
 const INSERT = Buffer.from('insert\0')
 
@@ -43,7 +43,7 @@ export class Connection {
     this.session = { id, address, peer: `${address}:${socket.remotePort}`, closed: closed.signal }
     instance.sessions.add(this.session)
     socket.setNoDelay(true)
-    socket.on('data', chunk => this.#take(chunk))
+    socket.on('data', chunk => this.#receive(chunk))
     socket.on('error', () => socket.destroy())
     socket.on('close', () => {
       closed.abort()
@@ -51,7 +51,7 @@ export class Connection {
     })
   }
 
-  #take(chunk: Buffer): void {
+  #receive(chunk: Buffer): void {
     try {
       for (const one of this.#splitter.push(chunk)) this.#queue.push(one)
       this.#serve()
@@ -69,13 +69,13 @@ export class Connection {
     while (!this.#busy) {
       const next = this.#queue.shift()
       if (!next) return
-      const asked: Asked = { opCode: next.opCode, requestID: next.requestID, silent: false }
-      this.#answer(asked, this.#run(next, asked))
+      const target: ReplyTarget = { opCode: next.opCode, requestID: next.requestID, silent: false }
+      this.#answer(target, this.#run(next, target))
     }
   }
 
-  /** Throws where the message cannot be read at all: then the connection ends. */
-  #run(next: Frame, asked: Asked): CommandResult {
+  /** Throws `malformedMessage`, which closes the connection. */
+  #run(next: Frame, target: ReplyTarget): CommandResult {
     const { session } = this
     const instance = this.#instance
     if (next.opCode === OP_QUERY) {
@@ -84,11 +84,11 @@ export class Connection {
         const message = `Unsupported OP_QUERY command: ${name}. The client driver may require an upgrade.`
         return toReply(new CommandError('UnsupportedOpQueryCommand', message))
       }
-      return run({ name, db, body: readDocument(body), exhaust: false, session, instance })
+      return runCommand({ name, db, body: readDocument(body), exhaust: false, session, instance })
     }
     if (next.opCode !== OP_MSG) throw new SandboxError('malformedMessage', `opcode ${next.opCode}`)
     const { flagBits, body: bytes, sequences } = readMessage(next)
-    asked.silent = (flagBits & MORE_TO_COME) !== 0
+    target.silent = (flagBits & MORE_TO_COME) !== 0
     const body = readDocument(
       bytes,
       bytes.compare(INSERT, 0, INSERT.length, 5, 5 + INSERT.length) === 0 ? RAW : undefined,
@@ -99,7 +99,7 @@ export class Connection {
     if (typeof body.$db !== 'string') {
       return toReply(new CommandError('Location40415', 'OP_MSG requests require a $db argument'))
     }
-    return run({
+    return runCommand({
       name: nameOf(bytes),
       db: body.$db,
       body,
@@ -109,36 +109,36 @@ export class Connection {
     })
   }
 
-  /** Sends what is there; what is still to come keeps the commands behind it waiting. */
-  #answer(asked: Asked, answer: CommandResult): void {
+  /** Sends a result. While a promise or a stream is pending, the following commands wait. */
+  #answer(target: ReplyTarget, answer: CommandResult): void {
     if (answer instanceof Promise || answer instanceof StreamedReply) {
       this.#busy = true
-      this.#follow(asked, answer).then(
+      this.#follow(target, answer).then(
         () => {
           this.#busy = false
           this.#serve()
         },
         thrown => this.#fail(thrown),
       )
-    } else if (!asked.silent) {
-      this.#send(asked, answer, 0)
+    } else if (!target.silent) {
+      this.#send(target, answer, 0)
     }
   }
 
-  /** One reply after the other; each answers the one before it, and waits until the client has taken that. */
-  async #follow(asked: Asked, first: CommandResult): Promise<void> {
+  /** Sends the replies of a stream. Each one answers the previous reply, and is sent once that was written. */
+  async #follow(target: ReplyTarget, first: CommandResult): Promise<void> {
     let answer = await first
     while (answer instanceof StreamedReply && !this.session.closed.aborted) {
       const { reply, next } = answer
-      const taken = this.#send(asked, reply, MORE_TO_COME)
-      asked.requestID = this.#sent
-      if (!taken) await new Promise<void>(resolve => this.#socket.once('drain', resolve).once('close', resolve))
+      const written = this.#send(target, reply, MORE_TO_COME)
+      target.requestID = this.#sent
+      if (!written) await new Promise<void>(resolve => this.#socket.once('drain', resolve).once('close', resolve))
       answer = await guarded(next)
     }
-    if (!(answer instanceof StreamedReply) && !asked.silent) this.#send(asked, answer, 0)
+    if (!(answer instanceof StreamedReply) && !target.silent) this.#send(target, answer, 0)
   }
 
-  #send({ opCode, requestID }: Asked, reply: Reply, flagBits: number): boolean {
+  #send({ opCode, requestID }: ReplyTarget, reply: Reply, flagBits: number): boolean {
     if (this.#socket.destroyed) return false
     this.#sent = (this.#sent + 1) & 0x7fff_ffff
     if (opCode === OP_QUERY) return this.#write(encodeReply(requestID, reply as Document, this.#sent))
@@ -146,14 +146,14 @@ export class Connection {
     return this.#write(encodeMessage(bytes, this.#sent, requestID, flagBits))
   }
 
-  /** Who does not take replies is not listened to. */
+  /** Stops reading while the client does not read its replies. */
   #write(bytes: Buffer): boolean {
-    const taken = this.#socket.write(bytes)
-    if (!taken && !this.#socket.isPaused()) {
+    const written = this.#socket.write(bytes)
+    if (!written && !this.#socket.isPaused()) {
       this.#socket.pause()
       this.#socket.once('drain', () => this.#socket.resume())
     }
-    return taken
+    return written
   }
 }
 

@@ -1,8 +1,8 @@
-/** Open cursors: what is left of a result, and whose it is. Any connection of the same user may go on with one. */
+/** Open cursors: the rest of a result, and its owner. Any connection of the same user can continue a cursor. */
 import { CommandError } from './commandError.js'
 import type { Entry } from './store.js'
 
-/** A result is a snapshot; `render` makes bytes of an entry when its turn comes. */
+/** A snapshot of a result. `render` encodes an entry when it is sent. */
 export type CursorSource = {
   entries: readonly (Entry | Uint8Array)[]
   render?: ((entry: Entry) => Uint8Array) | undefined
@@ -17,9 +17,9 @@ export type Cursor = CursorSource & {
   used: number
 }
 
-/** What one reply holds at most; a single larger document still goes alone. */
+/** The size limit of a batch. A single larger document is a batch of its own. */
 const BATCH_BYTES = 16 * 1024 * 1024 - 16 * 1024
-/** A cursor that nobody asked for in ten minutes is dropped. */
+/** Idle cursors are dropped after ten minutes. */
 const IDLE_MS = 10 * 60_000
 
 export class Cursors {
@@ -32,13 +32,13 @@ export class Cursors {
     this.#now = now
   }
 
-  /** A cursor at its beginning, not remembered yet. A size of 0 is that of the first batch alone. */
+  /** A new cursor, which is not registered yet. A batch size of 0 applies to the first batch only. */
   begin(result: CursorSource, ns: string, owner: string, batchSize?: number): Cursor {
     const { entries, render } = result
     return { entries, render, id: 0n, ns, owner, at: 0, batchSize: batchSize || undefined, used: 0 }
   }
 
-  /** The next documents, at most `size`. The cursor is remembered while something is left, forgotten after. */
+  /** The next documents, at most `size`. The cursor is registered until it is exhausted. */
   next(cursor: Cursor, size = cursor.batchSize ?? Number.POSITIVE_INFINITY, keep = true): Uint8Array[] {
     const batch: Uint8Array[] = []
     let bytes = 0

@@ -1,4 +1,4 @@
-/** Commands that describe the server: what tools and shells ask for, short and true where it can be. */
+/** Commands that describe the server to tools and shells. Replies are short, and true where possible. */
 import { type Document, Double, Int32, Long } from 'bson'
 import { listOperations } from './aggregationCommands.js'
 import { CommandError } from './commandError.js'
@@ -42,7 +42,7 @@ export const diagnosticCommands: Commands = {
   },
 }
 
-/** What the directory would be asked where LDAP authorization is on. */
+/** The reported configuration while LDAP authorization is on. */
 const LDAP = { servers: 'ldap.sandbox.invalid', template: '{USER}?memberOf?base' }
 
 function refuse(why: string): () => never {
@@ -122,7 +122,7 @@ function getCmdLineOpts({ instance }: Request): Document {
       net: { bindIp: host, port: toInteger(Number(port)), ...(instance.tls && { tls: { mode: 'requireTLS' } }) },
       security: {
         authorization: 'enabled',
-        // Percona's template may be set while it runs: then only getParameter knows.
+        // Percona Server can set its template at run time, so only getParameter reports it.
         ...(instance.ldap === 'enterprise' && {
           ldap: { servers: LDAP.servers, authz: { queryTemplate: LDAP.template } },
         }),

@@ -1,4 +1,4 @@
-/** From a request to its answer: the row of the command, whether this user may, and every error as a reply. */
+/** Finds the command of a request, checks the privileges of the user, runs it, and converts errors to replies. */
 import type { Document } from 'bson'
 import { aggregationCommands } from './aggregationCommands.js'
 import { authenticationCommands } from './authenticationCommands.js'
@@ -33,16 +33,16 @@ const commands: Commands = {
   ...diagnosticCommands,
   ...replicationCommands,
   explain: { requires: explainNeeds, run: explain },
-  listCommands: { requires: 'login', run: () => ({ commands: Object.fromEntries(listed()) }) },
+  listCommands: { requires: 'login', run: () => ({ commands: Object.fromEntries(listCommands()) }) },
 }
 
-function* listed(): Generator<[string, Document]> {
+function* listCommands(): Generator<[string, Document]> {
   for (const [name, { requires, adminOnly = false }] of Object.entries(commands)) {
     yield [name, { help: '', requiresAuth: requires !== 'nobody', secondaryOk: false, adminOnly }]
   }
 }
 
-/** Explaining needs what running would. */
+/** Explaining a command requires the privileges for running it. */
 function explainNeeds(request: Request): RequiredPrivilege[] {
   const inner = parseExplained(request)
   const needs = commands[inner.name]?.requires
@@ -50,12 +50,12 @@ function explainNeeds(request: Request): RequiredPrivilege[] {
 }
 
 /** Runs one command. Never throws. */
-export function run(request: Request): CommandResult {
-  const answer = answered(request)
+export function runCommand(request: Request): CommandResult {
+  const answer = execute(request)
   return request.instance.replica ? addReplicaSetFields(request, answer) : answer
 }
 
-function answered(request: Request): CommandResult {
+function execute(request: Request): CommandResult {
   const { name, session, instance } = request
   try {
     const row = Object.hasOwn(commands, name) ? commands[name] : undefined
@@ -63,27 +63,27 @@ function answered(request: Request): CommandResult {
     if (row?.requires !== 'nobody') authorize(request, row)
     if (!row) throw new CommandError('CommandNotFound', `no such command: '${name}'`)
     instance.commandCounts.set(name, (instance.commandCounts.get(name) ?? 0) + 1)
-    refuseCollation(request.body)
+    rejectCollation(request.body)
     if (!instance.replica) rejectTransactions(request.body)
     const answer = instance.replica ? runOnReplicaSetMember(request, row.run) : row.run(request)
     if (!(answer instanceof Promise)) return answer
     session.running = { name, since: instance.now() }
-    return answer.catch(refused).finally(() => {
+    return answer.catch(toErrorReply).finally(() => {
       session.running = undefined
     })
   } catch (thrown) {
-    return refused(thrown)
+    return toErrorReply(thrown)
   }
 }
 
-const refused = (thrown: unknown): Document => toReply(CommandError.from(thrown))
+const toErrorReply = (thrown: unknown): Document => toReply(CommandError.from(thrown))
 
-/** Users or roles have changed: the user is looked up again, and is nobody if it is gone. */
+/** Reloads the user after users or roles changed. If the user is gone, the connection is no longer authenticated. */
 function refresh({ session, instance }: Request): void {
   const { user } = session
   if (!user) return
   const now = instance.users.find(user.name)
-  // A user that was dropped and created again is another one.
+  // A user that was dropped and created again is a different user.
   if (now && String(now.document.userId) === String(user.user.document.userId)) {
     session.user = { ...user, user: now, version: instance.users.version, authorizationCache: new Map() }
   } else {
@@ -91,13 +91,13 @@ function refresh({ session, instance }: Request): void {
   }
 }
 
-/** Strings compare by their bytes here; a wrong order would be worse than none. Throws IllegalOperation. */
-function refuseCollation({ collation }: Document): void {
+/** Strings compare by bytes. An error is better than a wrong order. Throws IllegalOperation. */
+function rejectCollation({ collation }: Document): void {
   if (!collation || collation.locale === 'simple') return
   throw new CommandError('IllegalOperation', 'collations are not part of this sandbox')
 }
 
-/** Throws Unauthorized: nobody is logged in, or a privilege is missing. */
+/** Throws Unauthorized if nobody is authenticated or a privilege is missing. */
 function authorize(request: Request, row: CommandDefinition | undefined): void {
   const { session, name, db, body } = request
   if (!session.user) throw new CommandError('Unauthorized', `Command ${name} requires authentication`)
@@ -106,23 +106,23 @@ function authorize(request: Request, row: CommandDefinition | undefined): void {
   }
   if (!row || typeof row.requires !== 'function') return
   for (const need of row.requires(request)) {
-    if (!may(session.user, need)) {
-      const { lsid: _, $clusterTime: __, pwd: ___, ...told } = body
-      throw new CommandError('Unauthorized', `not authorized on ${db} to execute command ${toText(told)}`)
+    if (!isGranted(session.user, need)) {
+      const { lsid: _, $clusterTime: __, pwd: ___, ...printable } = body
+      throw new CommandError('Unauthorized', `not authorized on ${db} to execute command ${toText(printable)}`)
     }
   }
 }
 
-function may(
+function isGranted(
   { user, authorizationCache }: NonNullable<Request['session']['user']>,
   [action, resource]: RequiredPrivilege,
 ): boolean {
   const key = 'db' in resource ? `${action} ${resource.db}.${resource.collection}` : action
-  const remembered = authorizationCache.get(key)
-  if (remembered !== undefined) return remembered
+  const cached = authorizationCache.get(key)
+  if (cached !== undefined) return cached
   const allowed = isAllowed(user.privileges, action, resource)
-  if (authorizationCache.size < REMEMBERED) authorizationCache.set(key, allowed)
+  if (authorizationCache.size < MAX_CACHED) authorizationCache.set(key, allowed)
   return allowed
 }
 
-const REMEMBERED = 1000
+const MAX_CACHED = 1000

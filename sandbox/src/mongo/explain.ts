@@ -1,4 +1,4 @@
-/** explain: how a command would be run, which here is by `_id` or by looking at every document. */
+/** The command explain. The sandbox has two plans: a lookup by `_id`, and a collection scan. */
 import { type Document, Int32 } from 'bson'
 import { CommandError } from './commandError.js'
 import { VERSION } from './handshake.js'
@@ -6,7 +6,7 @@ import { findMatching } from './query.js'
 import type { Request } from './request.js'
 import { toInteger } from './statistics.js'
 
-/** Where each command keeps its filter; what is not here cannot be explained. */
+/** The filter of each command that can be explained. */
 const filters: Record<string, (body: Document) => Document | undefined> = {
   find: body => body.filter,
   count: body => body.query,
@@ -17,7 +17,7 @@ const filters: Record<string, (body: Document) => Document | undefined> = {
   findAndModify: body => body.query,
 }
 
-/** The command inside of an explain, as a request of its own: its privileges are those that count. */
+/** The explained command as a request of its own. */
 export function parseExplained(request: Request): Request {
   const { body } = request
   const inner: unknown = body.explain

@@ -1,25 +1,25 @@
 /**
- * mingo, and the way in and out of it: it reckons with JavaScript numbers, so BSON numbers are plain inside, and on the
- * way out a number gets back the type that the same number had in the same field on the way in.
+ * Converts documents for mingo, which calculates with JavaScript numbers. BSON numbers are converted before mingo runs.
+ * Afterwards a number gets the BSON type that the same value in the same field had before.
  *
- * What is computed is an int where it is a whole number that fits, a long where it does not, else a double.
+ * A computed integer becomes an int32 if it fits, else an int64. Other numbers become doubles.
  */
 import { type Document, Double, Int32, Long } from 'bson'
 import { Aggregator } from 'mingo'
 import { isDocument, isNumber, toNumber } from './order.js'
 
-/** Types of number by path, as `a.b` without list indexes, and value. Int32 is what a whole number is anyway. */
+/** BSON types by path (`a.b`, without list indexes) and value. Int32 is the default for integers. */
 type Types = Map<string, Map<number, 'Long' | 'Double'>>
 
 export type MingoOptions = { collections?: (name: string) => Document[]; variables?: Document }
 
-/** An aggregation expression as a function of a document. */
+/** Compiles an aggregation expression. */
 export function compileExpression(expression: unknown, variables?: Document): (document: Document) => unknown {
   const run = pipeline([{ $project: { _id: 0, value: expression } }], variables ? { variables } : {})
   return document => run([document])[0]?.value
 }
 
-/** Stages that mingo runs, as a function of exact documents. */
+/** Compiles stages for mingo. Documents in and out have exact BSON types. */
 export function compileStages(
   specs: readonly Document[],
   options: MingoOptions = {},
@@ -27,7 +27,7 @@ export function compileStages(
   const run = pipeline(specs, options)
   return documents => {
     const types: Types = new Map()
-    for (const document of documents) note(document, '', types)
+    for (const document of documents) collectTypes(document, '', types)
     return run(documents).map(document => idFirst(typed(document, '', types) as Document))
   }
 }
@@ -47,7 +47,7 @@ function pipeline(specs: readonly Document[], options: MingoOptions): (documents
   return documents => aggregator.run(documents.map(document => plain(document) as Document))
 }
 
-/** Numbers become JavaScript's where nothing is lost by it; in a query, regular expressions too. */
+/** Converts numbers to JavaScript numbers if that loses nothing. In a query, converts regular expressions as well. */
 function plain(value: unknown, query = false): unknown {
   if (typeof value !== 'object' || value === null) return value
   if (Array.isArray(value)) return value.map(item => plain(item, query))
@@ -67,11 +67,11 @@ function plain(value: unknown, query = false): unknown {
   return copy
 }
 
-function note(value: unknown, path: string, types: Types): void {
+function collectTypes(value: unknown, path: string, types: Types): void {
   if (Array.isArray(value)) {
-    for (const item of value) note(item, path, types)
+    for (const item of value) collectTypes(item, path, types)
   } else if (isDocument(value)) {
-    for (const name of Object.keys(value)) note(value[name], path ? `${path}.${name}` : name, types)
+    for (const name of Object.keys(value)) collectTypes(value[name], path ? `${path}.${name}` : name, types)
   } else if (isNumber(value)) {
     const { _bsontype: type } = value as { _bsontype?: string }
     if (type !== 'Long' && type !== 'Double') return
@@ -80,7 +80,7 @@ function note(value: unknown, path: string, types: Types): void {
   }
 }
 
-/** Where the server puts it. */
+/** As mongod, put `_id` first. */
 function idFirst(document: Document): Document {
   if (!('_id' in document)) return document
   const { _id, ...rest } = document

@@ -1,4 +1,4 @@
-/** What the commands about users and those about roles share: names, lists of roles, and who may give and take them. */
+/** Shared by the commands about users and roles: names, lists of roles, and the privileges to grant and revoke them. */
 import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
 import { checkCommandFields } from './fields.js'
@@ -6,7 +6,7 @@ import { onDatabase, type Request, type RequiredPrivilege } from './request.js'
 import type { RoleName } from './roles.js'
 import type { Entry } from './store.js'
 
-/** Who gives roles or privileges needs to be able to grant in each of their databases, and restrictions are a right more. */
+/** Granting requires grantRole on the database of every role and privilege. Setting restrictions requires an action of its own. */
 export function needsToGrant(action?: string): (request: Request) => RequiredPrivilege[] {
   return request => [
     ...(action ? onDatabase(action)(request) : []),
@@ -18,10 +18,10 @@ export function needsToGrant(action?: string): (request: Request) => RequiredPri
   ]
 }
 
-/** Whoever replaces a list does not know what was in it, so needs to be able to revoke anything. */
+/** Replacing a list of roles may remove any role, so it requires revokeRole on all databases. */
 export const REVOKE_ANY: RequiredPrivilege = ['revokeRole', { db: '', collection: '' }]
 
-/** The privileges that a command gives; those for every database or the cluster are granted by the database admin. */
+/** For the privileges in a command. Those for all databases or the cluster require grantRole on `admin`. */
 function givenIn({ body: { privileges } }: Request): RequiredPrivilege[] {
   if (!Array.isArray(privileges)) return []
   return privileges.map(one => ['grantRole', { db: one?.resource?.db || 'admin', collection: '' }])
@@ -31,7 +31,7 @@ export function needsToRevoke(request: Request): RequiredPrivilege[] {
   return parseRoles(request).map(({ db }): RequiredPrivilege => ['revokeRole', { db, collection: '' }])
 }
 
-/** The names of usersInfo or rolesInfo; without `user` all of that database, with db '' of all. */
+/** The names in usersInfo or rolesInfo. Without `user`: all of the database. `db: ''`: all databases. */
 export function parseNames(value: unknown, db: string): { user?: string; db: string }[] {
   if (Array.isArray(value)) return value.flatMap(one => parseNames(one, db))
   if (typeof value === 'string') return [{ user: value, db }]

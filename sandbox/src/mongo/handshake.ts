@@ -1,4 +1,4 @@
-/** Commands of the first minute of a connection: hello in its three names, ping, buildInfo, whatsmyuri. */
+/** Commands before authentication: hello and its legacy names, ping, buildInfo, whatsmyuri. */
 import { type Document, Double, Int32, Long, ObjectId } from 'bson'
 import { findMechanisms, saslStart } from './authenticationCommands.js'
 import { CommandError } from './commandError.js'
@@ -37,7 +37,7 @@ function hello(request: Request): CommandResult {
   return awaited(request, topologyVersion, wait)
 }
 
-/** Answers once there is news, or after `wait` ms, and goes on if the client takes a stream. */
+/** Answers when the topology version changes or after `wait` ms. Continues if the client accepts a stream (exhaustAllowed). */
 function awaited(request: Request, known: TopologyVersion, wait: number): CommandResult {
   const { instance, session, exhaust } = request
   const answer = () => {
@@ -60,7 +60,7 @@ function greet(request: Request): Document {
   }
 }
 
-/** A speculation that fails is left out of the reply: the client will ask with saslStart and learn why. */
+/** A failed speculation is omitted from the reply. The client then uses saslStart and gets the error. */
 function speculate(request: Request, body: Document): Document | undefined {
   if (body.saslStart === undefined) return undefined
   try {

@@ -1,19 +1,19 @@
 /**
- * What a member says about itself, and those who wait for it to change (awaitable hello).
+ * The hello reply of a server, and the clients that await a change of it (awaitable hello).
  * https://github.com/mongodb/specifications/blob/master/source/server-discovery-and-monitoring/server-monitoring.md
  */
 import { type Document, Int32, Long, ObjectId } from 'bson'
 
-/** Limits that clients are told; the longest message is what the framer takes. */
+/** Limits in hello. The connection enforces the message size. */
 export const MAX_MESSAGE = 48_000_000
 const MAX_DOCUMENT = 16 * 1024 * 1024
 const MAX_BATCH = 100_000
-/** Of a 7.0. */
+/** MongoDB 7.0. */
 export const MAX_WIRE_VERSION = 21
 
 export type TopologyVersion = { processId: ObjectId; counter: Long }
 
-/** The state of one member. It is a standalone; a member of a set gives other `fields`. */
+/** The hello state of one server. A member of a replica set supplies other `fields` than a standalone. */
 export class Member {
   readonly processId: ObjectId
   readonly #waiting = new Set<() => void>()
@@ -25,7 +25,7 @@ export class Member {
     this.#fields = fields
   }
 
-  /** Tells everybody who waits that hello has changed, to `fields` if given. */
+  /** Increments the topology version and answers awaiting clients. `fields` replaces the previous ones. */
   change(fields: () => Document = this.#fields): void {
     this.#fields = fields
     this.#counter++
@@ -38,7 +38,7 @@ export class Member {
     return { processId: this.processId, counter: Long.fromBigInt(this.#counter) }
   }
 
-  /** The reply, for `hello` or for the legacy names of it. `now` in ms. */
+  /** The reply to `hello` or, with `legacy`, to isMaster. `now` is in ms. */
   hello(legacy: boolean, now: number, connectionId: number): Document {
     const { isWritablePrimary = true, ...fields } = this.#fields()
     return {
@@ -57,12 +57,12 @@ export class Member {
     }
   }
 
-  /** Whether a client that knows this version has nothing to learn. */
+  /** Whether this topology version is current. */
   knows({ processId, counter }: TopologyVersion): boolean {
     return this.processId.equals(processId) && counter.toBigInt() >= this.#counter
   }
 
-  /** Resolves with the next change, after `ms`, or when `signal` aborts. */
+  /** Resolves at the next change, after `ms`, or when `signal` aborts. */
   changed(ms: number, signal: AbortSignal): Promise<void> {
     return new Promise(resolve => {
       const done = () => {

@@ -1,10 +1,10 @@
-/** Indexes: what they are told about, and the keys that a document has in one. Only unique ones hold keys. */
+/** Index specifications, and the keys of a document in an index. Only unique indexes store keys. */
 import type { Document } from 'bson'
 import { compileMatcher, type Matcher } from './match.js'
 import { toIndexKey } from './order.js'
 import { valuesAt } from './paths.js'
 
-/** `spec` is everything else that was asked for and is only reported back. */
+/** `spec` has the other options, which are only reported. */
 export type Index = {
   name: string
   key: Document
@@ -16,7 +16,7 @@ export type Index = {
 
 export type IndexKey = { key: string; values: Document }
 
-/** Each key of the document: several where a field is an array, none where a sparse or partial index leaves it out. */
+/** The keys of a document: several for an array, none if a sparse or partial index excludes the document. */
 export function toIndexKeys(index: Index, document: Document): IndexKey[] {
   if (index.partial && !index.partial(document)) return []
   const fields = Object.keys(index.key)
@@ -34,7 +34,7 @@ export function toIndexKeys(index: Index, document: Document): IndexKey[] {
   return keys
 }
 
-/** The index that a specification of createIndexes asks for. */
+/** Parses a specification of createIndexes. */
 export function parseIndex({ name, key, unique, sparse, partialFilterExpression, v: _, ...rest }: Document): Index {
   return {
     name,

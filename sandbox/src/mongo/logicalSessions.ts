@@ -1,6 +1,6 @@
 /**
- * What a set remembers of each logical session: the last transaction number, what its statements returned, and the
- * transaction that is open. All members share it, so a write is known again after any election.
+ * Logical sessions: the last transaction number, the results of its statements, and the open transaction. All members of
+ * a replica set share them, so a retried write is recognized after an election.
  */
 import { CommandError } from './commandError.js'
 import type { Store } from './store.js'
@@ -8,16 +8,16 @@ import { Transaction } from './transaction.js'
 
 type Known = {
   number: bigint
-  /** What each statement of a retryable write returned, by its index. */
+  /** The result of each statement of a retryable write, by index. */
   statements: Map<number, unknown>
   state: 'writes' | 'open' | 'committed' | 'aborted'
   transaction?: Transaction
   since: number
 }
 
-/** The statements of one command. A statement that threw is not remembered, and runs again. */
+/** The statements of one command. A statement that threw has no result and runs again. */
 export class Statements {
-  /** Those that were answered from memory. */
+  /** The indexes of the statements that were answered with an earlier result. */
   readonly retried: number[] = []
   readonly #known: Map<number, unknown>
 
@@ -38,7 +38,7 @@ export class Statements {
 
 /** `transactionLifetimeLimitSeconds` of mongod, in ms. */
 const LIFETIME = 60_000
-/** Sessions beyond this many: the one that was silent longest is forgotten. */
+/** The largest number of sessions. Beyond it, the least recently used one is dropped. */
 const SESSIONS = 10_000
 
 export class LogicalSessions {
@@ -74,7 +74,7 @@ export class LogicalSessions {
     return transaction
   }
 
-  /** The transaction that is open. Throws TransactionTooOld, NoSuchTransaction, TransactionCommitted. */
+  /** The open transaction. Throws TransactionTooOld, NoSuchTransaction, TransactionCommitted. */
   open(key: string, number: bigint): Transaction {
     const known = this.#at(key, number)
     if (known?.number === number && known.state === 'committed') {
@@ -84,7 +84,7 @@ export class LogicalSessions {
     return known.transaction
   }
 
-  /** Applies the transaction; once more is as good as once. Throws WriteConflict, NoSuchTransaction. */
+  /** Applies the transaction. Committing again has no further effect. Throws WriteConflict, NoSuchTransaction. */
   commit(key: string, number: bigint): void {
     const known = this.#at(key, number)
     if (known?.number === number && known.state === 'committed') return
@@ -109,7 +109,7 @@ export class LogicalSessions {
     if (known?.number === number && known.state === 'open') close(known, 'aborted')
   }
 
-  /** What becomes of open transactions when a primary steps down. */
+  /** Aborts open transactions when the primary steps down. */
   discardAll(): void {
     for (const known of this.#known.values()) if (known.state === 'open') close(known, 'aborted')
   }

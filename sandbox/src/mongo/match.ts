@@ -1,8 +1,8 @@
 /**
- * Filters: a query document becomes a function from document to boolean.
+ * Compiles query filters to predicates on documents.
  *
- * mingo's own matcher takes a BSON number for a document and leaves Decimal128 without an order (its expressions are
- * used for `$expr`), so paths and comparisons are here, on exact values. The file is long because it has every operator.
+ * The matcher of mingo treats BSON numbers as documents and does not order Decimal128, so this file compares exact BSON
+ * values itself. Only `$expr` uses mingo.
  * https://www.mongodb.com/docs/manual/reference/operator/query/
  */
 import type { Document } from 'bson'
@@ -14,7 +14,7 @@ import { someValue } from './paths.js'
 export type Matcher = (document: Document) => boolean
 type Test = (value: unknown) => boolean
 
-/** Compiles a filter; `variables` are for `$expr`. Throws BadValue for what the sandbox does not know. */
+/** Compiles a filter. `variables` are for `$expr`. Throws BadValue for an unknown operator. */
 export function compileMatcher(filter: Document, variables?: Document): Matcher {
   const tests = Object.entries(filter).map(([name, condition]) => {
     if (!name.startsWith('$')) return field(name, condition)
@@ -58,7 +58,7 @@ function field(name: string, condition: unknown): Matcher {
   return document => tests.every(({ negated, test }) => someValue(document, path, 0, test) !== negated)
 }
 
-/** `negated`: true when no value on the path may pass, `{$ne: 5}` on `[5, 6]` for instance. */
+/** `negated`: no value on the path may pass, for example `{$ne: 5}` on `[5, 6]`. */
 type Condition = { negated: boolean; test: Test }
 
 function conditions(condition: unknown): Condition[] {
@@ -71,7 +71,7 @@ function conditions(condition: unknown): Condition[] {
       if (typeRank(operand) === 12) return [{ negated: true, test: anyOf(pattern(operand)) }]
       const inner = conditions(operand)
       if (!isOperatorExpression(operand)) throw new CommandError('BadValue', '$not needs a regex or a document')
-      // not (a and b), over the same path
+      // not (a and b), on the same path
       return [{ negated: true, test: value => inner.every(({ negated, test }) => test(value) !== negated) }]
     }
     const negative = Object.hasOwn(negations, name) ? negations[name] : undefined
@@ -86,14 +86,14 @@ function conditions(condition: unknown): Condition[] {
 
 const truthy = (value: unknown): boolean => (isNumber(value) ? toNumber(value) !== 0 : Boolean(value))
 
-/** `{$gt: 5}` is operators, `{a: 5}` a document to be equal to; so is the reference `{$ref: …, $id: …}`. */
+/** `{$gt: 5}` has operators. `{a: 5}` is a document to compare with, and so is the reference `{$ref: …, $id: …}`. */
 export function isOperatorExpression(condition: unknown): condition is Document {
   return isDocument(condition) && /^\$(?!ref$|id$|db$)/.test(Object.keys(condition)[0] ?? '')
 }
 
 const negations: Record<string, string> = { $ne: '$eq', $nin: '$in' }
 
-/** Operators get their operand once and the values on the path each time. */
+/** An operator gets its operand when the filter is compiled, and the values on the path for each document. */
 const operators: Record<string, (operand: unknown) => Test> = {
   $eq: operand => equality(operand, false),
   $gt: operand => ordered(operand, by => by > 0),
@@ -149,7 +149,7 @@ function equality(operand: unknown, regex = true): Test {
   return anyOf(value => equal(value, operand))
 }
 
-/** Only values of the operand's own type are below or above it. */
+/** Inequalities compare values of the same type only. */
 function ordered(operand: unknown, wanted: (by: number) => boolean): Test {
   const type = Math.max(typeRank(operand), 2)
   const nothing = isNumber(operand) && Number.isNaN(toNumber(operand))
@@ -176,7 +176,7 @@ function pattern(operand: unknown, options?: unknown): Test {
   const { source, pattern: text, options: own, flags } = operand as Record<string, string>
   const letters = String(options ?? own ?? flags ?? '')
   let expression = typeof operand === 'string' ? operand : (text ?? source ?? '')
-  // Extended syntax: JavaScript has none, so white space and comments go.
+  // JavaScript has no extended syntax, so remove white space and comments.
   if (letters.includes('x')) expression = expression.replace(/(?<!\\)#.*$/gm, '').replace(/(?<!\\)\s+/g, '')
   const compiled = expressionOf(expression, letters.replace(/[^ims]/g, ''))
   return value => typeof value === 'string' && compiled.test(value)
@@ -199,7 +199,7 @@ function bits(test: (value: bigint, mask: bigint) => boolean): (operand: unknown
   }
 }
 
-/** The types that `$type` names, by number and by alias. */
+/** The types of `$type`, by number and by alias. */
 const types: [code: number, alias: string, is: (value: unknown, type?: string) => boolean][] = [
   [1, 'double', (value, type) => type === 'Double' || typeof value === 'number'],
   [2, 'string', value => typeof value === 'string'],

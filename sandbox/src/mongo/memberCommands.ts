@@ -1,4 +1,4 @@
-/** A command on a member of a set: whether it may run there, as part of which session, and what its reply carries. */
+/** Commands on a member of a replica set: the state of the member, sessions and transactions, and further reply fields. */
 import { Binary, type Document, Int32, Long } from 'bson'
 import { CommandError, toCode } from './commandError.js'
 import { assertMayRun, isWriteCommand } from './memberState.js'
@@ -6,7 +6,7 @@ import { type CommandResult, type Reply, type Request, StreamedReply } from './r
 
 type Run = (request: Request) => CommandResult
 
-/** Runs it on a member. Throws what the member's standing or its session forbids. */
+/** Runs a command. Throws if the state of the member or of the session forbids it. */
 export function runOnReplicaSetMember(request: Request, run: Run): CommandResult {
   const { name, body, instance } = request
   const { replica } = instance
@@ -27,8 +27,8 @@ export function runOnReplicaSetMember(request: Request, run: Run): CommandResult
 const ends = new Set(['commitTransaction', 'abortTransaction'])
 const retryable = new Set(['insert', 'update', 'delete', 'findAndModify', 'findandmodify'])
 const transactional = new Set([...retryable, 'find', 'getMore', 'killCursors', 'aggregate', 'distinct'])
-/** Databases that no transaction writes to. */
-const own = new Set(['admin', 'config', 'local'])
+/** Transactions cannot write to these databases. */
+const internalDatabases = new Set(['admin', 'config', 'local'])
 
 type Sessions = NonNullable<Request['instance']['replica']>['set']['sessions']
 
@@ -41,20 +41,20 @@ function inSession(request: Request, sessions: Sessions, run: Run): CommandResul
   if (txnNumber === undefined && autocommit === undefined && startTransaction === undefined) return run(request)
   const { key, number } = parseSession(request)
   if (autocommit === undefined) {
-    judgeRetryable(name, body)
+    assertRetryable(name, body)
     return run({ ...request, statements: sessions.statements(key, number) })
   }
   if (autocommit !== false) throw new CommandError('InvalidOptions', 'Specifying autocommit=true is not allowed.')
   return ends.has(name) ? run(request) : inTransaction(request, sessions, run)
 }
 
-/** Any error ends the transaction, as in mongod. */
+/** As in mongod, any error aborts the transaction. */
 function inTransaction(request: Request, sessions: Sessions, run: Run): CommandResult {
   const { name, db, body, instance } = request
   const { key, number } = parseSession(request)
   try {
     if (!transactional.has(name)) throw unsupported(`Cannot run '${name}' in a multi-document transaction.`)
-    if (own.has(db) && isWriteCommand(name))
+    if (internalDatabases.has(db) && isWriteCommand(name))
       throw unsupported(`Cannot run command against the '${db}' database in a transaction.`)
     const store = body.startTransaction === true ? sessions.start(key, number) : sessions.open(key, number)
     const answer = run({ ...request, instance: { ...instance, store } })
@@ -67,7 +67,7 @@ function inTransaction(request: Request, sessions: Sessions, run: Run): CommandR
   }
 }
 
-/** The session of a command and the number of its transaction. Throws InvalidOptions, TypeMismatch. */
+/** The session key and the transaction number of a command. Throws InvalidOptions, TypeMismatch. */
 export function parseSession(request: Request): { key: string; number: bigint } {
   const { lsid, txnNumber } = request.body
   if (lsid === undefined || txnNumber === undefined) {
@@ -77,13 +77,13 @@ export function parseSession(request: Request): { key: string; number: bigint } 
   return { key: toSessionKey(request, lsid), number: txnNumber.toBigInt() }
 }
 
-/** A session belongs to its user. Throws TypeMismatch. */
+/** Sessions of different users are different. Throws TypeMismatch. */
 export function toSessionKey({ session }: Request, lsid: Document): string {
   if (!(lsid?.id instanceof Binary)) throw new CommandError('TypeMismatch', "BSON field 'lsid.id' is the wrong type")
   return `${lsid.id.toString('hex')} ${session.user?.owner ?? ''}`
 }
 
-function judgeRetryable(name: string, body: Document): void {
+function assertRetryable(name: string, body: Document): void {
   if (!retryable.has(name)) {
     const message = `txnNumber may only be provided for retryable write commands and transactions. ${name} is neither.`
     throw new CommandError('NotARetryableWriteCommand', message)
@@ -101,16 +101,16 @@ function interrupted(): Document {
   return { code: new Int32(toCode(codeName)), codeName, errmsg: 'operation was interrupted' }
 }
 
-/** The answer with what a member adds to each reply: the cluster's time, and on errors labels and its own version. */
+/** Adds the cluster time to a reply, and labels and the topology version to an error. */
 export function addReplicaSetFields(request: Request, answer: CommandResult): CommandResult {
   if (answer instanceof Promise) return answer.then(one => addReplicaSetFields(request, one))
   if (answer instanceof StreamedReply) {
-    return new StreamedReply(carrying(request, answer.reply), () => addReplicaSetFields(request, answer.next()))
+    return new StreamedReply(addFields(request, answer.reply), () => addReplicaSetFields(request, answer.next()))
   }
-  return carrying(request, answer)
+  return addFields(request, answer)
 }
 
-function carrying(request: Request, reply: Reply): Reply {
+function addFields(request: Request, reply: Reply): Reply {
   const { replica, member } = request.instance
   if (!replica) return reply
   const { document, elements } = replica.set.gossip()

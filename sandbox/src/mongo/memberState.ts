@@ -1,4 +1,4 @@
-/** Which commands a member takes in which state, as mongod does: table of what is no write. */
+/** The commands that a member accepts in each state, as in mongod. */
 import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
 
@@ -6,7 +6,7 @@ export type MemberState = 'PRIMARY' | 'SECONDARY' | 'REMOVED'
 
 const words = (text: string): string[] => text.split(/\s+/)
 
-/** Every member that runs. */
+/** Commands that any running member accepts. */
 const anywhere = new Set(
   words(`hello isMaster ismaster ping buildInfo buildinfo whatsmyuri saslStart saslContinue authenticate logout
     connectionStatus startSession endSessions refreshSessions killSessions killAllSessions getMore killCursors
@@ -14,19 +14,19 @@ const anywhere = new Set(
     getFreeMonitoringStatus replSetGetStatus replSetGetConfig replSetStepDown getDefaultRWConcern profile shutdown
     listCommands invalidateUserCache`),
 )
-/** A secondary too, if the client said that it may. */
+/** Reads, which a secondary accepts if the client permits it. */
 const opted = new Set(
   words(`find count distinct aggregate explain listCollections listDatabases listIndexes collStats dbStats dataSize
     validate usersInfo rolesInfo`),
 )
 
-/** Everything that is in neither list changes something. */
+/** Every command in neither list is a write. */
 export const isWriteCommand = (name: string): boolean => !anywhere.has(name) && !opted.has(name)
 
 /** Throws NotWritablePrimary, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary. */
 export function assertMayRun(state: MemberState, name: string, body: Document): void {
   if (state === 'PRIMARY' || anywhere.has(name)) return
-  // Transactions live on the primary, their reads too.
+  // Transactions, including their reads, run on the primary.
   if (!opted.has(name) || body.autocommit === false) throw new CommandError('NotWritablePrimary', 'not primary')
   if (state === 'REMOVED') throw new CommandError('NotPrimaryOrSecondary', 'node is not in primary or secondary state')
   if ((body.$readPreference?.mode ?? 'primary') === 'primary') {

@@ -1,14 +1,13 @@
 /**
- * How BSON values compare: numbers by value whatever their type, everything else first by type and then within it.
+ * Compares BSON values: numbers by value, other values first by type and then within the type.
  *
- * Values are those of `deserialize` with `promoteValues: false`: Int32, Double, Long and Decimal128 stay apart, so that
- * they can be written again unchanged. `undefined` is a field that is not there. The file is long because every type has
- * its own order.
+ * Values are those of `deserialize` with `promoteValues: false`: Int32, Double, Long and Decimal128 stay distinct, so they
+ * can be encoded again unchanged. `undefined` stands for a missing field.
  * https://www.mongodb.com/docs/manual/reference/bson-type-comparison-order/
  */
 import { type Binary, type Decimal128, Long, type ObjectId, type Timestamp } from 'bson'
 
-/** The place of a value's type in the order. */
+/** The position of the type of a value. */
 export function typeRank(value: unknown): number {
   switch (typeof value) {
     case 'undefined':
@@ -49,7 +48,7 @@ const ranks: Record<string, number> = {
   MaxKey: 30,
 }
 
-/** Negative, zero or positive. A missing field sorts with null, as the server's sort does. */
+/** Negative, zero or positive. As in mongod, a missing field sorts like null. */
 export function compare(a: unknown, b: unknown): number {
   if (a === b) return 0
   const rankA = typeRank(a)
@@ -74,7 +73,7 @@ const bytesOf = (value: unknown): Buffer => {
 const subtype = (value: unknown): number => (value as Binary).sub_type ?? 0
 const text = (value: unknown): string => (typeof value === 'string' ? value : String(value))
 
-/** Within one type, by its rank. */
+/** Comparisons within a type, by type rank. */
 const within: Record<number, (a: never, b: never) => number> = {
   3: compareNumbers,
   4: (a, b) => Buffer.compare(Buffer.from(text(a)), Buffer.from(text(b))),
@@ -113,7 +112,7 @@ function compareArrays(a: unknown[], b: unknown[]): number {
   return a.length - b.length
 }
 
-/** A number that a double holds exactly, or undefined: a Decimal128, or an int64 beyond 2^53. */
+/** The value as a double; undefined if that is inexact: a Decimal128, or an int64 beyond 2^53. */
 function exactly(value: unknown): number | undefined {
   if (typeof value === 'number') return value
   const { _bsontype: type } = value as { _bsontype?: string }
@@ -130,7 +129,7 @@ function compareNumbers(a: unknown, b: unknown): number {
   const right = exactly(b)
   if (left !== undefined && right !== undefined) return byNumber(left, right)
   const finite = [toNumber(a), toNumber(b)] as const
-  // Infinity and NaN have no digits; values far apart need none.
+  // Infinity and NaN have no digits.
   if (!Number.isFinite(finite[0]) || !Number.isFinite(finite[1])) return byNumber(...finite)
   const [x, y] = [toDecimal(a), toDecimal(b)]
   const exponent = Math.min(x.exponent, y.exponent)
@@ -138,7 +137,7 @@ function compareNumbers(a: unknown, b: unknown): number {
   return by < 0n ? -1 : by > 0n ? 1 : 0
 }
 
-/** NaN is below every number. */
+/** NaN sorts below every number. */
 function byNumber(a: number, b: number): number {
   if (a < b) return -1
   if (a > b) return 1
@@ -146,7 +145,7 @@ function byNumber(a: number, b: number): number {
   return Number(Number.isNaN(b)) - Number(Number.isNaN(a))
 }
 
-/** The nearest double of any numeric value; NaN for what is none. */
+/** The nearest double; NaN if the value is not a number. */
 export function toNumber(value: unknown): number {
   if (typeof value === 'number') return value
   if (typeof value === 'bigint') return Number(value)
@@ -156,7 +155,7 @@ export function toNumber(value: unknown): number {
   return type === 'Decimal128' ? Number((value as Decimal128).toString()) : Number.NaN
 }
 
-/** A finite number as digits × 10^exponent, exactly. */
+/** A finite number, exactly, as digits × 10^exponent. */
 export function toDecimal(value: unknown): { digits: bigint; exponent: number } {
   if (typeof value === 'bigint') return { digits: value, exponent: 0 }
   if (Long.isLong(value)) return { digits: value.toBigInt(), exponent: 0 }
@@ -176,7 +175,7 @@ export function toDecimal(value: unknown): { digits: bigint; exponent: number } 
   return { digits: BigInt(number) * 5n ** BigInt(twos), exponent: -twos }
 }
 
-/** A string that two values share exactly when they are equal: what an index is keyed by. */
+/** The key of a value in an index: equal values, and only those, have equal keys. */
 export function toIndexKey(value: unknown): string {
   const at = typeRank(value)
   if (at === 8) return `o${(value as ObjectId).toHexString()}`

@@ -1,9 +1,9 @@
-/** Dotted paths into documents: arrays on the way are entered, by index and by element. */
+/** Dotted paths into documents. A path traverses arrays by index and by element. */
 import { isDocument } from './order.js'
 
 const INDEX = /^\d+$/
 
-/** Whether any value at the end of the path passes; a missing one is `undefined`. */
+/** Whether any value at the path passes. A missing value is `undefined`. */
 export function someValue(
   value: unknown,
   path: readonly string[],
@@ -20,7 +20,7 @@ export function someValue(
   return someValue(isDocument(value) && Object.hasOwn(value, name) ? value[name] : undefined, path, at + 1, test)
 }
 
-/** Every value at the end of a path, arrays opened; `[undefined]` where there is none. */
+/** All values at the path, with arrays expanded; `[undefined]` if there is none. */
 export function valuesAt(value: unknown, path: readonly string[]): unknown[] {
   const found = gather(value, path, 0)
   return found.length > 0 ? found : [undefined]

@@ -1,8 +1,7 @@
 /**
- * Projections of find: which fields of a document are shown.
+ * Compiles projections of find.
  *
- * Plain inclusion and exclusion, `$slice`, `$elemMatch` and the positional `$` work on exact values; whatever computes
- * something goes through mingo.
+ * Inclusion, exclusion, `$slice`, `$elemMatch` and the positional `$` keep BSON types exactly. mingo computes expressions.
  */
 import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
@@ -11,11 +10,11 @@ import { compileMatcher, isOperatorExpression } from './match.js'
 import { isDocument, isNumber, toNumber } from './order.js'
 
 type Projector = (document: Document) => Document
-/** A tree of fields; a leaf keeps, leaves out, or makes another value. */
+/** A tree of fields. A leaf includes, excludes or computes a value. */
 type Tree = Map<string, Tree | Leaf>
 type Leaf = 'keep' | 'omit' | ((value: unknown) => unknown)
 
-/** Compiles a projection; `filter` is that of the find, for the positional `$`. Throws for a mixture of both kinds. */
+/** `filter` is that of the find, for the positional `$`. Throws if inclusion and exclusion are mixed. */
 export function compileProjection(projection: Document, filter: Document = {}): Projector {
   const fields = flatten(projection, '')
   if (fields.some(([, how]) => computes(how))) {
@@ -41,7 +40,7 @@ export function compileProjection(projection: Document, filter: Document = {}): 
   return document => prune(document, tree, only) as Document
 }
 
-/** `{a: {b: 1}}` is `{'a.b': 1}`. */
+/** `{a: {b: 1}}` means `{'a.b': 1}`. */
 function flatten(projection: Document, prefix: string): [name: string, how: unknown][] {
   return Object.entries(projection).flatMap(([name, how]): [string, unknown][] =>
     isDocument(how) && !isOperatorExpression(how) && Object.keys(how).length > 0

@@ -1,4 +1,4 @@
-/** Which documents of a collection a filter matches, and in what order. */
+/** Finds and sorts the documents of a collection. */
 import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
 import { compileMatcher, isOperatorExpression } from './match.js'
@@ -8,7 +8,7 @@ import type { Collection, Entry } from './store.js'
 
 export type QueryOptions = { enough?: number; variables?: Document | undefined }
 
-/** The matching entries in the order of insertion, at most `enough`. `_id` equal to something needs no search. */
+/** The matching entries in insertion order, at most `enough`. Equality on `_id` uses the index. */
 export function findMatching(
   collection: Collection,
   filter: Document,
@@ -28,7 +28,7 @@ export function findMatching(
   return found
 }
 
-/** The entries that a condition on `_id` names one by one, or undefined where it does not. */
+/** The entries that a condition on `_id` enumerates; undefined if it enumerates none. */
 function byId(collection: Collection, condition: unknown): Entry[] | undefined {
   if (condition === undefined) return undefined
   let values = [condition]
@@ -38,7 +38,7 @@ function byId(collection: Collection, condition: unknown): Entry[] | undefined {
     if ($eq === undefined && !Array.isArray($in)) return undefined
     values = Array.isArray($in) ? $in : [$eq]
   }
-  // A regular expression and null match by other rules than equality.
+  // A regular expression or null matches more than equal values.
   if (values.some(value => typeRank(value) === 12 || typeRank(value) <= 2)) return undefined
   const keys = new Set(values.map(toIndexKey))
   return [...keys].map(key => collection.entries.get(key)).filter(entry => entry !== undefined)
@@ -54,7 +54,7 @@ function first<T>(values: Iterable<T>, enough: number): T[] {
   return found
 }
 
-/** Sorted by a specification such as `{a: 1, 'b.c': -1}`; equal ones keep their order. Throws BadValue. */
+/** Sorts by a specification such as `{a: 1, 'b.c': -1}`. The sort is stable. Throws BadValue. */
 export function sortBy<T>(items: readonly T[], by: Document, documentOf: (item: T) => Document): T[] {
   const columns = Object.entries(by).map(([name, way]) => {
     const direction = toNumber(way)
@@ -77,7 +77,7 @@ export function sortBy<T>(items: readonly T[], by: Document, documentOf: (item: 
   return keyed.map(({ item }) => item)
 }
 
-/** An array sorts by its least element upwards and by its greatest downwards. */
+/** An array sorts by its least element in ascending order, and by its greatest in descending order. */
 function extreme(found: readonly unknown[], direction: number): unknown {
   let best = found[0]
   for (const value of found) if (compare(value, best) * direction < 0) best = value

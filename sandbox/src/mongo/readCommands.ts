@@ -17,7 +17,7 @@ import {
 } from './request.js'
 import type { Entry } from './store.js'
 
-/** The first batch of a find whose client named no size. */
+/** The first batch of a find without a batch size. */
 const FIRST_BATCH = 101
 
 export const readCommands: Commands = {
@@ -50,7 +50,7 @@ function find(request: Request): CommandResult {
   })
 }
 
-/** The first reply of a result. `batchSize` undefined: 101 documents first, then as many as fit. */
+/** The first reply of a result. Without `batchSize`: 101 documents first, then as many as fit. */
 export function openCursor(
   request: Request,
   result: CursorSource,
@@ -63,7 +63,7 @@ export function openCursor(
   return more(request, cursor, encodeCursorReply('firstBatch', batch, cursor.id, cursor.ns))
 }
 
-/** Goes on by itself where the client said that it takes a stream. */
+/** Streams the following batches if the client permits it (exhaustAllowed). */
 function more(request: Request, cursor: Cursor, reply: Reply): CommandResult {
   if (!request.exhaust || cursor.id === 0n) return reply
   return new StreamedReply(reply, () => {

@@ -1,17 +1,17 @@
 /**
- * A replica set in one process: each member on a port of its own, with its own process id and connections. It is
- * long because all that can happen to a member is here, and what a test must not conclude:
+ * A replica set in one process. Each member has its own port, process id and connections.
  *
- * - Documents, users, roles and logical sessions are held once. A write is on every member at once: there is no lag and
- *   no rollback, and a secondary never reads anything old. Any read or write concern is met at once; `majority` lets a
- *   test hold that back.
- * - Nobody votes. A primary is elected when told, or some time after the last one went, however few members run, and
- *   all members know of it at once. A step-down ignores its times, and waits for nobody.
- * - A transaction has copies of what it touched, collection by collection, with its own writes in them. Nobody waits
- *   for a transaction: who writes outside of one wins, and it ends with WriteConflict at its next statement or at
- *   commit. It changes documents of existing or new collections, and no indexes. Snapshot reads are had inside only.
- * - Logical times grow and are told, and what clients send of them is neither checked nor waited for. There is no
- *   oplog, and so there are no change streams. Configuration changes by `add` and `remove` only.
+ * Tests must not rely on these simplifications:
+ *
+ * - All members share one store of documents, users, roles and sessions. A write is on every member at once: there is no
+ *   lag, no rollback and no stale read. Every read and write concern is satisfied at once, unless `majority` delays it.
+ * - There is no vote. A primary is elected on request or some time after the last one is gone, even without a majority,
+ *   and all members learn of it at once. A step-down ignores its time arguments.
+ * - A transaction works on copies of the collections that it touches. A write outside of it never waits: the transaction
+ *   fails with WriteConflict at its next statement or at commit. It cannot change indexes. Snapshot reads exist inside
+ *   transactions only.
+ * - Logical times increase and are sent, but those of clients are neither checked nor awaited. There is no oplog, and so
+ *   there are no change streams. Only `add` and `remove` change the configuration.
  */
 import { ObjectId } from 'bson'
 import { LogicalSessions } from './logicalSessions.js'
@@ -26,25 +26,25 @@ import {
 import { Store } from './store.js'
 
 export type ReplicaSetOptions = Omit<MongoOptions, 'host' | 'port' | 'replica'> & {
-  /** How many it begins with; the first is primary. */
+  /** The initial number of members. The first one is primary. */
   members?: number
   name?: string
-  /** What a member calls itself in hello, `host:port`, from its port on 127.0.0.1. */
+  /** The address in hello, `host:port`, of the member on this port of 127.0.0.1. */
   advertise?: (port: number) => string
-  /** How long the set is without a primary, in ms. Not given: until `elect`. */
+  /** The time without a primary, in ms. Undefined: until `elect`. */
   electionMS?: number
-  /** Resolves when a majority has what was just written. A write is answered after that, or when interrupted. */
+  /** Resolves when a majority has the last write. A write is answered then, or when it is interrupted. */
   majority?: () => Promise<void>
 }
 
-/** One member. It stays the same through restarts, and when the set has removed it. */
+/** One member. The object stays the same after restarts and after its removal. */
 export type ReplicaSetMember = Pick<MongoServer, 'connections' | 'accepted' | 'counted'> & {
   id: number
   /** On 127.0.0.1. */
   port: number
   /** As advertised. */
   host: string
-  /** How many connections were ever accepted, restarts included. */
+  /** The number of connections accepted so far, including those before restarts. */
   acceptedCount(): number
 }
 
@@ -53,162 +53,199 @@ export type MemberOptions = Partial<Pick<MemberConfig, 'priority' | 'hidden' | '
 export type ReplicaSet = {
   name: string
   store: Store
-  /** With all members, `replicaSet`, and the name and password of `root`, if there is one. */
+  /** Contains all members, `replicaSet`, and the credentials of `root`, if there is one. */
   uri(): string
-  /** Those that the set has now. */
+  /** The current members. */
   members(): readonly ReplicaSetMember[]
   primary(): ReplicaSetMember | undefined
   createUser(user: UserDefinition): void
   createRole(role: RoleDefinition): void
   /** The primary becomes a secondary. Its connections stay open. */
   stepDown(): void
-  /** Makes a member primary, after a step-down if there is another one. Throws for a member that cannot be. */
+  /** Makes a member primary, after a step-down of the current primary. Throws if the member is not electable. */
   elect(member: ReplicaSetMember): void
-  /** Ends a member's process: its connections are closed, and nobody listens there any more. */
+  /** Stops a member: closes its connections and its port. */
   kill(member: ReplicaSetMember): Promise<void>
-  /** Starts it again, on its port and as another process. */
+  /** Starts it again on the same port, with a new process id. */
   start(member: ReplicaSetMember): Promise<void>
   add(member?: MemberOptions): Promise<ReplicaSetMember>
-  /** Takes a member out of the set; it goes on running. Throws for the primary. */
+  /** Removes a member from the set. It continues to run. Throws for the primary. */
   remove(member: ReplicaSetMember): void
   close(): Promise<void>
 }
 
-/** `dialled` counts what earlier processes of the member accepted. */
-type Slot = { member: ReplicaSetMember; server: MongoServer; dialled: number }
+/** `acceptedEarlier`: the connections accepted before the last restart. */
+type Slot = { member: ReplicaSetMember; server: MongoServer; acceptedEarlier: number }
 
-/** Starts a set. Rejects where a port cannot be listened on. */
+/** Rejects if a port is not available. */
 export async function startReplicaSet(options: ReplicaSetOptions): Promise<ReplicaSet> {
-  const {
-    members = 3,
-    name = 'rs0',
-    advertise = port => `127.0.0.1:${port}`,
-    electionMS,
-    majority,
-    ...shared
-  } = options
-  const { now, random, root, tls } = shared
-  const store = options.store ?? new Store(random)
-  const slots = new Map<number, Slot>()
-  const sessions = new LogicalSessions(store, random, now)
-  const replication = new Replication({ name, sessions, now, id: new ObjectId(random(12)), majority, changed })
-  let timer: NodeJS.Timeout | undefined
-  let last = -1
+  const { members = 3 } = options
+  const set = new InProcessReplicaSet(options)
+  await set.initiate(members)
+  return set
+}
 
-  function changed(): void {
-    for (const { server } of slots.values()) server.announceChange()
-    clearTimeout(timer)
-    if (replication.primary !== undefined || electionMS === undefined || replication.term === 0) return
-    timer = setTimeout(() => {
-      const next = candidate()
-      if (next !== undefined) electId(next)
+class InProcessReplicaSet implements ReplicaSet {
+  readonly name: string
+  readonly store: Store
+  readonly #options: ReplicaSetOptions
+  readonly #slots = new Map<number, Slot>()
+  readonly #replication: Replication
+  #electionTimer: NodeJS.Timeout | undefined
+  #lastPrimary = -1
+
+  constructor(options: ReplicaSetOptions) {
+    const { name = 'rs0', majority, now, random } = options
+    this.name = name
+    this.store = options.store ?? new Store(random)
+    this.#options = options
+    const sessions = new LogicalSessions(this.store, random, now)
+    const changed = () => this.#onChange()
+    this.#replication = new Replication({ name, sessions, now, id: new ObjectId(random(12)), majority, changed })
+  }
+
+  async initiate(members: number): Promise<void> {
+    for (let id = 0; id < members; id++) await this.#launch(id)
+    this.#replication.configure([...this.#slots.values()].map(({ member }) => toConfig(member)))
+    this.#elect(0)
+  }
+
+  uri(): string {
+    const { root, tls } = this.#options
+    const login = root ? `${encodeURIComponent(root.name)}:${encodeURIComponent(root.password)}@` : ''
+    const hosts = this.members().map(({ host }) => host)
+    const query = [`replicaSet=${this.name}`, ...(root ? ['authSource=admin'] : []), ...(tls ? ['tls=true'] : [])]
+    return `mongodb://${login}${hosts.join(',')}/?${query.join('&')}`
+  }
+
+  members(): readonly ReplicaSetMember[] {
+    return this.#replication.places.map(({ id }) => (this.#slots.get(id) as Slot).member)
+  }
+
+  primary(): ReplicaSetMember | undefined {
+    const { primary } = this.#replication
+    return primary === undefined ? undefined : this.#slots.get(primary)?.member
+  }
+
+  createUser(user: UserDefinition): void {
+    this.#slots.get(0)?.server.createUser(user)
+  }
+
+  createRole(role: RoleDefinition): void {
+    this.#slots.get(0)?.server.createRole(role)
+  }
+
+  stepDown(): void {
+    this.#replication.stepDown()
+  }
+
+  elect(member: ReplicaSetMember): void {
+    const { id } = this.#slotOf(member).member
+    if (!this.#replication.isUp(id) || !this.#replication.place(id)?.priority) {
+      throw new Error(`${member.host} cannot be primary`)
+    }
+    if (this.#replication.primary !== undefined) this.#replication.stepDown()
+    this.#elect(id)
+  }
+
+  async kill(member: ReplicaSetMember): Promise<void> {
+    const slot = this.#slotOf(member)
+    if (!this.#replication.isUp(member.id)) return
+    this.#replication.setUp(member.id, false)
+    if (this.#replication.primary === member.id) this.#replication.stepDown()
+    await slot.server.close()
+  }
+
+  async start(member: ReplicaSetMember): Promise<void> {
+    const slot = this.#slotOf(member)
+    if (this.#replication.isUp(member.id)) return
+    slot.acceptedEarlier += slot.server.acceptedCount()
+    await this.#launch(member.id, member.port)
+    this.#replication.setUp(member.id, true)
+    if (this.#replication.primary === undefined) this.#onChange()
+  }
+
+  async add(options?: MemberOptions): Promise<ReplicaSetMember> {
+    const { member } = await this.#launch(this.#slots.size)
+    this.#replication.configure([...this.#replication.places, toConfig(member, options)])
+    return member
+  }
+
+  remove(member: ReplicaSetMember): void {
+    this.#slotOf(member)
+    if (this.#replication.primary === member.id) throw new Error('the primary must step down before its removal')
+    this.#replication.configure(this.#replication.places.filter(({ id }) => id !== member.id))
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#electionTimer)
+    await Promise.all([...this.#slots.values()].map(({ server }) => server.close()))
+  }
+
+  /** Answers awaited hellos, and schedules an election if there is no primary. */
+  #onChange(): void {
+    for (const { server } of this.#slots.values()) server.announceChange()
+    clearTimeout(this.#electionTimer)
+    const { electionMS } = this.#options
+    if (this.#replication.primary !== undefined || electionMS === undefined || this.#replication.term === 0) return
+    this.#electionTimer = setTimeout(() => {
+      const next = this.#chooseCandidate()
+      if (next !== undefined) this.#elect(next)
     }, electionMS)
-    timer.unref()
+    this.#electionTimer.unref()
   }
 
-  /** Rather not the last primary; of the others those of the highest priority, in turn. */
-  function candidate(): number | undefined {
-    const able = replication.places.filter(({ id, priority }) => priority > 0 && replication.isUp(id))
-    const others = able.filter(({ id }) => id !== last)
+  /** Prefers members other than the last primary, then the highest priority, then the next id. */
+  #chooseCandidate(): number | undefined {
+    const last = this.#lastPrimary
+    const electable = this.#replication.places.filter(({ id, priority }) => priority > 0 && this.#replication.isUp(id))
+    const others = electable.filter(({ id }) => id !== last)
     const highest = Math.max(...others.map(({ priority }) => priority))
-    const first = others.filter(({ priority }) => priority === highest)
-    return (first.find(({ id }) => id > last) ?? first[0] ?? able[0])?.id
+    const preferred = others.filter(({ priority }) => priority === highest)
+    return (preferred.find(({ id }) => id > last) ?? preferred[0] ?? electable[0])?.id
   }
 
-  function electId(id: number): void {
-    last = id
-    replication.elect(id)
+  #elect(id: number): void {
+    this.#lastPrimary = id
+    this.#replication.elect(id)
   }
 
-  async function launch(id: number, port = 0): Promise<Slot> {
-    const server = await startMongoServer({ ...shared, store, port, replica: { set: replication, id } })
-    const slot = slots.get(id) ?? { server, dialled: 0, member: handle(id, server.port) }
+  async #launch(id: number, port = 0): Promise<Slot> {
+    const { members: _, name: __, advertise: ___, electionMS: ____, majority: _____, ...shared } = this.#options
+    const server = await startMongoServer({
+      ...shared,
+      store: this.store,
+      port,
+      replica: { set: this.#replication, id },
+    })
+    const slot = this.#slots.get(id) ?? { server, acceptedEarlier: 0, member: this.#createMember(id, server.port) }
     slot.server = server
-    slots.set(id, slot)
+    this.#slots.set(id, slot)
     return slot
   }
 
-  function handle(id: number, port: number): ReplicaSetMember {
-    const slot = () => slots.get(id) as Slot
+  #createMember(id: number, port: number): ReplicaSetMember {
+    const { advertise = port => `127.0.0.1:${port}` } = this.#options
+    const slot = () => this.#slots.get(id) as Slot
     return {
       id,
       port,
       host: advertise(port).toLowerCase(),
       connections: () => slot().server.connections(),
       accepted: () => slot().server.accepted(),
-      acceptedCount: () => slot().dialled + slot().server.acceptedCount(),
+      acceptedCount: () => slot().acceptedEarlier + slot().server.acceptedCount(),
       counted: command => slot().server.counted(command),
     }
   }
 
-  const place = (
-    { id, host }: ReplicaSetMember,
-    { priority = 1, hidden = false, tags = {} }: MemberOptions = {},
-  ): MemberConfig => {
-    return { id, host, priority, hidden, tags }
-  }
-
-  async function add(more?: MemberOptions): Promise<ReplicaSetMember> {
-    const { member } = await launch(slots.size)
-    replication.configure([...replication.places, place(member, more)])
-    return member
-  }
-
-  const slotOf = ({ id, port }: ReplicaSetMember): Slot => {
-    const slot = slots.get(id)
-    if (!slot || slot.member.port !== port) throw new Error(`member ${id} is of another set`)
+  #slotOf({ id, port }: ReplicaSetMember): Slot {
+    const slot = this.#slots.get(id)
+    if (!slot || slot.member.port !== port) throw new Error(`member ${id} belongs to another replica set`)
     return slot
   }
-  const membersNow = () => replication.places.map(({ id }) => (slots.get(id) as Slot).member)
+}
 
-  for (let id = 0; id < members; id++) await launch(id)
-  replication.configure([...slots.values()].map(({ member }) => place(member)))
-  electId(0)
-
-  return {
-    name,
-    store,
-    uri: () => {
-      const login = root ? `${encodeURIComponent(root.name)}:${encodeURIComponent(root.password)}@` : ''
-      const hosts = membersNow().map(({ host }) => host)
-      const query = [`replicaSet=${name}`, ...(root ? ['authSource=admin'] : []), ...(tls ? ['tls=true'] : [])]
-      return `mongodb://${login}${hosts.join(',')}/?${query.join('&')}`
-    },
-    members: membersNow,
-    primary: () => (replication.primary === undefined ? undefined : slots.get(replication.primary)?.member),
-    createUser: user => slots.get(0)?.server.createUser(user),
-    createRole: role => slots.get(0)?.server.createRole(role),
-    stepDown: () => replication.stepDown(),
-    elect: member => {
-      const { id } = slotOf(member).member
-      if (!replication.isUp(id) || !replication.place(id)?.priority) throw new Error(`${member.host} cannot be primary`)
-      if (replication.primary !== undefined) replication.stepDown()
-      electId(id)
-    },
-    kill: async member => {
-      const slot = slotOf(member)
-      if (!replication.isUp(member.id)) return
-      replication.setUp(member.id, false)
-      if (replication.primary === member.id) replication.stepDown()
-      await slot.server.close()
-    },
-    start: async member => {
-      const slot = slotOf(member)
-      if (replication.isUp(member.id)) return
-      slot.dialled += slot.server.acceptedCount()
-      await launch(member.id, member.port)
-      replication.setUp(member.id, true)
-      if (replication.primary === undefined) changed()
-    },
-    add,
-    remove: member => {
-      slotOf(member)
-      if (replication.primary === member.id) throw new Error('the primary steps down before it is removed')
-      replication.configure(replication.places.filter(({ id }) => id !== member.id))
-    },
-    close: async () => {
-      clearTimeout(timer)
-      await Promise.all([...slots.values()].map(({ server }) => server.close()))
-    },
-  }
+function toConfig({ id, host }: ReplicaSetMember, options: MemberOptions = {}): MemberConfig {
+  const { priority = 1, hidden = false, tags = {} } = options
+  return { id, host, priority, hidden, tags }
 }

@@ -1,5 +1,5 @@
 /**
- * What the members of a set agree on: configuration, term, who is primary, the time of the last write.
+ * The shared state of a replica set: configuration, term, primary, and the time of the last write.
  * https://github.com/mongodb/specifications/blob/master/source/server-discovery-and-monitoring/server-discovery-and-monitoring.md
  */
 import { Binary, type Document, Int32, Long, ObjectId, serialize, Timestamp } from 'bson'
@@ -8,9 +8,9 @@ import type { MemberState } from './memberState.js'
 
 export type MemberConfig = {
   id: number
-  /** As advertised, `host:port` in lower case. */
+  /** The advertised `host:port` in lower case. */
   host: string
-  /** 0: never primary, and listed under `passives`. */
+  /** 0: never primary, and listed in `passives`. */
   priority: number
   hidden: boolean
   tags: Record<string, string>
@@ -21,15 +21,15 @@ export type ReplicationOptions = {
   sessions: LogicalSessions
   /** Clock in ms. */
   now: () => number
-  /** The set's id, in its configuration. */
+  /** The id of the set in its configuration. */
   id: ObjectId
-  /** Resolves once a majority has the last write; without it that is so at once. */
+  /** Resolves when a majority has the last write. Default: at once. */
   majority?: (() => Promise<void>) | undefined
-  /** Called after each change that shows in hello. */
+  /** Called after every change of hello. */
   changed: () => void
 }
 
-/** A primary without writes writes something of its own this often, in ms; `maxStalenessSeconds` relies on it. */
+/** An idle primary writes a no-op this often, in ms. `maxStalenessSeconds` relies on it. */
 const IDLE_WRITE = 10_000
 const ELECTION_ID = 0x7fff_ffff
 
@@ -62,7 +62,7 @@ export class Replication {
     this.#opTime = new Timestamp({ t: Math.floor(this.#written / 1000), i: 1 })
   }
 
-  /** A reconfig. The primary must stay. */
+  /** Replaces the configuration, which must keep the primary. */
   configure(places: readonly MemberConfig[]): void {
     this.places = places
     this.version++
@@ -78,7 +78,7 @@ export class Replication {
     this.#changed()
   }
 
-  /** Whoever is primary becomes a secondary; transactions end, and writes that wait for a majority are interrupted. */
+  /** The primary becomes a secondary. Transactions are aborted, and writes that wait for a majority are interrupted. */
   stepDown(): void {
     this.primary = undefined
     this.sessions.discardAll()
@@ -106,7 +106,7 @@ export class Replication {
     return !this.place(id) ? 'REMOVED' : this.primary === id ? 'PRIMARY' : 'SECONDARY'
   }
 
-  /** Moves the time of the last write forward. */
+  /** Advances the time of the last write. */
   tick(): void {
     const t = Math.floor(this.#now() / 1000)
     const last = this.#opTime
@@ -119,12 +119,12 @@ export class Replication {
     return { ts: this.#opTime, t: Long.fromNumber(this.term) }
   }
 
-  /** When the last write was, in ms. */
+  /** The time of the last write, in ms. */
   get written(): number {
     return this.#written
   }
 
-  /** Whether a majority has the last write, or the wait for it was interrupted. */
+  /** True if a majority has the last write; false if waiting for it was interrupted. */
   acknowledged(): boolean | Promise<boolean> {
     if (!this.#majority) return true
     return new Promise(resolve => {
@@ -138,7 +138,7 @@ export class Replication {
     })
   }
 
-  /** `$clusterTime` and `operationTime`, as a document and as its elements. The signature is nobody's. */
+  /** `$clusterTime` and `operationTime`, as a document and as encoded elements. The signature is a dummy. */
   gossip(): { document: Document; elements: Buffer } {
     if (this.#gossip) return this.#gossip
     const signature = { hash: new Binary(Buffer.alloc(20)), keyId: Long.ZERO }
@@ -147,7 +147,7 @@ export class Replication {
     return this.#gossip
   }
 
-  /** The fields of a member's hello that a standalone has not. */
+  /** The fields of hello that a standalone does not have. */
   hello(id: number): Document {
     const own = this.place(id)
     if (!own) {
@@ -181,7 +181,7 @@ export class Replication {
   }
 }
 
-/** Terms as ids whose order is that of the terms. */
+/** An election id per term, in the order of the terms. */
 function electionId(term: number): ObjectId {
   const bytes = Buffer.alloc(12)
   bytes.writeUInt32BE(ELECTION_ID, 0)

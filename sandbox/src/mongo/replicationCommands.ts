@@ -1,4 +1,4 @@
-/** Commands about the set itself: what tools ask for, and stepping down. */
+/** Commands about the replica set: status, configuration, step-down. */
 import { type Document, Double, Int32, Long } from 'bson'
 import { CommandError } from './commandError.js'
 import { type Commands, onCluster, type Request } from './request.js'

@@ -1,4 +1,4 @@
-/** What a command is run with, and what the table of commands is made of. */
+/** The context of a command, and the types of the table of commands. */
 import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
 import type { Cursors } from './cursors.js'
@@ -11,17 +11,17 @@ import type { Challenge } from './scram.js'
 import type { Collection, DocumentStore } from './store.js'
 import type { User, UserName, Users } from './users.js'
 
-/** Whether, and as whose product, the server reports LDAP authorization. */
+/** The product as which the server reports LDAP authorization. */
 export type LdapProduct = 'off' | 'enterprise' | 'percona'
 
-/** One server: what its connections share. */
+/** The state that the connections of one server share. */
 export type Instance = {
-  /** Of a transaction, inside of one. */
+  /** In a transaction: its own view. */
   store: DocumentStore
   users: Users
   cursors: Cursors
   member: Member
-  /** Its place in a set. */
+  /** The replica set and the id of this member. */
   replica?: { set: Replication; id: number }
   host: () => string
   tls: boolean
@@ -30,15 +30,15 @@ export type Instance = {
   started: number
   ldap: LdapProduct
   sessions: Set<ConnectionState>
-  /** How often each command was run. */
+  /** The number of runs of each command. */
   commandCounts: Map<string, number>
   acceptedCount: () => number
 }
 
-/** One connection. It is one user at most, for life. */
+/** One connection. It authenticates as at most one user. */
 export type ConnectionState = {
   id: number
-  /** Address of the peer, without and with its port. */
+  /** The address of the client without and with its port. */
   address: string
   peer: string
   closed: AbortSignal
@@ -48,7 +48,7 @@ export type ConnectionState = {
   running?: { name: string; since: number } | undefined
 }
 
-/** `known` remembers what was allowed, until users or roles change. */
+/** `authorizationCache` is dropped when users or roles change. */
 export type AuthenticatedUser = {
   name: UserName
   owner: string
@@ -62,15 +62,15 @@ export type Request = {
   name: string
   db: string
   body: Document
-  /** The client takes several replies to one request. */
+  /** The client accepts several replies to this request (exhaustAllowed). */
   exhaust: boolean
-  /** Of a retryable write: what its statements returned before. */
+  /** For a retryable write: the earlier results of its statements. */
   statements?: Statements
   session: ConnectionState
   instance: Instance
 }
 
-/** One reply of several; `next` makes the following one. */
+/** One of several replies. `next` computes the following one. */
 export class StreamedReply {
   readonly reply: Reply
   readonly next: () => CommandResult
@@ -84,8 +84,8 @@ export type CommandResult = Reply | StreamedReply | Promise<Reply | StreamedRepl
 
 export type RequiredPrivilege = readonly [action: string, resource: Resource]
 /**
- * A row of the table. `needs`: `nobody` is answered before login, `login` to whoever is logged in, and a function gives
- * all that must be allowed. `adminOnly`: the command runs on the database `admin` alone.
+ * `requires`: `nobody` is allowed before authentication, `login` requires authentication, and a function returns the
+ * required privileges. `adminOnly`: the command runs on the database `admin` only.
  */
 export type CommandDefinition = {
   requires: 'nobody' | 'login' | ((request: Request) => RequiredPrivilege[])
@@ -94,7 +94,7 @@ export type CommandDefinition = {
 }
 export type Commands = Record<string, CommandDefinition>
 
-/** The collection that the command names. Throws InvalidNamespace. */
+/** The name of the collection of a command. Throws InvalidNamespace. */
 export function parseCollection({ name, body }: Request): string {
   const value = body[name]
   if (typeof value !== 'string' || value === '') {
@@ -118,7 +118,7 @@ export const onCluster =
   (): RequiredPrivilege[] =>
     actions.map(action => [action, { cluster: true }])
 
-/** A number of a command, or `fallback` where it is missing. Throws TypeMismatch. */
+/** A number in a command, or `fallback` if it is missing. Throws TypeMismatch. */
 export function parseNumber<T>(body: Document, field: string, fallback: T): number | T {
   const value = body[field]
   if (value === undefined || value === null) return fallback
@@ -127,10 +127,10 @@ export function parseNumber<T>(body: Document, field: string, fallback: T): numb
   return number
 }
 
-/** The privileges of whoever is logged in. */
+/** The privileges of the authenticated user. */
 export const privilegesOf = ({ session }: Request): readonly Privilege[] => session.user?.user.privileges ?? []
 
-/** The collection that the command names. Throws NamespaceNotFound. */
+/** The collection of a command. Throws NamespaceNotFound. */
 export function findCollection(request: Request): Collection {
   const name = parseCollection(request)
   const found = request.instance.store.find(request.db, name)

@@ -1,4 +1,4 @@
-/** Commands about roles of one's own: privileges under a name. */
+/** Commands about user-defined roles. https://www.mongodb.com/docs/manual/reference/command/nav-role-management/ */
 import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
 import { checkCommandFields, checkFields } from './fields.js'
@@ -61,7 +61,7 @@ export const roleCommands: Commands = {
   revokeRolesFromRole: { requires: needsToRevoke, run: request => changeRoles(request, roleOf(request), withoutRoles) },
 }
 
-/** Everybody may look at the roles that they have. */
+/** Users can view their own roles. */
 function viewing({ body, db, session }: Request): RequiredPrivilege[] {
   return parseNames(body.rolesInfo, db).flatMap(({ user: role, db }): RequiredPrivilege[] =>
     session.user?.user.roles.some(held => held.role === role && held.db === db)
@@ -97,7 +97,7 @@ function privilegesIn({ name, body, db }: Request): Document[] {
   })
 }
 
-/** Throws InvalidRoleModification for roles that a role must not inherit: itself, its heirs, those of other databases. */
+/** Throws InvalidRoleModification if a role would inherit itself, directly or not, or a role of another database. */
 function checkInheritance(request: Request, inherited: readonly RoleName[]): void {
   const { db, instance } = request
   const own = parseName(request)

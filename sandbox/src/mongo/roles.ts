@@ -1,10 +1,10 @@
 /**
- * The built-in roles as tables of actions, and whether a list of privileges allows one.
+ * The built-in roles, and checks whether privileges allow an action.
  * https://www.mongodb.com/docs/manual/reference/built-in-roles/
  */
 import type { Document } from 'bson'
 
-/** What a privilege is about. `collection: ''` is every ordinary collection, `db: ''` every database. */
+/** `collection: ''` means all collections except system collections, `db: ''` all databases. */
 export type Resource = { db: string; collection: string } | { cluster: true } | { anyResource: true }
 export type Privilege = { resource: Resource; actions: ReadonlySet<string> }
 export type RoleName = { role: string; db: string }
@@ -65,7 +65,7 @@ const monitoring = [
   on('', 'system.profile', ['find']),
 ]
 
-/** Roles that any database has, for itself. */
+/** Roles of every database. */
 const ofDatabase: Record<string, (db: string) => Privilege[]> = {
   read: db => [on(db, '', reads), on(db, 'system.js', reads)],
   readWrite: db => [on(db, '', reads, writes), on(db, 'system.js', reads, writes)],
@@ -81,7 +81,7 @@ const ofDatabase: Record<string, (db: string) => Privilege[]> = {
 
 const listing = cluster(['listDatabases'])
 
-/** Roles that only the database admin has. */
+/** Roles of the database `admin` only. */
 const ofAdmin: Record<string, () => Privilege[]> = {
   readAnyDatabase: () => [on('', '', reads), listing],
   readWriteAnyDatabase: () => [on('', '', reads, writes), listing],
@@ -121,10 +121,10 @@ const ofAdmin: Record<string, () => Privilege[]> = {
   __system: () => [{ resource: { anyResource: true }, actions: EVERYTHING }],
 }
 
-/** A set that has every action. */
+/** Contains every action. */
 const EVERYTHING: ReadonlySet<string> = Object.assign(new Set(['anyAction']), { has: () => true })
 
-/** The privileges of a built-in role of this database, or undefined where it has none of that name. */
+/** The privileges of a built-in role; undefined if the database has no such role. */
 export function findBuiltInRole({ role, db }: RoleName): Privilege[] | undefined {
   if (Object.hasOwn(ofDatabase, role)) return ofDatabase[role]?.(db)
   return db === 'admin' && Object.hasOwn(ofAdmin, role) ? ofAdmin[role]?.() : undefined
@@ -155,7 +155,7 @@ function covers(held: Resource, asked: Resource): boolean {
   return held.collection === asked.collection || (held.collection === '' && !asked.collection.startsWith('system.'))
 }
 
-/** A privilege as it is stored and shown. */
+/** The form in which privileges are stored and returned. */
 export function toPrivilegeDocument({ resource, actions }: Privilege): Document {
   return { resource, actions: [...actions].sort() }
 }

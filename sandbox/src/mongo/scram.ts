@@ -1,8 +1,8 @@
 /**
- * SCRAM, the server's half: credentials from a password, and the conversation that a client proves it with.
+ * The server side of SCRAM: stored credentials, and the verification of a client.
  *
  *     client-first   n,,n=<user>,r=<client nonce>
- *     server-first   r=<client nonce + ours>,s=<salt>,i=<iterations>
+ *     server-first   r=<client nonce + server nonce>,s=<salt>,i=<iterations>
  *     client-final   c=biws,r=<both nonces>,p=<proof>
  *     server-final   v=<server signature>
  *
@@ -15,7 +15,7 @@ import { CommandError } from './commandError.js'
 
 export type Mechanism = 'SCRAM-SHA-256' | 'SCRAM-SHA-1'
 
-/** What mongod takes: hash, iterations, bytes of salt, and the password as it goes into the hash. */
+/** The parameters of mongod. `prepared`: the form of the password that is hashed. */
 export const mechanisms = {
   'SCRAM-SHA-1': {
     hash: 'sha1',
@@ -34,7 +34,7 @@ export const mechanisms = {
 export const isMechanism = (name: unknown): name is Mechanism =>
   typeof name === 'string' && Object.hasOwn(mechanisms, name)
 
-/** What is stored of a password, as in `credentials` of admin.system.users. */
+/** The stored form of a password, as in `credentials` of admin.system.users. */
 export function createCredentials(
   mechanism: Mechanism,
   user: string,
@@ -54,10 +54,10 @@ export function createCredentials(
   }
 }
 
-/** What is known after the first message. */
+/** The state after the first message. */
 export type Challenge = { mechanism: Mechanism; user: string; stored: Document; nonce: string; authMessage: string }
 
-/** The user of a client-first message, and what follows `n,,`. */
+/** Parses client-first. `bare` is the part after `n,,`. */
 export function parseClientFirst(payload: Buffer): { user: string; nonce: string; bare: string } {
   const message = payload.toString()
   const [, bare, user, nonce] = /^n,[^,]*,(n=([^,]*),r=([\x21-\x2b\x2d-\x7e]+))$/s.exec(message) ?? []
@@ -67,7 +67,7 @@ export function parseClientFirst(payload: Buffer): { user: string; nonce: string
   return { user: user.replaceAll('=2C', ',').replaceAll('=3D', '='), nonce, bare }
 }
 
-/** The answer to client-first, with 24 random bytes of our own. */
+/** Creates server-first with 24 random bytes. */
 export function createChallenge(
   mechanism: Mechanism,
   first: { user: string; nonce: string; bare: string },
@@ -82,7 +82,7 @@ export function createChallenge(
   }
 }
 
-/** Judges client-final and returns server-final. Throws AuthenticationFailed. */
+/** Verifies client-final and returns server-final. Throws AuthenticationFailed. */
 export function verifyClientFinal({ mechanism, stored, nonce, authMessage }: Challenge, payload: Buffer): Buffer {
   const { hash } = mechanisms[mechanism]
   const [, bare, given, proof] = /^(c=biws,r=([^,]+)),p=([^,]+)$/.exec(payload.toString()) ?? []

@@ -1,4 +1,4 @@
-/** A MongoDB server small enough to embed: in memory, with SCRAM, users and roles that are enforced. */
+/** A small MongoDB server in memory, with SCRAM, users, and enforced roles. */
 import { createServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
 import type { Document } from 'bson'
@@ -17,62 +17,62 @@ export type MongoOptions = {
   now: () => number
   random: (size: number) => Buffer
   host?: string
-  /** 0: any free one. */
+  /** Default: 0, any free port. */
   port?: number
   tls?: { cert: string | Buffer; key: string | Buffer; ca?: string | Buffer }
-  /** Reports LDAP authorization as Enterprise does. */
+  /** Reports LDAP authorization as MongoDB Enterprise does. */
   ldapAuthorization?: boolean
-  /** A user of the database admin with the role root, made before the first connection. */
+  /** A user of `admin` with the role root. */
   root?: { name: string; password: string }
-  /** The documents, where they are to be shared. */
+  /** The documents. The members of a replica set share them. */
   store?: Store
-  /** Its place in a set. */
+  /** The replica set and the id of this member. */
   replica?: { set: Replication; id: number }
 }
 
 export type UserDefinition = {
   user: string
   db?: string
-  /** None for `$external`. */
+  /** Undefined for `$external`. */
   password?: string
   roles: readonly (string | RoleName)[]
   customData?: Document
 }
 
-/** A role of the database admin; privileges as in createRole. */
+/** A role of `admin`. Privileges have the form of createRole. */
 export type RoleDefinition = { role: string; privileges: readonly Document[] }
 
 export type MongoServer = {
   host: string
   port: number
-  /** With the name and password of `root`, if there is one. */
+  /** Contains the credentials of `root`, if there is one. */
   uri: string
   store: Store
   createUser(user: UserDefinition): void
   createRole(role: RoleDefinition): void
-  /** How many connections were ever accepted. */
+  /** The number of connections accepted so far. */
   acceptedCount(): number
-  /** Those that are open, with what their clients said of themselves. */
+  /** The open connections with their client metadata. */
   connections(): readonly ConnectionState[]
-  /** The last thousand that were accepted, open or not. */
+  /** The last thousand accepted connections, open or closed. */
   accepted(): readonly ConnectionState[]
-  /** How often a command was asked for. */
+  /** The number of runs of a command. */
   counted(command: string): number
   setLdapAuthorization(on: boolean | LdapProduct): void
-  /** Tells everybody who awaits a hello that something changed. */
+  /** Increments the topology version, which answers awaited hellos. */
   announceChange(): void
   close(): Promise<void>
 }
 
-const REMEMBERED = 1000
+const MAX_RECENT = 1000
 
-/** Starts a server. Rejects where the address cannot be listened on. */
+/** Rejects if the address is not available. */
 export async function startMongoServer(options: MongoOptions): Promise<MongoServer> {
   const { now, random, host = '127.0.0.1', port = 0, tls, root, replica } = options
   const store = options.store ?? new Store(random)
   const users = new Users(store, random)
   const sockets = new Set<Socket>()
-  let dialled = 0
+  let acceptedCount = 0
   const name = host.includes(':') ? `[${host}]` : host
   let at = `${name}:${port}`
   const instance: Instance = {
@@ -89,12 +89,12 @@ export async function startMongoServer(options: MongoOptions): Promise<MongoServ
     ldap: options.ldapAuthorization ? 'enterprise' : 'off',
     sessions: new Set(),
     commandCounts: new Map(),
-    acceptedCount: () => dialled,
+    acceptedCount: () => acceptedCount,
   }
   const accepted: ConnectionState[] = []
   const accept = (socket: Socket) => {
-    accepted.push(new Connection(socket, ++dialled, instance).session)
-    if (accepted.length > REMEMBERED) accepted.shift()
+    accepted.push(new Connection(socket, ++acceptedCount, instance).session)
+    if (accepted.length > MAX_RECENT) accepted.shift()
   }
   const server = tls ? createTlsServer(tls, accept) : createServer(accept)
   server.on('connection', (socket: Socket) => {
@@ -129,7 +129,7 @@ export async function startMongoServer(options: MongoOptions): Promise<MongoServ
     store,
     createUser,
     createRole: ({ role, privileges }) => users.addRole({ role, db: 'admin', privileges, roles: [] }),
-    acceptedCount: () => dialled,
+    acceptedCount: () => acceptedCount,
     connections: () => [...instance.sessions],
     accepted: () => accepted,
     counted: command => instance.commandCounts.get(command) ?? 0,

@@ -1,4 +1,4 @@
-/** Logical sessions and the ends of transactions. A server of its own takes sessions, and has no transactions. */
+/** Commands about logical sessions, and the end of transactions. A standalone accepts sessions but has no transactions. */
 
 import type { Document } from 'bson'
 import { createUuid } from './bytes.js'

@@ -1,9 +1,9 @@
-/** Sizes: of a collection, of a database, of everything. */
+/** Sizes of collections and databases. */
 import { type Document, Double, Int32, Long } from 'bson'
 import type { Instance, Request } from './request.js'
 import type { Collection } from './store.js'
 
-/** What one index would take; there are no pages here to count. */
+/** A nominal size of one index. The sandbox has no pages. */
 const INDEX_BYTES = 4096
 
 export function collectionStats({ db, instance }: Pick<Request, 'db' | 'instance'>, name: string): Document {
@@ -51,7 +51,7 @@ export function databaseStats({ store }: Instance, db: string, scale: number): D
   }
 }
 
-/** Bytes of one database. */
+/** The size of a database in bytes. */
 export function databaseSize({ store }: Instance, db: string): number {
   return [...(store.databases.get(db)?.values() ?? [])].reduce(
     (total, one) => total + one.size + one.indexes.length * INDEX_BYTES,
@@ -59,7 +59,7 @@ export function databaseSize({ store }: Instance, db: string): number {
   )
 }
 
-/** An int32 where it fits, else an int64. */
+/** An int32 if the value fits, else an int64. */
 export function toInteger(value: number): Int32 | Long {
   return value === (value | 0) ? new Int32(value) : Long.fromNumber(value)
 }

@@ -1,9 +1,8 @@
 /**
- * Databases, collections, documents: everything that the members of a deployment would share, and nothing of a server.
+ * Databases, collections and documents. The members of a replica set share a store.
  *
- * A document is the bytes that were sent; it is read once somebody asks what is in it. `_id` is found by its key, and
- * so are the keys of unique indexes; any other query looks at every document. It is long because all that changes what
- * is kept is here.
+ * The store keeps the bytes that were sent and parses them on demand. It looks up `_id` and the keys of unique indexes;
+ * every other query scans the collection.
  */
 import { type Binary, type Document, Int32, type ObjectId } from 'bson'
 import { createUuid, readDocument, withId } from './bytes.js'
@@ -11,7 +10,7 @@ import { CommandError } from './commandError.js'
 import { toText } from './commandText.js'
 import { type Index, toIndexKeys } from './indexes.js'
 
-/** One stored document. It is replaced, never changed, so whoever holds it has a snapshot. */
+/** One stored document. It is replaced, never modified, so a reference to it is a snapshot. */
 export class Entry {
   readonly bytes: Buffer
   readonly key: string
@@ -21,7 +20,7 @@ export class Entry {
     this.key = key
     if (bytes.length <= KEPT) this.#document = document
   }
-  /** Shared by everybody who reads it: copy before changing. */
+  /** Shared by all readers: copy it before a change. */
   get document(): Document {
     if (this.#document) return this.#document
     const document = readDocument(this.bytes)
@@ -30,13 +29,13 @@ export class Entry {
   }
 }
 
-/** One of the two may be missing: an insertion, a removal. */
+/** `from` is undefined for an insertion, `to` for a removal. */
 export type Change = { from: Entry | undefined; to: Entry | undefined }
 
-/** Larger documents are read again each time instead of being held twice. */
+/** Larger documents are parsed on each access instead of being kept twice. */
 const KEPT = 64 * 1024
-/** What a document may measure; updates of 16 MiB documents have the server's own slack. */
-const LONGEST = 16 * 1024 * 1024
+/** The size limit of a document: 16 MiB and the allowance of mongod. */
+const MAX_SIZE = 16 * 1024 * 1024
 
 export class Collection {
   readonly ns: string
@@ -44,10 +43,10 @@ export class Collection {
   readonly uuid: Binary
   readonly entries = new Map<string, Entry>()
   readonly indexes: Index[] = [{ name: '_id_', key: { _id: new Int32(1) }, spec: {} }]
-  /** Counts changes, so that what was computed from the content can be dropped. */
+  /** The number of changes. Caches of the content depend on it. */
   version = 0
   size = 0
-  /** Of a copy: what each changed key held when the copy was made. */
+  /** In a copy: the original entry of each changed key. */
   readonly before: Map<string, Entry | undefined> | undefined
 
   constructor(ns: string, options: Document, uuid: Binary, before?: Map<string, Entry | undefined>) {
@@ -57,7 +56,7 @@ export class Collection {
     this.before = before
   }
 
-  /** The same content, apart from this one. */
+  /** An independent copy. */
   copy(): Collection {
     const copy = new Collection(this.ns, this.options, this.uuid, new Map())
     for (const [key, entry] of this.entries) copy.entries.set(key, entry)
@@ -67,7 +66,7 @@ export class Collection {
     return copy
   }
 
-  /** Puts `to` in the place of `from`, all of them or none. Throws DuplicateKey. */
+  /** Applies all changes or none. Throws DuplicateKey. */
   exchange(changes: readonly Change[]): void {
     const indexed: Entry[] = []
     for (const { from } of changes) if (from) this.#unindex(from)
@@ -104,7 +103,7 @@ export class Collection {
     return entry
   }
 
-  /** Puts a changed document in the place of `old`; `_id` is the same. */
+  /** Replaces a document. `_id` stays the same. */
   replace(old: Entry, bytes: Buffer, document: Document): Entry {
     judgeSize(bytes)
     const entry = new Entry(bytes, old.key, document)
@@ -128,7 +127,7 @@ export class Collection {
     this.#changed(-entry.bytes.length)
   }
 
-  /** Adds an index; a unique one is filled first, so a duplicate leaves everything as it was. */
+  /** Adds an index. A unique index is built first, so a duplicate key changes nothing. */
   addIndex(index: Index): void {
     if (index.unique) {
       for (const entry of this.entries.values()) enter(index, this.ns, entry)
@@ -162,10 +161,10 @@ export class Collection {
   }
 }
 
-/** What commands use of a store; a transaction has one of its own. */
+/** The interface that commands use. A transaction implements it with its own view. */
 export type DocumentStore = Pick<Store, keyof Store>
 
-/** Every database by name; a collection begins to exist when something is put into it. */
+/** The databases by name. An insert creates its collection. */
 export class Store {
   readonly databases = new Map<string, Map<string, Collection>>()
   readonly #random: (size: number) => Buffer
@@ -178,7 +177,7 @@ export class Store {
     return this.databases.get(db)?.get(name)
   }
 
-  /** The collection, made where it is missing. Throws InvalidNamespace. */
+  /** The collection, which is created if it is missing. Throws InvalidNamespace. */
   open(db: string, name: string, options: Document = {}): Collection {
     const found = this.find(db, name)
     if (found) return found
@@ -197,7 +196,7 @@ export class Store {
     return dropped
   }
 
-  /** Moves a collection to another name. The old object must no longer be used. */
+  /** Renames a collection. The old object must no longer be used. */
   rename(from: [string, string], to: [string, string]): void {
     const old = this.find(...from)
     if (!old) throw new CommandError('NamespaceNotFound', `Source collection ${from.join('.')} does not exist`)
@@ -213,13 +212,13 @@ function unneeded(): never {
 }
 
 function judgeSize(bytes: Buffer): void {
-  if (bytes.length > LONGEST) {
-    const message = `object to insert too large. size in bytes: ${bytes.length}, max size: ${LONGEST}`
+  if (bytes.length > MAX_SIZE) {
+    const message = `object to insert too large. size in bytes: ${bytes.length}, max size: ${MAX_SIZE}`
     throw new CommandError('BSONObjectTooLarge', message)
   }
 }
 
-/** Throws InvalidNamespace for names that the server does not take. */
+/** Throws InvalidNamespace for an invalid name. */
 export function assertCollectionName(db: string, name: string): void {
   if (!db || db.length > 63 || /[/\\. "\0]/.test(db)) {
     throw new CommandError('InvalidNamespace', `Invalid database name: '${db}'`)

@@ -1,8 +1,8 @@
 /**
- * The documents as one transaction sees them: copies of the collections that it touched, its own writes in them.
+ * The view of one transaction: copies of the collections that it touched, with its own writes.
  *
- * A collection is copied when the transaction first touches it, not all at once. A document that somebody else changed
- * since then is a WriteConflict at the next statement or at commit; nobody else ever waits for a transaction.
+ * A collection is copied when the transaction first touches it. If another client has changed a document since then, the
+ * next statement or the commit fails with WriteConflict. Other clients never wait for a transaction.
  */
 import { CommandError } from './commandError.js'
 import { type Collection, type DocumentStore, Store } from './store.js'
@@ -14,7 +14,7 @@ export class Transaction implements DocumentStore {
   readonly #made: Store
   readonly #copies = new Map<string, Copy>()
 
-  /** `random` for the names of collections that it makes. */
+  /** `random` is for the UUIDs of new collections. */
   constructor(store: Store, random: (size: number) => Buffer) {
     this.#store = store
     this.#made = new Store(random)
@@ -44,7 +44,7 @@ export class Transaction implements DocumentStore {
     return this.drop()
   }
 
-  /** Throws WriteConflict where a document that it changed was changed by somebody else. */
+  /** Throws WriteConflict if another client changed a document that this transaction changed. */
   judge(): void {
     for (const { db, name, copy, of } of this.#copies.values()) {
       const now = this.#store.find(db, name)
@@ -53,7 +53,7 @@ export class Transaction implements DocumentStore {
     }
   }
 
-  /** Writes everything to the store, or nothing. Throws WriteConflict. */
+  /** Applies all writes to the store, or none. Throws WriteConflict. */
   commit(): void {
     this.judge()
     const undo: (() => void)[] = []

@@ -1,7 +1,7 @@
 /**
- * Updates: what becomes of a document, by operators, by replacement, or by a pipeline; and the document of an upsert.
+ * Compiles updates by operators, replacement or pipeline, and creates the document of an upsert.
  *
- * On exact values, so that an int64 stays one. It is long because every operator is here, a row each.
+ * Values keep their BSON types, so an int64 stays an int64.
  * https://www.mongodb.com/docs/manual/reference/operator/update/
  */
 import { type Document, Int32, type ObjectId, Timestamp } from 'bson'
@@ -25,7 +25,7 @@ export type Update = {
 
 export const isPipeline = (update: unknown): update is Document[] => Array.isArray(update)
 
-/** What each matched document becomes; the given one is left as it is. */
+/** Returns a function from a matched document to the updated one. It does not modify its argument. */
 export function compileUpdate(update: Update, now: () => number, inserting = false): (document: Document) => Document {
   const { q, u, arrayFilters, let: variables } = update
   if (isPipeline(u)) {
@@ -54,7 +54,7 @@ export function compileUpdate(update: Update, now: () => number, inserting = fal
   }
 }
 
-/** The document that an upsert inserts where nothing matched. */
+/** The document that an upsert inserts if nothing matched. */
 export function createUpserted(update: Update, now: () => number, fresh: () => ObjectId): Document {
   const base: Document = {}
   for (const [field, value] of equalities(update.q)) assign(base, field.split('.'), value)
@@ -64,7 +64,7 @@ export function createUpserted(update: Update, now: () => number, fresh: () => O
   return { _id, ...rest }
 }
 
-/** The fields that a filter holds equal to something. */
+/** The fields for which a filter requires equality. */
 function equalities(filter: Document): [field: string, value: unknown][] {
   return Object.entries(filter).flatMap(([name, condition]): [string, unknown][] => {
     if (name === '$and') return (condition as Document[]).flatMap(equalities)
@@ -74,7 +74,7 @@ function equalities(filter: Document): [field: string, value: unknown][] {
   })
 }
 
-/** `_id` stays, and stays in front. Throws ImmutableField. */
+/** Keeps `_id` unchanged and first. Throws ImmutableField. */
 function keepId(before: Document, after: Document): Document {
   if (before._id === undefined) return after
   const { _id = before._id, ...rest } = after
@@ -99,7 +99,7 @@ function refuseConflicts(fields: readonly string[]): void {
   }
 }
 
-/** Containers are copied, values shared: nothing changes a value in place. */
+/** Copies documents and arrays, and shares other values, which are immutable. */
 function copy(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(copy)
   if (!isDocument(value)) return value
@@ -108,7 +108,7 @@ function copy(value: unknown): unknown {
   return result
 }
 
-// Positions: `$` is the first element that the filter matched, `$[]` all, `$[name]` those of an array filter.
+// Positional operators: `$` is the first element that the filter matched, `$[]` all, `$[name]` those of an array filter.
 
 type Positions = { q: Document; filters: Map<string, Matcher> }
 
@@ -146,7 +146,7 @@ function chosen(name: string, list: readonly unknown[], filters: Map<string, Mat
   return [...list.keys()].filter(index => matches(list[index] as Document))
 }
 
-/** The first element that alone would make the array pass the filter's conditions on it. */
+/** The first element that satisfies the conditions of the filter on its array. */
 function positional(path: readonly string[], list: readonly unknown[], q: Document): number {
   const field = path.join('.')
   const conditions = Object.fromEntries(
@@ -175,7 +175,7 @@ function valueAt(value: unknown, path: readonly string[]): unknown {
   return at
 }
 
-/** Throws PathNotViable where something on the way is neither a document nor an array. */
+/** Throws PathNotViable if the path traverses a value that is neither a document nor an array. */
 function assign(document: Document, path: readonly string[], value: unknown): void {
   const last = path.length - 1
   let container: unknown = document
@@ -199,7 +199,7 @@ function assign(document: Document, path: readonly string[], value: unknown): vo
   }
 }
 
-/** Defined, not assigned: a field may be called `__proto__`. */
+/** Defines the property instead of assigning it: a field may be called `__proto__`. */
 function put(container: Document, name: string, value: unknown): void {
   Object.defineProperty(container, name, { value, enumerable: true, configurable: true, writable: true })
 }
@@ -222,7 +222,7 @@ function erase(document: Document, path: readonly string[]): void {
 
 type Operator = (document: Document, path: string[], operand: unknown, now: () => number) => void
 
-/** An operator that makes a new value of the old one; `undefined` changes nothing. */
+/** An operator that computes a value from the old one. `undefined` means no change. */
 const value =
   (make: (old: unknown, operand: unknown, now: () => number) => unknown): Operator =>
   (document, path, operand, now) => {
@@ -230,7 +230,7 @@ const value =
     if (result !== undefined) assign(document, path, result)
   }
 
-/** An operator on arrays; a missing one is empty, or stays missing where `create` is false. */
+/** An operator on arrays. A missing array counts as empty, or stays missing if `create` is false. */
 const array = (make: (list: unknown[], operand: unknown) => unknown[], create: boolean): Operator =>
   value((old, operand) => {
     if (old === undefined && !create) return undefined
@@ -294,7 +294,7 @@ function push(list: unknown[], operand: unknown): unknown[] {
   return size < 0 ? result.slice(size) : result.slice(0, size)
 }
 
-/** `$pull` takes a value, conditions on the element, or a filter of documents. */
+/** `$pull` accepts a value, conditions on the element, or a filter of documents. */
 function pulled(operand: unknown): (item: unknown) => boolean {
   if (!isDocument(operand)) {
     const matches = compileMatcher({ item: operand })

@@ -1,5 +1,5 @@
 /**
- * Commands about users, each with the privilege that mongod asks for it.
+ * Commands about users, with the privileges that mongod requires.
  * https://www.mongodb.com/docs/manual/reference/command/nav-user-management/
  */
 import { type Document, Int32 } from 'bson'
@@ -63,7 +63,7 @@ export const userCommands: Commands = {
 
 const EXTERNAL = '$external'
 
-/** Each field that is changed asks for a privilege of its own; one's own password and data for a smaller one. */
+/** Each changed field requires its own action. Users need a lesser action for their own password and custom data. */
 function changing(request: Request): RequiredPrivilege[] {
   const { body, db } = request
   const needs = needsToGrant()(request)
@@ -81,7 +81,7 @@ function changing(request: Request): RequiredPrivilege[] {
   return needs
 }
 
-/** Everybody may look at themselves; whoever looks into all databases at once needs it for the cluster. */
+/** Users can view themselves. Viewing all databases requires viewUser on the cluster. */
 function viewing(request: Request): RequiredPrivilege[] {
   const { body, db } = request
   return parseNames(body.usersInfo, db).flatMap((name): RequiredPrivilege[] => {
@@ -94,7 +94,7 @@ function isSelf({ session }: Request, { user, db }: UserName): boolean {
   return session.user?.name.user === user && session.user.name.db === db
 }
 
-/** The stored user that the command names. Throws UserNotFound. */
+/** The stored user of a command. Throws UserNotFound. */
 function userOf(request: Request): Entry {
   const name: UserName = { user: parseName(request), db: request.db }
   const entry = request.instance.users.entry(name)

@@ -1,6 +1,6 @@
 /**
- * Users and roles. They are documents of admin.system.users and admin.system.roles, as in mongod, so a `find` with the
- * privilege reads them, and a change shows on live connections with their next command.
+ * Users and roles. As in mongod, they are documents of admin.system.users and admin.system.roles, so `find` can read them
+ * with the privilege. A change takes effect on open connections with their next command.
  */
 import { type Document, type ObjectId, serialize } from 'bson'
 import { createUuid } from './bytes.js'
@@ -12,7 +12,7 @@ import { createCredentials, type Mechanism } from './scram.js'
 import type { Collection, Entry, Store } from './store.js'
 
 export type UserName = { user: string; db: string }
-/** A user as it is now: its stored document and what it may do. */
+/** A user with its resolved roles and privileges. */
 export type User = { name: UserName; document: Document; roles: RoleName[]; privileges: Privilege[] }
 
 export const toUserKey = ({ db }: { db: string }, name: string): string => `${db}.${name}`
@@ -30,7 +30,7 @@ export class Users {
     this.#random = random
   }
 
-  /** Grows whenever any user or role changes. */
+  /** Increases with every change of a user or role. */
   get version(): number {
     return this.users.version + this.roles.version
   }
@@ -58,7 +58,7 @@ export class Users {
     return this.roles.entries.get(`s${db}.${role}`)
   }
 
-  /** These roles and all that they inherit, each once, and the privileges of all. */
+  /** These roles and all inherited ones, without duplicates, and their privileges. */
   resolve(names: readonly RoleName[]): { roles: RoleName[]; privileges: Privilege[] } {
     const roles = new Map<string, RoleName>()
     const privileges: Privilege[] = []
@@ -94,7 +94,7 @@ export class Users {
     })
   }
 
-  /** Every mechanism's credentials for one password. */
+  /** The credentials of a password for each mechanism. */
   credentials(user: string, password: string, mechanisms: readonly Mechanism[]): Document {
     return Object.fromEntries(mechanisms.map(name => [name, createCredentials(name, user, password, this.#random)]))
   }
@@ -114,7 +114,7 @@ export class Users {
     this.roles.insert(Buffer.from(serialize({ _id, ...fields })), unneeded)
   }
 
-  /** Replaces the stored document by what `change` makes of it. */
+  /** Replaces the stored document by the result of `change`. */
   change(collection: Collection, entry: Entry, change: (document: Document) => Document): void {
     const document = change({ ...entry.document })
     collection.replace(entry, Buffer.from(serialize(document)), document)

@@ -21,7 +21,7 @@ export const writeCommands: Commands = {
   findandmodify: { requires: modifyNeeds, run: findAndModify },
 }
 
-/** An ObjectId of our own clock and randomness. */
+/** Creates ObjectIds from the clock and the randomness of the instance. */
 export function createIdFactory({ instance }: Request): () => ObjectId {
   return () => {
     const id = instance.random(12)
@@ -48,8 +48,7 @@ function insert(request: Request): Reply {
 }
 
 /**
- * Runs each write that did not run before; `n` is the sum of what `count` makes of their results, and what is refused
- * is reported by its index.
+ * Runs each write that has no earlier result. `n` is the sum of `count` over the results. Errors are reported by index.
  */
 function many<W, R>(
   { body, statements }: Request,
@@ -80,7 +79,7 @@ function many<W, R>(
   }
 }
 
-/** Users and roles change by their commands only. */
+/** Users and roles can be changed by their commands only. */
 export function assertWritableNamespace(db: string, name: string): void {
   if (db === 'admin' && (name === 'system.users' || name === 'system.roles')) {
     throw new CommandError('Unauthorized', `${db}.${name} is changed by commands such as createUser only`)
@@ -118,7 +117,7 @@ function update(request: Request): Reply {
 
 type Outcome = { matched: number; modified: number; upserted?: Document; before?: Document; after?: Document }
 
-/** One update: `q` chooses, `u` says what becomes of each. */
+/** One statement: `q` is the filter, `u` the update. */
 function write(request: Request, name: string, one: Update): Outcome {
   const { db, instance } = request
   const collection = instance.store.find(db, name)
