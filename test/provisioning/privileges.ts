@@ -1,5 +1,6 @@
 import type { Document } from 'bson'
 import t from 'tap'
+import { privileges as sandboxPrivileges } from '../../sandbox/src/administrator.js'
 import { evaluateLdap, queryLdapSettings } from '../../src/ldap/ldap.js'
 import { Secret } from '../../src/log.js'
 import { getPeriod } from '../../src/provisioning/password.js'
@@ -120,4 +121,8 @@ t.test('the documented script creates that role', async t => {
   const db = { getSiblingDB: () => ({ createRole: (role: Document) => created.push(role), createUser: () => {} }) }
   new Function('db', 'passwordPrompt', text)(db, () => '')
   t.same(created, [{ role: 'iamProxy', roles: [], privileges: listPrivileges(DATABASE) }])
+})
+
+t.test('the administrator of the sandbox has exactly the documented privileges', async t => {
+  t.same(sandboxPrivileges, listPrivileges(DATABASE))
 })

@@ -173,7 +173,7 @@ class InProcessReplicaSet implements ReplicaSet {
 
   remove(member: ReplicaSetMember): void {
     this.#slotOf(member)
-    if (this.#replication.primary === member.id) throw new Error('the primary must step down before its removal')
+    if (this.#replication.primary === member.id) throw new Error('the primary must step down before it is removed')
     this.#replication.configure(this.#replication.places.filter(({ id }) => id !== member.id))
   }
 

@@ -320,7 +320,7 @@ t.test('members are added and removed while a client is connected', async t => {
   set.elect(added)
   await c.insertOne({})
   t.equal(added.counted('insert'), 1)
-  t.throws(() => set.remove(added), /steps down/)
+  t.throws(() => set.remove(added), /must step down/)
 
   const { ask } = await connectRaw(t, second.port)
   const closed = new Promise<void>(resolve =>
@@ -402,7 +402,7 @@ t.test('the next primary is one of the highest priority that runs', async t => {
   t.notOk([...hello.hosts, ...hello.passives].includes(hidden.host))
   const own = await (await connectRaw(t, hidden.port)).ask({ hello: 1, $db: 'admin' })
   t.match(own, { hidden: true, passive: true, secondary: true, me: hidden.host })
-  t.throws(() => set.remove({ ...first, port: 1 }), /another set/)
+  t.throws(() => set.remove({ ...first, port: 1 }), /another replica set/)
 })
 
 t.test('users, roles and documents are those of the whole set', async t => {
