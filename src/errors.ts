@@ -573,14 +573,3 @@ export function errorCode(thrown: unknown): string | undefined {
 export function toExitCode(fault: Fault): number {
   return fault.definition.exit ?? 70
 }
-
-/** `| fault | client gets | what happened | what to do |` and a line for each, for README; ends with a line end. */
-export function renderFaultsTable(): string {
-  const lines = Object.entries<FaultDefinition>(faults).map(([kind, { reply, summary, remedy, exit }]) => {
-    const gets = reply ? `${reply.code} ${reply.codeName}` : exit === undefined ? 'the socket closed' : `exit ${exit}`
-    return [`\`${kind}\``, gets, summary, remedy].join(' | ')
-  })
-  return ['fault | client gets | what happened | what to do', '--- | --- | --- | ---', ...lines]
-    .map(line => `| ${line} |\n`)
-    .join('')
-}

@@ -32,7 +32,7 @@ export const logEvents = {
   'connection closed': {
     levels: ANY_LEVEL,
     summary:
-      'A client connection ended. This line is the record of the connection: who logged in, why it failed, how long each stage took. The level is that of the fault; without one it is `info` after a login and `debug` before it.',
+      'A client connection ended. This line is the record of the connection: the principal, the cause of a failure, the duration of each stage. The level is that of the fault. Without a fault it is `info` after a login and `debug` before it.',
     fields: [
       ...CONNECTION,
       'stage',
@@ -75,7 +75,7 @@ export const logEvents = {
   },
   'shadow limit exceeded': {
     levels: ['info'],
-    summary: 'With `login.shadow`: a limit would have refused this login.',
+    summary: 'A limit would have refused this login without `login.shadow`.',
     fields: ['limit'],
     fault: true,
   },
@@ -120,7 +120,7 @@ export const logEvents = {
   'advertised address missing': {
     levels: ['warn'],
     summary:
-      '`listen.advertise` is missing in front of a replica set, so clients are told the address that they connected to.',
+      'The setting `listen.advertise` is missing in front of a replica set, so hello reports the address that each client connected to.',
     fields: ['warning'],
   },
   'ldap authorization checked': {
@@ -156,7 +156,7 @@ export const logEvents = {
   'rule removed': {
     levels: ['warn'],
     summary: 'A rule is not in the new configuration. Connections that only this rule admitted are closed.',
-    fields: ['rule'],
+    fields: ['pattern'],
   },
   'denial added': {
     levels: ['warn'],
@@ -186,15 +186,15 @@ export const logEvents = {
   },
   'directory entry invalid': {
     levels: ['warn'],
-    summary: 'An $external user does not do what its name suggests.',
+    summary: 'An `$external` user does not do what its name suggests.',
     fields: ['warning'],
   },
   'directory unreadable': {
     levels: ['error'],
-    summary: 'The $external users could not be read. Written once until they can be read again.',
+    summary: 'The `$external` users could not be read. Written once until they can be read again.',
     fields: ['why'],
   },
-  'directory restored': { levels: ['info'], summary: 'The $external users can be read again.', fields: [] },
+  'directory restored': { levels: ['info'], summary: 'The `$external` users can be read again.', fields: [] },
   'database user changed': {
     levels: ['info'],
     summary: 'The proxy created, updated or dropped a provisioned user.',

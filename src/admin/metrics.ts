@@ -211,15 +211,3 @@ function seriesOf({ labels }: MetricDefinition): Record<string, string>[] {
   const [label] = Object.entries(labels)
   return label ? label[1].map(value => ({ [label[0]]: value })) : [{}]
 }
-
-/** Renders the table in Markdown. Ends with a newline. */
-export function renderMetricsTable(): string {
-  const lines = (Object.entries(metrics) as [string, MetricDefinition][]).map(([name, { kind, labels, help }]) => {
-    const shown = Object.entries(labels).map(([label, values]) =>
-      values.length === 0 || values.length > 8 ? `\`${label}\`` : `\`${label}\`: ${values.join(', ')}`,
-    )
-    const type = kind === 'state' || kind === 'collected' ? 'gauge' : kind
-    return [`\`${PREFIX}${name}\``, type, shown.join('; '), help].join(' | ')
-  })
-  return ['metric | type | labels | meaning', '--- | --- | --- | ---', ...lines].map(line => `| ${line} |\n`).join('')
-}

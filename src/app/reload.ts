@@ -60,11 +60,11 @@ export function mergeLiveSettings(running: Config, next: Config): MergedConfig {
 type Protections = Pick<Policy, 'rules' | 'denials'>
 
 /** The rules and denials that no longer exist, by name. One that is only spelled differently still exists. */
-export function removedProtections(before: Protections, after: Protections): { rule?: string; denial?: string }[] {
+export function removedProtections(before: Protections, after: Protections): { pattern?: string; denial?: string }[] {
   const rules = new Set(after.rules.all.map(({ arn }) => arn))
   const denials = new Set(after.denials.map(getDenialKey))
   return [
-    ...before.rules.all.filter(({ arn }) => !rules.has(arn)).map(({ description }) => ({ rule: description })),
+    ...before.rules.all.filter(({ arn }) => !rules.has(arn)).map(({ description }) => ({ pattern: description })),
     ...before.denials
       .filter(denial => !denials.has(getDenialKey(denial)))
       .map(denial => ({ denial: formatDenial(denial) })),
@@ -121,7 +121,7 @@ class Reloader {
     this.#options.apply(merged)
     this.#running = merged
     for (const removed of removedProtections(before.policy, policy)) {
-      log('warn', 'rule' in removed ? 'rule removed' : 'denial removed', removed)
+      log('warn', 'pattern' in removed ? 'rule removed' : 'denial removed', removed)
     }
     for (const warning of config.warnings) {
       if (!before.config.warnings.includes(warning)) log('warn', 'configuration warning', { warning })

@@ -45,7 +45,11 @@ export class Framer {
     if (queue.length < 4) return undefined
     const length = queue.peek(4).readInt32LE(0)
     if (length < HEADER_BYTES || length > this.limit) {
-      throw new Fault('frame/length', undefined, { length, limit: this.limit, looksLike: guessProtocol(queue.peek(4)) })
+      throw new Fault('frame/length', undefined, {
+        length,
+        maxLength: this.limit,
+        looksLike: guessProtocol(queue.peek(4)),
+      })
     }
     if (queue.length < length) return undefined
     const bytes = queue.read(length)

@@ -153,7 +153,7 @@ export class RequestSplitter {
     if (bytes.length - at < 4) return 'incomplete'
     const length = bytes.readInt32LE(at)
     if (length < HEADER_BYTES || length > this.#limit) {
-      throw new Fault('frame/length', undefined, { length, limit: this.#limit })
+      throw new Fault('frame/length', undefined, { length, maxLength: this.#limit })
     }
     if (bytes.length - at < HEADER_BYTES) return 'incomplete'
     const requestID = bytes.readInt32LE(at + 4)
@@ -310,7 +310,7 @@ export class ReplySplitter {
     const length = bytes.readInt32LE(at)
     const opCode = bytes.readInt32LE(at + 12)
     if (length < HEADER_BYTES + 4 + 1 + 5 || length > this.#limit || opCode !== OP_MSG) {
-      throw new Fault('upstream/protocol-error', undefined, { length, opCode, limit: this.#limit })
+      throw new Fault('upstream/protocol-error', undefined, { length, opCode, maxLength: this.#limit })
     }
     this.#toForward = length
     this.#current = {

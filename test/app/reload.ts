@@ -99,7 +99,7 @@ t.test('removed rules and denials are named; another spelling is the same denial
     { users: [{ ...base.users[0], user: 'someone' }] },
     { '/deny': '- account: "999999999999"\n...' },
   )
-  t.same(removedProtections(before, fewer), [{ rule: BOB }, { denial: 'account 123456789012' }])
+  t.same(removedProtections(before, fewer), [{ pattern: BOB }, { denial: 'account 123456789012' }])
   t.same(removedProtections(before, policyOf({}, { '/deny': '- account: "123456789012"\n...' })), [])
 })
 
@@ -138,7 +138,7 @@ t.test('a valid configuration is applied as a whole and logged', async t => {
   t.same(applied, [[ALICE]])
   t.same(outcomes, ['applied'])
   t.match(lines, [
-    ['warn', 'rule removed', { rule: BOB }],
+    ['warn', 'rule removed', { pattern: BOB }],
     ['warn', 'denial removed', { denial: 'account 123456789012' }],
     ['warn', 'restart required', { settings: ['listen.host'] }],
     ['info', 'configuration reloaded', { applied: ['users', 'deny.file'] }],

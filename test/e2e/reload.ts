@@ -105,7 +105,7 @@ t.test('a link that is swapped, a file renamed into place, and SIGHUP', async t 
   writeFileSync(join(folder, 'proxy.new'), yaml(rules.slice(0, 1)))
   renameSync(join(folder, 'proxy.new'), join(folder, 'proxy.yaml'))
   t.match(await logged(is('connection closed', { fault: 'login/revoked' }), from), { arn: /assumed-role\/orders-api/ })
-  t.match(await logged(is('rule removed'), from), { rule: orders.arn })
+  t.match(await logged(is('rule removed'), from), { pattern: orders.arn })
 
   from = log.length
   child.kill('SIGHUP')

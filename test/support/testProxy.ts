@@ -17,6 +17,7 @@ import { type RunningProxy, startProxy } from '../../src/app/proxy.js'
 import { Fault } from '../../src/errors.js'
 import { createLog } from '../../src/log.js'
 import { type AwsKeys, createClient, type Driver } from './clients.js'
+import { findUndocumented } from './logLines.js'
 import { type NetworkLink, openLink } from './networkLink.js'
 
 export const ACCOUNT = '123456789012'
@@ -103,10 +104,16 @@ export async function startTestProxy(
   }
   const log: LogLine[] = []
   let wake = () => {}
-  const write = (line: string) => {
-    log.push(JSON.parse(line))
+  const undocumented = new Set<string>()
+  const write = (text: string) => {
+    const line: LogLine = JSON.parse(text)
+    for (const problem of findUndocumented(line)) undocumented.add(problem)
+    log.push(line)
     wake()
   }
+  t.teardown(() => {
+    if (undocumented.size > 0) throw new Error(`missing in the table of log events: ${[...undocumented].join(', ')}`)
+  })
   const proxy = await startProxy(configure({}), createLog('info', { write }))
   t.teardown(() => proxy.kill())
   await proxy.initialized
