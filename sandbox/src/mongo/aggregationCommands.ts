@@ -96,20 +96,20 @@ function latencies(): Document {
 }
 
 /**
- * The current operations, as currentOp shows them. `idle`: include connections that run nothing. `everybody`: include the
+ * The current operations, as currentOp shows them. `idle`: include connections that run nothing. `allUsers`: include the
  * operations of other users.
  */
 export function listOperations(
   { instance, session, db, name, body }: Request,
   idle: boolean,
-  everybody: boolean,
+  allUsers: boolean,
 ): Document[] {
   const shown = [...instance.sessions].filter(
-    one => (idle || one === session || one.running) && (everybody || one.user?.owner === session.user?.owner),
+    one => (idle || one === session || one.running) && (allUsers || one.user?.owner === session.user?.owner),
   )
   return shown.map(one => {
     const mine = one === session
-    const { lsid: _, $clusterTime: __, ...told } = body
+    const { lsid: _, $clusterTime: __, ...printable } = body
     const running = mine ? { name, since: instance.now() } : one.running
     return {
       type: 'op',
@@ -128,7 +128,7 @@ export function listOperations(
       ...(running && {
         secs_running: Long.fromNumber(Math.floor((instance.now() - running.since) / 1000)),
         microsecs_running: Long.fromNumber((instance.now() - running.since) * 1000),
-        command: mine ? told : { [running.name]: new Int32(1) },
+        command: mine ? printable : { [running.name]: new Int32(1) },
       }),
     }
   })

@@ -11,16 +11,16 @@ import { toUserKey, type UserName } from './users.js'
 const CONVERSATION = 1
 
 export const authenticationCommands: Commands = {
-  saslStart: { requires: 'nobody', run: request => saslStart(request, request.db, request.body) },
-  saslContinue: { requires: 'nobody', run: saslContinue },
+  saslStart: { requires: 'nothing', run: request => saslStart(request, request.db, request.body) },
+  saslContinue: { requires: 'nothing', run: saslContinue },
   authenticate: {
-    requires: 'nobody',
+    requires: 'nothing',
     run: ({ body }) => {
       throw notEnabled(body.mechanism ?? 'MONGODB-CR')
     },
   },
   logout: {
-    requires: 'nobody',
+    requires: 'nothing',
     run: ({ session }) => {
       delete session.user
       delete session.conversation
@@ -28,7 +28,7 @@ export const authenticationCommands: Commands = {
     },
   },
   connectionStatus: {
-    requires: 'nobody',
+    requires: 'nothing',
     run: ({ session, body }) => {
       const { name, user } = session.user ?? {}
       return {

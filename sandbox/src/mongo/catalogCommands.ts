@@ -26,7 +26,7 @@ export const catalogCommands: Commands = {
   renameCollection: { adminOnly: true, requires: renameNeeds, run: rename },
   collMod: { requires: onCollection('collMod'), run: collMod },
   listCollections: { requires: listNeeds, run: listCollections },
-  listDatabases: { adminOnly: true, requires: 'login', run: listDatabases },
+  listDatabases: { adminOnly: true, requires: 'authentication', run: listDatabases },
   collStats: {
     requires: onCollection('collStats'),
     run: request => collectionStats(request, parseCollection(request)),

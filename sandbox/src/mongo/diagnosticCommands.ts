@@ -34,7 +34,10 @@ export const diagnosticCommands: Commands = {
     requires: onCluster('checkFreeMonitoringStatus'),
     run: () => ({ state: 'disabled' }),
   },
-  profile: { requires: 'login', run: () => ({ was: toInteger(0), slowms: toInteger(100), sampleRate: new Double(1) }) },
+  profile: {
+    requires: 'authentication',
+    run: () => ({ was: toInteger(0), slowms: toInteger(100), sampleRate: new Double(1) }),
+  },
   shutdown: {
     adminOnly: true,
     requires: onCluster('shutdown'),

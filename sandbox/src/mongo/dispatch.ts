@@ -33,12 +33,12 @@ const commands: Commands = {
   ...diagnosticCommands,
   ...replicationCommands,
   explain: { requires: explainNeeds, run: explain },
-  listCommands: { requires: 'login', run: () => ({ commands: Object.fromEntries(listCommands()) }) },
+  listCommands: { requires: 'authentication', run: () => ({ commands: Object.fromEntries(listCommands()) }) },
 }
 
 function* listCommands(): Generator<[string, Document]> {
   for (const [name, { requires, adminOnly = false }] of Object.entries(commands)) {
-    yield [name, { help: '', requiresAuth: requires !== 'nobody', secondaryOk: false, adminOnly }]
+    yield [name, { help: '', requiresAuth: requires !== 'nothing', secondaryOk: false, adminOnly }]
   }
 }
 
@@ -60,7 +60,7 @@ function execute(request: Request): CommandResult {
   try {
     const row = Object.hasOwn(commands, name) ? commands[name] : undefined
     if (session.user && session.user.version !== instance.users.version) refresh(request)
-    if (row?.requires !== 'nobody') authorize(request, row)
+    if (row?.requires !== 'nothing') authorize(request, row)
     if (!row) throw new CommandError('CommandNotFound', `no such command: '${name}'`)
     instance.commandCounts.set(name, (instance.commandCounts.get(name) ?? 0) + 1)
     rejectCollation(request.body)

@@ -8,13 +8,13 @@ import { type CommandResult, type Commands, parseNumber, type Request, StreamedR
 export const VERSION = '7.0.99'
 
 export const handshakeCommands: Commands = {
-  hello: { requires: 'nobody', run: hello },
-  isMaster: { requires: 'nobody', run: hello },
-  ismaster: { requires: 'nobody', run: hello },
-  ping: { requires: 'nobody', run: () => ({}) },
-  buildInfo: { requires: 'nobody', run: ({ instance }) => buildInfo(instance.ldap) },
-  buildinfo: { requires: 'nobody', run: ({ instance }) => buildInfo(instance.ldap) },
-  whatsmyuri: { requires: 'nobody', run: ({ session }) => ({ you: session.peer }) },
+  hello: { requires: 'nothing', run: hello },
+  isMaster: { requires: 'nothing', run: hello },
+  ismaster: { requires: 'nothing', run: hello },
+  ping: { requires: 'nothing', run: () => ({}) },
+  buildInfo: { requires: 'nothing', run: ({ instance }) => buildInfo(instance.ldap) },
+  buildinfo: { requires: 'nothing', run: ({ instance }) => buildInfo(instance.ldap) },
+  whatsmyuri: { requires: 'nothing', run: ({ session }) => ({ you: session.peer }) },
 }
 
 function hello(request: Request): CommandResult {

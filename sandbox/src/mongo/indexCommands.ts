@@ -32,7 +32,7 @@ function createIndexes(request: Request): Document {
   const automatic = !instance.store.find(db, name)
   const collection = instance.store.open(db, name)
   const before = collection.indexes.length
-  for (const asked of body.indexes as Document[]) addIndex(collection, asked)
+  for (const requested of body.indexes as Document[]) addIndex(collection, requested)
   const after = collection.indexes.length
   return {
     numIndexesBefore: new Int32(before),
@@ -42,12 +42,12 @@ function createIndexes(request: Request): Document {
   }
 }
 
-function addIndex(collection: Collection, asked: Document): void {
-  if (!isDocument(asked.key) || Object.keys(asked.key).length === 0) {
+function addIndex(collection: Collection, requested: Document): void {
+  if (!isDocument(requested.key) || Object.keys(requested.key).length === 0) {
     throw new CommandError('FailedToParse', 'an index needs a key')
   }
-  const name = asked.name ?? Object.entries(asked.key).flat().map(String).join('_')
-  const same = collection.indexes.find(one => compare(one.key, asked.key) === 0)
+  const name = requested.name ?? Object.entries(requested.key).flat().map(String).join('_')
+  const same = collection.indexes.find(one => compare(one.key, requested.key) === 0)
   const named = collection.indexes.find(one => one.name === name)
   if (named && named !== same) {
     const message = `An existing index has the same name as the requested index: ${name}`
@@ -56,7 +56,7 @@ function addIndex(collection: Collection, asked: Document): void {
   if (same && same.name !== name && same.name !== '_id_') {
     throw new CommandError('IndexOptionsConflict', `Index already exists with a different name: ${same.name}`)
   }
-  if (!same) collection.addIndex(parseIndex({ ...asked, name }))
+  if (!same) collection.addIndex(parseIndex({ ...requested, name }))
 }
 
 function dropIndexes(request: Request): Document {
@@ -64,8 +64,8 @@ function dropIndexes(request: Request): Document {
   const collection = findCollection(request)
   const { indexes } = collection
   const was = indexes.length
-  const asked: unknown[] = Array.isArray(body.index) ? body.index : [body.index]
-  for (const one of asked) {
+  const requested: unknown[] = Array.isArray(body.index) ? body.index : [body.index]
+  for (const one of requested) {
     if (one === '*') {
       indexes.length = 1
       continue

@@ -58,7 +58,7 @@ function inTransaction(request: Request, sessions: Sessions, run: Run): CommandR
       throw unsupported(`Cannot run command against the '${db}' database in a transaction.`)
     const store = body.startTransaction === true ? sessions.start(key, number) : sessions.open(key, number)
     const answer = run({ ...request, instance: { ...instance, store } })
-    store.judge()
+    store.assertNoConflict()
     if ('writeErrors' in answer) sessions.discard(key, number)
     return answer
   } catch (thrown) {

@@ -66,8 +66,8 @@ function leafOf(name: string, how: unknown, filter: Document): Leaf {
     const matches = compileMatcher(Object.fromEntries(conditions))
     return firstOf(item => matches({ [field]: [item] }))
   }
-  const kept = isNumber(how) ? toNumber(how) !== 0 : how !== false
-  return kept ? 'keep' : 'omit'
+  const isIncluded = isNumber(how) ? toNumber(how) !== 0 : how !== false
+  return isIncluded ? 'keep' : 'omit'
 }
 
 function firstOf(test: (item: unknown) => boolean): (value: unknown) => unknown {
@@ -108,13 +108,13 @@ function prune(value: unknown, tree: Tree, only: boolean): unknown {
   const result: Document = {}
   for (const name of Object.keys(value)) {
     const branch = tree.get(name)
-    const kept = branch === undefined ? (only ? undefined : value[name]) : shown(value[name], branch, only)
-    if (kept !== undefined) result[name] = kept
+    const projected = branch === undefined ? (only ? undefined : value[name]) : applyTo(value[name], branch, only)
+    if (projected !== undefined) result[name] = projected
   }
   return result
 }
 
-function shown(value: unknown, branch: Tree | Leaf, only: boolean): unknown {
+function applyTo(value: unknown, branch: Tree | Leaf, only: boolean): unknown {
   if (branch === 'keep') return value
   if (branch === 'omit') return undefined
   return branch instanceof Map ? prune(value, branch, only) : branch(value)

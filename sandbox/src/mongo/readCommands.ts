@@ -22,8 +22,8 @@ const FIRST_BATCH = 101
 
 export const readCommands: Commands = {
   find: { requires: onCollection('find'), run: find },
-  getMore: { requires: 'login', run: getMore },
-  killCursors: { requires: 'login', run: killCursors },
+  getMore: { requires: 'authentication', run: getMore },
+  killCursors: { requires: 'authentication', run: killCursors },
   count: { requires: onCollection('find'), run: count },
 }
 

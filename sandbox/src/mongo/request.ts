@@ -84,11 +84,10 @@ export type CommandResult = Reply | StreamedReply | Promise<Reply | StreamedRepl
 
 export type RequiredPrivilege = readonly [action: string, resource: Resource]
 /**
- * `requires`: `nobody` is allowed before authentication, `login` requires authentication, and a function returns the
- * required privileges. `adminOnly`: the command runs on the database `admin` only.
+ * `requires`: `nothing` is allowed before authentication, and a function returns the required privileges. `adminOnly`: the command runs on the database `admin` only.
  */
 export type CommandDefinition = {
-  requires: 'nobody' | 'login' | ((request: Request) => RequiredPrivilege[])
+  requires: 'nothing' | 'authentication' | ((request: Request) => RequiredPrivilege[])
   adminOnly?: true
   run(request: Request): CommandResult
 }

@@ -147,12 +147,14 @@ export function isAllowedInDatabase(privileges: readonly Privilege[], action: st
   )
 }
 
-function covers(held: Resource, asked: Resource): boolean {
+function covers(held: Resource, requested: Resource): boolean {
   if ('anyResource' in held) return true
-  if ('cluster' in held || 'cluster' in asked) return 'cluster' in held && 'cluster' in asked
-  if ('anyResource' in asked) return false
-  if (held.db !== '' && held.db !== asked.db) return false
-  return held.collection === asked.collection || (held.collection === '' && !asked.collection.startsWith('system.'))
+  if ('cluster' in held || 'cluster' in requested) return 'cluster' in held && 'cluster' in requested
+  if ('anyResource' in requested) return false
+  if (held.db !== '' && held.db !== requested.db) return false
+  return (
+    held.collection === requested.collection || (held.collection === '' && !requested.collection.startsWith('system.'))
+  )
 }
 
 /** The form in which privileges are stored and returned. */

@@ -7,22 +7,22 @@ import { parseSession, toSessionKey } from './memberCommands.js'
 import type { CommandDefinition, Commands, Request } from './request.js'
 import { toInteger } from './statistics.js'
 
-const taken: CommandDefinition = { requires: 'login', run: () => ({}) }
+const taken: CommandDefinition = { requires: 'authentication', run: () => ({}) }
 
 export const sessionCommands: Commands = {
   startSession: {
-    requires: 'login',
+    requires: 'authentication',
     run: ({ instance }) => ({
       id: { id: createUuid(instance.random) },
       timeoutMinutes: toInteger(30),
     }),
   },
-  endSessions: { requires: 'login', run: end },
+  endSessions: { requires: 'authentication', run: end },
   refreshSessions: taken,
-  killSessions: { requires: 'login', run: end },
+  killSessions: { requires: 'authentication', run: end },
   killAllSessions: { requires: () => [['killAnySession', { cluster: true }]], run: () => ({}) },
-  commitTransaction: { requires: 'login', run: ending('commit') },
-  abortTransaction: { requires: 'login', run: ending('abort') },
+  commitTransaction: { requires: 'authentication', run: ending('commit') },
+  abortTransaction: { requires: 'authentication', run: ending('abort') },
 }
 
 function end(request: Request): Document {

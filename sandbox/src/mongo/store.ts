@@ -18,13 +18,13 @@ export class Entry {
   constructor(bytes: Buffer, key: string, document?: Document) {
     this.bytes = bytes
     this.key = key
-    if (bytes.length <= KEPT) this.#document = document
+    if (bytes.length <= MAX_PARSED) this.#document = document
   }
   /** Shared by all readers: copy it before a change. */
   get document(): Document {
     if (this.#document) return this.#document
     const document = readDocument(this.bytes)
-    if (this.bytes.length <= KEPT) this.#document = document
+    if (this.bytes.length <= MAX_PARSED) this.#document = document
     return document
   }
 }
@@ -33,7 +33,7 @@ export class Entry {
 export type Change = { from: Entry | undefined; to: Entry | undefined }
 
 /** Larger documents are parsed on each access instead of being kept twice. */
-const KEPT = 64 * 1024
+const MAX_PARSED = 64 * 1024
 /** The size limit of a document: 16 MiB and the allowance of mongod. */
 const MAX_SIZE = 16 * 1024 * 1024
 
@@ -90,7 +90,7 @@ export class Collection {
 
   /** Adds a document and returns its entry. Throws DuplicateKey, BSONObjectTooLarge, InvalidIdField. */
   insert(bytes: Buffer, fresh: () => ObjectId): Entry {
-    judgeSize(bytes)
+    assertSize(bytes)
     const { bytes: stored, key, id } = withId(bytes, fresh)
     if (key[0] === '[' || key[0] === 'r')
       throw new CommandError('InvalidIdField', "The '_id' value cannot be of type array or regex")
@@ -105,7 +105,7 @@ export class Collection {
 
   /** Replaces a document. `_id` stays the same. */
   replace(old: Entry, bytes: Buffer, document: Document): Entry {
-    judgeSize(bytes)
+    assertSize(bytes)
     const entry = new Entry(bytes, old.key, document)
     this.#unindex(old)
     try {
@@ -211,7 +211,7 @@ function unneeded(): never {
   throw new CommandError('InternalError', 'a stored document has an _id')
 }
 
-function judgeSize(bytes: Buffer): void {
+function assertSize(bytes: Buffer): void {
   if (bytes.length > MAX_SIZE) {
     const message = `object to insert too large. size in bytes: ${bytes.length}, max size: ${MAX_SIZE}`
     throw new CommandError('BSONObjectTooLarge', message)

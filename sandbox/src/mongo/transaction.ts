@@ -45,7 +45,7 @@ export class Transaction implements DocumentStore {
   }
 
   /** Throws WriteConflict if another client changed a document that this transaction changed. */
-  judge(): void {
+  assertNoConflict(): void {
     for (const { db, name, copy, of } of this.#copies.values()) {
       const now = this.#store.find(db, name)
       if (of && of !== now && copy.before?.size) throw conflict()
@@ -55,7 +55,7 @@ export class Transaction implements DocumentStore {
 
   /** Applies all writes to the store, or none. Throws WriteConflict. */
   commit(): void {
-    this.judge()
+    this.assertNoConflict()
     const undo: (() => void)[] = []
     try {
       for (const { db, name, copy } of this.#copies.values()) {

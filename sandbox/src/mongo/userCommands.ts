@@ -137,7 +137,7 @@ function createUser(request: Request): Document {
     const message = `Must provide a 'pwd' field for all user documents, except those with '${EXTERNAL}' as the user's source db`
     throw new CommandError('BadValue', message)
   }
-  instance.users.add({ user, db }, { credentials, roles, ...kept(body) })
+  instance.users.add({ user, db }, { credentials, roles, ...storedFields(body) })
   return {}
 }
 
@@ -151,7 +151,7 @@ const USER_FIELDS: Fields = {
 }
 
 /** The fields that are stored as they were sent. */
-function kept({ customData, authenticationRestrictions }: Document): Document {
+function storedFields({ customData, authenticationRestrictions }: Document): Document {
   return {
     ...(customData !== undefined && { customData }),
     ...(authenticationRestrictions !== undefined && {
@@ -166,7 +166,7 @@ function updateUser(request: Request): Document {
   const entry = userOf(request)
   const roles = body.roles === undefined ? undefined : parseRoles(request)
   const credentials = body.pwd === undefined ? undefined : credentialsIn(request, entry.document.user)
-  const changes = { ...(credentials && { credentials }), ...(roles && { roles }), ...kept(body) }
+  const changes = { ...(credentials && { credentials }), ...(roles && { roles }), ...storedFields(body) }
   if (Object.keys(changes).length === 0) {
     throw new CommandError('BadValue', 'Must specify at least one field to update in updateUser')
   }

@@ -22,7 +22,7 @@ export class Users {
   readonly roles: Collection
   readonly #random: (size: number) => Buffer
   readonly #cache = new Map<string, User>()
-  #seen = 0
+  #cachedVersion = 0
 
   constructor(store: Store, random: (size: number) => Buffer) {
     this.users = store.open('admin', 'system.users')
@@ -36,9 +36,9 @@ export class Users {
   }
 
   find(name: UserName): User | undefined {
-    if (this.#seen !== this.version) {
+    if (this.#cachedVersion !== this.version) {
       this.#cache.clear()
-      this.#seen = this.version
+      this.#cachedVersion = this.version
     }
     const key = toUserKey(name, name.user)
     const cached = this.#cache.get(key)

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { createAccessKeyId, createUniqueId } from '../../src/aws/accessKey.js'
 
-/** The published rule for reading the account out of a key: the first 48 bits, masked, seven bits down. */
+/** The published way to extract the account of a key: the first 48 bits, masked, shifted right by seven bits. */
 function accountIn(id: string): string | null {
   const digits = [...id.slice(4)].map(letter => BigInt('ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter)))
   const bits = digits.reduce((value, digit) => (value << 5n) | digit, 0n)
@@ -10,7 +10,7 @@ function accountIn(id: string): string | null {
   return String(((bits >> 32n) & 0x7fffffffff80n) >> 7n).padStart(12, '0')
 }
 
-// The published keys, with the account that is known of each.
+// Published keys with their known accounts.
 const vectors: [string, string | null][] = [
   ['ASIAY34FZKBOKMUTVV7A', '609629065308'],
   ['ASIAQNZGKIQY56JQ7WML', '029608264753'],
@@ -21,11 +21,11 @@ const vectors: [string, string | null][] = [
   ['AKIAIOSFODNN7EXAMPLE', null],
 ]
 
-t.test('the rule reads the published keys', async t => {
+t.test('the account is found in published keys', async t => {
   for (const [id, account] of vectors) t.equal(accountIn(id), account, id)
 })
 
-t.test('a key of ours carries its account under the same rule', async t => {
+t.test('a generated key contains its account by the same rule', async t => {
   for (const account of ['000000000000', '999999999999', '029608264753', '123456789012']) {
     for (let i = 0; i < 50; i++) {
       const id = createAccessKeyId('ASIA', account, randomBytes)

@@ -15,12 +15,12 @@ const inSession = callerOf(aws.sessionOf(alice).accessKeyId)
 const assume = (caller: Caller, arn: string, more: Record<string, string> = {}) =>
   actions.AssumeRole(caller, new URLSearchParams({ RoleArn: arn, RoleSessionName: 'pod-1', ...more }), aws)
 
-t.test('only what STS has is an action', async t => {
+t.test('unknown actions are not found', async t => {
   t.equal(findAction('AssumeRole'), 'AssumeRole')
   for (const name of [null, '', 'assumeRole', 'toString', '__proto__']) t.equal(findAction(name), undefined)
 })
 
-t.test('a role is assumed by whom it trusts', async t => {
+t.test('a trusted principal can assume a role', async t => {
   const outer = aws.createRole({ account, name: 'outer', trusts: [alice.arn] })
   const inner = aws.createRole({ account, name: 'inner', path: '/deep/', trusts: [outer.arn] })
   const house = aws.createRole({ account, name: 'house', trusts: [`arn:aws:iam::${account}:root`] })
@@ -40,7 +40,7 @@ t.test('a role is assumed by whom it trusts', async t => {
   }
 })
 
-t.test('a role that is not there is denied in the same words', async t => {
+t.test('a missing role is denied with the same message', async t => {
   const hidden = aws.createRole({ account, name: 'hidden' })
   const denial = (arn: string) => ({
     code: 'AccessDenied',
@@ -49,13 +49,13 @@ t.test('a role that is not there is denied in the same words', async t => {
   for (const arn of [hidden.arn, `${hidden.arn}-not`]) t.same(assume(asAlice, arn), denial(arn))
 })
 
-t.test('a session lasts as long as was asked, within limits', async t => {
+t.test('a session has the requested duration, within limits', async t => {
   const { arn } = aws.createRole({ account, name: 'long', trusts: [alice.arn], maxSessionSeconds: 43_200 })
   const lasting = (seconds: number) => ({ Credentials: { Expiration: new Date(seconds * 1000) } })
   t.match(assume(asAlice, arn), lasting(3600))
   t.match(assume(asAlice, arn, { DurationSeconds: '43200' }), lasting(43_200))
-  for (const asked of ['899', '43201', 'x', '', '-900']) {
-    t.match(assume(asAlice, arn, { DurationSeconds: asked }), { code: 'ValidationError' }, asked)
+  for (const seconds of ['899', '43201', 'x', '', '-900']) {
+    t.match(assume(asAlice, arn, { DurationSeconds: seconds }), { code: 'ValidationError' }, seconds)
   }
   const chained = aws.createRole({
     account,
@@ -67,7 +67,7 @@ t.test('a session lasts as long as was asked, within limits', async t => {
   t.match(assume(asRole, chained.arn, { DurationSeconds: '3601' }), { code: 'ValidationError' }, 'chained')
 })
 
-t.test('parameters that are not of their kind are refused', async t => {
+t.test('malformed parameters are rejected', async t => {
   for (const [name, value] of [
     ['RoleArn', 'app'],
     ['RoleSessionName', 'x'],
@@ -79,7 +79,7 @@ t.test('parameters that are not of their kind are refused', async t => {
   t.match(actions.AssumeRole(asAlice, new URLSearchParams(), aws), { code: 'ValidationError', message: /null/ })
 })
 
-t.test('a user opens a session that is still the user, and that opens no other', async t => {
+t.test('GetSessionToken returns a session of the user, which cannot open another session', async t => {
   t.match(actions.GetSessionToken(asAlice, new URLSearchParams(), aws), {
     Credentials: { AccessKeyId: /^ASIA/, Expiration: new Date(43_200_000) },
   })

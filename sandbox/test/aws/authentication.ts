@@ -25,7 +25,7 @@ t.beforeEach(() => {
   now = start
 })
 
-/** Code and message that a login's request gets, or the caller; `change` alters its headers after they were signed. */
+/** The error or the caller of a login's request. `change` modifies the headers after signing. */
 async function ask(
   credentials: ClientCredentials,
   options: Partial<SigningOptions> = {},
@@ -34,13 +34,13 @@ async function ask(
   const nonce = Buffer.alloc(64, 7)
   const signing: SigningOptions = { nonce, host: 'sts.eu-west-1.amazonaws.com', date: new Date(start), ...options }
   const headers = { ...stsHeaders(await signClientFinal(credentials, signing), signing), ...change }
-  const kept = Object.entries(headers).filter(([, value]) => value !== '')
+  const nonEmpty = Object.entries(headers).filter(([, value]) => value !== '')
   return authenticate(
     {
       method: 'POST',
       path: '/',
       query: new URLSearchParams(),
-      headers: collectHeaders(kept.flat()),
+      headers: collectHeaders(nonEmpty.flat()),
       body: Buffer.from(signing.body ?? BODY),
     },
     aws,
@@ -49,12 +49,12 @@ async function ask(
   )
 }
 
-t.test('a user and the session of a role are who they are', async t => {
+t.test('GetCallerIdentity describes a user and a role session', async t => {
   t.match(await ask(key), { caller: { arn: alice.arn }, endpoint: 'eu-west-1' })
   t.match(await ask(session), { caller: session.caller, endpoint: 'eu-west-1' })
 })
 
-t.test('one byte of the nonce decides', async t => {
+t.test('a changed byte of the nonce fails the verification', async t => {
   const other = Buffer.alloc(64, 7)
   other[63] = 8
   const change = { 'x-mongodb-server-nonce': other.toString('base64') }
@@ -65,12 +65,12 @@ t.test('one byte of the nonce decides', async t => {
   t.match(await ask(key, { nonce: other }, change), { caller: { arn: alice.arn } })
 })
 
-t.test('a nonce that is not signed is no concern of STS', async t => {
+t.test('STS does not require that the nonce is signed', async t => {
   const name = 'x-mongodb-server-nonce'
   t.match(await ask(key, { signedHeadersWithout: [name] }, { [name]: 'anything' }), { caller: { arn: alice.arn } })
 })
 
-t.test('a request without a signature, with half of one, or without a date is told so', async t => {
+t.test('a missing or incomplete signature and a missing date have their own errors', async t => {
   t.match(await ask(key, {}, { authorization: '' }), { code: 'MissingAuthenticationToken' })
   const half = 'AWS4-HMAC-SHA256 Signature=ab'
   t.match(await ask(key, {}, { authorization: half }), {
@@ -81,18 +81,18 @@ t.test('a request without a signature, with half of one, or without a date is to
   t.match(await ask(key, {}, { 'x-amz-date': 'today' }), { code: 'IncompleteSignature', message: /ISO-8601/ })
 })
 
-t.test('the scope is judged first: region, then service, then terminator', async t => {
-  const stranger = { accessKeyId: 'AKIAQAAAAAAAAAAAAAAA', secretAccessKey: 'x' }
-  t.match(await ask(stranger, { region: 'us-east-1', service: 's3' }), {
+t.test('the scope is checked first: region, then service, then terminator', async t => {
+  const unknownKey = { accessKeyId: 'AKIAQAAAAAAAAAAAAAAA', secretAccessKey: 'x' }
+  t.match(await ask(unknownKey, { region: 'us-east-1', service: 's3' }), {
     code: 'SignatureDoesNotMatch',
     message: /scoped to a valid region/,
   })
-  t.match(await ask(stranger, { service: 's3' }), {
+  t.match(await ask(unknownKey, { service: 's3' }), {
     code: 'SignatureDoesNotMatch',
     message: /scoped to correct service: 'sts'/,
   })
   const authorization = (await signClientFinal(key, { nonce: Buffer.alloc(64), host: 'sts.eu-west-1.amazonaws.com' })).a
-  t.match(await ask(stranger, {}, { authorization: authorization.replace('aws4_request', 'aws5_request') }), {
+  t.match(await ask(unknownKey, {}, { authorization: authorization.replace('aws4_request', 'aws5_request') }), {
     code: 'SignatureDoesNotMatch',
     message: /valid terminator/,
   })
@@ -127,7 +127,7 @@ t.test('a token that is missing, of another key, or beside a long-term key is in
   }
 })
 
-t.test('key and token are judged before the signature, expiry before the role', async t => {
+t.test('key and token are checked before the signature, expiry before the role', async t => {
   const gone = aws.createRole({ account, name: 'gone' })
   const credentials = { ...aws.assumeRole(gone, 'pod-1', 900), secretAccessKey: 'wrong' }
   t.match(await ask(credentials), { code: 'SignatureDoesNotMatch' })
@@ -143,7 +143,7 @@ t.test('key and token are judged before the signature, expiry before the role', 
   t.match(await ask(credentials), { code: 'InvalidClientTokenId' }, 'a new role of that name does not help')
 })
 
-t.test('a signature holds for fifteen minutes either way', async t => {
+t.test('a signature is valid fifteen minutes before and after its date', async t => {
   for (const [offset, outcome] of [
     [15, { caller: { arn: alice.arn } }],
     [-15, { caller: { arn: alice.arn } }],
@@ -169,7 +169,7 @@ t.test('a signature holds for fifteen minutes either way', async t => {
   }
 })
 
-t.test('the day of the scope is that of the date', async t => {
+t.test('the day in the scope must match the date', async t => {
   now = Date.parse('2026-01-03T00:00:00Z')
   const date = new Date(now - 1000)
   t.match(await ask(key, { date }), { caller: { arn: alice.arn } })
@@ -179,11 +179,11 @@ t.test('the day of the scope is that of the date', async t => {
   })
 })
 
-t.test('the host has to be signed', async t => {
+t.test('the host header must be signed', async t => {
   t.match(await ask(key, { signedHeadersWithout: ['host'] }), { code: 'SignatureDoesNotMatch', message: /'Host'/ })
 })
 
-t.test('a token that is not signed is let through, and so is the date', async t => {
+t.test('a session token or date that is not signed is accepted', async t => {
   t.match(await ask(session, { signedHeadersWithout: ['x-amz-security-token'] }), { caller: session.caller })
   t.match(await ask(key, { signedHeadersWithout: ['x-amz-date'] }), { caller: { arn: alice.arn } })
 })

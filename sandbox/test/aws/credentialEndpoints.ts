@@ -8,7 +8,7 @@ import { errorOfAsync } from '../support/errors.js'
 const account = '123456789012'
 const cluster = createOidcIssuer('https://oidc.eks.eu-west-1.amazonaws.com/id/1')
 
-/** Endpoints with a clock of their own, a role, and an account that believes the cluster. */
+/** Starts endpoints with a manual clock, a role, and an account that trusts the cluster. */
 async function sandbox(t: Test, seconds?: number) {
   const clock = { now: Date.now() }
   const now = () => clock.now
@@ -26,7 +26,7 @@ async function sandbox(t: Test, seconds?: number) {
   return { clock, aws, role, endpoints, get, callerOf }
 }
 
-t.test('a task of ECS gets a session of its role', async t => {
+t.test('an ECS task gets a session of its role', async t => {
   const { aws, clock, role, endpoints, get, callerOf } = await sandbox(t)
   const { status, body } = await get(endpoints.addEcsTask(role))
   t.equal(status, 200)
@@ -37,7 +37,7 @@ t.test('a task of ECS gets a session of its role', async t => {
   t.match(await get('/v2/credentials/1'), { status: 400, body: { code: 'InvalidIdInRequest' } })
 })
 
-t.test('a task with a token of its own gives credentials to whoever has that', async t => {
+t.test('a task with a token requires that token', async t => {
   const { role, endpoints, get } = await sandbox(t)
   const path = endpoints.addEcsTask(role, 'Basic of the task')
   t.equal((await get(path, 'Basic of the task')).status, 200)
@@ -46,7 +46,7 @@ t.test('a task with a token of its own gives credentials to whoever has that', a
   t.same(endpoints.issuedKeys().length, 1)
 })
 
-t.test('a pod of EKS gets the role of its service account, for a token that its cluster signed', async t => {
+t.test('an EKS pod gets the role of its service account for a token of its cluster', async t => {
   const { clock, role, endpoints, get, callerOf } = await sandbox(t)
   const subject = 'system:serviceaccount:shop:orders'
   const path = endpoints.addEksPod({ role, issuer: cluster.issuer, subject })
@@ -69,7 +69,7 @@ t.test('a pod of EKS gets the role of its service account, for a token that its 
       { status: 400, body: { code: 'InvalidTokenException' } },
     ],
     [
-      'somebody without an association',
+      'a service account without an association',
       cluster.token({ ...claims, sub: `${subject}-2` }),
       { status: 404, body: { code: 'ResourceNotFoundException' } },
     ],
@@ -78,7 +78,7 @@ t.test('a pod of EKS gets the role of its service account, for a token that its 
   }
 })
 
-t.test('a session is handed out again until ten minutes of it are left', async t => {
+t.test('a session is reused until it has ten minutes left', async t => {
   const { clock, role, endpoints, get } = await sandbox(t)
   const path = endpoints.addEcsTask(role)
   for (const minutes of [0, 49, 1]) {
@@ -92,10 +92,10 @@ t.test('a session is handed out again until ten minutes of it are left', async t
   const task = short.endpoints.addEcsTask(short.role)
   await short.get(task)
   await short.get(task)
-  t.equal(new Set(short.endpoints.issuedKeys()).size, 2, 'one that is short is new for each')
+  t.equal(new Set(short.endpoints.issuedKeys()).size, 2, 'short sessions are not reused')
 })
 
-t.test('who asks with two slashes is sent to one', async t => {
+t.test('a path with two slashes is redirected', async t => {
   const { endpoints, role } = await sandbox(t)
   const path = endpoints.addEcsTask(role)
   const { status, headers } = await fetch(`${endpoints.url}/${path}`, { redirect: 'manual' })
@@ -103,13 +103,13 @@ t.test('who asks with two slashes is sent to one', async t => {
   t.equal((await fetch(`${endpoints.url}/${path}`)).status, 200)
 })
 
-t.test('another path is 404, and another method 405', async t => {
+t.test('an unknown path is 404, and another method 405', async t => {
   const { endpoints, role, get } = await sandbox(t)
   t.equal((await get('/')).status, 404)
   t.equal((await fetch(endpoints.url + endpoints.addEcsTask(role), { method: 'PUT' })).status, 405)
 })
 
-t.test('a port that is taken is a fault', async t => {
+t.test('a port in use is an error', async t => {
   const { endpoints, aws } = await sandbox(t)
   t.equal(
     (await errorOfAsync(() => startCredentialEndpoints({ iam: aws, port: endpoints.port })))?.code,

@@ -16,7 +16,7 @@ t.test('a user has a path in its ARN, an id and keys', async t => {
   t.match(aws.key(accessKeyId), { active: true, caller: { arn: alice.arn, userId: /^AIDA/, account } })
 })
 
-t.test('the session of a role has no path, the id and name of the session, and ends', async t => {
+t.test('a role session has no path in its ARN, has a session name in its id, and expires', async t => {
   const aws = fresh()
   const role = aws.createRole({ account, name: 'app', path: '/x/', partition: 'aws-cn' })
   const session = aws.assumeRole(role, 'pod-1', 900)
@@ -28,7 +28,7 @@ t.test('the session of a role has no path, the id and name of the session, and e
   })
 })
 
-t.test('root, a federated user and a user in a session are who they are', async t => {
+t.test('GetCallerIdentity describes a root, a federated user and a user session', async t => {
   const aws = fresh()
   const alice = aws.createUser({ account, name: 'alice' })
   const caller = (id: string) => {
@@ -47,7 +47,7 @@ t.test('root, a federated user and a user in a session are who they are', async 
   t.same(caller(aws.sessionOf(alice).accessKeyId), { arn: alice.arn, userId: alice.id })
 })
 
-t.test('names are unique in an account, whatever their case and path', async t => {
+t.test('names are unique in an account regardless of case and path', async t => {
   const aws = fresh()
   aws.createUser({ account, name: 'alice' })
   t.equal(errorOf(() => aws.createUser({ account, name: 'Alice', path: '/x/' }))?.code, 'invalid')
@@ -55,7 +55,7 @@ t.test('names are unique in an account, whatever their case and path', async t =
   t.ok(aws.createRole({ account, name: 'alice' }))
 })
 
-t.test('what is not a name is refused', async t => {
+t.test('invalid names are rejected', async t => {
   const aws = fresh()
   for (const naming of [
     { account: '1234', name: 'alice' },
@@ -69,7 +69,7 @@ t.test('what is not a name is refused', async t => {
   }
 })
 
-t.test('a role that was created again is another one', async t => {
+t.test('a role that was created again is a different role', async t => {
   const aws = fresh()
   const first = aws.createRole({ account, name: 'app' })
   aws.deleteRole(first)
@@ -81,7 +81,7 @@ t.test('a role that was created again is another one', async t => {
   t.equal(aws.role(first.arn), second)
 })
 
-t.test('a deleted user is gone, a deactivated key stays known', async t => {
+t.test('a deleted user does not exist; a deactivated key can still be looked up', async t => {
   const aws = fresh()
   const alice = aws.createUser({ account, name: 'alice' })
   const { accessKeyId } = aws.createAccessKey(alice)

@@ -5,7 +5,7 @@ import { createIam } from '../../src/aws/iam.js'
 
 const ROLES = '/latest/meta-data/iam/security-credentials/'
 
-/** The metadata of an instance with that role, or without any. */
+/** The metadata of an instance with or without a role. */
 async function instance(t: Test, name?: string) {
   const clock = { now: Date.now() }
   const now = () => clock.now
@@ -23,7 +23,7 @@ async function instance(t: Test, name?: string) {
   return { clock, aws, ask, tokenFor, get }
 }
 
-t.test('an instance asks for a token, then the name of its role, then its credentials', async t => {
+t.test('an instance gets a token, then the name of its role, then credentials', async t => {
   const { aws, clock, tokenFor, get } = await instance(t, 'orders-api')
   const { status, text: token, headers } = await tokenFor('30')
   t.equal(status, 200)
@@ -39,7 +39,7 @@ t.test('an instance asks for a token, then the name of its role, then its creden
   t.equal((await get(`${ROLES}admin`, token)).status, 404)
 })
 
-t.test('without a token that is still good nothing is told', async t => {
+t.test('requests without a valid token are rejected', async t => {
   const { clock, ask, tokenFor, get } = await instance(t, 'orders-api')
   const { text: token } = await tokenFor('30')
   t.equal((await ask('GET', ROLES)).status, 401)
@@ -54,10 +54,10 @@ t.test('without a token that is still good nothing is told', async t => {
     'made to last longer',
   )
   clock.now += 30_000
-  for (const path of [ROLES, `${ROLES}orders-api`]) t.equal((await get(path, token)).status, 401, 'its time is over')
+  for (const path of [ROLES, `${ROLES}orders-api`]) t.equal((await get(path, token)).status, 401, 'it has expired')
 })
 
-t.test('a token lasts a second to six hours, and is not for those who were forwarded', async t => {
+t.test('a metadata token lasts one second to six hours, and forwarded requests are rejected', async t => {
   const { ask, tokenFor } = await instance(t, 'orders-api')
   for (const [seconds, status] of [
     ['1', 200],
@@ -72,7 +72,7 @@ t.test('a token lasts a second to six hours, and is not for those who were forwa
   t.equal((await tokenFor('30', { 'X-Forwarded-For': '10.0.0.1' })).status, 403)
 })
 
-t.test('an instance without a role has none to tell', async t => {
+t.test('an instance without a role has no credentials', async t => {
   const { tokenFor, get } = await instance(t)
   const { text: token } = await tokenFor('30')
   t.equal((await get(ROLES, token)).status, 404)

@@ -11,7 +11,7 @@ const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('
 const [, body = '', signature = ''] = text.split('.')
 const signedByCluster = (token: string) => isSignedBy(readToken(token) as Token, key as never)
 
-t.test('a token says who is meant, for whom, by whose word, and until when', async t => {
+t.test('a token has a subject, audiences, an issuer and an expiration', async t => {
   t.match(readToken(text), {
     keyId: 'key-1',
     issuer: cluster.issuer,
@@ -22,14 +22,14 @@ t.test('a token says who is meant, for whom, by whose word, and until when', asy
   t.same(readToken(cluster.token({ ...claims, aud: 'one' }))?.audiences, ['one'])
 })
 
-t.test('its signature is of its issuer alone', async t => {
+t.test('only the key of the issuer verifies the signature', async t => {
   t.ok(await signedByCluster(text))
   t.notOk(await signedByCluster(createOidcIssuer(cluster.issuer).token(claims)), 'another key')
   const changed = encode({ iss: cluster.issuer, ...claims, sub: 'system:serviceaccount:shop:admin' })
   t.notOk(await signedByCluster(text.replace(body, changed)), 'other claims')
 })
 
-t.test('no algorithm but RS256 makes a token', async t => {
+t.test('RS256 is the only accepted algorithm', async t => {
   t.equal(readToken(`${encode({ alg: 'none', kid: 'key-1' })}.${body}.`), undefined)
   const header = encode({ alg: 'HS256', kid: 'key-1' })
   const pem = key?.export({ type: 'spki', format: 'pem' }) as string
@@ -37,7 +37,7 @@ t.test('no algorithm but RS256 makes a token', async t => {
   t.equal(readToken(`${header}.${body}.${mac}`), undefined, 'the public key as a shared secret')
 })
 
-t.test('what lacks a part or a claim is no token', async t => {
+t.test('a text without all parts and claims is not a token', async t => {
   const header = encode({ alg: 'RS256', kid: 'key-1' })
   for (const part of ['{', null, 1, {}, { ...claims }, { ...claims, iss: 'x', exp: 'soon' }, { iss: 'x', exp: 1 }]) {
     t.equal(readToken(`${header}.${encode(part)}.${signature}`), undefined, JSON.stringify(part))

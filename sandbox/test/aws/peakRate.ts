@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createPeakRate } from '../../src/aws/peakRate.js'
 
-t.test('the fullest second counts, wherever it begins', async t => {
+t.test('the busiest second counts, wherever it begins', async t => {
   let time = 0
   const { count, most } = createPeakRate(() => time)
   t.equal(most(), 0)

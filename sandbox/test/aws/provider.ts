@@ -7,7 +7,7 @@ import { errorOf } from '../support/errors.js'
 const account = '123456789012'
 const naming = { account, issuer: 'https://oidc.example.com/id/1', audiences: ['sts.amazonaws.com'], keys: new Map() }
 
-t.test('an account believes an issuer, another account does not', async t => {
+t.test('a provider is trusted by its own account only', async t => {
   const aws = createIam({ random: randomBytes, now: () => 0 })
   const provider = aws.createProvider(naming)
   t.equal(provider.arn, `arn:aws:iam::${account}:oidc-provider/oidc.example.com/id/1`)
@@ -17,7 +17,7 @@ t.test('an account believes an issuer, another account does not', async t => {
   t.equal(errorOf(() => aws.createProvider(naming))?.code, 'invalid', 'there is one')
 })
 
-t.test('an issuer is an https URL', async t => {
+t.test('an issuer must be an https URL', async t => {
   for (const issuer of ['http://oidc.example.com', 'oidc.example.com', 'https://', 'https://a b']) {
     t.equal(errorOf(() => createProvider({ ...naming, issuer }))?.code, 'invalid', issuer)
   }

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createQuota } from '../../src/aws/quota.js'
 
-t.test('a key has so many calls a second, filled again at its turn', async t => {
+t.test('a key has a number of calls per second, refilled when the second begins', async t => {
   let now = 5_000
   const take = createQuota(2, () => now)
   t.same([take('a'), take('a'), take('a')], [true, true, false])
@@ -11,7 +11,7 @@ t.test('a key has so many calls a second, filled again at its turn', async t => 
   t.same([take('a'), take('a'), take('a')], [true, true, false])
 })
 
-t.test('what is not used is not saved up', async t => {
+t.test('unused calls do not accumulate', async t => {
   let now = 0
   const take = createQuota(1, () => now)
   now = 60_000

@@ -22,7 +22,7 @@ t.test('a region belongs to one partition', async t => {
   }
 })
 
-t.test('a regional host takes its own region only', async t => {
+t.test('a regional host accepts its own region only', async t => {
   for (const [host, region] of [
     ['sts.eu-west-1.amazonaws.com', 'eu-west-1'],
     ['STS.eu-west-1.amazonaws.com:443', 'eu-west-1'],
@@ -37,19 +37,19 @@ t.test('a regional host takes its own region only', async t => {
   }
 })
 
-t.test('the global host takes us-east-1 and is an endpoint of its own', async t => {
+t.test('the global host accepts us-east-1 and is a separate endpoint', async t => {
   t.equal(at('sts.amazonaws.com', 'us-east-1'), 'global')
   t.equal(at('sts.amazonaws.com', 'eu-west-1'), undefined)
 })
 
-t.test('loopback plays any region that there is', async t => {
+t.test('loopback stands for any existing region', async t => {
   for (const host of ['localhost', '127.0.0.1:8080']) {
     t.equal(at(host, 'eu-west-1'), 'eu-west-1')
     t.equal(at(host, '0'), undefined)
   }
 })
 
-t.test('other hosts take none', async t => {
+t.test('other hosts accept no region', async t => {
   for (const host of [
     '',
     'example.com',

@@ -38,7 +38,7 @@ t.test('a date is ISO 8601 in XML and seconds in JSON', async t => {
   t.match(JSON.parse(encodeReply(outcome, true, 'r').text), { AResponse: { AResult: { Expiration: 1_700_000_000 } } })
 })
 
-t.test('an error has its status, and who is to blame', async t => {
+t.test('an error has a status and the responsible party', async t => {
   for (const [code, status] of [
     ['SignatureDoesNotMatch', 403],
     ['InvalidClientTokenId', 403],
@@ -62,14 +62,14 @@ t.test('an error has its status, and who is to blame', async t => {
   })
 })
 
-t.test('errors from before an action was found have another namespace', async t => {
+t.test('errors before the action is known have another namespace', async t => {
   const namespace = (code: 'InvalidAction' | 'ExpiredToken') =>
     /^<ErrorResponse xmlns="([^"]+)">/.exec(encodeReply({ code, message: 'm' }, false, 'r').text)?.[1]
   t.equal(namespace('ExpiredToken'), 'https://sts.amazonaws.com/doc/2011-06-15/')
   t.equal(namespace('InvalidAction'), 'http://webservices.amazon.com/AWSFault/2005-15-09')
 })
 
-t.test('what a caller sent cannot become markup', async t => {
+t.test('input of the caller is escaped in XML', async t => {
   const { text } = encodeReply(
     { code: 'IncompleteSignature', message: '</Message><Code>"Throttling" & \'x\'' },
     false,

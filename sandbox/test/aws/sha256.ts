@@ -12,7 +12,7 @@ t.test('without a secret it is the hash, with one the HMAC', async t => {
   t.equal(hex(await hmac.digest()), createHmac('sha256', 'secret').update('abc').digest('hex'))
 })
 
-t.test('a view is read with its own offset and length, as secret and as source', async t => {
+t.test('a view is hashed with its own offset and length', async t => {
   const whole = Uint8Array.from([9, 9, 1, 2, 3, 9])
   const hmac = new Sha256(whole.subarray(2, 5))
   hmac.update(whole.subarray(2, 5))
@@ -20,7 +20,7 @@ t.test('a view is read with its own offset and length, as secret and as source',
   t.equal(hex(await hmac.digest()), createHmac('sha256', bytes).update(bytes).digest('hex'))
 })
 
-t.test('reset forgets what was hashed and keeps the secret', async t => {
+t.test('reset discards the data and keeps the secret', async t => {
   const hmac = new Sha256('secret')
   hmac.update('something else')
   hmac.reset()

@@ -17,7 +17,7 @@ import { errorOfAsync } from '../support/errors.js'
 
 const account = '123456789012'
 
-/** An STS with alice, whom the role orders-api trusts; it ends with the test. The clock is stopped. */
+/** Starts an STS with alice, whom the role orders-api trusts, and a manual clock. It stops with the test. */
 async function sandbox(t: Test, options: Partial<StsOptions> = {}) {
   const clock = { now: Date.now() }
   const aws = createIam({ random: randomBytes, now: () => clock.now })
@@ -60,7 +60,7 @@ function send(port: number, method: string, path: string, headers: Record<string
   })
 }
 
-/** Sends a login's request as a proxy would; `change` alters its headers after they were signed. */
+/** Sends a login's request as the proxy does. `change` modifies the headers after signing. */
 async function post(
   port: number,
   credentials: ClientCredentials,
@@ -72,20 +72,20 @@ async function post(
   return send(port, 'POST', '/', { ...headers, ...change }, signing.body ?? BODY)
 }
 
-/** Name and message of what a promise is rejected with. */
+/** The name and message of the error that rejects a promise. */
 const refusal = (promise: Promise<unknown>) =>
   promise.then(
     () => undefined,
     (error: Error) => ({ name: error.name, message: error.message }),
   )
 
-t.test('the AWS SDK asks who a user is', async t => {
+t.test('the AWS SDK gets the identity of a user', async t => {
   const { client, key, alice } = await sandbox(t)
   const { Arn, UserId, Account } = await client(key).send(new GetCallerIdentityCommand({}))
   t.same([Arn, UserId, Account], [`arn:aws:iam::${account}:user/staff/alice`, alice.id, account])
 })
 
-t.test('the AWS SDK assumes a role and asks who its session is', async t => {
+t.test('the AWS SDK assumes a role and gets the identity of the session', async t => {
   const { client, key, orders, clock } = await sandbox(t)
   const command = new AssumeRoleCommand({ RoleArn: orders.arn, RoleSessionName: 'pod-7', DurationSeconds: 900 })
   const { AssumedRoleUser, Credentials } = await client(key).send(command)
@@ -101,13 +101,13 @@ t.test('the AWS SDK assumes a role and asks who its session is', async t => {
   t.match(await client(key).send(new GetSessionTokenCommand({})), { Credentials: { AccessKeyId: /^ASIA/ } })
 })
 
-t.test('the AWS SDK understands each refusal', async t => {
+t.test('the AWS SDK parses each error', async t => {
   const { client, key, aws, orders, clock } = await sandbox(t)
   const whoAmI = (credentials: ClientCredentials) => refusal(client(credentials).send(new GetCallerIdentityCommand({})))
   const session = aws.assumeRole(orders, 'pod-7', 0)
   t.match(await whoAmI({ ...key, secretAccessKey: 'wrong' }), { name: 'SignatureDoesNotMatch' })
   t.match(await whoAmI({ ...key, accessKeyId: 'AKIAQAAAAAAAAAAAAAAA' }), { name: 'InvalidClientTokenId' })
-  // The SDK has a name of its own for what STS calls ExpiredToken here.
+  // The SDK has another name for the ExpiredToken of STS.
   t.match(await whoAmI(session), { name: /^ExpiredToken/, message: /is expired/ })
   const bob = aws.createAccessKey(aws.createUser({ account, name: 'bob' }))
   const assume = new AssumeRoleCommand({ RoleArn: orders.arn, RoleSessionName: 'pod-7' })
@@ -116,7 +116,7 @@ t.test('the AWS SDK understands each refusal', async t => {
   t.match(await whoAmI(key), { name: 'SignatureDoesNotMatch', message: /^Signature expired: / })
 })
 
-t.test('above its quota an account is throttled, another one not', async t => {
+t.test('an account above its quota is throttled, another account is not', async t => {
   const { client, key, aws, sts, clock } = await sandbox(t, { quotaPerSecond: 2 })
   const other = aws.createAccessKey(aws.createUser({ account: '210987654321', name: 'alice' }))
   const whoAmI = (credentials: ClientCredentials) => client(credentials).send(new GetCallerIdentityCommand({}))
@@ -138,7 +138,7 @@ t.test('throttling is a 400, and the global endpoint has a quota of its own', as
   t.equal((await login(key, global)).status, 400)
 })
 
-t.test('a bad signature spends nothing of the quota', async t => {
+t.test('a bad signature does not count towards the quota', async t => {
   const { login, key } = await sandbox(t, { quotaPerSecond: 1 })
   for (let i = 0; i < 3; i++) t.equal((await login({ ...key, secretAccessKey: 'wrong' })).status, 403)
   t.equal((await login(key)).status, 200)
@@ -158,7 +158,7 @@ t.test('the request of a login verifies, and with one byte of the nonce altered 
   }
 })
 
-t.test('an answer has the headers and the form of AWS', async t => {
+t.test('a reply has the headers and the format of AWS', async t => {
   const { login, key, alice, clock } = await sandbox(t)
   const { status, headers, text } = await login(key)
   const id = headers['x-amzn-requestid']
@@ -181,7 +181,7 @@ t.test('an answer has the headers and the form of AWS', async t => {
   )
 })
 
-t.test('who accepts JSON gets JSON, signed or not', async t => {
+t.test('a client that accepts JSON gets JSON, signed or not', async t => {
   const { login, key, alice } = await sandbox(t)
   const accept = { accept: 'application/json' }
   const good = await login(key, {}, accept)
@@ -192,29 +192,31 @@ t.test('who accepts JSON gets JSON, signed or not', async t => {
   t.match(JSON.parse(bad.text), { Error: { Code: 'SignatureDoesNotMatch', Type: 'Sender' }, RequestId: /-/ })
 })
 
-t.test('another path is 404 and another action InvalidAction, before anything is verified', async t => {
+t.test('an unknown path is 404 and an unknown action is InvalidAction, before the signature is verified', async t => {
   const { sts } = await sandbox(t)
   t.match(await send(sts.port, 'POST', '/x', {}, BODY), { status: 404, text: 'UnknownOperationException' })
   t.match(await send(sts.port, 'POST', '/', {}, 'Action=Nothing&Version=2011-06-15'), {
     status: 400,
     text: '<Code>InvalidAction</Code>',
   })
-  t.match(await send(sts.port, 'POST', '/', {}, 'Action=GetCallerIdentity'), { text: '<Code>InvalidAction</Code>' })
+  t.match(await send(sts.port, 'POST', '/', {}, 'Action=GetCallerIdentity'), {
+    text: '<Code>InvalidAction</Code>',
+  })
   t.match(await send(sts.port, 'POST', '/', {}, ''), { status: 400, text: '<Code>MissingAction</Code>' })
   t.match(await send(sts.port, 'POST', '/', {}, BODY), { status: 403, text: 'MissingAuthenticationToken' })
 })
 
-t.test('an action may stand in the query, and of a parameter that stands twice the first counts', async t => {
+t.test('an action can be in the query, and the first of duplicate parameters counts', async t => {
   const { sts } = await sandbox(t)
-  const asked = (method: string, path: string, body = '') =>
+  const errorCode = (method: string, path: string, body = '') =>
     send(sts.port, method, path, {}, body).then(({ text }) => /<Code>(\w+)/.exec(text)?.[1])
-  t.equal(await asked('GET', `/?${BODY}`), 'MissingAuthenticationToken')
-  t.equal(await asked('POST', '/', `${BODY}&Action=Nothing&Other=1`), 'MissingAuthenticationToken')
-  t.equal(await asked('POST', '/', `Action=Nothing&${BODY}`), 'InvalidAction')
-  t.equal(await asked('POST', '/?Action=Nothing', BODY), 'MissingAuthenticationToken')
+  t.equal(await errorCode('GET', `/?${BODY}`), 'MissingAuthenticationToken')
+  t.equal(await errorCode('POST', '/', `${BODY}&Action=Nothing&Other=1`), 'MissingAuthenticationToken')
+  t.equal(await errorCode('POST', '/', `Action=Nothing&${BODY}`), 'InvalidAction')
+  t.equal(await errorCode('POST', '/?Action=Nothing', BODY), 'MissingAuthenticationToken')
 })
 
-t.test('what was asked is told, byte for byte, and telling is not counted', async t => {
+t.test('the call counts are reported byte for byte, and reading them is not counted', async t => {
   const { login, sts, client, key, orders } = await sandbox(t)
   const calls = () => send(sts.port, 'GET', '/sandbox/calls', {})
   t.equal(
@@ -234,7 +236,7 @@ t.test('what was asked is told, byte for byte, and telling is not counted', asyn
   t.same(sts.calls(), JSON.parse(text))
 })
 
-t.test('what is too large is turned away with an empty 413', async t => {
+t.test('a request that is too large is rejected with an empty 413', async t => {
   const { sts, login, key } = await sandbox(t)
   const answerTo = (head: string, body = '') =>
     new Promise<string>((resolve, reject) => {
@@ -256,7 +258,7 @@ t.test('what is too large is turned away with an empty 413', async t => {
   t.equal((await login(key)).status, 200)
 })
 
-t.test('an answer waits as long as it is told', async t => {
+t.test('a reply is delayed by the configured latency', async t => {
   const waits: number[] = []
   const { login, key } = await sandbox(t, {
     latencyMS: 30,
@@ -269,13 +271,13 @@ t.test('an answer waits as long as it is told', async t => {
   t.same(waits, [30, 30])
 })
 
-t.test('a further name plays the region that it was given', async t => {
+t.test('a further host name stands for its configured region', async t => {
   const { login, key } = await sandbox(t, { names: new Map([['my-sts', 'us-east-1']]) })
   t.equal((await login(key, { host: 'my-sts' })).status, 200)
   t.match(await login(key, { host: 'other-sts' }), { status: 403, text: 'valid region' })
 })
 
-t.test('it misbehaves when told, counts those calls too, and recovers', async t => {
+t.test('an injected fault takes over calls, which are counted, until it is removed', async t => {
   const { login, key, sts } = await sandbox(t)
   sts.injectFault(stsFailures.forbiddenPage)
   t.match(await login(key), { status: 403, headers: { 'content-type': 'text/html' } })
@@ -297,16 +299,16 @@ t.test('it misbehaves when told, counts those calls too, and recovers', async t 
   t.equal(sts.calls().GetCallerIdentity, 9)
 })
 
-t.test('a call that hangs ends when the server does', async t => {
+t.test('a hanging call ends when the server closes', async t => {
   const { login, key, sts } = await sandbox(t)
-  const seen = new Promise<void>(resolve => sts.injectFault(() => resolve()))
+  const received = new Promise<void>(resolve => sts.injectFault(() => resolve()))
   const answer = refusal(login(key))
-  await seen
+  await received
   await sts.close()
   t.match(await answer, { message: /hang up|ECONNRESET/ })
 })
 
-t.test('a port that is taken is a fault', async t => {
+t.test('a port in use is an error', async t => {
   const { sts, aws } = await sandbox(t)
   t.equal((await errorOfAsync(() => startSts({ iam: aws, port: sts.port })))?.code, 'addressInUse')
 })

@@ -12,7 +12,7 @@ const hour = Math.floor(now / 1000) + 3600
 const subject = 'system:serviceaccount:shop:orders'
 const audience = 'sts.amazonaws.com'
 const cluster = createOidcIssuer('https://oidc.eks.eu-west-1.amazonaws.com/id/1')
-const stranger = createOidcIssuer('https://oidc.example.com/id/2')
+const unknownIssuer = createOidcIssuer('https://oidc.example.com/id/2')
 
 const aws = createIam({ random: randomBytes, now: () => now })
 const provider = aws.createProvider({ account, ...cluster, audiences: [audience, 'other'] })
@@ -26,7 +26,7 @@ const assume = (token: string, more: Record<string, string> = {}, time = now) =>
   return assumeRoleWithWebIdentity(new URLSearchParams(parameters), aws, time)
 }
 
-t.test('who brings a token that the role trusts gets a session of it', async t => {
+t.test('a token that the role trusts opens a session of the role', async t => {
   const tree = await assume(cluster.token(good))
   t.match(tree, {
     Credentials: { AccessKeyId: /^ASIA/, Expiration: new Date(now + 3600_000) },
@@ -40,23 +40,27 @@ t.test('who brings a token that the role trusts gets a session of it', async t =
   })
 })
 
-t.test('a token that is not to be believed', async t => {
+t.test('an untrusted token is rejected', async t => {
   const mistrust = (message: RegExp) => ({ code: 'InvalidIdentityToken', message })
   const token = cluster.token(good)
   const forged = createOidcIssuer(cluster.issuer).token(good)
   for (const [what, text, refusal] of [
     ['no token', 'nothing', mistrust(/not a valid JWT/)],
-    ['signed by somebody else', forged, mistrust(/not be validated/)],
+    ['signed with another key', forged, mistrust(/not be validated/)],
     ['cut short', token.slice(0, -8), mistrust(/not be validated/)],
     ['a key that the issuer does not have', cluster.token(good, { kid: 'key-2' }), mistrust(/verification key/)],
-    ['an issuer that the account does not know', stranger.token(good), mistrust(/No OpenIDConnect provider found/)],
-    ['meant for somebody else', cluster.token({ ...good, aud: 'vault' }), mistrust(/token audience/)],
+    [
+      'an issuer that the account does not know',
+      unknownIssuer.token(good),
+      mistrust(/No OpenIDConnect provider found/),
+    ],
+    ['for another audience', cluster.token({ ...good, aud: 'vault' }), mistrust(/token audience/)],
   ] as const) {
     t.match(await assume(text), refusal, what)
   }
 })
 
-t.test('a token ends with its very second', async t => {
+t.test('a token expires at the second of its exp claim', async t => {
   const token = cluster.token(good)
   t.match(await assume(token, {}, hour * 1000 - 1), { AssumedRoleUser: {} })
   t.match(await assume(token, {}, hour * 1000), {
@@ -64,21 +68,18 @@ t.test('a token ends with its very second', async t => {
     message: `Token expired: current date/time ${hour} must be before the expiration date/time ${hour}`,
   })
   const forged = createOidcIssuer(cluster.issuer).token({ ...good, exp: 1 })
-  t.match(await assume(forged), { code: 'InvalidIdentityToken' }, 'of a forged one no end is told')
+  t.match(await assume(forged), { code: 'InvalidIdentityToken' }, 'the expiry of a forged token is not reported')
 })
 
-t.test(
-  'a good token of somebody whom the role does not trust is denied, and so is a role that is not there',
-  async t => {
-    const denied = { code: 'AccessDenied', message: 'Not authorized to perform sts:AssumeRoleWithWebIdentity' }
-    t.same(await assume(cluster.token({ ...good, sub: `${subject}-admin` })), denied)
-    t.same(await assume(cluster.token({ ...good, aud: 'other' })), denied, 'another audience of the provider')
-    t.same(await assume(cluster.token(good), { RoleArn: hidden.arn }), denied)
-    t.same(await assume(cluster.token(good), { RoleArn: `${hidden.arn}-not` }), denied)
-  },
-)
+t.test('a valid token of a subject that the role does not trust is denied, and so is a missing role', async t => {
+  const denied = { code: 'AccessDenied', message: 'Not authorized to perform sts:AssumeRoleWithWebIdentity' }
+  t.same(await assume(cluster.token({ ...good, sub: `${subject}-admin` })), denied)
+  t.same(await assume(cluster.token({ ...good, aud: 'other' })), denied, 'another audience of the provider')
+  t.same(await assume(cluster.token(good), { RoleArn: hidden.arn }), denied)
+  t.same(await assume(cluster.token(good), { RoleArn: `${hidden.arn}-not` }), denied)
+})
 
-t.test('parameters that are not of their kind are refused before the token is looked at', async t => {
+t.test('malformed parameters are rejected before the token is verified', async t => {
   for (const more of [
     { RoleArn: 'orders-api' },
     { RoleArn: `arn:aws:iam::${account}:user/alice` },
@@ -95,7 +96,7 @@ t.test('parameters that are not of their kind are refused before the token is lo
   })
 })
 
-/** The STS, a client of the AWS SDK without credentials, and any form posted without a signature. */
+/** Starts an STS. Returns a client without credentials, and a function that posts an unsigned form. */
 async function served(t: Test) {
   const sts = await startSts({ iam: aws, now: () => now })
   t.teardown(() => sts.close())
@@ -118,7 +119,7 @@ async function served(t: Test) {
   return { sts, client, post }
 }
 
-t.test('the AWS SDK assumes a role by a token, and is that role then', async t => {
+t.test('the AWS SDK assumes a role with a web identity token', async t => {
   const { client, sts } = await served(t)
   const command = (token: string) =>
     new AssumeRoleWithWebIdentityCommand({
@@ -140,13 +141,13 @@ t.test('the AWS SDK assumes a role by a token, and is that role then', async t =
     client()
       .send(command(token))
       .catch(({ name }: Error) => name)
-  t.equal(await refusal(stranger.token(good)), 'InvalidIdentityTokenException')
+  t.equal(await refusal(unknownIssuer.token(good)), 'InvalidIdentityTokenException')
   t.equal(await refusal(cluster.token({ ...good, exp: 1 })), 'ExpiredTokenException')
   t.equal(await refusal(cluster.token({ ...good, sub: 'nobody' })), 'AccessDenied')
   t.match(sts.calls(), { AssumeRoleWithWebIdentity: 4, GetCallerIdentity: 1 }, 'each was counted')
 })
 
-t.test('it is answered in XML or JSON, where the end of a session is a text or a number', async t => {
+t.test('replies are XML or JSON, in which an expiration is a text or a number', async t => {
   const { post } = await served(t)
   const token = cluster.token(good)
   t.match(await post(token), { status: 200, text: /<Expiration>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ<\/Expiration>/ })

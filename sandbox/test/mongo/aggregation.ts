@@ -15,13 +15,13 @@ const teams: Document[] = [
 const run = (...pipeline: Document[]) =>
   runPipeline(people, pipeline, { collection: name => (name === 'teams' ? teams : people) })
 
-t.test('stages that choose leave documents as they are', async t => {
+t.test('filtering and sorting stages keep documents unchanged', async t => {
   t.same(run({ $match: { age: { $gt: 10 } } }, { $sort: { age: -1 } }, { $limit: 1 }), [people[1]])
   t.same(run({ $skip: 1 }, { $count: 'n' }), [{ n: new Int32(2) }])
   t.same(run({ $project: { points: 1, _id: 0 } }, { $limit: 1 }), [{ points: Long.fromNumber(5) }])
 })
 
-t.test('stages that compute give numbers the types that one expects', async t => {
+t.test('computing stages return numbers of the expected types', async t => {
   t.same(run({ $group: { _id: '$team', n: { $sum: 1 }, mean: { $avg: '$age' } } }, { $sort: { _id: 1 } }), [
     { _id: 'x', n: new Int32(2), mean: new Double(21.5) },
     { _id: 'y', n: new Int32(1), mean: new Int32(41) },
@@ -30,7 +30,7 @@ t.test('stages that compute give numbers the types that one expects', async t =>
   t.same(first, { ...people[0], next: new Int32(37) }, 'a long stays a long')
 })
 
-t.test('other collections are joined', async t => {
+t.test('$lookup and $unionWith read other collections', async t => {
   const lookup = { $lookup: { from: 'teams', localField: 'team', foreignField: '_id', as: 'team' } }
   t.match(run({ $match: { _id: 2 } }, lookup, { $unwind: '$team' }), [{ team: { title: 'The Y' } }])
   t.equal(run({ $unionWith: 'teams' }).length, 5)
@@ -39,7 +39,7 @@ t.test('other collections are joined', async t => {
   ])
 })
 
-t.test('what is not here is refused by a sentence', async t => {
+t.test('unsupported features are rejected with a message', async t => {
   t.equal(
     codeNameOf(() => run({ $nonsense: {} })),
     'Location40324',

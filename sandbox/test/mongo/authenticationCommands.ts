@@ -6,7 +6,7 @@ import { logInWithScram, scramConversation } from '../../../test/support/scram.j
 
 const options = { skipEmptyExchange: true }
 
-t.test('SCRAM-SHA-256 takes two steps where the empty exchange is skipped, else three', async t => {
+t.test('SCRAM-SHA-256 takes two steps if the empty exchange is skipped, else three', async t => {
   const { server } = await startMongo(t)
   for (const skip of [true, false]) {
     const { ask } = await connectRaw(t, server.port)
@@ -27,7 +27,7 @@ t.test('SCRAM-SHA-256 takes two steps where the empty exchange is skipped, else 
   }
 })
 
-t.test('hello speculates, and leaves a failed speculation out', async t => {
+t.test('hello supports speculative authentication, and omits a failed one', async t => {
   const { server } = await startMongo(t)
   const { ask } = await connectRaw(t, server.port)
   const { start, proof } = scramConversation(root.name, root.password)
@@ -40,7 +40,7 @@ t.test('hello speculates, and leaves a failed speculation out', async t => {
   t.match(refused, { ok: { value: 1 }, speculativeAuthenticate: undefined })
 })
 
-t.test('saslSupportedMechs names what a user has, and nothing for strangers', async t => {
+t.test('saslSupportedMechs lists the mechanisms of a user, and nothing for an unknown user', async t => {
   const { server } = await startMongo(t)
   server.createUser({ user: 'arn:x', db: '$external', roles: [] })
   const { ask } = await connectRaw(t, server.port)
@@ -51,7 +51,7 @@ t.test('saslSupportedMechs names what a user has, and nothing for strangers', as
   t.equal(await supported('admin.nobody'), undefined)
 })
 
-t.test('steps out of turn are protocol errors', async t => {
+t.test('SASL steps out of order are protocol errors', async t => {
   const { server } = await startMongo(t)
   const { ask } = await connectRaw(t, server.port)
   const { start, proof } = scramConversation(root.name, root.password)
@@ -71,7 +71,7 @@ t.test('steps out of turn are protocol errors', async t => {
   t.match(await ask({ ...start, options: { skipEmptyExchange: 1 } }), { code: { value: 14 } })
 })
 
-t.test('a connection stays the user that it became', async t => {
+t.test('a connection authenticates as one user only', async t => {
   const { server } = await startMongo(t)
   server.createUser({ user: 'other', password: 'pw', roles: [] })
   const { ask } = await connectRaw(t, server.port)
@@ -80,7 +80,7 @@ t.test('a connection stays the user that it became', async t => {
   t.match(await logInWithScram(ask, root.name, root.password), { done: true }, 'again as the same is fine')
 })
 
-t.test('before login only the handshake is answered', async t => {
+t.test('only handshake commands are allowed before authentication', async t => {
   const { server } = await startMongo(t)
   const { ask } = await connectRaw(t, server.port)
   for (const name of [
@@ -101,7 +101,7 @@ t.test('before login only the handshake is answered', async t => {
   }
 })
 
-t.test('roles are enforced by mongod’s words', async t => {
+t.test('roles are enforced with the messages of mongod', async t => {
   const { client, as, server } = await startMongo(t)
   await client.db('app').collection<Document>('c').insertOne({ a: 1 })
   server.createUser({ user: 'reader', password: 'pw', roles: [{ role: 'read', db: 'app' }] })
@@ -141,7 +141,7 @@ t.test('roles are enforced by mongod’s words', async t => {
   )
 })
 
-t.test('each role can do what it is for', async t => {
+t.test('each built-in role can do what it is documented for', async t => {
   const { client, as, server } = await startMongo(t)
   await client.db('app').collection<Document>('c').insertOne({ a: 1 })
   const may = async (role: string, db: string, on: string, command: Document) => {
@@ -182,7 +182,7 @@ t.test('each role can do what it is for', async t => {
   }
 })
 
-t.test('a change of roles shows on live connections, a dropped user is nobody', async t => {
+t.test('a change of roles takes effect on open connections, and a dropped user has no privileges', async t => {
   const { client, as, server } = await startMongo(t)
   server.createUser({ user: 'u', db: 'app', password: 'pw', roles: ['read'] })
   const c = (await as('u', 'pw', 'app')).db('app').collection<Document>('c')
@@ -198,7 +198,7 @@ t.test('a change of roles shows on live connections, a dropped user is nobody', 
   t.equal(await errorCodeOf(c.findOne()), 13, 'a user of the same name is another one')
 })
 
-t.test('connectionStatus tells who one is', async t => {
+t.test('connectionStatus reports the authenticated user', async t => {
   const { as, server } = await startMongo(t)
   server.createUser({ user: 'u', password: 'pw', roles: [{ role: 'read', db: 'app' }] })
   const admin = (await as('u', 'pw')).db('admin')
@@ -210,7 +210,7 @@ t.test('connectionStatus tells who one is', async t => {
   t.match(authInfo.authenticatedUserPrivileges[0], { resource: { db: 'app', collection: '' }, actions: /find/ })
 })
 
-t.test('a restricted user logs in from its own addresses only', async t => {
+t.test('a restricted user can log in from its addresses only', async t => {
   const { client, as } = await startMongo(t)
   const create = (user: string, clientSource: string[]) =>
     client.db('admin').command({
@@ -235,7 +235,7 @@ async function failing(
   t.equal(await errorCodeOf(client.db(db).command(command)), code, JSON.stringify(command))
 }
 
-t.test('users are made, changed and listed by commands', async t => {
+t.test('users are created, changed and listed by commands', async t => {
   const { client, as } = await startMongo(t)
   const app = client.db('app')
   await app.command({ createUser: 'u', pwd: 'one', roles: ['read'], customData: { team: 'x' } })
@@ -268,7 +268,7 @@ t.test('users are made, changed and listed by commands', async t => {
   t.match(await app.command({ dropAllUsersFromDatabase: 1 }), { n: 1 })
 })
 
-t.test('$external users have no password and stand in admin.system.users', async t => {
+t.test('$external users have no password and are documents of admin.system.users', async t => {
   const { client } = await startMongo(t)
   const external = client.db('$external')
   const arn = 'arn:aws:iam::123456789012:user/alice'
@@ -284,7 +284,7 @@ t.test('$external users have no password and stand in admin.system.users', async
   t.match(await users.findOne({ user: arn }), { roles: [] })
 })
 
-t.test('roles of one’s own carry privileges and other roles', async t => {
+t.test('user-defined roles have privileges and inherit roles', async t => {
   const { client, as } = await startMongo(t)
   const app = client.db('app')
   const privileges = [{ resource: { db: 'app', collection: 'c' }, actions: ['find', 'insert'] }]
@@ -308,7 +308,7 @@ t.test('roles of one’s own carry privileges and other roles', async t => {
   t.match((await app.command({ usersInfo: 'u' })).users, [{ roles: [] }])
 })
 
-t.test('passwords are prepared, so that two ways of writing one are the same', async t => {
+t.test('passwords are prepared with SASLprep', async t => {
   const { as, server } = await startMongo(t)
   const roman = 'I\u00adX \u2168'
   server.createUser({ user: 'u, v=w', password: roman, roles: [] })

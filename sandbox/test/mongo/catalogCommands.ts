@@ -2,7 +2,7 @@ import type { Document } from 'bson'
 import t from 'tap'
 import { errorCodeOf, startMongo } from '../../../test/support/mongo.js'
 
-t.test('databases and collections are listed while they hold something', async t => {
+t.test('existing databases and collections are listed', async t => {
   const { client } = await startMongo(t)
   const app = client.db('app')
   await app.collection('a').insertOne({ text: 'x'.repeat(100) })
@@ -28,7 +28,7 @@ t.test('databases and collections are listed while they hold something', async t
   t.equal(await errorCodeOf(client.db('admin').command({ dropDatabase: 1 })), 20)
 })
 
-t.test('indexes are made, listed and dropped', async t => {
+t.test('indexes are created, listed and dropped', async t => {
   const { client } = await startMongo(t)
   const c = client.db('app').collection<Document>('c')
   t.equal(await errorCodeOf(c.indexes()), 26, 'no collection yet')
@@ -41,7 +41,7 @@ t.test('indexes are made, listed and dropped', async t => {
   ])
   await c.insertMany([{ a: 1 }, { a: 1 }, { a: 1, b: 1 }])
   t.equal(await errorCodeOf(c.insertOne({ a: 1, b: 2 })), 11000)
-  t.equal(await c.createIndex({ a: 1 }), 'a_1', 'it is there already')
+  t.equal(await c.createIndex({ a: 1 }), 'a_1', 'it exists')
   t.equal(await errorCodeOf(c.createIndex({ a: 1 }, { name: 'other' })), 85)
   t.equal(await errorCodeOf(c.createIndex({ z: 1 }, { name: 'a_1' })), 86)
   await c.dropIndex('a_1')
@@ -51,7 +51,7 @@ t.test('indexes are made, listed and dropped', async t => {
   t.equal((await c.indexes()).length, 1)
 })
 
-t.test('a unique index over a list has a key for each element', async t => {
+t.test('a unique index on an array has one key per element', async t => {
   const { client } = await startMongo(t)
   const c = client.db('app').collection<Document>('c')
   await c.createIndex({ tags: 1 }, { unique: true })
@@ -60,7 +60,7 @@ t.test('a unique index over a list has a key for each element', async t => {
   t.equal(await errorCodeOf(c.insertOne({ tags: ['z', 'z'] })), undefined, 'within one document nothing is a duplicate')
 })
 
-t.test('collections are renamed with all they have', async t => {
+t.test('a renamed collection keeps its documents and indexes', async t => {
   const { client } = await startMongo(t)
   const app = client.db('app')
   await app.collection<Document>('a').insertOne({ _id: 1 as never, n: 1 })
@@ -73,7 +73,7 @@ t.test('collections are renamed with all they have', async t => {
   t.equal(await errorCodeOf(app.collection('a').rename('c')), 26)
 })
 
-t.test('sizes are told', async t => {
+t.test('sizes are reported', async t => {
   const { client } = await startMongo(t)
   const app = client.db('app')
   await app.collection('c').insertMany([{ a: 1 }, { a: 2 }])
@@ -89,7 +89,7 @@ t.test('sizes are told', async t => {
   )
 })
 
-t.test('names that MongoDB does not take are refused', async t => {
+t.test('names that MongoDB does not allow are rejected', async t => {
   const { client } = await startMongo(t)
   t.equal(await errorCodeOf(client.db('app').command({ insert: 'a$b', documents: [{}] })), 73)
   t.equal(await errorCodeOf(client.db('app').command({ insert: '', documents: [{}] })), 73)

@@ -2,32 +2,32 @@ import type { Document } from 'bson'
 import t from 'tap'
 import { errorCodeOf, startMongo } from '../../../test/support/mongo.js'
 
-t.test('LDAP authorization is reported as each edition does', async t => {
+t.test('LDAP authorization is reported as by each edition', async t => {
   const { client, server } = await startMongo(t)
   const admin = client.db('admin')
-  const seen = async () => ({
+  const report = async () => ({
     template: (await admin.command({ getCmdLineOpts: 1 })).parsed.security.ldap?.authz?.queryTemplate,
     parameter: (await admin.command({ getParameter: '*' })).ldapAuthzQueryTemplate,
     modules: (await admin.command({ buildInfo: 1 })).modules,
     psmdbVersion: (await admin.command({ buildInfo: 1 })).psmdbVersion,
   })
   const off = { template: undefined, parameter: undefined, modules: [], psmdbVersion: undefined }
-  t.same(await seen(), off)
+  t.same(await report(), off)
   server.setLdapAuthorization(true)
-  t.match(await seen(), { ...off, template: /USER/, modules: ['enterprise'] })
+  t.match(await report(), { ...off, template: /USER/, modules: ['enterprise'] })
   server.setLdapAuthorization('percona')
-  t.match(await seen(), { ...off, parameter: /USER/, psmdbVersion: /^\d/ })
+  t.match(await report(), { ...off, parameter: /USER/, psmdbVersion: /^\d/ })
   server.setLdapAuthorization('off')
-  t.same(await seen(), off)
+  t.same(await report(), off)
 })
 
-t.test('it starts with LDAP authorization where it is told to', async t => {
+t.test('LDAP authorization can be on from the start', async t => {
   const { client } = await startMongo(t, { ldapAuthorization: true })
   const { parsed } = await client.db('admin').command({ getCmdLineOpts: 1 })
   t.ok(parsed.security.ldap.servers)
 })
 
-t.test('unknown parameters are skipped, and an error when nothing is left', async t => {
+t.test('unknown parameters are ignored, and an error if no other is requested', async t => {
   const { client } = await startMongo(t)
   const admin = client.db('admin')
   const { authenticationMechanisms } = await admin.command({
@@ -40,7 +40,7 @@ t.test('unknown parameters are skipped, and an error when nothing is left', asyn
   t.equal(await errorCodeOf(admin.command({ setParameter: 1, logLevel: 5 })), 20)
 })
 
-t.test('what tools ask at start is answered', async t => {
+t.test('the commands that tools run at startup are answered', async t => {
   const { client } = await startMongo(t)
   const admin = client.db('admin')
   t.match(await admin.command({ getLog: 'startupWarnings' }), { log: [], totalLinesWritten: 0 })
@@ -55,7 +55,7 @@ t.test('what tools ask at start is answered', async t => {
   t.ok('find' in (await admin.command({ listCommands: 1 })).commands)
 })
 
-t.test('explain names the way, and needs what the command would', async t => {
+t.test('explain reports the plan, and requires the privileges of the command', async t => {
   const { client, as, server } = await startMongo(t)
   const c = client.db('app').collection<Document>('c')
   await c.insertMany([{ a: 1 }, { a: 2 }])
@@ -69,7 +69,7 @@ t.test('explain names the way, and needs what the command would', async t => {
   t.equal(await errorCodeOf((await as('u', 'pw')).db('app').collection('c').find().explain()), 13)
 })
 
-t.test('sessions are taken, transactions refused', async t => {
+t.test('a standalone accepts sessions and rejects transactions', async t => {
   const { client, server } = await startMongo(t)
   const session = client.startSession()
   await client.db('app').collection('c').insertOne({ a: 1 }, { session })
@@ -80,7 +80,7 @@ t.test('sessions are taken, transactions refused', async t => {
   t.ok(server.counted('endSessions') <= 1)
 })
 
-t.test('everybody sees their own operations, and those of others with the privilege', async t => {
+t.test('users see their own operations, and with a privilege those of others', async t => {
   const { as, client, server } = await startMongo(t)
   server.createUser({ user: 'u', password: 'pw', roles: [] })
   const admin = (await as('u', 'pw')).db('admin')

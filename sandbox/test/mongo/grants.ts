@@ -5,7 +5,7 @@ import { errorCodeOf, startMongo } from '../../../test/support/mongo.js'
 
 type Privilege = [action: string, db: string, collection?: string]
 
-/** Commands about users and roles, each with all that it needs; from the manual's page of each command. */
+/** Commands about users and roles, with the privileges that the manual documents for each. */
 const rows: [what: string, db: string, command: Document, needs: Privilege[]][] = [
   ['a user without roles', 'app', { createUser: 'x', pwd: 'x', roles: [] }, [['createUser', 'app']]],
   ['an external user', '$external', { createUser: 'x', roles: [] }, [['createUser', '$external']]],
@@ -79,7 +79,7 @@ const rows: [what: string, db: string, command: Document, needs: Privilege[]][] 
   ['the stored roles', 'admin', { find: 'system.roles' }, [['find', 'admin', 'system.roles']]],
 ]
 
-t.test('each command about users and roles needs just this, and all of it', async t => {
+t.test('each command about users and roles requires exactly these privileges', async t => {
   for (const [what, db, command, needs] of rows) {
     const { client, as } = await startMongo(t)
     await client.db('app').command({ createUser: 'u', pwd: 'x', roles: ['read'] })
@@ -102,7 +102,7 @@ t.test('each command about users and roles needs just this, and all of it', asyn
   }
 })
 
-t.test('a look at all databases is for the cluster, as userAdminAnyDatabase has it', async t => {
+t.test('viewing users of all databases requires the cluster privilege of userAdminAnyDatabase', async t => {
   const { as, server } = await startMongo(t)
   for (const [role, code] of [
     ['userAdmin', 13],
@@ -114,7 +114,7 @@ t.test('a look at all databases is for the cluster, as userAdminAnyDatabase has 
   }
 })
 
-t.test("everybody sees themselves and their roles; one's own password is an action of its own", async t => {
+t.test("users see themselves and their roles; changing one's own password is a separate action", async t => {
   const { client, as } = await startMongo(t)
   const own = { resource: { db: 'app', collection: '' }, actions: ['changeOwnPassword', 'changeOwnCustomData'] }
   await client.db('app').command({ createRole: 'self', roles: [], privileges: [own] })

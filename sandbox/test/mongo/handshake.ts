@@ -13,7 +13,7 @@ function query(document: object, db = 'admin'): Buffer {
   return encodeFrame(OP_QUERY, 77, 0, [flags, Buffer.from(`${db}.$cmd\0`), numbers, serialize(document)])
 }
 
-t.test('hello has the fields of a standalone, by either name', async t => {
+t.test('hello has the fields of a standalone, under both names', async t => {
   const { server } = await startMongo(t)
   const { ask } = await connectRaw(t, server.port)
   const hello = await ask({ hello: 1, helloOk: true, $db: 'admin' })
@@ -38,7 +38,7 @@ t.test('hello has the fields of a standalone, by either name', async t => {
   })
 })
 
-t.test('OP_QUERY greets and does nothing else', async t => {
+t.test('OP_QUERY supports the handshake only', async t => {
   const { server } = await startMongo(t)
   const { socket, next } = await connectRaw(t, server.port)
   socket.write(
@@ -52,7 +52,7 @@ t.test('OP_QUERY greets and does nothing else', async t => {
   t.match(server.connections().at(-1)?.metadata, { driver: { name: 'x' } })
 })
 
-t.test('metadata is sent once', async t => {
+t.test('client metadata can be sent once', async t => {
   const { server } = await startMongo(t)
   const { ask } = await connectRaw(t, server.port)
   const client = { driver: { name: 'x', version: '1' }, os: { type: 'y' } }
@@ -60,26 +60,26 @@ t.test('metadata is sent once', async t => {
   t.match(await ask({ hello: 1, client, $db: 'admin' }), { code: { value: 186 } })
 })
 
-t.test('an awaited hello waits for news', async t => {
+t.test('an awaited hello waits for a change', async t => {
   const { server } = await startMongo(t)
   const { ask, send, next } = await connectRaw(t, server.port)
   const { topologyVersion } = await ask({ hello: 1, $db: 'admin' })
   const awaited = { hello: 1, topologyVersion, maxAwaitTimeMS: 60_000, $db: 'admin' }
   send(awaited)
   send({ ping: 1, $db: 'admin' })
-  // The ping behind it waits too, so whatever arrives first was woken by the change.
+  // The ping waits behind the hello, so the first reply is the one that the change has released.
   const other = await connectRaw(t, server.port)
   await other.ask({ ping: 1, $db: 'admin' })
   server.announceChange()
   t.equal((await next()).document.topologyVersion.counter.toNumber(), 1)
   t.match((await next()).document, { ok: { value: 1 }, topologyVersion: undefined })
-  t.match(await ask(awaited), { ok: { value: 1 } }, 'old news are answered at once')
+  t.match(await ask(awaited), { ok: { value: 1 } }, 'an outdated version is answered at once')
   t.match(await ask({ ...awaited, maxAwaitTimeMS: 1 }), { ok: { value: 1 } })
   t.match(await ask({ hello: 1, topologyVersion, $db: 'admin' }), { code: { value: 51760 } })
   t.match(await ask({ hello: 1, maxAwaitTimeMS: 5, $db: 'admin' }), { code: { value: 51760 } })
 })
 
-t.test('a stream of hellos answers each with the one before', async t => {
+t.test('each hello of a stream answers the previous one', async t => {
   const { server } = await startMongo(t)
   const { ask, send, next } = await connectRaw(t, server.port)
   const { topologyVersion } = await ask({ hello: 1, $db: 'admin' })
@@ -93,7 +93,7 @@ t.test('a stream of hellos answers each with the one before', async t => {
   t.equal(second.document.topologyVersion.counter.toNumber(), 2)
 })
 
-t.test('an exhaust cursor sends everything after one request', async t => {
+t.test('an exhaust cursor sends all batches after one request', async t => {
   const { client, server } = await startMongo(t)
   await client
     .db('app')
@@ -117,7 +117,7 @@ t.test('an exhaust cursor sends everything after one request', async t => {
   t.match(await ask({ ping: 1, $db: 'admin' }), { ok: { value: 1 } })
 })
 
-t.test('a request with moreToCome is not answered, whatever comes of it', async t => {
+t.test('a request with moreToCome is not answered, even if it fails', async t => {
   const { server } = await startMongo(t)
   const { send, next } = await connectRaw(t, server.port)
   send({ insert: 'c', documents: [{}], $db: 'app' }, MORE_TO_COME)
@@ -126,7 +126,7 @@ t.test('a request with moreToCome is not answered, whatever comes of it', async 
   t.match(await next(), { responseTo: sent })
 })
 
-t.test('what is no message closes the connection', async t => {
+t.test('a malformed message closes the connection', async t => {
   const { server } = await startMongo(t)
   for (const bytes of [
     Buffer.from('GET / HTTP/1.1\r\n\r\n'),
@@ -142,7 +142,7 @@ t.test('what is no message closes the connection', async t => {
   t.equal((await (await connectRaw(t, server.port)).ask({ ping: 1, $db: 'admin' })).ok.value, 1)
 })
 
-t.test('close ends every connection, and the port is free', async t => {
+t.test('close ends every connection and frees the port', async t => {
   const { server } = await startMongo(t)
   const client = new MongoClient(server.uri)
   await client.db('app').command({ ping: 1 })
@@ -152,7 +152,7 @@ t.test('close ends every connection, and the port is free', async t => {
   t.equal(again.server.port, server.port)
 })
 
-t.test('it says that it is a sandbox', async t => {
+t.test('buildInfo says that it is a sandbox', async t => {
   const { client } = await startMongo(t)
   t.match(await client.db('admin').command({ buildInfo: 1 }), { gitVersion: /sandbox/, modules: [] })
 })

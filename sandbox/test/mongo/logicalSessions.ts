@@ -15,7 +15,7 @@ function begun() {
   return { store, sessions: new LogicalSessions(store, randomBytes, () => now), at: (ms: number) => (now = ms) }
 }
 
-t.test('a statement returns what it returned first', async t => {
+t.test('a repeated statement returns its first result', async t => {
   const { sessions } = begun()
   const first = sessions.statements('a', 1n)
   t.equal(
@@ -28,7 +28,7 @@ t.test('a statement returns what it returned first', async t => {
   t.equal(
     second.once(1, () => 'now'),
     'now',
-    'what threw is not remembered',
+    'a statement that threw has no stored result',
   )
   t.same(second.retried, [0])
   t.equal(
@@ -47,17 +47,17 @@ t.test('a statement returns what it returned first', async t => {
   )
 })
 
-t.test('the session that was silent longest is forgotten', async t => {
+t.test('the least recently used session is dropped', async t => {
   const { sessions } = begun()
   for (let at = 0; at <= 10_000; at++) sessions.statements(`session ${at}`, 1n).once(0, () => at)
   t.equal(sessions.statements('session 1', 1n).once(0, never), 1)
   t.equal(
-    sessions.statements('session 0', 1n).once(0, () => 'forgotten'),
-    'forgotten',
+    sessions.statements('session 0', 1n).once(0, () => 'dropped'),
+    'dropped',
   )
 })
 
-t.test('a transaction ends once', async t => {
+t.test('a transaction can be ended once', async t => {
   const { sessions, store, at } = begun()
   const write = (key: string, number: bigint) =>
     sessions

@@ -2,7 +2,7 @@ import t from 'tap'
 import { codeNameOf } from '../../../test/support/mongo.js'
 import { assertMayRun, isWriteCommand, type MemberState } from '../../src/mongo/memberState.js'
 
-/** What a member answers to `name`, with and without a read preference that a secondary may serve. */
+/** The error of a member for `name`, with and without a read preference that permits secondaries. */
 const outcome = (state: MemberState, name: string, body = {}) =>
   codeNameOf(() => assertMayRun(state, name, body)) ?? 'runs'
 const anyone = { $readPreference: { mode: 'nearest' } }
@@ -18,7 +18,7 @@ const table: [name: string, primary: string, secondary: string, allowed: string,
   ['commitTransaction', 'runs', 'NotWritablePrimary', 'NotWritablePrimary', 'NotWritablePrimary'],
 ]
 
-t.test('who runs what', async t => {
+t.test('the commands of each member state', async t => {
   for (const [name, ...outcomes] of table) {
     const found = [
       outcome('PRIMARY', name),
@@ -34,7 +34,7 @@ t.test('a transaction reads from the primary only', async t => {
   t.equal(outcome('SECONDARY', 'find', { ...anyone, autocommit: false }), 'NotWritablePrimary')
 })
 
-t.test('what is not known to be harmless is a write', async t => {
+t.test('a command that is not known to be a read counts as a write', async t => {
   t.same(['insert', 'dropDatabase', 'unheardOf', 'abortTransaction'].filter(isWriteCommand).length, 4)
   t.same(['hello', 'find', 'endSessions', 'aggregate'].filter(isWriteCommand), [])
 })

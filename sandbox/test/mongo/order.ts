@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { compare, equal, toIndexKey } from '../../src/mongo/order.js'
 
-/** Each is below the next. */
+/** In ascending order. */
 const ascending = [
   new MinKey(),
   null,
@@ -46,7 +46,7 @@ const ascending = [
   new MaxKey(),
 ]
 
-t.test('types and values have the order of the server', async t => {
+t.test('types and values are ordered as in MongoDB', async t => {
   for (const [a, left] of ascending.entries()) {
     for (const [b, right] of ascending.entries()) {
       const by = Math.sign(compare(left, right))
@@ -56,12 +56,12 @@ t.test('types and values have the order of the server', async t => {
   t.pass()
 })
 
-t.test('a missing field sorts as null and is not equal to it', async t => {
+t.test('a missing field sorts like null and is not equal to it', async t => {
   t.equal(compare(undefined, null), 0)
   t.notOk(equal(undefined, null))
 })
 
-t.test('keys are equal exactly where values are', async t => {
+t.test('index keys are equal if and only if the values are', async t => {
   const values = [
     ...ascending,
     new Double(1),
@@ -87,7 +87,7 @@ t.test('keys are equal exactly where values are', async t => {
   t.pass()
 })
 
-t.test('numbers of any two types compare by value', async t => {
+t.test('numbers of different types compare by value', async t => {
   const made = [
     (n: number) => new Int32(n),
     (n: number) => Long.fromNumber(n),

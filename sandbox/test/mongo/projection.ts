@@ -14,7 +14,7 @@ const document = {
   ],
 }
 
-/** Projection and what is left. */
+/** Projection and result. */
 const rows: [projection: Document, expected: Document, filter?: Document][] = [
   [{ a: 1 }, { _id: 1, a: 1 }],
   [{ a: true, _id: 0 }, { a: 1 }],
@@ -44,13 +44,13 @@ const rows: [projection: Document, expected: Document, filter?: Document][] = [
   [{ _id: 0, copy: '$b.c' }, { copy: new Int32(2) }],
 ]
 
-t.test('projections show what they show in MongoDB', async t => {
+t.test('projections work as in MongoDB', async t => {
   for (const [projection, expected, filter] of rows) {
     t.same(compileProjection(projection, filter)(document), expected, JSON.stringify(projection))
   }
 })
 
-t.test('what is only chosen keeps its type', async t => {
+t.test('selected values keep their types', async t => {
   t.same(compileProjection({ n: 1 })({ _id: 1, n: Long.fromNumber(5) }), { _id: 1, n: Long.fromNumber(5) })
 })
 

@@ -7,7 +7,7 @@ import { logInWithScram } from '../../../test/support/scram.js'
 import { type ReplicaSetMember, type ReplicaSetOptions, startReplicaSet } from '../../src/mongo/replicaSet.js'
 import { EXHAUST_ALLOWED } from '../../src/wire/message.js'
 
-/** A set, and a client that was told one of its members. Its polls are rare: what it learns, streams tell it. */
+/** Starts a set and a client that knows one member. The client polls rarely, so it learns changes from streams. */
 async function gathered(t: Test, options: Partial<ReplicaSetOptions> = {}) {
   const set = await startReplicaSet({ now: Date.now, random: randomBytes, root, ...options })
   t.teardown(() => set.close())
@@ -19,7 +19,7 @@ async function gathered(t: Test, options: Partial<ReplicaSetOptions> = {}) {
     t.teardown(() => client.close())
     return client
   }
-  /** A bare socket to one member, logged in. */
+  /** An authenticated raw connection to a member. */
   const alone = async (member: ReplicaSetMember) => {
     const socket = await connectRaw(t, member.port)
     await logInWithScram(socket.ask, root.name, root.password)
@@ -28,7 +28,7 @@ async function gathered(t: Test, options: Partial<ReplicaSetOptions> = {}) {
   return { set, dial, alone, client: dial() }
 }
 
-/** Resolves once the client sees the member as that. */
+/** Resolves when the client has this description of the member. */
 function sees(client: MongoClient, { host }: { host: string }, type: string): Promise<void> {
   return new Promise(resolve => {
     const look = ({ address, newDescription }: ServerDescriptionChangedEvent) => {
@@ -41,8 +41,8 @@ function sees(client: MongoClient, { host }: { host: string }, type: string): Pr
 }
 
 /**
- * Resolves once the client streams from so many members. Before that, this driver takes the topologyVersion of a refused
- * write for something that its monitor has seen, and may wait a whole heartbeat for what came after it.
+ * Resolves when the client streams from this many members. Before that, the driver treats the topologyVersion of a failed
+ * write as known to its monitor, and may wait a whole heartbeat for the next change.
  */
 function streams(client: MongoClient, members: number): Promise<void> {
   const streaming = new Set<string>()
@@ -76,7 +76,7 @@ t.test('a driver that knows one member finds the others', async t => {
   t.match(first.accepted()[0]?.metadata, { driver: { name: 'nodejs' } })
 })
 
-t.test('hello says who a member is', async t => {
+t.test('hello describes a member', async t => {
   let now = 1_000_000
   const { set } = await gathered(t, { now: () => now, advertise: port => `Member.Example:${port}` })
   const [first, second, third] = set.members() as [ReplicaSetMember, ReplicaSetMember, ReplicaSetMember]
@@ -113,7 +113,7 @@ t.test('hello says who a member is', async t => {
   t.equal(again.lastWrite.opTime.t.toNumber(), 3)
 })
 
-t.test('a client under another name finds the set by what it advertises', async t => {
+t.test('a client finds the set by its advertised addresses', async t => {
   const { set, dial } = await gathered(t, { advertise: port => `localhost:${port}`, name: 'other', members: 1 })
   const client = dial({ serverSelectionTimeoutMS: 100 })
   t.equal(await client.connect().catch(thrown => thrown.name), 'MongoServerSelectionError', 'another set name')
@@ -122,7 +122,7 @@ t.test('a client under another name finds the set by what it advertises', async 
   t.match(await right.db('app').command({ hello: 1 }), { me: set.primary()?.host, setName: 'other' })
 })
 
-t.test('a secondary takes no writes, and reads where it may', async t => {
+t.test('a secondary rejects writes, and accepts reads if the client permits it', async t => {
   const { set, alone } = await gathered(t)
   const [secondary] = others(set) as [ReplicaSetMember]
   const { ask } = await alone(secondary)
@@ -135,8 +135,13 @@ t.test('a secondary takes no writes, and reads where it may', async t => {
     { unheardOf: 1 },
   ]
   for (const write of writes.slice(0, 4)) {
-    const told = { code: { value: 10107 }, codeName: 'NotWritablePrimary', topologyVersion, errorLabels: undefined }
-    t.match(await ask({ ...write, $readPreference: { mode: 'secondary' }, $db: 'app' }), told)
+    const notPrimary = {
+      code: { value: 10107 },
+      codeName: 'NotWritablePrimary',
+      topologyVersion,
+      errorLabels: undefined,
+    }
+    t.match(await ask({ ...write, $readPreference: { mode: 'secondary' }, $db: 'app' }), notPrimary)
   }
   t.match(await ask({ find: 'c', $db: 'app' }), { code: { value: 13435 }, topologyVersion })
   t.match(await ask({ find: 'c', $readPreference: { mode: 'primary' }, $db: 'app' }), { code: { value: 13435 } })
@@ -146,12 +151,12 @@ t.test('a secondary takes no writes, and reads where it may', async t => {
   t.match(await ask({ ping: 1, $db: 'app' }), { ok: { value: 1 } })
 })
 
-t.test('read preferences choose among members, by tags too', async t => {
+t.test('read preferences and tags select members', async t => {
   const { set, client } = await gathered(t)
   const tagged = await set.add({ tags: { use: 'reports' }, priority: 0 })
   const c = client.db('app').collection<Document>('c')
   await c.insertOne({ a: 1 })
-  t.match(await c.findOne({}, { readPreference: 'secondary' }), { a: 1 }, 'a write is everywhere')
+  t.match(await c.findOne({}, { readPreference: 'secondary' }), { a: 1 }, 'a write is on every member')
   t.equal(set.primary()?.counted('find'), 0)
   await c.findOne({}, { readPreference: { mode: 'secondary', tags: [{ use: 'reports' }] } as never })
   t.ok(tagged.counted('find') >= 1)
@@ -159,7 +164,7 @@ t.test('read preferences choose among members, by tags too', async t => {
   t.equal(set.primary()?.counted('find'), 1)
 })
 
-t.test('a streaming client learns of a step-down and of an election at once', async t => {
+t.test('a streaming client is informed of a step-down and an election at once', async t => {
   const { set, client } = await gathered(t)
   const ready = streams(client, 3)
   await client.db('app').command({ ping: 1 })
@@ -173,9 +178,9 @@ t.test('a streaming client learns of a step-down and of an election at once', as
   await elected
   const stream = await connectRaw(t, first.port)
   const { topologyVersion } = await stream.ask({ hello: 1, $db: 'admin' })
-  const asked = { hello: 1, topologyVersion, maxAwaitTimeMS: 600_000, $db: 'admin' }
-  stream.send(asked, EXHAUST_ALLOWED)
-  // Whoever asks on another connection is answered, so the stream's request has been read when this is.
+  const hello = { hello: 1, topologyVersion, maxAwaitTimeMS: 600_000, $db: 'admin' }
+  stream.send(hello, EXHAUST_ALLOWED)
+  // Once another connection gets a reply, the request for the stream has been read.
   await (await connectRaw(t, first.port)).ask({ ping: 1, $db: 'admin' })
   set.stepDown()
   const gone = await stream.next()
@@ -228,7 +233,7 @@ t.test('writes go on while the primary steps down ten times: none is lost, none 
     },
   ]
   let rounds = 0
-  /** What is still to be written before the next step-down: a driver tries a write twice, not three times. */
+  /** Writes that remain before the next step-down. A driver retries a write only once. */
   let due: number[] = []
   let settle = () => {}
   const writers = [...write, ...write].map(async (one, at) => {
@@ -259,7 +264,7 @@ t.test('writes go on while the primary steps down ten times: none is lost, none 
   t.equal(primaries.size, 3)
 })
 
-t.test('a write that was done and not acknowledged is answered from memory', async t => {
+t.test('a retried write returns its earlier result', async t => {
   let waiting: (() => void) | undefined
   let majority: () => Promise<void> = async () => {}
   const { set, client } = await gathered(t, { majority: () => majority() })
@@ -341,7 +346,7 @@ t.test('members are added and removed while a client is connected', async t => {
   t.throws(() => set.elect(first), /cannot be primary/)
 })
 
-t.test('a member that is killed comes back as another process', async t => {
+t.test('a killed member restarts with another process id', async t => {
   const { set, client } = await gathered(t, { electionMS: 1 })
   const c = client.db('app').collection('c')
   await c.insertOne({})
@@ -375,14 +380,14 @@ t.test('without anybody who could be elected there is no primary until one comes
   t.equal(set.primary(), only)
 })
 
-t.test('the next primary is one of the highest priority that runs', async t => {
+t.test('the next primary is a running member of the highest priority', async t => {
   const { set } = await gathered(t, { electionMS: 0 })
   const [first, second] = set.members() as [ReplicaSetMember, ReplicaSetMember]
   const strong = await set.add({ priority: 2, tags: { dc: 'a' } })
   const passive = await set.add({ priority: 0 })
   const hidden = await set.add({ priority: 0, hidden: true })
   const watcher = await connectRaw(t, second.port)
-  /** Steps down, and waits until somebody is elected. */
+  /** Steps down and waits for the next primary. */
   const next = async () => {
     set.stepDown()
     while (!set.primary()) {
@@ -392,7 +397,7 @@ t.test('the next primary is one of the highest priority that runs', async t => {
     return set.primary()
   }
   t.equal(await next(), strong)
-  t.not(await next(), strong, 'whoever stepped down is not elected again at once')
+  t.not(await next(), strong, 'the old primary is not elected again at once')
   t.equal(await next(), strong)
   t.throws(() => set.elect(passive), /cannot be primary/)
   await set.kill(strong)
@@ -405,7 +410,7 @@ t.test('the next primary is one of the highest priority that runs', async t => {
   t.throws(() => set.remove({ ...first, port: 1 }), /another replica set/)
 })
 
-t.test('users, roles and documents are those of the whole set', async t => {
+t.test('all members share users, roles and documents', async t => {
   const { set } = await gathered(t)
   set.createUser({ user: 'reader', password: 'pw', roles: [{ role: 'read', db: 'app' }] })
   for (const member of set.members()) {
@@ -416,7 +421,7 @@ t.test('users, roles and documents are those of the whole set', async t => {
   }
 })
 
-t.test('tools are told about the set', async t => {
+t.test('tools can query the status and the configuration of the set', async t => {
   const { set, client } = await gathered(t)
   const [, second, third] = set.members() as [ReplicaSetMember, ReplicaSetMember, ReplicaSetMember]
   await set.kill(third)

@@ -22,7 +22,7 @@ t.test('a real driver logs in, writes and reads', async t => {
   t.match(server.connections()[0]?.metadata, { driver: { name: 'nodejs' } })
 })
 
-t.test('10,000 documents come in several batches', async t => {
+t.test('10,000 documents are returned in several batches', async t => {
   const { client, server } = await startMongo(t)
   const many = client.db('app').collection<Document>('many')
   await many.insertMany(Array.from({ length: 10_000 }, (_, n) => ({ n, text: 'x'.repeat(50) })))
@@ -34,7 +34,7 @@ t.test('10,000 documents come in several batches', async t => {
   t.equal(server.counted('getMore'), 10, 'all that fits')
 })
 
-t.test('a document of 15 MiB goes both ways', async t => {
+t.test('a document of 15 MiB is written and read', async t => {
   const { client } = await startMongo(t)
   const large = client.db('app').collection<Document>('large')
   const bytes = new Binary(randomBytes(15 * 1024 * 1024))
@@ -44,7 +44,7 @@ t.test('a document of 15 MiB goes both ways', async t => {
   t.ok(all.length === 2 && all.every(one => bytes.buffer.every((byte, at) => byte === one.bytes.buffer[at])))
 })
 
-t.test('types come back as they were sent', async t => {
+t.test('BSON types are returned unchanged', async t => {
   const { client } = await startMongo(t)
   const types = client.db('app').collection<Document>('types', { promoteValues: false, promoteLongs: false })
   const document = {
@@ -69,13 +69,13 @@ t.test('types come back as they were sent', async t => {
   t.same(await types.findOne({}, raw), { ...after, list: [new Double(2), { long: Long.fromNumber(2) }] })
 })
 
-t.test('a wrong password and an unknown user are refused alike', async t => {
+t.test('a wrong password and an unknown user get the same error', async t => {
   const { as } = await startMongo(t)
   t.equal(await errorCodeOf(as('root', 'wrong')), 18)
   t.equal(await errorCodeOf(as('nobody', 'wrong')), 18)
 })
 
-t.test('w: 0 is written and not answered', async t => {
+t.test('a write with w: 0 is applied and not answered', async t => {
   const { client } = await startMongo(t)
   const quiet = client.db('app').collection<Document>('quiet', { writeConcern: { w: 0 } })
   t.match(await quiet.insertOne({ a: 1 }), { acknowledged: false })
@@ -85,7 +85,7 @@ t.test('w: 0 is written and not answered', async t => {
   t.equal(await loud.countDocuments(), 2)
 })
 
-t.test('a duplicate is named, and what follows it is left out or goes on', async t => {
+t.test('a duplicate key is reported, and later writes are skipped if ordered, else continue', async t => {
   const { client } = await startMongo(t)
   const c = client.db('app').collection<Document>('c')
   await c.insertOne({ _id: 2 as never })
@@ -99,7 +99,7 @@ t.test('a duplicate is named, and what follows it is left out or goes on', async
   t.equal(await errorCodeOf(c.insertOne({ _id: Decimal128.fromString('2.0') as never })), 11000, 'so does a decimal')
 })
 
-t.test('unique indexes are kept through inserts, updates and removals', async t => {
+t.test('unique indexes are enforced through inserts, updates and removals', async t => {
   const { client } = await startMongo(t)
   const c = client.db('app').collection<Document>('c')
   t.equal(await c.createIndex({ a: 1, b: 1 }, { unique: true, sparse: true }), 'a_1_b_1')
@@ -116,7 +116,7 @@ t.test('unique indexes are kept through inserts, updates and removals', async t 
   )
 })
 
-t.test('upserts take the fields that the filter holds equal', async t => {
+t.test('upserts contain the equality fields of the filter', async t => {
   const { client } = await startMongo(t)
   const c = client.db('app').collection<Document>('c')
   const made = await c.updateOne(
@@ -136,10 +136,10 @@ t.test('upserts take the fields that the filter holds equal', async t => {
   })
   t.equal(await c.findOneAndUpdate({ k: 2 }, { $inc: { n: 1 } }), null)
   t.match(await c.findOneAndDelete({ k: 1 }), { k: 1, n: 1 })
-  t.equal(await errorCodeOf(c.updateOne({ z: 1 }, { $set: { _id: 1 } })), 66, 'an _id is for ever')
+  t.equal(await errorCodeOf(c.updateOne({ z: 1 }, { $set: { _id: 1 } })), 66, 'an _id cannot change')
 })
 
-t.test('a cursor belongs to its user and to any of its connections', async t => {
+t.test('a cursor can be used on any connection of its user, and by no other user', async t => {
   const { client, as, server } = await startMongo(t)
   server.createUser({ user: 'other', password: 'pw', roles: ['root'] })
   const c = client.db('app').collection<Document>('c')
@@ -156,7 +156,7 @@ t.test('a cursor belongs to its user and to any of its connections', async t => 
   t.equal(await errorCodeOf(client.db('app').command(more)), 43)
 })
 
-t.test('over TLS too', async t => {
+t.test('TLS is supported', async t => {
   const pem = readFileSync(new URL('../../../test/support/tls/upstream.pem', import.meta.url))
   const { client } = await startMongo(
     t,
@@ -166,7 +166,7 @@ t.test('over TLS too', async t => {
   t.match(await client.db('app').command({ ping: 1 }), { ok: 1 })
 })
 
-t.test('fields of the wrong type are refused, and the connection goes on', async t => {
+t.test('fields of a wrong type are rejected, and the connection stays usable', async t => {
   const { client, server } = await startMongo(t, {}, { maxPoolSize: 1 })
   const app = client.db('app')
   await app.collection('c').insertOne({ a: 1 })

@@ -8,7 +8,7 @@ import { type ReplicaSetMember, startReplicaSet } from '../../src/mongo/replicaS
 
 type Row = { _id: number; n?: number; u?: number }
 
-/** A set whose clock stands, a client of it, and a collection with two documents. */
+/** Starts a set with a manual clock, a client, and a collection with two documents. */
 async function prepared(t: Test) {
   let now = 1_000_000
   const set = await startReplicaSet({ now: () => now, random: randomBytes, root })
@@ -31,7 +31,7 @@ const labelsOf = async (run: Promise<unknown>): Promise<string[]> =>
     thrown => [...thrown.errorLabels],
   )
 
-t.test('a transaction sees its own writes, and nobody else does before it commits', async t => {
+t.test('a transaction sees its own writes; other clients see them after the commit', async t => {
   const { client, c, session } = await prepared(t)
   session.startTransaction()
   await c.insertOne({ _id: 3 }, { session })
@@ -55,7 +55,7 @@ t.test('a transaction sees its own writes, and nobody else does before it commit
   t.match(await c.findOne({ _id: 1 }), { n: 2 }, 'a second commit changes nothing')
 })
 
-t.test('an aborted transaction has not been', async t => {
+t.test('an aborted transaction has no effect', async t => {
   const { c, session } = await prepared(t)
   session.startTransaction()
   await c.updateMany({}, { $set: { n: 5 } }, { session })
@@ -68,7 +68,7 @@ t.test('an aborted transaction has not been', async t => {
   t.equal(await c.countDocuments(), 3, 'the session goes on')
 })
 
-t.test('a document that somebody else changed is a conflict, at the write or at commit', async t => {
+t.test('a document that another client changed is a conflict, at the write or at commit', async t => {
   const { client, c, session } = await prepared(t)
   session.startTransaction()
   await c.findOne({}, { session })
@@ -87,10 +87,10 @@ t.test('a document that somebody else changed is a conflict, at the write or at 
   const commit = session.commitTransaction()
   t.same(await labelsOf(commit), ['TransientTransactionError'])
   t.equal(await errorCodeOf(commit), 112)
-  t.match(await c.find().toArray(), [{ n: 3 }, { n: 1 }], 'nothing of it was done')
+  t.match(await c.find().toArray(), [{ n: 3 }, { n: 1 }], 'no part of it was applied')
 })
 
-t.test('a unique index decides between transactions too', async t => {
+t.test('a unique index applies across transactions', async t => {
   const { client, c, session } = await prepared(t)
   await client.db('app').collection('d').createIndex({ u: 1 }, { unique: true })
   const d = client.db('app').collection<Row>('d')
@@ -116,7 +116,7 @@ t.test('a unique index decides between transactions too', async t => {
   t.match(await d.insertOne({ _id: 6, u: 2 }), { insertedId: 6 })
 })
 
-t.test('an error ends a transaction', async t => {
+t.test('an error aborts a transaction', async t => {
   const { client, c, session } = await prepared(t)
   const app = client.db('app')
   const wrong: [number, (session: ClientSession) => Promise<unknown>][] = [
@@ -138,7 +138,7 @@ t.test('an error ends a transaction', async t => {
   t.equal(await c.countDocuments(), 2)
 })
 
-t.test('a step-down ends transactions; withTransaction begins them again', async t => {
+t.test('a step-down aborts transactions, and withTransaction retries them', async t => {
   const { set, c, session } = await prepared(t)
   const [, second, third] = set.members() as [ReplicaSetMember, ReplicaSetMember, ReplicaSetMember]
   let tries = 0
@@ -152,7 +152,7 @@ t.test('a step-down ends transactions; withTransaction begins them again', async
   t.match(await c.find().toArray(), [{ n: 2 }, { n: 2 }])
 })
 
-t.test('a commit that was done and not acknowledged is done once', async t => {
+t.test('a commit that was not acknowledged is applied once', async t => {
   let majority: () => Promise<void> = async () => {}
   const set = await startReplicaSet({ now: Date.now, random: randomBytes, root, majority: () => majority() })
   t.teardown(() => set.close())
@@ -178,7 +178,7 @@ t.test('a commit that was done and not acknowledged is done once', async t => {
   t.match(await c.findOne(), { n: 2 })
 })
 
-t.test('a snapshot is had in a transaction only', async t => {
+t.test('snapshot reads exist in transactions only', async t => {
   const { client, c } = await prepared(t)
   const session = client.startSession({ snapshot: true })
   t.equal(await errorCodeOf(c.findOne({}, { session })), 20)
@@ -190,7 +190,7 @@ t.test('a snapshot is had in a transaction only', async t => {
   await other.endSession()
 })
 
-t.test('a transaction lives for a minute', async t => {
+t.test('a transaction expires after a minute', async t => {
   const { c, session, later } = await prepared(t)
   session.startTransaction()
   await c.insertOne({ _id: 3 }, { session })
@@ -199,7 +199,7 @@ t.test('a transaction lives for a minute', async t => {
   t.equal(await c.countDocuments(), 2)
 })
 
-t.test('numbers of transactions are used once, and in order', async t => {
+t.test('transaction numbers must increase', async t => {
   const { set } = await prepared(t)
   const { ask } = await connectRaw(t, set.members()[0]?.port as number)
   await logInWithScram(ask, root.name, root.password)
@@ -217,7 +217,7 @@ t.test('numbers of transactions are used once, and in order', async t => {
   t.equal(await code({ ...insert(11), ...number(6), ...inside }), 251, 'not begun')
   t.equal(await code({ commitTransaction: 1, ...number(6), ...inside, $db: 'admin' }), 251)
   t.match(await ask({ ...insert(11), ...number(6), ...first }), { n: { value: 1 } })
-  t.equal(await code({ ...insert(12), ...number(6) }), 251, 'a transaction is no retryable write')
+  t.equal(await code({ ...insert(12), ...number(6) }), 251, 'a transaction is not a retryable write')
   t.match(await ask({ commitTransaction: 1, ...number(6), ...inside, $db: 'admin' }), { ok: { value: 1 } })
   t.equal(await code({ abortTransaction: 1, ...number(6), ...inside, $db: 'admin' }), 256, 'committed')
   t.equal(await code({ ...insert(12), ...number(6), ...inside }), 256)
@@ -233,10 +233,10 @@ t.test('numbers of transactions are used once, and in order', async t => {
   t.equal(await code({ endSessions: 5, $db: 'admin' }), 14)
 
   await ask({ endSessions: [lsid], $db: 'admin' })
-  t.match(await ask({ ...insert(20), ...number(1) }), { n: { value: 1 } }, 'an ended session is forgotten')
+  t.match(await ask({ ...insert(20), ...number(1) }), { n: { value: 1 } }, 'an ended session is dropped')
 })
 
-t.test('a statement that was refused runs again, one that was done does not', async t => {
+t.test('a failed statement runs again, a successful one does not', async t => {
   const { set } = await prepared(t)
   const { ask } = await connectRaw(t, set.members()[0]?.port as number)
   await logInWithScram(ask, root.name, root.password)

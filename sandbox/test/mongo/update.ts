@@ -8,7 +8,7 @@ const int = (value: number) => new Int32(value)
 const apply = (document: Document, u: Document | Document[], more: Partial<Update> = {}): Document =>
   compileUpdate({ q: {}, u, ...more }, () => 5000)(document)
 
-/** Document, update, and what it becomes. */
+/** Document, update, and the updated document. */
 const rows: [document: Document, update: Document, expected: Document][] = [
   [{ a: 1 }, { $set: { b: 2, 'c.d': 3 } }, { a: 1, b: 2, c: { d: 3 } }],
   [{ a: [1, 2] }, { $set: { 'a.1': 5, 'a.3': 6 } }, { a: [1, 5, null, 6] }],
@@ -47,7 +47,7 @@ const rows: [document: Document, update: Document, expected: Document][] = [
   [{ a: 1 }, { $setOnInsert: { b: 2 } }, { a: 1 }],
 ]
 
-t.test('operators do what they do in MongoDB', async t => {
+t.test('update operators work as in MongoDB', async t => {
   for (const [document, update, expected] of rows) {
     const before = structuredClone(JSON.stringify(document))
     t.same(apply(document, update), expected, JSON.stringify(update))
@@ -55,7 +55,7 @@ t.test('operators do what they do in MongoDB', async t => {
   }
 })
 
-t.test('positions are found by the filter and by array filters', async t => {
+t.test('positional operators use the filter and the array filters', async t => {
   const document = { a: [{ n: 1 }, { n: 2 }, { n: 3 }] }
   const second = { a: [{ n: 1 }, { n: 9 }, { n: 3 }] }
   t.same(apply(document, { $set: { 'a.$.n': 9 } }, { q: { 'a.n': 2 } }), second)
@@ -72,7 +72,7 @@ t.test('a pipeline computes from the document itself', async t => {
   t.same(apply(document, u), { _id: 1, long: Long.fromNumber(3), b: int(4) })
 })
 
-t.test('an upsert begins with what the filter holds equal', async t => {
+t.test('an upsert starts with the equality fields of the filter', async t => {
   const make = (q: Document, u: Document) =>
     createUpserted(
       { q, u },
@@ -89,7 +89,7 @@ t.test('an upsert begins with what the filter holds equal', async t => {
   t.same(make({ _id: 1 }, { $setOnInsert: { b: 2 } }), { _id: 1, b: 2 })
 })
 
-t.test('what cannot be done is refused by its code', async t => {
+t.test('impossible updates have the error codes of MongoDB', async t => {
   const refused: [document: Document, update: Document, codeName: string][] = [
     [{ _id: 1 }, { $set: { _id: 2 } }, 'ImmutableField'],
     [{ _id: 1 }, { _id: 2, a: 1 }, 'ImmutableField'],
@@ -110,7 +110,7 @@ t.test('what cannot be done is refused by its code', async t => {
   }
 })
 
-t.test('a field called __proto__ is a field', async t => {
+t.test('a field called __proto__ is an ordinary field', async t => {
   const changed = apply({ a: 1 }, { $set: { '__proto__.polluted': true } })
   t.equal(({} as Document).polluted, undefined)
   t.same(Object.keys(changed), ['a', '__proto__'])
