@@ -1,7 +1,7 @@
 /**
  * The deny list over HTTP: GET lists it, POST adds an entry, DELETE removes one.
  *
- *     POST /deny  {"arn": "arn:aws:iam::123456789012:user/mallory", "reason": "ticket 4711"}
+ *     POST /deny  {"arn": "arn:aws:iam::123456789012:user/mallory", "why": "ticket 4711"}
  */
 import { Fault } from '../errors.js'
 import { type Denial, parseDenial } from '../revocation/denials.js'

@@ -206,8 +206,7 @@ class Explainer {
     const kind = principal.kind === 'role' ? 'assumed-role' : principal.kind
     const subject = { ...principal, kind, canonical: this.#canonical, principalId: '' } as const
     const denial = createDenyList(all).find(subject, '', now)
-    if (denial)
-      return void this.#add('denied', `by ${formatDenial(denial)}${denial.reason ? `: ${denial.reason}` : ''}`)
+    if (denial) return void this.#add('denied', `by ${formatDenial(denial)}${denial.why ? `: ${denial.why}` : ''}`)
     const others = all.filter(({ kind }) => kind === 'principalId' || kind === 'accessKey').length
     if (others > 0) this.#add('denied', `not by its ARN; ${others} denials by id or access key were not checked`)
   }

@@ -58,7 +58,7 @@ async function assertPrivileges(
   isNeeded: Record<Feature, boolean>,
 ): Promise<void> {
   const { authInfo } = await run(runCommand, { connectionStatus: 1, showPrivileges: true })
-  // Without access control there is no logged-in user, and no privileges are needed.
+  // Without access control nobody is logged in, and no privileges are needed.
   if (!authInfo?.authenticatedUsers?.length) return
   const held: Document[] = authInfo.authenticatedUserPrivileges ?? []
   const features = listFeatures(database).filter(([feature]) => isNeeded[feature])

@@ -75,7 +75,7 @@ export class DatabaseUsers {
     if (!stored || !isFleetRole(this.#options.fleet, stored)) throw new Fault('provision/conflict', undefined, filter)
   }
 
-  /** All roles that this fleet created, unchanged since. */
+  /** All roles that this fleet created and nobody has changed since. */
   async readRoles(): Promise<RoleName[]> {
     const { fleet } = this.#options
     const prefix = getRolePrefix(fleet).replace(/[^\w/-]/g, '\\$&')

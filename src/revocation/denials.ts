@@ -6,7 +6,7 @@ import type { Identity } from '../identity/reply.js'
 export type DenialKind = 'arn' | 'principalId' | 'accessKey' | 'account' | 'session'
 
 /** `value` has the spelling of identities: an ARN is canonical, a session keeps its name. */
-export type Denial = { kind: DenialKind; value: string; reason?: string; until?: Date }
+export type Denial = { kind: DenialKind; value: string; why?: string; until?: Date }
 
 /** The parts of an identity that denials match. */
 export type DenialSubject = Pick<
@@ -25,7 +25,7 @@ export type DenyList = {
   find(subject: DenialSubject, accessKeyId: string, now: number): Denial | undefined
 }
 
-const MAX_REASON_LENGTH = 500
+const MAX_WHY_LENGTH = 500
 const MAX_VALUE_LENGTH = 2_048
 const UNQUOTED_NUMBER = 'YAML reads this as a number and drops leading zeros; put it in quotes'
 
@@ -46,9 +46,9 @@ const mappingSchema = z.strictObject(
       DenialKind,
       z.ZodOptional<typeof valueSchema>
     >),
-    reason: z
+    why: z
       .string({ error: 'must be text' })
-      .max(MAX_REASON_LENGTH, { error: `must have at most ${MAX_REASON_LENGTH} characters` })
+      .max(MAX_WHY_LENGTH, { error: `must have at most ${MAX_WHY_LENGTH} characters` })
       .optional(),
     until: untilSchema.optional(),
   },
@@ -106,11 +106,11 @@ export function parseDenial(entry: unknown): Denial | string {
   }
   const { data, error } = mappingSchema.safeParse(entry)
   if (!data) return describeIssue(error)
-  const { reason, until } = data
+  const { why, until } = data
   const [kind, ...otherKinds] = KINDS.filter(kind => data[kind] !== undefined)
   if (kind === undefined || otherKinds.length > 0) return `must have exactly one of ${KINDS.join(', ')}`
   const denial = parseValue(kind, data[kind] ?? '')
-  return typeof denial === 'string' ? denial : { ...denial, ...(reason && { reason }), ...(until && { until }) }
+  return typeof denial === 'string' ? denial : { ...denial, ...(why && { why }), ...(until && { until }) }
 }
 
 function parseValue(kind: DenialKind, text: string): Denial | string {

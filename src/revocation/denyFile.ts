@@ -3,7 +3,7 @@
  *
  *     - arn:aws:iam::123456789012:role/orders-api                        # an entry is either a text
  *     - session: arn:aws:sts::123456789012:assumed-role/orders-api/pod-7 # or a mapping that names its kind
- *       reason: ticket 4711
+ *       why: ticket 4711
  *       until: 2026-12-24T00:00:00Z
  *     ...
  *

@@ -66,8 +66,8 @@ export class Revocation {
       ? this.#denyList.find(identity, accessKeyId, now)
       : this.#denyList.findByAccessKey(accessKeyId, now)
     if (!denial) return
-    const { reason } = denial
-    throw new Fault('login/denied', undefined, { denial: formatDenial(denial), ...(reason && { reason }) })
+    const { why } = denial
+    throw new Fault('login/denied', undefined, { denial: formatDenial(denial), ...(why && { reason: why }) })
   }
 
   /** Adds a connection until the returned function is called. Add it first, then check it (see `LiveConnections`). */
@@ -115,8 +115,8 @@ export class Revocation {
 
   #adoptAdminChange(event: 'denial added' | 'denial removed', denial: Denial): void {
     const { log, onAdminChange } = this.#options
-    const { reason, until } = denial
-    log('warn', event, { denial: formatDenial(denial), ...(reason && { reason }), until })
+    const { why, until } = denial
+    log('warn', event, { denial: formatDenial(denial), ...(why && { reason: why }), until })
     this.#denyList = this.#buildDenyList()
     onAdminChange()
   }

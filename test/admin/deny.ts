@@ -25,7 +25,7 @@ async function started(t: Test, parts: Partial<DenyOptions> = {}) {
       token: () => new Secret(TOKEN),
       hosts: () => ['proxy.internal'],
       now: () => Date.parse('2026-11-22T12:00:00Z'),
-      list: () => ({ file: [{ kind: 'account', value: '123456789012', reason: 'left' }], admin: [] }),
+      list: () => ({ file: [{ kind: 'account', value: '123456789012', why: 'left' }], admin: [] }),
       deny: async denial => done.push(['deny', denial]) + 2,
       allow: async denial => done.push(['allow', denial]) > 0,
       ...parts,
@@ -47,20 +47,17 @@ async function started(t: Test, parts: Partial<DenyOptions> = {}) {
 
 t.test('an entry is added, listed and removed', async t => {
   const { ask, done } = await started(t)
-  const added = await ask('POST', good, JSON.stringify({ arn: ALICE, reason: 'left', until: '2026-12-24T00:00:00Z' }))
+  const added = await ask('POST', good, JSON.stringify({ arn: ALICE, why: 'left', until: '2026-12-24T00:00:00Z' }))
   t.equal(added.status, 200)
-  t.same(JSON.parse(added.body), {
-    denied: { arn: ALICE, reason: 'left', until: '2026-12-24T00:00:00.000Z' },
-    closed: 3,
-  })
+  t.same(JSON.parse(added.body), { denied: { arn: ALICE, why: 'left', until: '2026-12-24T00:00:00.000Z' }, closed: 3 })
   const taken = await ask('DELETE', { ...good, 'content-type': 'application/json; charset=utf-8' }, `"${ALICE}"`)
   t.same([taken.status, JSON.parse(taken.body)], [200, { allowed: { arn: ALICE } }])
   t.match(done, [
-    ['deny', { kind: 'arn', value: ALICE, reason: 'left', until: new Date('2026-12-24T00:00:00Z') }],
+    ['deny', { kind: 'arn', value: ALICE, why: 'left', until: new Date('2026-12-24T00:00:00Z') }],
     ['allow', { kind: 'arn', value: ALICE }],
   ])
   const list = await ask('GET')
-  t.same(JSON.parse(list.body), { file: [{ account: '123456789012', reason: 'left' }], admin: [] })
+  t.same(JSON.parse(list.body), { file: [{ account: '123456789012', why: 'left' }], admin: [] })
 })
 
 t.test('no method works without the token', async t => {

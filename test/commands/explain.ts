@@ -23,7 +23,7 @@ async function explained(settings: object, arn: string) {
       path === 'x'
         ? file
         : path === 'deny'
-          ? `- account: "${B}"\n  reason: sold\n...\n`
+          ? `- account: "${B}"\n  why: sold\n...\n`
           : 'a master secret of 32 bytes or more',
     ),
     mode: 0o600,

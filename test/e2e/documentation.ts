@@ -39,9 +39,9 @@ t.test('denied by curl and by a file, and taken back', async t => {
     .trimEnd()
     .split('\n')
     .map(line => JSON.parse(line))
-  t.match(added, { denied: { reason: 'ticket 4711' } })
+  t.match(added, { denied: { why: 'ticket 4711' } })
   t.ok(added.closed >= 1)
-  t.match(list, { file: [], admin: [{ reason: 'ticket 4711' }] })
+  t.match(list, { file: [], admin: [{ why: 'ticket 4711' }] })
   t.match(taken, { allowed: { arn: orders.arn } })
 
   const told = await run(about('/pins').replaceAll('http://127.0.0.1:9216', ready.admin))

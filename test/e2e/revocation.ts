@@ -159,9 +159,9 @@ async function withAdmin(t: Test, adminFile = join(createTempFolder(t), 'denied.
 t.test('denied over the admin interface: closed when it is acknowledged, and denied by the next process', async t => {
   const { home, ask, adminFile } = await withAdmin(t)
   const client = await loggedIn(home, home.session())
-  t.same(await ask('POST', { arn: roleARN, reason: 'ticket 4711' }), {
+  t.same(await ask('POST', { arn: roleARN, why: 'ticket 4711' }), {
     status: 200,
-    body: `${JSON.stringify({ denied: { arn: roleARN, reason: 'ticket 4711' }, closed: 1 })}\n`,
+    body: `${JSON.stringify({ denied: { arn: roleARN, why: 'ticket 4711' }, closed: 1 })}\n`,
   })
   t.match(await home.closedLines(1, isRevoked), [{ denial: `arn ${roleARN}`, reason: 'ticket 4711' }])
   await refused(t, client)

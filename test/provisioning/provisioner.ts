@@ -174,7 +174,7 @@ t.test('sync does nothing without a new decision, whatever other processes did',
 t.test(
   'a user that another fleet or a person created is never changed, and its principal is refused with an error line',
   async t => {
-    const other = new Secret('the secret of another fleet, long enough too')
+    const other = new Secret('a secret of somebody else, long enough too')
     const owned = { db: DATABASE, user: orders.arn, fleet: 'default' }
     for (const [what, customData] of [
       ['unmarked', undefined],

@@ -36,8 +36,8 @@ t.test('added and removed denials survive a restart', async t => {
 t.test('a denial with another end replaces the denial of the same principal', async t => {
   const denials = openAdminDenials(join(createTempFolder(t), 'denied.yaml'), now)
   await denials.add(alice)
-  await denials.add({ ...alice, until: new Date('2026-12-24T00:00:00Z'), reason: 'left' })
-  t.match(denials.all(), [{ reason: 'left' }])
+  await denials.add({ ...alice, until: new Date('2026-12-24T00:00:00Z'), why: 'left' })
+  t.match(denials.all(), [{ why: 'left' }])
 })
 
 t.test('a change that cannot be written does not count', async t => {

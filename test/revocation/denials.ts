@@ -39,7 +39,7 @@ t.test('each kind of denial matches its principal in every spelling, and no othe
     KEY,
     '123456789012',
     { arn: 'arn:aws:iam::123456789012:role/orders-api' },
-    { session: 'arn:aws:sts::123456789012:assumed-role/orders-api/pod-7', reason: 'ticket 4711' },
+    { session: 'arn:aws:sts::123456789012:assumed-role/orders-api/pod-7', why: 'ticket 4711' },
     { principalId: 'AROAIOSFODNN7EXAMPLE' },
     { accessKey: KEY },
     { account: '123456789012' },
@@ -118,10 +118,10 @@ t.test('each problem of a file is reported with its line', async t => {
 - {account: 123456789012}
 - {account: "12345"}
 - {arn: "arn:aws:iam::*:role/x"}
-- {reason: nothing else}
+- {why: nothing else}
 - {arn: "arn:aws:iam::123456789012:root", account: "123456789012"}
 - {arn: "arn:aws:iam::123456789012:root", until: tomorrow}
-- {arn: "arn:aws:iam::123456789012:root", because: x}
+- {arn: "arn:aws:iam::123456789012:root", reason: x}
 - [1]
 -
 - "arn:aws:iam::123456789012:group/x"`)
@@ -139,7 +139,7 @@ t.test('each problem of a file is reported with its line', async t => {
     'must have exactly one of arn, principalId, accessKey, account, session (from deny.yaml:12)',
     'must have exactly one of arn, principalId, accessKey, account, session (from deny.yaml:13)',
     'until: must be a time like 2026-12-24T00:00:00Z (from deny.yaml:14)',
-    'unknown key because (from deny.yaml:15)',
+    'unknown key reason (from deny.yaml:15)',
     'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:16)',
     'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:17)',
     'arn: must be the full ARN of a user, role, assumed-role, federated-user or root (from deny.yaml:18)',
@@ -147,7 +147,7 @@ t.test('each problem of a file is reported with its line', async t => {
 })
 
 t.test('a file that is cut anywhere is a problem', async t => {
-  const whole = `- ${KEY}\n- arn: arn:aws:iam::123456789012:role/orders-api\n  reason: left\n- "123456789012"\n...\n`
+  const whole = `- ${KEY}\n- arn: arn:aws:iam::123456789012:role/orders-api\n  why: left\n- "123456789012"\n...\n`
   t.equal(parseDenyFile(whole, 'deny.yaml').all.length, 3)
   t.same(parseDenyFile(whole.trimEnd(), 'deny.yaml').problems, [], 'the final line end is optional')
   for (let length = 0; length < whole.length - 1; length++) {
@@ -163,7 +163,7 @@ t.test('a file without a list is a problem, and a file with an empty list is not
     ['arn: x', 'must be a list, at least [] (from deny.yaml)'],
     ['- "x', 'not valid YAML (from deny.yaml:3)'],
     [
-      `- accessKey: &a ${KEY}\n  reason: *a`,
+      `- accessKey: &a ${KEY}\n  why: *a`,
       'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:1)',
     ],
     [`- &a ${KEY}\n- *a`, 'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:2)'],
@@ -178,7 +178,7 @@ t.test('a written file parses to the same denials', async t => {
     '123456789012',
     {
       session: 'arn:aws:sts::123456789012:assumed-role/orders-api/pod-7',
-      reason: 'a "b"\n- c',
+      why: 'a "b"\n- c',
       until: '2026-12-24T00:00:00Z',
     },
   ]

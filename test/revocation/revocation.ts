@@ -75,7 +75,7 @@ t.test('a key is matched by its id, an identity by all of its parts', async t =>
     faultOf(() => revocation.assertNotDenied(KEY, alice)),
     { kind: 'login/denied', facts: { denial: 'account 123456789012' }, detail: undefined },
   )
-  const other = create({ file: [denialOf({ accessKey: KEY, reason: 'ticket 4711' })] })
+  const other = create({ file: [denialOf({ accessKey: KEY, why: 'ticket 4711' })] })
   t.match(
     faultOf(() => other.revocation.assertNotDenied(KEY)),
     { facts: { denial: `accessKey ${KEY}`, reason: 'ticket 4711' } },
