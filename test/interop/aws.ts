@@ -14,9 +14,9 @@ import { startMongoServer } from '../../sandbox/src/mongo/server.js'
 import { type AwsKeys, loadDriver } from '../support/clients.js'
 import { ACCOUNT } from '../support/testProxy.js'
 import { botocore } from './support/botocore.js'
-import { serve } from './support/serve.js'
-import { provided, python } from './support/tools.js'
-import { moto, spelled } from './support/upstreams.js'
+import { serve } from './support/proxyProcess.js'
+import { moto, spelled } from './support/servers.js'
+import { provided, python } from './support/toolchains.js'
 
 const { what: program = '', skip } = await provided(python)
 

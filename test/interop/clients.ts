@@ -8,8 +8,8 @@ import t, { type Test } from 'tap'
 import { type AwsKeys, credentialEnvironment } from '../support/clients.js'
 import { type NetworkLink, openLink } from '../support/networkLink.js'
 import { startTestProxy, type TestProxy } from '../support/testProxy.js'
-import { client } from './support/client.js'
-import { clients as folder, goClient, mongoose, type Program, provided, python } from './support/tools.js'
+import { client } from './support/driverProgram.js'
+import { clients as folder, goClient, mongoose, type Program, provided, python } from './support/toolchains.js'
 
 const clients: Record<string, () => Promise<Program>> = {
   PyMongo: async () => [await python(), join(folder, 'pymongo/run.py')],

@@ -1,15 +1,15 @@
 /**
  * Where clients that are not Node's find AWS credentials when nobody gives them any. PyMongo (by botocore) asks where its
- * environment says; Go's drivers ask at the fixed addresses of AWS, and so in a network of their own (namespace/go.ts).
+ * environment says; Go's drivers ask at the fixed addresses of AWS, and so in a network of their own (namespace/goCredentials.ts).
  */
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { credentialSources } from '../support/credentialSources.js'
 import { startTestProxy } from '../support/testProxy.js'
-import { keysOf, logins } from './support/credentials.js'
-import { namespace } from './support/namespace.js'
-import { clients as folder, goClient, type Program, provided, python } from './support/tools.js'
+import { keysOf, logins } from './support/logins.js'
+import { namespace } from './support/networkNamespace.js'
+import { clients as folder, goClient, type Program, provided, python } from './support/toolchains.js'
 
 t.jobs = 4 // they wait more than they work
 
@@ -25,7 +25,7 @@ const { what: network, skip: alone } = await provided(namespace)
 const inside = 'in a network with the addresses of AWS'
 if (network) {
   const [command, ...args] = network
-  const file = fileURLToPath(new URL('namespace/go.ts', import.meta.url))
+  const file = fileURLToPath(new URL('namespace/goCredentials.ts', import.meta.url))
   t.spawn(command, [...args, process.execPath, ...process.execArgv, file], { buffered: true }, inside)
 } else t.test(inside, { skip: alone }, async () => {})
 

@@ -12,9 +12,9 @@ import { startMongoServer } from '../../sandbox/src/mongo/server.js'
 import { type AwsKeys, createClient } from '../support/clients.js'
 import { ACCOUNT } from '../support/testProxy.js'
 import { operations, type Results, runAll } from './support/operations.js'
-import { serve } from './support/serve.js'
-import { ferretdb, provided } from './support/tools.js'
-import { ferret } from './support/upstreams.js'
+import { serve } from './support/proxyProcess.js'
+import { ferret } from './support/servers.js'
+import { ferretdb, provided } from './support/toolchains.js'
 
 const PASSWORD = 'of alice'
 const { what: program, skip } = await provided(ferretdb)

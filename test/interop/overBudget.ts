@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import t from 'tap'
 import { credentialEnvironment } from '../support/clients.js'
 import { startThrottledProxy, type ThrottledProxy } from '../support/throttledProxy.js'
-import { client } from './support/client.js'
-import { clients as folder, goClient, type Program, provided, python } from './support/tools.js'
+import { client } from './support/driverProgram.js'
+import { clients as folder, goClient, type Program, provided, python } from './support/toolchains.js'
 
 type Driver = {
   make(): Promise<Program>

@@ -7,8 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { credentialEnvironment } from '../support/clients.js'
 import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
-import { client } from './support/client.js'
-import { clients as folder, goClient, type Program, provided, python } from './support/tools.js'
+import { client } from './support/driverProgram.js'
+import { clients as folder, goClient, type Program, provided, python } from './support/toolchains.js'
 
 type Driver = {
   make(): Promise<Program>

@@ -11,9 +11,9 @@ import t, { type Test } from 'tap'
 import { PROXY_NAME } from '../../src/upstream/metadata.js'
 import { createClient, credentialEnvironment, type Driver } from '../support/clients.js'
 import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
-import { client } from './support/client.js'
-import { freePort } from './support/programs.js'
-import { clients as folder, goClient, mongoose, type Program, provided, python } from './support/tools.js'
+import { freePort } from './support/childProcess.js'
+import { client } from './support/driverProgram.js'
+import { clients as folder, goClient, mongoose, type Program, provided, python } from './support/toolchains.js'
 
 type House = Awaited<ReturnType<typeof startReplicaSetProxy>>
 type Failure = { id: number; message: string; code?: unknown }

@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import type { AwsKeys } from '../../support/clients.js'
-import { start } from './programs.js'
+import { start } from './childProcess.js'
 
 const script = fileURLToPath(new URL('aws_call.py', import.meta.url))
 

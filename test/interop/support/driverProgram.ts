@@ -1,8 +1,8 @@
 /** A client in another language: it is asked for one step at a time and answers each. README.md has the steps. */
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
-import { start } from './programs.js'
-import type { Program } from './tools.js'
+import { start } from './childProcess.js'
+import type { Program } from './toolchains.js'
 
 export type Failure = { code?: number; message: string; labels: string[] }
 export type Answer = { value: Record<string, unknown>; error?: undefined } | { value?: undefined; error: Failure }

@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
 import { createTempFolder } from '../../support/program.js'
-import type { Program } from './tools.js'
+import type { Program } from './toolchains.js'
 
 export type Started = {
   child: ChildProcessWithoutNullStreams

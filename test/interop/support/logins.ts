@@ -2,8 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import type { TestProxy } from '../../support/testProxy.js'
-import { client, type Failure } from './client.js'
-import type { Program } from './tools.js'
+import { client, type Failure } from './driverProgram.js'
+import type { Program } from './toolchains.js'
 
 export type Login = {
   /** As the proxy logged it, and the name of its session. */

@@ -1,5 +1,5 @@
 /**
- * The Go drivers at ECS, EC2 and STS. It runs in the network of support/namespace.ts, where `credentials.ts` starts it: the
+ * The Go drivers at ECS, EC2 and STS. It runs in the network of support/networkNamespace.ts, where `credentials.ts` starts it: the
  * sandbox listens at AWS's own addresses there.
  *
  * These drivers take a session for over when five minutes of it are left, and then ask for the next one.
@@ -13,8 +13,8 @@ import t, { type Test } from 'tap'
 import { type CredentialEndpoints, startCredentialEndpoints } from '../../../sandbox/src/aws/credentialEndpoints.js'
 import { type CredentialSource, credentialSources, ordersRole } from '../../support/credentialSources.js'
 import { startTestProxy, type TestProxy } from '../../support/testProxy.js'
-import { keysOf, logins } from '../support/credentials.js'
-import { goClient, type Program, provided } from '../support/tools.js'
+import { keysOf, logins } from '../support/logins.js'
+import { goClient, type Program, provided } from '../support/toolchains.js'
 
 /** With `caches` a driver asks once for as long as a session is good, otherwise at each login. */
 const drivers = {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { createTempFolder, type ProgramResult, runNode } from '../../support/program.js'
-import { lineOf, start } from './programs.js'
+import { lineOf, start } from './childProcess.js'
 
 const program = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url))
 export const HOST = 'sts.us-east-1.amazonaws.com'

@@ -6,8 +6,8 @@ import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MongoClient } from 'mongodb'
 import type { Test } from 'tap'
-import { freePort, lineOf, start } from './programs.js'
-import type { Program } from './tools.js'
+import { freePort, lineOf, start } from './childProcess.js'
+import type { Program } from './toolchains.js'
 
 const root = { user: 'root', password: 'of ferretdb' }
 export type Ferret = { port: number; adminUri: string; uriOf(user: string, password: string): string }

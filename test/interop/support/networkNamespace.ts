@@ -3,7 +3,7 @@
  * 169.254.169.254 of EC2, and sts.amazonaws.com by name.
  */
 import { spawnSync } from 'node:child_process'
-import type { Program } from './tools.js'
+import type { Program } from './toolchains.js'
 
 const SETUP = [
   'ip link set lo up',
