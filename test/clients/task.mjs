@@ -1,11 +1,11 @@
 /**
- * A task for a driver, the same for each version: JSON on stdin, one line of JSON out.
+ * Runs a task with any version of the Node.js driver: JSON on stdin, one line of JSON on stdout.
  *
  *     { uri, options?, steps: [{ do: 'insertMany', in: 'app.many', count: 10000 }, …] }
  *     { steps: [{ value } or { error }, …], pool: { connectionCreated: 1, … } }
  *
- * Credentials come from the environment, as driver 7 demands. Values travel as extended JSON, those of the task with
- * their types.
+ * Credentials come from the environment, because driver 7 rejects them in the connection string. Both lines are extended
+ * JSON. The BSON types of the task are preserved.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { text } from 'node:stream/consumers'
@@ -27,12 +27,12 @@ export async function run(mongodb) {
       commands[commandName] = (commands[commandName] ?? 0) + 1
     }
     client.on('commandStarted', count)
-    const began = performance.now()
+    const startedAt = performance.now()
     try {
       const value = await actions[step.do](client, step, mongodb)
       steps.push({ value: { ...value, commands } })
     } catch (error) {
-      steps.push({ error: { ...shapeOf(error), ms: Math.round(performance.now() - began) } })
+      steps.push({ error: { ...describeError(error), ms: Math.round(performance.now() - startedAt) } })
     } finally {
       client.off('commandStarted', count)
     }
@@ -44,20 +44,20 @@ export async function run(mongodb) {
 const plain = value => JSON.parse(JSON.stringify(value ?? {}))
 const sha256 = bytes => createHash('sha256').update(bytes).digest('hex')
 
-/** What an application can see of an error. */
-export function shapeOf({ name, message, code, codeName, errorLabels }) {
+/** An error as the application sees it. */
+export function describeError({ name, message, code, codeName, errorLabels }) {
   return { name, message, code, codeName, labels: [...(errorLabels ?? [])] }
 }
 
-/** The collection that a step names as `database.collection`. */
+/** The collection of a step, which names it as `database.collection`. */
 function collectionOf(client, { in: namespace }, options) {
   const [database, ...rest] = namespace.split('.')
   return client.db(database).collection(rest.join('.'), options)
 }
 
-/** What can be asked for. Each returns an object. */
+/** The steps by name. Each returns an object. */
 const actions = {
-  /** Connects, and waits until the pool has so many connections. */
+  /** Connects, and waits until the pool has `connections` connections. */
   connect: async (client, step) => {
     let ready = 0
     const filled = new Promise(resolve => {
@@ -68,13 +68,13 @@ const actions = {
     return {}
   },
 
-  /** Until the session of a credential source has ended, as the driver's own clock sees it. */
+  /** Waits `ms`, so that a session expires by the clock of the driver. */
   wait: async (_, { ms }) => {
     await sleep(Number(ms))
     return {}
   },
 
-  /** Any command at all: `{ on: database, command }`. */
+  /** Runs any command: `{ on: database, command }`. */
   command: async (client, { on, command }) => ({ reply: await client.db(on).command(command) }),
 
   insert: (client, step) => collectionOf(client, step).insertMany(step.documents),
@@ -85,22 +85,22 @@ const actions = {
     return { insertedCount }
   },
 
-  /** Reads all of a collection in batches, each document exactly once. */
+  /** Reads a collection in batches; `different` equals `count` if each document arrived once. */
   find: async (client, step) => {
-    const seen = new Set()
+    const distinct = new Set()
     let count = 0
     for await (const { n } of collectionOf(client, step).find({}, { batchSize: Number(step.batchSize) })) {
-      seen.add(n)
+      distinct.add(n)
       count++
     }
-    return { count, different: seen.size }
+    return { count, different: distinct.size }
   },
 
   aggregate: async (client, step) => ({
     documents: await collectionOf(client, step).aggregate(step.pipeline).toArray(),
   }),
 
-  /** A document of `MiB` there and back. */
+  /** Writes a document of `MiB` and reads it back. */
   large: async (client, step, { Binary }) => {
     const collection = collectionOf(client, step)
     const bytes = randomBytes(Number(step.MiB) * MiB)
@@ -109,15 +109,16 @@ const actions = {
     return { length: back.bytes.length(), same: sha256(back.bytes.buffer) === sha256(bytes) }
   },
 
-  /** Writes that wait for no answer, and how many of them the next command on the same connection sees. */
+  /** Sends unacknowledged writes, and counts how many of them the next command on the same connection sees. */
   unacknowledged: async (client, step) => {
-    const silent = collectionOf(client, step, { writeConcern: { w: 0 } })
-    const answers = []
-    for (let n = 0; n < Number(step.count); n++) answers.push((await silent.insertOne({ n })).acknowledged)
-    await silent.updateMany({}, { $set: { seen: true } })
-    await silent.deleteOne({ n: 0 })
+    const unacknowledged = collectionOf(client, step, { writeConcern: { w: 0 } })
+    const acknowledgements = []
+    for (let n = 0; n < Number(step.count); n++)
+      acknowledgements.push((await unacknowledged.insertOne({ n })).acknowledged)
+    await unacknowledged.updateMany({}, { $set: { seen: true } })
+    await unacknowledged.deleteOne({ n: 0 })
     const seen = await collectionOf(client, step).countDocuments({ seen: true })
-    return { acknowledged: answers.includes(true), seen }
+    return { acknowledged: acknowledgements.includes(true), seen }
   },
 
   bulk: async (client, step) => {
@@ -127,7 +128,7 @@ const actions = {
     return { insertedCount, modifiedCount, deletedCount, upsertedCount }
   },
 
-  /** Two operations in one explicit session. */
+  /** Runs two operations in one explicit session. */
   session: (client, step) =>
     client.withSession(async session => {
       const collection = collectionOf(client, step)
@@ -135,7 +136,7 @@ const actions = {
       return { found: await collection.countDocuments({ at: 1 }, { session }) }
     }),
 
-  /** A document of every type there and back, as it was. */
+  /** Writes a document with every BSON type and reads it back. */
   types: async (client, step, { BSON, Binary, Decimal128, Double, Int32, Long, ObjectId, Timestamp }) => {
     const raw = { promoteValues: false, promoteLongs: false }
     const canonical = value => BSON.EJSON.stringify(value, { relaxed: false })
@@ -158,7 +159,7 @@ const actions = {
     return { sent: canonical(document), back: canonical(back) }
   },
 
-  /** So many operations at once. */
+  /** Runs `count` operations concurrently. */
   parallel: async (client, step) => {
     const collection = collectionOf(client, step)
     const all = await Promise.all(Array.from({ length: Number(step.count) }, () => collection.findOne()))

@@ -1,25 +1,25 @@
 /**
- * Clients that are not Node's driver: each logs in, works, is refused, and comes back, as its users would see it. With
- * MONGODB_URI in the environment they do what they can at that server instead, with the AWS credentials of the environment.
+ * Clients other than the Node.js driver: each logs in, works, is refused, and reconnects, as its application sees it. With
+ * MONGODB_URI in the environment, the clients run what they can against that server instead, with the AWS credentials of the
+ * environment.
  */
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { type AwsKeys, credentialEnvironment } from '../support/clients.js'
 import { type NetworkLink, openLink } from '../support/networkLink.js'
 import { startTestProxy, type TestProxy } from '../support/testProxy.js'
-import { client } from './support/driverProgram.js'
-import { clients as folder, goClient, mongoose, type Program, provided, python } from './support/toolchains.js'
+import { startDriverProgram } from './support/driverProgram.js'
+import { buildGoDriver, installMongoose, installPymongo, type Program, prepareOrSkip } from './support/toolchains.js'
 
 const clients: Record<string, () => Promise<Program>> = {
-  PyMongo: async () => [await python(), join(folder, 'pymongo/run.py')],
-  'Go 2': () => goClient('go-v2'),
-  'Go 1': () => goClient('go-v1'),
-  Mongoose: mongoose,
+  PyMongo: installPymongo,
+  'Go 2': () => buildGoDriver('go-v2'),
+  'Go 1': () => buildGoDriver('go-v1'),
+  Mongoose: installMongoose,
 }
 
-/** What each has to come to in `crud`. */
-const crud = {
+/** The expected result of the step `crud`. */
+const CRUD_RESULT = {
   inserted: 3,
   modified: 1,
   upserted: 1,
@@ -29,114 +29,117 @@ const crud = {
     [4, 4],
     [2, 20],
   ],
-  left: 3,
+  remaining: 3,
 }
-const MANY = { count: 10_000, batchSize: 500 }
-const LABELS = ['RetryableError', 'RetryableWriteError', 'SystemOverloadedError']
+const LARGE_CURSOR = { count: 10_000, batchSize: 500 }
+const RETRY_LABELS = ['RetryableError', 'RetryableWriteError', 'SystemOverloadedError']
 
-const elsewhere = process.env.MONGODB_URI
-const ours = elsewhere === undefined ? false : 'MONGODB_URI names a server whose AWS and network are not in our hands'
+const externalUri = process.env.MONGODB_URI
+const noControl = externalUri === undefined ? false : 'the test does not control the AWS and the network of MONGODB_URI'
 
-for (const [name, make] of Object.entries(clients)) {
-  const { what: program, skip } = await provided(make)
+/** Starts an application with these keys. */
+async function startApplication(t: Test, program: Program | undefined, uri: string, keys: AwsKeys, query = '') {
+  const options = `${query}&serverSelectionTimeoutMS=10000&heartbeatFrequencyMS=1000`
+  return startDriverProgram(t, program as Program, `${uri}${options}`, credentialEnvironment(keys))
+}
 
-  /** An application with these keys, and a gate between it and the proxy. */
-  const application = async (t: Test, { uri }: { uri: string }, keys: AwsKeys, query = '') => {
-    const limits = `${query}&serverSelectionTimeoutMS=10000&heartbeatFrequencyMS=1000`
-    return client(t, program as Program, `${uri}${limits}`, credentialEnvironment(keys))
-  }
+for (const [name, prepare] of Object.entries(clients)) {
+  const { value: program, skip } = await prepareOrSkip(prepare)
 
-  t.test(`${name} through the proxy`, { skip: skip || ours }, async t => {
-    const home = await startTestProxy(t)
-    const front = await openLink(t, Number(new URL(home.uri).port))
-    const uri = home.uri.replace(/:\d+\//, `:${front.port}/`)
+  t.test(`${name} through the proxy`, { skip: skip || noControl }, async t => {
+    const proxy = await startTestProxy(t)
+    const clientLink = await openLink(t, Number(new URL(proxy.uri).port))
+    const uri = proxy.uri.replace(/:\d+\//, `:${clientLink.port}/`)
 
     t.test('an IAM user logs in, writes and reads', async t => {
-      const alice = await application(t, { uri }, home.keyOf('alice'))
-      t.same(await alice.get('status'), {
+      const alice = await startApplication(t, program, uri, proxy.keyOf('alice'))
+      t.same(await alice.step('status'), {
         users: [{ user: 'alice', db: 'admin' }],
         roles: [{ role: 'readWrite', db: 'app' }],
       })
-      t.same(await alice.get('crud', { in: 'crud' }), crud)
-      const { getMores, ...read } = await alice.get('cursor', { in: 'many', ...MANY })
-      t.same(read, { count: 10_000, different: 10_000 }, 'each document once')
+      t.same(await alice.step('crud', { in: 'crud' }), CRUD_RESULT)
+      const { getMores, ...read } = await alice.step('cursor', { in: 'many', ...LARGE_CURSOR })
+      t.same(read, { count: 10_000, distinct: 10_000 }, 'each document once')
       t.ok((getMores as number) >= 19, `over ${getMores} getMores`)
       t.equal(await alice.close(), 0)
     })
 
-    t.test('a role with a session token logs in, and may not write', async t => {
-      const orders = await application(t, { uri }, home.session())
-      t.same(await orders.get('status'), {
+    t.test('a role with a session token logs in, and is not authorized to write', async t => {
+      const orders = await startApplication(t, program, uri, proxy.session())
+      t.same(await orders.step('status'), {
         users: [{ user: 'orders-api', db: 'admin' }],
         roles: [{ role: 'read', db: 'app' }],
       })
-      const { error } = await orders.ask('insert', { in: 'crud' })
+      const { error } = await orders.tryStep('insert', { in: 'crud' })
       t.match(error, { code: 13 })
       t.equal(await orders.close(), 0)
     })
 
-    t.test('a pool of 20 works at once, and lives on while its monitor is answered', async t => {
-      const alice = await application(t, { uri }, home.keyOf('alice'), '&minPoolSize=20&maxPoolSize=20')
-      t.same(await alice.get('pool', { count: 20 }), { ready: 20, answered: 200 })
-      await sleep(3_000) // of the driver's own clock: three heartbeats, after each of which a wrong one would clear the pool
-      t.same(await alice.get('pool', { count: 20 }), { ready: 20, answered: 200 })
+    t.test('a pool of 20 connections works, and survives the heartbeats of its server monitor', async t => {
+      const alice = await startApplication(t, program, uri, proxy.keyOf('alice'), '&minPoolSize=20&maxPoolSize=20')
+      t.same(await alice.step('pool', { count: 20 }), { ready: 20, answered: 200 })
+      await sleep(3_000) // three heartbeats by the clock of the driver; a wrong hello would clear the pool
+      t.same(await alice.step('pool', { count: 20 }), { ready: 20, answered: 200 })
       t.equal(await alice.close(), 0)
     })
 
-    t.test('an unknown key is told what AWS said', async t => {
-      const keys = { ...home.keyOf('alice'), accessKeyId: 'AKIAQAAAAAAAAAAAAAAA' }
-      const nobody = await application(t, { uri }, keys)
-      const { error } = await nobody.ask('ping')
+    t.test('an unknown access key receives the error code of AWS', async t => {
+      const keys = { ...proxy.keyOf('alice'), accessKeyId: 'AKIAQAAAAAAAAAAAAAAA' }
+      const app = await startApplication(t, program, uri, keys)
+      const { error } = await app.tryStep('ping')
       t.match(error, { code: 18, labels: [], message: /InvalidClientTokenId/ })
     })
 
-    t.test('nobody is turned away for an STS that is down', async t => {
-      await home.links.sts.refuseConnections()
-      home.links.sts.resetConnections()
-      const alice = await application(t, { uri }, home.keyOf('alice'))
-      const { error } = await alice.ask('ping')
+    t.test('an STS outage is a retryable error, not a refusal', async t => {
+      await proxy.links.sts.refuseConnections()
+      proxy.links.sts.resetConnections()
+      const alice = await startApplication(t, program, uri, proxy.keyOf('alice'))
+      const { error } = await alice.tryStep('ping')
       t.match(error, { code: 262 })
-      t.strictSame(error?.labels.filter(label => LABELS.includes(label)).sort(), LABELS)
-      await home.links.sts.restore()
-      t.same(await alice.get('ping'), {}, 'the same client logs in once STS is back')
+      t.strictSame(error?.labels.filter(label => RETRY_LABELS.includes(label)).sort(), RETRY_LABELS)
+      await proxy.links.sts.restore()
+      t.same(await alice.step('ping'), {}, 'the same client logs in after the outage')
     })
 
-    for (const [where, gate] of ways(home, front)) {
-      t.test(`comes back after its connection to the ${where} dropped`, async t => {
-        const alice = await application(t, { uri }, home.keyOf('alice'))
-        await alice.get('ping')
-        const logins = home.sts.calls().GetCallerIdentity
-        gate.resetConnections()
-        const first = await alice.ask('ping')
-        t.comment(first.error ? `the first command after it: ${first.error.message}` : 'no command noticed')
-        t.same(await alice.get('ping'), {})
-        t.same(await alice.get('crud', { in: 'crud' }), crud)
-        t.ok(home.sts.calls().GetCallerIdentity > logins, 'with a login of its own')
+    for (const [peer, link] of breakableLinks(proxy, clientLink)) {
+      t.test(`the client reconnects after the connection to the ${peer} was reset`, async t => {
+        const alice = await startApplication(t, program, uri, proxy.keyOf('alice'))
+        await alice.step('ping')
+        const logins = proxy.sts.calls().GetCallerIdentity
+        link.resetConnections()
+        const first = await alice.tryStep('ping')
+        t.comment(first.error ? `the first command failed: ${first.error.message}` : 'no command failed')
+        t.same(await alice.step('ping'), {})
+        t.same(await alice.step('crud', { in: 'crud' }), CRUD_RESULT)
+        t.ok(proxy.sts.calls().GetCallerIdentity > logins, 'with a new login')
       })
     }
   })
 
-  if (elsewhere === undefined) continue
+  if (externalUri === undefined) continue
   t.test(`${name} at MONGODB_URI`, { skip }, async t => {
-    const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => key.startsWith('AWS_')))
-    const uri = elsewhere
-    const { users } = await (async () => {
-      const app = await client(t, program as Program, uri, env as Record<string, string>)
-      t.same(await app.get('crud', { in: `interop_${name.replace(' ', '')}` }), crud)
-      const { getMores: _, ...read } = await app.get('cursor', { in: 'interop_many', ...MANY })
-      t.same(read, { count: 10_000, different: 10_000 }, 'each document once')
-      return app.get('status')
-    })()
+    const aws = Object.entries(process.env).filter(([key]) => key.startsWith('AWS_'))
+    const env = Object.fromEntries(aws) as Record<string, string>
+    const app = await startDriverProgram(t, program as Program, externalUri, env)
+    t.same(await app.step('crud', { in: `interop_${name.replace(' ', '')}` }), CRUD_RESULT)
+    const { getMores: _, ...read } = await app.step('cursor', { in: 'interop_many', ...LARGE_CURSOR })
+    t.same(read, { count: 10_000, distinct: 10_000 }, 'each document once')
+    const { users } = await app.step('status')
     t.comment('logged in as', users)
-    const pooled = await client(t, program as Program, withOptions(uri, 'minPoolSize=20&maxPoolSize=20'), env as never)
-    t.match(await pooled.get('pool', { count: 20 }), { answered: 200 })
+    const pooled = await startDriverProgram(
+      t,
+      program as Program,
+      withOptions(externalUri, 'minPoolSize=20&maxPoolSize=20'),
+      env,
+    )
+    t.match(await pooled.step('pool', { count: 20 }), { answered: 200 })
   })
 }
 
-function ways({ links: gates }: TestProxy, front: NetworkLink): [string, NetworkLink][] {
+function breakableLinks({ links }: TestProxy, clientLink: NetworkLink): [peer: string, NetworkLink][] {
   return [
-    ['proxy', front],
-    ['upstream', gates.mongo],
+    ['proxy', clientLink],
+    ['upstream', links.mongo],
   ]
 }
 

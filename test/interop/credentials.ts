@@ -1,80 +1,76 @@
 /**
- * Where clients that are not Node's find AWS credentials when nobody gives them any. PyMongo (by botocore) asks where its
- * environment says; Go's drivers ask at the fixed addresses of AWS, and so in a network of their own (namespace/goCredentials.ts).
+ * How clients other than the Node.js driver find AWS credentials by themselves. PyMongo uses botocore, which takes the
+ * endpoints from the environment. The Go drivers use the fixed addresses of AWS, so their tests run in a network namespace
+ * (namespace/goCredentials.ts).
  */
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { credentialSources } from '../support/credentialSources.js'
 import { startTestProxy } from '../support/testProxy.js'
-import { keysOf, logins } from './support/logins.js'
-import { namespace } from './support/networkNamespace.js'
-import { clients as folder, goClient, type Program, provided, python } from './support/toolchains.js'
+import { countAccessKeys, loginRepeatedly } from './support/logins.js'
+import { createNetworkNamespace } from './support/networkNamespace.js'
+import { buildGoDriver, installPymongo, type Program, prepareOrSkip } from './support/toolchains.js'
 
-t.jobs = 4 // they wait more than they work
+t.jobs = 4 // these tests mostly wait
 
-const judges = {
-  PyMongo: await provided(async (): Promise<Program> => [await python(), join(folder, 'pymongo/run.py')]),
-  // They are built here: in there is no registry.
-  'Go 2': await provided(() => goClient('go-v2')),
-  'Go 1': await provided(() => goClient('go-v1')),
+const clients = {
+  PyMongo: await prepareOrSkip(installPymongo),
+  // Build the Go drivers here: the namespace cannot reach a registry.
+  'Go 2': await prepareOrSkip(() => buildGoDriver('go-v2')),
+  'Go 1': await prepareOrSkip(() => buildGoDriver('go-v1')),
 }
-const { what: program, skip } = judges.PyMongo
+const { value: program, skip } = clients.PyMongo
 
-const { what: network, skip: alone } = await provided(namespace)
-const inside = 'in a network with the addresses of AWS'
-if (network) {
-  const [command, ...args] = network
+const { value: namespace, skip: noNamespace } = await prepareOrSkip(createNetworkNamespace)
+const namespaceTest = 'the Go drivers in a network namespace with the addresses of AWS'
+if (namespace) {
+  const [command, ...args] = namespace
   const file = fileURLToPath(new URL('namespace/goCredentials.ts', import.meta.url))
-  t.spawn(command, [...args, process.execPath, ...process.execArgv, file], { buffered: true }, inside)
-} else t.test(inside, { skip: alone }, async () => {})
+  t.spawn(command, [...args, process.execPath, ...process.execArgv, file], { buffered: true }, namespaceTest)
+} else t.test(namespaceTest, { skip: noNamespace }, async () => {})
 
-for (const [name, seconds, what] of [
-  ['ECS', 4, 'a session that has ended'],
-  ['ECS', 64, 'a session that ends in a minute'],
-  ['EKS Pod Identity', 4, 'a session that has ended'],
-  ['EKS web identity', 4, 'a session that has ended'],
+for (const [source, seconds, situation] of [
+  ['ECS', 4, 'an expired session'],
+  ['ECS', 64, 'a session that expires within a minute'],
+  ['EKS Pod Identity', 4, 'an expired session'],
+  ['EKS web identity', 4, 'an expired session'],
 ] as const) {
-  t.test(`PyMongo, ${name}: ${what} is followed by another`, { skip, buffered: true }, async t => {
-    const home = await startTestProxy(t)
-    const { env, session, requestCount } = await credentialSources[name](t, home, seconds)
-    const all = await logins(t, home, program as Program, env, [4_500])
-    for (const login of all) t.match(login, { error: undefined, session })
-    t.equal(keysOf(all), 2, 'each login with a key of its own')
-    t.comment(`credentials were asked for ${requestCount()} times`)
+  t.test(`PyMongo, ${source}: ${situation} is replaced`, { skip, buffered: true }, async t => {
+    const proxy = await startTestProxy(t)
+    const { env, session, requestCount } = await credentialSources[source](t, proxy, seconds)
+    const logins = await loginRepeatedly(t, proxy, program as Program, env, [4_500])
+    for (const login of logins) t.match(login, { error: undefined, session })
+    t.equal(countAccessKeys(logins), 2, 'each login has its own access key')
+    t.comment(`${requestCount()} requests for credentials`)
   })
 }
 
-// With less than 12 to 20 minutes left, botocore believes that EC2 has nothing better and moves the end itself.
-t.test(
-  'PyMongo, EC2: a session that has ended is refused once, and followed by another',
-  { skip, buffered: true },
-  async t => {
-    const home = await startTestProxy(t)
-    const { env, session } = await credentialSources.EC2(t, home, 4)
-    const all = await logins(t, home, program as Program, env, [4_500, 0])
-    for (const login of all) t.match(login, { session })
-    t.match(all, [{ error: undefined }, { error: { code: 18, message: /ExpiredToken/ } }, { error: undefined }])
-    t.equal(all[1]?.key, all[0]?.key)
-    t.equal(keysOf(all), 2)
-  },
-)
+// If less than 12 to 20 minutes (chosen at random) remain, botocore assumes an EC2 outage and extends the session locally.
+t.test('PyMongo, EC2: an expired session is refused once, and then replaced', { skip, buffered: true }, async t => {
+  const proxy = await startTestProxy(t)
+  const { env, session } = await credentialSources.EC2(t, proxy, 4)
+  const logins = await loginRepeatedly(t, proxy, program as Program, env, [4_500, 0])
+  for (const login of logins) t.match(login, { session })
+  t.match(logins, [{ error: undefined }, { error: { code: 18, message: /ExpiredToken/ } }, { error: undefined }])
+  t.equal(logins[1]?.key, logins[0]?.key)
+  t.equal(countAccessKeys(logins), 2)
+})
 
-t.test('PyMongo, EC2: while a session is good, nothing is asked again', { skip, buffered: true }, async t => {
-  const home = await startTestProxy(t)
-  const { env, requestCount } = await credentialSources.EC2(t, home, 3_600)
-  const all = await logins(t, home, program as Program, env, [800])
-  for (const login of all) t.match(login, { error: undefined })
-  t.equal(keysOf(all), 1, 'both logins with the same key')
+t.test('PyMongo, EC2: a valid session is cached', { skip, buffered: true }, async t => {
+  const proxy = await startTestProxy(t)
+  const { env, requestCount } = await credentialSources.EC2(t, proxy, 3_600)
+  const logins = await loginRepeatedly(t, proxy, program as Program, env, [800])
+  for (const login of logins) t.match(login, { error: undefined })
+  t.equal(countAccessKeys(logins), 1, 'both logins have the same access key')
   t.equal(requestCount(), 1)
 })
 
-for (const [name, { what: program, skip }] of Object.entries(judges)) {
-  t.test(`${name}, Lambda's variables: nobody follows a session that has ended`, { skip, buffered: true }, async t => {
-    const home = await startTestProxy(t)
-    const { env } = await credentialSources.Lambda(t, home, 8)
-    const all = await logins(t, home, program as Program, env, [8_100])
-    t.match(all, [{ error: undefined }, { error: { code: 18, message: /ExpiredToken/ } }])
-    t.equal(keysOf(all), 1)
+for (const [name, { value: program, skip }] of Object.entries(clients)) {
+  t.test(`${name}, Lambda: an expired session from variables is not replaced`, { skip, buffered: true }, async t => {
+    const proxy = await startTestProxy(t)
+    const { env } = await credentialSources.Lambda(t, proxy, 8)
+    const logins = await loginRepeatedly(t, proxy, program as Program, env, [8_100])
+    t.match(logins, [{ error: undefined }, { error: { code: 18, message: /ExpiredToken/ } }])
+    t.equal(countAccessKeys(logins), 1)
   })
 }

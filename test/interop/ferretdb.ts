@@ -1,7 +1,9 @@
 /**
- * FerretDB as the upstream, a server that nobody of us wrote: the suite of operations.json gives through the proxy what
- * it gives without, and where the sandbox differs from it is written to differences.md. It has no roles: who would need
- * some is told so, and who has a user and a password there is let in.
+ * FerretDB, an independent server, as the upstream. The operations of operations.json must have the same replies through the
+ * proxy as directly. Where FerretDB and the sandbox answer differently is written to differences.md.
+ *
+ * FerretDB has no roles. The proxy must report a rule with roles as a configuration problem, and must accept logins by rules
+ * with a user and a password.
  */
 import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -11,28 +13,28 @@ import { startSts } from '../../sandbox/src/aws/sts.js'
 import { startMongoServer } from '../../sandbox/src/mongo/server.js'
 import { type AwsKeys, createClient } from '../support/clients.js'
 import { ACCOUNT } from '../support/testProxy.js'
-import { operations, type Results, runAll } from './support/operations.js'
-import { serve } from './support/proxyProcess.js'
-import { ferret } from './support/servers.js'
-import { ferretdb, provided } from './support/toolchains.js'
+import { operations, type Results, runOperations } from './support/operations.js'
+import { startProxyProcess } from './support/proxyProcess.js'
+import { startFerretdb } from './support/servers.js'
+import { buildFerretdb, prepareOrSkip } from './support/toolchains.js'
 
 const PASSWORD = 'of alice'
-const { what: program, skip } = await provided(ferretdb)
-const loggedInAs = (keys: AwsKeys) => ({
+const { value: program, skip } = await prepareOrSkip(buildFerretdb)
+const credentialOptions = (keys: AwsKeys) => ({
   authMechanismProperties: { AWS_CREDENTIAL_PROVIDER: async () => ({ ...keys }) as never },
 })
 
-const aws = createIam({ random: randomBytes, now: Date.now })
-const alice = aws.createUser({ account: ACCOUNT, name: 'alice' })
-const keys = aws.createAccessKey(alice)
+const iam = createIam({ random: randomBytes, now: Date.now })
+const alice = iam.createUser({ account: ACCOUNT, name: 'alice' })
+const aliceKeys = iam.createAccessKey(alice)
 const users = [{ arn: alice.arn, user: 'alice', password: PASSWORD }]
 
-t.test('FerretDB directly, through the proxy, and the sandbox', { skip }, async t => {
-  const sts = await startSts({ iam: aws })
+t.test('FerretDB directly, FerretDB through the proxy, and the sandbox through the proxy', { skip }, async t => {
+  const sts = await startSts({ iam })
   t.teardown(() => sts.close())
-  const behind = await ferret(t, program ?? [''], { alice: PASSWORD })
-  const proxy = await serve(t, {
-    upstream: { uri: `mongodb://127.0.0.1:${behind.port}/`, admin: { uri: behind.adminUri } },
+  const ferretdb = await startFerretdb(t, program ?? [''], { alice: PASSWORD })
+  const ferretdbProxy = await startProxyProcess(t, {
+    upstream: { uri: `mongodb://127.0.0.1:${ferretdb.port}/`, admin: { uri: ferretdb.adminUri } },
     sts: sts.port,
     users,
   })
@@ -40,100 +42,104 @@ t.test('FerretDB directly, through the proxy, and the sandbox', { skip }, async 
   t.teardown(() => sandbox.close())
   const roles = ['readWrite', 'dbAdmin'].map(role => ({ role, db: 'app' }))
   sandbox.createUser({ user: 'alice', password: PASSWORD, roles })
-  const proxied = await serve(t, {
+  const sandboxProxy = await startProxyProcess(t, {
     upstream: { uri: `mongodb://127.0.0.1:${sandbox.port}/`, admin: { uri: sandbox.uri } },
     sts: sts.port,
     users,
   })
 
-  const direct = await runAll(t, behind.uriOf('alice', PASSWORD))
-  const through = await runAll(t, proxy.uri, loggedInAs(keys))
-  const closed = [...through.values()].filter(({ reply }) => reply.closed).length
+  const direct = await runOperations(t, ferretdb.uriFor('alice', PASSWORD))
+  const proxied = await runOperations(t, ferretdbProxy.uri, credentialOptions(aliceKeys))
+  const closed = [...proxied.values()].filter(({ reply }) => reply.closed).length
   t.equal(sts.calls().GetCallerIdentity, 1 + closed, 'one login, and one more for each connection that FerretDB closed')
-  const ours = await runAll(t, proxied.uri, loggedInAs(keys))
+  const sandboxResults = await runOperations(t, sandboxProxy.uri, credentialOptions(aliceKeys))
 
   t.test('each reply of FerretDB is the same through the proxy', async t => {
-    for (const { name } of operations) t.strictSame(through.get(name)?.reply, direct.get(name)?.reply, name)
+    for (const { name } of operations) t.strictSame(proxied.get(name)?.reply, direct.get(name)?.reply, name)
   })
 
-  t.test('the table of differences is that of today', async t => {
+  t.test('differences.md is up to date', async t => {
     const file = new URL('differences.md', import.meta.url)
-    const now = table(direct, ours)
-    if (process.env.TAP_SNAPSHOT === '1') writeFileSync(file, now)
-    t.equal(readFileSync(file, 'utf8'), now, 'written anew by TAP_SNAPSHOT=1 npm run test:interop')
+    const expected = renderDifferences(direct, sandboxResults)
+    if (process.env.TAP_SNAPSHOT === '1') writeFileSync(file, expected)
+    t.equal(readFileSync(file, 'utf8'), expected, 'update it with TAP_SNAPSHOT=1 npm run test:interop')
   })
 })
 
-t.test('FerretDB has no roles: a fault of the configuration, and no harm to other rules', { skip }, async t => {
-  const sts = await startSts({ iam: aws })
-  t.teardown(() => sts.close())
-  const behind = await ferret(t, program ?? [''], { alice: PASSWORD })
-  const bob = aws.createUser({ account: ACCOUNT, name: 'bob' })
-  const bobs = aws.createAccessKey(bob)
-  const parts = {
-    upstream: { uri: `mongodb://127.0.0.1:${behind.port}/`, admin: { uri: behind.adminUri } },
-    sts: sts.port,
-    master: 'a master secret that is long enough for everybody\n',
-  }
-  const rules = [...users, { arn: bob.arn, roles: ['readWrite@app'] }]
-  const SAID = /has no roles, so the proxy cannot create a user.*Give the rule a `user` and a password/
+t.test(
+  'a server without roles is a configuration problem for rules with roles, and not for others',
+  { skip },
+  async t => {
+    const sts = await startSts({ iam })
+    t.teardown(() => sts.close())
+    const ferretdb = await startFerretdb(t, program ?? [''], { alice: PASSWORD })
+    const bob = iam.createUser({ account: ACCOUNT, name: 'bob' })
+    const bobKeys = iam.createAccessKey(bob)
+    const options = {
+      upstream: { uri: `mongodb://127.0.0.1:${ferretdb.port}/`, admin: { uri: ferretdb.adminUri } },
+      sts: sts.port,
+      provisioningSecret: 'a provisioning secret that is long enough\n',
+    }
+    const rules = [...users, { arn: bob.arn, roles: ['readWrite@app'] }]
+    const directory = { directory: { enabled: true } }
+    const PROBLEM = /has no roles, so the proxy cannot create a user.*Give the rule a `user` and a password/
 
-  for (const [name, what] of Object.entries({
-    'a rule with roles': { ...parts, users: rules },
-    'the directory beside it': { ...parts, users: rules, more: { directory: { enabled: true } } },
-  })) {
-    t.test(name, async t => {
-      const proxy = await serve(t, what)
-      const known = await createClient(t, 'mongodb7', proxy.uri, keys)
-      const roled = await createClient(t, 'mongodb7', proxy.uri, bobs)
-      t.match(await known.db('app').command({ ping: 1 }), { ok: 1 })
-      await t.rejects(roled.db('app').command({ ping: 1 }), { code: 262, message: /has no roles/ })
-      t.match(await known.db('app').command({ ping: 1 }), { ok: 1 })
+    for (const [name, proxyOptions] of Object.entries({
+      'a rule with roles': { ...options, users: rules },
+      'a rule with roles and the directory': { ...options, users: rules, settings: directory },
+    })) {
+      t.test(name, async t => {
+        const proxy = await startProxyProcess(t, proxyOptions)
+        const aliceClient = await createClient(t, 'mongodb7', proxy.uri, aliceKeys)
+        const bobClient = await createClient(t, 'mongodb7', proxy.uri, bobKeys)
+        t.match(await aliceClient.db('app').command({ ping: 1 }), { ok: 1 })
+        await t.rejects(bobClient.db('app').command({ ping: 1 }), { code: 262, message: /has no roles/ })
+        t.match(await aliceClient.db('app').command({ ping: 1 }), { ok: 1 })
+        const { code, stdout } = await proxy.run('check')
+        t.equal(code, 78)
+        const problems = stdout.split('\n').filter(line => !line.startsWith('ok'))
+        t.match(problems, [PROBLEM, ''])
+        t.equal(problems.length, 2, 'one problem and the final line break')
+      })
+    }
+
+    t.test('the directory alone, for which the proxy cannot create users', async t => {
+      const proxy = await startProxyProcess(t, { ...options, users, settings: directory })
+      const aliceClient = await createClient(t, 'mongodb7', proxy.uri, aliceKeys)
+      const bobClient = await createClient(t, 'mongodb7', proxy.uri, bobKeys)
+      t.match(await aliceClient.db('app').command({ ping: 1 }), { ok: 1 })
+      await t.rejects(bobClient.db('app').command({ ping: 1 }), { code: 18, message: /bob/ })
       const { code, stdout } = await proxy.run('check')
       t.equal(code, 78)
-      const failed = stdout.split('\n').filter(line => !line.startsWith('ok'))
-      t.match(failed, [SAID, ''])
-      t.equal(failed.length, 2, 'one line and the end')
+      t.match(stdout, PROBLEM)
     })
-  }
+  },
+)
 
-  t.test('the directory alone, in which nobody can be made', async t => {
-    const proxy = await serve(t, { ...parts, users, more: { directory: { enabled: true } } })
-    const known = await createClient(t, 'mongodb7', proxy.uri, keys)
-    const stranger = await createClient(t, 'mongodb7', proxy.uri, bobs)
-    t.match(await known.db('app').command({ ping: 1 }), { ok: 1 })
-    await t.rejects(stranger.db('app').command({ ping: 1 }), { code: 18, message: /bob/ })
-    const { code, stdout } = await proxy.run('check')
-    t.equal(code, 78)
-    t.match(stdout, SAID)
-  })
-})
-
-/** Where MONGODB_URI leads, the same suite: its replies against the documentation. */
 if (process.env.MONGODB_URI !== undefined) {
   t.test('the server of MONGODB_URI answers as MongoDB documents', async t => {
-    const results = await runAll(t, process.env.MONGODB_URI as string)
-    for (const { name } of operations) t.equal(results.get(name)?.deviates, undefined, name)
+    const results = await runOperations(t, process.env.MONGODB_URI as string)
+    for (const { name } of operations) t.equal(results.get(name)?.deviation, undefined, name)
   })
 }
 
-function table(ferretdb: Results, sandbox: Results): string {
+function renderDifferences(ferretdb: Results, sandbox: Results): string {
   const rows: string[] = []
-  let alike = 0
+  let matching = 0
   for (const { name, source, expect, note } of operations) {
-    const [theirs, ours] = [ferretdb.get(name), sandbox.get(name)]
+    const deviations = [ferretdb, sandbox].map(results => results.get(name)?.deviation)
     const page = `[${source}](https://www.mongodb.com/docs/manual/reference/${source}/)`
-    const wanted = `${code(JSON.stringify(expect))}${note === undefined ? '' : ` (${note})`}`
-    if (theirs?.deviates === undefined && ours?.deviates === undefined) alike++
-    else rows.push(`| ${name} | ${page} | ${wanted} | ${told(theirs?.deviates)} | ${told(ours?.deviates)} |`)
+    const expected = `${code(JSON.stringify(expect))}${note === undefined ? '' : ` (${note})`}`
+    if (deviations.every(deviation => deviation === undefined)) matching++
+    else rows.push(`| ${[name, page, expected, ...deviations.map(renderDeviation)].join(' | ')} |`)
   }
   return [
-    '# Where FerretDB 1.24.2 and the sandbox differ',
+    '# Differences between FerretDB 1.24.2 and the sandbox',
     '',
-    '<!-- written by TAP_SNAPSHOT=1 npm run test:interop; do not edit -->',
+    '<!-- generated by TAP_SNAPSHOT=1 npm run test:interop; do not edit -->',
     '',
-    `Of the ${operations.length} operations of operations.json ${alike} are answered by both as MongoDB documents. Where the`,
-    'sandbox alone answers as expected, the page of the manual vouches for it and no second server does.',
+    `Both servers answer ${matching} of the ${operations.length} operations in operations.json as MongoDB documents. Where only the sandbox`,
+    'answers as expected, the linked page of the manual is the only evidence; no second server confirms it.',
     '',
     '| operation | documented in | expected | FerretDB | sandbox |',
     '| --- | --- | --- | --- | --- |',
@@ -142,8 +148,8 @@ function table(ferretdb: Results, sandbox: Results): string {
   ].join('\n')
 }
 
-function told(deviates: string | undefined): string {
-  return deviates === undefined ? 'as expected' : code(deviates)
+function renderDeviation(deviation: string | undefined): string {
+  return deviation === undefined ? 'as expected' : code(deviation)
 }
 
 function code(text: string): string {

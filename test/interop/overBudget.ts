@@ -1,81 +1,75 @@
 /**
- * Over the STS budget, as applications see it through drivers that are not Node's (of those, test/e2e has it): each
- * waits for its turn; what it does when it is told to come back is listed here, and in README.md.
+ * Logins over the STS budget, as applications see them through drivers other than Node's (test/e2e covers those). A login
+ * waits in the queue if it can be served in time. Otherwise it is rejected with a retryable error; this file and README.md
+ * record how each driver reacts.
  */
-import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { credentialEnvironment } from '../support/clients.js'
 import { startThrottledProxy, type ThrottledProxy } from '../support/throttledProxy.js'
-import { client } from './support/driverProgram.js'
-import { clients as folder, goClient, type Program, provided, python } from './support/toolchains.js'
+import { startDriverProgram } from './support/driverProgram.js'
+import { buildGoDriver, installPymongo, type Program, prepareOrSkip } from './support/toolchains.js'
 
 type Driver = {
-  make(): Promise<Program>
-  /** Logins that one read tries while it is told to come back, and whether each of them clears the pool. */
-  tries: number
-  clears: boolean
-  /** Pauses can be cut short. */
-  hurries?: true
+  prepare(): Promise<Program>
+  /** How many logins the driver attempts for one read while each is rejected. */
+  attempts: number
+  /** Whether each rejected login clears the pool. */
+  clearsPool: boolean
+  /** Whether the program has the step `shortenBackoff`. */
+  shortensBackoff?: true
 }
 
 const drivers: Record<string, Driver> = {
-  PyMongo: {
-    make: async () => [await python(), join(folder, 'pymongo/storm.py')],
-    tries: 3,
-    clears: true,
-    hurries: true,
-  },
-  'Go 2': { make: () => goClient('go-v2'), tries: 1, clears: false },
-  'Go 1': { make: () => goClient('go-v1'), tries: 1, clears: true },
+  PyMongo: { prepare: installPymongo, attempts: 3, clearsPool: true, shortensBackoff: true },
+  'Go 2': { prepare: () => buildGoDriver('go-v2'), attempts: 1, clearsPool: false },
+  'Go 1': { prepare: () => buildGoDriver('go-v1'), attempts: 1, clearsPool: true },
 }
 
-/** So little that the next token is longer away than a login may wait: a second login is told to come back at once. */
-const NEXT_TO_NOTHING = { quota: 1, granted: 600, share: 0.02 }
-const LABELS = ['RetryableError', 'RetryableWriteError', 'SystemOverloadedError']
+/** The next token comes later than a login may wait, so a second login is rejected at once. */
+const EXHAUSTED_BUDGET = { quota: 1, granted: 600, share: 0.02 }
+const RETRY_LABELS = ['RetryableError', 'RetryableWriteError', 'SystemOverloadedError']
 
-const elsewhere = process.env.MONGODB_URI !== undefined && 'MONGODB_URI names a server whose budget is not in our hands'
+const noControl = process.env.MONGODB_URI !== undefined && 'the test does not control the STS budget of MONGODB_URI'
 
-for (const [name, { make, tries, clears, hurries }] of Object.entries(drivers)) {
-  const { what: program, skip } = await provided(make)
+for (const [name, { prepare, attempts, clearsPool, shortensBackoff }] of Object.entries(drivers)) {
+  const { value: program, skip } = await prepareOrSkip(prepare)
 
-  /** One that has logged in, so that the budget is spent, and another one. */
-  const two = async (t: Parameters<typeof startThrottledProxy>[0], { uri, keys }: ThrottledProxy) => {
-    const limits = `${uri}&serverSelectionTimeoutMS=20000&heartbeatFrequencyMS=1000`
-    const all = [0, 1].map(async () => {
-      const app = await client(t, program as Program, limits, credentialEnvironment(keys.busy))
-      await app.get('watch', { uri: limits })
-      if (hurries) await app.get('hurry')
+  /** Starts two applications. The first logs in and so uses up the budget; the second has not connected yet. */
+  const startTwo = async (t: Test, { uri, keys }: ThrottledProxy) => {
+    const options = `${uri}&serverSelectionTimeoutMS=20000&heartbeatFrequencyMS=1000`
+    const start = async () => {
+      const app = await startDriverProgram(t, program as Program, options, credentialEnvironment(keys.busy))
+      if (shortensBackoff) await app.step('shortenBackoff')
       return app
-    })
-    const [first, second] = await Promise.all(all)
-    if (!first || !second) throw new Error('there are two of them')
-    await first.get('read', { in: 'any' })
+    }
+    const [first, second] = await Promise.all([start(), start()])
+    await first.step('read', { in: 'any' })
     return { first, second }
   }
 
-  t.test(`${name} waits for its turn`, { skip: skip || elsewhere }, async t => {
-    const house = await startThrottledProxy(t, { quota: 1, granted: 600, share: 0.5 })
-    const { second } = await two(t, house)
-    const began = Date.now()
-    await second.get('read', { in: 'any' })
-    t.ok(Date.now() - began > 500, 'until the next token came')
-    t.same(await second.get('events'), { cleared: 0 })
-    t.equal(house.sts.calls().GetCallerIdentity, 2)
+  t.test(`a login of ${name} waits in the queue for the next token`, { skip: skip || noControl }, async t => {
+    const proxy = await startThrottledProxy(t, { quota: 1, granted: 600, share: 0.5 })
+    const { second } = await startTwo(t, proxy)
+    const startedAt = Date.now()
+    await second.step('read', { in: 'any' })
+    t.ok(Date.now() - startedAt > 500, 'until the next token is available')
+    t.same(await second.step('events'), { cleared: 0 })
+    t.equal(proxy.sts.calls().GetCallerIdentity, 2)
   })
 
-  t.test(`${name} while there is no budget`, { skip: skip || elsewhere }, async t => {
-    const house = await startThrottledProxy(t, NEXT_TO_NOTHING)
-    const { first, second } = await two(t, house)
-    const { error } = await second.ask('read', { in: 'any' })
+  t.test(`a login of ${name} is rejected while there is no STS budget`, { skip: skip || noControl }, async t => {
+    const proxy = await startThrottledProxy(t, EXHAUSTED_BUDGET)
+    const { first, second } = await startTwo(t, proxy)
+    const { error } = await second.tryStep('read', { in: 'any' })
     t.match(error, { code: 262 })
-    t.strictSame(error?.labels.filter(label => LABELS.includes(label)).sort(), LABELS)
-    t.equal(house.log.filter(({ fault }) => fault === 'budget/exhausted').length, tries, 'tries')
-    t.same(await second.get('events'), { cleared: clears ? tries : 0 })
-    await first.get('read', { in: 'any' })
-    t.equal(house.sts.calls().GetCallerIdentity, 1, 'who is logged in does not notice, and STS neither')
+    t.strictSame(error?.labels.filter(label => RETRY_LABELS.includes(label)).sort(), RETRY_LABELS)
+    t.equal(proxy.log.filter(({ fault }) => fault === 'budget/exhausted').length, attempts, 'login attempts')
+    t.same(await second.step('events'), { cleared: clearsPool ? attempts : 0 })
+    await first.step('read', { in: 'any' })
+    t.equal(proxy.sts.calls().GetCallerIdentity, 1, 'the authenticated connection goes on without an STS call')
 
-    house.setQuota(1_000)
-    await second.get('read', { in: 'any' })
-    t.equal(house.sts.calls().GetCallerIdentity, 2, 'it gets in once there is a budget')
+    proxy.setQuota(1_000)
+    await second.step('read', { in: 'any' })
+    t.equal(proxy.sts.calls().GetCallerIdentity, 2, 'the login succeeds once there is budget')
   })
 }

@@ -1,57 +1,60 @@
 /**
- * Logins of an age that their rule does not allow any more, as applications see it through drivers that are not Node's
- * (of those, test/e2e has it): one logs in again on the same connection, the others by another one.
+ * Logins that exceed the `maxAge` of their rule, as applications see them through drivers other than Node's (test/e2e covers
+ * those). PyMongo reauthenticates on the same connection; the Go drivers open a new connection.
  */
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { credentialEnvironment } from '../support/clients.js'
 import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
-import { client } from './support/driverProgram.js'
-import { clients as folder, goClient, type Program, provided, python } from './support/toolchains.js'
+import { startDriverProgram } from './support/driverProgram.js'
+import { buildGoDriver, installPymongo, type Program, prepareOrSkip } from './support/toolchains.js'
 
 type Driver = {
-  make(): Promise<Program>
-  /** Logs in again by itself when it is told 391. */
-  again: boolean
+  prepare(): Promise<Program>
+  /** Whether the driver reauthenticates by itself after error 391 (ReauthenticationRequired). */
+  reauthenticates: boolean
 }
 
 const drivers: Record<string, Driver> = {
-  PyMongo: { make: async () => [await python(), join(folder, 'pymongo/run.py')], again: true },
-  'Go 2': { make: () => goClient('go-v2'), again: false },
-  'Go 1': { make: () => goClient('go-v1'), again: false },
+  PyMongo: { prepare: installPymongo, reauthenticates: true },
+  'Go 2': { prepare: () => buildGoDriver('go-v2'), reauthenticates: false },
+  'Go 1': { prepare: () => buildGoDriver('go-v1'), reauthenticates: false },
 }
 
-const elsewhere = process.env.MONGODB_URI !== undefined && 'MONGODB_URI names a server whose rules are not in our hands'
-/** Behind its rule's second, and behind the one in which a connection is closed that is not asked. Milliseconds. */
-const OLD_MS = 2_200
+const noControl = process.env.MONGODB_URI !== undefined && 'the test does not control the rules of MONGODB_URI'
+/** Longer than the `maxAge` of 1 s plus the second for which the proxy observes a connection before it closes it. */
+const EXPIRED_MS = 2_200
 
-for (const [name, { make, again }] of Object.entries(drivers)) {
-  const { what: program, skip } = await provided(make)
+for (const [name, { prepare, reauthenticates }] of Object.entries(drivers)) {
+  const { value: program, skip } = await prepareOrSkip(prepare)
 
-  /** An application that has worked over its one connection until its login was too old. */
-  const aged = async (t: Test, settings: Record<string, string> = {}) => {
-    const home = await startReplicaSetProxy(t, settings, { maxAge: '1s' })
-    const uri = `${home.uri}&directConnection=true&maxPoolSize=1&heartbeatFrequencyMS=1000`
-    const app = await client(t, program as Program, uri, credentialEnvironment(home.key))
-    await app.get('insert', { in: 'aged' })
-    await sleep(OLD_MS) // of the proxy's own clock
-    const ended = () =>
-      home.log.filter(({ event, stage }) => event === 'connection closed' && stage === 'authenticated').length
-    return { app, ended, logins: () => home.sts.calls().GetCallerIdentity ?? 0 }
+  /** Starts an application and uses its only connection, then waits until the login is too old. */
+  const startExpired = async (t: Test, settings: Record<string, string> = {}) => {
+    const proxy = await startReplicaSetProxy(t, settings, { maxAge: '1s' })
+    const uri = `${proxy.uri}&directConnection=true&maxPoolSize=1&heartbeatFrequencyMS=1000`
+    const app = await startDriverProgram(t, program as Program, uri, credentialEnvironment(proxy.key))
+    await app.step('insert', { in: 'expired' })
+    await sleep(EXPIRED_MS) // by the clock of the proxy
+    const closedSessions = () =>
+      proxy.log.filter(({ event, stage }) => event === 'connection closed' && stage === 'authenticated').length
+    return { app, closedSessions, logins: () => proxy.sts.calls().GetCallerIdentity ?? 0 }
   }
 
-  t.test(`${name} goes on with a login that was too old`, { skip: skip || elsewhere }, async t => {
-    const { app, ended, logins } = await aged(t)
-    for (let nth = 0; nth < 3; nth++) await app.get('insert', { in: 'aged' })
+  t.test(`${name} goes on after its login exceeded maxAge`, { skip: skip || noControl }, async t => {
+    const { app, closedSessions, logins } = await startExpired(t)
+    for (let nth = 0; nth < 3; nth++) await app.step('insert', { in: 'expired' })
     t.equal(logins(), 2)
-    t.equal(ended(), again ? 0 : 1, again ? 'over the same connection' : 'over another connection')
+    t.equal(
+      closedSessions(),
+      reauthenticates ? 0 : 1,
+      reauthenticates ? 'on the same connection' : 'on a new connection',
+    )
   })
 
-  t.test(`${name} goes on where nobody is asked`, { skip: skip || elsewhere }, async t => {
-    const { app, ended, logins } = await aged(t, { 'listen.reauthenticate': 'close' })
-    for (let nth = 0; nth < 3; nth++) await app.get('insert', { in: 'aged' })
+  t.test(`${name} goes on with listen.reauthenticate: close`, { skip: skip || noControl }, async t => {
+    const { app, closedSessions, logins } = await startExpired(t, { 'listen.reauthenticate': 'close' })
+    for (let nth = 0; nth < 3; nth++) await app.step('insert', { in: 'expired' })
     t.equal(logins(), 2)
-    t.equal(ended(), 1)
+    t.equal(closedSessions(), 1)
   })
 }

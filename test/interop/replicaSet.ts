@@ -1,146 +1,146 @@
 /**
- * Retryable writes of each client while the primary steps down ten times, behind an address that is a name: what was
- * acknowledged is in the store, nothing was written twice, and nobody but the proxy ever spoke to a member.
+ * Retryable writes of each client while the primary steps down ten times. The proxy is configured with a host name. Each
+ * acknowledged write must be stored, no write may be stored twice, and only the proxy may connect to the members.
  *
- * Every other step-down catches writes that are applied and not acknowledged, so that only the driver's second try can
- * tell. The others come while one batch of writes follows the other.
+ * Every other step-down interrupts writes that are applied but not acknowledged, so that only the driver's retry learns the
+ * result. The other step-downs happen during a continuous sequence of write batches.
  */
-import { join } from 'node:path'
 import type { Document } from 'bson'
 import t, { type Test } from 'tap'
 import { PROXY_NAME } from '../../src/upstream/metadata.js'
 import { createClient, credentialEnvironment, type Driver } from '../support/clients.js'
 import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
-import { freePort } from './support/childProcess.js'
-import { client } from './support/driverProgram.js'
-import { clients as folder, goClient, mongoose, type Program, provided, python } from './support/toolchains.js'
+import { findFreePort } from './support/childProcess.js'
+import { startDriverProgram } from './support/driverProgram.js'
+import { buildGoDriver, installMongoose, installPymongo, type Program, prepareOrSkip } from './support/toolchains.js'
 
-type House = Awaited<ReturnType<typeof startReplicaSetProxy>>
-type Failure = { id: number; message: string; code?: unknown }
-/** Writes documents with these `_id`s all at once. Gives what its application had errors for. */
-type Write = (ids: readonly number[]) => Promise<Failure[]>
-type Writer = (t: Test, uri: string, key: House['key']) => Promise<Write>
+type ReplicaSetProxy = Awaited<ReturnType<typeof startReplicaSetProxy>>
+type WriteFailure = { id: number; message: string; code?: unknown }
+/** Inserts documents with these `_id`s concurrently. Resolves with the errors that the application sees. */
+type Write = (ids: readonly number[]) => Promise<WriteFailure[]>
+type StartWriter = (t: Test, uri: string, key: ReplicaSetProxy['key']) => Promise<Write>
 
 const STEP_DOWNS = 10
-const AT_ONCE = 4
+const CONCURRENT_WRITES = 4
 
-/** One of test/clients. */
-const programOf =
-  (program: Program): Writer =>
+/** Writes with a program of test/clients. */
+const programWriter =
+  (program: Program): StartWriter =>
   async (t, uri, key) => {
-    const app = await client(t, program, uri, credentialEnvironment(key))
-    return async ids => (await app.get('inserts', { in: 'writes', ids })).failed as Failure[]
+    const app = await startDriverProgram(t, program, uri, credentialEnvironment(key))
+    return async ids => (await app.step('inserts', { in: 'writes', ids })).failed as WriteFailure[]
   }
 
-/** Node's driver, in this process. */
-const driverOf =
-  (driver: Driver): Writer =>
+/** Writes with the Node.js driver in this process. */
+const nodeWriter =
+  (driver: Driver): StartWriter =>
   async (t, uri, key) => {
-    const writes = (await createClient(t, driver, uri, key)).db('app').collection<{ _id: number }>('writes')
-    const one = (_id: number): Promise<Failure[]> =>
-      writes.insertOne({ _id }).then(
+    const collection = (await createClient(t, driver, uri, key)).db('app').collection<{ _id: number }>('writes')
+    const insertOne = (_id: number): Promise<WriteFailure[]> =>
+      collection.insertOne({ _id }).then(
         () => [],
         ({ message, code }) => [{ id: _id, message, code }],
       )
-    return async ids => (await Promise.all(ids.map(one))).flat()
+    return async ids => (await Promise.all(ids.map(insertOne))).flat()
   }
 
-const writers: Record<string, () => Promise<Writer>> = {
-  PyMongo: async () => programOf([await python(), join(folder, 'pymongo/run.py')]),
-  'Go 2': async () => programOf(await goClient('go-v2')),
-  'Go 1': async () => programOf(await goClient('go-v1')),
-  Mongoose: async () => programOf(await mongoose()),
-  'Node 7': async () => driverOf('mongodb7'),
-  'Node 6': async () => driverOf('mongodb6'),
+const writers: Record<string, () => Promise<StartWriter>> = {
+  PyMongo: async () => programWriter(await installPymongo()),
+  'Go 2': async () => programWriter(await buildGoDriver('go-v2')),
+  'Go 1': async () => programWriter(await buildGoDriver('go-v1')),
+  Mongoose: async () => programWriter(await installMongoose()),
+  'Node 7': async () => nodeWriter('mongodb7'),
+  'Node 6': async () => nodeWriter('mongodb6'),
 }
 
-for (const [name, make] of Object.entries(writers)) {
-  const { what: writer, skip } = await provided(make)
-  t.test(`${name} writes through ten step-downs`, { skip }, async t => {
-    let majority = async (): Promise<void> => {}
-    const port = await freePort()
-    const address = `localhost:${port}` // the proxy is bound to 127.0.0.1
+for (const [name, prepare] of Object.entries(writers)) {
+  const { value: startWriter, skip } = await prepareOrSkip(prepare)
+  t.test(`retryable writes of ${name} survive ten step-downs`, { skip }, async t => {
+    let awaitMajority = async (): Promise<void> => {}
+    const port = await findFreePort()
+    const address = `localhost:${port}` // the proxy listens on 127.0.0.1
     const settings = { 'listen.port': String(port), 'listen.advertise': address }
-    const { set, key, log } = await startReplicaSetProxy(t, settings, { majority: () => majority() })
+    const { set, key, log } = await startReplicaSetProxy(t, settings, { majority: () => awaitMajority() })
     const login = 'authSource=%24external&authMechanism=MONGODB-AWS'
-    const write = await (writer as Writer)(t, `mongodb://${address}/?${login}`, key)
-    const asked: number[] = []
-    const failed: (Failure & { round: number })[] = []
-    const several = async (round: number) => {
-      const ids = Array.from({ length: AT_ONCE }, (_, nth) => asked.length + nth)
-      asked.push(...ids)
+    const write = await (startWriter as StartWriter)(t, `mongodb://${address}/?${login}`, key)
+    const requested: number[] = []
+    const failed: (WriteFailure & { round: number })[] = []
+    const writeBatch = async (round: number) => {
+      const ids = Array.from({ length: CONCURRENT_WRITES }, (_, nth) => requested.length + nth)
+      requested.push(...ids)
       for (const failure of await write(ids)) failed.push({ round, ...failure })
     }
 
     const times: number[] = []
     for (let round = 0; round < STEP_DOWNS; round++) {
-      await several(round)
-      const caught = round % 2 === 0
-      let flowing = !caught
+      await writeBatch(round)
+      const interrupts = round % 2 === 0
+      let writing = !interrupts
       const applied = new Promise<void>(resolve => {
         let count = 0
-        majority = async () => {
-          if (++count === AT_ONCE) resolve()
-          return caught ? new Promise(() => {}) : undefined
+        awaitMajority = async () => {
+          if (++count === CONCURRENT_WRITES) resolve()
+          return interrupts ? new Promise(() => {}) : undefined
         }
       })
-      const flow = async () => {
-        do await several(round)
-        while (flowing)
+      const writeBatches = async () => {
+        do await writeBatch(round)
+        while (writing)
       }
-      const during = flow()
-      await Promise.race([applied, during])
-      majority = async () => {}
-      const old = set.primary()
-      const from = Date.now()
+      const writes = writeBatches()
+      await Promise.race([applied, writes])
+      awaitMajority = async () => {}
+      const oldPrimary = set.primary()
+      const startedAt = Date.now()
       set.stepDown()
-      while (flowing && !set.primary()) await new Promise(resolve => setTimeout(resolve, 5))
-      flowing = false
-      await during
-      times.push(Date.now() - from)
-      t.ok(set.primary() && set.primary() !== old, `step-down ${round + 1}`)
+      while (writing && !set.primary()) await new Promise(resolve => setTimeout(resolve, 5))
+      writing = false
+      await writes
+      times.push(Date.now() - startedAt)
+      t.ok(set.primary() && set.primary() !== oldPrimary, `step-down ${round + 1}`)
     }
 
     const entries = [...(set.store.find('app', 'writes')?.entries.values() ?? [])]
-    const kept = entries.map(({ document }) => Number(document._id)).sort((a, b) => a - b)
-    const unsure = new Set(failed.map(({ id }) => id))
+    const stored = entries.map(({ document }) => Number(document._id)).sort((a, b) => a - b)
+    const failedIds = new Set(failed.map(({ id }) => id))
     t.same(
-      kept.filter(id => !unsure.has(id)),
-      asked.filter(id => !unsure.has(id)),
-      'each acknowledged write is there, once',
+      stored.filter(id => !failedIds.has(id)),
+      requested.filter(id => !failedIds.has(id)),
+      'each acknowledged write is stored once',
     )
-    t.equal(new Set(kept).size, kept.length)
-    t.same(failed, [], 'no application had an error')
-    const tries = set.members().reduce((sum, member) => sum + member.counted('insert'), 0)
+    t.equal(new Set(stored).size, stored.length)
+    t.same(failed, [], 'the application sees no error')
+    const attempts = set.members().reduce((sum, member) => sum + member.counted('insert'), 0)
     t.ok(
-      tries >= asked.length + (STEP_DOWNS / 2) * AT_ONCE - failed.length,
-      `of ${asked.length} writes members heard ${tries} times`,
+      attempts >= requested.length + (STEP_DOWNS / 2) * CONCURRENT_WRITES - failed.length,
+      `the members received ${attempts} inserts for ${requested.length} writes`,
     )
-    t.comment(`ms until all was written: ${times.join(', ')}`)
-    // A driver whose login is cut short by an election closes the rest of its pool itself.
+    t.comment(`ms until all writes were acknowledged: ${times.join(', ')}`)
+    // A driver whose login is interrupted by an election closes the rest of its pool itself.
     t.ok(
       log.filter(({ event, stage }) => event === 'connection closed' && stage === 'authenticated').length >= STEP_DOWNS,
-      'relays end with each term',
+      'authenticated connections end with each term',
     )
-    const relayed = spoke(set).filter(({ platform }) => String(platform).includes(PROXY_NAME))
+    const clients = clientMetadata(set)
+    const relayed = clients.filter(({ platform }) => String(platform).includes(PROXY_NAME))
     t.ok(relayed.length > STEP_DOWNS, 'a login at each primary, marked as relayed')
     t.same(
-      spoke(set).filter(said => !isOurs(said)),
+      clients.filter(metadata => !isProxy(metadata)),
       [],
-      'nobody else',
+      'only the proxy connects to the members',
     )
   })
 }
 
-/** What everybody said of themselves who spoke to a member. */
-function spoke(set: House['set']): Document[] {
+/** The client metadata of every connection that a member accepted. */
+function clientMetadata(set: ReplicaSetProxy['set']): Document[] {
   return set
     .members()
     .flatMap(member => member.accepted())
     .flatMap(({ metadata }) => metadata ?? [])
 }
 
-/** Whether it was the proxy: its mirrors, its administrator, its relays. */
-function isOurs({ driver, application, platform }: Document): boolean {
-  return [driver?.name, application?.name, platform].some(said => String(said).includes(PROXY_NAME))
+/** Whether the metadata is that of the proxy: a server monitor, the administrator or a relayed connection. */
+function isProxy({ driver, application, platform }: Document): boolean {
+  return [driver?.name, application?.name, platform].some(field => String(field).includes(PROXY_NAME))
 }

@@ -1,5 +1,5 @@
-// The real Go driver, version 2, for the tests: a line of JSON on stdin asks for a step, a line on stdout answers it.
-// test/interop/README.md has the steps. Credentials come from the environment.
+// Runs steps with the Go driver, version 2, for the tests. Each line of JSON on stdin is a step; each line on stdout is its
+// result. test/interop/README.md describes the steps. Credentials come from the environment.
 package main
 
 import (
@@ -31,29 +31,30 @@ type step struct {
 }
 
 var (
-	client   *mongo.Client
-	ready    atomic.Int64
-	getMores atomic.Int64
+	client       *mongo.Client
+	ready        atomic.Int64
+	poolsCleared atomic.Int64
+	getMores     atomic.Int64
 )
 
 var steps = map[string]func(context.Context, step) (any, error){
-	"open": open, "status": status, "crud": crud, "insert": insert, "inserts": inserts, "cursor": cursor, "pool": pool,
-	"ping": ping,
+	"open": open, "ping": ping, "status": status, "crud": crud, "read": read, "insert": insert, "inserts": inserts,
+	"cursor": cursor, "pool": pool, "events": events,
 }
 
 func main() {
 	lines := bufio.NewScanner(os.Stdin)
 	out := json.NewEncoder(os.Stdout)
 	for lines.Scan() {
-		var asked step
-		if err := json.Unmarshal(lines.Bytes(), &asked); err != nil {
+		var args step
+		if err := json.Unmarshal(lines.Bytes(), &args); err != nil {
 			panic(err)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		value, err := steps[asked.Do](ctx, asked)
+		value, err := steps[args.Do](ctx, args)
 		cancel()
 		if err != nil {
-			_ = out.Encode(map[string]any{"error": shapeOf(err)})
+			_ = out.Encode(map[string]any{"error": describe(err)})
 		} else {
 			_ = out.Encode(map[string]any{"value": value})
 		}
@@ -65,40 +66,43 @@ func main() {
 	}
 }
 
-// What an application can see of an error: that of a command, or that of a login, which lies deeper.
-func shapeOf(err error) map[string]any {
-	shape := map[string]any{"message": err.Error(), "labels": []string{}}
+// An error as the application sees it: that of a command, or that of a login, which is wrapped.
+func describe(err error) map[string]any {
+	description := map[string]any{"message": err.Error(), "labels": []string{}}
 	var command mongo.CommandError
 	var write mongo.WriteException
 	var inner driver.Error
 	switch {
 	case errors.As(err, &command):
-		shape["code"], shape["labels"] = command.Code, labels(command.Labels)
+		description["code"], description["labels"] = command.Code, labels(command.Labels)
 	case errors.As(err, &write) && write.WriteConcernError == nil && len(write.WriteErrors) > 0:
-		shape["code"] = write.WriteErrors[0].Code
+		description["code"] = write.WriteErrors[0].Code
 	case errors.As(err, &inner):
-		shape["code"], shape["labels"] = inner.Code, labels(inner.Labels)
+		description["code"], description["labels"] = inner.Code, labels(inner.Labels)
 	}
-	return shape
+	return description
 }
 
-func labels(all []string) []string {
-	return append([]string{}, all...)
+func labels(names []string) []string {
+	return append([]string{}, names...)
 }
 
-func open(_ context.Context, asked step) (any, error) {
+func open(_ context.Context, args step) (any, error) {
 	commands := &event.CommandMonitor{Started: func(_ context.Context, started *event.CommandStartedEvent) {
 		if started.CommandName == "getMore" {
 			getMores.Add(1)
 		}
 	}}
-	connections := &event.PoolMonitor{Event: func(seen *event.PoolEvent) {
-		if seen.Type == event.ConnectionReady {
+	connections := &event.PoolMonitor{Event: func(observed *event.PoolEvent) {
+		switch observed.Type {
+		case event.ConnectionReady:
 			ready.Add(1)
+		case event.ConnectionPoolCleared:
+			poolsCleared.Add(1)
 		}
 	}}
 	var err error
-	client, err = mongo.Connect(options.Client().ApplyURI(asked.URI).SetMonitor(commands).SetPoolMonitor(connections))
+	client, err = mongo.Connect(options.Client().ApplyURI(args.URI).SetMonitor(commands).SetPoolMonitor(connections))
 	return bson.M{}, err
 }
 
@@ -124,8 +128,8 @@ func status(ctx context.Context, _ step) (any, error) {
 	return map[string]any{"users": reply.AuthInfo.Users, "roles": reply.AuthInfo.Roles}, err
 }
 
-func crud(ctx context.Context, asked step) (any, error) {
-	collection := client.Database("app").Collection(asked.In)
+func crud(ctx context.Context, args step) (any, error) {
+	collection := client.Database("app").Collection(args.In)
 	if _, err := collection.DeleteMany(ctx, bson.M{}); err != nil {
 		return nil, err
 	}
@@ -163,51 +167,59 @@ func crud(ctx context.Context, asked step) (any, error) {
 	for _, document := range documents {
 		pairs = append(pairs, []int{document.ID, document.N})
 	}
-	left, err := collection.CountDocuments(ctx, bson.M{})
+	remaining, err := collection.CountDocuments(ctx, bson.M{})
 	return map[string]any{
 		"inserted": len(inserted.InsertedIDs), "modified": updated.ModifiedCount, "upserted": upserted.UpsertedCount,
-		"deleted": deleted.DeletedCount, "found": pairs, "left": left,
+		"deleted": deleted.DeletedCount, "found": pairs, "remaining": remaining,
 	}, err
 }
 
-func insert(ctx context.Context, asked step) (any, error) {
-	document := bson.M{"by": "go"}
-	if asked.ID != nil {
-		document["_id"] = *asked.ID
+func read(ctx context.Context, args step) (any, error) {
+	err := client.Database("app").Collection(args.In).FindOne(ctx, bson.D{}).Err()
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		err = nil
 	}
-	_, err := client.Database("app").Collection(asked.In).InsertOne(ctx, document)
 	return bson.M{}, err
 }
 
-// All at once; what failed of them, as the application sees it.
-func inserts(ctx context.Context, asked step) (any, error) {
-	var all sync.WaitGroup
+func insert(ctx context.Context, args step) (any, error) {
+	document := bson.M{"by": "go"}
+	if args.ID != nil {
+		document["_id"] = *args.ID
+	}
+	_, err := client.Database("app").Collection(args.In).InsertOne(ctx, document)
+	return bson.M{}, err
+}
+
+// Inserts documents concurrently and returns the errors that the application sees.
+func inserts(ctx context.Context, args step) (any, error) {
+	var workers sync.WaitGroup
 	var lock sync.Mutex
 	failed := []map[string]any{}
-	for _, id := range asked.IDs {
-		all.Add(1)
+	for _, id := range args.IDs {
+		workers.Add(1)
 		go func() {
-			defer all.Done()
-			if _, err := insert(ctx, step{In: asked.In, ID: &id}); err != nil {
-				shape := shapeOf(err)
-				shape["id"] = id
+			defer workers.Done()
+			if _, err := insert(ctx, step{In: args.In, ID: &id}); err != nil {
+				description := describe(err)
+				description["id"] = id
 				lock.Lock()
-				failed = append(failed, shape)
+				failed = append(failed, description)
 				lock.Unlock()
 			}
 		}()
 	}
-	all.Wait()
+	workers.Wait()
 	return map[string]any{"failed": failed}, nil
 }
 
-// Writes so many documents and reads all of them in batches.
-func cursor(ctx context.Context, asked step) (any, error) {
-	collection := client.Database("app").Collection(asked.In)
+// Writes `count` documents and reads all of them in batches.
+func cursor(ctx context.Context, args step) (any, error) {
+	collection := client.Database("app").Collection(args.In)
 	if _, err := collection.DeleteMany(ctx, bson.M{}); err != nil {
 		return nil, err
 	}
-	documents := make([]any, asked.Count)
+	documents := make([]any, args.Count)
 	for n := range documents {
 		documents[n] = bson.M{"n": n, "text": fmt.Sprintf("%0100d", n)}
 	}
@@ -215,48 +227,52 @@ func cursor(ctx context.Context, asked step) (any, error) {
 		return nil, err
 	}
 	getMores.Store(0)
-	found, err := collection.Find(ctx, bson.M{}, options.Find().SetBatchSize(asked.BatchSize))
+	found, err := collection.Find(ctx, bson.M{}, options.Find().SetBatchSize(args.BatchSize))
 	if err != nil {
 		return nil, err
 	}
 	defer found.Close(ctx)
-	count, different := 0, map[int]bool{}
+	count, distinct := 0, map[int]bool{}
 	for found.Next(ctx) {
 		var document struct{ N int }
 		if err := found.Decode(&document); err != nil {
 			return nil, err
 		}
 		count++
-		different[document.N] = true
+		distinct[document.N] = true
 	}
-	return map[string]any{"count": count, "different": len(different), "getMores": getMores.Load()}, found.Err()
+	return map[string]any{"count": count, "distinct": len(distinct), "getMores": getMores.Load()}, found.Err()
 }
 
-// As many operations at once as the pool holds, ten rounds, once the pool is full.
-func pool(ctx context.Context, asked step) (any, error) {
-	if _, err := ping(ctx, asked); err != nil {
+// Waits until the pool has `count` connections, then runs as many workers with ten pings each.
+func pool(ctx context.Context, args step) (any, error) {
+	if _, err := ping(ctx, args); err != nil {
 		return nil, err
 	}
-	for int(ready.Load()) < asked.Count {
+	for int(ready.Load()) < args.Count {
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("only %d connections are ready", ready.Load())
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	var all sync.WaitGroup
+	var workers sync.WaitGroup
 	var answered atomic.Int64
-	for range asked.Count {
-		all.Add(1)
+	for range args.Count {
+		workers.Add(1)
 		go func() {
-			defer all.Done()
+			defer workers.Done()
 			for range 10 {
-				if _, err := ping(ctx, asked); err == nil {
+				if _, err := ping(ctx, args); err == nil {
 					answered.Add(1)
 				}
 			}
 		}()
 	}
-	all.Wait()
+	workers.Wait()
 	return map[string]any{"ready": ready.Load(), "answered": answered.Load()}, nil
+}
+
+func events(_ context.Context, _ step) (any, error) {
+	return bson.M{"cleared": poolsCleared.Load()}, nil
 }

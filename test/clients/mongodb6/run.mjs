@@ -1,4 +1,4 @@
-/** Does the task on stdin with this folder's version of the driver. */
+/** Runs the task on stdin with the version of the driver in this folder. */
 import * as mongodb from 'mongodb'
 import { run } from '../task.mjs'
 

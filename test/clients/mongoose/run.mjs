@@ -1,31 +1,31 @@
 /**
- * The real Mongoose, for the tests: a line of JSON on stdin asks for a step, a line on stdout answers it.
- * test/interop/README.md has the steps. Credentials come from the environment.
+ * Runs steps with Mongoose for the tests. Each line of JSON on stdin is a step; each line on stdout is its result.
+ * test/interop/README.md describes the steps. Credentials come from the environment.
  */
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mongoose from 'mongoose'
 
 const schema = new mongoose.Schema({ _id: mongoose.Mixed, n: Number, text: String, by: String }, { versionKey: false })
-const seen = { ready: 0, getMores: 0 }
+const counts = { ready: 0, getMores: 0 }
 const options = { dbName: 'app', monitorCommands: true, autoIndex: false, autoCreate: false }
 let connection
 let uri
 
-/** The model of a collection; Mongoose leaves indexes alone, so that a reader can have one, too. */
+/** The model of a collection. Mongoose creates no indexes, so that a read-only user can use it. */
 const modelOf = name => connection.models[name] ?? connection.model(name, schema, name)
 const ping = () => connection.db.admin().command({ ping: 1 })
 
 const steps = {
-  async open(asked) {
-    uri = asked.uri
+  async open(step) {
+    uri = step.uri
     connection = mongoose.createConnection(uri, options)
     const client = connection.getClient()
-    client.on('connectionReady', () => seen.ready++)
+    client.on('connectionReady', () => counts.ready++)
     client.on('commandStarted', ({ commandName }) => {
-      if (commandName === 'getMore') seen.getMores++
+      if (commandName === 'getMore') counts.getMores++
     })
-    connection.asPromise().catch(() => {}) // told by the first step
+    connection.asPromise().catch(() => {}) // the first step reports the error
     return {}
   },
 
@@ -44,9 +44,9 @@ const steps = {
     }
   },
 
-  async crud(asked) {
+  async crud(step) {
     await connected()
-    const model = modelOf(asked.in)
+    const model = modelOf(step.in)
     await model.deleteMany({})
     const inserted = await model.insertMany([1, 2, 3].map(n => ({ _id: n, n })))
     const { modifiedCount } = await model.updateOne({ _id: 2 }, { n: 20 })
@@ -59,74 +59,74 @@ const steps = {
       upserted: upsertedCount,
       deleted: deletedCount,
       found: found.map(({ _id, n }) => [_id, n]),
-      left: await model.countDocuments({}),
+      remaining: await model.countDocuments({}),
     }
   },
 
-  async insert(asked) {
+  async insert(step) {
     await connected()
-    await modelOf(asked.in).create({ _id: asked.id ?? new mongoose.Types.ObjectId(), by: 'mongoose' })
+    await modelOf(step.in).create({ _id: step.id ?? new mongoose.Types.ObjectId(), by: 'mongoose' })
     return {}
   },
 
-  /** All at once; what failed of them, as the application sees it. */
+  /** Inserts documents concurrently and returns the errors that the application sees. */
   async inserts({ in: name, ids }) {
     await connected()
-    const one = id =>
+    const insertOne = id =>
       modelOf(name)
         .create({ _id: id, by: 'mongoose' })
         .then(
           () => [],
-          error => [{ id, ...shapeOf(error) }],
+          error => [{ id, ...describeError(error) }],
         )
-    return { failed: (await Promise.all(ids.map(one))).flat() }
+    return { failed: (await Promise.all(ids.map(insertOne))).flat() }
   },
 
-  /** Writes so many documents and reads all of them in batches. */
+  /** Writes `count` documents and reads all of them in batches. */
   async cursor({ in: name, count, batchSize }) {
     await connected()
     const model = modelOf(name)
     await model.deleteMany({})
     await model.insertMany(Array.from({ length: count }, (_, n) => ({ _id: n, n, text: String(n).padStart(100, '0') })))
-    seen.getMores = 0
-    const all = []
-    for await (const { n } of model.find({}).lean().cursor({ batchSize })) all.push(n)
-    return { count: all.length, different: new Set(all).size, getMores: seen.getMores }
+    counts.getMores = 0
+    const found = []
+    for await (const { n } of model.find({}).lean().cursor({ batchSize })) found.push(n)
+    return { count: found.length, distinct: new Set(found).size, getMores: counts.getMores }
   },
 
-  /** As many operations at once as the pool holds, ten rounds, once the pool is full. */
+  /** Waits until the pool has `count` connections, then runs as many workers with ten pings each. */
   async pool({ count }) {
     await connected()
     await ping()
     const deadline = performance.now() + 60_000
-    while (seen.ready < count) {
-      if (performance.now() > deadline) throw new Error(`only ${seen.ready} connections are ready`)
+    while (counts.ready < count) {
+      if (performance.now() > deadline) throw new Error(`only ${counts.ready} connections are ready`)
       await sleep(10)
     }
     let answered = 0
-    const rounds = async () => {
+    const pingTenTimes = async () => {
       for (let n = 0; n < 10; n++) {
         await ping()
         answered++
       }
     }
-    await Promise.all(Array.from({ length: count }, rounds))
-    return { ready: seen.ready, answered }
+    await Promise.all(Array.from({ length: count }, pingTenTimes))
+    return { ready: counts.ready, answered }
   },
 }
 
-/** What failed at first is tried again, as an application that is started again would. */
+/** Mongoose does not retry a failed first connection, so open it again, as a restarted application would. */
 const connected = () => connection.asPromise().catch(() => connection.openUri(uri, options))
 
-/** What an application can see of an error. */
-const shapeOf = ({ message, code, errorLabels }) => ({ message, code, labels: [...(errorLabels ?? [])] })
+/** An error as the application sees it. */
+const describeError = ({ message, code, errorLabels }) => ({ message, code, labels: [...(errorLabels ?? [])] })
 
 for await (const line of createInterface(process.stdin)) {
-  const asked = JSON.parse(line)
-  const answer = await steps[asked.do](asked).then(
+  const step = JSON.parse(line)
+  const result = await steps[step.do](step).then(
     value => ({ value }),
-    error => ({ error: shapeOf(error) }),
+    error => ({ error: describeError(error) }),
   )
-  process.stdout.write(`${JSON.stringify(answer)}\n`)
+  process.stdout.write(`${JSON.stringify(result)}\n`)
 }
 await connection?.close()

@@ -1,8 +1,8 @@
 /**
- * The Go drivers at ECS, EC2 and STS. It runs in the network of support/networkNamespace.ts, where `credentials.ts` starts it: the
- * sandbox listens at AWS's own addresses there.
+ * The Go drivers with credentials from ECS, EC2 and STS. `credentials.ts` starts this file in the network namespace of
+ * support/networkNamespace.ts, where the sandbox listens on the addresses of AWS.
  *
- * These drivers take a session for over when five minutes of it are left, and then ask for the next one.
+ * The Go drivers replace a session when five minutes of it remain.
  */
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -13,70 +13,71 @@ import t, { type Test } from 'tap'
 import { type CredentialEndpoints, startCredentialEndpoints } from '../../../sandbox/src/aws/credentialEndpoints.js'
 import { type CredentialSource, credentialSources, ordersRole } from '../../support/credentialSources.js'
 import { startTestProxy, type TestProxy } from '../../support/testProxy.js'
-import { keysOf, logins } from '../support/logins.js'
-import { goClient, type Program, provided } from '../support/toolchains.js'
+import { countAccessKeys, loginRepeatedly } from '../support/logins.js'
+import { buildGoDriver, type Program, prepareOrSkip } from '../support/toolchains.js'
 
-/** With `caches` a driver asks once for as long as a session is good, otherwise at each login. */
+/** A driver that `caches` requests credentials once per session, the other one requests them for each login. */
 const drivers = {
   'Go 2': { folder: 'go-v2', caches: true },
   'Go 1': { folder: 'go-v1', caches: false },
 } as const
 
-const places: Record<string, (t: Test, home: TestProxy, seconds: number) => Promise<CredentialSource>> = {
-  async ECS(t, home, seconds) {
-    const endpoints = await listening(t, home, '169.254.170.2', seconds)
-    const env = { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: endpoints.addEcsTask(ordersRole(home)) }
+const sources: Record<string, (t: Test, proxy: TestProxy, seconds: number) => Promise<CredentialSource>> = {
+  async ECS(t, proxy, seconds) {
+    const endpoints = await startEndpoints(t, proxy, '169.254.170.2', seconds)
+    const env = { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: endpoints.addEcsTask(ordersRole(proxy)) }
     return { env, session: /^[0-9a-f]{32}$/, requestCount: () => endpoints.issuedKeys().length }
   },
 
-  async EC2(t, home, seconds) {
-    const endpoints = await listening(t, home, '169.254.169.254', seconds)
-    endpoints.setInstanceRole(ordersRole(home))
+  async EC2(t, proxy, seconds) {
+    const endpoints = await startEndpoints(t, proxy, '169.254.169.254', seconds)
+    endpoints.setInstanceRole(ordersRole(proxy))
     return { env: {}, session: /^i-0[0-9a-f]{16}$/, requestCount: () => endpoints.issuedKeys().length }
   },
 
-  /** At https://sts.amazonaws.com, which in this network is the STS of the house. */
-  async 'EKS web identity'(t, home, seconds) {
+  /** In this namespace https://sts.amazonaws.com leads to the STS of the sandbox. */
+  async 'EKS web identity'(t, proxy, seconds) {
     const file = fileURLToPath(new URL('../../support/tls/sts.pem', import.meta.url))
     const pem = readFileSync(file)
-    const front = createServer({ key: pem, cert: pem }, socket => {
-      const inner = connect(home.sts.port, '127.0.0.1')
-      socket.pipe(inner).pipe(socket)
-      for (const [one, other] of [
-        [socket, inner],
-        [inner, socket],
+    const tlsTerminator = createServer({ key: pem, cert: pem }, client => {
+      const sts = connect(proxy.sts.port, '127.0.0.1')
+      client.pipe(sts).pipe(client)
+      for (const [socket, peer] of [
+        [client, sts],
+        [sts, client],
       ] as const) {
-        one.on('error', () => {})
-        one.on('close', () => other.destroy())
+        socket.on('error', () => {})
+        socket.on('close', () => peer.destroy())
       }
     }).listen(443, '127.0.0.1')
-    await once(front, 'listening')
-    t.teardown(() => front.close())
-    const source = await credentialSources['EKS web identity'](t, home, seconds)
+    await once(tlsTerminator, 'listening')
+    t.teardown(() => tlsTerminator.close())
+    const source = await credentialSources['EKS web identity'](t, proxy, seconds)
     return { ...source, env: { ...source.env, SSL_CERT_FILE: file } }
   },
 }
 
+/** [test name, lifetime of a session in seconds, pause between the two logins in ms, expected number of sessions] */
 const situations = [
-  ['a session that is about to end is followed by another', 303, 3_500, 2],
-  ['a session that is good is used again', 3_600, 800, 1],
+  ['a session that is about to expire is replaced', 303, 3_500, 2],
+  ['a valid session is used again', 3_600, 800, 1],
 ] as const
 
 for (const [name, { folder, caches }] of Object.entries(drivers)) {
-  const { what: program, skip } = await provided(() => goClient(folder))
+  const { value: program, skip } = await prepareOrSkip(() => buildGoDriver(folder))
   t.test(name, { skip }, async t => {
-    t.jobs = 3 // an address each
-    for (const [place, enter] of Object.entries(places)) {
-      t.test(place, { buffered: true }, async t => {
-        for (const [what, seconds, ms, keys] of situations) {
-          await t.test(what, async t => {
-            const home = await startTestProxy(t)
-            const { env, session, requestCount } = await enter(t, home, seconds)
-            const all = await logins(t, home, program as Program, env, [ms])
-            for (const login of all) t.match(login, { error: undefined, session })
-            t.equal(requestCount(), caches ? keys : 2, 'so often credentials were asked for')
-            // STS gives another session to each who asks.
-            t.equal(keysOf(all), place === 'EKS web identity' ? requestCount() : keys)
+    t.jobs = 3 // each source has its own address
+    for (const [sourceName, startSource] of Object.entries(sources)) {
+      t.test(sourceName, { buffered: true }, async t => {
+        for (const [testName, seconds, pauseMS, sessions] of situations) {
+          await t.test(testName, async t => {
+            const proxy = await startTestProxy(t)
+            const { env, session, requestCount } = await startSource(t, proxy, seconds)
+            const logins = await loginRepeatedly(t, proxy, program as Program, env, [pauseMS])
+            for (const login of logins) t.match(login, { error: undefined, session })
+            t.equal(requestCount(), caches ? sessions : 2, 'requests for credentials')
+            // STS issues a new session for each request. ECS and EC2 return the same session while it is valid.
+            t.equal(countAccessKeys(logins), sourceName === 'EKS web identity' ? requestCount() : sessions)
           })
         }
       })
@@ -84,8 +85,8 @@ for (const [name, { folder, caches }] of Object.entries(drivers)) {
   })
 }
 
-async function listening(t: Test, home: TestProxy, host: string, seconds: number): Promise<CredentialEndpoints> {
-  const endpoints = await startCredentialEndpoints({ iam: home.iam, host, port: 80, seconds })
+async function startEndpoints(t: Test, proxy: TestProxy, host: string, seconds: number): Promise<CredentialEndpoints> {
+  const endpoints = await startCredentialEndpoints({ iam: proxy.iam, host, port: 80, seconds })
   t.teardown(() => endpoints.close())
   return endpoints
 }

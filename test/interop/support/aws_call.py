@@ -1,9 +1,9 @@
-"""botocore at an STS: a line of JSON on stdin is one call, a line on stdout is what it came to.
+"""Makes AWS calls with botocore. Each line of JSON on stdin is a call; each line on stdout is its result.
 
-    {"call": "get_caller_identity", "keys": ["AKIA…", "secret", null], "with": {…}, "service": "sts", "region": "us-east-1"}
+    {"operation": "get_caller_identity", "keys": ["AKIA…", "secret", null], "args": {…}, "service": "sts", "region": "us-east-1"}
     {"value": {…}} or {"error": {"code": "…", "status": 403, "message": "…"}}
 
-The endpoint is the first argument. Nothing is read from files or from the environment of the machine.
+The first argument is the endpoint. No configuration comes from files or from the environment of the machine.
 """
 
 import json
@@ -16,28 +16,28 @@ from botocore.exceptions import ClientError
 session = botocore.session.get_session()
 config = Config(retries={"total_max_attempts": 1}, parameter_validation=False)
 for line in sys.stdin:
-    asked = json.loads(line)
-    key, secret, token = asked["keys"]
+    call = json.loads(line)
+    access_key_id, secret_access_key, session_token = call["keys"]
     client = session.create_client(
-        asked.get("service", "sts"),
-        region_name=asked.get("region", "us-east-1"),
+        call.get("service", "sts"),
+        region_name=call.get("region", "us-east-1"),
         endpoint_url=sys.argv[1],
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-        aws_session_token=token,
+        aws_access_key_id=access_key_id,
+        aws_secret_access_key=secret_access_key,
+        aws_session_token=session_token,
         config=config,
     )
     try:
-        reply = getattr(client, asked["call"])(**asked.get("with", {}))
-        reply.pop("ResponseMetadata")
-        answer = {"value": reply}
+        response = getattr(client, call["operation"])(**call.get("args", {}))
+        response.pop("ResponseMetadata")
+        result = {"value": response}
     except ClientError as error:
-        told = error.response
-        answer = {
+        response = error.response
+        result = {
             "error": {
-                "code": told["Error"]["Code"],
-                "message": told["Error"]["Message"],
-                "status": told["ResponseMetadata"]["HTTPStatusCode"],
+                "code": response["Error"]["Code"],
+                "message": response["Error"]["Message"],
+                "status": response["ResponseMetadata"]["HTTPStatusCode"],
             }
         }
-    print(json.dumps(answer, default=str), flush=True)
+    print(json.dumps(result, default=str), flush=True)

@@ -1,4 +1,4 @@
-/** Programs that are not ours, run with an environment and a home of their own, and ended by their process id. */
+/** Starts third-party programs, each with its own environment and home folder. They are ended by their process ids. */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
@@ -7,23 +7,29 @@ import type { Test } from 'tap'
 import { createTempFolder } from '../../support/program.js'
 import type { Program } from './toolchains.js'
 
-export type Started = {
+export type RunningProgram = {
   child: ChildProcessWithoutNullStreams
+  /** Resolves with the exit code, or null after a signal. */
   exited: Promise<number | null>
-  /** The last of what it said on stderr. */
-  said(): string
+  /** The last 4000 characters of its stderr. */
+  stderr(): string
 }
 
-/** Starts a program in an empty folder, which is its home. Both end with the test. */
-export function start(t: Test, [command, ...first]: Program, args: readonly string[], env: object = {}): Started {
+/** Starts a program in an empty folder, which is also its home. The program and the folder are removed after the test. */
+export function startProgram(
+  t: Test,
+  [command, ...fixed]: Program,
+  args: readonly string[],
+  env: object = {},
+): RunningProgram {
   const home = createTempFolder(t)
-  const child = spawn(command, [...first, ...args], {
+  const child = spawn(command, [...fixed, ...args], {
     cwd: home,
     env: { PATH: process.env.PATH, HOME: home, TMPDIR: home, AWS_EC2_METADATA_DISABLED: 'true', ...env },
   })
-  let said = ''
+  let stderr = ''
   child.stderr.on('data', chunk => {
-    said = `${said}${chunk}`.slice(-4000)
+    stderr = `${stderr}${chunk}`.slice(-4000)
   })
   const exited = once(child, 'exit').then(([code]) => code as number | null)
   child.stdin.on('error', () => {})
@@ -32,27 +38,27 @@ export function start(t: Test, [command, ...first]: Program, args: readonly stri
     child.kill('SIGKILL')
     await exited
   })
-  return { child, exited, said: () => said }
+  return { child, exited, stderr: () => stderr }
 }
 
-/** Resolves with the first line on stdout or stderr that matches. Rejects if the program ends before it. */
-export function lineOf({ child, exited, said }: Started, pattern: RegExp): Promise<RegExpExecArray> {
+/** Resolves with the first line of stdout or stderr that matches. Rejects if the program ends without such a line. */
+export function waitForLine({ child, exited, stderr }: RunningProgram, pattern: RegExp): Promise<RegExpExecArray> {
   return new Promise((resolve, reject) => {
     for (const stream of [child.stdout, child.stderr]) {
       createInterface(stream).on('line', line => {
-        const found = pattern.exec(line)
-        if (found) resolve(found)
+        const match = pattern.exec(line)
+        if (match) resolve(match)
       })
     }
-    exited.then(code => reject(new Error(`ended with ${code}: ${said()}`)))
+    exited.then(code => reject(new Error(`the program exited with ${code}: ${stderr()}`)))
   })
 }
 
 /**
- * A port that was free a moment ago, for programs that cannot tell which one they took. It is below those from which
- * systems take the ports of outgoing connections, so that none of them has it a moment later.
+ * Finds a free port, for programs that cannot report which port the system chose. The port is below the ephemeral range,
+ * so that no outgoing connection takes it before the program does.
  */
-export async function freePort(): Promise<number> {
+export async function findFreePort(): Promise<number> {
   for (;;) {
     const port = 15_000 + Math.floor(Math.random() * 15_000)
     const server = createServer().listen(port, '127.0.0.1')

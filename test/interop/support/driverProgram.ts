@@ -1,41 +1,46 @@
-/** A client in another language: it is asked for one step at a time and answers each. README.md has the steps. */
+/** Runs a driver program, often in another language, one step at a time. README.md lists the steps. */
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
-import { start } from './childProcess.js'
+import { startProgram } from './childProcess.js'
 import type { Program } from './toolchains.js'
 
-export type Failure = { code?: number; message: string; labels: string[] }
-export type Answer = { value: Record<string, unknown>; error?: undefined } | { value?: undefined; error: Failure }
+/** An error as the application sees it. */
+export type StepError = { code?: number; message: string; labels: string[] }
+export type StepResult = { value: Record<string, unknown>; error?: undefined } | { value?: undefined; error: StepError }
 
-export type Client = {
-  /** One step. */
-  ask(step: string, facts?: object): Promise<Answer>
-  /** One step that must not fail. */
-  get(step: string, facts?: object): Promise<Record<string, unknown>>
-  /** Ends it as an application ends; resolves to its exit code. */
+export type DriverProgram = {
+  /** Runs a step and returns its value or its error. */
+  tryStep(name: string, args?: object): Promise<StepResult>
+  /** Runs a step and returns its value. Rejects if the step fails. */
+  step(name: string, args?: object): Promise<Record<string, unknown>>
+  /** Closes stdin, so that the program closes its client and exits. Resolves with the exit code. */
   close(): Promise<number | null>
 }
 
-/** Starts one with these credentials in its environment, and gives it a connection string. It ends with the test. */
-export async function client(t: Test, program: Program, uri: string, env: Record<string, string>): Promise<Client> {
-  const started = start(t, program, [], env)
-  const { child, exited, said } = started
+/** Starts a driver program with `env` and has it open a client for `uri`. The program ends with the test. */
+export async function startDriverProgram(
+  t: Test,
+  program: Program,
+  uri: string,
+  env: Record<string, string>,
+): Promise<DriverProgram> {
+  const { child, exited, stderr } = startProgram(t, program, [], env)
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
-  const ask = async (step: string, facts: object = {}): Promise<Answer> => {
-    child.stdin.write(`${JSON.stringify({ do: step, ...facts })}\n`)
+  const tryStep = async (name: string, args: object = {}): Promise<StepResult> => {
+    child.stdin.write(`${JSON.stringify({ do: name, ...args })}\n`)
     const { value, done } = await lines.next()
-    if (done) throw new Error(`the client ended with ${await exited} at ${step}: ${said()}`)
+    if (done) throw new Error(`the driver program exited with ${await exited} at ${name}: ${stderr()}`)
     return JSON.parse(value)
   }
-  const get = async (step: string, facts: object = {}) => {
-    const { value, error } = await ask(step, facts)
-    if (error) throw new Error(`${step}: ${error.message}`)
+  const step = async (name: string, args: object = {}) => {
+    const { value, error } = await tryStep(name, args)
+    if (error) throw new Error(`${name}: ${error.message}`)
     return value
   }
-  await get('open', { uri })
+  await step('open', { uri })
   return {
-    ask,
-    get,
+    tryStep,
+    step,
     close: () => {
       child.stdin.end()
       return exited

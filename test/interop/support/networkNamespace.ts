@@ -1,6 +1,6 @@
 /**
- * A network of its own, in which the addresses are ours that Go's drivers cannot be told otherwise: 169.254.170.2 of ECS,
- * 169.254.169.254 of EC2, and sts.amazonaws.com by name.
+ * A network namespace whose loopback interface has the fixed addresses of AWS, which the Go drivers cannot be configured to
+ * replace: 169.254.170.2 (ECS), 169.254.169.254 (EC2), and the name sts.amazonaws.com.
  */
 import { spawnSync } from 'node:child_process'
 import type { Program } from './toolchains.js'
@@ -12,12 +12,15 @@ const SETUP = [
   'hosts=$(mktemp)',
   'echo 127.0.0.1 localhost sts.amazonaws.com >"$hosts"',
   'mount --bind "$hosts" /etc/hosts',
-  'rm "$hosts"', // the mount keeps it
+  'rm "$hosts"', // the bind mount keeps the contents
   'exec "$0" "$@"',
 ]
 
-/** What runs a program in there. Whatever listens in it is gone with the last program. Throws where it cannot be made. */
-export async function namespace(): Promise<Program> {
+/**
+ * The command that runs a program in a new network namespace. The namespace disappears with its last program. Throws if
+ * the system cannot create one.
+ */
+export async function createNetworkNamespace(): Promise<Program> {
   const program: Program = ['unshare', '--net', '--mount', '--', 'sh', '-c', SETUP.join(' && ')]
   const [command, ...args] = program
   const { status, stderr, error } = spawnSync(command, [...args, 'true'], { encoding: 'utf8' })

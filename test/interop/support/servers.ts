@@ -1,4 +1,4 @@
-/** Servers of others that stand behind the proxy: FerretDB, and moto in the place of AWS. Each ends with its test. */
+/** Third-party servers next to the proxy: FerretDB as the upstream, and moto as AWS. Each ends with its test. */
 import { once } from 'node:events'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -6,32 +6,38 @@ import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MongoClient } from 'mongodb'
 import type { Test } from 'tap'
-import { freePort, lineOf, start } from './childProcess.js'
+import { findFreePort, startProgram, waitForLine } from './childProcess.js'
 import type { Program } from './toolchains.js'
 
-const root = { user: 'root', password: 'of ferretdb' }
-export type Ferret = { port: number; adminUri: string; uriOf(user: string, password: string): string }
+const ROOT = { user: 'root', password: 'of ferretdb' }
 
-/** FerretDB with SQLite files in its own folder, access control on, and these users. It knows no roles. */
-export async function ferret(t: Test, program: Program, users: Record<string, string>): Promise<Ferret> {
-  const debug = await freePort()
-  const started = start(t, program, [
+export type FerretdbServer = {
+  port: number
+  /** A connection string with the root user. */
+  adminUri: string
+  uriFor(user: string, password: string): string
+}
+
+/** Starts FerretDB with SQLite files, access control and these users (name → password). FerretDB has no roles. */
+export async function startFerretdb(t: Test, program: Program, users: Record<string, string>): Promise<FerretdbServer> {
+  const debugPort = await findFreePort()
+  const running = startProgram(t, program, [
     '--handler=sqlite',
     '--sqlite-url=file:./',
     '--listen-addr=127.0.0.1:0',
-    `--debug-addr=127.0.0.1:${debug}`,
+    `--debug-addr=127.0.0.1:${debugPort}`,
     '--telemetry=disable',
     '--log-format=json',
     '--test-enable-new-auth',
     '--setup-database=admin',
-    `--setup-username=${root.user}`,
-    `--setup-password=${root.password}`,
+    `--setup-username=${ROOT.user}`,
+    `--setup-password=${ROOT.password}`,
   ])
-  const [, digits] = await lineOf(started, /Listening on TCP 127\.0\.0\.1:(\d+)/)
+  const [, digits] = await waitForLine(running, /Listening on TCP 127\.0\.0\.1:(\d+)/)
   const port = Number(digits)
-  const uriOf = (user: string, password: string) =>
+  const uriFor = (user: string, password: string) =>
     `mongodb://${user}:${encodeURIComponent(password)}@127.0.0.1:${port}/?authSource=admin&authMechanism=SCRAM-SHA-256`
-  const adminUri = uriOf(root.user, root.password)
+  const adminUri = uriFor(ROOT.user, ROOT.password)
   const admin = new MongoClient(adminUri)
   try {
     for (const [createUser, pwd] of Object.entries(users)) {
@@ -40,47 +46,45 @@ export async function ferret(t: Test, program: Program, users: Record<string, st
   } finally {
     await admin.close()
   }
-  return { port, adminUri, uriOf }
+  return { port, adminUri, uriFor }
 }
 
-/** moto as an HTTP server; `url` once it answers. */
-export async function moto(t: Test, python: string): Promise<{ port: number; url: string }> {
-  const port = await freePort()
+/** Starts moto as an HTTP server. Resolves when it answers. */
+export async function startMoto(t: Test, python: string): Promise<{ port: number; url: string }> {
+  const port = await findFreePort()
   const url = `http://127.0.0.1:${port}`
-  const { exited, said } = start(t, [python, '-m', 'moto.server'], ['-H', '127.0.0.1', '-p', String(port)])
-  let ended: number | null | undefined
+  const { exited, stderr } = startProgram(t, [python, '-m', 'moto.server'], ['-H', '127.0.0.1', '-p', String(port)])
+  let exitCode: number | null | undefined
   exited.then(code => {
-    ended = code
+    exitCode = code
   })
   for (;;) {
-    if (
-      await fetch(`${url}/moto-api/data.json`).then(
-        ({ ok }) => ok,
-        () => false,
-      )
+    const ready = await fetch(`${url}/moto-api/data.json`).then(
+      ({ ok }) => ok,
+      () => false,
     )
-      return { port, url }
-    if (ended !== undefined) throw new Error(`moto ended with ${ended}: ${said()}`)
+    if (ready) return { port, url }
+    if (exitCode !== undefined) throw new Error(`moto exited with ${exitCode}: ${stderr()}`)
     await sleep(100)
   }
 }
 
 /**
- * moto with its replies in AWS's spelling. Requests reach moto as they came, so that it is moto that judges signatures;
- * of its replies, ids of users get the form of AWS's (moto's are 20 small letters and digits) and errors the document of
- * STS (moto wraps them in <Errors>, without a namespace, and calls that text/html). Resolves to the port.
+ * Starts a proxy in front of moto that rewrites its responses to the format of AWS. Requests pass unchanged, so that moto
+ * itself checks the signatures. Two things are rewritten: user ids (moto's are 20 lower-case letters and digits) and errors
+ * (moto wraps them in <Errors> without a namespace, and sends them as text/html). Resolves with the port.
  */
-export async function spelled(t: Test, port: number): Promise<number> {
-  const server = createServer((asked, answer) => {
-    const { method, url, rawHeaders: headers } = asked
-    const passed = request({ host: '127.0.0.1', port, method, path: url, headers }, async reply => {
-      const body = spell(await text(reply))
-      answer
-        .writeHead(reply.statusCode ?? 500, { 'Content-Type': 'text/xml', Date: reply.headers.date ?? '' })
+export async function startMotoAdapter(t: Test, motoPort: number): Promise<number> {
+  const server = createServer((incoming, outgoing) => {
+    const { method, url, rawHeaders: headers } = incoming
+    const forwarded = request({ host: '127.0.0.1', port: motoPort, method, path: url, headers }, async response => {
+      const body = rewriteResponse(await text(response))
+      outgoing
+        .writeHead(response.statusCode ?? 500, { 'Content-Type': 'text/xml', Date: response.headers.date ?? '' })
         .end(body)
     })
-    passed.on('error', () => answer.destroy())
-    asked.pipe(passed)
+    forwarded.on('error', () => outgoing.destroy())
+    incoming.pipe(forwarded)
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => {
@@ -90,11 +94,11 @@ export async function spelled(t: Test, port: number): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-const STS = 'https://sts.amazonaws.com/doc/2011-06-15/'
+const STS_NAMESPACE = 'https://sts.amazonaws.com/doc/2011-06-15/'
 
-function spell(reply: string): string {
-  return reply
+function rewriteResponse(body: string): string {
+  return body
     .replace(/<UserId>([a-z0-9]{20})<\/UserId>/, (_, id: string) => `<UserId>AIDA${id.slice(4).toUpperCase()}</UserId>`)
-    .replace('<ErrorResponse><Errors>', `<ErrorResponse xmlns="${STS}">`)
+    .replace('<ErrorResponse><Errors>', `<ErrorResponse xmlns="${STS_NAMESPACE}">`)
     .replace('</Errors></ErrorResponse>', '</ErrorResponse>')
 }

@@ -1,7 +1,7 @@
 /**
- * What judges are made of: Python's packages and Go's programs, built once into the ignored folder `.cache` from what is
- * pinned beside them. Nothing here needs apt beyond python3 with venv, and go: PyPI has wheels of all that is pinned,
- * and FerretDB's SQLite is Go.
+ * Builds the third-party programs of the interop tests: Python packages, Go programs and Node.js clients. Each is built
+ * once, from the versions pinned in this repository, into the folder `.cache`, which Git ignores. Only python3 with venv
+ * and go have to be installed: PyPI has wheels of all pinned packages, and FerretDB uses a SQLite written in Go.
  */
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -11,63 +11,66 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Driver, installClient } from '../../support/clients.js'
 
-const here = fileURLToPath(new URL('..', import.meta.url))
-export const cache = join(here, '.cache')
-export const clients = join(here, '../clients')
+const interopFolder = fileURLToPath(new URL('..', import.meta.url))
+const cacheFolder = join(interopFolder, '.cache')
+const clientsFolder = join(interopFolder, '../clients')
 
-/** How a program is started: the command and its first arguments. */
+/** How to start a program: the command and its first arguments. */
 export type Program = readonly [command: string, ...args: string[]]
-/** `skip`: why a test cannot run here, as tap takes it. */
-export type Provided<What> = { what: What; skip: false } | { what: undefined; skip: string }
+/** What a test needs, or why the test cannot run here. tap takes `skip` as it is. */
+export type Prepared<Value> = { value: Value; skip: false } | { value: undefined; skip: string }
 
-/**
- * What a judge needs, or why it is not to be had here. In CI nothing may be missing: there it throws.
- */
-export async function provided<What>(make: () => Promise<What>): Promise<Provided<What>> {
+/** Prepares what a test needs. If that fails, the test is skipped; with `CI` set, it fails. */
+export async function prepareOrSkip<Value>(prepare: () => Promise<Value>): Promise<Prepared<Value>> {
   try {
-    return { what: await make(), skip: false }
+    return { value: await prepare(), skip: false }
   } catch (error) {
     if (process.env.CI) throw error
-    return { what: undefined, skip: (error as Error).message.slice(0, 300) }
+    return { value: undefined, skip: (error as Error).message.slice(0, 300) }
   }
 }
 
-/** Python with all of requirements.txt. */
-export async function python(): Promise<string> {
-  const requirements = join(here, 'requirements.txt')
-  const folder = join(cache, 'python')
+/** Installs the packages of requirements.txt into a virtual environment and returns its Python. */
+export async function installPython(): Promise<string> {
+  const requirements = join(interopFolder, 'requirements.txt')
+  const folder = join(cacheFolder, 'python')
   const program = join(folder, 'bin/python')
-  await fresh(folder, readFileSync(requirements), async () => {
+  await buildOnce(folder, readFileSync(requirements), async () => {
     await run('python3', ['-m', 'venv', folder])
     await run(program, ['-m', 'pip', 'install', '--quiet', '--no-deps', '--requirement', requirements])
   })
   return program
 }
 
-/** A Go client of test/clients. Go itself knows whether anything changed. */
-export async function goClient(name: 'go-v1' | 'go-v2'): Promise<Program> {
-  const program = join(cache, name)
-  mkdirSync(cache, { recursive: true })
-  await run('go', ['build', '-p', '2', '-trimpath', '-o', program, '.'], join(clients, name))
+/** PyMongo with the program of test/clients/pymongo. */
+export async function installPymongo(): Promise<Program> {
+  return [await installPython(), join(clientsFolder, 'pymongo/run.py')]
+}
+
+/** Builds a Go program of test/clients. Go decides by itself whether its sources have changed. */
+export async function buildGoDriver(name: 'go-v1' | 'go-v2'): Promise<Program> {
+  const program = join(cacheFolder, name)
+  mkdirSync(cacheFolder, { recursive: true })
+  await run('go', ['build', '-p', '2', '-trimpath', '-o', program, '.'], join(clientsFolder, name))
   return [program]
 }
 
-/** Mongoose, installed from its lockfile as the other clients of Node are. */
-export async function mongoose(): Promise<Program> {
+/** Installs Mongoose from its lockfile, like the Node.js drivers. */
+export async function installMongoose(): Promise<Program> {
   const folder = await installClient('mongoose' as Driver)
   return [process.execPath, join(folder, 'run.mjs')]
 }
 
 /**
- * FerretDB as a program. Its module lacks the file that tells its version, so it is built from a vendor folder that gets
- * one; that is the only change.
+ * Builds FerretDB. Its Go module lacks the file that holds its version, so it is built from a vendor folder to which that
+ * file is added. There is no other change.
  */
-export async function ferretdb(): Promise<Program> {
-  const pins = join(here, 'ferretdb')
-  const folder = join(cache, 'ferretdb')
+export async function buildFerretdb(): Promise<Program> {
+  const pins = join(interopFolder, 'ferretdb')
+  const folder = join(cacheFolder, 'ferretdb')
   const program = join(folder, 'ferretdb')
   const mod = readFileSync(join(pins, 'go.mod'))
-  await fresh(folder, Buffer.concat([mod, readFileSync(join(pins, 'go.sum'))]), async () => {
+  await buildOnce(folder, Buffer.concat([mod, readFileSync(join(pins, 'go.sum'))]), async () => {
     mkdirSync(folder, { recursive: true })
     for (const file of ['go.mod', 'go.sum', 'tools.go']) copyFileSync(join(pins, file), join(folder, file))
     await run('go', ['mod', 'vendor'], folder)
@@ -80,29 +83,29 @@ export async function ferretdb(): Promise<Program> {
   return [program]
 }
 
-/** Makes a folder anew unless it was made from the same pins. */
-async function fresh(folder: string, pins: Buffer, make: () => Promise<void>): Promise<void> {
-  const stamp = join(folder, '.made-from')
-  const wanted = createHash('sha256').update(pins).digest('hex')
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return
+/** Builds a folder again unless it was built from the same pinned versions. */
+async function buildOnce(folder: string, pins: Buffer, build: () => Promise<void>): Promise<void> {
+  const stamp = join(folder, '.built-from')
+  const hash = createHash('sha256').update(pins).digest('hex')
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === hash) return
   rmSync(folder, { recursive: true, force: true })
-  await make()
-  writeFileSync(stamp, wanted)
+  await build()
+  writeFileSync(stamp, hash)
 }
 
-/** Runs a tool to its end, in this environment but for what tap and npm put into it. Throws what it said. */
-async function run(command: string, args: readonly string[], cwd = here): Promise<void> {
-  const ours = /^(NODE_OPTIONS|_?TAP.*|npm_.*)$/
-  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !ours.test(name)))
+/** Runs a tool to its end, without the environment variables that tap and npm add. Throws the end of its stderr. */
+async function run(command: string, args: readonly string[], cwd = interopFolder): Promise<void> {
+  const addedByTestRunner = /^(NODE_OPTIONS|_?TAP.*|npm_.*)$/
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !addedByTestRunner.test(name)))
   const child = spawn('nice', [command, ...args], {
     cwd,
     env: { ...env, CGO_ENABLED: '0' },
     stdio: ['ignore', 'ignore', 'pipe'],
   })
-  let said = ''
+  let stderr = ''
   child.stderr.on('data', chunk => {
-    said += chunk
+    stderr += chunk
   })
   const [code] = await once(child, 'close')
-  if (code !== 0) throw new Error(`${command} ${args[0]} ended with ${code}: ${said.trim().slice(-2000)}`)
+  if (code !== 0) throw new Error(`${command} ${args[0]} exited with ${code}: ${stderr.trim().slice(-2000)}`)
 }
