@@ -354,7 +354,13 @@ export const faults = {
     reply: null,
     summary: 'the peer accepted no data for too long',
     remedy:
-      'Check the host and the network of that side (`side`): the peer hangs or is gone. The proxy closed the connection.',
+      'Check the client at `peer`, the upstream, and the network: one of them hangs or is gone. The proxy closed the connection.',
+  },
+  'connection/too-many-pending': {
+    level: 'warn',
+    reply: null,
+    summary: 'too many requests are waiting for a reply on one connection',
+    remedy: 'Find the client by `peer`. Supported drivers wait for a reply before they send the next request.',
   },
   'connection/reset': {
     level: 'info',
@@ -458,8 +464,7 @@ export type FaultData = {
   'sts/refused': { readonly code?: string }
   'sts/unavailable': { readonly why: string }
   'budget/exhausted': Backoff
-  'users/ambiguous': { readonly directoryUsers: readonly string[] }
-  'users/unreadable': { readonly why: string; readonly directoryUser?: string | undefined }
+  'users/unreadable': { readonly why: string }
   'login/denied': { readonly denial: string }
   'login/revoked': { readonly denial?: string | undefined }
   'login/concurrency-limit': Backoff
@@ -512,11 +517,6 @@ export class Fault extends Error {
     return kinds.some(kind => kind === this.kind) ? (this.facts as FaultData[K]) : undefined
   }
 
-  /** The same fault with a stack trace of its own. */
-  clone(): Fault {
-    return new Fault(...([this.kind, this.detail, this.facts, this.cause] as FaultArguments))
-  }
-
   /** Anything thrown, as a fault. An error that is not a fault is a bug of the proxy. */
   static from(thrown: unknown): Fault {
     return thrown instanceof Fault ? thrown : new Fault('internal', undefined, {}, thrown)
@@ -563,7 +563,7 @@ export function toReply(fault: Fault, connectionId: number): Document | null {
   }
 }
 
-/** The `code` of an error of Node's, such as `ENOENT` or `ERR_TLS_CERT_ALTNAME_INVALID`; undefined for any other value. */
+/** The `code` of an error of Node.js, such as `ENOENT` or `ERR_TLS_CERT_ALTNAME_INVALID`; undefined for any other value. */
 export function errorCode(thrown: unknown): string | undefined {
   if (!(thrown instanceof Error) || !('code' in thrown)) return undefined
   return typeof thrown.code === 'string' ? thrown.code : undefined

@@ -8,6 +8,12 @@ import { eventFields, faultFields } from '../src/logFields.js'
 import { findUndocumented } from './support/logLines.js'
 
 const root = new URL('..', import.meta.url)
+const src = new URL('src/', root)
+/** All code but the tables of the log. */
+const code = readdirSync(src, { recursive: true, encoding: 'utf8' })
+  .filter(file => file.endsWith('.ts') && !/^log(Fields|Events)\.ts$/.test(file))
+  .map(file => readFileSync(new URL(file, src), 'utf8'))
+  .join('\n')
 const read = (path: string): string => readFileSync(new URL(path, root), 'utf8')
 
 t.test('the generated parts of the documentation are up to date (npm run docs writes them)', async t => {
@@ -51,15 +57,14 @@ t.test('every field has one sentence and is in use', async t => {
     Object.keys(eventFields).filter(field => !used.has(field)),
     [],
   )
-  const src = new URL('src/', root)
-  const code = readdirSync(src, { recursive: true, encoding: 'utf8' })
-    .filter(file => file.endsWith('.ts') && !/^log(Fields|Events)\.ts$/.test(file))
-    .map(file => readFileSync(new URL(file, src), 'utf8'))
-    .join('\n')
   t.same(
     Object.keys(faultFields).filter(field => !new RegExp(`\\b${field}\\b`).test(code)),
     [],
   )
+})
+
+t.test('every event is logged somewhere', async t => {
+  for (const event of Object.keys(logEvents)) t.ok(code.includes(`'${event}'`), event)
 })
 
 t.test('every event has a summary, and its fields are listed once', async t => {

@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import { toSubnet } from '../budget/subnet.js'
 import type { After } from '../clock.js'
-import { Fault, type FaultKind, toLogFields } from '../errors.js'
+import { Fault, type FaultKind, faults, toLogFields } from '../errors.js'
 import type { Log } from '../log.js'
 import type { AcceptQueue } from './acceptQueue.js'
 import type { Connection } from './connection.js'
@@ -232,7 +232,7 @@ export class Listener {
     const { log, shouldLog, onRejected } = this.#options
     const fault = new Fault('tls/handshake-failed', undefined, { why })
     onRejected(fault)
-    const level = shouldLog(fault.kind) ? 'info' : 'debug'
+    const level = shouldLog(fault.kind) ? faults['tls/handshake-failed'].level : 'debug'
     log(level, 'tls handshake failed', { id, peer: address, ...toLogFields(fault) })
   }
 

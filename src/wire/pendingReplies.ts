@@ -12,11 +12,11 @@ export class PendingReplies {
     return this.#requests.length
   }
 
-  /** A request goes upstream. Throws `connection/write-timeout` if too many are pending. */
+  /** A request goes upstream. Throws `connection/too-many-pending`. */
   add(request: ForwardedRequest): void {
     if (request.moreToCome) return
     if (this.#requests.push(request) > MAX_PENDING) {
-      throw new Fault('connection/write-timeout', undefined, { why: 'too many requests without replies' })
+      throw new Fault('connection/too-many-pending')
     }
   }
 

@@ -24,7 +24,6 @@ export async function faultOfAsync(run: () => Promise<unknown>): Promise<Fault |
 const requiredData: Partial<FaultData> = {
   'sts/unavailable': { why: 'no answer' },
   'budget/exhausted': { backoffMS: 1_000 },
-  'users/ambiguous': { directoryUsers: ['one', 'other'] },
   'users/unreadable': { why: 'not readable' },
   'login/denied': { denial: 'account 123456789012' },
   'login/concurrency-limit': { backoffMS: 1_000 },

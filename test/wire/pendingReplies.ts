@@ -65,6 +65,6 @@ t.test('ten thousand replies may be pending, and no more', async t => {
   for (let id = 1; id <= 10_000; id++) pending.add(request(id))
   t.match(
     faultOf(() => pending.add(request(10_001))),
-    { kind: 'connection/write-timeout' },
+    { kind: 'connection/too-many-pending' },
   )
 })
