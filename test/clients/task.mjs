@@ -9,7 +9,6 @@
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { text } from 'node:stream/consumers'
-import { setTimeout as sleep } from 'node:timers/promises'
 
 const MiB = 1024 * 1024
 const poolEvents = ['connectionCreated', 'connectionReady', 'connectionClosed', 'connectionPoolCleared']
@@ -68,9 +67,15 @@ const actions = {
     return {}
   },
 
-  /** Waits `ms`, so that a session expires by the clock of the driver. */
-  wait: async (_, { ms }) => {
-    await sleep(Number(ms))
+  /** Closes the connections. `connect` opens others, with a login each. */
+  disconnect: async client => {
+    await client.close()
+    return {}
+  },
+
+  /** Waits until the test has answered a request to this URL. */
+  waitForTest: async (_, { url }) => {
+    await fetch(url)
     return {}
   },
 

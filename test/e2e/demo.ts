@@ -4,12 +4,11 @@ import { dirname, join } from 'node:path'
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import t from 'tap'
 import type { Calls } from '../../sandbox/src/aws/sts.js'
-import { createClient, installClient } from '../support/clients.js'
+import { createClient, requireClients } from '../support/clients.js'
 import { program, startDemo } from '../support/demo.js'
 import { createTempFolder, runNode } from '../support/program.js'
 
-t.setTimeout(300_000) // the first time, a registry has its say
-await installClient('mongodb7')
+await requireClients('mongodb7')
 
 t.test('it announces all that a tool needs in one line, is one of its kind on its port, and ends', async t => {
   const { ready, uri, alice, stop, stdout } = await startDemo(t)

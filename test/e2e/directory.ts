@@ -2,12 +2,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MongoClient } from 'mongodb'
 import t, { type Test } from 'tap'
-import { installClient } from '../support/clients.js'
+import { requireClients } from '../support/clients.js'
 import { ACCOUNT, startTestProxy, type TestProxy, type TestProxyOptions } from '../support/testProxy.js'
 
-t.setTimeout(300_000) // the first time, a registry has its say
-await installClient('mongodb7')
-await installClient('mongodb6')
+await requireClients('mongodb7', 'mongodb6')
 
 const SECRET = '/run/secrets/master'
 const DIRECTORY: TestProxyOptions = {
@@ -17,8 +15,8 @@ const DIRECTORY: TestProxyOptions = {
 const malloryARN = `arn:aws:iam::${ACCOUNT}:user/mallory`
 
 /** The DBA, who is root in the upstream and uses no proxy. */
-async function dba(t: Test, home: TestProxy) {
-  const client = new MongoClient(home.mongo.uri)
+async function dba(t: Test, proxy: TestProxy) {
+  const client = new MongoClient(proxy.mongo.uri)
   t.teardown(() => client.close())
   return client.db('$external')
 }
@@ -45,14 +43,14 @@ for (const driver of ['mongodb7', 'mongodb6'] as const) {
   t.test(
     `a user made in $external logs in at once, its rights follow, and it ends when dropped (${driver})`,
     async t => {
-      const home = await startTestProxy(t, DIRECTORY)
-      const admin = await dba(t, home)
+      const proxy = await startTestProxy(t, DIRECTORY)
+      const admin = await dba(t, proxy)
       const options = { maxPoolSize: 1, retryReads: false, retryWrites: false }
-      const early = await home.client(driver, home.keyOf('mallory'), options)
+      const early = await proxy.client(driver, proxy.keyOf('mallory'), options)
       t.equal(await outcome(() => early.db('app').command({ ping: 1 })), 18, 'nobody knows her yet')
       await admin.command({ createUser: malloryARN, roles: [{ role: 'read', db: 'app' }] })
 
-      const client = await home.client(driver, home.keyOf('mallory'), options)
+      const client = await proxy.client(driver, proxy.keyOf('mallory'), options)
       const orders = client.db('app').collection('orders')
       t.same(await outcome(() => orders.find().toArray()), [], 'without waiting for the next reading')
       const who = await client.db('app').command({ connectionStatus: 1 })
@@ -64,10 +62,10 @@ for (const driver of ['mongodb7', 'mongodb6'] as const) {
       t.equal(await until(write, done => done === true), true, 'over the connection that she had')
       await admin.command({ revokeRolesFromUser: malloryARN, roles: [{ role: 'readWrite', db: 'app' }] })
       t.equal(await until(write, done => done === 13), 13)
-      t.equal(home.log.filter(line => line.event === 'connection closed' && line.stage === 'authenticated').length, 0)
+      t.equal(proxy.log.filter(line => line.event === 'connection closed' && line.stage === 'authenticated').length, 0)
 
       await admin.command({ dropUser: malloryARN })
-      const [line] = await home.closedLines(1, ({ fault }) => fault === 'login/revoked')
+      const [line] = await proxy.closedLines(1, ({ fault }) => fault === 'login/revoked')
       t.match(line, { arn: malloryARN, stage: 'authenticated' })
       t.equal(
         await until(
@@ -88,29 +86,29 @@ t.test('every spelling of a role means it, and a role of the same name elsewhere
     `arn:aws:iam::${ACCOUNT}:role/inventory`,
     `arn:aws:sts::${ACCOUNT}:assumed-role/inventory/*`,
   ]) {
-    const home = await startTestProxy(t, DIRECTORY)
-    const admin = await dba(t, home)
+    const proxy = await startTestProxy(t, DIRECTORY)
+    const admin = await dba(t, proxy)
     await admin.command({ createUser: spelled, roles: [{ role: 'readWrite', db: 'app' }] })
-    const ours = home.iam.createRole({ account: ACCOUNT, name: 'inventory' })
-    const theirs = home.iam.createRole({ account: '999999999999', name: 'inventory' })
-    const mine = await home.client('mongodb7', home.iam.assumeRole(ours, 'root'))
+    const ours = proxy.iam.createRole({ account: ACCOUNT, name: 'inventory' })
+    const theirs = proxy.iam.createRole({ account: '999999999999', name: 'inventory' })
+    const mine = await proxy.client('mongodb7', proxy.iam.assumeRole(ours, 'root'))
     t.match(await outcome(() => mine.db('app').collection('c').insertOne({})), { acknowledged: true }, spelled)
-    const other = await home.client('mongodb7', home.iam.assumeRole(theirs, 'inventory'))
+    const other = await proxy.client('mongodb7', proxy.iam.assumeRole(theirs, 'inventory'))
     t.equal(await outcome(() => other.db('app').command({ ping: 1 })), 18)
   }
 })
 
 t.test('a restriction of the source is judged by the address of the client', async t => {
-  const home = await startTestProxy(t, DIRECTORY)
-  const admin = await dba(t, home)
+  const proxy = await startTestProxy(t, DIRECTORY)
+  const admin = await dba(t, proxy)
   const make = (clientSource: string[]) => ({ roles: [], authenticationRestrictions: [{ clientSource }] })
   await admin.command({ createUser: malloryARN, ...make(['10.0.0.0/8']) })
-  const far = await home.client('mongodb7', home.keyOf('mallory'))
+  const far = await proxy.client('mongodb7', proxy.keyOf('mallory'))
   t.equal(await outcome(() => far.db('app').command({ ping: 1 })), 18)
-  const [line] = await home.closedLines(1, ({ fault }) => fault === 'users/source-not-allowed')
+  const [line] = await proxy.closedLines(1, ({ fault }) => fault === 'users/source-not-allowed')
   t.match(line, { allowed: ['10.0.0.0/8'] })
   await admin.command({ updateUser: malloryARN, ...make(['127.0.0.0/8', '::1']) })
-  const near = await home.client('mongodb7', home.keyOf('mallory'))
+  const near = await proxy.client('mongodb7', proxy.keyOf('mallory'))
   t.match(
     await until(
       () => outcome(() => near.db('app').command({ ping: 1 })),
@@ -123,20 +121,20 @@ t.test('a restriction of the source is judged by the address of the client', asy
 t.test(
   'a directory that cannot be read refuses those that it would decide about, for now, and nobody else',
   async t => {
-    const home = await startTestProxy(t, DIRECTORY)
-    const admin = await dba(t, home)
+    const proxy = await startTestProxy(t, DIRECTORY)
+    const admin = await dba(t, proxy)
     await admin.command({ createUser: malloryARN, roles: [{ role: 'read', db: 'app' }] })
-    const client = await home.client('mongodb7', home.keyOf('mallory'), { maxPoolSize: 1 })
+    const client = await proxy.client('mongodb7', proxy.keyOf('mallory'), { maxPoolSize: 1 })
     await client.db('app').command({ ping: 1 })
     await admin.client.db('admin').command({ updateUser: 'iam-proxy', roles: [] })
     const again = async () => {
-      const next = await home.client('mongodb7', home.keyOf('mallory'), { retryReads: false, maxPoolSize: 1 })
+      const next = await proxy.client('mongodb7', proxy.keyOf('mallory'), { retryReads: false, maxPoolSize: 1 })
       const code = await outcome(() => next.db('app').command({ ping: 1 }))
       await next.close()
       return code
     }
     t.equal(await until(again, code => code === 262), 262, 'it is nobody’s fault, so drivers come back')
-    const alice = await home.client('mongodb7', home.keyOf('alice'))
+    const alice = await proxy.client('mongodb7', proxy.keyOf('alice'))
     t.match(await alice.db('app').command({ ping: 1 }), { ok: 1 }, 'a rule needs no directory')
     t.match(await client.db('app').command({ ping: 1 }), { ok: 1 }, 'who is in stays in')
   },

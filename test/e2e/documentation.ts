@@ -4,12 +4,11 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parseDenyFile } from '../../src/revocation/denyFile.js'
-import { createClient, installClient } from '../support/clients.js'
+import { createClient, requireClients } from '../support/clients.js'
 import { startDemo } from '../support/demo.js'
 import { createTempFolder } from '../support/program.js'
 
-t.setTimeout(300_000) // the first time, a registry has its say
-await installClient('mongodb7')
+await requireClients('mongodb7')
 
 const page = readFileSync(new URL('../../docs/revocation.md', import.meta.url), 'utf8')
 const blocks = [...page.matchAll(/^```bash\n([\s\S]*?)^```$/gm)].map(([, text = '']) => text)

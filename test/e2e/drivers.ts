@@ -1,13 +1,12 @@
 /** Real drivers through the demo, as an IAM user and as a role with a session token: all that an application does. */
 import t from 'tap'
 import type { Calls } from '../../sandbox/src/aws/sts.js'
-import { type Driver, installClient, loadDriver, runTask } from '../support/clients.js'
+import { type Driver, loadDriver, requireClients, runTask } from '../support/clients.js'
 import { startDemo } from '../support/demo.js'
 
 const drivers: readonly Driver[] = ['mongodb7', 'mongodb6']
 
-t.setTimeout(300_000) // the first time, a registry has its say
-for (const driver of drivers) await installClient(driver)
+await requireClients(...drivers)
 const { uri, alice, orders, ready } = await startDemo(t)
 
 for (const driver of drivers) {

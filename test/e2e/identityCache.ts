@@ -10,11 +10,11 @@ const textOf = (name: string) => readFileSync(pathOf(name), 'utf8')
 async function mutual(t: Test, settings: Record<string, string> = {}) {
   const files = { crt: textOf('listener'), key: textOf('listener'), ca: textOf('clientCA') }
   const tls = { 'tls.certFile': 'crt', 'tls.keyFile': 'key', 'tls.clientCAFile': 'ca' }
-  const home = await startTestProxy(t, { files, settings: { ...tls, ...settings } })
-  const keys = home.session()
+  const proxy = await startTestProxy(t, { files, settings: { ...tls, ...settings } })
+  const keys = proxy.session()
   /** One login of the same session with this certificate; each client has a pool of its own. */
   const login = async (certificate: string | undefined, wanted: Partial<typeof keys> = {}) => {
-    const client = await home.client(
+    const client = await proxy.client(
       'mongodb7',
       { ...keys, ...wanted },
       {
@@ -30,55 +30,55 @@ async function mutual(t: Test, settings: Record<string, string> = {}) {
       await client.close()
     }
   }
-  return { ...home, login }
+  return { ...proxy, login }
 }
 const calls = ({ sts }: TestProxy) => sts.calls().GetCallerIdentity
 const ofRelays = (line: LogLine) => line.stage === 'authenticated'
 
 t.test('a success stands in for STS under the same client certificate, and the log says so', async t => {
-  const home = await mutual(t, { 'sts.successCache': '60s' })
-  await home.login('workload')
-  const asked = calls(home)
-  const { authInfo } = await home.login('workload')
+  const proxy = await mutual(t, { 'sts.successCache': '60s' })
+  await proxy.login('workload')
+  const asked = calls(proxy)
+  const { authInfo } = await proxy.login('workload')
   t.match(authInfo.authenticatedUsers, [{ user: 'orders-api' }])
-  t.equal(calls(home), asked)
-  const [first, second] = await home.closedLines(2, ofRelays)
+  t.equal(calls(proxy), asked)
+  const [first, second] = await proxy.closedLines(2, ofRelays)
   t.notOk('cached' in (first ?? {}))
   t.match(second, { cached: true, arn: /orders-api/ })
-  await home.login('workload2')
-  t.equal(calls(home), asked + 1, 'another certificate is another client')
+  await proxy.login('workload2')
+  t.equal(calls(proxy), asked + 1, 'another certificate is another client')
 })
 
 t.test('this is the trade: with the same certificate nobody asks for the secret key', async t => {
-  const home = await mutual(t, { 'sts.successCache': '60s' })
-  await home.login('workload')
-  await home.login('workload', { secretAccessKey: 'not the secret' })
-  await t.rejects(home.login('workload2', { secretAccessKey: 'not the secret' }), { code: 18 })
+  const proxy = await mutual(t, { 'sts.successCache': '60s' })
+  await proxy.login('workload')
+  await proxy.login('workload', { secretAccessKey: 'not the secret' })
+  await t.rejects(proxy.login('workload2', { secretAccessKey: 'not the secret' }), { code: 18 })
 })
 
 t.test('unless it is turned on nothing is remembered', async t => {
-  const home = await mutual(t)
-  await home.login('workload')
-  const asked = calls(home)
-  await home.login('workload')
-  t.equal(calls(home), asked + 1)
+  const proxy = await mutual(t)
+  await proxy.login('workload')
+  const asked = calls(proxy)
+  await proxy.login('workload')
+  t.equal(calls(proxy), asked + 1)
 })
 
 t.test('without a certificate of the client CA nobody gets as far as hello', async t => {
-  const home = await mutual(t)
+  const proxy = await mutual(t)
   for (const certificate of [undefined, 'selfSigned', 'expired']) {
-    await t.rejects(home.login(certificate), { name: 'MongoServerSelectionError' })
+    await t.rejects(proxy.login(certificate), { name: 'MongoServerSelectionError' })
   }
-  t.equal(calls(home), 0)
+  t.equal(calls(proxy), 0)
 })
 
 t.test('a client that loops with an expired token costs STS one call', async t => {
-  const home = await startTestProxy(t)
-  const stale = home.session(-1)
+  const proxy = await startTestProxy(t)
+  const stale = proxy.session(-1)
   for (let i = 0; i < 5; i++) {
-    const client = await home.client('mongodb7', stale)
+    const client = await proxy.client('mongodb7', stale)
     await t.rejects(client.db('app').command({ ping: 1 }), { code: 18, message: /ExpiredToken/ })
     await client.close()
   }
-  t.equal(calls(home), 1)
+  t.equal(calls(proxy), 1)
 })

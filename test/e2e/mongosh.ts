@@ -1,10 +1,10 @@
 /** The real mongosh through the demo, called as the vendor's documentation writes it. */
 import t from 'tap'
-import { type AwsKeys, credentialEnvironment, installClient, runMongosh } from '../support/clients.js'
+import { type AwsKeys, credentialEnvironment, requireClients, runMongosh } from '../support/clients.js'
 import { startDemo } from '../support/demo.js'
 
-t.setTimeout(300_000) // the first time, a registry has its say
-await installClient('mongosh')
+await requireClients('mongosh')
+
 const { uri, alice, orders, operator } = await startDemo(t)
 
 /** Credentials as arguments. */

@@ -1,28 +1,32 @@
-/** Over the STS budget, as applications see it through real drivers: they wait, or they come back; nobody is told 18. */
+/** Logins beyond the STS budget as applications see them through real drivers: they wait, or the driver retries; none is refused. */
 import type { MongoClient, MongoClientOptions } from 'mongodb'
 import t, { type Test } from 'tap'
-import { createClient, type Driver, installClient } from '../support/clients.js'
-import { startThrottledProxy, type ThrottledProxy } from '../support/throttledProxy.js'
+import { createClient, type Driver, requireClients } from '../support/clients.js'
+import { BUSY, HOSTS, startThrottledProxy, type ThrottledProxy } from '../support/throttledProxy.js'
+import { waitUntil } from '../support/waitUntil.js'
 
-t.setTimeout(300_000) // the first time, a registry has its say
 const drivers: readonly Driver[] = ['mongodb7', 'mongodb6']
-for (const driver of drivers) await installClient(driver)
+await requireClients(...drivers)
 
-/** So little that the next token is longer away than a login may wait: a second login is told to come back at once. */
-const NEXT_TO_NOTHING = { quota: 1, granted: 600, share: 0.02 }
+/** One token every 50 seconds: longer than a login may wait, so a second login is asked to retry at once. */
+const ALMOST_NOTHING = { quota: 1, granted: 600, share: 0.02 }
+/** One token every 4 seconds, for which a login does wait. */
+const LITTLE = { quota: 1, granted: 600, share: 0.25 }
+const LITTLE_TOKEN_MS = 4_000
 
-const spent = ({ log }: ThrottledProxy) => log.filter(({ fault }) => fault === 'budget/exhausted').length
+const isExhausted = ({ fault }: Record<string, unknown>) => fault === 'budget/exhausted'
+const exhausted = (proxy: ThrottledProxy) => proxy.closed().filter(isExhausted).length
 
-/** A client that reads (old drivers come back for reads alone), and how often its pool was cleared. */
-async function watched(t: Test, driver: Driver, { uri, keys }: ThrottledProxy, options: MongoClientOptions = {}) {
+/** A client that reads, since old drivers retry reads only. `pool` counts how often its pool was cleared. */
+async function startReader(t: Test, driver: Driver, { uri, keys }: ThrottledProxy, options: MongoClientOptions = {}) {
   const client: MongoClient = await createClient(t, driver, uri, keys.busy, options)
   const pool = { cleared: 0 }
   client.on('connectionPoolCleared', () => pool.cleared++)
   return { client, pool, read: () => client.db('app').collection('any').findOne() }
 }
 
-/** Drivers come back after a random part of what they are told; here after next to none of it. */
-function hurried(t: Test): void {
+/** Drivers retry after a random part of the delay that they are asked for; here after almost none of it. */
+function retryAtOnce(t: Test): void {
   const { random } = Math
   Math.random = () => 0.001
   t.teardown(() => {
@@ -33,44 +37,47 @@ function hurried(t: Test): void {
 for (const driver of drivers) {
   const honours = driver === 'mongodb7'
 
-  t.test(`${driver} waits for its turn`, async t => {
-    const house = await startThrottledProxy(t, { quota: 1, granted: 600, share: 0.5 })
-    const first = await watched(t, driver, house)
+  t.test(`${driver} waits in the queue until the next token`, async t => {
+    const proxy = await startThrottledProxy(t, LITTLE)
+    const first = await startReader(t, driver, proxy)
     await first.read()
-    const second = await watched(t, driver, house)
-    const began = Date.now()
-    await second.read()
-    t.ok(Date.now() - began > 500, 'until the next token came')
+    const second = await startReader(t, driver, proxy)
+    const read = second.read()
+    const bucket = `sts_bucket_waiting{bucket="${BUSY} ${HOSTS[0]}"}`
+    await waitUntil(async () => (await proxy.metrics())[bucket] === 1)
+    t.equal(proxy.sts.calls().GetCallerIdentity, 1)
+    await proxy.clock.pass(LITTLE_TOKEN_MS)
+    await read
     t.equal(second.pool.cleared, 0)
-    t.equal(house.sts.calls().GetCallerIdentity, 2)
+    t.equal(proxy.sts.calls().GetCallerIdentity, 2)
   })
 
-  t.test(`${driver} comes back when it is told to, and its application does not notice`, async t => {
-    hurried(t)
-    const house = await startThrottledProxy(t, NEXT_TO_NOTHING)
-    const first = await watched(t, driver, house)
+  t.test(`${driver} retries when it is asked to, and its application does not notice`, async t => {
+    retryAtOnce(t)
+    const proxy = await startThrottledProxy(t, ALMOST_NOTHING)
+    const first = await startReader(t, driver, proxy)
     await first.read()
-    house.onConnectionClosed.push(() => house.setQuota(600))
-    const second = await watched(t, driver, house)
+    void proxy.closedLines(1, isExhausted).then(() => proxy.setQuota(600))
+    const second = await startReader(t, driver, proxy)
     t.equal(await second.read(), null)
-    t.equal(spent(house), 1)
+    t.equal(exhausted(proxy), 1)
     t.equal(second.pool.cleared > 0, !honours, honours ? 'its pool was not cleared' : 'its pool was cleared')
   })
 
-  t.test(`${driver} while there is no budget for longer than it tries`, async t => {
-    hurried(t)
-    const house = await startThrottledProxy(t, NEXT_TO_NOTHING)
-    const first = await watched(t, driver, house)
+  t.test(`${driver} shows the error while there is no budget for longer than it retries`, async t => {
+    retryAtOnce(t)
+    const proxy = await startThrottledProxy(t, ALMOST_NOTHING)
+    const first = await startReader(t, driver, proxy)
     await first.read()
-    const second = await watched(t, driver, house)
+    const second = await startReader(t, driver, proxy)
     const error = await second.read().catch(thrown => thrown)
     t.match(error, { code: 262 })
     for (const label of ['SystemOverloadedError', 'RetryableError', 'RetryableWriteError']) {
       t.ok(error.hasErrorLabel(label), `its application sees ${label}`)
     }
-    t.equal(spent(house), honours ? 3 : 2, 'tries')
+    t.equal(exhausted(proxy), honours ? 3 : 2, 'attempts')
     t.equal(second.pool.cleared > 0, !honours)
-    t.equal(await first.read(), null, 'who is logged in does not notice')
-    t.equal(house.sts.calls().GetCallerIdentity, 1, 'and STS neither')
+    t.equal(await first.read(), null, 'a client that is logged in does not notice')
+    t.equal(proxy.sts.calls().GetCallerIdentity, 1, 'and STS neither')
   })
 }

@@ -6,7 +6,7 @@ import type { MongoClientOptions } from 'mongodb'
 import t, { type Test } from 'tap'
 import type { FaultInjection } from '../../sandbox/src/aws/sts.js'
 import type { FaultKind } from '../../src/errors.js'
-import { type AwsKeys, type Driver, installClient } from '../support/clients.js'
+import { type AwsKeys, type Driver, requireClients } from '../support/clients.js'
 import { stsFailures } from '../support/stsFailures.js'
 import { errorXML } from '../support/stsReplies.js'
 import { ACCOUNT, startTestProxy, type TestProxy, type TestProxyOptions } from '../support/testProxy.js'
@@ -143,51 +143,50 @@ const cases: Record<string, Case> = {
 /** The longest login by default, and what a busy machine adds. Milliseconds. */
 const LONGEST = 8_000 + 2_000
 
-t.setTimeout(300_000) // the first time, a registry has its say
-for (const driver of drivers) await installClient(driver)
+await requireClients(...drivers)
 
 for (const [title, { kind, told, says, trouble, end, ...options }] of Object.entries(cases)) {
   t.test(`${title}: ${told.codeName}, and the next client is served`, async t => {
-    const home = await startTestProxy(t, options)
-    await works(t, home, 'mongodb7') // by now the proxy holds a connection to ask hello on
-    const keys = (await trouble(home)) ?? home.keyOf('alice')
+    const proxy = await startTestProxy(t, options)
+    await works(t, proxy, 'mongodb7') // by now the proxy holds a connection to ask hello on
+    const keys = (await trouble(proxy)) ?? proxy.keyOf('alice')
     const began = performance.now()
-    const errors = await Promise.all(drivers.map(driver => errorOf(t, home, driver, keys)))
+    const errors = await Promise.all(drivers.map(driver => errorOf(t, proxy, driver, keys)))
     t.match(errors, [
       { ...told, message: says },
       { ...told, message: says },
     ])
     t.ok(performance.now() - began < LONGEST, 'and in time')
-    t.same(await faultsOf(home, drivers.length), [kind, kind])
-    await end?.(home)
-    for (const driver of drivers) await works(t, home, driver)
+    t.same(await faultsOf(proxy, drivers.length), [kind, kind])
+    await end?.(proxy)
+    for (const driver of drivers) await works(t, proxy, driver)
   })
 }
 
 t.test(
   'an upstream that is away altogether: nobody is told that the identity is bad, and all is well afterwards',
   async t => {
-    const home = await startTestProxy(t)
-    await works(t, home, 'mongodb7')
-    await home.links.mongo.refuseConnections()
-    home.links.mongo.resetConnections()
+    const proxy = await startTestProxy(t)
+    await works(t, proxy, 'mongodb7')
+    await proxy.links.mongo.refuseConnections()
+    proxy.links.mongo.resetConnections()
     for (const driver of drivers) {
-      const client = await home.client(driver, home.keyOf('alice'), { serverSelectionTimeoutMS: 1_000 })
+      const client = await proxy.client(driver, proxy.keyOf('alice'), { serverSelectionTimeoutMS: 1_000 })
       await t.rejects(client.connect(), { name: 'MongoServerSelectionError' }, driver)
     }
-    await home.links.mongo.restore()
-    for (const driver of drivers) await works(t, home, driver)
+    await proxy.links.mongo.restore()
+    for (const driver of drivers) await works(t, proxy, driver)
   },
 )
 
 t.test('LDAP authorization at the upstream: refused with the reason and what to do', async t => {
-  const home = await startTestProxy(t, { ldapAuthorization: true })
-  const before = home.sts.calls()
+  const proxy = await startTestProxy(t, { ldapAuthorization: true })
+  const before = proxy.sts.calls()
   for (const driver of drivers) {
-    const error = await errorOf(t, home, driver, home.keyOf('alice'))
+    const error = await errorOf(t, proxy, driver, proxy.keyOf('alice'))
     t.match(error, { ...REFUSED, message: /LDAP authorization is on at the upstream/ }, driver)
   }
-  t.same(home.sts.calls(), before, 'no call to STS was spent on them')
+  t.same(proxy.sts.calls(), before, 'no call to STS was spent on them')
 })
 
 /**
@@ -205,9 +204,9 @@ for (const driver of drivers) {
   t.test(
     `${driver} tries an operation ${tries} times while AWS STS is away, and drops its pool ${cleared} times`,
     async t => {
-      const home = await startTestProxy(t)
-      home.sts.injectFault(stsFailures.forbiddenPage)
-      const client = await home.client(driver, home.keyOf('alice'), lazily)
+      const proxy = await startTestProxy(t)
+      proxy.sts.injectFault(stsFailures.forbiddenPage)
+      const client = await proxy.client(driver, proxy.keyOf('alice'), lazily)
       const seen = { created: 0, cleared: 0 }
       client.on('connectionCreated', () => seen.created++)
       client.on('connectionPoolCleared', () => seen.cleared++)
@@ -217,12 +216,12 @@ for (const driver of drivers) {
   )
 
   t.test(`${driver} does not show an application that STS was away for a moment`, async t => {
-    const home = await startTestProxy(t)
-    const client = await home.client(driver, home.keyOf('alice'), lazily)
-    home.sts.injectFault(stsFailures.forbiddenPage)
-    client.once('connectionClosed', () => home.sts.injectFault(undefined))
+    const proxy = await startTestProxy(t)
+    const client = await proxy.client(driver, proxy.keyOf('alice'), lazily)
+    proxy.sts.injectFault(stsFailures.forbiddenPage)
+    client.once('connectionClosed', () => proxy.sts.injectFault(undefined))
     t.equal(await client.db('app').collection('orders').findOne(), null)
-    t.same(await faultsOf(home, 1), ['sts/unavailable'])
+    t.same(await faultsOf(proxy, 1), ['sts/unavailable'])
   })
 }
 
@@ -247,8 +246,8 @@ async function faultsOf({ closedLines }: TestProxy, count: number): Promise<unkn
   return (await closedLines(count, ({ fault }) => fault !== undefined)).map(({ fault }) => fault)
 }
 
-async function works(t: Test, home: TestProxy, driver: Driver): Promise<void> {
-  const client = await home.client(driver, home.keyOf('alice'))
+async function works(t: Test, proxy: TestProxy, driver: Driver): Promise<void> {
+  const client = await proxy.client(driver, proxy.keyOf('alice'))
   const { authInfo } = await client.db('app').command({ connectionStatus: 1 })
   t.match(authInfo.authenticatedUsers, [{ user: 'alice', db: 'admin' }], `${driver} is served`)
   await client.close()

@@ -34,11 +34,11 @@ async function startReadableDemo(t: Test, ...flags: string[]) {
     lines.push(line)
     if (line.includes('Ctrl-C')) break
   }
-  const home = createTempFolder(t)
-  const shim = join(home, 'mongosh')
+  const proxy = createTempFolder(t)
+  const shim = join(proxy, 'mongosh')
   writeFileSync(shim, `#!/bin/sh\nexec '${process.execPath}' '${mongosh}' "$@"\n`)
   chmodSync(shim, 0o755)
-  const env = { HOME: home, PATH: `${home}:${process.env.PATH}`, MONGOSH_TELEMETRY_ENDPOINT: '' }
+  const env = { HOME: proxy, PATH: `${proxy}:${process.env.PATH}`, MONGOSH_TELEMETRY_ENDPOINT: '' }
   return {
     /** The command under the heading that contains this text. */
     command(heading: string): string {
@@ -49,7 +49,7 @@ async function startReadableDemo(t: Test, ...flags: string[]) {
     },
     shell: (script: string) =>
       new Promise<Result>(resolve => {
-        execFile('sh', ['-c', script], { cwd: home, env }, (error, stdout, stderr) =>
+        execFile('sh', ['-c', script], { cwd: proxy, env }, (error, stdout, stderr) =>
           resolve({ code: error ? Number(error.code) : 0, stdout: stdout.trim(), stderr }),
         )
       }),

@@ -4,12 +4,11 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { createClient, installClient } from '../support/clients.js'
+import { createClient, requireClients } from '../support/clients.js'
 import { program, startDemo } from '../support/demo.js'
 import { createTempFolder, startNode } from '../support/program.js'
 
-t.setTimeout(300_000) // the first time, a registry has its say
-await installClient('mongodb7')
+await requireClients('mongodb7')
 
 type Line = Record<string, unknown>
 

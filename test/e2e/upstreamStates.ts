@@ -1,12 +1,14 @@
 /** What clients meet in each state of the upstream: the table of docs/operations.md, row by row. */
 import { readFileSync } from 'node:fs'
-import { Binary, BSON, type Document, Int32, serialize } from 'bson'
+import type { Document } from 'bson'
 import t, { type Test } from 'tap'
 import type { RunningProxy } from '../../src/app/proxy.js'
 import { connectRaw } from '../support/mongo.js'
+import { logInRaw } from '../support/rawLogin.js'
 import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
-import { type ClientCredentials, signClientFinal } from '../support/signingClient.js'
+import type { ClientCredentials } from '../support/signingClient.js'
 import { startTestProxy } from '../support/testProxy.js'
+import { waitUntil } from '../support/waitUntil.js'
 
 const page = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8')
 
@@ -31,21 +33,9 @@ async function hello(t: Test, { port }: RunningProxy): Promise<{ reply: Document
   return { reply, closed: !pinged }
 }
 
-/** The last reply of a login without a hello, and the connection that it was on. */
-async function login(t: Test, { port }: RunningProxy, key: ClientCredentials) {
-  const connection = await connectRaw(t, port)
-  const first = new Binary(serialize({ r: new Binary(Buffer.alloc(32, 1)), p: new Int32(110) }))
-  const challenge = await connection.ask({ saslStart: 1, mechanism: 'MONGODB-AWS', payload: first, $db: '$external' })
-  const { s, h } = BSON.deserialize(challenge.payload.buffer)
-  const proof = await signClientFinal(key, { nonce: s.buffer, host: h })
-  const payload = new Binary(serialize(proof))
-  const reply = await connection.ask({ saslContinue: 1, conversationId: 1, payload, $db: '$external' })
-  return { reply, connection }
-}
-
 /** An authenticated connection. `lives` runs a command on the upstream through it. */
 async function openSession(t: Test, proxy: RunningProxy, key: ClientCredentials) {
-  const { reply, connection } = await login(t, proxy, key)
+  const { reply, connection } = await logInRaw(t, proxy.port, key)
   t.match(reply, { done: true })
   const { socket, ask } = connection
   socket.on('error', () => {}) // a session to the old primary is reset
@@ -59,17 +49,13 @@ const ready = async ({ adminPort }: RunningProxy) => {
   const response = await fetch(`http://127.0.0.1:${adminPort}/readyz`)
   return { status: response.status, body: (await response.json()) as Document }
 }
-/** Polls until the condition holds. */
-async function until(holds: () => Promise<boolean>): Promise<void> {
-  while (!(await holds())) await new Promise(resolve => setImmediate(resolve))
-}
 const ADMIN = { 'admin.port': '0' }
 const UNREACHABLE = { ok: 0, code: 6, codeName: 'HostUnreachable', errorLabels: ['RetryableWriteError'] }
 
 t.test('before the first hello of the upstream, clients get code 6 and the proxy is not ready', async t => {
   const { proxy, key } = await startReplicaSetProxy(t, ADMIN, { down: true })
   t.match(await hello(t, proxy), { reply: UNREACHABLE, closed: true })
-  t.match((await login(t, proxy, key)).reply, UNREACHABLE)
+  t.match((await logInRaw(t, proxy.port, key)).reply, UNREACHABLE)
   t.match(await ready(proxy), { status: 503, body: { ldap: 'unknown', upstream: false } })
   t.match(row('no hello received yet'), [/code 6, then closed/, /code 6/, /none/, /503/])
 })
@@ -80,7 +66,7 @@ t.test('a plain hello is never answered from an old cached hello', async t => {
   t.match((await hello(t, proxy)).reply, { isWritablePrimary: true })
   set.stepDown()
   t.match((await hello(t, proxy)).reply, { isWritablePrimary: false }, 'the upstream was asked')
-  await until(async () => !(await session.lives()))
+  await waitUntil(async () => !(await session.lives()))
   t.match(row('the cached hello is old'), [
     /asks the upstream first/,
     /dialed member must say that it is primary/,
@@ -93,16 +79,16 @@ t.test('without a primary, hello keeps the set, logins get code 6, and sessions 
   const { proxy, key, set, log } = await startReplicaSetProxy(t, ADMIN, { electionMS: null })
   const session = await openSession(t, proxy, key)
   set.stepDown()
-  await until(async () => !(await hello(t, proxy)).reply.isWritablePrimary)
+  await waitUntil(async () => !(await hello(t, proxy)).reply.isWritablePrimary)
   const { reply, closed } = await hello(t, proxy)
   const address = `127.0.0.1:${proxy.port}`
   t.match(reply, { isWritablePrimary: false, secondary: false, setName: 'rs0', hosts: [address], me: address })
   t.equal(reply.primary, undefined)
   t.equal(closed, false)
-  const refused = (await login(t, proxy, key)).reply
+  const refused = (await logInRaw(t, proxy.port, key)).reply
   t.match(refused, UNREACHABLE)
   t.match(refused.errmsg, /no primary/)
-  await until(async () => !(await session.lives()))
+  await waitUntil(async () => !(await session.lives()))
   t.ok(log.some(({ fault }) => fault === 'upstream/stepped-down'))
   t.match(await ready(proxy), { status: 200 })
   t.match(row('no primary'), [
@@ -119,7 +105,7 @@ t.test('a secondary that is down changes nothing', async t => {
   const other = set.members().find(member => member !== set.primary())
   if (other) await set.kill(other)
   t.match(await hello(t, proxy), { reply: { isWritablePrimary: true }, closed: false })
-  t.match((await login(t, proxy, key)).reply, { done: true })
+  t.match((await logInRaw(t, proxy.port, key)).reply, { done: true })
   t.equal(await session.lives(), true)
   t.match(await ready(proxy), { status: 200 })
   t.match(row('a secondary is down'), [/unchanged/, /unchanged/, /continue/, /200/])
@@ -130,7 +116,7 @@ t.test('while the upstream is unreachable, clients get code 6 and the proxy stay
   const session = await openSession(t, proxy, key)
   for (const member of [...set.members()]) await set.kill(member)
   t.match(await hello(t, proxy), { reply: UNREACHABLE, closed: true })
-  t.match((await login(t, proxy, key)).reply, UNREACHABLE)
+  t.match((await logInRaw(t, proxy.port, key)).reply, UNREACHABLE)
   t.equal(await session.lives(), false)
   t.match(await ready(proxy), { status: 200, body: { upstream: false } })
   t.match(row('upstream unreachable'), [
@@ -142,17 +128,17 @@ t.test('while the upstream is unreachable, clients get code 6 and the proxy stay
 })
 
 t.test('while LDAP authorization is on, logins are refused and open sessions continue', async t => {
-  const { proxy, keyOf, mongo } = await startTestProxy(t, { settings: { ...ADMIN, 'ldap.every': '1s' } })
+  const { running: proxy, keyOf, mongo } = await startTestProxy(t, { settings: { ...ADMIN, 'ldap.every': '1s' } })
   const key = keyOf('alice')
   t.match(await ready(proxy), { status: 200, body: { ldap: 'off' } })
   const session = await openSession(t, proxy, key)
   mongo.setLdapAuthorization(true)
-  await until(async () => (await ready(proxy)).body.ldap === 'on')
+  await waitUntil(async () => (await ready(proxy)).body.ldap === 'on')
   t.match(await hello(t, proxy), { reply: { isWritablePrimary: true }, closed: false })
-  t.match((await login(t, proxy, key)).reply, { ok: 0, code: 18, errmsg: /LDAP authorization is on/ })
+  t.match((await logInRaw(t, proxy.port, key)).reply, { ok: 0, code: 18, errmsg: /LDAP authorization is on/ })
   t.equal(await session.lives(), true)
   t.match(await ready(proxy), { status: 200 }, 'it has been ready before')
   const cold = await startTestProxy(t, { settings: ADMIN, ldapAuthorization: true })
-  t.match(await ready(cold.proxy), { status: 503, body: { ldap: 'on' } })
+  t.match(await ready(cold.running), { status: 503, body: { ldap: 'on' } })
   t.match(row('LDAP authorization on'), [/unchanged/, /code 18/, /continue/, /503 at start/])
 })

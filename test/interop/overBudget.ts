@@ -5,7 +5,8 @@
  */
 import t, { type Test } from 'tap'
 import { credentialEnvironment } from '../support/clients.js'
-import { startThrottledProxy, type ThrottledProxy } from '../support/throttledProxy.js'
+import { BUSY, HOSTS, startThrottledProxy, type ThrottledProxy } from '../support/throttledProxy.js'
+import { waitUntil } from '../support/waitUntil.js'
 import { startDriverProgram } from './support/driverProgram.js'
 import { buildGoDriver, installPymongo, type Program, prepareOrSkip } from './support/toolchains.js'
 
@@ -48,11 +49,13 @@ for (const [name, { prepare, attempts, clearsPool, shortensBackoff }] of Object.
   }
 
   t.test(`a login of ${name} waits in the queue for the next token`, { skip: skip || noControl }, async t => {
-    const proxy = await startThrottledProxy(t, { quota: 1, granted: 600, share: 0.5 })
+    const proxy = await startThrottledProxy(t, { quota: 1, granted: 600, share: 0.25 })
     const { second } = await startTwo(t, proxy)
-    const startedAt = Date.now()
-    await second.step('read', { in: 'any' })
-    t.ok(Date.now() - startedAt > 500, 'until the next token is available')
+    const read = second.step('read', { in: 'any' })
+    const bucket = `sts_bucket_waiting{bucket="${BUSY} ${HOSTS[0]}"}`
+    await waitUntil(async () => (await proxy.metrics())[bucket] === 1)
+    await proxy.clock.pass(4_000) // until the next token is available
+    await read
     t.same(await second.step('events'), { cleared: 0 })
     t.equal(proxy.sts.calls().GetCallerIdentity, 2)
   })
@@ -63,7 +66,7 @@ for (const [name, { prepare, attempts, clearsPool, shortensBackoff }] of Object.
     const { error } = await second.tryStep('read', { in: 'any' })
     t.match(error, { code: 262 })
     t.strictSame(error?.labels.filter(label => RETRY_LABELS.includes(label)).sort(), RETRY_LABELS)
-    t.equal(proxy.log.filter(({ fault }) => fault === 'budget/exhausted').length, attempts, 'login attempts')
+    t.equal(proxy.closed().filter(({ fault }) => fault === 'budget/exhausted').length, attempts, 'login attempts')
     t.same(await second.step('events'), { cleared: clearsPool ? attempts : 0 })
     await first.step('read', { in: 'any' })
     t.equal(proxy.sts.calls().GetCallerIdentity, 1, 'the authenticated connection goes on without an STS call')

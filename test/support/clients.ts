@@ -1,6 +1,6 @@
 /**
- * Real clients of `test/clients`: each has a lockfile of its own and is installed by the first test that wants it, from
- * the registry and without install scripts.
+ * The real clients of `test/clients`. Each has its own lockfile and is installed by the first test that needs it, from the
+ * registry and without install scripts.
  */
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -12,8 +12,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { type Document, EJSON } from 'bson'
 import type { MongoClientOptions } from 'mongodb'
-import type { Test } from 'tap'
+import t, { type Test } from 'tap'
 import { createTempFolder, type ProgramResult, runNode } from './program.js'
+
+/** A first installation takes minutes on a slow network. */
+const INSTALL_TIMEOUT_MS = 600_000
 
 const folderOf = (name: string) => fileURLToPath(new URL(`../clients/${name}`, import.meta.url))
 
@@ -22,7 +25,7 @@ export type Driver = 'mongodb6' | 'mongodb7'
 /** AWS credentials as the AWS SDK has them. */
 export type AwsKeys = { accessKeyId: string; secretAccessKey: string; sessionToken?: string }
 
-/** They as the environment has them. */
+/** The same as variables of the environment. */
 export function credentialEnvironment({ accessKeyId, secretAccessKey, sessionToken }: AwsKeys): Record<string, string> {
   return {
     AWS_ACCESS_KEY_ID: accessKeyId,
@@ -31,7 +34,7 @@ export function credentialEnvironment({ accessKeyId, secretAccessKey, sessionTok
   }
 }
 
-/** Folder of a client, once it is there. Test files run side by side, so whoever is second waits for the first. */
+/** Installs a client and gives its folder. Test files run in parallel, so a lock makes one of them install it. */
 export async function installClient(name: Driver | 'mongosh'): Promise<string> {
   const folder = folderOf(name)
   const wanted = createHash('sha256')
@@ -40,7 +43,7 @@ export async function installClient(name: Driver | 'mongosh'): Promise<string> {
   const stamp = join(folder, 'node_modules', '.installed-from')
   const lock = join(folder, '.installing')
   while (read(stamp) !== wanted) {
-    if (!take(lock)) {
+    if (!acquire(lock)) {
       await sleep(100)
       continue
     }
@@ -53,6 +56,21 @@ export async function installClient(name: Driver | 'mongosh'): Promise<string> {
     }
   }
   return folder
+}
+
+/**
+ * Installs what a test file needs. Where that fails, for want of a network, the file is skipped with that reason, except in
+ * CI, where nothing may be missing. Call it before the first test.
+ */
+export async function requireClients(...names: (Driver | 'mongosh')[]): Promise<void> {
+  t.setTimeout(INSTALL_TIMEOUT_MS)
+  try {
+    for (const name of names) await installClient(name)
+  } catch (error) {
+    if (process.env.CI) throw error
+    t.plan(0, (error as Error).message)
+    process.exit(0)
+  }
 }
 
 /** The driver itself, loaded into this process. Both versions have the shape of 7 in all that tests use. */
@@ -75,17 +93,17 @@ export async function createClient(
   return client
 }
 
-/** What one step of a task came to: a value, or the error as the application sees it. */
+/** The result of one step of a task: a value, or the error as the application sees it. */
 export type StepResult = { value?: Document; error?: Document }
-/** `pool`: how often each event of the pool was seen, by its name. */
+/** `pool` counts the events of the connection pool by their name. */
 export type TaskResult = { steps: StepResult[]; pool: Record<string, number> }
 export type DriverTask = { uri: string; options?: Document; steps: readonly Document[] }
 
-/** Has a driver do a task in a process of its own; `test/clients/task.mjs` knows the steps. */
+/** Runs a task with a driver in its own process. `test/clients/task.mjs` has the steps. */
 export const runTask = (t: Test, name: Driver, task: DriverTask, keys: AwsKeys) =>
   runTaskWithEnvironment(t, name, task, credentialEnvironment(keys))
 
-/** The same, with credentials from wherever this environment says. */
+/** The same, with credentials from this environment. */
 export async function runTaskWithEnvironment(
   t: Test,
   name: Driver,
@@ -99,10 +117,10 @@ export async function runTaskWithEnvironment(
   return EJSON.parse(stdout) as TaskResult
 }
 
-/** Where mongosh notes the native packages that it does without: they come from install scripts, which are not run. */
+/** The log context in which mongosh reports missing native packages. Install scripts would build them, and none is run. */
 const OPTIONAL = 'mongosh-deps'
 
-/** Runs mongosh; `problems` is what its own log has of errors and warnings, beside what it shows. */
+/** Runs mongosh. `problems` are the errors and warnings of its own log. */
 export async function runMongosh(
   t: Test,
   args: readonly string[],
@@ -123,8 +141,8 @@ export async function runMongosh(
   return { ...finished, problems }
 }
 
-/** Takes a lock, a link that names its owner's process. That of a process which is gone belongs to nobody. */
-function take(lock: string): boolean {
+/** Acquires a lock: a symbolic link to the owner's process id. The lock of a process that has ended is removed. */
+function acquire(lock: string): boolean {
   try {
     symlinkSync(String(process.pid), lock)
     return true
@@ -133,7 +151,7 @@ function take(lock: string): boolean {
   }
   try {
     if (!isAlive(Number(readlinkSync(lock)))) rmSync(lock, { force: true })
-  } catch {} // it was given back just now
+  } catch {} // it was released in between
   return false
 }
 

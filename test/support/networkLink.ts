@@ -1,64 +1,70 @@
-/** A way to a port of this machine that can be shut, and that can swallow what comes. */
+/** A TCP proxy to a port of this machine that fails in the ways of a network. */
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import type { Test } from 'tap'
 
 export type NetworkLink = {
   port: number
-  /** From now on nobody new gets in; who is in stays. */
+  /** New connections are refused; existing ones stay open. */
   refuseConnections(): Promise<void>
-  /** Ends every connection. */
+  /** Closes every connection. */
   resetConnections(): void
-  /** New connections are accepted, and nothing comes through. */
+  /** New connections are accepted, and no byte passes. */
   blackhole(): void
-  /** As it was at first. */
+  /** Works again as it did at first. */
   restore(): Promise<void>
+  /** Resolves when the next connection has been accepted. */
+  nextConnection(): Promise<void>
 }
 
-/** Ends with the test. */
+/** Opens a link to `target`. It ends with the test. */
 export async function openLink(t: Test, target: number): Promise<NetworkLink> {
   const sockets = new Set<Socket>()
-  let through = true
+  let passes = true
   let port = 0
   let server: Server
+  let accepted: (() => void)[] = []
 
-  const keep = (socket: Socket) => {
+  const register = (socket: Socket) => {
     sockets.add(socket)
     socket.on('error', () => {})
     socket.on('close', () => sockets.delete(socket))
   }
   const accept = (outer: Socket) => {
-    keep(outer)
-    if (!through) return void outer.resume()
+    register(outer)
+    const waiting = accepted
+    accepted = []
+    for (const resolve of waiting) resolve()
+    if (!passes) return void outer.resume()
     const inner = connect(target, '127.0.0.1')
-    keep(inner)
+    register(inner)
     outer.pipe(inner).pipe(outer)
     outer.on('close', () => inner.destroy())
     inner.on('close', () => outer.destroy())
   }
-  const open = async () => {
-    through = true
+  const restore = async () => {
+    passes = true
     if (server?.listening) return
     server = createServer({ allowHalfOpen: true }, accept).listen(port, '127.0.0.1')
     await once(server, 'listening')
     port = (server.address() as AddressInfo).port
   }
-  const shut = async () => void server.close()
-  const cut = () => {
+  const resetConnections = () => {
     for (const socket of sockets) socket.destroy()
   }
-  await open()
+  await restore()
   t.teardown(() => {
     server.close()
-    cut()
+    resetConnections()
   })
   return {
     port,
-    refuseConnections: shut,
-    resetConnections: cut,
+    refuseConnections: async () => void server.close(),
+    resetConnections,
     blackhole() {
-      through = false
+      passes = false
     },
-    restore: open,
+    restore,
+    nextConnection: () => new Promise(resolve => accepted.push(resolve)),
   }
 }

@@ -1,9 +1,9 @@
 /**
- * A proxy in this process, in front of a sandbox that a test has in its hands: its IAM, its STS, its MongoDB, and a gate
- * on the way to each.
+ * A proxy in this process, in front of a sandbox that the test controls: its IAM, its STS, its MongoDB, and the network
+ * link to each.
  *
- *     client ─▶ proxy ─▶ gates.mongo ─▶ mongo
- *                 └────▶ gates.sts ───▶ sts
+ *     client ─▶ proxy ─▶ links.mongo ─▶ mongo
+ *                 └────▶ links.sts ───▶ sts
  */
 import { randomBytes } from 'node:crypto'
 import type { MongoClient, MongoClientOptions } from 'mongodb'
@@ -12,78 +12,83 @@ import { createAdministrator } from '../../sandbox/src/administrator.js'
 import { createIam, type Iam } from '../../sandbox/src/aws/iam.js'
 import { type StsServer, startSts } from '../../sandbox/src/aws/sts.js'
 import { type MongoServer, startMongoServer } from '../../sandbox/src/mongo/server.js'
-import { loadWithPolicy } from '../../src/app/policy.js'
-import { type RunningProxy, startProxy } from '../../src/app/proxy.js'
-import { Fault } from '../../src/errors.js'
-import { createLog } from '../../src/log.js'
+import type { RunningProxy } from '../../src/app/proxy.js'
 import { type AwsKeys, createClient, type Driver } from './clients.js'
-import { findUndocumented } from './logLines.js'
+import { type LogLine, startInProcess } from './inProcessProxy.js'
 import { type NetworkLink, openLink } from './networkLink.js'
+import type { TestClock } from './testClock.js'
+
+export type { LogLine } from './inProcessProxy.js'
 
 export const ACCOUNT = '123456789012'
-const root = { name: 'root', password: 'of the house' }
+const root = { name: 'root', password: 'of the sandbox' }
 
 export type TestProxy = {
   iam: Iam
   sts: StsServer
   mongo: MongoServer
   links: { sts: NetworkLink; mongo: NetworkLink }
-  /** An access key of the IAM user of that name. Alice is known and writes, bob's password is wrong, nobody knows mallory. */
+  /** An access key of the IAM user of that name. Alice has a rule and may write, Bob's password is wrong, Mallory has no rule. */
   keyOf(name: 'alice' | 'bob' | 'mallory'): AwsKeys
   /** A session of the role orders-api, which reads. */
   session(seconds?: number): Required<AwsKeys>
   uri: string
-  proxy: RunningProxy
+  running: RunningProxy
+  /** The clock of the proxy. */
+  clock: TestClock
+  /** Moves the clock of AWS ahead, by which sessions expire. */
+  advanceAwsClock(ms: number): void
   /** A client that is not connected yet; it is closed with the test. `query` is added to its connection string. */
   client(driver: Driver, keys: AwsKeys, options?: MongoClientOptions, query?: string): Promise<MongoClient>
-  /** Has the proxy take up these groups of settings in the place of what they were, and of these files. */
+  /** Reloads with these groups of settings in place of the first ones, and with these files. */
   reload(settings: Record<string, unknown>, files?: Record<string, string>): void
   /** What the proxy logged. */
   log: LogLine[]
-  /** The one line of each connection that ended, as soon as there are so many of a kind. */
-  closedLines(count: number, kind?: (line: LogLine) => boolean): Promise<LogLine[]>
+  /** Resolves with the log lines of closed connections that match, as soon as there are `count` of them. */
+  closedLines(count: number, matches?: (line: LogLine) => boolean): Promise<LogLine[]>
 }
-export type LogLine = Record<string, unknown>
 
 export type TestProxyOptions = {
   /** Settings by their path. */
   settings?: Record<string, string>
-  /** What settings name, by path. */
+  /** Files that settings name, by path. */
   files?: Record<string, string>
   ldapAuthorization?: boolean
 }
 
-/** Builds it. It ends with the test. */
+/** Starts it and waits until it accepts logins. It ends with the test. */
 export async function startTestProxy(
   t: Test,
   { settings = {}, files = {}, ldapAuthorization = false }: TestProxyOptions = {},
 ): Promise<TestProxy> {
-  const aws = createIam({ random: randomBytes, now: Date.now })
+  let awsAheadMS = 0
+  const now = () => Date.now() + awsAheadMS
+  const aws = createIam({ random: randomBytes, now })
   const [alice, bob, mallory] = (['alice', 'bob', 'mallory'] as const).map(name => {
     const user = aws.createUser({ account: ACCOUNT, name })
     return { name, arn: user.arn, key: aws.createAccessKey(user) }
   })
   const orders = aws.createRole({ account: ACCOUNT, name: 'orders-api' })
-  const sts = await startSts({ iam: aws })
+  const sts = await startSts({ iam: aws, now })
   t.teardown(() => sts.close())
   const mongo = await startMongoServer({ now: Date.now, random: randomBytes, root, ldapAuthorization })
   t.teardown(() => mongo.close())
   mongo.createUser({ user: 'alice', password: 'of alice', roles: [{ role: 'readWrite', db: 'app' }] })
   mongo.createUser({ user: 'bob', password: 'of bob', roles: [] })
   mongo.createUser({ user: 'orders-api', password: 'of orders', roles: [{ role: 'read', db: 'app' }] })
-  const gates = { sts: await openLink(t, sts.port), mongo: await openLink(t, mongo.port) }
+  const links = { sts: await openLink(t, sts.port), mongo: await openLink(t, mongo.port) }
 
-  const groups = {
+  const config = {
     listen: { host: '127.0.0.1', port: 0 },
     upstream: {
-      uri: `mongodb://127.0.0.1:${gates.mongo.port}/`,
+      uri: `mongodb://127.0.0.1:${links.mongo.port}/`,
       admin: {
         uri: `mongodb://${createAdministrator(mongo, 'of the proxy')}@127.0.0.1:${mongo.port}/?authSource=admin`,
       },
     },
     sts: {
       insecure: true,
-      hosts: [{ host: 'sts.eu-west-1.amazonaws.com', connect: `127.0.0.1:${gates.sts.port}` }],
+      hosts: [{ host: 'sts.eu-west-1.amazonaws.com', connect: `127.0.0.1:${links.sts.port}` }],
     },
     admin: { port: 'off' },
     users: [
@@ -93,62 +98,28 @@ export async function startTestProxy(
     ],
   }
   const env = { ALICE: 'of alice', BOB: 'not of bob', ORDERS: 'of orders' }
-  const configure = (changed: object, further: Record<string, string> = {}) => {
-    const all: Record<string, string> = {
-      ...files,
-      ...further,
-      'house.yaml': JSON.stringify({ ...groups, ...changed }),
-    }
-    const readFile = (path: string) => ({ bytes: Buffer.from(all[path] ?? ''), mode: 0o600 })
-    return loadWithPolicy({ file: 'house.yaml', args: settings, env, readFile })
-  }
-  const log: LogLine[] = []
-  let wake = () => {}
-  const undocumented = new Set<string>()
-  const write = (text: string) => {
-    const line: LogLine = JSON.parse(text)
-    for (const problem of findUndocumented(line)) undocumented.add(problem)
-    log.push(line)
-    wake()
-  }
-  t.teardown(() => {
-    if (undocumented.size > 0) throw new Error(`missing in the table of log events: ${[...undocumented].join(', ')}`)
-  })
-  const proxy = await startProxy(configure({}), createLog('info', { write }))
-  t.teardown(() => proxy.kill())
-  await proxy.initialized
-
-  const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`
+  const { proxy: running, uri, clock, reload, log, logged } = await startInProcess(t, { config, settings, env, files })
   return {
     iam: aws,
     sts,
     mongo,
-    links: gates,
+    links,
     keyOf(name) {
-      const found = [alice, bob, mallory].find(person => person?.name === name)
-      if (!found) throw new Error(`nobody is called ${name}`)
+      const found = [alice, bob, mallory].find(user => user?.name === name)
+      if (!found) throw new Error(`there is no user ${name}`)
       return found.key
     },
     session: seconds => aws.assumeRole(orders, 'pod-7', seconds),
     uri,
-    proxy,
+    running,
+    clock,
+    advanceAwsClock(ms) {
+      awsAheadMS += ms
+    },
     client: (driver, keys, options, query = '') => createClient(t, driver, `${uri}${query}`, keys, options),
-    reload(changed, further) {
-      try {
-        proxy.reload(configure(changed, further))
-      } catch (thrown) {
-        proxy.reload(Fault.from(thrown))
-      }
-    },
+    reload: (changed, more) => reload({ ...config, ...changed }, more),
     log,
-    async closedLines(count, kind = () => true) {
-      for (;;) {
-        const lines = log.filter(line => line.event === 'connection closed' && kind(line))
-        if (lines.length >= count) return lines
-        await new Promise<void>(resolve => {
-          wake = resolve
-        })
-      }
-    },
+    closedLines: (count, matches = () => true) =>
+      logged(line => line.event === 'connection closed' && matches(line), count),
   }
 }

@@ -1,8 +1,10 @@
 /**
- * A proxy in this process in front of an STS that checks signatures and throttles, for crowds that all want in at once.
+ * A proxy in this process in front of an STS that checks signatures and throttles, for bursts of logins.
  *
- *     crowd ─▶ proxy ─▶ mongo
- *                └────▶ sts, under the names of one host or two
+ *     clients ─▶ proxy ─▶ mongo
+ *                  └────▶ sts, under the names of one or two hosts
+ *
+ * Proxy and STS share one clock, so that a busy machine delays both alike.
  */
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
@@ -10,51 +12,61 @@ import { type BurstOptions, type BurstResult, runLoginBurst } from '../../bench/
 import { createIam } from '../../sandbox/src/aws/iam.js'
 import { type StsServer, startSts } from '../../sandbox/src/aws/sts.js'
 import { startMongoServer } from '../../sandbox/src/mongo/server.js'
-import { loadWithPolicy } from '../../src/app/policy.js'
-import { startProxy } from '../../src/app/proxy.js'
-import { createLog } from '../../src/log.js'
 import type { AwsKeys } from './clients.js'
+import { type LogLine, loadClock, startInProcess } from './inProcessProxy.js'
+import type { TestClock } from './testClock.js'
 
 export const HOSTS = ['sts.eu-west-1.amazonaws.com', 'sts.us-east-1.amazonaws.com'] as const
-/** The account that storms, and another one. */
+/** The account of the burst, and another one. */
 export const [BUSY, QUIET] = ['123456789012', '210987654321'] as const
 
 export type ThrottledProxy = {
   sts: StsServer
   uri: string
   port: number
+  /** The clock of the proxy and of STS. */
+  clock: TestClock
   /** Users of either account, who write, and a role's session of the first, which reads. */
   keys: { busy: AwsKeys; quiet: AwsKeys; session(seconds?: number): Required<AwsKeys> }
-  crowd(of: AwsKeys, how: Pick<BurstOptions, 'count' | 'concurrency'> & Partial<BurstOptions>): Promise<BurstResult>
+  /** Logs in many times with these keys. */
+  burst(
+    keys: AwsKeys,
+    options: Pick<BurstOptions, 'count' | 'concurrency'> & Partial<BurstOptions>,
+  ): Promise<BurstResult>
   /** The proxy's metrics: the value of each line by its name and labels. */
   metrics(): Promise<Record<string, number>>
-  /** From now on AWS grants so much, as the proxy believes. */
+  /** Reloads with this `sts.quota`. */
   setQuota(quota: number): void
-  /** What the proxy logged of each connection that ended; `ended` is told of each. */
-  log: Record<string, unknown>[]
-  onConnectionClosed: ((line: Record<string, unknown>) => void)[]
+  /** The log lines of closed connections. */
+  closed(): LogLine[]
+  /** Resolves with the log lines of closed connections that match, as soon as there are `count` of them. */
+  closedLines(count: number, matches?: (line: LogLine) => boolean): Promise<LogLine[]>
 }
 
 export type ThrottledProxyOptions = {
-  /** Calls a second of one account: as the proxy believes, what STS grants, and the part that logins may use. */
+  /** Calls per second of one account: as the proxy believes, as STS grants, and the share that logins may use. */
   quota: number
   granted?: number
   share?: number
   latencyMS?: number
   /** Ports of further hosts, in the order of HOSTS. */
   otherStsPorts?: readonly number[]
+  /** Settings by their path. */
+  settings?: Record<string, string>
 }
 
-/** Builds it. It ends with the test. */
+/** Starts it. It ends with the test. */
 export async function startThrottledProxy(
   t: Test,
-  { quota, granted = quota, share = 0.6, latencyMS = 5, otherStsPorts = [] }: ThrottledProxyOptions,
+  { quota, granted = quota, share = 0.6, latencyMS = 5, otherStsPorts = [], settings = {} }: ThrottledProxyOptions,
 ): Promise<ThrottledProxy> {
-  const aws = createIam({ random: randomBytes, now: Date.now })
+  const clock = await loadClock(t)
+  const aws = createIam({ random: randomBytes, now: clock.dateNow })
   const users = [BUSY, QUIET].map(account => aws.createUser({ account, name: 'worker' }))
-  const [storming, quiet] = users.map(user => aws.createAccessKey(user)) as [AwsKeys, AwsKeys]
+  const [busy, quiet] = users.map(user => aws.createAccessKey(user)) as [AwsKeys, AwsKeys]
   const orders = aws.createRole({ account: BUSY, name: 'orders-api' })
-  const sts = await startSts({ iam: aws, quotaPerSecond: granted, latencyMS })
+  const wait = (ms: number) => new Promise<void>(resolve => void clock.after(ms, resolve))
+  const sts = await startSts({ iam: aws, quotaPerSecond: granted, latencyMS, now: clock.dateNow, wait })
   t.teardown(() => sts.close())
   const mongo = await startMongoServer({
     now: Date.now,
@@ -64,7 +76,7 @@ export async function startThrottledProxy(
   t.teardown(() => mongo.close())
   mongo.createUser({ user: 'worker', password: 'of workers', roles: [{ role: 'readWrite', db: 'app' }] })
 
-  const groups = (believed: number) => ({
+  const configOf = (believed: number) => ({
     listen: { host: '127.0.0.1', port: 0 },
     upstream: { uri: `mongodb://127.0.0.1:${mongo.port}/` },
     sts: {
@@ -77,49 +89,33 @@ export async function startThrottledProxy(
     admin: { port: 0 },
     users: [...users, orders].map(({ arn }) => ({ arn, user: 'worker', passwordEnv: 'WORKERS' })),
   })
-  const configure = (believed: number) => {
-    const readFile = () => ({ bytes: Buffer.from(JSON.stringify(groups(believed))), mode: 0o600 })
-    return loadWithPolicy({ file: 'storm.yaml', args: {}, env: { WORKERS: 'of workers' }, readFile })
-  }
-  const log: ThrottledProxy['log'] = []
-  const ended: ThrottledProxy['onConnectionClosed'] = []
-  const write = (line: string) => {
-    const read = JSON.parse(line)
-    if (read.event !== 'connection closed') return
-    log.push(read)
-    for (const tell of ended) tell(read)
-  }
-  const {
-    port,
-    adminPort,
-    initialized: settled,
-    kill,
-    reload,
-  } = await startProxy(configure(quota), createLog('info', { write }))
-  t.teardown(() => kill())
-  await settled
-
+  const env = { WORKERS: 'of workers' }
+  const { proxy, uri, log, logged, reload } = await startInProcess(t, { config: configOf(quota), env, settings })
+  const isClosed = (line: LogLine) => line.event === 'connection closed'
   return {
     sts,
-    port,
-    uri: `mongodb://127.0.0.1:${port}/?authSource=%24external&authMechanism=MONGODB-AWS`,
-    keys: { busy: storming, quiet, session: seconds => aws.assumeRole(orders, 'pod-7', seconds) },
-    crowd({ accessKeyId, secretAccessKey, sessionToken }, how) {
+    port: proxy.port,
+    uri,
+    clock,
+    keys: { busy, quiet, session: seconds => aws.assumeRole(orders, 'pod-7', seconds) },
+    burst({ accessKeyId, secretAccessKey, sessionToken }, options) {
       const token = sessionToken === undefined ? {} : { token: sessionToken }
-      return runLoginBurst({ addresses: 4, ...how, port, login: { by: 'aws', accessKeyId, secretAccessKey, ...token } })
+      const login = { by: 'aws', accessKeyId, secretAccessKey, ...token } as const
+      return runLoginBurst({ addresses: 4, maxMS: 3_600_000, ...options, port: proxy.port, login })
     },
-    async metrics() {
-      const text = await (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text()
-      const lines = text.split('\n').filter(line => line !== '' && !line.startsWith('#'))
-      return Object.fromEntries(
-        lines.map(line => {
-          const at = line.lastIndexOf(' ')
-          return [line.slice(0, at).replace('mongo_iam_proxy_', ''), Number(line.slice(at + 1))]
-        }),
-      )
-    },
-    setQuota: believed => reload(configure(believed)),
-    log,
-    onConnectionClosed: ended,
+    metrics: async () => readMetrics(await (await fetch(`http://127.0.0.1:${proxy.adminPort}/metrics`)).text()),
+    setQuota: believed => reload(configOf(believed)),
+    closed: () => log.filter(isClosed),
+    closedLines: (count, matches = () => true) => logged(line => isClosed(line) && matches(line), count),
   }
+}
+
+function readMetrics(text: string): Record<string, number> {
+  const lines = text.split('\n').filter(line => line !== '' && !line.startsWith('#'))
+  return Object.fromEntries(
+    lines.map(line => {
+      const at = line.lastIndexOf(' ')
+      return [line.slice(0, at).replace('mongo_iam_proxy_', ''), Number(line.slice(at + 1))]
+    }),
+  )
 }
