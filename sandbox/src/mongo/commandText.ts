@@ -2,12 +2,12 @@
 import type { Document } from 'bson'
 import { isDocument } from './order.js'
 
-const LONGEST = 1500
+const MAX_LENGTH = 1500
 
 /** For example `{ insert: "c", n: 5 }`. The caller must remove secrets. */
 export function toText(document: Document): string {
   const text = value(document)
-  return text.length > LONGEST ? `${text.slice(0, LONGEST)}...` : text
+  return text.length > MAX_LENGTH ? `${text.slice(0, MAX_LENGTH)}...` : text
 }
 
 function value(of: unknown): string {

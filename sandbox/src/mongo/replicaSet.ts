@@ -119,7 +119,7 @@ class InProcessReplicaSet implements ReplicaSet {
   }
 
   members(): readonly ReplicaSetMember[] {
-    return this.#replication.places.map(({ id }) => (this.#slots.get(id) as Slot).member)
+    return this.#replication.members.map(({ id }) => (this.#slots.get(id) as Slot).member)
   }
 
   primary(): ReplicaSetMember | undefined {
@@ -141,7 +141,7 @@ class InProcessReplicaSet implements ReplicaSet {
 
   elect(member: ReplicaSetMember): void {
     const { id } = this.#slotOf(member).member
-    if (!this.#replication.isUp(id) || !this.#replication.place(id)?.priority) {
+    if (!this.#replication.isUp(id) || !this.#replication.memberConfig(id)?.priority) {
       throw new Error(`${member.host} cannot be primary`)
     }
     if (this.#replication.primary !== undefined) this.#replication.stepDown()
@@ -167,14 +167,14 @@ class InProcessReplicaSet implements ReplicaSet {
 
   async add(options?: MemberOptions): Promise<ReplicaSetMember> {
     const { member } = await this.#launch(this.#slots.size)
-    this.#replication.configure([...this.#replication.places, toConfig(member, options)])
+    this.#replication.configure([...this.#replication.members, toConfig(member, options)])
     return member
   }
 
   remove(member: ReplicaSetMember): void {
     this.#slotOf(member)
     if (this.#replication.primary === member.id) throw new Error('the primary must step down before it is removed')
-    this.#replication.configure(this.#replication.places.filter(({ id }) => id !== member.id))
+    this.#replication.configure(this.#replication.members.filter(({ id }) => id !== member.id))
   }
 
   async close(): Promise<void> {
@@ -198,7 +198,7 @@ class InProcessReplicaSet implements ReplicaSet {
   /** Prefers members other than the last primary, then the highest priority, then the next id. */
   #chooseCandidate(): number | undefined {
     const last = this.#lastPrimary
-    const electable = this.#replication.places.filter(({ id, priority }) => priority > 0 && this.#replication.isUp(id))
+    const electable = this.#replication.members.filter(({ id, priority }) => priority > 0 && this.#replication.isUp(id))
     const others = electable.filter(({ id }) => id !== last)
     const highest = Math.max(...others.map(({ priority }) => priority))
     const preferred = others.filter(({ priority }) => priority === highest)

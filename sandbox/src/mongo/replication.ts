@@ -30,7 +30,7 @@ export type ReplicationOptions = {
 }
 
 /** An idle primary writes a no-op this often, in ms. `maxStalenessSeconds` relies on it. */
-const IDLE_WRITE = 10_000
+const IDLE_WRITE_MS = 10_000
 const ELECTION_ID = 0x7fff_ffff
 
 export class Replication {
@@ -42,7 +42,7 @@ export class Replication {
   readonly #changed: () => void
   readonly #interrupts = new Set<() => void>()
   readonly #down = new Set<number>()
-  places: readonly MemberConfig[] = []
+  members: readonly MemberConfig[] = []
   version = 0
   term = 0
   primary: number | undefined
@@ -63,8 +63,8 @@ export class Replication {
   }
 
   /** Replaces the configuration, which must keep the primary. */
-  configure(places: readonly MemberConfig[]): void {
-    this.places = places
+  configure(members: readonly MemberConfig[]): void {
+    this.members = members
     this.version++
     this.tick()
     this.#changed()
@@ -98,12 +98,12 @@ export class Replication {
     else this.#down.add(id)
   }
 
-  place(id: number): MemberConfig | undefined {
-    return this.places.find(one => one.id === id)
+  memberConfig(id: number): MemberConfig | undefined {
+    return this.members.find(one => one.id === id)
   }
 
   state(id: number): MemberState {
-    return !this.place(id) ? 'REMOVED' : this.primary === id ? 'PRIMARY' : 'SECONDARY'
+    return !this.memberConfig(id) ? 'REMOVED' : this.primary === id ? 'PRIMARY' : 'SECONDARY'
   }
 
   /** Advances the time of the last write. */
@@ -149,7 +149,7 @@ export class Replication {
 
   /** The fields of hello that a standalone does not have. */
   hello(id: number): Document {
-    const own = this.place(id)
+    const own = this.memberConfig(id)
     if (!own) {
       return {
         isWritablePrimary: false,
@@ -158,15 +158,15 @@ export class Replication {
         isreplicaset: true,
       }
     }
-    if (this.primary !== undefined && this.#now() - this.#written >= IDLE_WRITE) this.tick()
-    const primary = this.primary === undefined ? undefined : this.place(this.primary)
-    const passives = this.places.filter(({ hidden, priority }) => !hidden && priority === 0)
+    if (this.primary !== undefined && this.#now() - this.#written >= IDLE_WRITE_MS) this.tick()
+    const primary = this.primary === undefined ? undefined : this.memberConfig(this.primary)
+    const passives = this.members.filter(({ hidden, priority }) => !hidden && priority === 0)
     const { opTime } = this
     const date = new Date(Math.floor(this.#written / 1000) * 1000)
     return {
       isWritablePrimary: primary === own,
       secondary: primary !== own,
-      hosts: this.places.filter(({ hidden, priority }) => !hidden && priority > 0).map(({ host }) => host),
+      hosts: this.members.filter(({ hidden, priority }) => !hidden && priority > 0).map(({ host }) => host),
       ...(passives.length > 0 && { passives: passives.map(({ host }) => host) }),
       setName: this.name,
       setVersion: new Int32(this.version),

@@ -39,13 +39,13 @@ const numbers = { PRIMARY: 1, SECONDARY: 2, DOWN: 8, REMOVED: 10 }
 function status(request: Request): Document {
   const { set, id } = replicaOf(request)
   const { now, started } = request.instance
-  const { opTime, places, term, version, name } = set
-  const majority = toInteger(Math.floor(places.length / 2) + 1)
-  const members = places.map(place => {
-    const state = set.isUp(place.id) ? set.state(place.id) : 'DOWN'
+  const { opTime, members: configs, term, version, name } = set
+  const majority = toInteger(Math.floor(configs.length / 2) + 1)
+  const members = configs.map(config => {
+    const state = set.isUp(config.id) ? set.state(config.id) : 'DOWN'
     return {
-      _id: new Int32(place.id),
-      name: place.host,
+      _id: new Int32(config.id),
+      name: config.host,
       health: new Double(state === 'DOWN' ? 0 : 1),
       state: new Int32(numbers[state]),
       stateStr: state === 'DOWN' ? '(not reachable/healthy)' : state,
@@ -55,7 +55,7 @@ function status(request: Request): Document {
       ...(state === 'PRIMARY' && { electionDate: new Date(set.electedAt) }),
       configVersion: new Int32(version),
       configTerm: new Int32(term),
-      ...(place.id === id && { self: true }),
+      ...(config.id === id && { self: true }),
     }
   })
   return {
@@ -66,8 +66,8 @@ function status(request: Request): Document {
     heartbeatIntervalMillis: Long.fromNumber(2000),
     majorityVoteCount: majority,
     writeMajorityCount: majority,
-    votingMembersCount: toInteger(places.length),
-    writableVotingMembersCount: toInteger(places.length),
+    votingMembersCount: toInteger(configs.length),
+    writableVotingMembersCount: toInteger(configs.length),
     optimes: { lastCommittedOpTime: opTime, appliedOpTime: opTime, durableOpTime: opTime },
     members,
   }
@@ -75,7 +75,7 @@ function status(request: Request): Document {
 
 function configuration(request: Request): Document {
   const { set } = replicaOf(request)
-  const members = set.places.map(({ id, host, priority, hidden, tags }) => ({
+  const members = set.members.map(({ id, host, priority, hidden, tags }) => ({
     _id: new Int32(id),
     host,
     arbiterOnly: false,

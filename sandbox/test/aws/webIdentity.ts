@@ -97,7 +97,7 @@ t.test('malformed parameters are rejected before the token is verified', async t
 })
 
 /** Starts an STS. Returns a client without credentials, and a function that posts an unsigned form. */
-async function served(t: Test) {
+async function startStsWithClients(t: Test) {
   const sts = await startSts({ iam: aws, now: () => now })
   t.teardown(() => sts.close())
   const client = (credentials?: { accessKeyId: string; secretAccessKey: string; sessionToken: string }) => {
@@ -120,7 +120,7 @@ async function served(t: Test) {
 }
 
 t.test('the AWS SDK assumes a role with a web identity token', async t => {
-  const { client, sts } = await served(t)
+  const { client, sts } = await startStsWithClients(t)
   const command = (token: string) =>
     new AssumeRoleWithWebIdentityCommand({
       RoleArn: role.arn,
@@ -148,7 +148,7 @@ t.test('the AWS SDK assumes a role with a web identity token', async t => {
 })
 
 t.test('replies are XML or JSON, in which an expiration is a text or a number', async t => {
-  const { post } = await served(t)
+  const { post } = await startStsWithClients(t)
   const token = cluster.token(good)
   t.match(await post(token), { status: 200, text: /<Expiration>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ<\/Expiration>/ })
   const { status, text } = await post(token, { Accept: 'application/json' })

@@ -8,7 +8,7 @@ import { type ReplicaSetMember, type ReplicaSetOptions, startReplicaSet } from '
 import { EXHAUST_ALLOWED } from '../../src/wire/message.js'
 
 /** Starts a set and a client that knows one member. The client polls rarely, so it learns changes from streams. */
-async function gathered(t: Test, options: Partial<ReplicaSetOptions> = {}) {
+async function startSet(t: Test, options: Partial<ReplicaSetOptions> = {}) {
   const set = await startReplicaSet({ now: Date.now, random: randomBytes, root, ...options })
   t.teardown(() => set.close())
   const [first] = set.members() as [ReplicaSetMember]
@@ -57,7 +57,7 @@ const others = (set: { members(): readonly ReplicaSetMember[]; primary(): Replic
   set.members().filter(member => member !== set.primary())
 
 t.test('a driver that knows one member finds the others', async t => {
-  const { set, client } = await gathered(t)
+  const { set, client } = await startSet(t)
   const [first, second, third] = set.members() as [ReplicaSetMember, ReplicaSetMember, ReplicaSetMember]
   const found = Promise.all([
     sees(client, first, 'RSPrimary'),
@@ -78,7 +78,7 @@ t.test('a driver that knows one member finds the others', async t => {
 
 t.test('hello describes a member', async t => {
   let now = 1_000_000
-  const { set } = await gathered(t, { now: () => now, advertise: port => `Member.Example:${port}` })
+  const { set } = await startSet(t, { now: () => now, advertise: port => `Member.Example:${port}` })
   const [first, second, third] = set.members() as [ReplicaSetMember, ReplicaSetMember, ReplicaSetMember]
   const hosts = set.members().map(({ port }) => `member.example:${port}`)
   const { ask } = await connectRaw(t, first.port)
@@ -114,7 +114,7 @@ t.test('hello describes a member', async t => {
 })
 
 t.test('a client finds the set by its advertised addresses', async t => {
-  const { set, dial } = await gathered(t, { advertise: port => `localhost:${port}`, name: 'other', members: 1 })
+  const { set, dial } = await startSet(t, { advertise: port => `localhost:${port}`, name: 'other', members: 1 })
   const client = dial({ serverSelectionTimeoutMS: 100 })
   t.equal(await client.connect().catch(thrown => thrown.name), 'MongoServerSelectionError', 'another set name')
   const right = new MongoClient(set.uri().replace('localhost', '127.0.0.1'), { serverSelectionTimeoutMS: 20_000 })
@@ -123,7 +123,7 @@ t.test('a client finds the set by its advertised addresses', async t => {
 })
 
 t.test('a secondary rejects writes, and accepts reads if the client permits it', async t => {
-  const { set, alone } = await gathered(t)
+  const { set, alone } = await startSet(t)
   const [secondary] = others(set) as [ReplicaSetMember]
   const { ask } = await alone(secondary)
   const { topologyVersion } = await ask({ hello: 1, $db: 'admin' })
@@ -152,7 +152,7 @@ t.test('a secondary rejects writes, and accepts reads if the client permits it',
 })
 
 t.test('read preferences and tags select members', async t => {
-  const { set, client } = await gathered(t)
+  const { set, client } = await startSet(t)
   const tagged = await set.add({ tags: { use: 'reports' }, priority: 0 })
   const c = client.db('app').collection<Document>('c')
   await c.insertOne({ a: 1 })
@@ -165,7 +165,7 @@ t.test('read preferences and tags select members', async t => {
 })
 
 t.test('a streaming client is informed of a step-down and an election at once', async t => {
-  const { set, client } = await gathered(t)
+  const { set, client } = await startSet(t)
   const ready = streams(client, 3)
   await client.db('app').command({ ping: 1 })
   await ready
@@ -190,7 +190,7 @@ t.test('a streaming client is informed of a step-down and an election at once', 
 })
 
 t.test('a step-down closes no connection', async t => {
-  const { set, alone, client } = await gathered(t)
+  const { set, alone, client } = await startSet(t)
   const [first, second] = set.members() as [ReplicaSetMember, ReplicaSetMember]
   const { ask } = await alone(first)
   let cleared = 0
@@ -210,7 +210,7 @@ t.test('a step-down closes no connection', async t => {
 })
 
 t.test('writes go on while the primary steps down ten times: none is lost, none is done twice', async t => {
-  const { set, client } = await gathered(t, {
+  const { set, client } = await startSet(t, {
     electionMS: 10,
     majority: () => new Promise(resolve => setImmediate(resolve)),
   })
@@ -267,7 +267,7 @@ t.test('writes go on while the primary steps down ten times: none is lost, none 
 t.test('a retried write returns its earlier result', async t => {
   let waiting: (() => void) | undefined
   let majority: () => Promise<void> = async () => {}
-  const { set, client } = await gathered(t, { majority: () => majority() })
+  const { set, client } = await startSet(t, { majority: () => majority() })
   const c = client.db('app').collection<Document>('c')
   const ready = streams(client, 3)
   await c.insertOne({ _id: 1 as never, n: 0 })
@@ -315,7 +315,7 @@ t.test('a retried write returns its earlier result', async t => {
 })
 
 t.test('members are added and removed while a client is connected', async t => {
-  const { set, client } = await gathered(t)
+  const { set, client } = await startSet(t)
   const c = client.db('app').collection('c')
   await c.insertOne({})
   const added = await set.add()
@@ -347,7 +347,7 @@ t.test('members are added and removed while a client is connected', async t => {
 })
 
 t.test('a killed member restarts with another process id', async t => {
-  const { set, client } = await gathered(t, { electionMS: 1 })
+  const { set, client } = await startSet(t, { electionMS: 1 })
   const c = client.db('app').collection('c')
   await c.insertOne({})
   const first = set.primary() as ReplicaSetMember
@@ -366,7 +366,7 @@ t.test('a killed member restarts with another process id', async t => {
 })
 
 t.test('without anybody who could be elected there is no primary until one comes back', async t => {
-  const { set } = await gathered(t, { members: 1, electionMS: 1 })
+  const { set } = await startSet(t, { members: 1, electionMS: 1 })
   const [only] = set.members() as [ReplicaSetMember]
   await set.kill(only)
   t.equal(set.primary(), undefined)
@@ -381,7 +381,7 @@ t.test('without anybody who could be elected there is no primary until one comes
 })
 
 t.test('the next primary is a running member of the highest priority', async t => {
-  const { set } = await gathered(t, { electionMS: 0 })
+  const { set } = await startSet(t, { electionMS: 0 })
   const [first, second] = set.members() as [ReplicaSetMember, ReplicaSetMember]
   const strong = await set.add({ priority: 2, tags: { dc: 'a' } })
   const passive = await set.add({ priority: 0 })
@@ -411,7 +411,7 @@ t.test('the next primary is a running member of the highest priority', async t =
 })
 
 t.test('all members share users, roles and documents', async t => {
-  const { set } = await gathered(t)
+  const { set } = await startSet(t)
   set.createUser({ user: 'reader', password: 'pw', roles: [{ role: 'read', db: 'app' }] })
   for (const member of set.members()) {
     const own = new MongoClient(`mongodb://reader:pw@${member.host}/?directConnection=true&authSource=admin`)
@@ -422,7 +422,7 @@ t.test('all members share users, roles and documents', async t => {
 })
 
 t.test('tools can query the status and the configuration of the set', async t => {
-  const { set, client } = await gathered(t)
+  const { set, client } = await startSet(t)
   const [, second, third] = set.members() as [ReplicaSetMember, ReplicaSetMember, ReplicaSetMember]
   await set.kill(third)
   const admin = client.db('admin')

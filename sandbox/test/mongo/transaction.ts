@@ -9,7 +9,7 @@ import { type ReplicaSetMember, startReplicaSet } from '../../src/mongo/replicaS
 type Row = { _id: number; n?: number; u?: number }
 
 /** Starts a set with a manual clock, a client, and a collection with two documents. */
-async function prepared(t: Test) {
+async function startSetWithSession(t: Test) {
   let now = 1_000_000
   const set = await startReplicaSet({ now: () => now, random: randomBytes, root })
   t.teardown(() => set.close())
@@ -32,7 +32,7 @@ const labelsOf = async (run: Promise<unknown>): Promise<string[]> =>
   )
 
 t.test('a transaction sees its own writes; other clients see them after the commit', async t => {
-  const { client, c, session } = await prepared(t)
+  const { client, c, session } = await startSetWithSession(t)
   session.startTransaction()
   await c.insertOne({ _id: 3 }, { session })
   await c.updateOne({ _id: 1 }, { $inc: { n: 1 } }, { session })
@@ -56,7 +56,7 @@ t.test('a transaction sees its own writes; other clients see them after the comm
 })
 
 t.test('an aborted transaction has no effect', async t => {
-  const { c, session } = await prepared(t)
+  const { c, session } = await startSetWithSession(t)
   session.startTransaction()
   await c.updateMany({}, { $set: { n: 5 } }, { session })
   await c.findOneAndUpdate({ _id: 9 }, { $set: { n: 5 } }, { session, upsert: true })
@@ -69,7 +69,7 @@ t.test('an aborted transaction has no effect', async t => {
 })
 
 t.test('a document that another client changed is a conflict, at the write or at commit', async t => {
-  const { client, c, session } = await prepared(t)
+  const { client, c, session } = await startSetWithSession(t)
   session.startTransaction()
   await c.findOne({}, { session })
   await c.updateOne({ _id: 1 }, { $inc: { n: 1 } })
@@ -91,7 +91,7 @@ t.test('a document that another client changed is a conflict, at the write or at
 })
 
 t.test('a unique index applies across transactions', async t => {
-  const { client, c, session } = await prepared(t)
+  const { client, c, session } = await startSetWithSession(t)
   await client.db('app').collection('d').createIndex({ u: 1 }, { unique: true })
   const d = client.db('app').collection<Row>('d')
   await d.insertMany([
@@ -117,7 +117,7 @@ t.test('a unique index applies across transactions', async t => {
 })
 
 t.test('an error aborts a transaction', async t => {
-  const { client, c, session } = await prepared(t)
+  const { client, c, session } = await startSetWithSession(t)
   const app = client.db('app')
   const wrong: [number, (session: ClientSession) => Promise<unknown>][] = [
     [11000, session => c.insertOne({ _id: 1 }, { session })],
@@ -139,7 +139,7 @@ t.test('an error aborts a transaction', async t => {
 })
 
 t.test('a step-down aborts transactions, and withTransaction retries them', async t => {
-  const { set, c, session } = await prepared(t)
+  const { set, c, session } = await startSetWithSession(t)
   const [, second, third] = set.members() as [ReplicaSetMember, ReplicaSetMember, ReplicaSetMember]
   let tries = 0
   await session.withTransaction(async () => {
@@ -179,7 +179,7 @@ t.test('a commit that was not acknowledged is applied once', async t => {
 })
 
 t.test('snapshot reads exist in transactions only', async t => {
-  const { client, c } = await prepared(t)
+  const { client, c } = await startSetWithSession(t)
   const session = client.startSession({ snapshot: true })
   t.equal(await errorCodeOf(c.findOne({}, { session })), 20)
   await session.endSession()
@@ -191,7 +191,7 @@ t.test('snapshot reads exist in transactions only', async t => {
 })
 
 t.test('a transaction expires after a minute', async t => {
-  const { c, session, later } = await prepared(t)
+  const { c, session, later } = await startSetWithSession(t)
   session.startTransaction()
   await c.insertOne({ _id: 3 }, { session })
   later(60_001)
@@ -200,7 +200,7 @@ t.test('a transaction expires after a minute', async t => {
 })
 
 t.test('transaction numbers must increase', async t => {
-  const { set } = await prepared(t)
+  const { set } = await startSetWithSession(t)
   const { ask } = await connectRaw(t, set.members()[0]?.port as number)
   await logInWithScram(ask, root.name, root.password)
   const lsid = { id: new Binary(randomBytes(16), Binary.SUBTYPE_UUID) }
@@ -237,7 +237,7 @@ t.test('transaction numbers must increase', async t => {
 })
 
 t.test('a failed statement runs again, a successful one does not', async t => {
-  const { set } = await prepared(t)
+  const { set } = await startSetWithSession(t)
   const { ask } = await connectRaw(t, set.members()[0]?.port as number)
   await logInWithScram(ask, root.name, root.password)
   const lsid = { id: new Binary(randomBytes(16), Binary.SUBTYPE_UUID) }
