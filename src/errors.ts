@@ -180,7 +180,7 @@ export const faults = {
     reply: RETRY,
     summary: 'too many logins of this AWS account are waiting for its STS quota',
     remedy:
-      'Reduce logins: keep connections open longer, raise minPoolSize. Raise sts.quota if AWS has raised your quota.',
+      'Reduce logins: one client per process, a smaller maxPoolSize, no maxIdleTimeMS. Raise sts.quota if AWS has raised your quota.',
   },
   'identity/partition-mismatch': {
     level: 'error',
@@ -457,8 +457,8 @@ type UpstreamError = {
 }
 
 /**
- * Faults whose particulars decide something. They are passed together with the facts and logged like them, but they are
- * typed, and code reads them with `fault.data(kind)`.
+ * The data of a fault that code reads, with `fault.data(kind)`. It is passed together with the facts and logged like them,
+ * but its types are part of the kind: a name that is not declared here cannot decide anything.
  */
 export type FaultData = {
   'sts/refused': { readonly code?: string }
@@ -472,7 +472,7 @@ export type FaultData = {
   'upstream/unreachable': UpstreamError
   'upstream/authentication-failed': UpstreamError
   'provision/failed': UpstreamError
-  /** `deny`: the settings of the deny list, if they could be read although others could not. Never logged. */
+  /** `deny`: the settings of the deny list, if they could be read although others could not. The log shows `problems` instead. */
   'config/invalid': {
     readonly problems?: readonly string[]
     readonly deny?: { readonly file?: string | undefined; readonly text?: string | undefined }
@@ -481,18 +481,18 @@ export type FaultData = {
 }
 
 type KindWithData = keyof FaultData
-/** The facts may be left out where every particular is optional. */
-type Particulars<K extends KindWithData> =
+/** The third argument may be left out if every value is optional. */
+type DataArguments<K extends KindWithData> =
   Partial<FaultData[K]> extends FaultData[K]
     ? [kind: K, detail?: string | undefined, facts?: (Facts & FaultData[K]) | undefined, cause?: unknown]
     : [kind: K, detail: string | undefined, facts: Facts & FaultData[K], cause?: unknown]
 type FaultArguments =
   | [kind: Exclude<FaultKind, KindWithData>, detail?: string | undefined, facts?: Facts | undefined, cause?: unknown]
-  | { [K in KindWithData]: Particulars<K> }[KindWithData]
+  | { [K in KindWithData]: DataArguments<K> }[KindWithData]
 
 /**
  * The only error that the proxy throws. The client sees the summary of its kind and `detail`; `facts` and `cause` go to the
- * log only. Rejected: a class per kind, since one table serves the reply, the log, the metrics and the documentation.
+ * log only. Rejected: a class per kind, because one table serves the reply, the log, the metrics and the documentation.
  */
 export class Fault extends Error {
   override readonly name = 'Fault'
@@ -512,7 +512,7 @@ export class Fault extends Error {
     return faults[this.kind]
   }
 
-  /** The particulars of a fault of one of these kinds; undefined for a fault of another kind. */
+  /** The data of a fault of one of these kinds; undefined for a fault of another kind. */
   data<K extends KindWithData>(...kinds: K[]): FaultData[K] | undefined {
     return kinds.some(kind => kind === this.kind) ? (this.facts as FaultData[K]) : undefined
   }
