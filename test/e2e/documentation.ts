@@ -1,4 +1,4 @@
-/** The commands of docs/revocation.md about denials and pins, run as they stand there but for the port. */
+/** The commands of docs/revocation.md about denials and pins, run unchanged except for the port. */
 import { execFile } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,6 +7,7 @@ import { parseDenyFile } from '../../src/revocation/denyFile.js'
 import { createClient, requireClients } from '../support/clients.js'
 import { startDemo } from '../support/demo.js'
 import { createTempFolder } from '../support/program.js'
+import { waitUntil } from '../support/waitUntil.js'
 
 await requireClients('mongodb7')
 
@@ -14,7 +15,7 @@ const page = readFileSync(new URL('../../docs/revocation.md', import.meta.url), 
 const blocks = [...page.matchAll(/^```bash\n([\s\S]*?)^```$/gm)].map(([, text = '']) => text)
 const about = (word: string) => blocks.find(block => block.includes(word)) ?? ''
 
-t.test('denied by curl and by a file, and taken back', async t => {
+t.test('the commands add and remove a denial and a pin', async t => {
   const cwd = createTempFolder(t)
   const run = (script: string) =>
     new Promise<string>((resolve, reject) => {
@@ -28,13 +29,13 @@ t.test('denied by curl and by a file, and taken back', async t => {
   const pins = join(cwd, 'pins.json')
   writeFileSync(pins, JSON.stringify({ 'arn:aws:iam::123456789012:role/orders-api': 'AROACKCEVSQ6C2EXAMPLE' }))
   const { ready, uri, orders, log } = await startDemo(t, ...files, '--deny-file', deny, '--pins-file', pins)
-  const connected = async () => {
+  const connect = async () => {
     const client = await createClient(t, 'mongodb7', uri(), orders)
     await client.db('app').command({ ping: 1 })
   }
-  await connected()
-  const said = await run(about('/deny').replaceAll('http://127.0.0.1:9216', ready.admin))
-  const [added, list, taken] = said
+  await connect()
+  const replies = await run(about('/deny').replaceAll('http://127.0.0.1:9216', ready.admin))
+  const [added, list, taken] = replies
     .trimEnd()
     .split('\n')
     .map(line => JSON.parse(line))
@@ -43,17 +44,17 @@ t.test('denied by curl and by a file, and taken back', async t => {
   t.match(list, { file: [], admin: [{ why: 'ticket 4711' }] })
   t.match(taken, { allowed: { arn: orders.arn } })
 
-  const told = await run(about('/pins').replaceAll('http://127.0.0.1:9216', ready.admin))
+  const output = await run(about('/pins').replaceAll('http://127.0.0.1:9216', ready.admin))
   const pin = JSON.parse(readFileSync(pins, 'utf8'))
   t.same(
-    [told, pin],
+    [output, pin],
     [`{"${orders.arn}":"AROACKCEVSQ6C2EXAMPLE"}\n{"cleared":{"${orders.arn}":"AROACKCEVSQ6C2EXAMPLE"}}\n`, {}],
   )
 
-  await connected()
+  await connect()
   await run(about('deny.yaml.new'))
   t.match(parseDenyFile(readFileSync(deny, 'utf8'), deny), { all: [{ value: orders.arn }], problems: [] })
   const closed = () => log.filter(({ fault, denial }) => fault === 'login/revoked' && `${denial}`.startsWith('arn'))
-  for (const count = added.closed; closed().length <= count; ) await new Promise(resolve => setTimeout(resolve, 20))
-  await t.rejects(connected(), { code: 18, message: /deny list/ })
+  await waitUntil(() => closed().length > added.closed)
+  await t.rejects(connect(), { code: 18, message: /deny list/ })
 })

@@ -1,4 +1,4 @@
-/** Real drivers through the demo, as an IAM user and as a role with a session token: all that an application does. */
+/** What applications do, with real drivers through the demo: as an IAM user, and as a role with a session token. */
 import t from 'tap'
 import type { Calls } from '../../sandbox/src/aws/sts.js'
 import { type Driver, loadDriver, requireClients, runTask } from '../support/clients.js'
@@ -12,9 +12,9 @@ const { uri, alice, orders, ready } = await startDemo(t)
 for (const driver of drivers) {
   const many = `app.many-${driver}`
 
-  t.test(`${driver} as an IAM user that may write`, async t => {
+  t.test(`${driver} works as an IAM user that may write`, async t => {
     const steps = {
-      who: { do: 'command', on: 'app', command: { connectionStatus: 1 } },
+      status: { do: 'command', on: 'app', command: { connectionStatus: 1 } },
       insertMany: { do: 'insertMany', in: many, count: 10_000 },
       find: { do: 'find', in: many, batchSize: 1_000 },
       large: { do: 'large', in: `app.large-${driver}`, MiB: 15 },
@@ -40,12 +40,12 @@ for (const driver of drivers) {
       duplicate: { do: 'insert', in: `app.bulk-${driver}`, documents: [{ _id: 2 }] },
       hello: { do: 'command', on: 'admin', command: { hello: 1 } },
     }
-    // One connection, so that what comes after the writes without an answer is served after them.
+    // One connection, so that the steps after the unacknowledged writes are executed after them.
     const task = { uri: uri(), options: { maxPoolSize: 1 }, steps: Object.values(steps) }
     const { steps: done, pool } = await runTask(t, driver, task, alice)
     const result = Object.fromEntries(Object.keys(steps).map((name, at) => [name, done[at]]))
 
-    t.match(result.who?.value?.reply.authInfo, {
+    t.match(result.status?.value?.reply.authInfo, {
       authenticatedUsers: [{ user: 'alice', db: 'admin' }],
       authenticatedUserRoles: [{ role: 'readWrite', db: 'app' }],
     })
@@ -65,8 +65,8 @@ for (const driver of drivers) {
     t.same(pool, { connectionCreated: 1, connectionReady: 1, connectionClosed: 1, connectionPoolCleared: 0 })
   })
 
-  t.test(`${driver} as a role that reads, on twenty connections with a login each`, async t => {
-    const before = await asked()
+  t.test(`${driver} works as a role that reads, on twenty connections with a login each`, async t => {
+    const before = await stsCalls()
     const steps = [
       { do: 'connect', connections: 20 },
       { do: 'command', on: 'app', command: { connectionStatus: 1 } },
@@ -77,19 +77,19 @@ for (const driver of drivers) {
     ]
     const options = { maxPoolSize: 20, minPoolSize: 20, maxConnecting: 20 }
     const done = await runTask(t, driver, { uri: uri(), options, steps }, orders)
-    const [connect, who, find, insert, after, parallel] = done.steps
+    const [connect, status, find, insert, after, parallel] = done.steps
     t.ok(connect?.value)
-    t.match(who?.value?.reply.authInfo.authenticatedUsers, [{ user: 'orders-api', db: 'admin' }])
+    t.match(status?.value?.reply.authInfo.authenticatedUsers, [{ user: 'orders-api', db: 'admin' }])
     t.match(find, { value: { count: 10_000, different: 10_000 } })
     t.match(insert, { error: { code: 13, codeName: 'Unauthorized', message: /not authorized on app/ } })
     t.match(after, { value: { documents: [{ n: 10_000 }] } }, 'nothing was written')
     t.match(parallel, { value: { answered: 200 } })
     t.match(done.pool, { connectionCreated: 20, connectionReady: 20, connectionPoolCleared: 0 })
-    t.equal((await asked()) - before, 20, 'one call to STS for each')
+    t.equal((await stsCalls()) - before, 20, 'one call to STS for each')
   })
 }
 
-t.test('driver 6 takes credentials in the connection string, driver 7 says that it does not', async t => {
+t.test('driver 6 accepts credentials in the connection string, driver 7 rejects them', async t => {
   const login = `${encodeURIComponent(orders.accessKeyId)}:${encodeURIComponent(orders.secretAccessKey)}@`
   const inside = uri().replace('mongodb://', `mongodb://${login}`)
   const options = { authMechanismProperties: { AWS_SESSION_TOKEN: orders.sessionToken ?? '' } }
@@ -101,8 +101,8 @@ t.test('driver 6 takes credentials in the connection string, driver 7 says that 
   t.throws(() => new MongoClient(inside), { message: /MONGODB-AWS/ })
 })
 
-/** How many logins AWS STS was asked about. */
-async function asked(): Promise<number> {
+/** How many GetCallerIdentity calls the STS of the demo has received. */
+async function stsCalls(): Promise<number> {
   const calls = (await (await fetch(`${ready.sts}/sandbox/calls`)).json()) as Calls
   return calls.GetCallerIdentity
 }

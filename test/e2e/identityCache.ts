@@ -6,8 +6,8 @@ import { type LogLine, startTestProxy, type TestProxy } from '../support/testPro
 const pathOf = (name: string) => fileURLToPath(new URL(`../support/tls/${name}.pem`, import.meta.url))
 const textOf = (name: string) => readFileSync(pathOf(name), 'utf8')
 
-/** A house whose clients show certificates, and which remembers successes if it is told to. */
-async function mutual(t: Test, settings: Record<string, string> = {}) {
+/** A proxy that requires client certificates. */
+async function startWithClientCertificates(t: Test, settings: Record<string, string> = {}) {
   const files = { crt: textOf('listener'), key: textOf('listener'), ca: textOf('clientCA') }
   const tls = { 'tls.certFile': 'crt', 'tls.keyFile': 'key', 'tls.clientCAFile': 'ca' }
   const proxy = await startTestProxy(t, { files, settings: { ...tls, ...settings } })
@@ -21,7 +21,7 @@ async function mutual(t: Test, settings: Record<string, string> = {}) {
         tls: true,
         tlsCAFile: pathOf('listener'),
         ...(certificate && { tlsCertificateKeyFile: pathOf(certificate) }),
-        serverSelectionTimeoutMS: 2_000,
+        serverSelectionTimeoutMS: 5_000,
       },
     )
     try {
@@ -33,46 +33,46 @@ async function mutual(t: Test, settings: Record<string, string> = {}) {
   return { ...proxy, login }
 }
 const calls = ({ sts }: TestProxy) => sts.calls().GetCallerIdentity
-const ofRelays = (line: LogLine) => line.stage === 'authenticated'
+const isAuthenticated = (line: LogLine) => line.stage === 'authenticated'
 
-t.test('a success stands in for STS under the same client certificate, and the log says so', async t => {
-  const proxy = await mutual(t, { 'sts.successCache': '60s' })
+t.test('a cached success replaces the STS call for the same client certificate, and the log says so', async t => {
+  const proxy = await startWithClientCertificates(t, { 'sts.successCache': '60s' })
   await proxy.login('workload')
-  const asked = calls(proxy)
+  const before = calls(proxy)
   const { authInfo } = await proxy.login('workload')
   t.match(authInfo.authenticatedUsers, [{ user: 'orders-api' }])
-  t.equal(calls(proxy), asked)
-  const [first, second] = await proxy.closedLines(2, ofRelays)
+  t.equal(calls(proxy), before)
+  const [first, second] = await proxy.closedLines(2, isAuthenticated)
   t.notOk('cached' in (first ?? {}))
   t.match(second, { cached: true, arn: /orders-api/ })
   await proxy.login('workload2')
-  t.equal(calls(proxy), asked + 1, 'another certificate is another client')
+  t.equal(calls(proxy), before + 1, 'another certificate is another client')
 })
 
-t.test('this is the trade: with the same certificate nobody asks for the secret key', async t => {
-  const proxy = await mutual(t, { 'sts.successCache': '60s' })
+t.test('with the same certificate a cached success does not verify the secret key', async t => {
+  const proxy = await startWithClientCertificates(t, { 'sts.successCache': '60s' })
   await proxy.login('workload')
   await proxy.login('workload', { secretAccessKey: 'not the secret' })
   await t.rejects(proxy.login('workload2', { secretAccessKey: 'not the secret' }), { code: 18 })
 })
 
-t.test('unless it is turned on nothing is remembered', async t => {
-  const proxy = await mutual(t)
+t.test('by default no success is cached', async t => {
+  const proxy = await startWithClientCertificates(t)
   await proxy.login('workload')
-  const asked = calls(proxy)
+  const before = calls(proxy)
   await proxy.login('workload')
-  t.equal(calls(proxy), asked + 1)
+  t.equal(calls(proxy), before + 1)
 })
 
-t.test('without a certificate of the client CA nobody gets as far as hello', async t => {
-  const proxy = await mutual(t)
+t.test('without a certificate of the client CA the connection fails before hello', async t => {
+  const proxy = await startWithClientCertificates(t)
   for (const certificate of [undefined, 'selfSigned', 'expired']) {
     await t.rejects(proxy.login(certificate), { name: 'MongoServerSelectionError' })
   }
   t.equal(calls(proxy), 0)
 })
 
-t.test('a client that loops with an expired token costs STS one call', async t => {
+t.test('a client that loops with an expired token costs one STS call', async t => {
   const proxy = await startTestProxy(t)
   const stale = proxy.session(-1)
   for (let i = 0; i < 5; i++) {

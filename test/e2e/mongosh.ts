@@ -1,4 +1,4 @@
-/** The real mongosh through the demo, called as the vendor's documentation writes it. */
+/** The real mongosh through the demo, called as in the documentation of its vendor. */
 import t from 'tap'
 import { type AwsKeys, credentialEnvironment, requireClients, runMongosh } from '../support/clients.js'
 import { startDemo } from '../support/demo.js'
@@ -13,23 +13,23 @@ function argumentsOf({ accessKeyId, secretAccessKey, sessionToken }: AwsKeys): s
   return sessionToken === undefined ? user : [...user, '--awsIamSessionToken', sessionToken]
 }
 
-const WHO = 'db.runCommand({ connectionStatus: 1 }).authInfo.authenticatedUsers'
+const AUTHENTICATED_USERS = 'db.runCommand({ connectionStatus: 1 }).authInfo.authenticatedUsers'
 
-t.test('an IAM user by --username and --password', async t => {
+t.test('an IAM user logs in with --username and --password', async t => {
   const { code, stdout, stderr } = await runMongosh(t, [
     uri(),
     ...argumentsOf(alice),
     '--quiet',
     '--json',
     '--eval',
-    WHO,
+    AUTHENTICATED_USERS,
   ])
   t.same(JSON.parse(stdout), [{ user: 'alice', db: 'admin' }])
   t.same({ code, stderr }, { code: 0, stderr: '' })
 })
 
-t.test('a role by --awsIamSessionToken, held to its rights', async t => {
-  const shown = await runMongosh(t, [uri(), ...argumentsOf(orders), '--quiet', '--json', '--eval', WHO])
+t.test('a role logs in with --awsIamSessionToken, and has only its privileges', async t => {
+  const shown = await runMongosh(t, [uri(), ...argumentsOf(orders), '--quiet', '--json', '--eval', AUTHENTICATED_USERS])
   t.same(JSON.parse(shown.stdout), [{ user: 'orders-api', db: 'admin' }])
   const script = 'db.getSiblingDB("app").orders.insertOne({ n: 1 })'
   const { code, stdout } = await runMongosh(t, [uri(), ...argumentsOf(orders), '--quiet', '--json', '--eval', script])
@@ -37,31 +37,31 @@ t.test('a role by --awsIamSessionToken, held to its rights', async t => {
   t.match(JSON.parse(stdout), { codeName: 'Unauthorized', code: { $numberInt: '13' } })
 })
 
-t.test('both by the environment, as well', async t => {
-  for (const who of [alice, orders]) {
-    const { stdout } = await runMongosh(t, [uri(), '--quiet', '--json', '--eval', WHO], {
-      env: credentialEnvironment(who),
+t.test('both log in with credentials of the environment', async t => {
+  for (const principal of [alice, orders]) {
+    const { stdout } = await runMongosh(t, [uri(), '--quiet', '--json', '--eval', AUTHENTICATED_USERS], {
+      env: credentialEnvironment(principal),
     })
-    t.same(JSON.parse(stdout), [{ user: who.user, db: 'admin' }])
+    t.same(JSON.parse(stdout), [{ user: principal.user, db: 'admin' }])
   }
 })
 
-t.test('credentials inside of the connection string', async t => {
+t.test('credentials in the connection string are accepted', async t => {
   const login = `${encodeURIComponent(orders.accessKeyId)}:${encodeURIComponent(orders.secretAccessKey)}@`
   const token = `&authMechanismProperties=AWS_SESSION_TOKEN:${encodeURIComponent(orders.sessionToken ?? '')}`
   const inside = `${uri().replace('mongodb://', `mongodb://${login}`)}${token}`
-  const { stdout } = await runMongosh(t, [inside, '--quiet', '--json', '--eval', WHO])
+  const { stdout } = await runMongosh(t, [inside, '--quiet', '--json', '--eval', AUTHENTICATED_USERS])
   t.same(JSON.parse(stdout), [{ user: 'orders-api', db: 'admin' }])
 })
 
-t.test('a wrong secret shows what AWS said', async t => {
+t.test('with a wrong secret the error names the code of STS', async t => {
   const wrong = { ...alice, secretAccessKey: 'guessed' }
   const { code, stderr } = await runMongosh(t, [uri(), ...argumentsOf(wrong), '--quiet', '--eval', '1'])
   t.equal(code, 1)
   t.match(stderr, /MongoServerError: AWS STS refused the credentials: SignatureDoesNotMatch/)
 })
 
-t.test('it starts for a person without one error, and a person feels at home', async t => {
+t.test('an interactive session works without an error', async t => {
   const input = [
     'show dbs',
     'db.things.insertMany([{ n: 1 }, { n: 2 }, { n: 3 }])',
@@ -69,7 +69,7 @@ t.test('it starts for a person without one error, and a person feels at home', a
     'for (let n = 4; n <= 50; n++) db.things.insertOne({ n })',
     'db.things.find({}, { _id: 0 })',
     'it',
-    'db.things.updateMany({}, { $set: { seen: true } }).modifiedCount',
+    'db.things.updateMany({}, { $set: { updated: true } }).modifiedCount',
     'db.things.aggregate([{ $group: { _id: null, total: { $sum: "$n" } } }])',
     'db.things.createIndex({ n: 1 })',
     'db.things.getIndexes()',
@@ -89,7 +89,7 @@ t.test('it starts for a person without one error, and a person feels at home', a
   })
   t.equal(code, 0)
   t.equal(stderr, '')
-  t.same(problems, [], 'nor is there one in its own log')
+  t.same(problems, [], 'and its own log has none')
   t.notMatch(stdout, /error|uncaught/i)
   t.match(stdout, /Type "it" for more/)
   t.match(stdout, /total: 1275/)

@@ -1,4 +1,4 @@
-/** Five thousand drivers that only watch: what they cost the members is nothing, and each hears of a failover. */
+/** Five thousand monitoring connections cost the members nothing, and each receives the news of a failover. */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { Int32 } from 'bson'
@@ -7,42 +7,42 @@ import { EXHAUST_ALLOWED, readReply, writeMessage } from '../../src/wire/message
 import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
 import { createFrameReceiver } from '../support/sockets.js'
 
-/** Each takes two descriptors of this process, and the rest of the test a few hundred. */
+/** Each needs two file descriptors of this process, and the rest of the test a few hundred. */
 const MONITORS = Math.min(5_000, Math.floor((descriptors() - 500) / 2))
-/** Fewer than the backlog of the listener, so that nobody is dropped on the way. */
+/** Fewer than the backlog of the listener, so that no connection is dropped. */
 const AT_ONCE = 100
 
 t.test('five thousand idle monitors open no connection to a member', async t => {
   t.comment(`${MONITORS} monitors`)
-  const room = { 'listen.connections': '20000', 'listen.perAddress': '6000', 'ldap.every': '1h' }
-  const { set, proxy } = await startReplicaSetProxy(t, room)
-  const dialled = () => set.members().map(member => member.acceptedCount())
+  const settings = { 'listen.connections': '20000', 'listen.perAddress': '6000', 'ldap.every': '1h' }
+  const { set, proxy } = await startReplicaSetProxy(t, settings)
+  const accepted = () => set.members().map(member => member.acceptedCount())
   const open = () => set.members().map(member => member.connections().length)
-  await monitor(t, proxy.port, 0)
-  const before = { dialled: dialled(), open: open() }
+  await startMonitor(t, proxy.port, 0)
+  const before = { accepted: accepted(), open: open() }
   const monitors: Monitor[] = []
   while (monitors.length < MONITORS) {
     const some = Array.from({ length: Math.min(AT_ONCE, MONITORS - monitors.length) }, (_, n) =>
-      monitor(t, proxy.port, n % 2 ? EXHAUST_ALLOWED : 0),
+      startMonitor(t, proxy.port, n % 2 ? EXHAUST_ALLOWED : 0),
     )
     monitors.push(...(await Promise.all(some)))
   }
-  t.same({ dialled: dialled(), open: open() }, before, 'neither for their hellos nor while they wait')
+  t.same({ accepted: accepted(), open: open() }, before, 'neither for their hellos nor while they are pending')
   t.ok(
     monitors.every(({ socket }) => !socket.destroyed),
-    'none was turned away',
+    'none was closed',
   )
 
   set.stepDown()
-  const told = await Promise.all(monitors.map(async ({ reply }) => readReply(await reply()).document))
-  t.ok(told.every(({ setName }) => setName === 'rs0'))
-  t.same({ dialled: dialled(), open: open() }, before, 'nor when all of them are told')
+  const hellos = await Promise.all(monitors.map(async ({ reply }) => readReply(await reply()).document))
+  t.ok(hellos.every(({ setName }) => setName === 'rs0'))
+  t.same({ accepted: accepted(), open: open() }, before, 'nor for the replies to all of them')
 })
 
 type Monitor = { socket: Socket; reply: ReturnType<typeof createFrameReceiver> }
 
-/** Asks for a hello, then for the next news, and waits. `flagBits`: whether it lets itself be told again and again. */
-async function monitor(t: Test, port: number, flagBits: number): Promise<Monitor> {
+/** Sends a hello, then an awaitable one. `flagBits` may allow a stream of replies. */
+async function startMonitor(t: Test, port: number, flagBits: number): Promise<Monitor> {
   const socket = connect(port, '127.0.0.1')
   t.teardown(() => socket.destroy())
   await once(socket, 'connect')
@@ -54,7 +54,7 @@ async function monitor(t: Test, port: number, flagBits: number): Promise<Monitor
   return { socket, reply }
 }
 
-/** How many this process may have open: Node raises the soft limit to the hard one. */
+/** The limit of file descriptors of this process. Node raises the soft limit to the hard one. */
 function descriptors(): number {
   const { userLimits } = process.report.getReport() as { userLimits?: { open_files?: { soft: number | 'unlimited' } } }
   const soft = userLimits?.open_files?.soft

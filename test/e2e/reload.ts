@@ -1,8 +1,8 @@
-/** The program itself, while the files change from which it was configured. */
+/** The program reloads its configuration when the files change that it was loaded from. */
 import { mkdirSync, readlinkSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as nextIteration } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { createClient, requireClients } from '../support/clients.js'
 import { program, startDemo } from '../support/demo.js'
@@ -12,8 +12,8 @@ await requireClients('mongodb7')
 
 type Line = Record<string, unknown>
 
-/** `serve` in front of the demo's upstream and STS, with its files in a folder as Kubernetes makes one. */
-async function serving(t: Test) {
+/** Runs `serve` in front of the demo's upstream and STS, with its files in a folder as Kubernetes mounts a ConfigMap. */
+async function startServe(t: Test) {
   const { ready, alice, orders } = await startDemo(t)
   const { username, password, host } = new URL(ready.upstream)
   const folder = createTempFolder(t)
@@ -27,7 +27,7 @@ async function serving(t: Test) {
     deny: { file: join(folder, 'deny.yaml') },
   }
   let version = 0
-  /** A link in the middle of the path is swapped. */
+  /** Writes the files into a new folder, then replaces the symbolic link to the old one. */
   const publish = (files: Record<string, string>): void => {
     const name = `..${++version}`
     mkdirSync(join(folder, name))
@@ -53,7 +53,7 @@ async function serving(t: Test) {
     log.push(JSON.parse(line))
     wake()
   })
-  /** The first line of a kind from number `from` on. */
+  /** Resolves with the first matching line after the first `from` ones. */
   const logged = async (is: (line: Line) => boolean, from = 0): Promise<Line> => {
     for (;;) {
       const found = log.slice(from).find(is)
@@ -78,18 +78,16 @@ const is =
   (line: Line) =>
     line.event === event && Object.entries(facts).every(([key, value]) => line[key] === value)
 
-t.test('a link that is swapped, a file renamed into place, and SIGHUP', async t => {
-  const { folder, files, publish, log, logged, login, alice, orders, child, yaml, rules } = await serving(t)
+t.test('a replaced symbolic link, a renamed file and SIGHUP reload the configuration', async t => {
+  const { folder, files, publish, log, logged, login, alice, orders, child, yaml, rules } = await startServe(t)
   await login()
   await login(orders)
 
-  let started = performance.now()
   publish({ ...files, 'deny.yaml': `- ${alice.arn}\n...\n` })
   t.match(await logged(is('connection closed', { fault: 'login/revoked' })), {
     arn: alice.arn,
     denial: `arn ${alice.arn}`,
   })
-  t.ok(performance.now() - started < 1_500, 'the machine is busy; alone it takes a third of a second')
   await t.rejects(login(), { code: 18 })
 
   let from = log.length
@@ -99,7 +97,6 @@ t.test('a link that is swapped, a file renamed into place, and SIGHUP', async t 
   await login()
 
   from = log.length
-  started = performance.now()
   renameSync(join(folder, 'proxy.yaml'), join(folder, 'old'))
   writeFileSync(join(folder, 'proxy.new'), yaml(rules.slice(0, 1)))
   renameSync(join(folder, 'proxy.new'), join(folder, 'proxy.yaml'))
@@ -108,11 +105,11 @@ t.test('a link that is swapped, a file renamed into place, and SIGHUP', async t 
 
   from = log.length
   child.kill('SIGHUP')
-  t.match(await logged(is('configuration reloaded'), from), { applied: [] }, 'asked for, though nothing changed')
+  t.match(await logged(is('configuration reloaded'), from), { applied: [] }, 'by request, though nothing changed')
 })
 
-t.test('somebody is denied in a hurry, though the password of another is gone', async t => {
-  const { files, publish, logged, login, alice, orders, log } = await serving(t)
+t.test('a denial applies although the password file of a rule is missing', async t => {
+  const { files, publish, logged, login, alice, orders, log } = await startServe(t)
   await login()
   const { password: _, ...others } = files
   publish({ ...others, 'deny.yaml': `- ${alice.arn}\n...\n` })
@@ -125,8 +122,8 @@ t.test('somebody is denied in a hurry, though the password of another is gone', 
   t.ok(log.some(({ problem }) => /passwordFile: cannot read/.test(`${problem}`)))
 })
 
-t.test('somebody is denied in a hurry, though the configuration itself cannot be read', async t => {
-  const { files, publish, logged, login, alice, orders, log } = await serving(t)
+t.test('a denial applies although the configuration file is invalid', async t => {
+  const { files, publish, logged, login, alice, orders, log } = await startServe(t)
   await login()
   publish({ ...files, 'proxy.yaml': 'users: [' })
   t.match(await logged(is('configuration rejected', { level: 'error' })), { problem: /not YAML/ })
@@ -143,17 +140,17 @@ t.test('somebody is denied in a hurry, though the configuration itself cannot be
   )
 })
 
-t.test('a file that is met while it is written widens and drops nothing', async t => {
-  const { folder, log, logged, login, yaml, rules, alice } = await serving(t)
+t.test('a file that is read while it is written neither grants nor removes access', async t => {
+  const { folder, log, logged, login, yaml, rules, alice } = await startServe(t)
   const client = await login()
   const path = join(folder, readlinkSync(join(folder, '..data')), 'proxy.yaml')
   const whole = yaml([...rules].reverse())
   const cut = whole.lastIndexOf('  - ') // the list is good without its last entry, which is alice's
   for (let round = 0; round < 5; round++) {
+    // Both at once: the proxy reads at some moment in between, and trusts only two equal reads.
     writeFileSync(path, whole.slice(0, cut))
-    await sleep(20)
     writeFileSync(path, whole)
-    await sleep(100)
+    await nextIteration()
   }
   await logged(is('configuration reloaded'))
   t.same(
@@ -170,12 +167,12 @@ t.test('a file that is met while it is written widens and drops nothing', async 
   from = log.length
   writeFileSync(path, 'users: [')
   t.match(await logged(is('configuration rejected', { level: 'error' }), from), { problem: /not YAML.*proxy\.yaml:1/ })
-  t.match(await client.db('app').command({ ping: 1 }), { ok: 1 }, 'the last good one goes on')
+  t.match(await client.db('app').command({ ping: 1 }), { ok: 1 }, 'the last valid configuration stays in force')
   await login()
 })
 
 t.test('the log level follows the file', async t => {
-  const { folder, log, logged, login, yaml, rules, files, publish } = await serving(t)
+  const { folder, log, logged, login, yaml, rules, files, publish } = await startServe(t)
   t.same(log.filter(is('login succeeded')), [])
   publish({ ...files, 'proxy.yaml': `${yaml(rules)}log: { level: debug }\n` })
   await logged(is('configuration reloaded'))

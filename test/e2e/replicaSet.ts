@@ -11,7 +11,7 @@ import { connectRaw } from '../support/mongo.js'
 import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
 import { createFrameReceiver } from '../support/sockets.js'
 
-t.test('retryable writes through ten step-downs: none that was acknowledged is missing', async t => {
+t.test('no acknowledged write is lost in ten step-downs', async t => {
   const { set, client, log, proxy } = await startReplicaSetProxy(t)
   const seen = new Set<string>()
   const collections = []
@@ -20,7 +20,7 @@ t.test('retryable writes through ten step-downs: none that was acknowledged is m
     one.on('serverDescriptionChanged', ({ address }) => seen.add(address))
     collections.push(one.db('app').collection<{ _id: number }>('writes'))
   }
-  // One write a client at a time: this driver retries no write whose connection was given up for another's error.
+  // One write per client at a time: this driver does not retry a write whose connection another error closed.
   const acknowledged: number[] = []
   for (let round = 0; round < 10; round++) {
     const old = set.primary()
@@ -30,25 +30,30 @@ t.test('retryable writes through ten step-downs: none that was acknowledged is m
     const now = set.primary()
     t.ok(now && now !== old)
   }
-  const kept = new Set((await collections[0]?.find().toArray())?.map(({ _id }) => _id))
+  const stored = new Set((await collections[0]?.find().toArray())?.map(({ _id }) => _id))
   t.same(
-    acknowledged.filter(id => !kept.has(id)),
+    acknowledged.filter(id => !stored.has(id)),
     [],
   )
   t.equal(acknowledged.length, 30)
-  t.same([...seen], [`127.0.0.1:${proxy.port}`], 'a client knows nobody but the proxy')
+  t.same([...seen], [`127.0.0.1:${proxy.port}`], 'a client knows no address but that of the proxy')
   const closed = log.filter(({ fault }) => fault === 'upstream/stepped-down')
-  t.ok(closed.length >= 10, 'relays ended with each term')
+  t.ok(closed.length >= 10, 'sessions were closed at the end of each term')
 })
 
-t.test('who streams hears of each primary, and the set is always there', async t => {
+t.test('a hello stream reports each primary, always with the name of the set', async t => {
   const { set, proxy, hosts } = await startReplicaSetProxy(t, { 'listen.advertise': 'Proxy.Example.com:27017' })
   const { send, next, ask } = await connectRaw(t, proxy.port)
-  // Of this driver a monitor stays; those of others are closed with the relays, and come back.
+  // The monitoring connections of this driver stay open; those of other drivers are closed with the sessions.
   const client = { driver: { name: 'nodejs', version: '7' }, os: { type: 'Linux' } }
   const first = await ask({ hello: 1, client, $db: 'admin' })
-  const shown = { setName: 'rs0', hosts: ['proxy.example.com:27017'], me: 'proxy.example.com:27017', secondary: false }
-  t.match(first, { ...shown, isWritablePrimary: true, primary: 'proxy.example.com:27017' })
+  const advertised = {
+    setName: 'rs0',
+    hosts: ['proxy.example.com:27017'],
+    me: 'proxy.example.com:27017',
+    secondary: false,
+  }
+  t.match(first, { ...advertised, isWritablePrimary: true, primary: 'proxy.example.com:27017' })
   t.ok(Long.isLong(first.topologyVersion.counter))
   for (const host of hosts) t.notOk(JSON.stringify(first).includes(host))
   let { topologyVersion } = first
@@ -61,7 +66,7 @@ t.test('who streams hears of each primary, and the set is always there', async t
       const { document, ...reply } = await next()
       t.equal(reply.responseTo, responseTo)
       t.equal(reply.moreToCome, true)
-      t.match(document, shown)
+      t.match(document, advertised)
       responseTo = reply.requestID
       topologyVersion = document.topologyVersion
       known = document.isWritablePrimary && !before.equals(topologyVersion.processId)
@@ -71,17 +76,17 @@ t.test('who streams hears of each primary, and the set is always there', async t
 
 t.test('a driver that streams knows the new primary as soon as the proxy does', async t => {
   const { set, client, log } = await startReplicaSetProxy(t, {}, { electionMS: null })
-  const driver = await client()
+  // It polls so rarely that only the stream can tell it in time.
+  const driver = await client('mongodb7', { heartbeatFrequencyMS: 3_600_000 })
   const known = (type: string) =>
-    new Promise<number>(resolve => {
+    new Promise<void>(resolve => {
       driver.on('serverDescriptionChanged', function look({ newDescription }) {
         if (newDescription.type !== type) return
         driver.off('serverDescriptionChanged', look)
-        resolve(Date.now())
+        resolve()
       })
     })
   await driver.connect()
-  const delays: number[] = []
   for (let round = 0; round < 5; round++) {
     const lost = known('RSOther')
     set.stepDown()
@@ -89,18 +94,13 @@ t.test('a driver that streams knows the new primary as soon as the proxy does', 
     const found = known('RSPrimary')
     const next = set.members()[(round + 1) % 3] as ReplicaSetMember
     set.elect(next)
-    const seen = await found.then(at => {
-      const line = log.findLast(({ event, upstream }) => event === 'upstream state changed' && upstream === next.host)
-      return line?.writable ? at - Date.parse(String(line.time)) : undefined
-    })
-    t.ok(seen !== undefined && seen >= 0, `the proxy first, ${seen} ms later the driver`)
-    delays.push(seen ?? Number.POSITIVE_INFINITY)
+    await found
+    const changes = log.filter(({ event, upstream }) => event === 'upstream state changed' && upstream === next.host)
+    t.equal(changes.at(-1)?.writable, true, 'the proxy knew it before the driver')
   }
-  // Each of them is a few milliseconds where nothing else runs; the best of them tells a wait from a busy machine.
-  t.ok(Math.min(...delays) < 100, `${delays.join(', ')} ms`)
 })
 
-t.test('over TLS the name that was asked for is echoed where the certificate covers it', async t => {
+t.test('over TLS the requested server name is advertised where the certificate covers it', async t => {
   const { proxy } = await startReplicaSetProxy(t, {
     'listen.advertise': 'mongo.example.com:27017',
     'tls.certFile': 'pem',
@@ -125,7 +125,7 @@ t.test('over TLS the name that was asked for is echoed where the certificate cov
   }
 })
 
-t.test('every member away and back', async t => {
+t.test('sessions work again after every member was down', async t => {
   const { set, client } = await startReplicaSetProxy(t)
   const one = await client()
   await one.db('app').collection('c').insertOne({})
@@ -136,7 +136,7 @@ t.test('every member away and back', async t => {
   t.equal(await one.db('app').collection('c').countDocuments(), 1)
 })
 
-t.test('what a set needs to be told is asked for at start', async t => {
+t.test('contradictory settings of a replica set are reported at start', async t => {
   const problems = (uri: string, more: Record<string, string> = {}) => {
     const args = { 'upstream.uri': uri, tls: 'off', 'listen.host': '0.0.0.0', ...more }
     const readFile = () => ({ bytes: serialize({}) as Buffer, mode: 0 })

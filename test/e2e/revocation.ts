@@ -124,7 +124,7 @@ t.test('after an invalid configuration the last valid one applies to open connec
   const proxy = await startTestProxy(t, { settings: { 'deny.file': DENY }, files: { [DENY]: `- ${roleARN}\n...\n` } })
   const alice = await logIn(proxy, proxy.keyOf('alice'))
   for (const [settings, files] of [
-    [{ users: 'nobody' }, {}],
+    [{ users: 'none' }, {}],
     [{ users: [{ arn: roleARN, user: 'alice', passwordEnv: 'NOWHERE' }] }, {}],
     [{ upstream: {} }, {}],
     [{}, { [DENY]: '' }],

@@ -1,17 +1,18 @@
-/** What a rule asks of a login beyond who it is, and the users that the proxy keeps for rules with roles, by real drivers. */
+/** The conditions of rules, and the users that the proxy provisions for rules with roles, through real drivers. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { MongoClient } from 'mongodb'
 import t, { type Test } from 'tap'
 import { requireClients } from '../support/clients.js'
+import { loadClock } from '../support/inProcessProxy.js'
 import { createTempFolder } from '../support/program.js'
 import { ACCOUNT, startTestProxy, type TestProxy, type TestProxyOptions } from '../support/testProxy.js'
+import { waitUntil } from '../support/waitUntil.js'
 
 await requireClients('mongodb7')
 
 const SECRET = '/run/secrets/master'
-const KEEPING: TestProxyOptions = {
+const PROVISIONING: TestProxyOptions = {
   settings: { 'provision.secretFile': SECRET },
   files: { [SECRET]: 'a master secret that is long enough for everybody\n' },
 }
@@ -32,50 +33,51 @@ async function ping(proxy: TestProxy, keys: ReturnType<TestProxy['keyOf']>): Pro
   }
 }
 
-/** The users that the proxy keeps. */
-async function kept(t: Test, proxy: TestProxy) {
+/** A function that reads the provisioned users. */
+async function connectToUsers(t: Test, proxy: TestProxy) {
   const client = new MongoClient(proxy.mongo.uri)
   t.teardown(() => client.close())
   return async (): Promise<{ user: string; roles: object[] }[]> =>
     (await client.db('mongo_iam_proxy').command({ usersInfo: 1 })).users
 }
 
-t.test('a rule with roles gives a database user of its own, which follows the rule', async t => {
-  const proxy = await startTestProxy(t, KEEPING)
-  const users = await kept(t, proxy)
+t.test('a rule with roles provisions a database user, which follows the rule', async t => {
+  const proxy = await startTestProxy(t, PROVISIONING)
+  const users = await connectToUsers(t, proxy)
   t.equal(await ping(proxy, proxy.keyOf('mallory')), 18)
   proxy.reload({ users: [{ arn: malloryARN, roles }] })
   const client = await proxy.client('mongodb7', proxy.keyOf('mallory'), { maxPoolSize: 1, retryWrites: false })
   await client.db('app').collection('c').insertOne({ n: 1 })
   t.match(await users(), [{ user: malloryARN, roles: [{ role: 'readWrite', db: 'app' }] }])
   proxy.reload({ users: [{ arn: malloryARN, roles: ['read@app'] }] })
-  for (let tries = 0; ; tries++) {
-    const done = await client
+  const write = () =>
+    client
       .db('app')
       .collection('c')
       .insertOne({ n: 2 })
       .catch(({ code }) => code)
-    if (done === 13) break
-    if (tries > 200) t.fail('still writes')
-    await sleep(20)
-  }
-  t.equal(await client.db('app').collection('c').countDocuments({ n: 1 }), 1, 'over the connection that it had')
+  await waitUntil(async () => (await write()) === 13)
+  t.equal(
+    await client.db('app').collection('c').countDocuments({ n: 1 }),
+    1,
+    'over the connection that was open already',
+  )
   proxy.reload({ users: [] })
   await proxy.closedLines(1, ({ fault }) => fault === 'login/revoked')
-  while ((await users()).length > 0) await sleep(20)
+  await waitUntil(async () => (await users()).length === 0)
   t.equal(await ping(proxy, proxy.keyOf('mallory')), 18)
 })
 
-t.test('a role cut to one collection is no more than that', async t => {
-  const proxy = await startTestProxy(t, KEEPING)
+t.test('a role for one collection allows no other collection', async t => {
+  const proxy = await startTestProxy(t, PROVISIONING)
   proxy.reload({ users: [{ arn: malloryARN, roles: ['readWrite@app.orders'] }] })
   const client = await proxy.client('mongodb7', proxy.keyOf('mallory'))
   await client.db('app').collection('orders').insertOne({ n: 1 })
   await t.rejects(client.db('app').collection('invoices').insertOne({ n: 1 }), { code: 13 })
 })
 
-t.test('a pattern, and a permission set, mean the roles of that name and no others', async t => {
-  const proxy = await startTestProxy(t, KEEPING)
+t.test('a pattern and a permission set match the roles of that name and no others', async t => {
+  const proxy = await startTestProxy(t, PROVISIONING)
   const of = (name: string) => proxy.iam.assumeRole(proxy.iam.createRole({ account: ACCOUNT, name }), 'alice')
   proxy.reload({
     users: [
@@ -90,24 +92,28 @@ t.test('a pattern, and a permission set, mean the roles of that name and no othe
   t.equal(await ping(proxy, of('AWSReservedSSO_Admin_0123456789abcde')), 18)
 })
 
-t.test('a rule with a date ends with it: live connections, logins, and the user that was kept', async t => {
-  const proxy = await startTestProxy(t, KEEPING)
-  const users = await kept(t, proxy)
-  const deleteAfterDate = new Date(Date.now() + 4_000).toISOString()
+t.test('a rule ends at its deleteAfterDate: open connections, logins, and the provisioned user', async t => {
+  const clock = await loadClock(t)
+  clock.replaceDateNow(t)
+  const proxy = await startTestProxy(t, PROVISIONING)
+  const users = await connectToUsers(t, proxy)
+  const deleteAfterDate = new Date(Date.now() + 300_000).toISOString()
   proxy.reload({ users: [{ arn: malloryARN, roles, deleteAfterDate }] })
   const client = await proxy.client('mongodb7', proxy.keyOf('mallory'), { maxPoolSize: 1 })
   await client.db('app').command({ ping: 1 })
   t.equal((await users()).length, 1)
+  clock.advance(Date.parse(deleteAfterDate) - Date.now() - 1_000)
+  t.equal(proxy.log.filter(({ fault }) => fault === 'login/revoked').length, 0, 'a second before')
+  clock.advance(1_000)
   const [line] = await proxy.closedLines(1, ({ fault }) => fault === 'login/revoked')
-  t.ok(Date.now() >= Date.parse(deleteAfterDate))
   t.match(line, { arn: malloryARN })
   t.equal(await ping(proxy, proxy.keyOf('mallory')), 18)
   t.ok(proxy.log.some(({ fault }) => fault === 'users/expired'))
-  while ((await users()).length > 0) await sleep(50)
+  await waitUntil(async () => (await users()).length === 0)
 })
 
-t.test('a rule for some addresses refuses the others, and tells the client its own', async t => {
-  const proxy = await startTestProxy(t, KEEPING)
+t.test('a rule with clientSource refuses other addresses, and the message names the address of the client', async t => {
+  const proxy = await startTestProxy(t, PROVISIONING)
   proxy.reload({ users: [{ arn: malloryARN, roles, clientSource: ['10.0.0.0/8', '2001:db8::/32'] }] })
   const client = await proxy.client('mongodb7', proxy.keyOf('mallory'))
   await t.rejects(client.db('app').command({ ping: 1 }), { code: 18, message: /127\.0\.0\.1/ })
@@ -115,8 +121,8 @@ t.test('a rule for some addresses refuses the others, and tells the client its o
   t.equal(await ping(proxy, proxy.keyOf('mallory')), true)
 })
 
-t.test('a principal made anew under the old name is somebody else, where its id is pinned', async t => {
-  const proxy = await startTestProxy(t, KEEPING)
+t.test('a recreated principal is refused where the id is pinned', async t => {
+  const proxy = await startTestProxy(t, PROVISIONING)
   const role = proxy.iam.createRole({ account: ACCOUNT, name: 'app' })
   const arn = `arn:aws:iam::${ACCOUNT}:role/app`
   proxy.reload({ users: [{ arn, roles, principalId: 'AROAQQQQQQQQQQQQQQQQQ' }] })
@@ -127,13 +133,13 @@ t.test('a principal made anew under the old name is somebody else, where its id 
   t.equal(await ping(proxy, proxy.iam.assumeRole(role, 'pod')), true)
 })
 
-t.test('the first id that is seen is pinned, until whoever has the token clears it', async t => {
+t.test('with firstUse the first id is pinned until the admin interface clears it', async t => {
   const pins = join(createTempFolder(t), 'pins.json')
   const token = 'of the admin interface'.replaceAll(' ', '-')
   const settings = { 'pins.file': pins, 'admin.port': '0', 'admin.tokenFile': 'token' }
   const proxy = await startTestProxy(t, {
-    settings: { ...KEEPING.settings, ...settings },
-    files: { ...KEEPING.files, token },
+    settings: { ...PROVISIONING.settings, ...settings },
+    files: { ...PROVISIONING.files, token },
   })
   const arn = `arn:aws:iam::${ACCOUNT}:role/app`
   const role = () => proxy.iam.createRole({ account: ACCOUNT, name: 'app' })
@@ -154,10 +160,10 @@ t.test('the first id that is seen is pinned, until whoever has the token clears 
   t.same(JSON.parse(readFileSync(pins, 'utf8')), { [arn]: line?.principalId })
 })
 
-t.test('a rule for another scope is none here', async t => {
+t.test('a rule for another scope does not apply', async t => {
   const proxy = await startTestProxy(t, {
-    settings: { ...KEEPING.settings, 'listen.scope': 'reports' },
-    files: KEEPING.files ?? {},
+    settings: { ...PROVISIONING.settings, 'listen.scope': 'reports' },
+    files: PROVISIONING.files ?? {},
   })
   proxy.reload({ users: [{ arn: malloryARN, roles, scopes: ['orders'] }] })
   t.equal(await ping(proxy, proxy.keyOf('mallory')), 18)

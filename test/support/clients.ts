@@ -88,7 +88,7 @@ export async function createClient(
 ) {
   const { MongoClient } = await loadDriver(driver)
   const authMechanismProperties = { AWS_CREDENTIAL_PROVIDER: async () => ({ ...keys }) as never }
-  const client = new MongoClient(uri, { serverSelectionTimeoutMS: 5_000, ...options, authMechanismProperties })
+  const client = new MongoClient(uri, { serverSelectionTimeoutMS: 30_000, ...options, authMechanismProperties })
   t.teardown(() => client.close())
   return client
 }
@@ -169,12 +169,12 @@ async function install(folder: string): Promise<void> {
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !ours.test(name)))
   const args = ['ci', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error']
   const npm = spawn('npm', args, { cwd: folder, env, stdio: ['ignore', 'ignore', 'pipe'] })
-  let said = ''
+  let stderr = ''
   npm.stderr.on('data', chunk => {
-    said += chunk
+    stderr += chunk
   })
   const [code] = await once(npm, 'close')
-  if (code !== 0) throw new Error(`npm ci in ${folder} ended with ${code}: ${said}`)
+  if (code !== 0) throw new Error(`npm ci in ${folder} ended with ${code}: ${stderr}`)
 }
 
 function read(file: string): string | undefined {

@@ -1,4 +1,4 @@
-/** A clock that is moved by hand: `now` for reading it, `after` for waiting, `advance` for moving it. */
+/** A clock that the test moves: `now` reads it, `after` waits for it, `advance` moves it. */
 export function createManualClock(start = 0) {
   let time = start
   let waiting: { due: number; run: () => void }[] = []
@@ -19,7 +19,7 @@ export function createManualClock(start = 0) {
         entry.run()
       }
     },
-    /** How many steps wait. */
+    /** The number of pending timers. */
     waiting: () => waiting.length,
   }
 }

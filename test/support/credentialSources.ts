@@ -1,6 +1,6 @@
 /**
- * Where a program finds its credentials in AWS: for each source the sandbox plays its endpoint, and this is the environment
- * that leads there. All give sessions of the role orders-api of a house.
+ * The sources of credentials in AWS. The sandbox plays the endpoint of each, and `env` is the environment
+ * that leads there. All give sessions of the role orders-api.
  */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -18,24 +18,24 @@ import { ACCOUNT, type TestProxy } from './testProxy.js'
 
 export type CredentialSource = {
   env: Record<string, string>
-  /** The session's name that results. */
+  /** The name of the resulting session. */
   session: RegExp
-  /** How often credentials were asked for. */
+  /** How often credentials were requested. */
   requestCount(): number
 }
-type Build = (t: Test, home: TestProxy, seconds: number) => Promise<CredentialSource>
+type Build = (t: Test, proxy: TestProxy, seconds: number) => Promise<CredentialSource>
 
 const SUBJECT = 'system:serviceaccount:shop:orders'
 const STS_AUDIENCE = 'sts.amazonaws.com'
-/** botocore reads the other name. */
+/** botocore reads the second one. */
 const REGION = { AWS_REGION: 'eu-west-1', AWS_DEFAULT_REGION: 'eu-west-1' }
 
-/** Sessions of these last so many seconds. */
+/** Each builds a source whose sessions last `seconds`. */
 export const credentialSources = {
-  /** What a function of Lambda finds, beside its credentials, tells drivers where they are. */
-  Lambda: async (_, home, seconds) => ({
+  /** Besides credentials, a Lambda function has variables by which drivers recognize Lambda. */
+  Lambda: async (_, proxy, seconds) => ({
     env: {
-      ...credentialEnvironment(home.session(seconds)),
+      ...credentialEnvironment(proxy.session(seconds)),
       ...REGION,
       AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs22.x',
       AWS_LAMBDA_FUNCTION_NAME: 'orders',
@@ -47,9 +47,9 @@ export const credentialSources = {
     requestCount: () => 0,
   }),
 
-  ECS: async (t, home, seconds) => {
-    const endpoints = await endpointsOf(t, home, seconds)
-    const path = endpoints.addEcsTask(ordersRole(home), 'of the task')
+  ECS: async (t, proxy, seconds) => {
+    const endpoints = await endpointsOf(t, proxy, seconds)
+    const path = endpoints.addEcsTask(ordersRole(proxy), 'of the task')
     return {
       env: {
         ...REGION,
@@ -61,10 +61,10 @@ export const credentialSources = {
     }
   },
 
-  'EKS Pod Identity': async (t, home, seconds) => {
-    const endpoints = await endpointsOf(t, home, seconds)
-    const { issuer, token } = clusterOf(home, POD_AUDIENCE)
-    const path = endpoints.addEksPod({ role: ordersRole(home), issuer, subject: SUBJECT })
+  'EKS Pod Identity': async (t, proxy, seconds) => {
+    const endpoints = await endpointsOf(t, proxy, seconds)
+    const { issuer, token } = clusterOf(proxy, POD_AUDIENCE)
+    const path = endpoints.addEksPod({ role: ordersRole(proxy), issuer, subject: SUBJECT })
     return {
       env: {
         ...REGION,
@@ -76,10 +76,10 @@ export const credentialSources = {
     }
   },
 
-  'EKS web identity': async (t, home, seconds) => {
-    const role = ordersRole(home)
-    const { provider, token } = clusterOf(home, STS_AUDIENCE)
-    home.iam.trustWebIdentity(role, { provider, subject: SUBJECT, audience: STS_AUDIENCE })
+  'EKS web identity': async (t, proxy, seconds) => {
+    const role = ordersRole(proxy)
+    const { provider, token } = clusterOf(proxy, STS_AUDIENCE)
+    proxy.iam.trustWebIdentity(role, { provider, subject: SUBJECT, audience: STS_AUDIENCE })
     role.maxSessionSeconds = seconds
     return {
       env: {
@@ -87,16 +87,16 @@ export const credentialSources = {
         AWS_WEB_IDENTITY_TOKEN_FILE: fileOf(t, token),
         AWS_ROLE_ARN: role.arn,
         AWS_ROLE_SESSION_NAME: 'orders-7f9c',
-        AWS_ENDPOINT_URL_STS: home.sts.url,
+        AWS_ENDPOINT_URL_STS: proxy.sts.url,
       },
       session: /^orders-7f9c$/,
-      requestCount: () => home.sts.calls().AssumeRoleWithWebIdentity,
+      requestCount: () => proxy.sts.calls().AssumeRoleWithWebIdentity,
     }
   },
 
-  EC2: async (t, home, seconds) => {
-    const endpoints = await endpointsOf(t, home, seconds)
-    endpoints.setInstanceRole(ordersRole(home))
+  EC2: async (t, proxy, seconds) => {
+    const endpoints = await endpointsOf(t, proxy, seconds)
+    endpoints.setInstanceRole(ordersRole(proxy))
     return {
       env: { ...REGION, AWS_EC2_METADATA_SERVICE_ENDPOINT: endpoints.url, AWS_EC2_METADATA_DISABLED: 'false' },
       session: /^i-0[0-9a-f]{16}$/,
@@ -105,23 +105,23 @@ export const credentialSources = {
   },
 } as const satisfies Record<string, Build>
 
-/** The role of a house that these are sessions of. */
-export function ordersRole(home: TestProxy): Role {
-  const role = home.iam.role(`arn:aws:iam::${ACCOUNT}:role/orders-api`)
-  if (!role) throw new Error('the house has no role orders-api')
+/** The role orders-api of a test proxy. */
+export function ordersRole(proxy: TestProxy): Role {
+  const role = proxy.iam.role(`arn:aws:iam::${ACCOUNT}:role/orders-api`)
+  if (!role) throw new Error('there is no role orders-api')
   return role
 }
 
-async function endpointsOf(t: Test, home: TestProxy, seconds: number): Promise<CredentialEndpoints> {
-  const endpoints = await startCredentialEndpoints({ iam: home.iam, seconds })
+async function endpointsOf(t: Test, proxy: TestProxy, seconds: number): Promise<CredentialEndpoints> {
+  const endpoints = await startCredentialEndpoints({ iam: proxy.iam, seconds })
   t.teardown(() => endpoints.close())
   return endpoints
 }
 
-/** A cluster that the account believes, and an hour's token of the service account. */
-function clusterOf(home: TestProxy, audience: string): { issuer: string; provider: string; token: string } {
+/** A cluster that the account trusts, and a token of its service account for one hour. */
+function clusterOf(proxy: TestProxy, audience: string): { issuer: string; provider: string; token: string } {
   const cluster = createOidcIssuer('https://oidc.eks.eu-west-1.amazonaws.com/id/1')
-  const { arn } = home.iam.createProvider({ account: ACCOUNT, ...cluster, audiences: [audience] })
+  const { arn } = proxy.iam.createProvider({ account: ACCOUNT, ...cluster, audiences: [audience] })
   const exp = Math.floor(Date.now() / 1000) + 3600
   return { issuer: cluster.issuer, provider: arn, token: cluster.token({ sub: SUBJECT, aud: [audience], exp }) }
 }

@@ -1,4 +1,4 @@
-/** The demo as a program: `mongo-iam-proxy demo --json`, what it announces, and what it logs. */
+/** The demo as a program, `mongo-iam-proxy demo --json`: its announcement and its log. */
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline'
@@ -22,12 +22,12 @@ export type ReadyLine = {
 
 export type Demo = {
   ready: ReadyLine
-  /** An IAM user that writes in `app`. */
+  /** An IAM user that may write in `app`. */
   alice: Principal
-  /** A role with a session token that reads there, and one that administers. */
+  /** A role that may read there, and one that may administer; both with a session token. */
   orders: Principal
   operator: Principal
-  /** A connection string for MONGODB-AWS without credentials, and a database to begin in. */
+  /** A connection string for MONGODB-AWS without credentials. */
   uri(database?: string): string
   /** Lines on stderr so far. */
   log: Record<string, unknown>[]
@@ -35,19 +35,19 @@ export type Demo = {
   logged(matches: (line: Record<string, unknown>) => boolean): Promise<Record<string, unknown>>
   /** What went to stdout so far. */
   stdout(): string
-  /** Asks it to stop; resolves to its exit code. */
+  /** Sends SIGTERM and resolves to its exit code. */
   stop(): Promise<number | null>
 }
 
-/** Starts it on free ports, with further flags, and resolves once logins are accepted. It ends with the test. */
+/** Starts the demo on free ports, with further flags. Resolves when it accepts logins. It ends with the test. */
 export async function startDemo(t: Test, ...flags: string[]): Promise<Demo> {
   if (!existsSync(program)) throw new Error(`${program} is missing: run \`npm run build\` first (npm test does)`)
   const args = [program, 'demo', '--json', '--port', '0', '--admin-port', '0', '--log-level', 'info', ...flags]
   const { child, exited } = startNode(t, args)
   const log: Record<string, unknown>[] = []
-  const said: string[] = []
+  const stderr: string[] = []
   const lines = createInterface(child.stderr).on('line', line => {
-    said.push(line)
+    stderr.push(line)
     if (line.startsWith('{')) log.push(JSON.parse(line))
   })
   let stdout = ''
@@ -56,7 +56,7 @@ export async function startDemo(t: Test, ...flags: string[]): Promise<Demo> {
       stdout += chunk
       if (stdout.includes('\n')) resolve(stdout)
     })
-    exited.then(code => reject(new Error(`the demo ended with ${code}: ${said.join('\n')}`)))
+    exited.then(code => reject(new Error(`the demo ended with ${code}: ${stderr.join('\n')}`)))
   })
   const ready: ReadyLine = JSON.parse(first)
   const named = (name: string): Principal => {

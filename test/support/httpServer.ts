@@ -1,4 +1,4 @@
-/** An HTTP server on a free port of loopback that answers as a test says, and keeps what it was asked. */
+/** An HTTP server on a free port of loopback that replies as the test says and records its requests. */
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import { createServer as createTLSServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -16,10 +16,10 @@ export type Answer = (response: ServerResponse, call: Call) => void
 export type TestHttpServer = {
   port: number
   calls: Call[]
-  /** How many sockets are open, and how many there ever were. */
+  /** The number of open sockets, and of all sockets so far. */
   open(): number
   opened(): number
-  /** Resolves when no socket is open any more. */
+  /** Resolves when no socket is open. */
   quiet(): Promise<void>
 }
 

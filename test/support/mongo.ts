@@ -1,4 +1,4 @@
-/** A MongoDB of the sandbox for one test, real clients of it, and a bare socket where a driver would be too kind. */
+/** A MongoDB of the sandbox for one test, drivers connected to it, and a bare socket for what drivers do not send. */
 import { randomBytes } from 'node:crypto'
 import { connect } from 'node:net'
 import { type Document, serialize } from 'bson'
@@ -11,7 +11,7 @@ import { readReply } from '../../src/wire/message.js'
 
 export const root = { name: 'root', password: 'a password, with = and , in it' }
 
-/** A server and a client of its root user; `as` logs in somebody else. All are gone after the test. */
+/** Starts a server and connects its root user; `as` connects other users. All are closed with the test. */
 export async function startMongo(t: Test, options: Partial<MongoOptions> = {}, more: MongoClientOptions = {}) {
   const server = await startMongoServer({ now: Date.now, random: randomBytes, root, ...options })
   t.teardown(() => server.close())
@@ -25,7 +25,7 @@ export async function startMongo(t: Test, options: Partial<MongoOptions> = {}, m
   return { server, as, client: await as(root.name, root.password, 'admin', more) }
 }
 
-/** The error code that a command ends with, or undefined where it succeeds. */
+/** The error code of a command, or undefined if it succeeds. */
 export async function errorCodeOf(run: Promise<unknown>): Promise<number | undefined> {
   return run.then(
     () => undefined,
@@ -33,7 +33,7 @@ export async function errorCodeOf(run: Promise<unknown>): Promise<number | undef
   )
 }
 
-/** The name of the code that a call is refused with, or undefined where it succeeds. */
+/** The name of the error code that a call throws, or undefined if it succeeds. */
 export function codeNameOf(run: () => unknown): string | undefined {
   try {
     run()
@@ -43,7 +43,7 @@ export function codeNameOf(run: () => unknown): string | undefined {
   }
 }
 
-/** A socket that speaks OP_MSG: `send` writes, `next` gives the following reply with its header. */
+/** Connects a socket that speaks OP_MSG: `send` writes, `next` gives the next reply with its header, `ask` does both. */
 export async function connectRaw(t: Test, port: number) {
   const socket = connect(port, '127.0.0.1')
   t.teardown(() => socket.destroy())

@@ -1,17 +1,17 @@
-/** An issuer of OpenID Connect, as each cluster of EKS has one: its key, and the tokens that it signs. */
+/** An OpenID Connect issuer, as each EKS cluster has one: its key, and the tokens that it signs. */
 import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 
 export type Claims = { sub: string; aud: string | readonly string[]; exp: number; iss?: string }
 
 export type OidcIssuer = {
   issuer: string
-  /** Its public keys, as an account is told of them. */
+  /** Its public keys, as an account registers them. */
   keys: ReadonlyMap<string, KeyObject>
-  /** A token; `exp` in seconds since 1970. `header` is added to its own. */
+  /** Signs a token. `exp` is in seconds since 1970; `header` is added to the default one. */
   token(claims: Claims, header?: object): string
 }
 
-/** Makes one, with a key of its own. */
+/** Creates an issuer with its own key. */
 export function createOidcIssuer(issuer: string): OidcIssuer {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   return {

@@ -1,6 +1,6 @@
 /**
- * A real program, run as on a machine of its own: of this process's environment it sees the PATH alone, and its home is an
- * empty folder. Program and home end with the test.
+ * Runs a program as on a machine of its own: of the environment it gets only PATH, and its home is an empty folder. Both are
+ * removed with the test.
  */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -11,9 +11,9 @@ import type { Test } from 'tap'
 
 export type RunningProgram = { child: ChildProcessWithoutNullStreams; exited: Promise<number | null> }
 export type ProgramResult = { code: number | null; stdout: string; stderr: string }
-type Where = { cwd?: string; env?: Record<string, string>; home?: string }
+type ProgramOptions = { cwd?: string; env?: Record<string, string>; home?: string }
 
-/** An empty folder that ends with the test. */
+/** Creates an empty folder that is removed with the test. */
 export function createTempFolder(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'mongo-iam-proxy-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }))
@@ -24,14 +24,14 @@ export function createTempFolder(t: Test): string {
 export function startNode(
   t: Test,
   args: readonly string[],
-  { cwd, env, home = createTempFolder(t) }: Where = {},
+  { cwd, env, home = createTempFolder(t) }: ProgramOptions = {},
 ): RunningProgram {
   const child = spawn(process.execPath, args, {
     ...(cwd !== undefined && { cwd }),
     env: { PATH: process.env.PATH ?? '', HOME: home, TMPDIR: home, AWS_EC2_METADATA_DISABLED: 'true', ...env },
   })
   const exited = once(child, 'exit').then(([code]) => code as number | null)
-  child.stdin.on('error', () => {}) // it may end without reading
+  child.stdin.on('error', () => {}) // the program may end without reading it
   t.teardown(async () => {
     if (child.exitCode !== null || child.signalCode !== null) return
     child.kill('SIGKILL')
@@ -40,9 +40,14 @@ export function startNode(
   return { child, exited }
 }
 
-/** Runs `node` with these arguments and this input to its end. */
-export async function runNode(t: Test, args: readonly string[], input = '', where: Where = {}): Promise<ProgramResult> {
-  const { child } = startNode(t, args, where)
+/** Runs `node` with these arguments and this input until it exits. */
+export async function runNode(
+  t: Test,
+  args: readonly string[],
+  input = '',
+  options: ProgramOptions = {},
+): Promise<ProgramResult> {
+  const { child } = startNode(t, args, options)
   child.stdin.end(input)
   const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
   return { code, stdout, stderr }

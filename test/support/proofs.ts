@@ -1,4 +1,4 @@
-/** What a client hands over, signed by the code of a real driver. */
+/** Proofs of clients, signed by the code of a real driver. */
 import { createRequire } from 'node:module'
 import type { Challenge, ProofFields } from '../../src/sasl/aws.js'
 

@@ -1,4 +1,4 @@
-/** A MongoDB of the sandbox with provisioners of it, and logins as the users that they keep. */
+/** A MongoDB of the sandbox with provisioners, and logins as the users that they maintain. */
 import { randomBytes } from 'node:crypto'
 import type { Document } from 'bson'
 import type { Test } from 'tap'

@@ -1,10 +1,10 @@
-/** A login by SCRAM-SHA-256 over whatever asks a server, for tests that have no driver in between. */
+/** A login with SCRAM-SHA-256 for tests without a driver. */
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto'
 import { Binary, type Document } from 'bson'
 
 const payload = (text: string) => new Binary(Buffer.from(text))
 
-/** The conversation of one user: the first command, and from its reply the second and what should come back. */
+/** The conversation of one user: the first command, and from its reply the second one and the expected final message. */
 export function scramConversation(user: string, password: string) {
   const opening = `n=${user.replaceAll('=', '=3D').replaceAll(',', '=2C')},r=${randomBytes(18).toString('base64')}`
   const start = { saslStart: 1, mechanism: 'SCRAM-SHA-256', payload: payload(`n,,${opening}`), $db: 'admin' }

@@ -1,4 +1,4 @@
-/** A replica set of scripted upstreams: members that name each other, hold awaited hellos, and change when a test says so. */
+/** A replica set of scripted upstreams: its members name each other, hold awaitable hellos, and change when a test says so. */
 import { type Document, Int32, Long, ObjectId } from 'bson'
 import {
   type Answer,
@@ -10,22 +10,22 @@ import {
 
 export type ScriptedMember = ScriptedUpstream & {
   address: string
-  /** Says this from now on, to those who wait too. */
+  /** Changes its hello, and replies to the awaitable hellos that it holds. */
   changeHello(changes: Document): void
 }
 
 export type ScriptedReplicaSet = {
   members: ScriptedMember[]
-  /** Changes of the member's hello by which it is the primary of this election, and by which it is not. */
+  /** The fields of a hello that make a member the primary of this election, and those that make it a secondary. */
   primary(election: number): Document
   secondary: Document
-  /** Every member's address, which each of them names unless told. */
+  /** The address of every member, which each of them lists by default. */
   hosts: string[]
 }
 
 type Teardown = { teardown(run: () => unknown): unknown }
 
-/** Starts so many members. The first is the primary, of election 1. */
+/** Starts `size` members. The first one is the primary, of election 1. */
 export async function startScriptedReplicaSet(t: Teardown, size = 3): Promise<ScriptedReplicaSet> {
   const electionId = (election: number) =>
     new ObjectId(`7fffffff00000000000000${election.toString(16).padStart(2, '0')}`)

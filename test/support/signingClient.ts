@@ -1,4 +1,4 @@
-/** What drivers do with AWS credentials: the client-final message of MONGODB-AWS, signed. */
+/** What drivers do with AWS credentials: the signed client-final message of MONGODB-AWS. */
 import { SignatureV4 } from '@smithy/signature-v4'
 import { Sha256 } from '../../sandbox/src/aws/sha256.js'
 
@@ -7,21 +7,21 @@ export type ClientCredentials = { accessKeyId: string; secretAccessKey: string; 
 /** The fields of client-final: the Authorization header, its date, the session token where there is one. */
 export type ClientFinal = { a: string; d: string; t?: string }
 
-/** What is signed. The options after `host` are those of an attacker, or of a driver that has gone wrong. */
+/** What to sign. The options after `host` imitate an attacker or a faulty driver. */
 export type SigningOptions = {
   /** All 64 bytes of the server's nonce. */
   nonce: Uint8Array
   /** As the server offered it. */
   host: string
-  /** Of the signature and its scope; now unless told. */
+  /** The date of the signature and its scope. Default: now. */
   date?: Date
-  /** Of the scope; unless told that of the host, as drivers read it. */
+  /** The region of the scope. Default: that of the host, by the rule of drivers. */
   region?: string
   service?: string
   body?: string
   /** Names (lower case) that the signature does not cover. */
   signedHeadersWithout?: readonly string[]
-  /** Signed with the others; a name that is there already is replaced. */
+  /** Further signed headers; they replace those of the same name. */
   extraHeaders?: Readonly<Record<string, string>>
 }
 
@@ -46,7 +46,7 @@ export async function signClientFinal(credentials: ClientCredentials, signing: S
   return credentials.sessionToken === undefined ? { a, d } : { a, d, t: credentials.sessionToken }
 }
 
-/** The headers of the POST to STS that these fields belong to, as the proxy has to send them. */
+/** The headers of the POST to STS for these fields, as the proxy must send them. */
 export function stsHeaders({ a, d, t }: ClientFinal, signing: SigningOptions): Record<string, string> {
   return {
     ...unsigned(signing),

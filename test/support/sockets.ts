@@ -1,4 +1,4 @@
-/** Two ends of one TCP connection on loopback, closed when the test ends; a read buffer of one, and frames read off it. */
+/** Both ends of a TCP connection on loopback, closed with the test, and readers for them. */
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -27,7 +27,7 @@ export function readBufferOf(socket: Duplex): Pick<ReadBuffer, 'setConsumer'> {
   return { setConsumer: reader => void socket.on('data', chunk => reader.onChunk(chunk)) }
 }
 
-/** Resolves once a socket has closed, with or without an error. */
+/** Resolves when a socket has closed, with or without an error. */
 export function waitForClose(socket: Socket): Promise<void> {
   return new Promise(resolve => {
     if (socket.closed) resolve()
@@ -35,7 +35,7 @@ export function waitForClose(socket: Socket): Promise<void> {
   })
 }
 
-/** Frames off a socket, one a call; rejects when the socket closes before the next one is whole. */
+/** Gives a function that reads the next frame of a socket. It rejects when the socket closes before. */
 export function createFrameReceiver(socket: Socket): () => Promise<Frame> {
   const framer = new Framer(48_000_000)
   const ready: Frame[] = []

@@ -1,4 +1,4 @@
-/** An STS that is not well, for `misbehave` of the sandbox's: by what it answers, or does not. */
+/** Faults of STS, for `injectFault` of the sandbox: what it answers, if it answers. */
 import type { ServerResponse } from 'node:http'
 import type { FaultInjection } from '../../sandbox/src/aws/sts.js'
 
@@ -11,16 +11,16 @@ const answering =
 const failure = '<ErrorResponse><Error><Type>Receiver</Type><Code>InternalFailure</Code></Error></ErrorResponse>'
 
 export const stsFailures = {
-  /** The page of a firewall in between. */
+  /** The page of a firewall on the way. */
   forbiddenPage: answering(403, 'text/html', '<html><body><h1>403 Forbidden</h1></body></html>'),
   internalFailure: answering(500, 'text/xml', failure),
   unavailable: answering(503, 'text/xml', failure),
-  /** An answer of 200 that is no XML to the end. */
+  /** A reply with status 200 whose XML is cut off. */
   garbage: answering(200, 'text/xml', '<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:'),
   redirect: (_request, response) => {
     response.writeHead(302, { Location: 'http://127.0.0.1:1/', 'Content-Length': 0 }).end()
   },
-  /** As AWS turns away what is too large: no body and no headers. */
+  /** The reply of AWS to a request that is too large: no body and no headers. */
   tooLarge: (_request, response) => raw(response, 'HTTP/1.1 413 Request Entity Too Large\r\n\r\n'),
   hang: () => {},
   /** The connection ends in the middle of the answer. */
@@ -30,7 +30,7 @@ export const stsFailures = {
   endless: answering(200, 'text/xml', `<GetCallerIdentityResponse>${' '.repeat(2 ** 20)}`),
 } as const satisfies Record<string, FaultInjection>
 
-/** The first `count` calls get what `how` does, later ones what they deserve. */
+/** Applies a fault to the first `count` calls only. */
 export function failFirstCalls(count: number, how: FaultInjection): FaultInjection {
   let left = count
   return (request, response, proceed) => {
