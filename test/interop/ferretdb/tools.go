@@ -1,4 +1,4 @@
-// FerretDB, so that go.mod and go.sum hold what it is built from.
+// Imports FerretDB, so that go.mod and go.sum pin the modules that it is built from.
 
 //go:build tools
 
