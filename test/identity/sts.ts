@@ -32,7 +32,7 @@ async function createPair(t: Test, answer: Answer, options: Partial<StsClientOpt
   const server = await startHttpServer(t, answer)
   const connect = { host: '127.0.0.1', port: server.port }
   const hosts = [HOST, SECOND].map(host => ({ host, connect, insecure: true }))
-  const sts = createStsClient({ hosts, timeoutMS: 5000, userAgent: 'mongo-iam-proxy/test', now: Date.now, ...options })
+  const sts = createStsClient({ hosts, timeoutMS: 60_000, userAgent: 'mongo-iam-proxy/test', now: Date.now, ...options })
   t.teardown(() => sts.close())
   return { server, sts }
 }
@@ -144,7 +144,7 @@ t.test('anything else is an outage, never a bad identity', async t => {
 t.test('an unreachable STS is an outage', async t => {
   const sts = createStsClient({
     hosts: [{ host: HOST, connect: { host: '127.0.0.1', port: 1 }, insecure: true }],
-    timeoutMS: 5000,
+    timeoutMS: 60_000,
     userAgent: 'test',
     now: Date.now,
   })
@@ -373,7 +373,7 @@ t.test('TLS verifies the offered host, whatever address is dialled', async t => 
     const server = await startHttpServer(t, respondIdentity, { key: pem(certificate), cert: pem(certificate) })
     const sts = createStsClient({
       hosts: [{ host: offered.host, connect: { host: '127.0.0.1', port: server.port } }],
-      timeoutMS: 5000,
+      timeoutMS: 60_000,
       userAgent: 'test',
       now: Date.now,
       ...(ca !== undefined && { ca }),
@@ -418,7 +418,7 @@ t.test('an STS that verifies signatures accepts the rebuilt requests', async t =
   t.teardown(() => sandbox.close())
   const sts = createStsClient({
     hosts: [{ host: HOST, connect: { host: '127.0.0.1', port: sandbox.port }, insecure: true }],
-    timeoutMS: 5000,
+    timeoutMS: 60_000,
     userAgent: 'test',
     now: () => date.getTime() - 60_000,
   })

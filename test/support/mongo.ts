@@ -18,7 +18,7 @@ export async function startMongo(t: Test, options: Partial<MongoOptions> = {}, m
   const as = async (user: string, password: string, authSource = 'admin', extra: MongoClientOptions = {}) => {
     const login = `${encodeURIComponent(user)}:${encodeURIComponent(password)}`
     const uri = `mongodb://${login}@127.0.0.1:${server.port}/?authSource=${authSource}`
-    const client = new MongoClient(uri, { serverSelectionTimeoutMS: 5000, ...extra })
+    const client = new MongoClient(uri, { serverSelectionTimeoutMS: 60_000, ...extra })
     t.teardown(() => client.close())
     return client.connect()
   }

@@ -42,7 +42,7 @@ export async function startProvisioning(t: Test) {
     ...changes,
   })
   const keys = createScramKeyCache({ maxEntries: 1000 })
-  const template = { connectTimeoutMS: 5_000, replicaSet: undefined, tls: undefined }
+  const template = { connectTimeoutMS: 60_000, replicaSet: undefined, tls: undefined }
   const target = createTarget(template, `127.0.0.1:${server.port}`)
   return {
     server,
@@ -56,7 +56,7 @@ export async function startProvisioning(t: Test) {
     /** Logs in as the proxy does. Gives how many passwords were tried. */
     async logIn(by: Provisioner, wanted: DesiredUser): Promise<number> {
       let tries = 0
-      const signal = AbortSignal.timeout(30_000)
+      const signal = AbortSignal.timeout(300_000)
       const begin: ConnectAs<void> = async user => {
         tries++
         const { socket } = await dial({
