@@ -51,7 +51,7 @@ const IMPURE_CODE: [string, RegExp][] = [
   ['the process', /\bprocess\./],
 ]
 
-/** The process belongs to cli.ts; log.ts knows where a log goes unless it is told. */
+/** The process belongs to cli.ts; log.ts knows the default destination of the log. */
 const PROCESS = ['cli.ts', 'log.ts']
 
 type Import = { to: string; dynamic: boolean }

@@ -62,7 +62,7 @@ export class AccountQueue<W extends QueueEntry> {
     return this.#tokens > 0
   }
 
-  spendToken(): void {
+  consumeToken(): void {
     this.#tokens--
   }
 

@@ -191,7 +191,7 @@ class HostScheduler {
 
   /** Grants a permit to a waiter that was dequeued, and rejects those behind it that would be served too late. */
   #grant(queue: AccountQueue<Waiter>, waiter: Waiter, time: number): void {
-    queue.spendToken()
+    queue.consumeToken()
     this.#calls++
     waiter.grant()
     this.#queues.moveToEnd(queue)

@@ -32,7 +32,13 @@ async function createPair(t: Test, answer: Answer, options: Partial<StsClientOpt
   const server = await startHttpServer(t, answer)
   const connect = { host: '127.0.0.1', port: server.port }
   const hosts = [HOST, SECOND].map(host => ({ host, connect, insecure: true }))
-  const sts = createStsClient({ hosts, timeoutMS: 60_000, userAgent: 'mongo-iam-proxy/test', now: Date.now, ...options })
+  const sts = createStsClient({
+    hosts,
+    timeoutMS: 60_000,
+    userAgent: 'mongo-iam-proxy/test',
+    now: Date.now,
+    ...options,
+  })
   t.teardown(() => sts.close())
   return { server, sts }
 }
@@ -283,14 +289,14 @@ t.test('an aborted call closes its socket at once and makes room for the next ca
     { maxSockets: 1 },
   )
   const first = new AbortController()
-  const asking = sts.getCallerIdentity(proof, LONG, first.signal)
+  const call = sts.getCallerIdentity(proof, LONG, first.signal)
   await arrived.promise
   const queued = new AbortController()
   const waiting = sts.getCallerIdentity(proof, LONG, queued.signal)
   queued.abort(new Error('aborted in the queue'))
   await t.rejects(waiting, { message: 'aborted in the queue' }, 'it does not wait for the call before it')
   first.abort(new Error('left'))
-  await t.rejects(asking, { message: 'left' })
+  await t.rejects(call, { message: 'left' })
   t.equal((await sts.getCallerIdentity(proof, LONG, never)).is, 'identity')
   t.equal(calls, 2, 'a call that is aborted in the queue is never sent')
   t.ok(server.opened() >= 2, 'the socket of an aborted call is not reused')
@@ -406,9 +412,9 @@ t.test('plain http is allowed to loopback addresses only', async t => {
 
 t.test('closing ends calls in flight', async t => {
   const { server, sts } = await createPair(t, () => {})
-  const asking = sts.getCallerIdentity(proof, LONG, never)
+  const call = sts.getCallerIdentity(proof, LONG, never)
   await sts.close()
-  t.equal((await asking).is, 'unavailable')
+  t.equal((await call).is, 'unavailable')
   await server.quiet()
 })
 

@@ -15,7 +15,7 @@ const on: LdapReplies = {
   options: { parsed: { security: { ldap: { authz: { queryTemplate: '{USER}' } } } }, ok: 1 },
   parameters: { ok: 1 },
 }
-const away = new Fault('upstream/unreachable', undefined, { code: 'ECONNREFUSED' })
+const unreachable = new Fault('upstream/unreachable', undefined, { code: 'ECONNREFUSED' })
 
 /** A guard whose upstream answers with `replies`: replies, a fault, or nothing at all. */
 function createScripted(first: LdapReplies | Fault | undefined, assume?: 'off', log: Log = silentLog) {
@@ -91,7 +91,7 @@ t.test('assume: off decides only while the state is unknown', async t => {
 })
 
 t.test('an unreachable upstream is probed more often until the state is known', async t => {
-  const { guard, upstream, pass } = createScripted(away)
+  const { guard, upstream, pass } = createScripted(unreachable)
   await guard.start()
   t.match(faultOf(() => guard.assertOff())?.message, /could not be queried \(upstream\/unreachable, ECONNREFUSED\)/)
   await pass(5_000)
@@ -107,7 +107,7 @@ t.test('an unreachable upstream is probed more often until the state is known', 
 t.test('a verdict outlives a short outage, but not a long one', async t => {
   const { guard, upstream, pass } = createScripted(off)
   await guard.start()
-  upstream.replies = away
+  upstream.replies = unreachable
   for (let round = 0; round < 4; round++) await pass(60_000)
   guard.assertOff()
   await pass(60_000)

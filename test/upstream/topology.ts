@@ -263,7 +263,7 @@ t.test('freshView adds one abort listener, however many members it checks', asyn
   for (const member of set.members) member.script(() => silence)
   const caller = new AbortController()
   const view = topology.freshView(caller.signal)
-  for (let turns = 0; turns < 10; turns++) await new Promise(resolve => setImmediate(resolve))
+  for (let iteration = 0; iteration < 10; iteration++) await new Promise(resolve => setImmediate(resolve))
   t.equal(getEventListeners(caller.signal, 'abort').length, 1)
   caller.abort(new Error('client disconnected'))
   await t.rejects(view, { message: 'client disconnected' })

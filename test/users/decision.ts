@@ -106,13 +106,13 @@ t.test('a login is decided by the rules that are valid at its end', async t => {
 
   rules = rulesOf()
   then = rulesOf(rule({ clientSource: ['10.0.0.0/8'] }))
-  const asking = async () => {
+  const decide = async () => {
     await change()
     return given
   }
   const asked = createScripted([], undefined, {
     rules: () => rules,
-    directory: { match: asking, matchLastRead: () => given },
+    directory: { match: decide, matchLastRead: () => given },
   })
   t.equal((await refusal(asked, role(), '::1'))?.kind, 'users/source-not-allowed', 'a rule was added')
 })

@@ -23,17 +23,17 @@ t.test('unknown actions are not found', async t => {
 t.test('a trusted principal can assume a role', async t => {
   const outer = aws.createRole({ account, name: 'outer', trusts: [alice.arn] })
   const inner = aws.createRole({ account, name: 'inner', path: '/deep/', trusts: [outer.arn] })
-  const house = aws.createRole({ account, name: 'house', trusts: [`arn:aws:iam::${account}:root`] })
+  const warehouse = aws.createRole({ account, name: 'warehouse', trusts: [`arn:aws:iam::${account}:root`] })
   const outside = { code: 'AccessDenied' }
   const asOuter = aws.assumeRole(outer, 'pod-1').caller
   for (const [caller, role, outcome] of [
     [asAlice, outer, { AssumedRoleUser: { Arn: `arn:aws:sts::${account}:assumed-role/outer/pod-1` } }],
     [inSession, outer, { AssumedRoleUser: { AssumedRoleId: `${outer.id}:pod-1` } }],
     [asOuter, inner, { AssumedRoleUser: { Arn: `arn:aws:sts::${account}:assumed-role/inner/pod-1` } }],
-    [asAlice, house, { Credentials: { AccessKeyId: /^ASIA/ } }],
+    [asAlice, warehouse, { Credentials: { AccessKeyId: /^ASIA/ } }],
     [asAlice, inner, outside],
     [asOuter, outer, outside],
-    [asRoot, house, outside],
+    [asRoot, warehouse, outside],
     [asFederated, outer, outside],
   ] as const) {
     t.match(assume(caller, role.arn), outcome, `${caller.arn} → ${role.arn}`)

@@ -103,29 +103,30 @@ t.test('the AWS SDK assumes a role and gets the identity of the session', async 
 
 t.test('the AWS SDK parses each error', async t => {
   const { client, key, aws, orders, clock } = await sandbox(t)
-  const whoAmI = (credentials: ClientCredentials) => refusal(client(credentials).send(new GetCallerIdentityCommand({})))
+  const callerIdentity = (credentials: ClientCredentials) =>
+    refusal(client(credentials).send(new GetCallerIdentityCommand({})))
   const session = aws.assumeRole(orders, 'pod-7', 0)
-  t.match(await whoAmI({ ...key, secretAccessKey: 'wrong' }), { name: 'SignatureDoesNotMatch' })
-  t.match(await whoAmI({ ...key, accessKeyId: 'AKIAQAAAAAAAAAAAAAAA' }), { name: 'InvalidClientTokenId' })
+  t.match(await callerIdentity({ ...key, secretAccessKey: 'wrong' }), { name: 'SignatureDoesNotMatch' })
+  t.match(await callerIdentity({ ...key, accessKeyId: 'AKIAQAAAAAAAAAAAAAAA' }), { name: 'InvalidClientTokenId' })
   // The SDK has another name for the ExpiredToken of STS.
-  t.match(await whoAmI(session), { name: /^ExpiredToken/, message: /is expired/ })
+  t.match(await callerIdentity(session), { name: /^ExpiredToken/, message: /is expired/ })
   const bob = aws.createAccessKey(aws.createUser({ account, name: 'bob' }))
   const assume = new AssumeRoleCommand({ RoleArn: orders.arn, RoleSessionName: 'pod-7' })
   t.match(await refusal(client(bob).send(assume)), { name: 'AccessDenied', message: /not authorized to perform/ })
   clock.now += 20 * 60_000
-  t.match(await whoAmI(key), { name: 'SignatureDoesNotMatch', message: /^Signature expired: / })
+  t.match(await callerIdentity(key), { name: 'SignatureDoesNotMatch', message: /^Signature expired: / })
 })
 
 t.test('an account above its quota is throttled, another account is not', async t => {
   const { client, key, aws, sts, clock } = await sandbox(t, { quotaPerSecond: 2 })
   const other = aws.createAccessKey(aws.createUser({ account: '210987654321', name: 'alice' }))
-  const whoAmI = (credentials: ClientCredentials) => client(credentials).send(new GetCallerIdentityCommand({}))
-  await whoAmI(key)
-  await whoAmI(key)
-  t.match(await refusal(whoAmI(key)), { name: 'Throttling', message: 'Rate exceeded' })
-  t.ok(await whoAmI(other))
+  const callerIdentity = (credentials: ClientCredentials) => client(credentials).send(new GetCallerIdentityCommand({}))
+  await callerIdentity(key)
+  await callerIdentity(key)
+  t.match(await refusal(callerIdentity(key)), { name: 'Throttling', message: 'Rate exceeded' })
+  t.ok(await callerIdentity(other))
   clock.now += 1000
-  t.ok(await whoAmI(key))
+  t.ok(await callerIdentity(key))
   t.match(sts.calls(), { GetCallerIdentity: 5, throttled: 1 })
 })
 

@@ -35,8 +35,8 @@ t.test('hello supports speculative authentication, and omits a failed one', asyn
   const hello = await ask({ hello: 1, speculativeAuthenticate: { ...speculated, db }, $db: 'admin' })
   t.match(hello.speculativeAuthenticate, { done: false })
   t.match(await ask(proof(hello.speculativeAuthenticate).command), { done: true })
-  const stranger = scramConversation('nobody', 'x').start
-  const refused = await ask({ hello: 1, speculativeAuthenticate: { ...stranger, db }, $db: 'admin' })
+  const unknown = scramConversation('nobody', 'x').start
+  const refused = await ask({ hello: 1, speculativeAuthenticate: { ...unknown, db }, $db: 'admin' })
   t.match(refused, { ok: { value: 1 }, speculativeAuthenticate: undefined })
 })
 

@@ -51,7 +51,7 @@ t.test('update operators work as in MongoDB', async t => {
   for (const [document, update, expected] of rows) {
     const before = structuredClone(JSON.stringify(document))
     t.same(apply(document, update), expected, JSON.stringify(update))
-    t.equal(JSON.stringify(document), before, 'the old document is left alone')
+    t.equal(JSON.stringify(document), before, 'the old document is unchanged')
   }
 })
 
