@@ -56,6 +56,15 @@ async function runServe(argv: string[]): Promise<number> {
   return 0
 }
 
+/** Settings that the demo chooses itself. A value from the command line would be ignored. */
+const SETTINGS_OF_DEMO = [
+  'upstream.uri',
+  'upstream.uriFile',
+  'upstream.admin.uri',
+  'upstream.admin.uriFile',
+  'sts.hosts',
+]
+
 async function runDemo(argv: string[]): Promise<number> {
   const { own, settings } = parseFlagsOnly(argv, {
     port: 'text',
@@ -67,6 +76,8 @@ async function runDemo(argv: string[]): Promise<number> {
     'sts-quota': 'text',
     'sts-latency': 'text',
   })
+  const conflict = SETTINGS_OF_DEMO.find(path => Object.hasOwn(settings, path))
+  if (conflict) throw new Fault('usage', `the demo sets ${conflict} itself`)
   const port = parseNumber(own.port, '--port', 0) ?? 27017
   const defaults = { 'log.level': 'warn', ...(port === 0 && { 'admin.port': '0' }) }
   const { startDemo } = await import('./commands/demo.js')

@@ -319,8 +319,8 @@ export const faults = {
   'upstream/authentication-failed': {
     level: 'error',
     reply: RETRY,
-    summary: 'the upstream MongoDB rejected the database user of this principal',
-    remedy: 'Check user and password of the rule with `mongo-iam-proxy check`.',
+    summary: 'the upstream MongoDB rejected the database user',
+    remedy: 'Check user and password of the rule, or of upstream.admin, with `mongo-iam-proxy check`.',
   },
   'upstream/protocol-error': {
     level: 'error',

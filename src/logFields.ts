@@ -43,7 +43,7 @@ export const faultFields = {
   port: 'TCP port.',
   principalId: 'Unique id of the principal that STS returned, such as AIDA… or AROA….',
   problems: 'Every problem of the configuration.',
-  reason: 'The `reason` of the entry of the deny list.',
+  reason: 'Why the principal is denied: the `why` of the entry of the deny list.',
   responseTo: 'Request id to which the upstream replied.',
   role: 'Name of a database role.',
   rule: 'Position of the rule in `users`, starting at 1.',

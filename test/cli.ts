@@ -39,6 +39,7 @@ t.test('an invalid command line is exit code 64 and a message', async t => {
     [['users', 'drop'], /users needs the subcommand prune, got drop/],
     [['users', 'prune', 'x'], /unexpected argument x/],
     [['demo', '--port', 'x'], /--port needs a whole number/],
+    [['demo', '--upstream-uri', 'mongodb://localhost'], /the demo sets upstream\.uri itself/],
     [['demo', '--sts-quota', '0'], /--sts-quota needs a whole number, at least 1/],
   ] as const) {
     const { code, stderr } = await run([...args])

@@ -18,7 +18,7 @@ export type Certificates = {
   ca: string
   /** For `localhost`, `127.0.0.1` and `::1`. */
   server: CertificateAndKey
-  /** Another one with a key of its own, of the same authority, to rehearse a change of certificates. */
+  /** A second certificate with its own key, of the same authority, to rehearse a change of certificates. */
   nextServer: CertificateAndKey
 }
 

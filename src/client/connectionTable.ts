@@ -81,8 +81,8 @@ export class ConnectionTable<E extends TableEntry> {
   /**
    * Chooses a connection to close in favor of a new one from `subnet`; undefined if none should be closed.
    *
-   * - A connection that is not logging in and has been silent longest goes first, whether or not it has sent a hello. If
-   *   one of these kinds went first, silent connections of the other kind could keep it out.
+   * - A connection that is not logging in and has been silent longest is evicted first, whether or not it has sent a hello. If
+   *   one of these kinds were preferred, silent connections of the other kind could keep it out.
    * - If another subnet holds more connections, that subnet gives up its own longest silent one. Otherwise many active
    *   connections of one subnet would push out monitors of others, which send a frame every ten seconds.
    * - If all connections of that subnet are logging in, its oldest login goes, but only for a subnet that holds fewer.

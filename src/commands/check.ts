@@ -310,7 +310,7 @@ async function describeAdmin(admin: AdminClient): Promise<string | Finding> {
     const fault = Fault.from(thrown)
     const { errmsg } = fault.data('upstream/authentication-failed', 'upstream/unreachable') ?? {}
     const why = errmsg ?? sanitizeText((thrown as Error)?.message) ?? fault.message
-    return { isOk: false, text: `${why}. Check its address, user and password.` }
+    return { isOk: false, text: `${why.replace(/\.$/, '')}. Check its address, user and password.` }
   }
 }
 

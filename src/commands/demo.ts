@@ -142,7 +142,7 @@ function announcement(sandbox: Sandbox, { port, adminPort }: Ports, tls: TLSFile
     ].join(' ')
   const principal = (one: Principal) => ['', `  # ${one.arn}: ${one.roles.join(', ') || 'no user yet'}`, logIn(one)]
   return [
-    'The proxy runs in front of an AWS and a MongoDB of its own. Both live in memory and end with the proxy.',
+    'The proxy runs in front of a simulated AWS and a small MongoDB. Both live in memory and end with the proxy.',
     '',
     `  proxy      127.0.0.1:${port}`,
     `  status     ${adminPort === undefined ? 'off' : `http://127.0.0.1:${adminPort}/metrics`}`,
@@ -191,7 +191,7 @@ function directoryText(uri: string, users: readonly Principal[], describe: (one:
       .filter(({ roles }) => roles.length === 0)
       .flatMap(one => [
         '',
-        `  # as the DBA: let ${one.arn} in`,
+        `  # as the DBA: create a user for ${one.arn}`,
         `  mongosh "${uri}" --eval "${escapeDollars(command(one))}"`,
       ]),
   ]
