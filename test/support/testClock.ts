@@ -14,7 +14,7 @@ export type TestClock = {
   now(): number
   after(ms: number, run: () => void): () => void
   sleep(ms: number, signal: AbortSignal): Promise<void>
-  /** Lets time pass at once: what is due by then runs, in order, before this returns. */
+  /** Lets time pass at once. Timers that are due by then run in order, in the next iteration of the event loop. */
   advance(ms: number): void
   /** Lets time pass in steps, between which sockets of this process are served. */
   pass(ms: number): Promise<void>
@@ -24,7 +24,7 @@ export type TestClock = {
   replaceDateNow(t: Test): void
 }
 
-type Timer = { due: number; run: () => void }
+type Timer = { due: number; run: () => void; immediate?: NodeJS.Immediate }
 
 export function createTestClock(): TestClock {
   const started = Date.now()
@@ -32,32 +32,30 @@ export function createTestClock(): TestClock {
   let lastTick = performance.now()
   const timers = new Set<Timer>()
 
-  const runDue = () => {
-    for (;;) {
-      const next = [...timers].filter(({ due }) => due <= time).sort((a, b) => a.due - b.due)[0]
-      if (!next) return
-      timers.delete(next)
-      next.run()
+  const advance = (ms: number) => {
+    time += ms
+    const due = [...timers].filter(timer => timer.due <= time).sort((a, b) => a.due - b.due)
+    for (const timer of due) {
+      timers.delete(timer)
+      timer.immediate = setImmediate(timer.run) // as in src/clock.ts: what has arrived by then is read before
     }
   }
   const tick = () => {
     const real = performance.now()
-    time += Math.min(real - lastTick, MAX_STEP_MS)
+    advance(Math.min(real - lastTick, MAX_STEP_MS))
     lastTick = real
-    runDue()
   }
   setInterval(tick, TICK_MS).unref()
 
   const after = (ms: number, run: () => void) => {
-    const timer = { due: time + ms, run }
+    const timer: Timer = { due: time + ms, run }
     timers.add(timer)
-    return () => void timers.delete(timer)
+    return () => {
+      timers.delete(timer)
+      clearImmediate(timer.immediate)
+    }
   }
   const dateNow = () => Math.floor(started + time)
-  const advance = (ms: number) => {
-    time += ms
-    runDue()
-  }
   return {
     now: () => time,
     after,
