@@ -17,6 +17,8 @@ export type InProcessOptions = {
   env?: Record<string, string>
   /** Files that settings name, by path. */
   files?: Record<string, string | Buffer>
+  /** Runs the proxy by the real clock instead of the test clock. */
+  realClock?: boolean
 }
 
 export type InProcessProxy = {
@@ -49,6 +51,11 @@ export async function loadClock(t: Test): Promise<TestClock> {
   return (await loadClocked(t)).clock
 }
 
+async function loadModules(): Promise<ProxyModules> {
+  const path: string = './proxyModules.mjs'
+  return await import(path)
+}
+
 function loadClocked(t: Test) {
   clocked ??= (async () => {
     const clock = createTestClock()
@@ -62,9 +69,10 @@ function loadClocked(t: Test) {
 /** Starts it and waits until it accepts logins. It ends with the test. */
 export async function startInProcess(
   t: Test,
-  { config, settings = {}, env = {}, files = {} }: InProcessOptions,
+  { config, settings = {}, env = {}, files = {}, realClock = false }: InProcessOptions,
 ): Promise<InProcessProxy> {
-  const { clock, modules } = await loadClocked(t)
+  const { clock, modules: clocked } = await loadClocked(t)
+  const modules = realClock ? await loadModules() : clocked
   const { startProxy, loadWithPolicy, createLog, Fault } = modules
   const load = (next: object, more: Record<string, string | Buffer> = {}) => {
     const all: Record<string, string | Buffer> = { ...files, ...more, 'proxy.yaml': JSON.stringify(next) }

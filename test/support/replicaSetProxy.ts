@@ -21,11 +21,15 @@ type ReplicaSetProxyOptions = {
   down?: boolean
   /** As the sandbox's set has it. */
   majority?: () => Promise<void>
-  /** Of Alice's rule. */
+  /** Of Alice's rule. The proxy then runs by the test clock. */
   maxAge?: string
 }
 
-/** Starts it. Alice has a rule and may write. Files that `settings` name are the certificate of `PEM`. It ends with the test. */
+/**
+ * Starts it. It runs by the real clock: how it closes connections in a step-down is timed for drivers, which have no other
+ * clock. Alice has a rule and may write. Files that `settings` name are the certificate of `PEM`. It ends
+ * with the test.
+ */
 export async function startReplicaSetProxy(
   t: Test,
   settings: Record<string, string> = {},
@@ -56,7 +60,13 @@ export async function startReplicaSetProxy(
   }
   if (down) for (const member of [...members]) await set.kill(member)
   const files = { pem: readFileSync(PEM) }
-  const started = await startInProcess(t, { config, settings, env: { ALICE: 'of alice' }, files })
+  const started = await startInProcess(t, {
+    config,
+    settings,
+    env: { ALICE: 'of alice' },
+    files,
+    realClock: maxAge === undefined,
+  })
   const { proxy, uri, clock, log, logged } = started
   const client = (driver: Driver = 'mongodb7', options?: MongoClientOptions) =>
     createClient(t, driver, uri, key, options)
