@@ -127,8 +127,8 @@ const cases: Record<string, Case> = {
   'a login past its deadline': {
     kind: 'login/timeout',
     reply: RETRYABLE,
-    message: /the login exceeded its deadline: 1500 ms/,
-    settings: { 'login.timeout': '1500ms' },
+    message: /the login exceeded its deadline: 700 ms/,
+    settings: { 'login.timeout': '700ms' },
     cause: ({ links: gates }) => {
       gates.mongo.blackhole()
       return undefined
