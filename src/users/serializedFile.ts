@@ -3,11 +3,16 @@
  *
  * Changes run one after another, each on the result of the one before. A change counts once it is on disk. The file is
  * written beside itself, flushed, and renamed, so that a complete file exists at any moment.
+ *
+ * Other users may be able to create files in the folder. The temporary file therefore has a random name and is created
+ * exclusively: nothing that is there already is opened, neither through a link nor with the permissions of another file.
+ * A link in the place of the file itself is replaced, and its target stays as it is.
  */
 import { readFileSync } from 'node:fs'
-import { open, rename } from 'node:fs/promises'
+import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { errorCode, Fault } from '../errors.js'
+import { randomBytes } from '../random.js'
 
 export type OwnFile = {
   path: string
@@ -18,9 +23,11 @@ export type OwnFile = {
 }
 
 /** Opens the file that a setting names. Throws `config/invalid` if it exists and cannot be read. */
-export function openOwnFile(path: string, setting: string): OwnFile {
-  return { path, text: readText(path, setting), write: text => replaceFile(path, text) }
+export function openOwnFile(path: string, setting: string, random: RandomBytes = randomBytes): OwnFile {
+  return { path, text: readText(path, setting), write: text => replaceFile(path, text, random) }
 }
+
+type RandomBytes = (size: number) => Buffer
 
 export type SerializedFileOptions<T> = {
   file: OwnFile
@@ -80,20 +87,28 @@ function readText(path: string, setting: string): string | undefined {
   }
 }
 
-async function replaceFile(path: string, text: string): Promise<void> {
-  const newPath = `${path}.new`
-  await withSync(newPath, 'w', file => file.writeFile(text))
-  await rename(newPath, path)
-  await withSync(dirname(path), 'r') // puts the new name on disk
+async function replaceFile(path: string, text: string, random: RandomBytes): Promise<void> {
+  const temporary = `${path}.${random(16).toString('hex')}.new`
+  const file = await open(temporary, CREATE_EXCLUSIVELY, 0o600)
+  try {
+    await flushAndClose(file, () => file.writeFile(text))
+    await rename(temporary, path)
+  } catch (thrown) {
+    await rm(temporary, { force: true })
+    throw thrown
+  }
+  await flushAndClose(await open(dirname(path), 'r')) // puts the new name on disk
 }
+
+/** Fails if anything has this name, even a link that leads nowhere. */
+const CREATE_EXCLUSIVELY = 'wx'
 
 type OpenFile = Awaited<ReturnType<typeof open>>
 
-/** Opens a file or folder, runs a step, and flushes it to disk. */
-async function withSync(path: string, flags: string, run?: (file: OpenFile) => Promise<void>): Promise<void> {
-  const file = await open(path, flags, 0o600)
+/** Runs a step, flushes the file or folder to disk, and closes it. */
+async function flushAndClose(file: OpenFile, step?: () => Promise<void>): Promise<void> {
   try {
-    await run?.(file)
+    await step?.()
     await file.sync()
   } finally {
     await file.close()
