@@ -1,9 +1,11 @@
 /** The admin interface: an HTTP server for liveness, readiness, metrics, the deny list and the pins. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { type AddressInfo, createServer, type Server } from 'node:net'
+import type { After } from '../clock.js'
 import { isLoopback } from '../config/hosts.js'
 import { errorCode, Fault } from '../errors.js'
 import { isAllowedHost } from './access.js'
+import { AdminConnection, AdminConnections } from './connections.js'
 import { type DenyOptions, handleDenyRequest } from './deny.js'
 import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './http.js'
 import { handlePinsRequest, type PinsOptions } from './pins.js'
@@ -16,6 +18,7 @@ export type AdminServerOptions = {
   ready: () => { ready: boolean; body: Record<string, unknown> }
   /** Returns the metrics in the Prometheus text format. */
   metrics: () => Promise<string>
+  after: After
   /** Called with the cause of a response 500, which contains no details. */
   onError?: (fault: Fault) => void
   /** Called for a request without a valid token. */
@@ -55,39 +58,47 @@ const protectedPages: Readonly<Record<string, Page>> = {
   '/pins': ({ pins }, request) => (pins ? handlePinsRequest(request, pins) : textResponse(404, 'not found')),
 }
 
-/** Milliseconds and bytes. An honest request takes milliseconds. */
-const LIMITS = { headersTimeout: 5000, requestTimeout: 5000, keepAliveTimeout: 5000, maxHeaderSize: 8192 }
-const TIMEOUT_CHECK_MS = 1000
-/** Beyond this number of idle connections, a new one evicts the one that is idle the longest. */
-const MAX_IDLE = 64
-const MAX_CONNECTIONS = 2 * MAX_IDLE
+const MAX_HEAD_BYTES = 8192
 
-/** Starts the admin server. Throws `listener/address-unavailable`. */
-export async function startAdminServer(options: AdminServerOptions): Promise<AdminServer> {
-  const idle = new Set<Socket>() // the socket that is idle the longest comes first
-  const server = createServer({ ...LIMITS, connectionsCheckingInterval: TIMEOUT_CHECK_MS }, (request, response) => {
-    idle.delete(request.socket)
-    response.once('close', () => {
-      if (!request.socket.destroyed) idle.add(request.socket)
-    })
-    void respond(request, response, options)
+/**
+ * Starts the admin server. A connection has one request, because many pipelined requests would take the event loop from
+ * live sessions. Throws `listener/address-unavailable`.
+ */
+export async function startAdminServer(given: AdminServerOptions): Promise<AdminServer> {
+  const options = { ...given, metrics: shareConcurrent(given.metrics) }
+  const connections = new AdminConnections(given.after)
+  // This server never listens. It parses what the connections let through.
+  const http = createHttpServer({ maxHeaderSize: MAX_HEAD_BYTES }, (request, response) => {
+    const connection: unknown = request.socket
+    if (!(connection instanceof AdminConnection)) return
+    const isFirst = connections.acceptRequest(connection)
+    if (!isFirst || !hasBody(request)) connection.finishRequest()
+    if (isFirst) void respond(request, response, options)
   })
-  server.maxConnections = MAX_CONNECTIONS
-  // Idle connections must not lock out a liveness probe.
-  server.on('connection', (socket: Socket) => {
-    const [oldest] = idle
-    if (idle.size >= MAX_IDLE) oldest?.destroy()
-    idle.add(socket)
-    socket.once('close', () => idle.delete(socket))
-  })
+  const server = createServer(socket => http.emit('connection', connections.add(socket)))
   await listen(server, options)
   return {
     port: (server.address() as AddressInfo).port,
     close: () =>
       new Promise(resolve => {
         server.close(() => resolve())
-        server.closeAllConnections()
+        connections.closeAll()
       }),
+  }
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+}
+
+/** Calls that arrive while a result is pending get the same result. */
+function shareConcurrent<T>(run: () => Promise<T>): () => Promise<T> {
+  let pending: Promise<T> | undefined
+  return () => {
+    pending ??= run().finally(() => {
+      pending = undefined
+    })
+    return pending
   }
 }
 
@@ -96,6 +107,7 @@ async function respond(request: IncomingMessage, response: ServerResponse, optio
   response.writeHead(status, {
     'content-type': type,
     'content-length': Buffer.byteLength(body),
+    connection: 'close',
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
     ...headers,
@@ -137,19 +149,19 @@ function toAdminRequest(request: IncomingMessage): AdminRequest {
   return {
     method: request.method ?? '',
     headers: request.headers,
-    async readBody(maxBytes) {
-      const chunks: Buffer[] = []
-      let length = 0
-      try {
-        for await (const chunk of request) {
+    readBody: maxBytes =>
+      new Promise(resolve => {
+        const chunks: Buffer[] = []
+        let length = 0
+        request.on('data', (chunk: Buffer) => {
           length += chunk.length
           if (length <= maxBytes) chunks.push(chunk)
-        }
-      } catch {
-        return undefined // the client disconnected
-      }
-      return length <= maxBytes ? Buffer.concat(chunks).toString() : undefined
-    },
+          else resolve(undefined)
+        })
+        request.once('end', () => resolve(length <= maxBytes ? Buffer.concat(chunks).toString() : undefined))
+        request.once('close', () => resolve(undefined)) // the client disconnected
+        request.on('error', () => {}) // 'close' follows
+      }),
   }
 }
 

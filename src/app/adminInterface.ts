@@ -2,7 +2,7 @@
 import type { AccessOptions } from '../admin/access.js'
 import type { MetricsRecorder } from '../admin/metrics.js'
 import { type AdminServer, startAdminServer } from '../admin/server.js'
-import { now } from '../clock.js'
+import { after, now } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { toLogFields } from '../errors.js'
 import type { LdapGuard } from '../ldap/guard.js'
@@ -39,6 +39,7 @@ export async function startAdminInterface(options: AdminInterfaceOptions): Promi
   return startAdminServer({
     host,
     port,
+    after,
     ready: () => {
       const { isReady, isDraining } = readiness()
       return {

@@ -4,6 +4,7 @@ import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import type { DenyOptions } from '../../src/admin/deny.js'
 import { startAdminServer } from '../../src/admin/server.js'
+import { after } from '../../src/clock.js'
 import { Fault } from '../../src/errors.js'
 import { Secret } from '../../src/log.js'
 import type { Denial } from '../../src/revocation/denials.js'
@@ -18,6 +19,7 @@ async function started(t: Test, parts: Partial<DenyOptions> = {}) {
   const server = await startAdminServer({
     host: '127.0.0.1',
     port: 0,
+    after,
     ready: () => ({ ready: true, body: {} }),
     metrics: async () => '',
     onError: fault => failed.push(fault),

@@ -3,6 +3,7 @@ import t from 'tap'
 import type { AdminRequest } from '../../src/admin/http.js'
 import { handlePinsRequest, type PinsOptions } from '../../src/admin/pins.js'
 import { startAdminServer } from '../../src/admin/server.js'
+import { after } from '../../src/clock.js'
 import { Fault } from '../../src/errors.js'
 import { Secret, silentLog } from '../../src/log.js'
 import { createPins } from '../../src/users/pins.js'
@@ -72,7 +73,13 @@ t.test('there are no pins without pins.file, and a change that cannot be saved i
 })
 
 t.test('the admin server has the page if it has pins', async t => {
-  const sources = { host: '127.0.0.1', port: 0, ready: () => ({ ready: true, body: {} }), metrics: async () => '' }
+  const sources = {
+    host: '127.0.0.1',
+    port: 0,
+    after,
+    ready: () => ({ ready: true, body: {} }),
+    metrics: async () => '',
+  }
   const { pins } = asked()
   for (const [more, status] of [
     [{}, 404],

@@ -2,14 +2,46 @@ import { request } from 'node:http'
 import { connect, Server, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
+import { MAX_ADMIN_CONNECTIONS } from '../../src/admin/connections.js'
 import { type AdminServerOptions, startAdminServer } from '../../src/admin/server.js'
+import { after } from '../../src/clock.js'
 import type { Fault } from '../../src/errors.js'
+import { Secret } from '../../src/log.js'
 import { faultOfAsync } from '../support/faults.js'
+import { waitForClose } from '../support/sockets.js'
+import { waitUntil } from '../support/waitUntil.js'
+
+const REST = 'HTTP/1.1\r\nHost: localhost\r\n\r\n'
+
+async function openSockets(t: Test, port: number, count: number): Promise<Socket[]> {
+  const sockets: Socket[] = []
+  t.teardown(() => sockets.forEach(socket => void socket.destroy()))
+  for (let number = 0; number < count; number++) {
+    const socket = connect(port, '127.0.0.1').resume()
+    socket.on('error', () => {})
+    sockets.push(socket)
+    await new Promise(resolve => socket.once('connect', resolve))
+  }
+  return sockets
+}
+
+/** All that the server answers to these bytes, until it closes the connection. */
+async function answerOf(t: Test, port: number, bytes: string): Promise<string> {
+  const [socket] = (await openSockets(t, port, 1)) as [Socket]
+  let answer = ''
+  socket.on('data', chunk => {
+    answer += chunk
+  })
+  socket.write(bytes)
+  await waitForClose(socket)
+  return answer
+}
 
 async function started(t: Test, sources: Partial<AdminServerOptions> = {}) {
   const server = await startAdminServer({
     host: '127.0.0.1',
     port: 0,
+    after,
     ready: () => ({ ready: true, body: {} }),
     metrics: async () => 'up 1\n',
     ...sources,
@@ -109,6 +141,129 @@ t.test('idle connections do not lock out a request', async t => {
   for (let times = 0; times < 5; times++) t.match(await ask('/healthz'), { status: 200 })
 })
 
+t.test('clients that do not read their answer do not lock out a request', async t => {
+  const { server, ask } = await started(t, { metrics: async () => 'x'.repeat(10_000_000) })
+  const sockets = await openSockets(t, server.port, 200)
+  for (const socket of sockets) socket.pause().write(`GET /metrics ${REST}`)
+  for (let times = 0; times < 5; times++) t.match(await ask('/healthz'), { status: 200 })
+})
+
+t.test('a thousand idle connections do not lock out a request, and most are closed', async t => {
+  const { server, ask } = await started(t)
+  const sockets = await openSockets(t, server.port, 1000)
+  t.match(await ask('/healthz'), { status: 200 })
+  await waitUntil(() => sockets.filter(socket => socket.destroyed).length >= 1000 - MAX_ADMIN_CONNECTIONS)
+})
+
+t.test('a connection answers one request and closes, however many are pipelined on any page', async t => {
+  let calls = 0
+  const count = <T>(value: T): T => {
+    calls += 1
+    return value
+  }
+  const { server } = await started(t, {
+    ready: () => count({ ready: true, body: {} }),
+    metrics: async () => count('up 1\n'),
+    deny: {
+      token: () => new Secret('0123456789abcdef'),
+      hosts: () => [],
+      list: () => count({ file: [], admin: [] }),
+      deny: async () => count({ changed: true }) as never,
+      allow: async () => undefined as never,
+      now: () => 0,
+    },
+  })
+  const authorization = 'Authorization: Bearer 0123456789abcdef\r\n'
+  const body = '{"arn":"arn:aws:iam::123456789012:user/eve"}'
+  const post = `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n`
+  for (const [request, called] of [
+    [`GET /healthz ${REST}`, 0],
+    [`GET /readyz ${REST}`, 1],
+    [`GET /metrics ${REST}`, 1],
+    [`GET /nope ${REST}`, 0],
+    [`GET /deny HTTP/1.1\r\nHost: localhost\r\n${authorization}\r\n`, 1],
+    [`POST /deny HTTP/1.1\r\nHost: localhost\r\n${authorization}${post}\r\n${body}`, 1],
+  ] as const) {
+    for (const size of [2, 59_000, 2_000_000]) {
+      calls = 0
+      const answer = await answerOf(t, server.port, request.repeat(Math.ceil(size / request.length) + 1))
+      t.equal(answer.match(/HTTP\/1\.1 \d/g)?.length, 1, request)
+      t.match(answer, /^Connection: close\r$/im, request)
+      t.ok(calls <= called, request)
+    }
+  }
+})
+
+t.test('concurrent scrapes share one rendering, and a later one gets its own', async t => {
+  let renderings = 0
+  let finish = (): void => {}
+  const { server, ask } = await started(t, {
+    metrics: () =>
+      new Promise(resolve => {
+        renderings += 1
+        finish = () => resolve(`renderings ${renderings}\n`)
+      }),
+  })
+  const answers = Array.from({ length: 20 }, () => answerOf(t, server.port, `GET /metrics ${REST}`))
+  await waitUntil(() => renderings === 1)
+  t.match(await ask('/healthz'), { status: 200 }, 'the scrapes that came before it have been read')
+  finish()
+  for (const answer of await Promise.all(answers)) t.match(answer, /renderings 1\n$/)
+  const later = ask('/metrics')
+  await waitUntil(() => renderings === 2)
+  finish()
+  t.match(await later, { body: 'renderings 2\n' })
+})
+
+t.test('a connection has five seconds for its request, and fifteen for all', async t => {
+  const timers: { ms: number; run: () => void; isCancelled: boolean }[] = []
+  const { server, ask } = await started(t, {
+    metrics: () => new Promise(() => {}),
+    after(ms, run) {
+      const timer = { ms, run, isCancelled: false }
+      timers.push(timer)
+      return () => {
+        timer.isCancelled = true
+      }
+    },
+  })
+  const pass = (ms: number) =>
+    timers.filter(timer => timer.ms <= ms && !timer.isCancelled).forEach(({ run }) => void run())
+  const [silent, slow, scraping] = (await openSockets(t, server.port, 3)) as [Socket, Socket, Socket]
+  slow.write('GET /healthz HTTP/1.1\r\nHost: ')
+  scraping.write(`GET /metrics ${REST}`)
+  t.match(await ask('/healthz'), { status: 200 })
+  pass(4_999)
+  t.match(await ask('/healthz'), { status: 200 })
+  t.notOk(silent.destroyed || slow.destroyed)
+  pass(5_000)
+  await Promise.all([waitForClose(silent), waitForClose(slow)])
+  t.notOk(scraping.destroyed)
+  pass(15_000)
+  await waitForClose(scraping)
+  await waitUntil(() => timers.every(timer => timer.isCancelled))
+})
+
+t.test('a body that is too long or does not come ends with its connection', async t => {
+  const { server, ask } = await started(t, {
+    deny: {
+      token: () => new Secret('0123456789abcdef'),
+      hosts: () => [],
+      list: () => ({ file: [], admin: [] }),
+      deny: async () => undefined as never,
+      allow: async () => undefined as never,
+      now: () => 0,
+    },
+  })
+  const head = (length: number) =>
+    `POST /deny HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer 0123456789abcdef\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n`
+  t.match(await answerOf(t, server.port, `${head(1_000_000)}${'x'.repeat(100_000)}`), /^HTTP\/1\.1 413 /)
+  const [left] = (await openSockets(t, server.port, 1)) as [Socket]
+  left.end(`${head(10)}x`)
+  await waitForClose(left)
+  t.match(await ask('/healthz'), { status: 200 })
+})
+
 t.test('the length of headers is bounded', async t => {
   const { ask } = await started(t)
   t.match(await ask('/healthz', { headers: { x: 'x'.repeat(9000) } }), { status: 431 })
@@ -134,6 +289,7 @@ t.test('close frees the port at once, even if connections are open', async t => 
   const again = await startAdminServer({
     host: '127.0.0.1',
     port: server.port,
+    after,
     ready: () => ({ ready: true, body: {} }),
     metrics: async () => '',
   })

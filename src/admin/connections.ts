@@ -1,0 +1,115 @@
+/**
+ * The connections of the admin interface, each for one request.
+ *
+ *     accepted ──▶ waiting for its request ──▶ answering ──▶ closed
+ *
+ * A connection that exceeds the limit of its phase evicts the oldest connection of the same phase. Clients that send
+ * nothing therefore never lock out a request, and clients that do not read their answer never lock out the next one.
+ * `maxConnections` of Node.js was rejected, because it turns the newest connection away, which may be a liveness probe.
+ */
+import type { Socket } from 'node:net'
+import { Duplex } from 'node:stream'
+import type { After } from '../clock.js'
+
+/** Connections in each phase. */
+const MAX_PER_PHASE = 64
+/** The most connections that are open at a time. */
+export const MAX_ADMIN_CONNECTIONS = 2 * MAX_PER_PHASE
+/** How long a connection may wait for its request, and how long it may live. An honest request takes milliseconds. */
+const WAIT_MS = 5_000
+const LIFETIME_MS = 15_000
+/** The parser of Node.js gets this many bytes at a time, so that it sees few pipelined requests after the first one. */
+const PART_BYTES = 512
+
+export class AdminConnections {
+  /** The oldest connection comes first. */
+  readonly #waiting = new Set<AdminConnection>()
+  readonly #answering = new Set<AdminConnection>()
+  readonly #after: After
+
+  constructor(after: After) {
+    this.#after = after
+  }
+
+  add(socket: Socket): AdminConnection {
+    const connection = new AdminConnection(socket)
+    const cancelWait = this.#after(WAIT_MS, () => {
+      if (this.#waiting.has(connection)) connection.destroy()
+    })
+    const cancelLifetime = this.#after(LIFETIME_MS, () => connection.destroy())
+    connection.once('close', () => {
+      cancelWait()
+      cancelLifetime()
+      this.#waiting.delete(connection)
+      this.#answering.delete(connection)
+    })
+    addToPhase(this.#waiting, connection)
+    return connection
+  }
+
+  /** Returns whether a request is the first one of its connection. Any other must be ignored. */
+  acceptRequest(connection: AdminConnection): boolean {
+    if (!this.#waiting.delete(connection)) return false
+    addToPhase(this.#answering, connection)
+    return true
+  }
+
+  closeAll(): void {
+    for (const connection of [...this.#waiting, ...this.#answering]) connection.destroy()
+  }
+}
+
+function addToPhase(phase: Set<AdminConnection>, connection: AdminConnection): void {
+  const [oldest] = phase
+  if (oldest && phase.size >= MAX_PER_PHASE) {
+    phase.delete(oldest) // 'close' comes later
+    oldest.destroy()
+  }
+  phase.add(connection)
+}
+
+/** A socket whose reading side ends after one request. */
+export class AdminConnection extends Duplex {
+  readonly #socket: Socket
+  #isRequestComplete = false
+
+  constructor(socket: Socket) {
+    super()
+    this.#socket = socket
+    socket.on('data', chunk => this.#forward(chunk))
+    socket.once('end', () => this.push(null))
+    socket.once('close', () => this.destroy())
+    socket.on('error', () => {}) // 'close' follows
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.#socket.remoteAddress
+  }
+
+  /** From now on, what the client sends is dropped. Unread data would reset the connection before the answer arrives. */
+  finishRequest(): void {
+    this.#isRequestComplete = true
+  }
+
+  #forward(chunk: Buffer): void {
+    for (let at = 0; at < chunk.length && !this.#isRequestComplete && !this.destroyed; at += PART_BYTES) {
+      this.push(chunk.subarray(at, at + PART_BYTES))
+    }
+  }
+
+  override _read(): void {} // the parser takes every part at once
+
+  override _write(chunk: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.#socket.write(chunk, done)
+  }
+
+  override _final(done: () => void): void {
+    this.#socket.destroySoon()
+    done()
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#socket.destroy()
+    done(error)
+  }
+}
