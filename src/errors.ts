@@ -251,7 +251,7 @@ export const faults = {
     reply: REFUSED,
     summary: 'these credentials failed too often and are blocked for a while',
     remedy:
-      'Find the client that keeps trying. The message has the last error. The limits are login.failures and login.failurePeriod.',
+      'Find the client that keeps trying. `cause` and the message have its last failure. The limits are login.failures and login.failurePeriod.',
   },
   'login/signature-limit': {
     level: 'warn',

@@ -15,7 +15,8 @@ export const faultFields = {
   allowed: 'Networks from which the principal may log in.',
   arn: 'ARN of the principal.',
   backoffMS: 'Time that the client was asked to wait before it retries, in milliseconds.',
-  cause: 'Kind of the fault that revoked access: a denial, no rule, or an expired or changed one.',
+  cause:
+    'Kind of the fault that revoked access (a denial, no rule, or an expired or changed one), or of the last failure of blocked credentials.',
   code: 'Error code: a number of MongoDB, or a name of AWS (`ExpiredToken`) or Node.js (`ECONNREFUSED`).',
   codeName: 'Name of the MongoDB error code.',
   command: 'Name of the command.',
@@ -65,7 +66,7 @@ export const eventFields = {
   attempts: 'Requests without a valid token since the last line of this event.',
   by: 'Which side closed the connection first: client, proxy or upstream.',
   bytes: 'Bytes read from and written to the client.',
-  cached: 'True if `sts.successCache` admitted the login without an STS call.',
+  cached: 'True if a cached refusal or `sts.successCache` decided the login without an STS call.',
   change: 'What happened to the database user: created, updated, dropped.',
   counter: 'Counter of the topologyVersion that the member reports.',
   denials: 'Entries of the deny list.',

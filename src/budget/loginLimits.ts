@@ -6,7 +6,8 @@
  * lock out the others, so the effect of a failure depends on what it proves:
  *
  *     failure of (subnet, key, token)     what it proves                            over the limit, until its window ends
- *     expired, unknown, denied, no rule   this key and token, with any signature    login/failure-limit (18), final
+ *     expired, denied, no rule            this key and token, with any signature    login/failure-limit (18), final
+ *     unknown key, region or endpoint     the same, for the moment                  the same, counted once a second
  *     source address not allowed          the same, from this exact address         login/failure-limit (18), final there
  *     any other refusal: bad signature    this signature; others may be right       login/signature-limit (262), retry
  *       … but a recent login succeeded    a good and a bad client share the key     none: lowest priority in the queue
@@ -29,7 +30,7 @@ import type { Priority, QueueEntry } from './fairQueue.js'
 import { toSubnet } from './subnet.js'
 import { createWindowCounter, type WindowCount } from './windowCounter.js'
 
-/** `verified`: admitted by STS. `cached`: admitted without a call to STS, which proves nothing. Otherwise what failed. */
+/** `verified`: admitted by STS. `cached`: decided without a call to STS, which proves nothing. Otherwise what failed. */
 export type LoginOutcome = 'verified' | 'cached' | Fault
 
 /** A login in flight, with its entry for the queue. */
@@ -72,6 +73,8 @@ export type LoginLimitsOptions = {
 const RECENT_MS = 60 * 60_000
 /** The longest pause that drivers are asked for. */
 const MAX_BACKOFF_MS = 5_000
+/** A passing failure of one credential counts at most once in this time, however many connections repeat it. Milliseconds. */
+const PASSING_MS = 1_000
 /** The weight of an abandoned login, compared to a failure. */
 const ABANDONED_WEIGHT = 1 / 4
 
@@ -93,9 +96,7 @@ export function createLoginLimits(options: LoginLimitsOptions): LoginLimits {
   }
   const checkFailures = (keys: CredentialKeys): void => {
     const refusals = history.refusals(keys).find(({ count }) => count >= failures)
-    if (!refusals) return
-    const seconds = Math.ceil(refusals.remainingMS / 1000)
-    reject('failures', new Fault('login/failure-limit', `${refusals.last}; checked again in ${seconds} s`))
+    if (refusals) reject('failures', createFailureLimitFault(refusals))
   }
   const checkSignatures = ({ credential }: CredentialKeys): Priority | undefined => {
     const bad = history.badSignatures(credential)
@@ -150,7 +151,7 @@ class LoginHistory {
   readonly #failuresBySubnet
   readonly #abandonedBySubnet
   readonly #successesBySubnet
-  /** Failures that no other signature would change, by credential or source, with the last reason. */
+  /** Failures that no other signature would change, by credential or source. */
   readonly #refusals
   readonly #badSignatures
   /** By credential. `isKnown`: no bad signature since. */
@@ -163,7 +164,7 @@ class LoginHistory {
     this.#failuresBySubnet = createWindowCounter<undefined>(window)
     this.#abandonedBySubnet = createWindowCounter<undefined>(window)
     this.#successesBySubnet = createWindowCounter<undefined>(window)
-    this.#refusals = createWindowCounter<string>(window)
+    this.#refusals = createWindowCounter<Refusal>(window)
     this.#badSignatures = createWindowCounter<undefined>(window)
     this.#successes = new LRUCache({ max: maxEntries })
   }
@@ -186,7 +187,7 @@ class LoginHistory {
     return failed >= this.#failures && failed > succeeded
   }
 
-  refusals({ credential, source }: CredentialKeys): WindowCount<string>[] {
+  refusals({ credential, source }: CredentialKeys): WindowCount<Refusal>[] {
     return [this.#refusals.get(credential), this.#refusals.get(source)].filter(count => count !== undefined)
   }
 
@@ -219,15 +220,24 @@ class LoginHistory {
   #recordFault(keys: CredentialKeys, fault: Fault): void {
     if (fault.kind === 'login/abandoned') this.#abandonedBySubnet.add(keys.subnet, undefined)
     const proof = whatFailureProves(fault)
-    if (proof) this.#recordFailure(keys, proof, fault)
+    if (!proof) return
+    const { kind } = fault
+    const code = fault.data('sts/refused')?.code
+    const refusal = { kind, code, isPassing: proof === 'passing', at: this.#now() }
+    if (!this.#isRepeated(keys.credential, refusal)) this.#recordFailure(keys, proof, refusal)
   }
 
-  #recordFailure({ subnet, credential, source }: CredentialKeys, proof: FailureProof, fault: Fault): void {
+  #isRepeated(credential: string, { isPassing, at }: Refusal): boolean {
+    const last = this.#refusals.get(credential)?.last
+    return isPassing && last?.isPassing === true && at - last.at < PASSING_MS
+  }
+
+  #recordFailure({ subnet, credential, source }: CredentialKeys, proof: FailureProof, refusal: Refusal): void {
     this.#failuresBySubnet.add(subnet, undefined)
-    if (proof === 'source') this.#refusals.add(source, publicReason(fault))
-    else if (proof === 'credential') {
+    if (proof === 'source') this.#refusals.add(source, refusal)
+    else if (proof !== 'signature') {
       this.#successes.delete(credential)
-      this.#refusals.add(credential, publicReason(fault))
+      this.#refusals.add(credential, refusal)
     } else {
       const success = this.#successes.get(credential)
       if (success) this.#successes.set(credential, { ...success, isKnown: false })
@@ -236,16 +246,30 @@ class LoginHistory {
   }
 }
 
-/** Error codes of STS that no other signature would change. */
-const FINAL_CODES: ReadonlySet<unknown> = new Set(['ExpiredToken', 'InvalidClientTokenId'])
+/** `code`: what STS answers every client that shows the credential. `at`: monotonic milliseconds. */
+type Refusal = { kind: FaultKind; code: string | undefined; isPassing: boolean; at: number }
 
-/** `source`: a rule may allow one address and not its neighbour in the same subnet. */
-type FailureProof = 'credential' | 'source' | 'signature'
+/**
+ * `passing`: it concerns the credential, and may end without a change of the credential. `source`: a rule may allow one
+ * address and not its neighbour in the same subnet.
+ */
+type FailureProof = 'credential' | 'passing' | 'source' | 'signature'
+
+/**
+ * What error codes of STS prove that no other signature would change. IAM needs seconds to spread a new key. Regions are
+ * enabled, and policies of VPC endpoints corrected.
+ */
+const PROOF_BY_CODE: ReadonlyMap<unknown, FailureProof> = new Map([
+  ['ExpiredToken', 'credential'],
+  ['InvalidClientTokenId', 'passing'],
+  ['RegionDisabledException', 'passing'],
+  ['AccessDenied', 'passing'],
+])
 
 /** What a fault proves about a credential; undefined for faults of the proxy, the budget and the upstream. */
 function whatFailureProves(fault: Fault): FailureProof | undefined {
   const proofs: Partial<Record<FaultKind, FailureProof>> = {
-    'sts/refused': FINAL_CODES.has(fault.data('sts/refused')?.code) ? 'credential' : 'signature',
+    'sts/refused': PROOF_BY_CODE.get(fault.data('sts/refused')?.code) ?? 'signature',
     'users/no-rule': 'credential',
     'users/source-not-allowed': 'source',
     'users/expired': 'credential',
@@ -256,9 +280,11 @@ function whatFailureProves(fault: Fault): FailureProof | undefined {
 }
 
 /**
- * The reason that later logins are given. They may come from another client that shows the same key id and token, so it
- * names no principal.
+ * Refuses a credential that has failed too often. The client may be another one that shows the same key id and token, so
+ * it learns nothing about the principal, the rules and the deny list. The log names the kind of the last failure.
  */
-function publicReason(fault: Fault): string {
-  return fault.data('sts/refused')?.code ?? fault.definition.summary
+function createFailureLimitFault({ last, remainingMS }: WindowCount<Refusal>): Fault {
+  const again = `checked again in ${Math.ceil(remainingMS / 1000)} s`
+  const { kind: cause, code } = last
+  return new Fault('login/failure-limit', code === undefined ? again : `${code}; ${again}`, { cause })
 }

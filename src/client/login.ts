@@ -33,7 +33,7 @@ export type LoginRecord = {
   user?: string
   /** The rule or directory user that admitted the client. */
   by?: Match['decidedBy']
-  /** The identity came from the cache, without a call to STS. */
+  /** A cache decided about the identity, without a call to STS. */
   cached?: true
   /** Milliseconds by stage. */
   ms: Partial<Record<'queue' | 'sts' | 'upstream' | 'login', number>>
@@ -143,7 +143,7 @@ export class Authenticator {
     const progress: Progress = { connectStartedAt: Number.POSITIVE_INFINITY }
     const cancelDeadline = this.#startDeadline(abort, progress)
     let slot: LoginSlot | undefined
-    let outcome: LoginOutcome = 'cached'
+    let outcome: LoginOutcome = 'cached' // unless STS is asked
     try {
       const proof = this.#validateProof(request) ?? (await this.#validateWithSyncedClock(request, abort.signal))
       const { accessKeyId } = proof
@@ -157,8 +157,9 @@ export class Authenticator {
       outcome = record.cached ? 'cached' : 'verified'
       return result
     } catch (thrown) {
-      outcome = toLoginFault(thrown, abort.signal)
-      throw outcome
+      const fault = toLoginFault(thrown, abort.signal)
+      if (!record.cached) outcome = fault
+      throw fault
     } finally {
       slot?.release(outcome)
       cancelDeadline()
@@ -203,13 +204,13 @@ export class Authenticator {
     { certificate, record }: LoginRequest,
     signal: AbortSignal,
   ): Promise<Identity> {
-    const { now, findRefusal, findIdentity, askSts, recordOutcome } = this.#options
+    const { now, findIdentity, askSts, recordOutcome } = this.#options
     signal.throwIfAborted()
     const { subnet, fingerprint } = slot
     const { host } = proof.challenge
     // A refusal overrides a cached identity: the session has expired since.
-    const refusal = findRefusal(host, fingerprint)
-    if (refusal) throw createRefusalFault(refusal)
+    const refusal = this.#findRefusal(host, fingerprint, record)
+    if (refusal) throw refusal
     const { identity: cached, store } = findIdentity({ ...proof, certificate, fingerprint })
     if (cached) {
       record.cached = true
@@ -225,19 +226,26 @@ export class Authenticator {
     return identity
   }
 
+  #findRefusal(host: string, fingerprint: string, record: LoginRecord): Fault | undefined {
+    const refusal = this.#options.findRefusal(host, fingerprint)
+    if (!refusal) return undefined
+    record.cached = true
+    return createRefusalFault(refusal)
+  }
+
   /** Acquires permits for attempts at STS. The time of waiting counts for the queue and not for STS. */
   #createPermitSource(proof: Proof, slot: LoginSlot, record: LoginRecord, signal: AbortSignal): AcquirePermit {
-    const { acquirePermit, now, findRefusal } = this.#options
+    const { acquirePermit, now } = this.#options
     return async maxWaitMS => {
       const startedAt = now()
       try {
         const { host } = proof.challenge
         const release = await acquirePermit(bucketKey(proof), host, slot, maxWaitMS, signal)
         // Many clients with one expired session wait here together. One call decides for all of them.
-        const refusal = findRefusal(host, slot.fingerprint)
+        const refusal = this.#findRefusal(host, slot.fingerprint, record)
         if (!refusal) return release
         release()
-        throw createRefusalFault(refusal)
+        throw refusal
       } finally {
         const waited = now() - startedAt
         addTime(record, 'queue', waited)

@@ -6,7 +6,8 @@
  * client that uses the credential. SignatureDoesNotMatch must never be cached: anyone who knows a key id and its token,
  * which other services see, could lock out the owner with made-up signatures.
  *
- * The lifetimes are constants: an expired token stays expired, and a new key is known to all of STS within seconds.
+ * The lifetimes are constants. An expired token stays expired. A new key is known to all of STS 3 to 10 seconds after it
+ * was created, and its first login must succeed soon after that.
  */
 import { LRUCache } from 'lru-cache'
 import type { StsOutcome } from './outcome.js'
@@ -20,7 +21,7 @@ export type RefusalCache = {
 }
 
 /** Lifetimes in milliseconds. */
-const TTL_MS: Readonly<Record<string, number>> = { ExpiredToken: 5 * 60_000, InvalidClientTokenId: 5_000 }
+const TTL_MS: Readonly<Record<string, number>> = { ExpiredToken: 5 * 60_000, InvalidClientTokenId: 1_500 }
 
 type Entry = { outcome: RefusedOutcome; until: number; source: string }
 

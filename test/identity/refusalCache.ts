@@ -32,10 +32,10 @@ t.test('an expired token is refused for five minutes, whatever the signature', a
   t.equal(get(...keyOf('ASIA1')), undefined)
 })
 
-t.test('an unknown key is refused for five seconds only, since new keys take a moment to propagate', async t => {
+t.test('an unknown key is refused for a moment only, since a new key may be known to all of STS by then', async t => {
   const { clock, get, store } = create()
   store(...keyOf('ASIA1'), refused('InvalidClientTokenId'), '10.0.0.1')
-  clock.advance(4_999)
+  clock.advance(1_499)
   t.ok(get(...keyOf('ASIA1')))
   clock.advance(1)
   t.equal(get(...keyOf('ASIA1')), undefined)
