@@ -340,7 +340,8 @@ export const faults = {
   'provision/unsupported': {
     level: 'error',
     reply: RETRY,
-    summary: 'the upstream MongoDB has no roles, so the proxy cannot create a user for this principal',
+    summary:
+      'the upstream MongoDB keeps no customData or has no roles, so the proxy cannot create a user for this principal',
     remedy: 'Give the rule a `user` and a password instead of `roles`.',
   },
   'provision/failed': {

@@ -95,7 +95,9 @@ export class Logins {
     })
     this.#writeClient = config.upstream.admin && createAdminClient(config.upstream.admin)
     const provisioning = this.#writeClient && provisioningOptions(config, this.#writeClient.runCommand, log)
-    this.#provisioner = provisioning && new Provisioner(provisioning)
+    // Periods follow the clock of STS, so that a replica with a wrong clock does not write a period of its own.
+    const stsNow = () => Date.now() + this.#sts.clockSkewMS()
+    this.#provisioner = provisioning && new Provisioner({ ...provisioning, now: stsNow })
     this.revocation = this.#createRevocation()
     this.authenticator = this.#createAuthenticator()
     this.#directory?.onChange(() => this.#onDirectoryChange())

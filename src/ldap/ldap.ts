@@ -8,6 +8,7 @@
  * https://www.mongodb.com/docs/manual/core/security-ldap-external/
  */
 import type { Document } from 'bson'
+import { isFerretdb } from '../upstream/edition.js'
 
 /** `why` describes the basis of the state, for the log and for the client. */
 export type LdapVerdict = { state: 'on' | 'off' | 'unknown'; why: string }
@@ -59,7 +60,7 @@ export function evaluateLdap({ buildInfo, options, parameters }: LdapReplies): L
 
 /** Why this edition cannot have LDAP authorization; undefined if it can. */
 function describeEditionWithoutLdap(buildInfo: Document): string | undefined {
-  if (Object.keys(buildInfo).some(name => name.startsWith('ferretdb'))) return 'FerretDB has no LDAP authorization'
+  if (isFerretdb(buildInfo)) return 'FerretDB has no LDAP authorization'
   // A server without a list of modules is unknown, so it may have LDAP.
   const { modules, psmdbVersion } = buildInfo
   if (!Array.isArray(modules) || modules.includes('enterprise') || psmdbVersion !== undefined) return undefined

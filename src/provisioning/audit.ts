@@ -28,8 +28,8 @@ const MAX_DOCUMENTS = 100
 /** Returns sentences about the findings. Throws `provision/*` and `upstream/unreachable`. */
 export async function auditUsers({ provisioning, roles, directory }: AuditOptions): Promise<string[]> {
   const { runCommand, database, clientSource } = provisioning
-  const { ferretdbVersion } = await run(runCommand, { buildInfo: 1 })
-  if (String(ferretdbVersion).startsWith('v1.')) throw new Fault('provision/unsupported')
+  const reconciler = new UserReconciler(provisioning)
+  await reconciler.users.assertSupported()
   await assertPrivileges(runCommand, database, {
     'LDAP guard': false,
     directory,
@@ -37,7 +37,6 @@ export async function auditUsers({ provisioning, roles, directory }: AuditOption
     'provision.clientSource': clientSource !== undefined,
     'roles for one collection': roles.some(isCollectionRole),
   })
-  const reconciler = new UserReconciler(provisioning)
   const users = await reconciler.users.readAll()
   const foreign = users.filter(user => !reconciler.verifyMark(user)).map(({ user }) => user)
   return [

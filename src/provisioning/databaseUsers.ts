@@ -2,6 +2,7 @@
 import type { Document } from 'bson'
 import { Fault, type FaultKind } from '../errors.js'
 import type { AdminClient } from '../upstream/admin.js'
+import { isFerretdb } from '../upstream/edition.js'
 import { assertOk } from '../upstream/reply.js'
 import {
   buildCreateRole,
@@ -39,6 +40,15 @@ export class DatabaseUsers {
 
   constructor(options: DatabaseUsersOptions) {
     this.#options = options
+  }
+
+  /** Throws `provision/unsupported` for a server that is known not to enforce roles. */
+  async assertSupported(): Promise<void> {
+    // A server that refuses buildInfo is unknown, and shows what it can do when a user is created.
+    const reply = await this.#options.runCommand({ buildInfo: 1 })
+    if (isFerretdb(reply)) {
+      throw new Fault('provision/unsupported', undefined, { why: 'FerretDB does not enforce roles' })
+    }
   }
 
   /** The user with this name; undefined if there is none. */

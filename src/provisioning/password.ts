@@ -1,11 +1,17 @@
 /**
  * The password of a provisioned user, which is derived and never stored, and the mark that proves its creator.
  *
- *     password = HMAC(secret, purpose, ARN, period)        mark = {fleet, period, mac: HMAC(secret, purpose, db, user, fleet)}
+ *     password = HMAC(secret, purpose, ARN, period)
+ *     mark     = {fleet, period, clientSource,
+ *                 mac:  HMAC(secret, purpose, db, user, fleet),
+ *                 seal: HMAC(secret, purpose, db, user, fleet, period, clientSource)}
  *
- * Every replica of the proxy derives both. Password and mark are always written in one command, so the secret that verifies
- * a mark and the period in it determine the password. With several secrets, the first creates new passwords and all verify
- * marks, so that a secret can be replaced without locking anyone out.
+ * Every replica of the proxy derives all of them. Password and mark are always written in one command, so the secret that
+ * verifies a mark and the period in it determine the password. With several secrets, the first creates new passwords and
+ * all verify marks, so that a secret can be replaced without locking anyone out.
+ *
+ * Release 0.1.0 wrote marks without a seal. They prove the creator, but anyone who may change customData could have set
+ * their period, for example to a year that never comes, so that the password would never change again.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { Secret } from '../log.js'
@@ -18,12 +24,15 @@ export type ProvisionedUser = { db: string; user: string; fleet: string }
 
 /**
  * The customData of a provisioned user. `clientSource`: the networks as written to its restrictions; servers return those
- * in other spellings.
+ * in other spellings. `seal`: missing in marks of release 0.1.0.
  */
-export type Mark = { fleet: string; period: number; mac: string; clientSource?: readonly string[] }
+export type Mark = { fleet: string; period: number; mac: string; clientSource?: readonly string[]; seal?: string }
 
-/** The content of a mark that verifies, with the secret that created it. */
-export type VerifiedMark = { secret: Secret; period: number; clientSource: readonly string[] }
+/**
+ * The content of a mark that verifies, with the secret that created it. `isSealed`: whether period and networks are proven,
+ * too.
+ */
+export type VerifiedMark = { secret: Secret; period: number; clientSource: readonly string[]; isSealed: boolean }
 
 /**
  * The period of a moment, as the number of its first second since 1970. Periods therefore stay in order when their length
@@ -44,34 +53,52 @@ export function createMark(
   clientSource: readonly string[] = [],
 ): Mark {
   const mac = deriveMac(secret, user).toString('base64url')
-  return { fleet: user.fleet, period, mac, ...(clientSource.length > 0 && { clientSource }) }
+  const seal = deriveSeal(secret, user, period, clientSource).toString('base64url')
+  return { fleet: user.fleet, period, mac, ...(clientSource.length > 0 && { clientSource }), seal }
 }
 
-/** Verifies the mark in a user's customData. Returns undefined if this fleet did not create the user. */
+/**
+ * Verifies the mark in a user's customData. Returns undefined if this fleet did not create the user, or if the period or the
+ * networks are not those that it wrote.
+ */
 export function verifyMark(
   customData: unknown,
   user: ProvisionedUser,
   secrets: readonly Secret[],
 ): VerifiedMark | undefined {
-  const { fleet, period, mac, clientSource = [] } = (customData ?? {}) as Record<string, unknown>
+  const { fleet, period, mac, clientSource = [], seal } = (customData ?? {}) as Record<string, unknown>
   const periodNumber = Number(period ?? Number.NaN)
-  if (fleet !== user.fleet || typeof mac !== 'string') return undefined
+  if (fleet !== user.fleet) return undefined
   if (!Number.isSafeInteger(periodNumber) || periodNumber < 0) return undefined
   if (!Array.isArray(clientSource) || clientSource.some(network => typeof network !== 'string')) return undefined
-  const given = Buffer.from(mac, 'base64url')
-  const secret = secrets.find(secret => {
-    const expected = deriveMac(secret, user)
-    return given.length === expected.length && timingSafeEqual(given, expected)
-  })
-  return secret && { secret, period: periodNumber, clientSource }
+  const secret = secrets.find(secret => isEqualHmac(mac, deriveMac(secret, user)))
+  if (!secret) return undefined
+  const isSealed = seal !== undefined
+  if (isSealed && !isEqualHmac(seal, deriveSeal(secret, user, periodNumber, clientSource))) return undefined
+  return { secret, period: periodNumber, clientSource, isSealed }
+}
+
+function isEqualHmac(given: unknown, expected: Buffer): boolean {
+  if (typeof given !== 'string') return false
+  const bytes = Buffer.from(given, 'base64url')
+  return bytes.length === expected.length && timingSafeEqual(bytes, expected)
 }
 
 function deriveMac(secret: Secret, { db, user, fleet }: ProvisionedUser): Buffer {
   return hmac(secret, 'mark', db, user, fleet)
 }
 
-/** JSON separates the parts, whatever they contain. The purpose keeps a password from being used as a mark. */
-function hmac(secret: Secret, purpose: 'password' | 'mark', ...parts: string[]): Buffer {
+function deriveSeal(
+  secret: Secret,
+  { db, user, fleet }: ProvisionedUser,
+  period: number,
+  clientSource: readonly string[],
+): Buffer {
+  return hmac(secret, 'seal', db, user, fleet, String(period), ...clientSource)
+}
+
+/** JSON separates the parts, whatever they contain. The purpose keeps one value from being used as another. */
+function hmac(secret: Secret, purpose: 'password' | 'mark' | 'seal', ...parts: string[]): Buffer {
   const text = JSON.stringify(['mongo-iam-proxy', 1, purpose, ...parts])
   return createHmac('sha256', secret.reveal()).update(text).digest()
 }

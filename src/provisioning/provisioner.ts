@@ -47,6 +47,8 @@ type Failure = { fault: Fault; rolesKey: string; until: number }
 
 /** After a failure, commands for the same principal wait this long, so that logins do not flood the upstream. */
 const RETRY_DELAY_MS = 2_000
+/** A server that cannot hold such users does not learn it soon, and each attempt creates and drops one. */
+const UNSUPPORTED_RETRY_DELAY_MS = 60_000
 /** If a password was set within this time and is refused, setting it again is futile: `provision.clientSource` may be wrong. */
 const PASSWORD_RESET_DELAY_MS = 10_000
 const DEFAULT_MAX_PRINCIPALS = 10_000
@@ -151,7 +153,8 @@ export class Provisioner {
     } catch (thrown) {
       const fault = Fault.from(thrown)
       if (fault.kind.startsWith('provision/')) {
-        this.#failures.set(arn, { fault, rolesKey, until: this.#options.now() + RETRY_DELAY_MS })
+        const delayMS = fault.kind === 'provision/unsupported' ? UNSUPPORTED_RETRY_DELAY_MS : RETRY_DELAY_MS
+        this.#failures.set(arn, { fault, rolesKey, until: this.#options.now() + delayMS })
         this.#logFailure(arn, fault)
       }
       throw fault

@@ -9,7 +9,7 @@ import type { AdminClient } from '../upstream/admin.js'
 import { isCollectionRole, type RoleName, toRoleName } from '../users/collectionRole.js'
 import type { Role } from '../users/match.js'
 import { DatabaseUsers, type StoredUser } from './databaseUsers.js'
-import { createMark, derivePassword, getPeriod, type VerifiedMark, verifyMark } from './password.js'
+import { createMark, derivePassword, getPeriod, type Mark, type VerifiedMark, verifyMark } from './password.js'
 
 /** `arn`: the canonical ARN of the principal (the ARN of a match may be a pattern). */
 export type DesiredUser = { arn: string; roles: readonly Role[] }
@@ -42,11 +42,16 @@ export type ReconcileResult = { mark: VerifiedMark; previous?: VerifiedMark; pas
 /** Another process may create and drop the same user at the same time. */
 const MAX_ATTEMPTS = 3
 
+/** How long a user that this process created, and has not read back, is known to be its own. Milliseconds. */
+const UNVERIFIED_MS = 60_000
+
 /** Every method throws `provision/*` and `upstream/unreachable`. */
 export class UserReconciler {
   readonly users: DatabaseUsers
   readonly #options: ProvisioningOptions
   readonly #clientSource: readonly string[]
+  /** Users that this process created and could not read back, with the time of their creation. */
+  readonly #unverified = new Map<string, number>()
 
   constructor(options: ProvisioningOptions) {
     const { runCommand, database, fleet, clientSource = [] } = options
@@ -62,15 +67,15 @@ export class UserReconciler {
     return secret
   }
 
-  /** The mark of a user; undefined if this fleet did not create the user. */
-  verifyMark({ user, customData }: StoredUser): VerifiedMark | undefined {
-    const { database: db, fleet, secrets } = this.#options
-    return verifyMark(customData, { db, user, fleet }, secrets)
+  /** The mark of a user; undefined if this fleet did not create the user, or if the period cannot be right. */
+  verifyMark(user: StoredUser): VerifiedMark | undefined {
+    const mark = this.#readMark(user)
+    return mark && !this.#isTooFarAhead(mark) ? mark : undefined
   }
 
-  /** Whether the password is of this period or a later one, with the current restrictions. */
-  isCurrent({ period, clientSource }: VerifiedMark): boolean {
-    return period >= this.#currentPeriod() && clientSource.join() === this.#clientSource.join()
+  /** Whether the password is proven to be of this period or a later one, with the current restrictions. */
+  isCurrent({ isSealed, period, clientSource }: VerifiedMark): boolean {
+    return isSealed && period >= this.#currentPeriod() && clientSource.join() === this.#clientSource.join()
   }
 
   toGrantedRoles(roles: readonly Role[]): RoleName[] {
@@ -105,12 +110,39 @@ export class UserReconciler {
     return true
   }
 
-  /** Undefined if another process created the user first. */
+  /** Undefined if another process created the user first, or has changed it already. */
   async #create(arn: string, roles: readonly RoleName[]): Promise<ReconcileResult | undefined> {
+    await this.users.assertSupported()
     const { mark, fields } = this.#buildCredentials(arn)
     if (!(await this.users.create(arn, { ...fields, roles }))) return undefined
+    this.#unverified.set(arn, this.#options.now())
     this.#logChange('created', arn)
-    return { mark, passwordSet: true }
+    const stored = await this.users.read(arn)
+    if (stored && this.#isMarkLost(stored)) return this.#dropUnmarked(arn)
+    this.#unverified.delete(arn)
+    return stored && this.verifyMark(stored) ? { mark, passwordSet: true } : undefined
+  }
+
+  /** Whether the server has stored no mark or a part of it. A mark with another HMAC comes from another process. */
+  #isMarkLost(stored: StoredUser): boolean {
+    const { database: db, fleet } = this.#options
+    const { mac } = (stored.customData ?? {}) as Partial<Mark>
+    const written = createMark(this.primarySecret, { db, user: stored.user, fleet }, 0)
+    return !this.verifyMark(stored) && (mac === undefined || mac === written.mac)
+  }
+
+  /** A user without a mark would be a foreign one to every replica, and to this process after a restart. */
+  async #dropUnmarked(arn: string): Promise<never> {
+    await this.users.drop(arn)
+    this.#unverified.delete(arn)
+    this.#logChange('dropped', arn)
+    throw new Fault('provision/unsupported', undefined, { why: 'the server does not keep the customData of a user' })
+  }
+
+  /** Whether this process created the user a moment ago and has not read it back since. */
+  #isUnverified(arn: string): boolean {
+    const createdAt = this.#unverified.get(arn)
+    return createdAt !== undefined && Math.abs(this.#options.now() - createdAt) < UNVERIFIED_MS
   }
 
   /** Undefined if another process dropped the user meanwhile. */
@@ -121,7 +153,11 @@ export class UserReconciler {
   ): Promise<ReconcileResult | undefined> {
     const { user: arn } = user
     const mark = this.verifyMark(user)
-    if (!mark) throw new Fault('provision/conflict', undefined, { user: arn, db: this.#options.database })
+    if (!mark) {
+      if (this.#isUnverified(arn) && this.#isMarkLost(user)) return this.#dropUnmarked(arn)
+      throw this.#createConflict(user)
+    }
+    this.#unverified.delete(arn)
     const keepsPassword = this.isCurrent(mark) && !resetPassword(mark)
     const credentials = keepsPassword ? undefined : this.#buildCredentials(arn, mark)
     const rolesDiffer = replaceRoles && getRoleSetKey(user.roles) !== getRoleSetKey(roles)
@@ -136,7 +172,7 @@ export class UserReconciler {
     const { database: db, fleet } = this.#options
     const clientSource = this.#clientSource
     const secret = this.primarySecret
-    const period = Math.max(previous?.period ?? 0, this.#currentPeriod())
+    const period = Math.max(previous?.isSealed ? previous.period : 0, this.#currentPeriod())
     const hasRestrictions = clientSource.length > 0 || (previous?.clientSource.length ?? 0) > 0
     const restrictions = clientSource.length > 0 ? [{ clientSource: [...clientSource] }] : []
     const fields = {
@@ -145,7 +181,26 @@ export class UserReconciler {
       customData: createMark(secret, { db, user, fleet }, period, clientSource),
       ...(hasRestrictions && { authenticationRestrictions: restrictions }),
     }
-    return { mark: { secret, period, clientSource }, fields }
+    return { mark: { secret, period, clientSource, isSealed: true }, fields }
+  }
+
+  #createConflict(user: StoredUser): Fault {
+    const why = 'the period of its password is more than one ahead of the clock of this proxy; compare the clocks'
+    return new Fault('provision/conflict', undefined, {
+      user: user.user,
+      db: this.#options.database,
+      ...(this.#readMark(user) && { why }),
+    })
+  }
+
+  #readMark({ user, customData }: StoredUser): VerifiedMark | undefined {
+    const { database: db, fleet, secrets } = this.#options
+    return verifyMark(customData, { db, user, fleet }, secrets)
+  }
+
+  /** Replicas differ by one period at most. A password of a later period would stay for as long as its clock was ahead. */
+  #isTooFarAhead({ isSealed, period }: VerifiedMark): boolean {
+    return isSealed && period > this.#currentPeriod() + this.#options.periodMS / 1000
   }
 
   #currentPeriod(): number {

@@ -6,6 +6,7 @@
  */
 import { calculateObjectSize, type Document } from 'bson'
 import { Fault } from '../errors.js'
+import { isFerretdb } from '../upstream/edition.js'
 import { assertOk } from '../upstream/reply.js'
 import { buildPrincipalFilter, createUnreadableFault } from './directoryUsers.js'
 
@@ -42,6 +43,7 @@ export function createExternalUsers(runCommand: (command: Document) => Promise<D
   }
   return {
     async readAll() {
+      await assertHasSystemUsers(runCommand)
       const users: Document[] = []
       let totalBytes = 0
       for (;;) {
@@ -59,6 +61,12 @@ export function createExternalUsers(runCommand: (command: Document) => Promise<D
     },
     readPrincipal: canonical => find(buildPrincipalFilter(canonical)),
   }
+}
+
+/** To FerretDB, admin.system.users is a collection like any other: it has no users, or what any writer has put there. */
+async function assertHasSystemUsers(runCommand: (command: Document) => Promise<Document>): Promise<void> {
+  const buildInfo = await runCommand({ buildInfo: 1 })
+  if (isFerretdb(buildInfo)) throw createUnreadableFault('the upstream is FerretDB, which has no $external users')
 }
 
 /** Describes why the users could not be read, for the log. Includes what the server said. */

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Document } from 'bson'
 import t, { type Test } from 'tap'
 import { createIam } from '../../sandbox/src/aws/iam.js'
 import { startSts } from '../../sandbox/src/aws/sts.js'
@@ -11,7 +12,7 @@ import { loadWithPolicy } from '../../src/app/policy.js'
 import { check, type Finding } from '../../src/commands/check.js'
 import { Secret } from '../../src/log.js'
 import { createAdminClient } from '../../src/upstream/admin.js'
-import { startScriptedUpstream } from '../support/scriptedUpstream.js'
+import { scriptedMongod, startScriptedUpstream } from '../support/scriptedUpstream.js'
 
 const root = { name: 'root', password: 'of the set' }
 const formatFindings = (findings: Finding[]) => findings.map(({ isOk, text }) => `${isOk ? 'ok' : 'FAIL'} ${text}`)
@@ -134,6 +135,40 @@ t.test('the directory is read, and rules and entries without effect are noted', 
   for (const member of set.members()) await set.kill(member)
   t.ok(
     (await run()).some(line => line.startsWith('FAIL directory: the proxy cannot read the rules for this principal')),
+  )
+})
+
+t.test('the directory of FerretDB 2 and rules with roles in front of it are failures', async t => {
+  const user = { name: 'root', db: 'admin', password: root.password }
+  const answers: Record<string, Document> = {
+    buildInfo: { ok: 1, version: '7.0.77', ferretdb: { version: 'v2.5.0', package: 'docker' } },
+    find: { ok: 1, cursor: { id: 0, ns: 'admin.system.users', firstBatch: [] } },
+    usersInfo: { ok: 1, users: [] },
+    connectionStatus: { ok: 1, authInfo: { authenticatedUsers: [{ user: 'root', db: 'admin' }] } },
+    endSessions: { ok: 1 },
+  }
+  const hello = { ok: 1, isWritablePrimary: true, minWireVersion: 0, maxWireVersion: 21, maxMessageSizeBytes: 48e6 }
+  const other = ({ name }: { name: string }) => answers[name] ?? { ok: 0, code: 59, errmsg: 'no such command' }
+  const ferretdb = await startScriptedUpstream(t, scriptedMongod({ user, hello, speculates: false, other }))
+  const address = `127.0.0.1:${ferretdb.port}`
+  const { run } = await startCheck(t, {
+    upstream: {
+      uri: `mongodb://${address}/?directConnection=true`,
+      admin: { uri: `mongodb://root:${encodeURIComponent(root.password)}@${address}/?authMechanism=SCRAM-SHA-256` },
+    },
+    directory: { enabled: true },
+    provision: { secretFile: 'x' },
+    users: [{ arn: 'arn:aws:iam::123456789012:user/a', roles: ['read@app'] }],
+  })
+  const lines = await run()
+  t.ok(lines.includes(`ok upstream ${address}: answers, version 7.0.77`), lines.join('\n'))
+  t.match(
+    lines.find(line => line.includes(' directory: ')),
+    /^FAIL directory: .*FerretDB/,
+  )
+  t.match(
+    lines.find(line => line.includes(' provisioned users: ')),
+    /^FAIL provisioned users: .*FerretDB/,
   )
 })
 

@@ -26,10 +26,42 @@ t.test('periods start at the same time everywhere and stay in order when their l
 })
 
 t.test('a mark tells its secret and its period', async t => {
-  t.same(verifyMark(createMark(secret, user, 86_400), user, [secret]), { secret, period: 86_400, clientSource: [] })
+  const sealed = { isSealed: true, clientSource: [] as string[] }
+  t.same(verifyMark(createMark(secret, user, 86_400), user, [secret]), { ...sealed, secret, period: 86_400 })
   const mark = createMark(other, user, 5, ['192.0.2.0/24'])
-  t.same(verifyMark(mark, user, [secret, other]), { secret: other, period: 5, clientSource: ['192.0.2.0/24'] })
+  t.same(verifyMark(mark, user, [secret, other]), {
+    ...sealed,
+    secret: other,
+    period: 5,
+    clientSource: ['192.0.2.0/24'],
+  })
   t.equal(JSON.stringify(mark).includes(derivePassword(other, arn, 5).reveal()), false)
+})
+
+t.test('a mark of release 0.1.0 verifies, but its period is not proven', async t => {
+  const { seal: _, ...mark } = createMark(secret, user, 5, ['192.0.2.0/24'])
+  t.match(verifyMark(mark, user, [secret]), { secret, period: 5, isSealed: false })
+  t.match(verifyMark({ ...mark, period: 4_000_000_000 }, user, [secret]), { isSealed: false })
+})
+
+t.test('a mark whose period or networks were changed does not verify', async t => {
+  const mark = createMark(secret, user, 86_400, ['192.0.2.0/24'])
+  const later = createMark(secret, user, 172_800, ['192.0.2.0/24'])
+  const rows: [string, object][] = [
+    ['another period', { period: 172_800 }],
+    ['other networks', { clientSource: ['0.0.0.0/0'] }],
+    ['more networks', { clientSource: ['192.0.2.0/24', '0.0.0.0/0'] }],
+    ['no networks', { clientSource: undefined }],
+    ['the seal of another period', { seal: later.seal }],
+    ['the seal of another user', { seal: createMark(secret, { ...user, user: `${arn}s` }, 86_400).seal }],
+    ['the other HMAC in place of the seal', { seal: mark.mac }],
+    ['half a seal', { seal: mark.seal?.slice(0, 20) }],
+    ['an empty seal', { seal: '' }],
+    ['a seal of another kind', { seal: 5 }],
+    ['null', { seal: null }],
+  ]
+  for (const [what, changes] of rows) t.equal(verifyMark({ ...mark, ...changes }, user, [secret]), undefined, what)
+  t.equal(verifyMark({ ...mark, mac: mark.seal }, user, [secret]), undefined, 'the seal in place of the other HMAC')
 })
 
 t.test('a mark of another fleet or user does not verify', async t => {

@@ -33,9 +33,15 @@ function createScripted(t: Test, ...users: Document[]) {
   const clock = createManualClock()
   const lines: { event: string; warning?: string; why?: string }[] = []
   const commands: Document[] = []
-  const upstream = { users, failure: undefined as Document | Fault | undefined, hold: Promise.resolve() }
+  const upstream = {
+    users,
+    failure: undefined as Document | Fault | undefined,
+    hold: Promise.resolve(),
+    buildInfo: { version: '8.0.0' } as Document,
+  }
   const directory = new Directory({
     runCommand: async command => {
+      if ('buildInfo' in command) return { ok: 1, ...upstream.buildInfo }
       commands.push(command)
       const { users } = upstream
       await upstream.hold
@@ -92,6 +98,19 @@ t.test('the users of $external are read with read concern majority and without t
       readConcern: { level: 'majority' },
     },
   ])
+})
+
+t.test('the directory of FerretDB is unreadable, whatever its collection contains', async t => {
+  for (const buildInfo of [{ ferretdb: { version: 'v2.5.0' } }, { ferretdbVersion: 'v1.24.2' }]) {
+    const { directory, upstream, faultKind, lines, refresh, roles } = createScripted(t, user(alice.canonical))
+    upstream.buildInfo = buildInfo
+    await directory.start()
+    t.equal(await faultKind(), 'users/unreadable')
+    t.match(lines, [{ event: 'directory unreadable', why: 'the upstream is FerretDB, which has no $external users' }])
+    upstream.buildInfo = { version: '8.0.0' }
+    await refresh()
+    t.equal(await roles(), 'read@app', 'another server may answer at this address later')
+  }
 })
 
 t.test('a principal has the roles of its directory user in every spelling', async t => {
@@ -405,7 +424,8 @@ t.test('a directory of more than 64 MB is unreadable', async t => {
   const one = createScripted(t)
   let asked = 0
   const endless = new Directory({
-    runCommand: async () => {
+    runCommand: async command => {
+      if ('buildInfo' in command) return { ok: 1 }
       const customData = Buffer.alloc(9_000_000)
       return { cursor: { firstBatch: [user(`arn:aws:iam::${A}:user/u${asked++}`, { customData })] }, ok: 1 }
     },

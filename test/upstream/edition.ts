@@ -1,0 +1,11 @@
+import t from 'tap'
+import { isFerretdb } from '../../src/upstream/edition.js'
+
+t.test('every release of FerretDB is recognized by its buildInfo', async t => {
+  t.ok(isFerretdb({ version: '7.0.42', ferretdbVersion: 'v1.24.2', ferretdbFeatures: {} }))
+  t.ok(isFerretdb({ version: '7.0.77', ferretdb: { version: 'v2.5.0', package: 'docker' } }))
+  t.ok(isFerretdb({ version: '7.0.77', ferretdb: {} }))
+  t.notOk(isFerretdb({ version: '8.0.4', modules: [] }))
+  t.notOk(isFerretdb({ version: '8.0.4', psmdbVersion: '8.0.4-1' }))
+  t.notOk(isFerretdb({ ok: 0, code: 13 }))
+})
