@@ -11,6 +11,7 @@ import { type ConfigSources, loadConfig } from './config/load.js'
 import { readFile } from './config/reading.js'
 import { settingsText } from './config/table.js'
 import { Fault, toExitCode } from './errors.js'
+import { escapeLines, escapeUnprintable } from './printable.js'
 import { VERSION } from './upstream/metadata.js'
 
 const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any MongoDB
@@ -114,7 +115,7 @@ async function runExplain(argv: string[]): Promise<number> {
   const [arn, ...more] = positionals
   if (arn === undefined || more.length > 0) throw new Fault('usage', 'explain takes one ARN')
   const { isComplete, lines } = await explain(load(own.config, settings), arn, Date.now())
-  for (const line of lines) print(line)
+  for (const line of lines) print(escapeUnprintable(line))
   return isComplete ? 0 : 78
 }
 
@@ -167,12 +168,13 @@ function parseNumber(text: string | undefined, flag: string, least: number): num
 
 /** Prints one line per finding. One failure makes the exit code 78. */
 function report(findings: readonly Finding[]): number {
-  for (const { isOk, text } of findings) print(`${isOk ? 'ok    ' : 'FAIL  '}${text}`)
+  for (const { isOk, text } of findings) print(`${isOk ? 'ok    ' : 'FAIL  '}${escapeUnprintable(text)}`)
   return findings.every(({ isOk }) => isOk) ? 0 : 78
 }
 
+/** Texts of servers, files and arguments must not control the terminal. */
 function print(text: string): void {
-  process.stdout.write(`${text}\n`)
+  process.stdout.write(`${escapeLines(text)}\n`)
 }
 
 const onSignal: OnSignal = (signal, run) => void process.on(signal, run)
@@ -184,7 +186,7 @@ function fail(thrown: unknown): never {
   const problems = fault.data('config/invalid', 'usage')?.problems
   const text = fault.kind === 'internal' ? ((fault.cause as Error)?.stack ?? fault.stack) : fault.message
   const lines = problems ? [summary, ...problems.map(line => `  ${line}`)] : [text]
-  process.stderr.write(`mongo-iam-proxy: ${[...lines, remedy].join('\n')}\n`)
+  process.stderr.write(`mongo-iam-proxy: ${escapeLines([...lines, remedy].join('\n'))}\n`)
   process.exit(toExitCode(fault))
 }
 

@@ -9,6 +9,7 @@
  */
 import { type Document, Double, Int32, Long } from 'bson'
 import type { FaultField } from './logFields.js'
+import { escapeUnprintable, truncate } from './printable.js'
 
 export type Level = 'debug' | 'info' | 'warn' | 'error'
 
@@ -539,10 +540,14 @@ function collectFacts({ facts, cause }: Fault): Facts {
   return cause instanceof Fault ? { ...collectFacts(cause), ...facts } : facts
 }
 
+/** The longest text of others in a line for a terminal. */
+const MAX_TEXT = 500
+
 /** The fault in one line for a terminal: message, facts and remedy. */
 export function describeFault(fault: Fault): string {
   const facts = Object.entries(collectFacts(fault)).map(([name, value]) => `${name} ${value}`)
-  return `${[fault.message, ...facts].join(', ').replace(/\.$/, '')}. ${fault.definition.remedy}`
+  const texts = [fault.message, ...facts].map(text => truncate(escapeUnprintable(text), MAX_TEXT))
+  return `${texts.join(', ').replace(/\.$/, '')}. ${fault.definition.remedy}`
 }
 
 /**

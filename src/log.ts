@@ -4,6 +4,8 @@ import { inspect } from 'node:util'
 import { pino } from 'pino'
 import type { Facts, Level } from './errors.js'
 import type { LogEvent, logEvents } from './logEvents.js'
+import type { LogField } from './logFields.js'
+import { escapeUnprintable, truncate } from './printable.js'
 
 type Definition<E extends LogEvent> = (typeof logEvents)[E]
 
@@ -62,13 +64,47 @@ function createStderrStream(): LogStream & { flush(): void } {
   return stream
 }
 
+/** The longest text in a field, and the longest key, in characters. */
+const MAX_TEXT = 500
+/** STS verifies ARNs, and a database user may have the name of one. A stack trace is the only description of a bug. */
+const MAX_TEXT_OF: Partial<Record<LogField, number>> = { arn: 2_048, user: 2_048, stack: 8_192 }
+/** What an array or object may hold, and how deep it may be. */
+const MAX_ENTRIES = 100
+const MAX_DEPTH = 5
+
+/** Bounds every text in the fields of a line, however deep. The end of a truncated text or list is `…`. */
+function boundFields(fields: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => [
+      truncate(name, MAX_TEXT),
+      boundValue(value, MAX_TEXT_OF[name as LogField] ?? MAX_TEXT, 0),
+    ]),
+  )
+}
+
+function boundValue(value: unknown, max: number, depth: number): unknown {
+  if (typeof value === 'string') return truncate(value, max)
+  if (typeof value !== 'object' || value === null) return value
+  if (depth > MAX_DEPTH) return '…'
+  if ('toJSON' in value && typeof value.toJSON === 'function') return boundValue(value.toJSON(), max, depth + 1)
+  if (Array.isArray(value)) {
+    const shown = value.slice(0, MAX_ENTRIES).map(entry => boundValue(entry, max, depth + 1))
+    return value.length > MAX_ENTRIES ? [...shown, '…'] : shown
+  }
+  const entries = Object.entries(value)
+  const shown = entries
+    .slice(0, MAX_ENTRIES)
+    .map(([key, entry]) => [truncate(key, MAX_TEXT), boundValue(entry, max, depth + 1)])
+  return Object.fromEntries(entries.length > MAX_ENTRIES ? [...shown, ['…', entries.length - MAX_ENTRIES]] : shown)
+}
+
 export type LeveledLog = Log & {
   /** Changes the lowest level that is logged. */
   setLevel(level: Level): void
 }
 
 /**
- * Creates a log that writes to a stream. The default is stderr, because stdout belongs to the output of commands. A line of
+ * Creates a log that writes to a stream. Texts of others are bounded and escaped here, and nowhere else. The default is stderr, because stdout belongs to the output of commands. A line of
  * level error is flushed at once.
  */
 export function createLog(
@@ -83,10 +119,10 @@ export function createLog(
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: label => ({ level: label }) },
     },
-    stream,
+    { write: line => void stream.write(`${escapeUnprintable(line.slice(0, -1))}\n`) },
   )
   const log: Log = (lineLevel: Level, event, fields) => {
-    if (root.isLevelEnabled(lineLevel)) root[lineLevel]({ ...fields }, event)
+    if (root.isLevelEnabled(lineLevel)) root[lineLevel](boundFields({ ...fields }), event)
     if (lineLevel === 'error') stream.flush?.()
   }
   return Object.assign(log, {

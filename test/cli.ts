@@ -33,6 +33,7 @@ t.test('an invalid command line is exit code 64 and a message', async t => {
   for (const [args, message] of [
     [['serv'], /there is no command serv/],
     [['constructor'], /there is no command constructor/],
+    [['\u001b[2J\u202e'], /there is no command \\u001b\[2J\\u202e/],
     [['serve', '--prot', '1'], /there is no flag --prot/],
     [['serve', 'proxy.yaml'], /unexpected argument proxy\.yaml/],
     [['users'], /users needs the subcommand prune/],

@@ -182,6 +182,14 @@ t.test('a terminal shows message, facts and remedy', async t => {
   )
 })
 
+t.test('a terminal gets the text of a server on one line, bounded and without control characters', async t => {
+  const errmsg = `\u001b[2J\u009b31m\nok    upstream\u202e${'x'.repeat(60_000)}`
+  const line = describeFault(new Fault('upstream/authentication-failed', errmsg, { errmsg }))
+  t.match(line, /\\u001b\[2J\\u009b31m\\u000aok {4}upstream\\u202ex+…, errmsg \\u001b\[2J/)
+  t.notMatch(line, /[\p{Cc}\p{Cf}]/u)
+  t.ok(line.length < 1_500)
+})
+
 t.test('anything thrown becomes a fault', async t => {
   const fault = new Fault('usage')
   t.equal(Fault.from(fault), fault)

@@ -27,7 +27,7 @@ const LAYERS = [
   ['clock.ts', 'random.ts', 'log.ts', 'backoff.ts', 'ipAddress.ts'],
   ['logEvents.ts'],
   ['errors.ts'],
-  ['logFields.ts'],
+  ['logFields.ts', 'printable.ts'],
 ]
 
 /** Files without a socket, file, clock or randomness of their own: the caller passes in what they need. */
@@ -35,7 +35,7 @@ const PURE = [
   /^wire\//,
   /^sasl\//,
   /^budget\//,
-  /^(backoff|ipAddress)\.ts$/,
+  /^(backoff|ipAddress|printable)\.ts$/,
   /^client\/(handshake|acceptQueue|addressIndex|closing|connectionTable|logSampler)\.ts$/,
   /^identity\/(arn|detachedString|credentialFingerprint|partition|proof|refusalCache|clockSync|identityCache|reply|outcome|retry)\.ts$/,
   /^users\/(rules|match|principals|roles|networks|conditions|directoryUsers|collectionRole)\.ts$/,

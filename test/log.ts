@@ -43,6 +43,72 @@ t.test('an event is one JSON object on one line', async t => {
   })
 })
 
+/** Every character that must not reach a terminal, and one that may. */
+const UNPRINTABLE = [
+  ...Array.from({ length: 32 }, (_, code) => String.fromCharCode(code)),
+  ...Array.from({ length: 33 }, (_, code) => String.fromCharCode(0x7f + code)),
+  ...['\u061c', '\u200b', '\u200e', '\u200f', '\u2028', '\u2029', '\ufeff', '\u{e0041}'],
+  ...['\u202a', '\u202b', '\u202c', '\u202d', '\u202e', '\u2066', '\u2067', '\u2068', '\u2069'],
+  ...['\ud800', '\udfff'],
+]
+
+t.test('unprintable characters are escaped in values and keys, however deep, and can be parsed', async t => {
+  for (const character of UNPRINTABLE) {
+    const text = `a${character}b`
+    const line = written(log => log('warn', 'connection closed', { text, deep: [{ [text]: [text] }], [text]: 1 }))
+    t.match(line, /^[^\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]+\n$/u, escape(text))
+    t.match(JSON.parse(line), { text, deep: [{ [text]: [text] }], [text]: 1 }, escape(text))
+  }
+  t.match(
+    written(log => log('warn', 'connection closed', { text: 'é 名 🙂 "\\' })),
+    '"text":"é 名 🙂 \\"\\\\"',
+    'printable characters stay',
+  )
+})
+
+t.test('a value and a key have at most 500 characters, however deep, and show that something is missing', async t => {
+  const long = 'x'.repeat(60_000)
+  const short = `${'x'.repeat(499)}…`
+  const line = written(log =>
+    log('warn', 'connection closed', {
+      why: long,
+      accessKeyId: long.slice(0, 500),
+      refused: { [long]: 1, deep: [long, { deeper: long }] },
+      [long]: long,
+      json: { toJSON: () => ({ deep: long }) },
+    }),
+  )
+  t.strictSame(JSON.parse(line), {
+    ...JSON.parse(line),
+    why: short,
+    accessKeyId: long.slice(0, 500),
+    refused: { [short]: 1, deep: [short, { deeper: short }] },
+    [short]: short,
+    json: { deep: short },
+  })
+  const pairs = JSON.parse(written(log => log('warn', 'connection closed', { why: `${'🙂'.repeat(300)}` }))).why
+  t.equal(pairs, `${'🙂'.repeat(249)}…`, 'no character is split')
+})
+
+t.test('a verified ARN has at most 2,048 characters, and a stack trace 8,192', async t => {
+  const long = 'x'.repeat(60_000)
+  const line = JSON.parse(written(log => log('warn', 'connection closed', { arn: long, user: long, stack: long })))
+  t.same([line.arn.length, line.user.length, line.stack.length], [2_048, 2_048, 8_192])
+})
+
+t.test('long lists and deep values are bounded', async t => {
+  let deep: unknown = 'bottom'
+  for (let depth = 0; depth < 10_000; depth++) deep = { deep }
+  const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`key${index}`, index]))
+  const line = written(log => log('warn', 'connection closed', { deep, list: Object.keys(many), many }))
+  t.ok(line.length < 5_000)
+  const { list, many: shown } = JSON.parse(line)
+  t.equal(list.at(-1), '…')
+  t.equal(shown['…'], 9_900)
+  const endless = { toJSON: (): unknown => endless }
+  t.match(JSON.parse(written(log => log('warn', 'connection closed', { endless }))), { endless: '…' })
+})
+
 t.test('only what is loud enough is written', async t => {
   for (const [i, level] of LEVELS.entries()) {
     const text = written(log => {
@@ -81,7 +147,7 @@ t.test(
     t.match(writes.splice(0), [/draining.*\n.*failed.*\n$/])
     due.shift()?.()
     t.equal(writes.length, 0, 'no line is written twice')
-    untyped(log)('info', 'connection closed', { long: 'x'.repeat(20_000) })
+    untyped(log)('info', 'connection closed', { long: Array(50).fill('x'.repeat(400)) })
     t.equal(writes.length, 1, 'a long line is written at once')
   },
 )

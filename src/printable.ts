@@ -1,0 +1,32 @@
+/**
+ * Texts of clients, servers and AWS, made safe for a terminal and for tools that read logs.
+ *
+ * Control characters, format characters (bidirectional controls, zero-width characters), the line
+ * separators U+2028 and U+2029 and lone surrogates can hide, reorder or forge what a reader sees.
+ */
+
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
+
+/** Writes each unprintable character as an escape sequence of JSON, such as `\u001b`. */
+export function escapeUnprintable(text: string): string {
+  return text.replace(UNPRINTABLE, escapeCharacter)
+}
+
+/** Like `escapeUnprintable`, for a text of several lines. */
+export function escapeLines(text: string): string {
+  return text.split('\n').map(escapeUnprintable).join('\n')
+}
+
+function escapeCharacter(character: string): string {
+  return [...Array(character.length).keys()]
+    .map(index => `\\u${character.charCodeAt(index).toString(16).padStart(4, '0')}`)
+    .join('')
+}
+
+/** The first `max` characters of a text, of which the last is `…` if something is missing. */
+export function truncate(text: string, max: number): string {
+  if (text.length <= max) return text
+  const end = max - 1
+  const isPairSplit = /[\ud800-\udbff]/.test(text.charAt(end - 1)) && /[\udc00-\udfff]/.test(text.charAt(end))
+  return `${text.slice(0, isPairSplit ? end - 1 : end)}…`
+}
