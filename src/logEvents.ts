@@ -73,6 +73,13 @@ export const logEvents = {
     summary: 'A client is logged in. The line `connection closed` has the same fields and more.',
     fields: [...CONNECTION, 'arn', 'user'],
   },
+  'unexpected reply': {
+    levels: ['debug'],
+    summary:
+      'The upstream answered a client that was leaving and wanted no reply. FerretDB answers every endSessions. The reply was dropped.',
+    fields: [...CONNECTION],
+    fault: true,
+  },
   'shadow limit exceeded': {
     levels: ['info'],
     summary: 'A limit would have refused this login without `login.shadow`.',

@@ -135,6 +135,7 @@ export class Connection implements ConversationHost {
         metrics.recordRefusedCommand()
         this.recordRefusal(name)
       },
+      onUnexpectedReply: fault => this.log('debug', 'unexpected reply', toLogFields(fault)),
       nextRequestID,
       after,
       now,

@@ -70,6 +70,8 @@ type RelayContext = {
   answerHello(command: Command, signal: AbortSignal): Promise<Document>
   /** Called for each refused command. */
   onRefused(name: string): void
+  /** Called for a reply that no request is pending for, while the client leaves. */
+  onUnexpectedReply(fault: Fault): void
   nextRequestID(): number
   after: After
   /** Monotonic milliseconds. */
@@ -101,6 +103,7 @@ export class Relay {
   #intercepted: InterceptedRequest | undefined // the request that the proxy answers
   #isAnswering = false
   #isTakingRequests = false
+  #hasSentLast = false // the client's latest request announced that it leaves
   #answersInIteration = 0
   #answerAbort: AbortController | undefined // created by the first hello
   #waitingBytes: ByteQueue | undefined // the client's bytes behind the intercepted request
@@ -209,7 +212,10 @@ export class Relay {
     while (rest.length > 0 && !this.#intercepted && !this.#hasEnded) {
       const result = this.#requests.split(rest)
       rest = result.rest
-      for (const request of result.requests) this.#pendingReplies.add(request)
+      for (const request of result.requests) {
+        this.#pendingReplies.add(request)
+        this.#hasSentLast = request.isLast
+      }
       if (result.requests.length > 0) this.#interceptor?.onForwarded()
       for (const forwarded of result.forward) this.#writeToUpstream(forwarded)
       if (result.intercepted) {
@@ -235,14 +241,27 @@ export class Relay {
 
   #forwardReplies(chunk: Buffer): void {
     const { forward, replies } = this.#replies.split(chunk)
-    if (forward.length > 0) {
-      this.#pendingReplies.assertPending()
-      this.#writeToClient(forward)
-    }
-    for (const reply of replies) {
-      if (this.#pendingReplies.complete(reply)) this.#interceptor?.onForwarded() // a stream may never end
+    try {
+      if (forward.length > 0) {
+        this.#pendingReplies.assertPending()
+        this.#writeToClient(forward)
+      }
+      for (const reply of replies) {
+        if (this.#pendingReplies.complete(reply)) this.#interceptor?.onForwarded() // a stream may never end
+      }
+    } catch (thrown) {
+      this.#onUnexpectedReply(Fault.from(thrown))
+      return
     }
     this.#settle()
+  }
+
+  /** FerretDB answers an endSessions that wants no reply, often before the FIN of the client arrives. */
+  #onUnexpectedReply(fault: Fault): void {
+    const isClientLeaving = this.#hasSentLast || this.#closeRequests.some(({ requester }) => requester === 'clientEnd')
+    if (!isClientLeaving) throw fault
+    this.#context.onUnexpectedReply(fault)
+    this.#close('clientEnd', 'nothing', 'client')
   }
 
   #writeToClient(bytes: Buffer): void {

@@ -52,8 +52,11 @@ const MAX_COLLECTED_BYTES = 64 * 1024
 
 const EMPTY = Buffer.alloc(0)
 
-/** A request that goes upstream. Unless `moreToCome` is set, the upstream will reply to it. */
-export type ForwardedRequest = { requestID: number; moreToCome: boolean; exhaustAllowed: boolean }
+/**
+ * A request that goes upstream. Unless `moreToCome` is set, the upstream will reply to it. `isLast`: an endSessions that
+ * wants no reply, which drivers send before they close the connection.
+ */
+export type ForwardedRequest = { requestID: number; moreToCome: boolean; exhaustAllowed: boolean; isLast: boolean }
 
 /**
  * A request that was not forwarded. `hello` and `login` (a step of a login) are answered by the proxy. `refused` commands
@@ -174,6 +177,7 @@ export class RequestSplitter {
     const trailer = flagBits & CHECKSUM_PRESENT ? 4 : 0
     const left = length - HEADER_BYTES - 4 - trailer
     const moreToCome = (flagBits & MORE_TO_COME) !== 0
+    let isLast = false
     if (bytes[at + HEADER_BYTES + 4] === 0) {
       const name = nameAt(bytes, at + HEADER_BYTES + 4, left)
       if (name === undefined) return 'incomplete'
@@ -188,12 +192,13 @@ export class RequestSplitter {
         }
         return 'intercept'
       }
+      isLast = moreToCome && isEndSessions(bytes, at + HEADER_BYTES + 4)
     }
     this.#sectionBytes = left
     this.#checksumBytes = trailer
     this.#hasBody = false
     this.#toForward = HEADER_BYTES + 4
-    result.requests.push({ requestID, moreToCome, exhaustAllowed: (flagBits & EXHAUST_ALLOWED) !== 0 })
+    result.requests.push({ requestID, moreToCome, exhaustAllowed: (flagBits & EXHAUST_ALLOWED) !== 0, isLast })
     return 'forward'
   }
 
@@ -254,7 +259,7 @@ function classifyFrame(frame: Frame): InterceptedRequest {
   if (LOGIN.has(name)) return { is: 'login', command: readCommand(frame) }
   if (REFUSED.has(name.toLowerCase())) return { is: 'refused', name, requestID, opCode }
   const exhaustAllowed = (bytes.readUInt32LE(HEADER_BYTES) & EXHAUST_ALLOWED) !== 0
-  return { is: 'offered', summary, request: { requestID, moreToCome: false, exhaustAllowed }, bytes }
+  return { is: 'offered', summary, request: { requestID, moreToCome: false, exhaustAllowed, isLast: false }, bytes }
 }
 
 /** A reply that was forwarded completely. */
@@ -339,6 +344,14 @@ function nameAt(bytes: Buffer, at: number, left: number): string | undefined {
     if (end < start + MAX_NAME_BYTES) throw malformed('an unterminated key')
   }
   return IS_FIRST_BYTE[bytes[start] as number] ? bytes.toString('latin1', start, nul) : ''
+}
+
+const END_SESSIONS = 'endSessions\0'
+
+/** Whether the body at `at`, whose name is complete, is an endSessions. */
+function isEndSessions(bytes: Buffer, at: number): boolean {
+  const start = at + 1 + 4 + 1
+  return bytes.toString('latin1', start, start + END_SESSIONS.length) === END_SESSIONS
 }
 
 /** The size at `at`, which must be at most `room`. */

@@ -161,6 +161,49 @@ t.test('an upstream that sends an unrequested reply is disconnected', async t =>
   t.match(await relay.ended, { by: 'upstream', fault: { kind: 'upstream/protocol-error' } }, 'with no reply pending')
 })
 
+t.test('a reply to the endSessions of a client that leaves is dropped', async t => {
+  for (const when of ['before the FIN', 'after it'] as const) {
+    const { client, upstream, relay, unexpected } = await startRelay(t)
+    const nextRequest = createFrameReceiver(upstream)
+    let received = ''
+    client.on('data', chunk => {
+      received += chunk
+    })
+    const endSessions = request(2, { endSessions: [] }, MORE_TO_COME)
+    if (when === 'after it') {
+      client.end(request(1, { find: 'c' }))
+      await nextRequest()
+    } else {
+      client.write(endSessions)
+      await nextRequest()
+    }
+    upstream.write(writeMessage({ ok: 1 }, 50, 2))
+    t.strictSame(await relay.ended, { by: 'client' }, when)
+    t.match(unexpected, [{ kind: 'upstream/protocol-error', facts: { why: /^a reply / } }])
+    if (when === 'before the FIN') t.equal(received, '')
+  }
+})
+
+t.test('a reply to another request that wants none, and anything that is no reply, is a protocol error', async t => {
+  const last = request(1, { endSessions: [] }, MORE_TO_COME)
+  for (const [requests, reply] of [
+    [[request(1, { insert: 'c' }, MORE_TO_COME)], writeMessage({ ok: 1 }, 50, 1)],
+    [[request(1, { endSessionsX: [] }, MORE_TO_COME)], writeMessage({ ok: 1 }, 50, 1)],
+    [[last, request(2, { insert: 'c' }, MORE_TO_COME)], writeMessage({ ok: 1 }, 50, 1)],
+    [[last], Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n')],
+  ] as const) {
+    const { client, upstream, relay, unexpected } = await startRelay(t)
+    const nextRequest = createFrameReceiver(upstream)
+    for (const each of requests) {
+      client.write(each)
+      await nextRequest()
+    }
+    upstream.write(reply)
+    t.match(await relay.ended, { by: 'upstream', fault: { kind: 'upstream/protocol-error' } })
+    t.same(unexpected, [])
+  }
+})
+
 t.test('a client that does not read pauses the upstream, and is disconnected after a minute', async t => {
   const { client, upstream, relay, clientSocket, upstreamSocket, clock } = await startRelay(t)
   const nextRequest = createFrameReceiver(upstream)

@@ -1,6 +1,7 @@
 /** A relay between a client and an upstream whose far ends belong to the test. */
 import type { Document } from 'bson'
 import { Relay, type RelayOptions } from '../../src/client/relay.js'
+import type { Fault } from '../../src/errors.js'
 import { writeMessage } from '../../src/wire/message.js'
 import { createManualClock } from './clock.js'
 import { readBufferOf, socketPair } from './sockets.js'
@@ -19,6 +20,7 @@ export async function startRelay(
   const client = await socketPair(t)
   const upstream = await socketPair(t)
   const refused: string[] = []
+  const unexpected: Fault[] = []
   let releases = 0
   const relay = new Relay({
     client: client.near,
@@ -33,6 +35,7 @@ export async function startRelay(
     connectionId: 5,
     answerHello,
     onRefused: name => refused.push(name),
+    onUnexpectedReply: fault => unexpected.push(fault),
     nextRequestID: () => 900,
     after: clock.after,
     now: clock.now,
@@ -46,6 +49,8 @@ export async function startRelay(
     clientSocket: client.near,
     upstreamSocket: upstream.near,
     refused,
+    /** Replies without a request, while the client left. */
+    unexpected,
     countReleases: () => releases,
   }
 }

@@ -6,6 +6,7 @@ const request = (requestID: number, changes = {}) => ({
   requestID,
   moreToCome: false,
   exhaustAllowed: false,
+  isLast: false,
   ...changes,
 })
 const reply = (responseTo: number, changes = {}) => ({
