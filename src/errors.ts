@@ -283,7 +283,7 @@ export const faults = {
     level: 'error',
     reply: RETRY,
     summary: 'the login exceeded its deadline',
-    remedy: 'Find the slow stage in `ms` and fix it, or raise login.timeout.',
+    remedy: 'Find the slow stage in `ms` and fix it, or raise login.queueTimeout.',
   },
   'login/abandoned': {
     level: 'info',

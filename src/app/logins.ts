@@ -77,7 +77,7 @@ export class Logins {
     this.#options = options
     this.#config = config
     this.#rules = policy.rules
-    this.#sts = new StsGateway(config.sts, metrics, log)
+    this.#sts = new StsGateway(config, metrics, log)
     this.#caches = createLoginCaches({
       config,
       metrics,
@@ -123,7 +123,7 @@ export class Logins {
   apply({ config, policy }: LoadedConfig): void {
     this.#config = config
     this.#rules = policy.rules
-    this.#sts.setBudget(config.sts)
+    this.#sts.reconfigure(config)
     this.#caches.invalidate()
     void this.revocation.replaceFile(policy.denials)
     void this.#syncProvisionedUsers()

@@ -27,14 +27,14 @@ const MAX_SUBNETS = 10_000
 const MAX_NAMED_BUCKETS = 100
 /** Concurrent calls per host. */
 const MAX_CALLS = 256
-/** Shares of the login timeout: waiting for the first permit, one attempt, and all attempts with their pauses. Milliseconds. */
-const QUEUE_MS = 4_000
+/** Shares of the login timeout: one attempt, and all attempts with their pauses. Milliseconds. */
 const ATTEMPT_MS = 1_500
 const CALL_MS = 3_000
 /** A change of the clock skew that is logged. Milliseconds. */
 const LOGGED_SKEW_MS = 60_000
 
 type Budget = Pick<Config['sts'], 'quota' | 'share'>
+type GatewayConfig = Pick<Config, 'sts' | 'login'>
 
 /** A client for the configured hosts, without budget and retries. `timeoutMS` is per call. */
 export function createConfiguredStsClient(
@@ -55,6 +55,7 @@ export class StsGateway {
   /** Throttles by bucket. Only accounts that have logged in get a name here, because anyone can invent access keys. */
   readonly #throttles = new Map<string, number>()
   #loggedSkewMS = 0
+  #queueMS: number
 
   /** Waits for a permit to call STS. Throws `budget/exhausted` and the reason of the signal. */
   readonly acquirePermit: Scheduler['acquire']
@@ -63,9 +64,10 @@ export class StsGateway {
   /** Resolves once this host was asked for the time within the last second. Throws `sts/unavailable`. */
   readonly syncClock: (host: string) => Promise<void>
 
-  constructor(sts: Config['sts'], metrics: MetricsRecorder, log: Log) {
+  constructor({ sts, login }: GatewayConfig, metrics: MetricsRecorder, log: Log) {
     this.#metrics = metrics
     this.#log = log
+    this.#queueMS = login.queueTimeout
     this.#client = createConfiguredStsClient(sts, ATTEMPT_MS)
     this.#buckets = createTokenBuckets({ ...rateOf(sts), maxKeys: MAX_BUCKETS, now })
     const { acquireTokens } = this.#buckets
@@ -83,7 +85,7 @@ export class StsGateway {
     this.getCallerIdentity = withRetry((proof, ms, signal) => this.#callOnce(proof, ms, signal), {
       attemptMS: ATTEMPT_MS,
       deadlineMS: CALL_MS,
-      queueMS: QUEUE_MS,
+      queueMS: () => this.#queueMS,
       now,
       random: Math.random,
       sleep,
@@ -119,8 +121,10 @@ export class StsGateway {
     if (!isUnanswered(outcome)) this.#hosts.recordOutcome(host, outcome, address)
   }
 
-  setBudget(budget: Budget): void {
-    this.#buckets.setRate(rateOf(budget))
+  /** Applies the live settings. Logins that wait already keep their deadlines. */
+  reconfigure({ sts, login }: GatewayConfig): void {
+    this.#buckets.setRate(rateOf(sts))
+    this.#queueMS = login.queueTimeout
   }
 
   close(): Promise<void> {

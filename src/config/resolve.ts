@@ -13,7 +13,8 @@ import { type ReadFile, readText } from './reading.js'
 import type { Settings } from './settings.js'
 import { uriProblem } from './uri.js'
 
-export type Config = Omit<Settings, 'tls' | 'upstream' | 'users' | 'admin' | 'deny' | 'provision'> & {
+export type Config = Omit<Settings, 'tls' | 'upstream' | 'users' | 'admin' | 'deny' | 'provision' | 'login'> & {
+  login: Omit<Settings['login'], 'timeout'> & { timeout: number }
   /** PEM texts. Undefined means plain connections: either `tls: off` is written out, or the listener is on loopback. */
   tls: { cert: string; key: Secret; clientCA: string | undefined } | undefined
   /** Connection strings. `admin` is for administrative commands and never for a client session. */
@@ -61,6 +62,8 @@ export function resolve(sources: ResolveSources): { config: Config; problems: Pr
 /** A setting in messages. The value of a `secret` one is never shown. */
 type Subject = { path: string; from: string | undefined; secret?: boolean }
 
+/** The time of a login after its wait in the queue: 3 s for STS with retries, and 1 s for the upstream. Milliseconds. */
+const AFTER_QUEUE_MS = 4_000
 /** Short tokens can be guessed. */
 const TOKEN = /^[\x21-\x7e]{20,512}$/
 
@@ -80,7 +83,7 @@ class Resolver {
   }
 
   resolve(): Config {
-    const { tls: _tls, upstream, users: _users, admin, deny, provision, ...rest } = this.#settings
+    const { tls: _tls, upstream, users: _users, admin, deny, provision, login, ...rest } = this.#settings
     this.#checkInsecureSts()
     this.#checkSuccessCache()
     return {
@@ -91,6 +94,7 @@ class Resolver {
         admin: this.#readUri('upstream.admin.uri', upstream.admin),
         topology: upstream.topology,
       },
+      login: { ...login, timeout: this.#readLoginTimeout(login) },
       users: this.#readUsers(),
       admin: { host: admin.host, port: admin.port, hosts: admin.hosts, token: this.#readToken() },
       deny: { ...deny, text: this.#readNamedFile(this.#subject('deny.file'), deny.file) },
@@ -121,6 +125,17 @@ class Resolver {
     if (this.#settings.sts.successCache === 0 || this.#origins.has('tls.clientCAFile')) return
     const message = 'requires tls.clientCAFile: only a verified client certificate may replace the signature'
     this.#refuse(this.#subject('sts.successCache'), message)
+  }
+
+  /** A login that may wait for longer than it may take would reach its timeout in the queue. */
+  #readLoginTimeout({ timeout, queueTimeout }: Settings['login']): number {
+    const least = queueTimeout + AFTER_QUEUE_MS
+    if (timeout === undefined) return least
+    const isTooShort = timeout < least // it is not if the queueTimeout is invalid
+    if (!isTooShort) return timeout
+    const message = `must be at least ${formatDuration(least)}, which is login.queueTimeout (${formatDuration(queueTimeout)}) and ${formatDuration(AFTER_QUEUE_MS)} for STS and the upstream: remove it, or set a shorter login.queueTimeout`
+    this.#refuse(this.#subject('login.timeout'), message)
+    return least
   }
 
   #readTls(): Config['tls'] {
@@ -238,6 +253,10 @@ class Resolver {
     }
     return text
   }
+}
+
+function formatDuration(ms: number): string {
+  return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`
 }
 
 /** A secret may have been written where its file belongs. A slash tells that a path was meant. */

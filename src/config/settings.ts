@@ -116,10 +116,22 @@ export const settings = {
     }),
   },
   login: {
+    queueTimeout: duration(
+      '100ms',
+      '20s',
+    )({
+      about: 'How long a login may wait for a call to STS before it is answered with code 262.',
+      fallback: '4s',
+      live: true,
+    }),
     timeout: duration(
       '100ms',
       '1m',
-    )({ about: 'Maximum duration of a login, from the signed request to its answer.', fallback: '8s', live: true }),
+    )({
+      about:
+        'Maximum duration of a login, from the signed request to its answer: at least login.queueTimeout plus 4 s, which is the default.',
+      live: true,
+    }),
     perAddress: whole(
       1,
       1_000_000,

@@ -21,7 +21,7 @@ export type RetryOptions = {
   /** Resolves after this many milliseconds, or at once when the signal aborts. Never rejects. */
   sleep(ms: number, signal: AbortSignal): Promise<void>
   /** How long the first attempt may wait for its permit. Later attempts may wait as long as the deadline allows. */
-  queueMS: number
+  queueMS(): number
   /** Called after each attempt that failed temporarily. Returns whether to retry at the same host. */
   shouldRetry(proof: Proof, outcome: StsOutcome): boolean
 }
@@ -47,7 +47,7 @@ export function withRetry(
 ): (proof: Proof, acquirePermit: AcquirePermit, signal: AbortSignal) => Promise<StsOutcome> {
   const { attemptMS, deadlineMS, queueMS, now, random, sleep, shouldRetry } = options
   return async (proof, acquirePermit, signal) => {
-    let release = await acquirePermit(queueMS)
+    let release = await acquirePermit(queueMS())
     const deadline = now() + deadlineMS
     for (let attempt = 0; ; attempt++) {
       let outcome: StsOutcome

@@ -16,7 +16,14 @@ function heap(): number {
   return process.memoryUsage().heapUsed / 2 ** 20
 }
 
-const login = { perAddress: 1_000, failures: 10, failurePeriod: 60_000, shadow: false, timeout: 8_000 }
+const login = {
+  perAddress: 1_000,
+  failures: 10,
+  failurePeriod: 60_000,
+  shadow: false,
+  queueTimeout: 4_000,
+  timeout: 8_000,
+}
 const sts = { hosts: [], insecure: false, quota: 600, share: 0.9, successCache: 0 }
 const refused = { is: 'refused', code: 'InvalidClientTokenId', message: 'unknown' } as const
 

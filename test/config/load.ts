@@ -64,7 +64,7 @@ t.test('only the upstream is required', async t => {
       share: 0.9,
       successCache: 0,
     },
-    login: { timeout: 8000, perAddress: 1000, failures: 10, failurePeriod: 60_000, shadow: false },
+    login: { queueTimeout: 4000, timeout: 8000, perAddress: 1000, failures: 10, failurePeriod: 60_000, shadow: false },
     ldap: { assume: undefined, every: 60_000 },
     drain: { delay: 15_000, timeout: 30_000 },
     admin: { host: '127.0.0.1', port: 9216 },
@@ -134,13 +134,33 @@ t.test('a complete file is loaded', async t => {
 })
 
 t.test('a flag overrides a variable, which overrides the file, which overrides the default', async t => {
-  const yaml = 'sts: { quota: 100 }\nlogin: { timeout: 3s }\nlisten: { port: 1 }'
-  const env = { MONGO_IAM_PROXY_STS_QUOTA: '200', MONGO_IAM_PROXY_LOGIN_TIMEOUT: '4s' }
+  const yaml = 'sts: { quota: 100 }\nlogin: { timeout: 9s }\nlisten: { port: 1 }'
+  const env = { MONGO_IAM_PROXY_STS_QUOTA: '200', MONGO_IAM_PROXY_LOGIN_TIMEOUT: '10s' }
   const config = loaded({ yaml, env, args: { ...upstream, 'sts.quota': '300' } })
   t.equal(config.sts.quota, 300)
-  t.equal(config.login.timeout, 4000)
+  t.equal(config.login.timeout, 10_000)
   t.equal(config.listen.port, 1)
   t.equal(config.ldap.every, 60_000)
+})
+
+t.test('the timeout of a login follows that of its queue, unless it is set', async t => {
+  const loginOf = (args: Record<string, string>) => loaded({ args: { ...upstream, ...args } }).login
+  t.match(loginOf({}), { queueTimeout: 4_000, timeout: 8_000 })
+  t.match(loginOf({ 'login.queueTimeout': '20s' }), { queueTimeout: 20_000, timeout: 24_000 })
+  t.match(loginOf({ 'login.queueTimeout': '100ms' }), { queueTimeout: 100, timeout: 4_100 })
+  t.match(loginOf({ 'login.queueTimeout': '10s', 'login.timeout': '14s' }), { timeout: 14_000 })
+  t.match(loginOf({ 'login.timeout': '30s' }), { queueTimeout: 4_000, timeout: 30_000 })
+})
+
+t.test('a login that may take no longer than its queue is a problem', async t => {
+  t.same(problems({ yaml: 'login: { queueTimeout: 10s, timeout: 13s }', args: upstream }), [
+    'login.timeout: must be at least 14s, which is login.queueTimeout (10s) and 4s for STS and the upstream: remove it, or set a shorter login.queueTimeout (from proxy.yaml:1)',
+  ])
+  t.match(problems({ args: { ...upstream, 'login.timeout': '7999ms' } }), [/^login\.timeout: must be at least 8s, /])
+  t.match(problems({ args: { ...upstream, 'login.queueTimeout': '100ms', 'login.timeout': '4s' } }), [/ 4100ms, /])
+  t.same(problems({ args: { ...upstream, 'login.queueTimeout': '21s', 'login.timeout': '1s' } }), [
+    'login.queueTimeout: expected a duration from 100ms to 20s, got "21s" (from --login-queue-timeout)',
+  ])
 })
 
 t.test('every problem is reported at once, each with its source', async t => {
@@ -528,7 +548,7 @@ t.test('no part of a broken file is repeated', async t => {
 })
 
 t.test('aliases are resolved, and one without an anchor is a problem', async t => {
-  t.equal(loaded({ yaml: 'login: { timeout: &t 5s }\nldap: { every: *t }', args: upstream }).ldap.every, 5000)
+  t.equal(loaded({ yaml: 'login: { queueTimeout: &t 5s }\nldap: { every: *t }', args: upstream }).ldap.every, 5000)
   t.same(problems({ yaml: 'listen: *nope\nusers: *nope' }), [
     'listen: expected a mapping of host, port, advertise, scope, backlog, connections, perAddress, reauthenticate (from proxy.yaml:1)',
     'users: contains an alias that cannot be resolved (from proxy.yaml:2)',

@@ -8,7 +8,7 @@ t.test('the Markdown table has one line per setting', async t => {
   t.equal(lines[0], '| setting | flag | variable | default | what it does | reloaded |')
   t.ok(
     lines.includes(
-      '| `login.timeout` | `--login-timeout` | `MONGO_IAM_PROXY_LOGIN_TIMEOUT` | `8s` | Maximum duration of a login, from the signed request to its answer. | yes |',
+      '| `login.queueTimeout` | `--login-queue-timeout` | `MONGO_IAM_PROXY_LOGIN_QUEUE_TIMEOUT` | `4s` | How long a login may wait for a call to STS before it is answered with code 262. | yes |',
     ),
   )
   t.match(lines.at(-2), /^\| `users` \| {2}\| {2}\| {2}\| /)
@@ -18,7 +18,7 @@ t.test('the Markdown table has one line per setting', async t => {
 t.test('the text for the terminal has two lines per setting', async t => {
   t.match(
     settingsText(),
-    /^login\.timeout {2,}Maximum duration of a login.*\[8s\]\n {2,}--login-timeout {2}MONGO_IAM_PROXY_LOGIN_TIMEOUT$/m,
+    /^login\.queueTimeout {2,}How long a login may wait.*\[4s\]\n {2,}--login-queue-timeout {2}MONGO_IAM_PROXY_LOGIN_QUEUE_TIMEOUT$/m,
   )
   t.match(settingsText(), /^users .*\n *in the file only$/m)
 })

@@ -104,6 +104,24 @@ t.test('with one of two STS hosts down every login succeeds', async t => {
   t.equal(metrics[`sts_host_health{host="${HOSTS[1]}"}`], 0, 'the host that is down is ejected')
 })
 
+t.test('a login waits as long as login.queueTimeout allows, which a reload changes', async t => {
+  const proxy = await startThrottledProxy(t, { quota: 1, granted: 600, share: 0.1 }) // one token every ten seconds
+  const { accessKeyId, secretAccessKey } = proxy.keys.busy
+  const logIn = async () => {
+    const { close } = await connectClient({ port: proxy.port }, { by: 'aws', accessKeyId, secretAccessKey })
+    t.teardown(close)
+  }
+  await logIn()
+  await t.rejects(logIn(), /"code":262/, 'ten seconds are more than the default')
+  proxy.setLogin({ queueTimeout: '20s' })
+  const waiting = async () => (await proxy.metrics())[`sts_bucket_waiting{bucket="${BUSY} ${HOSTS[0]}"}`]
+  const login = logIn()
+  await waitUntil(async () => (await waiting()) === 1)
+  await proxy.clock.pass(10_000)
+  await login
+  t.match(await proxy.closedLines(1), [{ fault: 'budget/exhausted' }])
+})
+
 t.test('a client that disconnects while it waits costs no call', async t => {
   const proxy = await startThrottledProxy(t, { quota: 1, share: 0.5 })
   const { accessKeyId, secretAccessKey } = proxy.keys.busy

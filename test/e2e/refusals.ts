@@ -124,17 +124,6 @@ const cases: Record<string, Case> = {
     message: /rejected the database user/,
     cause: ({ keyOf }) => keyOf('bob'),
   },
-  'a login past its deadline': {
-    kind: 'login/timeout',
-    reply: RETRYABLE,
-    message: /the login exceeded its deadline: 700 ms/,
-    settings: { 'login.timeout': '700ms' },
-    cause: ({ links: gates }) => {
-      gates.mongo.blackhole()
-      return undefined
-    },
-    end: ({ links: gates }) => gates.mongo.restore(),
-  },
 }
 
 await requireClients(...drivers)

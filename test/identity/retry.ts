@@ -57,7 +57,7 @@ function scenario(script: (StsOutcome | 'silence' | Error)[], options: Partial<R
   const all = {
     attemptMS: 1500,
     deadlineMS: 3000,
-    queueMS: 4000,
+    queueMS: () => 4000,
     random: () => 1,
     shouldRetry: () => true,
     ...clock,
@@ -160,7 +160,7 @@ t.test('an abort ends an attempt and a pause at once', async t => {
       return slept
     }
     const still = { now: () => 0, random: () => 1, sleep }
-    const options = { attemptMS: 1500, deadlineMS: 3000, queueMS: 4000, shouldRetry: () => true, ...still }
+    const options = { attemptMS: 1500, deadlineMS: 3000, queueMS: () => 4000, shouldRetry: () => true, ...still }
     let released = 0
     const running = withRetry(call, options)(proof, async () => () => released++, abort.signal)
     await new Promise(setImmediate)
@@ -201,7 +201,7 @@ t.test('no attempt begins without enough time, and the previous outcome is retur
       time += ms
     }
     const clock = { now: () => time, random: () => 1, sleep, after: () => () => {} }
-    const options = { attemptMS: 1500, deadlineMS: 3000, queueMS: 4000, shouldRetry: () => true, ...clock }
+    const options = { attemptMS: 1500, deadlineMS: 3000, queueMS: () => 4000, shouldRetry: () => true, ...clock }
     t.equal(await withRetry(call as CallSts, options)(proof, acquire, new AbortController().signal), throttled)
     t.equal(calls, expectedCalls, `${waitMS} ms`)
     t.same(maxWaits, [4000, 2600], 'a later permit would be useless')

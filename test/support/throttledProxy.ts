@@ -37,6 +37,8 @@ export type ThrottledProxy = {
   metrics(): Promise<Record<string, number>>
   /** Reloads with this `sts.quota`. */
   setQuota(quota: number): void
+  /** Reloads with these settings of `login`. */
+  setLogin(login: Record<string, string>): void
   /** The log lines of closed connections. */
   closed(): LogLine[]
   /** Resolves with the log lines of closed connections that match, as soon as there are `count` of them. */
@@ -76,7 +78,8 @@ export async function startThrottledProxy(
   t.teardown(() => mongo.close())
   mongo.createUser({ user: 'worker', password: 'of workers', roles: [{ role: 'readWrite', db: 'app' }] })
 
-  const configOf = (believed: number) => ({
+  const configOf = (believed: number, login = {}) => ({
+    login,
     listen: { host: '127.0.0.1', port: 0 },
     upstream: { uri: `mongodb://127.0.0.1:${mongo.port}/` },
     sts: {
@@ -105,6 +108,7 @@ export async function startThrottledProxy(
     },
     metrics: async () => readMetrics(await (await fetch(`http://127.0.0.1:${proxy.adminPort}/metrics`)).text()),
     setQuota: believed => reload(configOf(believed)),
+    setLogin: login => reload(configOf(quota, login)),
     closed: () => log.filter(isClosed),
     closedLines: (count, matches = () => true) => logged(line => isClosed(line) && matches(line), count),
   }
