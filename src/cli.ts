@@ -8,10 +8,12 @@ import { pruneUsers } from './commands/prune.js'
 import { type OnSignal, runUntilStopped, serve, startReloadingProxy } from './commands/serve.js'
 import { type CommandFlags, parseFlags } from './config/flags.js'
 import { type ConfigSources, loadConfig } from './config/load.js'
+import { didYouMean } from './config/nearest.js'
 import { readFile } from './config/reading.js'
 import { settingsText } from './config/table.js'
 import { Fault, toExitCode } from './errors.js'
 import { escapeLines, escapeUnprintable } from './printable.js'
+import { describeText } from './redaction.js'
 import { VERSION } from './upstream/metadata.js'
 
 const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any MongoDB
@@ -121,7 +123,8 @@ async function runExplain(argv: string[]): Promise<number> {
 
 async function runUsers([subcommand, ...argv]: string[]): Promise<number> {
   if (subcommand !== 'prune') {
-    throw new Fault('usage', `users needs the subcommand prune${subcommand === undefined ? '' : `, got ${subcommand}`}`)
+    const got = subcommand === undefined ? '' : `, got ${describeText(subcommand)}`
+    throw new Fault('usage', `users needs the subcommand prune${got}`)
   }
   const { own, settings } = parseFlagsOnly(argv, { config: 'text', all: 'toggle' })
   return report(await pruneUsers(load(own.config, settings), { all: own.all === true }))
@@ -154,7 +157,8 @@ function load(
 
 function parseFlagsOnly<const Own extends CommandFlags>(argv: string[], own: Own) {
   const line = parseFlags(argv, own)
-  if (line.positionals.length > 0) throw new Fault('usage', `unexpected argument ${line.positionals[0]}`)
+  if (line.positionals.length > 0)
+    throw new Fault('usage', `unexpected argument, ${describeText(line.positionals[0] ?? '')}`)
   return line
 }
 
@@ -195,10 +199,14 @@ function commandName(argument: string | undefined): string {
   return argument === '--version' ? 'version' : argument
 }
 
+function describeUnknownCommand(name: string): string {
+  return `there is no such command, ${describeText(name)}${didYouMean(name, Object.keys(commands))}`
+}
+
 async function main([argument, ...argv]: string[]): Promise<number> {
   const name = commandName(argument)
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
-  if (!command) throw new Fault('usage', `there is no command ${name}`)
+  if (!command) throw new Fault('usage', describeUnknownCommand(name))
   return argv.some(word => word === '--help' || word === '-h') ? printHelp() : command(argv)
 }
 

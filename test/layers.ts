@@ -24,7 +24,7 @@ const LAYERS = [
     'sasl/',
     'wire/',
   ],
-  ['clock.ts', 'random.ts', 'log.ts', 'backoff.ts', 'ipAddress.ts'],
+  ['clock.ts', 'random.ts', 'log.ts', 'backoff.ts', 'ipAddress.ts', 'redaction.ts'],
   ['logEvents.ts'],
   ['errors.ts'],
   ['logFields.ts', 'printable.ts'],
@@ -32,10 +32,11 @@ const LAYERS = [
 
 /** Files without a socket, file, clock or randomness of their own: the caller passes in what they need. */
 const PURE = [
+  /^config\/(nearest|missingBlank)\.ts$/,
   /^wire\//,
   /^sasl\//,
   /^budget\//,
-  /^(backoff|ipAddress|printable)\.ts$/,
+  /^(backoff|ipAddress|printable|redaction)\.ts$/,
   /^client\/(handshake|acceptQueue|addressIndex|closing|connectionTable|logSampler)\.ts$/,
   /^identity\/(arn|detachedString|credentialFingerprint|partition|proof|refusalCache|clockSync|identityCache|reply|outcome|retry)\.ts$/,
   /^users\/(rules|match|principals|roles|networks|conditions|directoryUsers|collectionRole)\.ts$/,

@@ -8,6 +8,7 @@ import type { ReadFile } from '../config/reading.js'
 import { Fault } from '../errors.js'
 import type { Log } from '../log.js'
 import type { ProvisioningOptions } from '../provisioning/reconciler.js'
+import { describePath, describeText } from '../redaction.js'
 import type { Denial } from '../revocation/denials.js'
 import { parseDenyFile } from '../revocation/denyFile.js'
 import type { AdminClient } from '../upstream/admin.js'
@@ -66,7 +67,7 @@ export function compilePolicy(
 
 function readDenyFile({ deny: { file = '', text } }: Config): { denials: readonly Denial[]; problems: string[] } {
   if (text === undefined) return { denials: [], problems: [] }
-  const { all, problems } = parseDenyFile(text, file)
+  const { all, problems } = parseDenyFile(text, describePath(file))
   return { denials: all, problems: problems.map(problem => `deny.file: ${problem}`) }
 }
 
@@ -131,9 +132,9 @@ export function settingConflicts(config: Config, { all }: Rules): string[] {
   if (deny.file !== undefined && deny.file === deny.adminFile) {
     problems.push('deny.adminFile: is also deny.file, which the proxy never writes; use a separate file')
   }
-  for (const network of provision.clientSource ?? []) {
+  for (const [index, network] of (provision.clientSource ?? []).entries()) {
     if (parseNetwork(network)) continue
-    problems.push(`provision.clientSource: "${network.slice(0, 80)}" is not a network like 10.0.0.0/8`)
+    problems.push(`provision.clientSource[${index}]: ${describeText(network)} is not a network like 10.0.0.0/8`)
   }
   return problems
 }

@@ -7,6 +7,7 @@ import type { LoadedConfig, Policy } from '../app/policy.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
 import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
+import { describeText } from '../redaction.js'
 import { openAdminDenials } from '../revocation/adminDenials.js'
 import { createDenyList, formatDenial } from '../revocation/denials.js'
 import { type AdminClient, createAdminClient } from '../upstream/admin.js'
@@ -29,7 +30,7 @@ export type Explanation = { isComplete: boolean; lines: readonly string[] }
  */
 export async function explain({ config, policy }: LoadedConfig, text: string, now: number): Promise<Explanation> {
   const principal = parseArn(text)
-  if (!principal) throw new Fault('usage', `${JSON.stringify(text.slice(0, 200))} is not the ARN of a principal`)
+  if (!principal) throw new Fault('usage', `${describeText(text)} is not the ARN of a principal`)
   const admin = config.upstream.admin && createAdminClient(config.upstream.admin)
   try {
     return await new Explainer({ config, policy, principal, admin, now }).explain()

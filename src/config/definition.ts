@@ -5,6 +5,7 @@
  * begins with `expected` is completed by `describeIssues` in problem.ts with the value that was found instead.
  */
 import { z } from 'zod'
+import { parseIPAddress } from '../ipAddress.js'
 
 export type SettingDefinition<T = unknown> = {
   schema: z.ZodType<T>
@@ -53,10 +54,13 @@ export const listOf = <S extends z.ZodType>(item: S, error: string) =>
   )
 
 export const path = kind(pathOf(), {})
-export const address = kind(
-  textOf('expected an address like 127.0.0.1 or ::1, or a host name', /^[0-9A-Za-z._:-]{1,255}$/),
-  {},
-)
+/** An address, or a name without a port. Only an address has colons: `mongodb:hunter2` is neither. */
+export const hostOf = (error: string) =>
+  textOf(error, /^[0-9A-Za-z._:-]{1,255}$/).refine(text => !text.includes(':') || parseIPAddress(text) !== undefined, {
+    error,
+  })
+
+export const address = kind(hostOf('expected an address like 127.0.0.1 or ::1, or a host name'), {})
 export const toggle = kind(
   z.preprocess(
     value => (value === 'true' ? true : value === 'false' ? false : value),

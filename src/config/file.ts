@@ -1,41 +1,43 @@
-/** The configuration file: parses YAML into settings and records the line of each. */
-import {
-  type Document,
-  isAlias,
-  isCollection,
-  isMap,
-  isNode,
-  isScalar,
-  LineCounter,
-  type Node,
-  parseDocument,
-} from 'yaml'
-import { didYouMean } from './nearest.js'
+/** The configuration file: parses YAML into settings and records the line and column of each. */
+import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml'
+import { describeSyntaxError } from './fileSyntax.js'
+import { unknownKey } from './keys.js'
+import { findMissingBlank, MISSING_BLANK } from './missingBlank.js'
 import type { Problem } from './problem.js'
 import { isDefinition, type SettingGroup, settings } from './settings.js'
 
 /** A value as written. `from` is the source of the value; `inside` gives that of a place within it. */
 export type FileValue = { value: unknown; from: string; inside(path: readonly PropertyKey[]): string }
 
-/** Values by the path of their setting. Only the structure of the file is checked here. */
-export type FileContents = { values: Map<string, FileValue>; problems: Problem[] }
+/**
+ * Values by the path of their setting. Only the structure of the file is checked here. `isParsed`: the file is a mapping,
+ * so that a setting that is not in it is missing.
+ */
+export type FileContents = { values: Map<string, FileValue>; problems: Problem[]; isParsed: boolean }
 
 /** Parses the text of a file; `name` is its name in messages. Throws nothing: every error becomes a problem. */
 export function parseFile(text: string, name: string): FileContents {
   const lines = new LineCounter()
   // A pretty error would repeat lines of the file, which may hold a connection string with its password.
   const document = parseDocument(text, { prettyErrors: false, lineCounter: lines })
-  const contents: FileContents = { values: new Map(), problems: [] }
-  const sourceAt = (offset: number) => `${name}:${lines.linePos(offset).line}`
+  const contents: FileContents = { values: new Map(), problems: [], isParsed: true }
+  const sourceAt = (offset: number) => {
+    const { line, col } = lines.linePos(offset)
+    return `${name}:${line}:${col}`
+  }
   // Errors after the first are mostly consequences of it.
-  for (const { message, pos } of document.errors.length > 0 ? document.errors.slice(0, 1) : document.warnings) {
-    contents.problems.push({ path: '', message: `not YAML: ${withoutQuotes(message)}`, from: sourceAt(pos[0]) })
+  for (const error of document.errors.length > 0 ? document.errors.slice(0, 1) : document.warnings) {
+    const message = `not YAML: ${describeSyntaxError(error, text)}`
+    contents.problems.push({ path: '', message, from: sourceAt(error.pos[0]) })
+    contents.isParsed = false
   }
   if (contents.problems.length === 0) {
     const root = resolveAlias(document.contents, document)
     if (isMap(root)) readGroup(root, settings, [], { document, sourceAt, contents })
     else if (!isEmpty(root)) {
-      contents.problems.push({ path: '', message: 'expected a mapping of settings', from: name })
+      const message = `expected a mapping of settings${missingBlankIn(root, settings)}`
+      contents.problems.push({ path: '', message, from: sourceAt(root?.range?.[0] ?? 0) })
+      contents.isParsed = false
     }
   }
   return contents
@@ -47,26 +49,36 @@ function readGroup(map: Node, group: SettingGroup, above: readonly string[], par
   if (!isMap(map)) return
   const { document, sourceAt, contents } = parsing
   for (const { key: keyNode, value: valueNode } of map.items) {
-    const key = isScalar(keyNode) ? String(keyNode.value) : '?'
-    const path = [...above, key].join('.')
+    const key = isScalar(keyNode) ? String(keyNode.value) : ''
     const from = sourceAt(isNode(keyNode) ? (keyNode.range?.[0] ?? 0) : 0)
     const node = resolveAlias(valueNode, document)
     const found = key !== 'self' && Object.hasOwn(group, key) ? group[key] : undefined
-    const self = found !== undefined && !isDefinition(found) ? found.self : undefined
     if (found === undefined) {
-      contents.problems.push({ path, message: `there is no such setting${didYouMean(key, keysOf(group))}`, from })
-    } else if (isDefinition(found) || (self !== undefined && !isMap(node) && !isEmpty(node))) {
+      const { name, message } = unknownKey(key, keysOf(group))
+      contents.problems.push({ path: [...above, ...(name === undefined ? [] : [name])].join('.'), message, from })
+      continue
+    }
+    const path = [...above, key].join('.')
+    const self = isDefinition(found) ? undefined : found.self
+    if (isDefinition(found) || (self !== undefined && !isMap(node) && !isEmpty(node))) {
       const value = readValue(node, from, parsing)
       if (typeof value === 'string') contents.problems.push({ path, message: value, from })
       else contents.values.set(path, value)
     } else if (isMap(node)) readGroup(node, found, [...above, key], parsing)
     else if (!isEmpty(node)) {
-      contents.problems.push({ path, message: `expected a mapping of ${keysOf(found).join(', ')}`, from })
+      const message = `expected a mapping of ${keysOf(found).join(', ')}${missingBlankIn(node, found)}`
+      contents.problems.push({ path, message, from })
     }
   }
 }
 
 const keysOf = (group: SettingGroup) => Object.keys(group).filter(name => name !== 'self')
+
+/** `port:27017` without a blank is a text, and so is a group that consists of such lines. */
+function missingBlankIn(node: Node | null, group: SettingGroup): string {
+  const name = isScalar(node) ? findMissingBlank(String(node.value), keysOf(group)) : undefined
+  return name === undefined ? '' : `; ${MISSING_BLANK} of ${name}`
+}
 
 /** The value of a node, or a message that says what is wrong with it. */
 function readValue(node: Node | null, from: string, { document, sourceAt }: Parsing): FileValue | string {
@@ -75,16 +87,27 @@ function readValue(node: Node | null, from: string, { document, sourceAt }: Pars
       value: node === null ? null : node.toJS(document),
       from,
       inside: path => {
-        for (let depth = path.length; depth > 0; depth--) {
-          const part = isCollection(node) ? node.getIn(path.slice(0, depth), true) : undefined
-          if (isNode(part) && part.range) return sourceAt(part.range[0])
-        }
-        return from
+        const offset = findOffset(node, path)
+        return offset === undefined ? from : sourceAt(offset)
       },
     }
   } catch {
     return 'contains an alias that cannot be resolved'
   }
+}
+
+/** The offset of the key or the list entry at the end of a path, or of the last part of it that exists in the file. */
+function findOffset(root: Node | null, path: readonly PropertyKey[]): number | undefined {
+  let node: unknown = root
+  let offset: number | undefined
+  for (const step of path) {
+    const pair = isMap(node) ? node.items.find(({ key }) => isScalar(key) && String(key.value) === step) : undefined
+    const start = pair ? pair.key : isSeq(node) ? node.items[Number(step)] : undefined
+    if (!isNode(start)) break
+    offset = start.range?.[0] ?? offset
+    node = pair ? pair.value : start
+  }
+  return offset
 }
 
 function resolveAlias(node: unknown, document: Document): Node | null {
@@ -95,6 +118,3 @@ function resolveAlias(node: unknown, document: Document): Node | null {
 
 /** A key without a value, for example because everything below it is a comment. */
 const isEmpty = (node: Node | null) => node === null || (isScalar(node) && node.value === null)
-
-/** Messages of the parser may end in a part of the file, or in advice to programmers. */
-const withoutQuotes = (message: string) => message.replace(/(:? ?["'`]|;).*$/su, '')

@@ -1,6 +1,7 @@
 /** Parses the command line: the flags of settings, which derive from their definitions, and the flags of one command. */
 import { parseArgs } from 'node:util'
 import { Fault } from '../errors.js'
+import { describeText } from '../redaction.js'
 import { didYouMean } from './nearest.js'
 import { allSettings } from './settings.js'
 
@@ -36,25 +37,38 @@ export function parseFlags<const Own extends CommandFlags>(argv: readonly string
     positionals: [] as string[],
   }
   const given = new Set<string>()
-  const problems: string[] = []
+  const problems = new Set<string>()
   for (const token of tokens) {
     if (token.kind === 'positional') line.positionals.push(token.value)
     if (token.kind !== 'option') continue
-    const { name, rawName, value, inlineValue } = token
+    const { name, value, inlineValue } = token
+    const flag = `--${name}`
     const setting = settingsByFlag.get(name)
-    const dashed = known.map(flag => `--${flag}`)
-    if (!known.includes(name)) problems.push(`there is no flag ${rawName}${didYouMean(rawName, dashed)}`)
-    else if (given.has(name)) problems.push(`${rawName} is given twice`)
+    // Each letter of `-hunter2` is a token of its own, so the message is the same for all of them.
+    if (!known.includes(name)) problems.add(describeUnknownFlag(argv[token.index] ?? '', known))
+    else if (given.has(name)) problems.add(`${flag} is given twice`)
     else if (!toggles.has(name) && (value === undefined || (!inlineValue && value.startsWith('-')))) {
-      problems.push(`${rawName} needs a value`)
+      problems.add(`${flag} needs a value`)
     } else if (Object.hasOwn(own, name)) {
-      if (toggles.has(name) && value !== undefined) problems.push(`${rawName} takes no value`)
+      if (toggles.has(name) && value !== undefined) problems.add(`${flag} takes no value`)
       line.own[name] = value ?? true
     } else if (setting) line.settings[setting.path] = value ?? 'true'
     given.add(name)
   }
-  if (problems.length > 0) throw new Fault('usage', problems.join('\n'), { problems })
+  if (problems.size > 0) throw new Fault('usage', [...problems].join('\n'), { problems: [...problems] })
   return line as CommandLine<Own>
+}
+
+/** The text is not repeated: it may be a value whose flag is missing. */
+function describeUnknownFlag(argument: string, known: readonly string[]): string {
+  const [name = ''] = argument.split(/[=:]/, 1)
+  const hint = known.includes(name.replace(/^--/, ''))
+    ? `; a blank or = is missing after ${name}`
+    : didYouMean(
+        name,
+        known.map(flag => `--${flag}`),
+      )
+  return `there is no such flag, ${describeText(argument)}${hint}`
 }
 
 function toggleNames(own: CommandFlags): Set<string> {

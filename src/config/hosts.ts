@@ -6,7 +6,8 @@
 import { z } from 'zod'
 import { findPartition } from '../identity/partition.js'
 import { type IPAddress, parseIPAddress } from '../ipAddress.js'
-import { kind, listOf, textOf } from './definition.js'
+import { describeText } from '../redaction.js'
+import { hostOf, kind, listOf, textOf } from './definition.js'
 
 export type Address = { host: string; port: number }
 
@@ -31,6 +32,11 @@ function parseHost(host: string | undefined): IPAddress | undefined {
   return host === undefined ? undefined : parseIPAddress(host.replace(/^\[(.*)\]$/, '$1'))
 }
 
+/** The host of a setting for a message: an address as it is, a name by its length. */
+export function describeHost(host: string): string {
+  return parseHost(host) ? host : describeText(host)
+}
+
 const LABELS = /^(?=.{1,255}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/
 
 const OF_AWS = /(^|\.)(amazonaws|amazonwebservices|api\.aws)(\.|$)/
@@ -40,7 +46,7 @@ const stsHostName = textOf('expected a lower-case host name without scheme, port
     if (findPartition(host) !== undefined || !OF_AWS.test(host)) return
     const message = host.includes('.vpce.')
       ? 'clients cannot sign for the name of a VPC endpoint: set host to the regional host and connect to this name'
-      : `clients cannot sign for ${host}: use sts.amazonaws.com or a regional host like sts.eu-west-1.amazonaws.com`
+      : 'clients cannot sign for this host: use sts.amazonaws.com or a regional host like sts.eu-west-1.amazonaws.com'
     context.addIssue({ code: 'custom', message })
   },
 )
@@ -70,25 +76,24 @@ export const advertised = kind(
 /** Names or addresses without a port, in lower case for comparison. */
 export const hostNames = kind(
   listOf(
-    textOf('expected a name or an address without a port', /^[0-9A-Za-z._:-]{1,255}$/).transform(host =>
-      host.toLowerCase(),
-    ),
+    hostOf('expected a name or an address without a port').transform(host => host.toLowerCase()),
     'expected a list of names',
   ).refine(names => names.length <= 64, { error: 'expected at most 64 names' }),
   {},
 )
 
+const stsHostMapping = z.strictObject(
+  { host: stsHostName, connect: address.optional() },
+  {
+    error: issue => (issue.code === 'invalid_type' ? 'expected a host, or a mapping of host and connect' : undefined),
+  },
+)
+
+export const STS_HOST_KEYS: readonly string[] = Object.keys(stsHostMapping.shape)
+
 const stsHost = z.preprocess(
   value => (typeof value === 'string' ? { host: value } : value),
-  z
-    .strictObject(
-      { host: stsHostName, connect: address.optional() },
-      {
-        error: issue =>
-          issue.code === 'invalid_type' ? 'expected a host, or a mapping of host and connect' : undefined,
-      },
-    )
-    .transform(({ host, connect }): StsHost => ({ host, connect })),
+  stsHostMapping.transform(({ host, connect }): StsHost => ({ host, connect })),
 )
 
 /** All hosts belong to one partition, and each is listed once. */
@@ -99,8 +104,9 @@ export const stsHosts = kind(
     if (hosts.length > 64) return refuse('expected at most 64 hosts')
     const partitions = new Set(hosts.map(({ host }) => findPartition(host) ?? 'none of AWS'))
     if (partitions.size > 1) refuse(`hosts of several partitions: ${[...partitions].join(', ')}`)
-    const repeated = hosts.find(({ host }, index) => hosts.findIndex(other => other.host === host) < index)
-    if (repeated) refuse(`${repeated.host} is listed twice`)
+    const firstIndexes = hosts.map(({ host }) => hosts.findIndex(other => other.host === host))
+    const repeated = firstIndexes.findIndex((first, index) => first < index)
+    if (repeated >= 0) refuse(`entry ${repeated + 1} has the host of entry ${(firstIndexes[repeated] ?? 0) + 1}`)
   }),
   {},
 )

@@ -6,17 +6,18 @@
  * Nothing is cached or printed here. The contents of secret files and connection strings leave as a `Secret`.
  */
 import { Fault } from '../errors.js'
+import { countCharacters, describePath } from '../redaction.js'
 import { type FileContents, parseFile } from './file.js'
 import { didYouMean } from './nearest.js'
 import { describeIssues, formatProblem, joinPath, type Problem } from './problem.js'
 import { type ReadFile, readText } from './reading.js'
 import { type Config, type Origin, resolve } from './resolve.js'
-import { allSettings, isOurVariable, type Setting, type Settings } from './settings.js'
+import { allSettings, isOurVariable, type Setting, type Settings, VARIABLE_PREFIX } from './settings.js'
 
 export type { Config }
 
-/** The number of a rule in the file, from 1, and where it is written. */
-export type RuleOrigin = { rule: number; from: string }
+/** The number of a rule in the file, from 1, and where it is written. `inside` locates a part of it. */
+export type RuleOrigin = { rule: number; from: string; inside(path: readonly PropertyKey[]): string }
 
 export type ConfigSources = {
   /** Path of the YAML file, if there is one. */
@@ -45,8 +46,8 @@ export function loadConfig(sources: ConfigSources): Config {
 
 /**
  * The configuration and what `compile` made of it. Throws `config/invalid`, whose `problems` are lines like
- * `sts.quota: expected a whole number from 1 to 1000000, got "many" (from MONGO_IAM_PROXY_STS_QUOTA)`. Its `detail` is
- * the same lines in one text, and `deny` is the group `deny` as far as it could be read.
+ * `sts.quota: expected a whole number from 1 to 1000000, got a text of 4 characters (from MONGO_IAM_PROXY_STS_QUOTA)`.
+ * Its `detail` is the same lines in one text, and `deny` is the group `deny` as far as it could be read.
  */
 export function loadAndCompile<T>(sources: ConfigSources, compile: Compile<T>): { config: Config; compiled: T } {
   const contents = readConfigFile(sources)
@@ -55,7 +56,7 @@ export function loadAndCompile<T>(sources: ConfigSources, compile: Compile<T>): 
   problems.push(...valueProblems)
 
   // A file that could not be parsed does not show which settings are missing.
-  const isParsed = contents.problems.every(({ path }) => path !== '')
+  const { isParsed } = contents
   const { deny } = settings
   const denyFile = isParsed ? deny.file : (deny.file ?? sources.denyFile)
   const { config, problems: resolveProblems } = resolve({
@@ -74,21 +75,34 @@ export function loadAndCompile<T>(sources: ConfigSources, compile: Compile<T>): 
     problems.push({ path: 'NODE_TLS_REJECT_UNAUTHORIZED', message })
   }
   const { compiled, problems: compileProblems } = compile(config, ruleOrigins(settings.users, list))
-  const lines = [...problems.map(formatProblem), ...(isParsed ? compileProblems : [])]
+  const sourcedProblems = compileProblems.map(problem => withSource(problem, origins))
+  const lines = [...problems.map(formatProblem), ...(isParsed ? sourcedProblems : [])]
   if (lines.length > 0) {
     throw new Fault('config/invalid', lines.join('\n'), { problems: lines, deny: config.deny })
   }
   return { config, compiled }
 }
 
+/** Appends the source of the setting that a line begins with, unless the line has a source or the setting has none. */
+function withSource(line: string, origins: ReadonlyMap<string, Origin>): string {
+  const [, path = '', index] = /^([\w.]+)(?:\[(\d+)\])?: /.exec(line) ?? []
+  const origin = origins.get(path) ?? origins.get(`${path}File`)
+  if (origin === undefined || / \(from [^()]+\)$/.test(line)) return line
+  return `${line} (from ${index === undefined ? origin.from : origin.inside([Number(index)])})`
+}
+
 function readConfigFile({ file, readFile }: ConfigSources): FileContents {
-  if (file === undefined) return { values: new Map(), problems: [] }
+  if (file === undefined) return { values: new Map(), problems: [], isParsed: true }
   const read = readText(readFile, file)
-  if ('text' in read) return parseFile(read.text, file)
-  return {
-    values: new Map(),
-    problems: [{ path: '', message: `cannot read the configuration: ${read.why}`, from: file }],
-  }
+  if ('text' in read) return parseFile(read.text, getShownName(file))
+  const from = `--config, ${describePath(file)}`
+  const message = `cannot read the configuration: ${read.why}`
+  return { values: new Map(), problems: [{ path: '', message, from }], isParsed: false }
+}
+
+/** The name of the configuration file in messages. A relative name is shown as well: a file of that name exists. */
+function getShownName(file: string): string {
+  return /^[^:@\s\p{C}]+$/u.test(file) ? file : 'the configuration'
 }
 
 function readSettings(sources: ConfigSources, contents: FileContents) {
@@ -138,10 +152,10 @@ function validateSetting({ path, definition }: Setting, given: GivenValue | unde
   const valid = definition.fileOnly && Array.isArray(value) ? validEntries(definition.schema, value) : undefined
   return {
     ...(valid && { value: valid.map(({ entry }) => entry), validIndexes: valid.map(({ index }) => index) }),
-    problems: describeIssues(parsed.error, value, definition.secret === true).map(({ inside, message }) => ({
+    problems: describeIssues(parsed.error, value, definition.secret === true).map(({ inside, at, message }) => ({
       path: joinPath(path, inside),
       message,
-      from: given?.inside(inside),
+      from: given?.inside(at),
     })),
   }
 }
@@ -166,7 +180,8 @@ function setIn(settings: Record<string, unknown>, keys: readonly string[], value
 function ruleOrigins(users: Settings['users'], list: Origin | undefined): RuleOrigin[] {
   return (users ?? []).map((_, position) => {
     const index = list?.validIndexes?.[position] ?? position
-    return { rule: index + 1, from: list?.inside([index]) ?? '' }
+    const inside = (path: readonly PropertyKey[]) => list?.inside([index, ...path]) ?? ''
+    return { rule: index + 1, from: inside([]), inside }
   })
 }
 
@@ -182,5 +197,8 @@ function unknownVariables(env: ConfigSources['env'], users: Settings['users']): 
   const known = new Set([...variables, ...(users ?? []).map(({ passwordEnv }) => passwordEnv)])
   return Object.entries(env)
     .filter(([name, value = '']) => isOurVariable(name) && !known.has(name) && !isServiceLink(name, value))
-    .map(([name]) => ({ path: name, message: `there is no such setting${didYouMean(name, variables)}` }))
+    .map(([name]) => ({
+      path: `${VARIABLE_PREFIX}…`,
+      message: `there is no such setting, a variable of ${countCharacters(name)}${didYouMean(name, variables)}`,
+    }))
 }

@@ -1,10 +1,12 @@
 /** The problems of a configuration: one line each, with the setting and the source of its value. */
 import type { z } from 'zod'
+import { describeText } from '../redaction.js'
+import { ENTRY_KEYS, unknownKey } from './keys.js'
 import { didYouMean } from './nearest.js'
 
 export type Problem = { path: string; message: string; from?: string | undefined }
 
-/** `login.timeout: expected a duration like 500ms, 5s or 2m, got "5 seconds" (from MONGO_IAM_PROXY_LOGIN_TIMEOUT)` */
+/** `login.timeout: expected a duration from 100ms to 1m, got "2m" (from proxy.yaml:3:12)` */
 export function formatProblem({ path, message, from }: Problem): string {
   return `${path === '' ? '' : `${path}: `}${message}${from === undefined ? '' : ` (from ${from})`}`
 }
@@ -12,23 +14,29 @@ export function formatProblem({ path, message, from }: Problem): string {
 /** Keys and indexes that lead into the value of a setting. */
 type InnerPath = readonly PropertyKey[]
 
+/** What is wrong within the value of a setting. `inside` names the place; `at` leads to it, maybe through an unknown key. */
+type ValueProblem = { inside: InnerPath; at: InnerPath; message: string }
+
 /**
- * What zod found wrong with the value of one setting (parsed with `reportInput`). `inside` leads into a list or mapping.
- * The value is repeated unless it is `secret`.
+ * What zod found wrong with the value of one setting (parsed with `reportInput`). Of the value, only numbers and durations
+ * are repeated, and nothing if it is `secret`.
  */
-export function describeIssues(
-  error: z.ZodError,
-  value: unknown,
-  secret: boolean,
-): { inside: InnerPath; message: string }[] {
-  return error.issues.flatMap(issue => {
+export function describeIssues(error: z.ZodError, value: unknown, secret: boolean): ValueProblem[] {
+  return error.issues.flatMap((issue): ValueProblem[] => {
     const inside = shorten(issue.path, value)
-    if (issue.code === 'unrecognized_keys') {
-      return issue.keys.map(key => ({ inside: [...inside, key], message: unknownKey(key) }))
-    }
-    const isComplete = secret || !issue.message.startsWith('expected') || issue.message.includes('(not shown)')
-    return [{ inside, message: isComplete ? issue.message : `${issue.message}, got ${format(issue.input)}` }]
+    if (issue.code !== 'unrecognized_keys') return [{ inside, at: inside, message: describeIssue(issue, secret) }]
+    return issue.keys.map(key => {
+      const { name, message } = unknownKey(key, ENTRY_KEYS)
+      return { inside: name === undefined ? inside : [...inside, name], at: [...inside, key], message }
+    })
   })
+}
+
+function describeIssue(issue: z.core.$ZodIssue, secret: boolean): string {
+  const { message, input } = issue
+  if (secret || !message.startsWith('expected') || message.includes('(not shown)')) return message
+  const values = issue.code === 'invalid_value' ? issue.values.map(String) : []
+  return `${message}, got ${describeValue(input)}${typeof input === 'string' ? didYouMean(input, values) : ''}`
 }
 
 /** Joins `users` and `[0, 'arn']` to `users[0].arn`. */
@@ -36,24 +44,12 @@ export function joinPath(path: string, inside: InnerPath): string {
   return inside.reduce<string>((way, key) => way + (typeof key === 'number' ? `[${key}]` : `.${String(key)}`), path)
 }
 
-/** A value for a message: short, and with quotes that tell text from numbers. */
-function format(value: unknown): string {
+/** A value for a message. Quotes tell a number that is written as text from one that is not. */
+function describeValue(value: unknown): string {
   if (value === undefined || value === null) return 'nothing'
   if (Array.isArray(value)) return value.length > 0 ? 'a list' : 'an empty list'
   if (typeof value === 'object') return 'a mapping'
-  if (typeof value !== 'string') return String(value)
-  return JSON.stringify(value.length > 80 ? `${value.slice(0, 79)}…` : value)
-}
-
-/** Keys of rules and of STS hosts, for suggestions. */
-const ENTRY_KEYS = [
-  ...['arn', 'sso', 'permissionSet', 'account', 'partition', 'user', 'passwordFile', 'passwordEnv', 'roles'],
-  ...['clientSource', 'deleteAfterDate', 'scopes', 'principalId', 'maxAge', 'host', 'connect'],
-]
-
-function unknownKey(key: string): string {
-  if (key === 'password') return 'passwords are not allowed in this file; use passwordFile or passwordEnv'
-  return `there is no such setting${didYouMean(key, ENTRY_KEYS)}`
+  return typeof value === 'string' ? describeText(value) : String(value)
 }
 
 /** A host may be written as text instead of a mapping. The path then ends where the written value does. */

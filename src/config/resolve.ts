@@ -6,7 +6,8 @@
 import { X509Certificate } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
 import { Secret } from '../log.js'
-import { isLoopback } from './hosts.js'
+import { describePath } from '../redaction.js'
+import { describeHost, isLoopback } from './hosts.js'
 import type { Problem } from './problem.js'
 import { parseSecrets } from './provision.js'
 import { type ReadFile, readText } from './reading.js'
@@ -59,7 +60,7 @@ export function resolve(sources: ResolveSources): { config: Config; problems: Pr
   return { config, problems: resolver.problems }
 }
 
-/** A setting in messages. The value of a `secret` one is never shown. */
+/** A setting in messages. The file of a `secret` one should be readable by the proxy alone. */
 type Subject = { path: string; from: string | undefined; secret?: boolean }
 
 /** The time of a login after its wait in the queue: 3 s for STS with retries, and 1 s for the upstream. Milliseconds. */
@@ -117,7 +118,8 @@ class Resolver {
     const { insecure, hosts } = this.#settings.sts
     const remote = (hosts ?? []).find(({ connect }) => connect === undefined || !isLoopback(connect.host))
     if (!insecure || remote === undefined) return
-    const message = `allowed only if every host of sts.hosts connects to loopback, and ${remote.host} does not`
+    const number = (hosts ?? []).indexOf(remote) + 1
+    const message = `allowed only if every host of sts.hosts connects to loopback, and entry ${number} does not`
     this.#refuse(this.#subject('sts.insecure'), message)
   }
 
@@ -143,7 +145,10 @@ class Resolver {
     const { host } = this.#settings.listen
     const given = ['tls', 'tls.certFile', 'tls.keyFile', 'tls.clientCAFile'].filter(path => this.#origins.has(path))
     if (given.length === 0 && !isLoopback(host ?? 'localhost')) {
-      return this.#refuse(this.#subject('tls'), `required on ${host}: set certFile and keyFile, or write tls: off`)
+      return this.#refuse(
+        this.#subject('tls'),
+        `required on ${describeHost(host)}: set certFile and keyFile, or write tls: off`,
+      )
     }
     if (self === 'off' && given.length > 1) {
       return this.#refuse(this.#subject('tls'), `off contradicts ${given.slice(1).join(' and ')}`)
@@ -157,7 +162,7 @@ class Resolver {
     if (!pair) return undefined
     const clientCA = this.#readNamedFile(this.#subject('tls.clientCAFile'), clientCAFile)
     if (clientCA !== undefined && !areCertificates(clientCA)) {
-      const message = `${clientCAFile} holds no PEM certificate, or a block that is not one`
+      const message = `${describePath(clientCAFile)} holds no PEM certificate, or a block that is not one`
       return this.#refuse(this.#subject('tls.clientCAFile'), message)
     }
     return { cert: pair.cert, key: new Secret(pair.key), clientCA }
@@ -170,12 +175,14 @@ class Resolver {
     const key = this.#readNamedFile(keySubject, keyFile)
     const isCertUsable = cert !== undefined && isUsable({ cert })
     const isKeyUsable = key !== undefined && isUsable({ key })
-    if (cert !== undefined && !isCertUsable) this.#refuse(certSubject, `${certFile} holds no PEM certificate`)
+    if (cert !== undefined && !isCertUsable)
+      this.#refuse(certSubject, `${describePath(certFile)} holds no PEM certificate`)
     if (key !== undefined && !isKeyUsable) {
-      this.#refuse(keySubject, `${keyFile} holds no PEM private key without a passphrase`)
+      this.#refuse(keySubject, `${describePath(keyFile)} holds no PEM private key without a passphrase`)
     }
     if (!isCertUsable || !isKeyUsable) return undefined
-    if (!isUsable({ cert, key })) return this.#refuse(keySubject, `${keyFile} does not belong to ${certFile}`)
+    if (!isUsable({ cert, key }))
+      return this.#refuse(keySubject, 'the key does not belong to the certificate in tls.certFile')
     return { cert, key }
   }
 
@@ -187,7 +194,7 @@ class Resolver {
     const fileSubject = { ...this.#subject(`${path}File`), secret: true }
     const text = this.#readNamedFile(fileSubject, uriFile)
     const why = text === undefined ? undefined : uriProblem(text)
-    if (why !== undefined) this.#refuse(fileSubject, `in ${uriFile}: ${why}`)
+    if (why !== undefined) this.#refuse(fileSubject, `in ${describePath(uriFile)}: ${why}`)
     const [isGiven, isFileGiven] = [this.#origins.has(path), this.#origins.has(fileSubject.path)]
     if (isGiven && isFileGiven) this.#refuse(this.#subject(path), `excludes ${fileSubject.path}: set one of them`)
     if (required && !isGiven && !isFileGiven) {
@@ -203,12 +210,10 @@ class Resolver {
     const token = this.#readNamedFile(subject, tokenFile)
     if (token === undefined) return undefined
     if (port !== 'off' && !isLoopback(host)) {
-      this.#warnings.push(
-        `${subject.path}: admin.host ${host} is not loopback, so the token crosses the network in plain text`,
-      )
+      this.#warnings.push(`${subject.path}: admin.host is not loopback, so the token crosses the network in plain text`)
     }
     if (TOKEN.test(token)) return new Secret(token)
-    const message = `in ${tokenFile}: expected one line of 20 to 512 printable characters without spaces`
+    const message = `in ${describePath(tokenFile)}: expected one line of 20 to 512 printable characters without spaces`
     return this.#refuse(subject, message)
   }
 
@@ -231,25 +236,25 @@ class Resolver {
   #readProvision({ secretFile, ...rest }: Settings['provision']): Config['provision'] {
     const subject = { ...this.#subject('provision.secretFile'), secret: true }
     const { secrets, problem } = parseSecrets(this.#readNamedFile(subject, secretFile) ?? '')
-    if (problem !== undefined) this.#refuse(subject, `in ${secretFile}: ${problem}`)
+    if (problem !== undefined) this.#refuse(subject, `in ${describePath(secretFile)}: ${problem}`)
     return { ...rest, secrets: secrets.map(secret => new Secret(secret)) }
   }
 
   #readVariable(subject: Subject, name: string): string | undefined {
     const value = this.#env[name]
     if (value) return value
-    return this.#refuse(subject, `the variable ${name} is ${value === undefined ? 'not set' : 'empty'}`)
+    return this.#refuse(subject, `the variable is ${value === undefined ? 'not set' : 'empty'}`)
   }
 
   /** The text of a file that a setting names, without the newline that editors add. */
   #readNamedFile(subject: Subject, file: string | undefined): string | undefined {
     if (file === undefined) return undefined
     const result = readText(this.#readFile, file)
-    if ('why' in result) return this.#refuse(subject, cannotRead(file, result.why, subject.secret))
+    if ('why' in result) return this.#refuse(subject, cannotRead(file, result.why))
     const text = result.text.replace(/\r?\n$/, '')
-    if (text === '') return this.#refuse(subject, `${file} is empty`)
+    if (text === '') return this.#refuse(subject, `${describePath(file)} is empty`)
     if (subject.secret && result.isWorldReadable) {
-      this.#warnings.push(`${subject.path}: every user of this machine can read ${file}`)
+      this.#warnings.push(`${subject.path}: every user of this machine can read ${describePath(file)}`)
     }
     return text
   }
@@ -259,11 +264,10 @@ function formatDuration(ms: number): string {
   return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`
 }
 
-/** A secret may have been written where its file belongs. A slash tells that a path was meant. */
-function cannotRead(file: string, why: string, secret = false): string {
-  return secret && !file.includes('/')
-    ? `cannot read this file (its name is not shown, in case it is the secret itself): ${why}; write the path with a /, like ./secret`
-    : `cannot read ${file}: ${why}`
+/** A secret may have been written where its file belongs. An absolute path shows that a file was meant. */
+function cannotRead(file: string, why: string): string {
+  const advice = file.startsWith('/') ? '' : '; write an absolute path'
+  return `cannot read ${describePath(file)}: ${why}${advice}`
 }
 
 /** OpenSSL stops at the first block that it cannot read, and would silently trust fewer authorities than the file lists. */

@@ -274,7 +274,8 @@ export type Setting = {
 export const isDefinition = (node: SettingDefinition | SettingGroup): node is SettingDefinition =>
   'schema' in node && typeof node.about === 'string'
 
-const VARIABLE_PREFIX = 'MONGO_IAM_PROXY_'
+/** The names of all variables of the proxy begin like this. */
+export const VARIABLE_PREFIX = 'MONGO_IAM_PROXY_'
 export const isOurVariable = (name: string): boolean => name.startsWith(VARIABLE_PREFIX)
 
 /** Splits camel case: `clientCAFile` into client, CA, File. */

@@ -88,5 +88,8 @@ const rule = z
     },
   )
 
+/** Every key of a rule, and of the mapping in it. */
+export const RULE_KEYS: readonly string[] = [...Object.keys(rule.shape), ...Object.keys(sso.shape)]
+
 export const users = kind(z.array(rule, { error: 'expected a list' }), { fileOnly: true })
 export const scope = kind(scopeName(), {})

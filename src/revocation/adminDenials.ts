@@ -1,5 +1,6 @@
 /** Denials made through the admin interface, in a file of their own. A change counts once it is on disk. */
 import { Fault } from '../errors.js'
+import { describePath } from '../redaction.js'
 import { type OwnFile, openOwnFile, SerializedFile } from '../users/serializedFile.js'
 import { type Denial, getDenialKey, hasExpired } from './denials.js'
 import { formatDenyFile, parseDenyFile } from './denyFile.js'
@@ -30,7 +31,8 @@ export function createAdminDenials(file: OwnFile, now: () => number): AdminDenia
     file,
     value: parseFile(file),
     format: formatDenyFile,
-    toFault: (code, cause) => new Fault('denials/not-persisted', undefined, { file: file.path, why: code }, cause),
+    toFault: (code, cause) =>
+      new Fault('denials/not-persisted', undefined, { file: describePath(file.path), why: code }, cause),
   })
   const change = (next: (all: readonly Denial[]) => readonly Denial[] | undefined): Promise<boolean> =>
     denials.update(all => {
@@ -62,7 +64,7 @@ function isIdentical(one: Denial): (other: Denial) => boolean {
 
 function parseFile({ text, path }: OwnFile): readonly Denial[] {
   if (text === undefined) return []
-  const { all, problems: found } = parseDenyFile(text, path)
+  const { all, problems: found } = parseDenyFile(text, describePath(path))
   if (found.length === 0) return all
   const problems = found.map(problem => `deny.adminFile: ${problem}`)
   throw new Fault('config/invalid', problems.join('\n'), { problems })

@@ -1,7 +1,10 @@
 /** The deny list: principals whose logins are refused and whose live connections close, whatever the rules say. */
 import { z } from 'zod'
+import { findMissingBlank, MISSING_BLANK } from '../config/missingBlank.js'
+import { didYouMean } from '../config/nearest.js'
 import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
+import { describeText } from '../redaction.js'
 
 export type DenialKind = 'arn' | 'principalId' | 'accessKey' | 'account' | 'session'
 
@@ -119,8 +122,16 @@ function parseValue(kind: DenialKind, text: string): Denial | string {
 }
 
 function describeIssue({ issues: [issue] }: z.ZodError): string {
-  if (issue?.code === 'unrecognized_keys') return `unknown key ${issue.keys.join(', ')}`
+  if (issue?.code === 'unrecognized_keys') return describeUnknownKey(issue.keys[0] ?? '')
   return `${issue?.path.length ? `${issue.path.join('.')}: ` : ''}${issue?.message}`
+}
+
+/** A key is not repeated: without a blank after its colon, a value is a part of the key. */
+function describeUnknownKey(key: string): string {
+  const names = [...KINDS, 'why', 'until']
+  const name = findMissingBlank(key, names)
+  if (name !== undefined) return `${name}: ${MISSING_BLANK}`
+  return `has an unknown key, ${describeText(key)}${didYouMean(key, names)}`
 }
 
 /** Joins the denials of several sources. Of two denials of the same principal, the one that lasts longer counts. */

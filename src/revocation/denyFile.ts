@@ -13,11 +13,14 @@
 import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
 import { type Denial, parseDenial } from './denials.js'
 
-/** Parses the text of a file. Each problem ends with its place, such as `(from deny.yaml:3)`; `name` names the file. */
+/** Parses the text of a file. Each problem ends with its place, such as `(from /etc/deny.yaml:3:1)`; `name` names the file. */
 export function parseDenyFile(text: string, name: string): { all: Denial[]; problems: string[] } {
   const lineCounter = new LineCounter()
   const document = parseDocument(text, { prettyErrors: false, lineCounter })
-  const locate = (offset = 0) => `${name}:${lineCounter.linePos(offset).line}`
+  const locate = (offset = 0) => {
+    const { line, col } = lineCounter.linePos(offset)
+    return `${name}:${line}:${col}`
+  }
   const errors = [...document.errors, ...document.warnings]
   if (errors.length > 0) {
     return { all: [], problems: errors.map(({ pos }) => `not valid YAML (from ${locate(pos[0])})`) }

@@ -6,7 +6,9 @@
  */
 import { createSecureContext, type SecureContext } from 'node:tls'
 import type { ConnectionString } from 'mongodb-connection-string-url'
+import { didYouMean } from '../config/nearest.js'
 import { errorCode } from '../errors.js'
+import { describePath, describeText } from '../redaction.js'
 
 /** `verify`: chain and name, the chain alone, or nothing. */
 export type TlsOptions = {
@@ -17,23 +19,23 @@ export type TlsOptions = {
   hasClientCertificate: boolean
 }
 
-/** In lower case, since names of options are case-insensitive. */
-const SUPPORTED_OPTIONS = new Set(
-  [
-    'directConnection',
-    'replicaSet',
-    'connectTimeoutMS',
-    'tls',
-    'ssl',
-    'servername',
-    'tlsCAFile',
-    'tlsCertificateKeyFile',
-    'tlsCertificateKeyFilePassword',
-    'tlsAllowInvalidCertificates',
-    'tlsAllowInvalidHostnames',
-    'tlsInsecure',
-  ].map(name => name.toLowerCase()),
-)
+const SUPPORTED_OPTIONS = [
+  ...['directConnection', 'replicaSet', 'connectTimeoutMS', 'tls', 'ssl', 'servername', 'tlsCAFile'],
+  ...['tlsCertificateKeyFile', 'tlsCertificateKeyFilePassword', 'tlsAllowInvalidCertificates'],
+  ...['tlsAllowInvalidHostnames', 'tlsInsecure'],
+]
+/** Other options of MongoDB. Any other name in a connection string may be a part of its password. */
+const OTHER_OPTIONS = [
+  ...['authSource', 'authMechanism', 'authMechanismProperties', 'loadBalanced', 'appName', 'compressors', 'journal'],
+  ...['heartbeatFrequencyMS', 'localThresholdMS', 'maxConnecting', 'maxIdleTimeMS', 'maxPoolSize', 'minPoolSize'],
+  ...['maxStalenessSeconds', 'readConcernLevel', 'readPreference', 'readPreferenceTags', 'retryReads', 'retryWrites'],
+  ...['serverSelectionTimeoutMS', 'serverSelectionTryOnce', 'serverMonitoringMode', 'socketTimeoutMS', 'srvMaxHosts'],
+  ...['srvServiceName', 'timeoutMS', 'tlsDisableOCSPEndpointCheck', 'uuidRepresentation', 'w', 'waitQueueTimeoutMS'],
+  ...['wTimeoutMS', 'zlibCompressionLevel'],
+]
+/** The names by their form in lower case, since names of options are case-insensitive. */
+const KNOWN_OPTIONS = new Map([...SUPPORTED_OPTIONS, ...OTHER_OPTIONS].map(name => [name.toLowerCase(), name]))
+const supported = new Set(SUPPORTED_OPTIONS)
 /** Options that are often pasted along with a connection string, and what to use instead. */
 const UNSUPPORTED_OPTIONS: Record<string, string> = {
   authsource: 'database users come from `users`',
@@ -49,12 +51,13 @@ export function parseUriOptions(parsed: ConnectionString, problems: string[]) {
   const values = new Map<string, string>()
   for (const [name, value] of parsed.searchParams) {
     const key = name.toLowerCase()
-    const why = SUPPORTED_OPTIONS.has(key)
-      ? undefined
-      : (UNSUPPORTED_OPTIONS[key] ?? 'the proxy does not use this option')
-    if (why !== undefined) problems.push(`${name.slice(0, 40)}: ${why}; remove it`)
-    else if (values.has(key)) problems.push(`${name}: given twice`)
-    else if (value === '') problems.push(`${name}: empty`)
+    const known = KNOWN_OPTIONS.get(key)
+    if (known === undefined)
+      problems.push(`there is no such option, ${describeText(name)}${didYouMean(name, SUPPORTED_OPTIONS)}`)
+    else if (!supported.has(known)) {
+      problems.push(`${known}: ${UNSUPPORTED_OPTIONS[key] ?? 'the proxy does not use this option'}; remove it`)
+    } else if (values.has(key)) problems.push(`${known}: given twice`)
+    else if (value === '') problems.push(`${known}: empty`)
     values.set(key, value)
   }
   const text = (name: string) => values.get(name.toLowerCase()) || undefined
@@ -104,7 +107,7 @@ export function parseTlsOptions(
     try {
       return path === undefined ? undefined : readFile(path)
     } catch (thrown) {
-      problems.push(`${name}: ${path} cannot be read (${errorCode(thrown) ?? 'no code'})`)
+      problems.push(`${name}: ${describePath(path)} cannot be read (${errorCode(thrown) ?? 'no code'})`)
       return undefined
     }
   })

@@ -11,6 +11,7 @@ import { Fault } from '../errors.js'
 import { parseArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
 import { type Log, silentLog } from '../log.js'
+import { describePath } from '../redaction.js'
 import { type OwnFile, openOwnFile, SerializedFile } from './serializedFile.js'
 
 type Principal = Pick<Identity, 'canonical' | 'principalId'>
@@ -46,7 +47,7 @@ export function createPins(file: OwnFile, log: Log): Pins {
     value: file.text === undefined ? new Map() : parsePins(file.text, file.path),
     format: value => `${JSON.stringify(Object.fromEntries(value), null, 1)}\n`,
     toFault: (code, cause) => {
-      const why = `pins.file: cannot write ${file.path}: ${code}`
+      const why = `pins.file: cannot write ${describePath(file.path)}: ${code}`
       return new Fault('users/unreadable', undefined, { why }, cause)
     },
   })
@@ -80,7 +81,7 @@ function parsePins(text: string, path: string): Map<string, string> {
   try {
     return new Map(Object.entries(schema.parse(JSON.parse(text))))
   } catch {
-    const problem = `pins.file: ${path} is not a file of pins; restore it from a copy, or move it away to pin again`
+    const problem = `pins.file: ${describePath(path)} is not a file of pins; restore it from a copy, or move it away to pin again`
     throw new Fault('config/invalid', problem, { problems: [problem] })
   }
 }

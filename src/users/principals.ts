@@ -10,9 +10,10 @@
  * - The session name never is: the caller of AssumeRole chooses it.
  * - STS does not report the path of a role, so a pattern of roles has none.
  */
+import { didYouMean } from '../config/nearest.js'
 import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
 import { partitions } from '../identity/partition.js'
-import { quote } from './roles.js'
+import { describeText } from '../redaction.js'
 
 export type PrincipalPattern = {
   /** The canonical spelling of the principal or of the pattern. */
@@ -28,7 +29,10 @@ type MatchesArn = (canonical: string) => boolean
 
 type PermissionSet = { permissionSet: string; account: string; partition?: string | undefined }
 
-/** Parses the `arn` of a rule. Returns a sentence about the problem if it is invalid. */
+/**
+ * Parses the `arn` of a rule. Returns a sentence about the problem if it is invalid. The sentence begins with the key and
+ * does not repeat the text.
+ */
 export function parsePrincipal(text: string): PrincipalPattern | string {
   const arn = parseArn(text)
   // IAM allows a literal * in a path. In a rule it is always a wildcard.
@@ -43,11 +47,12 @@ export function parsePermissionSet({
   account,
   partition = 'aws',
 }: PermissionSet): PrincipalPattern | string {
-  if (!/^\d{12}$/.test(account)) return `sso.account ${quote(account)} must have 12 digits`
+  if (!/^\d{12}$/.test(account)) return `sso.account: ${describeText(account)} must have 12 digits`
   if (!/^[\w+=,.@-]{1,32}$/.test(permissionSet)) {
-    return `sso.permissionSet ${quote(permissionSet)} must have 1 to 32 letters, digits or +=,.@_-`
+    return `sso.permissionSet: ${describeText(permissionSet)} must have 1 to 32 letters, digits or +=,.@_-`
   }
-  if (!partitions.has(partition)) return `sso.partition ${quote(partition)} does not exist`
+  if (!partitions.has(partition))
+    return `sso.partition: ${describeText(partition)} does not exist${didYouMean(partition, [...partitions])}`
   const prefix = `arn:${partition}:iam::${account}:role/AWSReservedSSO_${permissionSet}_`
   const matches: MatchesArn = canonical =>
     canonical.startsWith(prefix) && /^[0-9a-f]{16}$/.test(canonical.slice(prefix.length))
@@ -64,7 +69,7 @@ function createExactPattern(parsed: Arn): PrincipalPattern {
 function findSessionProblem({ kind, session, partition, account, name }: Arn): string | undefined {
   if (kind !== 'assumed-role' || session === undefined) return undefined
   const role = `arn:${partition}:iam::${account}:role/${name}`
-  return `the session name ("${session}") never decides, because the caller of AssumeRole chooses it; write ${role}`
+  return `arn: the session name never decides, because the caller of AssumeRole chooses it; write ${role}`
 }
 
 /** Each problem of an ARN, and the form of the text that has it. The first form that fits is reported. */
@@ -78,7 +83,7 @@ const ARN_PROBLEMS: readonly (readonly [form: RegExp, problem: string])[] = [
 ]
 
 function describeInvalidArn(text: string): string {
-  return `${quote(text)} ${ARN_PROBLEMS.find(([form]) => form.test(text))?.[1]}`
+  return `arn: ${describeText(text)} ${ARN_PROBLEMS.find(([form]) => form.test(text))?.[1]}`
 }
 
 /** The same for patterns. Each text says what to write instead. */
@@ -114,7 +119,7 @@ const PATTERN_FORMS: readonly (readonly [form: RegExp, kind: 'user' | 'role'])[]
 
 function parsePattern(text: string): PrincipalPattern | string {
   const problem = PATTERN_PROBLEMS.find(([form]) => form.test(text))?.[1]
-  if (problem !== undefined) return `${quote(text)} ${problem}`
+  if (problem !== undefined) return `arn: ${describeText(text)} ${problem}`
   const [, partition = '', rest = ''] = /^arn:([a-z-]+):(.*)$/s.exec(text) ?? []
   for (const [form, kind] of PATTERN_FORMS) {
     const { account, path, name } = form.exec(rest)?.groups ?? {}
@@ -122,7 +127,7 @@ function parsePattern(text: string): PrincipalPattern | string {
     const arn = `arn:${partition}:iam::${account}:${kind}${path}${name}`
     return { arn, exact: false, kind, matches: compileGlob(arn) }
   }
-  return `${quote(text)} is not a pattern of users or roles`
+  return `arn: ${describeText(text)} is not a pattern of users or roles`
 }
 
 /** A * matches any characters except / and :. Each literal is searched once, so no name makes a match slow. */

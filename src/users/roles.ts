@@ -1,4 +1,6 @@
 /** Roles and database users as rules spell them: `readWrite@app`, `read@app.orders`, `alice@admin`. */
+import { didYouMean } from '../config/nearest.js'
+import { describeText } from '../redaction.js'
 import { COLLECTION_ROLE_NAMES } from './collectionRole.js'
 import type { DatabaseUser, Role } from './match.js'
 
@@ -12,20 +14,32 @@ const COLLECTION = /^(?!system\.)[^$\0]{1,190}$/
 /** Other roles have privileges beyond collections, so they cannot be limited to one. */
 const collectionRoles: ReadonlySet<string> = new Set(COLLECTION_ROLE_NAMES)
 
-/** Parses `role@database[.collection]`. Returns a sentence about the problem if it is invalid. */
+/** The roles of every MongoDB, to suggest one for a misspelled name. */
+const BUILT_IN_ROLES = [
+  ...['read', 'readWrite', 'dbAdmin', 'dbOwner', 'userAdmin', 'clusterAdmin', 'clusterManager', 'clusterMonitor'],
+  ...['hostManager', 'backup', 'restore', 'readAnyDatabase', 'readWriteAnyDatabase', 'userAdminAnyDatabase'],
+  ...['dbAdminAnyDatabase', 'root'],
+]
+
+/** A connection string in the wrong place would be a valid name, and names reach the log. */
+const hasScheme = (text: string) => text.includes('://')
+
+/** Parses `role@database[.collection]`. Returns a sentence about the problem, without the text, if it is invalid. */
 export function parseRole(text: string): Role | string {
   const at = text.indexOf('@')
-  if (at < 0) return `role ${quote(text)} names no database; write ${quote(`${text}@database`)}`
+  if (at < 0) return `${describeText(text)} names no database; write role@database${didYouMean(text, BUILT_IN_ROLES)}`
   const role = text.slice(0, at)
   const namespace = text.slice(at + 1)
   const dot = namespace.indexOf('.')
   const db = dot < 0 ? namespace : namespace.slice(0, dot)
-  if (!ROLE.test(role)) return `role ${quote(text)} has no valid name; write role@database`
-  if (!DATABASE.test(db)) return `role ${quote(text)} has an invalid database name, ${quote(db)}`
+  if (!ROLE.test(role) || hasScheme(role)) return `${describeText(text)} has no valid name; write role@database`
+  if (!DATABASE.test(db)) return `${describeText(text)} has an invalid database name; write role@database`
   if (dot < 0) return { role, db }
   const collection = namespace.slice(dot + 1)
-  if (!collectionRoles.has(role)) return `role ${quote(text)} names a collection; only read and readWrite can`
-  if (!COLLECTION.test(collection)) return `role ${quote(text)} has an invalid collection name`
+  if (!collectionRoles.has(role)) {
+    return `${describeText(text)} names a collection; only read and readWrite can${didYouMean(role, COLLECTION_ROLE_NAMES)}`
+  }
+  if (!COLLECTION.test(collection)) return `${describeText(text)} has an invalid collection name`
   return { role, db, collection }
 }
 
@@ -34,19 +48,15 @@ export function formatRole({ role, db, collection }: Role): string {
   return `${role}@${db}${collection === undefined ? '' : `.${collection}`}`
 }
 
-/** Parses `name[@database]`; the default is admin. Returns a sentence about the problem if it is invalid. */
+/** Parses `name[@database]`; the default is admin. Returns a sentence about the problem, without the text. */
 export function parseDatabaseUser(text: string): DatabaseUser | string {
   const at = text.lastIndexOf('@')
   const name = at < 0 ? text : text.slice(0, at)
   const db = at < 0 ? 'admin' : text.slice(at + 1)
-  if (name === '' || name.includes('\0')) return `user ${quote(text)} has no valid name; write name@database`
-  if (db === '$external') return `user ${quote(text)} has no password; name a user of another database`
+  if (hasScheme(name)) return `${describeText(text)} is a URI; write name@database`
+  if (name === '' || name.includes('\0')) return `${describeText(text)} has no valid name; write name@database`
+  if (db === '$external')
+    return `${describeText(text)} is a user of $external, which has no password; name a user of another database`
   if (DATABASE.test(db)) return { name, db }
-  return `user ${quote(text)} has an invalid database name, ${quote(db)}; write name@database`
-}
-
-/** Quotes text of a configuration file for a message: at most 200 characters, on one line. */
-export function quote(text: string): string {
-  const shortened = text.length > 200 ? `${text.slice(0, 200)}…` : text
-  return `"${shortened.replace(/\p{C}/gu, '?')}"`
+  return `${describeText(text)} has an invalid database name; write name@database`
 }

@@ -5,12 +5,14 @@
  * Rules for single principals, however many, are found by ARN in a map. Patterns are tried in order, and only those of the
  * principal's account. A rule for other scopes than this listener's is checked like any other and never matches.
  */
+import { didYouMean } from '../config/nearest.js'
 import type { Identity } from '../identity/reply.js'
 import type { Secret } from '../log.js'
+import { describeText } from '../redaction.js'
 import type { Grant, Match, Network } from './match.js'
 import { parseNetwork } from './networks.js'
 import { type PrincipalPattern, parsePermissionSet, parsePrincipal } from './principals.js'
-import { parseDatabaseUser, parseRole, quote } from './roles.js'
+import { parseDatabaseUser, parseRole } from './roles.js'
 
 /**
  * A rule as the configuration has it. Either `arn` or `sso` names the principals. Either `user` with `password`, or
@@ -49,8 +51,11 @@ export type Rules = {
   matchesRule(rule: Rule, canonical: string): boolean
 }
 
-/** The number of a rule, from 1, and the place of its definition, such as `proxy.yaml:9`. */
-type RuleLocation = { rule: number; from?: string }
+/** The number of a rule, from 1, and where it is written, such as `proxy.yaml:9:5`. `inside` locates a part of it. */
+type RuleLocation = { rule: number; from?: string; inside?(path: readonly PropertyKey[]): string }
+
+/** A sentence that begins with the key of the rule that is wrong, such as `roles[1]: …`, or is about the whole rule. */
+type RuleProblem = string
 
 type CompiledRule = { rule: Rule; matches: PrincipalPattern['matches'] }
 
@@ -64,17 +69,26 @@ export function compileRules(
   const problems: string[] = []
   const rulesByArn = new Map<string, Rule[]>()
   for (const [index, definition] of definitions.entries()) {
-    const { rule: number, from } = locations[index] ?? { rule: index + 1 }
+    const location = locations[index] ?? { rule: index + 1 }
+    const { rule: number } = location
     const { compiledRule, problems: found } = compileRule(definition, number)
     const earlier = (compiledRule && rulesByArn.get(compiledRule.rule.arn)) ?? []
     const shadowed = compiledRule && findShadowingProblem(compiledRule.rule, earlier)
     if (shadowed !== undefined) found.push(shadowed)
-    problems.push(...found.map(problem => `users, rule ${number}: ${problem}${from ? ` (from ${from})` : ''}`))
+    problems.push(...found.map(problem => `users, rule ${number}: ${problem}${formatLocation(problem, location)}`))
     if (!compiledRule || found.length > 0) continue
     compiled.push(compiledRule)
     rulesByArn.set(compiledRule.rule.arn, [...earlier, compiledRule.rule])
   }
   return { rules: createRules(compiled, scope), problems }
+}
+
+/** ` (from proxy.yaml:9:12)`, the place of the key that the problem begins with. */
+function formatLocation(problem: RuleProblem, { from, inside }: RuleLocation): string {
+  const [, path = ''] = /^([\w.]+(?:\[\d+\])?): /.exec(problem) ?? []
+  const keys = path.match(/\w+/g)?.map(key => (/^\d+$/.test(key) ? Number(key) : key)) ?? []
+  const place = inside?.(keys) ?? from
+  return place ? ` (from ${place})` : ''
 }
 
 function createRules(compiled: readonly CompiledRule[], scope: string | undefined): Rules {
@@ -112,28 +126,31 @@ function createMatcher(rules: readonly CompiledRule[]): Rules['match'] {
 const accountOf = (arn: string): string => arn.split(':', 5).join(':')
 
 /** The problem of a rule that never decides, because an earlier one has the same principals and all of its scopes. */
-function findShadowingProblem({ description, scopes }: Rule, earlier: readonly Rule[]): string | undefined {
+function findShadowingProblem({ scopes }: Rule, earlier: readonly Rule[]): RuleProblem | undefined {
   const winner = earlier.find(other => !other.scopes || scopes?.every(scope => other.scopes?.includes(scope)))
   if (!winner) return undefined
   const same = winner.exact ? 'the same principal as' : 'the same pattern as'
-  return `${quote(description)} is ${same} in rule ${winner.decidedBy.rule}, which always wins`
+  return `is ${same} in rule ${winner.decidedBy.rule}, which always wins`
 }
 
-/** Takes the result of a parser: the value, or undefined for a sentence about a problem, which it records. */
-type Collect = <T extends object>(parsed: T | string) => T | undefined
+/**
+ * Takes the result of a parser: the value, or undefined for a sentence about a problem, which it records. `key` is the key
+ * of the parsed text, if the sentence does not name it.
+ */
+type Collect = <T extends object>(parsed: T | string, key?: string) => T | undefined
 
 function compileRule(definition: RuleDefinition, number: number): { compiledRule?: CompiledRule; problems: string[] } {
   const { arn = '', sso, deleteAfterDate, scopes, principalId, maxAgeMS } = definition
-  const problems: string[] = []
-  const collect: Collect = parsed => {
+  const problems: RuleProblem[] = []
+  const collect: Collect = (parsed, key) => {
     if (typeof parsed !== 'string') return parsed
-    problems.push(parsed)
+    problems.push(key === undefined ? parsed : `${key}: ${parsed}`)
     return undefined
   }
   const principal = collect(sso ? parsePermissionSet(sso) : parsePrincipal(arn))
   const grant = parseGrant(definition, collect)
-  const networks = definition.clientSource?.map(text => collect(parseClientSource(text)))
-  if (networks?.length === 0) problems.push('clientSource is an empty list, so no login would succeed')
+  const networks = definition.clientSource?.map((text, at) => collect(parseClientSource(text), `clientSource[${at}]`))
+  if (networks?.length === 0) problems.push('clientSource: is an empty list, so no login would succeed')
   const pinProblem = principalId !== undefined && principal ? findPinProblem(principalId, principal) : undefined
   if (pinProblem !== undefined) problems.push(pinProblem)
   if (!principal || !grant || problems.length > 0) return { problems }
@@ -154,12 +171,15 @@ function compileRule(definition: RuleDefinition, number: number): { compiledRule
 
 function parseClientSource(text: string): Network | string {
   const example = 'write clientSource like 10.0.0.0/8, 2001:db8::/32 or 10.1.2.3'
-  return parseNetwork(text) ?? `${quote(text)} is not a network; ${example}`
+  return parseNetwork(text) ?? `${describeText(text)} is not a network; ${example}`
 }
 
 function parseGrant({ user, password, roles }: RuleDefinition, collect: Collect): Grant | undefined {
-  if (roles) return { roles: roles.map(text => collect(parseRole(text))).filter(role => role !== undefined) }
-  const databaseUser = collect(parseDatabaseUser(user ?? ''))
+  if (roles) {
+    const parsed = roles.map((text, at) => collect(parseRole(text), `roles[${at}]`))
+    return { roles: parsed.filter(role => role !== undefined) }
+  }
+  const databaseUser = collect(parseDatabaseUser(user ?? ''), 'user')
   return databaseUser && password && { user: databaseUser, password }
 }
 
@@ -172,12 +192,14 @@ const PRINCIPAL_IDS = {
 }
 
 /** The problem of a `principalId`; undefined if it has none. */
-function findPinProblem(id: string, { kind, exact, arn }: PrincipalPattern): string | undefined {
+function findPinProblem(id: string, { kind, exact, arn }: PrincipalPattern): RuleProblem | undefined {
   const form = PRINCIPAL_IDS[kind]
-  if (form === null) return `principalId cannot be used for a ${kind}, which has no unique id`
+  if (form === null) return `principalId: cannot be used for a ${kind}, which has no unique id`
   if (id === 'firstUse') return undefined
-  if (!form.test(id))
-    return `principalId ${quote(id)} must be firstUse or the ${kind === 'user' ? 'AIDA' : 'AROA'}… id of a ${kind}`
-  if (!exact && !arn.endsWith('?')) return 'principalId names one principal and the rule names many; write firstUse'
+  if (!form.test(id)) {
+    const expected = `firstUse or the ${kind === 'user' ? 'AIDA' : 'AROA'}… id of a ${kind}`
+    return `principalId: ${describeText(id)} must be ${expected}${didYouMean(id, ['firstUse'])}`
+  }
+  if (!exact && !arn.endsWith('?')) return 'principalId: names one principal and the rule names many; write firstUse'
   return undefined
 }

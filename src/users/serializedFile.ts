@@ -13,6 +13,7 @@ import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { errorCode, Fault } from '../errors.js'
 import { randomBytes } from '../random.js'
+import { describePath } from '../redaction.js'
 
 export type OwnFile = {
   path: string
@@ -82,7 +83,7 @@ function readText(path: string, setting: string): string | undefined {
   } catch (thrown) {
     const code = errorCode(thrown) ?? 'unknown'
     if (code === 'ENOENT') return undefined
-    const problem = `${setting}: cannot read ${path}: ${code}`
+    const problem = `${setting}: cannot read ${describePath(path)}: ${code}`
     throw new Fault('config/invalid', problem, { problems: [problem] }, thrown)
   }
 }

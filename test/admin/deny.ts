@@ -135,7 +135,7 @@ t.test('an invalid entry is answered with its problem', async t => {
     ['{', /not JSON/],
     ['123456789012', /put it in quotes/],
     ['{"arn":"x"}', /arn: must be the full ARN/],
-    ['{"arns":[]}', /unknown key arns/],
+    ['{"arns":[]}', /unknown key, a text of 4 characters; did you mean arn\?/],
     ['null', /must be an ARN/],
     ['{"__proto__":{"arn":"x"}}', /./],
   ] as const) {

@@ -65,8 +65,8 @@ t.test('problems of the settings and of the policy are reported together, each w
   })
   t.match(problems, [
     /^sts\.quota: /,
-    /^deny\.file: deny is empty/,
-    /^users, rule 1: .*\(from main:1\)$/,
+    /^deny\.file: a path of 4 characters \(not shown\) is empty \(from main:1:134\)$/,
+    /^users, rule 1: .*\(from main:1:\d+\)$/,
     /^upstream\.uri: must not name a user/,
   ])
 })
@@ -80,7 +80,10 @@ t.test('settings that need each other are checked', async t => {
     [{ directory: { enabled: true } }, /^provision\.secretFile: required for directory\.enabled$/],
     [{ listen: { port: 9216 } }, /^admin\.port: 9216 is also listen\.port/],
     [{ deny: { file: 'deny', adminFile: 'deny' } }, /^deny\.adminFile: is also deny\.file/],
-    [{ provision: { clientSource: ['home'] } }, /^provision\.clientSource: "home" is not a network/],
+    [
+      { provision: { clientSource: ['home'] } },
+      /^provision\.clientSource\[0\]: a text of 4 characters is not a network/,
+    ],
   ] as const) {
     const problems = problemsOf(settings, { deny: '[]\n...\n' })
     t.ok(

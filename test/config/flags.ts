@@ -26,15 +26,18 @@ t.test('flags of settings are separated from flags of the command', async t => {
 t.test('every problem of a command line is reported at once', async t => {
   t.equal(faultOf(() => parseFlags(['--nope'], {}))?.kind, 'usage')
   t.same(problems('--listen-prot', '1', '-x', '--config', '--json', '--log-level', 'info', '--log-level=warn'), [
-    'there is no flag --listen-prot; did you mean --listen-port?',
-    'there is no flag -x',
+    'there is no such flag, a text of 13 characters; did you mean --listen-port?',
+    'there is no such flag, a text of 2 characters',
     '--config needs a value',
     '--log-level is given twice',
   ])
   t.same(problems('--config'), ['--config needs a value'])
   t.same(problems('--json=yes'), ['--json takes no value'])
-  t.same(problems('--users', 'alice'), ['there is no flag --users'])
-  t.same(problems('--__proto__', '--constructor=1'), ['there is no flag --__proto__', 'there is no flag --constructor'])
+  t.same(problems('--users', 'alice'), ['there is no such flag, a text of 7 characters'])
+  t.same(problems('--__proto__', '--constructor=1'), [
+    'there is no such flag, a text of 11 characters',
+    'there is no such flag, a text of 15 characters',
+  ])
 })
 
 t.test('the flags of a command are typed', async t => {

@@ -127,22 +127,22 @@ t.test('each problem of a file is reported with its line', async t => {
 - "arn:aws:iam::123456789012:group/x"`)
   t.same(all, [{ kind: 'accessKey', value: KEY }])
   t.same(problems, [
-    'YAML reads this as a number and drops leading zeros; put it in quotes (from deny.yaml:3)',
-    'must be an ARN, a principal id, an access key id, or an account of 12 digits (from deny.yaml:4)',
-    'arn: names a single session; write session, or name its role (from deny.yaml:5)',
-    'session: must be arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION (from deny.yaml:6)',
-    'principalId: must be an id like AIDA… or AROA…, without a session name (from deny.yaml:7)',
-    'accessKey: must be an access key id like AKIA… or ASIA… (from deny.yaml:8)',
-    'account: YAML reads this as a number and drops leading zeros; put it in quotes (from deny.yaml:9)',
-    'account: must be an account of 12 digits (from deny.yaml:10)',
-    'arn: must be the full ARN of a user, role, assumed-role, federated-user or root (from deny.yaml:11)',
-    'must have exactly one of arn, principalId, accessKey, account, session (from deny.yaml:12)',
-    'must have exactly one of arn, principalId, accessKey, account, session (from deny.yaml:13)',
-    'until: must be a time like 2026-12-24T00:00:00Z (from deny.yaml:14)',
-    'unknown key reason (from deny.yaml:15)',
-    'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:16)',
-    'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:17)',
-    'arn: must be the full ARN of a user, role, assumed-role, federated-user or root (from deny.yaml:18)',
+    'YAML reads this as a number and drops leading zeros; put it in quotes (from deny.yaml:3:3)',
+    'must be an ARN, a principal id, an access key id, or an account of 12 digits (from deny.yaml:4:3)',
+    'arn: names a single session; write session, or name its role (from deny.yaml:5:3)',
+    'session: must be arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION (from deny.yaml:6:3)',
+    'principalId: must be an id like AIDA… or AROA…, without a session name (from deny.yaml:7:3)',
+    'accessKey: must be an access key id like AKIA… or ASIA… (from deny.yaml:8:3)',
+    'account: YAML reads this as a number and drops leading zeros; put it in quotes (from deny.yaml:9:3)',
+    'account: must be an account of 12 digits (from deny.yaml:10:3)',
+    'arn: must be the full ARN of a user, role, assumed-role, federated-user or root (from deny.yaml:11:3)',
+    'must have exactly one of arn, principalId, accessKey, account, session (from deny.yaml:12:3)',
+    'must have exactly one of arn, principalId, accessKey, account, session (from deny.yaml:13:3)',
+    'until: must be a time like 2026-12-24T00:00:00Z (from deny.yaml:14:3)',
+    'has an unknown key, a text of 6 characters (from deny.yaml:15:3)',
+    'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:16:3)',
+    'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:17:2)',
+    'arn: must be the full ARN of a user, role, assumed-role, federated-user or root (from deny.yaml:18:3)',
   ])
 })
 
@@ -161,12 +161,12 @@ t.test('a file without a list is a problem, and a file with an empty list is not
   for (const [text, said] of [
     ['', 'must be a list, at least [] (from deny.yaml)'],
     ['arn: x', 'must be a list, at least [] (from deny.yaml)'],
-    ['- "x', 'not valid YAML (from deny.yaml:3)'],
+    ['- "x', 'not valid YAML (from deny.yaml:3:1)'],
     [
       `- accessKey: &a ${KEY}\n  why: *a`,
-      'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:1)',
+      'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:1:3)',
     ],
-    [`- &a ${KEY}\n- *a`, 'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:2)'],
+    [`- &a ${KEY}\n- *a`, 'must be an ARN, id, access key or account, or a mapping with one (from deny.yaml:2:3)'],
   ] as const) {
     t.ok(listOf(text).problems.includes(said), `${text}: ${listOf(text).problems}`)
   }

@@ -93,7 +93,7 @@ t.test('the session name does not decide, even if it is the name of another prin
 
 t.test('a rule for a session is a problem that explains why', async t => {
   const { rules, problems } = compiled([`arn:aws:sts::${A}:assumed-role/R/admin`, 'app'])
-  t.match(problems, [/rule 1: .*session name \("admin"\) never decides.*write arn:aws:iam::123456789012:role\/R/])
+  t.match(problems, [/rule 1: .*session name never decides.*write arn:aws:iam::123456789012:role\/R/])
   t.equal(rules.all.length, 0)
 })
 
@@ -162,7 +162,7 @@ t.test('a permission set does not match one with a longer name', async t => {
   )
   t.match(of('Admin', '12345').problems, [/must have 12 digits/])
   t.match(of('Admin*').problems, [/must have 1 to 32 letters/])
-  t.match(of('Admin', A, 'moon').problems, [/partition "moon" does not exist/])
+  t.match(of('Admin', A, 'moon').problems, [/sso\.partition: a text of 4 characters does not exist/])
 })
 
 t.test('a wildcard that would match unrelated principals is a problem that explains why', async t => {
@@ -235,9 +235,12 @@ t.test('roles are written role@database, some with a collection', async t => {
     ],
   })
   for (const [role, said] of [
-    ['readWrite', /names no database; write "readWrite@database"/],
+    [
+      'readWrite',
+      /roles\[0\]: a text of 9 characters names no database; write role@database; did you mean readWrite\?/,
+    ],
     ['@app', /has no valid name/],
-    ['read@', /invalid database name, ""/],
+    ['read@', /invalid database name/],
     ['read@a b', /invalid database name/],
     ['a@b@c', /invalid database name/],
     ['dbAdmin@app.orders', /only read and readWrite can/],
@@ -269,8 +272,8 @@ t.test('the conditions of a rule are in its match', async t => {
     maxAgeMS: 5000,
   })
   t.match(compileRules([{ arn, roles: ['read@app'], clientSource: ['10.0.0.0/33', 'home'] }]).problems, [
-    /rule 1: "10.0.0.0\/33" is not a network/,
-    /rule 1: "home" is not a network/,
+    /rule 1: clientSource\[0\]: a text of 11 characters is not a network/,
+    /rule 1: clientSource\[1\]: a text of 4 characters is not a network/,
   ])
 })
 
@@ -322,7 +325,7 @@ t.test('two rules for one principal are a problem, however they spell it', async
 t.test('a user is written name@database, or as a name in admin', async t => {
   const arn = `arn:aws:iam::${A}:user/x`
   for (const user of ['', '@admin', 'name@', 'a\0b']) t.match(problemsOf(arn, user), [/write name@database/])
-  t.match(problemsOf(arn, 'alice@example.com'), [/invalid database name, "example.com"/])
+  t.match(problemsOf(arn, 'alice@example.com'), [/user: a text of 17 characters has an invalid database name/])
   t.match(problemsOf(arn, `alice@${'d'.repeat(64)}`), [/invalid database name/])
   t.match(problemsOf(arn, 'alice@$external'), [/no password/])
 })
