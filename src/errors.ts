@@ -351,6 +351,13 @@ export const faults = {
     summary: 'the upstream MongoDB refused to create or update the user of this principal',
     remedy: 'Read `code`. 13: the user of upstream.admin lacks a privilege. 31: a role of the rule does not exist.',
   },
+  'provision/overdue': {
+    level: 'error',
+    reply: null,
+    summary: 'the database user of this principal still has roles that a rule or a directory user took away',
+    remedy:
+      'See `provisioning failed` for the cause, and remove it. Until then the sessions of the principal are closed. If nobody can, drop the user or revoke its roles in MongoDB.',
+  },
   'connection/write-timeout': {
     level: 'warn',
     reply: null,

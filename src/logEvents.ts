@@ -213,6 +213,13 @@ export const logEvents = {
     fields: ['arn'],
     fault: true,
   },
+  'roles not revoked': {
+    levels: ['error'],
+    summary:
+      'For three refreshes the proxy could not take roles from a provisioned user. It closes the sessions of that principal.',
+    fields: ['arn', 'roles'],
+    fault: true,
+  },
   'admin request refused': {
     levels: ['warn'],
     summary: 'A request to the admin interface had no valid token. At most one line per second.',

@@ -81,6 +81,7 @@ export const eventFields = {
   primary: 'Address of the primary that the member reports.',
   problem: 'Problem of the configuration, with its source.',
   refused: 'Commands that were refused on this connection, by fault or command name, with their number.',
+  roles: 'Roles that the principal should have lost.',
   secondary: 'True if the member is a secondary.',
   settings: 'Settings that changed and need a restart.',
   signal: 'Signal that the process received.',

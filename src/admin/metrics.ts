@@ -107,6 +107,11 @@ export const metrics = {
     help: 'Reloads of the configuration by outcome. After a rejected one the previous configuration stays in effect.',
   },
   denials: { kind: 'gauge', labels: {}, help: 'Entries of the deny list, from deny.file and from POST /deny.' },
+  unrevoked_roles: {
+    kind: 'gauge',
+    labels: {},
+    help: 'Principals whose database user still has roles that a rule or a directory user took away. More than 0 for longer than three refreshes: MongoDB refuses the change, or upstream.admin is unreachable.',
+  },
   upstream_up: { kind: 'gauge', labels: {}, help: '1 while the upstream answers hello, otherwise 0.' },
   shed_total: {
     kind: 'counter',

@@ -20,6 +20,8 @@ export type AdminInterfaceOptions = {
   ldap: Pick<LdapGuard, 'getState'>
   revocation: Pick<Revocation, 'list' | 'deny' | 'allow'>
   pins: Pins | undefined
+  /** The number of principals whose database user still has roles that were taken away. */
+  countUnrevoked(): number
   metrics: MetricsRecorder
   log: Log
 }
@@ -29,7 +31,7 @@ const UNAUTHORIZED_LOG_MS = 1_000
 
 /** Resolves with undefined if `admin.port` is off. Throws `listener/address-unavailable`. */
 export async function startAdminInterface(options: AdminInterfaceOptions): Promise<AdminServer | undefined> {
-  const { config, readiness, topology, ldap, revocation, pins, metrics, log } = options
+  const { config, readiness, topology, ldap, revocation, pins, countUnrevoked, metrics, log } = options
   const { host, port } = config().admin
   if (port === 'off') return undefined
   const access: AccessOptions = {
@@ -44,11 +46,17 @@ export async function startAdminInterface(options: AdminInterfaceOptions): Promi
       const { isReady, isDraining } = readiness()
       return {
         ready: isReady,
-        body: { draining: isDraining, ldap: ldap.getState(), upstream: topology.currentView() !== undefined },
+        body: {
+          draining: isDraining,
+          ldap: ldap.getState(),
+          upstream: topology.currentView() !== undefined,
+          unrevokedRoles: countUnrevoked(),
+        },
       }
     },
     metrics: () => {
       metrics.set('upstream_up', topology.currentView() ? 1 : 0)
+      metrics.set('unrevoked_roles', countUnrevoked())
       metrics.setState('ldap_authorization', ldap.getState())
       return metrics.render()
     },

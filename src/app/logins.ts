@@ -12,6 +12,7 @@ import { Authenticator, type AuthenticatorOptions } from '../client/login.js'
 import { after, now } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
+import type { Identity } from '../identity/reply.js'
 import type { LdapGuard } from '../ldap/guard.js'
 import type { Log } from '../log.js'
 import { type ConnectAs, logInWithPasswords } from '../provisioning/passwordAttempts.js'
@@ -24,9 +25,11 @@ import type { Channel } from '../upstream/channel.js'
 import { type UpstreamConnection as Dialed, dial } from '../upstream/dial.js'
 import { type PrimaryTerm, runDuringTerm } from '../upstream/primaryTerm.js'
 import { createScramKeyCache, type ScramKeyCache } from '../upstream/scramKeys.js'
+import { singleFlight } from '../upstream/singleFlight.js'
 import type { Topology } from '../upstream/topology.js'
 import { type Authorizer, createAuthorizer } from '../users/decision.js'
 import { Directory } from '../users/directory.js'
+import type { Match } from '../users/match.js'
 import { openPins, type Pins } from '../users/pins.js'
 import type { Rules } from '../users/rules.js'
 import { createLoginCaches, type LoginCaches } from './loginCaches.js'
@@ -47,6 +50,12 @@ export type LoginsOptions = {
 
 /** A bound that no real deployment reaches. */
 const MAX_SCRAM_KEYS = 10_000
+/** The users of this many principals stay in the cache of the provisioner, even if fewer connections are allowed. */
+const MIN_CACHED_PRINCIPALS = 10_000
+/** For how many refreshes of the directory sessions may wait for MongoDB to take away roles that they should have lost. */
+const GRACE_REFRESHES = 3
+/** A timer may fire a little early. Milliseconds. */
+const TIMER_TOLERANCE_MS = 50
 
 type ConnectUpstream = AuthenticatorOptions['connectUpstream']
 type ClientInfo = Parameters<ConnectUpstream>[1]
@@ -68,7 +77,8 @@ export class Logins {
   readonly #provisioner: Provisioner | undefined
   readonly #scramKeys: ScramKeyCache
   #isClosed = false
-  #cancelSync = (): void => {}
+  #cancelNextSync = (): void => {}
+  readonly #syncProvisionedUsers = singleFlight(() => this.#syncRoles())
 
   /** Throws `config/invalid` if `pins.file` or `deny.adminFile` cannot be read. */
   constructor(options: LoginsOptions) {
@@ -97,7 +107,14 @@ export class Logins {
     const provisioning = this.#writeClient && provisioningOptions(config, this.#writeClient.runCommand, log)
     // Periods follow the clock of STS, so that a replica with a wrong clock does not write a period of its own.
     const stsNow = () => Date.now() + this.#sts.clockSkewMS()
-    this.#provisioner = provisioning && new Provisioner({ ...provisioning, now: stsNow })
+    this.#provisioner =
+      provisioning &&
+      new Provisioner({
+        ...provisioning,
+        now: stsNow,
+        maxPrincipals: Math.max(MIN_CACHED_PRINCIPALS, config.listen.connections),
+        onSyncFailure: kind => metrics.count('faults_total', 1, { kind }),
+      })
     this.revocation = this.#createRevocation()
     this.authenticator = this.#createAuthenticator()
     this.#directory?.onChange(() => this.#onDirectoryChange())
@@ -108,13 +125,18 @@ export class Logins {
     return this.#sts.selectHost(address)
   }
 
+  /** The number of principals whose database user still has roles that were taken away. */
+  get unrevokedCount(): number {
+    return this.#provisioner?.unrevokedCount ?? 0
+  }
+
   gauges(): GaugeCollectors {
     return this.#sts.gauges()
   }
 
   /** Resolves when the directory has been read once and the clock skew to STS is known, or neither could be. Never rejects. */
   async start(): Promise<void> {
-    void this.#syncProvisionedUsers()
+    this.#followDecisions()
     const hosts = this.#config.sts.hosts.map(({ host }) => this.#probeSts(host))
     await Promise.all([this.#directory?.start(), ...hosts])
   }
@@ -125,13 +147,13 @@ export class Logins {
     this.#rules = policy.rules
     this.#sts.reconfigure(config)
     this.#caches.invalidate()
+    this.#followDecisions()
     void this.revocation.replaceFile(policy.denials)
-    void this.#syncProvisionedUsers()
   }
 
   async close(): Promise<void> {
     this.#isClosed = true
-    this.#cancelSync()
+    this.#cancelNextSync()
     this.#directory?.close()
     this.revocation.close()
     await Promise.all([this.#writeClient?.close(), this.#sts.close()])
@@ -143,7 +165,7 @@ export class Logins {
     return new Revocation({
       fileDenials: loaded.policy.denials,
       adminDenials: adminFile === undefined ? undefined : openAdminDenials(adminFile, Date.now),
-      reevaluate: (identity, peer, match) => this.#authorizer.reevaluate(identity, peer, match),
+      reevaluate: (identity, peer, match) => this.#reevaluate(identity, peer, match),
       now: Date.now,
       after,
       log,
@@ -222,18 +244,39 @@ export class Logins {
 
   #onDirectoryChange(): void {
     this.#caches.invalidate()
+    this.#followDecisions()
     void this.revocation.reviewConnections()
-    void this.#syncProvisionedUsers()
   }
 
-  /** Provisioned users follow the current rules and directory. The timer finds those whose deleteAfterDate has passed. */
-  async #syncProvisionedUsers(): Promise<void> {
-    this.#cancelSync()
-    if (this.#isClosed) return
-    await this.#provisioner?.syncRoles(arn => this.#authorizer.getRoles(arn))
-    this.#cancelSync() // a sync that began later may have set the timer
-    if (this.#isClosed) return
-    this.#cancelSync = after(this.#config.directory.refresh, () => void this.#syncProvisionedUsers())
+  /**
+   * Decides about an open connection. A connection of a principal whose roles could not be reduced in time must close. A
+   * login that is not decided yet need not: it fails for the same reason.
+   */
+  #reevaluate(identity: Identity, peer: string, previous: Match | undefined): Match | undefined | Fault {
+    const match = this.#authorizer.reevaluate(identity, peer, previous)
+    const isProvisioned = previous && 'roles' in previous.grant
+    return (isProvisioned && this.#provisioner?.findOverdue(identity.canonical)) || match
+  }
+
+  /**
+   * Provisioned users follow the current rules and directory. The timer finds those whose deleteAfterDate has passed, and
+   * tries failed changes again. It does not wait for the administrator, who may never answer.
+   */
+  #followDecisions(): void {
+    this.#cancelNextSync()
+    if (this.#isClosed || !this.#provisioner) return
+    const { refresh } = this.#config.directory
+    const graceMS = GRACE_REFRESHES * refresh - TIMER_TOLERANCE_MS
+    const hasOverdue = this.#provisioner.noteReductions(this.#getRoles, { now: now(), graceMS })
+    if (hasOverdue) void this.revocation.reviewConnections()
+    void this.#syncProvisionedUsers()
+    this.#cancelNextSync = after(refresh, () => this.#followDecisions())
+  }
+
+  readonly #getRoles = (arn: string) => this.#authorizer.getRoles(arn)
+
+  async #syncRoles(): Promise<void> {
+    if (!this.#isClosed) await this.#provisioner?.syncRoles(this.#getRoles, this.revocation.principals())
   }
 
   /** Measures the clock skew before the first signature is validated with it. */

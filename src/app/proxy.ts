@@ -193,6 +193,7 @@ class ProxyServer {
       ldap: this.#ldap,
       revocation: this.#logins.revocation,
       pins: this.#logins.pins,
+      countUnrevoked: () => this.#logins.unrevokedCount,
       metrics: this.#metrics,
       log: this.#log,
     })

@@ -7,11 +7,16 @@
  * Other processes provision the same users, perhaps with an older configuration or another clock. A process therefore
  * writes roles only when its own decision changes, never to repair what another process wrote. It drops only users that it
  * has provisioned itself; `prune` removes the others.
+ *
+ * MongoDB may refuse a change, or be unreachable. If the change takes roles away, open sessions still have them. The
+ * provisioner reports their principals, so that those sessions can be closed.
  */
 import { LRUCache } from 'lru-cache'
 import { Fault, type FaultKind, toLogFields } from '../errors.js'
 import type { Secret } from '../log.js'
+import { findLostRoles } from '../users/lostRoles.js'
 import type { DatabaseUser, Role } from '../users/match.js'
+import { formatRole } from '../users/roles.js'
 import { derivePassword, type VerifiedMark } from './password.js'
 import { PrincipalQueue } from './principalQueue.js'
 import {
@@ -22,6 +27,7 @@ import {
   toGrantedRoles,
   UserReconciler,
 } from './reconciler.js'
+import { RoleReductions } from './roleReductions.js'
 
 /** A database user with candidate passwords, in the order to try them. One of them is valid. */
 export type UserCredentials = { user: DatabaseUser; passwords: readonly Secret[] }
@@ -29,8 +35,14 @@ export type UserCredentials = { user: DatabaseUser; passwords: readonly Secret[]
 /** The roles of a principal; undefined if it has none any more. Throws if that cannot be known now. */
 export type RoleLookup = (arn: string) => readonly Role[] | undefined
 
-/** `maxPrincipals`: the size of the cache. */
-export type ProvisionerOptions = ProvisioningOptions & { maxPrincipals?: number }
+/**
+ * `maxPrincipals`: the size of the cache. `onSyncFailure`: called for each change of roles that failed, other than those of
+ * a login.
+ */
+export type ProvisionerOptions = ProvisioningOptions & {
+  maxPrincipals?: number
+  onSyncFailure?: (kind: FaultKind) => void
+}
 
 type CachedPrincipal = {
   /** What this process decided. */
@@ -45,13 +57,20 @@ type CachedPrincipal = {
 
 type Failure = { fault: Fault; rolesKey: string; until: number }
 
-/** After a failure, commands for the same principal wait this long, so that logins do not flood the upstream. */
-const RETRY_DELAY_MS = 2_000
-/** A server that cannot hold such users does not learn it soon, and each attempt creates and drops one. */
-const UNSUPPORTED_RETRY_DELAY_MS = 60_000
+/**
+ * After a failure, commands for the same principal wait this long, so that logins do not flood the upstream. A server that
+ * cannot hold such users does not learn it soon, and each attempt creates and drops one.
+ */
+const RETRY_DELAYS_MS: Partial<Record<FaultKind, number>> = {
+  'provision/conflict': 2_000,
+  'provision/failed': 2_000,
+  'provision/unsupported': 60_000,
+}
 /** If a password was set within this time and is refused, setting it again is futile: `provision.clientSource` may be wrong. */
 const PASSWORD_RESET_DELAY_MS = 10_000
 const DEFAULT_MAX_PRINCIPALS = 10_000
+/** Logins use the same few connections of the administrator. */
+const MAX_CONCURRENT_SYNCS = 2
 
 /** Failures of the administrator's connection, which say nothing about the user. */
 const ADMIN_FAILURES: ReadonlySet<FaultKind> = new Set<FaultKind>(['upstream/unreachable', 'provision/failed'])
@@ -61,6 +80,9 @@ export class Provisioner {
   readonly #reconciler: UserReconciler
   readonly #principals: LRUCache<string, CachedPrincipal>
   readonly #failures: LRUCache<string, Failure>
+  /** The last failure in the log for each principal, until it succeeds. Attempts repeat every few seconds. */
+  readonly #loggedFailures: LRUCache<string, string>
+  readonly #reductions = new RoleReductions()
   readonly #queue = new PrincipalQueue()
 
   constructor(options: ProvisionerOptions) {
@@ -69,6 +91,7 @@ export class Provisioner {
     this.#reconciler = new UserReconciler(options)
     this.#principals = new LRUCache({ max })
     this.#failures = new LRUCache({ max })
+    this.#loggedFailures = new LRUCache({ max })
   }
 
   /** The user of a principal, created or updated if necessary. Rejects with `provision/*` or `upstream/unreachable`. */
@@ -91,33 +114,80 @@ export class Provisioner {
     return this.#queue.run(desired.arn, `reset ${rolesKey}`, () => this.#reconcile(desired, rolesKey, refused))
   }
 
-  /**
-   * Applies changed decisions to the cached principals. Skips a principal whose roles cannot be known. Logs failures,
-   * which a later call makes good.
-   */
-  async syncRoles(getRoles: RoleLookup): Promise<void> {
-    for (const [arn, cached] of [...this.#principals.entries()]) {
-      let roles: readonly Role[] | undefined
-      try {
-        roles = getRoles(arn)
-      } catch {
-        continue // the directory has logged that it is unreadable
-      }
-      if (roles !== cached.roles) await this.#syncPrincipal(arn, cached, roles)
-    }
+  /** The number of principals whose database user still has roles that were taken away. */
+  get unrevokedCount(): number {
+    return this.#reductions.size
   }
 
-  async #syncPrincipal(arn: string, cached: CachedPrincipal, roles: readonly Role[] | undefined): Promise<void> {
-    if (!roles) {
-      return this.#queue.run(arn, 'drop', () => this.#drop(arn)).catch(thrown => this.#logFailure(arn, thrown))
+  /**
+   * Notes which principals should have lost roles by now. Returns whether some have waited for longer than the grace
+   * period: `findOverdue` has a fault for them. `now` and `graceMS` are in milliseconds.
+   */
+  noteReductions(getRoles: RoleLookup, time: { now: number; graceMS: number }): boolean {
+    for (const arn of this.#reductions.arns()) if (!this.#principals.has(arn)) this.#reductions.delete(arn)
+    let hasOverdue = false
+    for (const [arn, cached] of this.#principals.entries()) {
+      const decision = decide(getRoles, arn)
+      if (!decision) continue
+      const lost = decision.roles === cached.roles ? [] : findLostRoles(cached.roles, decision.roles ?? [])
+      if (this.#reductions.note(arn, lost, time)) this.#reportOverdue(arn, lost)
+      hasOverdue ||= this.#reductions.isOverdue(arn)
     }
-    const rolesKey = getRolesKey(roles)
-    if (rolesKey === cached.rolesKey) {
+    return hasOverdue
+  }
+
+  /** Why the sessions of a principal must close although a rule admits it. Its cause is the last failure. */
+  findOverdue(arn: string): Fault | undefined {
+    if (!this.#reductions.isOverdue(arn)) return undefined
+    return new Fault('provision/overdue', undefined, {}, this.#failures.get(arn)?.fault)
+  }
+
+  /**
+   * Applies changed decisions to the cached principals, first those that lose roles. Skips a principal whose roles cannot be
+   * known. Logs failures, which a later call makes good. `inUse`: principals that stay in the cache, because they have
+   * sessions. Never rejects.
+   */
+  async syncRoles(getRoles: RoleLookup, inUse: Iterable<string> = []): Promise<void> {
+    for (const arn of inUse) this.#principals.get(arn)
+    const arns = new Set([...this.#reductions.arns(), ...this.#principals.keys()]).values()
+    let isUnreachable = false
+    const work = async (): Promise<void> => {
+      for (const arn of arns) {
+        // The other principals would only wait for the same timeout.
+        if (isUnreachable) return
+        const fault = await this.#syncPrincipal(arn, getRoles)
+        isUnreachable ||= fault?.kind === 'upstream/unreachable'
+      }
+    }
+    await Promise.all(Array.from({ length: MAX_CONCURRENT_SYNCS }, work))
+  }
+
+  /** Resolves to the fault of a change that failed. */
+  async #syncPrincipal(arn: string, getRoles: RoleLookup): Promise<Fault | undefined> {
+    const cached = this.#principals.peek(arn)
+    const decision = decide(getRoles, arn)
+    if (!cached || !decision || decision.roles === cached.roles) return undefined
+    const { roles } = decision
+    const rolesKey = roles && getRolesKey(roles)
+    if (roles && rolesKey === cached.rolesKey) {
       cached.roles = roles
-      return
+      return undefined
     }
-    // The failure is logged already, here or by the monitor of the upstream.
-    await this.#queue.run(arn, `provision ${rolesKey}`, () => this.#reconcile({ arn, roles }, rolesKey)).catch(() => {})
+    const recent = this.#findRecentFailure(arn, rolesKey ?? '')
+    if (recent) return recent
+    try {
+      if (roles)
+        await this.#queue.run(arn, `provision ${rolesKey}`, () => this.#reconcile({ arn, roles }, rolesKey ?? ''))
+      else await this.#queue.run(arn, 'drop', () => this.#drop(arn, getRoles))
+      return undefined
+    } catch (thrown) {
+      const fault = Fault.from(thrown)
+      if (fault.kind !== 'proxy/shutdown') {
+        this.#options.onSyncFailure?.(fault.kind)
+        this.#logFailure(arn, fault)
+      }
+      return fault
+    }
   }
 
   #findCurrent(arn: string, rolesKey: string): UserCredentials | undefined {
@@ -141,24 +211,33 @@ export class Provisioner {
   /** Makes the user what it should be. Sets the password again if `refused` are still its credentials. */
   async #reconcile(desired: DesiredUser, rolesKey: string, refused?: UserCredentials): Promise<UserCredentials> {
     const { arn } = desired
-    const failure = this.#failures.get(arn)
-    if (failure && failure.rolesKey === rolesKey && this.#options.now() < failure.until) throw failure.fault
+    const recent = this.#findRecentFailure(arn, rolesKey)
+    if (recent) throw recent
     try {
       const result = await this.#reconciler.reconcile(desired, {
         replaceRoles: this.#principals.get(arn)?.rolesKey !== rolesKey,
         resetPassword: this.#createResetDecision(arn, refused),
       })
-      this.#failures.delete(arn)
+      this.#forgetFailure(arn)
       return this.#cache(desired, rolesKey, result).credentials
     } catch (thrown) {
       const fault = Fault.from(thrown)
-      if (fault.kind.startsWith('provision/')) {
-        const delayMS = fault.kind === 'provision/unsupported' ? UNSUPPORTED_RETRY_DELAY_MS : RETRY_DELAY_MS
-        this.#failures.set(arn, { fault, rolesKey, until: this.#options.now() + delayMS })
-        this.#logFailure(arn, fault)
-      }
+      const delayMS = RETRY_DELAYS_MS[fault.kind] ?? 0
+      this.#failures.set(arn, { fault, rolesKey, until: this.#options.now() + delayMS })
+      if (fault.kind.startsWith('provision/')) this.#logFailure(arn, fault)
       throw fault
     }
+  }
+
+  /** The last failure if another attempt would be too early. */
+  #findRecentFailure(arn: string, rolesKey: string): Fault | undefined {
+    const failure = this.#failures.get(arn)
+    return failure && failure.rolesKey === rolesKey && this.#options.now() < failure.until ? failure.fault : undefined
+  }
+
+  #forgetFailure(arn: string): void {
+    this.#failures.delete(arn)
+    this.#loggedFailures.delete(arn)
   }
 
   /** Decides by the mark in MongoDB whether to set a refused password again. */
@@ -176,9 +255,20 @@ export class Provisioner {
     }
   }
 
-  async #drop(arn: string): Promise<void> {
-    await this.#reconciler.drop(arn)
+  async #drop(arn: string, getRoles: RoleLookup): Promise<void> {
+    // The decision may have changed while the principal's last task ran.
+    const decision = decide(getRoles, arn)
+    if (!decision || decision.roles) return
+    try {
+      await this.#reconciler.drop(arn)
+    } catch (thrown) {
+      const fault = Fault.from(thrown)
+      this.#failures.set(arn, { fault, rolesKey: '', until: 0 })
+      throw fault
+    }
     this.#principals.delete(arn)
+    this.#reductions.delete(arn)
+    this.#forgetFailure(arn)
   }
 
   #cache({ arn, roles }: DesiredUser, rolesKey: string, result: ReconcileResult): CachedPrincipal {
@@ -195,6 +285,7 @@ export class Provisioner {
       passwordSetAt: passwordSet ? this.#options.now() : (earlier?.passwordSetAt ?? Number.NEGATIVE_INFINITY),
     }
     this.#principals.set(arn, cached)
+    this.#reductions.delete(arn)
     return cached
   }
 
@@ -214,9 +305,33 @@ export class Provisioner {
     return { user: { name: arn, db }, passwords }
   }
 
-  #logFailure(arn: string, thrown: unknown): void {
-    this.#options.log('error', 'provisioning failed', { ...toLogFields(Fault.from(thrown)), arn })
+  #logFailure(arn: string, fault: Fault): void {
+    const text = describe(fault)
+    if (this.#loggedFailures.get(arn) === text) return
+    this.#loggedFailures.set(arn, text)
+    this.#options.log('error', 'provisioning failed', { ...toLogFields(fault), arn })
   }
+
+  #reportOverdue(arn: string, lost: readonly Role[]): void {
+    const fault = this.findOverdue(arn)
+    if (!fault) return
+    this.#options.onSyncFailure?.(fault.kind)
+    this.#options.log('error', 'roles not revoked', { ...toLogFields(fault), arn, roles: lost.map(formatRole) })
+  }
+}
+
+/** The roles that a principal should have; `roles` is undefined if none. Undefined if that cannot be known now. */
+function decide(getRoles: RoleLookup, arn: string): { roles: readonly Role[] | undefined } | undefined {
+  try {
+    return { roles: getRoles(arn) }
+  } catch {
+    return undefined // the directory has logged that it is unreadable
+  }
+}
+
+/** Equal for failures that need no second line in the log. */
+function describe({ kind, facts: { code, why, command } }: Fault): string {
+  return JSON.stringify([kind, code, why, command])
 }
 
 const isSameMark = (one: VerifiedMark, other: VerifiedMark): boolean =>

@@ -95,10 +95,14 @@ export class UserReconciler {
     throw new Fault('provision/failed', undefined, { why, user: arn, db: this.#options.database })
   }
 
-  /** Resolves to whether there was a user of this fleet to drop. */
+  /**
+   * Resolves to whether there was a user to drop. Throws `provision/conflict` if this fleet did not create it: it keeps its
+   * roles.
+   */
   async drop(arn: string): Promise<boolean> {
     const user = await this.users.read(arn)
-    if (!user || !this.verifyMark(user) || !(await this.users.drop(arn))) return false
+    if (user && !this.verifyMark(user)) throw this.#createConflict(user)
+    if (!user || !(await this.users.drop(arn))) return false
     this.#logChange('dropped', arn)
     return true
   }

@@ -60,6 +60,13 @@ export class LiveConnections {
     return this.#connections.size
   }
 
+  /** The canonical ARNs of all principals that have a connection. */
+  principals(): Set<string> {
+    const arns = new Set<string>()
+    for (const { identity } of this.#connections.keys()) arns.add(identity.canonical)
+    return arns
+  }
+
   some(test: (connection: LiveConnection) => boolean): boolean {
     for (const connection of this.#connections.keys()) if (test(connection)) return true
     return false

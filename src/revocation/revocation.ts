@@ -75,6 +75,11 @@ export class Revocation {
     return this.#connections.add(connection)
   }
 
+  /** The canonical ARNs of all principals that have a live connection. */
+  principals(): Set<string> {
+    return this.#connections.principals()
+  }
+
   list(): { file: readonly Denial[]; admin: readonly Denial[] } {
     return { file: this.#fileDenials, admin: this.#options.adminDenials?.all() ?? [] }
   }

@@ -1,10 +1,12 @@
 import type { Document } from 'bson'
-import t from 'tap'
-import { Fault } from '../../src/errors.js'
+import t, { type Test } from 'tap'
+import { Fault, type FaultKind } from '../../src/errors.js'
 import { type Log, Secret } from '../../src/log.js'
 import { createMark, derivePassword, getPeriod } from '../../src/provisioning/password.js'
+import type { RoleLookup } from '../../src/provisioning/provisioner.js'
 import { prune } from '../../src/provisioning/prune.js'
 import type { AdminClient } from '../../src/upstream/admin.js'
+import type { Role } from '../../src/users/match.js'
 import { faultOfAsync } from '../support/faults.js'
 import { errorCodeOf } from '../support/mongo.js'
 import { arnOf, DATABASE, DAY_MS, SECRET, startProvisioning } from '../support/provisioning.js'
@@ -436,4 +438,174 @@ t.test('the cache of principals is bounded', async t => {
   t.same(ran, [])
   await provisioner.ensureUser({ arn: arnOf('a'), roles: reads })
   t.same(ran, ['usersInfo'])
+})
+
+const GRACE_MS = 6_000
+
+/** Provisions the principal with these roles, then makes every command of the administrator fail as `failure` says. */
+async function startFailing(t: Test, roles = writes) {
+  const scene = await startProvisioning(t)
+  const { runCommand: run } = scene.partsOf()
+  const upstream = { failure: undefined as Document | Fault | undefined }
+  const lines: unknown[][] = []
+  const failures: FaultKind[] = []
+  const provisioner = scene.make({
+    runCommand: async (command, db) => {
+      if (upstream.failure instanceof Fault) throw upstream.failure
+      return upstream.failure && !('usersInfo' in command) ? upstream.failure : run(command, db)
+    },
+    log: (...line: unknown[]) => void lines.push(line),
+    onSyncFailure: kind => failures.push(kind),
+  })
+  await provisioner.ensureUser({ ...orders, roles })
+  lines.length = 0
+  const note = (getRoles: RoleLookup, now: number) => provisioner.noteReductions(getRoles, { now, graceMS: GRACE_MS })
+  return { ...scene, provisioner, upstream, lines, failures, note }
+}
+
+const refusal = { ok: 0, code: 13, codeName: 'Unauthorized', errmsg: 'not authorized to execute command' }
+
+t.test('roles that MongoDB does not take away in time are overdue until it does', async t => {
+  for (const [what, failure] of [
+    ['a lost privilege', refusal],
+    ['an unreachable administrator', new Fault('upstream/unreachable')],
+  ] as const) {
+    const { provisioner, upstream, lines, failures, note, clock, stored } = await startFailing(t)
+    const getRoles = () => reads
+    upstream.failure = failure
+    t.equal(note(getRoles, 0), false)
+    t.equal(provisioner.unrevokedCount, 1)
+    for (const now of [0, 2_000, 4_000]) {
+      clock.now += 2_000
+      await provisioner.syncRoles(getRoles)
+      t.equal(note(getRoles, now), false, what)
+    }
+    const kind = failure instanceof Fault ? failure.kind : 'provision/failed'
+    t.same(failures, [kind, kind, kind], 'each failed sync is counted')
+    t.match(lines, [['error', 'provisioning failed', { fault: kind, arn: orders.arn }]], 'and logged once')
+    t.equal(provisioner.findOverdue(orders.arn), undefined)
+    t.equal(note(getRoles, GRACE_MS), true)
+    t.match(provisioner.findOverdue(orders.arn), { kind: 'provision/overdue', cause: { kind } })
+    t.match(lines[1], ['error', 'roles not revoked', { fault: 'provision/overdue', roles: ['readWrite@app'] }])
+    t.equal(note(getRoles, GRACE_MS + 1), true)
+    t.equal(lines.length, 2, 'logged once')
+    t.same(failures.slice(3), ['provision/overdue'])
+    upstream.failure = undefined
+    clock.now += 2_000
+    await provisioner.syncRoles(getRoles)
+    t.same((await stored('orders'))?.roles, reads)
+    t.equal(provisioner.findOverdue(orders.arn), undefined)
+    t.equal(note(getRoles, 20_000), false)
+    t.equal(provisioner.unrevokedCount, 0)
+  }
+})
+
+t.test('only a loss of roles becomes overdue', async t => {
+  const { provisioner, upstream, note } = await startFailing(t, reads)
+  upstream.failure = refusal
+  const decisions: (readonly Role[])[] = [
+    writes,
+    [...reads],
+    [...reads, { role: 'read', db: 'other' }],
+    [{ role: 'readAnyDatabase', db: 'admin' }],
+  ]
+  for (const roles of decisions) {
+    t.equal(
+      note(() => roles, 0),
+      false,
+    )
+    t.equal(
+      note(() => roles, GRACE_MS),
+      false,
+    )
+    t.equal(provisioner.unrevokedCount, 0)
+  }
+  const unknown = () => {
+    throw new Fault('users/unreadable', undefined, { why: 'x' })
+  }
+  t.equal(note(unknown, 0), false, 'roles that cannot be known are not lost')
+  t.equal(note(unknown, GRACE_MS), false)
+})
+
+t.test('another change does not extend the time, and roles that are granted again end it', async t => {
+  const { provisioner, upstream, note } = await startFailing(t)
+  upstream.failure = refusal
+  note(() => reads, 0)
+  t.equal(
+    note(() => [{ role: 'read', db: 'app', collection: 'c' }], GRACE_MS),
+    true,
+  )
+  t.equal(
+    note(() => [...writes], GRACE_MS + 1),
+    false,
+  )
+  t.equal(provisioner.findOverdue(orders.arn), undefined)
+  note(() => reads, GRACE_MS + 2)
+  t.equal(
+    note(() => reads, GRACE_MS + 3),
+    false,
+    'a later loss has its own time',
+  )
+})
+
+t.test('a user whose mark was changed keeps its roles, which is reported', async t => {
+  for (const getRoles of [() => reads, () => undefined]) {
+    const { provisioner, failures, lines, note, client, stored, clock } = await startFailing(t)
+    await client.db(DATABASE).command({ updateUser: orders.arn, customData: { note: 'mine' } })
+    note(getRoles, 0)
+    for (let round = 0; round < 2; round++) {
+      clock.now += 2_000
+      await provisioner.syncRoles(getRoles)
+    }
+    t.same(failures, ['provision/conflict', 'provision/conflict'])
+    t.match(lines, [['error', 'provisioning failed', { fault: 'provision/conflict', user: orders.arn }]])
+    t.equal(note(getRoles, GRACE_MS), true)
+    t.same((await stored('orders'))?.roles, writes)
+    await client.db(DATABASE).command({ dropUser: orders.arn })
+    clock.now += 2_000
+    await provisioner.syncRoles(getRoles)
+    t.equal(provisioner.unrevokedCount, 0, 'the DBA has dropped it')
+  }
+})
+
+t.test('sync takes roles away first, and stops at an administrator that is unreachable', async t => {
+  const { provisioner, upstream, failures, note, clock } = await startFailing(t)
+  const names = ['a', 'b', 'c', 'd', 'e']
+  for (const name of names) await provisioner.ensureUser({ arn: arnOf(name), roles: reads })
+  const getRoles = (arn: string) => (arn === orders.arn ? reads : writes)
+  note(getRoles, 0)
+  upstream.failure = new Fault('upstream/unreachable')
+  await provisioner.syncRoles(getRoles)
+  t.ok(failures.length <= 2, 'the others would only wait for the same timeout')
+  upstream.failure = refusal
+  clock.now += 2_000
+  failures.length = 0
+  await provisioner.syncRoles(getRoles)
+  t.equal(failures.length, 6)
+})
+
+t.test('principals with sessions stay in the cache', async t => {
+  const { make, stored } = await startProvisioning(t)
+  const provisioner = make({ maxPrincipals: 2 })
+  await provisioner.ensureUser({ ...orders, roles: writes })
+  for (const name of ['a', 'b', 'c']) {
+    await provisioner.ensureUser({ arn: arnOf(name), roles: reads })
+    await provisioner.syncRoles(arn => (arn === orders.arn ? writes : reads), [orders.arn])
+  }
+  await provisioner.syncRoles(() => reads)
+  t.same((await stored('orders'))?.roles, reads)
+})
+
+t.test('a user is not dropped if it is needed again meanwhile', async t => {
+  const { provisioner, stored } = await startFailing(t)
+  let roles: readonly Role[] | undefined
+  let isFirst = true
+  const getRoles = () => {
+    const now = roles
+    if (isFirst) roles = writes // while the task waits
+    isFirst = false
+    return now
+  }
+  await provisioner.syncRoles(getRoles)
+  t.same((await stored('orders'))?.roles, writes)
 })
