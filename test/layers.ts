@@ -39,10 +39,10 @@ const PURE = [
   /^(backoff|ipAddress|printable|redaction)\.ts$/,
   /^client\/(handshake|acceptQueue|addressIndex|closing|connectionTable|logSampler)\.ts$/,
   /^identity\/(arn|detachedString|credentialFingerprint|partition|proof|refusalCache|clockSync|identityCache|reply|outcome|retry)\.ts$/,
-  /^users\/(rules|match|principals|roles|networks|conditions|directoryUsers|collectionRole)\.ts$/,
+  /^users\/(rules|match|principals|roles|networks|conditions|directoryUsers|collectionRole|lostRoles)\.ts$/,
   /^revocation\/(denials|denyFile|liveConnections)\.ts$/,
-  /^provisioning\/password\.ts$/,
-  /^upstream\/(address|helloReply|topologyVersion|metadata|topologyDescription|topologyView|primaryTerm)\.ts$/,
+  /^provisioning\/(password|roleReductions)\.ts$/,
+  /^upstream\/(address|edition|helloReply|topologyVersion|metadata|topologyDescription|topologyView|primaryTerm)\.ts$/,
 ]
 const IMPURE_MODULES = /^(node:)?(net|tls|fs|http|https|dns|dgram|child_process|timers)(\/|$)|^undici$/
 const IMPURE_CODE: [string, RegExp][] = [

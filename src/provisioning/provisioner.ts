@@ -330,8 +330,9 @@ function decide(getRoles: RoleLookup, arn: string): { roles: readonly Role[] | u
 }
 
 /** Equal for failures that need no second line in the log. */
-function describe({ kind, facts: { code, why, command } }: Fault): string {
-  return JSON.stringify([kind, code, why, command])
+function describe(fault: Fault): string {
+  const { code } = fault.data('provision/failed', 'upstream/unreachable') ?? {}
+  return `${fault.kind} ${code}`
 }
 
 const isSameMark = (one: VerifiedMark, other: VerifiedMark): boolean =>
