@@ -16,6 +16,7 @@ export type LogEventDefinition = {
 
 const ANY_LEVEL = ['debug', 'info', 'warn', 'error'] as const
 const CONNECTION = ['id', 'peer'] as const
+const LOGIN = ['accessKeyId', 'arn', 'user', 'rule', 'directoryUser', 'cached', 'ms'] as const
 
 export const logEvents = {
   ready: {
@@ -33,20 +34,7 @@ export const logEvents = {
     levels: ANY_LEVEL,
     summary:
       'A client connection ended. This line is the record of the connection: the principal, the cause of a failure, the duration of each stage. The level is that of the fault. Without a fault it is `info` after a login and `debug` before it.',
-    fields: [
-      ...CONNECTION,
-      'stage',
-      'by',
-      'accessKeyId',
-      'arn',
-      'user',
-      'rule',
-      'directoryUser',
-      'cached',
-      'refused',
-      'ms',
-      'bytes',
-    ],
+    fields: [...CONNECTION, 'stage', 'by', ...LOGIN, 'refused', 'bytes'],
     fault: true,
   },
   'connection shed': {
@@ -78,6 +66,18 @@ export const logEvents = {
     summary:
       'The upstream answered a client that was leaving and wanted no reply. FerretDB answers every endSessions. The reply was dropped.',
     fields: [...CONNECTION],
+    fault: true,
+  },
+  'reauthentication succeeded': {
+    levels: ['info'],
+    summary:
+      'A login that exceeded its `maxAge` was renewed over its connection. The fields are those of the new login.',
+    fields: [...CONNECTION, ...LOGIN],
+  },
+  'reauthentication failed': {
+    levels: ANY_LEVEL,
+    summary: 'A login that exceeded its `maxAge` could not be renewed. Its connection is closed.',
+    fields: [...CONNECTION, ...LOGIN],
     fault: true,
   },
   'shadow limit exceeded': {

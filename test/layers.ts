@@ -37,7 +37,7 @@ const PURE = [
   /^sasl\//,
   /^budget\//,
   /^(backoff|ipAddress|printable|redaction)\.ts$/,
-  /^client\/(handshake|acceptQueue|addressIndex|closing|connectionTable|logSampler)\.ts$/,
+  /^client\/(handshake|acceptQueue|addressIndex|closing|connectionTable|drivers|logSampler|openTransactions)\.ts$/,
   /^identity\/(arn|detachedString|credentialFingerprint|partition|proof|refusalCache|clockSync|identityCache|reply|outcome|retry)\.ts$/,
   /^users\/(rules|match|principals|roles|networks|conditions|directoryUsers|collectionRole|lostRoles)\.ts$/,
   /^revocation\/(denials|denyFile|liveConnections)\.ts$/,

@@ -63,7 +63,7 @@ const RESET_CLIENT: Ending = { client: 'reset', upstream: 'destroy' }
  * - `shutdown`: the proxy drains; the setting `drain.timeout` limits the wait.
  * - `clientEnd`: the client sent a FIN. It may still wait for the reply to its last request.
  * - `upstreamEnd`: the upstream sent a FIN.
- * - `loginRejected`: a reauthentication failed, and its error reply has been written.
+ * - `loginRejected`: a reauthentication failed, and its error reply has been written; or none was attempted.
  */
 export type Requester = 'newPrimary' | 'loginExpired' | 'shutdown' | 'clientEnd' | 'upstreamEnd' | 'loginRejected'
 

@@ -5,6 +5,7 @@ import { Fault, type FaultKind, type Level, toLogFields } from '../errors.js'
 import type { Log } from '../log.js'
 import type { CloseReason } from './closing.js'
 import type { Stage } from './connectionTable.js'
+import { reauthenticates } from './drivers.js'
 import { type ClientInfo, readHello } from './handshake.js'
 import type { Authenticator, LoginRecord } from './login.js'
 import {
@@ -19,11 +20,9 @@ import { Relay } from './relay.js'
 import type { UpstreamSession } from './upstreamSession.js'
 
 /**
- * Drivers that answer code 391 by logging in again. The drivers for Go, C and Rust report it to their application. For
- * these a closed connection is better, because they retry what a closed connection interrupts, where that is possible.
+ * For drivers that report code 391 to their application. A closed connection is better, because they retry what it
+ * interrupts, where that is possible.
  */
-const REAUTHENTICATES = /^(nodejs|PyMongo|mongo-java-driver|mongo-csharp-driver)\b/
-
 const closeMode = () => 'close' as const
 /** Distinct names in the log line. There are few refused commands, but a client may spell them in many ways. */
 const MAX_REFUSALS = 8
@@ -156,11 +155,13 @@ export class Connection implements ConversationHost {
     const { address } = this
     return limitLoginAge(relay, {
       request: { client: {}, address, certificate: this.client.certificate, destroy: live.destroy },
+      user: this.loginRecord.user,
       live,
       authenticator,
-      mode: REAUTHENTICATES.test(metadata?.driver.name) ? reauthenticationMode : closeMode,
+      mode: reauthenticates(metadata) ? reauthenticationMode : closeMode,
       handshakeContext: () => handshakeContext(address),
       metrics,
+      log: this.log,
       after,
     })
   }

@@ -289,7 +289,7 @@ export class Authenticator {
   }
 
   async #updateLive(
-    { address }: LoginRequest,
+    { address, record }: LoginRequest,
     { signal }: AbortController,
     { accessKeyId, identity }: VerifiedIdentity,
     live: LiveConnection,
@@ -300,6 +300,7 @@ export class Authenticator {
     }
     assertNotDenied(accessKeyId, identity)
     const match = await this.#authorize(identity, address, signal)
+    record.by = match.decidedBy
     signal.throwIfAborted()
     if (!live.match || !isSameDatabaseUser(match, live.match)) {
       throw new Fault('login/principal-changed', 'another database user')

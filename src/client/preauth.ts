@@ -15,6 +15,7 @@ import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage,
 import { Backpressure } from './backpressure.js'
 import { type ClientWait, type CloseReason, unauthenticatedEndings } from './closing.js'
 import type { Stage } from './connectionTable.js'
+import { detectsClosedConnections } from './drivers.js'
 import { FrameReader } from './frameReader.js'
 import {
   type Action,
@@ -39,13 +40,6 @@ const IDLE_TIMEOUT_MS = 600_000
 const CHALLENGE_TIMEOUT_MS = 30_000
 /** Minimum interval between two streamed hello replies without news. No driver asks for less. Milliseconds. */
 const MIN_STREAM_INTERVAL_MS = 500
-
-/**
- * Drivers whose pools notice a closed connection by themselves. All others learn from their monitor that the pool must be
- * cleared, so their monitors are closed too: otherwise they would retry a write on another closed connection, and they
- * retry only once. Monitors of these drivers stay open, since the drivers wait 500 ms before they open another one.
- */
-const DETECTS_CLOSED_CONNECTIONS = /^nodejs\b/
 
 /** Aborts a login or a hello. One shared error, because a new one costs a stack trace per connection. */
 const CLIENT_LEFT = new Error('the client left')
@@ -314,6 +308,11 @@ export class Conversation {
   }
 }
 
+/**
+ * Drivers whose pools do not notice a closed connection learn from their monitor that the pool must be cleared. So their
+ * monitors are closed too: otherwise they would retry a write on another closed connection, and they retry only once.
+ * Other monitors stay open, since their drivers wait 500 ms before they open another one.
+ */
 function needsMonitorClosed(state: State): boolean {
-  return state.at === 'start' && !DETECTS_CLOSED_CONNECTIONS.test(state.client.metadata?.driver.name)
+  return state.at === 'start' && !detectsClosedConnections(state.client.metadata)
 }

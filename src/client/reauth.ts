@@ -2,44 +2,53 @@
  * Limits the age of a login, and renews it over the same connection.
  *
  *     fresh ──maxAge──▶ expired ──command: reply 391──▶ requested ──saslStart──▶ challenged ──saslContinue──▶ fresh
- *                        │ in a transaction              └────────── 30 s without the next step ─▶ closed
+ *                        │ in a transaction              └── 30 s in all, or any other command ─▶ closed
  *                        └──────────────── 60 s ─▶ closed
  *
  * Drivers answer code 391 by logging in on the same connection and sending the command again, without involving their
  * application. Cursors stay open, because the upstream takes no part. In a transaction drivers would lose its beginning,
  * so commands in one are forwarded. So are requests that are too long to be checked or want no reply. None of these
  * extends an expired login beyond 60 s.
+ *
+ * Other drivers are closed between operations. From 60 s before the age on, their commands show whether a transaction is
+ * open. Not earlier, because to read commands takes time, and a server aborts older transactions by default.
  */
 import type { Document } from 'bson'
 import type { After } from '../clock.js'
-import { Fault } from '../errors.js'
+import { Fault, toLogFields } from '../errors.js'
+import type { Log } from '../log.js'
 import type { LiveConnection } from '../revocation/liveConnections.js'
 import type { Command } from '../wire/message.js'
 import type { CommandSummary } from '../wire/peek.js'
 import { finishLogin, type HandshakeContext, handleCommand, initialState, type State } from './handshake.js'
 import type { Authenticator, LoginRecord, LoginRequest } from './login.js'
+import { OpenTransactions } from './openTransactions.js'
 import type { ConversationMetrics } from './preauth.js'
 import type { Relay } from './relay.js'
 
-/** Time for each step of a requested login. Milliseconds. */
-const STEP_TIMEOUT_MS = 30_000
+/** Time from the first code 391 until the proof arrives. The deadline of a login follows. Milliseconds. */
+const REQUEST_TIMEOUT_MS = 30_000
 /** Time for a transaction, or for requests that cannot be answered with 391. Milliseconds. */
 const GRACE_MS = 60_000
-/** How long commands are observed, to find out whether they belong to a transaction, before a close. Milliseconds. */
-const OBSERVATION_MS = 1_000
-/** The last command of a transaction. */
-const TRANSACTION_ENDS = new Set(['commitTransaction', 'abortTransaction'])
+/** Time before the age in which commands show whether a transaction is open. Milliseconds. */
+const OBSERVATION_MS = 60_000
+/** How long an expired connection may wait for a command to close behind. Milliseconds. */
+const IDLE_MS = 1_000
 
 const doNothing = (): void => {}
 
 export type ReauthOptions = {
   request: Omit<LoginRequest, 'fields' | 'challenge' | 'record'>
+  /** The database user of the connection, as it is logged. */
+  user: string | undefined
   live: LiveConnection
   authenticator: Pick<Authenticator, 'reauthenticate'>
   /** `ask`: request another login with code 391. `close`: close the connection between operations. */
   mode(): 'ask' | 'close'
   handshakeContext(): HandshakeContext
   metrics: Pick<ConversationMetrics, 'recordLogin'>
+  /** The log of the connection. */
+  log: Log
   after: After
 }
 
@@ -55,8 +64,13 @@ class LoginAgeLimit {
   readonly #relay: Pick<Relay, 'setInterceptor' | 'drain'>
   readonly #options: ReauthOptions
   #state: State = initialState
-  #isRequested = false
+  /** Code 391 was sent, and no step of a login has followed. */
+  #isLoginDue = false
+  #hasDeadline = false
+  #isExpired = false
+  #transactions = new OpenTransactions()
   #cancelTimer = doNothing
+  #cancelObservation = doNothing
   #cancelGrace: (() => void) | undefined
 
   constructor(relay: Pick<Relay, 'setInterceptor' | 'drain'>, options: ReauthOptions) {
@@ -67,31 +81,42 @@ class LoginAgeLimit {
   /** A fresh login begins. */
   start(): void {
     this.stop()
-    this.#isRequested = false
+    this.#isLoginDue = false
+    this.#hasDeadline = false
+    this.#isExpired = false
     const maxAgeMS = this.#options.live.match?.maxAgeMS
-    if (maxAgeMS !== undefined) this.#cancelTimer = this.#options.after(maxAgeMS, () => this.#expire())
+    if (maxAgeMS === undefined) return
+    this.#cancelTimer = this.#options.after(maxAgeMS, () => this.#expire())
+    if (maxAgeMS <= OBSERVATION_MS) this.#observe()
+    else this.#cancelObservation = this.#options.after(maxAgeMS - OBSERVATION_MS, () => this.#observe())
   }
 
   stop(): void {
     this.#cancelTimer()
+    this.#cancelObservation()
     this.#cancelGrace?.()
     this.#cancelGrace = undefined
     this.#relay.setInterceptor(undefined)
   }
 
+  /** The login is about to expire. */
+  #observe(): void {
+    if (this.#options.mode() === 'close') this.#closeBehindTransactions()
+  }
+
   #expire(): void {
+    this.#isExpired = true
     if (this.#options.mode() === 'ask') {
       return void this.#relay.setInterceptor({
         check: command => this.#requestLogin(command),
         authenticate: (command, signal) => this.#authenticate(command, signal),
-        onForwarded: () => this.#startGrace(),
+        onForwarded: () => this.#forwardOutsideLogin(),
+        onStreamed: () => this.#startGrace(),
       })
     }
-    this.#relay.setInterceptor({
-      check: () => undefined,
-      onForwarded: command => this.#closeBetweenOperations(command),
-    })
-    this.#cancelTimer = this.#options.after(OBSERVATION_MS, () => this.#close('its maximum age is reached'))
+    this.#closeBehindTransactions()
+    if (this.#transactions.areOpen) this.#startGrace()
+    else this.#cancelTimer = this.#options.after(IDLE_MS, () => this.#close('its maximum age is reached'))
   }
 
   /** Closes without interrupting a reply. */
@@ -104,30 +129,45 @@ class LoginAgeLimit {
     this.#cancelGrace ??= this.#options.after(GRACE_MS, () => this.#close('no command could be answered with 391'))
   }
 
-  #startStepTimeout(): void {
+  // Mode `ask`
+
+  /** Steps of a login do not extend the deadline: a client could alternate them with commands forever. */
+  #startDeadline(): void {
+    if (this.#hasDeadline) return
+    this.#hasDeadline = true
     this.#cancelTimer()
-    this.#cancelTimer = this.#options.after(STEP_TIMEOUT_MS, () => this.#close('it was not renewed in time'))
+    this.#cancelTimer = this.#options.after(REQUEST_TIMEOUT_MS, () => this.#close('it was not renewed in time'))
   }
 
   #requestLogin({ inTransaction }: CommandSummary): Fault | undefined {
+    this.#assertLoginNotDue()
     if (inTransaction) return undefined
     this.#state = initialState
-    if (!this.#isRequested) this.#startStepTimeout() // further commands do not extend it
-    this.#isRequested = true
+    this.#startDeadline()
+    this.#isLoginDue = true
     return new Fault('login/expired')
   }
 
+  #forwardOutsideLogin(): void {
+    this.#assertLoginNotDue()
+    this.#startGrace()
+  }
+
+  /** A driver that sends anything but a login has reported code 391 to its application. It will never log in. */
+  #assertLoginNotDue(): void {
+    if (this.#isLoginDue) throw new Fault('login/expired', 'code 391 was not answered with a login')
+  }
+
   async #authenticate(command: Command, signal: AbortSignal): Promise<Document | Fault> {
+    this.#isLoginDue = false
+    this.#startDeadline()
     const action = handleCommand(this.#state, command, this.#options.handshakeContext())
     this.#state = action.next
     if (action.do === 'refuse' && action.next.at !== 'closed') return action.fault
     if (action.do === 'refuse') throw action.fault
-    if (action.do === 'reply') {
-      this.#startStepTimeout()
-      return action.document
-    }
+    if (action.do === 'reply') return action.document
     if (action.do !== 'prove') throw new Fault('internal')
-    this.#cancelTimer()
+    this.#cancelTimer() // the login has a deadline of its own
     await this.#reauthenticate({ fields: action.fields, challenge: action.challenge }, signal)
     const last = finishLogin(this.#state)
     if (last.do !== 'reply') throw new Fault('internal')
@@ -138,8 +178,8 @@ class LoginAgeLimit {
 
   /** Reports a success or a failure. The end of the relay, which aborts `signal`, aborts the login too. */
   async #reauthenticate(proof: Pick<LoginRequest, 'fields' | 'challenge'>, signal: AbortSignal): Promise<void> {
-    const { request, live, authenticator, metrics } = this.#options
-    const record: LoginRecord = { ms: {} }
+    const { request, user, live, authenticator, metrics, log } = this.#options
+    const record: LoginRecord = { ...(user !== undefined && { user }), ms: {} }
     const abort = new AbortController()
     const onRelayEnd = (): void => abort.abort(signal.reason)
     signal.addEventListener('abort', onRelayEnd)
@@ -149,20 +189,35 @@ class LoginAgeLimit {
     } catch (thrown) {
       const fault = Fault.from(thrown)
       metrics.recordLogin(fault.kind, record)
+      log(fault.definition.level, 'reauthentication failed', { ...toRecordFields(record), ...toLogFields(fault) })
       throw fault
     } finally {
       signal.removeEventListener('abort', onRelayEnd)
     }
     metrics.recordLogin('success', record)
+    log('info', 'reauthentication succeeded', toRecordFields(record))
   }
 
-  /** Mode `close`: closes behind a command, or behind a transaction. */
-  #closeBetweenOperations(command?: CommandSummary): void {
-    if (!command) return
-    if (!command.inTransaction || TRANSACTION_ENDS.has(command.name)) {
-      return void this.#close('its maximum age is reached')
-    }
+  // Mode `close`
+
+  /** Closes behind a command, or behind a transaction. */
+  #closeBehindTransactions(): void {
+    this.#relay.setInterceptor({
+      check: () => undefined,
+      onForwarded: command => this.#observeForwarded(command),
+    })
+  }
+
+  #observeForwarded(command?: CommandSummary): void {
+    this.#transactions.record(command)
+    if (!this.#isExpired) return
+    if (!this.#transactions.areOpen) return void this.#close('its maximum age is reached')
     this.#cancelTimer()
     this.#startGrace()
   }
+}
+
+/** The fields of the log line of a login. */
+function toRecordFields({ accessKeyId, arn, user, by, cached, ms }: LoginRecord) {
+  return { accessKeyId, arn, user, ...by, cached, ms }
 }

@@ -50,7 +50,10 @@ const doNothing = (): void => {}
 type ReplyTarget = Pick<Command, 'opCode' | 'requestID'>
 
 export type CommandInterceptor = {
-  /** The fault to answer a command with; undefined forwards the command. */
+  /**
+   * The fault to answer a command with; undefined forwards the command. A fault that it throws closes the connection
+   * without an answer.
+   */
   check(command: CommandSummary): Fault | undefined
   /**
    * The reply to a step of a login. Without this method, logins are refused. A fault that it throws is sent as the last
@@ -58,10 +61,12 @@ export type CommandInterceptor = {
    */
   authenticate?(command: Command, signal: AbortSignal): Promise<Document | Fault>
   /**
-   * Called when something was forwarded. `command` is undefined for requests that were not checked, because they are
-   * longer than 64 KiB or want no reply, and for all but the last reply of a stream.
+   * Called when a request is forwarded. `command` is undefined for requests that were not checked, because they are
+   * longer than 64 KiB or want no reply. A fault that it throws for such a request closes the connection instead.
    */
   onForwarded(command?: CommandSummary): void
+  /** Called for all but the last reply of a stream. */
+  onStreamed?(): void
 }
 
 type RelayContext = {
@@ -247,7 +252,7 @@ export class Relay {
         this.#writeToClient(forward)
       }
       for (const reply of replies) {
-        if (this.#pendingReplies.complete(reply)) this.#interceptor?.onForwarded() // a stream may never end
+        if (this.#pendingReplies.complete(reply)) this.#interceptor?.onStreamed?.() // a stream may never end
       }
     } catch (thrown) {
       this.#onUnexpectedReply(Fault.from(thrown))
@@ -330,7 +335,12 @@ export class Relay {
 
   /** Forwards a command, or answers it with the fault of the interceptor. */
   #checkCommand({ summary, request, bytes }: InterceptedRequest & { is: 'offered' }): void {
-    const fault = this.#interceptor?.check(summary)
+    let fault: Fault | undefined
+    try {
+      fault = this.#interceptor?.check(summary)
+    } catch (thrown) {
+      return void this.#close('loginRejected', 'nothing', 'proxy', Fault.from(thrown))
+    }
     if (fault) return void this.#writeAnswer({ opCode: OP_MSG, requestID: request.requestID }, fault)
     this.#pendingReplies.add(request)
     this.#writeToUpstream(bytes)

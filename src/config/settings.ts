@@ -58,7 +58,7 @@ export const settings = {
       'close',
     )({
       about:
-        'What happens to a session whose login is older than the maxAge of its rule: ask sends code 391 to drivers that log in again on the same connection (Node, Python, Java, C#) and closes the others; close closes all.',
+        'What happens to a session whose login is older than the maxAge of its rule: ask sends code 391 to drivers that log in again on the same connection (Node.js 5.2, PyMongo 4.4, Java 5.1, and later) and closes the others; close closes all.',
       fallback: 'ask',
       live: true,
     }),

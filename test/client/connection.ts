@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { type Duplex, duplexPair } from 'node:stream'
 import { setImmediate as nextIteration } from 'node:timers/promises'
 import { Binary, type Document, serialize } from 'bson'
@@ -309,7 +310,7 @@ t.test('an expired login is renewed over the same relay', async t => {
   const live = { match: { maxAgeMS: 60_000 } } as LiveConnection
   const login = succeedWith(upstream.near, { live })
   const { client, nextReply, clock, stages, connection } = await startConnection(t, { login })
-  client.write(Buffer.concat([helloOf('PyMongo|Motor'), saslStart, saslContinue]))
+  client.write(Buffer.concat([helloOf('PyMongo|c|Motor', '4.10.1|3.7.1'), saslStart, saslContinue]))
   for (let replies = 0; replies < 3; replies++) await nextReply()
   await until(() => stages.includes('authenticated'))
   clock.advance(60_000)
@@ -326,15 +327,40 @@ t.test('an expired login is renewed over the same relay', async t => {
   t.equal(clock.waiting(), 0)
 })
 
+t.test('a driver that answers 391 with another command is closed without an answer', async t => {
+  const upstream = await socketPair(t)
+  const live = { match: { maxAgeMS: 60_000 } } as LiveConnection
+  const login = succeedWith(upstream.near, { live })
+  const { client, nextReply, clock, stages, closedLine } = await startConnection(t, { login })
+  client.write(Buffer.concat([helloOf('nodejs', '7.9.0'), saslStart, saslContinue]))
+  for (let replies = 0; replies < 3; replies++) await nextReply()
+  await until(() => stages.includes('authenticated'))
+  clock.advance(60_000)
+  client.write(find)
+  t.match(readReply(await nextReply()).document, { ok: 0, code: 391 })
+  client.write(hello)
+  t.match(readReply(await nextReply()).document, { ok: 0, code: 186 }, 'a hello is answered')
+  client.write(find)
+  await once(client, 'end')
+  t.match(await closedLine(), { fault: 'login/expired', by: 'proxy' })
+})
+
 t.test(
   'a driver that would report 391 to its application gets no 391: its connection closes behind a command',
   async t => {
-    for (const name of ['mongo-go-driver', 'mongoc / mongocxx', 'nodejsomething']) {
+    for (const [name, version] of [
+      ['mongo-go-driver', '2.9.0'],
+      ['mongo-csharp-driver', '3.5.0'],
+      ['nodejs-core', '3.7.4'],
+      ['nodejs', '5.0.1'],
+      ['PyMongo', '4.3.3'],
+      ['mongo-java-driver|sync', '5.0.1'],
+    ] as const) {
       const upstream = await socketPair(t)
       const live = { match: { maxAgeMS: 60_000 } } as LiveConnection
       const login = succeedWith(upstream.near, { live })
       const { client, nextReply, clock, stages, closedLine } = await startConnection(t, { login })
-      client.write(Buffer.concat([helloOf(name), saslStart, saslContinue]))
+      client.write(Buffer.concat([helloOf(name, version), saslStart, saslContinue]))
       for (let replies = 0; replies < 3; replies++) await nextReply()
       await until(() => stages.includes('authenticated'))
       clock.advance(60_000)
@@ -342,7 +368,7 @@ t.test(
       t.equal((await createFrameReceiver(upstream.far)()).requestID, 4)
       upstream.far.write(writeMessage({ ok: 1 }, 9, 4))
       t.match(readReply(await nextReply()).document, { ok: 1 })
-      t.match(await closedLine(), { fault: 'login/expired' }, name)
+      t.match(await closedLine(), { fault: 'login/expired' }, `${name} ${version}`)
     }
   },
 )

@@ -272,6 +272,7 @@ t.test('a new primary closes the monitors whose drivers must learn of it', async
     ['PyMongo', undefined, false],
     ['nodejs', awaitableHello, false],
     ['nodejs|Mongoose', awaitableHello, false],
+    ['nodejs-core', awaitableHello, true],
   ] as const) {
     const { client, nextReply, connection, closedLine, socket } = await startConnection(t, { answerHello })
     client.write(firstHello(name))

@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events'
 import { Binary, type Document, Int32, serialize } from 'bson'
 import t from 'tap'
-import type { LoginRequest } from '../../src/client/login.js'
+import type { LoginRecord, LoginRequest } from '../../src/client/login.js'
 import { limitLoginAge } from '../../src/client/reauth.js'
 import type { CommandInterceptor } from '../../src/client/relay.js'
 import { Fault } from '../../src/errors.js'
@@ -9,7 +9,7 @@ import type { LiveConnection } from '../../src/revocation/liveConnections.js'
 import { Framer } from '../../src/wire/frame.js'
 import { type Command, readCommand, writeMessage } from '../../src/wire/message.js'
 import { createManualClock } from '../support/clock.js'
-import { createFault, faultOfAsync } from '../support/faults.js'
+import { createFault, faultOf, faultOfAsync } from '../support/faults.js'
 
 const first = serialize({ r: new Binary(Buffer.alloc(32, 1)), p: new Int32(110) })
 const final = serialize({ a: 'the-authorization', d: '20260813T120000Z', t: 'the-token' })
@@ -26,7 +26,7 @@ const readBody = (body: Document): Command => {
 type Settings = {
   maxAgeMS?: number | null
   mode?: 'ask' | 'close'
-  reauthenticate?: (abort: AbortController) => Promise<void>
+  reauthenticate?: (abort: AbortController, record: LoginRecord) => Promise<void>
 }
 
 /** A login with a limited age, over a relay that records its interceptor and why it was drained. */
@@ -36,6 +36,7 @@ function createAgedLogin({ maxAgeMS = AGE, mode = 'ask', reauthenticate = async 
   const drains: { requester: string; kind: string | undefined; detail: string | undefined }[] = []
   const logins: string[] = []
   const requests: LoginRequest[] = []
+  const lines: Record<string, unknown>[] = []
   const live = { match: maxAgeMS === null ? {} : { maxAgeMS } } as LiveConnection
   const stop = limitLoginAge(
     {
@@ -46,12 +47,13 @@ function createAgedLogin({ maxAgeMS = AGE, mode = 'ask', reauthenticate = async 
     },
     {
       request: { client: {}, address: '192.0.2.7', certificate: undefined, destroy: () => {} },
+      user: 'alice@admin',
       live,
       authenticator: {
         reauthenticate: async (request, entry, abort) => {
           t.equal(entry, live)
           requests.push(request)
-          await reauthenticate(abort)
+          await reauthenticate(abort, request.record)
         },
       },
       mode: () => mode,
@@ -61,6 +63,7 @@ function createAgedLogin({ maxAgeMS = AGE, mode = 'ask', reauthenticate = async 
         buildInfo: () => undefined,
       }),
       metrics: { recordLogin: outcome => void logins.push(outcome) },
+      log: (level, event, fields) => void lines.push({ level, event, ...fields }),
       after: clock.after,
     },
   )
@@ -70,7 +73,7 @@ function createAgedLogin({ maxAgeMS = AGE, mode = 'ask', reauthenticate = async 
     const command = readBody(body)
     const { name } = command
     if (name.startsWith('sasl')) return interceptor.authenticate?.(command, signal)
-    const summary = { name, inTransaction: body.autocommit === false }
+    const summary = { name, inTransaction: body.autocommit === false, session: body.session }
     const fault = interceptor.check(summary)
     if (!fault) interceptor.onForwarded(summary)
     return fault
@@ -80,11 +83,13 @@ function createAgedLogin({ maxAgeMS = AGE, mode = 'ask', reauthenticate = async 
     live,
     drains,
     logins,
+    lines,
     requests,
     stop,
     send,
     isIntercepted: () => interceptor !== undefined,
     forward: () => interceptor?.onForwarded(),
+    streamReply: () => interceptor?.onStreamed?.(),
   }
 }
 
@@ -142,33 +147,62 @@ t.test('a client that sends no command that can be answered is closed after a mi
   t.equal(drains.length, 1)
 })
 
-t.test('further commands do not extend the time for the login', async t => {
+t.test('commands and steps of a login do not extend the time for it', async t => {
   const { clock, send, drains } = createAgedLogin()
   clock.advance(AGE)
   for (let seconds = 0; seconds < 30; seconds += 10) {
     t.match(await send({ find: 'c' }), { kind: 'login/expired' })
+    clock.advance(5_000)
+    t.match(await send(start), { done: false })
+    t.same(drains, [])
+    clock.advance(5_000)
+  }
+  t.match(drains, [{ kind: 'login/expired', detail: 'it was not renewed in time' }])
+})
+
+t.test('the time for a login begins with its first step if there was no code 391', async t => {
+  const { clock, send, drains } = createAgedLogin()
+  clock.advance(AGE)
+  for (let seconds = 0; seconds < 30; seconds += 10) {
+    t.match(await send({ ...start, mechanism: 'SCRAM-SHA-256' }), { kind: 'sasl/mechanism-unavailable' })
     t.same(drains, [])
     clock.advance(10_000)
   }
-  t.match(drains, [{ detail: 'it was not renewed in time' }])
+  t.equal(drains.length, 1)
 })
 
-t.test('each step has thirty seconds', async t => {
-  for (const [steps, detail] of [
-    [[{ find: 'c' }], 'it was not renewed in time'],
-    [[{ find: 'c' }, start], 'it was not renewed in time'],
-  ] as const) {
-    const { clock, send, drains } = createAgedLogin()
+t.test('a proof has the time of a login', async t => {
+  let finish = () => {}
+  const { clock, send, drains } = createAgedLogin({
+    reauthenticate: () => new Promise<void>(resolve => (finish = resolve)),
+  })
+  clock.advance(AGE)
+  await send({ find: 'c' })
+  clock.advance(15_000)
+  await send(start)
+  clock.advance(14_999)
+  const done = send(next)
+  clock.advance(20_000)
+  t.same(drains, [])
+  finish()
+  t.match(await done, { done: true })
+  t.same(drains, [])
+})
+
+t.test('a connection that answers 391 with anything but a login is closed without an answer', async t => {
+  for (const command of [{ find: 'c' }, { ping: 1 }, { insert: 'c', autocommit: false }]) {
+    const { clock, send } = createAgedLogin()
     clock.advance(AGE)
-    for (const step of steps) {
-      clock.advance(29_999)
-      await send(step)
-    }
-    clock.advance(29_999)
-    t.same(drains, [])
-    clock.advance(1)
-    t.match(drains, [{ kind: 'login/expired', detail }])
+    t.match(await send({ find: 'c' }), { kind: 'login/expired' })
+    t.match(await faultOfAsync(() => send(command)), {
+      kind: 'login/expired',
+      detail: 'code 391 was not answered with a login',
+    })
   }
+  const unchecked = createAgedLogin()
+  unchecked.clock.advance(AGE)
+  await unchecked.send({ find: 'c' })
+  t.equal(faultOf(unchecked.forward)?.kind, 'login/expired', 'a request that cannot be checked')
 })
 
 t.test('another principal, or a failed login, is reported and thrown', async t => {
@@ -274,8 +308,10 @@ t.test('in mode close, the connection closes between operations', async t => {
 t.test('in mode close, the connection closes behind a transaction, and after a minute at the latest', async t => {
   for (const [end, ms] of [
     [{ commitTransaction: 1, autocommit: false }, 0],
-    [{ find: 'c' }, 0],
+    [{ abortTransaction: 1, autocommit: false }, 0],
     [{ insert: 'c', autocommit: false }, 59_000],
+    [{ find: 'c' }, 59_000],
+    [{ commitTransaction: 1, autocommit: false, session: 'another' }, 59_000],
   ] as const) {
     const { clock, send, drains } = createAgedLogin({ mode: 'close' })
     clock.advance(AGE)
@@ -283,9 +319,108 @@ t.test('in mode close, the connection closes behind a transaction, and after a m
     clock.advance(1_000)
     t.same(drains, [])
     t.equal(await send(end), undefined, 'it is forwarded')
-    t.equal(drains.length, ms === 0 ? 1 : 0)
+    t.equal(drains.length, ms === 0 ? 1 : 0, JSON.stringify(end))
     clock.advance(ms)
     t.equal(drains.length, 1)
+  }
+})
+
+t.test('in mode close, a transaction that pauses when the age is reached has a minute more', async t => {
+  for (const begun of [1, 59_000]) {
+    const { clock, send, drains } = createAgedLogin({ mode: 'close' })
+    clock.advance(AGE - begun)
+    t.equal(await send({ insert: 'c', autocommit: false }), undefined)
+    clock.advance(begun)
+    clock.advance(59_999)
+    t.same(drains, [])
+    t.equal(await send({ commitTransaction: 1, autocommit: false }), undefined)
+    t.match(drains, [{ detail: 'its maximum age is reached' }])
+
+    const endless = createAgedLogin({ mode: 'close' })
+    endless.clock.advance(AGE - begun)
+    await endless.send({ insert: 'c', autocommit: false })
+    endless.clock.advance(begun)
+    for (let seconds = 0; seconds < 60; seconds++) {
+      t.same(endless.drains, [])
+      await endless.send({ insert: 'c', autocommit: false })
+      endless.clock.advance(1_000)
+    }
+    t.equal(endless.drains.length, 1)
+  }
+})
+
+t.test('in mode close, a transaction that ended before the age does not extend it', async t => {
+  const { clock, send, drains } = createAgedLogin({ mode: 'close' })
+  clock.advance(AGE - 50_000)
+  await send({ insert: 'c', autocommit: false })
+  await send({ commitTransaction: 1, autocommit: false })
+  clock.advance(50_000)
+  clock.advance(1_000)
+  t.equal(drains.length, 1)
+})
+
+t.test('commands are read from a minute before the age on, and only for drivers that are closed', async t => {
+  for (const [mode, maxAgeMS, fresh, isObserved] of [
+    ['close', AGE, AGE - 60_001, false],
+    ['close', AGE, AGE - 60_000, true],
+    ['close', 60_000, 0, true],
+    ['close', 1_000, 0, true],
+    ['ask', AGE, AGE - 1, false],
+    ['ask', 1_000, 999, false],
+  ] as const) {
+    const { clock, isIntercepted } = createAgedLogin({ mode, maxAgeMS })
+    clock.advance(fresh)
+    t.equal(isIntercepted(), isObserved, `${mode}, ${fresh} of ${maxAgeMS} ms`)
+  }
+})
+
+t.test('in mode close, a request that cannot be checked may belong to a transaction', async t => {
+  const { clock, forward, send, drains } = createAgedLogin({ mode: 'close' })
+  clock.advance(AGE - 1)
+  forward()
+  clock.advance(30_001)
+  t.same(drains, [])
+  await send({ find: 'c' })
+  t.equal(drains.length, 1)
+})
+
+t.test('a stream that never ends is closed after a minute, or by the drain', async t => {
+  const asked = createAgedLogin()
+  asked.clock.advance(AGE)
+  asked.streamReply()
+  asked.clock.advance(60_000)
+  t.equal(asked.drains.length, 1)
+  const closed = createAgedLogin({ mode: 'close' })
+  closed.clock.advance(AGE)
+  closed.streamReply()
+  closed.clock.advance(1_000)
+  t.equal(closed.drains.length, 1, 'the drain limits the wait for a reply')
+})
+
+t.test('a reauthentication is logged with the fields of a login', async t => {
+  const fields = { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', arn: 'arn:aws:iam::123456789012:user/alice' }
+  for (const kind of [undefined, 'sts/refused'] as const) {
+    const { clock, send, lines } = createAgedLogin({
+      reauthenticate: async (_, record) => {
+        Object.assign(record, fields, { by: { rule: 1 }, ms: { sts: 12, login: 15 } })
+        if (kind) throw createFault(kind)
+      },
+    })
+    clock.advance(AGE)
+    await send({ find: 'c' })
+    await send(start)
+    await faultOfAsync(async () => send(next))
+    t.match(lines, [
+      {
+        level: 'info',
+        event: kind ? 'reauthentication failed' : 'reauthentication succeeded',
+        ...fields,
+        user: 'alice@admin',
+        rule: 1,
+        ms: { sts: 12, login: 15 },
+        fault: kind,
+      },
+    ])
   }
 })
 

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { setImmediate as nextIteration } from 'node:timers/promises'
 import { BSONRegExp, Code, type Document, serialize } from 'bson'
 import t from 'tap'
@@ -266,6 +267,7 @@ const createInterceptor = (
     return faults[name]
   },
   onForwarded: command => seen.push(`forwarded ${command?.name}`),
+  onStreamed: () => seen.push('streamed'),
   ...(authenticate && { authenticate }),
 })
 
@@ -335,6 +337,27 @@ t.test('a malformed request is the fault of the client, even if it waited for a 
   t.match(await relay.ended, { by: 'client', fault: { kind: 'frame/length' } })
 })
 
+t.test('a fault that the interceptor throws closes the connection, and nothing is forwarded or answered', async t => {
+  for (const sent of [
+    request(1, { find: 'c' }),
+    request(1, { insert: 'c' }, MORE_TO_COME),
+    request(1, { insert: 'c', documents: ['x'.repeat(100_000)] }),
+  ]) {
+    const { client, upstream, relay } = await startRelay(t)
+    const received = { client: 0, upstream: 0 }
+    client.on('data', bytes => (received.client += bytes.length))
+    upstream.on('data', bytes => (received.upstream += bytes.length))
+    const refuse = () => {
+      throw new Fault('login/expired')
+    }
+    relay.setInterceptor({ check: refuse, onForwarded: refuse })
+    client.write(sent)
+    t.match(await relay.ended, { fault: { kind: 'login/expired' } })
+    await once(client, 'close')
+    t.same(received, { client: 0, upstream: 0 })
+  }
+})
+
 t.test('writes without a reply, long requests and streams are reported, but not checked', async t => {
   const { client, upstream, relay } = await startRelay(t)
   const [nextRequest, nextReply] = [createFrameReceiver(upstream), createFrameReceiver(client)]
@@ -350,7 +373,7 @@ t.test('writes without a reply, long requests and streams are reported, but not 
   t.same(seen.splice(0), ['forwarded undefined'], 'a long request')
   upstream.write(writeMessage({ ok: 1 }, 50, 1, MORE_TO_COME))
   await nextReply()
-  t.same(seen.splice(0), ['forwarded undefined'], 'a reply of a stream')
+  t.same(seen.splice(0), ['streamed'], 'a reply of a stream')
   upstream.write(writeMessage({ ok: 1 }, 51, 50))
   await nextReply()
   t.same(seen, [], 'the last reply')

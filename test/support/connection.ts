@@ -53,8 +53,9 @@ export const saslContinue = message(3, {
 /** Request 4. */
 export const find = message(4, { find: 'c', $db: 'app' })
 export const ping = (id: number) => message(id, { ping: 1 })
-/** A first hello of the driver with this name. */
-export const helloOf = (name: string) => message(1, { hello: 1, client: { ...driver, driver: { name, version: '1' } } })
+/** A first hello of this driver. */
+export const helloOf = (name: string, version: string) =>
+  message(1, { hello: 1, client: { ...driver, driver: { name, version } } })
 
 export const topologyVersion = (counter: number) => ({
   processId: new ObjectId('652f1f77bcf86cd799439011'),

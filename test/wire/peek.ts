@@ -1,4 +1,4 @@
-import { BSONRegExp, Code, type Document, MaxKey, MinKey, serialize } from 'bson'
+import { BSONRegExp, Code, type Document, MaxKey, MinKey, serialize, UUID } from 'bson'
 import t from 'tap'
 import { Framer, OP_MSG, writeFrame } from '../../src/wire/frame.js'
 import { writeMessage } from '../../src/wire/message.js'
@@ -18,6 +18,17 @@ t.test('the first key is the name, and autocommit: false marks a transaction', a
   t.same(peek({ find: 'c', filter: { autocommit: false } }), { name: 'find', inTransaction: false })
   t.same(peek({ commitTransaction: 1, autocommit: false }), { name: 'commitTransaction', inTransaction: true })
   for (const autocommit of [true, 0, null, 'no']) t.equal(peek({ find: 'c', autocommit }).inTransaction, false)
+})
+
+t.test('a command of a transaction names its session', async t => {
+  const [one, other] = [{ id: new UUID() }, { id: new UUID() }]
+  const sessionOf = (lsid: unknown, autocommit = false) => peek({ insert: 'c', lsid, autocommit }).session
+  t.type(sessionOf(one), 'string')
+  t.equal(sessionOf(one), sessionOf(one))
+  t.not(sessionOf(one), sessionOf(other))
+  t.equal(sessionOf(one, true), undefined)
+  t.equal(sessionOf('no document'), undefined)
+  t.equal(sessionOf({ id: 'x'.repeat(1_000) }), undefined, 'its length is bounded')
 })
 
 t.test('values that the proxy cannot parse are left to the server', async t => {
