@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { setImmediate as nextIteration } from 'node:timers/promises'
 import { BSONRegExp, Code, type Document, serialize } from 'bson'
 import t from 'tap'
@@ -351,9 +350,10 @@ t.test('a fault that the interceptor throws closes the connection, and nothing i
       throw new Fault('login/expired')
     }
     relay.setInterceptor({ check: refuse, onForwarded: refuse })
+    const ended = new Promise(resolve => client.once('end', resolve).once('close', resolve))
     client.write(sent)
     t.match(await relay.ended, { fault: { kind: 'login/expired' } })
-    await once(client, 'close')
+    await ended
     t.same(received, { client: 0, upstream: 0 })
   }
 })
