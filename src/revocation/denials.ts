@@ -159,9 +159,9 @@ export function createDenyList(...sources: readonly (readonly Denial[])[]): Deny
   }
 }
 
-/** The denial as logs and responses name it: `arn arn:aws:iam::…`. */
+/** The denial as logs and responses name it: the ARN alone, or a kind with its value. */
 export function formatDenial({ kind, value }: Pick<Denial, 'kind' | 'value'>): string {
-  return `${kind} ${value}`
+  return kind === 'arn' ? value : `${kind} ${value}`
 }
 
 /**

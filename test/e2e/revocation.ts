@@ -165,7 +165,7 @@ t.test(
       status: 200,
       body: `${JSON.stringify({ denied: { arn: roleARN, why: 'ticket 4711' }, closed: 1 })}\n`,
     })
-    t.match(await proxy.closedLines(1, isRevoked), [{ denial: `arn ${roleARN}`, reason: 'ticket 4711' }])
+    t.match(await proxy.closedLines(1, isRevoked), [{ denial: roleARN, reason: 'ticket 4711' }])
     await expectRefusal(t, client)
 
     const next = await withAdmin(t, adminFile)

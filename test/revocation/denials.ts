@@ -188,6 +188,10 @@ t.test('a written file parses to the same denials', async t => {
   t.same(parseDenyFile(formatDenyFile(all), 'x'), { all, problems: [] })
   t.same(parseDenyFile(formatDenyFile([]), 'x'), { all: [], problems: [] })
   t.equal(formatDenial(all[0] as never), `accessKey ${KEY}`)
+  t.equal(
+    formatDenial({ kind: 'arn', value: 'arn:aws:iam::123456789012:user/eve' }),
+    'arn:aws:iam::123456789012:user/eve',
+  )
 })
 
 t.test('an end outside the years 0 to 9999 is rejected', async t => {

@@ -87,7 +87,7 @@ t.test('a denial by the admin interface closes live connections and refuses logi
   enter()
   enter({ identity: { ...alice, canonical: 'arn:aws:iam::123456789012:user/bob' } })
   t.equal(await revocation.deny(denialOf(alice.arn)), 1)
-  t.match(faults, [{ kind: 'login/revoked', facts: { cause: 'login/denied', denial: `arn ${alice.arn}` } }])
+  t.match(faults, [{ kind: 'login/revoked', facts: { cause: 'login/denied', denial: alice.arn } }])
   t.equal(faultOf(() => revocation.assertNotDenied(KEY, alice))?.kind, 'login/denied')
   t.match(revocation.list(), { file: [], admin: [{ value: alice.arn }] })
   t.equal(await revocation.allow(denialOf(alice.arn)), true)
