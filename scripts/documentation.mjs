@@ -18,15 +18,22 @@ const code = text => `\`${text}\``
 const table = (head, rows) => [head, head.map(() => '---'), ...rows].map(cells => `| ${cells.join(' | ')} |\n`).join('')
 
 /** What a client receives: a reply, a closed connection, or nothing because the fault ends a program. */
-function replyText({ reply, exit }) {
+function replyText({ reply, httpStatus, exit }) {
   if (reply) return `${reply.code} ${reply.codeName}`
+  if (httpStatus !== undefined) return `HTTP ${httpStatus}`
   return exit === undefined ? 'connection closed' : `exit code ${exit}`
+}
+
+/** The message that a client receives, if it is always the same; otherwise the summary, which the message or the log has. */
+function messageText({ reply, summary }) {
+  const text = reply?.toText?.(summary, '…') ?? summary
+  return text === '…' || text.includes(summary) ? summary : text
 }
 
 function faultsTable(kinds) {
   const rows = kinds.map(kind => {
     const fault = faults[kind]
-    return [code(kind), replyText(fault), fault.level, fault.summary, fault.remedy]
+    return [code(kind), replyText(fault), fault.level, messageText(fault), fault.remedy]
   })
   return table(['fault', 'client receives', 'level', 'message', 'what to do'], rows)
 }

@@ -13,8 +13,19 @@ import { escapeUnprintable, truncate } from './printable.js'
 
 export type Level = 'debug' | 'info' | 'warn' | 'error'
 
-/** The error that a client receives. */
-type Reply = { code: number; codeName: string; labels?: readonly string[] }
+/**
+ * The error that a client receives. `toText` returns its message for the message and the detail of the fault. It is set
+ * where drivers, their tests or tools compare the message with the one that mongod sends.
+ */
+type Reply = {
+  code: number
+  codeName: string
+  labels?: readonly string[]
+  toText?: (message: string, detail: string | undefined) => string
+}
+
+/** For a detail that is the message of mongod. */
+const toServerText = (message: string, detail: string | undefined): string => detail ?? message
 
 export type FaultDefinition = {
   level: Level
@@ -24,6 +35,8 @@ export type FaultDefinition = {
   summary: string
   /** What the operator should do, with the setting to change. */
   remedy: string
+  /** HTTP status that the admin interface answers. */
+  httpStatus?: number
   /** Exit code of a program that ends with this fault, from sysexits(3). */
   exit?: number
 }
@@ -40,7 +53,7 @@ const RETRY: Reply = {
   labels: ['SystemOverloadedError', 'RetryableError', 'RetryableWriteError'],
 }
 const UNREACHABLE: Reply = { code: 6, codeName: 'HostUnreachable', labels: ['RetryableWriteError'] }
-const PROTOCOL: Reply = { code: 17, codeName: 'ProtocolError' }
+const PROTOCOL: Reply = { code: 17, codeName: 'ProtocolError', toText: toServerText }
 const UNAUTHORIZED: Reply = { code: 13, codeName: 'Unauthorized' }
 
 export const faults = {
@@ -71,37 +84,50 @@ export const faults = {
   },
   'hello/metadata-invalid': {
     level: 'warn',
-    reply: { code: 183, codeName: 'ClientMetadataMissingField' },
+    reply: { code: 183, codeName: 'ClientMetadataMissingField', toText: toServerText },
     summary: 'the client document of hello lacks a field or has a field of the wrong type',
     remedy: 'Update the driver.',
   },
   'hello/app-name-too-long': {
     level: 'warn',
-    reply: { code: 184, codeName: 'ClientMetadataAppNameTooLarge' },
+    reply: {
+      code: 184,
+      codeName: 'ClientMetadataAppNameTooLarge',
+      toText: () =>
+        "The 'application.name' field must be less then or equal to 128 bytes in the client metadata document",
+    },
     summary: 'the application name in hello is longer than 128 bytes',
     remedy: 'Shorten appName in the connection string.',
   },
   'hello/metadata-too-large': {
     level: 'warn',
-    reply: { code: 185, codeName: 'ClientMetadataDocumentTooLarge' },
+    reply: {
+      code: 185,
+      codeName: 'ClientMetadataDocumentTooLarge',
+      toText: () => 'The client metadata document must be less then or equal to 512 bytes',
+    },
     summary: 'the client document of hello is larger than 512 bytes',
     remedy: 'Shorten the driver information that the application or its framework adds.',
   },
   'hello/metadata-repeated': {
     level: 'warn',
-    reply: { code: 186, codeName: 'ClientMetadataCannotBeMutated' },
+    reply: {
+      code: 186,
+      codeName: 'ClientMetadataCannotBeMutated',
+      toText: () => 'The client metadata document may only be sent in the first hello',
+    },
     summary: 'the client document was already sent on this connection',
     remedy: 'Update the driver. It must send the client document only in the first hello of a connection.',
   },
   'hello/await-invalid': {
     level: 'warn',
-    reply: { code: 51760, codeName: 'Location51760' },
+    reply: { code: 51760, codeName: 'Location51760', toText: toServerText },
     summary: 'hello takes topologyVersion and maxAwaitTimeMS together or neither',
     remedy: 'Update the driver.',
   },
   'command/unauthorized': {
     level: 'info',
-    reply: UNAUTHORIZED,
+    reply: { ...UNAUTHORIZED, toText: (_, command) => `Command ${command} requires authentication` },
     summary: 'this command requires authentication',
     remedy: 'Add authMechanism=MONGODB-AWS and authSource=$external to the connection string.',
   },
@@ -113,7 +139,7 @@ export const faults = {
   },
   'sasl/mechanism-unavailable': {
     level: 'info',
-    reply: { code: 334, codeName: 'MechanismUnavailable' },
+    reply: { code: 334, codeName: 'MechanismUnavailable', toText: toServerText },
     summary: 'the authentication mechanism is not supported',
     remedy: 'Set authMechanism=MONGODB-AWS and authSource=$external. The proxy does not accept database passwords.',
   },
@@ -264,6 +290,7 @@ export const faults = {
   'denials/not-persisted': {
     level: 'error',
     reply: null,
+    httpStatus: 507,
     summary: 'the change of the deny list could not be saved and has no effect',
     remedy: 'Set deny.adminFile. Check that its directory exists and that the disk is writable and not full.',
   },
@@ -568,7 +595,7 @@ export function toReply(fault: Fault, connectionId: number): Document | null {
   if (reply === null) return null
   return {
     ok: new Double(0),
-    errmsg: `${fault.message} (connection ${connectionId})`,
+    errmsg: `${reply.toText?.(fault.message, fault.detail) ?? fault.message} (connection ${connectionId})`,
     code: new Int32(reply.code),
     codeName: reply.codeName,
     ...(reply.labels && { errorLabels: [...reply.labels] }),

@@ -145,6 +145,21 @@ t.test('no code reads the facts of a fault: they are for the log alone', async t
   t.ok(files.length > 40)
 })
 
+t.test('a message that drivers compare is the one of mongod', async t => {
+  for (const [fault, errmsg] of [
+    [new Fault('command/unauthorized', 'find'), 'Command find requires authentication'],
+    [
+      new Fault('hello/app-name-too-long'),
+      /^The 'application.name' field must be less then or equal to 128 bytes in the /,
+    ],
+    [new Fault('hello/metadata-too-large'), 'The client metadata document must be less then or equal to 512 bytes'],
+    [new Fault('hello/metadata-repeated'), 'The client metadata document may only be sent in the first hello'],
+    [new Fault('sasl/out-of-order', 'sasl: Mismatched conversation id'), /^sasl: Mismatched conversation id \(/],
+  ] as const) {
+    t.match(toReply(fault, 7)?.errmsg, errmsg)
+  }
+})
+
 t.test('every reply has its own labels', async t => {
   toReply(new Fault('sts/throttled'), 1)?.errorLabels.push('NoSuchLabel')
   t.same(toReply(new Fault('sts/throttled'), 1)?.errorLabels.length, 3)

@@ -47,7 +47,7 @@ export async function handleDenyRequest(request: AdminRequest, options: DenyOpti
     const fault = Fault.from(thrown)
     if (fault.kind !== 'denials/not-persisted') throw fault
     options.onPersistenceFailure?.(fault)
-    return textResponse(507, `${fault.message}. ${fault.definition.remedy}`)
+    return textResponse(fault.definition.httpStatus ?? 500, `${fault.message}. ${fault.definition.remedy}`)
   }
 }
 

@@ -77,7 +77,7 @@ const handlers: Record<string, CommandHandler> = {
   saslStart: handleSaslStart,
   // MONGODB-X509 starts with this command.
   authenticate: (state, { elements }) => refuseMechanism(elements.get('mechanism'), state),
-  saslContinue: () => refuse(new Fault('sasl/out-of-order', 'saslContinue before saslStart'), CLOSED),
+  saslContinue: () => refuse(new Fault('sasl/out-of-order', 'No SASL session state found'), CLOSED),
 }
 
 export function handleCommand(state: State, command: Command, context: HandshakeContext): Action {
@@ -118,9 +118,18 @@ export function readHello(command: Command): HelloRequest {
   const maxAwaitTimeMS = toNumber(elements.get('maxAwaitTimeMS'))
   const topologyVersion = readTopologyVersion({ topologyVersion: elements.get('topologyVersion') })
   if (!topologyVersion || !(maxAwaitTimeMS >= 0 && Number.isFinite(maxAwaitTimeMS))) {
-    throw new Fault('hello/await-invalid')
+    throw new Fault(
+      'hello/await-invalid',
+      describeAwait(elements.has('topologyVersion'), elements.has('maxAwaitTimeMS')),
+    )
   }
   return { legacy, helloOk, awaiting: { topologyVersion, maxAwaitTimeMS } }
+}
+
+function describeAwait(hasTopologyVersion: boolean, hasMaxAwaitTime: boolean): string | undefined {
+  if (!hasMaxAwaitTime) return "A request with a 'topologyVersion' must include 'maxAwaitTimeMS'"
+  if (!hasTopologyVersion) return "A request with 'maxAwaitTimeMS' must include a 'topologyVersion'"
+  return undefined
 }
 
 function handleHello(state: State & { at: 'start' }, command: Command): Action {
@@ -154,13 +163,15 @@ function handleSaslStart(state: State & { at: 'start' }, command: Command, conte
 }
 
 function refuseMechanism(mechanism: unknown, state: State): Action {
-  return refuse(new Fault('sasl/mechanism-unavailable', `${toPrintable(mechanism)}; use MONGODB-AWS`), state)
+  const detail = `Received authentication for mechanism ${toPrintable(mechanism)} which is not enabled; use MONGODB-AWS`
+  return refuse(new Fault('sasl/mechanism-unavailable', detail), state)
 }
 
 function handleSaslContinue({ client, challenge }: State & { at: 'challenged' }, command: Command): Action {
-  if (command.db !== '$external') throw new Fault('sasl/out-of-order', 'saslContinue on another database')
+  if (command.db !== '$external')
+    throw new Fault('sasl/out-of-order', 'Attempt to switch database target during SASL authentication.')
   if (toNumber(command.elements.get('conversationId')) !== CONVERSATION_ID) {
-    throw new Fault('sasl/out-of-order', 'mismatched conversation id')
+    throw new Fault('sasl/out-of-order', 'sasl: Mismatched conversation id')
   }
   return { do: 'prove', fields: parseClientFinal(readPayload(command)), challenge, client, next: { at: 'proving' } }
 }
@@ -182,21 +193,36 @@ function addClientInfo(known: ClientInfo, { elements }: Command): ClientInfo {
   if (!elements.has('client')) return info
   if (known.metadata) throw new Fault('hello/metadata-repeated')
   const sent = elements.getDocument('client')
-  const metadata = sent && readDocument(sent, { exact: true })
-  if (
-    sent === undefined ||
-    typeof metadata?.driver?.name !== 'string' ||
-    typeof metadata.driver.version !== 'string' ||
-    typeof metadata.os?.type !== 'string' ||
-    !['undefined', 'string'].includes(typeof metadata.application?.name)
-  ) {
-    throw new Fault('hello/metadata-invalid', 'driver.name, driver.version and os.type are required')
-  }
+  if (sent === undefined) throw new Fault('hello/metadata-invalid', 'The client metadata document must be a document')
+  if (sent.length > MAX_METADATA_BYTES) throw new Fault('hello/metadata-too-large')
+  const metadata = readDocument(sent, { exact: true })
+  const problem = findMetadataProblem(metadata)
+  if (problem !== undefined) throw new Fault('hello/metadata-invalid', `${problem} in the client metadata document`)
   if (Buffer.byteLength(metadata.application?.name ?? '') > MAX_APP_NAME_BYTES) {
     throw new Fault('hello/app-name-too-long')
   }
-  if (sent.length > MAX_METADATA_BYTES) throw new Fault('hello/metadata-too-large')
   return { ...info, metadata }
+}
+
+const REQUIRED_METADATA = [
+  ['driver', ['name', 'version']],
+  ['os', ['type']],
+] as const
+
+/** The first problem, in the words of mongod. */
+function findMetadataProblem(metadata: Document): string | undefined {
+  if (!['undefined', 'string'].includes(typeof metadata.application?.name)) {
+    return "The 'application.name' field must be a string"
+  }
+  for (const [part, fields] of REQUIRED_METADATA) {
+    if (metadata[part] === undefined) return `Missing required sub-document '${part}'`
+    for (const field of fields) {
+      const value = metadata[part]?.[field]
+      if (value === undefined) return `Missing required field '${part}.${field}'`
+      if (typeof value !== 'string') return `The '${part}.${field}' field must be a string`
+    }
+  }
+  return undefined
 }
 
 /** NaN for values that are not BSON numbers. */

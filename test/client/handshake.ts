@@ -8,7 +8,7 @@ import {
   initialState,
   type State,
 } from '../../src/client/handshake.js'
-import type { FaultKind } from '../../src/errors.js'
+import { type FaultKind, toReply } from '../../src/errors.js'
 import { Framer, OP_MSG, OP_QUERY, writeFrame } from '../../src/wire/frame.js'
 import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage } from '../../src/wire/message.js'
 import { faultOf } from '../support/faults.js'
@@ -269,6 +269,42 @@ t.test('a client document without a required field is refused with 183', async t
     { ...driver, $ref: 'x', $id: 1 },
   ]) {
     t.equal(refusal(hello({ client }), 'start'), 'hello/metadata-invalid', JSON.stringify(client))
+  }
+})
+
+t.test('a refusal has the text of mongod where drivers compare it', async t => {
+  const textOf = (action: Action) =>
+    action.do === 'refuse' ? `${toReply(action.fault, 7)?.code} ${toReply(action.fault, 7)?.errmsg}` : action.do
+  const challenged = handleCommand(initialState, message(start), context).next
+  const metadata = 'in the client metadata document'
+  for (const [action, text] of [
+    [
+      handleCommand(challenged, message({ ...next, conversationId: 999 }), context),
+      '17 sasl: Mismatched conversation id',
+    ],
+    [handleCommand(initialState, message(next), context), '17 No SASL session state found'],
+    [
+      handleCommand(challenged, message({ ...next, $db: 'admin' }), context),
+      '17 Attempt to switch database target during SASL authentication.',
+    ],
+    [handleCommand(initialState, message({ find: 'c' }), context), '13 Command find requires authentication'],
+    [
+      handleCommand(initialState, message({ ...start, mechanism: 'PLAIN' }), context),
+      '334 Received authentication for mechanism PLAIN which is not enabled; use MONGODB-AWS',
+    ],
+    [hello({ client: {} }), `183 Missing required sub-document 'driver' ${metadata}`],
+    [hello({ client: { driver: {}, os: driver.os } }), `183 Missing required field 'driver.name' ${metadata}`],
+    [hello({ client: { driver: driver.driver } }), `183 Missing required sub-document 'os' ${metadata}`],
+    [hello({ client: { ...driver, os: { type: 1 } } }), `183 The 'os.type' field must be a string ${metadata}`],
+    // What the test suite of the Node.js driver sends.
+    [
+      hello({ client: { driver: { name: 'a'.repeat(1000) } } }),
+      '185 The client metadata document must be less then or equal to 512 bytes',
+    ],
+    [hello({ maxAwaitTimeMS: 1 }), "51760 A request with 'maxAwaitTimeMS' must include a 'topologyVersion'"],
+    [hello({ topologyVersion: {} }), "51760 A request with a 'topologyVersion' must include 'maxAwaitTimeMS'"],
+  ] as const) {
+    t.equal(textOf(action), `${text} (connection 7)`)
   }
 })
 
