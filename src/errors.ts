@@ -535,6 +535,7 @@ export class Fault extends Error {
   readonly kind: FaultKind
   readonly detail: string | undefined
   readonly facts: Facts
+  #clientView: Fault | undefined
 
   constructor(...[kind, detail, facts = {}, cause]: FaultArguments) {
     const { summary }: FaultDefinition = faults[kind]
@@ -546,6 +547,17 @@ export class Fault extends Error {
 
   get definition(): FaultDefinition {
     return faults[this.kind]
+  }
+
+  /** The fault that the client learns of. Log and metrics have this one. */
+  get clientView(): Fault {
+    return this.#clientView ?? this
+  }
+
+  /** Gives the client the reply of another fault, for a fault that it must not learn of. */
+  answerAs(other: Fault): this {
+    this.#clientView = other
+    return this
   }
 
   /** The data of a fault of one of these kinds; undefined for a fault of another kind. */
@@ -589,7 +601,7 @@ export function describeFault(fault: Fault): string {
  * log. `baseBackoffMS` tells drivers how long to wait, see
  * https://github.com/mongodb/specifications/blob/master/source/client-backpressure/client-backpressure.md.
  */
-export function toReply(fault: Fault, connectionId: number): Document | null {
+export function toReply({ clientView: fault }: Fault, connectionId: number): Document | null {
   const { reply } = fault.definition
   const backoffMS = fault.data('budget/exhausted', 'login/concurrency-limit', 'login/signature-limit')?.backoffMS
   if (reply === null) return null

@@ -186,11 +186,15 @@ export class Logins {
       now,
       acquirePermit: this.#sts.acquirePermit,
       askSts: this.#sts.getCallerIdentity,
+      imitateInactiveKey: (proof, address, acquire, signal) =>
+        this.#sts.imitateInactiveKey(proof, address, acquire, signal),
+      cacheOutcome: this.#caches.recordOutcome,
       recordOutcome: (host, fingerprint, outcome, address) => {
         this.#caches.recordOutcome(host, fingerprint, outcome, address)
         this.#sts.recordOutcome(host, outcome, address)
       },
       assertNotDenied: (accessKeyId, identity) => this.revocation.assertNotDenied(accessKeyId, identity),
+      findKeyDenial: accessKeyId => this.revocation.findKeyDenial(accessKeyId),
       registerLive: live => this.revocation.addConnection(live),
       authorize: (identity, address) => this.#authorizer.authorizeLogin(identity, address),
       // An unknown state is decided over the upstream connection of the login, by assertLdapOffOver.

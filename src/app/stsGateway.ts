@@ -7,15 +7,16 @@
  */
 import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
 import { createTokenBuckets, type Rate, type TokenBuckets } from '../budget/buckets.js'
+import { createDurationWindow, type DurationWindow } from '../budget/durationWindow.js'
 import { createHostSelector, type HostSelector } from '../budget/hostHealth.js'
 import { createScheduler, type Scheduler } from '../budget/scheduler.js'
 import { bucketKey } from '../client/login.js'
 import { after, now, sleep } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { createClockSync } from '../identity/clockSync.js'
-import type { StsOutcome } from '../identity/outcome.js'
+import { inactiveKeyOutcome, type StsFailure, type StsOutcome } from '../identity/outcome.js'
 import type { Proof } from '../identity/proof.js'
-import { withRetry } from '../identity/retry.js'
+import { type AcquirePermit, withRetry } from '../identity/retry.js'
 import { createStsClient, type StsClient } from '../identity/sts.js'
 import type { Log } from '../log.js'
 import { PROXY_NAME, VERSION } from '../upstream/metadata.js'
@@ -30,6 +31,9 @@ const MAX_CALLS = 256
 /** Shares of the login timeout: one attempt, and all attempts with their pauses. Milliseconds. */
 const ATTEMPT_MS = 1_500
 const CALL_MS = 3_000
+/** Answers per host whose median duration an imitated answer takes, and that duration before the first answer. */
+const MEASURED_ANSWERS = 31
+const FIRST_ANSWER_MS = 100
 /** A change of the clock skew that is logged. Milliseconds. */
 const LOGGED_SKEW_MS = 60_000
 
@@ -50,6 +54,9 @@ export class StsGateway {
   readonly #buckets: TokenBuckets
   readonly #scheduler: Scheduler
   readonly #hosts: HostSelector
+  readonly #firstHost: string | undefined
+  /** How long the latest answers took, by host. */
+  readonly #durations: ReadonlyMap<string, DurationWindow>
   readonly #metrics: MetricsRecorder
   readonly #log: Log
   /** Throttles by bucket. Only accounts that have logged in get a name here, because anyone can invent access keys. */
@@ -73,8 +80,12 @@ export class StsGateway {
     const { acquireTokens } = this.#buckets
     this.#scheduler = createScheduler({ acquireTokens, maxCalls: MAX_CALLS, now, after })
     this.acquirePermit = this.#scheduler.acquire
+    const hosts = sts.hosts.map(({ host }) => host)
+    this.#firstHost = hosts[0]
+    const window = { size: MEASURED_ANSWERS, initialMS: FIRST_ANSWER_MS }
+    this.#durations = new Map(hosts.map(host => [host, createDurationWindow(window)]))
     this.#hosts = createHostSelector({
-      hosts: sts.hosts.map(({ host }) => host),
+      hosts,
       countPending: this.#scheduler.countPending,
       random: Math.random,
       now,
@@ -101,9 +112,30 @@ export class StsGateway {
 
   /** Calls a host without credentials, which also measures the clock skew. Returns why it failed, if it did. */
   async probe(host: string, timeoutMS = CALL_MS): Promise<string | undefined> {
+    const startedAt = now()
     const failure = await this.#client.probe(host, AbortSignal.timeout(timeoutMS)).catch(String)
+    if (failure === undefined) this.#recordDuration(host, startedAt)
     this.#recordSkew()
     return failure
+  }
+
+  /**
+   * The outcome of an inactive key, without a call, after the time of one: the login waits in the queue for its permit,
+   * returns it, and waits for the median duration of an answer. Throws `budget/exhausted` and the reason of the signal.
+   */
+  async imitateInactiveKey(
+    { challenge: { host } }: Proof,
+    address: string,
+    acquirePermit: AcquirePermit,
+    signal: AbortSignal,
+  ): Promise<StsFailure> {
+    const release = await acquirePermit(this.#queueMS)
+    release()
+    await sleep(this.#durations.get(host)?.median() ?? FIRST_ANSWER_MS, signal)
+    signal.throwIfAborted()
+    const isFirst = host === this.#firstHost
+    if (!isFirst) this.#hosts.preferFirstHost(address)
+    return inactiveKeyOutcome(isFirst)
   }
 
   /** Raises the priority of the waiting logins of a credential that has become known in this subnet. */
@@ -143,7 +175,9 @@ export class StsGateway {
   }
 
   async #callOnce(proof: Proof, timeoutMS: number, signal: AbortSignal): Promise<StsOutcome> {
+    const startedAt = now()
     const outcome = await this.#client.getCallerIdentity(proof, timeoutMS, signal)
+    if (outcome.is === 'identity' || outcome.is === 'refused') this.#recordDuration(proof.challenge.host, startedAt)
     const bucket = bucketKey(proof)
     const throttles = this.#throttles.get(bucket)
     if (outcome.is === 'identity' && throttles === undefined && this.#throttles.size < MAX_NAMED_BUCKETS) {
@@ -165,6 +199,10 @@ export class StsGateway {
     const health = this.#hosts.health()
     const areAllEjected = Object.values(health).every(value => value === 0)
     return health[host] !== 0 || areAllEjected
+  }
+
+  #recordDuration(host: string, startedAt: number): void {
+    this.#durations.get(host)?.record(now() - startedAt)
   }
 
   #recordSkew(): void {

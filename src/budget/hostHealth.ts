@@ -25,6 +25,8 @@ export type HostSelector = {
   selectHost(address: string): string
   /** Records the outcome of a call to a host on behalf of a client of this address. */
   recordOutcome(host: string, outcome: StsOutcome, address: string): void
+  /** Offers clients of this address the first host alone for a while, as after an answer about a disabled region. */
+  preferFirstHost(address: string): void
   /** Health by host, from 0 to 1. An ejected host has 0. */
   health(): Record<string, number>
 }
@@ -121,7 +123,10 @@ export function createHostSelector(options: HostSelectorOptions): HostSelector {
     options.onHealthChange(host.name, true)
   }
 
+  const preferFirstHost = (address: string): void => void firstHostUntil.set(toSubnet(address), now() + FIRST_HOST_MS)
+
   return {
+    preferFirstHost,
     selectHost(address) {
       if (needsFirstHost(toSubnet(address))) return first
       const due = hosts.find(host => !host.isHealthy && now() >= host.probeAt)
@@ -137,7 +142,7 @@ export function createHostSelector(options: HostSelectorOptions): HostSelector {
     recordOutcome(name, outcome, address) {
       const host = byName.get(name)
       if (!host) return
-      if (isRegionDisabled(outcome)) firstHostUntil.set(toSubnet(address), now() + FIRST_HOST_MS)
+      if (isRegionDisabled(outcome)) preferFirstHost(address)
       const isGood = isGoodAnswer(outcome)
       const step = mayBeCausedByOneClient(outcome) ? SINGLE_CLIENT_STEP : STEP
       host.health += step * ((isGood ? 1 : 0) - host.health)

@@ -219,10 +219,10 @@ class LoginHistory {
 
   #recordFault(keys: CredentialKeys, fault: Fault): void {
     if (fault.kind === 'login/abandoned') this.#abandonedBySubnet.add(keys.subnet, undefined)
-    const proof = whatFailureProves(fault)
+    const { kind, clientView } = fault // a client must not notice that its failures are counted in another way
+    const proof = whatFailureProves(clientView)
     if (!proof) return
-    const { kind } = fault
-    const code = fault.data('sts/refused')?.code
+    const code = clientView.data('sts/refused')?.code
     const refusal = { kind, code, isPassing: proof === 'passing', at: this.#now() }
     if (!this.#isRepeated(keys.credential, refusal)) this.#recordFailure(keys, proof, refusal)
   }

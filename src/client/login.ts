@@ -1,11 +1,14 @@
 /**
  * Logs a client in: from the proof of its identity to a session upstream, within one deadline.
  *
- *     validate the proof ─▶ deny list ─▶ LDAP guard ─▶ login limits ─▶ refusal and identity caches ─▶ STS, within its budget
+ *     validate the proof ─▶ LDAP guard ─▶ login limits ─▶ refusal and identity caches ─▶ STS, within its budget
  *       ─▶ register as live ─▶ deny list ─▶ rule or directory ─▶ log in upstream ─▶ LDAP guard ─▶ deny list
  *
  * The order of these steps makes a login safe. Whatever can be refused without a call to STS is refused before it. A
  * connection is registered before its identity is looked up in the deny list, so that a denial added later finds it.
+ *
+ * A denied access key costs no call either, but its client must not notice: anyone can show a key id, and could find out
+ * which ones are denied. So the login takes the same steps and the same time as that of an inactive key.
  */
 import { decodeAccountId } from '../budget/account.js'
 import type { LoginLimits, LoginOutcome, LoginSlot } from '../budget/loginLimits.js'
@@ -14,7 +17,7 @@ import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { FingerprintCredential } from '../identity/credentialFingerprint.js'
 import type { IdentityCache } from '../identity/identityCache.js'
-import type { StsOutcome } from '../identity/outcome.js'
+import type { StsFailure, StsOutcome } from '../identity/outcome.js'
 import { type Proof, validateProof } from '../identity/proof.js'
 import type { RefusalCache } from '../identity/refusalCache.js'
 import type { Identity } from '../identity/reply.js'
@@ -60,8 +63,10 @@ export type AuthenticatorOptions = {
   syncClock(host: string): Promise<void>
   /** Monotonic milliseconds. */
   now(): number
-  /** Throws `login/denied` for an access key, or for an identity. */
-  assertNotDenied(accessKeyId: string, identity?: Identity): void
+  /** The fault `login/denied` of an access key that is denied. */
+  findKeyDenial(accessKeyId: string): Fault | undefined
+  /** Throws `login/denied` for an identity or its access key. */
+  assertNotDenied(accessKeyId: string, identity: Identity): void
   /** Throws `ldap/on` if LDAP authorization is known to be on. */
   assertLdapOff(): void
   fingerprint: FingerprintCredential
@@ -74,6 +79,10 @@ export type AuthenticatorOptions = {
   acquirePermit: Scheduler['acquire']
   /** Calls STS, with a permit for each attempt. */
   askSts(proof: Proof, acquire: AcquirePermit, signal: AbortSignal): Promise<StsOutcome>
+  /** The outcome of an inactive key, after the time of a call. Makes no call and holds no permit. */
+  imitateInactiveKey(proof: Proof, address: string, acquire: AcquirePermit, signal: AbortSignal): Promise<StsFailure>
+  /** Caches an outcome without a call, as `recordOutcome` caches that of a call. */
+  cacheOutcome: RefusalCache['store']
   recordOutcome(host: string, fingerprint: string, outcome: StsOutcome, subnet: string): void
   /** Adds a live connection. Returns a function that removes it. */
   registerLive(live: LiveConnection): () => void
@@ -137,7 +146,7 @@ export class Authenticator {
     abort: AbortController,
     finish: (verified: VerifiedIdentity, progress: Progress) => Promise<T>,
   ): Promise<T> {
-    const { now, assertNotDenied, assertLdapOff, reserveSlot, fingerprint } = this.#options
+    const { now, findKeyDenial, assertLdapOff, reserveSlot, fingerprint } = this.#options
     const { address, record } = request
     const startedAt = now()
     const progress: Progress = { connectStartedAt: Number.POSITIVE_INFINITY }
@@ -148,9 +157,10 @@ export class Authenticator {
       const proof = this.#validateProof(request) ?? (await this.#validateWithSyncedClock(request, abort.signal))
       const { accessKeyId } = proof
       record.accessKeyId = accessKeyId
-      assertNotDenied(accessKeyId)
       assertLdapOff()
       slot = reserveSlot(address, fingerprint(proof))
+      const denial = findKeyDenial(accessKeyId)
+      if (denial) throw denial.answerAs(await this.#imitateRefusal(proof, slot, request, abort.signal))
       const identity = await this.#identify(proof, slot, request, abort.signal)
       record.arn = identity.arn
       const result = await finish({ accessKeyId, identity }, progress)
@@ -204,7 +214,7 @@ export class Authenticator {
     { certificate, record }: LoginRequest,
     signal: AbortSignal,
   ): Promise<Identity> {
-    const { now, findIdentity, askSts, recordOutcome } = this.#options
+    const { findIdentity, askSts, recordOutcome } = this.#options
     signal.throwIfAborted()
     const { subnet, fingerprint } = slot
     const { host } = proof.challenge
@@ -216,14 +226,34 @@ export class Authenticator {
       record.cached = true
       return cached
     }
-    const startedAt = now()
-    const outcome = await askSts(proof, this.#createPermitSource(proof, slot, record, signal), signal).finally(() =>
-      addTime(record, 'sts', now() - startedAt),
-    )
+    const acquire = this.#createPermitSource(proof, slot, record, signal)
+    const outcome = await this.#timeSts(record, () => askSts(proof, acquire, signal))
     recordOutcome(host, fingerprint, outcome, subnet)
-    const identity = requireIdentity(outcome)
-    store(identity)
-    return identity
+    if (outcome.is !== 'identity') throw createStsFault(outcome)
+    store(outcome.identity)
+    return outcome.identity
+  }
+
+  /** The fault of a login with an inactive key, for a key that is denied. */
+  async #imitateRefusal(
+    proof: Proof,
+    slot: LoginSlot,
+    { address, record }: LoginRequest,
+    signal: AbortSignal,
+  ): Promise<Fault> {
+    const { imitateInactiveKey, cacheOutcome } = this.#options
+    signal.throwIfAborted()
+    const { host } = proof.challenge
+    const acquire = this.#createPermitSource(proof, slot, record, signal)
+    try {
+      const refusal = this.#findRefusal(host, slot.fingerprint, record)
+      if (refusal) return refusal
+      const outcome = await this.#timeSts(record, () => imitateInactiveKey(proof, address, acquire, signal))
+      cacheOutcome(host, slot.fingerprint, outcome, slot.subnet)
+      return createStsFault(outcome)
+    } catch (thrown) {
+      return Fault.from(thrown) // for example because there is no permit
+    }
   }
 
   #findRefusal(host: string, fingerprint: string, record: LoginRecord): Fault | undefined {
@@ -231,6 +261,12 @@ export class Authenticator {
     if (!refusal) return undefined
     record.cached = true
     return createRefusalFault(refusal)
+  }
+
+  #timeSts<O extends StsOutcome>(record: LoginRecord, call: () => Promise<O>): Promise<O> {
+    const { now } = this.#options
+    const startedAt = now()
+    return call().finally(() => addTime(record, 'sts', now() - startedAt))
   }
 
   /** Acquires permits for attempts at STS. The time of waiting counts for the queue and not for STS. */
@@ -329,16 +365,14 @@ function toLoginFault(thrown: unknown, { aborted, reason }: AbortSignal): Fault 
   return reason instanceof Fault ? reason : new Fault('login/abandoned')
 }
 
-function requireIdentity(outcome: StsOutcome): Identity {
+function createStsFault(outcome: StsFailure): Fault {
   switch (outcome.is) {
-    case 'identity':
-      return outcome.identity
     case 'refused':
-      throw createRefusalFault(outcome)
+      return createRefusalFault(outcome)
     case 'throttled':
-      throw new Fault('sts/throttled', outcome.code)
+      return new Fault('sts/throttled', outcome.code)
     case 'unavailable':
-      throw new Fault('sts/unavailable', undefined, { why: outcome.why })
+      return new Fault('sts/unavailable', undefined, { why: outcome.why })
   }
 }
 

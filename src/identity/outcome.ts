@@ -15,6 +15,8 @@ export type StsOutcome =
   | { is: 'refused'; code: string; message?: string }
   | { is: 'throttled'; code: string }
   | Unavailable
+/** Every outcome but an identity. */
+export type StsFailure = Exclude<StsOutcome, { is: 'identity' }>
 /** `next`: what may help now: to `retry` the request, to offer the client the `first-host`, or `none` of these. */
 export type Unavailable = { is: 'unavailable'; why: string; next: 'retry' | 'first-host' | 'none' }
 
@@ -65,13 +67,19 @@ function classifyIdentity(text: string, partition: Partition): StsOutcome {
   }
 }
 
-function classifyError(status: number, error: StsError | undefined, isFirstHost: boolean): StsOutcome {
+function classifyError(status: number, error: StsError | undefined, isFirstHost: boolean): StsFailure {
   const { code = '', message } = error ?? {}
   if (THROTTLES.has(code)) return { is: 'throttled', code }
   if (status === 429) return { is: 'throttled', code: 'TooManyRequests' }
   if (!isFirstHost && REGIONAL.has(code)) return unavailable(`${code} from a host that is not the first`, 'first-host')
   if (status < 500 && REFUSALS.has(code)) return { is: 'refused', code, ...(message !== undefined && { message }) }
   return unavailable(`it answered ${status}${code && ` ${code}`}`, status >= 500 ? 'retry' : 'none')
+}
+
+/** What STS answers about a key that is inactive, read as `classifyResponse` reads it. */
+export function inactiveKeyOutcome(isFirstHost: boolean): StsFailure {
+  const message = 'The security token included in the request is invalid.'
+  return classifyError(403, { code: 'InvalidClientTokenId', message }, isFirstHost)
 }
 
 /** Drops a message of AWS that repeats a secret of the request. */

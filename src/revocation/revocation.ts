@@ -59,15 +59,19 @@ export class Revocation {
     this.#cancelExpiryCheck()
   }
 
-  /** Throws `login/denied` if the access key is denied, or the identity once it is known. */
-  assertNotDenied(accessKeyId: string, identity?: Identity): void {
-    const now = this.#options.now()
-    const denial = identity
-      ? this.#denyList.find(identity, accessKeyId, now)
-      : this.#denyList.findByAccessKey(accessKeyId, now)
-    if (!denial) return
-    const { why } = denial
-    throw new Fault('login/denied', undefined, { denial: formatDenial(denial), ...(why && { reason: why }) })
+  /** Throws `login/denied` if the identity or its access key is denied. */
+  assertNotDenied(accessKeyId: string, identity: Identity): void {
+    const denial = this.#denyList.find(identity, accessKeyId, this.#options.now())
+    if (denial) throw createDenialFault(denial)
+  }
+
+  /**
+   * The fault `login/denied` of an access key that is denied. A client that has proven nothing yet must not learn of it,
+   * because it would learn which keys are on the deny list.
+   */
+  findKeyDenial(accessKeyId: string): Fault | undefined {
+    const denial = this.#denyList.findByAccessKey(accessKeyId, this.#options.now())
+    return denial && createDenialFault(denial)
   }
 
   /** Adds a connection until the returned function is called. Add it first, then check it (see `LiveConnections`). */
@@ -161,6 +165,11 @@ export class Revocation {
     }
     this.#cancelExpiryCheck = after(EXPIRY_CHECK_MS, () => this.#checkExpiry())
   }
+}
+
+function createDenialFault(denial: Denial): Fault {
+  const { why } = denial
+  return new Fault('login/denied', undefined, { denial: formatDenial(denial), ...(why && { reason: why }) })
 }
 
 function createNoFileFault(): Fault {

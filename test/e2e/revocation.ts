@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { requireClients } from '../support/clients.js'
 import { loadClock } from '../support/inProcessProxy.js'
 import { createTempFolder } from '../support/program.js'
+import { logInRaw } from '../support/rawLogin.js'
 import { ACCOUNT, startTestProxy, type TestProxy } from '../support/testProxy.js'
 
 await requireClients('mongodb7')
@@ -26,8 +27,12 @@ async function logIn(proxy: TestProxy, keys: ReturnType<TestProxy['keyOf']>) {
 
 const isRevoked = (line: Record<string, unknown>) => line.fault === 'login/revoked'
 
-/** The next login of this client is refused with code 18 and the reason. */
-async function expectRefusal(t: Test, client: MongoClient): Promise<void> {
+/** The next login of this client is refused with code 18 and this reason. */
+async function expectRefusal(
+  t: Test,
+  client: MongoClient,
+  message = /this principal is on the deny list/,
+): Promise<void> {
   await t.rejects(
     async () => {
       // The driver may not have noticed yet that its socket was closed.
@@ -41,7 +46,7 @@ async function expectRefusal(t: Test, client: MongoClient): Promise<void> {
         }
       }
     },
-    { code: 18, message: /this principal is on the deny list/ },
+    { code: 18, message },
   )
 }
 
@@ -65,10 +70,49 @@ for (const [name, entryOf] of Object.entries({
       cause: 'login/denied',
       denial: /^(arn|session|accessKey|account) /,
     })
-    await expectRefusal(t, client)
-    if (name === 'its access key') t.equal(proxy.sts.calls().GetCallerIdentity, calls, 'no call to STS was made')
+    if (name !== 'its access key') await expectRefusal(t, client)
+    else {
+      await expectRefusal(t, client, /InvalidClientTokenId: The security token included in the request is invalid\./)
+      t.equal(proxy.sts.calls().GetCallerIdentity, calls, 'no call to STS was made')
+    }
   })
 }
+
+t.test('a client cannot tell a denied access key from an inactive one, but the log can', async t => {
+  const proxy = await startTestProxy(t, { settings: { 'deny.file': DENY }, files: { [DENY]: '[]\n...\n' } })
+  const denied = proxy.keyOf('alice')
+  const inactive = { ...denied, accessKeyId: `${denied.accessKeyId.slice(0, -2)}77` }
+  proxy.reload({}, { [DENY]: `- ${denied.accessKeyId}\n...\n` })
+  const calls = proxy.sts.calls().GetCallerIdentity ?? 0
+  const replies: object[] = []
+  for (const keys of [inactive, denied]) {
+    for (const signing of [keys, { ...keys, secretAccessKey: 'guessed' }]) {
+      const { reply } = await logInRaw(t, proxy.running.port, signing)
+      replies.push({ ...reply, errmsg: String(reply.errmsg).replace(/\d+\)$/, 'N)') })
+    }
+  }
+  t.match(replies[0], { code: 18, codeName: 'AuthenticationFailed', errmsg: /InvalidClientTokenId/ })
+  t.notOk('errorLabels' in (replies[0] ?? {}))
+  for (const reply of replies) t.same(reply, replies[0])
+  t.ok((proxy.sts.calls().GetCallerIdentity ?? 0) <= calls + 2, 'only the inactive key cost calls')
+  t.match(await proxy.closedLines(2, ({ fault }) => fault === 'login/denied'), [
+    { denial: `accessKey ${denied.accessKeyId}`, accessKeyId: denied.accessKeyId, level: 'warn' },
+    { cached: true },
+  ])
+})
+
+t.test('the answer to a denied access key takes as long as STS takes at the moment', async t => {
+  const proxy = await startTestProxy(t, { settings: { 'deny.file': DENY }, files: { [DENY]: '[]\n...\n' } })
+  const denied = proxy.keyOf('alice')
+  proxy.reload({}, { [DENY]: `- ${denied.accessKeyId}\n...\n` })
+  proxy.sts.injectFault((_request, _response, proceed) => void proxy.clock.after(200, proceed))
+  for (const secretAccessKey of ['one', 'two', 'three']) {
+    await logInRaw(t, proxy.running.port, { ...proxy.keyOf('mallory'), secretAccessKey })
+  }
+  await logInRaw(t, proxy.running.port, denied)
+  const [line] = await proxy.closedLines(1, ({ fault }) => fault === 'login/denied')
+  t.ok(Number((line?.ms as { sts: number } | undefined)?.sts) >= 200, JSON.stringify(line))
+})
 
 t.test('a denied principal id does not deny another principal of the same name', async t => {
   const proxy = await startTestProxy(t, { settings: { 'deny.file': DENY }, files: { [DENY]: '[]\n...\n' } })

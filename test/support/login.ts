@@ -5,6 +5,7 @@ import { Int32 } from 'bson'
 import type { LoginOutcome } from '../../src/budget/loginLimits.js'
 import { Authenticator, type AuthenticatorOptions, type LoginRequest } from '../../src/client/login.js'
 import { Fault, type FaultKind } from '../../src/errors.js'
+import { inactiveKeyOutcome } from '../../src/identity/outcome.js'
 import type { Identity } from '../../src/identity/reply.js'
 import { Secret } from '../../src/log.js'
 import { createTermController } from '../../src/upstream/primaryTerm.js'
@@ -66,6 +67,7 @@ const RECORDED = [
   'assertNotDenied',
   'assertLdapOff',
   'reserveSlot',
+  'findKeyDenial',
   'acquirePermit',
   'registerLive',
   'authorize',
@@ -91,6 +93,9 @@ export function createAuthenticator(replaced: Partial<AuthenticatorOptions> = {}
       release: outcome => void outcomes.push(outcome),
     }),
     findRefusal: () => undefined,
+    findKeyDenial: () => undefined,
+    imitateInactiveKey: async () => inactiveKeyOutcome(true),
+    cacheOutcome() {},
     recordOutcome() {},
     findIdentity: () => ({ identity: undefined, store() {} }),
     registerLive: () => () => steps.push('unregister'),
@@ -116,6 +121,12 @@ export function createAuthenticator(replaced: Partial<AuthenticatorOptions> = {}
   const authenticator = new Authenticator({
     ...options,
     ...Object.fromEntries(RECORDED.map(record)),
+    imitateInactiveKey: async (proof, address, acquire, signal) => {
+      const release = await acquire(4000)
+      steps.push('imitateInactiveKey')
+      release()
+      return options.imitateInactiveKey(proof, address, acquire, signal)
+    },
     askSts: async (proof, acquire, signal) => {
       const release = await acquire(4000)
       steps.push('askSts')
