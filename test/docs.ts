@@ -53,7 +53,7 @@ t.test('every link leads to a file and a heading that exist', async t => {
 t.test('every source file that a page names exists', async t => {
   for (const { name, text } of current) {
     for (const code of codeSpans(text)) {
-      if (!/^(src|test|bench|sandbox|docs|scripts)\/[\w./-]+$/.test(code)) continue
+      if (!/^(src|test|bench|fuzz|sandbox|docs|scripts)\/[\w./-]+$/.test(code)) continue
       t.ok(existsSync(join(root, code)) || existsSync(join(root, dirname(name), code)), `${name}: ${code}`)
     }
   }
