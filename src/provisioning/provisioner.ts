@@ -136,10 +136,9 @@ export class Provisioner {
     return hasOverdue
   }
 
-  /** Why the sessions of a principal must close although a rule admits it. Its cause is the last failure. */
+  /** Why the sessions of a principal must close although a rule admits it. */
   findOverdue(arn: string): Fault | undefined {
-    if (!this.#reductions.isOverdue(arn)) return undefined
-    return new Fault('provision/overdue', undefined, {}, this.#failures.get(arn)?.fault)
+    return this.#reductions.isOverdue(arn) ? new Fault('provision/overdue') : undefined
   }
 
   /**
@@ -313,8 +312,7 @@ export class Provisioner {
   }
 
   #reportOverdue(arn: string, lost: readonly Role[]): void {
-    const fault = this.findOverdue(arn)
-    if (!fault) return
+    const fault = new Fault('provision/overdue', undefined, {}, this.#failures.get(arn)?.fault)
     this.#options.onSyncFailure?.(fault.kind)
     this.#options.log('error', 'roles not revoked', { ...toLogFields(fault), arn, roles: lost.map(formatRole) })
   }

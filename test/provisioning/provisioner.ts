@@ -485,7 +485,7 @@ t.test('roles that MongoDB does not take away in time are overdue until it does'
     t.match(lines, [['error', 'provisioning failed', { fault: kind, arn: orders.arn }]], 'and logged once')
     t.equal(provisioner.findOverdue(orders.arn), undefined)
     t.equal(note(getRoles, GRACE_MS), true)
-    t.match(provisioner.findOverdue(orders.arn), { kind: 'provision/overdue', cause: { kind } })
+    t.equal(provisioner.findOverdue(orders.arn)?.kind, 'provision/overdue')
     t.match(lines[1], ['error', 'roles not revoked', { fault: 'provision/overdue', roles: ['readWrite@app'] }])
     t.equal(note(getRoles, GRACE_MS + 1), true)
     t.equal(lines.length, 2, 'logged once')
