@@ -6,7 +6,7 @@
  */
 import { calculateObjectSize, type Document } from 'bson'
 import { Fault } from '../errors.js'
-import { isFerretdb } from '../upstream/edition.js'
+import { hasSystemUsers } from '../upstream/edition.js'
 import { assertOk } from '../upstream/reply.js'
 import { buildPrincipalFilter, createUnreadableFault } from './directoryUsers.js'
 
@@ -63,10 +63,10 @@ export function createExternalUsers(runCommand: (command: Document) => Promise<D
   }
 }
 
-/** To FerretDB, admin.system.users is a collection like any other: it has no users, or what any writer has put there. */
 async function assertHasSystemUsers(runCommand: (command: Document) => Promise<Document>): Promise<void> {
   const buildInfo = await runCommand({ buildInfo: 1 })
-  if (isFerretdb(buildInfo)) throw createUnreadableFault('the upstream is FerretDB, which has no $external users')
+  if (!hasSystemUsers(buildInfo))
+    throw createUnreadableFault('the upstream is FerretDB 2, which has no $external users')
 }
 
 /** Describes why the users could not be read, for the log. Includes what the server said. */
