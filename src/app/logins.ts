@@ -23,7 +23,8 @@ import { Revocation } from '../revocation/revocation.js'
 import { type AdminClient, createAdminClient } from '../upstream/admin.js'
 import type { Channel } from '../upstream/channel.js'
 import { type UpstreamConnection as Dialed, dial } from '../upstream/dial.js'
-import { type PrimaryTerm, runDuringTerm } from '../upstream/primaryTerm.js'
+import { DialQueue } from '../upstream/dialQueue.js'
+import type { PrimaryTerm } from '../upstream/primaryTerm.js'
 import { createScramKeyCache, type ScramKeyCache } from '../upstream/scramKeys.js'
 import { singleFlight } from '../upstream/singleFlight.js'
 import type { Topology } from '../upstream/topology.js'
@@ -38,7 +39,7 @@ import { StsGateway } from './stsGateway.js'
 
 export type LoginsOptions = {
   loaded: LoadedConfig
-  topology: Pick<Topology, 'selectPrimary'>
+  topology: Pick<Topology, 'hasPrimary' | 'selectPrimary' | 'recheck'>
   /** Reads the directory. It is undefined without `upstream.admin`. */
   adminClient: AdminClient | undefined
   ldap: Pick<LdapGuard, 'getState' | 'assertOff'>
@@ -76,6 +77,7 @@ export class Logins {
   readonly #authorizer: Authorizer
   readonly #provisioner: Provisioner | undefined
   readonly #scramKeys: ScramKeyCache
+  readonly #dials: DialQueue
   #isClosed = false
   #cancelNextSync = (): void => {}
   readonly #syncProvisionedUsers = singleFlight(() => this.#syncRoles())
@@ -95,6 +97,7 @@ export class Logins {
       onKnownCredential: (subnet, fingerprint) => this.#sts.promote(subnet, fingerprint),
     })
     this.#scramKeys = createScramKeyCache({ maxEntries: MAX_SCRAM_KEYS })
+    this.#dials = new DialQueue({ topology: options.topology, waits: !policy.isSingle, now })
     this.pins = config.pins.file === undefined ? undefined : openPins(config.pins.file, log)
     this.#directory = createConfiguredDirectory(config, adminClient, log)
     this.#authorizer = createAuthorizer({
@@ -151,6 +154,16 @@ export class Logins {
     void this.revocation.replaceFile(policy.denials)
   }
 
+  /** Another member may be the primary, or none. */
+  onTopologyUpdate(): void {
+    this.#dials.update()
+  }
+
+  /** From now on no login waits for a primary. */
+  drain(): void {
+    this.#dials.drain()
+  }
+
   async close(): Promise<void> {
     this.#isClosed = true
     this.#cancelNextSync()
@@ -201,7 +214,8 @@ export class Logins {
       assertLdapOff: () => {
         if (ldap.getState() === 'on') ldap.assertOff()
       },
-      connectUpstream: (principal, client, login) => this.#connectUpstream(principal, client, login),
+      findPrimaryFault: ms => this.#dials.findFault(ms),
+      connectUpstream: (principal, client, signal) => this.#connectUpstream(principal, client, signal),
       after,
       deadlineMS: () => this.#config.login.timeout,
     })
@@ -209,11 +223,11 @@ export class Logins {
 
   /** Opens the upstream connection of a login as the database user of the rule, or as the provisioned user. */
   async #connectUpstream(
-    { match: { grant }, identity, onUser }: Parameters<ConnectUpstream>[0],
+    { match: { grant }, identity, address, onUser }: Parameters<ConnectUpstream>[0],
     client: ClientInfo,
-    login: AbortController,
+    signal: AbortSignal,
   ): ReturnType<ConnectUpstream> {
-    const connectAs: ConnectAs<Dialed & { term: PrimaryTerm }> = user => this.#dial(user, client, login)
+    const connectAs: ConnectAs<Dialed & { term: PrimaryTerm }> = user => this.#dial(user, client, address, signal)
     if ('user' in grant) {
       const { name, db } = grant.user
       onUser(grant.user)
@@ -224,13 +238,18 @@ export class Logins {
     }
     onUser({ name: identity.canonical, db: this.#config.provision.database })
     const wanted = { arn: identity.canonical, roles: grant.roles }
-    return logInWithPasswords(this.#provisioner, wanted, connectAs, login.signal)
+    await this.#dials.waitForPrimary(address, signal) // users cannot be created without one
+    return logInWithPasswords(this.#provisioner, wanted, connectAs, signal)
   }
 
-  async #dial(user: Parameters<ConnectAs<unknown>>[0], { metadata, apiVersion }: ClientInfo, login: AbortController) {
-    const { topology, loaded, assertLdapOffOver } = this.#options
-    const { target, term } = topology.selectPrimary()
-    const dialed = await runDuringTerm(term, login, () =>
+  async #dial(
+    user: Parameters<ConnectAs<unknown>>[0],
+    { metadata, apiVersion }: ClientInfo,
+    address: string,
+    login: AbortSignal,
+  ) {
+    const { loaded, assertLdapOffOver } = this.#options
+    const { dialed, term } = await this.#dials.run(address, login, (target, signal) =>
       dial({
         target,
         requirePrimary: !loaded.policy.isSingle,
@@ -238,9 +257,9 @@ export class Logins {
         clientMetadata: metadata,
         scramKeys: this.#scramKeys,
         random: randomBytes,
-        signal: login.signal,
+        signal,
         apiVersion,
-        onAuthenticated: (channel, hello) => assertLdapOffOver(channel, hello, login.signal),
+        onAuthenticated: (channel, hello) => assertLdapOffOver(channel, hello, signal),
       }),
     )
     return { ...dialed, term }

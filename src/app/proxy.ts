@@ -113,6 +113,7 @@ class ProxyServer {
       random: Math.random,
       after,
       onServerRestart: () => void this.#ldap.recheck(),
+      onUpdate: () => this.#logins?.onTopologyUpdate(),
       onTermClosed: reason => this.#listener?.closeMonitors(reason),
     })
     this.#ldap = this.#createLdapGuard()
@@ -264,6 +265,7 @@ class ProxyServer {
     this.#isDraining = true
     await sleep(delay, signal)
     this.#listener?.stopAccepting()
+    this.#logins.drain()
     await Promise.race([this.#listener?.drain(), sleep(this.#config.drain.timeout, signal)])
     await this.#kill()
   }

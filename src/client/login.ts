@@ -67,6 +67,8 @@ export type AuthenticatorOptions = {
   findKeyDenial(accessKeyId: string): Fault | undefined
   /** Throws `login/denied` for an identity or its access key. */
   assertNotDenied(accessKeyId: string, identity: Identity): void
+  /** The fault of a login that finds no primary, if there has been none for at least this time. Milliseconds. */
+  findPrimaryFault(ms: number): Fault | undefined
   /** Throws `ldap/on` if LDAP authorization is known to be on. */
   assertLdapOff(): void
   fingerprint: FingerprintCredential
@@ -89,13 +91,13 @@ export type AuthenticatorOptions = {
   /** The rule or directory user for this identity; a promise if the directory has to be read. Throws `users/*`. */
   authorize(identity: Identity, address: string): Match | Promise<Match>
   /**
-   * Logs in upstream. Calls `onUser` with the database user first, and aborts `abort` when the term of the primary ends.
+   * Logs in upstream, and waits for a primary if there is none. Calls `onUser` with the database user first.
    * If the state of LDAP authorization is unknown, determines it over this connection and throws `ldap/*`.
    */
   connectUpstream(
-    as: { match: Match; identity: Identity; onUser(user: DatabaseUser): void },
+    as: { match: Match; identity: Identity; address: string; onUser(user: DatabaseUser): void },
     client: ClientInfo,
-    abort: AbortController,
+    signal: AbortSignal,
   ): Promise<AuthenticatedUpstream>
   after: After
   /** Milliseconds for the whole login. */
@@ -105,6 +107,8 @@ export type AuthenticatorOptions = {
 /** The share of the deadline that belongs to the upstream. If it had this long, it is unreachable. Milliseconds. */
 const UPSTREAM_MS = 1_000
 
+const doNothing = (): void => {}
+
 /** `connectStartedAt`: infinity until the upstream is dialed. */
 type Progress = { connectStartedAt: number }
 
@@ -112,8 +116,7 @@ type VerifiedIdentity = { accessKeyId: string; identity: Identity }
 
 /**
  * Every method takes an AbortController that ends the login early. The client aborts it by leaving. The login itself
- * aborts it with a fault, at its deadline or when the term of its primary ends. One controller serves all steps, because
- * each costs as much as handling a frame.
+ * aborts it with a fault at its deadline. One controller serves all steps, because each costs as much as handling a frame.
  */
 export class Authenticator {
   readonly #options: AuthenticatorOptions
@@ -124,8 +127,11 @@ export class Authenticator {
 
   /** Logs a client in, or throws the fault that explains why not. */
   login(request: LoginRequest, abort: AbortController): Promise<UpstreamSession> {
-    return this.#authenticate(request, abort, (verified, progress) =>
-      this.#openSession(request, abort, verified, progress),
+    return this.#authenticate(
+      request,
+      abort,
+      (verified, progress) => this.#openSession(request, abort, verified, progress),
+      () => this.#assertPrimary(),
     )
   }
 
@@ -140,11 +146,19 @@ export class Authenticator {
     return this.#authenticate(withoutCertificate, abort, verified => this.#updateLive(request, abort, verified, live))
   }
 
-  /** Verifies the identity and runs `finish`, within one deadline. The login limits count this as one login. */
+  /** A login that would wait in vain costs no call to STS. */
+  #assertPrimary(): void {
+    const { findPrimaryFault, deadlineMS } = this.#options
+    const fault = findPrimaryFault(deadlineMS())
+    if (fault) throw fault
+  }
+
+  /** Verifies the identity and runs `finish`, within one deadline. `assertPossible` is called before STS is asked. The login limits count this as one login. */
   async #authenticate<T>(
     request: LoginRequest,
     abort: AbortController,
     finish: (verified: VerifiedIdentity, progress: Progress) => Promise<T>,
+    assertPossible: () => void = doNothing,
   ): Promise<T> {
     const { now, findKeyDenial, assertLdapOff, reserveSlot, fingerprint } = this.#options
     const { address, record } = request
@@ -158,6 +172,7 @@ export class Authenticator {
       const { accessKeyId } = proof
       record.accessKeyId = accessKeyId
       assertLdapOff()
+      assertPossible()
       slot = reserveSlot(address, fingerprint(proof))
       const denial = findKeyDenial(accessKeyId)
       if (denial) throw denial.answerAs(await this.#imitateRefusal(proof, slot, request, abort.signal))
@@ -178,14 +193,19 @@ export class Authenticator {
   }
 
   #startDeadline(abort: AbortController, progress: Progress): () => void {
-    const { now, after, deadlineMS } = this.#options
+    const { after, deadlineMS } = this.#options
     const ms = deadlineMS()
-    return after(ms, () =>
-      abort.abort(
-        now() - progress.connectStartedAt >= UPSTREAM_MS
-          ? new Fault('upstream/unreachable', `no answer within the ${ms} ms of a login`)
-          : new Fault('login/timeout', `${ms} ms`),
-      ),
+    return after(ms, () => abort.abort(this.#createTimeoutFault(ms, progress)))
+  }
+
+  #createTimeoutFault(ms: number, { connectStartedAt }: Progress): Fault {
+    const { now, findPrimaryFault } = this.#options
+    const upstreamMS = now() - connectStartedAt
+    return (
+      (upstreamMS >= 0 ? findPrimaryFault(0) : undefined) ??
+      (upstreamMS >= UPSTREAM_MS
+        ? new Fault('upstream/unreachable', `no answer within the ${ms} ms of a login`)
+        : new Fault('login/timeout', `${ms} ms`))
     )
   }
 
@@ -309,8 +329,8 @@ export class Authenticator {
         record.user = `${name}@${db}`
       }
       progress.connectStartedAt = now()
-      const upstream = await connectUpstream({ match, identity, onUser }, client, abort).finally(() =>
-        addTime(record, 'upstream', now() - progress.connectStartedAt),
+      const upstream = await connectUpstream({ match, identity, address: peer, onUser }, client, abort.signal).finally(
+        () => addTime(record, 'upstream', now() - progress.connectStartedAt),
       )
       session = new UpstreamSession(upstream, live, unregister)
       assertLdapOff()

@@ -3,7 +3,7 @@
  *
  *     begins ─▶ ends ─▶ sessions close
  *               │       └─ a moment later: sessions to this primary close
- *               └─ at once: logins in progress are aborted
+ *               └─ at once: logins stop dialing this primary
  *
  * Rejected: AbortSignal. Ten thousand sessions listen to one term, and a signal finds a listener by walking a list.
  */
@@ -32,19 +32,24 @@ export type TermController = {
   closeSessions(): Promise<unknown> | undefined
 }
 
-/** Calls `run`, and aborts the login with `upstream/unreachable` if the term ends first. */
+/** Calls `run` with a signal that aborts with `signal`, and with `upstream/unreachable` when the term ends. */
 export async function runDuringTerm<T>(
   { onEnd }: PrimaryTerm,
-  login: AbortController,
-  run: () => Promise<T>,
+  signal: AbortSignal,
+  run: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
+  const controller = new AbortController()
+  const onAbort = (): void => controller.abort(signal.reason)
+  signal.addEventListener('abort', onAbort, { once: true })
+  if (signal.aborted) onAbort()
   const removeListener = onEnd(reason =>
-    login.abort(new Fault('upstream/unreachable', 'the primary stepped down during the login', {}, reason)),
+    controller.abort(new Fault('upstream/unreachable', 'the primary stepped down during the login', {}, reason)),
   )
   try {
-    return await run()
+    return await run(controller.signal)
   } finally {
     removeListener()
+    signal.removeEventListener('abort', onAbort)
   }
 }
 

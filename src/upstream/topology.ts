@@ -38,6 +38,8 @@ export type TopologyOptions = {
    * from other commands may be outdated.
    */
   onServerRestart?: () => void
+  /** Called when there may be another primary, or none. */
+  onUpdate?: () => void
   /** Called when a term has ended and its sessions are closed, before clients learn of the next primary. */
   onTermClosed?: (reason: Fault) => void
   after: After
@@ -127,6 +129,16 @@ export class Topology {
     return this.#view
   }
 
+  /** Whether `selectPrimary` finds one. */
+  hasPrimary(): boolean {
+    return !this.#stop.signal.aborted && this.#description.primary !== undefined && this.#term !== undefined
+  }
+
+  /** Resolves when the members have answered, as `freshView` asks them, whatever they say. Throws as `freshView` does. */
+  async recheck(signal: AbortSignal): Promise<void> {
+    await this.#checkMembers(signal)
+  }
+
   /** Where logins go, and the term in which they do. Throws `upstream/unreachable` if there is no primary. */
   selectPrimary(): { target: Target; term: PrimaryTerm } {
     this.#stop.signal.throwIfAborted()
@@ -182,6 +194,7 @@ export class Topology {
     this.#updateTerm()
     this.#updateMonitors()
     this.#updateView()
+    this.#options.onUpdate?.()
   }
 
   #updateTerm(): void {

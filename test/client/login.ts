@@ -65,11 +65,11 @@ t.test('each step gets the results of the ones before', async t => {
       t.equal(address, '127.0.0.1')
       return match
     },
-    async connectUpstream(as, client, controller) {
-      t.match(as, { match, identity })
+    async connectUpstream(as, client, signal) {
+      t.match(as, { match, identity, address: '127.0.0.1' })
       t.same(client, { metadata, apiVersion: '1' })
-      t.equal(controller, abort)
-      signals = [...signals, controller.signal]
+      t.equal(signal, abort.signal)
+      signals = [...signals, signal]
       return createUpstream()
     },
     after(ms) {

@@ -13,10 +13,7 @@ import {
 } from '../support/login.js'
 
 /** The signal among the arguments of a step. */
-const signalOf = (args: unknown[]): AbortSignal => {
-  const last = args.at(-1) as AbortSignal | AbortController
-  return 'signal' in last ? last.signal : last
-}
+const signalOf = (args: unknown[]): AbortSignal => args.at(-1) as AbortSignal
 
 t.test('the deadline aborts a step; the fault is a timeout or an unreachable upstream', async t => {
   for (const step of ['acquirePermit', 'askSts', 'connectUpstream'] as const) {
@@ -48,7 +45,7 @@ t.test('an upstream that had less than a second is not reported as unreachable',
         clock.advance(8000 - remaining)
         return { is: 'identity', identity }
       },
-      async connectUpstream(_as, _client, { signal }) {
+      async connectUpstream(_as, _client, signal) {
         clock.advance(remaining)
         throw signal.reason
       },
@@ -80,18 +77,55 @@ t.test('the login of a client that has left takes no step', async t => {
   t.match(outcomes, [{ kind: 'login/abandoned' }])
 })
 
-t.test('the end of the term of a primary ends the login with its own fault', async t => {
-  const { authenticator, steps, outcomes, abort } = createAuthenticator({
-    connectUpstream: (_, __, login) => {
-      login.abort(new Fault('upstream/unreachable', 'it stepped down during the login'))
-      return Promise.reject(new Error('the socket is destroyed'))
+t.test('a login that has no primary at its deadline gets code 6, however late the upstream had its chance', async t => {
+  const noPrimary = new Fault('upstream/unreachable', 'there is no primary now')
+  for (const stsMS of [0, 7_500]) {
+    const { authenticator, clock, abort } = createAuthenticator({
+      findPrimaryFault: ms => (ms === 0 ? noPrimary : undefined),
+      async askSts() {
+        clock.advance(stsMS)
+        return { is: 'identity', identity }
+      },
+      async connectUpstream(_as, _client, signal) {
+        clock.advance(8_000 - stsMS)
+        throw signal.reason
+      },
+    })
+    const fault = await faultOfAsync(async () => authenticator.login(await createLoginRequest(), abort))
+    t.equal(fault, noPrimary)
+    t.match(fault?.definition.reply, { code: 6, labels: ['RetryableWriteError'] })
+  }
+})
+
+t.test('a deadline that passes before the upstream is asked has nothing to do with the primary', async t => {
+  const { authenticator, clock, abort } = createAuthenticator({
+    findPrimaryFault: ms => (ms === 0 ? new Fault('upstream/unreachable') : undefined),
+    async askSts(_proof, _acquire, signal) {
+      clock.advance(8_000)
+      throw signal.reason
     },
   })
   const request = await createLoginRequest()
-  const fault = await faultOfAsync(() => authenticator.login(request, abort))
-  t.match(fault, { kind: 'upstream/unreachable', detail: 'it stepped down during the login' })
-  t.same(outcomes, [fault])
-  t.equal(steps.at(-1), 'unregister')
+  t.equal((await faultOfAsync(() => authenticator.login(request, abort)))?.kind, 'login/timeout')
+})
+
+t.test('a login asks STS nothing if there was no primary for as long as it could wait', async t => {
+  const asked: number[] = []
+  const { authenticator, steps, abort, outcomes } = createAuthenticator({
+    findPrimaryFault: ms => {
+      asked.push(ms)
+      return new Fault('upstream/unreachable')
+    },
+  })
+  const request = await createLoginRequest()
+  t.equal((await faultOfAsync(() => authenticator.login(request, abort)))?.kind, 'upstream/unreachable')
+  t.same(asked, [8_000])
+  t.notOk(steps.includes('askSts') || steps.includes('reserveSlot'))
+  t.same(outcomes, [])
+  t.equal(request.record.accessKeyId, 'AKIASP2TPHJSQH3FJXYZ', 'the log names the access key')
+  const { live } = await createAuthenticator().authenticator.login(await createLoginRequest(), new AbortController())
+  await authenticator.reauthenticate(await createLoginRequest(), live, new AbortController())
+  t.ok(steps.includes('askSts'), 'a reauthentication needs no primary')
 })
 
 t.test('the first early end decides the fault', async t => {

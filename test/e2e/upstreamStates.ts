@@ -4,7 +4,7 @@ import type { Document } from 'bson'
 import t, { type Test } from 'tap'
 import type { RunningProxy } from '../../src/app/proxy.js'
 import { connectRaw } from '../support/mongo.js'
-import { logInRaw } from '../support/rawLogin.js'
+import { logInRaw, startLoginRaw } from '../support/rawLogin.js'
 import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
 import type { ClientCredentials } from '../support/signingClient.js'
 import { startTestProxy } from '../support/testProxy.js'
@@ -50,12 +50,17 @@ const ready = async ({ adminPort }: RunningProxy) => {
   return { status: response.status, body: (await response.json()) as Document }
 }
 const ADMIN = { 'admin.port': '0' }
+/** `login.timeout` by default. */
+const LOGIN_MS = 8_000
+const countLogins = (sts: { calls(): Record<string, number> }) => sts.calls().GetCallerIdentity ?? 0
 const UNREACHABLE = { ok: 0, code: 6, codeName: 'HostUnreachable', errorLabels: ['RetryableWriteError'] }
 
 t.test('before the first hello of the upstream, clients get code 6 and the proxy is not ready', async t => {
-  const { proxy, key } = await startReplicaSetProxy(t, ADMIN, { down: true })
+  const { proxy, key, sts, clock } = await startReplicaSetProxy(t, ADMIN, { down: true, testClock: true })
   t.match(await hello(t, proxy), { reply: UNREACHABLE, closed: true })
+  await clock.pass(LOGIN_MS)
   t.match((await logInRaw(t, proxy.port, key)).reply, UNREACHABLE)
+  t.equal(countLogins(sts), 0, 'a login that would wait in vain costs no call to STS')
   t.match(await ready(proxy), { status: 503, body: { ldap: 'unknown', upstream: false } })
   t.match(row('no hello received yet'), [/code 6, then closed/, /code 6/, /none/, /503/])
 })
@@ -75,8 +80,11 @@ t.test('a plain hello is never answered from an old cached hello', async t => {
   ])
 })
 
-t.test('without a primary, hello keeps the set, logins get code 6, and sessions to the old primary close', async t => {
-  const { proxy, key, set, log } = await startReplicaSetProxy(t, ADMIN, { electionMS: null })
+t.test('without a primary, hello keeps the set, logins wait, and sessions to the old primary close', async t => {
+  const { proxy, key, set, sts, clock, log } = await startReplicaSetProxy(t, ADMIN, {
+    electionMS: null,
+    testClock: true,
+  })
   const session = await openSession(t, proxy, key)
   set.stepDown()
   await waitUntil(async () => !(await hello(t, proxy)).reply.isWritablePrimary)
@@ -85,18 +93,68 @@ t.test('without a primary, hello keeps the set, logins get code 6, and sessions 
   t.match(reply, { isWritablePrimary: false, secondary: false, setName: 'rs0', hosts: [address], me: address })
   t.equal(reply.primary, undefined)
   t.equal(closed, false)
-  const refused = (await logInRaw(t, proxy.port, key)).reply
+  const waiting = logInRaw(t, proxy.port, key)
+  await waitUntil(() => countLogins(sts) === 2)
+  t.match((await hello(t, proxy)).reply, { isWritablePrimary: false, ok: 1 }, 'hello does not wait')
+  await clock.pass(LOGIN_MS)
+  const refused = (await waiting).reply
   t.match(refused, UNREACHABLE)
   t.match(refused.errmsg, /no primary/)
+  t.match((await logInRaw(t, proxy.port, key)).reply, UNREACHABLE, 'at once')
+  t.equal(countLogins(sts), 2)
   await waitUntil(async () => !(await session.lives()))
   t.ok(log.some(({ fault }) => fault === 'upstream/stepped-down'))
   t.match(await ready(proxy), { status: 200 })
   t.match(row('no primary'), [
     /neither primary nor secondary/,
-    /code 6/,
+    /wait for a primary until `login.timeout`, then code 6/,
     /close after 20 ms.*before hello names the new primary/,
     /200/,
   ])
+})
+
+t.test('a login that waits for a primary is served by the next election', async t => {
+  const { proxy, key, set, sts, log } = await startReplicaSetProxy(t, ADMIN, { electionMS: null })
+  const oldPrimary = set.primary()
+  const members = [...set.members()]
+  set.stepDown()
+  await waitUntil(async () => !(await hello(t, proxy)).reply.isWritablePrimary)
+  const logins = Array.from({ length: 20 }, () => logInRaw(t, proxy.port, key))
+  await waitUntil(() => countLogins(sts) === 20)
+  const next = members.find(member => member !== oldPrimary)
+  if (next) set.elect(next)
+  for (const { reply, connection } of await Promise.all(logins)) {
+    t.match(reply, { done: true })
+    t.match(await connection.ask({ ping: 1, $db: 'app' }), { ok: 1 })
+  }
+  t.notOk(log.some(({ fault }) => fault === 'upstream/unreachable'))
+})
+
+t.test('a login that meets a crashed primary, or one that steps down meanwhile, is served by the next one', async t => {
+  for (const lose of ['kill', 'stepDown'] as const) {
+    const { proxy, key, set, log } = await startReplicaSetProxy(t, ADMIN)
+    const primary = set.primary()
+    if (lose === 'stepDown') set.stepDown()
+    else if (primary) await set.kill(primary)
+    const logins = Array.from({ length: 20 }, () => logInRaw(t, proxy.port, key))
+    for (const { reply } of await Promise.all(logins)) t.match(reply, { done: true }, lose)
+    t.notOk(log.some(({ event, fault }) => event === 'connection closed' && fault === 'upstream/unreachable'))
+  }
+})
+
+t.test('a login that waits for a primary ends when its client leaves or the proxy drains', async t => {
+  const { proxy, key, set, sts, logged } = await startReplicaSetProxy(t, ADMIN, { electionMS: null })
+  set.stepDown()
+  await waitUntil(async () => !(await hello(t, proxy)).reply.isWritablePrimary)
+  const leaving = startLoginRaw(t, proxy.port, key)
+  await waitUntil(() => countLogins(sts) === 1)
+  ;(await leaving).socket.destroy()
+  await logged(({ fault }) => fault === 'login/abandoned')
+  const waiting = logInRaw(t, proxy.port, key)
+  await waitUntil(() => countLogins(sts) === 2)
+  const stopped = proxy.stop(0)
+  t.match((await waiting).reply, { ...UNREACHABLE, errmsg: /shutting down/ })
+  await stopped
 })
 
 t.test('a secondary that is down changes nothing', async t => {
@@ -112,11 +170,13 @@ t.test('a secondary that is down changes nothing', async t => {
 })
 
 t.test('while the upstream is unreachable, clients get code 6 and the proxy stays ready', async t => {
-  const { proxy, key, set } = await startReplicaSetProxy(t, ADMIN)
+  const { proxy, key, set, clock } = await startReplicaSetProxy(t, ADMIN, { testClock: true })
   const session = await openSession(t, proxy, key)
   for (const member of [...set.members()]) await set.kill(member)
   t.match(await hello(t, proxy), { reply: UNREACHABLE, closed: true })
-  t.match((await logInRaw(t, proxy.port, key)).reply, UNREACHABLE)
+  const login = logInRaw(t, proxy.port, key)
+  await clock.pass(LOGIN_MS)
+  t.match((await login).reply, UNREACHABLE)
   t.equal(await session.lives(), false)
   t.match(await ready(proxy), { status: 200, body: { upstream: false } })
   t.match(row('upstream unreachable'), [

@@ -103,6 +103,7 @@ export function createAuthenticator(replaced: Partial<AuthenticatorOptions> = {}
     acquirePermit: async () => () => {},
     askSts: async () => ({ is: 'identity', identity }),
     assertLdapOff: () => {},
+    findPrimaryFault: () => undefined,
     connectUpstream: async () => ({
       ...createUpstream(socket, { maxMessageSizeBytes: new Int32(1_000_000) }),
       rest: Buffer.from('rest'),
@@ -136,10 +137,10 @@ export function createAuthenticator(replaced: Partial<AuthenticatorOptions> = {}
         release()
       }
     },
-    connectUpstream: async (as, client, controller) => {
+    connectUpstream: async (as, client, signal) => {
       steps.push('connectUpstream')
       as.onUser({ name: 'alice', db: 'admin' })
-      return options.connectUpstream(as, client, controller)
+      return options.connectUpstream(as, client, signal)
     },
   })
   return { authenticator, steps, outcomes, clock, socket, abort }

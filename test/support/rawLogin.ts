@@ -12,11 +12,23 @@ export async function logInRaw(
   port: number,
   credentials: ClientCredentials,
 ): Promise<{ reply: Document; connection: RawConnection }> {
+  const { connection, reply } = await sendProof(t, port, credentials)
+  return { reply: await reply, connection }
+}
+
+/** The same, but does not wait for the last reply. */
+export async function startLoginRaw(t: Test, port: number, credentials: ClientCredentials): Promise<RawConnection> {
+  const { connection, reply } = await sendProof(t, port, credentials)
+  reply.catch(() => {})
+  return connection
+}
+
+async function sendProof(t: Test, port: number, credentials: ClientCredentials) {
   const connection = await connectRaw(t, port)
   const first = new Binary(serialize({ r: new Binary(Buffer.alloc(32, 1)), p: new Int32(110) }))
   const challenge = await connection.ask({ saslStart: 1, mechanism: 'MONGODB-AWS', payload: first, $db: '$external' })
   const { s, h } = BSON.deserialize(challenge.payload.buffer)
   const payload = new Binary(serialize(await signClientFinal(credentials, { nonce: s.buffer, host: h })))
-  const reply = await connection.ask({ saslContinue: 1, conversationId: 1, payload, $db: '$external' })
+  const reply = connection.ask({ saslContinue: 1, conversationId: 1, payload, $db: '$external' })
   return { reply, connection }
 }

@@ -23,17 +23,19 @@ type ReplicaSetProxyOptions = {
   majority?: () => Promise<void>
   /** Of Alice's rule. The proxy then runs by the test clock. */
   maxAge?: string
+  /** Runs the proxy by the test clock. */
+  testClock?: boolean
 }
 
 /**
- * Starts it. It runs by the real clock: how it closes connections in a step-down is timed for drivers, which have no other
+ * Starts it. It runs by the real clock by default: how it closes connections in a step-down is timed for drivers, which have no other
  * clock. Alice has a rule and may write. Files that `settings` name are the certificate of `PEM`. It ends
  * with the test.
  */
 export async function startReplicaSetProxy(
   t: Test,
   settings: Record<string, string> = {},
-  { electionMS = 20, down = false, majority, maxAge }: ReplicaSetProxyOptions = {},
+  { electionMS = 20, down = false, majority, maxAge, testClock = maxAge !== undefined }: ReplicaSetProxyOptions = {},
 ) {
   const aws = createIam({ random: randomBytes, now: Date.now })
   const alice = aws.createUser({ account: '123456789012', name: 'alice' })
@@ -65,7 +67,7 @@ export async function startReplicaSetProxy(
     settings,
     env: { ALICE: 'of alice' },
     files,
-    realClock: maxAge === undefined,
+    realClock: !testClock,
   })
   const { proxy, uri, clock, log, logged } = started
   const client = (driver: Driver = 'mongodb7', options?: MongoClientOptions) =>

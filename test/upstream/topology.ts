@@ -19,6 +19,7 @@ type Options = {
   resolver?: DnsResolver
   log?: Log
   onServerRestart?: () => void
+  onUpdate?: () => void
   onTermClosed?: () => void
   /** The pauses around the end of a term wait for the clock, too. */
   hasTermPauses?: boolean
@@ -160,6 +161,30 @@ t.test(
     t.equal(primaryOf(topology), b.address)
   },
 )
+
+t.test('every change of the primary is reported', async t => {
+  const reported: boolean[] = []
+  let check = () => false
+  const { set, topology, a, b } = await startMonitoredSet(t, { onUpdate: () => reported.push(check()) })
+  check = () => topology.hasPrimary()
+  reported.length = 0
+  t.equal(topology.hasPrimary(), true)
+  a.changeHello(set.secondary)
+  await until(() => reported.at(-1) === false)
+  t.equal(topology.hasPrimary(), false)
+  b.changeHello(set.primary(2))
+  await until(() => reported.at(-1) === true)
+  t.equal(topology.hasPrimary(), true)
+  topology.close()
+  t.equal(topology.hasPrimary(), false)
+})
+
+t.test('a recheck finds out at once that the primary has crashed', async t => {
+  const { topology, a } = await startMonitoredSet(t)
+  await a.stop()
+  await topology.recheck(never())
+  t.equal(topology.hasPrimary(), false)
+})
 
 t.test('a wait that times out during a failover ends after the sessions have closed', async t => {
   const { set, topology, clock, b } = await startMonitoredSet(t, { hasTermPauses: true })
