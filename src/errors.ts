@@ -186,7 +186,7 @@ export const faults = {
     reply: REFUSED,
     summary: 'AWS STS refused the credentials',
     remedy:
-      'Read `code`. ExpiredToken: renew the session. Any other code: check the access key, the secret key and the session token.',
+      'See `remedy`, if there is one, or read `code`. ExpiredToken: renew the session. Any other code: check the access key, the secret key and the session token.',
   },
   'sts/throttled': {
     level: 'warn',
@@ -483,6 +483,8 @@ export type Facts = { readonly [F in FaultField]?: unknown }
 
 /** How long a driver should wait before it retries, in milliseconds. */
 type Backoff = { readonly backoffMS: number }
+/** The STS host that answered, and what can be done about its error. The client receives both. */
+type StsAnswer = { readonly host?: string; readonly remedy?: string | undefined }
 /** The reply of the upstream to a command. A number is a code of MongoDB, a name is one of Node.js, such as ECONNREFUSED. */
 type UpstreamError = {
   readonly code?: number | string | undefined
@@ -497,8 +499,9 @@ type UpstreamError = {
  * but its types are part of the kind: a name that is not declared here cannot decide anything.
  */
 export type FaultData = {
-  'sts/refused': { readonly code?: string }
-  'sts/unavailable': { readonly why: string }
+  'sts/refused': StsAnswer & { readonly code?: string }
+  'sts/throttled': StsAnswer
+  'sts/unavailable': StsAnswer & { readonly why: string }
   'budget/exhausted': Backoff
   'users/unreadable': { readonly why: string }
   'login/denied': { readonly denial: string }
@@ -607,12 +610,19 @@ export function toReply({ clientView: fault }: Fault, connectionId: number): Doc
   if (reply === null) return null
   return {
     ok: new Double(0),
-    errmsg: `${reply.toText?.(fault.message, fault.detail) ?? fault.message} (connection ${connectionId})`,
+    errmsg: `${addStsAnswer(reply.toText?.(fault.message, fault.detail) ?? fault.message, fault)} (connection ${connectionId})`,
     code: new Int32(reply.code),
     codeName: reply.codeName,
     ...(reply.labels && { errorLabels: [...reply.labels] }),
     ...(backoffMS !== undefined && { baseBackoffMS: Long.fromNumber(backoffMS) }),
   }
+}
+
+function addStsAnswer(text: string, fault: Fault): string {
+  const { host, remedy } = fault.data('sts/refused', 'sts/throttled', 'sts/unavailable') ?? {}
+  if (host === undefined) return text
+  const sentences = [text, `STS host: ${host}`, ...(remedy === undefined ? [] : [remedy])]
+  return sentences.map(sentence => sentence.replace(/\.$/, '')).join('. ')
 }
 
 /** The `code` of an error of Node.js, such as `ENOENT` or `ERR_TLS_CERT_ALTNAME_INVALID`; undefined for any other value. */

@@ -94,8 +94,9 @@ export const logEvents = {
   },
   'sts host ejected': {
     levels: ['warn'],
-    summary: 'An STS host failed repeatedly and is not offered to clients until a probe succeeds.',
-    fields: ['sts'],
+    summary:
+      'An STS host failed repeatedly and is not offered to clients until a probe succeeds. `why` is its last failure.',
+    fields: ['sts', 'why'],
   },
   'sts host restored': {
     levels: ['info'],

@@ -45,6 +45,7 @@ export const faultFields = {
   principalId: 'Unique id of the principal that STS returned, such as AIDA… or AROA….',
   problems: 'Every problem of the configuration.',
   reason: 'Why the principal is denied: the `why` of the entry of the deny list.',
+  remedy: 'What to do about the error of AWS STS, where its code alone does not say it.',
   responseTo: 'Request id to which the upstream replied.',
   role: 'Name of a database role.',
   rule: 'Position of the rule in `users`, starting at 1.',

@@ -90,8 +90,10 @@ export class StsGateway {
       random: Math.random,
       now,
       maxSubnets: MAX_SUBNETS,
-      onHealthChange: (host, isHealthy) =>
-        log(isHealthy ? 'info' : 'warn', isHealthy ? 'sts host restored' : 'sts host ejected', { sts: host }),
+      onHealthChange: (host, isHealthy, why) =>
+        isHealthy
+          ? log('info', 'sts host restored', { sts: host })
+          : log('warn', 'sts host ejected', { sts: host, why }),
     })
     this.getCallerIdentity = withRetry((proof, ms, signal) => this.#callOnce(proof, ms, signal), {
       attemptMS: ATTEMPT_MS,

@@ -42,8 +42,8 @@ export type HostSelectorOptions = {
   now(): number
   /** How many subnets can be restricted to the first host at a time. */
   maxSubnets: number
-  /** Called when a host is ejected (`isHealthy` false) and when it is restored. */
-  onHealthChange(host: string, isHealthy: boolean): void
+  /** Called when a host is ejected (`isHealthy` false), with its last bad answer, and when it is restored. */
+  onHealthChange(host: string, isHealthy: boolean, why?: string): void
 }
 
 /** How far one answer moves the health of its host towards 0 or 1. */
@@ -110,8 +110,8 @@ export function createHostSelector(options: HostSelectorOptions): HostSelector {
     return first
   }
 
-  const eject = (host: Host): void => {
-    if (host.isHealthy) options.onHealthChange(host.name, false)
+  const eject = (host: Host, outcome: StsOutcome): void => {
+    if (host.isHealthy) options.onHealthChange(host.name, false, describeBadAnswer(outcome))
     host.isHealthy = false
     host.probeMS = undefined
     host.probeAt = now() + backoffMS(PROBE_BACKOFF, host.ejections++)
@@ -147,14 +147,14 @@ export function createHostSelector(options: HostSelectorOptions): HostSelector {
       const step = mayBeCausedByOneClient(outcome) ? SINGLE_CLIENT_STEP : STEP
       host.health += step * ((isGood ? 1 : 0) - host.health)
       if (host.isHealthy) {
-        if (host.health < EJECTED_BELOW) eject(host)
+        if (host.health < EJECTED_BELOW) eject(host, outcome)
         else if (host.health > SOUND) host.ejections = 0
         return
       }
       // Answers to calls from before the ejection do not count, unless no host is healthy.
       const isProbe = host.probeMS !== undefined
       if (isGood && (isProbe || hosts.every(each => !each.isHealthy))) restore(host)
-      else if (!isGood && isProbe) eject(host)
+      else if (!isGood && isProbe) eject(host, outcome)
     },
     health: () => Object.fromEntries(hosts.map(({ name, health, isHealthy }) => [name, isHealthy ? health : 0])),
   }
@@ -176,4 +176,9 @@ function isRegionDisabled(outcome: StsOutcome): boolean {
 function isGoodAnswer(outcome: StsOutcome): boolean {
   if (outcome.is === 'unavailable') return outcome.next === 'first-host'
   return outcome.is !== 'throttled'
+}
+
+function describeBadAnswer(outcome: StsOutcome): string | undefined {
+  if (outcome.is === 'throttled') return `STS throttled the call: ${outcome.code}`
+  return outcome.is === 'unavailable' ? outcome.why : undefined
 }

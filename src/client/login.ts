@@ -20,6 +20,7 @@ import type { IdentityCache } from '../identity/identityCache.js'
 import type { StsFailure, StsOutcome } from '../identity/outcome.js'
 import { type Proof, validateProof } from '../identity/proof.js'
 import type { RefusalCache } from '../identity/refusalCache.js'
+import { findRemedy } from '../identity/remedy.js'
 import type { Identity } from '../identity/reply.js'
 import type { AcquirePermit } from '../identity/retry.js'
 import type { LiveConnection } from '../revocation/liveConnections.js'
@@ -239,7 +240,7 @@ export class Authenticator {
     const { subnet, fingerprint } = slot
     const { host } = proof.challenge
     // A refusal overrides a cached identity: the session has expired since.
-    const refusal = this.#findRefusal(host, fingerprint, record)
+    const refusal = this.#findRefusal(proof, fingerprint, record)
     if (refusal) throw refusal
     const { identity: cached, store } = findIdentity({ ...proof, certificate, fingerprint })
     if (cached) {
@@ -249,7 +250,7 @@ export class Authenticator {
     const acquire = this.#createPermitSource(proof, slot, record, signal)
     const outcome = await this.#timeSts(record, () => askSts(proof, acquire, signal))
     recordOutcome(host, fingerprint, outcome, subnet)
-    if (outcome.is !== 'identity') throw createStsFault(outcome)
+    if (outcome.is !== 'identity') throw createStsFault(outcome, proof)
     store(outcome.identity)
     return outcome.identity
   }
@@ -266,21 +267,21 @@ export class Authenticator {
     const { host } = proof.challenge
     const acquire = this.#createPermitSource(proof, slot, record, signal)
     try {
-      const refusal = this.#findRefusal(host, slot.fingerprint, record)
+      const refusal = this.#findRefusal(proof, slot.fingerprint, record)
       if (refusal) return refusal
       const outcome = await this.#timeSts(record, () => imitateInactiveKey(proof, address, acquire, signal))
       cacheOutcome(host, slot.fingerprint, outcome, slot.subnet)
-      return createStsFault(outcome)
+      return createStsFault(outcome, proof)
     } catch (thrown) {
       return Fault.from(thrown) // for example because there is no permit
     }
   }
 
-  #findRefusal(host: string, fingerprint: string, record: LoginRecord): Fault | undefined {
-    const refusal = this.#options.findRefusal(host, fingerprint)
+  #findRefusal(proof: Proof, fingerprint: string, record: LoginRecord): Fault | undefined {
+    const refusal = this.#options.findRefusal(proof.challenge.host, fingerprint)
     if (!refusal) return undefined
     record.cached = true
-    return createRefusalFault(refusal)
+    return createStsFault(refusal, proof)
   }
 
   #timeSts<O extends StsOutcome>(record: LoginRecord, call: () => Promise<O>): Promise<O> {
@@ -298,7 +299,7 @@ export class Authenticator {
         const { host } = proof.challenge
         const release = await acquirePermit(bucketKey(proof), host, slot, maxWaitMS, signal)
         // Many clients with one expired session wait here together. One call decides for all of them.
-        const refusal = this.#findRefusal(host, slot.fingerprint, record)
+        const refusal = this.#findRefusal(proof, slot.fingerprint, record)
         if (!refusal) return release
         release()
         throw refusal
@@ -385,19 +386,28 @@ function toLoginFault(thrown: unknown, { aborted, reason }: AbortSignal): Fault 
   return reason instanceof Fault ? reason : new Fault('login/abandoned')
 }
 
-function createStsFault(outcome: StsFailure): Fault {
+function createStsFault(outcome: StsFailure, proof: Proof): Fault {
+  const { host } = proof.challenge
   switch (outcome.is) {
-    case 'refused':
-      return createRefusalFault(outcome)
+    case 'refused': {
+      const { code, message } = outcome
+      return new Fault('sts/refused', message ? `${code}: ${message}` : code, describeAnswer(code, proof))
+    }
     case 'throttled':
-      return new Fault('sts/throttled', outcome.code)
+      return new Fault('sts/throttled', outcome.code, { host })
     case 'unavailable':
-      return new Fault('sts/unavailable', undefined, { why: outcome.why })
+      return new Fault('sts/unavailable', outcome.code, { ...describeAnswer(outcome.code, proof), why: outcome.why })
   }
 }
 
-function createRefusalFault({ code, message }: StsOutcome & { is: 'refused' }): Fault {
-  return new Fault('sts/refused', message ? `${code}: ${message}` : code, { code })
+/** The facts about an error of STS. */
+function describeAnswer(code: string | undefined, proof: Proof) {
+  const remedy = findRemedy(code, proof)
+  return {
+    host: proof.challenge.host,
+    ...(code !== undefined && { code }),
+    ...(remedy !== undefined && { remedy }),
+  }
 }
 
 /** Adds to the time of a stage, in whole milliseconds. */

@@ -22,6 +22,6 @@ export function createClockSync({ probe, now }: ClockSyncOptions): (host: string
     const current = last && now() - last.at < INTERVAL_MS ? last : { at: now(), failure: probe(host) }
     probes.set(host, current)
     const failure = await current.failure
-    if (failure !== undefined) throw new Fault('sts/unavailable', undefined, { why: failure })
+    if (failure !== undefined) throw new Fault('sts/unavailable', undefined, { why: failure, host })
   }
 }

@@ -17,8 +17,11 @@ export type StsOutcome =
   | Unavailable
 /** Every outcome but an identity. */
 export type StsFailure = Exclude<StsOutcome, { is: 'identity' }>
-/** `next`: what may help now: to `retry` the request, to offer the client the `first-host`, or `none` of these. */
-export type Unavailable = { is: 'unavailable'; why: string; next: 'retry' | 'first-host' | 'none' }
+/**
+ * `next`: what may help now: to `retry` the request, to offer the client the `first-host`, or `none` of these. `code` comes
+ * from AWS, if it gave one.
+ */
+export type Unavailable = { is: 'unavailable'; why: string; next: 'retry' | 'first-host' | 'none'; code?: string }
 
 /**
  * Calls GetCallerIdentity with a proof, and waits at most this many milliseconds. Throws the reason of the signal, and the
@@ -38,6 +41,7 @@ const REFUSALS: ReadonlySet<string> = new Set([
   'IncompleteSignature',
   'MissingAuthenticationToken',
   'AccessDenied',
+  'RegionDisabledException',
 ])
 const THROTTLES: ReadonlySet<string> = new Set(['Throttling', 'ThrottlingException', 'RequestLimitExceeded'])
 /** A valid key gets these codes, too, in a region that its account has not enabled. */
@@ -71,9 +75,12 @@ function classifyError(status: number, error: StsError | undefined, isFirstHost:
   const { code = '', message } = error ?? {}
   if (THROTTLES.has(code)) return { is: 'throttled', code }
   if (status === 429) return { is: 'throttled', code: 'TooManyRequests' }
-  if (!isFirstHost && REGIONAL.has(code)) return unavailable(`${code} from a host that is not the first`, 'first-host')
+  if (!isFirstHost && REGIONAL.has(code)) {
+    return { ...unavailable(`${code} from a host that is not the first`, 'first-host'), code }
+  }
   if (status < 500 && REFUSALS.has(code)) return { is: 'refused', code, ...(message !== undefined && { message }) }
-  return unavailable(`it answered ${status}${code && ` ${code}`}`, status >= 500 ? 'retry' : 'none')
+  const outcome = unavailable(`it answered ${status}${code && ` ${code}`}`, status >= 500 ? 'retry' : 'none')
+  return code === '' ? outcome : { ...outcome, code }
 }
 
 /** What STS answers about a key that is inactive, read as `classifyResponse` reads it. */

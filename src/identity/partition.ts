@@ -35,3 +35,15 @@ export function findPartition(host: string): Partition | undefined {
   )
   return definition?.partition
 }
+
+/** The regions of the partition `aws` that every account has enabled. AWS has made all later regions opt-in. */
+const DEFAULT_REGIONS: ReadonlySet<string> = new Set([
+  ...['ap-northeast-1', 'ap-northeast-2', 'ap-northeast-3', 'ap-south-1', 'ap-southeast-1', 'ap-southeast-2'],
+  ...['ca-central-1', 'eu-central-1', 'eu-north-1', 'eu-west-1', 'eu-west-2', 'eu-west-3', 'sa-east-1'],
+  ...['us-east-1', 'us-east-2', 'us-west-1', 'us-west-2'],
+])
+
+/** Whether an account has to enable the region of this STS host before it can be used. */
+export function isOptInRegion(host: string, region: string): boolean {
+  return findPartition(host) === 'aws' && !DEFAULT_REGIONS.has(region)
+}

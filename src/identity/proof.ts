@@ -13,6 +13,7 @@
 import { type Facts, Fault } from '../errors.js'
 import { Secret } from '../log.js'
 import type { Challenge, ProofFields } from '../sasl/aws.js'
+import { findAccessKeyProblem, findInvalidTokenPart, findTokenProblem } from './credentialProblems.js'
 import { detach } from './detachedString.js'
 
 /** A validated proof. `date` has the form `YYYYMMDDTHHMMSSZ`; `region` is the region of the offered host. */
@@ -33,7 +34,6 @@ const AUTHORIZATION = new RegExp(
     'Signature=(?<signature>[0-9a-f]{64})$',
 )
 const DATE = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/
-const TOKEN = /^[\x21-\x7e]{1,8192}$/
 /** Access key ids of long-term and of temporary credentials. Keys from before 2010 have neither prefix. */
 const LONG_TERM = /^AKIA/
 const TEMPORARY = /^ASIA/
@@ -49,11 +49,16 @@ const BODY = 'Action=GetCallerIdentity&Version=2011-06-15'
  */
 export function validateProof({ a, d, t }: ProofFields, challenge: Challenge, now: Date): Proof {
   const { key = '', day, region, service, names = '', signature = '' } = AUTHORIZATION.exec(a)?.groups ?? {}
-  if (signature === '') throw new Fault('proof/malformed', 'the authorization is not an AWS Signature Version 4')
+  if (signature === '') {
+    const problem = findAccessKeyProblem(a)
+    const what = problem === undefined ? 'authorization is not an AWS Signature Version 4' : `access key id ${problem}`
+    throw new Fault('proof/malformed', `the ${what}`)
+  }
   const fault = (kind: ProofFault, detail: string, fields: Facts = {}) =>
     new Fault(kind, detail, { accessKeyId: key, ...fields })
   const signedAt = parseDate(d)
-  if (t !== undefined && !TOKEN.test(t)) throw fault('proof/malformed', 'not an AWS session token')
+  const tokenProblem = t === undefined ? undefined : findInvalidTokenPart(t)
+  if (tokenProblem !== undefined) throw fault('proof/malformed', `the session token ${tokenProblem}`)
   if (TEMPORARY.test(key) && t === undefined) {
     throw fault('proof/malformed', `the temporary credentials ${key} need their session token`)
   }
@@ -88,6 +93,11 @@ export function validateProof({ a, d, t }: ProofFields, challenge: Challenge, no
  */
 export function signingRegion(host: string): string {
   return host === 'sts.amazonaws.com' ? 'us-east-1' : (host.split('.')[1] ?? 'us-east-1')
+}
+
+/** Why STS may not know the session token; undefined if it looks like one, or if there is none. */
+export function guessTokenProblem({ token }: Proof): string | undefined {
+  return token && findTokenProblem(token.reveal())
 }
 
 /** One `POST /` to STS. */

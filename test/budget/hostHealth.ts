@@ -73,6 +73,19 @@ t.test('a host that fails or throttles repeatedly is ejected', async t => {
   }
 })
 
+t.test('the ejection of a host has its last bad answer as reason', async t => {
+  for (const [bad, why] of [
+    [unreachable, 'ECONNREFUSED'],
+    [throttled, 'STS throttled the call: Throttling'],
+    [oddAnswer, 'it answered 413'],
+  ] as const) {
+    const reasons: unknown[] = []
+    const { record } = create([A, B], { onHealthChange: (...change) => reasons.push(change) })
+    record(A, bad, 20)
+    t.same(reasons, [[A, false, why]])
+  }
+})
+
 t.test('a host that mostly fails is selected less often, and then ejected', async t => {
   const { record, selections } = create()
   record(A, unreachable)
@@ -90,6 +103,7 @@ t.test('a host that mostly fails is selected less often, and then ejected', asyn
 t.test('refusals do not affect health', async t => {
   const { record, selections } = create()
   record(A, refused, 50)
+  record(A, { is: 'refused', code: 'RegionDisabledException' }, 50)
   record(B, regionDisabled, 50)
   t.same(selections('10.0.0.2'), { [A]: 50, [B]: 50 })
 })

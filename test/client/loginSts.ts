@@ -64,6 +64,46 @@ t.test('the answer of STS decides, and without an identity no upstream is dialed
   t.match(fault?.facts, { why: 'ENOTFOUND 10.0.0.1' })
 })
 
+t.test('the client and the log learn the host and the code of AWS, and the remedy if there is one', async t => {
+  const STS = `STS host: ${challenge.host}`
+  for (const [outcome, errmsg, facts] of [
+    [
+      {
+        is: 'refused',
+        code: 'InvalidClientTokenId',
+        message: 'The security token included in the request is invalid.',
+      },
+      `InvalidClientTokenId: The security token included in the request is invalid. ${STS} (connection 1)`,
+      { code: 'InvalidClientTokenId', host: challenge.host },
+    ],
+    [
+      { is: 'refused', code: 'AccessDenied', message: 'not allowed' },
+      `AccessDenied: not allowed. ${STS}. The endpoint policy of the VPC endpoint`,
+      { code: 'AccessDenied', host: challenge.host, remedy: /VPC endpoint/ },
+    ],
+    [
+      { is: 'unavailable', why: 'x', next: 'first-host', code: 'InvalidClientTokenId' },
+      `AWS STS returned no usable answer: InvalidClientTokenId. ${STS} (connection 1)`,
+      { code: 'InvalidClientTokenId', host: challenge.host, why: 'x' },
+    ],
+    [
+      { is: 'unavailable', why: 'ECONNREFUSED 10.0.0.1', next: 'retry' },
+      `AWS STS returned no usable answer. ${STS} (connection 1)`,
+      { host: challenge.host },
+    ],
+    [{ is: 'throttled', code: 'Throttling' }, `Throttling. ${STS} (connection 1)`, { host: challenge.host }],
+  ] as [StsOutcome, string, object][]) {
+    const { fault } = await runLogin({ askSts: async () => outcome })
+    t.match(fault && toReply(fault, 1)?.errmsg, errmsg)
+    t.match(fault?.facts, facts)
+  }
+})
+
+t.test('a cached refusal names host and remedy, too', async t => {
+  const { fault } = await runLogin({ findRefusal: () => ({ is: 'refused', code: 'AccessDenied' }) })
+  t.match(fault && toReply(fault, 1)?.errmsg, `AccessDenied. STS host: ${challenge.host}. The endpoint policy`)
+})
+
 t.test('an outage, a throttle or a full queue is not an authentication failure', async t => {
   const failures: Partial<AuthenticatorOptions>[] = [
     { acquirePermit: throwing('budget/exhausted') },

@@ -27,6 +27,21 @@ t.test('only the first host decides that a key does not exist', async t => {
   t.match(classifyResponse(unknownKey, 'aws', false), { is: 'unavailable', next: 'first-host' })
 })
 
+t.test('a disabled region is a refusal of the first host, and a hint for all others', async t => {
+  const disabled = response(403, errorXML('RegionDisabledException'))
+  t.match(classifyResponse(disabled, 'aws', true), { is: 'refused', code: 'RegionDisabledException', message: /./ })
+  t.match(classifyResponse(disabled, 'aws', false), {
+    is: 'unavailable',
+    code: 'RegionDisabledException',
+    next: 'first-host',
+  })
+})
+
+t.test('an answer that decides nothing has the code of AWS', async t => {
+  t.match(classifyResponse(response(400, errorXML('ValidationError')), 'aws', true), { code: 'ValidationError' })
+  t.notOk('code' in classifyResponse(response(413, ''), 'aws', true))
+})
+
 t.test('a message is dropped if it repeats a secret of the request', async t => {
   const proof = validateProof(await signAsDriver(orders), challenge, date)
   const refused = { is: 'refused' as const, code: 'X', message: 'The token is expired.' }

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { findPartition } from '../../src/identity/partition.js'
+import { findPartition, isOptInRegion } from '../../src/identity/partition.js'
 
 t.test('every public STS endpoint belongs to a partition', async t => {
   for (const [host, partition] of [
@@ -39,5 +39,20 @@ t.test('other hosts belong to no partition', async t => {
     'vpce-xyz.sts.us-east-1.vpce.amazonaws.com',
   ]) {
     t.equal(findPartition(host), undefined, host)
+  }
+})
+
+t.test('regions since 2019 are opt-in, and only in the partition aws', async t => {
+  for (const [host, region, expected] of [
+    ['sts.af-south-1.amazonaws.com', 'af-south-1', true],
+    ['sts.mx-central-1.amazonaws.com', 'mx-central-1', true],
+    ['sts.eu-central-2.api.aws', 'eu-central-2', true],
+    ['sts.eu-central-1.amazonaws.com', 'eu-central-1', false],
+    ['sts.amazonaws.com', 'us-east-1', false],
+    ['sts.cn-north-1.amazonaws.com.cn', 'cn-north-1', false],
+    ['sts.us-gov-west-1.amazonaws.com', 'us-gov-west-1', false],
+    ['localhost', 'us-east-1', false],
+  ] as const) {
+    t.equal(isOptInRegion(host, region), expected, host)
   }
 })

@@ -258,3 +258,19 @@ t.test('the region of a host is the region that drivers sign for', async t => {
     t.equal(signingRegion(host), region, host)
   }
 })
+
+t.test('credentials that were damaged on their way are refused with the remedy', async t => {
+  const withToken = async (sessionToken: string) => fault(await signAsDriver({ ...orders, sessionToken }))
+  t.match(await withToken('FwoGZXIvYXdzEA//token =='), {
+    kind: 'proof/malformed',
+    message: /the session token contains a blank, which was probably a \+; in a connection string, write \+ as %2B/,
+    facts: { accessKeyId: orders.accessKeyId },
+  })
+  t.match(await withToken('FwoGZXIvYXdzEA//token+==\n'), {
+    message: /the session token begins or ends with a line break/,
+  })
+  t.match(fault(edited(byAlice, alice.accessKeyId, `${alice.accessKeyId} `)), {
+    kind: 'proof/malformed',
+    message: /the access key id begins or ends with a blank; remove it$/,
+  })
+})

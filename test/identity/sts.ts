@@ -90,6 +90,7 @@ t.test('a closed list of codes means refused', async t => {
     'SignatureDoesNotMatch',
     'MissingAuthenticationToken',
     'AccessDenied',
+    'RegionDisabledException',
   ]) {
     const expected = { is: 'refused', code, message: 'A sentence.' }
     t.same(await outcome(t, respond(403, errorXML(code))), expected, code)
@@ -132,7 +133,6 @@ t.test('anything else is an outage, never a bad identity', async t => {
     ['an unknown code', 'none', respond(400, errorXML('ValidationError'))],
     ['a listed code with 5xx', 'retry', respond(500, errorXML('ExpiredToken'))],
     ['503 without a code', 'retry', respond(503, html)],
-    ['a disabled region', 'none', respond(403, errorXML('RegionDisabledException'))],
     ['HTML with 200', 'none', respond(200, html, { 'Content-Type': 'text/html' })],
     ['an identity as HTML', 'none', respond(200, identityXML(), { 'Content-Type': 'text/html' })],
     ['JSON with 200', 'none', respond(200, '{}')],
