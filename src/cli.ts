@@ -2,8 +2,9 @@
 /** Turns arguments and environment into an exit code. Only this file touches `process`. */
 import { randomBytes } from 'node:crypto'
 import { type LoadedConfig, loadWithPolicy, withPolicy } from './app/policy.js'
-import { check, type Finding } from './commands/check.js'
+import { check } from './commands/check.js'
 import { explain } from './commands/explain.js'
+import { type Finding, formatFinding } from './commands/findings.js'
 import { pruneUsers } from './commands/prune.js'
 import { type OnSignal, runUntilStopped, serve, startReloadingProxy } from './commands/serve.js'
 import { type CommandFlags, parseFlags } from './config/flags.js'
@@ -109,7 +110,8 @@ async function runDemo(argv: string[]): Promise<number> {
 
 async function runCheck(argv: string[]): Promise<number> {
   const { own, settings } = parseFlagsOnly(argv, { config: 'text' })
-  return report(await check(load(own.config, settings)))
+  const findings = await check(load(own.config, settings), { onFinding: finding => print(formatFinding(finding)) })
+  return exitCodeOf(findings)
 }
 
 async function runExplain(argv: string[]): Promise<number> {
@@ -127,7 +129,9 @@ async function runUsers([subcommand, ...argv]: string[]): Promise<number> {
     throw new Fault('usage', `users needs the subcommand prune${got}`)
   }
   const { own, settings } = parseFlagsOnly(argv, { config: 'text', all: 'toggle' })
-  return report(await pruneUsers(load(own.config, settings), { all: own.all === true }))
+  const findings = await pruneUsers(load(own.config, settings), { all: own.all === true })
+  for (const finding of findings) print(formatFinding(finding))
+  return exitCodeOf(findings)
 }
 
 async function printSettings(argv: string[]): Promise<number> {
@@ -170,10 +174,9 @@ function parseNumber(text: string | undefined, flag: string, least: number): num
   return Number(text)
 }
 
-/** Prints one line per finding. One failure makes the exit code 78. */
-function report(findings: readonly Finding[]): number {
-  for (const { isOk, text } of findings) print(`${isOk ? 'ok    ' : 'FAIL  '}${escapeUnprintable(text)}`)
-  return findings.every(({ isOk }) => isOk) ? 0 : 78
+/** One failure makes the exit code 78. */
+function exitCodeOf(findings: readonly Finding[]): number {
+  return findings.some(({ level }) => level === 'failure') ? 78 : 0
 }
 
 /** Texts of servers, files and arguments must not control the terminal. */

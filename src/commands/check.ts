@@ -1,5 +1,6 @@
 /**
- * `check`: tries once everything that the proxy depends on. A failure does not stop the checks after it.
+ * `check`: asks once everything that the proxy depends on. Each question has its own time limit, and fails alone. Findings
+ * are reported as they come.
  *
  *     upstream members, primary, client certificate ─▶ upstream.admin ─▶ LDAP authorization ─▶ users of rules
  *       ─▶ rules, pins, certificate, denials ─▶ directory ─▶ provisioned users ─▶ STS
@@ -13,7 +14,7 @@ import { type LoadedConfig, type Policy, provisioningOptions } from '../app/poli
 import { createConfiguredStsClient } from '../app/stsGateway.js'
 import { after } from '../clock.js'
 import type { Config } from '../config/load.js'
-import { describeFault, Fault } from '../errors.js'
+import { errorCode, Fault } from '../errors.js'
 import { evaluateLdap } from '../ldap/ldap.js'
 import { createLdapProbe } from '../ldap/probe.js'
 import { silentLog } from '../log.js'
@@ -21,6 +22,7 @@ import { auditUsers } from '../provisioning/audit.js'
 import { openAdminDenials } from '../revocation/adminDenials.js'
 import { type AdminClient, createAdminClient } from '../upstream/admin.js'
 import { openChannel } from '../upstream/channel.js'
+import { rejectOnAbort } from '../upstream/deadline.js'
 import { dial } from '../upstream/dial.js'
 import { addProxyMetadata } from '../upstream/metadata.js'
 import { assertOk, sanitizeText } from '../upstream/reply.js'
@@ -32,29 +34,42 @@ import { type Grant, isExpired } from '../users/match.js'
 import { openPins } from '../users/pins.js'
 import type { Rule } from '../users/rules.js'
 import { createExternalUsers, describeReadFailure } from '../users/systemUsers.js'
+import { type Answer, attempt, type Finding, toRemark } from './findings.js'
+import { describeStsTlsFailure, describeTlsFailure } from './tlsFailures.js'
 
-export type Finding = { isOk: boolean; text: string }
+export type CheckOptions = {
+  /** Called with each finding as it comes. */
+  onFinding?: (finding: Finding) => void
+  /** Asks only what needs no network. */
+  isOffline?: boolean
+  /** Milliseconds for each question. */
+  timeoutMS?: number
+}
 
-/** Milliseconds for each check. */
 const TIMEOUT_MS = 5_000
+/** Database users that log in at the same time. */
+const MAX_CONCURRENT_LOGINS = 8
 /** A certificate that expires within this time is a warning. Milliseconds. */
 const EXPIRES_SOON_MS = 14 * 24 * 3600_000
 
-/** The findings, in the order of the picture above. */
-export async function check({ config, policy }: LoadedConfig): Promise<Finding[]> {
+/** The findings, in the order in which they were reported. Never rejects. */
+export async function check({ config, policy }: LoadedConfig, options: CheckOptions = {}): Promise<Finding[]> {
+  const { timeoutMS = TIMEOUT_MS } = options
   const { upstream, isSingle } = policy
   const resolver = { resolveSrv, resolveTxt }
   const topology = new Topology({ upstream, single: isSingle, resolver, log: silentLog, random: Math.random, after })
   const admin = config.upstream.admin && createAdminClient(config.upstream.admin)
   try {
-    return await new Checker({ config, policy, topology, admin }).check()
+    return await new Checker({ ...options, timeoutMS, config, policy, topology, admin }).check()
   } finally {
     topology.close()
-    await admin?.close()
+    // The driver may wait for a server that never answers.
+    if (admin) await rejectOnAbort(AbortSignal.timeout(timeoutMS), admin.close()).catch(() => {})
   }
 }
 
-type CheckerOptions = {
+type CheckerOptions = CheckOptions & {
+  timeoutMS: number
   config: Config
   policy: Policy
   topology: Topology
@@ -62,59 +77,91 @@ type CheckerOptions = {
   admin: AdminClient | undefined
 }
 
+type Question = { name: string; needsNetwork: boolean; ask: () => unknown }
+
 class Checker {
+  readonly #options: CheckerOptions
   readonly #config: Config
   readonly #policy: Policy
   readonly #topology: Topology
   readonly #admin: AdminClient | undefined
   readonly #findings: Finding[] = []
+  /** The question that is being asked. */
+  #question = ''
 
-  constructor({ config, policy, topology, admin }: CheckerOptions) {
-    this.#config = config
-    this.#policy = policy
-    this.#topology = topology
-    this.#admin = admin
+  constructor(options: CheckerOptions) {
+    this.#options = options
+    this.#config = options.config
+    this.#policy = options.policy
+    this.#topology = options.topology
+    this.#admin = options.admin
   }
 
   async check(): Promise<Finding[]> {
-    for (const warning of this.#config.warnings) this.#note(`warning: ${warning}`)
-    await this.#checkMembers()
-    await this.#checkClientCertificate()
-    await this.#checkAdmin()
-    await this.#try('LDAP authorization', signal => this.#checkLdap(signal))
-    await this.#checkDatabaseUsers()
-    this.#reviewRules()
-    await this.#checkPins()
-    this.#checkServerCertificate()
-    await this.#checkAdminDenials()
-    await this.#checkDirectory()
-    await this.#checkProvisioning()
-    await this.#checkSts()
+    for (const { name, needsNetwork, ask } of this.#questions()) {
+      if (needsNetwork && this.#options.isOffline) continue
+      this.#question = name
+      try {
+        await ask()
+      } catch (thrown) {
+        await this.#try(name, () => Promise.reject(thrown))
+      }
+    }
     return this.#findings
   }
 
-  /** Adds a finding that is not a failure. */
-  #note(text: string): void {
-    this.#findings.push({ isOk: true, text })
+  /** The names are those in the output of `--json`. */
+  #questions(): Question[] {
+    const question = (name: string, needsNetwork: boolean, ask: () => unknown) => ({ name, needsNetwork, ask })
+    return [
+      question('configuration', false, () => this.#noteWarnings()),
+      question('upstream', true, () => this.#checkMembers()),
+      question('clientCertificate', true, () => this.#checkClientCertificate()),
+      question('upstreamAdmin', true, () => this.#checkAdmin()),
+      question('ldap', true, () => this.#try('LDAP authorization', signal => this.#checkLdap(signal))),
+      question('databaseUsers', true, () => this.#checkDatabaseUsers()),
+      question('rules', false, () => this.#reviewRules()),
+      question('pins', false, () => this.#checkPins()),
+      question('certificate', false, () => this.#checkServerCertificate()),
+      question('denials', false, () => this.#checkAdminDenials()),
+      question('directory', true, () => this.#checkDirectory()),
+      question('provisioning', true, () => this.#checkProvisioning()),
+      question('sts', true, () => this.#checkSts()),
+    ]
   }
 
-  async #try(subject: string, run: (signal: AbortSignal) => Promise<string | Finding>): Promise<void> {
-    this.#findings.push(await attempt(subject, run))
+  #report(finding: Finding): void {
+    this.#findings.push(finding)
+    this.#options.onFinding?.(finding)
+  }
+
+  /** Reports a text that begins with `warning: ` or `note: `. */
+  #remark(text: string): void {
+    this.#report(toRemark(this.#question, text))
+  }
+
+  async #try(subject: string, run: (signal: AbortSignal) => Answer | Promise<Answer>): Promise<void> {
+    const { timeoutMS } = this.#options
+    this.#report(await attempt({ question: this.#question, subject, timeoutMS }, run))
+  }
+
+  #noteWarnings(): void {
+    for (const warning of this.#config.warnings) this.#remark(`warning: ${warning}`)
   }
 
   async #checkMembers(): Promise<void> {
-    const failure = await this.#topology.freshView(AbortSignal.timeout(TIMEOUT_MS)).catch((thrown: unknown) => thrown)
+    const signal = AbortSignal.timeout(this.#options.timeoutMS)
+    const failure = await this.#topology.freshView(signal).catch((thrown: unknown) => thrown)
     const members = this.#topology.dataBearingMembers()
     if (members.length === 0) {
       return this.#try(`upstream ${this.#policy.upstream.name}`, () => Promise.reject(failure))
     }
-    const findings = members.map(({ target }) =>
-      attempt(`upstream ${target.address}`, signal => describeMember(target, signal)),
+    await Promise.all(
+      members.map(({ target }) => this.#try(`upstream ${target.address}`, signal => describeMember(target, signal))),
     )
-    this.#findings.push(...(await Promise.all(findings)))
     if (!this.#topology.currentView()?.isReplicaSet) return
-    await this.#try('primary', async () => this.#topology.selectPrimary().target.address)
-    this.#note('note: clients see the primary only, so readPreference=secondary finds no server')
+    await this.#try('primary', () => this.#topology.selectPrimary().target.address)
+    this.#remark('note: clients see the primary only, so readPreference=secondary finds no server')
   }
 
   async #checkClientCertificate(): Promise<void> {
@@ -126,14 +173,14 @@ class Checker {
    * Every session presents this certificate. If it is that of a database user, a client that gets one command through
    * before the login of its session is that user.
    */
-  async #logInWithCertificate(signal: AbortSignal): Promise<Finding> {
+  async #logInWithCertificate(signal: AbortSignal): Promise<Answer> {
     const channel = await openChannel(this.#topology.selectPrimary().target, signal)
     try {
       await channel.request({ hello: 1, client: addProxyMetadata(undefined), $db: 'admin' }, signal)
       const reply = await channel.request({ authenticate: 1, mechanism: 'MONGODB-X509', $db: '$external' }, signal)
-      if (Number(reply.ok) !== 1) return { isOk: true, text: 'belongs to no database user' }
+      if (Number(reply.ok) !== 1) return 'belongs to no database user'
       const user = sanitizeText(reply.user) ?? 'a database user'
-      return { isOk: false, text: `logs in as ${user}. Drop that user, or use another certificate.` }
+      return { level: 'failure', text: `logs in as ${user}. Drop that user, or use another certificate.` }
     } finally {
       channel.destroy()
     }
@@ -152,11 +199,12 @@ class Checker {
   }
 
   async #checkDatabaseUsers(): Promise<void> {
-    for (const { grant, arn } of this.#policy.rules.all) {
-      if (!('user' in grant)) continue
+    const logIn = async ({ grant, arn }: Rule): Promise<void> => {
+      if (!('user' in grant)) return
       const { name, db } = grant.user
       await this.#try(`user ${name}@${db} (${arn})`, signal => this.#logIn(grant, signal))
     }
+    await forEachConcurrently(this.#policy.rules.all, MAX_CONCURRENT_LOGINS, logIn)
   }
 
   async #logIn({ user, password }: Extract<Grant, { user: unknown }>, signal: AbortSignal): Promise<string> {
@@ -178,7 +226,7 @@ class Checker {
     const { scope = 'not set' } = this.#config.listen
     const { all, outOfScope } = this.#policy.rules
     for (const { decidedBy, scopes } of outOfScope) {
-      this.#note(`note: rule ${decidedBy.rule} is for ${scopes?.join(', ')}, and listen.scope is ${scope}`)
+      this.#remark(`note: rule ${decidedBy.rule} is for ${scopes?.join(', ')}, and listen.scope is ${scope}`)
     }
     for (const rule of all) this.#reviewRule(rule)
   }
@@ -188,10 +236,10 @@ class Checker {
     const winner = exact ? this.#policy.rules.match({ canonical: arn }) : undefined
     if (winner && winner.decidedBy.rule !== decidedBy.rule) {
       const { rule: number } = winner.decidedBy
-      this.#note(`note: rule ${decidedBy.rule} never decides: rule ${number}, ${winner.description}, comes first`)
+      this.#remark(`note: rule ${decidedBy.rule} never decides: rule ${number}, ${winner.description}, comes first`)
     }
     if (isExpired(rule, Date.now())) {
-      this.#note(
+      this.#remark(
         `note: rule ${decidedBy.rule} refuses logins since its deleteAfterDate, ${deleteAfterDate?.toISOString()}`,
       )
     }
@@ -199,25 +247,30 @@ class Checker {
 
   async #checkPins(): Promise<void> {
     const { file } = this.#config.pins
-    if (file !== undefined) await this.#checkOwnFile('pins', file, path => openPins(path).all().size)
+    if (file !== undefined) await this.#checkOwnFile('pins', 'pins.file', file, path => openPins(path).all().size)
   }
 
   async #checkAdminDenials(): Promise<void> {
     const { deny, admin } = this.#config
     if (deny.adminFile !== undefined) {
       const count = (path: string) => openAdminDenials(path, Date.now).all().length
-      await this.#checkOwnFile('denials of the admin interface', deny.adminFile, count)
+      await this.#checkOwnFile('denials of the admin interface', 'deny.adminFile', deny.adminFile, count)
     } else if (admin.token && admin.port !== 'off') {
-      this.#note('note: /deny cannot add denials, because deny.adminFile is not set')
+      this.#remark('note: /deny cannot add denials, because deny.adminFile is not set')
     }
   }
 
   /** Whether a file that the proxy writes can be read, and its folder written. `count`: the number of its entries. */
-  #checkOwnFile(subject: string, path: string, count: (path: string) => number): Promise<void> {
+  #checkOwnFile(subject: string, setting: string, path: string, count: (path: string) => number): Promise<void> {
     return this.#try(subject, async () => {
       const entries = count(path)
-      await access(dirname(resolve(path)), constants.W_OK)
-      return `${entries} in ${path}`
+      const folder = dirname(resolve(path))
+      const code = await access(folder, constants.W_OK | constants.X_OK).then(() => undefined, errorCode)
+      if (code === undefined) return `${entries} in ${path}`
+      const why = FOLDER_PROBLEMS[code] ?? `cannot be written (${code})`
+      // An offline check may run on another machine than the proxy.
+      const level = this.#options.isOffline ? 'warning' : 'failure'
+      return { level, text: `${setting}: the folder ${folder} ${why}` }
     })
   }
 
@@ -228,8 +281,8 @@ class Checker {
     const remainingMS = Date.parse(validTo) - Date.now()
     if (remainingMS < 0) {
       const text = `tls.certFile: expired at ${validTo}. Clients that verify certificates refuse it.`
-      this.#findings.push({ isOk: false, text })
-    } else if (remainingMS < EXPIRES_SOON_MS) this.#note(`warning: tls.certFile: expires at ${validTo}`)
+      this.#report({ level: 'failure', question: this.#question, text })
+    } else if (remainingMS < EXPIRES_SOON_MS) this.#remark(`warning: tls.certFile: expires at ${validTo}`)
   }
 
   async #checkDirectory(): Promise<void> {
@@ -241,7 +294,7 @@ class Checker {
       warnings = users.warnings
       return `${users.byPrincipal.size} principals in $external`
     })
-    for (const warning of warnings) this.#note(`warning: directory: ${warning}`)
+    for (const warning of warnings) this.#remark(`warning: directory: ${warning}`)
   }
 
   async #checkProvisioning(): Promise<void> {
@@ -255,37 +308,44 @@ class Checker {
       notes = rest
       return summary
     })
-    for (const note of notes) this.#note(note)
+    for (const note of notes) this.#remark(note)
   }
 
   async #checkSts(): Promise<void> {
-    const { sts } = this.#config
-    const client = createConfiguredStsClient(sts, TIMEOUT_MS)
-    const findings = sts.hosts.map(async ({ host }): Promise<Finding> => {
-      const why = await client.probe(host, AbortSignal.timeout(TIMEOUT_MS))
+    const { timeoutMS, config } = this.#options
+    // The client reports its own timeout a little earlier, with what it knows.
+    const client = createConfiguredStsClient(config.sts, timeoutMS * 0.9)
+    const ask = async (host: string, signal: AbortSignal): Promise<Answer> => {
+      const why = await client.probe(host, signal)
       const skewSeconds = Math.round(client.clockSkewMS() / 1000)
-      if (why !== undefined) return { isOk: false, text: `STS ${host}: ${why}` }
-      const skew = skewSeconds === 0 ? '' : `, its clock is ${skewSeconds} s ahead of ours`
-      return { isOk: true, text: `STS ${host}: answers${skew}` }
-    })
+      if (why !== undefined) {
+        const advice = describeStsTlsFailure(why)
+        return { level: 'failure', text: advice === undefined ? why : `${why}; ${advice}` }
+      }
+      return `answers${skewSeconds === 0 ? '' : `, its clock is ${skewSeconds} s ahead of ours`}`
+    }
     try {
-      this.#findings.push(...(await Promise.all(findings)))
+      await Promise.all(config.sts.hosts.map(({ host }) => this.#try(`STS ${host}`, signal => ask(host, signal))))
     } finally {
-      await client.close()
+      await rejectOnAbort(AbortSignal.timeout(timeoutMS), client.close()).catch(() => {})
     }
   }
 }
 
-/** Runs one check. Its text, or the fault that it throws, becomes the finding. */
-async function attempt(subject: string, run: (signal: AbortSignal) => Promise<string | Finding>): Promise<Finding> {
-  try {
-    const result = await run(AbortSignal.timeout(TIMEOUT_MS))
-    const { isOk, text } = typeof result === 'string' ? { isOk: true, text: result } : result
-    return { isOk, text: `${subject}: ${text}` }
-  } catch (thrown) {
-    if (thrown instanceof DOMException) return { isOk: false, text: `${subject}: no answer within ${TIMEOUT_MS} ms` }
-    return { isOk: false, text: `${subject}: ${describeFault(Fault.from(thrown))}` }
+const FOLDER_PROBLEMS: Readonly<Record<string, string>> = {
+  ENOENT: 'does not exist; create it, and let the proxy write to it',
+  ENOTDIR: 'is below a file; name another one',
+  EACCES: 'cannot be written by this user; let the proxy write to it',
+  EROFS: 'is on a file system that is mounted read-only; name another one',
+}
+
+/** Runs `run` for every item, at most `limit` at a time. */
+async function forEachConcurrently<T>(items: readonly T[], limit: number, run: (item: T) => Promise<void>) {
+  const waiting = items.values()
+  const work = async () => {
+    for (const item of waiting) await run(item)
   }
+  await Promise.all(Array.from({ length: limit }, work))
 }
 
 async function describeMember(target: Target, signal: AbortSignal): Promise<string> {
@@ -300,17 +360,22 @@ async function describeMember(target: Target, signal: AbortSignal): Promise<stri
   }
 }
 
-async function describeAdmin(admin: AdminClient): Promise<string | Finding> {
+async function describeAdmin(admin: AdminClient): Promise<Answer> {
   try {
     const { authInfo } = assertOk(await admin.runCommand({ connectionStatus: 1 }), 'upstream.admin')
-    const [user] = authInfo?.authenticatedUsers ?? []
+    const users: unknown = authInfo?.authenticatedUsers
+    const [user] = Array.isArray(users) ? users : []
     if (!user) return 'connects without a login, because its URI names no user'
-    return `logs in as ${sanitizeText(user.user)}@${sanitizeText(user.db)}`
+    const [name, db] = [sanitizeText(user.user), sanitizeText(user.db)]
+    // Some servers name only the user.
+    return `logs in${name === undefined ? '' : ` as ${name}${db === undefined ? '' : `@${db}`}`}`
   } catch (thrown) {
     const fault = Fault.from(thrown)
-    const { errmsg } = fault.data('upstream/authentication-failed', 'upstream/unreachable') ?? {}
+    const { errmsg, code } = fault.data('upstream/authentication-failed', 'upstream/unreachable') ?? {}
+    const tls = describeTlsFailure(code, 'upstream.admin.uri')
+    if (tls !== undefined) return { level: 'failure', text: tls }
     const why = errmsg ?? sanitizeText((thrown as Error)?.message) ?? fault.message
-    return { isOk: false, text: `${why.replace(/\.$/, '')}. Check its address, user and password.` }
+    return { level: 'failure', text: `${why.replace(/\.$/, '')}. Check its address, user and password.` }
   }
 }
 

@@ -10,7 +10,7 @@ import { type AdminClient, createAdminClient } from '../upstream/admin.js'
 import { Directory } from '../users/directory.js'
 import { getRolesToProvision } from '../users/match.js'
 import type { Rules } from '../users/rules.js'
-import type { Finding } from './check.js'
+import type { Finding } from './findings.js'
 
 /**
  * With `all`, every user and role of the fleet is removed. Returns what was removed, or the failure that ended it. Throws
@@ -31,9 +31,13 @@ export async function pruneUsers({ config, policy }: LoadedConfig, { all }: { al
       ...removed.roles.map(({ role, db }) => `removed the role ${role}@${db}`),
       ...removed.rekeyed.map(user => `set a password of the first master secret for ${user}@${database}`),
     ]
-    return (lines.length > 0 ? lines : ['there was nothing to remove']).map(text => ({ isOk: true, text }))
+    return (lines.length > 0 ? lines : ['there was nothing to remove']).map(text => ({
+      level: 'ok',
+      question: 'prune',
+      text,
+    }))
   } catch (thrown) {
-    return [{ isOk: false, text: describeFault(Fault.from(thrown)) }]
+    return [{ level: 'failure', question: 'prune', text: describeFault(Fault.from(thrown)) }]
   } finally {
     directory?.close()
     await admin.close()

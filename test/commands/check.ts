@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -9,13 +11,15 @@ import { createIam } from '../../sandbox/src/aws/iam.js'
 import { startSts } from '../../sandbox/src/aws/sts.js'
 import { startReplicaSet } from '../../sandbox/src/mongo/replicaSet.js'
 import { loadWithPolicy } from '../../src/app/policy.js'
-import { check, type Finding } from '../../src/commands/check.js'
+import { type CheckOptions, check } from '../../src/commands/check.js'
+import { type Finding, formatFinding } from '../../src/commands/findings.js'
 import { Secret } from '../../src/log.js'
 import { createAdminClient } from '../../src/upstream/admin.js'
 import { scriptedMongod, startScriptedUpstream } from '../support/scriptedUpstream.js'
+import { waitUntil } from '../support/waitUntil.js'
 
 const root = { name: 'root', password: 'of the set' }
-const formatFindings = (findings: Finding[]) => findings.map(({ isOk, text }) => `${isOk ? 'ok' : 'FAIL'} ${text}`)
+const formatFindings = (findings: Finding[]) => findings.map(finding => formatFinding(finding).replace(/ +/, ' '))
 
 /** A replica set of three members, and `check` for a proxy in front of it. */
 async function startCheck(t: Test, more: object = {}) {
@@ -35,7 +39,7 @@ async function startCheck(t: Test, more: object = {}) {
     mode: 0o600,
   })
   const config = loadWithPolicy({ file: 'x', args: {}, env: { PASSWORD: root.password }, readFile })
-  return { set, run: async () => formatFindings(await check(config)) }
+  return { set, run: async (options?: CheckOptions) => formatFindings(await check(config, options)) }
 }
 
 t.test('every member of a replica set is checked, and the primary is named', async t => {
@@ -196,4 +200,103 @@ t.test('the administrator, the roles of rules and the files of the proxy are che
     upstream: { uri: `mongodb://${member?.host}/`, admin: { uri: `mongodb://root:wrong@${member?.host}/` } },
   })
   t.ok((await wrong.run()).some(line => /^FAIL upstream.admin: .*Check its address, user and password/.test(line)))
+})
+
+/** Servers that accept a connection and do not do what they should. */
+const FAULTY_SERVERS: Readonly<Record<string, (socket: Socket) => unknown>> = {
+  'never answers': socket => socket.resume(),
+  resets: socket => socket.resetAndDestroy(),
+  closes: socket => socket.end(),
+  'answers garbage': socket => socket.once('data', () => socket.write(randomBytes(4_096))),
+  'answers with half of a frame': socket => socket.once('data', () => socket.write(Buffer.from([200, 0, 0, 0, 1, 0]))),
+  'answers with half of a response': socket =>
+    socket.once('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n<')),
+}
+
+async function startFaultyServer(t: Test, onConnection: (socket: Socket) => unknown): Promise<string> {
+  const sockets = new Set<Socket>()
+  const server = createServer({ allowHalfOpen: true }, socket => {
+    sockets.add(socket.on('error', () => {}))
+    onConnection(socket)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+t.test('an STS host that does not answer as it should fails alone, and no finding is lost', async t => {
+  for (const [name, onConnection] of Object.entries(FAULTY_SERVERS)) {
+    const connect = await startFaultyServer(t, onConnection)
+    const good = await startSts({ iam: createIam({ random: randomBytes, now: Date.now }) })
+    t.teardown(() => good.close())
+    const { run } = await startCheck(t, {
+      sts: {
+        insecure: true,
+        hosts: [
+          { host: 'sts.eu-west-1.amazonaws.com', connect },
+          { host: 'sts.us-east-1.amazonaws.com', connect: `127.0.0.1:${good.port}` },
+        ],
+      },
+    })
+    const reported: string[] = []
+    const lines = await run({ timeoutMS: 3_000, onFinding: finding => reported.push(formatFinding(finding)) })
+    t.ok(
+      lines.some(line => line.startsWith('FAIL STS sts.eu-west-1.amazonaws.com: ')),
+      name,
+    )
+    t.ok(
+      lines.some(line => line.startsWith('ok STS sts.us-east-1.amazonaws.com: answers')),
+      name,
+    )
+    t.ok(lines.some(line => line.startsWith('ok user root')))
+    t.notOk(lines.some(line => line.includes('bug')))
+    t.equal(reported.length, lines.length, 'every finding was reported as it came')
+  }
+})
+
+t.test('an upstream that does not answer as it should fails its questions, and the others are asked', async t => {
+  for (const [name, onConnection] of Object.entries(FAULTY_SERVERS)) {
+    const address = await startFaultyServer(t, onConnection)
+    const { run } = await startCheck(t, {
+      upstream: { uri: `mongodb://${address}/`, admin: { uri: `mongodb://root:x@${address}/` } },
+      directory: { enabled: true },
+      provision: { secretFile: 'x' },
+    })
+    const lines = await run({ timeoutMS: 500 })
+    for (const subject of [`upstream ${address}`, 'upstream.admin', 'LDAP authorization', 'user root', 'directory']) {
+      t.ok(
+        lines.some(line => line.startsWith(`FAIL ${subject}`)),
+        `${name}: ${subject}`,
+      )
+    }
+    t.ok(
+      lines.some(line => line.startsWith('ok STS ')),
+      name,
+    )
+    t.notOk(
+      lines.some(line => line.includes('bug')),
+      lines.join('\n'),
+    )
+  }
+})
+
+t.test('findings are reported while a later question still waits for its answer', async t => {
+  const sockets: Socket[] = []
+  const connect = await startFaultyServer(t, socket => sockets.push(socket.resume()))
+  const { run } = await startCheck(t, {
+    sts: { insecure: true, hosts: [{ host: 'sts.eu-west-1.amazonaws.com', connect }] },
+  })
+  let reported = (_: string): void => {}
+  const logsIn = new Promise<string>(resolve => {
+    reported = line => void (line.includes('user root') && resolve(line))
+  })
+  const checked = run({ timeoutMS: 600_000, onFinding: finding => reported(formatFinding(finding)) })
+  t.match(await logsIn, /logs in/)
+  await waitUntil(() => sockets.length > 0)
+  for (const socket of sockets) socket.destroy()
+  t.ok((await checked).some(line => line.startsWith('FAIL STS ')))
 })

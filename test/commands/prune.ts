@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { loadWithPolicy } from '../../src/app/policy.js'
-import type { Finding } from '../../src/commands/check.js'
+import type { Finding } from '../../src/commands/findings.js'
 import { pruneUsers } from '../../src/commands/prune.js'
 import { Fault } from '../../src/errors.js'
 import { prune } from '../../src/provisioning/prune.js'
@@ -43,7 +43,7 @@ async function startPruning(t: Test, names: readonly string[]) {
       .sort()
   return { ...provisioning, config, listUsers }
 }
-const format = (findings: Finding[]) => findings.map(({ isOk, text }) => `${isOk} ${text}`)
+const format = (findings: Finding[]) => findings.map(({ level, text }) => `${level} ${text}`)
 
 t.test('users that no rule needs are removed and named', async t => {
   const names = ['orders', 'other-scope', 'late', 'gone', 'now-with-password', 'app-7']
@@ -57,12 +57,12 @@ t.test('users that no rule needs are removed and named', async t => {
     rule('app-*'),
   ]
   t.same(format(await pruneUsers(config(rules), { all: false })).sort(), [
-    `true removed the user ${arnOf('gone')}@${DATABASE}`,
-    `true removed the user ${arnOf('late')}@${DATABASE}`,
-    `true removed the user ${arnOf('now-with-password')}@${DATABASE}`,
+    `ok removed the user ${arnOf('gone')}@${DATABASE}`,
+    `ok removed the user ${arnOf('late')}@${DATABASE}`,
+    `ok removed the user ${arnOf('now-with-password')}@${DATABASE}`,
   ])
   t.same(await listUsers(), [arnOf('app-7'), arnOf('orders'), arnOf('other-scope'), 'by-hand'])
-  t.same(format(await pruneUsers(config(rules), { all: false })), ['true there was nothing to remove'])
+  t.same(format(await pruneUsers(config(rules), { all: false })), ['ok there was nothing to remove'])
   t.equal((await pruneUsers(config(rules), { all: true })).length, 3)
   t.same(await listUsers(), ['by-hand'])
 })
@@ -86,7 +86,7 @@ t.test('while the directory is unreadable no user is removed', async t => {
   const upstream = { uri: `mongodb://127.0.0.1:${server.port}/`, admin: { uri } }
   const more = { upstream, directory: { enabled: true } }
   const findings = format(await pruneUsers(config([], more), { all: false }))
-  t.match(findings, [/^false .*lacks find on admin.system.users/])
+  t.match(findings, [/^failure .*lacks find on admin.system.users/])
   t.same(await listUsers(), [arnOf('orders')])
 })
 
@@ -110,5 +110,5 @@ t.test('the administrator and the master secret are required', async t => {
 t.test('a failure is reported', async t => {
   const { config, server } = await startPruning(t, [])
   await server.close()
-  t.match(format(await pruneUsers(config([]), { all: true })), [/^false the upstream MongoDB is unreachable/])
+  t.match(format(await pruneUsers(config([]), { all: true })), [/^failure the upstream MongoDB is unreachable/])
 })
