@@ -30,7 +30,7 @@ export async function auditUsers({ provisioning, roles, directory }: AuditOption
   const { runCommand, database, clientSource } = provisioning
   const reconciler = new UserReconciler(provisioning)
   await reconciler.users.assertSupported()
-  await assertPrivileges(runCommand, database, {
+  const privileges = await reviewPrivileges(runCommand, database, {
     'LDAP guard': false,
     directory,
     provisioning: true,
@@ -40,7 +40,7 @@ export async function auditUsers({ provisioning, roles, directory }: AuditOption
   const users = await reconciler.users.readAll()
   const foreign = users.filter(user => !reconciler.verifyMark(user)).map(({ user }) => user)
   return [
-    `${users.length - foreign.length} in ${database}, and the user of upstream.admin has the privileges for more`,
+    `${users.length - foreign.length} in ${database}, and ${PRIVILEGES[privileges]}`,
     ...foreign.map(
       user => `warning: ${user}@${database} was not created by this proxy, so its principal cannot log in`,
     ),
@@ -50,21 +50,29 @@ export async function auditUsers({ provisioning, roles, directory }: AuditOption
   ]
 }
 
-/** Throws `provision/failed` with every privilege that the user of upstream.admin lacks for these features. */
-async function assertPrivileges(
+const PRIVILEGES = {
+  held: 'the user of upstream.admin has the privileges for more',
+  unknown: 'the server does not list the privileges of the user of upstream.admin, so they are unknown',
+}
+
+/**
+ * Whether the user of upstream.admin holds the privileges of these features. Some servers list none for any user, which
+ * says nothing. Throws `provision/failed` with every privilege that is missing.
+ */
+async function reviewPrivileges(
   runCommand: RunCommand,
   database: string,
   isNeeded: Record<Feature, boolean>,
-): Promise<void> {
+): Promise<keyof typeof PRIVILEGES> {
   const { authInfo } = await run(runCommand, { connectionStatus: 1, showPrivileges: true })
   // Without access control nobody is logged in, and no privileges are needed.
-  if (!authInfo?.authenticatedUsers?.length) return
-  const held: Document[] = authInfo.authenticatedUserPrivileges ?? []
+  if (!authInfo?.authenticatedUsers?.length) return 'held'
+  const held: unknown = authInfo.authenticatedUserPrivileges
+  if (!Array.isArray(held) || held.length === 0) return 'unknown'
   const features = listFeatures(database).filter(([feature]) => isNeeded[feature])
   const missing = features.flatMap(([, privileges]) => listMissingPrivileges(held, privileges))
-  if (missing.length > 0) {
-    throw new Fault('provision/failed', `the user of upstream.admin lacks ${missing.join(', ')}`)
-  }
+  if (missing.length === 0) return 'held'
+  throw new Fault('provision/failed', `the user of upstream.admin lacks ${missing.join(', ')}`)
 }
 
 /** Roles of rules that do not exist in MongoDB. */

@@ -38,6 +38,7 @@ type DriverLimits = Partial<Record<'maxPoolSize' | 'waitQueueTimeoutMS' | 'serve
 export function createAdminClient(uri: Secret, limits: DriverLimits = {}): AdminClient {
   let client: Promise<MongoClient> | undefined
   let isClosed = false
+  let hasConnected = false
   const open = async () => {
     const { MongoClient } = await import('mongodb')
     return new MongoClient(uri.reveal(), { ...DRIVER_OPTIONS, ...limits })
@@ -49,9 +50,17 @@ export function createAdminClient(uri: Secret, limits: DriverLimits = {}): Admin
         client = undefined
         throw thrown
       })
+      const current = client
       try {
-        return await (await client).db(db).command(command)
+        const reply = await (await current).db(db).command(command)
+        hasConnected = true
+        return reply
       } catch (thrown) {
+        hasConnected ||= isServerError(thrown)
+        if (!hasConnected && client === current) {
+          client = undefined
+          void discard(current)
+        }
         return toReply(thrown)
       }
     },
@@ -61,6 +70,11 @@ export function createAdminClient(uri: Secret, limits: DriverLimits = {}): Admin
       await (await client?.catch(() => undefined))?.close()
     },
   }
+}
+
+/** The driver keeps a topology that it closed after the first connection failed. Such a client never connects again. */
+async function discard(client: Promise<MongoClient>): Promise<void> {
+  await client.then(one => one.close()).catch(() => {})
 }
 
 /**
@@ -89,14 +103,27 @@ const MULTI_HOST_OPTIONS = new Set(['replicaset', 'directconnection', 'srvmaxhos
 /** The reply in an error of the driver. Throws a fault if the server sent none. */
 function toReply(thrown: unknown): Document {
   // Names, not classes: importing the classes would load the driver.
-  const { name, code, codeName, message, cause } = thrown as Error & { code?: unknown; codeName?: unknown }
-  if (name === 'MongoServerError') return { ok: 0, code, codeName, errmsg: message }
+  const { name, code, codeName, message } = thrown as Error & { code?: unknown; codeName?: unknown }
+  if (isServerError(thrown)) return { ok: 0, code, codeName, errmsg: message }
   if (name === 'MongoParseError' || name === 'MongoInvalidArgumentError' || name === 'MongoAPIError') {
     // The message may contain the connection string.
     throw new Fault('config/invalid', 'upstream.admin.uri: the driver cannot use it', { name })
   }
-  const causeCode = (cause as { code?: unknown } | undefined)?.code
-  throw new Fault('upstream/unreachable', undefined, { code: [code, causeCode].find(isCode) ?? name }, thrown)
+  throw new Fault('upstream/unreachable', undefined, { code: findCode(thrown) ?? name }, thrown)
 }
+
+/** The code of the error, or of the error that caused it. The driver wraps an error of the system or of TLS twice. */
+function findCode(thrown: unknown): number | string | undefined {
+  let error = thrown as { code?: unknown; cause?: unknown } | undefined
+  for (let depth = 0; error && depth < MAX_CAUSES; depth++) {
+    if (isCode(error.code)) return error.code
+    error = error.cause as typeof error
+  }
+  return undefined
+}
+
+const MAX_CAUSES = 5
+
+const isServerError = (thrown: unknown): boolean => (thrown as Error).name === 'MongoServerError'
 
 const isCode = (code: unknown): code is number | string => typeof code === 'number' || typeof code === 'string'

@@ -15,6 +15,7 @@ import { type CheckOptions, check } from '../../src/commands/check.js'
 import { type Finding, formatFinding } from '../../src/commands/findings.js'
 import { Secret } from '../../src/log.js'
 import { createAdminClient } from '../../src/upstream/admin.js'
+import { createTempFolder } from '../support/program.js'
 import { scriptedMongod, startScriptedUpstream } from '../support/scriptedUpstream.js'
 import { waitUntil } from '../support/waitUntil.js'
 
@@ -64,8 +65,9 @@ t.test('an unreachable member and a missing primary are failures', async t => {
   t.ok(lines.some(line => line.startsWith('FAIL user root')))
 })
 
+const pem = (name: string) => fileURLToPath(new URL(`../support/tls/${name}`, import.meta.url))
+
 t.test('the client certificate for the upstream must not be that of a database user', async t => {
-  const pem = (name: string) => fileURLToPath(new URL(`../support/tls/${name}`, import.meta.url))
   for (const [reply, line] of [
     [
       { ok: 1, user: 'CN=workload', dbname: '$external' },
@@ -299,4 +301,70 @@ t.test('findings are reported while a later question still waits for its answer'
   await waitUntil(() => sockets.length > 0)
   for (const socket of sockets) socket.destroy()
   t.ok((await checked).some(line => line.startsWith('FAIL STS ')))
+})
+
+/** A standalone server whose connectionStatus is `status`, with or without TLS. */
+function startAdministered(t: Test, status: object, tls?: string) {
+  const hello = { isWritablePrimary: true, maxWireVersion: 25, minWireVersion: 0, ok: 1 }
+  const script = scriptedMongod({
+    hello,
+    user: { name: 'iam-proxy', db: 'admin', password: 'hunter2' },
+    other: ({ name }) =>
+      name === 'connectionStatus' ? { ok: 1, ...status } : { ok: 1, modules: [], version: '8.0.0' },
+  })
+  return startScriptedUpstream(t, script, tls)
+}
+
+t.test('the user of upstream.admin is named as far as the server names it', async t => {
+  for (const [users, expected] of [
+    [[{ user: 'iam-proxy', db: 'admin' }], 'ok upstream.admin: logs in as iam-proxy@admin'],
+    [[{ user: 'iam-proxy' }], 'ok upstream.admin: logs in as iam-proxy'],
+    [[{}], 'ok upstream.admin: logs in'],
+    ['iam-proxy', /^ok upstream\.admin: connects without a login/],
+    [undefined, /^ok upstream\.admin: connects without a login/],
+  ] as const) {
+    const upstream = await startAdministered(t, users === undefined ? {} : { authInfo: { authenticatedUsers: users } })
+    const admin = { uri: `${upstream.uri.replace('//', '//iam-proxy:hunter2@')}directConnection=true` }
+    const { run } = await startCheck(t, { upstream: { uri: upstream.uri, admin } })
+    const [line = ''] = (await run()).filter(text => text.includes('upstream.admin'))
+    t.match(line, expected)
+    if (typeof expected === 'string') t.equal(line, expected)
+  }
+})
+
+t.test('a certificate of the upstream that is not trusted is a failure that names the option', async t => {
+  const hosts: [pem: string, options: string, expected: RegExp][] = [
+    ['upstream.pem', '', /is not trusted \(.*add tlsCAFile=FILE to upstream\.uri/],
+    ['selfSigned.pem', '', /is not trusted \(.*add tlsCAFile=FILE to upstream\.uri/],
+    ['misnamed.pem', `&tlsCAFile=${pem('ca.pem')}`, /is for another name/],
+    ['expired.pem', `&tlsCAFile=${pem('ca.pem')}`, /has expired/],
+  ]
+  for (const [name, options, expected] of hosts) {
+    const upstream = await startAdministered(t, {}, name)
+    const uri = `${upstream.uri}directConnection=true&tls=true${options}`
+    const { run } = await startCheck(t, {
+      upstream: { uri, admin: { uri: uri.replace('//', '//iam-proxy:hunter2@') } },
+    })
+    const lines = await run()
+    const find = (start: string) => lines.find(line => line.startsWith(start)) ?? ''
+    t.match(find('FAIL upstream 127'), expected, name)
+    t.match(find('FAIL upstream.admin: ').replace('upstream.admin.uri', 'upstream.uri'), expected, name)
+  }
+  const plain = await startAdministered(t, {})
+  const { run } = await startCheck(t, { upstream: { uri: `${plain.uri}directConnection=true&tls=true` } })
+  t.ok((await run({ timeoutMS: 3_000 })).some(line => line.startsWith('FAIL upstream 127')))
+})
+
+t.test('a folder that does not exist is a failure that names the setting', async t => {
+  const folder = createTempFolder(t)
+  const { run } = await startCheck(t, {
+    deny: { adminFile: join(folder, 'none', 'deny.yaml') },
+    pins: { file: join(folder, 'none', 'pins.json') },
+  })
+  const lines = await run()
+  for (const setting of ['pins.file', 'deny.adminFile']) {
+    const [line = ''] = lines.filter(text => text.includes(setting) && text.startsWith('FAIL'))
+    t.match(line, new RegExp(`${setting}: the folder ${join(folder, 'none')} does not exist; create it`))
+    t.notMatch(line, /bug|ENOENT/)
+  }
 })

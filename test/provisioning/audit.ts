@@ -85,3 +85,15 @@ t.test('without access control no privileges are needed', async t => {
     /^0 in /,
   ])
 })
+
+t.test('a server that lists no privileges leaves them unknown, which is no failure', async t => {
+  const { parts } = await startAudited(t, ['provisioning'])
+  for (const authenticatedUserPrivileges of [undefined, [], null]) {
+    const run: AdminClient['runCommand'] = async (command, db) =>
+      'connectionStatus' in command
+        ? { ok: 1, authInfo: { authenticatedUsers: [{ user: 'iam-proxy' }], authenticatedUserPrivileges } }
+        : parts.runCommand(command, db)
+    const [summary] = await auditUsers({ provisioning: { ...parts, runCommand: run }, roles, directory: true })
+    t.match(summary, /^0 in .*does not list the privileges of the user of upstream\.admin, so they are unknown/)
+  }
+})

@@ -3,6 +3,7 @@ import { Secret } from '../../src/log.js'
 import { createAdminClient } from '../../src/upstream/admin.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 import { memberHello, scriptedMongod, silence, startScriptedUpstream } from '../support/scriptedUpstream.js'
+import { waitUntil } from '../support/waitUntil.js'
 
 const REPLICA_SET_FIELDS = ['hosts', 'setName', 'setVersion', 'secondary', 'primary', 'me', 'electionId', 'lastWrite']
 const hello = memberHello(Object.fromEntries(['topologyVersion', ...REPLICA_SET_FIELDS].map(name => [name, undefined])))
@@ -39,6 +40,17 @@ t.test('a command to an upstream that is down throws upstream/unreachable', asyn
   const client = createAdminClient(new Secret(upstream.uri), { serverSelectionTimeoutMS: 20 })
   const fault = await faultOfAsync(() => client.runCommand({ ping: 1 }))
   t.equal(fault?.kind, 'upstream/unreachable')
+  await client.close()
+})
+
+t.test('a client whose first connection failed connects once the upstream is back', async t => {
+  const upstream = await startScriptedUpstream(t, scriptedMongod({ hello }))
+  await upstream.stop()
+  const client = createAdminClient(new Secret(upstream.uri), { serverSelectionTimeoutMS: 1_000 })
+  t.equal((await faultOfAsync(() => client.runCommand({ ping: 1 })))?.kind, 'upstream/unreachable')
+  await upstream.start()
+  await waitUntil(async () => (await faultOfAsync(() => client.runCommand({ ping: 1 }))) === undefined)
+  t.match(await client.runCommand({ ping: 1 }), { ok: 1 })
   await client.close()
 })
 
