@@ -68,7 +68,7 @@ for (const [name, entryOf] of Object.entries({
       stage: 'authenticated',
       level: 'warn',
       cause: 'login/denied',
-      denial: /^(arn|session|accessKey|account) /,
+      denial: /^(arn:|(session|accessKey|account) )/,
     })
     if (name !== 'its access key') await expectRefusal(t, client)
     else {
