@@ -285,7 +285,7 @@ export const faults = {
     reply: RETRY,
     summary: 'too many wrong signatures for this access key from this address',
     remedy:
-      'Find the client with the wrong secret key. Its neighbors with the right key can log in after login.failurePeriod.',
+      'Find the client with the wrong secret key. Until then the proxy checks ten logins a second of this key and address, drawn at random.',
   },
   'denials/not-persisted': {
     level: 'error',

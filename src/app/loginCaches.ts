@@ -1,8 +1,9 @@
 /** What one process remembers of logins: limits per subnet, refusals of STS, and (if enabled) successful logins. */
 import { randomBytes } from 'node:crypto'
 import type { MetricsRecorder } from '../admin/metrics.js'
-import { createLoginLimits, type LoginLimits } from '../budget/loginLimits.js'
-import { now } from '../clock.js'
+import { type ContestedLogins, createContestedLogins } from '../budget/contestedLogins.js'
+import { createLoginLimits, type LimitName, type LoginLimits } from '../budget/loginLimits.js'
+import { after, now } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { toLogFields } from '../errors.js'
 import { createCredentialFingerprinter, type FingerprintCredential } from '../identity/credentialFingerprint.js'
@@ -22,6 +23,8 @@ export type LoginCaches = {
   fingerprint: FingerprintCredential
   /** Throws `login/*` if the subnet or the credential has reached a limit. */
   reserveSlot: LoginLimits['acquireSlot']
+  /** Throws `login/signature-limit` for a login of a contested credential that is not served. */
+  acquireContested: ContestedLogins['acquire']
   findRefusal: RefusalCache['get']
   recordOutcome: RefusalCache['store']
   findIdentity: IdentityCache['lookUp']
@@ -35,6 +38,8 @@ const MAX_REFUSALS_PER_SUBNET = 1_000
 
 export function createLoginCaches({ config, metrics, log, onKnownCredential }: LoginCachesOptions): LoginCaches {
   const { login, sts } = config
+  const countRejection = (limit: LimitName): void =>
+    metrics.count(login.shadow ? 'limit_shadow_total' : 'limit_refusals_total', 1, { limit })
   const limits = createLoginLimits({
     perAddress: login.perAddress,
     failures: login.failures,
@@ -44,15 +49,22 @@ export function createLoginCaches({ config, metrics, log, onKnownCredential }: L
     shadow: login.shadow,
     onKnownCredential,
     onRejected(limit, fault) {
-      metrics.count(login.shadow ? 'limit_shadow_total' : 'limit_refusals_total', 1, { limit })
+      countRejection(limit)
       if (login.shadow) log('info', 'shadow limit exceeded', { ...toLogFields(fault), limit })
     },
+  })
+  const contested = createContestedLogins({
+    random: Math.random,
+    now,
+    after,
+    onRejected: () => countRejection('signatures'),
   })
   const refusals = createRefusalCache({ maxEntries: MAX_ENTRIES, maxPerSource: MAX_REFUSALS_PER_SUBNET, now })
   const identities = createIdentityCache({ ttlMS: sts.successCache, maxEntries: MAX_ENTRIES, now })
   return {
     fingerprint: createCredentialFingerprinter(randomBytes(32)),
     reserveSlot: limits.acquireSlot,
+    acquireContested: contested.acquire,
     findRefusal(host, fingerprint) {
       const refusal = refusals.get(host, fingerprint)
       if (refusal) metrics.count('cache_hits_total', 1, { cache: 'refusals' })

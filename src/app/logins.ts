@@ -60,6 +60,7 @@ const TIMER_TOLERANCE_MS = 50
 
 type ConnectUpstream = AuthenticatorOptions['connectUpstream']
 type ClientInfo = Parameters<ConnectUpstream>[1]
+type AcquirePermit = AuthenticatorOptions['acquirePermit']
 
 export class Logins {
   readonly authenticator: Authenticator
@@ -197,7 +198,7 @@ export class Logins {
       stsNow: () => Date.now() + this.#sts.clockSkewMS(),
       syncClock: this.#sts.syncClock,
       now,
-      acquirePermit: this.#sts.acquirePermit,
+      acquirePermit: (...request) => this.#acquirePermit(...request),
       askSts: this.#sts.getCallerIdentity,
       imitateInactiveKey: (proof, address, acquire, signal) =>
         this.#sts.imitateInactiveKey(proof, address, acquire, signal),
@@ -219,6 +220,13 @@ export class Logins {
       after,
       deadlineMS: () => this.#config.login.timeout,
     })
+  }
+
+  /** Of the logins of a contested credential only a few may wait for a permit. */
+  #acquirePermit(...[bucket, host, slot, maxWaitMS, signal]: Parameters<AcquirePermit>): ReturnType<AcquirePermit> {
+    const acquire = (ms: number) => this.#sts.acquirePermit(bucket, host, slot, ms, signal)
+    if (!slot.isContested()) return acquire(maxWaitMS)
+    return this.#caches.acquireContested(`${slot.subnet} ${slot.fingerprint}`, maxWaitMS, signal, acquire)
   }
 
   /** Opens the upstream connection of a login as the database user of the rule, or as the provisioned user. */

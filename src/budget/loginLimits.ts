@@ -9,11 +9,12 @@
  *     expired, denied, no rule            this key and token, with any signature    login/failure-limit (18), final
  *     unknown key, region or endpoint     the same, for the moment                  the same, counted once a second
  *     source address not allowed          the same, from this exact address         login/failure-limit (18), final there
- *     any other refusal: bad signature    this signature; others may be right       login/signature-limit (262), retry
- *       … but a recent login succeeded    a good and a bad client share the key     none: lowest priority in the queue
+ *     any other refusal: bad signature    this signature; others may be right       contested: some are served, after all others
  *
- * In the last case the bad client costs STS calls, which are made after all others. Rejecting it instead would let anyone
- * who knows a key id and shares a NAT with its owner lock the owner out. A success clears the failures of its credential.
+ * A contested credential costs STS calls, but only a few a second (see `ContestedLogins`). Rejecting it instead would let
+ * anyone who knows a key id and shares a NAT with its owner lock the owner out. It is contested while there are more bad
+ * signatures than successes, so one bad client does not slow down the login burst of a fleet. A success clears the other
+ * failures of its credential.
  *
  * Failures of a subnet only lower the priority of its logins, and not that of credentials that logged in there recently;
  * such a credential loses its priority with its first bad signature. A login that is abandoned before the answer counts as
@@ -27,6 +28,7 @@
 import { LRUCache } from 'lru-cache'
 import { Fault, type FaultKind } from '../errors.js'
 import type { Priority, QueueEntry } from './fairQueue.js'
+import { createRollingCounter } from './rollingCounter.js'
 import { toSubnet } from './subnet.js'
 import { createWindowCounter, type WindowCount } from './windowCounter.js'
 
@@ -35,15 +37,14 @@ export type LoginOutcome = 'verified' | 'cached' | Fault
 
 /** A login in flight, with its entry for the queue. */
 export type LoginSlot = QueueEntry & {
+  /** Whether the credential is contested by now. Ask before each call to STS. */
+  isContested(): boolean
   /** Ends the login. Only the first call counts. */
   release(outcome: LoginOutcome): void
 }
 
 export type LoginLimits = {
-  /**
-   * Begins a login of this credential. Throws `login/concurrency-limit`, `login/failure-limit` and
-   * `login/signature-limit`.
-   */
+  /** Begins a login of this credential. Throws `login/concurrency-limit` and `login/failure-limit`. */
   acquireSlot(address: string, fingerprint: string): LoginSlot
   /** Call this when the rules or the deny list have changed: principals that they refused may succeed now. */
   clearFailures(): void
@@ -98,13 +99,11 @@ export function createLoginLimits(options: LoginLimitsOptions): LoginLimits {
     const refusals = history.refusals(keys).find(({ count }) => count >= failures)
     if (refusals) reject('failures', createFailureLimitFault(refusals))
   }
-  const checkSignatures = ({ credential }: CredentialKeys): Priority | undefined => {
-    const bad = history.badSignatures(credential)
-    if (!bad || bad.count < failures) return undefined
-    const backoffMS = Math.ceil(Math.min(bad.remainingMS, MAX_BACKOFF_MS))
-    if (!history.isRecent(credential))
-      reject('signatures', new Fault('login/signature-limit', undefined, { backoffMS }))
-    return 'suspect'
+  const isContested = ({ credential }: CredentialKeys): boolean => {
+    if (!history.isContested(credential)) return false
+    if (!options.shadow) return true
+    options.onRejected('signatures', new Fault('login/signature-limit', undefined, { backoffMS: 0 }))
+    return false
   }
   const leave = (group: string): void => {
     const others = (inFlight.get(group) ?? 1) - 1
@@ -120,20 +119,20 @@ export function createLoginLimits(options: LoginLimitsOptions): LoginLimits {
       const group = isKnown ? `${subnet} known` : subnet
       checkConcurrency(group, subnet)
       checkFailures(keys)
-      const priority = isKnown ? 'known' : (checkSignatures(keys) ?? (history.isSuspect(subnet) ? 'suspect' : 'normal'))
       inFlight.set(group, (inFlight.get(group) ?? 0) + 1)
       let isReleased = false
       return {
         subnet,
-        priority,
+        priority: history.priority(keys),
         fingerprint,
+        isContested: () => isContested(keys),
         release(outcome) {
           if (isReleased) return
           isReleased = true
           leave(group)
-          if (outcome === 'verified' && !history.isKnown(keys.credential))
-            options.onKnownCredential(subnet, fingerprint)
+          const wasKnown = history.isKnown(keys.credential)
           history.record(keys, outcome)
+          if (!wasKnown && history.priority(keys) === 'known') options.onKnownCredential(subnet, fingerprint)
         },
       }
     },
@@ -153,7 +152,9 @@ class LoginHistory {
   readonly #successesBySubnet
   /** Failures that no other signature would change, by credential or source. */
   readonly #refusals
+  /** By credential. Both go on counting while the credential is contested. */
   readonly #badSignatures
+  readonly #recentSuccesses
   /** By credential. `isKnown`: no bad signature since. */
   readonly #successes: LRUCache<string, { at: number; isKnown: boolean }>
 
@@ -165,18 +166,27 @@ class LoginHistory {
     this.#abandonedBySubnet = createWindowCounter<undefined>(window)
     this.#successesBySubnet = createWindowCounter<undefined>(window)
     this.#refusals = createWindowCounter<Refusal>(window)
-    this.#badSignatures = createWindowCounter<undefined>(window)
+    this.#badSignatures = createRollingCounter(window)
+    this.#recentSuccesses = createRollingCounter(window)
     this.#successes = new LRUCache({ max: maxEntries })
   }
 
-  /** Whether the credential logged in recently. */
-  isRecent(credential: string): boolean {
-    return this.#recentSuccess(credential) !== undefined
+  priority({ subnet, credential }: CredentialKeys): Priority {
+    if (this.isContested(credential)) return 'suspect'
+    if (this.isKnown(credential)) return 'known'
+    return this.isSuspect(subnet) ? 'suspect' : 'normal'
   }
 
   /** Whether the credential logged in recently, without a bad signature since. */
   isKnown(credential: string): boolean {
-    return this.#recentSuccess(credential)?.isKnown === true
+    const success = this.#successes.get(credential)
+    return success?.isKnown === true && this.#now() - success.at < RECENT_MS
+  }
+
+  /** Whether many signatures with this credential are bad, and more of them than good ones. */
+  isContested(credential: string): boolean {
+    const bad = this.#badSignatures.count(credential)
+    return bad >= this.#failures && bad > this.#recentSuccesses.count(credential)
   }
 
   /** Whether logins of this subnet keep failing, more often than they succeed. */
@@ -191,10 +201,6 @@ class LoginHistory {
     return [this.#refusals.get(credential), this.#refusals.get(source)].filter(count => count !== undefined)
   }
 
-  badSignatures(credential: string): WindowCount<undefined> | undefined {
-    return this.#badSignatures.get(credential)
-  }
-
   record(keys: CredentialKeys, outcome: LoginOutcome): void {
     if (outcome === 'verified') this.#recordSuccess(keys)
     else if (outcome !== 'cached') this.#recordFault(keys, outcome)
@@ -204,16 +210,11 @@ class LoginHistory {
     this.#refusals.clear()
   }
 
-  #recentSuccess(credential: string) {
-    const success = this.#successes.get(credential)
-    return success && this.#now() - success.at < RECENT_MS ? success : undefined
-  }
-
   #recordSuccess({ subnet, credential, source }: CredentialKeys): void {
     this.#successes.set(credential, { at: this.#now(), isKnown: true })
     this.#refusals.delete(credential)
     this.#refusals.delete(source)
-    this.#badSignatures.delete(credential)
+    this.#recentSuccesses.add(credential)
     this.#successesBySubnet.add(subnet, undefined)
   }
 
@@ -241,7 +242,7 @@ class LoginHistory {
     } else {
       const success = this.#successes.get(credential)
       if (success) this.#successes.set(credential, { ...success, isKnown: false })
-      this.#badSignatures.add(credential, undefined)
+      this.#badSignatures.add(credential)
     }
   }
 }

@@ -78,8 +78,17 @@ export type AuthenticatorOptions = {
   /** A cached refusal of this credential, which no other signature would change. */
   findRefusal: RefusalCache['get']
   findIdentity: IdentityCache['lookUp']
-  /** Waits for a call to STS. Throws `budget/exhausted` at once if the wait would be too long. */
-  acquirePermit: Scheduler['acquire']
+  /**
+   * Waits for a call to STS. Throws `budget/exhausted` at once if the wait would be too long, and `login/signature-limit`
+   * if the credential is contested and this login is not drawn.
+   */
+  acquirePermit(
+    bucket: string,
+    host: string,
+    slot: LoginSlot,
+    maxWaitMS: number,
+    signal: AbortSignal,
+  ): ReturnType<Scheduler['acquire']>
   /** Calls STS, with a permit for each attempt. */
   askSts(proof: Proof, acquire: AcquirePermit, signal: AbortSignal): Promise<StsOutcome>
   /** The outcome of an inactive key, after the time of a call. Makes no call and holds no permit. */

@@ -145,7 +145,7 @@ export const settings = {
       1_000_000,
     )({
       about:
-        'Failed logins of one access key and session token from one address after which further ones are refused until login.failurePeriod ends.',
+        'Failed logins of one access key and session token from one address after which further ones are refused until login.failurePeriod ends, or, after wrong signatures, limited to ten a second.',
       fallback: '10',
     }),
     failurePeriod: duration(

@@ -44,7 +44,7 @@ function create(options: Partial<LoginLimitsOptions> = {}) {
     try {
       const slot = begin(from)
       slot.release(new Fault('login/timeout'))
-      return slot.priority
+      return slot.isContested() ? 'contested' : slot.priority
     } catch (thrown) {
       return (thrown as Fault).kind
     }
@@ -176,27 +176,46 @@ t.test('bad signatures of a key that logged in recently lock out no one', async 
   succeed()
   t.equal(attempt(), 'known')
   fail(badSignature, client(), 1_000)
-  t.equal(attempt(), 'suspect', 'served after others')
-  succeed()
-  t.equal(attempt(), 'known')
+  t.equal(attempt(), 'contested', 'served after others')
   t.same(rejections, [])
 })
 
-t.test('bad signatures of a key that never logged in are answered with a retryable error', async t => {
-  const { succeed, fail, attempt, begin, clock } = create()
-  fail(badSignature, client(), 3)
-  clock.advance(MINUTE - 2_000)
-  const fault = faultOf(() => begin(client()))
-  t.match(fault, { kind: 'login/signature-limit', facts: { backoffMS: 2_000 } })
-  t.equal(codeOf(fault), 262, 'a good pod may share the address with the bad one')
-  clock.advance(2_000)
+t.test('a key with bad signatures is contested, and its logins are served last', async t => {
+  const { fail, attempt, begin, clock } = create()
+  fail(badSignature, client(), 2)
   t.equal(attempt(), 'normal')
-  succeed()
-  fail(badSignature, client(), 30)
-  t.equal(attempt(), 'suspect', 'after the good pod has logged in, the bad one cannot lock it out')
-  clock.advance(60 * MINUTE)
+  const early = begin(client())
+  t.notOk(early.isContested())
+  fail(badSignature)
+  t.equal(attempt(), 'contested', 'each bad signature counts')
+  t.equal(begin(client()).priority, 'suspect')
+  t.ok(early.isContested(), 'also for logins that are under way')
+  t.equal(attempt(client({ address: '192.0.2.8' })), 'normal', 'other addresses are not affected')
+  t.not(attempt(client({ token: 'of its owner' })), 'contested', 'neither are other tokens')
+  clock.advance(2 * MINUTE)
+  t.equal(attempt(), 'normal')
+})
+
+t.test('a key stays contested while bad signatures go on, also when its owner gets in', async t => {
+  const { succeed, fail, attempt, clock } = create()
   fail(badSignature, client(), 3)
-  t.equal(attempt(), 'login/signature-limit', 'a success counts for an hour')
+  for (let second = 0; second < 300; second++) {
+    fail(badSignature, client(), 2)
+    if (second % 10 === 0) succeed()
+    t.equal(attempt(), 'contested')
+    clock.advance(1_000)
+  }
+})
+
+t.test('a fleet with one bad pod is contested only until more of its logins succeeded than failed', async t => {
+  const { succeed, fail, attempt } = create()
+  fail(badSignature, client(), 12)
+  for (let i = 0; i < 11; i++) succeed()
+  t.equal(attempt(), 'contested')
+  succeed()
+  t.equal(attempt(), 'known')
+  fail(badSignature)
+  t.equal(attempt(), 'contested')
 })
 
 t.test('a credential is no longer known after one bad signature, and known again after one success', async t => {
@@ -292,7 +311,7 @@ t.test('faults of the proxy, of STS and of the upstream are not counted', async 
 t.test('a refusal without a code counts as a bad signature', async t => {
   const { fail, attempt } = create()
   fail(new Fault('sts/refused'), client(), 3)
-  t.equal(attempt(), 'login/signature-limit')
+  t.equal(attempt(), 'contested')
 })
 
 t.test('a login without a call to STS does not make a credential known', async t => {

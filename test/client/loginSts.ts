@@ -139,7 +139,13 @@ t.test('the limits get the outcome', async t => {
 t.test('the place in the queue is that of the limits', async t => {
   const entries: object[] = []
   const attempt = createAuthenticator({
-    reserveSlot: (_, fingerprint) => ({ subnet: '2001:db8:0:1::/64', priority: 'known', fingerprint, release() {} }),
+    reserveSlot: (_, fingerprint) => ({
+      subnet: '2001:db8:0:1::/64',
+      priority: 'known',
+      fingerprint,
+      isContested: () => false,
+      release() {},
+    }),
     acquirePermit: async (_bucket, _host, entry) => {
       entries.push(entry)
       return () => {}
@@ -163,7 +169,7 @@ t.test('one fingerprint per login identifies its credential in limits, caches an
     reserveSlot: (...args) => {
       seen.reserveSlot = args
       const [, fingerprint] = args
-      return { subnet: '127.0.0.0/24', fingerprint, priority: 'normal', release() {} }
+      return { subnet: '127.0.0.0/24', fingerprint, priority: 'normal', isContested: () => false, release() {} }
     },
     findRefusal: (...args) => {
       seen.findRefusal = args

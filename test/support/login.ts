@@ -90,6 +90,7 @@ export function createAuthenticator(replaced: Partial<AuthenticatorOptions> = {}
       subnet,
       fingerprint,
       priority: 'normal',
+      isContested: () => false,
       release: outcome => void outcomes.push(outcome),
     }),
     findRefusal: () => undefined,
