@@ -7,10 +7,10 @@ import { explain } from './commands/explain.js'
 import { type Finding, formatFinding } from './commands/findings.js'
 import { pruneUsers } from './commands/prune.js'
 import { type OnSignal, runUntilStopped, serve, startReloadingProxy } from './commands/serve.js'
-import { type CommandFlags, parseFlags } from './config/flags.js'
-import { type ConfigSources, loadConfig } from './config/load.js'
+import { type CommandFlags, type CommandLine, parseFlags } from './config/flags.js'
+import { loadConfig } from './config/load.js'
 import { didYouMean } from './config/nearest.js'
-import { readFile } from './config/reading.js'
+import { type ReadFile, readFile } from './config/reading.js'
 import { settingsText } from './config/table.js'
 import { Fault, toExitCode } from './errors.js'
 import { escapeLines, escapeUnprintable } from './printable.js'
@@ -37,6 +37,8 @@ const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any Mo
       --all                               removes all database users of the proxy
   mongo-iam-proxy settings                prints the settings; each is also a flag and a variable
 
+With --require-end-mark, a FILE that does not end in a line of three dots (...) is refused.
+
 Exit codes: 0 stopped as requested, 64 usage, 69 address in use, 70 bug, 78 configuration.
 `
 
@@ -54,9 +56,12 @@ const commands: Record<string, Command> = {
   version: printVersion,
 }
 
+/** The flags of every command that loads a configuration file. */
+const CONFIG_FLAGS = { config: 'text', 'require-end-mark': 'toggle' } as const
+
 async function runServe(argv: string[]): Promise<number> {
-  const { own, settings } = parseFlagsOnly(argv, { config: 'text' })
-  await serve((readFile, denyFile) => load(own.config, settings, { readFile, denyFile }), onSignal)
+  const { own, settings } = parseFlagsOnly(argv, CONFIG_FLAGS)
+  await serve((read, running) => load(own, settings, { read, running }), onSignal)
   return 0
 }
 
@@ -109,16 +114,16 @@ async function runDemo(argv: string[]): Promise<number> {
 }
 
 async function runCheck(argv: string[]): Promise<number> {
-  const { own, settings } = parseFlagsOnly(argv, { config: 'text' })
-  const findings = await check(load(own.config, settings), { onFinding: finding => print(formatFinding(finding)) })
+  const { own, settings } = parseFlagsOnly(argv, CONFIG_FLAGS)
+  const findings = await check(load(own, settings), { onFinding: finding => print(formatFinding(finding)) })
   return exitCodeOf(findings)
 }
 
 async function runExplain(argv: string[]): Promise<number> {
-  const { own, settings, positionals } = parseFlags(argv, { config: 'text' })
+  const { own, settings, positionals } = parseFlags(argv, CONFIG_FLAGS)
   const [arn, ...more] = positionals
   if (arn === undefined || more.length > 0) throw new Fault('usage', 'explain takes one ARN')
-  const { isComplete, lines } = await explain(load(own.config, settings), arn, Date.now())
+  const { isComplete, lines } = await explain(load(own, settings), arn, Date.now())
   for (const line of lines) print(escapeUnprintable(line))
   return isComplete ? 0 : 78
 }
@@ -128,8 +133,8 @@ async function runUsers([subcommand, ...argv]: string[]): Promise<number> {
     const got = subcommand === undefined ? '' : `, got ${describeText(subcommand)}`
     throw new Fault('usage', `users needs the subcommand prune${got}`)
   }
-  const { own, settings } = parseFlagsOnly(argv, { config: 'text', all: 'toggle' })
-  const findings = await pruneUsers(load(own.config, settings), { all: own.all === true })
+  const { own, settings } = parseFlagsOnly(argv, { ...CONFIG_FLAGS, all: 'toggle' })
+  const findings = await pruneUsers(load(own, settings), { all: own.all === true })
   for (const finding of findings) print(formatFinding(finding))
   return exitCodeOf(findings)
 }
@@ -152,11 +157,18 @@ async function printVersion(): Promise<number> {
 
 /** Throws `config/invalid` with every problem. */
 function load(
-  file: string | undefined,
+  own: CommandLine<typeof CONFIG_FLAGS>['own'],
   args: Record<string, string>,
-  sources: Partial<Pick<ConfigSources, 'readFile' | 'denyFile'>> = {},
+  { read = readFile, running }: { read?: ReadFile; running?: LoadedConfig | undefined } = {},
 ): LoadedConfig {
-  return loadWithPolicy({ file, args, env: process.env, readFile, ...sources })
+  return loadWithPolicy({
+    file: own.config,
+    args,
+    env: process.env,
+    readFile: read,
+    requireEndMark: own['require-end-mark'] === true,
+    running: running && { denyFile: running.config.deny.file, hasEndMark: running.hasEndMark },
+  })
 }
 
 function parseFlagsOnly<const Own extends CommandFlags>(argv: string[], own: Own) {

@@ -166,6 +166,12 @@ export const logEvents = {
     summary: 'A rule is not in the new configuration. Connections that only this rule admitted are closed.',
     fields: ['pattern'],
   },
+  'protection weakened': {
+    levels: ['warn'],
+    summary:
+      'A reload removed or widened a protection: a condition of a rule, or a setting. A configuration file that was cut is one reason. If `restart required` names the setting, the change waits for the restart.',
+    fields: ['setting', 'pattern', 'weakening'],
+  },
   'denial added': {
     levels: ['warn'],
     summary: 'POST /deny added an entry to the deny list.',

@@ -84,6 +84,7 @@ export const eventFields = {
   refused: 'Commands that were refused on this connection, by fault or command name, with their number.',
   roles: 'Roles that the principal should have lost.',
   secondary: 'True if the member is a secondary.',
+  setting: 'Path of the setting.',
   settings: 'Settings that changed and need a restart.',
   signal: 'Signal that the process received.',
   skewSeconds: 'How far the clock of STS is ahead of the local clock.',
@@ -92,6 +93,7 @@ export const eventFields = {
   sts: 'STS host.',
   until: 'Time at which the denial expires.',
   warning: 'Warning in words.',
+  weakening: 'How the protection is weaker than before.',
   writable: 'True if the member accepts writes.',
 } as const satisfies Record<string, string>
 

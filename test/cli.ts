@@ -75,6 +75,19 @@ t.test('an invalid configuration is exit code 78 and lists every problem', async
   })
 })
 
+t.test('--require-end-mark refuses a file that may have been cut', async t => {
+  const file = `${createTempFolder(t)}/proxy.yaml`
+  writeFileSync(file, 'upstream: { uri: mongodb://127.0.0.1:1/ }\n')
+  for (const command of [['serve'], ['check'], ['explain', 'arn:aws:iam::123456789012:role/R']]) {
+    const { code, stderr } = await run([...command, '--config', file, '--require-end-mark'])
+    t.equal(code, 78, command.join(' '))
+    t.match(stderr, /may have been cut: it does not end in a line of three dots \(\.\.\.\)/)
+  }
+  writeFileSync(file, 'upstream: { uri: mongodb://127.0.0.1:1/ }\n...\n')
+  const { code } = await run(['explain', 'arn:aws:iam::123456789012:role/R', '--config', file, '--require-end-mark'])
+  t.equal(code, 0)
+})
+
 t.test('a port in use is exit code 69 and a message', async t => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

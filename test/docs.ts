@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { metrics } from '../src/admin/metrics.js'
 import { loadWithPolicy } from '../src/app/policy.js'
+import { hasEndMark } from '../src/config/endMark.js'
 import { loadConfig } from '../src/config/load.js'
 import { allSettings } from '../src/config/settings.js'
 import { faults } from '../src/errors.js'
@@ -97,6 +98,12 @@ const blocks = (name: string, language: string): string[] =>
     .filter(([, , one]) => one === language)
     .map(([, indent = '', , text = '']) => text.replace(new RegExp(`^${indent}`, 'gm'), ''))
 
+t.test('every example of a YAML file ends with the mark', async t => {
+  for (const { name } of current) {
+    for (const text of blocks(name, 'yaml')) t.ok(hasEndMark(text), `${name}: ${text}`)
+  }
+})
+
 t.test('the configuration of the README is valid', async t => {
   const text = blocks('README.md', 'yaml').find(block => block.includes('upstream:')) ?? ''
   const pem = (name: string) => readFileSync(join(root, 'test/support/tls', name))
@@ -122,7 +129,7 @@ t.test('the configuration of the README is valid', async t => {
 
 t.test('the example rules are valid, in their scope', async t => {
   const text = blocks('docs/rules.md', 'yaml').find(block => block.includes('permissionSet')) ?? ''
-  const bytes = Buffer.from(`${text}listen: { scope: maintenance }\nupstream: { uri: 'mongodb://localhost' }\n`)
+  const bytes = Buffer.from(`listen: { scope: maintenance }\nupstream: { uri: 'mongodb://localhost' }\n${text}`)
   const { users, listen } = loadConfig({ file: 'x', args: {}, env: {}, readFile: () => ({ bytes, mode: 0o400 }) })
   const { rules, problems } = compileRules(users, listen)
   t.same(problems, [])
@@ -131,7 +138,7 @@ t.test('the example rules are valid, in their scope', async t => {
 
 t.test('the example of a VPC endpoint is valid', async t => {
   const text = blocks('docs/operations.md', 'yaml').find(block => block.includes('vpce')) ?? ''
-  const bytes = Buffer.from(`${text}upstream: { uri: 'mongodb://localhost' }\n`)
+  const bytes = Buffer.from(`upstream: { uri: 'mongodb://localhost' }\n${text}`)
   const { sts } = loadConfig({ file: 'x', args: {}, env: {}, readFile: () => ({ bytes, mode: 0o400 }) })
   t.match(sts.hosts, [{ host: 'sts.eu-west-1.amazonaws.com', connect: { port: 443 } }])
 })

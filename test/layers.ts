@@ -32,7 +32,7 @@ const LAYERS = [
 
 /** Files without a socket, file, clock or randomness of their own: the caller passes in what they need. */
 const PURE = [
-  /^config\/(nearest|missingBlank)\.ts$/,
+  /^config\/(nearest|missingBlank|endMark)\.ts$/,
   /^wire\//,
   /^sasl\//,
   /^budget\//,

@@ -106,6 +106,11 @@ export const metrics = {
     labels: { outcome: ['applied', 'rejected'] },
     help: 'Reloads of the configuration by outcome. After a rejected one the previous configuration stays in effect.',
   },
+  weakened_protections_total: {
+    kind: 'counter',
+    labels: {},
+    help: 'Protections that a reload removed or widened: denials, conditions of rules, and settings. The log names each.',
+  },
   denials: { kind: 'gauge', labels: {}, help: 'Entries of the deny list, from deny.file and from POST /deny.' },
   unrevoked_roles: {
     kind: 'gauge',

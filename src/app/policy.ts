@@ -26,16 +26,21 @@ export type Policy = {
 }
 
 /** A configuration and the policy that was compiled from it, so that nothing is compiled or read a second time. */
-export type LoadedConfig = { config: Config; policy: Policy }
+export type LoadedConfig = {
+  config: Config
+  policy: Policy
+  /** The file ends in a line of three dots, which shows that it is complete. */
+  hasEndMark: boolean
+}
 
 /** Loads and compiles. Throws `config/invalid` with every problem of both. */
 export function loadWithPolicy(sources: ConfigSources): LoadedConfig {
-  const { config, compiled } = loadAndCompile(sources, (config, origins) => {
+  const { config, compiled, hasEndMark } = loadAndCompile(sources, (config, origins) => {
     const { policy, problems } = compilePolicy(config, sources.readFile, origins)
     return { compiled: policy, problems }
   })
   if (!compiled) throw new Error('a policy without problems is complete')
-  return { config, policy: compiled }
+  return { config, policy: compiled, hasEndMark }
 }
 
 /** Compiles a configuration that was made in code. Throws `config/invalid` with every problem. */
@@ -44,7 +49,7 @@ export function withPolicy(config: Config, readFile: ReadFile): LoadedConfig {
   if (!policy || problems.length > 0) {
     throw new Fault('config/invalid', problems.join('\n'), { problems, deny: config.deny })
   }
-  return { config, policy }
+  return { config, policy, hasEndMark: false }
 }
 
 /**

@@ -39,7 +39,7 @@ export type RunningProxy = {
   /** The port of the admin interface; undefined if it is off. */
   adminPort: number | undefined
   /** Applies a changed configuration, or logs why it was rejected and keeps the running one. Never throws. */
-  reload(next: LoadedConfig | Fault): void
+  reload(next: LoadedConfig | Fault): boolean
   /** Resolves when the upstream, STS and the directory have been asked what the first login needs. */
   initialized: Promise<void>
   /**
@@ -156,6 +156,7 @@ class ProxyServer {
       apply: next => this.#apply(next),
       log: this.#log,
       onOutcome: outcome => this.#metrics.count('reloads_total', 1, { outcome }),
+      onWeakened: count => this.#metrics.count('weakened_protections_total', count),
     })
     const { config, policy } = this.#initial
     this.#log('info', 'ready', { host: config.listen.host, port, upstream: policy.upstream.name, adminPort })

@@ -1,6 +1,6 @@
 /**
- * Reloads the configuration of a running proxy: live settings take effect, other changes wait for a restart, and rules
- * and denials that disappeared are logged by name.
+ * Reloads the configuration of a running proxy: live settings take effect, other changes wait for a restart. Rules,
+ * denials and protections that disappeared are logged by name.
  *
  *     LoadedConfig ─▶ merge live settings ─▶ conflicts? ─▶ apply ─▶ log
  *     Fault ────────▶ keep the running configuration, but apply new denials of its deny file
@@ -12,6 +12,7 @@ import { type Log, Secret } from '../log.js'
 import { type Denial, formatDenial, getDenialKey } from '../revocation/denials.js'
 import { formatDenyFile, parseDenyFile } from '../revocation/denyFile.js'
 import { type LoadedConfig, type Policy, settingConflicts } from './policy.js'
+import { findWeakenedProtections } from './protections.js'
 
 export type MergedConfig = {
   /** Live settings have their new value; all others keep the value with which the proxy was started. */
@@ -57,10 +58,13 @@ export function mergeLiveSettings(running: Config, next: Config): MergedConfig {
   return { config: { ...merged, warnings }, applied, needRestart }
 }
 
-type Protections = Pick<Policy, 'rules' | 'denials'>
+type RulesAndDenials = Pick<Policy, 'rules' | 'denials'>
 
 /** The rules and denials that no longer exist, by name. One that is only spelled differently still exists. */
-export function removedProtections(before: Protections, after: Protections): { pattern?: string; denial?: string }[] {
+export function findRemovedEntries(
+  before: RulesAndDenials,
+  after: RulesAndDenials,
+): { pattern?: string; denial?: string }[] {
   const rules = new Set(after.rules.all.map(({ arn }) => arn))
   const denials = new Set(after.denials.map(getDenialKey))
   return [
@@ -76,53 +80,64 @@ export type ReloadOptions = {
   apply(next: LoadedConfig): void
   log: Log
   onOutcome(outcome: 'applied' | 'rejected'): void
+  /** Called with the number of protections that a reload removed or widened. */
+  onWeakened(count: number): void
 }
 
 /**
- * Reloads one configuration after another, starting from `initial`. An invalid one, or the fault of one that could not be
+ * Reloads one configuration after another, starting from `initial`. Returns whether the configuration was applied. An invalid one, or the fault of one that could not be
  * loaded, changes nothing, and each problem is logged. The exception is its deny file: its new denials take effect if the
  * file itself is valid, so that a revocation does not have to wait for a repair of the rest.
  */
-export function createReloader(initial: LoadedConfig, options: ReloadOptions): (next: LoadedConfig | Fault) => void {
+export function createReloader(initial: LoadedConfig, options: ReloadOptions): (next: LoadedConfig | Fault) => boolean {
   const reloader = new Reloader(initial, options)
   return next => reloader.reload(next)
 }
 
 class Reloader {
   #running: LoadedConfig
+  /** The last configuration that was applied, with the settings that wait for a restart. */
+  #lastApplied: LoadedConfig
   readonly #options: ReloadOptions
 
   constructor(initial: LoadedConfig, options: ReloadOptions) {
     this.#running = initial
+    this.#lastApplied = initial
     this.#options = options
   }
 
-  reload(next: LoadedConfig | Fault): void {
+  reload(next: LoadedConfig | Fault): boolean {
     try {
       if (next instanceof Fault) throw next
       this.#apply(next)
       this.#options.onOutcome('applied')
+      return true
     } catch (thrown) {
       this.#reject(Fault.from(thrown))
       this.#options.onOutcome('rejected')
       this.#addDenials(next instanceof Fault ? next.data('config/invalid')?.deny : next.config.deny)
+      return false
     }
   }
 
-  #apply({ config: next, policy }: LoadedConfig): void {
+  #apply(loaded: LoadedConfig): void {
+    const { config: next, policy, hasEndMark } = loaded
     const { log } = this.#options
     const before = this.#running
     const { config, applied, needRestart } = mergeLiveSettings(before.config, next)
     const { upstream, isSingle } = before.policy
-    const merged = { config, policy: { ...policy, upstream, isSingle } }
+    const merged = { config, policy: { ...policy, upstream, isSingle }, hasEndMark }
     // A new rule may need a setting that waits for a restart, such as pins.file.
     const problems = settingConflicts(config, policy.rules)
     if (problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
     this.#options.apply(merged)
     this.#running = merged
-    for (const removed of removedProtections(before.policy, policy)) {
-      log('warn', 'pattern' in removed ? 'rule removed' : 'denial removed', removed)
-    }
+    const removed = findRemovedEntries(before.policy, policy)
+    for (const entry of removed) log('warn', 'pattern' in entry ? 'rule removed' : 'denial removed', entry)
+    const weakened = findWeakenedProtections(this.#lastApplied, loaded)
+    for (const protection of weakened) log('warn', 'protection weakened', protection)
+    this.#options.onWeakened(weakened.length + removed.filter(entry => 'denial' in entry).length)
+    this.#lastApplied = loaded
     for (const warning of config.warnings) {
       if (!before.config.warnings.includes(warning)) log('warn', 'configuration warning', { warning })
     }
@@ -139,14 +154,14 @@ class Reloader {
 
   #addDenials(deny: FaultData['config/invalid']['deny']): void {
     const { file, text } = deny ?? {}
-    const { config, policy } = this.#running
+    const { config, policy, hasEndMark } = this.#running
     if (file === undefined || file !== config.deny.file || text === undefined) return
     const { all, problems } = parseDenyFile(text, file)
     const asText = (denial: Denial) => formatDenyFile([denial])
     const known = new Set(policy.denials.map(asText))
     const added = all.filter(denial => !known.has(asText(denial)))
     if (problems.length > 0 || added.length === 0) return
-    this.#running = { config, policy: { ...policy, denials: [...policy.denials, ...added] } }
+    this.#running = { config, policy: { ...policy, denials: [...policy.denials, ...added] }, hasEndMark }
     this.#options.apply(this.#running)
     this.#options.log('warn', 'deny file reloaded', { denials: added.map(formatDenial) })
   }

@@ -4,6 +4,7 @@
  */
 import type { Document } from 'bson'
 import type { LoadedConfig, Policy } from '../app/policy.js'
+import { formatDuration } from '../config/definition.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
 import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
@@ -211,10 +212,4 @@ class Explainer {
     const others = all.filter(({ kind }) => kind === 'principalId' || kind === 'accessKey').length
     if (others > 0) this.#add('denied', `not by its ARN; ${others} denials by id or access key were not checked`)
   }
-}
-
-/** The duration as settings write it, such as `12h`. */
-function formatDuration(ms: number): string {
-  if (ms % 3_600_000 === 0) return `${ms / 3_600_000}h`
-  return ms % 60_000 === 0 ? `${ms / 60_000}m` : `${ms / 1000}s`
 }

@@ -20,10 +20,10 @@ export type Signal = 'SIGHUP' | 'SIGTERM' | 'SIGINT'
 export type OnSignal = (signal: Signal, run: () => void) => void
 
 /**
- * Loads the configuration, reading files through `read` only. `denyFile` is the deny file of the last good configuration.
- * Throws `config/invalid`.
+ * Loads the configuration, reading files through `read` only. `running` is the last good configuration. Throws
+ * `config/invalid`.
  */
-export type LoadPolicy = (read: ReadFile, denyFile?: string) => LoadedConfig
+export type LoadPolicy = (read: ReadFile, running?: LoadedConfig) => LoadedConfig
 
 export type ReloadingProxy = { proxy: RunningProxy; log: Log; requestReload(): void }
 
@@ -50,19 +50,19 @@ export async function startReloadingProxy(load: LoadPolicy): Promise<ReloadingPr
   const loaded = load(read)
   const log = createLog(loaded.config.log.level)
   const proxy = await startProxy(loaded, log, log.setLevel)
-  let denyFile = loaded.config.deny.file
+  let running = loaded
   const watcher = watchFiles<LoadedConfig | Fault>(
     {
       load(read) {
         try {
-          const next = load(read, denyFile)
-          denyFile = next.config.deny.file
-          return next
+          return load(read, running)
         } catch (thrown) {
           return Fault.from(thrown)
         }
       },
-      onSettled: proxy.reload,
+      onSettled(result) {
+        if (proxy.reload(result) && !(result instanceof Fault)) running = result
+      },
       read: readFile,
       stamp: fileStamp,
       watchFolder,

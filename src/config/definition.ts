@@ -104,6 +104,15 @@ function milliseconds(text: string): number {
   return Number(count) * UNITS[unit as keyof typeof UNITS]
 }
 
+/** The duration as settings write it, such as `12h`. */
+export function formatDuration(ms: number): string {
+  const [unit, length] = Object.entries(UNITS).findLast(([, length]) => ms % length === 0 && ms >= length) ?? [
+    's',
+    1000,
+  ]
+  return `${ms / length}${unit}`
+}
+
 /** A duration, in milliseconds. It has an upper bound because a Node timer of more than 24 days fires at once. */
 export const durationOf = (least: string, most: string, error = 'expected a duration like 500ms, 5s or 2m') =>
   z

@@ -1,5 +1,6 @@
 /** The configuration file: parses YAML into settings and records the line and column of each. */
 import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml'
+import { hasEndMark } from './endMark.js'
 import { describeSyntaxError } from './fileSyntax.js'
 import { unknownKey } from './keys.js'
 import { findMissingBlank, MISSING_BLANK } from './missingBlank.js'
@@ -11,16 +12,21 @@ export type FileValue = { value: unknown; from: string; inside(path: readonly Pr
 
 /**
  * Values by the path of their setting. Only the structure of the file is checked here. `isParsed`: the file is a mapping,
- * so that a setting that is not in it is missing.
+ * so that a setting that is not in it is missing. `hasEndMark`: the file shows that it is complete.
  */
-export type FileContents = { values: Map<string, FileValue>; problems: Problem[]; isParsed: boolean }
+export type FileContents = {
+  values: Map<string, FileValue>
+  problems: Problem[]
+  isParsed: boolean
+  hasEndMark: boolean
+}
 
 /** Parses the text of a file; `name` is its name in messages. Throws nothing: every error becomes a problem. */
 export function parseFile(text: string, name: string): FileContents {
   const lines = new LineCounter()
   // A pretty error would repeat lines of the file, which may hold a connection string with its password.
   const document = parseDocument(text, { prettyErrors: false, lineCounter: lines })
-  const contents: FileContents = { values: new Map(), problems: [], isParsed: true }
+  const contents: FileContents = { values: new Map(), problems: [], isParsed: true, hasEndMark: hasEndMark(text) }
   const sourceAt = (offset: number) => {
     const { line, col } = lines.linePos(offset)
     return `${name}:${line}:${col}`

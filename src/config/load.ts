@@ -26,8 +26,13 @@ export type ConfigSources = {
   args: Readonly<Record<string, string>>
   env: Readonly<Record<string, string | undefined>>
   readFile: ReadFile
-  /** The deny file of the last good configuration. It is still read if the file above cannot be parsed. */
-  denyFile?: string | undefined
+  /** Refuses a file without the end mark. */
+  requireEndMark?: boolean | undefined
+  /**
+   * The running configuration. Its deny file is still read if the file above is not complete. If it had the end mark, a file
+   * without the mark may have been cut, and is refused.
+   */
+  running?: { denyFile: string | undefined; hasEndMark: boolean } | undefined
 }
 
 /**
@@ -44,12 +49,15 @@ export function loadConfig(sources: ConfigSources): Config {
   return loadAndCompile(sources, () => ({ compiled: undefined, problems: [] })).config
 }
 
+/** `hasEndMark`: the file ends in a line of three dots. */
+export type CompiledConfig<T> = { config: Config; compiled: T; hasEndMark: boolean }
+
 /**
  * The configuration and what `compile` made of it. Throws `config/invalid`, whose `problems` are lines like
  * `sts.quota: expected a whole number from 1 to 1000000, got a text of 4 characters (from MONGO_IAM_PROXY_STS_QUOTA)`.
  * Its `detail` is the same lines in one text, and `deny` is the group `deny` as far as it could be read.
  */
-export function loadAndCompile<T>(sources: ConfigSources, compile: Compile<T>): { config: Config; compiled: T } {
+export function loadAndCompile<T>(sources: ConfigSources, compile: Compile<T>): CompiledConfig<T> {
   const contents = readConfigFile(sources)
   const problems = [...contents.problems]
   const { settings, origins, problems: valueProblems } = readSettings(sources, contents)
@@ -58,7 +66,7 @@ export function loadAndCompile<T>(sources: ConfigSources, compile: Compile<T>): 
   // A file that could not be parsed does not show which settings are missing.
   const { isParsed } = contents
   const { deny } = settings
-  const denyFile = isParsed ? deny.file : (deny.file ?? sources.denyFile)
+  const denyFile = isParsed && !contents.isCut ? deny.file : (deny.file ?? sources.running?.denyFile)
   const { config, problems: resolveProblems } = resolve({
     ...sources,
     settings: { ...settings, deny: { ...deny, file: denyFile } },
@@ -80,7 +88,7 @@ export function loadAndCompile<T>(sources: ConfigSources, compile: Compile<T>): 
   if (lines.length > 0) {
     throw new Fault('config/invalid', lines.join('\n'), { problems: lines, deny: config.deny })
   }
-  return { config, compiled }
+  return { config, compiled, hasEndMark: contents.hasEndMark }
 }
 
 /** Appends the source of the setting that a line begins with, unless the line has a source or the setting has none. */
@@ -91,14 +99,34 @@ function withSource(line: string, origins: ReadonlyMap<string, Origin>): string 
   return `${line} (from ${index === undefined ? origin.from : origin.inside([Number(index)])})`
 }
 
-function readConfigFile({ file, readFile }: ConfigSources): FileContents {
-  if (file === undefined) return { values: new Map(), problems: [], isParsed: true }
+/** `isCut`: the end mark is missing and required, so the file may lack its last settings. */
+function readConfigFile(sources: ConfigSources): FileContents & { isCut: boolean } {
+  const { file, readFile } = sources
+  const none = { values: new Map<string, never>(), hasEndMark: false, isCut: false }
+  if (file === undefined) return { ...none, problems: [], isParsed: true }
   const read = readText(readFile, file)
-  if ('text' in read) return parseFile(read.text, getShownName(file))
-  const from = `--config, ${describePath(file)}`
-  const message = `cannot read the configuration: ${read.why}`
-  return { values: new Map(), problems: [{ path: '', message, from }], isParsed: false }
+  if ('why' in read) {
+    const from = `--config, ${describePath(file)}`
+    const message = `cannot read the configuration: ${read.why}`
+    return { ...none, problems: [{ path: '', message, from }], isParsed: false }
+  }
+  const name = getShownName(file)
+  const contents = parseFile(read.text, name)
+  const message = contents.hasEndMark ? undefined : findCut(sources)
+  const cut = message === undefined ? [] : [{ path: '', message, from: name }]
+  return { ...contents, problems: [...contents.problems, ...cut], isCut: cut.length > 0 }
 }
+
+/** What is wrong with a file without the end mark; undefined if it may do without. */
+function findCut({ requireEndMark, running }: ConfigSources): string | undefined {
+  if (running?.hasEndMark) return CUT_SINCE
+  return requireEndMark ? CUT : undefined
+}
+
+const CUT =
+  'the file may have been cut: it does not end in a line of three dots (...), which --require-end-mark requires'
+const CUT_SINCE =
+  'the file may have been cut: it does not end in a line of three dots (...), and the running configuration does; add that line, or restart the proxy to do without it'
 
 /** The name of the configuration file in messages. A relative name is shown as well: a file of that name exists. */
 function getShownName(file: string): string {

@@ -7,6 +7,7 @@ import { X509Certificate } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
 import { Secret } from '../log.js'
 import { describePath } from '../redaction.js'
+import { formatDuration } from './definition.js'
 import { describeHost, isLoopback } from './hosts.js'
 import type { Problem } from './problem.js'
 import { parseSecrets } from './provision.js'
@@ -258,10 +259,6 @@ class Resolver {
     }
     return text
   }
-}
-
-function formatDuration(ms: number): string {
-  return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`
 }
 
 /** A secret may have been written where its file belongs. An absolute path shows that a file was meant. */

@@ -259,6 +259,18 @@ type ValueOf<D> = D extends { schema: z.ZodType<infer T> }
   : never
 type ValuesOf<G> = { [K in keyof G]: G[K] extends { schema: z.ZodType } ? ValueOf<G[K]> : ValuesOf<G[K]> }
 
+type PathsOf<G, Above extends string = ''> = {
+  [K in keyof G & string]: G[K] extends { schema: z.ZodType }
+    ? K extends 'self'
+      ? Above
+      : Join<Above, K>
+    : PathsOf<G[K], Join<Above, K>>
+}[keyof G & string]
+type Join<Above extends string, Key extends string> = Above extends '' ? Key : `${Above}.${Key}`
+
+/** The path of any setting. */
+export type SettingPath = PathsOf<typeof settings>
+
 /** The values of all settings as written; the files and variables that they name are not read yet. */
 export type Settings = ValuesOf<typeof settings>
 

@@ -11,6 +11,7 @@
  * valid YAML, and would admit every principal below the cut.
  */
 import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
+import { hasEndMark } from '../config/endMark.js'
 import { type Denial, parseDenial } from './denials.js'
 
 /** Parses the text of a file. Each problem ends with its place, such as `(from /etc/deny.yaml:3:1)`; `name` names the file. */
@@ -25,7 +26,7 @@ export function parseDenyFile(text: string, name: string): { all: Denial[]; prob
   if (errors.length > 0) {
     return { all: [], problems: errors.map(({ pos }) => `not valid YAML (from ${locate(pos[0])})`) }
   }
-  if (!/(^|\n)\.\.\.\s*$/.test(text)) {
+  if (!hasEndMark(text)) {
     return { all: [], problems: [`must end in a line of three dots (...); it may have been cut (from ${name})`] }
   }
   const list = document.contents

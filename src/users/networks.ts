@@ -32,6 +32,12 @@ export function isInNetworks(text: string, networks: readonly Network[]): boolea
   return address !== undefined && networks.some(network => contains(network, address))
 }
 
+/** Whether one of the networks contains all addresses of a network. */
+export function isCovered({ address, prefix }: Network, networks: readonly Network[]): boolean {
+  const first = ipaddr.parse(address)
+  return networks.some(network => network.prefix <= prefix && contains(network, first))
+}
+
 /** The network in CIDR notation; a single address without its prefix. */
 export function formatNetwork({ address, prefix, family }: Network): string {
   return prefix === (family === 'ipv4' ? 32 : 128) ? address : `${address}/${prefix}`

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { type LoadedConfig, loadWithPolicy } from '../../src/app/policy.js'
-import { createReloader, mergeLiveSettings, type ReloadOptions, removedProtections } from '../../src/app/reload.js'
+import { createReloader, findRemovedEntries, mergeLiveSettings, type ReloadOptions } from '../../src/app/reload.js'
 import { allSettings } from '../../src/config/settings.js'
 import { Fault } from '../../src/errors.js'
 import type { Log } from '../../src/log.js'
@@ -99,8 +99,8 @@ t.test('removed rules and denials are named; another spelling is the same denial
     { users: [{ ...base.users[0], user: 'someone' }] },
     { '/deny': '- account: "999999999999"\n...' },
   )
-  t.same(removedProtections(before, fewer), [{ pattern: BOB }, { denial: 'account 123456789012' }])
-  t.same(removedProtections(before, policyOf({}, { '/deny': '- account: "123456789012"\n...' })), [])
+  t.same(findRemovedEntries(before, fewer), [{ pattern: BOB }, { denial: 'account 123456789012' }])
+  t.same(findRemovedEntries(before, policyOf({}, { '/deny': '- account: "123456789012"\n...' })), [])
 })
 
 /** A reloader whose proxy only records what is applied. */
@@ -110,6 +110,7 @@ function recordingReloader(apply: ReloadOptions['apply'] = () => {}) {
   const outcomes: string[] = []
   const applied: string[][] = []
   const denied: string[][] = []
+  const weakened: number[] = []
   const reloader = createReloader(load(), {
     apply(next) {
       apply(next)
@@ -118,10 +119,11 @@ function recordingReloader(apply: ReloadOptions['apply'] = () => {}) {
     },
     log,
     onOutcome: outcome => outcomes.push(outcome),
+    onWeakened: count => void weakened.push(count),
   })
   /** Loads and reloads as the file watcher does: a failed load is reloaded as its fault. */
-  const reload = (...changes: Parameters<typeof load>): void => reloader(attempt(...changes))
-  return { reload, reloadFault: (fault: Fault) => reloader(fault), lines, outcomes, applied, denied }
+  const reload = (...changes: Parameters<typeof load>): boolean => reloader(attempt(...changes))
+  return { reload, reloadFault: (fault: Fault) => reloader(fault), lines, outcomes, applied, denied, weakened }
 }
 
 function attempt(...changes: Parameters<typeof load>): LoadedConfig | Fault {
@@ -165,6 +167,27 @@ t.test('an invalid configuration keeps the last valid one, and each problem is l
   ])
   reload()
   t.same([outcomes.at(-1), lines.length], ['applied', problems.length + 1], 'nothing of the invalid one is left')
+})
+
+t.test('each protection that a reload removes or widens is logged by name and counted', async t => {
+  const { reload, lines, weakened } = recordingReloader()
+  const strict = { users: [{ ...base.users[0], clientSource: ['10.0.0.0/8'] }, base.users[1]], pins: { file: '/pins' } }
+  t.equal(reload(strict), true)
+  lines.length = 0
+  reload({ deny: {}, admin: {} })
+  t.match(lines, [
+    ['warn', 'denial removed', { denial: 'account 123456789012' }],
+    ['warn', 'protection weakened', { setting: 'admin.tokenFile', weakening: 'was removed' }],
+    ['warn', 'protection weakened', { setting: 'deny.file', weakening: 'was removed' }],
+    ['warn', 'protection weakened', { setting: 'pins.file', weakening: 'was removed' }],
+    ['warn', 'protection weakened', { setting: 'users', pattern: ALICE, weakening: 'clientSource was removed' }],
+    ['info', 'configuration reloaded'],
+  ])
+  t.same(weakened, [0, 5])
+  reload({ deny: {}, admin: {}, log: { level: 'warn' } })
+  t.same(weakened, [0, 5, 0], 'once, although pins.file still waits for a restart')
+  t.equal(reload({ users: [{ arn: 'alice' }], deny: {} }), false)
+  t.same(weakened, [0, 5, 0], 'a rejected configuration weakens nothing')
 })
 
 t.test('a rule that needs a setting which waits for a restart is rejected', async t => {

@@ -25,13 +25,14 @@ type Given = Partial<Omit<ConfigSources, 'readFile' | 'file'>> & {
 }
 
 /** Loads from files in memory. Every user may read a file whose name ends in `.open`. */
-function loaded({ yaml, files = {}, args = {}, env = {}, compile, denyFile }: Given) {
+function loaded({ yaml, files = {}, args = {}, env = {}, compile, running, requireEndMark }: Given) {
   const all: Record<string, string | Buffer> = { ...files, ...(yaml !== undefined && { [FILE]: yaml }) }
   const sources: ConfigSources = {
     file: yaml === undefined ? undefined : FILE,
     args,
     env,
-    denyFile,
+    running,
+    requireEndMark,
     readFile: path => {
       const text = all[path]
       if (text === undefined) throw Object.assign(new Error('no'), { code: path === './locked' ? 'EACCES' : 'ENOENT' })
@@ -720,7 +721,7 @@ t.test('the deny file is read whatever else is wrong', async t => {
 t.test('a configuration file that cannot be parsed keeps the known deny file', async t => {
   const files = { 'deny.yaml': '[]\n...\n', 'other.yaml': '- AKIAIOSFODNN7EXAMPLE\n...\n' }
   for (const yaml of ['users: [', 'just a text']) {
-    const given = { yaml, files, denyFile: 'deny.yaml' }
+    const given = { yaml, files, running: { denyFile: 'deny.yaml', hasEndMark: false } }
     t.match(faultOf(() => loaded(given))?.data('config/invalid')?.deny, { file: 'deny.yaml', text: '[]\n...' })
     const flagged = { ...given, args: { 'deny.file': 'other.yaml' } }
     t.match(
@@ -729,7 +730,7 @@ t.test('a configuration file that cannot be parsed keeps the known deny file', a
       'a flag still applies',
     )
   }
-  const readable = { yaml: 'nothing: 1', files, denyFile: 'deny.yaml' }
+  const readable = { yaml: 'nothing: 1', files, running: { denyFile: 'deny.yaml', hasEndMark: false } }
   t.match(
     faultOf(() => loaded(readable))?.data('config/invalid')?.deny,
     { file: undefined },
@@ -802,3 +803,42 @@ t.test('a connection string in the place of another value is not shown', async t
     t.notMatch(`${found}`, /hunter2/, yaml)
   }
 })
+
+t.test(
+  'a file without its end mark is refused where the running configuration had one, or a flag requires it',
+  async t => {
+    const files = { 'deny.yaml': '[]\n...\n' }
+    const whole = 'deny: { file: deny.yaml }\nlog: { level: warn }\n...\n'
+    const running = { denyFile: 'deny.yaml', hasEndMark: true }
+    for (const yaml of [whole, whole.trimEnd(), whole.replaceAll('\n', '\r\n'), `${whole}\n# end\n`]) {
+      for (const given of [{ running }, { requireEndMark: true }, {}]) {
+        t.equal(loaded({ yaml, files, args: upstream, ...given }).log.level, 'warn')
+      }
+    }
+    for (const cut of ['log: { level: warn }\n', whole.slice(0, -3), 'listen: { port: 1 }', 'log: {', '']) {
+      const given = { yaml: cut, files, args: upstream }
+      t.match(
+        `${problemsOf({ ...given, running })}`,
+        /add that line, or restart the proxy to do without it \(from proxy\.yaml\)/,
+        cut,
+      )
+      t.match(
+        `${problemsOf({ ...given, requireEndMark: true })}`,
+        /may have been cut.*--require-end-mark requires/,
+        cut,
+      )
+      const fault = faultOf(() => loaded({ ...given, running }))
+      t.match(
+        fault?.data('config/invalid')?.deny,
+        { file: 'deny.yaml', text: '[]\n...' },
+        'the deny file is still read',
+      )
+    }
+    t.equal(
+      loaded({ yaml: 'log: { level: warn }', args: upstream, running: { denyFile: undefined, hasEndMark: false } }).log
+        .level,
+      'warn',
+    )
+    t.equal(loaded({ args: upstream, requireEndMark: true }).log.level, 'info', 'there is no file')
+  },
+)

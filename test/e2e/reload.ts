@@ -140,6 +140,31 @@ t.test('a denial applies although the configuration file is invalid', async t =>
   )
 })
 
+t.test('a configuration file that was cut has no effect, and its deny file still denies', async t => {
+  const { files, publish, logged, login, alice, orders, yaml, rules, log } = await startServe(t)
+  await login()
+  const whole = `${yaml(rules)}...\n`
+  publish({ ...files, 'proxy.yaml': whole })
+  await logged(is('configuration reloaded'))
+  const cut = whole.slice(0, whole.indexOf('deny:'))
+  publish({ ...files, 'proxy.yaml': cut })
+  t.match(await logged(is('configuration rejected')), { problem: /may have been cut.*restart the proxy to do without/ })
+  publish({ ...files, 'proxy.yaml': cut, 'deny.yaml': `- ${alice.arn}\n...\n` })
+  t.match(await logged(is('connection closed', { fault: 'login/revoked' })), { denial: `arn ${alice.arn}` })
+  await login(orders)
+  const from = log.length
+  publish({ ...files, 'proxy.yaml': whole })
+  await logged(is('configuration reloaded'), from)
+  await login()
+})
+
+t.test('a reload that loses the deny file says so', async t => {
+  const { files, publish, logged, yaml, rules, log } = await startServe(t)
+  publish({ ...files, 'proxy.yaml': yaml(rules).replace(/^deny:.*\n/m, '') })
+  t.match(await logged(is('protection weakened')), { level: 'warn', setting: 'deny.file', weakening: 'was removed' })
+  t.equal(log.filter(is('protection weakened')).length, 1)
+})
+
 t.test('a file that is read while it is written neither grants nor removes access', async t => {
   const { folder, log, logged, login, yaml, rules, alice } = await startServe(t)
   const client = await login()

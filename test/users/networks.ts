@@ -1,7 +1,7 @@
 import { BlockList, isIP } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
-import { formatNetwork, isInNetworks, parseNetwork } from '../../src/users/networks.js'
+import { formatNetwork, isCovered, isInNetworks, parseNetwork } from '../../src/users/networks.js'
 
 const format = (text: string) => {
   const network = parseNetwork(text)
@@ -78,4 +78,21 @@ t.test('the result agrees with BlockList of Node', async t => {
   const v6 = fc.ipV6().filter(text => isIP(text) === 6 && !/^(0*:)*:?ffff:/i.test(text) && !text.includes('.'))
   fc.assert(fc.property(v6, v6, fc.nat(128), (a, b, prefix) => run(a, b, prefix)))
   t.pass()
+})
+
+t.test('a network is covered by one that contains all of its addresses', async t => {
+  const networks = (...texts: string[]) =>
+    texts.map(text => parseNetwork(text)).filter(network => network !== undefined)
+  const isIn = (text: string, ...others: string[]) => {
+    const [network] = networks(text)
+    return network !== undefined && isCovered(network, networks(...others))
+  }
+  t.ok(isIn('10.1.0.0/16', '10.0.0.0/8'))
+  t.ok(isIn('10.0.0.0/8', '10.0.0.0/8'))
+  t.ok(isIn('10.1.2.3', '192.168.0.0/16', '10.0.0.0/8'))
+  t.ok(isIn('::ffff:10.0.0.0/104', '10.0.0.0/8'))
+  t.notOk(isIn('10.0.0.0/7', '10.0.0.0/8'))
+  t.notOk(isIn('11.0.0.0/8', '10.0.0.0/8'))
+  t.notOk(isIn('::/0', '0.0.0.0/0'))
+  t.notOk(isIn('10.0.0.0/8'))
 })
