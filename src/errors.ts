@@ -306,6 +306,20 @@ export const faults = {
     summary: 'the login is older than its rule allows',
     remedy: 'Nothing: drivers reauthenticate or reconnect. See maxAge of the rule and listen.reauthenticate.',
   },
+  'login/principal-limit': {
+    level: 'warn',
+    reply: RETRY,
+    summary: 'this principal has as many sessions as it may have',
+    remedy:
+      'Reduce its sessions: fewer processes, a smaller maxPoolSize. Otherwise set maxSessions in its rule, or raise listen.perPrincipal. `max` is the limit.',
+  },
+  'login/session-limit': {
+    level: 'warn',
+    reply: RETRY,
+    summary: 'all session slots of the proxy are taken',
+    remedy:
+      'Find the largest principals in `mongo_iam_proxy_principal_sessions`. Raise listen.connections, and `ulimit -n` if the log says that it is too low, or add a proxy.',
+  },
   'login/timeout': {
     level: 'error',
     reply: RETRY,
@@ -409,7 +423,7 @@ export const faults = {
     reply: null,
     summary: 'the connection limit is reached',
     remedy:
-      'Raise listen.connections or listen.perAddress, or find the addresses that hold connections open without logging in.',
+      'Raise listen.connections, listen.reserve or listen.perAddress, or find the addresses that hold connections open without logging in.',
   },
   'connection/frame-timeout': {
     level: 'info',
@@ -508,6 +522,8 @@ export type FaultData = {
   'login/revoked': { readonly denial?: string | undefined }
   'login/concurrency-limit': Backoff
   'login/signature-limit': Backoff
+  'login/principal-limit': Backoff
+  'login/session-limit': Backoff
   'upstream/unreachable': UpstreamError
   'upstream/authentication-failed': UpstreamError
   'provision/failed': UpstreamError
@@ -606,7 +622,13 @@ export function describeFault(fault: Fault): string {
  */
 export function toReply({ clientView: fault }: Fault, connectionId: number): Document | null {
   const { reply } = fault.definition
-  const backoffMS = fault.data('budget/exhausted', 'login/concurrency-limit', 'login/signature-limit')?.backoffMS
+  const backoffMS = fault.data(
+    'budget/exhausted',
+    'login/concurrency-limit',
+    'login/signature-limit',
+    'login/principal-limit',
+    'login/session-limit',
+  )?.backoffMS
   if (reply === null) return null
   return {
     ok: new Double(0),

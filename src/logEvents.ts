@@ -44,6 +44,24 @@ export const logEvents = {
     fields: [],
     fault: true,
   },
+  'session limit near': {
+    levels: ['warn'],
+    summary:
+      'A principal has 80 % of the sessions that it may have. Without `arn`: 80 % of all session slots are taken. At most one line per limit in ten minutes.',
+    fields: ['arn', 'sessions', 'max'],
+  },
+  'limits lowered': {
+    levels: ['warn'],
+    summary:
+      'The file descriptors of this process do not suffice for the configured connections, so it serves fewer, or calls STS less often at once.',
+    fields: ['warning', 'connections', 'sessions', 'descriptors'],
+  },
+  'accept failed': {
+    levels: ['warn'],
+    summary:
+      'A connection could not be accepted. At most one line in a minute; `failed_accepts_total` counts all of them.',
+    fields: ['why'],
+  },
   'tls handshake failed': {
     levels: ['debug', 'info'],
     summary: 'A client did not complete the TLS handshake.',

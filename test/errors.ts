@@ -52,6 +52,8 @@ t.test('a failure to check an identity is 262 with three labels, and only a reje
     ...retried,
     'login/concurrency-limit',
     'login/signature-limit',
+    'login/principal-limit',
+    'login/session-limit',
     'users/ambiguous',
     'users/unreadable',
   ] as const) {
@@ -104,7 +106,13 @@ t.test('a reply has the fields and types of a server error', async t => {
 
 t.test('the backoff of another kind of fault is left out', async t => {
   for (const kind of kinds) {
-    const hasBackoff = ['budget/exhausted', 'login/concurrency-limit', 'login/signature-limit'].includes(kind)
+    const hasBackoff = [
+      'budget/exhausted',
+      'login/concurrency-limit',
+      'login/signature-limit',
+      'login/principal-limit',
+      'login/session-limit',
+    ].includes(kind)
     t.equal('baseBackoffMS' in (toReply(createFault(kind), 1) ?? {}), hasBackoff, kind)
   }
 })

@@ -11,10 +11,8 @@ import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import type { After } from '../clock.js'
 
-/** Connections in each phase. */
-const MAX_PER_PHASE = 64
-/** The most connections that are open at a time. */
-export const MAX_ADMIN_CONNECTIONS = 2 * MAX_PER_PHASE
+/** Connections at a time, if the file descriptors suffice. */
+export const MAX_ADMIN_CONNECTIONS = 128
 /** How long a connection may wait for its request, and how long it may live. An honest request takes milliseconds. */
 const WAIT_MS = 5_000
 const LIFETIME_MS = 15_000
@@ -25,9 +23,12 @@ export class AdminConnections {
   /** The oldest connection comes first. */
   readonly #waiting = new Set<AdminConnection>()
   readonly #answering = new Set<AdminConnection>()
+  readonly #maxPerPhase: number
   readonly #after: After
 
-  constructor(after: After) {
+  /** `maxConnections`: in both phases together. */
+  constructor(maxConnections: number, after: After) {
+    this.#maxPerPhase = Math.floor(maxConnections / 2)
     this.#after = after
   }
 
@@ -43,29 +44,29 @@ export class AdminConnections {
       this.#waiting.delete(connection)
       this.#answering.delete(connection)
     })
-    addToPhase(this.#waiting, connection)
+    this.#addToPhase(this.#waiting, connection)
     return connection
   }
 
   /** Returns whether a request is the first one of its connection. Any other must be ignored. */
   acceptRequest(connection: AdminConnection): boolean {
     if (!this.#waiting.delete(connection)) return false
-    addToPhase(this.#answering, connection)
+    this.#addToPhase(this.#answering, connection)
     return true
   }
 
   closeAll(): void {
     for (const connection of [...this.#waiting, ...this.#answering]) connection.destroy()
   }
-}
 
-function addToPhase(phase: Set<AdminConnection>, connection: AdminConnection): void {
-  const [oldest] = phase
-  if (oldest && phase.size >= MAX_PER_PHASE) {
-    phase.delete(oldest) // 'close' comes later
-    oldest.destroy()
+  #addToPhase(phase: Set<AdminConnection>, connection: AdminConnection): void {
+    const [oldest] = phase
+    if (oldest && phase.size >= this.#maxPerPhase) {
+      phase.delete(oldest) // 'close' comes later
+      oldest.destroy()
+    }
+    phase.add(connection)
   }
-  phase.add(connection)
 }
 
 /** A socket whose reading side ends after one request. */

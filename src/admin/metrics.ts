@@ -29,6 +29,21 @@ export const metrics = {
     labels: { stage: ['connecting', 'unauthenticated', 'authenticating', 'authenticated'] },
     help: 'Open client connections by stage.',
   },
+  session_slots: {
+    kind: 'collected',
+    labels: { state: ['taken', 'free'] },
+    help: 'Session slots: listen.connections less listen.reserve, or fewer if the file descriptors do not suffice. Logins under way hold one.',
+  },
+  principal_sessions: {
+    kind: 'collected',
+    labels: { arn: [] },
+    help: 'Sessions of the ten principals that have the most.',
+  },
+  failed_accepts_total: {
+    kind: 'counter',
+    labels: {},
+    help: 'Connections that the proxy could not accept, because file descriptors are running out or the operating system failed.',
+  },
   logins_total: {
     kind: 'counter',
     labels: { outcome: ['success', ...FAULT_KINDS] },

@@ -5,7 +5,7 @@ import type { After } from '../clock.js'
 import { isLoopback } from '../config/hosts.js'
 import { errorCode, Fault } from '../errors.js'
 import { isAllowedHost } from './access.js'
-import { AdminConnection, AdminConnections } from './connections.js'
+import { AdminConnection, AdminConnections, MAX_ADMIN_CONNECTIONS } from './connections.js'
 import { type DenyOptions, handleDenyRequest } from './deny.js'
 import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './http.js'
 import { handlePinsRequest, type PinsOptions } from './pins.js'
@@ -14,6 +14,8 @@ export type AdminServerOptions = {
   host: string
   /** 0 listens on any free port. */
   port: number
+  /** Connections at a time, at least two. By default as many as there are with enough file descriptors. */
+  maxConnections?: number
   /** `body` is shown by /readyz. */
   ready: () => { ready: boolean; body: Record<string, unknown> }
   /** Returns the metrics in the Prometheus text format. */
@@ -66,7 +68,7 @@ const MAX_HEAD_BYTES = 8192
  */
 export async function startAdminServer(given: AdminServerOptions): Promise<AdminServer> {
   const options = { ...given, metrics: shareConcurrent(given.metrics) }
-  const connections = new AdminConnections(given.after)
+  const connections = new AdminConnections(given.maxConnections ?? MAX_ADMIN_CONNECTIONS, given.after)
   // This server never listens. It parses what the connections let through.
   const http = createHttpServer({ maxHeaderSize: MAX_HEAD_BYTES }, (request, response) => {
     const connection: unknown = request.socket

@@ -14,6 +14,7 @@ import type { Pins } from '../users/pins.js'
 export type AdminInterfaceOptions = {
   /** The running configuration, which a reload changes. */
   config(): Config
+  maxConnections: number
   /** Whether the proxy is ready, and whether it is draining. */
   readiness(): { isReady: boolean; isDraining: boolean }
   topology: Pick<Topology, 'currentView'>
@@ -42,6 +43,7 @@ export async function startAdminInterface(options: AdminInterfaceOptions): Promi
     host,
     port,
     after,
+    maxConnections: options.maxConnections,
     ready: () => {
       const { isReady, isDraining } = readiness()
       return {

@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto'
 import type { MetricsRecorder } from '../admin/metrics.js'
 import { type ContestedLogins, createContestedLogins } from '../budget/contestedLogins.js'
 import { createLoginLimits, type LimitName, type LoginLimits } from '../budget/loginLimits.js'
+import { createPrincipalRefusals, type PrincipalRefusals } from '../client/principalRefusals.js'
+import type { SessionSlots } from '../client/sessionSlots.js'
 import { after, now } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { toLogFields } from '../errors.js'
@@ -13,6 +15,7 @@ import type { Log } from '../log.js'
 
 export type LoginCachesOptions = {
   config: Pick<Config, 'login' | 'sts'>
+  sessionSlots: Pick<SessionSlots, 'assertFreeFor'>
   metrics: MetricsRecorder
   log: Log
   /** Called when a credential becomes known in a subnet by a successful login. */
@@ -28,6 +31,7 @@ export type LoginCaches = {
   findRefusal: RefusalCache['get']
   recordOutcome: RefusalCache['store']
   findIdentity: IdentityCache['lookUp']
+  principalRefusals: PrincipalRefusals
   /** Forgets the failures and successes that depended on the rules, the directory or the deny list. */
   invalidate(): void
 }
@@ -36,7 +40,8 @@ export type LoginCaches = {
 const MAX_ENTRIES = 20_000
 const MAX_REFUSALS_PER_SUBNET = 1_000
 
-export function createLoginCaches({ config, metrics, log, onKnownCredential }: LoginCachesOptions): LoginCaches {
+export function createLoginCaches(options: LoginCachesOptions): LoginCaches {
+  const { config, sessionSlots, metrics, log, onKnownCredential } = options
   const { login, sts } = config
   const countRejection = (limit: LimitName): void =>
     metrics.count(login.shadow ? 'limit_shadow_total' : 'limit_refusals_total', 1, { limit })
@@ -61,6 +66,7 @@ export function createLoginCaches({ config, metrics, log, onKnownCredential }: L
   })
   const refusals = createRefusalCache({ maxEntries: MAX_ENTRIES, maxPerSource: MAX_REFUSALS_PER_SUBNET, now })
   const identities = createIdentityCache({ ttlMS: sts.successCache, maxEntries: MAX_ENTRIES, now })
+  const principalRefusals = createPrincipalRefusals({ slots: sessionSlots, maxEntries: MAX_ENTRIES, now })
   return {
     fingerprint: createCredentialFingerprinter(randomBytes(32)),
     reserveSlot: limits.acquireSlot,
@@ -76,7 +82,9 @@ export function createLoginCaches({ config, metrics, log, onKnownCredential }: L
       if (found.identity) metrics.count('cache_hits_total', 1, { cache: 'identities' })
       return found
     },
+    principalRefusals,
     invalidate() {
+      principalRefusals.clear()
       limits.clearFailures()
       identities.clear()
     },

@@ -9,6 +9,7 @@
 import type { Document } from 'bson'
 import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
 import { Authenticator, type AuthenticatorOptions } from '../client/login.js'
+import type { SessionSlots } from '../client/sessionSlots.js'
 import { after, now } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
@@ -43,6 +44,9 @@ export type LoginsOptions = {
   /** Reads the directory. It is undefined without `upstream.admin`. */
   adminClient: AdminClient | undefined
   ldap: Pick<LdapGuard, 'getState' | 'assertOff'>
+  sessionSlots: SessionSlots
+  /** Concurrent calls to STS. */
+  stsCalls: number
   /** Throws `ldap/*` if LDAP authorization is not known to be off and cannot be excluded over this new connection. */
   assertLdapOffOver(channel: Channel, hello: Document, signal: AbortSignal): Promise<void>
   metrics: MetricsRecorder
@@ -90,9 +94,10 @@ export class Logins {
     this.#options = options
     this.#config = config
     this.#rules = policy.rules
-    this.#sts = new StsGateway(config, metrics, log)
+    this.#sts = new StsGateway(config, options.stsCalls, metrics, log)
     this.#caches = createLoginCaches({
       config,
+      sessionSlots: options.sessionSlots,
       metrics,
       log,
       onKnownCredential: (subnet, fingerprint) => this.#sts.promote(subnet, fingerprint),
@@ -189,8 +194,10 @@ export class Logins {
   }
 
   #createAuthenticator(): Authenticator {
-    const { ldap } = this.#options
+    const { ldap, sessionSlots } = this.#options
     return new Authenticator({
+      sessionSlots,
+      principalRefusals: this.#caches.principalRefusals,
       fingerprint: this.#caches.fingerprint,
       reserveSlot: this.#caches.reserveSlot,
       findRefusal: this.#caches.findRefusal,

@@ -5,6 +5,7 @@
  * Every setting is in the table, so that a new one does not compile without a decision whether it protects.
  */
 
+import { divideConnections } from '../config/connectionLimits.js'
 import { formatDuration } from '../config/definition.js'
 import { isLoopback, isWildcard } from '../config/hosts.js'
 import type { Config } from '../config/load.js'
@@ -43,6 +44,14 @@ export const PROTECTIONS: Readonly<Record<SettingPath, Describe | null>> = {
   'listen.scope': NONE, // the rules that it brings into scope are compared
   'listen.backlog': NONE,
   'listen.connections': larger(({ listen }) => listen.connections),
+  'listen.reserve': ({ listen: { reserve: before } }, { listen }) => {
+    const after = divideConnections(listen).reserve
+    return before !== undefined && after < before ? `is ${after} instead of ${before}` : undefined
+  },
+  'listen.perPrincipal': ({ listen: { perPrincipal: before } }, { listen }) => {
+    const after = divideConnections(listen).perPrincipal
+    return before !== undefined && after > before ? `is ${after} instead of ${before}` : undefined
+  },
   'listen.perAddress': larger(({ listen }) => listen.perAddress),
   'listen.reauthenticate': NONE,
   tls: removed(({ tls }) => tls, 'TLS was turned off'),

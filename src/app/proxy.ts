@@ -17,6 +17,7 @@ import { Connection, type ConnectionMetrics, type ConnectionOptions } from '../c
 import { type Listener, type ListenerOptions, listen } from '../client/listener.js'
 import { createLogSampler } from '../client/logSampler.js'
 import { after, now, sleep } from '../clock.js'
+import type { ConnectionLimits } from '../config/connectionLimits.js'
 import type { Config } from '../config/load.js'
 import type { Fault, FaultKind, Level } from '../errors.js'
 import { LdapGuard } from '../ldap/guard.js'
@@ -28,6 +29,7 @@ import type { Channel } from '../upstream/channel.js'
 import { Topology } from '../upstream/topology.js'
 import { readTopologyVersion } from '../upstream/topologyVersion.js'
 import { startAdminInterface } from './adminInterface.js'
+import { Capacity } from './capacity.js'
 import { createConnectionMetrics } from './connectionMetrics.js'
 import { HelloResponder } from './helloAnswer.js'
 import { Logins } from './logins.js'
@@ -84,6 +86,7 @@ class ProxyServer {
   readonly #hello: HelloResponder
   readonly #logins: Logins
   readonly #shouldLog: (kind: FaultKind) => boolean
+  readonly #capacity: Capacity
   /** The running configuration. */
   #config: Config
   #listener: Listener | undefined
@@ -103,6 +106,7 @@ class ProxyServer {
     this.#log = log
     this.#setLogLevel = setLogLevel
     this.#metrics = createMetricsRecorder({}, { includeProcess: true })
+    this.#capacity = new Capacity(loaded, this.#metrics, log)
     this.#connectionMetrics = createConnectionMetrics(this.#metrics)
     this.#adminClient = config.upstream.admin && createAdminClient(config.upstream.admin)
     this.#topology = new Topology({
@@ -123,6 +127,8 @@ class ProxyServer {
       topology: this.#topology,
       adminClient: this.#adminClient,
       ldap: this.#ldap,
+      sessionSlots: this.#capacity.sessionSlots,
+      stsCalls: this.#capacity.stsCalls,
       assertLdapOffOver: (channel, hello, signal) => this.#assertLdapOffOver(channel, hello, signal),
       metrics: this.#metrics,
       log,
@@ -137,6 +143,7 @@ class ProxyServer {
     })
     this.#metrics.addGauges({
       connections: () => this.#listener?.countByStage() ?? NO_CONNECTIONS,
+      ...this.#capacity.gauges(),
       ...this.#logins.gauges(),
     })
   }
@@ -190,6 +197,7 @@ class ProxyServer {
   #startAdminInterface(): Promise<AdminServer | undefined> {
     return startAdminInterface({
       config: () => this.#config,
+      maxConnections: this.#capacity.adminConnections,
       readiness: () => ({ isReady: this.#isReady(), isDraining: this.#isDraining }),
       topology: this.#topology,
       ldap: this.#ldap,
@@ -217,11 +225,13 @@ class ProxyServer {
       host,
       port,
       backlog,
-      ...listenerSettings(this.#config),
+      ...listenerSettings(this.#config, this.#capacity.limits),
       after,
       acceptQueue: createAcceptQueue({ defer: setImmediate, now }),
       log: this.#log,
       shouldLog: this.#shouldLog,
+      maxDescriptor: () => this.#capacity.maxDescriptor,
+      onAcceptFailed: why => this.#capacity.recordFailedAccept(why),
       onRejected: ({ kind }) => this.#connectionMetrics.recordFault(kind),
       createConnection: (socket, client) => new Connection(socket, client, options),
     })
@@ -236,6 +246,7 @@ class ProxyServer {
         stsHost: () => this.#logins.selectStsHost(address),
         random: randomBytes,
         buildInfo: () => this.#buildInfo,
+        assertSessionSlotFree: () => this.#capacity.sessionSlots.assertFree(),
       }),
       answerHello: (request, connectionId, signal, client) => this.#hello.answer(request, connectionId, signal, client),
       authenticator,
@@ -254,7 +265,9 @@ class ProxyServer {
 
   #apply(next: LoadedConfig): void {
     const { config } = next
-    this.#listener?.reconfigure(listenerSettings(config)) // may throw, so it comes first
+    const fitted = this.#capacity.fit(config)
+    this.#listener?.reconfigure(listenerSettings(config, fitted.limits)) // may throw, so it comes before any change
+    this.#capacity.apply(config, fitted)
     this.#hello.useCertificate(config.tls?.cert)
     this.#config = config
     this.#setLogLevel(config.log.level)
@@ -295,9 +308,11 @@ class ProxyServer {
 }
 
 /** The settings of the listener that a reload changes. */
-function listenerSettings({ listen, tls }: Config): Pick<ListenerOptions, 'connections' | 'perAddress' | 'tls'> {
-  const { connections, perAddress } = listen
-  return { connections, perAddress, ...(tls && { tls: { ...tls, key: tls.key.reveal() } }) }
+function listenerSettings(
+  { listen, tls }: Config,
+  { connections, reserve }: ConnectionLimits,
+): Pick<ListenerOptions, 'connections' | 'reserve' | 'perAddress' | 'tls'> {
+  return { connections, reserve, perAddress: listen.perAddress, ...(tls && { tls: { ...tls, key: tls.key.reveal() } }) }
 }
 
 /** True if both name their process and the processes differ. */

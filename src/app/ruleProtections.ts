@@ -73,6 +73,12 @@ const CONDITIONS: Record<keyof Required<Match & Rule>, Condition> = {
         : `maxAge is ${formatDuration(next)} instead of ${formatDuration(age)}`
     },
   },
+  maxSessions: {
+    describe: ({ maxSessions: max }, { maxSessions: next }) => {
+      if (max === undefined || (next !== undefined && next <= max)) return undefined
+      return next === undefined ? removed('maxSessions') : `maxSessions is ${next} instead of ${max}`
+    },
+  },
   principalId: {
     describe: ({ principalId: id }, { principalId: next }) => {
       if (id === undefined) return undefined

@@ -26,8 +26,6 @@ const MAX_BUCKETS = 10_000
 const MAX_SUBNETS = 10_000
 /** Maximum number of buckets with series of their own in the metrics. */
 const MAX_NAMED_BUCKETS = 100
-/** Concurrent calls per host. */
-const MAX_CALLS = 256
 /** Shares of the login timeout: one attempt, and all attempts with their pauses. Milliseconds. */
 const ATTEMPT_MS = 1_500
 const CALL_MS = 3_000
@@ -40,13 +38,20 @@ const LOGGED_SKEW_MS = 60_000
 type Budget = Pick<Config['sts'], 'quota' | 'share'>
 type GatewayConfig = Pick<Config, 'sts' | 'login'>
 
-/** A client for the configured hosts, without budget and retries. `timeoutMS` is per call. */
+/** A client for the configured hosts, without budget and retries. `timeoutMS` is per call, `maxSockets` per host. */
 export function createConfiguredStsClient(
   { hosts, insecure }: Pick<Config['sts'], 'hosts' | 'insecure'>,
   timeoutMS: number,
+  maxSockets?: number,
 ): StsClient {
   const userAgent = `${PROXY_NAME}/${VERSION}`
-  return createStsClient({ hosts: hosts.map(host => ({ ...host, insecure })), timeoutMS, userAgent, now: Date.now })
+  return createStsClient({
+    hosts: hosts.map(host => ({ ...host, insecure })),
+    timeoutMS,
+    userAgent,
+    now: Date.now,
+    ...(maxSockets !== undefined && { maxSockets }),
+  })
 }
 
 export class StsGateway {
@@ -71,14 +76,15 @@ export class StsGateway {
   /** Resolves once this host was asked for the time within the last second. Throws `sts/unavailable`. */
   readonly syncClock: (host: string) => Promise<void>
 
-  constructor({ sts, login }: GatewayConfig, metrics: MetricsRecorder, log: Log) {
+  /** `maxCalls`: concurrent calls, to each host and in all. */
+  constructor({ sts, login }: GatewayConfig, maxCalls: number, metrics: MetricsRecorder, log: Log) {
     this.#metrics = metrics
     this.#log = log
     this.#queueMS = login.queueTimeout
-    this.#client = createConfiguredStsClient(sts, ATTEMPT_MS)
+    this.#client = createConfiguredStsClient(sts, ATTEMPT_MS, maxCalls)
     this.#buckets = createTokenBuckets({ ...rateOf(sts), maxKeys: MAX_BUCKETS, now })
     const { acquireTokens } = this.#buckets
-    this.#scheduler = createScheduler({ acquireTokens, maxCalls: MAX_CALLS, now, after })
+    this.#scheduler = createScheduler({ acquireTokens, maxCalls, now, after })
     this.acquirePermit = this.#scheduler.acquire
     const hosts = sts.hosts.map(({ host }) => host)
     this.#firstHost = hosts[0]

@@ -42,6 +42,8 @@ export type HandshakeContext = {
   random(bytes: number): Buffer
   /** Undefined until the upstream has answered. */
   buildInfo(): Document | undefined
+  /** Throws `login/session-limit` if the client would log in for nothing. */
+  assertSessionSlotFree(): void
 }
 
 /**
@@ -154,6 +156,7 @@ function handleSaslStart(state: State & { at: 'start' }, command: Command, conte
   if (command.db !== '$external') {
     return refuse(new Fault('sasl/mechanism-unavailable', 'MONGODB-AWS requires authSource=$external'), state)
   }
+  context.assertSessionSlotFree()
   const { challenge, payload } = createChallenge(readPayload(command), context.stsHost(), context.random(32))
   return {
     do: 'reply',

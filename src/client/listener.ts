@@ -18,8 +18,10 @@ export type ListenerOptions = {
   host: string
   port: number
   backlog: number
-  /** Maximum number of connections. Unauthenticated ones get at most half of it. */
+  /** Maximum number of connections. Unauthenticated ones get at most half of it, or `reserve`. */
   connections: number
+  /** The part of `connections` that sessions never take. */
+  reserve: number
   /** Maximum number of unauthenticated connections per subnet. */
   perAddress: number
   tls?: TlsOptions
@@ -31,7 +33,13 @@ export type ListenerOptions = {
   shouldLog(kind: FaultKind): boolean
   /** Called for each socket that is closed before a connection is created for it. */
   onRejected(fault: Fault): void
+  /** Descriptors with this number and above are not for clients. */
+  maxDescriptor(): number
+  /** Called for each connection that could not be accepted. */
+  onAcceptFailed(why: string): void
 }
+
+type Limits = Pick<ListenerOptions, 'connections' | 'reserve' | 'perAddress'>
 
 export type ServedConnection = Pick<Connection, 'drain' | 'closeIfMonitor' | 'destroy'>
 
@@ -55,8 +63,7 @@ export class Listener {
   readonly #options: ListenerOptions
   readonly #server: Server
   readonly #table = new ConnectionTable<Entry>()
-  #maxConnections: number
-  #maxPerAddress: number
+  #limits: Limits
   #tlsContext: SecureContext | undefined
   #clientCA: string | undefined
   #port = 0
@@ -65,8 +72,7 @@ export class Listener {
 
   constructor(options: ListenerOptions) {
     this.#options = options
-    this.#maxConnections = options.connections
-    this.#maxPerAddress = options.perAddress
+    this.#limits = options
     this.#tlsContext = options.tls && createTlsContext(options.tls)
     this.#clientCA = options.tls?.clientCA
     this.#server = createServer(
@@ -93,7 +99,8 @@ export class Listener {
       server.listen({ host, port, backlog }, () => {
         server.removeAllListeners('error')
         this.#port = (server.address() as { port: number }).port
-        server.on('error', () => {}) // after an accept error such as EMFILE, the next accept tries again
+        // After an accept error such as ENFILE, the next accept tries again.
+        server.on('error', ({ message }) => this.#options.onAcceptFailed(message))
         resolve()
       })
     })
@@ -112,9 +119,8 @@ export class Listener {
    * Applies new limits and certificates to new connections. A listener does not change between plain text and TLS. With
    * another client CA, all unauthenticated connections are closed, because the previous CA admitted them.
    */
-  reconfigure({ connections, perAddress, tls }: Pick<ListenerOptions, 'connections' | 'perAddress' | 'tls'>): void {
-    this.#maxConnections = connections
-    this.#maxPerAddress = perAddress
+  reconfigure({ tls, ...limits }: Limits & Pick<ListenerOptions, 'tls'>): void {
+    this.#limits = limits
     if (!tls || !this.#tlsContext) return
     this.#tlsContext = createTlsContext(tls)
     if (tls.clientCA === this.#clientCA) return
@@ -158,6 +164,10 @@ export class Listener {
     const { remoteAddress, remotePort } = socket
     socket.on('error', () => {})
     if (!remoteAddress) return void socket.destroy()
+    if (readDescriptor(socket) >= this.#options.maxDescriptor()) {
+      this.#options.onAcceptFailed('the last file descriptors are kept for STS, the upstream and the admin interface')
+      return void socket.destroy()
+    }
     const address = remoteAddress.replace(/^::ffff:/, '')
     const subnet = toSubnet(address)
     if (!this.#makeRoom(subnet)) return void socket.destroy()
@@ -178,10 +188,12 @@ export class Listener {
   /** Returns whether a connection of this subnet may be added; evicts another one if necessary. */
   #makeRoom(subnet: string): boolean {
     const table = this.#table
-    const isAddressFull = table.countOfSubnet(subnet) >= this.#maxPerAddress
+    const { connections, reserve, perAddress } = this.#limits
+    const isAddressFull = table.countOfSubnet(subnet) >= perAddress
     if (!isAddressFull) {
-      const max = this.#maxConnections
-      if (table.unauthenticatedSize < max / 2 && table.size < max) return true
+      const { unauthenticatedSize, size } = table
+      // The reserve is free of sessions, even of those that a lower limit has left over.
+      if (unauthenticatedSize < reserve || (unauthenticatedSize < connections / 2 && size < connections)) return true
       const evicted = table.chooseEviction(subnet)
       if (evicted) {
         this.#evict(evicted)
@@ -258,4 +270,12 @@ export class Listener {
   #listAll(): Entry[] {
     return this.#table.list('connecting', 'unauthenticated', 'authenticating', 'authenticated')
   }
+}
+
+/**
+ * The file descriptor of an accepted socket; -1 if the system has none. The lowest free number is used, so a high one tells
+ * that few are left. Node.js tells it in no other way: when there are none, libuv closes new connections without a word.
+ */
+function readDescriptor(socket: Socket): number {
+  return (socket as Socket & { _handle?: { fd?: number } })._handle?.fd ?? -1
 }

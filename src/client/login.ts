@@ -2,7 +2,7 @@
  * Logs a client in: from the proof of its identity to a session upstream, within one deadline.
  *
  *     validate the proof ─▶ LDAP guard ─▶ login limits ─▶ refusal and identity caches ─▶ STS, within its budget
- *       ─▶ register as live ─▶ deny list ─▶ rule or directory ─▶ log in upstream ─▶ LDAP guard ─▶ deny list
+ *       ─▶ register as live ─▶ deny list ─▶ rule or directory ─▶ session slot ─▶ log in upstream ─▶ LDAP guard ─▶ deny list
  *
  * The order of these steps makes a login safe. Whatever can be refused without a call to STS is refused before it. A
  * connection is registered before its identity is looked up in the deny list, so that a denial added later finds it.
@@ -28,6 +28,8 @@ import type { Challenge, ProofFields } from '../sasl/aws.js'
 import { rejectOnAbort } from '../upstream/deadline.js'
 import { type DatabaseUser, isSameDatabaseUser, type Match } from '../users/match.js'
 import type { ClientInfo } from './handshake.js'
+import type { PrincipalRefusals } from './principalRefusals.js'
+import type { SessionSlots } from './sessionSlots.js'
 import { type AuthenticatedUpstream, UpstreamSession } from './upstreamSession.js'
 
 /** What the log line of a connection says about its login. */
@@ -75,6 +77,9 @@ export type AuthenticatorOptions = {
   fingerprint: FingerprintCredential
   /** Throws `login/*-limit`. */
   reserveSlot: LoginLimits['acquireSlot']
+  sessionSlots: Pick<SessionSlots, 'assertFree' | 'acquire'>
+  /** Credentials whose principal has no free session slot. */
+  principalRefusals: Pick<PrincipalRefusals, 'assertNone' | 'store'>
   /** A cached refusal of this credential, which no other signature would change. */
   findRefusal: RefusalCache['get']
   findIdentity: IdentityCache['lookUp']
@@ -117,12 +122,13 @@ export type AuthenticatorOptions = {
 /** The share of the deadline that belongs to the upstream. If it had this long, it is unreachable. Milliseconds. */
 const UPSTREAM_MS = 1_000
 
-const doNothing = (): void => {}
-
 /** `connectStartedAt`: infinity until the upstream is dialed. */
 type Progress = { connectStartedAt: number }
 
-type VerifiedIdentity = { accessKeyId: string; identity: Identity }
+type VerifiedIdentity = { accessKeyId: string; identity: Identity; slot: LoginSlot }
+
+/** `open` needs a session slot, and `renew` keeps the slot of its session. */
+type Purpose = 'open' | 'renew'
 
 /**
  * Every method takes an AbortController that ends the login early. The client aborts it by leaving. The login itself
@@ -137,11 +143,8 @@ export class Authenticator {
 
   /** Logs a client in, or throws the fault that explains why not. */
   login(request: LoginRequest, abort: AbortController): Promise<UpstreamSession> {
-    return this.#authenticate(
-      request,
-      abort,
-      (verified, progress) => this.#openSession(request, abort, verified, progress),
-      () => this.#assertPrimary(),
+    return this.#authenticate(request, 'open', abort, (verified, progress) =>
+      this.#openSession(request, abort, verified, progress),
     )
   }
 
@@ -153,7 +156,9 @@ export class Authenticator {
    */
   reauthenticate(request: LoginRequest, live: LiveConnection, abort: AbortController): Promise<void> {
     const withoutCertificate = { ...request, certificate: undefined }
-    return this.#authenticate(withoutCertificate, abort, verified => this.#updateLive(request, abort, verified, live))
+    return this.#authenticate(withoutCertificate, 'renew', abort, verified =>
+      this.#updateLive(request, abort, verified, live),
+    )
   }
 
   /** A login that would wait in vain costs no call to STS. */
@@ -163,12 +168,12 @@ export class Authenticator {
     if (fault) throw fault
   }
 
-  /** Verifies the identity and runs `finish`, within one deadline. `assertPossible` is called before STS is asked. The login limits count this as one login. */
+  /** Verifies the identity and runs `finish`, within one deadline. The login limits count this as one login. */
   async #authenticate<T>(
     request: LoginRequest,
+    purpose: Purpose,
     abort: AbortController,
     finish: (verified: VerifiedIdentity, progress: Progress) => Promise<T>,
-    assertPossible: () => void = doNothing,
   ): Promise<T> {
     const { now, findKeyDenial, assertLdapOff, reserveSlot, fingerprint } = this.#options
     const { address, record } = request
@@ -182,13 +187,13 @@ export class Authenticator {
       const { accessKeyId } = proof
       record.accessKeyId = accessKeyId
       assertLdapOff()
-      assertPossible()
+      if (purpose === 'open') this.#assertPrimary()
       slot = reserveSlot(address, fingerprint(proof))
       const denial = findKeyDenial(accessKeyId)
-      if (denial) throw denial.answerAs(await this.#imitateRefusal(proof, slot, request, abort.signal))
-      const identity = await this.#identify(proof, slot, request, abort.signal)
+      if (denial) throw denial.answerAs(await this.#imitateRefusal(proof, slot, request, purpose, abort.signal))
+      const identity = await this.#identify(proof, slot, request, purpose, abort.signal)
       record.arn = identity.arn
-      const result = await finish({ accessKeyId, identity }, progress)
+      const result = await finish({ accessKeyId, identity, slot }, progress)
       outcome = record.cached ? 'cached' : 'verified'
       return result
     } catch (thrown) {
@@ -242,6 +247,7 @@ export class Authenticator {
     proof: Proof,
     slot: LoginSlot,
     { certificate, record }: LoginRequest,
+    purpose: Purpose,
     signal: AbortSignal,
   ): Promise<Identity> {
     const { findIdentity, askSts, recordOutcome } = this.#options
@@ -249,14 +255,13 @@ export class Authenticator {
     const { subnet, fingerprint } = slot
     const { host } = proof.challenge
     // A refusal overrides a cached identity: the session has expired since.
-    const refusal = this.#findRefusal(proof, fingerprint, record)
-    if (refusal) throw refusal
+    this.#assertNotRefused(proof, slot, record, purpose)
     const { identity: cached, store } = findIdentity({ ...proof, certificate, fingerprint })
     if (cached) {
       record.cached = true
       return cached
     }
-    const acquire = this.#createPermitSource(proof, slot, record, signal)
+    const acquire = this.#createPermitSource(proof, slot, record, purpose, signal)
     const outcome = await this.#timeSts(record, () => askSts(proof, acquire, signal))
     recordOutcome(host, fingerprint, outcome, subnet)
     if (outcome.is !== 'identity') throw createStsFault(outcome, proof)
@@ -269,15 +274,15 @@ export class Authenticator {
     proof: Proof,
     slot: LoginSlot,
     { address, record }: LoginRequest,
+    purpose: Purpose,
     signal: AbortSignal,
   ): Promise<Fault> {
     const { imitateInactiveKey, cacheOutcome } = this.#options
     signal.throwIfAborted()
     const { host } = proof.challenge
-    const acquire = this.#createPermitSource(proof, slot, record, signal)
+    const acquire = this.#createPermitSource(proof, slot, record, purpose, signal)
     try {
-      const refusal = this.#findRefusal(proof, slot.fingerprint, record)
-      if (refusal) return refusal
+      this.#assertNotRefused(proof, slot, record, purpose)
       const outcome = await this.#timeSts(record, () => imitateInactiveKey(proof, address, acquire, signal))
       cacheOutcome(host, slot.fingerprint, outcome, slot.subnet)
       return createStsFault(outcome, proof)
@@ -286,11 +291,17 @@ export class Authenticator {
     }
   }
 
-  #findRefusal(proof: Proof, fingerprint: string, record: LoginRecord): Fault | undefined {
-    const refusal = this.#options.findRefusal(proof.challenge.host, fingerprint)
-    if (!refusal) return undefined
-    record.cached = true
-    return createStsFault(refusal, proof)
+  /** Throws if a login with this credential is refused whatever STS answers now. */
+  #assertNotRefused(proof: Proof, { subnet, fingerprint }: LoginSlot, record: LoginRecord, purpose: Purpose): void {
+    const { findRefusal, sessionSlots, principalRefusals } = this.#options
+    const refusal = findRefusal(proof.challenge.host, fingerprint)
+    if (refusal) {
+      record.cached = true
+      throw createStsFault(refusal, proof)
+    }
+    if (purpose === 'renew') return
+    sessionSlots.assertFree()
+    principalRefusals.assertNone(subnet, fingerprint)
   }
 
   #timeSts<O extends StsOutcome>(record: LoginRecord, call: () => Promise<O>): Promise<O> {
@@ -300,18 +311,27 @@ export class Authenticator {
   }
 
   /** Acquires permits for attempts at STS. The time of waiting counts for the queue and not for STS. */
-  #createPermitSource(proof: Proof, slot: LoginSlot, record: LoginRecord, signal: AbortSignal): AcquirePermit {
+  #createPermitSource(
+    proof: Proof,
+    slot: LoginSlot,
+    record: LoginRecord,
+    purpose: Purpose,
+    signal: AbortSignal,
+  ): AcquirePermit {
     const { acquirePermit, now } = this.#options
     return async maxWaitMS => {
       const startedAt = now()
       try {
         const { host } = proof.challenge
         const release = await acquirePermit(bucketKey(proof), host, slot, maxWaitMS, signal)
-        // Many clients with one expired session wait here together. One call decides for all of them.
-        const refusal = this.#findRefusal(proof, slot.fingerprint, record)
-        if (!refusal) return release
-        release()
-        throw refusal
+        try {
+          // Many clients with one expired session wait here together. One call decides for all of them.
+          this.#assertNotRefused(proof, slot, record, purpose)
+          return release
+        } catch (thrown) {
+          release()
+          throw thrown
+        }
       } finally {
         const waited = now() - startedAt
         addTime(record, 'queue', waited)
@@ -323,18 +343,24 @@ export class Authenticator {
   async #openSession(
     { address: peer, client, record, destroy }: LoginRequest,
     abort: AbortController,
-    { accessKeyId, identity }: VerifiedIdentity,
+    { accessKeyId, identity, slot }: VerifiedIdentity,
     progress: Progress,
   ): Promise<UpstreamSession> {
     const { now, registerLive, assertNotDenied, assertLdapOff, connectUpstream } = this.#options
     const live: LiveConnection = { identity, accessKeyId, peer, match: undefined, destroy }
     const unregister = registerLive(live)
+    let releaseSlot: (() => void) | undefined
+    const release = (): void => {
+      unregister()
+      releaseSlot?.()
+    }
     let session: UpstreamSession | undefined
     try {
       assertNotDenied(accessKeyId, identity)
       const match = await this.#authorize(identity, peer, abort.signal)
       live.match = match
       record.by = match.decidedBy
+      releaseSlot = this.#acquireSessionSlot(identity, match, slot)
       const onUser = ({ name, db }: DatabaseUser): void => {
         record.user = `${name}@${db}`
       }
@@ -342,14 +368,28 @@ export class Authenticator {
       const upstream = await connectUpstream({ match, identity, address: peer, onUser }, client, abort.signal).finally(
         () => addTime(record, 'upstream', now() - progress.connectStartedAt),
       )
-      session = new UpstreamSession(upstream, live, unregister)
+      session = new UpstreamSession(upstream, live, release)
       assertLdapOff()
       assertNotDenied(accessKeyId, identity)
       abort.signal.throwIfAborted()
       return session
     } catch (thrown) {
-      unregister()
+      release()
       session?.dispose()
+      throw thrown
+    }
+  }
+
+  /** Takes a session slot before the upstream is dialed. Returns a function that gives it back. */
+  #acquireSessionSlot({ canonical: arn }: Identity, { maxSessions }: Match, slot: LoginSlot): () => void {
+    const { sessionSlots, principalRefusals } = this.#options
+    const request = { arn, maxSessions }
+    try {
+      return sessionSlots.acquire(request)
+    } catch (thrown) {
+      if (Fault.from(thrown).kind === 'login/principal-limit') {
+        principalRefusals.store(slot.subnet, slot.fingerprint, request)
+      }
       throw thrown
     }
   }

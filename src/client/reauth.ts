@@ -161,7 +161,8 @@ class LoginAgeLimit {
   async #authenticate(command: Command, signal: AbortSignal): Promise<Document | Fault> {
     this.#isLoginDue = false
     this.#startDeadline()
-    const action = handleCommand(this.#state, command, this.#options.handshakeContext())
+    const context = { ...this.#options.handshakeContext(), assertSessionSlotFree: doNothing } // the session has its slot
+    const action = handleCommand(this.#state, command, context)
     this.#state = action.next
     if (action.do === 'refuse' && action.next.at !== 'closed') return action.fault
     if (action.do === 'refuse') throw action.fault

@@ -30,13 +30,13 @@ export class UpstreamSession {
   readonly term: PrimaryTerm
   readonly live: LiveConnection
   readonly maxMessageBytes: number
-  readonly #unregister: () => void
+  readonly #release: () => void
 
-  /** `unregister` removes `live` from the live connections; further calls of it have no effect. */
+  /** `release` gives back the session slot and removes `live` from the live connections; further calls have no effect. */
   constructor(
     { socket, readBuffer, rest, hello, term }: AuthenticatedUpstream,
     live: LiveConnection,
-    unregister: () => void,
+    release: () => void,
   ) {
     this.socket = socket
     this.readBuffer = readBuffer
@@ -44,15 +44,15 @@ export class UpstreamSession {
     this.term = term
     this.live = live
     this.maxMessageBytes = readMaxMessageBytes(hello)
-    this.#unregister = unregister
+    this.#release = release
   }
 
-  /** Removes the entry from the live connections. */
+  /** Gives back the session slot and removes the entry from the live connections. */
   release(): void {
-    this.#unregister()
+    this.#release()
   }
 
-  /** Removes the entry and destroys the socket. */
+  /** Does the same and destroys the socket. */
   dispose(): void {
     this.release()
     this.socket.destroy()

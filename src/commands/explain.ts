@@ -101,7 +101,7 @@ class Explainer {
   }
 
   async #explainMatch(match: Match): Promise<void> {
-    const { decidedBy, grant, clientSource = [], deleteAfterDate, maxAgeMS } = match
+    const { decidedBy, grant, clientSource = [], deleteAfterDate, maxAgeMS, maxSessions } = match
     if ('rule' in decidedBy) this.#add('decided by', `rule ${decidedBy.rule} of users, ${(match as Rule).description}`)
     else this.#add('decided by', `the user ${decidedBy.directoryUser} of $external`)
     await this.#explainGrant(grant)
@@ -115,6 +115,7 @@ class Explainer {
     }
     this.#explainPrincipalId(match)
     if (maxAgeMS !== undefined) this.#add('maximum age', formatDuration(maxAgeMS))
+    if (maxSessions !== undefined) this.#add('sessions', `at most ${maxSessions}`)
   }
 
   async #explainGrant(grant: Grant): Promise<void> {

@@ -74,7 +74,7 @@ export const oneOf = <const V extends string>(...values: V[]) =>
 
 const digits = (value: unknown) => (typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value)
 
-const wholeOf = (least: number, most: number, error = `expected a whole number from ${least} to ${most}`) =>
+export const wholeOf = (least: number, most: number, error = `expected a whole number from ${least} to ${most}`) =>
   z.preprocess(digits, z.int({ error }).min(least, { error }).max(most, { error }))
 
 export const whole = (least: number, most: number) => kind(wholeOf(least, most), {})

@@ -7,6 +7,7 @@ import { X509Certificate } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
 import { Secret } from '../log.js'
 import { describePath } from '../redaction.js'
+import { divideConnections } from './connectionLimits.js'
 import { formatDuration } from './definition.js'
 import { describeHost, isLoopback } from './hosts.js'
 import type { Problem } from './problem.js'
@@ -88,6 +89,7 @@ class Resolver {
     const { tls: _tls, upstream, users: _users, admin, deny, provision, login, ...rest } = this.#settings
     this.#checkInsecureSts()
     this.#checkSuccessCache()
+    this.#checkConnectionLimits()
     return {
       ...rest,
       tls: this.#readTls(),
@@ -139,6 +141,28 @@ class Resolver {
     const message = `must be at least ${formatDuration(least)}, which is login.queueTimeout (${formatDuration(queueTimeout)}) and ${formatDuration(AFTER_QUEUE_MS)} for STS and the upstream: remove it, or set a shorter login.queueTimeout`
     this.#refuse(this.#subject('login.timeout'), message)
     return least
+  }
+
+  #checkConnectionLimits(): void {
+    const { connections, reserve, perPrincipal } = this.#settings.listen
+    if (connections === undefined) return // it is invalid, which was reported
+    const { sessions, ...limits } = divideConnections({ connections, reserve, perPrincipal })
+    if (sessions < 1) {
+      const message = `${limits.reserve} leaves no session slot of listen.connections, which is ${connections}: set less`
+      this.#refuse(this.#subject('listen.reserve'), message)
+      return
+    }
+    const slots = `more than the ${sessions} session slots, which are listen.connections (${connections}) less listen.reserve (${limits.reserve})`
+    if (limits.perPrincipal > sessions) {
+      this.#refuse(this.#subject('listen.perPrincipal'), `${limits.perPrincipal} is ${slots}`)
+    }
+    const origin = this.#origins.get('users')
+    for (const [position, { maxSessions = 1 }] of (this.#settings.users ?? []).entries()) {
+      if (maxSessions <= sessions) continue
+      const index = origin?.validIndexes?.[position] ?? position
+      const subject = { path: `users[${index}].maxSessions`, from: origin?.inside([index, 'maxSessions']) }
+      this.#refuse(subject, `${maxSessions} is ${slots}`)
+    }
   }
 
   #readTls(): Config['tls'] {

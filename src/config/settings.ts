@@ -41,8 +41,25 @@ export const settings = {
       2,
       1_000_000,
     )({
-      about: 'Maximum number of client connections; at most half of them may be unauthenticated.',
+      about:
+        'Maximum number of client connections; lowered if `ulimit -n` allows fewer. The unauthenticated ones get at most half of them, or listen.reserve if that is more.',
       fallback: '20000',
+      live: true,
+    }),
+    reserve: whole(
+      1,
+      1_000_000,
+    )({
+      about:
+        'Part of listen.connections that sessions never take, kept for monitors and logins; the rest are session slots. By default a quarter.',
+      live: true,
+    }),
+    perPrincipal: whole(
+      1,
+      1_000_000,
+    )({
+      about:
+        'Maximum number of sessions of one principal, unless its rule sets maxSessions; by default half of the session slots.',
       live: true,
     }),
     perAddress: whole(

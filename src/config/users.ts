@@ -3,7 +3,7 @@
  * conditions. Only the form is checked here; policy compilation checks ARNs, roles and networks.
  */
 import { z } from 'zod'
-import { durationOf, kind, pathOf, textOf } from './definition.js'
+import { durationOf, kind, pathOf, textOf, wholeOf } from './definition.js'
 
 /** Capitals only, because a password written here by mistake rarely looks like that. It is not shown. */
 const variable = z.string({ error: 'expected the name of a variable (not shown)' }).regex(/^[A-Z_][A-Z0-9_]*$/, {
@@ -61,6 +61,7 @@ const rule = z
       deleteAfterDate: date.optional(),
       scopes: nonEmptyList(scopeName(), 'expected a list of scopes').optional(),
       principalId: textOf('expected firstUse, or an id like AIDA… or AROA…').optional(),
+      maxSessions: wholeOf(1, 1_000_000).optional(),
       maxAge: durationOf('1s', '500h', 'expected a duration like 30m or 12h').optional(),
     },
     {

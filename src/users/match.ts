@@ -26,6 +26,8 @@ export type Match = {
   principalId?: string
   /** The maximum age of a login, in milliseconds. */
   maxAgeMS?: number
+  /** The maximum number of sessions of each principal. */
+  maxSessions?: number
 }
 
 /** `now`: milliseconds since 1970. */

@@ -30,6 +30,7 @@ export type RuleDefinition = {
   scopes?: readonly string[] | undefined
   principalId?: string | undefined
   maxAgeMS?: number | undefined
+  maxSessions?: number | undefined
 }
 
 /** `exact`: the rule names exactly one principal. `description`: its ARN as written, or its permission set. */
@@ -140,7 +141,7 @@ function findShadowingProblem({ scopes }: Rule, earlier: readonly Rule[]): RuleP
 type Collect = <T extends object>(parsed: T | string, key?: string) => T | undefined
 
 function compileRule(definition: RuleDefinition, number: number): { compiledRule?: CompiledRule; problems: string[] } {
-  const { arn = '', sso, deleteAfterDate, scopes, principalId, maxAgeMS } = definition
+  const { arn = '', sso, deleteAfterDate, scopes, principalId, maxAgeMS, maxSessions } = definition
   const problems: RuleProblem[] = []
   const collect: Collect = (parsed, key) => {
     if (typeof parsed !== 'string') return parsed
@@ -164,6 +165,7 @@ function compileRule(definition: RuleDefinition, number: number): { compiledRule
     ...(deleteAfterDate && { deleteAfterDate }),
     ...(principalId !== undefined && { principalId }),
     ...(maxAgeMS !== undefined && { maxAgeMS }),
+    ...(maxSessions !== undefined && { maxSessions }),
     ...(scopes && { scopes }),
   }
   return { compiledRule: { rule, matches: principal.matches }, problems }

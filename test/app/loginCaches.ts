@@ -30,6 +30,7 @@ const refused = { is: 'refused', code: 'InvalidClientTokenId', message: 'unknown
 t.test('the caches stay bounded in a flood of made-up keys, and a key that has succeeded stays known', async t => {
   const caches = createLoginCaches({
     config: { login, sts },
+    sessionSlots: { assertFreeFor() {} },
     metrics: createMetricsRecorder({}),
     log: createLog('error', { write() {} }),
     onKnownCredential() {},

@@ -42,6 +42,14 @@ const SAMPLES: Record<string, readonly (readonly [before: Mapping, after: Mappin
     [{ listen: { host: '10.0.0.1' }, tls: 'off' }, { listen: { host: '0.0.0.0' }, tls: 'off' }, /every address/],
   ],
   'listen.connections': [[{ listen: { connections: 100 } }, {}, /is 20000 instead of 100/]],
+  'listen.reserve': [
+    [{ listen: { reserve: 6000 } }, {}, /is 5000 instead of 6000/],
+    [{ listen: { reserve: 6000 } }, { listen: { reserve: 10 } }, /is 10 instead of 6000/],
+  ],
+  'listen.perPrincipal': [
+    [{ listen: { perPrincipal: 10 } }, {}, /is 7500 instead of 10/],
+    [{ listen: { perPrincipal: 10 } }, { listen: { perPrincipal: 11 } }, /is 11 instead of 10/],
+  ],
   'listen.perAddress': [[{ listen: { perAddress: 10 } }, {}, /is 1000 instead of 10/]],
   tls: [[{ tls }, {}, /TLS was turned off/]],
   'tls.clientCAFile': [
@@ -141,6 +149,8 @@ t.test('a condition of a rule that was removed or widened is named', async t => 
       { deleteAfterDate: '2027-01-02' },
       'deleteAfterDate is 2027-01-02T00:00:00.000Z instead of 2027-01-01T00:00:00.000Z',
     ],
+    [{ maxSessions: 3 }, {}, 'maxSessions was removed'],
+    [{ maxSessions: 3 }, { maxSessions: 4 }, 'maxSessions is 4 instead of 3'],
     [{ maxAge: '30m' }, {}, 'maxAge was removed'],
     [{ maxAge: '30m' }, { maxAge: '1h' }, 'maxAge is 1h instead of 30m'],
     [{ principalId: id }, {}, 'principalId was removed'],

@@ -164,3 +164,25 @@ t.test(
     t.equal(sum(listener.countByStage()), 4)
   },
 )
+
+t.test('sessions do not take the reserve, even if a lower limit has left too many of them', async t => {
+  const { listener, dialServed, rejected } = await startListener(t, { connections: 8, reserve: 2 })
+  const monitor = await dialServed()
+  monitor.client.setStage('unauthenticated')
+  for (let i = 0; i < 6; i++) (await dialServed()).client.setStage('authenticated')
+  t.notOk(monitor.destroyedWith)
+  t.same(listener.countByStage(), { connecting: 0, unauthenticated: 1, authenticating: 0, authenticated: 6 })
+  listener.reconfigure({ connections: 4, reserve: 2, perAddress: 50 })
+  const second = await dialServed()
+  t.notOk(monitor.destroyedWith, 'two unauthenticated connections are the reserve')
+  await dialServed()
+  t.ok(monitor.destroyedWith)
+  t.notOk(second.destroyedWith)
+  t.same(rejected, [])
+})
+
+t.test('a reserve of more than half of the connections is all for unauthenticated ones', async t => {
+  const { listener, dialServed } = await startListener(t, { connections: 8, reserve: 6 })
+  for (let i = 0; i < 7; i++) await dialServed()
+  t.equal(listener.countByStage().connecting, 6)
+})

@@ -11,12 +11,13 @@ import {
 import { type FaultKind, toReply } from '../../src/errors.js'
 import { Framer, OP_MSG, OP_QUERY, writeFrame } from '../../src/wire/frame.js'
 import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage } from '../../src/wire/message.js'
-import { faultOf } from '../support/faults.js'
+import { createFault, faultOf } from '../support/faults.js'
 
 const context: HandshakeContext = {
   stsHost: () => 'sts.eu-west-1.amazonaws.com',
   random: bytes => Buffer.alloc(bytes, 0xee),
   buildInfo: () => ({ version: '7.0.12' }),
+  assertSessionSlotFree() {},
 }
 const first = serialize({ r: new Binary(Buffer.alloc(32, 1)), p: new Int32(110) })
 const final = serialize({ a: 'AWS4-HMAC-SHA256 …', d: '20260813T120000Z' })
@@ -422,4 +423,21 @@ t.test('buildInfo is the reply of the upstream, or says that it is unreachable',
   t.match(action, { do: 'reply', document: { version: '7.0.12', ok: { value: 1 } } })
   const none = handleCommand(initialState, message({ buildInfo: 1 }), { ...context, buildInfo: () => undefined })
   t.equal(refusal(none, 'start'), 'upstream/unreachable')
+})
+
+t.test('saslStart is refused with a fault that can be retried if no session slot is free', async t => {
+  const full = {
+    ...context,
+    assertSessionSlotFree() {
+      throw createFault('login/session-limit')
+    },
+  }
+  t.match(handleCommand(initialState, message(start), full), {
+    do: 'refuse',
+    fault: { kind: 'login/session-limit' },
+    next: { at: 'closed' },
+  })
+  const other = { saslStart: 1, mechanism: 'SCRAM-SHA-256', $db: 'admin' }
+  t.match(handleCommand(initialState, message(other), full), { fault: { kind: 'sasl/mechanism-unavailable' } })
+  t.match(handleCommand(initialState, message({ hello: 1 }), full), { do: 'hello' }, 'monitors are served')
 })

@@ -85,10 +85,10 @@ t.test('an IPv6 client counts by its /64, which one machine may own', { skip: !i
 t.test('new limits apply to new connections, and plain text stays plain text', async t => {
   const { listener, dialServed, dial, rejected } = await startListener(t, { perAddress: 10 })
   await dialServed()
-  listener.reconfigure({ connections: 10, perAddress: 1, tls })
+  listener.reconfigure({ connections: 10, reserve: 0, perAddress: 1, tls })
   await waitForClose(await dial())
   t.same(rejected, ['listener/connection-limit'])
-  listener.reconfigure({ connections: 10, perAddress: 2 })
+  listener.reconfigure({ connections: 10, reserve: 0, perAddress: 2 })
   const { socket } = await dialServed()
   t.notOk('encrypted' in socket)
 })
@@ -144,12 +144,15 @@ t.test('a taken or foreign listen address is a fault with exit code 69', async t
   const options = {
     backlog: 1,
     connections: 1,
+    reserve: 0,
     perAddress: 1,
     log: silentLog,
     after: createManualClock().after,
     acceptQueue: unqueued,
     createConnection: () => ({}) as Connection,
     onRejected: () => {},
+    maxDescriptor: () => Number.POSITIVE_INFINITY,
+    onAcceptFailed: () => {},
     shouldLog: () => true,
   }
   for (const [host, port] of [
@@ -221,6 +224,7 @@ async function startProxyListener(t: Test, options: Partial<ListenerOptions> = {
           stsHost: () => 'sts.amazonaws.com',
           random: bytes => Buffer.alloc(bytes),
           buildInfo: () => undefined,
+          assertSessionSlotFree() {},
         }),
         answerHello: async () => ({ ok: 1 }),
         authenticator: {
@@ -294,4 +298,19 @@ t.test('a thousand bad connections leave no socket, no timer and no entry', asyn
     await until(() => listener.countByStage().connecting === 1)
     client.destroy()
   }
+})
+
+t.test('a connection with one of the last file descriptors is closed and counted', async t => {
+  let maxDescriptor = Number.POSITIVE_INFINITY
+  const { listener, dial, dialServed, failedAccepts, rejected } = await startListener(t, {
+    maxDescriptor: () => maxDescriptor,
+  })
+  await dialServed()
+  maxDescriptor = 3 // numbers below are those of stdin, stdout and stderr
+  await waitForClose(await dial())
+  t.match(failedAccepts, [/file descriptors/])
+  t.same(rejected, [])
+  t.equal(sum(listener.countByStage()), 1)
+  maxDescriptor = Number.POSITIVE_INFINITY
+  await dialServed()
 })

@@ -4,6 +4,7 @@ import { bucketKey, type LoginRecord } from '../../src/client/login.js'
 import { Fault } from '../../src/errors.js'
 import type { Proof } from '../../src/identity/proof.js'
 import { Secret } from '../../src/log.js'
+import { rejectOnAbort } from '../../src/upstream/deadline.js'
 import { createFault, faultOfAsync } from '../support/faults.js'
 import {
   ARN,
@@ -12,6 +13,7 @@ import {
   createAuthenticator,
   createLoginRequest,
   createUpstream,
+  earlyEnds,
   identity,
   key,
   match,
@@ -331,4 +333,150 @@ t.test('reauthentication as another principal or database user is refused', asyn
   }).authenticator.reauthenticate(request, live, abort)
   t.equal(live.identity.session, 'pod-8', 'a denial of this session finds it')
   t.equal(live.match, newer)
+})
+
+t.test('a login takes a session slot for its canonical ARN, before it dials the upstream', async t => {
+  const requests: unknown[] = []
+  const { fault, steps } = await runLogin({
+    authorize: () => ({ ...match, maxSessions: 3 }),
+    sessionSlots: {
+      assertFree() {},
+      acquire(request) {
+        requests.push(request)
+        throw createFault('login/principal-limit')
+      },
+    },
+    askSts: async () => ({ is: 'identity', identity: { ...identity, arn: `${ARN}/session` } }),
+  })
+  t.same(requests, [{ arn: ARN, maxSessions: 3 }])
+  t.equal(fault?.kind, 'login/principal-limit')
+  t.notOk(steps.includes('connectUpstream'))
+  t.equal(steps.at(-1), 'unregister')
+})
+
+t.test('a refused credential is cached if its principal holds all of its slots', async t => {
+  for (const [kind, isStored] of [
+    ['login/principal-limit', true],
+    ['login/session-limit', false],
+  ] as const) {
+    const stored: unknown[] = []
+    await runLogin({
+      sessionSlots: { assertFree() {}, acquire: throwing(kind) },
+      principalRefusals: { assertNone() {}, store: (...entry) => stored.push(entry) },
+    })
+    const entry = ['127.0.0.1', `fingerprint of ${key.accessKeyId}`, { arn: ARN, maxSessions: undefined }]
+    t.same(stored, isStored ? [entry] : [])
+  }
+})
+
+t.test('without a free slot STS is not asked', async t => {
+  const full = { assertFree: throwing('login/session-limit'), acquire: () => () => {} }
+  const refused = { assertNone: throwing('login/principal-limit'), store() {} }
+  for (const [kind, replaced] of [
+    ['login/session-limit', { sessionSlots: full }],
+    ['login/principal-limit', { principalRefusals: refused }],
+  ] as const) {
+    const { fault, steps } = await runLogin(replaced)
+    t.equal(fault?.kind, kind)
+    t.notOk(steps.includes('acquirePermit'))
+  }
+})
+
+t.test('a login that waited for STS does not ask if the last slot was taken meanwhile', async t => {
+  let isFull = false
+  let released = 0
+  const { fault, steps } = await runLogin({
+    acquirePermit: async () => {
+      isFull = true
+      return () => released++
+    },
+    sessionSlots: {
+      assertFree() {
+        if (isFull) throw createFault('login/session-limit')
+      },
+      acquire: () => () => {},
+    },
+  })
+  t.equal(fault?.kind, 'login/session-limit')
+  t.notOk(steps.includes('askSts'))
+  t.equal(released, 1, 'the permit is given back')
+})
+
+t.test('a reauthentication takes no slot, and needs none', async t => {
+  let acquired = 0
+  let isFull = false
+  const assertFree = () => {
+    if (isFull) throw createFault('login/session-limit')
+  }
+  const { authenticator, abort } = createAuthenticator({
+    sessionSlots: {
+      assertFree,
+      acquire() {
+        acquired++
+        return () => {}
+      },
+    },
+    principalRefusals: { assertNone: assertFree, store() {} },
+  })
+  const { live } = await authenticator.login(await createLoginRequest(), abort)
+  isFull = true
+  await authenticator.reauthenticate(await createLoginRequest(), live, abort)
+  t.equal(acquired, 1)
+})
+
+t.test('a slot is given back however the login ends', async t => {
+  const stays = () => new Promise<never>(() => {})
+  type Attempt = ReturnType<typeof createAuthenticator>
+  const ends: [string, Parameters<typeof createAuthenticator>[0], (login: Attempt) => void][] = [
+    ['upstream/unreachable', { connectUpstream: throwing('upstream/unreachable') }, () => {}],
+    ['internal', { connectUpstream: async () => null as never }, () => {}],
+    ...earlyEnds.map(
+      ([kind, end]) =>
+        [
+          kind,
+          {
+            connectUpstream: (_as: unknown, _client: unknown, signal: AbortSignal) => rejectOnAbort(signal, stays()),
+          },
+          end,
+        ] as (typeof ends)[number],
+    ),
+  ]
+  for (const [kind, replaced, end] of ends) {
+    let held = 0
+    const login = createAuthenticator({
+      sessionSlots: {
+        assertFree() {},
+        acquire() {
+          held++
+          return () => held--
+        },
+      },
+      ...replaced,
+    })
+    const fault = faultOfAsync(async () => login.authenticator.login(await createLoginRequest(), login.abort))
+    while (!login.steps.includes('connectUpstream')) await new Promise(setImmediate)
+    end(login)
+    t.ok(await fault, kind)
+    t.equal(held, 0, kind)
+  }
+})
+
+t.test('a slot is given back with the session, however the session ends', async t => {
+  for (const end of ['release', 'dispose'] as const) {
+    let held = 0
+    const { authenticator, abort, steps } = createAuthenticator({
+      sessionSlots: {
+        assertFree() {},
+        acquire() {
+          held++
+          return () => held--
+        },
+      },
+    })
+    const session = await authenticator.login(await createLoginRequest(), abort)
+    t.equal(held, 1)
+    session[end]()
+    t.equal(held, 0)
+    t.equal(steps.at(-1), 'unregister')
+  }
 })

@@ -61,6 +61,10 @@ function createAgedLogin({ maxAgeMS = AGE, mode = 'ask', reauthenticate = async 
         stsHost: () => 'sts.amazonaws.com',
         random: bytes => Buffer.alloc(bytes),
         buildInfo: () => undefined,
+        // All slots are taken, which must not matter to a session.
+        assertSessionSlotFree() {
+          throw createFault('login/session-limit')
+        },
       }),
       metrics: { recordLogin: outcome => void logins.push(outcome) },
       log: (level, event, fields) => void lines.push({ level, event, ...fields }),

@@ -75,14 +75,14 @@ t.test('new connections get a new certificate and cannot resume sessions of the 
   }
   for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
     session = undefined
-    listener.reconfigure({ connections: 10, perAddress: 10, tls })
+    listener.reconfigure({ connections: 10, reserve: 0, perAddress: 10, tls })
     const first = await connectOnce(maxVersion)
     t.equal((await connectOnce(maxVersion)).reused, true, `${maxVersion} resumes`)
-    listener.reconfigure({ connections: 10, perAddress: 10, tls: { cert: upstream, key: upstream } })
+    listener.reconfigure({ connections: 10, reserve: 0, perAddress: 10, tls: { cert: upstream, key: upstream } })
     const after = await connectOnce(maxVersion)
     t.equal(after.reused, false)
     t.not(after.subject, first.subject)
-    listener.reconfigure({ connections: 10, perAddress: 10, tls })
+    listener.reconfigure({ connections: 10, reserve: 0, perAddress: 10, tls })
     t.equal((await connectOnce(maxVersion)).reused, false, 'not even with the same certificate')
   }
 })
@@ -171,9 +171,9 @@ t.test('unauthenticated connections are closed when the client CA changes', asyn
   unauthenticated.connection?.client.setStage('unauthenticated')
   authenticated.connection?.client.setStage('authenticating')
   authenticated.connection?.client.setStage('authenticated')
-  listener.reconfigure({ connections: 100, perAddress: 50, tls: { ...tls, clientCA } })
+  listener.reconfigure({ connections: 100, reserve: 0, perAddress: 50, tls: { ...tls, clientCA } })
   t.notOk(unauthenticated.connection?.destroyedWith, 'the CA is the same')
-  listener.reconfigure({ connections: 100, perAddress: 50, tls: { ...tls, clientCA: pem } })
+  listener.reconfigure({ connections: 100, reserve: 0, perAddress: 50, tls: { ...tls, clientCA: pem } })
   t.equal(unauthenticated.connection?.destroyedWith?.kind, 'tls/handshake-failed')
   await waitForClose(unauthenticated.client)
   t.notOk(authenticated.connection?.destroyedWith)

@@ -54,6 +54,7 @@ t.test('a rule is explained with its database user and its conditions', async t 
       deleteAfterDate: '2026-12-24',
       principalId: 'firstUse',
       maxAge: '12h',
+      maxSessions: 20,
     }),
   ]
   const session = `arn:aws:sts::${A}:assumed-role/orders-api/pod-7`
@@ -68,6 +69,7 @@ t.test('a rule is explained with its database user and its conditions', async t 
       'expires 2026-12-24T00:00:00.000Z',
       'principal id the first login will pin it',
       'maximum age 12h',
+      'sessions at most 20',
     ],
   })
   writeFileSync(pins.file, JSON.stringify({ [`arn:aws:iam::${A}:role/orders-api`]: 'AROACKCEVSQ6C2EXAMPLE' }))

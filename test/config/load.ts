@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { compilePolicy } from '../../src/app/policy.js'
+import { divideConnections } from '../../src/config/connectionLimits.js'
 import { type Compile, type ConfigSources, loadAndCompile, loadConfig } from '../../src/config/load.js'
 import { Secret } from '../../src/log.js'
 import { faultOf } from '../support/faults.js'
@@ -562,14 +563,14 @@ t.test('no part of a broken file is repeated', async t => {
 t.test('aliases are resolved, and one without an anchor is a problem', async t => {
   t.equal(loaded({ yaml: 'login: { queueTimeout: &t 5s }\nldap: { every: *t }', args: upstream }).ldap.every, 5000)
   t.same(problems({ yaml: 'listen: *nope\nusers: *nope' }), [
-    'listen: expected a mapping of host, port, advertise, scope, backlog, connections, perAddress, reauthenticate (from proxy.yaml:1:1)',
+    'listen: expected a mapping of host, port, advertise, scope, backlog, connections, reserve, perPrincipal, perAddress, reauthenticate (from proxy.yaml:1:1)',
     'users: contains an alias that cannot be resolved (from proxy.yaml:2:1)',
   ])
 })
 
 t.test('a group must be a mapping and may be empty', async t => {
   t.same(problems({ yaml: 'listen: 27017\nadmin:\n' }), [
-    'listen: expected a mapping of host, port, advertise, scope, backlog, connections, perAddress, reauthenticate (from proxy.yaml:1:1)',
+    'listen: expected a mapping of host, port, advertise, scope, backlog, connections, reserve, perPrincipal, perAddress, reauthenticate (from proxy.yaml:1:1)',
   ])
   t.same(problems({ yaml: 'tls: { self: off }\n__proto__: { x: 1 }\nsts: { quota: }' }), [
     'tls: there is no such setting, a text of 4 characters (from proxy.yaml:1:8)',
@@ -753,7 +754,7 @@ t.test(
       ['listen: { port:27017 }', `listen.port: ${missing} (from proxy.yaml:1:11)`],
       [
         'listen:\n  port:27017',
-        `listen: expected a mapping of ${'host, port, advertise, scope, backlog, connections, perAddress, reauthenticate'}; ${missing} of port (from proxy.yaml:1:1)`,
+        `listen: expected a mapping of ${'host, port, advertise, scope, backlog, connections, reserve, perPrincipal, perAddress, reauthenticate'}; ${missing} of port (from proxy.yaml:1:1)`,
       ],
       ['listen:hunter2', `expected a mapping of settings; ${missing} of listen (from proxy.yaml:1:1)`],
       [
@@ -842,3 +843,60 @@ t.test(
     t.equal(loaded({ args: upstream, requireEndMark: true }).log.level, 'info', 'there is no file')
   },
 )
+
+t.test('the connections are divided into a reserve and session slots', async t => {
+  const divide = (listen: object) =>
+    divideConnections(loaded({ args: upstream, yaml: JSON.stringify({ listen }) }).listen)
+  t.same(divide({}), { connections: 20_000, reserve: 5_000, sessions: 15_000, perPrincipal: 7_500 })
+  t.same(divide({ connections: 60 }), { connections: 60, reserve: 15, sessions: 45, perPrincipal: 22 })
+  t.same(divide({ connections: 60, reserve: 20 }), { connections: 60, reserve: 20, sessions: 40, perPrincipal: 20 })
+  t.same(divide({ connections: 60, perPrincipal: 45 }), {
+    connections: 60,
+    reserve: 15,
+    sessions: 45,
+    perPrincipal: 45,
+  })
+  t.same(divide({ connections: 2 }), { connections: 2, reserve: 1, sessions: 1, perPrincipal: 1 })
+})
+
+t.test('limits of sessions that contradict each other are problems', async t => {
+  const whole = 'expected a whole number from 1 to 1000000'
+  const slots = (sessions: number, reserve: number) =>
+    `more than the ${sessions} session slots, which are listen.connections (60) less listen.reserve (${reserve})`
+  const rule = (maxSessions: unknown) => ({
+    arn: 'arn:aws:iam::123456789012:user/a',
+    roles: ['read@app'],
+    maxSessions,
+  })
+  for (const [settings, expected] of [
+    [
+      { listen: { connections: 60, reserve: 60 } },
+      ['listen.reserve: 60 leaves no session slot of listen.connections, which is 60: set less'],
+    ],
+    [
+      { listen: { connections: 60, reserve: 1_000 } },
+      ['listen.reserve: 1000 leaves no session slot of listen.connections, which is 60: set less'],
+    ],
+    [{ listen: { connections: 60, perPrincipal: 46 } }, [`listen.perPrincipal: 46 is ${slots(45, 15)}`]],
+    [{ listen: { connections: 60, reserve: 50, perPrincipal: 20 } }, [`listen.perPrincipal: 20 is ${slots(10, 50)}`]],
+    [{ listen: { connections: 60 }, users: [rule(45), rule(46)] }, [`users[1].maxSessions: 46 is ${slots(45, 15)}`]],
+    [
+      { listen: { reserve: 0, perPrincipal: 0 } },
+      [`listen.reserve: ${whole}, got 0`, `listen.perPrincipal: ${whole}, got 0`],
+    ],
+    [
+      { listen: { reserve: 0.25, perPrincipal: -1 } },
+      [`listen.reserve: ${whole}, got 0.25`, `listen.perPrincipal: ${whole}, got -1`],
+    ],
+    [
+      { users: [rule(0), rule(1.5), rule('many')] },
+      [0, 1, 2].map(index => `users[${index}].maxSessions: ${whole}, got ${[0, 1.5, 'a text of 4 characters'][index]}`),
+    ],
+  ] as const) {
+    const found = problems({ yaml: JSON.stringify(settings) }) as string[]
+    t.same(
+      found.map(problem => problem.replace(/ \(from [^)]*\)$/, '')),
+      expected,
+    )
+  }
+})

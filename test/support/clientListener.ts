@@ -33,6 +33,7 @@ export async function startListener(t: Test, options: Partial<ListenerOptions> =
   const clock = createManualClock()
   const connections: FakeConnection[] = []
   const rejected: FaultKind[] = []
+  const failedAccepts: string[] = []
   const lines: Record<string, unknown>[] = []
   const clients: Socket[] = []
   const listener = await listen({
@@ -40,6 +41,7 @@ export async function startListener(t: Test, options: Partial<ListenerOptions> =
     port: 0,
     backlog: 100,
     connections: 100,
+    reserve: 0,
     perAddress: 50,
     log: createLog('debug', { write: line => lines.push(JSON.parse(line)) }),
     after: clock.after,
@@ -51,6 +53,8 @@ export async function startListener(t: Test, options: Partial<ListenerOptions> =
       return connection
     },
     onRejected: fault => rejected.push(fault.kind),
+    maxDescriptor: () => Number.POSITIVE_INFINITY,
+    onAcceptFailed: why => failedAccepts.push(why),
     ...options,
   })
   /** Resolves once the client has connected. */
@@ -73,7 +77,7 @@ export async function startListener(t: Test, options: Partial<ListenerOptions> =
     listener.destroy()
     for (const client of clients) client.destroy()
   })
-  return { listener, clock, connections, rejected, lines, dial, dialServed }
+  return { listener, clock, connections, rejected, failedAccepts, lines, dial, dialServed }
 }
 
 function createFakeConnection(socket: Socket, client: AcceptedClient) {

@@ -132,6 +132,7 @@ export function serveConnection(
         stsHost: () => STS_HOST,
         random: bytes => Buffer.alloc(bytes, 0xee),
         buildInfo: () => ({ version: '7.0.12' }),
+        assertSessionSlotFree() {},
       }
     },
     answerHello:

@@ -28,6 +28,8 @@ const requiredData: Partial<FaultData> = {
   'login/denied': { denial: 'account 123456789012' },
   'login/concurrency-limit': { backoffMS: 1_000 },
   'login/signature-limit': { backoffMS: 1_000 },
+  'login/principal-limit': { backoffMS: 1_000 },
+  'login/session-limit': { backoffMS: 1_000 },
 }
 
 /** Creates a fault of any kind, with the data that its kind requires. */

@@ -93,6 +93,8 @@ export function createAuthenticator(replaced: Partial<AuthenticatorOptions> = {}
       isContested: () => false,
       release: outcome => void outcomes.push(outcome),
     }),
+    sessionSlots: { assertFree() {}, acquire: () => () => {} },
+    principalRefusals: { assertNone() {}, store() {} },
     findRefusal: () => undefined,
     findKeyDenial: () => undefined,
     imitateInactiveKey: async () => inactiveKeyOutcome(true),

@@ -6,7 +6,7 @@ import { type ClientCredentials, signClientFinal } from './signingClient.js'
 
 export type RawConnection = Awaited<ReturnType<typeof connectRaw>>
 
-/** Connects and logs in without a hello. Gives the last reply, which may be a refusal, and the connection. */
+/** Connects and logs in without a hello. Gives the last reply, which may be a refusal of either step, and the connection. */
 export async function logInRaw(
   t: Test,
   port: number,
@@ -27,6 +27,7 @@ async function sendProof(t: Test, port: number, credentials: ClientCredentials) 
   const connection = await connectRaw(t, port)
   const first = new Binary(serialize({ r: new Binary(Buffer.alloc(32, 1)), p: new Int32(110) }))
   const challenge = await connection.ask({ saslStart: 1, mechanism: 'MONGODB-AWS', payload: first, $db: '$external' })
+  if (Number(challenge.ok) !== 1) return { reply: Promise.resolve(challenge), connection }
   const { s, h } = BSON.deserialize(challenge.payload.buffer)
   const payload = new Binary(serialize(await signClientFinal(credentials, { nonce: s.buffer, host: h })))
   const reply = connection.ask({ saslContinue: 1, conversationId: 1, payload, $db: '$external' })

@@ -1,0 +1,111 @@
+/**
+ * The number of connections and sessions that the proxy serves: what is configured, as far as the file descriptors of the
+ * process suffice. The session slots, and the reports to log and metrics about all of this.
+ */
+import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
+import { SessionSlots } from '../client/sessionSlots.js'
+import { now } from '../clock.js'
+import { type ConnectionLimits, divideConnections, scaleShare } from '../config/connectionLimits.js'
+import type { Config } from '../config/load.js'
+import type { Log } from '../log.js'
+import { DescriptorBudget, type FittedLimits } from './descriptorBudget.js'
+import { readDescriptorLimit } from './descriptorLimit.js'
+import type { LoadedConfig } from './policy.js'
+
+/** Log lines about connections that could not be accepted are at least this far apart. Milliseconds. */
+const ACCEPT_LOG_MS = 60_000
+/** The last descriptors of the process, which are not for clients. */
+const SPARE_DESCRIPTORS = 8
+/** Principals with a series of their own in the metrics. */
+const LARGEST_HOLDERS = 10
+
+export class Capacity {
+  readonly sessionSlots: SessionSlots
+  readonly #budget: DescriptorBudget
+  readonly #metrics: MetricsRecorder
+  readonly #log: Log
+  #descriptorLimit: number | undefined
+  #configured: ConnectionLimits
+  #limits: ConnectionLimits
+  #warning: string | undefined
+  #acceptFailureLoggedAt = Number.NEGATIVE_INFINITY
+
+  constructor({ config, policy }: LoadedConfig, metrics: MetricsRecorder, log: Log) {
+    this.#metrics = metrics
+    this.#log = log
+    this.#descriptorLimit = readDescriptorLimit()
+    this.#configured = divideConnections(config.listen)
+    this.#limits = this.#configured
+    const needs = {
+      stsHosts: config.sts.hosts.length,
+      hasAdminInterface: config.admin.port !== 'off',
+      isSingle: policy.isSingle,
+    }
+    this.#budget = new DescriptorBudget(this.#descriptorLimit, needs, this.#configured)
+    this.sessionSlots = new SessionSlots({
+      limits: () => ({ sessions: this.#limits.sessions, perPrincipal: maxSessions => this.#shareOf(maxSessions) }),
+      onNearLimit: near => log('warn', 'session limit near', near),
+      now,
+    })
+    this.apply(config, this.fit(config))
+  }
+
+  /** The limits in effect. */
+  get limits(): ConnectionLimits {
+    return this.#limits
+  }
+
+  /** Concurrent calls to each STS host. */
+  get stsCalls(): number {
+    return this.#budget.stsCalls
+  }
+
+  /** Connections to the admin interface. */
+  get adminConnections(): number {
+    return this.#budget.adminConnections
+  }
+
+  /** Descriptors with this number and above are not for clients. */
+  get maxDescriptor(): number {
+    return (this.#descriptorLimit ?? Number.POSITIVE_INFINITY) - SPARE_DESCRIPTORS
+  }
+
+  /** The limits of a configuration, or lower ones if the file descriptors do not suffice. */
+  fit({ listen }: Config): FittedLimits {
+    this.#descriptorLimit = readDescriptorLimit() ?? this.#descriptorLimit
+    return this.#budget.fit(this.#descriptorLimit, divideConnections(listen))
+  }
+
+  /** Puts limits into effect. Logs a warning if they are lower than configured, unless the last line said the same. */
+  apply({ listen }: Config, { limits, warning }: FittedLimits): void {
+    this.#configured = divideConnections(listen)
+    this.#limits = limits
+    if (warning !== undefined && warning !== this.#warning) {
+      const { connections, sessions } = limits
+      this.#log('warn', 'limits lowered', { warning, connections, sessions, descriptors: this.#descriptorLimit })
+    }
+    this.#warning = warning
+  }
+
+  /** Counts a connection that could not be accepted. */
+  recordFailedAccept(why: string): void {
+    this.#metrics.count('failed_accepts_total', 1)
+    if (now() - this.#acceptFailureLoggedAt < ACCEPT_LOG_MS) return
+    this.#acceptFailureLoggedAt = now()
+    this.#log('warn', 'accept failed', { why })
+  }
+
+  gauges(): GaugeCollectors {
+    return {
+      session_slots: () => this.sessionSlots.countByState(),
+      principal_sessions: () => this.sessionSlots.largestHolders(LARGEST_HOLDERS),
+    }
+  }
+
+  /** The session slots that one principal may hold. `maxSessions`: the limit of its rule. */
+  #shareOf(maxSessions: number | undefined): number {
+    return maxSessions === undefined
+      ? this.#limits.perPrincipal
+      : scaleShare(maxSessions, this.#configured, this.#limits)
+  }
+}
