@@ -527,7 +527,7 @@ export type FaultData = {
   'upstream/unreachable': UpstreamError
   'upstream/authentication-failed': UpstreamError
   'provision/failed': UpstreamError
-  /** `deny`: the settings of the deny list, if they could be read although others could not. The log shows `problems` instead. */
+  /** `deny`: the settings of the deny list, if they could be read although others could not. It is never printed. */
   'config/invalid': {
     readonly problems?: readonly string[]
     readonly deny?: { readonly file?: string | undefined; readonly text?: string | undefined }
@@ -601,8 +601,17 @@ export function toLogFields(fault: Fault): Facts {
   }
 }
 
-function collectFacts({ facts, cause }: Fault): Facts {
+function collectFacts(fault: Fault): Facts {
+  const { cause } = fault
+  const facts = printableFacts(fault)
   return cause instanceof Fault ? { ...collectFacts(cause), ...facts } : facts
+}
+
+/** All facts, except the settings that an invalid configuration carries for the code. */
+function printableFacts({ kind, facts }: Fault): Facts {
+  if (kind !== 'config/invalid') return facts
+  const { deny: _, ...others } = facts as Facts & FaultData['config/invalid']
+  return others
 }
 
 /** The longest text of others in a line for a terminal. */

@@ -197,6 +197,18 @@ t.test('a log line has the facts of the fault and of the fault that caused it', 
   t.match(toLogFields(new Fault('internal')), { fault: 'internal', stack: /^Fault: / })
 })
 
+t.test('the deny list of an invalid configuration is neither logged nor shown', async t => {
+  const deny = { file: 'deny.yaml', text: '- the whole list' }
+  const fault = new Fault('config/invalid', undefined, { problems: ['x: y'], deny })
+  const causes = [fault, new Fault('internal', undefined, {}, fault)]
+  for (const one of causes) {
+    t.match(toLogFields(one), { problems: ['x: y'], deny: undefined })
+    t.notMatch(JSON.stringify(toLogFields(one)), /whole list/)
+    t.notMatch(describeFault(one), /deny/)
+  }
+  t.same(fault.data('config/invalid')?.deny, deny)
+})
+
 t.test('a terminal shows message, facts and remedy', async t => {
   const fault = new Fault('upstream/unreachable', undefined, { host: 'mongo.internal', code: 'ECONNREFUSED' })
   t.equal(

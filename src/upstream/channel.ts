@@ -88,7 +88,7 @@ export class Channel {
   }
 
   destroy(): void {
-    this.#fail(unreachable(this.#target, 'closed here'))
+    if (this.isOpen) this.#fail(unreachable(this.#target, 'closed here'))
   }
 
   readonly #onChunk = (chunk: Buffer) => {
@@ -121,8 +121,12 @@ export class Channel {
   readonly #onAbort = () => {
     if (this.#pending) this.#fail(this.#signal?.reason)
   }
-  readonly #onEnd = () => this.#fail(unreachable(this.#target, 'closed by the upstream'))
-  readonly #onError = (error: Error) => this.#fail(unreachable(this.#target, undefined, error))
+  readonly #onEnd = () => {
+    if (this.isOpen) this.#fail(unreachable(this.#target, 'closed by the upstream'))
+  }
+  readonly #onError = (error: Error) => {
+    if (this.isOpen) this.#fail(unreachable(this.#target, undefined, error))
+  }
 
   #fail(reason: unknown): void {
     if (this.#closeReason !== undefined) return

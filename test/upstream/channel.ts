@@ -30,6 +30,28 @@ t.test('a reply keeps the BSON types of its numbers', async t => {
   t.equal((await faultOfAsync(() => channel.request(ping, never)))?.kind, 'upstream/unreachable')
 })
 
+t.test('a channel that is closed builds no further error', async t => {
+  const upstream = await startScriptedUpstream(t, () => ({ ok: 1 }))
+  let errors = 0
+  const { target } = upstream
+  const counting = Object.defineProperty({ ...target }, 'host', {
+    get: () => {
+      errors += 1
+      return target.host
+    },
+  })
+  const channel = await openChannel(counting, never)
+  errors = 0 // the connection has read the host, too
+  channel.destroy()
+  t.equal(errors, 1)
+  channel.destroy()
+  channel.destroy()
+  upstream.closeSockets()
+  await new Promise(setImmediate)
+  await new Promise(setImmediate)
+  t.equal(errors, 1, 'neither for another destroy nor for the close of the socket')
+})
+
 const reply = (responseTo: number, flagBits = 0) => writeMessage({ ok: 1 }, 9, responseTo, flagBits)
 const length = (value: number) => {
   const bytes = reply(1)
