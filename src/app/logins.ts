@@ -305,10 +305,15 @@ export class Logins {
     if (this.#isClosed || !this.#provisioner) return
     const { refresh } = this.#config.directory
     const graceMS = GRACE_REFRESHES * refresh - TIMER_TOLERANCE_MS
-    const hasOverdue = this.#provisioner.noteReductions(this.#getRoles, { now: now(), graceMS })
-    if (hasOverdue) void this.revocation.reviewConnections()
+    this.#provisioner.noteReductions(this.#getRoles, { now: now(), graceMS })
+    if (this.#hasOverdueConnection()) void this.revocation.reviewConnections()
     void this.#syncProvisionedUsers()
     this.#cancelNextSync = after(refresh, () => this.#followDecisions())
+  }
+
+  #hasOverdueConnection(): boolean {
+    for (const arn of this.revocation.principals()) if (this.#provisioner?.isOverdue(arn)) return true
+    return false
   }
 
   readonly #getRoles = (arn: string) => this.#authorizer.getRoles(arn)

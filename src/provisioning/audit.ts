@@ -38,11 +38,11 @@ export async function auditUsers({ provisioning, roles, directory }: AuditOption
     'roles for one collection': roles.some(isCollectionRole),
   })
   const users = await reconciler.users.readAll()
-  const foreign = users.filter(user => !reconciler.verifyMark(user)).map(({ user }) => user)
+  const foreign = users.filter(user => !reconciler.verifyMark(user))
   return [
     `${users.length - foreign.length} in ${database}, and ${PRIVILEGES[privileges]}`,
     ...foreign.map(
-      user => `warning: ${user}@${database} was not created by this proxy, so its principal cannot log in`,
+      user => `warning: ${user.user}@${database} ${reconciler.describeForeign(user)}, so its principal cannot log in`,
     ),
     ...(await findMissingRoles(runCommand, roles)),
     ...(await findUserAdmins(runCommand, database)),

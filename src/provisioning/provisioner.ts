@@ -55,6 +55,9 @@ type CachedPrincipal = {
   passwordSetAt: number
 }
 
+/** `roles`: undefined if the principal has none any more. */
+type Decision = { roles: readonly Role[] | undefined }
+
 type Failure = { fault: Fault; rolesKey: string; until: number }
 
 /**
@@ -120,25 +123,27 @@ export class Provisioner {
   }
 
   /**
-   * Notes which principals should have lost roles by now. Returns whether some have waited for longer than the grace
-   * period: `findOverdue` has a fault for them. `now` and `graceMS` are in milliseconds.
+   * Notes which principals should have lost roles by now. After the grace period they are overdue. `now` and `graceMS` are
+   * in milliseconds.
    */
-  noteReductions(getRoles: RoleLookup, time: { now: number; graceMS: number }): boolean {
+  noteReductions(getRoles: RoleLookup, time: { now: number; graceMS: number }): void {
     for (const arn of this.#reductions.arns()) if (!this.#principals.has(arn)) this.#reductions.delete(arn)
-    let hasOverdue = false
     for (const [arn, cached] of this.#principals.entries()) {
       const decision = decide(getRoles, arn)
       if (!decision) continue
       const lost = decision.roles === cached.roles ? [] : findLostRoles(cached.roles, decision.roles ?? [])
       if (this.#reductions.note(arn, lost, time)) this.#reportOverdue(arn, lost)
-      hasOverdue ||= this.#reductions.isOverdue(arn)
     }
-    return hasOverdue
+  }
+
+  /** Whether the database user of a principal has kept roles for too long that were taken away. */
+  isOverdue(arn: string): boolean {
+    return this.#reductions.isOverdue(arn)
   }
 
   /** Why the sessions of a principal must close although a rule admits it. */
   findOverdue(arn: string): Fault | undefined {
-    return this.#reductions.isOverdue(arn) ? new Fault('provision/overdue') : undefined
+    return this.isOverdue(arn) ? new Fault('provision/overdue') : undefined
   }
 
   /**
@@ -148,7 +153,8 @@ export class Provisioner {
    */
   async syncRoles(getRoles: RoleLookup, inUse: Iterable<string> = []): Promise<void> {
     for (const arn of inUse) this.#principals.get(arn)
-    const arns = new Set([...this.#reductions.arns(), ...this.#principals.keys()]).values()
+    const candidates = new Set([...this.#reductions.arns(), ...this.#principals.keys()])
+    const arns = [...candidates].filter(arn => this.#adoptDecision(arn, getRoles)).values()
     let isUnreachable = false
     const work = async (): Promise<void> => {
       for (const arn of arns) {
@@ -161,17 +167,22 @@ export class Provisioner {
     await Promise.all(Array.from({ length: MAX_CONCURRENT_SYNCS }, work))
   }
 
+  /** The decision about a cached principal if it calls for a change in MongoDB. */
+  #adoptDecision(arn: string, getRoles: RoleLookup): Decision | undefined {
+    const cached = this.#principals.peek(arn)
+    const decision = cached && decide(getRoles, arn)
+    if (!decision || decision.roles === cached.roles) return undefined
+    if (!decision.roles || getRolesKey(decision.roles) !== cached.rolesKey) return decision
+    cached.roles = decision.roles
+    return undefined
+  }
+
   /** Resolves to the fault of a change that failed. */
   async #syncPrincipal(arn: string, getRoles: RoleLookup): Promise<Fault | undefined> {
-    const cached = this.#principals.peek(arn)
-    const decision = decide(getRoles, arn)
-    if (!cached || !decision || decision.roles === cached.roles) return undefined
+    const decision = this.#adoptDecision(arn, getRoles)
+    if (!decision) return undefined
     const { roles } = decision
     const rolesKey = roles && getRolesKey(roles)
-    if (roles && rolesKey === cached.rolesKey) {
-      cached.roles = roles
-      return undefined
-    }
     const recent = this.#findRecentFailure(arn, rolesKey ?? '')
     if (recent) return recent
     try {
@@ -318,8 +329,8 @@ export class Provisioner {
   }
 }
 
-/** The roles that a principal should have; `roles` is undefined if none. Undefined if that cannot be known now. */
-function decide(getRoles: RoleLookup, arn: string): { roles: readonly Role[] | undefined } | undefined {
+/** The decision about a principal; undefined if it cannot be known now. */
+function decide(getRoles: RoleLookup, arn: string): Decision | undefined {
   try {
     return { roles: getRoles(arn) }
   } catch {

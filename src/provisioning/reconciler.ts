@@ -188,13 +188,17 @@ export class UserReconciler {
     return { mark: { secret, period, clientSource, isSealed: true }, fields }
   }
 
+  /** Why a user without a valid mark is not that of this fleet. */
+  describeForeign(user: StoredUser): string {
+    return this.#readMark(user)
+      ? 'has a password of a period more than one ahead of the clock of this proxy'
+      : 'was not created by this proxy'
+  }
+
   #createConflict(user: StoredUser): Fault {
-    const why = 'the period of its password is more than one ahead of the clock of this proxy; compare the clocks'
-    return new Fault('provision/conflict', undefined, {
-      user: user.user,
-      db: this.#options.database,
-      ...(this.#readMark(user) && { why }),
-    })
+    const { database: db } = this.#options
+    const why = this.#readMark(user) && `the user ${this.describeForeign(user)}`
+    return new Fault('provision/conflict', undefined, { user: user.user, db, ...(why && { why }) })
   }
 
   #readMark({ user, customData }: StoredUser): VerifiedMark | undefined {

@@ -2,10 +2,11 @@ import type { Document } from 'bson'
 import t from 'tap'
 import { Secret } from '../../src/log.js'
 import { auditUsers } from '../../src/provisioning/audit.js'
+import { createMark } from '../../src/provisioning/password.js'
 import { listFeatures, type Privilege } from '../../src/provisioning/privileges.js'
 import { type AdminClient, createAdminClient } from '../../src/upstream/admin.js'
 import { faultOfAsync } from '../support/faults.js'
-import { arnOf, DATABASE, startProvisioning } from '../support/provisioning.js'
+import { arnOf, DATABASE, SECRET, startProvisioning } from '../support/provisioning.js'
 
 const roles = [{ role: 'read', db: 'app' }]
 const collectionRoles = [{ role: 'read', db: 'app', collection: 'orders' }]
@@ -30,6 +31,9 @@ t.test('the audit reports foreign users, user administrators and restricted role
   const { parts, client, make } = await startAudited(t, ['provisioning', 'directory', 'roles for one collection'])
   await make().ensureUser({ arn: arnOf('orders'), roles })
   await client.db(DATABASE).command({ createUser: arnOf('foreign'), pwd: 'x', roles: [] })
+  const ahead = { db: DATABASE, user: arnOf('ahead'), fleet: 'default' }
+  const customData = createMark(SECRET, ahead, Date.UTC(2027, 0, 1) / 1000)
+  await client.db(DATABASE).command({ createUser: ahead.user, pwd: 'x', roles: [], customData })
   await client
     .db('admin')
     .command({ createUser: 'dba', pwd: 'x', roles: [{ role: 'dbOwner', db: DATABASE }, 'backup'] })
@@ -42,6 +46,7 @@ t.test('the audit reports foreign users, user administrators and restricted role
   t.same(await auditUsers(asked), [
     `1 in ${DATABASE}, and the user of upstream.admin has the privileges for more`,
     `warning: ${arnOf('foreign')}@${DATABASE} was not created by this proxy, so its principal cannot log in`,
+    `warning: ${ahead.user}@${DATABASE} has a password of a period more than one ahead of the clock of this proxy, so its principal cannot log in`,
     `note: root@admin can change users of ${DATABASE} and so log in as one of them, by its roles root@admin`,
     `note: dba@admin can change users of ${DATABASE} and so log in as one of them, by its roles dbOwner@${DATABASE}`,
     "warning: here@app has restrictions, which MongoDB checks against the proxy's address",

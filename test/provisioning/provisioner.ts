@@ -459,7 +459,11 @@ async function startFailing(t: Test, roles = writes) {
   })
   await provisioner.ensureUser({ ...orders, roles })
   lines.length = 0
-  const note = (getRoles: RoleLookup, now: number) => provisioner.noteReductions(getRoles, { now, graceMS: GRACE_MS })
+  /** Whether the principal is overdue at this time. */
+  const note = (getRoles: RoleLookup, now: number): boolean => {
+    provisioner.noteReductions(getRoles, { now, graceMS: GRACE_MS })
+    return provisioner.isOverdue(orders.arn)
+  }
   return { ...scene, provisioner, upstream, lines, failures, note }
 }
 
