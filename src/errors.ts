@@ -207,7 +207,7 @@ export const faults = {
     reply: RETRY,
     summary: 'too many logins of this AWS account are waiting for its STS quota',
     remedy:
-      'Reduce logins: one client per process, a smaller maxPoolSize, no maxIdleTimeMS. Raise sts.quota if AWS has raised your quota, and login.queueTimeout for drivers that never retry.',
+      'Reduce logins: one client per process, a smaller maxPoolSize, no maxIdleTimeMS. Raise sts.quota if AWS has raised your quota.',
   },
   'identity/partition-mismatch': {
     level: 'error',

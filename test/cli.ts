@@ -75,6 +75,32 @@ t.test('an invalid configuration is exit code 78 and lists every problem', async
   })
 })
 
+t.test('no argument that is wrong is repeated', async t => {
+  const uri = 'mongodb://root:hunter2@m/'
+  for (const args of [
+    ['hunter2'],
+    ['serve', 'hunter2'],
+    ['serve', '-hunter2'],
+    ['serve', `--${uri}`],
+    ['serve', `--upstream-uri:${uri}`],
+    ['serve', '--config', 'hunter2'],
+    ['serve', '--config', uri],
+    ['check', '--log-level', uri],
+    ['serve', '--upstream-uri', 'mongodb://localhost/', '--listen-host', 'hunter2'],
+    ['explain', 'hunter2', '--upstream-uri', 'mongodb://localhost/'],
+    ['explain', uri, 'hunter2'],
+    ['users', 'hunter2'],
+    ['users', 'prune', 'hunter2'],
+    ['demo', '--port', 'hunter2'],
+    ['demo', '--sts-quota', uri],
+    ['settings', 'hunter2'],
+  ]) {
+    const { code, stdout, stderr } = await run(args)
+    t.ok(code !== 0 && stderr.length > 0, args.join(' '))
+    t.notMatch(`${stdout}${stderr}`, /hunter2/, args.join(' '))
+  }
+})
+
 t.test('--require-end-mark refuses a file that may have been cut', async t => {
   const file = `${createTempFolder(t)}/proxy.yaml`
   writeFileSync(file, 'upstream: { uri: mongodb://127.0.0.1:1/ }\n')

@@ -2,7 +2,7 @@
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import type { After } from '../clock.js'
-import { isLoopback } from '../config/hosts.js'
+import { describeListenAddress, isLoopback } from '../config/hosts.js'
 import { errorCode, Fault } from '../errors.js'
 import { isAllowedHost } from './access.js'
 import { AdminConnection, AdminConnections, MAX_ADMIN_CONNECTIONS } from './connections.js'
@@ -173,7 +173,7 @@ function listen(server: Server, { host, port }: AdminServerOptions): Promise<voi
   return new Promise((resolve, reject) => {
     server.once('error', thrown => {
       const code = errorCode(thrown)
-      const address = `${host.includes(':') ? `[${host}]` : host}:${port}`
+      const address = describeListenAddress({ host, port })
       const isUnavailable = code !== undefined && ADDRESS_ERRORS.has(code)
       reject(
         isUnavailable

@@ -104,7 +104,7 @@ export class Logins {
     })
     this.#scramKeys = createScramKeyCache({ maxEntries: MAX_SCRAM_KEYS })
     this.#dials = new DialQueue({ topology: options.topology, waits: !policy.isSingle, now })
-    this.pins = this.#openPins()
+    this.pins = config.pins.file === undefined ? undefined : openPins(config.pins.file, log)
     this.#directory = createConfiguredDirectory(config, adminClient, log)
     this.#authorizer = createAuthorizer({
       rules: () => this.#rules,
@@ -176,22 +176,6 @@ export class Logins {
     this.#directory?.close()
     this.revocation.close()
     await Promise.all([this.#writeClient?.close(), this.#sts.close()])
-  }
-
-  /** A pin that is cleared may have refused principals, which may log in now. */
-  #openPins(): Pins | undefined {
-    const { loaded, log } = this.#options
-    const { file } = loaded.config.pins
-    if (file === undefined) return undefined
-    const pins = openPins(file, log)
-    return {
-      ...pins,
-      clear: async canonical => {
-        const cleared = await pins.clear(canonical)
-        this.#caches.invalidate()
-        return cleared
-      },
-    }
   }
 
   #createRevocation(): Revocation {

@@ -120,7 +120,9 @@ export class StsGateway {
 
   /** Calls a host without credentials, which also measures the clock skew. Returns why it failed, if it did. */
   async probe(host: string, timeoutMS = CALL_MS): Promise<string | undefined> {
+    const startedAt = now()
     const failure = await this.#client.probe(host, AbortSignal.timeout(timeoutMS)).catch(String)
+    if (failure === undefined) this.#recordDuration(host, startedAt)
     this.#recordSkew()
     return failure
   }
@@ -183,9 +185,7 @@ export class StsGateway {
   async #callOnce(proof: Proof, timeoutMS: number, signal: AbortSignal): Promise<StsOutcome> {
     const startedAt = now()
     const outcome = await this.#client.getCallerIdentity(proof, timeoutMS, signal)
-    if (outcome.is === 'identity' || outcome.is === 'refused') {
-      this.#durations.get(proof.challenge.host)?.record(now() - startedAt)
-    }
+    if (outcome.is === 'identity' || outcome.is === 'refused') this.#recordDuration(proof.challenge.host, startedAt)
     const bucket = bucketKey(proof)
     const throttles = this.#throttles.get(bucket)
     if (outcome.is === 'identity' && throttles === undefined && this.#throttles.size < MAX_NAMED_BUCKETS) {
@@ -207,6 +207,10 @@ export class StsGateway {
     const health = this.#hosts.health()
     const areAllEjected = Object.values(health).every(value => value === 0)
     return health[host] !== 0 || areAllEjected
+  }
+
+  #recordDuration(host: string, startedAt: number): void {
+    this.#durations.get(host)?.record(now() - startedAt)
   }
 
   #recordSkew(): void {

@@ -1,4 +1,4 @@
-/** The latest durations of a repeated call, and their median: of two middle ones the shorter. */
+/** The latest durations of a repeated call, and their median. */
 
 export type DurationWindow = {
   /** Adds a duration in milliseconds, in place of the oldest one. */
@@ -18,7 +18,7 @@ export function createDurationWindow({ size, initialMS }: { size: number; initia
     },
     median() {
       const sorted = durations.toSorted((a, b) => a - b)
-      return sorted[(sorted.length - 1) >> 1] ?? initialMS
+      return sorted[sorted.length >> 1] ?? initialMS
     },
   }
 }

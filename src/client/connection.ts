@@ -5,7 +5,7 @@ import { Fault, type FaultKind, type Level, toLogFields } from '../errors.js'
 import type { Log } from '../log.js'
 import type { CloseReason } from './closing.js'
 import type { Stage } from './connectionTable.js'
-import { detectsClosedConnections, reauthenticates } from './drivers.js'
+import { reauthenticates } from './drivers.js'
 import { type ClientInfo, readHello } from './handshake.js'
 import type { Authenticator, LoginRecord } from './login.js'
 import {
@@ -24,12 +24,6 @@ import type { UpstreamSession } from './upstreamSession.js'
  * interrupts, where that is possible.
  */
 const closeMode = () => 'close' as const
-/**
- * How long hello may wait for a client to close its side of a session to the old primary. A driver that writes to a
- * connection which it has not seen close yet gets EPIPE, and the Node.js driver does not retry that. Drivers that do not
- * read idle connections would use up the time, so they get none. Milliseconds.
- */
-const CLIENT_CLOSE_MS = 500
 /** Distinct names in the log line. There are few refused commands, but a client may spell them in many ways. */
 const MAX_REFUSALS = 8
 /** After the last reply, a client that does not close its side is cut off. Milliseconds. */
@@ -149,8 +143,7 @@ export class Connection implements ConversationHost {
     this.#conversation = undefined
     if (this.#isDraining) relay.drain('shutdown')
     const stopLimit = this.#limitLoginAge(relay, session, client)
-    const clientCloseMS = detectsClosedConnections(client.metadata) ? CLIENT_CLOSE_MS : 0
-    const stopWatching = session.term.onCloseSessions(fault => relay.closeAfterReply(fault, clientCloseMS))
+    const stopWatching = session.term.onCloseSessions(fault => relay.closeAfterReply(fault))
     relay.ended.then(() => {
       stopLimit()
       stopWatching()

@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import { toSubnet } from '../budget/subnet.js'
 import type { After } from '../clock.js'
+import { describeListenAddress } from '../config/hosts.js'
 import { Fault, type FaultKind, faults, toLogFields } from '../errors.js'
 import type { Log } from '../log.js'
 import type { AcceptQueue } from './acceptQueue.js'
@@ -94,7 +95,14 @@ export class Listener {
     const server = this.#server
     return new Promise((resolve, reject) => {
       server.once('error', (error: NodeJS.ErrnoException) =>
-        reject(new Fault('listener/address-unavailable', `${host}:${port} (${error.code})`, {}, error)),
+        reject(
+          new Fault(
+            'listener/address-unavailable',
+            `${describeListenAddress({ host, port })} (${error.code})`,
+            {},
+            error,
+          ),
+        ),
       )
       server.listen({ host, port, backlog }, () => {
         server.removeAllListeners('error')

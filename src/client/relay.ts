@@ -176,30 +176,16 @@ export class Relay {
 
   /**
    * Closes at once if no reply is pending, otherwise 20 ms after the last reply, and after 100 ms at the latest. Returns
-   * a promise for the end, and for the close of the client's side within `clientCloseMS` milliseconds after it, if there
-   * is something to wait for.
+   * a promise for the end if the relay has not ended yet.
    */
-  closeAfterReply(fault: Fault, clientCloseMS = 0): Promise<unknown> | undefined {
+  closeAfterReply(fault: Fault): Promise<unknown> | undefined {
     if (this.#hasEnded) return undefined
     if (this.#isReplyPending()) {
       this.#requestClose('newPrimary', 'proxy', fault)
-      return this.ended.then(() => this.#waitForClientClose(clientCloseMS))
+      return this.ended
     }
     this.#close('newPrimary', 'nothing', 'proxy', fault)
-    return this.#waitForClientClose(clientCloseMS)
-  }
-
-  #waitForClientClose(ms: number): Promise<void> | undefined {
-    const client = this.#client
-    if (ms === 0 || client.destroyed || client.readableEnded) return undefined
-    return new Promise(resolve => {
-      const done = (): void => {
-        cancel()
-        resolve()
-      }
-      const cancel = this.#context.after(ms, done)
-      client.once('end', done).once('close', done)
-    })
+    return undefined
   }
 
   /** Closes both sockets at once. */

@@ -14,6 +14,7 @@ import { type ReadFile, readFile } from '../config/reading.js'
 import { fileStamp, recordReads, watchFiles, watchFolder } from '../config/watch.js'
 import { Fault } from '../errors.js'
 import { createLog, type Log } from '../log.js'
+import { describePath } from '../redaction.js'
 
 export type Signal = 'SIGHUP' | 'SIGTERM' | 'SIGINT'
 /** Calls `run` for every signal of this name. */
@@ -68,7 +69,7 @@ export async function startReloadingProxy(load: LoadPolicy): Promise<ReloadingPr
       watchFolder,
       after,
       onUnwatchable(path) {
-        const problem = `${path} is a pipe, which can be read only once: changes take effect after a restart`
+        const problem = `${describePath(path)} is a pipe, which can be read only once: changes take effect after a restart`
         proxy.reload(new Fault('config/invalid', problem, { problems: [problem] }))
       },
     },

@@ -24,8 +24,8 @@ export type FileContents = {
 /** Parses the text of a file; `name` is its name in messages. Throws nothing: every error becomes a problem. */
 export function parseFile(text: string, name: string): FileContents {
   const lines = new LineCounter()
-  // A pretty error would repeat lines of the file, which may hold a connection string with its password.
-  const document = parseDocument(text, { prettyErrors: false, lineCounter: lines })
+  // Pretty errors, and warnings that the parser prints itself, would repeat a part of the file, maybe a password.
+  const document = parseDocument(text, { prettyErrors: false, logLevel: 'error', lineCounter: lines })
   const contents: FileContents = { values: new Map(), problems: [], isParsed: true, hasEndMark: hasEndMark(text) }
   const sourceAt = (offset: number) => {
     const { line, col } = lines.linePos(offset)

@@ -37,6 +37,11 @@ export function describeHost(host: string): string {
   return parseHost(host) ? host : describeText(host)
 }
 
+/** The address to listen on, for a message: `127.0.0.1:27017`. */
+export function describeListenAddress({ host, port }: Address): string {
+  return parseHost(host) ? `${host.includes(':') ? `[${host}]` : host}:${port}` : `${describeText(host)}, port ${port}`
+}
+
 const LABELS = /^(?=.{1,255}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/
 
 const OF_AWS = /(^|\.)(amazonaws|amazonwebservices|api\.aws)(\.|$)/

@@ -17,7 +17,7 @@ import { type Denial, parseDenial } from './denials.js'
 /** Parses the text of a file. Each problem ends with its place, such as `(from /etc/deny.yaml:3:1)`; `name` names the file. */
 export function parseDenyFile(text: string, name: string): { all: Denial[]; problems: string[] } {
   const lineCounter = new LineCounter()
-  const document = parseDocument(text, { prettyErrors: false, lineCounter })
+  const document = parseDocument(text, { prettyErrors: false, logLevel: 'error', lineCounter })
   const locate = (offset = 0) => {
     const { line, col } = lineCounter.linePos(offset)
     return `${name}:${line}:${col}`

@@ -9,7 +9,6 @@ const medianOf = (size: number, durations: readonly number[]) => {
 
 t.test('the median is that of the latest durations, in any order', async t => {
   t.equal(medianOf(5, [20]), 20)
-  t.equal(medianOf(5, [300, 20]), 20, 'the first call, which connects, takes long')
   t.equal(medianOf(5, [30, 10, 20]), 20)
   t.equal(medianOf(3, [1, 1, 1, 30, 10, 20]), 20, 'older ones are replaced')
   t.equal(medianOf(5, [10, 12, 11, 1_500, 10]), 11, 'one slow call changes little')

@@ -250,42 +250,6 @@ t.test('after a step-down an idle relay closes at once, a busy one behind its re
   t.equal(stuck.clientSocket.destroyed, true)
 })
 
-t.test(
-  'the end of a session to the old primary waits for the client to close its side, if that is requested',
-  async t => {
-    const why = new Fault('upstream/stepped-down')
-    const startRecent = async () => {
-      const started = await startRelay(t)
-      const [nextRequest, nextReply] = [createFrameReceiver(started.upstream), createFrameReceiver(started.client)]
-      started.client.write(request(1, { find: 'c' }))
-      await nextRequest()
-      started.upstream.write(writeMessage({ ok: 1 }, 50, 1))
-      await nextReply()
-      return started // it gets a FIN, because the reply may still be on its way
-    }
-    for (const leave of ['end', 'destroy'] as const) {
-      const { relay, client } = await startRecent()
-      let isClosed = false
-      const closed = relay.closeAfterReply(why, 500)?.then(() => (isClosed = true))
-      await once(client, 'end')
-      await nextIteration()
-      t.equal(isClosed, false)
-      client[leave]()
-      t.equal(await closed, true)
-    }
-    const silent = await startRecent()
-    const closed = silent.relay.closeAfterReply(why, 500)
-    await once(silent.client, 'end')
-    silent.clock.advance(500)
-    await closed
-    t.equal((await startRecent()).relay.closeAfterReply(why), undefined)
-
-    const idle = await startRelay(t)
-    idle.clock.advance(1_000)
-    t.equal(idle.relay.closeAfterReply(why, 500), undefined, 'a reset needs no answer')
-  },
-)
-
 t.test('after a step-down an idle client is reset, and one that may still receive a reply is not', async t => {
   const why = new Fault('upstream/stepped-down')
   for (const { ms, stuck, code } of [

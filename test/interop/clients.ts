@@ -9,20 +9,12 @@ import { type AwsKeys, credentialEnvironment } from '../support/clients.js'
 import { type NetworkLink, openLink } from '../support/networkLink.js'
 import { startTestProxy, type TestProxy } from '../support/testProxy.js'
 import { startDriverProgram } from './support/driverProgram.js'
-import {
-  buildGoDriver,
-  buildJavaDriver,
-  installMongoose,
-  installPymongo,
-  type Program,
-  prepareOrSkip,
-} from './support/toolchains.js'
+import { buildGoDriver, installMongoose, installPymongo, type Program, prepareOrSkip } from './support/toolchains.js'
 
 const clients: Record<string, () => Promise<Program>> = {
   PyMongo: installPymongo,
   'Go 2': () => buildGoDriver('go-v2'),
   'Go 1': () => buildGoDriver('go-v1'),
-  Java: () => buildJavaDriver('5.14.0'),
   Mongoose: installMongoose,
 }
 

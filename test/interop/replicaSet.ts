@@ -12,14 +12,7 @@ import { createClient, credentialEnvironment, type Driver } from '../support/cli
 import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
 import { findFreePort } from './support/childProcess.js'
 import { startDriverProgram } from './support/driverProgram.js'
-import {
-  buildGoDriver,
-  buildJavaDriver,
-  installMongoose,
-  installPymongo,
-  type Program,
-  prepareOrSkip,
-} from './support/toolchains.js'
+import { buildGoDriver, installMongoose, installPymongo, type Program, prepareOrSkip } from './support/toolchains.js'
 
 type ReplicaSetProxy = Awaited<ReturnType<typeof startReplicaSetProxy>>
 type WriteFailure = { id: number; message: string; code?: unknown }
@@ -55,7 +48,6 @@ const writers: Record<string, () => Promise<StartWriter>> = {
   PyMongo: async () => programWriter(await installPymongo()),
   'Go 2': async () => programWriter(await buildGoDriver('go-v2')),
   'Go 1': async () => programWriter(await buildGoDriver('go-v1')),
-  Java: async () => programWriter(await buildJavaDriver('5.14.0')),
   Mongoose: async () => programWriter(await installMongoose()),
   'Node 7': async () => nodeWriter('mongodb7'),
   'Node 6': async () => nodeWriter('mongodb6'),
@@ -70,8 +62,7 @@ for (const [name, prepare] of Object.entries(writers)) {
     const settings = { 'listen.port': String(port), 'listen.advertise': address }
     const { set, key, log } = await startReplicaSetProxy(t, settings, { majority: () => awaitMajority() })
     const login = 'authSource=%24external&authMechanism=MONGODB-AWS'
-    const options = name === 'Java' ? `replicaSet=rs0&${login}` : login // without the name it takes one address for a direct connection
-    const write = await (startWriter as StartWriter)(t, `mongodb://${address}/?${options}`, key)
+    const write = await (startWriter as StartWriter)(t, `mongodb://${address}/?${login}`, key)
     const requested: number[] = []
     const failed: (WriteFailure & { round: number })[] = []
     const writeBatch = async (round: number) => {

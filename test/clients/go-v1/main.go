@@ -28,7 +28,6 @@ type step struct {
 	IDs       []int  `json:"ids"`
 	Count     int    `json:"count"`
 	BatchSize int32  `json:"batchSize"`
-	PauseMS   int    `json:"pauseMS"`
 }
 
 var (
@@ -40,7 +39,7 @@ var (
 
 var steps = map[string]func(context.Context, step) (any, error){
 	"open": open, "ping": ping, "status": status, "crud": crud, "read": read, "insert": insert, "inserts": inserts,
-	"cursor": cursor, "transaction": transaction, "pool": pool, "events": events,
+	"cursor": cursor, "pool": pool, "events": events,
 }
 
 func main() {
@@ -243,27 +242,6 @@ func cursor(ctx context.Context, args step) (any, error) {
 		distinct[document.N] = true
 	}
 	return map[string]any{"count": count, "distinct": len(distinct), "getMores": getMores.Load()}, found.Err()
-}
-
-// Inserts two documents in one transaction, `pauseMS` apart.
-func transaction(ctx context.Context, args step) (any, error) {
-	session, err := client.StartSession()
-	if err != nil {
-		return nil, err
-	}
-	defer session.EndSession(ctx)
-	if err := session.StartTransaction(); err != nil {
-		return nil, err
-	}
-	within := mongo.NewSessionContext(ctx, session)
-	if _, err := insert(within, step{In: args.In}); err != nil {
-		return nil, err
-	}
-	time.Sleep(time.Duration(args.PauseMS) * time.Millisecond)
-	if _, err := insert(within, step{In: args.In}); err != nil {
-		return nil, err
-	}
-	return bson.M{}, session.CommitTransaction(ctx)
 }
 
 // Waits until the pool has `count` connections, then runs as many workers with ten pings each.

@@ -119,16 +119,6 @@ def cursor(step):
     return {"count": len(found), "distinct": len(set(found)), "getMores": counts["getMores"]}
 
 
-def transaction(step):
-    """Inserts two documents in one transaction, `pauseMS` apart."""
-    collection = client.app[step["in"]]
-    with client.start_session() as session, session.start_transaction():
-        collection.insert_one({"by": "python"}, session=session)
-        time.sleep(step["pauseMS"] / 1000)
-        collection.insert_one({"by": "python"}, session=session)
-    return {}
-
-
 def pool(step):
     """Waits until the pool has `count` connections, then runs as many workers with ten pings each."""
     ping(step)
@@ -171,7 +161,6 @@ steps = {
     "insert": insert,
     "inserts": inserts,
     "cursor": cursor,
-    "transaction": transaction,
     "pool": pool,
     "events": events,
     "shortenBackoff": shorten_backoff,

@@ -1,7 +1,7 @@
 /**
- * Builds the third-party programs of the interop tests: Python packages, Go and Java programs, and Node.js clients. Each is built
- * once, from the versions pinned in this repository, into the folder `.cache`, which Git ignores. Only python3 with venv,
- * go, and mvn with a JDK have to be installed: PyPI has wheels of all pinned packages, and FerretDB uses a SQLite written in Go.
+ * Builds the third-party programs of the interop tests: Python packages, Go programs and Node.js clients. Each is built
+ * once, from the versions pinned in this repository, into the folder `.cache`, which Git ignores. Only python3 with venv
+ * and go have to be installed: PyPI has wheels of all pinned packages, and FerretDB uses a SQLite written in Go.
  */
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -53,23 +53,6 @@ export async function buildGoDriver(name: 'go-v1' | 'go-v2'): Promise<Program> {
   mkdirSync(cacheFolder, { recursive: true })
   await run('go', ['build', '-p', '2', '-trimpath', '-o', program, '.'], join(clientsFolder, name))
   return [program]
-}
-
-/**
- * Releases of the Java driver. 5.1 is the first one that logs in again on the same connection when it receives code 391.
- */
-export type JavaDriver = '5.14.0' | '5.0.1'
-
-/** Compiles the Java program of test/clients with a release of the driver. Maven downloads it into the folder. */
-export async function buildJavaDriver(version: JavaDriver): Promise<Program> {
-  const sources = join(clientsFolder, 'java')
-  const folder = join(cacheFolder, `java-${version}`)
-  const files = ['pom.xml', 'src/main/java/Run.java'].map(file => readFileSync(join(sources, file)))
-  await buildOnce(folder, Buffer.concat(files), async () => {
-    const properties = [`-Ddriver.version=${version}`, `-Doutput=${folder}`]
-    await run('mvn', ['--batch-mode', ...properties, 'compiler:compile', 'dependency:copy-dependencies'], sources)
-  })
-  return ['java', '-XX:TieredStopAtLevel=1', '-cp', `${join(folder, 'classes')}:${join(folder, 'lib')}/*`, 'Run']
 }
 
 /** Installs Mongoose from its lockfile, like the Node.js drivers. */

@@ -242,7 +242,7 @@ public final class Run {
       if (cause instanceof MongoCommandException || cause instanceof MongoWriteException) known = (MongoException) cause;
     }
     return new Document("code", known.getCode() < 0 ? null : known.getCode())
-        .append("message", known == error ? error.getMessage() : error.getMessage() + ": " + known.getMessage())
+        .append("message", error.getMessage())
         .append("labels", new ArrayList<>(known.getErrorLabels()));
   }
 }
