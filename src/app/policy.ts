@@ -15,6 +15,7 @@ import type { AdminClient } from '../upstream/admin.js'
 import { parseUpstreamUri, type UpstreamConfig } from '../upstream/target.js'
 import { parseNetwork } from '../users/networks.js'
 import { compileRules, type Rules } from '../users/rules.js'
+import { findUnservedRules, listIneffectiveEntries } from './ineffective.js'
 
 export type Policy = {
   rules: Rules
@@ -40,7 +41,7 @@ export function loadWithPolicy(sources: ConfigSources): LoadedConfig {
     return { compiled: policy, problems }
   })
   if (!compiled) throw new Error('a policy without problems is complete')
-  return { config, policy: compiled, hasEndMark }
+  return withWarnings({ config, policy: compiled, hasEndMark })
 }
 
 /** Compiles a configuration that was made in code. Throws `config/invalid` with every problem. */
@@ -49,7 +50,13 @@ export function withPolicy(config: Config, readFile: ReadFile): LoadedConfig {
   if (!policy || problems.length > 0) {
     throw new Fault('config/invalid', problems.join('\n'), { problems, deny: config.deny })
   }
-  return { config, policy, hasEndMark: false }
+  return withWarnings({ config, policy, hasEndMark: false })
+}
+
+/** Adds the warnings about rules and denials to those about settings. */
+function withWarnings({ config, policy, ...rest }: LoadedConfig): LoadedConfig {
+  const warnings = [...config.warnings, ...listIneffectiveEntries(config, policy)]
+  return { config: { ...config, warnings }, policy, ...rest }
 }
 
 /**
@@ -111,9 +118,10 @@ function parseOrProblems(uri: Config['upstream']['uri'], readFile: ReadFile): Up
 }
 
 /** The problems of settings that need each other, or contradict each other. */
-export function settingConflicts(config: Config, { all }: Rules): string[] {
-  const { pins, directory, upstream, provision, listen, admin, deny } = config
-  const problems: string[] = []
+export function settingConflicts(config: Config, rules: Rules): string[] {
+  const { pins, directory, upstream, provision, listen, admin } = config
+  const { all } = rules
+  const problems = [...findUnservedRules(config, rules)]
   const pinned = all.find(({ principalId }) => principalId === 'firstUse')
   if (pinned && pins.file === undefined) {
     problems.push(
@@ -133,9 +141,6 @@ export function settingConflicts(config: Config, { all }: Rules): string[] {
   const isSamePort = typeof admin.port === 'number' && admin.port !== 0 && admin.port === listen.port
   if (isSamePort && (admin.host === listen.host || isWildcard(listen.host))) {
     problems.push(`admin.port: ${admin.port} is also listen.port; use another port`)
-  }
-  if (deny.file !== undefined && deny.file === deny.adminFile) {
-    problems.push('deny.adminFile: is also deny.file, which the proxy never writes; use a separate file')
   }
   for (const [index, network] of (provision.clientSource ?? []).entries()) {
     if (parseNetwork(network)) continue

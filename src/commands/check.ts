@@ -10,16 +10,20 @@ import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import { constants } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { findUnservedDenials } from '../app/ineffective.js'
 import { type LoadedConfig, type Policy, provisioningOptions } from '../app/policy.js'
 import { createConfiguredStsClient } from '../app/stsGateway.js'
 import { after } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { errorCode, Fault } from '../errors.js'
+import { parseArn } from '../identity/arn.js'
 import { evaluateLdap } from '../ldap/ldap.js'
 import { createLdapProbe } from '../ldap/probe.js'
 import { silentLog } from '../log.js'
 import { auditUsers } from '../provisioning/audit.js'
+import { describePath } from '../redaction.js'
 import { openAdminDenials } from '../revocation/adminDenials.js'
+import { createDenyList, type DenyList, formatDenial } from '../revocation/denials.js'
 import { type AdminClient, createAdminClient } from '../upstream/admin.js'
 import { openChannel } from '../upstream/channel.js'
 import { rejectOnAbort } from '../upstream/deadline.js'
@@ -86,6 +90,7 @@ class Checker {
   readonly #topology: Topology
   readonly #admin: AdminClient | undefined
   readonly #findings: Finding[] = []
+  readonly #denyList: DenyList
   /** The question that is being asked. */
   #question = ''
 
@@ -95,6 +100,7 @@ class Checker {
     this.#policy = options.policy
     this.#topology = options.topology
     this.#admin = options.admin
+    this.#denyList = createDenyList(options.policy.denials)
   }
 
   async check(): Promise<Finding[]> {
@@ -233,16 +239,29 @@ class Checker {
 
   #reviewRule(rule: Rule): void {
     const { decidedBy, deleteAfterDate, exact, arn } = rule
-    const winner = exact ? this.#policy.rules.match({ canonical: arn }) : undefined
-    if (winner && winner.decidedBy.rule !== decidedBy.rule) {
+    const { rules } = this.#policy
+    // A * of an earlier pattern matches the * of this one, so an earlier rule that matches the pattern matches all of it.
+    const winner = exact ? rules.match({ canonical: arn }) : rules.all.find(other => rules.matchesRule(other, arn))
+    if (winner && winner.decidedBy.rule < decidedBy.rule) {
       const { rule: number } = winner.decidedBy
       this.#remark(`note: rule ${decidedBy.rule} never decides: rule ${number}, ${winner.description}, comes first`)
     }
+    const denial = exact ? this.#findDenial(arn) : undefined
+    if (denial) this.#remark(`note: rule ${decidedBy.rule} admits no login: its principal is denied, by ${denial}`)
     if (isExpired(rule, Date.now())) {
       this.#remark(
         `note: rule ${decidedBy.rule} refuses logins since its deleteAfterDate, ${deleteAfterDate?.toISOString()}`,
       )
     }
+  }
+
+  /** The denial in deny.file of a principal (its canonical ARN), as far as an ARN tells. */
+  #findDenial(canonical: string): string | undefined {
+    const arn = parseArn(canonical)
+    if (!arn) return undefined
+    const kind = arn.kind === 'role' ? 'assumed-role' : arn.kind
+    const denial = this.#denyList.find({ ...arn, kind, canonical, principalId: '' }, '', Date.now())
+    return denial && formatDenial(denial)
   }
 
   async #checkPins(): Promise<void> {
@@ -255,6 +274,8 @@ class Checker {
     if (deny.adminFile !== undefined) {
       const count = (path: string) => openAdminDenials(path, Date.now).all().length
       await this.#checkOwnFile('denials of the admin interface', 'deny.adminFile', deny.adminFile, count)
+      const unserved = findUnservedDenials(this.#config, openAdminDenials(deny.adminFile, Date.now).all())
+      for (const warning of unserved) this.#remark(`warning: deny.adminFile: ${warning}`)
     } else if (admin.token && admin.port !== 'off') {
       this.#remark('note: /deny cannot add denials, because deny.adminFile is not set')
     }
@@ -270,7 +291,7 @@ class Checker {
       const why = FOLDER_PROBLEMS[code] ?? `cannot be written (${code})`
       // An offline check may run on another machine than the proxy.
       const level = this.#options.isOffline ? 'warning' : 'failure'
-      return { level, text: `${setting}: the folder ${folder} ${why}` }
+      return { level, text: `${setting}: the folder ${describePath(folder)} ${why}` }
     })
   }
 

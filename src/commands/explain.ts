@@ -5,6 +5,7 @@
 import type { Document } from 'bson'
 import type { LoadedConfig, Policy } from '../app/policy.js'
 import { formatDuration } from '../config/definition.js'
+import { servedPartition } from '../config/hosts.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
 import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
@@ -66,6 +67,7 @@ class Explainer {
 
   async explain(): Promise<Explanation> {
     this.#add('principal', this.#canonical)
+    this.#explainPartition()
     const match = this.#options.policy.rules.match({ canonical: this.#canonical }) ?? (await this.#findInDirectory())
     if (!match) await this.#explainMiss()
     else if (isProblem(match)) this.#add('refused', describeProblem(match))
@@ -81,6 +83,14 @@ class Explainer {
   #addUnknown(label: string, text: string): void {
     this.#isComplete = false
     this.#add(label, text)
+  }
+
+  /** STS answers with principals of its own partition, so no login is this principal. */
+  #explainPartition(): void {
+    const { config, principal } = this.#options
+    const served = servedPartition(config.sts.hosts)
+    if (principal.partition === served) return
+    this.#add('refused', `the hosts of sts.hosts name principals of ${served} only, not of ${principal.partition}`)
   }
 
   /** Undefined if no user of `$external` is this principal, or if the directory is off or unreadable. */

@@ -4,7 +4,7 @@
  * is refused here.
  */
 import { z } from 'zod'
-import { findPartition } from '../identity/partition.js'
+import { findPartition, findRegionalHost, partitionOfStsHost, suggestStsHosts } from '../identity/partition.js'
 import { type IPAddress, parseIPAddress } from '../ipAddress.js'
 import { describeText } from '../redaction.js'
 import { hostOf, kind, listOf, textOf } from './definition.js'
@@ -44,17 +44,30 @@ export function describeListenAddress({ host, port }: Address): string {
 
 const LABELS = /^(?=.{1,255}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/
 
-const OF_AWS = /(^|\.)(amazonaws|amazonwebservices|api\.aws)(\.|$)/
+const VPC_ENDPOINT = /\.vpce\./
+const ONE_LABEL = /^[^.]*$/
+const EXPECTED_HOST = 'expected a lower-case host name without scheme, port or path'
 
-const stsHostName = textOf('expected a lower-case host name without scheme, port or path', LABELS).superRefine(
-  (host, context) => {
-    if (findPartition(host) !== undefined || !OF_AWS.test(host)) return
-    const message = host.includes('.vpce.')
-      ? 'clients cannot sign for the name of a VPC endpoint: set host to the regional host and connect to this name'
-      : 'clients cannot sign for this host: use sts.amazonaws.com or a regional host like sts.eu-west-1.amazonaws.com'
-    context.addIssue({ code: 'custom', message })
-  },
-)
+/** What is wrong with the name of an STS host; undefined if clients can sign for it. */
+function describeStsHostProblem(host: string): string | undefined {
+  if (findPartition(host) !== undefined) return undefined
+  const regional = findRegionalHost(host)
+  if (regional !== undefined && (ONE_LABEL.test(host) || /^sts\.[^.]*$/.test(host))) {
+    return `this is a region and not a host: write ${regional}`
+  }
+  const [first, ...more] = suggestStsHosts(host)
+  if (first === undefined) return undefined
+  return VPC_ENDPOINT.test(host)
+    ? `clients cannot sign for the name of a VPC endpoint: set host to the regional host, ${regional ?? first}, and connect to this name`
+    : `clients cannot sign for this host: use ${[first, ...more].join(' or ')}`
+}
+
+const stsHostName = textOf(EXPECTED_HOST).superRefine((host, context) => {
+  const isHost = LABELS.test(host.toLowerCase())
+  const problem = isHost ? describeStsHostProblem(host.toLowerCase()) : undefined
+  if (problem === undefined && LABELS.test(host)) return
+  context.addIssue({ code: 'custom', message: problem ?? EXPECTED_HOST, input: host })
+})
 
 const HOST_AND_PORT = /^(?:\[([0-9a-f.]*:[0-9a-f:.]+)\]|([a-z0-9.-]{1,255})):(\d{1,5})$/i
 const expectedAddress = 'expected host:port'
@@ -115,3 +128,8 @@ export const stsHosts = kind(
   }),
   {},
 )
+
+/** The partition of the principals that can log in. The hosts of a valid configuration have only one. */
+export function servedPartition(hosts: readonly StsHost[]): string {
+  return partitionOfStsHost(hosts[0]?.host ?? '')
+}

@@ -7,6 +7,7 @@ import { X509Certificate } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
 import { Secret } from '../log.js'
 import { describePath } from '../redaction.js'
+import { findSharedFiles, listIneffectiveSettings } from './conflicts.js'
 import { divideConnections } from './connectionLimits.js'
 import { formatDuration } from './definition.js'
 import { describeHost, isLoopback } from './hosts.js'
@@ -53,6 +54,8 @@ export type ResolveSources = {
   origins: ReadonlyMap<string, Origin>
   env: Readonly<Record<string, string | undefined>>
   readFile: ReadFile
+  /** Path of the configuration, if it has one. */
+  file?: string | undefined
 }
 
 /** The configuration. It must not be used if it comes with problems. */
@@ -77,8 +80,10 @@ class Resolver {
   readonly #origins: ReadonlyMap<string, Origin>
   readonly #env: Readonly<Record<string, string | undefined>>
   readonly #readFile: ReadFile
+  readonly #file: string | undefined
 
-  constructor({ settings, origins, env, readFile }: ResolveSources) {
+  constructor({ settings, origins, env, readFile, file }: ResolveSources) {
+    this.#file = file
     this.#settings = settings
     this.#origins = origins
     this.#env = env
@@ -90,7 +95,10 @@ class Resolver {
     this.#checkInsecureSts()
     this.#checkSuccessCache()
     this.#checkConnectionLimits()
-    return {
+    this.problems.push(
+      ...findSharedFiles(this.#settings, this.#file).map(problem => ({ ...this.#subject(problem.path), ...problem })),
+    )
+    const config: Config = {
       ...rest,
       tls: this.#readTls(),
       upstream: {
@@ -105,6 +113,8 @@ class Resolver {
       provision: this.#readProvision(provision),
       warnings: this.#warnings,
     }
+    this.#warnings.push(...listIneffectiveSettings(this.#settings, path => this.#origins.has(path)))
+    return config
   }
 
   #subject(path: string): Subject {
@@ -244,8 +254,11 @@ class Resolver {
 
   #readUsers(): UserConfig[] {
     const origin = this.#origins.get('users')
-    if (origin === undefined) this.#warnings.push('users: there are no rules, so no client can log in')
-    return (this.#settings.users ?? []).map(({ passwordFile, passwordEnv, maxAge, ...rest }, position) => {
+    const { users, directory } = this.#settings
+    if ((users ?? []).length === 0 && !directory.enabled) {
+      this.#warnings.push('users: there are no rules, so no client can log in')
+    }
+    return (users ?? []).map(({ passwordFile, passwordEnv, maxAge, ...rest }, position) => {
       if (rest.roles) return { ...rest, password: undefined, maxAgeMS: maxAge }
       const index = origin?.validIndexes?.[position] ?? position
       const key = passwordFile === undefined ? 'passwordEnv' : 'passwordFile'

@@ -3,19 +3,42 @@
  *
  * https://docs.aws.amazon.com/general/latest/gr/sts.html
  */
+import leven from 'leven'
 
-type PartitionDefinition = { partition: string; domains: readonly string[]; regions: RegExp }
+type PartitionDefinition = {
+  partition: string
+  /** The first one is for suggestions. */
+  domains: readonly string[]
+  regions: RegExp
+  /** A region for suggestions. */
+  example: string
+}
 
 /** The first match counts: GovCloud shares its domains with the `aws` partition and has regions of its own. */
 const DEFINITIONS = [
-  { partition: 'aws-us-gov', domains: ['amazonaws.com', 'api.aws'], regions: /^us-gov-/ },
-  { partition: 'aws', domains: ['amazonaws.com', 'api.aws'], regions: /^(?!cn-|us-iso|eu-iso|eusc-)/ },
-  { partition: 'aws-cn', domains: ['amazonaws.com.cn', 'api.amazonwebservices.com.cn'], regions: /^cn-/ },
-  { partition: 'aws-iso', domains: ['c2s.ic.gov'], regions: /^us-iso-/ },
-  { partition: 'aws-iso-b', domains: ['sc2s.sgov.gov'], regions: /^us-isob-/ },
-  { partition: 'aws-iso-e', domains: ['cloud.adc-e.uk'], regions: /^eu-isoe-/ },
-  { partition: 'aws-iso-f', domains: ['csp.hci.ic.gov'], regions: /^us-isof-/ },
-  { partition: 'aws-eusc', domains: ['amazonaws.eu', 'api.amazonwebservices.eu'], regions: /^eusc-/ },
+  { partition: 'aws-us-gov', domains: ['amazonaws.com', 'api.aws'], regions: /^us-gov-/, example: 'us-gov-west-1' },
+  {
+    partition: 'aws',
+    domains: ['amazonaws.com', 'api.aws'],
+    regions: /^(?!cn-|us-iso|eu-iso|eusc-)/,
+    example: 'eu-west-1',
+  },
+  {
+    partition: 'aws-cn',
+    domains: ['amazonaws.com.cn', 'api.amazonwebservices.com.cn'],
+    regions: /^cn-/,
+    example: 'cn-north-1',
+  },
+  { partition: 'aws-iso', domains: ['c2s.ic.gov'], regions: /^us-iso-/, example: 'us-iso-east-1' },
+  { partition: 'aws-iso-b', domains: ['sc2s.sgov.gov'], regions: /^us-isob-/, example: 'us-isob-east-1' },
+  { partition: 'aws-iso-e', domains: ['cloud.adc-e.uk'], regions: /^eu-isoe-/, example: 'eu-isoe-west-1' },
+  { partition: 'aws-iso-f', domains: ['csp.hci.ic.gov'], regions: /^us-isof-/, example: 'us-isof-south-1' },
+  {
+    partition: 'aws-eusc',
+    domains: ['amazonaws.eu', 'api.amazonwebservices.eu'],
+    regions: /^eusc-/,
+    example: 'eusc-de-east-1',
+  },
 ] as const satisfies PartitionDefinition[]
 
 export type Partition = (typeof DEFINITIONS)[number]['partition']
@@ -34,6 +57,56 @@ export function findPartition(host: string): Partition | undefined {
     ({ domains, regions }) => (domains as readonly string[]).includes(domain) && regions.test(region),
   )
   return definition?.partition
+}
+
+/** The partition of a host of `sts.hosts`. A host that AWS does not operate stands in for one of the partition `aws`. */
+export function partitionOfStsHost(host: string): Partition {
+  return findPartition(host) ?? 'aws'
+}
+
+/** The words of region names only, because a suggestion repeats the region. */
+const REGION =
+  /(?:^|[.-])((?:af|ap|ca|cn|eu|eusc-de|il|me|mx|sa|us|us-gov|us-isob?|us-isof|eu-isoe)-(?:north|south)?(?:east|west|central)?-\d)(?![0-9])/
+
+/** The STS host of the region that a text names, if any: of `eu-west-1`, `sts.eu-west-1` and `cn-north-1a` alike. */
+export function findRegionalHost(text: string): string | undefined {
+  const region = REGION.exec(text.toLowerCase())?.[1]?.replace('--', '-')
+  const definition = region === undefined ? undefined : DEFINITIONS.find(({ regions }) => regions.test(region))
+  return definition && `sts.${region}.${definition.domains[0]}`
+}
+
+const MAX_DISTANCE = 2
+
+/** The partitions that have a domain which the host ends in, or nearly ends in; the longest domain decides. */
+function findDefinitionByDomain(host: string): (typeof DEFINITIONS)[number] | undefined {
+  const candidates = DEFINITIONS.filter(({ partition }) => partition !== 'aws-us-gov').flatMap(definition =>
+    definition.domains.map(domain => {
+      const labels = host.split('.').slice(-domain.split('.').length).join('.')
+      return { definition, domain, distance: leven(labels, domain) }
+    }),
+  )
+  const [best] = candidates
+    .filter(({ distance }) => distance <= MAX_DISTANCE)
+    .sort((one, other) => one.distance - other.distance || other.domain.length - one.domain.length)
+  return best?.definition
+}
+
+/**
+ * STS hosts to use instead of one that is no STS endpoint: that of the region in its name, and one of the partition to
+ * which its domain belongs, or nearly belongs. Empty if the host resembles no name of AWS.
+ */
+export function suggestStsHosts(host: string): string[] {
+  const byDomain = findDefinitionByDomain(host)
+  if (!byDomain) return []
+  const regional = findRegionalHost(host)
+  const hosts = regional === undefined ? [] : [regional]
+  if (regional === undefined || findPartition(regional) !== byDomain.partition) {
+    const { partition, domains, example } = byDomain
+    const isOfRegion = regional !== undefined && partition === 'aws'
+    // The domain of the partition aws is the one that people write for every partition.
+    if (!isOfRegion) hosts.push(...(partition === 'aws' ? [GLOBAL] : []), `sts.${example}.${domains[0]}`)
+  }
+  return hosts
 }
 
 /** The regions of the partition `aws` that every account has enabled. AWS has made all later regions opt-in. */

@@ -17,7 +17,7 @@ import {
   unavailable,
   withoutEchoedSecrets,
 } from './outcome.js'
-import { findPartition, type Partition } from './partition.js'
+import { type Partition, partitionOfStsHost } from './partition.js'
 import { buildRequest, buildUnsignedRequest, type StsRequest } from './proof.js'
 
 /** `host` is offered to clients, sent in the Host header and verified in TLS. `connect` is the address to dial instead. */
@@ -74,8 +74,7 @@ export function createStsClient({
   const endpoints = new Map<string, Endpoint>()
   for (const entry of hosts) {
     const pool = createPool(entry, { timeoutMS, maxSockets, ca })
-    // A host that AWS does not operate is the sandbox, or a stand-in of the operator; both use the `aws` partition.
-    const partition = findPartition(entry.host) ?? 'aws'
+    const partition = partitionOfStsHost(entry.host)
     endpoints.set(entry.host, { pool, partition, isFirst: entry === hosts[0] })
   }
   let skewMS = 0

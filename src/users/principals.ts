@@ -9,11 +9,13 @@
  * - The kind (user, role, …) is part of the match.
  * - The session name never is: the caller of AssumeRole chooses it.
  * - STS does not report the path of a role, so a pattern of roles has none.
+ * - A pattern of roles matches either every role (`role/*`) or none of a permission set.
  */
 import { didYouMean } from '../config/nearest.js'
 import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
 import { partitions } from '../identity/partition.js'
 import { describeText } from '../redaction.js'
+import { matchesPermissionSets } from './permissionSets.js'
 
 export type PrincipalPattern = {
   /** The canonical spelling of the principal or of the pattern. */
@@ -103,10 +105,6 @@ const PATTERN_PROBLEMS: readonly (readonly [form: RegExp, problem: string])[] = 
     'is a pattern of session names, and the caller of AssumeRole chooses them; write the role',
   ],
   [/^[^/]*:(federated-user|root)/, 'has a wildcard; name federated users and root one by one'],
-  [
-    /^[^/]*role\/AWSReservedSSO_[^*]/,
-    'would also match permission sets with longer names; write sso: { permissionSet, account }',
-  ],
   [/\?/, 'contains ?; the only wildcard is *'],
 ]
 
@@ -117,13 +115,22 @@ const PATTERN_FORMS: readonly (readonly [form: RegExp, kind: 'user' | 'role'])[]
   [/^sts::(?<account>\d{12}):assumed-role(?<path>\/)(?<name>[\w+=,.@*-]{1,64})(?:\/\*)?$/, 'role'],
 ]
 
+const MATCHES_PERMISSION_SETS =
+  'would also match the roles of permission sets (AWSReservedSSO_…), some of them with longer names; write sso: { permissionSet, account } for each permission set, and begin the pattern of other roles with more of their names'
+
+/** A single * plainly names every role of the account, those of permission sets among them. */
+const isEveryRole = (name: string): boolean => /^\*+$/.test(name)
+
 function parsePattern(text: string): PrincipalPattern | string {
   const problem = PATTERN_PROBLEMS.find(([form]) => form.test(text))?.[1]
   if (problem !== undefined) return `arn: ${describeText(text)} ${problem}`
   const [, partition = '', rest = ''] = /^arn:([a-z-]+):(.*)$/s.exec(text) ?? []
   for (const [form, kind] of PATTERN_FORMS) {
-    const { account, path, name } = form.exec(rest)?.groups ?? {}
+    const { account, path, name = '' } = form.exec(rest)?.groups ?? {}
     if (account === undefined || !partitions.has(partition)) continue
+    if (kind === 'role' && !isEveryRole(name) && matchesPermissionSets(name)) {
+      return `arn: ${describeText(text)} ${MATCHES_PERMISSION_SETS}`
+    }
     const arn = `arn:${partition}:iam::${account}:${kind}${path}${name}`
     return { arn, exact: false, kind, matches: compileGlob(arn) }
   }

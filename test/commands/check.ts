@@ -22,6 +22,8 @@ import { waitUntil } from '../support/waitUntil.js'
 const root = { name: 'root', password: 'of the set' }
 const formatFindings = (findings: Finding[]) => findings.map(finding => formatFinding(finding).replace(/ +/, ' '))
 
+const DENY_FILE = '- arn:aws:iam::123456789012:user/a\n...\n'
+
 /** A replica set of three members, and `check` for a proxy in front of it. */
 async function startCheck(t: Test, more: object = {}) {
   const sts = await startSts({ iam: createIam({ random: randomBytes, now: Date.now }) })
@@ -36,7 +38,7 @@ async function startCheck(t: Test, more: object = {}) {
     ...more,
   })
   const readFile = (path: string) => ({
-    bytes: path.endsWith('.pem') ? readFileSync(path) : Buffer.from(file),
+    bytes: path.endsWith('.pem') ? readFileSync(path) : Buffer.from(path === '/deny.yaml' ? DENY_FILE : file),
     mode: 0o600,
   })
   const config = loadWithPolicy({ file: 'x', args: {}, env: { PASSWORD: root.password }, readFile })
@@ -367,4 +369,23 @@ t.test('a folder that does not exist is a failure that names the setting', async
     t.match(line, new RegExp(`${setting}: the folder ${join(folder, 'none')} does not exist; create it`))
     t.notMatch(line, /bug|ENOENT/)
   }
+})
+
+t.test('rules behind an earlier pattern, and rules whose principal is denied, are noted', async t => {
+  const grant = { user: 'root', passwordEnv: 'PASSWORD' }
+  const { run } = await startCheck(t, {
+    deny: { file: '/deny.yaml' },
+    users: [
+      { arn: 'arn:aws:iam::123456789012:role/orders-*', ...grant },
+      { arn: 'arn:aws:iam::123456789012:role/orders-api-*', ...grant },
+      { arn: 'arn:aws:iam::123456789012:user/a', ...grant },
+      { arn: 'arn:aws:iam::123456789012:role/*', ...grant },
+      { sso: { permissionSet: 'Admin', account: '123456789012' }, ...grant },
+    ],
+  })
+  const lines = await run()
+  t.ok(lines.some(line => line.startsWith('ok note: rule 2 never decides: rule 1, ')))
+  t.ok(lines.some(line => line.startsWith('ok note: rule 5 never decides: rule 4, ')))
+  t.notOk(lines.some(line => /rule [14] never decides/.test(line)))
+  t.ok(lines.some(line => line.startsWith('ok note: rule 3 admits no login: its principal is denied, by ')))
 })

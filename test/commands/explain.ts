@@ -157,3 +157,11 @@ t.test('a text that is not the ARN of a principal is a usage fault', async t => 
     t.equal((await faultOfAsync(() => explained({}, arn)))?.kind, 'usage')
   }
 })
+
+t.test('a principal of a partition that no STS host serves is refused', async t => {
+  const { lines } = await explained({ users: [rule(`arn:aws:iam::${A}:role/R`)] }, `arn:aws-cn:iam::${A}:role/R`)
+  t.match(lines.join('\n'), /refused the hosts of sts\.hosts name principals of aws only, not of aws-cn/)
+  const sts = { hosts: ['sts.cn-north-1.amazonaws.com.cn'] }
+  const served = await explained({ sts, users: [rule(`arn:aws-cn:iam::${A}:role/R`)] }, `arn:aws-cn:iam::${A}:role/R`)
+  t.notMatch(served.lines.join('\n'), /refused/)
+})

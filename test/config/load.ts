@@ -233,13 +233,10 @@ t.test('STS hosts must be names for which every driver signs the same region', a
     ['a..b', `${expected}, got a text of 4 characters`],
     ['.amazonaws.com', `${expected}, got a text of 14 characters`],
     ['sts.ämazon.com', `${expected}, got a text of 14 characters`],
-    [
-      'sts.amazonaws.com.cn',
-      'clients cannot sign for this host: use sts.amazonaws.com or a regional host like sts.eu-west-1.amazonaws.com',
-    ],
+    ['sts.amazonaws.com.cn', 'clients cannot sign for this host: use sts.cn-north-1.amazonaws.com.cn'],
     [
       'vpce-1.sts.us-east-1.vpce.amazonaws.com',
-      'clients cannot sign for the name of a VPC endpoint: set host to the regional host and connect to this name',
+      'clients cannot sign for the name of a VPC endpoint: set host to the regional host, sts.us-east-1.amazonaws.com, and connect to this name',
     ],
   ]) {
     t.same(problems({ args: { 'sts.hosts': `${host}` } }), [`sts.hosts: ${message} (from --sts-hosts)`])
@@ -650,7 +647,10 @@ t.test('a token that would cross the network in plain text causes a warning', as
   const warningsOf = (more: Record<string, string>) => loaded({ args: { ...args, ...more }, files }).warnings.slice(1)
   t.same(warningsOf({}), [])
   t.same(warningsOf({ 'admin.host': '::1' }), [])
-  t.same(warningsOf({ 'admin.host': '0.0.0.0', 'admin.port': 'off' }), [])
+  t.same(warningsOf({ 'admin.host': '0.0.0.0', 'admin.port': 'off' }), [
+    'admin.host: has no effect, because admin.port is off',
+    'admin.tokenFile: has no effect, because admin.port is off',
+  ])
   t.match(warningsOf({ 'admin.host': '0.0.0.0' }), [/^admin\.tokenFile: admin\.host is not loopback.* plain text/])
 })
 

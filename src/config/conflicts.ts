@@ -1,0 +1,76 @@
+/** Settings that another setting makes void, and files that two settings claim. Pure: nothing is read. */
+import { resolve } from 'node:path'
+import type { Problem } from './problem.js'
+import { allSettings, type Settings } from './settings.js'
+
+type IsGiven = (path: string) => boolean
+
+const hasAdminInterface = ({ admin }: Settings) => admin.port !== 'off'
+const hasToken = ({ admin }: Settings) => hasAdminInterface({ admin } as Settings) && admin.tokenFile !== undefined
+const provisions = ({ provision }: Settings) => provision.secretFile !== undefined
+
+/** Settings, what they need, and the words for its absence. A setting that was not given is not mentioned. */
+const NEEDS: readonly { paths: readonly string[]; needs: (settings: Settings) => boolean; why: string }[] = [
+  { paths: ['admin.host', 'admin.tokenFile', 'admin.hosts'], needs: hasAdminInterface, why: 'admin.port is off' },
+  {
+    paths: ['admin.hosts'],
+    needs: settings => !hasAdminInterface(settings) || hasToken(settings),
+    why: 'admin.tokenFile is not set, so /deny and /pins are disabled',
+  },
+  {
+    paths: ['directory.refresh'],
+    needs: ({ directory }) => directory.enabled !== false,
+    why: 'directory.enabled is false',
+  },
+  {
+    paths: ['provision.database', 'provision.fleet', 'provision.period', 'provision.clientSource'],
+    needs: provisions,
+    why: 'provision.secretFile is not set, so the proxy creates no user',
+  },
+]
+
+/** Sentences about the settings that were given and have no effect. */
+export function listIneffectiveSettings(settings: Settings, isGiven: IsGiven): string[] {
+  const warnings = NEEDS.flatMap(({ paths, needs, why }) =>
+    needs(settings) ? [] : paths.filter(isGiven).map(path => `${path}: has no effect, because ${why}`),
+  )
+  if (isGiven('deny.adminFile') && !hasToken(settings)) {
+    const why = hasAdminInterface(settings) ? 'admin.tokenFile is not set' : 'admin.port is off'
+    warnings.push(`deny.adminFile: its denials count, but none can be added or removed, because ${why}`)
+  }
+  return warnings
+}
+
+/** The files that the proxy writes. */
+const OWN_FILES = ['pins.file', 'deny.adminFile']
+const filePaths = allSettings.map(({ path }) => path).filter(path => /file$/i.test(path))
+
+/** A file that the proxy writes belongs to one setting: writing it would destroy what another one reads. */
+export function findSharedFiles(settings: Settings, configFile: string | undefined): Problem[] {
+  const named = [
+    ...(configFile === undefined ? [] : [{ path: 'the configuration', file: configFile }]),
+    ...filePaths.map(path => ({ path, file: valueAt(settings, path) })),
+    ...(settings.users ?? []).map(({ passwordFile }, index) => ({
+      path: `users[${index}].passwordFile`,
+      file: passwordFile,
+    })),
+  ]
+  return OWN_FILES.flatMap((path, index) => {
+    const file = valueAt(settings, path)
+    if (file === undefined) return []
+    const other = named.find(
+      other =>
+        other.file !== undefined &&
+        resolve(other.file) === resolve(file) &&
+        !OWN_FILES.slice(index).includes(other.path),
+    )
+    return other
+      ? [{ path, message: `is also ${other.path}, and the proxy would overwrite it; use a separate file` }]
+      : []
+  })
+}
+
+function valueAt(settings: Settings, path: string): string | undefined {
+  const value = path.split('.').reduce<unknown>((group, key) => Reflect.get(Object(group), key), settings)
+  return typeof value === 'string' ? value : undefined
+}
