@@ -159,6 +159,7 @@ export class UserReconciler {
     const mark = this.verifyMark(user)
     if (!mark) {
       if (this.#isUnverified(arn) && this.#isMarkLost(user)) return this.#dropUnmarked(arn)
+      await this.users.assertSupported() // a server without roles may have lost the mark of an earlier release
       throw this.#createConflict(user)
     }
     this.#unverified.delete(arn)

@@ -204,7 +204,7 @@ t.test(
       t.same([ran, lines.length], [[], 1], 'logged once, and not retried at once')
       clock.now += 60_000
       await faultOfAsync(() => provisioner.ensureUser(orders))
-      t.same(ran, ['usersInfo'])
+      t.same(ran, ['usersInfo', 'buildInfo'])
       await provisioner.syncRoles(() => undefined)
       t.same((await prune(partsOf(), () => undefined)).users, [])
       t.same(await find(), before, 'the user is unchanged')
@@ -366,6 +366,10 @@ t.test('FerretDB gets no provisioned users, whatever it says to createUser', asy
       'buildInfo' in command ? { ok: 1, ...info } : run(command, db)
     const fault = await faultOfAsync(() => make({ runCommand: ferret }).ensureUser(orders))
     t.match(fault, { kind: 'provision/unsupported', facts: { why: /FerretDB/ } })
+    await client.db(DATABASE).command({ createUser: orders.arn, pwd: 'x', roles: [] })
+    const again = await faultOfAsync(() => make({ runCommand: ferret }).ensureUser(orders))
+    t.equal(again?.kind, 'provision/unsupported', 'a user without a mark is not a foreign one there')
+    await client.db(DATABASE).command({ dropUser: orders.arn })
   }
   const refusing: AdminClient['runCommand'] = async (command, db) =>
     'buildInfo' in command ? { ok: 0, code: 13 } : run(command, db)
@@ -597,6 +601,36 @@ t.test('principals with sessions stay in the cache', async t => {
     await provisioner.syncRoles(arn => (arn === orders.arn ? writes : reads), [orders.arn])
   }
   await provisioner.syncRoles(() => reads)
+  t.same((await stored('orders'))?.roles, reads)
+})
+
+t.test('a decision that changes while MongoDB is being changed takes effect after that', async t => {
+  const { make, partsOf, stored } = await startProvisioning(t)
+  const { runCommand: run } = partsOf()
+  let release = (): void => {}
+  let begun = (): void => {}
+  const began = new Promise<void>(resolve => {
+    begun = resolve
+  })
+  const provisioner = make({
+    runCommand: async (command, db) => {
+      if ('updateUser' in command && command.roles[0].role === 'dbAdmin') {
+        begun()
+        await new Promise<void>(resolve => {
+          release = resolve
+        })
+      }
+      return run(command, db)
+    },
+  })
+  await provisioner.ensureUser({ ...orders, roles: writes })
+  let roles: readonly Role[] = [{ role: 'dbAdmin', db: 'app' }]
+  const first = provisioner.syncRoles(() => roles)
+  await began
+  roles = reads
+  const second = provisioner.syncRoles(() => roles)
+  release()
+  await Promise.all([first, second])
   t.same((await stored('orders'))?.roles, reads)
 })
 
