@@ -91,6 +91,26 @@ t.test('invented access keys of an account take no budget from its clients', asy
   expectWithinQuota(t, proxy, 60)
 })
 
+t.test('the owner of a key logs in while another client of its address sends bad signatures with it', async t => {
+  const proxy = await startThrottledProxy(t, { quota: 600 })
+  const key = proxy.keys.busy
+  const isAttackOver = { now: false }
+  const attackers = Array.from({ length: 20 }, async () => {
+    while (!isAttackOver.now) {
+      await proxy.burst({ ...key, secretAccessKey: 'guessed' }, { count: 1, concurrency: 1, addresses: 1 })
+    }
+  })
+  await waitUntil(async () => Number((await proxy.metrics())['limit_refusals_total{limit="signatures"}']) > 0)
+  const [startedAt, callsBefore] = [proxy.clock.now(), proxy.sts.calls().GetCallerIdentity ?? 0]
+  const owner = await proxy.burst(key, { count: 1, concurrency: 1, addresses: 1 })
+  expectAllSucceeded(t, owner, 1)
+  const seconds = (proxy.clock.now() - startedAt) / 1000
+  const calls = (proxy.sts.calls().GetCallerIdentity ?? 0) - callsBefore
+  t.ok(calls <= 10 * (seconds + 1), `${calls} calls in ${seconds} s`)
+  isAttackOver.now = true
+  await Promise.all(attackers)
+})
+
 t.test('with one of two STS hosts down every login succeeds', async t => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
