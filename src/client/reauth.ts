@@ -35,6 +35,8 @@ const OBSERVATION_MS = 60_000
 /** How long an expired connection may wait for a command to close behind. Milliseconds. */
 const IDLE_MS = 1_000
 
+const TRANSACTION_TOO_LONG = 'its maximum age is reached, and a transaction has not ended since'
+
 const doNothing = (): void => {}
 
 export type ReauthOptions = {
@@ -115,7 +117,7 @@ class LoginAgeLimit {
       })
     }
     this.#closeBehindTransactions()
-    if (this.#transactions.areOpen) this.#startGrace()
+    if (this.#transactions.areOpen) this.#startGrace(TRANSACTION_TOO_LONG)
     else this.#cancelTimer = this.#options.after(IDLE_MS, () => this.#close('its maximum age is reached'))
   }
 
@@ -125,8 +127,8 @@ class LoginAgeLimit {
     this.#relay.drain('loginExpired', new Fault('login/expired', why))
   }
 
-  #startGrace(): void {
-    this.#cancelGrace ??= this.#options.after(GRACE_MS, () => this.#close('no command could be answered with 391'))
+  #startGrace(why = 'no command could be answered with 391'): void {
+    this.#cancelGrace ??= this.#options.after(GRACE_MS, () => this.#close(why))
   }
 
   // Mode `ask`
@@ -214,7 +216,7 @@ class LoginAgeLimit {
     if (!this.#isExpired) return
     if (!this.#transactions.areOpen) return void this.#close('its maximum age is reached')
     this.#cancelTimer()
-    this.#startGrace()
+    this.#startGrace(TRANSACTION_TOO_LONG)
   }
 }
 

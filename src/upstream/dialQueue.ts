@@ -56,6 +56,7 @@ export class DialQueue {
     const { topology, now } = this.#options
     this.#lostAt = topology.hasPrimary() ? undefined : (this.#lostAt ?? now())
     this.#startNext()
+    this.#endVainWaits()
   }
 
   /** `upstream/unreachable` if there has been no primary for at least `ms` milliseconds. */
@@ -68,6 +69,11 @@ export class DialQueue {
   /** From now on no login waits for a primary. Rejects those that do with `upstream/unreachable`. */
   drain(): void {
     this.#drainReason = createNoPrimaryFault('and the proxy is shutting down')
+    this.#endVainWaits()
+  }
+
+  #endVainWaits(): void {
+    if (!this.#drainReason || this.#options.topology.hasPrimary()) return
     for (const waiter of [...this.#waiters]) waiter.reject(this.#drainReason)
   }
 

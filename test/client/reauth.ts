@@ -349,7 +349,7 @@ t.test('in mode close, a transaction that pauses when the age is reached has a m
       await endless.send({ insert: 'c', autocommit: false })
       endless.clock.advance(1_000)
     }
-    t.equal(endless.drains.length, 1)
+    t.match(endless.drains, [{ detail: /a transaction has not ended/ }])
   }
 })
 

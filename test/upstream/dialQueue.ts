@@ -232,6 +232,21 @@ t.test('a drain ends the waits for a primary, and lets logins dial', async t => 
   t.match(await queue.run('192.0.2.1', never(), async target => target.port), { dialed: 1 })
 })
 
+t.test('a drain lets logins dial that wait behind others, until the primary is lost', async t => {
+  for (const isLost of [false, true]) {
+    const { queue, setPrimary } = createQueue({ primary: 1 })
+    const { open, dialFrom } = createDials()
+    const logins = Array.from({ length: 150 }, () => queue.run('192.0.2.1', never(), dialFrom('192.0.2.1')))
+    const ends = Promise.allSettled(logins)
+    await nextIteration()
+    queue.drain()
+    t.equal(queue.length, 50)
+    if (isLost) setPrimary(undefined)
+    for (await nextIteration(); open.length > 0; await nextIteration()) open[0]?.finish()
+    t.same(new Set((await ends).map(({ status }) => status)), new Set([isLost ? 'rejected' : 'fulfilled']))
+  }
+})
+
 t.test('the fault of a missing primary depends on how long it has been missing', async t => {
   const { queue, clock, setPrimary } = createQueue()
   t.match(queue.findFault(0), { kind: 'upstream/unreachable', detail: 'there is no primary now' })
