@@ -85,6 +85,11 @@ export const metrics = {
     labels: { bucket: [] },
     help: 'Logins that wait for a token, by bucket. The bucket `other` is for accounts that have not logged in yet.',
   },
+  upstream_logins: {
+    kind: 'collected',
+    labels: { state: ['dialing', 'waiting'] },
+    help: 'Logins that dial the primary, at most 100, and logins that wait for a primary or behind these. Zero with upstream.topology single.',
+  },
   cache_hits_total: {
     kind: 'counter',
     labels: { cache: ['refusals', 'identities'] },

@@ -140,7 +140,8 @@ export class Logins {
   }
 
   gauges(): GaugeCollectors {
-    return this.#sts.gauges()
+    const upstream_logins = () => ({ dialing: this.#dials.dialing, waiting: this.#dials.length })
+    return { ...this.#sts.gauges(), upstream_logins }
   }
 
   /** Resolves when the directory has been read once and the clock skew to STS is known, or neither could be. Never rejects. */

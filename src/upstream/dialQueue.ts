@@ -51,6 +51,11 @@ export class DialQueue {
     return this.#waiting.length
   }
 
+  /** The number of logins that dial. */
+  get dialing(): number {
+    return this.#dials
+  }
+
   /** Call this after a change of the topology. */
   update(): void {
     const { topology, now } = this.#options

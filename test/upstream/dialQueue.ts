@@ -181,6 +181,7 @@ t.test('after an election at most 100 of 1,000 waiting logins dial at once, and 
   setPrimary(1)
   await nextIteration()
   t.equal(open.length, 100)
+  t.match(queue, { dialing: 100, length: 900 })
   t.same(
     open.slice(0, 4).map(({ address }) => address),
     ['192.0.2.1', '192.0.2.2', '2001:db8::1', '192.0.2.1'],
@@ -200,6 +201,7 @@ t.test('after an election at most 100 of 1,000 waiting logins dial at once, and 
   t.equal(dials, 1_001)
   t.ok(lateAfter !== undefined && lateAfter < 110, 'another address does not wait behind all of them')
   await Promise.all([...logins, late])
+  t.match(queue, { dialing: 0, length: 0 })
 })
 
 t.test('a step-down during the dials sends all of them back to the queue', async t => {
