@@ -19,6 +19,19 @@ const SPARE_DESCRIPTORS = 8
 /** Principals with a series of their own in the metrics. */
 const LARGEST_HOLDERS = 10
 
+/** The budget of this configuration in a process that may open `limit` descriptors; undefined if that is unknown. */
+export function createDescriptorBudget(
+  { config, policy }: Pick<LoadedConfig, 'config' | 'policy'>,
+  limit: number | undefined,
+): DescriptorBudget {
+  const needs = {
+    stsHosts: config.sts.hosts.length,
+    hasAdminInterface: config.admin.port !== 'off',
+    isSingle: policy.isSingle,
+  }
+  return new DescriptorBudget(limit, needs, divideConnections(config.listen))
+}
+
 export class Capacity {
   readonly sessionSlots: SessionSlots
   readonly #budget: DescriptorBudget
@@ -36,12 +49,7 @@ export class Capacity {
     this.#descriptorLimit = readDescriptorLimit()
     this.#configured = divideConnections(config.listen)
     this.#limits = this.#configured
-    const needs = {
-      stsHosts: config.sts.hosts.length,
-      hasAdminInterface: config.admin.port !== 'off',
-      isSingle: policy.isSingle,
-    }
-    this.#budget = new DescriptorBudget(this.#descriptorLimit, needs, this.#configured)
+    this.#budget = createDescriptorBudget({ config, policy }, this.#descriptorLimit)
     this.sessionSlots = new SessionSlots({
       limits: () => ({ sessions: this.#limits.sessions, perPrincipal: maxSessions => this.#shareOf(maxSessions) }),
       onNearLimit: near => log('warn', 'session limit near', near),

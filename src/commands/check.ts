@@ -10,10 +10,13 @@ import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import { constants } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { createDescriptorBudget } from '../app/capacity.js'
+import { readDescriptorLimit } from '../app/descriptorLimit.js'
 import { findUnservedDenials } from '../app/ineffective.js'
 import { type LoadedConfig, type Policy, provisioningOptions } from '../app/policy.js'
 import { createConfiguredStsClient } from '../app/stsGateway.js'
 import { after } from '../clock.js'
+import { divideConnections } from '../config/connectionLimits.js'
 import type { Config } from '../config/load.js'
 import { errorCode, Fault } from '../errors.js'
 import { parseArn } from '../identity/arn.js'
@@ -121,6 +124,7 @@ class Checker {
     const question = (name: string, needsNetwork: boolean, ask: () => unknown) => ({ name, needsNetwork, ask })
     return [
       question('configuration', false, () => this.#noteWarnings()),
+      question('descriptors', false, () => this.#reviewDescriptors()),
       question('upstream', true, () => this.#checkMembers()),
       question('clientCertificate', true, () => this.#checkClientCertificate()),
       question('upstreamAdmin', true, () => this.#checkAdmin()),
@@ -153,6 +157,18 @@ class Checker {
 
   #noteWarnings(): void {
     for (const warning of this.#config.warnings) this.#remark(`warning: ${warning}`)
+  }
+
+  /** A service manager or container gives the proxy another limit than a shell. */
+  #reviewDescriptors(): void {
+    const limit = readDescriptorLimit()
+    if (limit === undefined) return
+    const loaded = { config: this.#config, policy: this.#policy }
+    const { warning } = createDescriptorBudget(loaded, limit).fit(limit, divideConnections(this.#config.listen))
+    const finding = warning ?? `${limit} file descriptors (ulimit -n) are enough for listen.connections`
+    this.#remark(
+      `${warning ? 'warning' : 'note'}: ${finding}. This is the limit of this shell; the proxy may have another`,
+    )
   }
 
   async #checkMembers(): Promise<void> {

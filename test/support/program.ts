@@ -11,7 +11,8 @@ import type { Test } from 'tap'
 
 export type RunningProgram = { child: ChildProcessWithoutNullStreams; exited: Promise<number | null> }
 export type ProgramResult = { code: number | null; stdout: string; stderr: string }
-type ProgramOptions = { cwd?: string; env?: Record<string, string>; home?: string }
+/** `descriptors`: the file descriptors that the program may open. */
+type ProgramOptions = { cwd?: string; env?: Record<string, string>; home?: string; descriptors?: number }
 
 /** Creates an empty folder that is removed with the test. */
 export function createTempFolder(t: Test): string {
@@ -24,9 +25,11 @@ export function createTempFolder(t: Test): string {
 export function startNode(
   t: Test,
   args: readonly string[],
-  { cwd, env, home = createTempFolder(t) }: ProgramOptions = {},
+  { cwd, env, home = createTempFolder(t), descriptors }: ProgramOptions = {},
 ): RunningProgram {
-  const child = spawn(process.execPath, args, {
+  const limited = ['-c', `ulimit -n ${descriptors}; exec "$0" "$@"`, process.execPath, ...args]
+  const [command, all] = descriptors === undefined ? [process.execPath, args] : ['/bin/sh', limited]
+  const child = spawn(command, all, {
     ...(cwd !== undefined && { cwd }),
     env: { PATH: process.env.PATH ?? '', HOME: home, TMPDIR: home, AWS_EC2_METADATA_DISABLED: 'true', ...env },
   })
