@@ -12,6 +12,7 @@ import type { Config } from '../config/load.js'
 import type { SettingPath } from '../config/settings.js'
 import { findPartition } from '../identity/partition.js'
 import type { Secret } from '../log.js'
+import { createDenyList, type Denial, formatDenial, getDenialKey } from '../revocation/denials.js'
 import { readUriProtection } from '../upstream/uriProtection.js'
 import type { Network } from '../users/match.js'
 import { parseNetwork } from '../users/networks.js'
@@ -28,7 +29,22 @@ export function findWeakenedProtections(before: LoadedConfig, after: LoadedConfi
     return weakening === undefined ? [] : [{ setting, weakening }]
   })
   const rules = findWeakenedRules(before.policy.rules, after.policy.rules)
-  return [...settings, ...rules.map(rule => ({ setting: 'users', ...rule }))]
+  const denials = findShortenedDenials(before.policy.denials, after.policy.denials)
+  return [
+    ...settings,
+    ...denials.map(weakening => ({ setting: 'deny.file', weakening })),
+    ...rules.map(rule => ({ setting: 'users', ...rule })),
+  ]
+}
+
+/** The denials that end earlier than before, in words. A denial that is gone is logged as removed. */
+function findShortenedDenials(before: readonly Denial[], after: readonly Denial[]): string[] {
+  const next = new Map(createDenyList(after).all.map(denial => [getDenialKey(denial), denial]))
+  return createDenyList(before).all.flatMap(denial => {
+    const { until } = next.get(getDenialKey(denial)) ?? {}
+    if (until === undefined || (denial.until !== undefined && denial.until <= until)) return []
+    return [`the denial of ${formatDenial(denial)} ends at ${until.toISOString()}`]
+  })
 }
 
 /** How a setting protects less, in words; undefined if it does not. */
@@ -53,7 +69,7 @@ export const PROTECTIONS: Readonly<Record<SettingPath, Describe | null>> = {
     return before !== undefined && after > before ? `is ${after} instead of ${before}` : undefined
   },
   'listen.perAddress': larger(({ listen }) => listen.perAddress),
-  'listen.reauthenticate': NONE,
+  'listen.reauthenticate': turnedOn(({ listen }) => listen.reauthenticate === 'ask', 'is ask instead of close'),
   tls: removed(({ tls }) => tls, 'TLS was turned off'),
   'tls.certFile': NONE,
   'tls.keyFile': NONE,

@@ -303,7 +303,7 @@ class Checker {
       const entries = count(path)
       const folder = dirname(resolve(path))
       const code = await access(folder, constants.W_OK | constants.X_OK).then(() => undefined, errorCode)
-      if (code === undefined) return `${entries} in ${path}`
+      if (code === undefined) return `${entries} in ${describePath(path)}`
       const why = FOLDER_PROBLEMS[code] ?? `cannot be written (${code})`
       // An offline check may run on another machine than the proxy.
       const level = this.#options.isOffline ? 'warning' : 'failure'

@@ -35,8 +35,14 @@ export function describeIssues(error: z.ZodError, value: unknown, secret: boolea
 function describeIssue(issue: z.core.$ZodIssue, secret: boolean): string {
   const { message, input } = issue
   if (secret || !message.startsWith('expected') || message.includes('(not shown)')) return message
-  const values = issue.code === 'invalid_value' ? issue.values.map(String) : []
-  return `${message}, got ${describeValue(input)}${typeof input === 'string' ? didYouMean(input, values) : ''}`
+  return `${message}, got ${describeValue(input)}${typeof input === 'string' ? didYouMean(input, wordsOf(issue)) : ''}`
+}
+
+/** The words that the schema of the value knows. */
+function wordsOf(issue: z.core.$ZodIssue): string[] {
+  if (issue.code === 'invalid_union') return issue.errors.flat().flatMap(wordsOf)
+  if (issue.code === 'invalid_type' && issue.expected === 'boolean') return ['true', 'false']
+  return issue.code === 'invalid_value' ? issue.values.map(String) : []
 }
 
 /** Joins `users` and `[0, 'arn']` to `users[0].arn`. */

@@ -3,6 +3,7 @@ import t from 'tap'
 import { type LoadedConfig, loadWithPolicy } from '../../src/app/policy.js'
 import { findWeakenedProtections, PROTECTIONS } from '../../src/app/protections.js'
 import { allSettings } from '../../src/config/settings.js'
+import { parseDenyFile } from '../../src/revocation/denyFile.js'
 
 type Mapping = Record<string, unknown>
 
@@ -51,6 +52,7 @@ const SAMPLES: Record<string, readonly (readonly [before: Mapping, after: Mappin
     [{ listen: { perPrincipal: 10 } }, { listen: { perPrincipal: 11 } }, /is 11 instead of 10/],
   ],
   'listen.perAddress': [[{ listen: { perAddress: 10 } }, {}, /is 1000 instead of 10/]],
+  'listen.reauthenticate': [[{ listen: { reauthenticate: 'close' } }, {}, /is ask instead of close/]],
   tls: [[{ tls }, {}, /TLS was turned off/]],
   'tls.clientCAFile': [
     [{ tls: { ...tls, clientCAFile: '/ca' } }, { tls }, /was removed, so clients need no certificate/],
@@ -189,3 +191,26 @@ t.test(
     t.same(weakened(rules, { ...rules, listen: { scope: 'green' } }), [])
   },
 )
+
+t.test('a denial that ends earlier than before is named', async t => {
+  const withDenials = (...entries: string[]) => {
+    const loaded = load({ deny: { file: '/deny' } })
+    const { all, problems } = parseDenyFile([...entries.map(entry => `- ${entry}\n`), '...\n'].join(''), 'deny')
+    t.same(problems, [])
+    return { ...loaded, policy: { ...loaded.policy, denials: all } }
+  }
+  const key = (until?: string) => `{ accessKey: AKIAIOSFODNN7EXAMPLE${until ? `, until: ${until}T00:00:00Z` : ''} }`
+  const shortened = [
+    {
+      setting: 'deny.file',
+      weakening: 'the denial of accessKey AKIAIOSFODNN7EXAMPLE ends at 2027-01-01T00:00:00.000Z',
+    },
+  ]
+  const compare = (before: string, ...after: string[]) =>
+    findWeakenedProtections(withDenials(before), withDenials(...after))
+  t.same(compare(key(), key('2027-01-01')), shortened)
+  t.same(compare(key('2027-01-02'), key('2027-01-01')), shortened)
+  t.same(compare(key('2027-01-01'), key('2027-01-02')), [])
+  t.same(compare(key('2027-01-01'), key()), [])
+  t.same(compare(key(), key('2027-01-01'), key()), [], 'the longer one of two counts')
+})

@@ -212,6 +212,13 @@ t.test('every kind of setting has its own message for an invalid value', async t
     ['sts.share', '0', 'expected a number from 0.01 to 1, got 0'],
     ['sts.share', '90%', 'expected a number from 0.01 to 1, got a text of 3 characters'],
     ['sts.insecure', 'yes', 'expected true or false, got a text of 3 characters'],
+    ['sts.insecure', 'tru', 'expected true or false, got a text of 3 characters; did you mean true?'],
+    [
+      'admin.port',
+      'of',
+      'expected a whole number from 0 to 65535, or off, got a text of 2 characters; did you mean off?',
+    ],
+    ['log.level', 'wran', 'expected debug, info, warn or error, got a text of 4 characters; did you mean warn?'],
     ['login.timeout', '8', 'expected a duration like 500ms, 5s or 2m, got "8"'],
     ['login.timeout', '2m', 'expected a duration from 100ms to 1m, got "2m"'],
     ['ldap.assume', 'on', 'expected off, got a text of 2 characters'],
