@@ -82,8 +82,10 @@ t.test('roles and master secrets change, and a user that was not provisioned is 
 /** A proxy with the rules of two roles, whose administrator reaches MongoDB by a link of its own. */
 async function startReducible(t: Test) {
   const iam = createIam({ random: randomBytes, now: Date.now })
-  const [orders, reports] = ['orders-api', 'reports'].map(name => iam.createRole({ account: ACCOUNT, name }))
-  if (!orders || !reports) throw new Error('IAM has created no role')
+  const [orders, reports, auditors] = ['orders-api', 'reports', 'auditors'].map(name =>
+    iam.createRole({ account: ACCOUNT, name }),
+  )
+  if (!orders || !reports || !auditors) throw new Error('IAM has created no role')
   const sts = await startSts({ iam })
   t.teardown(() => sts.close())
   const { server, client: root } = await startMongo(t)
@@ -95,7 +97,7 @@ async function startReducible(t: Test) {
     sts: { insecure: true, hosts: [{ host: 'sts.eu-west-1.amazonaws.com', connect: `127.0.0.1:${sts.port}` }] },
     admin: { port: 0 },
     provision: { secretFile: 'secret' },
-    directory: { refresh: '5s' },
+    directory: { enabled: true, refresh: '5s' },
     users: [
       { arn: orders.arn, roles: ordersRoles },
       { arn: reports.arn, roles: reportsRoles },
@@ -117,6 +119,7 @@ async function startReducible(t: Test) {
     link,
     orders,
     reports,
+    auditors,
     logIn,
     write,
     ask,
@@ -191,3 +194,21 @@ t.test(
     t.equal(log.filter(revoked('reports')).length, 0)
   },
 )
+
+t.test('a session of a directory user closes as well if its roles cannot be reduced', async t => {
+  const { auditors, logIn, write, root, refresh, log, logged } = await startReducible(t)
+  const external = root.db('$external')
+  const { arn } = auditors
+  await external.command({ createUser: arn, roles: [{ role: 'readWrite', db: 'app' }] })
+  const client = await logIn(auditors)
+  t.equal(await write(client), undefined)
+  await root.db(DATABASE).command({ updateUser: arn, customData: {} })
+  await external.command({ updateUser: arn, roles: [{ role: 'readWrite', db: 'app' }, 'read'] })
+  await refresh(4)
+  t.equal(await write(client), undefined, 'a further role is no reason')
+  await external.command({ updateUser: arn, roles: [{ role: 'read', db: 'app' }] })
+  await refresh(1)
+  t.same(log.filter(revoked('auditors')), [])
+  await refresh(4)
+  t.match(await logged(revoked('auditors')), [{ cause: 'provision/overdue', directoryUser: arn }])
+})
