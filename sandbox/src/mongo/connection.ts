@@ -113,13 +113,12 @@ export class Connection {
   #answer(target: ReplyTarget, answer: CommandResult): void {
     if (answer instanceof Promise || answer instanceof StreamedReply) {
       this.#busy = true
-      this.#follow(target, answer).then(
-        () => {
+      this.#follow(target, answer)
+        .then(() => {
           this.#busy = false
           this.#serve()
-        },
-        thrown => this.#fail(thrown),
-      )
+        })
+        .catch(thrown => this.#fail(thrown))
     } else if (!target.silent) {
       this.#send(target, answer, 0)
     }

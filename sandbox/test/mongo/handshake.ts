@@ -142,6 +142,24 @@ t.test('a malformed message closes the connection', async t => {
   t.equal((await (await connectRaw(t, server.port)).ask({ ping: 1, $db: 'admin' })).ok.value, 1)
 })
 
+t.test('a malformed message behind a command that waits closes the connection, and not the server', async t => {
+  const { server } = await startMongo(t)
+  const { socket, ask } = await connectRaw(t, server.port)
+  socket.on('error', () => {})
+  const { topologyVersion } = await ask({ hello: 1, $db: 'admin' })
+  const closed = new Promise(resolve => socket.once('close', resolve))
+  const unknownType = Buffer.from(serialize({ a: 1 }))
+  unknownType[4] = 0x64
+  const malformed = encodeFrame(2013, 9, 0, [Buffer.alloc(5), unknownType])
+  const waiting = serialize({ hello: 1, topologyVersion, maxAwaitTimeMS: new Long(60_000), $db: 'admin' })
+  socket.write(Buffer.concat([encodeFrame(2013, 8, 0, [Buffer.alloc(5), waiting]), malformed]))
+  // The answer to a ping of another connection shows that the server has read both.
+  await (await connectRaw(t, server.port)).ask({ ping: 1, $db: 'admin' })
+  server.announceChange()
+  await closed
+  t.equal((await (await connectRaw(t, server.port)).ask({ ping: 1, $db: 'admin' })).ok.value, 1)
+})
+
 t.test('close ends every connection and frees the port', async t => {
   const { server } = await startMongo(t)
   const client = new MongoClient(server.uri)
