@@ -209,6 +209,15 @@ t.test('a client whose region is disabled is offered the first host for a while'
   t.ok((selections()[B] ?? 0) > 30)
 })
 
+t.test('an imitated answer about a disabled region has the same effect, and says nothing about a host', async t => {
+  const { preferFirstHost, record, selections, health } = create([A, B])
+  record(B, unreachable, 2)
+  const before = health()
+  preferFirstHost(CLIENT)
+  t.same(selections(), { [A]: 100, [B]: 0 })
+  t.same(health(), before)
+})
+
 t.test('an ejected first host is not offered on account of a disabled region, until it is restored', async t => {
   const { record, selections, clock, selectHost } = create([A, B, C])
   record(B, regionDisabled)
