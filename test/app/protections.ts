@@ -214,3 +214,69 @@ t.test('a denial that ends earlier than before is named', async t => {
   t.same(compare(key('2027-01-01'), key()), [])
   t.same(compare(key(), key('2027-01-01'), key()), [], 'the longer one of two counts')
 })
+
+t.test(
+  'wherever a file is cut at the end of a line, each protection below the cut is named or the file is invalid',
+  async t => {
+    const rule = 'arn:aws:iam::123456789012:role/app'
+    /** Each line, and the protection that is lost without it. */
+    const lines: readonly (readonly [line: string, protection?: RegExp])[] = [
+      ['upstream: { uri: "mongodb://127.0.0.1/", admin: { uri: "mongodb://127.0.0.1/" } }'],
+      ['provision: { secretFile: /master }'],
+      ['users:'],
+      [`  - arn: ${rule}`],
+      ['    roles: [read@app]'],
+      ['    clientSource: [10.0.0.0/8]', /clientSource was removed/],
+      ['    maxAge: 1h', /maxAge was removed/],
+      ['    maxSessions: 5', /maxSessions was removed/],
+      ['    deleteAfterDate: 2030-01-01', /deleteAfterDate was removed/],
+      ['    principalId: AROACKCEVSQ6C2EXAMPLE', /principalId was removed/],
+      ['    scopes: [blue]', /scopes was removed/],
+      ['tls:'],
+      ['  certFile: /crt'],
+      ['  keyFile: /key', /TLS was turned off/],
+      ['  clientCAFile: /ca', /clients need no certificate/],
+      ['listen:'],
+      ['  scope: blue'],
+      ['  perAddress: 10', /is 1000 instead of 10/],
+      ['deny:'],
+      ['  file: /deny', /deny.file: was removed/],
+      ['  adminFile: /denied', /deny.adminFile: was removed/],
+      ['admin:'],
+      ['  tokenFile: /token', /admin.tokenFile: was removed/],
+      ['pins: { file: /pins }', /pins.file: was removed/],
+    ]
+    const loadText = (count: number) => {
+      const text = lines.slice(0, count).map(([line]) => `${line}\n`)
+      const readFile = (path: string) => ({
+        bytes: Buffer.from(path === 'main' ? text.join('') : (files[path] ?? '')),
+        mode: 0o600,
+      })
+      return loadWithPolicy({ file: 'main', args: {}, env: {}, readFile })
+    }
+    const whole = loadText(lines.length)
+    let named = 0
+    for (let count = lines.length - 1; count > 3; count--) {
+      const cut = attempt(() => loadText(count))
+      if (cut === undefined) continue
+      const messages = findWeakenedProtections(whole, cut).map(({ setting, weakening }) => `${setting}: ${weakening}`)
+      for (const [line, protection] of lines.slice(count)) {
+        if (protection)
+          t.ok(
+            messages.some(message => protection.test(message)),
+            `${line}, cut after ${count} lines`,
+          )
+        named++
+      }
+    }
+    t.ok(named > 100)
+  },
+)
+
+function attempt<T>(get: () => T): T | undefined {
+  try {
+    return get()
+  } catch {
+    return undefined
+  }
+}
