@@ -171,6 +171,7 @@ class LoginAgeLimit {
     if (action.do === 'reply') return action.document
     if (action.do !== 'prove') throw new Fault('internal')
     this.#cancelTimer() // the login has a deadline of its own
+    this.#cancelGrace?.()
     await this.#reauthenticate({ fields: action.fields, challenge: action.challenge }, signal)
     const last = finishLogin(this.#state)
     if (last.do !== 'reply') throw new Fault('internal')

@@ -181,6 +181,8 @@ t.test('a proof has the time of a login', async t => {
     reauthenticate: () => new Promise<void>(resolve => (finish = resolve)),
   })
   clock.advance(AGE)
+  await send({ insert: 'c', autocommit: false })
+  clock.advance(25_000)
   await send({ find: 'c' })
   clock.advance(15_000)
   await send(start)
