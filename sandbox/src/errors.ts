@@ -7,8 +7,9 @@
  * - `invalid`: the caller asked for something that AWS or MongoDB would not have created, for example a duplicate user
  * - `addressInUse`: a server cannot listen on its port
  * - `malformedMessage`: the bytes of a client are no message of the MongoDB wire protocol
+ * - `connectionClosed`: a fail point closes the connection of a client
  */
-export type SandboxErrorCode = 'invalid' | 'addressInUse' | 'malformedMessage'
+export type SandboxErrorCode = 'invalid' | 'addressInUse' | 'malformedMessage' | 'connectionClosed'
 
 export class SandboxError extends Error {
   override readonly name = 'SandboxError'

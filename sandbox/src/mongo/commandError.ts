@@ -4,6 +4,8 @@ import { type Document, Double, Int32 } from 'bson'
 const codes = {
   InternalError: 1,
   BadValue: 2,
+  HostUnreachable: 6,
+  HostNotFound: 7,
   FailedToParse: 9,
   UserNotFound: 11,
   Unauthorized: 13,
@@ -19,6 +21,7 @@ const codes = {
   CursorNotFound: 43,
   NamespaceExists: 48,
   InvalidRoleModification: 49,
+  MaxTimeMSExpired: 50,
   InvalidIdField: 53,
   CommandNotFound: 59,
   ImmutableField: 66,
@@ -27,17 +30,25 @@ const codes = {
   NoReplicationEnabled: 76,
   IndexOptionsConflict: 85,
   IndexKeySpecsConflict: 86,
+  NetworkTimeout: 89,
+  ShutdownInProgress: 91,
+  ReadConcernMajorityNotAvailableYet: 134,
   CollectionIsEmpty: 162,
   CommandNotSupportedOnView: 166,
   InvalidPipelineOperator: 168,
+  FailPointSetFailed: 171,
   ClientMetadataCannotBeMutated: 186,
+  PrimarySteppedDown: 189,
   WriteConflict: 112,
   TransactionTooOld: 225,
   NoSuchTransaction: 251,
   TransactionCommitted: 256,
+  ExceededTimeLimit: 262,
   OperationNotSupportedInTransaction: 263,
   MechanismUnavailable: 334,
   UnsupportedOpQueryCommand: 352,
+  ReauthenticationRequired: 391,
+  SocketException: 9001,
   Location5626701: 5626701,
   BSONObjectTooLarge: 10334,
   DuplicateKey: 11000,
@@ -59,6 +70,8 @@ const codes = {
   NotARetryableWriteCommand: 50768,
   Location50911: 50911,
   NotWritablePrimary: 10107,
+  InterruptedAtShutdown: 11600,
+  Interrupted: 11601,
   InterruptedDueToReplStateChange: 11602,
   NotPrimaryNoSecondaryOk: 13435,
   NotPrimaryOrSecondary: 13436,
@@ -67,6 +80,11 @@ const codes = {
 export type CodeName = keyof typeof codes
 
 export const toCode = (name: CodeName): number => codes[name]
+
+const names: ReadonlyMap<number, string> = new Map(Object.entries(codes).map(([name, code]) => [code, name]))
+
+/** The name of a code; mongod names codes without a name of their own `Location` and the number. */
+export const toCodeName = (code: number): string => names.get(code) ?? `Location${code}`
 
 /** Ends a command with an error reply. `extra` is added to the reply, for example `keyPattern` of a duplicate key. */
 export class CommandError extends Error {

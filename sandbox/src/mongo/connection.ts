@@ -74,7 +74,7 @@ export class Connection {
     }
   }
 
-  /** Throws `malformedMessage`, which closes the connection. */
+  /** Throws `malformedMessage` and `connectionClosed`, which close the connection. */
   #run(next: Frame, target: ReplyTarget): CommandResult {
     const { session } = this
     const instance = this.#instance

@@ -145,6 +145,7 @@ function parameters(ldap: LdapProduct): Document {
     logLevel: toInteger(0),
     quiet: false,
     enableLocalhostAuthBypass: false,
+    enableTestCommands: true,
     authFailedDelayMs: toInteger(0),
     scramIterationCount: toInteger(mechanisms['SCRAM-SHA-1'].iterations),
     scramSHA256IterationCount: toInteger(mechanisms['SCRAM-SHA-256'].iterations),

@@ -7,6 +7,7 @@ import { CommandError, toReply } from './commandError.js'
 import { toText } from './commandText.js'
 import { diagnosticCommands } from './diagnosticCommands.js'
 import { explain, parseExplained } from './explain.js'
+import { applyFailure, failPointCommands } from './failPoint.js'
 import { handshakeCommands } from './handshake.js'
 import { indexCommands } from './indexCommands.js'
 import { addReplicaSetFields, runOnReplicaSetMember } from './memberCommands.js'
@@ -32,6 +33,7 @@ const commands: Commands = {
   ...roleCommands,
   ...diagnosticCommands,
   ...replicationCommands,
+  ...failPointCommands,
   explain: { requires: explainNeeds, run: explain },
   listCommands: { requires: 'authentication', run: () => ({ commands: Object.fromEntries(listCommands()) }) },
 }
@@ -49,10 +51,12 @@ function explainNeeds(request: Request): RequiredPrivilege[] {
   return typeof needs === 'function' ? needs(inner) : []
 }
 
-/** Runs one command. Never throws. */
+/** Runs one command. Throws `connectionClosed` if the fail point closes the connection. */
 export function runCommand(request: Request): CommandResult {
-  const answer = execute(request)
-  return request.instance.replica ? addReplicaSetFields(request, answer) : answer
+  const { name, session, instance } = request
+  const failure = instance.failPoint.enter(name, session.metadata?.application?.name)
+  const answer = failure ? applyFailure(failure, request, () => execute(request)) : execute(request)
+  return instance.replica ? addReplicaSetFields(request, answer, failure !== undefined) : answer
 }
 
 function execute(request: Request): CommandResult {

@@ -101,16 +101,21 @@ function interrupted(): Document {
   return { code: new Int32(toCode(codeName)), codeName, errmsg: 'operation was interrupted' }
 }
 
-/** Adds the cluster time to a reply, and labels and the topology version to an error. */
-export function addReplicaSetFields(request: Request, answer: CommandResult): CommandResult {
-  if (answer instanceof Promise) return answer.then(one => addReplicaSetFields(request, one))
+/**
+ * Adds the cluster time to a reply, and labels and the topology version to an error. Errors of a fail point come without
+ * the topology version: the state has not changed, and drivers ignore an error whose version they know.
+ */
+export function addReplicaSetFields(request: Request, answer: CommandResult, byFailPoint: boolean): CommandResult {
+  if (answer instanceof Promise) return answer.then(one => addReplicaSetFields(request, one, byFailPoint))
   if (answer instanceof StreamedReply) {
-    return new StreamedReply(addFields(request, answer.reply), () => addReplicaSetFields(request, answer.next()))
+    return new StreamedReply(addFields(request, answer.reply, byFailPoint), () =>
+      addReplicaSetFields(request, answer.next(), byFailPoint),
+    )
   }
-  return addFields(request, answer)
+  return addFields(request, answer, byFailPoint)
 }
 
-function addFields(request: Request, reply: Reply): Reply {
+function addFields(request: Request, reply: Reply, byFailPoint: boolean): Reply {
   const { replica, member } = request.instance
   if (!replica) return reply
   const { document, elements } = replica.set.gossip()
@@ -119,31 +124,47 @@ function addFields(request: Request, reply: Reply): Reply {
     longer.writeInt32LE(longer.length, 0)
     return longer
   }
-  const { code = reply.writeConcernError?.code } = reply
+  const { code = reply.writeConcernError?.code, errorLabels } = reply
   if (code === undefined) return { ...reply, ...document }
-  const labels = labelsOf(request, Number(code), reply.writeConcernError !== undefined)
+  const labels = errorLabels ?? labelsOf(request, Number(code), reply.writeConcernError !== undefined)
   return {
     ...reply,
     ...(labels.length > 0 && { errorLabels: labels }),
-    ...(stateChanges.has(Number(code)) && { topologyVersion: member.topologyVersion }),
+    ...(!byFailPoint && stateChanges.has(Number(code)) && { topologyVersion: member.topologyVersion }),
     ...document,
   }
 }
 
 /** NotWritablePrimary, InterruptedDueToReplStateChange, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary. */
 const stateChanges = new Set([10107, 11602, 13435, 13436])
-const NO_SUCH_TRANSACTION = 251
-const WRITE_CONFLICT = 112
 
 /** https://github.com/mongodb/specifications/blob/master/source/transactions/transactions.md#error-labels */
 function labelsOf({ name, body }: Request, code: number, written: boolean): string[] {
   if (body.txnNumber === undefined) return []
-  const changed = stateChanges.has(code)
   if (body.autocommit === undefined || ends.has(name)) {
-    if (changed) return ['RetryableWriteError']
+    if (retryableCodes.has(code)) return ['RetryableWriteError']
     return ends.has(name) && !written && transient.has(code) ? ['TransientTransactionError'] : []
   }
-  return changed || transient.has(code) ? ['TransientTransactionError'] : []
+  return retryableCodes.has(code) || transient.has(code) ? ['TransientTransactionError'] : []
 }
 
-const transient = new Set([NO_SUCH_TRANSACTION, WRITE_CONFLICT])
+/** https://github.com/mongodb/specifications/blob/master/source/retryable-writes/retryable-writes.md#determining-retryable-errors */
+const retryableCodes = new Set(
+  (
+    [
+      'HostUnreachable',
+      'HostNotFound',
+      'NetworkTimeout',
+      'ShutdownInProgress',
+      'PrimarySteppedDown',
+      'ExceededTimeLimit',
+      'SocketException',
+      'NotWritablePrimary',
+      'InterruptedAtShutdown',
+      'InterruptedDueToReplStateChange',
+      'NotPrimaryNoSecondaryOk',
+      'NotPrimaryOrSecondary',
+    ] as const
+  ).map(toCode),
+)
+const transient = new Set((['NoSuchTransaction', 'WriteConflict'] as const).map(toCode))

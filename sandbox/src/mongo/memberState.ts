@@ -12,7 +12,7 @@ const anywhere = new Set(
     connectionStatus startSession endSessions refreshSessions killSessions killAllSessions getMore killCursors
     serverStatus hostInfo getLog getCmdLineOpts getParameter setParameter currentOp killOp top connPoolStats
     getFreeMonitoringStatus replSetGetStatus replSetGetConfig replSetStepDown getDefaultRWConcern profile shutdown
-    listCommands invalidateUserCache`),
+    listCommands invalidateUserCache configureFailPoint`),
 )
 /** Reads, which a secondary accepts if the client permits it. */
 const opted = new Set(

@@ -2,6 +2,7 @@
 import type { Document } from 'bson'
 import { CommandError } from './commandError.js'
 import type { Cursors } from './cursors.js'
+import type { FailPoint } from './failPoint.js'
 import type { Member } from './hello.js'
 import type { Statements } from './logicalSessions.js'
 import { toNumber } from './order.js'
@@ -21,6 +22,7 @@ export type Instance = {
   users: Users
   cursors: Cursors
   member: Member
+  failPoint: FailPoint
   /** The replica set and the id of this member. */
   replica?: { set: Replication; id: number }
   host: () => string

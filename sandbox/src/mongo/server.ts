@@ -4,6 +4,7 @@ import { createServer as createTlsServer } from 'node:tls'
 import type { Document } from 'bson'
 import { Connection } from './connection.js'
 import { Cursors } from './cursors.js'
+import { FailPoint } from './failPoint.js'
 import { Member } from './hello.js'
 import type { Replication } from './replication.js'
 import type { ConnectionState, Instance, LdapProduct } from './request.js'
@@ -80,6 +81,7 @@ export async function startMongoServer(options: MongoOptions): Promise<MongoServ
     users,
     cursors: new Cursors(random, now),
     member: new Member(random, replica && (() => replica.set.hello(replica.id))),
+    failPoint: new FailPoint(),
     ...(replica && { replica }),
     host: () => at,
     tls: tls !== undefined,
