@@ -1,15 +1,16 @@
-/** Third-party servers next to the proxy: FerretDB as the upstream, and moto as AWS. Each ends with its test. */
+/** Third-party servers next to the proxy: FerretDB and SecantusDB as the upstream, and moto as AWS. Each ends with its test. */
 import { once } from 'node:events'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { MongoClient } from 'mongodb'
+import { type Document, MongoClient } from 'mongodb'
 import type { Test } from 'tap'
+import { createTempFolder } from '../../support/program.js'
 import { findFreePort, startProgram, waitForLine } from './childProcess.js'
 import type { Program } from './toolchains.js'
 
-const ROOT = { user: 'root', password: 'of ferretdb' }
+const ROOT = { user: 'root', password: 'of the server' }
 
 export type FerretdbServer = {
   port: number
@@ -47,6 +48,52 @@ export async function startFerretdb(t: Test, program: Program, users: Record<str
     await admin.close()
   }
   return { port, adminUri, uriFor }
+}
+
+export type SecantusdbServer = {
+  port: number
+  /** A connection string with the root user. */
+  adminUri: string
+  uriFor(user: string, password: string): string
+  /** Runs a command as root. */
+  command(db: string, command: Document): Promise<Document>
+}
+
+/**
+ * Starts SecantusDB, in Python or in Rust, with access control. It has no user at first and then accepts everyone, so it
+ * starts once without access control to create root.
+ */
+export async function startSecantusdb(
+  t: Test,
+  program: Program,
+  options: readonly string[] = [],
+): Promise<SecantusdbServer> {
+  const port = await findFreePort()
+  const folder = createTempFolder(t)
+  const fixed = ['--host', '127.0.0.1', '--port', String(port), '--storage-path', folder]
+  const uriFor = (user: string, password: string) =>
+    `mongodb://${user}:${encodeURIComponent(password)}@127.0.0.1:${port}/?authSource=admin&directConnection=true`
+  const open = startProgram(t, program, fixed)
+  await waitForLine(open, /listening on/)
+  await runCommand(`mongodb://127.0.0.1:${port}/?directConnection=true`, 'admin', {
+    createUser: ROOT.user,
+    pwd: ROOT.password,
+    roles: ['root'],
+  })
+  open.child.kill('SIGTERM')
+  await open.exited
+  await waitForLine(startProgram(t, program, [...fixed, '--auth', ...options]), /listening on/)
+  const adminUri = uriFor(ROOT.user, ROOT.password)
+  return { port, adminUri, uriFor, command: (db, command) => runCommand(adminUri, db, command) }
+}
+
+async function runCommand(uri: string, db: string, command: Document): Promise<Document> {
+  const client = new MongoClient(uri)
+  try {
+    return await client.db(db).command(command)
+  } finally {
+    await client.close()
+  }
 }
 
 /** Starts moto as an HTTP server. Resolves when it answers. */

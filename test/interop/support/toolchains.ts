@@ -1,7 +1,7 @@
 /**
  * Builds the third-party programs of the interop tests: Python packages, Go programs and Node.js clients. Each is built
- * once, from the versions pinned in this repository, into the folder `.cache`, which Git ignores. Only python3 with venv
- * and go have to be installed: PyPI has wheels of all pinned packages, and FerretDB uses a SQLite written in Go.
+ * once, from the versions pinned in this repository, into the folder `.cache`, which Git ignores. Only python3 with venv,
+ * go, cargo and flock have to be installed: PyPI has wheels of all pinned packages, and FerretDB uses a SQLite written in Go.
  */
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -32,14 +32,51 @@ export async function prepareOrSkip<Value>(prepare: () => Promise<Value>): Promi
 
 /** Installs the packages of requirements.txt into a virtual environment and returns its Python. */
 export async function installPython(): Promise<string> {
-  const requirements = join(interopFolder, 'requirements.txt')
-  const folder = join(cacheFolder, 'python')
-  const program = join(folder, 'bin/python')
+  return join(await installPackages('python', join(interopFolder, 'requirements.txt')), 'bin/python')
+}
+
+/** Installs the Python server of SecantusDB, into a virtual environment of its own. */
+export async function installSecantusdb(): Promise<Program> {
+  const folder = await installPackages('secantusdb-python', join(interopFolder, 'secantusdb/requirements.txt'))
+  return [join(folder, 'bin/secantusd-py')]
+}
+
+/** Builds the Rust server of SecantusDB, or waits for the build that `.ci/run` started. */
+export async function buildSecantusdb(): Promise<Program> {
+  const script = join(interopFolder, 'secantusdb/build')
+  await run(script, [])
+  const [, version] = /^version=(\S+)$/m.exec(readFileSync(script, 'utf8')) ?? []
+  return [join(cacheFolder, `secantusdb-${version}`, 'bin/secantusd-rs')]
+}
+
+/** Installs the packages of a requirements file into a virtual environment of the cache, and returns its folder. */
+async function installPackages(name: string, requirements: string): Promise<string> {
+  const folder = join(cacheFolder, name)
   await buildOnce(folder, readFileSync(requirements), async () => {
     await run('python3', ['-m', 'venv', folder])
-    await run(program, ['-m', 'pip', 'install', '--quiet', '--no-deps', '--requirement', requirements])
+    const pip = ['-m', 'pip', 'install', '--quiet', '--no-deps', '--requirement', requirements]
+    await run(join(folder, 'bin/python'), pip)
   })
-  return program
+  return folder
+}
+
+/** PyMongo's own test suite, unpacked from its source package, and the Python that runs it. */
+export type PymongoSuite = { python: string; folder: string }
+
+/** Downloads the source package of the PyMongo in requirements.txt. Only its tests and their settings are unpacked. */
+export async function installPymongoSuite(): Promise<PymongoSuite> {
+  const python = await installPython()
+  const folder = join(cacheFolder, 'pymongo-suite')
+  const [pin = ''] = /^pymongo==.*$/m.exec(readFileSync(join(interopFolder, 'requirements.txt'), 'utf8')) ?? []
+  const [, version] = pin.split('==')
+  await buildOnce(folder, Buffer.from(pin), async () => {
+    mkdirSync(folder, { recursive: true })
+    const options = ['--quiet', '--no-deps', '--no-binary', 'pymongo', '--dest', folder]
+    await run(python, ['-m', 'pip', 'download', ...options, pin])
+    const members = ['test', 'pyproject.toml'].map(name => `pymongo-${version}/${name}`)
+    await run('tar', ['-xzf', `pymongo-${version}.tar.gz`, '--strip-components=1', ...members], folder)
+  })
+  return { python, folder }
 }
 
 /** PyMongo with the program of test/clients/pymongo. */
