@@ -37,19 +37,53 @@ const claims: readonly Claim[] = [
   },
   {
     claim: 'commands and replies are relayed unchanged',
-    tests: ['interop/ferretdb.ts'],
-    confirmedBy: ['FerretDB 1.24'],
+    tests: ['interop/ferretdb.ts', 'interop/secantusdb.ts', 'interop/pymongoSuite.ts'],
+    confirmedBy: ['FerretDB 1.24', 'SecantusDB 0.7 (Python) and 0.5 (Rust)', 'the test suite of PyMongo'],
   },
   {
     claim: 'the roles of the mapped user are enforced, and connectionStatus shows that user',
-    tests: ['e2e/drivers.ts', 'interop/clients.ts'],
-    confirmedBy: [],
-    source: 'MongoDB manual, built-in roles and connectionStatus; FerretDB 1.24 has no roles',
+    tests: ['e2e/drivers.ts', 'interop/clients.ts', 'interop/secantusdb.ts'],
+    confirmedBy: ['SecantusDB'],
+    source: 'MongoDB manual, built-in roles and connectionStatus',
   },
   {
     claim: 'on a server without roles, a rule with roles is a configuration problem, and a rule with a user works',
     tests: ['interop/ferretdb.ts', 'provisioning/audit.ts'],
     confirmedBy: ['FerretDB 1.24'],
+  },
+  {
+    claim:
+      'the proxy provisions users: roles that change in open sessions, one collection, periods, a second secret, pruning',
+    tests: ['interop/secantusdb.ts', 'provisioning/provisioner.ts'],
+    confirmedBy: ['SecantusDB 0.5 (Rust)'],
+  },
+  {
+    claim: 'LDAP guard, provisioning and provision.clientSource need each of the documented privileges',
+    tests: ['interop/secantusdb.ts', 'provisioning/privileges.ts'],
+    confirmedBy: ['SecantusDB 0.5 (Rust)'],
+  },
+  {
+    claim: 'the proxy removes roles for one collection that no user needs, with dropRole',
+    tests: ['provisioning/privileges.ts'],
+    confirmedBy: [],
+    source: 'MongoDB manual, dropRole and admin.system.roles, which SecantusDB (Rust) shows empty',
+  },
+  {
+    claim: 'the proxy reads the directory from admin.system.users',
+    tests: ['interop/secantusdb.ts', 'e2e/directory.ts'],
+    confirmedBy: ['SecantusDB 0.7 (Python)'],
+  },
+  {
+    claim: 'a principal of the directory logs in with the roles of its user',
+    tests: ['e2e/directory.ts'],
+    confirmedBy: [],
+    source:
+      'MongoDB manual, $external and createUser; no other server here has both a readable directory and customData',
+  },
+  {
+    claim: 'a server that drops customData is a configuration problem',
+    tests: ['interop/secantusdb.ts'],
+    confirmedBy: ['SecantusDB 0.7 (Python)'],
   },
   {
     claim: 'credentials from Lambda, ECS, EKS and EC2, and their renewal',

@@ -79,8 +79,6 @@ for (const [name, { start, skip }] of Object.entries(servers)) {
           [],
           'no further differences',
         )
-        const gone = [...expected].filter(test => both.direct.has(test) && !stillDifferent.has(test))
-        t.same(gone, [], 'each difference that differences.json lists')
         t.comment(`${both.direct.size} tests: ${summarize(both.direct)}`)
       })
     }

@@ -1,6 +1,7 @@
 /** A MongoDB of the sandbox with provisioners, and logins as the users that they maintain. */
 import { randomBytes } from 'node:crypto'
 import type { Document } from 'bson'
+import type { MongoClient } from 'mongodb'
 import type { Test } from 'tap'
 import { Secret, silentLog } from '../../src/log.js'
 import { type ConnectAs, logInWithPasswords } from '../../src/provisioning/passwordAttempts.js'
@@ -18,7 +19,16 @@ export const DAY_MS = 86_400_000
 export const arnOf = (name: string) => `arn:aws:iam::123456789012:role/${name}`
 
 export async function startProvisioning(t: Test) {
-  const { server, client, as } = await startMongo(t)
+  const mongo = await startMongo(t)
+  return { ...mongo, ...provisionAt(t, { port: mongo.server.port, uri: mongo.server.uri, client: mongo.client }) }
+}
+
+/** The server of the provisioned users; `client` and `uri` are those of root. */
+type ProvisionedServer = { port: number; uri: string; client: MongoClient }
+
+/** Provisioners at any server, and logins there. */
+export function provisionAt(t: Test, server: ProvisionedServer) {
+  const { client } = server
   const clock = { now: Date.UTC(2026, 10, 22, 12) }
   /** Every command of the administrators, in order. */
   const ran: string[] = []
@@ -45,9 +55,7 @@ export async function startProvisioning(t: Test) {
   const template = { connectTimeoutMS: 60_000, replicaSet: undefined, tls: undefined }
   const target = createTarget(template, `127.0.0.1:${server.port}`)
   return {
-    server,
     client,
-    as,
     clock,
     ran,
     administrator,
