@@ -246,6 +246,7 @@ t.test('only these files reveal secrets', async t => {
     'app/policy.ts': 'the connection string, to know whether there is one',
     'app/proxy.ts': 'the private key, for TLS',
     'identity/credentialFingerprint.ts': 'a session token, for its fingerprint',
+    'identity/connectProxy.ts': 'credentials of an HTTP proxy, for the request to it',
     'identity/outcome.ts': 'the signature and the token, to find them in what AWS answers',
     'identity/proof.ts': 'the signature and the token, for the request to STS',
     'upstream/admin.ts': 'the connection string, for the driver',

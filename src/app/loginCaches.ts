@@ -14,7 +14,7 @@ import { createRefusalCache, type RefusalCache } from '../identity/refusalCache.
 import type { Log } from '../log.js'
 
 export type LoginCachesOptions = {
-  config: Pick<Config, 'login' | 'sts'>
+  config: Pick<Config, 'login'> & { readonly sts: Pick<Config['sts'], 'successCache'> }
   sessionSlots: Pick<SessionSlots, 'assertFreeFor'>
   metrics: MetricsRecorder
   log: Log

@@ -81,6 +81,8 @@ export const PROTECTIONS: Readonly<Record<SettingPath, Describe | null>> = {
   'upstream.admin.uriFile': NONE,
   'sts.hosts': ({ sts: before }, { sts: after }) => describeHosts(before.hosts, after.hosts),
   'sts.insecure': turnedOn(({ sts }) => sts.insecure),
+  'sts.proxy': NONE,
+  'sts.proxyCredentialsFile': NONE,
   'sts.quota': NONE,
   'sts.share': NONE,
   'sts.successCache': longer(({ sts }) => sts.successCache),

@@ -28,6 +28,7 @@ const SETTING_OF_VALUE: Readonly<Record<string, string>> = {
   'tls.key': 'tls.keyFile',
   'tls.clientCA': 'tls.clientCAFile',
   'upstream.admin': 'upstream.admin.uri',
+  'sts.proxyCredentials': 'sts.proxyCredentialsFile',
   'admin.token': 'admin.tokenFile',
   'deny.text': 'deny.file',
   'provision.secrets': 'provision.secretFile',

@@ -40,15 +40,20 @@ type GatewayConfig = Pick<Config, 'sts' | 'login'>
 
 /** A client for the configured hosts, without budget and retries. `timeoutMS` is per call, `maxSockets` per host. */
 export function createConfiguredStsClient(
-  { hosts, insecure }: Pick<Config['sts'], 'hosts' | 'insecure'>,
+  {
+    hosts,
+    insecure,
+    proxy,
+    proxyCredentials,
+  }: Pick<Config['sts'], 'hosts' | 'insecure' | 'proxy' | 'proxyCredentials'>,
   timeoutMS: number,
   maxSockets?: number,
 ): StsClient {
-  const userAgent = `${PROXY_NAME}/${VERSION}`
   return createStsClient({
     hosts: hosts.map(host => ({ ...host, insecure })),
+    proxy: proxy === undefined ? undefined : { url: proxy, credentials: proxyCredentials },
     timeoutMS,
-    userAgent,
+    userAgent: `${PROXY_NAME}/${VERSION}`,
     now: Date.now,
     ...(maxSockets !== undefined && { maxSockets }),
   })

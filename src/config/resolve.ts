@@ -17,7 +17,9 @@ import { type ReadFile, readText } from './reading.js'
 import type { Settings } from './settings.js'
 import { uriProblem } from './uri.js'
 
-export type Config = Omit<Settings, 'tls' | 'upstream' | 'users' | 'admin' | 'deny' | 'provision' | 'login'> & {
+export type Config = Omit<Settings, 'tls' | 'upstream' | 'users' | 'admin' | 'deny' | 'provision' | 'login' | 'sts'> & {
+  /** `proxyCredentials` is `user:password`. */
+  sts: Omit<Settings['sts'], 'proxyCredentialsFile'> & { proxyCredentials: Secret | undefined }
   login: Omit<Settings['login'], 'timeout'> & { timeout: number }
   /** PEM texts. Undefined means plain connections: either `tls: off` is written out, or the listener is on loopback. */
   tls: { cert: string; key: Secret; clientCA: string | undefined } | undefined
@@ -73,6 +75,10 @@ const AFTER_QUEUE_MS = 4_000
 /** Short tokens can be guessed. */
 const TOKEN = /^[\x21-\x7e]{20,512}$/
 
+/** The credentials of a proxy. The user name ends at the first colon. */
+const CREDENTIALS = /^[^:\p{Cc}]+:\P{Cc}*$/u
+const PROXY_VARIABLES = ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy']
+
 class Resolver {
   readonly problems: Problem[] = []
   readonly #warnings: string[] = []
@@ -100,6 +106,7 @@ class Resolver {
     )
     const config: Config = {
       ...rest,
+      sts: this.#readSts(rest.sts),
       tls: this.#readTls(),
       upstream: {
         uri: this.#readUri('upstream.uri', upstream, 'required') ?? new Secret(''),
@@ -134,6 +141,35 @@ class Resolver {
     const number = (hosts ?? []).indexOf(remote) + 1
     const message = `allowed only if every host of sts.hosts connects to loopback, and entry ${number} does not`
     this.#refuse(this.#subject('sts.insecure'), message)
+  }
+
+  #readSts({ proxyCredentialsFile, ...rest }: Settings['sts']): Config['sts'] {
+    const [proxy, file] = ['sts.proxy', 'sts.proxyCredentialsFile']
+    if (this.#origins.has(proxy) && rest.insecure) {
+      this.#refuse(this.#subject(proxy), 'excludes sts.insecure: TLS to STS runs inside the tunnel')
+    }
+    if (this.#origins.has(file) && !this.#origins.has(proxy)) this.#refuse(this.#subject(file), `requires ${proxy}`)
+    if (!this.#origins.has(proxy)) this.#warnAboutProxyVariable()
+    return { ...rest, proxyCredentials: this.#readProxyCredentials(proxyCredentialsFile, rest.proxy) }
+  }
+
+  #readProxyCredentials(file: string | undefined, proxy: string | undefined): Secret | undefined {
+    const subject = { ...this.#subject('sts.proxyCredentialsFile'), secret: true }
+    const text = this.#readNamedFile(subject, file)
+    if (text === undefined) return undefined
+    if (!CREDENTIALS.test(text))
+      return this.#refuse(subject, `in ${describePath(file)}: expected one line, user:password`)
+    if (proxy?.startsWith('http:') && !isLoopback(new URL(proxy).hostname)) {
+      this.#warnings.push(`${subject.path}: sts.proxy has http, so the credentials cross the network in plain text`)
+    }
+    return new Secret(text)
+  }
+
+  /** Most programs use the proxy that such a variable names. */
+  #warnAboutProxyVariable(): void {
+    const name = PROXY_VARIABLES.find(variable => this.#env[variable])
+    if (name === undefined) return
+    this.#warnings.push(`${name}: this variable is ignored. If STS can be reached through a proxy only, set sts.proxy`)
   }
 
   #checkSuccessCache(): void {

@@ -17,6 +17,7 @@ import {
 } from './definition.js'
 import { advertised, hostNames, stsHosts } from './hosts.js'
 import { fleet, networks, ownDatabase } from './provision.js'
+import { proxyUrl } from './proxyUrl.js'
 import { uri } from './uri.js'
 import { scope, users } from './users.js'
 
@@ -118,6 +119,11 @@ export const settings = {
       about: 'Calls STS over plain HTTP; allowed only if every host connects to loopback.',
       fallback: 'false',
     }),
+    proxy: proxyUrl({
+      about:
+        'HTTP proxy for the calls to STS, as http://host:port or https://host:port. TLS to STS runs inside its tunnel. HTTPS_PROXY is ignored.',
+    }),
+    proxyCredentialsFile: path({ about: 'File that holds user:password for sts.proxy.' }),
     quota: whole(
       1,
       1_000_000,

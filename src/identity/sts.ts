@@ -2,11 +2,12 @@
  * The client of AWS STS. It sends GetCallerIdentity requests to the host that they were signed for.
  *
  * Each host has its own connection pool, so that nothing of the environment (proxies, redirects, a global agent) affects
- * the calls.
+ * the calls. A proxy is used only if a setting names it.
  */
 import { type Dispatcher, Pool } from 'undici'
 import { Fault } from '../errors.js'
 import { ByteQueue } from '../wire/byteQueue.js'
+import { type ConnectProxy, createTunnelConnector } from './connectProxy.js'
 import {
   type CallSts,
   classifyResponse,
@@ -36,6 +37,8 @@ export type StsClientOptions = {
   maxSockets?: number
   /** PEM of a certificate authority that replaces the well-known ones. */
   ca?: string
+  /** An HTTP proxy between this process and STS. It excludes plain http to STS. */
+  proxy?: ConnectProxy | undefined
 }
 
 export type { CallSts, StsOutcome }
@@ -62,7 +65,7 @@ const MAX_RESPONSE_BYTES = 64 * 1024
 /** undici never frees the pool slot of a request whose header it rejects, so such a request must not reach it. */
 const SENDABLE = /^[\x20-\x7e]+$/
 
-/** Throws `config/invalid` for plain http to a host that is not loopback. */
+/** Throws `config/invalid` for plain http to a host that is not loopback or through a proxy. */
 export function createStsClient({
   hosts,
   timeoutMS,
@@ -70,10 +73,11 @@ export function createStsClient({
   now,
   maxSockets = MAX_SOCKETS,
   ca,
+  proxy,
 }: StsClientOptions): StsClient {
   const endpoints = new Map<string, Endpoint>()
   for (const entry of hosts) {
-    const pool = createPool(entry, { timeoutMS, maxSockets, ca })
+    const pool = createPool(entry, { timeoutMS, maxSockets, ca, proxy })
     const partition = partitionOfStsHost(entry.host)
     endpoints.set(entry.host, { pool, partition, isFirst: entry === hosts[0] })
   }
@@ -170,7 +174,12 @@ function send(
 
 function createPool(
   { host, connect, insecure = false }: StsHost,
-  { timeoutMS, maxSockets, ca }: { timeoutMS: number; maxSockets: number; ca: string | undefined },
+  {
+    timeoutMS,
+    maxSockets,
+    ca,
+    proxy,
+  }: { timeoutMS: number; maxSockets: number; ca: string | undefined; proxy: ConnectProxy | undefined },
 ): Pool {
   const scheme = insecure ? 'http' : 'https'
   const address = connect ? `${connect.host.includes(':') ? `[${connect.host}]` : connect.host}:${connect.port}` : host
@@ -178,6 +187,9 @@ function createPool(
   if (insecure && !/^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(origin.hostname)) {
     throw new Fault('config/invalid', `sts.hosts: ${address} is not a loopback address, so it needs https`)
   }
+  if (insecure && proxy) throw new Fault('config/invalid', 'sts.proxy: excludes plain http to STS')
+  const servername = host.replace(/:\d+$/, '')
+  const target = `${origin.hostname}:${origin.port === '' ? 443 : origin.port}`
   return new Pool(origin, {
     connections: maxSockets,
     pipelining: 1,
@@ -187,12 +199,9 @@ function createPool(
     headersTimeout: timeoutMS,
     bodyTimeout: timeoutMS,
     maxResponseSize: MAX_RESPONSE_BYTES,
-    connect: {
-      timeout: timeoutMS,
-      servername: host.replace(/:\d+$/, ''),
-      rejectUnauthorized: true,
-      ...(ca !== undefined && { ca }),
-    },
+    connect: proxy
+      ? createTunnelConnector({ proxy, target, servername, timeoutMS, ca })
+      : { timeout: timeoutMS, servername, rejectUnauthorized: true, ...(ca !== undefined && { ca }) },
   })
 }
 

@@ -284,6 +284,78 @@ t.test('plain HTTP to STS is allowed only to loopback', async t => {
   t.ok(loaded({ yaml: yaml('127.0.0.1:80'), args: upstream }).sts.insecure)
 })
 
+t.test('sts.proxy is a URL without path and credentials, which are in a file', async t => {
+  for (const [url, origin] of [
+    ['http://proxy.example.com:3128', 'http://proxy.example.com:3128'],
+    ['https://PROXY.example.com', 'https://proxy.example.com'],
+    ['http://10.0.0.1:8080/', 'http://10.0.0.1:8080'],
+    ['http://[::1]:3128', 'http://[::1]:3128'],
+  ] as const) {
+    t.equal(loaded({ args: { ...upstream, 'sts.proxy': url } }).sts.proxy, origin)
+  }
+  const from = '(from --sts-proxy)'
+  for (const url of [
+    'proxy.example.com:3128',
+    'proxy.example.com',
+    'socks5://proxy.example.com:1080',
+    'http://',
+    'http://proxy.example.com:3128/path',
+    'http://proxy.example.com:99999',
+    'http://proxy.example.com?hunter2',
+    'hunter2',
+  ]) {
+    t.same(problems({ args: { 'sts.proxy': url } }), [
+      `sts.proxy: expected a URL like http://proxy.example.com:3128 (not shown) ${from}`,
+    ])
+  }
+  for (const url of ['http://squid:hunter2@proxy.example.com:3128', 'https://hunter2@proxy', 'http://a:b@']) {
+    t.same(problems({ args: { 'sts.proxy': url } }), [
+      `sts.proxy: must not hold credentials: write user:password into sts.proxyCredentialsFile ${from}`,
+    ])
+  }
+  const args = { ...upstream, 'sts.proxy': 'https://proxy.example.com', 'sts.proxyCredentialsFile': '/proxy' }
+  const credentials = (text: string) => loaded({ args, files: { '/proxy': text } }).sts.proxyCredentials?.reveal()
+  t.equal(credentials('squid:hunter2\n'), 'squid:hunter2')
+  t.equal(credentials('squid:with:colons'), 'squid:with:colons')
+  for (const text of ['hunter2', ':hunter2', 'squid:hunter2\nmore', 'squid:\u0000']) {
+    t.same(problems({ args, files: { '/proxy': text } }), [
+      'sts.proxyCredentialsFile: in /proxy: expected one line, user:password (from --sts-proxy-credentials-file)',
+    ])
+  }
+})
+
+t.test('sts.proxy excludes sts.insecure, and its credentials require it', async t => {
+  const args = { 'sts.proxy': 'http://127.0.0.1:3128' }
+  const yaml = 'sts: { insecure: true, hosts: [{ host: sts.amazonaws.com, connect: "127.0.0.1:80" }] }\n'
+  t.same(problems({ yaml, args }), [
+    'sts.proxy: excludes sts.insecure: TLS to STS runs inside the tunnel (from --sts-proxy)',
+  ])
+  const file = { 'sts.proxyCredentialsFile': '/proxy' }
+  t.same(problems({ args: file, files: { '/proxy': 'squid:hunter2' } }), [
+    'sts.proxyCredentialsFile: requires sts.proxy (from --sts-proxy-credentials-file)',
+  ])
+})
+
+t.test('a variable for proxies is a warning unless sts.proxy is set', async t => {
+  const warnings = (env: Record<string, string>, args = {}) =>
+    loaded({ args: { ...upstream, ...args }, env }).warnings.filter(warning => !warning.startsWith('users'))
+  const value = 'http://squid:hunter2@proxy:3128'
+  for (const name of ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy']) {
+    t.same(warnings({ [name]: value }), [
+      `${name}: this variable is ignored. If STS can be reached through a proxy only, set sts.proxy`,
+    ])
+    t.same(warnings({ [name]: value }, { 'sts.proxy': 'https://proxy' }), [])
+    t.same(warnings({ [name]: '' }), [])
+  }
+  t.same(warnings({ HTTP_PROXY: value }), [])
+  const files = { '/proxy': 'squid:hunter2' }
+  const withFile = (url: string) =>
+    loaded({ args: { ...upstream, 'sts.proxy': url, 'sts.proxyCredentialsFile': '/proxy' }, files }).warnings
+  t.match(withFile('http://proxy:3128').join(), /sts\.proxyCredentialsFile: .* plain text/)
+  t.notMatch(withFile('http://127.0.0.1:3128').join(), 'plain text')
+  t.notMatch(withFile('https://proxy').join(), 'plain text')
+})
+
 t.test('NODE_TLS_REJECT_UNAUTHORIZED=0 is refused', async t => {
   t.same(problems({ env: { NODE_TLS_REJECT_UNAUTHORIZED: '0' } }), [
     'NODE_TLS_REJECT_UNAUTHORIZED: disables the verification of every certificate, including that of STS: unset it',
