@@ -2,8 +2,10 @@
 
 type AddressEntry<C> = {
   count: number
-  /** Both in the order of their last activity. */
+  /** All in the order of their last activity. */
   silent: Set<C>
+  /** The silent ones that are not monitors. */
+  newcomers: Set<C>
   busy: Set<C>
 }
 
@@ -25,26 +27,26 @@ export class AddressIndex<C> {
   }
 
   add(address: string, connection: C): void {
-    const entry = this.#entries.get(address) ?? { count: 0, silent: new Set(), busy: new Set() }
+    const entry = this.#entries.get(address) ?? { count: 0, silent: new Set(), newcomers: new Set(), busy: new Set() }
     this.#entries.set(address, entry)
     entry.silent.add(connection)
+    entry.newcomers.add(connection)
     this.#changeCount(address, entry, 1)
   }
 
   /** Marks a connection as the most recently active of its address. A busy one is logging in. */
-  touch(address: string, connection: C, isBusy: boolean): void {
+  touch(address: string, connection: C, as: 'newcomer' | 'monitor' | 'busy'): void {
     const entry = this.#entries.get(address)
     if (!entry) return
-    entry.silent.delete(connection)
-    entry.busy.delete(connection)
-    ;(isBusy ? entry.busy : entry.silent).add(connection)
+    deleteFromAll(entry, connection)
+    ;(as === 'busy' ? entry.busy : entry.silent).add(connection)
+    if (as === 'newcomer') entry.newcomers.add(connection)
   }
 
   remove(address: string, connection: C): void {
     const entry = this.#entries.get(address)
     if (!entry) return
-    entry.silent.delete(connection)
-    entry.busy.delete(connection)
+    deleteFromAll(entry, connection)
     this.#changeCount(address, entry, -1)
     if (entry.count === 0) this.#entries.delete(address)
   }
@@ -58,6 +60,12 @@ export class AddressIndex<C> {
   /** The connection of this address that has been silent longest; undefined if all of them are busy. */
   longestSilent(address: string): C | undefined {
     const [first] = this.#entries.get(address)?.silent ?? []
+    return first
+  }
+
+  /** The same among the connections that are not monitors. */
+  longestSilentNewcomer(address: string): C | undefined {
+    const [first] = this.#entries.get(address)?.newcomers ?? []
     return first
   }
 
@@ -75,4 +83,10 @@ export class AddressIndex<C> {
     if (entry.count > this.#maxCount) this.#maxCount = entry.count
     else if (this.#byCount[this.#maxCount]?.size === 0) this.#maxCount -= 1
   }
+}
+
+function deleteFromAll<C>({ silent, newcomers, busy }: AddressEntry<C>, connection: C): void {
+  silent.delete(connection)
+  newcomers.delete(connection)
+  busy.delete(connection)
 }

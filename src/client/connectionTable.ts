@@ -9,8 +9,11 @@ import { AddressIndex } from './addressIndex.js'
 /** `connecting` until the first hello, `unauthenticated` until a proof arrives. */
 export type Stage = 'connecting' | 'unauthenticated' | 'authenticating' | 'authenticated'
 
-/** `lastActive` is the position of the last complete frame, or of the accept, in the order of all such events. */
-export type TableEntry = { readonly subnet: string; stage: Stage; lastActive: number }
+/**
+ * `isMonitor`: the client has shown that it monitors the proxy. `lastActive` is the position of the last complete frame, or
+ * of the accept, in the order of all such events.
+ */
+export type TableEntry = { readonly subnet: string; stage: Stage; isMonitor: boolean; lastActive: number }
 
 /** `E`: the owner's record of a connection. */
 export class ConnectionTable<E extends TableEntry> {
@@ -20,6 +23,9 @@ export class ConnectionTable<E extends TableEntry> {
     authenticating: new Set(),
     authenticated: new Set(),
   }
+  /** The connections before a login that are not monitors, in the order of their last activity. */
+  readonly #newcomers = new Set<E>()
+  #monitors = 0
   /** All but the authenticated ones. */
   readonly #bySubnet = new AddressIndex<E>()
   #activities = 0
@@ -53,22 +59,39 @@ export class ConnectionTable<E extends TableEntry> {
   add(entry: E): void {
     entry.lastActive = ++this.#activities
     this.#stages[entry.stage].add(entry)
+    this.#newcomers.add(entry)
     this.#bySubnet.add(entry.subnet, entry)
   }
 
   /** Moves a connection to the end of a set. Ignores one that was removed. */
   move(entry: E, to: Stage): void {
     if (!this.#stages[entry.stage].delete(entry)) return
-    if (to !== 'authenticated') this.#bySubnet.touch(entry.subnet, entry, to === 'authenticating')
+    this.#forgetSilence(entry)
+    const isBusy = to === 'authenticating' || to === 'authenticated'
+    if (isBusy) entry.isMonitor = false
+    else if (entry.isMonitor) this.#monitors += 1
+    else this.#newcomers.add(entry)
+    const as = isBusy ? 'busy' : entry.isMonitor ? 'monitor' : 'newcomer'
+    if (to !== 'authenticated') this.#bySubnet.touch(entry.subnet, entry, as)
     else if (entry.stage !== 'authenticated') this.#bySubnet.remove(entry.subnet, entry)
     entry.stage = to
     entry.lastActive = ++this.#activities
     this.#stages[to].add(entry)
   }
 
+  /** Marks a connection that has sent nothing but hello as a monitor, until it logs in. */
+  markMonitor(entry: E): void {
+    if (entry.stage !== 'unauthenticated' || entry.isMonitor || !this.#stages.unauthenticated.has(entry)) return
+    this.#forgetSilence(entry)
+    entry.isMonitor = true
+    this.#monitors += 1
+    this.#bySubnet.touch(entry.subnet, entry, 'monitor')
+  }
+
   /** Returns whether the connection was there. */
   remove(entry: E): boolean {
     if (!this.#stages[entry.stage].delete(entry)) return false
+    this.#forgetSilence(entry)
     if (entry.stage !== 'authenticated') this.#bySubnet.remove(entry.subnet, entry)
     return true
   }
@@ -86,14 +109,29 @@ export class ConnectionTable<E extends TableEntry> {
    * - If another subnet holds more connections, that subnet gives up its own longest silent one. Otherwise many active
    *   connections of one subnet would push out monitors of others, which send a frame every ten seconds.
    * - If all connections of that subnet are logging in, its oldest login goes, but only for a subnet that holds fewer.
+   * - While monitors are at most half of the connections, newcomers go before them. Otherwise a burst of logins would push
+   *   out monitors, which send a frame every ten seconds. Connections that pretend to be monitors can hold that half only.
    */
   chooseEviction(subnet: string): E | undefined {
     const bySubnet = this.#bySubnet
+    const largest = bySubnet.largestAddress(subnet)
+    const [newcomer] = this.#newcomers
+    if (newcomer && this.#monitors * 2 <= this.unauthenticatedSize) {
+      if (bySubnet.count(newcomer.subnet) === bySubnet.maxCount) return newcomer
+      const ofLargest = bySubnet.longestSilentNewcomer(largest)
+      // Without newcomers, the largest subnet would give up a monitor.
+      if (ofLargest || bySubnet.longestSilent(largest)) return ofLargest ?? newcomer
+    }
     const silent = this.#longestSilent()
     if (silent && bySubnet.count(silent.subnet) === bySubnet.maxCount) return silent
-    const largest = bySubnet.largestAddress(subnet)
     const holdsFewer = bySubnet.count(subnet) + 1 < bySubnet.maxCount
     return bySubnet.longestSilent(largest) ?? (holdsFewer ? bySubnet.longestBusy(largest) : undefined)
+  }
+
+  #forgetSilence(entry: E): void {
+    const isSilent = entry.stage === 'connecting' || entry.stage === 'unauthenticated'
+    if (isSilent && entry.isMonitor) this.#monitors -= 1
+    this.#newcomers.delete(entry)
   }
 
   #longestSilent(): E | undefined {

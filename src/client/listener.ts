@@ -186,6 +186,7 @@ export class Listener {
       peer: `${address}:${remotePort}`,
       subnet,
       stage: 'connecting',
+      isMonitor: false,
       lastActive: 0,
     }
     this.#table.add(entry)
@@ -263,6 +264,7 @@ export class Listener {
       peer,
       certificate,
       setStage: stage => this.#table.move(entry, stage),
+      markMonitor: () => this.#table.markMonitor(entry),
       recordActivity: () => this.#table.move(entry, entry.stage),
       schedule: step => this.#options.acceptQueue.schedule(subnet, step),
     })

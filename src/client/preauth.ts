@@ -53,6 +53,8 @@ export type AcceptedClient = {
   /** The fingerprint of the client certificate that this very TLS handshake verified. */
   certificate: string | undefined
   setStage(stage: Stage): void
+  /** The client has sent a second hello, or one that waits for a change. */
+  markMonitor(): void
   /** Call this for each complete frame. */
   recordActivity(): void
   /** Runs a step when the client's address is due: at once if nothing is queued. */
@@ -252,6 +254,7 @@ export class Conversation {
     this.#helloCount += 1
     this.#isMonitor = (this.#helloCount > 1 || isAwaitable) && needsMonitorClosed(next)
     if (this.#helloCount === 1) this.#host.setStage('unauthenticated')
+    if (this.#helloCount > 1 || isAwaitable) this.#host.client.markMonitor()
   }
 
   /**

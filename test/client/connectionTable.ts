@@ -186,3 +186,65 @@ t.test('a reserve of more than half of the connections is all for unauthenticate
   for (let i = 0; i < 7; i++) await dialServed()
   t.equal(listener.countByStage().connecting, 6)
 })
+
+t.test('a burst of connections does not push out the monitors of its own address', async t => {
+  const { dialServed } = await startListener(t, { connections: 12 })
+  const monitors = [await dialServed(), await dialServed(), await dialServed()]
+  for (const { client } of monitors) {
+    client.setStage('unauthenticated')
+    client.markMonitor()
+  }
+  const burst: FakeConnection[] = []
+  for (let i = 0; i < 10; i++) burst.push(await dialServed())
+  t.same(
+    monitors.filter(({ destroyedWith }) => destroyedWith),
+    [],
+  )
+  t.equal(burst.filter(({ destroyedWith }) => destroyedWith).length, 7)
+})
+
+t.test('nor the monitors of an address that has more connections', { skip: skipWithoutLoopbackNetwork }, async t => {
+  const { dialServed } = await startListener(t, { connections: 16 })
+  const monitors: FakeConnection[] = []
+  for (let i = 0; i < 4; i++) monitors.push(await dialServed('127.0.0.2'))
+  for (const { client } of monitors) {
+    client.setStage('unauthenticated')
+    client.markMonitor()
+  }
+  for (let i = 0; i < 10; i++) await dialServed('127.0.0.3')
+  t.same(
+    monitors.filter(({ destroyedWith }) => destroyedWith),
+    [],
+  )
+})
+
+t.test('connections that pretend to be monitors keep no other out', async t => {
+  const { dialServed } = await startListener(t, { connections: 12 })
+  const pretenders: FakeConnection[] = []
+  for (let i = 0; i < 6; i++) {
+    const one = await dialServed()
+    one.client.setStage('unauthenticated')
+    one.client.markMonitor()
+    pretenders.push(one)
+  }
+  const newcomers = [await dialServed(), await dialServed(), await dialServed()]
+  t.equal(pretenders.filter(({ destroyedWith }) => destroyedWith).length, 3)
+  await dialServed()
+  t.ok(newcomers[0]?.destroyedWith)
+  t.equal(pretenders.filter(({ destroyedWith }) => destroyedWith).length, 3)
+})
+
+t.test('a monitor that logs in is no monitor any more', async t => {
+  const { dialServed } = await startListener(t, { connections: 4 })
+  const one = await dialServed()
+  one.client.setStage('unauthenticated')
+  one.client.markMonitor()
+  one.client.setStage('authenticating')
+  one.client.setStage('unauthenticated')
+  one.client.markMonitor()
+  one.client.recordActivity()
+  const two = await dialServed()
+  await dialServed()
+  t.ok(two.destroyedWith)
+  t.notOk(one.destroyedWith)
+})

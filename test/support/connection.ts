@@ -120,6 +120,7 @@ export function serveConnection(
     peer: '192.0.2.7:50000',
     certificate: undefined,
     setStage: stage => stages.push(stage),
+    markMonitor() {},
     recordActivity: () => activities++,
     schedule: step => step(),
     ...client,
