@@ -3,7 +3,7 @@
  * `pymongo/differences.json` lists it with the reason. A test that differs runs once more on both sides, because some
  * tests of the suite depend on timing.
  *
- * By default the files run that take about five minutes. `INTEROP_PYMONGO=all` runs all files that need a server.
+ * By default the files run that take about eight minutes. `INTEROP_PYMONGO=all` runs all files that need a server.
  */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
