@@ -39,7 +39,7 @@ const PURE = [
   /^(backoff|ipAddress|printable|redaction)\.ts$/,
   /^client\/(handshake|acceptQueue|addressIndex|closing|connectionTable|drivers|logSampler|openTransactions)\.ts$/,
   /^identity\/(arn|detachedString|credentialProblems|remedy|credentialFingerprint|partition|proof|refusalCache|clockSync|identityCache|reply|outcome|retry)\.ts$/,
-  /^users\/(rules|match|principals|permissionSets|roles|networks|conditions|directoryUsers|collectionRole|lostRoles)\.ts$/,
+  /^users\/(rules|match|principals|permissionSets|arnProblems|roles|networks|conditions|directoryUsers|collectionRole|lostRoles)\.ts$/,
   /^revocation\/(denials|denyFile|liveConnections)\.ts$/,
   /^provisioning\/(password|roleReductions)\.ts$/,
   /^upstream\/(address|edition|helloReply|topologyVersion|metadata|topologyDescription|topologyView|primaryTerm)\.ts$/,

@@ -137,6 +137,11 @@ export const metrics = {
     labels: {},
     help: 'Principals whose database user still has roles that a rule or a directory user took away. More than 0 for longer than three refreshes: MongoDB refuses the change, or upstream.admin is unreachable.',
   },
+  directory_invalid_users: {
+    kind: 'gauge',
+    labels: {},
+    help: 'Users of $external that do not do what their names suggest: malformed ARNs, sessions, duplicates. The log and check name them.',
+  },
   upstream_up: { kind: 'gauge', labels: {}, help: '1 while the upstream answers hello, otherwise 0.' },
   shed_total: {
     kind: 'counter',

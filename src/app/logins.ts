@@ -11,6 +11,7 @@ import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
 import { Authenticator, type AuthenticatorOptions } from '../client/login.js'
 import type { SessionSlots } from '../client/sessionSlots.js'
 import { after, now } from '../clock.js'
+import { servedPartition } from '../config/hosts.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
 import type { Identity } from '../identity/reply.js'
@@ -105,7 +106,7 @@ export class Logins {
     this.#scramKeys = createScramKeyCache({ maxEntries: MAX_SCRAM_KEYS })
     this.#dials = new DialQueue({ topology: options.topology, waits: !policy.isSingle, now })
     this.pins = config.pins.file === undefined ? undefined : openPins(config.pins.file, log)
-    this.#directory = createConfiguredDirectory(config, adminClient, log)
+    this.#directory = createConfiguredDirectory(config, adminClient, metrics, log)
     this.#authorizer = createAuthorizer({
       rules: () => this.#rules,
       directory: this.#directory,
@@ -331,8 +332,9 @@ export class Logins {
 }
 
 function createConfiguredDirectory(
-  { directory: { enabled, refresh } }: Config,
+  { directory: { enabled, refresh }, sts }: Config,
   adminClient: AdminClient | undefined,
+  metrics: MetricsRecorder,
   log: Log,
 ): Directory | undefined {
   if (!enabled) return undefined
@@ -344,5 +346,7 @@ function createConfiguredDirectory(
     after,
     now,
     log,
+    partition: servedPartition(sts.hosts),
+    onInvalidCount: count => metrics.set('directory_invalid_users', count),
   })
 }

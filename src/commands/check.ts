@@ -17,6 +17,7 @@ import { type LoadedConfig, type Policy, provisioningOptions } from '../app/poli
 import { createConfiguredStsClient } from '../app/stsGateway.js'
 import { after } from '../clock.js'
 import { divideConnections } from '../config/connectionLimits.js'
+import { servedPartition } from '../config/hosts.js'
 import type { Config } from '../config/load.js'
 import { errorCode, Fault } from '../errors.js'
 import { parseArn } from '../identity/arn.js'
@@ -56,6 +57,8 @@ export type CheckOptions = {
 const TIMEOUT_MS = 5_000
 /** Database users that log in at the same time. */
 const MAX_CONCURRENT_LOGINS = 8
+/** Users of the directory that are named one by one. */
+const MAX_DIRECTORY_WARNINGS = 1_000
 /** A certificate that expires within this time is a warning. Milliseconds. */
 const EXPIRES_SOON_MS = 14 * 24 * 3600_000
 
@@ -327,7 +330,7 @@ class Checker {
     if (!this.#config.directory.enabled || !admin) return
     let warnings: readonly string[] = []
     await this.#try('directory', async () => {
-      const users = await readExternalUsers(admin)
+      const users = await readExternalUsers(admin, servedPartition(this.#config.sts.hosts))
       warnings = users.warnings
       return `${users.byPrincipal.size} principals in $external`
     })
@@ -416,9 +419,10 @@ async function describeAdmin(admin: AdminClient): Promise<Answer> {
   }
 }
 
-async function readExternalUsers(admin: AdminClient) {
+async function readExternalUsers(admin: AdminClient, partition: string) {
   try {
-    return parseDirectoryUsers(await createExternalUsers(command => admin.runCommand(command)).readAll())
+    const documents = await createExternalUsers(command => admin.runCommand(command)).readAll()
+    return parseDirectoryUsers(documents, { partition, maxWarnings: MAX_DIRECTORY_WARNINGS })
   } catch (thrown) {
     throw new Fault('users/unreadable', undefined, { why: describeReadFailure(thrown) })
   }

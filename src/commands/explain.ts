@@ -14,6 +14,7 @@ import { openAdminDenials } from '../revocation/adminDenials.js'
 import { createDenyList, formatDenial } from '../revocation/denials.js'
 import { type AdminClient, createAdminClient } from '../upstream/admin.js'
 import { assertOk } from '../upstream/reply.js'
+import { describeArnProblem, describeMalformedName } from '../users/arnProblems.js'
 import { type DirectoryMatch, describeProblem, isProblem, parseDirectoryUsers } from '../users/directoryUsers.js'
 import { type DatabaseUser, type Grant, isExpired, type Match } from '../users/match.js'
 import { type Candidate, findNearestMiss } from '../users/nearestMiss.js'
@@ -32,7 +33,7 @@ export type Explanation = { isComplete: boolean; lines: readonly string[] }
  */
 export async function explain({ config, policy }: LoadedConfig, text: string, now: number): Promise<Explanation> {
   const principal = parseArn(text)
-  if (!principal) throw new Fault('usage', `${describeText(text)} is not the ARN of a principal`)
+  if (!principal) throw new Fault('usage', `${describeText(text)} ${describeArnProblem(text)}`)
   const admin = config.upstream.admin && createAdminClient(config.upstream.admin)
   try {
     return await new Explainer({ config, policy, principal, admin, now }).explain()
@@ -51,6 +52,7 @@ type ExplainerOptions = {
 }
 
 const UNAUTHORIZED = 13
+const MAX_MALFORMED_NAMES = 5
 const LABEL_WIDTH = 16
 
 /** Collects the lines, each a label and a text. */
@@ -199,6 +201,7 @@ class Explainer {
     if (!config.directory.enabled || !admin || !this.#isComplete) return []
     try {
       const documents = await createExternalUsers(command => admin.runCommand(command)).readAll()
+      this.#noteMalformedNames(documents)
       return [...parseDirectoryUsers(documents).byPrincipal].map(([arn, match]) => {
         const description =
           isProblem(match) || !('directoryUser' in match.decidedBy) ? arn : match.decidedBy.directoryUser
@@ -208,6 +211,18 @@ class Explainer {
       this.#addUnknown('directory', `cannot be read: ${describeReadFailure(thrown)}`)
       return []
     }
+  }
+
+  /** Users that were perhaps meant as this principal: those that contain its name come first. */
+  #noteMalformedNames(documents: readonly Document[]): void {
+    const { name } = this.#options.principal
+    const malformed = documents
+      .map(({ user }) => String(user))
+      .filter(user => describeMalformedName(user) !== undefined)
+      .sort((one, other) => Number(mentions(other, name)) - Number(mentions(one, name)))
+      .map(user => ({ user, db: '$external' }))
+    const { warnings } = parseDirectoryUsers(malformed, { maxWarnings: MAX_MALFORMED_NAMES })
+    for (const warning of warnings) this.#add('note', warning)
   }
 
   /** Checks the deny list as far as an ARN allows. Denials by id and by access key need a login. */
@@ -224,3 +239,5 @@ class Explainer {
     if (others > 0) this.#add('denied', `not by its ARN; ${others} denials by id or access key were not checked`)
   }
 }
+
+const mentions = (user: string, name: string): boolean => user.toLowerCase().includes(name.toLowerCase())

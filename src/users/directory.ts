@@ -39,6 +39,10 @@ export type DirectoryOptions = {
   /** Milliseconds of a monotonic clock. */
   now(): number
   log: Log
+  /** The partition whose principals can log in. By default every one. */
+  partition?: string
+  /** Called after a read with the number of users that do not do what their names suggest. */
+  onInvalidCount?(count: number): void
 }
 
 /** A good read is valid for new logins for this many refreshes, if no other one follows. */
@@ -209,9 +213,11 @@ export class Directory {
     // Nearly every read equals the one before, and there may be thousands of users: skip the parser then.
     const text = JSON.stringify(documents)
     if (text === this.#lastReadText && this.#found.size === 0) return
-    const { byPrincipal, warnings } = parseDirectoryUsers(documents)
+    const { partition, onInvalidCount } = this.#options
+    const { byPrincipal, warnings, invalidCount } = parseDirectoryUsers(documents, { partition })
     this.#lastReadText = text
     this.#reportWarnings(warnings)
+    onInvalidCount?.(invalidCount)
     const before = new Map(this.#lastRead)
     for (const [arn, { match }] of this.#found) before.set(arn, match)
     // A user that was found during this read may be newer than it.

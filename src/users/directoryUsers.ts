@@ -8,7 +8,8 @@
  */
 import type { Document } from 'bson'
 import { Fault } from '../errors.js'
-import { canonicalizeArn, parseArn } from '../identity/arn.js'
+import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
+import { describeMalformedName } from './arnProblems.js'
 import type { Match, Network, Role } from './match.js'
 import { parseNetwork } from './networks.js'
 
@@ -25,12 +26,26 @@ export type DirectoryMatch = Match | DirectoryProblem
 export type DirectoryUsers = {
   /** By canonical ARN. */
   byPrincipal: ReadonlyMap<string, DirectoryMatch>
-  /** Sentences about users that do not work as their creator may expect. */
+  /** Sentences about users that do not work as their creator may expect. The last one counts those that are left out. */
   warnings: readonly string[]
+  /** How many such sentences there are. */
+  invalidCount: number
 }
 
+export type DirectoryParserOptions = {
+  /** The partition whose principals can log in. By default every one. */
+  partition?: string | undefined
+  maxWarnings?: number
+}
+
+/** Thousands of users may be wrong in the same way, and every sentence is a line in the log. */
+const MAX_WARNINGS = 50
+
 /** Parses documents of `$external`. Throws `users/unreadable` if one of them is not a user. */
-export function parseDirectoryUsers(documents: readonly Document[]): DirectoryUsers {
+export function parseDirectoryUsers(
+  documents: readonly Document[],
+  { partition, maxWarnings = MAX_WARNINGS }: DirectoryParserOptions = {},
+): DirectoryUsers {
   const byPrincipal = new Map<string, DirectoryMatch>()
   const warnings: string[] = []
   for (const document of documents) {
@@ -38,12 +53,9 @@ export function parseDirectoryUsers(documents: readonly Document[]): DirectoryUs
     if (typeof user !== 'string' || db !== '$external')
       throw createUnreadableFault('a document is not a user of $external')
     const arn = parseArn(user)
-    if (!arn) continue
-    if (arn.session !== undefined) {
-      const role = `arn:${arn.partition}:iam::${arn.account}:role/${arn.name}`
-      warnings.push(`${user} names a session, and the caller of AssumeRole chooses that name: name ${role} instead`)
-      continue
-    }
+    const problem = arn ? findNameProblem(user, arn, partition) : describeMalformed(user)
+    if (problem !== undefined) warnings.push(problem)
+    if (!arn || arn.session !== undefined) continue
     const principal = canonicalizeArn(arn)
     const other = byPrincipal.get(principal)
     byPrincipal.set(principal, other ? createAmbiguity(other, user) : parseUser(document, user, principal, warnings))
@@ -51,7 +63,41 @@ export function parseDirectoryUsers(documents: readonly Document[]): DirectoryUs
   for (const [principal, match] of byPrincipal) {
     if (isProblem(match)) warnings.push(`${principal} is refused: ${describeProblem(match)}`)
   }
-  return { byPrincipal, warnings }
+  return { byPrincipal, warnings: shorten(warnings, maxWarnings), invalidCount: warnings.length }
+}
+
+/** What is wrong with a name that is an ARN. */
+function findNameProblem(user: string, arn: Arn, served: string | undefined): string | undefined {
+  if (arn.session !== undefined) {
+    const role = `arn:${arn.partition}:iam::${arn.account}:role/${arn.name}`
+    return `${user} names a session, and the caller of AssumeRole chooses that name: name ${role} instead`
+  }
+  if (served !== undefined && arn.partition !== served) {
+    return `${user} is of the partition ${arn.partition}, and the hosts of sts.hosts name principals of ${served} only`
+  }
+  return arn.path.includes('*')
+    ? `${user} contains *, which stands for itself: names in $external are no patterns`
+    : undefined
+}
+
+function describeMalformed(user: string): string | undefined {
+  const problem = describeMalformedName(user)
+  const shown = user.length > MAX_SHOWN_NAME ? `${user.slice(0, MAX_SHOWN_NAME)}…` : user
+  return problem === undefined
+    ? undefined
+    : `the user ${escapeNonAscii(JSON.stringify(shown))} is ignored: its name ${problem}`
+}
+
+const MAX_SHOWN_NAME = 200
+
+/** A letter of another alphabet can look like one of an ARN. */
+const escapeNonAscii = (text: string): string =>
+  text.replace(/[^\x20-\x7e]/g, unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+
+function shorten(warnings: readonly string[], max: number): readonly string[] {
+  const more = warnings.length - max
+  if (more <= 0) return warnings
+  return [...warnings.slice(0, max), `${more} more users of $external do not do what their names suggest`]
 }
 
 export const isProblem = (match: DirectoryMatch): match is DirectoryProblem => 'problem' in match

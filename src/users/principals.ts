@@ -15,6 +15,7 @@ import { didYouMean } from '../config/nearest.js'
 import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
 import { partitions } from '../identity/partition.js'
 import { describeText } from '../redaction.js'
+import { describeArnProblem } from './arnProblems.js'
 import { matchesPermissionSets } from './permissionSets.js'
 
 export type PrincipalPattern = {
@@ -74,21 +75,11 @@ function findSessionProblem({ kind, session, partition, account, name }: Arn): s
   return `arn: the session name never decides, because the caller of AssumeRole chooses it; write ${role}`
 }
 
-/** Each problem of an ARN, and the form of the text that has it. The first form that fits is reported. */
-const ARN_PROBLEMS: readonly (readonly [form: RegExp, problem: string])[] = [
-  [/^\d/, 'is not an ARN; write the whole ARN, as `aws sts get-caller-identity` prints it'],
-  [/\?/, 'contains ?; the only wildcard is *, inside a name'],
-  [/^arn:[^:]*:(?:iam|sts)::(?!\d{12}:)/, 'needs an account of 12 digits, written out'],
-  [/:group\//, 'is a group, and a group has no credentials; name its users or a role'],
-  [/:instance-profile\//, 'is an instance profile; name its role'],
-  [/^/, 'is not the ARN of a user, role, assumed-role, federated-user or root'],
-]
-
 function describeInvalidArn(text: string): string {
-  return `arn: ${describeText(text)} ${ARN_PROBLEMS.find(([form]) => form.test(text))?.[1]}`
+  return `arn: ${describeText(text)} ${describeArnProblem(text)}`
 }
 
-/** The same for patterns. Each text says what to write instead. */
+/** Each problem of a pattern, and the form of the text that has it. The first form that fits is reported. Each text says what to write instead. */
 const PATTERN_PROBLEMS: readonly (readonly [form: RegExp, problem: string])[] = [
   [/^(?!arn:)/, 'has a wildcard outside a name; write arn:PARTITION:iam::ACCOUNT:role/NAME with the * in NAME'],
   [/^arn:[^:]*\*/, 'has a wildcard in its partition; write the partition out'],

@@ -130,13 +130,14 @@ t.test('the directory is read, and rules and entries without effect are noted', 
   })
   const superuser = createAdminClient(new Secret(set.uri()))
   t.teardown(() => superuser.close())
-  for (const name of ['role/R', 'user/a', 'x']) {
+  for (const name of ['role/R', 'user/a', 'roles/x']) {
     await superuser.runCommand({ createUser: `arn:aws:iam::123456789012:${name}`, roles: [] }, '$external')
   }
   await superuser.runCommand({ createUser: 'arn:aws:sts::123456789012:assumed-role/R/admin', roles: [] }, '$external')
   const lines = await run()
   t.ok(lines.includes('ok directory: 2 principals in $external'))
   t.ok(lines.some(line => line.startsWith('ok warning: directory: ') && line.includes('names a session')))
+  t.ok(lines.some(line => line.startsWith('ok warning: directory: ') && line.includes('roles/x" is ignored')))
   t.ok(lines.includes('ok note: rule 2 is for prod, and listen.scope is not set'))
   t.ok(lines.includes('ok note: rule 4 never decides: rule 3, arn:aws:iam::123456789012:role/*, comes first'))
   t.ok(lines.includes('ok note: rule 1 refuses logins since its deleteAfterDate, 2026-01-01T00:00:00.000Z'))

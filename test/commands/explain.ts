@@ -165,3 +165,19 @@ t.test('a principal of a partition that no STS host serves is refused', async t 
   const served = await explained({ sts, users: [rule(`arn:aws-cn:iam::${A}:role/R`)] }, `arn:aws-cn:iam::${A}:role/R`)
   t.notMatch(served.lines.join('\n'), /refused/)
 })
+
+t.test('malformed names in the directory are noted for a principal without a match, the likely one first', async t => {
+  const { superuser, upstream } = await server(t)
+  const settings = { upstream, directory: { enabled: true }, provision: { secretFile: 'secret' } }
+  const names = ['a', 'b', 'c', 'd', 'e', 'f'].map(name => `arn:aws:iam::${A}:roles/${name}x`)
+  for (const name of [...names, `ARN:aws:iam::${A}:role/ORDERS`]) {
+    await superuser.runCommand({ createUser: name, roles: [] }, '$external')
+  }
+  const notes = (await explained(settings, `arn:aws:iam::${A}:role/orders`)).lines.filter(line => /^note /.test(line))
+  t.equal(notes.length, 6)
+  t.match(
+    notes[0],
+    /^note the user "ARN:.*role\/ORDERS" is ignored: its name is not the ARN of a principal: it must begin with arn: in lower case/,
+  )
+  t.match(notes[5], /^note 2 more users/)
+})

@@ -39,7 +39,10 @@ function createScripted(t: Test, ...users: Document[]) {
     hold: Promise.resolve(),
     buildInfo: { version: '8.0.0' } as Document,
   }
+  const counts: number[] = []
   const directory = new Directory({
+    onInvalidCount: count => counts.push(count),
+    partition: 'aws',
     runCommand: async command => {
       if ('buildInfo' in command) return { ok: 1, ...upstream.buildInfo }
       commands.push(command)
@@ -63,6 +66,7 @@ function createScripted(t: Test, ...users: Document[]) {
   t.teardown(() => directory.close())
   const settle = () => new Promise(resolve => setImmediate(resolve))
   return {
+    counts,
     directory,
     clock,
     lines,
@@ -172,6 +176,7 @@ t.test('users that are not principals are skipped, and a user that names a sessi
   await directory.start()
   t.equal(await roles(session), undefined)
   t.match(lines, [
+    { event: 'directory entry invalid', warning: /role\/\*" is ignored: its name contains \*/ },
     { event: 'directory entry invalid', warning: /names a session.*name arn:aws:iam::123456789012:role\/R instead$/ },
   ])
   t.equal(commands.length, 2)
@@ -485,4 +490,57 @@ t.test('a user with only the privilege of the directory can read it', async t =>
   const unauthorized = as('nobody')
   await unauthorized.start()
   t.equal((await faultOfAsync(async () => unauthorized.match(alice, '')))?.kind, 'users/unreadable')
+})
+
+t.test('a name that was meant as an ARN is reported once until it changes', async t => {
+  const wrong = `arn:aws:iam::${A}:roles/app`
+  const { directory, lines, upstream, refresh, counts } = createScripted(t, user(wrong), user('CN=alice'))
+  await directory.start()
+  t.match(lines, [
+    {
+      event: 'directory entry invalid',
+      warning: /^the user "arn:.*:roles\/app" is ignored: its name is not the ARN of a principal: it says roles/,
+    },
+  ])
+  await refresh()
+  upstream.users = [user(wrong), user(alice.canonical)]
+  await refresh()
+  t.equal(lines.length, 1, 'other users may change')
+  upstream.users = [user(`arn:aws:sts::${A}:role/app`)]
+  await refresh()
+  t.match(lines[1], {
+    warning:
+      /:role\/app" is ignored: its name is not the ARN of a principal: it is a role of sts; write arn:PARTITION:iam/,
+  })
+  upstream.users = [user(wrong)]
+  await refresh()
+  t.equal(lines.length, 3, 'a name that comes back is reported again')
+  upstream.users = []
+  await refresh()
+  t.same(counts, [1, 1, 1, 1, 0])
+})
+
+t.test('ten thousand malformed names give a bounded number of lines', async t => {
+  const names = Array.from({ length: 10_000 }, (_, index) => `arn:aws:iam::${A}:roles/app-${index}`)
+  const { directory, lines, refresh, upstream, counts } = createScripted(t, ...names.map(name => user(name)))
+  await directory.start()
+  t.equal(lines.length, 51)
+  t.match(lines.at(-1), { warning: '9950 more users of $external do not do what their names suggest' })
+  t.same(counts, [10_000])
+  upstream.users = [...upstream.users, user(alice.canonical)]
+  await refresh()
+  t.equal(lines.length, 51)
+})
+
+t.test('a user of another partition is reported, because no STS host names such a principal', async t => {
+  const { directory, lines } = createScripted(
+    t,
+    user(`arn:aws-cn:iam::${A}:role/R`),
+    user(`arn:aws:iam::${A}:user/a*/b`),
+  )
+  await directory.start()
+  t.match(lines, [
+    { warning: /role\/R is of the partition aws-cn, and the hosts of sts\.hosts name principals of aws only/ },
+    { warning: /user\/a\*\/b contains \*, which stands for itself/ },
+  ])
 })
