@@ -252,6 +252,7 @@ t.test('only these files reveal secrets', async t => {
     'upstream/admin.ts': 'the connection string, for the driver',
     'upstream/scramKeys.ts': 'a password, to derive its keys',
     'upstream/target.ts': 'the connection string, which may hold a password',
+    'upstream/uriProtection.ts': 'the connection string, for its options about TLS',
     'provisioning/password.ts': 'a master secret, to derive passwords',
     'provisioning/reconciler.ts': 'a password, for the command that sets it',
   }
