@@ -2,16 +2,22 @@
 /** Turns arguments and environment into an exit code. Only this file touches `process`. */
 import { randomBytes } from 'node:crypto'
 import { type LoadedConfig, loadWithPolicy, withPolicy } from './app/policy.js'
-import { check } from './commands/check.js'
-import { explain } from './commands/explain.js'
-import { type Finding, formatFinding } from './commands/findings.js'
+import { type CheckOptions, check } from './commands/check.js'
+import { explain, formatExplanationAsJson } from './commands/explain.js'
+import {
+  describeInvalidConfiguration,
+  type Finding,
+  formatFinding,
+  formatFindingAsJson,
+  formatSummaryAsJson,
+} from './commands/findings.js'
 import { pruneUsers } from './commands/prune.js'
 import { type OnSignal, runUntilStopped, serve, startReloadingProxy } from './commands/serve.js'
 import { type CommandFlags, type CommandLine, parseFlags } from './config/flags.js'
 import { loadConfig } from './config/load.js'
 import { didYouMean } from './config/nearest.js'
 import { type ReadFile, readFile } from './config/reading.js'
-import { settingsText } from './config/table.js'
+import { settingsJson, settingsText } from './config/table.js'
 import { Fault, toExitCode } from './errors.js'
 import { escapeLines, escapeUnprintable } from './printable.js'
 import { describeText } from './redaction.js'
@@ -30,12 +36,16 @@ const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any Mo
       --ldap-authorization                its MongoDB reports LDAP authorization
       --sts-quota N --sts-latency MS      its STS throttles above N calls per second, answers after MS
   mongo-iam-proxy check --config FILE     reports every problem of a configuration, and tries upstream, STS and users
+      --offline                           uses no network and reads no secret file
+      --json                              prints JSON lines: the findings, then a summary
   mongo-iam-proxy explain ARN --config FILE
                                           shows the rule or directory entry of a principal, or why there is none
+      --json                              prints one JSON document
   mongo-iam-proxy users prune --config FILE
                                           removes the database users of the proxy that no rule or entry needs
       --all                               removes all database users of the proxy
   mongo-iam-proxy settings                prints the settings; each is also a flag and a variable
+      --json                              prints one JSON document
 
 With --require-end-mark, a FILE that does not end in a line of three dots (...) is refused.
 
@@ -114,18 +124,43 @@ async function runDemo(argv: string[]): Promise<number> {
 }
 
 async function runCheck(argv: string[]): Promise<number> {
-  const { own, settings } = parseFlagsOnly(argv, CONFIG_FLAGS)
-  const findings = await check(load(own, settings), { onFinding: finding => print(formatFinding(finding)) })
+  const { own, settings } = parseFlagsOnly(argv, { ...CONFIG_FLAGS, json: 'toggle', offline: 'toggle' })
+  const format = own.json ? formatFindingAsJson : formatFinding
+  const report = (finding: Finding) => print(format(finding))
+  const isOffline = own.offline === true
+  const findings = await loadAndCheck(() => load(own, settings, { skipSecrets: isOffline }), {
+    isOffline,
+    // In text, the problems of the configuration are for stderr.
+    reportsProblems: own.json === true,
+    onFinding: report,
+  })
+  if (own.json) print(formatSummaryAsJson(findings))
   return exitCodeOf(findings)
 }
 
+async function loadAndCheck(
+  read: () => LoadedConfig,
+  { reportsProblems, ...options }: CheckOptions & { reportsProblems: boolean; onFinding: (finding: Finding) => void },
+): Promise<readonly Finding[]> {
+  try {
+    return await check(read(), options)
+  } catch (thrown) {
+    const problems = Fault.from(thrown).data('config/invalid')?.problems
+    if (!reportsProblems || !problems) throw thrown
+    const findings = describeInvalidConfiguration(problems)
+    for (const finding of findings) options.onFinding(finding)
+    return findings
+  }
+}
+
 async function runExplain(argv: string[]): Promise<number> {
-  const { own, settings, positionals } = parseFlags(argv, CONFIG_FLAGS)
+  const { own, settings, positionals } = parseFlags(argv, { ...CONFIG_FLAGS, json: 'toggle' })
   const [arn, ...more] = positionals
   if (arn === undefined || more.length > 0) throw new Fault('usage', 'explain takes one ARN')
-  const { isComplete, lines } = await explain(load(own, settings), arn, Date.now())
-  for (const line of lines) print(escapeUnprintable(line))
-  return isComplete ? 0 : 78
+  const explanation = await explain(load(own, settings), arn, Date.now())
+  if (own.json) print(formatExplanationAsJson(explanation))
+  else for (const line of explanation.lines) print(escapeUnprintable(line))
+  return explanation.isComplete ? 0 : 78
 }
 
 async function runUsers([subcommand, ...argv]: string[]): Promise<number> {
@@ -140,8 +175,8 @@ async function runUsers([subcommand, ...argv]: string[]): Promise<number> {
 }
 
 async function printSettings(argv: string[]): Promise<number> {
-  parseFlagsOnly(argv, {})
-  process.stdout.write(settingsText())
+  const { own } = parseFlagsOnly(argv, { json: 'toggle' })
+  process.stdout.write(own.json ? `${settingsJson()}\n` : settingsText())
   return 0
 }
 
@@ -159,13 +194,18 @@ async function printVersion(): Promise<number> {
 function load(
   own: CommandLine<typeof CONFIG_FLAGS>['own'],
   args: Record<string, string>,
-  { read = readFile, running }: { read?: ReadFile; running?: LoadedConfig | undefined } = {},
+  {
+    read = readFile,
+    running,
+    skipSecrets,
+  }: { read?: ReadFile; running?: LoadedConfig | undefined; skipSecrets?: boolean } = {},
 ): LoadedConfig {
   return loadWithPolicy({
     file: own.config,
     args,
     env: process.env,
     readFile: read,
+    skipSecrets,
     requireEndMark: own['require-end-mark'] === true,
     running: running && { denyFile: running.config.deny.file, hasEndMark: running.hasEndMark },
   })

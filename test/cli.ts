@@ -231,3 +231,142 @@ async function startOperation(t: Test, { ready, alice }: Demo, ms: number): Prom
   const hello = { hello: 1, topologyVersion, maxAwaitTimeMS: new Int32(ms), $db: 'admin' }
   return { answered: Promise.race([connection.ask(hello), closed]) }
 }
+
+/** A configuration in a folder of its own, all of whose secrets are missing. */
+function writeWithoutSecrets(t: Test, more: object = {}) {
+  const folder = createTempFolder(t)
+  const file = `${folder}/proxy.yaml`
+  const tls = new URL('support/tls/', import.meta.url)
+  const settings = {
+    listen: { host: '0.0.0.0', advertise: 'proxy.example.com:27017' },
+    tls: { certFile: fileURLToPath(new URL('listener.pem', tls)), keyFile: `${folder}/none.key` },
+    upstream: {
+      uri: `mongodb://127.0.0.1:1,127.0.0.1:2/?tls=true&tlsCertificateKeyFile=${folder}/none.pem`,
+      admin: { uriFile: `${folder}/none.uri` },
+    },
+    admin: { tokenFile: `${folder}/none.token` },
+    provision: { secretFile: `${folder}/none.secret` },
+    users: [
+      { arn: 'arn:aws:iam::123456789012:user/a', user: 'a', passwordFile: `${folder}/none.password` },
+      { arn: 'arn:aws:iam::123456789012:user/b', user: 'b', passwordEnv: 'NONE' },
+      { arn: 'arn:aws:iam::123456789012:role/R', roles: ['read@app'] },
+    ],
+    ...more,
+  }
+  writeFileSync(file, JSON.stringify(settings))
+  return { file, folder, settings }
+}
+const linesOf = (text: string) =>
+  text
+    .trimEnd()
+    .split('\n')
+    .map(line => JSON.parse(line))
+
+t.test('check --offline needs no secret and no server, and validates the rest', async t => {
+  const { file, folder } = writeWithoutSecrets(t)
+  t.match(await run(['check', '--offline', '--config', file]), {
+    code: 0,
+    stdout: /^ok {4}configuration: valid, without its secret files/m,
+    stderr: '',
+  })
+  t.equal((await run(['check', '--config', file])).code, 78, 'online, the secrets are missing')
+  const { file: fromFile } = writeWithoutSecrets(t, {
+    upstream: { uriFile: `${folder}/no.uri`, admin: { uriFile: `${folder}/no.admin` } },
+  })
+  t.equal((await run(['check', '--offline', '--config', fromFile])).code, 0)
+  for (const [more, expected] of [
+    [{ users: [{ arn: 'arn:aws:iam::123456789012:role/R', roles: ['read'] }] }, /names no database/],
+    [{ users: [{ arn: 'arn:aws-cn:iam::123456789012:role/R', roles: ['read@app'] }] }, /partition aws-cn/],
+    [{ deny: { file: `${folder}/none.yaml` } }, /deny\.file: cannot read/],
+    [{ tls: { certFile: `${folder}/none.crt`, keyFile: `${folder}/none.key` } }, /tls\.certFile: cannot read/],
+    [{ upstream: { uri: 'mongodb://127.0.0.1:1/?compressors=zlib', admin: { uriFile: '/none' } } }, /compressors/],
+    [{ sts: { hosts: ['eu-west-1'] } }, /write sts\.eu-west-1\.amazonaws\.com/],
+  ] as const) {
+    const { file } = writeWithoutSecrets(t, more)
+    const { code, stderr } = await run(['check', '--offline', '--config', file])
+    t.equal(code, 78, `${expected}`)
+    t.match(stderr, expected)
+  }
+})
+
+t.test('check --json prints a finding in each line, and a summary at the end', async t => {
+  const { file } = writeWithoutSecrets(t, { pins: { file: '/none/pins.json' } })
+  const { code, stdout, stderr } = await run(['check', '--offline', '--json', '--config', file])
+  t.match({ code, stderr }, { code: 0, stderr: '' })
+  const lines = linesOf(stdout)
+  const findings = lines.slice(0, -1)
+  for (const finding of findings) {
+    t.same(Object.keys(finding), ['version', 'type', 'level', 'question', 'text'])
+    t.match(finding, { version: 1, type: 'finding', level: /^(ok|note|warning|failure)$/, text: /./ })
+    t.notMatch(finding.text, /^(note|warning): /)
+  }
+  t.ok(findings.some(({ level, question }) => level === 'warning' && question === 'pins'))
+  const counts = (level: string) => findings.filter(finding => finding.level === level).length
+  t.same(lines.at(-1), {
+    version: 1,
+    type: 'summary',
+    ok: true,
+    findings: { ok: counts('ok'), note: counts('note'), warning: counts('warning'), failure: 0 },
+  })
+})
+
+t.test('check --json prints the problems of an invalid configuration as findings', async t => {
+  const { file } = writeWithoutSecrets(t, { sts: { hosts: ['eu-west-1'] }, listen: { prot: 1 } })
+  const { code, stdout, stderr } = await run(['check', '--offline', '--json', '--config', file])
+  t.match({ code, stderr }, { code: 78, stderr: '' })
+  const lines = linesOf(stdout)
+  t.ok(
+    lines.some(
+      ({ level, question, text }) => level === 'failure' && question === 'configuration' && /eu-west-1/.test(text),
+    ),
+  )
+  t.match(lines.at(-1), { type: 'summary', ok: false, findings: { failure: lines.length - 1 } })
+})
+
+t.test('explain --json prints one document', async t => {
+  const { file } = writeWithoutSecrets(t, {
+    listen: {},
+    tls: 'off',
+    upstream: { uri: 'mongodb://127.0.0.1:1/' },
+    admin: {},
+    provision: {},
+    users: [{ arn: 'arn:aws:iam::123456789012:user/a', user: 'a', passwordEnv: 'PASSWORD' }],
+  })
+  const explain = async (arn: string) => {
+    const { code, stdout, stderr } = await run(['explain', arn, '--json', '--config', file], { PASSWORD: 'x' })
+    t.match({ code, stderr }, { code: 0, stderr: '' })
+    return JSON.parse(stdout)
+  }
+  t.same(await explain('arn:aws:iam::123456789012:user/a'), {
+    version: 1,
+    principal: 'arn:aws:iam::123456789012:user/a',
+    complete: true,
+    decidedBy: { rule: 1 },
+    denied: false,
+    details: [
+      { label: 'principal', text: 'arn:aws:iam::123456789012:user/a' },
+      { label: 'decided by', text: 'rule 1 of users, arn:aws:iam::123456789012:user/a' },
+      { label: 'database user', text: 'a@admin' },
+      { label: 'roles', text: 'unknown without upstream.admin' },
+    ],
+  })
+  t.match(await explain('arn:aws:iam::123456789012:user/b'), { decidedBy: null, details: Array })
+})
+
+t.test('settings --json prints every setting in one document', async t => {
+  const { code, stdout } = await run(['settings', '--json'])
+  t.equal(code, 0)
+  const { version, settings } = JSON.parse(stdout)
+  t.equal(version, 1)
+  const find = (path: string) => settings.find((setting: { path: string }) => setting.path === path)
+  t.match(find('listen.port'), {
+    flag: '--listen-port',
+    variable: 'MONGO_IAM_PROXY_LISTEN_PORT',
+    default: '27017',
+    description: /./,
+    reloaded: false,
+    secret: false,
+  })
+  t.match(find('users'), { flag: null, variable: null, default: null, reloaded: true })
+  t.match(find('upstream.uri'), { secret: true })
+})

@@ -160,6 +160,13 @@ class Checker {
 
   #noteWarnings(): void {
     for (const warning of this.#config.warnings) this.#remark(`warning: ${warning}`)
+    if (this.#options.isOffline) {
+      this.#report({
+        level: 'ok',
+        question: this.#question,
+        text: 'configuration: valid, without its secret files, and without asking a server',
+      })
+    }
   }
 
   /** A service manager or container gives the proxy another limit than a shell. */

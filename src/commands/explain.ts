@@ -24,8 +24,33 @@ import { formatRole } from '../users/roles.js'
 import type { Rule } from '../users/rules.js'
 import { createExternalUsers, describeReadFailure } from '../users/systemUsers.js'
 
-/** `isComplete` is false if the directory or the roles could not be read. */
-export type Explanation = { isComplete: boolean; lines: readonly string[] }
+/**
+ * `isComplete` is false if the directory or the roles could not be read. `lines` are `details` in columns. `decidedBy` is
+ * null if neither a rule nor a directory user matches; `isDenied` tells whether the deny list refuses the ARN.
+ */
+export type Explanation = {
+  principal: string
+  isComplete: boolean
+  decidedBy: Match['decidedBy'] | null
+  isDenied: boolean
+  details: readonly { label: string; text: string }[]
+  lines: readonly string[]
+}
+
+/** Of the JSON below. Later releases may add fields to a version. */
+const JSON_VERSION = 1
+
+/** The explanation in one JSON document. */
+export function formatExplanationAsJson({ principal, isComplete, decidedBy, isDenied, details }: Explanation): string {
+  return JSON.stringify({
+    version: JSON_VERSION,
+    principal,
+    complete: isComplete,
+    decidedBy,
+    denied: isDenied,
+    details,
+  })
+}
 
 /**
  * Explains the principal of an ARN, in any spelling. `now`: milliseconds since 1970.
@@ -59,8 +84,10 @@ const LABEL_WIDTH = 16
 class Explainer {
   readonly #options: ExplainerOptions
   readonly #canonical: string
-  readonly #lines: string[] = []
+  readonly #details: { label: string; text: string }[] = []
   #isComplete = true
+  #decidedBy: Match['decidedBy'] | null = null
+  #isDenied = false
 
   constructor(options: ExplainerOptions) {
     this.#options = options
@@ -75,11 +102,18 @@ class Explainer {
     else if (isProblem(match)) this.#add('refused', describeProblem(match))
     else await this.#explainMatch(match)
     this.#explainDenial()
-    return { isComplete: this.#isComplete, lines: this.#lines }
+    return {
+      principal: this.#canonical,
+      isComplete: this.#isComplete,
+      decidedBy: this.#decidedBy,
+      isDenied: this.#isDenied,
+      details: this.#details,
+      lines: this.#details.map(({ label, text }) => `${label.padEnd(LABEL_WIDTH)}${text}`),
+    }
   }
 
   #add(label: string, text: string): void {
-    this.#lines.push(`${label.padEnd(LABEL_WIDTH)}${text}`)
+    this.#details.push({ label, text })
   }
 
   #addUnknown(label: string, text: string): void {
@@ -114,6 +148,7 @@ class Explainer {
 
   async #explainMatch(match: Match): Promise<void> {
     const { decidedBy, grant, clientSource = [], deleteAfterDate, maxAgeMS, maxSessions } = match
+    this.#decidedBy = decidedBy
     if ('rule' in decidedBy) this.#add('decided by', `rule ${decidedBy.rule} of users, ${(match as Rule).description}`)
     else this.#add('decided by', `the user ${decidedBy.directoryUser} of $external`)
     await this.#explainGrant(grant)
@@ -234,6 +269,7 @@ class Explainer {
     const kind = principal.kind === 'role' ? 'assumed-role' : principal.kind
     const subject = { ...principal, kind, canonical: this.#canonical, principalId: '' } as const
     const denial = createDenyList(all).find(subject, '', now)
+    this.#isDenied = denial !== undefined
     if (denial) return void this.#add('denied', `by ${formatDenial(denial)}${denial.why ? `: ${denial.why}` : ''}`)
     const others = all.filter(({ kind }) => kind === 'principalId' || kind === 'accessKey').length
     if (others > 0) this.#add('denied', `not by its ARN; ${others} denials by id or access key were not checked`)

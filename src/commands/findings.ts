@@ -31,6 +31,11 @@ export function formatFindingAsJson({ level, question, text }: Finding): string 
   return JSON.stringify({ version: JSON_VERSION, type: 'finding', level, question, text })
 }
 
+/** The problems of a configuration that cannot be used. */
+export function describeInvalidConfiguration(problems: readonly string[]): Finding[] {
+  return problems.map(text => ({ level: 'failure', question: 'configuration', text }))
+}
+
 /** The last line of JSON. Without it, the program ended early. */
 export function formatSummaryAsJson(findings: readonly Finding[]): string {
   const count = (level: FindingLevel) => findings.filter(finding => finding.level === level).length

@@ -26,6 +26,11 @@ export type ConfigSources = {
   args: Readonly<Record<string, string>>
   env: Readonly<Record<string, string | undefined>>
   readFile: ReadFile
+  /**
+   * Reads neither secret files nor variables with passwords, which may be absent; stand-ins take their place. The result is
+   * for checks alone.
+   */
+  skipSecrets?: boolean | undefined
   /** Refuses a file without the end mark. */
   requireEndMark?: boolean | undefined
   /**

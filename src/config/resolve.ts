@@ -15,7 +15,7 @@ import type { Problem } from './problem.js'
 import { parseSecrets } from './provision.js'
 import { type ReadFile, readText } from './reading.js'
 import type { Settings } from './settings.js'
-import { uriProblem } from './uri.js'
+import { uriProblem, withoutClientCertificate } from './uri.js'
 
 export type Config = Omit<Settings, 'tls' | 'upstream' | 'users' | 'admin' | 'deny' | 'provision' | 'login' | 'sts'> & {
   /** `proxyCredentials` is `user:password`. */
@@ -58,6 +58,8 @@ export type ResolveSources = {
   readFile: ReadFile
   /** Path of the configuration, if it has one. */
   file?: string | undefined
+  /** Takes stand-ins for the secrets, as `ConfigSources` says. */
+  skipSecrets?: boolean | undefined
 }
 
 /** The configuration. It must not be used if it comes with problems. */
@@ -77,6 +79,14 @@ const TOKEN = /^[\x21-\x7e]{20,512}$/
 
 /** The credentials of a proxy. The user name ends at the first colon. */
 const CREDENTIALS = /^[^:\p{Cc}]+:\P{Cc}*$/u
+/** Valid texts in place of secrets that are not read. `.invalid` names no host. */
+const STAND_INS = {
+  uri: 'mongodb://not-read.invalid/',
+  token: 'x'.repeat(20),
+  password: 'not read',
+  masterSecret: 'x'.repeat(32),
+  credentials: 'user:password',
+}
 const PROXY_VARIABLES = ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy']
 
 class Resolver {
@@ -88,8 +98,11 @@ class Resolver {
   readonly #readFile: ReadFile
   readonly #file: string | undefined
 
-  constructor({ settings, origins, env, readFile, file }: ResolveSources) {
+  readonly #skipSecrets: boolean
+
+  constructor({ settings, origins, env, readFile, file, skipSecrets = false }: ResolveSources) {
     this.#file = file
+    this.#skipSecrets = skipSecrets
     this.#settings = settings
     this.#origins = origins
     this.#env = env
@@ -155,7 +168,7 @@ class Resolver {
 
   #readProxyCredentials(file: string | undefined, proxy: string | undefined): Secret | undefined {
     const subject = { ...this.#subject('sts.proxyCredentialsFile'), secret: true }
-    const text = this.#readNamedFile(subject, file)
+    const text = this.#readSecretFile(subject, file, STAND_INS.credentials)
     if (text === undefined) return undefined
     if (!CREDENTIALS.test(text))
       return this.#refuse(subject, `in ${describePath(file)}: expected one line, user:password`)
@@ -243,8 +256,9 @@ class Resolver {
     const certSubject = this.#subject('tls.certFile')
     const keySubject = { ...this.#subject('tls.keyFile'), secret: true }
     const cert = this.#readNamedFile(certSubject, certFile)
-    const key = this.#readNamedFile(keySubject, keyFile)
     const isCertUsable = cert !== undefined && isUsable({ cert })
+    if (isCertUsable && this.#skipSecrets) return { cert, key: '' }
+    const key = this.#skipSecrets ? undefined : this.#readNamedFile(keySubject, keyFile)
     const isKeyUsable = key !== undefined && isUsable({ key })
     if (cert !== undefined && !isCertUsable)
       this.#refuse(certSubject, `${describePath(certFile)} holds no PEM certificate`)
@@ -263,7 +277,7 @@ class Resolver {
     required?: 'required',
   ): Secret | undefined {
     const fileSubject = { ...this.#subject(`${path}File`), secret: true }
-    const text = this.#readNamedFile(fileSubject, uriFile)
+    const text = this.#readSecretFile(fileSubject, uriFile, STAND_INS.uri)
     const why = text === undefined ? undefined : uriProblem(text)
     if (why !== undefined) this.#refuse(fileSubject, `in ${describePath(uriFile)}: ${why}`)
     const [isGiven, isFileGiven] = [this.#origins.has(path), this.#origins.has(fileSubject.path)]
@@ -272,13 +286,14 @@ class Resolver {
       this.#refuse({ path, from: undefined }, `required: set it or ${fileSubject.path}`)
     }
     const value = uri ?? text
-    return value === undefined ? undefined : new Secret(value)
+    if (value === undefined) return undefined
+    return new Secret(this.#skipSecrets ? withoutClientCertificate(value) : value)
   }
 
   #readToken(): Secret | undefined {
     const subject = { ...this.#subject('admin.tokenFile'), secret: true }
     const { tokenFile, host, port } = this.#settings.admin
-    const token = this.#readNamedFile(subject, tokenFile)
+    const token = this.#readSecretFile(subject, tokenFile, STAND_INS.token)
     if (token === undefined) return undefined
     if (port !== 'off' && !isLoopback(host)) {
       this.#warnings.push(`${subject.path}: admin.host is not loopback, so the token crosses the network in plain text`)
@@ -301,7 +316,7 @@ class Resolver {
       const subject = { path: `users[${index}].${key}`, from: origin?.inside([index, key]), secret: true }
       const password =
         passwordEnv === undefined
-          ? this.#readNamedFile(subject, passwordFile)
+          ? this.#readSecretFile(subject, passwordFile, STAND_INS.password)
           : this.#readVariable(subject, passwordEnv)
       return { ...rest, password: new Secret(password ?? ''), maxAgeMS: maxAge }
     })
@@ -309,12 +324,18 @@ class Resolver {
 
   #readProvision({ secretFile, ...rest }: Settings['provision']): Config['provision'] {
     const subject = { ...this.#subject('provision.secretFile'), secret: true }
-    const { secrets, problem } = parseSecrets(this.#readNamedFile(subject, secretFile) ?? '')
+    const text = this.#readSecretFile(subject, secretFile, STAND_INS.masterSecret)
+    const { secrets, problem } = parseSecrets(text ?? '')
     if (problem !== undefined) this.#refuse(subject, `in ${describePath(secretFile)}: ${problem}`)
     return { ...rest, secrets: secrets.map(secret => new Secret(secret)) }
   }
 
+  #readSecretFile(subject: Subject, file: string | undefined, standIn: string): string | undefined {
+    return file !== undefined && this.#skipSecrets ? standIn : this.#readNamedFile(subject, file)
+  }
+
   #readVariable(subject: Subject, name: string): string | undefined {
+    if (this.#skipSecrets) return STAND_INS.password
     const value = this.#env[name]
     if (value) return value
     return this.#refuse(subject, `the variable is ${value === undefined ? 'not set' : 'empty'}`)

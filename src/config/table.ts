@@ -1,13 +1,14 @@
 /** Renders the settings: as a Markdown table for the reference page, and as text for the terminal. */
 import { allSettings } from './settings.js'
 
-const rows = allSettings.map(({ path, flag, variable, definition: { fileOnly, fallback, about, live } }) => ({
+const rows = allSettings.map(({ path, flag, variable, definition: { fileOnly, fallback, about, live, secret } }) => ({
   path,
   flag: fileOnly ? undefined : flag,
   variable: fileOnly ? undefined : variable,
   fallback,
   about,
   live,
+  secret,
 }))
 
 /** A header line and one line per setting; ends with a newline. */
@@ -35,4 +36,21 @@ export function settingsText(): string {
       return `${path.padEnd(width)}  ${about}${fallback === undefined ? '' : ` [${fallback}]`}\n${indent}  ${names}\n`
     })
     .join('')
+}
+
+/** Of the JSON below. Later releases may add fields to a version. */
+const JSON_VERSION = 1
+
+/** The settings in one JSON document. A setting that can only be in the file has neither flag nor variable. */
+export function settingsJson(): string {
+  const settings = rows.map(({ path, flag, variable, fallback, about, live, secret }) => ({
+    path,
+    flag: flag ?? null,
+    variable: variable ?? null,
+    default: fallback ?? null,
+    description: about,
+    reloaded: live === true,
+    secret: secret === true,
+  }))
+  return JSON.stringify({ version: JSON_VERSION, settings })
 }

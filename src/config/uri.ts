@@ -22,3 +22,15 @@ export const uri = kind(
   }),
   { secret: true },
 )
+
+const CLIENT_CERTIFICATE_OPTIONS = ['tlscertificatekeyfile', 'tlscertificatekeyfilepassword']
+
+/** The connection string without the file that holds the private key of the client certificate. */
+export function withoutClientCertificate(text: string): string {
+  if (uriProblem(text) !== undefined) return text
+  const uri = new ConnectionString(text)
+  for (const name of [...uri.searchParams.keys()]) {
+    if (CLIENT_CERTIFICATE_OPTIONS.includes(name.toLowerCase())) uri.searchParams.delete(name)
+  }
+  return uri.toString()
+}
