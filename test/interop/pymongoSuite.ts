@@ -3,10 +3,11 @@
  * `pymongo/differences.json` lists it with the reason. A test that differs runs once more on both sides, because some
  * tests of the suite depend on timing.
  *
- * By default the files run that take about eight minutes. `INTEROP_PYMONGO=all` runs all files that need a server.
+ * By default the files run that take about ten minutes. `INTEROP_PYMONGO=all` runs all files that need a server.
  */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { MongoClient } from 'mongodb'
 import t, { type Test } from 'tap'
 import { createIam } from '../../sandbox/src/aws/iam.js'
 import { startSts } from '../../sandbox/src/aws/sts.js'
@@ -63,10 +64,13 @@ const servers: Record<string, { start: (t: Test) => Promise<Server>; skip: strin
 
 for (const [name, { start, skip }] of Object.entries(servers)) {
   t.test(`the test suite of PyMongo with ${name}`, { skip, timeout: 3_600_000 }, async t => {
-    const direct: SuiteTarget = { port: (await start(t)).port, user: USER, password: PASSWORD }
-    const proxied = { ...direct, port: await startProxyFor(t, await start(t)), iam: key }
+    const [one, other] = [await start(t), await start(t)]
+    const direct: SuiteTarget = { port: one.port, user: USER, password: PASSWORD }
+    const proxied = { ...direct, port: await startProxyFor(t, other), iam: key }
     for (const file of files) {
       t.test(file, async t => {
+        // A file that fails in the middle leaves collections behind, and others expect none of the same name.
+        await Promise.all([one, other].map(({ adminUri }) => dropDatabases(adminUri)))
         const both = await runOnBoth(t, direct, proxied, file)
         const different = listDifferences(both)
         const again = different.length > 0 ? await runOnBoth(t, direct, proxied, file, different) : both
@@ -83,6 +87,18 @@ for (const [name, { start, skip }] of Object.entries(servers)) {
       })
     }
   })
+}
+
+async function dropDatabases(uri: string): Promise<void> {
+  const client = new MongoClient(uri)
+  try {
+    const { databases } = await client.db('admin').admin().listDatabases({ nameOnly: true })
+    for (const { name } of databases) {
+      if (!['admin', 'config', 'local'].includes(name)) await client.db(name).dropDatabase()
+    }
+  } finally {
+    await client.close()
+  }
 }
 
 type Both = { direct: SuiteResults; proxied: SuiteResults }
