@@ -7,7 +7,7 @@ import type { CloseReason } from './closing.js'
 import type { Stage } from './connectionTable.js'
 import { reauthenticates } from './drivers.js'
 import { type ClientInfo, readHello } from './handshake.js'
-import type { Authenticator, LoginRecord } from './login.js'
+import { type Authenticator, type LoginRecord, toLoginFields } from './login.js'
 import {
   type AcceptedClient,
   Conversation,
@@ -192,11 +192,7 @@ export class Connection implements ConversationHost {
     this.log(this.#chooseLevel(fault), 'connection closed', {
       stage: this.#stage,
       by,
-      ...(record.accessKeyId && { accessKeyId: record.accessKeyId }),
-      ...(record.arn && { arn: record.arn }),
-      ...(record.user && { user: record.user }),
-      ...record.by,
-      ...(record.cached && { cached: true }),
+      ...toLoginFields(record),
       ...(this.#refusals && { refused: Object.fromEntries(this.#refusals) }),
       ...(fault && toLogFields(fault)),
       ms: { ...record.ms, open: Math.round(this.#options.now() - this.#openedAt) },

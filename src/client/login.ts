@@ -45,6 +45,11 @@ export type LoginRecord = {
   ms: Partial<Record<'queue' | 'sts' | 'upstream' | 'login', number>>
 }
 
+/** The fields of a log line about a login, without the durations. */
+export function toLoginFields({ accessKeyId, arn, user, by, cached }: LoginRecord) {
+  return { accessKeyId, arn, user, ...by, cached }
+}
+
 export type LoginRequest = {
   fields: ProofFields
   challenge: Challenge
@@ -130,6 +135,9 @@ type VerifiedIdentity = { accessKeyId: string; identity: Identity; slot: LoginSl
 /** `open` needs a session slot, and `renew` keeps the slot of its session. */
 type Purpose = 'open' | 'renew'
 
+/** A login whose proof is valid and that counts for the login limits. */
+type LoginAttempt = { request: LoginRequest; purpose: Purpose; proof: Proof; slot: LoginSlot; signal: AbortSignal }
+
 /**
  * Every method takes an AbortController that ends the login early. The client aborts it by leaving. The login itself
  * aborts it with a fault at its deadline. One controller serves all steps, because each costs as much as handling a frame.
@@ -161,7 +169,7 @@ export class Authenticator {
     )
   }
 
-  /** A login that would wait in vain costs no call to STS. */
+  /** A login that will find no primary before its deadline must not cost a call to STS. */
   #assertPrimary(): void {
     const { findPrimaryFault, deadlineMS } = this.#options
     const fault = findPrimaryFault(deadlineMS())
@@ -189,9 +197,10 @@ export class Authenticator {
       assertLdapOff()
       if (purpose === 'open') this.#assertPrimary()
       slot = reserveSlot(address, fingerprint(proof))
+      const attempt: LoginAttempt = { request, purpose, proof, slot, signal: abort.signal }
       const denial = findKeyDenial(accessKeyId)
-      if (denial) throw denial.answerAs(await this.#imitateRefusal(proof, slot, request, purpose, abort.signal))
-      const identity = await this.#identify(proof, slot, request, purpose, abort.signal)
+      if (denial) throw denial.answerAs(await this.#imitateRefusal(attempt))
+      const identity = await this.#identify(attempt)
       record.arn = identity.arn
       const result = await finish({ accessKeyId, identity, slot }, progress)
       outcome = record.cached ? 'cached' : 'verified'
@@ -243,26 +252,21 @@ export class Authenticator {
   }
 
   /** Asks the caches, then STS. */
-  async #identify(
-    proof: Proof,
-    slot: LoginSlot,
-    { certificate, record }: LoginRequest,
-    purpose: Purpose,
-    signal: AbortSignal,
-  ): Promise<Identity> {
+  async #identify(attempt: LoginAttempt): Promise<Identity> {
     const { findIdentity, askSts, recordOutcome } = this.#options
+    const { request, proof, slot, signal } = attempt
+    const { certificate, record } = request
     signal.throwIfAborted()
     const { subnet, fingerprint } = slot
     const { host } = proof.challenge
     // A refusal overrides a cached identity: the session has expired since.
-    this.#assertNotRefused(proof, slot, record, purpose)
+    this.#assertNotRefused(attempt)
     const { identity: cached, store } = findIdentity({ ...proof, certificate, fingerprint })
     if (cached) {
       record.cached = true
       return cached
     }
-    const acquire = this.#createPermitSource(proof, slot, record, purpose, signal)
-    const outcome = await this.#timeSts(record, () => askSts(proof, acquire, signal))
+    const outcome = await this.#timeSts(record, () => askSts(proof, this.#createPermitSource(attempt), signal))
     recordOutcome(host, fingerprint, outcome, subnet)
     if (outcome.is !== 'identity') throw createStsFault(outcome, proof)
     store(outcome.identity)
@@ -270,19 +274,15 @@ export class Authenticator {
   }
 
   /** The fault of a login with an inactive key, for a key that is denied. */
-  async #imitateRefusal(
-    proof: Proof,
-    slot: LoginSlot,
-    { address, record }: LoginRequest,
-    purpose: Purpose,
-    signal: AbortSignal,
-  ): Promise<Fault> {
+  async #imitateRefusal(attempt: LoginAttempt): Promise<Fault> {
     const { imitateInactiveKey, cacheOutcome } = this.#options
+    const { request, proof, slot, signal } = attempt
+    const { address, record } = request
     signal.throwIfAborted()
     const { host } = proof.challenge
-    const acquire = this.#createPermitSource(proof, slot, record, purpose, signal)
+    const acquire = this.#createPermitSource(attempt)
     try {
-      this.#assertNotRefused(proof, slot, record, purpose)
+      this.#assertNotRefused(attempt)
       const outcome = await this.#timeSts(record, () => imitateInactiveKey(proof, address, acquire, signal))
       cacheOutcome(host, slot.fingerprint, outcome, slot.subnet)
       return createStsFault(outcome, proof)
@@ -292,7 +292,7 @@ export class Authenticator {
   }
 
   /** Throws if a login with this credential is refused whatever STS answers now. */
-  #assertNotRefused(proof: Proof, { subnet, fingerprint }: LoginSlot, record: LoginRecord, purpose: Purpose): void {
+  #assertNotRefused({ request: { record }, purpose, proof, slot: { subnet, fingerprint } }: LoginAttempt): void {
     const { findRefusal, sessionSlots, principalRefusals } = this.#options
     const refusal = findRefusal(proof.challenge.host, fingerprint)
     if (refusal) {
@@ -311,14 +311,10 @@ export class Authenticator {
   }
 
   /** Acquires permits for attempts at STS. The time of waiting counts for the queue and not for STS. */
-  #createPermitSource(
-    proof: Proof,
-    slot: LoginSlot,
-    record: LoginRecord,
-    purpose: Purpose,
-    signal: AbortSignal,
-  ): AcquirePermit {
+  #createPermitSource(attempt: LoginAttempt): AcquirePermit {
     const { acquirePermit, now } = this.#options
+    const { request, proof, slot, signal } = attempt
+    const { record } = request
     return async maxWaitMS => {
       const startedAt = now()
       try {
@@ -326,7 +322,7 @@ export class Authenticator {
         const release = await acquirePermit(bucketKey(proof), host, slot, maxWaitMS, signal)
         try {
           // Many clients with one expired session wait here together. One call decides for all of them.
-          this.#assertNotRefused(proof, slot, record, purpose)
+          this.#assertNotRefused(attempt)
           return release
         } catch (thrown) {
           release()

@@ -18,10 +18,11 @@ import type { After } from '../clock.js'
 import { Fault, toLogFields } from '../errors.js'
 import type { Log } from '../log.js'
 import type { LiveConnection } from '../revocation/liveConnections.js'
+import { withLinkedController } from '../upstream/deadline.js'
 import type { Command } from '../wire/message.js'
 import type { CommandSummary } from '../wire/peek.js'
 import { finishLogin, type HandshakeContext, handleCommand, initialState, type State } from './handshake.js'
-import type { Authenticator, LoginRecord, LoginRequest } from './login.js'
+import { type Authenticator, type LoginRecord, type LoginRequest, toLoginFields } from './login.js'
 import { OpenTransactions } from './openTransactions.js'
 import type { ConversationMetrics } from './preauth.js'
 import type { Relay } from './relay.js'
@@ -184,22 +185,22 @@ class LoginAgeLimit {
   async #reauthenticate(proof: Pick<LoginRequest, 'fields' | 'challenge'>, signal: AbortSignal): Promise<void> {
     const { request, user, live, authenticator, metrics, log } = this.#options
     const record: LoginRecord = { ...(user !== undefined && { user }), ms: {} }
-    const abort = new AbortController()
-    const onRelayEnd = (): void => abort.abort(signal.reason)
-    signal.addEventListener('abort', onRelayEnd)
-    if (signal.aborted) onRelayEnd()
     try {
-      await authenticator.reauthenticate({ ...request, ...proof, record }, live, abort)
+      await withLinkedController(signal, abort =>
+        authenticator.reauthenticate({ ...request, ...proof, record }, live, abort),
+      )
     } catch (thrown) {
       const fault = Fault.from(thrown)
       metrics.recordLogin(fault.kind, record)
-      log(fault.definition.level, 'reauthentication failed', { ...toRecordFields(record), ...toLogFields(fault) })
+      log(fault.definition.level, 'reauthentication failed', {
+        ...toLoginFields(record),
+        ms: record.ms,
+        ...toLogFields(fault),
+      })
       throw fault
-    } finally {
-      signal.removeEventListener('abort', onRelayEnd)
     }
     metrics.recordLogin('success', record)
-    log('info', 'reauthentication succeeded', toRecordFields(record))
+    log('info', 'reauthentication succeeded', { ...toLoginFields(record), ms: record.ms })
   }
 
   // Mode `close`
@@ -219,9 +220,4 @@ class LoginAgeLimit {
     this.#cancelTimer()
     this.#startGrace(TRANSACTION_TOO_LONG)
   }
-}
-
-/** The fields of the log line of a login. */
-function toRecordFields({ accessKeyId, arn, user, by, cached, ms }: LoginRecord) {
-  return { accessKeyId, arn, user, ...by, cached, ms }
 }

@@ -1,4 +1,4 @@
-/** Bounds how long a promise is waited for: by a timeout, or by an abort signal. */
+/** Bounds how long a promise is waited for: by a timeout, by an abort signal, or by both. */
 import type { After } from '../clock.js'
 
 export type TimeoutOptions = {
@@ -15,15 +15,28 @@ export async function withTimeout<T>(
   { after, timeoutReason, signal }: TimeoutOptions,
   run: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
+  return withLinkedController(signal, async controller => {
+    const cancel = after(ms, () => controller.abort(timeoutReason()))
+    try {
+      return await run(controller.signal)
+    } finally {
+      cancel()
+    }
+  })
+}
+
+/** Calls `run` with a controller that also aborts when `signal` does, with the same reason. */
+export async function withLinkedController<T>(
+  signal: AbortSignal,
+  run: (controller: AbortController) => Promise<T>,
+): Promise<T> {
   const controller = new AbortController()
-  const onAbort = () => controller.abort(signal.reason)
-  const cancel = after(ms, () => controller.abort(timeoutReason()))
+  const onAbort = (): void => controller.abort(signal.reason)
   signal.addEventListener('abort', onAbort, { once: true })
   if (signal.aborted) onAbort()
   try {
-    return await run(controller.signal)
+    return await run(controller)
   } finally {
-    cancel()
     signal.removeEventListener('abort', onAbort)
   }
 }

@@ -8,6 +8,7 @@
  * Rejected: AbortSignal. Ten thousand sessions listen to one term, and a signal finds a listener by walking a list.
  */
 import { Fault } from '../errors.js'
+import { withLinkedController } from './deadline.js'
 
 /** May return a promise. The promise of `closeSessions` waits for it. */
 type Listener = (reason: Fault) => unknown
@@ -38,19 +39,16 @@ export async function runDuringTerm<T>(
   signal: AbortSignal,
   run: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const controller = new AbortController()
-  const onAbort = (): void => controller.abort(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  if (signal.aborted) onAbort()
-  const removeListener = onEnd(reason =>
-    controller.abort(new Fault('upstream/unreachable', 'the primary stepped down during the login', {}, reason)),
-  )
-  try {
-    return await run(controller.signal)
-  } finally {
-    removeListener()
-    signal.removeEventListener('abort', onAbort)
-  }
+  return withLinkedController(signal, async controller => {
+    const removeListener = onEnd(reason =>
+      controller.abort(new Fault('upstream/unreachable', 'the primary stepped down during the login', {}, reason)),
+    )
+    try {
+      return await run(controller.signal)
+    } finally {
+      removeListener()
+    }
+  })
 }
 
 export function createTermController(): TermController {
