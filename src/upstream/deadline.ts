@@ -1,8 +1,8 @@
 /** Bounds how long a promise is waited for: by a timeout, by an abort signal, or by both. */
-import type { After } from '../clock.js'
 
 export type TimeoutOptions = {
-  after: After
+  /** Runs a callback later, unless the returned function is called first. */
+  after(ms: number, run: () => void): () => void
   /** Creates the reason of the abort when the timeout expires. */
   timeoutReason: () => unknown
   /** Aborts `run` before its timeout. */
