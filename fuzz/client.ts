@@ -8,6 +8,9 @@ import { type ClientCredentials, signClientFinal } from '../test/support/signing
 const NONCE = Buffer.alloc(32, 1)
 const REPLY_TIMEOUT_MS = 60_000
 
+/** Addresses of clients. Limits count by address, so several of them get more input through. */
+export const CLIENT_ADDRESSES = ['127.0.1.1', '127.0.1.2', '127.0.1.3', '127.0.1.4']
+
 export const saslStart = (): Document => ({
   saslStart: 1,
   mechanism: 'MONGODB-AWS',
@@ -56,7 +59,7 @@ export class RawClient {
     if (this.socket.writable) this.socket.write(bytes)
   }
 
-  /** The next reply. Undefined if the connection closed, the reply is no valid message, or `timeoutMS` have passed. */
+  /** The next reply. Undefined if the connection closed, the reply is invalid, or `timeoutMS` have passed. */
   async receive(timeoutMS = REPLY_TIMEOUT_MS): Promise<Document | undefined> {
     if (this.#arrived.length === 0 && !this.#isClosed) {
       const timer = setTimeout(() => this.#wake(), timeoutMS)

@@ -33,7 +33,7 @@ export type Environment = {
   /** Alice has a rule and may write to `app`. Mallory has none. */
   alice: ClientCredentials
   mallory: ClientCredentials
-  /** What must not have happened, in words. */
+  /** Descriptions of what went wrong. */
   findings: string[]
   /** Adds a finding if no honest login succeeds within a minute. */
   probe(): Promise<void>
@@ -79,7 +79,7 @@ export async function startEnvironment(): Promise<Environment> {
     async close() {
       const bytes = residentBytes(child.pid)
       if (bytes > MAX_RESIDENT_BYTES) findings.push(`the proxy holds ${Math.round(bytes / 2 ** 20)} MiB`)
-      child.removeAllListeners('exit') // this end is no finding
+      child.removeAllListeners('exit') // an expected exit is not a finding
       const exited = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined
       child.kill('SIGTERM')
       await exited
@@ -89,7 +89,7 @@ export async function startEnvironment(): Promise<Environment> {
   }
 }
 
-/** Resolves with the port of the proxy. Adds a finding for each line that reports a bug, and if the process ends. */
+/** Resolves with the port of the proxy. Adds a finding for each line that reports a bug, and when the process ends. */
 function watchLog(child: ChildProcess, findings: string[]): Promise<number> {
   return new Promise((resolve, reject) => {
     child.on('exit', (code, signal) => {

@@ -30,7 +30,7 @@ export class Random {
   }
 }
 
-/** Lengths and counters at which parsers err. */
+/** Lengths and counters that parsers often handle wrongly. */
 const BOUNDARIES = [
   0, 1, 4, 5, 15, 16, 20, 26, 0x7f, 0xff, 0xffff, 0x10000, 48_000_000, 48_000_001, 0x7fffffff, -1, -16,
 ]

@@ -1,5 +1,5 @@
 /**
- * Sends mutated input to a running proxy and prints what must not have happened: `npm run fuzz`.
+ * Sends mutated input to a running proxy and prints its findings: `npm run fuzz`.
  *
  *     --seconds N    for each target; default 60
  *     --seed N       of the random choices; default: the time. Timing decides as well, so a seed repeats a run only roughly
@@ -19,7 +19,7 @@ import { upstream } from './targets/upstream.js'
 
 const targets: Record<string, Target> = { clientBeforeLogin, clientAfterLogin, upstream, sts }
 
-// Ends the proxies, too: environment.ts stops them on exit. A signal alone would not.
+// `exit` handlers of environment.ts stop the proxies. A signal alone would not run them.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
 
 const { values } = parseArgs({

@@ -1,6 +1,6 @@
 /** What a fuzz target consists of. */
 import type { Environment } from './environment.js'
-import type { Random } from './random.js'
+import { mutate, type Random } from './random.js'
 
 export type Target = {
   /** Cases that run at the same time. */
@@ -12,6 +12,19 @@ export type Target = {
   runCase(environment: Environment, random: Random): Promise<unknown>
   /** Adds findings about the whole run. */
   verify?(environment: Environment): void
+}
+
+/** Mutates this share of the chunks that the server behind a link sends. */
+export function mutateLink(name: keyof Environment['links'], share: number): Pick<Target, 'disturb' | 'restore'> {
+  return {
+    disturb({ links }, random) {
+      links[name].transform = chunk => (random.chance(share) ? mutate(chunk, random) : chunk)
+    },
+    restore({ links }) {
+      links[name].transform = undefined
+      links[name].resetConnections()
+    },
+  }
 }
 
 const PROBE_EVERY_MS = 5_000

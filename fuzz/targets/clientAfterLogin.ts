@@ -1,16 +1,15 @@
-/** Mutates what a client sends after its login. Its identity must never change, and no command about identity may pass. */
-import { RawClient } from '../client.js'
+/** Mutates what a client sends after its login. Its identity must never change, and no authentication command may reach the upstream. */
+import { CLIENT_ADDRESSES, RawClient } from '../client.js'
 import { mutateFrame, splitAnywhere } from '../random.js'
 import type { Target } from '../target.js'
 import { createFrame, IDENTITY_COMMANDS } from './commands.js'
 
-const ADDRESSES = ['127.0.1.1', '127.0.1.2', '127.0.1.3', '127.0.1.4']
 const FRAMES_PER_LOGIN = 12
 
 export const clientAfterLogin: Target = {
   concurrency: 16,
   async runCase({ port, alice, mongo, findings }, random) {
-    const client = new RawClient(port, random.pick(ADDRESSES))
+    const client = new RawClient(port, random.pick(CLIENT_ADDRESSES))
     const reply = await client.logIn(alice)
     if (!reply?.ok) return client.destroy()
     for (let id = 10; id < 10 + FRAMES_PER_LOGIN && client.socket.writable; id++) {

@@ -1,20 +1,19 @@
 /** Mutates the conversation of a client up to its login. A write that follows the login at once must never be executed. */
 
-import { RawClient, saslContinue, saslStart } from '../client.js'
+import { CLIENT_ADDRESSES, RawClient, saslContinue, saslStart } from '../client.js'
 import type { Environment } from '../environment.js'
 import { mutateFrame, type Random, splitAnywhere } from '../random.js'
 import type { Target } from '../target.js'
 import { createFrame } from './commands.js'
 
 const QUIET_MS = 20
-const ADDRESSES = ['127.0.1.1', '127.0.1.2', '127.0.1.3', '127.0.1.4']
 /** Only the principal without a rule sends it. */
 const CANARY = { insert: 'canary', documents: [{ a: 1 }], $db: 'app' }
 
 export const clientBeforeLogin: Target = {
   concurrency: 24,
   async runCase(environment, random) {
-    const client = new RawClient(environment.port, random.pick(ADDRESSES))
+    const client = new RawClient(environment.port, random.pick(CLIENT_ADDRESSES))
     const isKnown = random.chance(0.3)
     const reply = await converse(client, environment, random, isKnown)
     if (reply?.done && Number(reply.ok) === 1) {

@@ -1,17 +1,10 @@
 /** Mutates what STS sends. A principal without a rule, and a signature that STS refuses, must never be admitted. */
 import { RawClient } from '../client.js'
-import { mutate } from '../random.js'
-import type { Target } from '../target.js'
+import { mutateLink, type Target } from '../target.js'
 
 export const sts: Target = {
   concurrency: 64,
-  disturb({ links }, random) {
-    links.sts.transform = chunk => (random.chance(0.5) ? mutate(chunk, random) : chunk)
-  },
-  restore({ links }) {
-    links.sts.transform = undefined
-    links.sts.resetConnections()
-  },
+  ...mutateLink('sts', 0.5),
   async runCase({ port, alice, mallory, findings }, random) {
     // Many addresses, because one whose logins keep failing is slowed down.
     const client = new RawClient(port, `127.0.${2 + random.below(200)}.${1 + random.below(200)}`)
