@@ -9,7 +9,7 @@
  */
 import { type Document, Double, Int32, Long } from 'bson'
 import type { FaultField } from './logFields.js'
-import { escapeUnprintable, truncate } from './printable.js'
+import { escapeUnprintable, MAX_TEXT, truncate } from './printable.js'
 
 export type Level = 'debug' | 'info' | 'warn' | 'error'
 
@@ -24,7 +24,7 @@ type Reply = {
   toText?: (message: string, detail: string | undefined) => string
 }
 
-/** For a detail that is the message of mongod. */
+/** For faults whose detail is the message that mongod sends. */
 const toServerText = (message: string, detail: string | undefined): string => detail ?? message
 
 export type FaultDefinition = {
@@ -568,12 +568,12 @@ export class Fault extends Error {
     return faults[this.kind]
   }
 
-  /** The fault that the client learns of. Log and metrics have this one. */
+  /** The fault whose reply the client receives. The log and the metrics have this one. */
   get clientView(): Fault {
     return this.#clientView ?? this
   }
 
-  /** Gives the client the reply of another fault, for a fault that it must not learn of. */
+  /** Hides this fault from the client, which receives the reply of another one. */
   answerAs(other: Fault): this {
     this.#clientView = other
     return this
@@ -613,9 +613,6 @@ function printableFacts({ kind, facts }: Fault): Facts {
   const { deny: _, ...others } = facts as Facts & FaultData['config/invalid']
   return others
 }
-
-/** The longest text of others in a line for a terminal. */
-const MAX_TEXT = 500
 
 /** The fault in one line for a terminal: message, facts and remedy. */
 export function describeFault(fault: Fault): string {

@@ -5,7 +5,7 @@ import { pino } from 'pino'
 import type { Facts, Level } from './errors.js'
 import type { LogEvent, logEvents } from './logEvents.js'
 import type { LogField } from './logFields.js'
-import { escapeUnprintable, truncate } from './printable.js'
+import { escapeUnprintable, MAX_TEXT, truncate } from './printable.js'
 
 type Definition<E extends LogEvent> = (typeof logEvents)[E]
 
@@ -64,11 +64,9 @@ function createStderrStream(): LogStream & { flush(): void } {
   return stream
 }
 
-/** The longest text in a field, and the longest key, in characters. */
-const MAX_TEXT = 500
-/** STS verifies ARNs, and a database user may have the name of one. A stack trace is the only description of a bug. */
+/** ARNs are verified by STS, and names of database users may be ARNs. A stack trace is the only description of a bug. */
 const MAX_TEXT_OF: Partial<Record<LogField, number>> = { arn: 2_048, user: 2_048, stack: 8_192 }
-/** What an array or object may hold, and how deep it may be. */
+/** Maximum number of entries of an array or object, and maximum depth. */
 const MAX_ENTRIES = 100
 const MAX_DEPTH = 5
 
@@ -104,8 +102,8 @@ export type LeveledLog = Log & {
 }
 
 /**
- * Creates a log that writes to a stream. Texts of others are bounded and escaped here, and nowhere else. The default is stderr, because stdout belongs to the output of commands. A line of
- * level error is flushed at once.
+ * Creates a log that writes to a stream. The default is stderr, because stdout belongs to the output of commands. A line of
+ * level error is flushed at once. Texts of clients, servers and AWS are bounded and escaped here and nowhere else.
  */
 export function createLog(
   level: Level | 'silent',

@@ -5,6 +5,9 @@
  * separators U+2028 and U+2029 and lone surrogates can hide, reorder or forge what a reader sees.
  */
 
+/** Maximum length of such a text in a field of the log or in a line for a terminal, in characters. */
+export const MAX_TEXT = 500
+
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
 
 /** Writes each unprintable character as an escape sequence of JSON, such as `\u001b`. */
@@ -15,6 +18,11 @@ export function escapeUnprintable(text: string): string {
 /** Like `escapeUnprintable`, for a text of several lines. */
 export function escapeLines(text: string): string {
   return text.split('\n').map(escapeUnprintable).join('\n')
+}
+
+/** Also escapes printable characters outside ASCII. A letter of another alphabet can look like one of an ARN. */
+export function escapeNonAscii(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, escapeCharacter)
 }
 
 function escapeCharacter(character: string): string {

@@ -1,6 +1,6 @@
 /**
- * The number of connections and sessions that the proxy serves: what is configured, as far as the file descriptors of the
- * process suffice. The session slots, and the reports to log and metrics about all of this.
+ * The limits of connections and sessions in effect: as configured, or lower if the process has too few file descriptors. Holds
+ * the session slots, and reports to the log and the metrics.
  */
 import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
 import { SessionSlots } from '../client/sessionSlots.js'
@@ -12,11 +12,11 @@ import { DescriptorBudget, type FittedLimits } from './descriptorBudget.js'
 import { readDescriptorLimit } from './descriptorLimit.js'
 import type { LoadedConfig } from './policy.js'
 
-/** Log lines about connections that could not be accepted are at least this far apart. Milliseconds. */
+/** Minimum interval between log lines about connections that could not be accepted. Milliseconds. */
 const ACCEPT_LOG_MS = 60_000
 /** The last descriptors of the process, which are not for clients. */
 const SPARE_DESCRIPTORS = 8
-/** Principals with a series of their own in the metrics. */
+/** Number of principals that the metrics list. */
 const LARGEST_HOLDERS = 10
 
 /** The budget of this configuration in a process that may open `limit` descriptors; undefined if that is unknown. */
@@ -55,7 +55,7 @@ export class Capacity {
       onNearLimit: near => log('warn', 'session limit near', near),
       now,
     })
-    this.apply(config, this.fit(config))
+    this.apply(config, this.#budget.fit(this.#descriptorLimit, this.#configured))
   }
 
   /** The limits in effect. */
@@ -84,7 +84,7 @@ export class Capacity {
     return this.#budget.fit(this.#descriptorLimit, divideConnections(listen))
   }
 
-  /** Puts limits into effect. Logs a warning if they are lower than configured, unless the last line said the same. */
+  /** Puts limits into effect. Logs a warning if they are lower than configured, unless the last warning was the same. */
   apply({ listen }: Config, { limits, warning }: FittedLimits): void {
     this.#configured = divideConnections(listen)
     this.#limits = limits

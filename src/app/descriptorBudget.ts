@@ -8,6 +8,7 @@
  */
 import { MAX_ADMIN_CONNECTIONS } from '../admin/connections.js'
 import { type ConnectionLimits, scaleDown } from '../config/connectionLimits.js'
+import { MAX_STS_SOCKETS } from '../identity/sts.js'
 
 export type DescriptorNeeds = {
   stsHosts: number
@@ -27,9 +28,7 @@ const PROCESS = 40
 /** Two sockets for each monitored member, and the pools of the administrative commands. */
 const SINGLE_SERVER = 16
 const REPLICA_SET = 48
-/** What STS and the admin interface get if there are enough. */
-const STS_CALLS_PER_HOST = 256
-/** What they get at least. */
+/** What STS and the admin interface get at least. */
 const MIN_STS_CALLS = 2
 const MIN_ADMIN_CONNECTIONS = 4
 /** One connection that logs in, and one that is a session. */
@@ -46,14 +45,14 @@ export class DescriptorBudget {
   constructor(limit: number | undefined, needs: DescriptorNeeds, configured: ConnectionLimits) {
     const share = limit === undefined ? 1 : shareToSetAside(limit - fixedNeed(needs), needs, configured)
     this.#needs = needs
-    this.stsCalls = Math.max(MIN_STS_CALLS, Math.floor(STS_CALLS_PER_HOST * share))
+    this.stsCalls = Math.max(MIN_STS_CALLS, Math.floor(MAX_STS_SOCKETS * share))
     this.adminConnections = Math.max(MIN_ADMIN_CONNECTIONS, Math.floor(MAX_ADMIN_CONNECTIONS * share))
   }
 
   /** The configured limits, or the largest ones for which the descriptors suffice. */
   fit(limit: number | undefined, configured: ConnectionLimits): FittedLimits {
     const limits = limit === undefined ? configured : this.#largestFor(limit, configured)
-    const isLower = limits !== configured || this.stsCalls < STS_CALLS_PER_HOST
+    const isLower = limits !== configured || this.stsCalls < MAX_STS_SOCKETS
     return { limits, warning: isLower && limit !== undefined ? this.#warn(limit, limits, configured) : undefined }
   }
 
@@ -77,7 +76,7 @@ const clientNeed = ({ connections, sessions }: ConnectionLimits): number => conn
 const fixedNeed = ({ isSingle }: DescriptorNeeds): number => PROCESS + (isSingle ? SINGLE_SERVER : REPLICA_SET)
 
 const optionalNeed = ({ stsHosts, hasAdminInterface }: DescriptorNeeds): number =>
-  STS_CALLS_PER_HOST * stsHosts + (hasAdminInterface ? MAX_ADMIN_CONNECTIONS : 0)
+  MAX_STS_SOCKETS * stsHosts + (hasAdminInterface ? MAX_ADMIN_CONNECTIONS : 0)
 
 /** The part of their need that STS and the admin interface get. Clients get at least half of the descriptors. */
 function shareToSetAside(available: number, needs: DescriptorNeeds, configured: ConnectionLimits): number {

@@ -4,7 +4,6 @@
  *
  * Every setting is in the table, so that a new one does not compile without a decision whether it protects.
  */
-
 import { divideConnections } from '../config/connectionLimits.js'
 import { formatDuration } from '../config/definition.js'
 import { isLoopback, isWildcard } from '../config/hosts.js'
@@ -169,7 +168,7 @@ function describeUri(before: Secret | undefined, after: Secret | undefined): str
   const [old, next] = [before, after].map(uri => uri && readUriProtection(uri))
   if (!old?.tls || !next) return undefined
   if (!next.tls) return 'TLS was turned off'
-  if (old.verifies.certificate && !next.verifies.certificate) return 'certificates are not verified'
-  if (old.verifies.name && !next.verifies.name) return 'names of certificates are not verified'
+  if (old.verify !== 'none' && next.verify === 'none') return 'certificates are not verified'
+  if (old.verify === 'full' && next.verify === 'chain') return 'names of certificates are not verified'
   return old.hasAuthority && !next.hasAuthority ? 'tlsCAFile was removed' : undefined
 }

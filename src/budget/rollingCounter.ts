@@ -3,6 +3,7 @@
  * zero while events go on.
  */
 import { LRUCache } from 'lru-cache'
+import type { CounterOptions } from './windowCounter.js'
 
 export type RollingCounter = {
   add(key: string): void
@@ -12,16 +13,8 @@ export type RollingCounter = {
 
 type Entry = { startedAt: number; current: number; previous: number }
 
-/** Holds at most `maxEntries` keys and drops the least recently used one. `now`: monotonic milliseconds. */
-export function createRollingCounter({
-  periodMS,
-  maxEntries,
-  now,
-}: {
-  periodMS: number
-  maxEntries: number
-  now(): number
-}): RollingCounter {
+/** Holds at most `maxEntries` keys and drops the least recently used one. */
+export function createRollingCounter({ periodMS, maxEntries, now }: CounterOptions): RollingCounter {
   const entries = new LRUCache<string, Entry>({ max: maxEntries })
   /** The entry as of now; undefined if its events are too old. */
   const current = (key: string): Entry | undefined => {

@@ -4,6 +4,13 @@ import { LRUCache } from 'lru-cache'
 /** `last`: the detail of the latest event. `remainingMS`: milliseconds until the window ends and the count is dropped. */
 export type WindowCount<T> = { count: number; last: T; remainingMS: number }
 
+export type CounterOptions = {
+  periodMS: number
+  maxEntries: number
+  /** Monotonic milliseconds. */
+  now(): number
+}
+
 export type WindowCounter<T> = {
   add(key: string, detail: T): void
   get(key: string): WindowCount<T> | undefined
@@ -11,16 +18,8 @@ export type WindowCounter<T> = {
   clear(): void
 }
 
-/** Holds at most `maxEntries` keys and drops the least recently used one. `now`: monotonic milliseconds. */
-export function createWindowCounter<T>({
-  periodMS,
-  maxEntries,
-  now,
-}: {
-  periodMS: number
-  maxEntries: number
-  now(): number
-}): WindowCounter<T> {
+/** Holds at most `maxEntries` keys and drops the least recently used one. */
+export function createWindowCounter<T>({ periodMS, maxEntries, now }: CounterOptions): WindowCounter<T> {
   const entries = new LRUCache<string, { count: number; last: T; until: number }>({ max: maxEntries })
   const current = (key: string) => {
     const entry = entries.get(key)

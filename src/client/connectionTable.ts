@@ -25,7 +25,6 @@ export class ConnectionTable<E extends TableEntry> {
   }
   /** The connections before a login that are not monitors, in the order of their last activity. */
   readonly #newcomers = new Set<E>()
-  #monitors = 0
   /** All but the authenticated ones. */
   readonly #bySubnet = new AddressIndex<E>()
   #activities = 0
@@ -66,11 +65,10 @@ export class ConnectionTable<E extends TableEntry> {
   /** Moves a connection to the end of a set. Ignores one that was removed. */
   move(entry: E, to: Stage): void {
     if (!this.#stages[entry.stage].delete(entry)) return
-    this.#forgetSilence(entry)
+    this.#newcomers.delete(entry)
     const isBusy = to === 'authenticating' || to === 'authenticated'
     if (isBusy) entry.isMonitor = false
-    else if (entry.isMonitor) this.#monitors += 1
-    else this.#newcomers.add(entry)
+    else if (!entry.isMonitor) this.#newcomers.add(entry)
     const as = isBusy ? 'busy' : entry.isMonitor ? 'monitor' : 'newcomer'
     if (to !== 'authenticated') this.#bySubnet.touch(entry.subnet, entry, as)
     else if (entry.stage !== 'authenticated') this.#bySubnet.remove(entry.subnet, entry)
@@ -82,16 +80,15 @@ export class ConnectionTable<E extends TableEntry> {
   /** Marks a connection that has sent nothing but hello as a monitor, until it logs in. */
   markMonitor(entry: E): void {
     if (entry.stage !== 'unauthenticated' || entry.isMonitor || !this.#stages.unauthenticated.has(entry)) return
-    this.#forgetSilence(entry)
+    this.#newcomers.delete(entry)
     entry.isMonitor = true
-    this.#monitors += 1
     this.#bySubnet.touch(entry.subnet, entry, 'monitor')
   }
 
   /** Returns whether the connection was there. */
   remove(entry: E): boolean {
     if (!this.#stages[entry.stage].delete(entry)) return false
-    this.#forgetSilence(entry)
+    this.#newcomers.delete(entry)
     if (entry.stage !== 'authenticated') this.#bySubnet.remove(entry.subnet, entry)
     return true
   }
@@ -116,7 +113,7 @@ export class ConnectionTable<E extends TableEntry> {
     const bySubnet = this.#bySubnet
     const largest = bySubnet.largestAddress(subnet)
     const [newcomer] = this.#newcomers
-    if (newcomer && this.#monitors * 2 <= this.unauthenticatedSize) {
+    if (newcomer && this.#countMonitors() * 2 <= this.unauthenticatedSize) {
       if (bySubnet.count(newcomer.subnet) === bySubnet.maxCount) return newcomer
       const ofLargest = bySubnet.longestSilentNewcomer(largest)
       // Without newcomers, the largest subnet would give up a monitor.
@@ -128,10 +125,9 @@ export class ConnectionTable<E extends TableEntry> {
     return bySubnet.longestSilent(largest) ?? (holdsFewer ? bySubnet.longestBusy(largest) : undefined)
   }
 
-  #forgetSilence(entry: E): void {
-    const isSilent = entry.stage === 'connecting' || entry.stage === 'unauthenticated'
-    if (isSilent && entry.isMonitor) this.#monitors -= 1
-    this.#newcomers.delete(entry)
+  /** Of the connections that are not logging in, those that are not newcomers. */
+  #countMonitors(): number {
+    return this.#stages.connecting.size + this.#stages.unauthenticated.size - this.#newcomers.size
   }
 
   #longestSilent(): E | undefined {

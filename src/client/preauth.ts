@@ -252,9 +252,10 @@ export class Conversation {
     const isAwaitable = request.awaiting !== undefined
     if (isAwaitable) this.#clientWait = 'change'
     this.#helloCount += 1
-    this.#isMonitor = (this.#helloCount > 1 || isAwaitable) && needsMonitorClosed(next)
     if (this.#helloCount === 1) this.#host.setStage('unauthenticated')
-    if (this.#helloCount > 1 || isAwaitable) this.#host.client.markMonitor()
+    const isMonitor = this.#helloCount > 1 || isAwaitable
+    this.#isMonitor = isMonitor && needsMonitorClosed(next)
+    if (isMonitor) this.#host.client.markMonitor()
   }
 
   /**

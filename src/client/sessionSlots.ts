@@ -4,8 +4,8 @@
  *     acquire ─▶ dial the upstream ─▶ session ─▶ release
  *        └ login/session-limit, login/principal-limit
  *
- * A login holds its slot from the moment its rule is known until the connection ends, however it ends. A connection that
- * has proven nothing holds none: otherwise made-up signatures could take all slots. A lower limit closes no session.
+ * A login holds its slot from the moment its rule is known until the connection ends, for any reason. An unverified login
+ * holds none, or forged signatures could take all slots. Lowering a limit closes no session.
  */
 import { LRUCache } from 'lru-cache'
 import { Fault } from '../errors.js'
@@ -32,7 +32,7 @@ export type SessionSlotsOptions = {
   now(): number
 }
 
-/** A warning at this share of a limit, and the share below which the next one may follow. */
+/** Shares of a limit: a warning at the first one, and no other until the number has dropped below the second one. */
 const WARN_ABOVE = 0.8
 const REARM_BELOW = 0.6
 /** Minimum interval between two warnings about the same limit. Milliseconds. */
@@ -40,7 +40,7 @@ const WARNING_INTERVAL_MS = 10 * 60_000
 const MAX_WARNINGS = 1_000
 /** The longest pause that the reply asks a driver for. Slots become free at any time. Milliseconds. */
 const BACKOFF_MS = 1_000
-/** The name of all sessions among the warnings. It is no ARN. */
+/** The key of all sessions together in the cache of warnings. ARNs begin with `arn:`. */
 const ALL = 'all'
 
 export class SessionSlots {
@@ -72,13 +72,12 @@ export class SessionSlots {
   acquire(request: SlotRequest): () => void {
     this.assertFreeFor(request)
     this.assertFree()
-    const { arn } = request
     this.#change(request, 1)
     let isHeld = true
     return () => {
       if (!isHeld) return
       isHeld = false
-      this.#change({ arn, maxSessions: request.maxSessions }, -1)
+      this.#change(request, -1)
     }
   }
 
@@ -107,7 +106,7 @@ export class SessionSlots {
     this.#warnIfNear({ sessions: this.#total, max: sessions })
   }
 
-  /** Warns once, and again only after the number has fallen in between. */
+  /** Warns once, and again only after the number has dropped below `REARM_BELOW`. */
   #warnIfNear(near: NearLimit): void {
     const { arn = ALL, sessions, max } = near
     const last = this.#warnings.get(arn)

@@ -27,7 +27,7 @@ import { silentLog } from '../log.js'
 import { auditUsers } from '../provisioning/audit.js'
 import { describePath } from '../redaction.js'
 import { openAdminDenials } from '../revocation/adminDenials.js'
-import { createDenyList, type DenyList, formatDenial } from '../revocation/denials.js'
+import { createDenyList, type Denial, type DenyList, formatDenial } from '../revocation/denials.js'
 import { type AdminClient, createAdminClient } from '../upstream/admin.js'
 import { openChannel } from '../upstream/channel.js'
 import { rejectOnAbort } from '../upstream/deadline.js'
@@ -48,7 +48,7 @@ import { describeStsTlsFailure, describeTlsFailure } from './tlsFailures.js'
 export type CheckOptions = {
   /** Called with each finding as it comes. */
   onFinding?: (finding: Finding) => void
-  /** Asks only what needs no network. */
+  /** Skips the questions that need the network. */
   isOffline?: boolean
   /** Milliseconds for each question. */
   timeoutMS?: number
@@ -148,9 +148,8 @@ class Checker {
     this.#options.onFinding?.(finding)
   }
 
-  /** Reports a text that begins with `warning: ` or `note: `. */
-  #remark(text: string): void {
-    this.#report(toRemark(this.#question, text))
+  #remark(level: 'note' | 'warning', text: string): void {
+    this.#report({ level, question: this.#question, text })
   }
 
   async #try(subject: string, run: (signal: AbortSignal) => Answer | Promise<Answer>): Promise<void> {
@@ -159,7 +158,7 @@ class Checker {
   }
 
   #noteWarnings(): void {
-    for (const warning of this.#config.warnings) this.#remark(`warning: ${warning}`)
+    for (const warning of this.#config.warnings) this.#remark('warning', warning)
     if (this.#options.isOffline) {
       this.#report({
         level: 'ok',
@@ -177,7 +176,8 @@ class Checker {
     const { warning } = createDescriptorBudget(loaded, limit).fit(limit, divideConnections(this.#config.listen))
     const finding = warning ?? `${limit} file descriptors (ulimit -n) are enough for listen.connections`
     this.#remark(
-      `${warning ? 'warning' : 'note'}: ${finding}. This is the limit of this shell; the proxy may have another`,
+      warning ? 'warning' : 'note',
+      `${finding}. This is the limit of this shell; the proxy may have another`,
     )
   }
 
@@ -193,7 +193,7 @@ class Checker {
     )
     if (!this.#topology.currentView()?.isReplicaSet) return
     await this.#try('primary', () => this.#topology.selectPrimary().target.address)
-    this.#remark('note: clients see the primary only, so readPreference=secondary finds no server')
+    this.#remark('note', 'clients see the primary only, so readPreference=secondary finds no server')
   }
 
   async #checkClientCertificate(): Promise<void> {
@@ -258,7 +258,7 @@ class Checker {
     const { scope = 'not set' } = this.#config.listen
     const { all, outOfScope } = this.#policy.rules
     for (const { decidedBy, scopes } of outOfScope) {
-      this.#remark(`note: rule ${decidedBy.rule} is for ${scopes?.join(', ')}, and listen.scope is ${scope}`)
+      this.#remark('note', `rule ${decidedBy.rule} is for ${scopes?.join(', ')}, and listen.scope is ${scope}`)
     }
     for (const rule of all) this.#reviewRule(rule)
   }
@@ -270,13 +270,14 @@ class Checker {
     const winner = exact ? rules.match({ canonical: arn }) : rules.all.find(other => rules.matchesRule(other, arn))
     if (winner && winner.decidedBy.rule < decidedBy.rule) {
       const { rule: number } = winner.decidedBy
-      this.#remark(`note: rule ${decidedBy.rule} never decides: rule ${number}, ${winner.description}, comes first`)
+      this.#remark('note', `rule ${decidedBy.rule} never decides: rule ${number}, ${winner.description}, comes first`)
     }
     const denial = exact ? this.#findDenial(arn) : undefined
-    if (denial) this.#remark(`note: rule ${decidedBy.rule} admits no login: its principal is denied, by ${denial}`)
+    if (denial) this.#remark('note', `rule ${decidedBy.rule} admits no login: its principal is denied, by ${denial}`)
     if (isExpired(rule, Date.now())) {
       this.#remark(
-        `note: rule ${decidedBy.rule} refuses logins since its deleteAfterDate, ${deleteAfterDate?.toISOString()}`,
+        'note',
+        `rule ${decidedBy.rule} refuses logins since its deleteAfterDate, ${deleteAfterDate?.toISOString()}`,
       )
     }
   }
@@ -298,12 +299,15 @@ class Checker {
   async #checkAdminDenials(): Promise<void> {
     const { deny, admin } = this.#config
     if (deny.adminFile !== undefined) {
-      const count = (path: string) => openAdminDenials(path, Date.now).all().length
-      await this.#checkOwnFile('denials of the admin interface', 'deny.adminFile', deny.adminFile, count)
-      const unserved = findUnservedDenials(this.#config, openAdminDenials(deny.adminFile, Date.now).all())
-      for (const warning of unserved) this.#remark(`warning: deny.adminFile: ${warning}`)
+      let denials: readonly Denial[] = []
+      await this.#checkOwnFile('denials of the admin interface', 'deny.adminFile', deny.adminFile, path => {
+        denials = openAdminDenials(path, Date.now).all()
+        return denials.length
+      })
+      for (const warning of findUnservedDenials(this.#config, denials))
+        this.#remark('warning', `deny.adminFile: ${warning}`)
     } else if (admin.token && admin.port !== 'off') {
-      this.#remark('note: /deny cannot add denials, because deny.adminFile is not set')
+      this.#remark('note', '/deny cannot add denials, because deny.adminFile is not set')
     }
   }
 
@@ -329,7 +333,7 @@ class Checker {
     if (remainingMS < 0) {
       const text = `tls.certFile: expired at ${validTo}. Clients that verify certificates refuse it.`
       this.#report({ level: 'failure', question: this.#question, text })
-    } else if (remainingMS < EXPIRES_SOON_MS) this.#remark(`warning: tls.certFile: expires at ${validTo}`)
+    } else if (remainingMS < EXPIRES_SOON_MS) this.#remark('warning', `tls.certFile: expires at ${validTo}`)
   }
 
   async #checkDirectory(): Promise<void> {
@@ -341,7 +345,7 @@ class Checker {
       warnings = users.warnings
       return `${users.byPrincipal.size} principals in $external`
     })
-    for (const warning of warnings) this.#remark(`warning: directory: ${warning}`)
+    for (const warning of warnings) this.#remark('warning', `directory: ${warning}`)
   }
 
   async #checkProvisioning(): Promise<void> {
@@ -355,12 +359,12 @@ class Checker {
       notes = rest
       return summary
     })
-    for (const note of notes) this.#remark(note)
+    for (const note of notes) this.#report(toRemark(this.#question, note))
   }
 
   async #checkSts(): Promise<void> {
     const { timeoutMS, config } = this.#options
-    // The client reports its own timeout a little earlier, with what it knows.
+    // The client times out a little earlier, because its error says more than the timeout of the question.
     const client = createConfiguredStsClient(config.sts, timeoutMS * 0.9)
     const ask = async (host: string, signal: AbortSignal): Promise<Answer> => {
       const why = await client.probe(host, signal)
@@ -414,7 +418,7 @@ async function describeAdmin(admin: AdminClient): Promise<Answer> {
     const [user] = Array.isArray(users) ? users : []
     if (!user) return 'connects without a login, because its URI names no user'
     const [name, db] = [sanitizeText(user.user), sanitizeText(user.db)]
-    // Some servers name only the user.
+    // Some servers report only the name of the user.
     return `logs in${name === undefined ? '' : ` as ${name}${db === undefined ? '' : `@${db}`}`}`
   } catch (thrown) {
     const fault = Fault.from(thrown)

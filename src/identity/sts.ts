@@ -55,7 +55,7 @@ export type StsClient = {
 
 type Endpoint = { pool: Pool; partition: Partition; isFirst: boolean }
 
-const MAX_SOCKETS = 256
+export const MAX_STS_SOCKETS = 256
 /** How long an unused socket stays open. A login in the meantime saves two round trips. */
 const KEEP_ALIVE_MS = 20_000
 /** Reasons for closing a socket. They are constants, since each new error would capture a stack trace. */
@@ -71,7 +71,7 @@ export function createStsClient({
   timeoutMS,
   userAgent,
   now,
-  maxSockets = MAX_SOCKETS,
+  maxSockets = MAX_STS_SOCKETS,
   ca,
   proxy,
 }: StsClientOptions): StsClient {

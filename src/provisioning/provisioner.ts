@@ -61,8 +61,8 @@ type Decision = { roles: readonly Role[] | undefined }
 type Failure = { fault: Fault; rolesKey: string; until: number }
 
 /**
- * After a failure, commands for the same principal wait this long, so that logins do not flood the upstream. A server that
- * cannot hold such users does not learn it soon, and each attempt creates and drops one.
+ * After a failure, commands for the same principal wait this long, so that logins do not flood the upstream. The wait is
+ * longer for a server that does not support such users, because each attempt creates and drops one.
  */
 const RETRY_DELAYS_MS: Partial<Record<FaultKind, number>> = {
   'provision/conflict': 2_000,
@@ -136,7 +136,7 @@ export class Provisioner {
     }
   }
 
-  /** Whether the database user of a principal has kept roles for too long that were taken away. */
+  /** Whether roles that were taken away from a principal stayed with its database user for too long. */
   isOverdue(arn: string): boolean {
     return this.#reductions.isOverdue(arn)
   }
@@ -153,14 +153,14 @@ export class Provisioner {
    */
   async syncRoles(getRoles: RoleLookup, inUse: Iterable<string> = []): Promise<void> {
     for (const arn of inUse) this.#principals.get(arn)
-    const candidates = new Set([...this.#reductions.arns(), ...this.#principals.keys()])
-    const arns = [...candidates].filter(arn => this.#adoptDecision(arn, getRoles)).values()
+    const arns = new Set([...this.#reductions.arns(), ...this.#principals.keys()]).values()
     let isUnreachable = false
     const work = async (): Promise<void> => {
       for (const arn of arns) {
-        // The other principals would only wait for the same timeout.
-        if (isUnreachable) return
-        const fault = await this.#syncPrincipal(arn, getRoles)
+        const decision = this.#adoptDecision(arn, getRoles)
+        // If the upstream is unreachable, the other principals would only wait for the same timeout.
+        if (!decision || isUnreachable) continue
+        const fault = await this.#syncPrincipal(arn, decision, getRoles)
         isUnreachable ||= fault?.kind === 'upstream/unreachable'
       }
     }
@@ -178,10 +178,7 @@ export class Provisioner {
   }
 
   /** Resolves to the fault of a change that failed. */
-  async #syncPrincipal(arn: string, getRoles: RoleLookup): Promise<Fault | undefined> {
-    const decision = this.#adoptDecision(arn, getRoles)
-    if (!decision) return undefined
-    const { roles } = decision
+  async #syncPrincipal(arn: string, { roles }: Decision, getRoles: RoleLookup): Promise<Fault | undefined> {
     const rolesKey = roles && getRolesKey(roles)
     const recent = this.#findRecentFailure(arn, rolesKey ?? '')
     if (recent) return recent
@@ -338,7 +335,7 @@ function decide(getRoles: RoleLookup, arn: string): Decision | undefined {
   }
 }
 
-/** Equal for failures that need no second line in the log. */
+/** Equal texts mean failures that are logged only once. */
 function describe(fault: Fault): string {
   const { code } = fault.data('provision/failed', 'upstream/unreachable') ?? {}
   return `${fault.kind} ${code}`

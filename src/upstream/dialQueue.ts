@@ -4,7 +4,7 @@
  *     login ──▶ is there a primary, and do fewer than 100 logins dial? ── yes ──▶ dials
  *                  │ no                                                            │ the primary steps down
  *                  ▼                                                               ▼
- *               waits; addresses are served round-robin ◀────────────── is another member to be the primary?
+ *               waits; addresses are served round-robin ◀──────────────── waits for the next primary
  *
  * An election interrupts every session, so all clients log in again at once. The limit keeps the new primary from having
  * to answer thousands of logins at once. A wait ends with the signal of its login: at the deadline, or when the client
@@ -34,7 +34,6 @@ type Waiter = QueueEntry & { start(): void; reject(reason: unknown): void }
 export class DialQueue {
   readonly #options: DialQueueOptions
   readonly #waiting = new FairQueue<Waiter>()
-  readonly #waiters = new Set<Waiter>()
   #dials = 0
   #drainReason: Fault | undefined
   /** Since when there has been no primary; undefined while there is one. */
@@ -61,7 +60,7 @@ export class DialQueue {
     const { topology, now } = this.#options
     this.#lostAt = topology.hasPrimary() ? undefined : (this.#lostAt ?? now())
     this.#startNext()
-    this.#endVainWaits()
+    this.#rejectIfDraining()
   }
 
   /** `upstream/unreachable` if there has been no primary for at least `ms` milliseconds. */
@@ -74,12 +73,12 @@ export class DialQueue {
   /** From now on no login waits for a primary. Rejects those that do with `upstream/unreachable`. */
   drain(): void {
     this.#drainReason = createNoPrimaryFault('and the proxy is shutting down')
-    this.#endVainWaits()
+    this.#rejectIfDraining()
   }
 
-  #endVainWaits(): void {
+  #rejectIfDraining(): void {
     if (!this.#drainReason || this.#options.topology.hasPrimary()) return
-    for (const waiter of [...this.#waiters]) waiter.reject(this.#drainReason)
+    while (this.#waiting.length > 0) this.#waiting.dequeue()?.reject(this.#drainReason)
   }
 
   /** Resolves when there is a primary. Rejects with the signal's reason, and as `drain` says. */
@@ -143,10 +142,12 @@ export class DialQueue {
     }
     if (this.#drainReason && !this.#options.topology.hasPrimary()) return Promise.reject(this.#drainReason)
     return new Promise((resolve, reject) => {
-      const onAbort = () => waiter.reject(signal.reason)
+      const onAbort = () => {
+        this.#waiting.remove(waiter)
+        waiter.reject(signal.reason)
+      }
       const settle = (act: () => void) => {
         signal.removeEventListener('abort', onAbort)
-        this.#waiters.delete(waiter)
         act()
       }
       const waiter: Waiter = {
@@ -154,13 +155,9 @@ export class DialQueue {
         priority: 'normal',
         fingerprint: '',
         start: () => settle(resolve),
-        reject: reason => {
-          this.#waiting.remove(waiter)
-          settle(() => reject(reason))
-        },
+        reject: reason => settle(() => reject(reason)),
       }
       signal.addEventListener('abort', onAbort, { once: true })
-      this.#waiters.add(waiter)
       this.#waiting.enqueue(waiter)
     })
   }

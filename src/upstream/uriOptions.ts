@@ -115,13 +115,14 @@ export function parseTlsOptions(
   return context && { context, servername, verify, hasClientCertificate: clientCertificate !== undefined }
 }
 
-function parseTlsSwitch(options: UriOptions, problems: string[]): boolean | undefined {
+/** Whether an option turns TLS on or off. */
+export function parseTlsSwitch(options: UriOptions, problems: string[]): boolean | undefined {
   const [tls, ssl] = [options.flag('tls'), options.flag('ssl')]
   if (tls !== undefined && ssl !== undefined && tls !== ssl) problems.push('tls and ssl contradict each other')
   return tls ?? ssl
 }
 
-function parseVerification(options: UriOptions, problems: string[]): TlsOptions['verify'] {
+export function parseVerification(options: UriOptions, problems: string[]): TlsOptions['verify'] {
   const insecure = options.flag('tlsInsecure')
   const allowInvalidCertificates = options.flag('tlsAllowInvalidCertificates')
   const allowInvalidHostnames = options.flag('tlsAllowInvalidHostnames')

@@ -1,26 +1,25 @@
 /** How a connection string protects its connections, to compare it with another one. */
 import { ConnectionString } from 'mongodb-connection-string-url'
 import type { Secret } from '../log.js'
+import { parseTlsSwitch, parseUriOptions, parseVerification, type TlsOptions } from './uriOptions.js'
 
 export type UriProtection = {
   tls: boolean
-  verifies: { certificate: boolean; name: boolean }
+  verify: TlsOptions['verify']
   /** `tlsCAFile` names the only authorities that are trusted. */
   hasAuthority: boolean
 }
 
-/** Undefined if the text is not a connection string. */
+/** Undefined if the text is not a connection string. Problems of its options are ignored: they were reported before. */
 export function readUriProtection(uri: Secret): UriProtection | undefined {
   const parsed = parse(uri)
   if (!parsed) return undefined
-  const options = new Map([...parsed.searchParams].map(([name, value]) => [name.toLowerCase(), value]))
-  const isTrue = (name: string) => options.get(name) === 'true'
-  const isInsecure = isTrue('tlsinsecure')
-  const certificate = !isInsecure && !isTrue('tlsallowinvalidcertificates')
+  const problems: string[] = []
+  const options = parseUriOptions(parsed, problems)
   return {
-    tls: (options.get('tls') ?? options.get('ssl') ?? String(parsed.isSRV)) === 'true',
-    verifies: { certificate, name: certificate && !isTrue('tlsallowinvalidhostnames') },
-    hasAuthority: options.has('tlscafile'),
+    tls: parseTlsSwitch(options, problems) ?? parsed.isSRV,
+    verify: parseVerification(options, problems),
+    hasAuthority: options.text('tlsCAFile') !== undefined,
   }
 }
 

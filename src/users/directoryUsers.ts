@@ -9,6 +9,7 @@
 import type { Document } from 'bson'
 import { Fault } from '../errors.js'
 import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
+import { escapeNonAscii } from '../printable.js'
 import { describeMalformedName } from './arnProblems.js'
 import type { Match, Network, Role } from './match.js'
 import { parseNetwork } from './networks.js'
@@ -89,10 +90,6 @@ function describeMalformed(user: string): string | undefined {
 }
 
 const MAX_SHOWN_NAME = 200
-
-/** A letter of another alphabet can look like one of an ARN. */
-const escapeNonAscii = (text: string): string =>
-  text.replace(/[^\x20-\x7e]/g, unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 function shorten(warnings: readonly string[], max: number): readonly string[] {
   const more = warnings.length - max
