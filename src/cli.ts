@@ -130,7 +130,7 @@ async function runCheck(argv: string[]): Promise<number> {
   const isOffline = own.offline === true
   const findings = await loadAndCheck(() => load(own, settings, { skipSecrets: isOffline }), {
     isOffline,
-    // In text, the problems of the configuration are for stderr.
+    // Without --json, the problems of the configuration go to stderr.
     reportsProblems: own.json === true,
     onFinding: report,
   })

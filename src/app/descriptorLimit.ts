@@ -1,14 +1,14 @@
 /**
  * The number of file descriptors that this process may open.
  *
- * Node.js raises its soft limit to the hard one when it starts, so the limit of the shell that started it says nothing. Only
- * Linux shows a process its own limit.
+ * Node.js raises its soft limit to the hard one when it starts, so the limit of its shell does not apply. Only Linux shows a
+ * process its own limit.
  */
 import { readFileSync } from 'node:fs'
 
 const PATH = '/proc/self/limits'
 
-/** Undefined if there is no limit, or if the system does not tell. */
+/** Undefined if there is no limit, or if the system does not report it. */
 export function readDescriptorLimit(): number | undefined {
   try {
     return parseDescriptorLimit(readFileSync(PATH, 'utf8'))

@@ -1,4 +1,4 @@
-/** Rules and denials that can decide about no login, because another setting makes them void. */
+/** Rules, denials and settings without effect, because of another setting. */
 import { servedPartition } from '../config/hosts.js'
 import type { Config } from '../config/load.js'
 import { type Denial, formatDenial } from '../revocation/denials.js'

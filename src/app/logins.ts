@@ -56,9 +56,9 @@ export type LoginsOptions = {
 
 /** A bound that no real deployment reaches. */
 const MAX_SCRAM_KEYS = 10_000
-/** The users of this many principals stay in the cache of the provisioner, even if fewer connections are allowed. */
+/** Minimum size of the provisioner's cache, in principals, even if fewer connections are allowed. */
 const MIN_CACHED_PRINCIPALS = 10_000
-/** For how many refreshes of the directory sessions may wait for MongoDB to take away roles that they should have lost. */
+/** If MongoDB has not taken away the roles of a principal after this many directory refreshes, its sessions close. */
 const GRACE_REFRESHES = 3
 /** A timer may fire a little early. Milliseconds. */
 const TIMER_TOLERANCE_MS = 50
@@ -231,7 +231,7 @@ export class Logins {
     })
   }
 
-  /** Of the logins of a contested credential only a few may wait for a permit. */
+  /** Only a few logins of a contested credential may wait for a permit. */
   #acquirePermit(...[bucket, host, slot, maxWaitMS, signal]: Parameters<AcquirePermit>): ReturnType<AcquirePermit> {
     const acquire = (ms: number) => this.#sts.acquirePermit(bucket, host, slot, ms, signal)
     if (!slot.isContested()) return acquire(maxWaitMS)

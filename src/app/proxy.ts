@@ -40,7 +40,7 @@ export type RunningProxy = {
   port: number
   /** The port of the admin interface; undefined if it is off. */
   adminPort: number | undefined
-  /** Applies a changed configuration, or logs why it was rejected and keeps the running one. Never throws. */
+  /** Applies a changed configuration, or logs why it was rejected and keeps the running one. Returns whether it was applied. */
   reload(next: LoadedConfig | Fault): boolean
   /** Resolves when the upstream, STS and the directory have been asked what the first login needs. */
   initialized: Promise<void>

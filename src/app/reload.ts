@@ -86,9 +86,10 @@ export type ReloadOptions = {
 }
 
 /**
- * Reloads one configuration after another, starting from `initial`. Returns whether the configuration was applied. An invalid one, or the fault of one that could not be
- * loaded, changes nothing, and each problem is logged. The exception is its deny file: its new denials take effect if the
- * file itself is valid, so that a revocation does not have to wait for a repair of the rest.
+ * Reloads one configuration after another, starting from `initial`. The returned function tells whether the configuration was
+ * applied. An invalid one, or the fault of one that could not be loaded, changes nothing, and each problem is logged. The
+ * exception is its deny file: its new denials take effect if the file itself is valid, so that a revocation does not have
+ * to wait for a repair of the rest.
  */
 export function createReloader(initial: LoadedConfig, options: ReloadOptions): (next: LoadedConfig | Fault) => boolean {
   const reloader = new Reloader(initial, options)

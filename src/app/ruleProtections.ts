@@ -23,7 +23,7 @@ export function findWeakenedRules(before: Rules, after: Rules): WeakenedRule[] {
     }
   }
   for (const rule of before.all) {
-    // A pattern matches its own text, and a wider pattern matches it, too.
+    // A pattern matches its own text, and so does a wider pattern.
     const canonical = rule.arn
     if (before.match({ canonical }) === rule) compare(rule, after.match({ canonical }))
   }

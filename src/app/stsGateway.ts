@@ -29,7 +29,7 @@ const MAX_NAMED_BUCKETS = 100
 /** Shares of the login timeout: one attempt, and all attempts with their pauses. Milliseconds. */
 const ATTEMPT_MS = 1_500
 const CALL_MS = 3_000
-/** Answers per host whose median duration an imitated answer takes, and that duration before the first answer. */
+/** An imitated answer takes the median duration of this many answers of its host, or this long before the first one. */
 const MEASURED_ANSWERS = 31
 const FIRST_ANSWER_MS = 100
 /** A change of the clock skew that is logged. Milliseconds. */
@@ -166,7 +166,7 @@ export class StsGateway {
     if (!isUnanswered(outcome)) this.#hosts.recordOutcome(host, outcome, address)
   }
 
-  /** Applies the live settings. Logins that wait already keep their deadlines. */
+  /** Applies the live settings. Logins that are already waiting keep their deadlines. */
   reconfigure({ sts, login }: GatewayConfig): void {
     this.#buckets.setRate(rateOf(sts))
     this.#queueMS = login.queueTimeout

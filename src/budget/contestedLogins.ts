@@ -1,13 +1,13 @@
 /**
  * Serves the logins of contested credentials: clients of one address keep showing the same access key with wrong
- * signatures, and another client there may hold the right secret. Nothing tells them apart before STS is asked.
+ * signatures, and another client there may hold the right secret. The proxy cannot distinguish them before it calls STS.
  *
  *     login ─▶ at most 10 wait ──one every 100 ms, drawn at random──▶ permit of the scheduler ─▶ STS
- *                    └─▶ when one more arrives, one of them all, drawn at random, is rejected at once
+ *                    └─▶ one more arrives: one of the eleven, drawn at random, is rejected at once
  *
- * So of an attacker's 200 logins a second ten reach STS, and every login of the owner has the same chance as each of them:
- * one of twenty. An owner that retries five times a second gets in within about five seconds. A first-come queue would be
- * full of the attacker's logins; a long one would make each try of the owner last longer without better odds.
+ * If an attacker sends 200 logins per second, ten of them reach STS. Each login of the owner has the same chance, one in
+ * twenty, so an owner that retries five times per second is admitted within about five seconds. A first-come queue would be
+ * full of the attacker's logins. A longer queue would delay each attempt of the owner without better odds.
  */
 import { Fault } from '../errors.js'
 import type { ReleasePermit } from './scheduler.js'
@@ -36,11 +36,11 @@ export type ContestedLoginsOptions = {
 }
 
 /**
- * The least time between two calls for one credential, since AWS may charge the account of the key: ten a second, with a
- * margin for timers that run early. Milliseconds.
+ * Minimum interval between two calls for one credential, because AWS may charge the account of the key: ten per second,
+ * with a margin for timers that fire early. Milliseconds.
  */
 const INTERVAL_MS = 105
-/** This many logins wait for one credential. */
+/** Maximum number of waiting logins per credential. */
 const MAX_WAITING = 10
 /** The pause that drivers are asked for. A client that retries often has better odds. Milliseconds. */
 const BACKOFF_MS = 200

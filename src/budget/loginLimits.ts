@@ -11,7 +11,7 @@
  *     source address not allowed          the same, from this exact address         login/failure-limit (18), final there
  *     any other refusal: bad signature    this signature; others may be right       contested: some are served, after all others
  *
- * A contested credential costs STS calls, but only a few a second (see `ContestedLogins`). Rejecting it instead would let
+ * A contested credential costs STS calls, but only a few per second (see `ContestedLogins`). Rejecting it instead would let
  * anyone who knows a key id and shares a NAT with its owner lock the owner out. It is contested while there are more bad
  * signatures than successes, so one bad client does not slow down the login burst of a fleet. A success clears the other
  * failures of its credential.
@@ -37,7 +37,7 @@ export type LoginOutcome = 'verified' | 'cached' | Fault
 
 /** A login in flight, with its entry for the queue. */
 export type LoginSlot = QueueEntry & {
-  /** Whether the credential is contested by now. Ask before each call to STS. */
+  /** Whether the credential is contested now. Check this before each call to STS. */
   isContested(): boolean
   /** Ends the login. Only the first call counts. */
   release(outcome: LoginOutcome): void
@@ -152,7 +152,7 @@ class LoginHistory {
   readonly #successesBySubnet
   /** Failures that no other signature would change, by credential or source. */
   readonly #refusals
-  /** By credential. Both go on counting while the credential is contested. */
+  /** By credential. Both continue to count while the credential is contested. */
   readonly #badSignatures
   readonly #recentSuccesses
   /** By credential. `isKnown`: no bad signature since. */
@@ -183,7 +183,7 @@ class LoginHistory {
     return success?.isKnown === true && this.#now() - success.at < RECENT_MS
   }
 
-  /** Whether many signatures with this credential are bad, and more of them than good ones. */
+  /** Whether this credential has many bad signatures, and more of them than successes. */
   isContested(credential: string): boolean {
     const bad = this.#badSignatures.count(credential)
     return bad >= this.#failures && bad > this.#recentSuccesses.count(credential)
@@ -247,7 +247,7 @@ class LoginHistory {
   }
 }
 
-/** `code`: what STS answers every client that shows the credential. `at`: monotonic milliseconds. */
+/** `code`: the STS error that every client with this credential gets. `at`: monotonic milliseconds. */
 type Refusal = { kind: FaultKind; code: string | undefined; isPassing: boolean; at: number }
 
 /**
@@ -257,8 +257,8 @@ type Refusal = { kind: FaultKind; code: string | undefined; isPassing: boolean; 
 type FailureProof = 'credential' | 'passing' | 'source' | 'signature'
 
 /**
- * What error codes of STS prove that no other signature would change. IAM needs seconds to spread a new key. Regions are
- * enabled, and policies of VPC endpoints corrected.
+ * What error codes of STS prove, whatever the signature. The passing ones end by themselves: IAM spreads a new key within
+ * seconds, and operators enable regions and correct policies of VPC endpoints.
  */
 const PROOF_BY_CODE: ReadonlyMap<unknown, FailureProof> = new Map([
   ['ExpiredToken', 'credential'],

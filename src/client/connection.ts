@@ -20,8 +20,8 @@ import { Relay } from './relay.js'
 import type { UpstreamSession } from './upstreamSession.js'
 
 /**
- * For drivers that report code 391 to their application. A closed connection is better, because they retry what it
- * interrupts, where that is possible.
+ * The mode for drivers that report code 391 to their application. They retry most operations that a closed connection
+ * interrupts.
  */
 const closeMode = () => 'close' as const
 /** Distinct names in the log line. There are few refused commands, but a client may spell them in many ways. */

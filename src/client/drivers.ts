@@ -19,7 +19,7 @@ const REAUTHENTICATES_SINCE: Readonly<Record<string, string>> = {
 /** Drivers whose pools notice a closed connection by themselves. */
 const DETECTS_CLOSED_CONNECTIONS: ReadonlySet<string> = new Set(['nodejs'])
 
-/** Versions of other forms cannot be compared. A pre-release, such as `5.1.0-beta0`, may lack what the release has. */
+/** Other version strings cannot be compared. A pre-release, such as `5.1.0-beta0`, may lack what the release has. */
 const RELEASE = /^\d+(\.\d+)*$/
 
 /** Whether a driver with this metadata logs in again when it receives code 391. */
@@ -34,7 +34,7 @@ export function detectsClosedConnections(metadata: Document | undefined): boolea
   return DETECTS_CLOSED_CONNECTIONS.has(readDriver(metadata).name)
 }
 
-/** Empty texts for what is missing or not a text. */
+/** A name or version that is missing or not a string becomes an empty string. */
 function readDriver(metadata: Document | undefined): { name: string; version: string } {
   const { name, version } = metadata?.driver ?? {}
   return { name: readFirstPart(name), version: readFirstPart(version) }

@@ -42,7 +42,7 @@ export type HandshakeContext = {
   random(bytes: number): Buffer
   /** Undefined until the upstream has answered. */
   buildInfo(): Document | undefined
-  /** Throws `login/session-limit` if the client would log in for nothing. */
+  /** Throws `login/session-limit` if all session slots are taken. */
   assertSessionSlotFree(): void
 }
 

@@ -201,7 +201,7 @@ export class Listener {
     const isAddressFull = table.countOfSubnet(subnet) >= perAddress
     if (!isAddressFull) {
       const { unauthenticatedSize, size } = table
-      // The reserve is free of sessions, even of those that a lower limit has left over.
+      // Sessions never count against the reserve, even if a lowered limit leaves too many of them open.
       if (unauthenticatedSize < reserve || (unauthenticatedSize < connections / 2 && size < connections)) return true
       const evicted = table.chooseEviction(subnet)
       if (evicted) {
@@ -283,8 +283,8 @@ export class Listener {
 }
 
 /**
- * The file descriptor of an accepted socket; -1 if the system has none. The lowest free number is used, so a high one tells
- * that few are left. Node.js tells it in no other way: when there are none, libuv closes new connections without a word.
+ * The file descriptor of an accepted socket; -1 on systems without descriptors. The system assigns the lowest free number,
+ * so a high number means that few are left. There is no other sign: if none is left, libuv closes new connections silently.
  */
 function readDescriptor(socket: Socket): number {
   return (socket as Socket & { _handle?: { fd?: number } })._handle?.fd ?? -1

@@ -287,11 +287,11 @@ export class Authenticator {
       cacheOutcome(host, slot.fingerprint, outcome, slot.subnet)
       return createStsFault(outcome, proof)
     } catch (thrown) {
-      return Fault.from(thrown) // for example because there is no permit
+      return Fault.from(thrown) // for example `budget/exhausted`
     }
   }
 
-  /** Throws if a login with this credential is refused whatever STS answers now. */
+  /** Throws if a login with this credential would be refused, whatever STS answered. */
   #assertNotRefused({ request: { record }, purpose, proof, slot: { subnet, fingerprint } }: LoginAttempt): void {
     const { findRefusal, sessionSlots, principalRefusals } = this.#options
     const refusal = findRefusal(proof.challenge.host, fingerprint)

@@ -2,7 +2,7 @@
  * The transactions that one connection has begun and not ended, as far as its commands show. Pure.
  *
  * Each command of a transaction carries `autocommit: false` and its session. Transactions of several sessions may share a
- * connection of a pool, and other commands may come in between, so each session counts for itself.
+ * pooled connection, with other commands between theirs, so each session is counted separately.
  */
 import type { CommandSummary } from '../wire/peek.js'
 

@@ -3,8 +3,8 @@
  *
  * Several drivers clear their pool on code 262 and try again at once, and every try would cost a call to STS. So the same
  * address, access key and session token gets the same answer without one, until a slot of the principal is free and for
- * 5 s at most. Only a credential that STS has verified gets in here, and the answer names no principal, since anyone may
- * show the key id and token of another client.
+ * 5 s at most. Only credentials that STS has verified are cached. The answer names no principal, because anyone may
+ * send the key id and token of another client.
  */
 import { LRUCache } from 'lru-cache'
 import type { SessionSlots, SlotRequest } from './sessionSlots.js'

@@ -11,7 +11,7 @@
  * extends an expired login beyond 60 s.
  *
  * Other drivers are closed between operations. From 60 s before the age on, their commands show whether a transaction is
- * open. Not earlier, because to read commands takes time, and a server aborts older transactions by default.
+ * open. Not earlier: reading commands costs CPU time, and servers abort older transactions by default.
  */
 import type { Document } from 'bson'
 import type { After } from '../clock.js'
@@ -33,7 +33,7 @@ const REQUEST_TIMEOUT_MS = 30_000
 const GRACE_MS = 60_000
 /** Time before the age in which commands show whether a transaction is open. Milliseconds. */
 const OBSERVATION_MS = 60_000
-/** How long an expired connection may wait for a command to close behind. Milliseconds. */
+/** How long an idle connection stays open after its login has expired. Milliseconds. */
 const IDLE_MS = 1_000
 
 const TRANSACTION_TOO_LONG = 'its maximum age is reached, and a transaction has not ended since'
@@ -205,7 +205,7 @@ class LoginAgeLimit {
 
   // Mode `close`
 
-  /** Closes behind a command, or behind a transaction. */
+  /** Closes after a command, or after a transaction. */
   #closeBehindTransactions(): void {
     this.#relay.setInterceptor({
       check: () => undefined,

@@ -75,7 +75,7 @@ type RelayContext = {
   answerHello(command: Command, signal: AbortSignal): Promise<Document>
   /** Called for each refused command. */
   onRefused(name: string): void
-  /** Called for a reply that no request is pending for, while the client leaves. */
+  /** Called for a reply without a pending request while the client is leaving. */
   onUnexpectedReply(fault: Fault): void
   nextRequestID(): number
   after: After

@@ -248,7 +248,7 @@ class Explainer {
     }
   }
 
-  /** Users that were perhaps meant as this principal: those that contain its name come first. */
+  /** Malformed names that may have been meant as this principal. Those that contain its name come first. */
   #noteMalformedNames(documents: readonly Document[]): void {
     const { name } = this.#options.principal
     const malformed = documents

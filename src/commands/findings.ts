@@ -24,7 +24,7 @@ const PREFIXES: Readonly<Record<FindingLevel, string>> = {
   failure: 'FAIL  ',
 }
 
-/** One line, whatever a server made of the text. */
+/** One line, even if the text of a server contains line breaks. */
 export const formatFinding = ({ level, text }: Finding): string => `${PREFIXES[level]}${escapeUnprintable(text)}`
 
 export function formatFindingAsJson({ level, question, text }: Finding): string {

@@ -1,6 +1,6 @@
 /** What an operator should do about an error of TLS, by the code that Node.js and OpenSSL give it. */
 
-/** The certificate leads to an authority that is not trusted. */
+/** The chain of the certificate ends at an authority that is not trusted. */
 const UNTRUSTED = new Set([
   'DEPTH_ZERO_SELF_SIGNED_CERT',
   'SELF_SIGNED_CERT_IN_CHAIN',
@@ -20,7 +20,7 @@ const ADVICE: Readonly<Record<string, (setting: string) => string>> = {
     `the server does not speak TLS on this port; remove tls=true from ${setting}, or turn TLS on there`,
 }
 
-/** A sentence without a period for an error code; undefined if it is none of TLS. */
+/** A sentence without a period; undefined if the code is not one of a TLS error. */
 export function describeTlsFailure(code: unknown, setting: string): string | undefined {
   if (typeof code !== 'string') return undefined
   if (UNTRUSTED.has(code)) {
@@ -29,7 +29,7 @@ export function describeTlsFailure(code: unknown, setting: string): string | und
   return ADVICE[code]?.(setting)
 }
 
-/** Likewise for an STS host, whose authority Node.js has to know. `why`: a text that begins with the code. */
+/** The same for an STS host, whose authority must be known to Node.js. `why`: a text that begins with the code. */
 export function describeStsTlsFailure(why: string): string | undefined {
   const code = why.split(':', 1)[0] ?? ''
   return UNTRUSTED.has(code)

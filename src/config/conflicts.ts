@@ -1,4 +1,4 @@
-/** Settings that another setting makes void, and files that two settings claim. Pure: nothing is read. */
+/** Settings without effect because of another setting, and files that two settings name. Reads no file. */
 import { resolve } from 'node:path'
 import type { Problem } from './problem.js'
 import { allSettings, type Settings } from './settings.js'
@@ -9,7 +9,7 @@ const hasAdminInterface = ({ admin }: Settings) => admin.port !== 'off'
 const hasToken = ({ admin }: Settings) => hasAdminInterface({ admin } as Settings) && admin.tokenFile !== undefined
 const provisions = ({ provision }: Settings) => provision.secretFile !== undefined
 
-/** Settings, what they need, and the words for its absence. A setting that was not given is not mentioned. */
+/** Settings, what they need, and why they have no effect without it. Settings that were not given are skipped. */
 const NEEDS: readonly { paths: readonly string[]; needs: (settings: Settings) => boolean; why: string }[] = [
   { paths: ['admin.host', 'admin.tokenFile', 'admin.hosts'], needs: hasAdminInterface, why: 'admin.port is off' },
   {

@@ -54,7 +54,7 @@ export const listOf = <S extends z.ZodType>(item: S, error: string) =>
   )
 
 export const path = kind(pathOf(), {})
-/** An address, or a name without a port. Only an address has colons: `mongodb:hunter2` is neither. */
+/** An address, or a name without a port. A name has no colon, so `mongodb:hunter2` is neither. */
 export const hostOf = (error: string) =>
   textOf(error, /^[0-9A-Za-z._:-]{1,255}$/).refine(text => !text.includes(':') || parseIPAddress(text) !== undefined, {
     error,

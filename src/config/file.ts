@@ -24,7 +24,7 @@ export type FileContents = {
 /** Parses the text of a file; `name` is its name in messages. Throws nothing: every error becomes a problem. */
 export function parseFile(text: string, name: string): FileContents {
   const lines = new LineCounter()
-  // Pretty errors, and warnings that the parser prints itself, would repeat a part of the file, maybe a password.
+  // Pretty errors, and warnings that the parser prints, would repeat parts of the file, which may hold a password.
   const document = parseDocument(text, { prettyErrors: false, logLevel: 'error', lineCounter: lines })
   const contents: FileContents = { values: new Map(), problems: [], isParsed: true, hasEndMark: hasEndMark(text) }
   const sourceAt = (offset: number) => {
@@ -80,7 +80,7 @@ function readGroup(map: Node, group: SettingGroup, above: readonly string[], par
 
 const keysOf = (group: SettingGroup) => Object.keys(group).filter(name => name !== 'self')
 
-/** `port:27017` without a blank is a text, and so is a group that consists of such lines. */
+/** YAML reads `port:27017` without a blank as text, and a group of such lines as well. */
 function missingBlankIn(node: Node | null, group: SettingGroup): string {
   const name = isScalar(node) ? findMissingBlank(String(node.value), keysOf(group)) : undefined
   return name === undefined ? '' : `; ${MISSING_BLANK} of ${name}`

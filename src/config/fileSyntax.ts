@@ -27,7 +27,7 @@ const SENTENCES: Readonly<Partial<Record<YAMLError['code'], string>>> = {
   UNEXPECTED_TOKEN: 'this text is not expected here',
 }
 
-/** A sentence about the error. Of the file, it repeats only the name of a setting. */
+/** A sentence about the error. It repeats nothing of the file except names of settings. */
 export function describeSyntaxError({ code, pos: [offset] }: YAMLError, text: string): string {
   const sentence = SENTENCES[code] ?? 'the syntax is wrong'
   const name = findMissingBlank(lineAt(text, offset).replace(/^[\s-]*/, ''), ALL_KEYS)

@@ -1,6 +1,6 @@
 /**
- * Keys that are no setting. Such a key is never shown: without a blank after the colon, YAML reads `password:hunter2` as
- * a key, and `uri:mongodb://root:hunter2@mongo/` as well.
+ * Unknown keys. Messages never show them: without a blank after the colon, YAML reads `password:hunter2` and
+ * `uri:mongodb://root:hunter2@mongo/` as keys.
  */
 import { describeText } from '../redaction.js'
 import { STS_HOST_KEYS } from './hosts.js'
@@ -12,12 +12,12 @@ import { RULE_KEYS } from './users.js'
 /** Keys of rules and of STS hosts. */
 export const ENTRY_KEYS: readonly string[] = [...RULE_KEYS, ...STS_HOST_KEYS]
 
-/** Every key that has a meaning somewhere in the file, and the one that is always a mistake. */
+/** Every key that is valid somewhere in the file, and `password`, which is never valid. */
 export const ALL_KEYS: readonly string[] = [
   ...new Set([...allSettings.flatMap(({ keys }) => keys), ...ENTRY_KEYS, 'password']),
 ]
 
-/** What is wrong with a key that is no setting, and the name that it begins with, if that is known. */
+/** Describes an unknown key. `name` is the known name that the key begins with, if there is one. */
 export function unknownKey(key: string, names: readonly string[]): { name?: string; message: string } {
   if (key === 'password' || findMissingBlank(key, ['password']) !== undefined) {
     return { name: 'password', message: 'passwords are not allowed in this file; use passwordFile or passwordEnv' }

@@ -27,8 +27,8 @@ export type ConfigSources = {
   env: Readonly<Record<string, string | undefined>>
   readFile: ReadFile
   /**
-   * Reads neither secret files nor variables with passwords, which may be absent; stand-ins take their place. The result is
-   * for checks alone.
+   * Reads neither secret files nor variables with passwords, which may be absent; placeholders take their place. Use the result
+   * for checks only.
    */
   skipSecrets?: boolean | undefined
   /** Refuses a file without the end mark. */
@@ -122,7 +122,7 @@ function readConfigFile(sources: ConfigSources): FileContents & { isCut: boolean
   return { ...contents, problems: [...contents.problems, ...cut], isCut: cut.length > 0 }
 }
 
-/** What is wrong with a file without the end mark; undefined if it may do without. */
+/** The problem of a file without the end mark; undefined if the mark is not required. */
 function findCut({ requireEndMark, running }: ConfigSources): string | undefined {
   if (running?.hasEndMark) return CUT_SINCE
   return requireEndMark ? CUT : undefined

@@ -58,7 +58,7 @@ export type ResolveSources = {
   readFile: ReadFile
   /** Path of the configuration, if it has one. */
   file?: string | undefined
-  /** Takes stand-ins for the secrets, as `ConfigSources` says. */
+  /** Uses placeholders for the secrets, see `ConfigSources`. */
   skipSecrets?: boolean | undefined
 }
 
@@ -191,7 +191,7 @@ class Resolver {
     this.#refuse(this.#subject('sts.successCache'), message)
   }
 
-  /** A login that may wait for longer than it may take would reach its timeout in the queue. */
+  /** With a shorter timeout, a login would time out in the queue. */
   #readLoginTimeout({ timeout, queueTimeout }: Settings['login']): number {
     const least = queueTimeout + AFTER_QUEUE_MS
     if (timeout === undefined) return least
@@ -355,7 +355,7 @@ class Resolver {
   }
 }
 
-/** A secret may have been written where its file belongs. An absolute path shows that a file was meant. */
+/** A secret may have been written in place of the path of its file. Only an absolute path is certainly a path. */
 function cannotRead(file: string, why: string): string {
   const advice = file.startsWith('/') ? '' : '; write an absolute path'
   return `cannot read ${describePath(file)}: ${why}${advice}`

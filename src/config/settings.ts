@@ -309,7 +309,7 @@ export type Setting = {
 export const isDefinition = (node: SettingDefinition | SettingGroup): node is SettingDefinition =>
   'schema' in node && typeof node.about === 'string'
 
-/** The names of all variables of the proxy begin like this. */
+/** The prefix of all environment variables of the proxy. */
 export const VARIABLE_PREFIX = 'MONGO_IAM_PROXY_'
 export const isOurVariable = (name: string): boolean => name.startsWith(VARIABLE_PREFIX)
 

@@ -1,8 +1,8 @@
 /**
- * What environment files, shells and connection strings do to credentials on their way to a driver.
+ * Typical damage to credentials in environment files, shells and connection strings.
  *
  * AWS does not document the characters of a session token. Only characters that no header can carry are refused before STS
- * is asked. Everything else is a hint for the case that STS refuses the token. No function returns a part of a credential.
+ * is called. Everything else is a hint in case STS refuses the token. No function returns a part of a credential.
  */
 
 const MAX_TOKEN_LENGTH = 8192

@@ -15,7 +15,7 @@ export type StsOutcome =
   | { is: 'refused'; code: string; message?: string }
   | { is: 'throttled'; code: string }
   | Unavailable
-/** Every outcome but an identity. */
+/** Every outcome except an identity. */
 export type StsFailure = Exclude<StsOutcome, { is: 'identity' }>
 /**
  * `next`: what may help now: to `retry` the request, to offer the client the `first-host`, or `none` of these. `code` comes
@@ -83,7 +83,7 @@ function classifyError(status: number, error: StsError | undefined, isFirstHost:
   return code === '' ? outcome : { ...outcome, code }
 }
 
-/** What STS answers about a key that is inactive, read as `classifyResponse` reads it. */
+/** The outcome of a call with an inactive key, as `classifyResponse` would report it. */
 export function inactiveKeyOutcome(isFirstHost: boolean): StsFailure {
   const message = 'The security token included in the request is invalid.'
   return classifyError(403, { code: 'InvalidClientTokenId', message }, isFirstHost)

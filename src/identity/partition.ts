@@ -64,7 +64,7 @@ export function partitionOfStsHost(host: string): Partition {
   return findPartition(host) ?? 'aws'
 }
 
-/** The words of region names only, because a suggestion repeats the region. */
+/** Matches only words that region names consist of, because a suggestion repeats the region. */
 const REGION =
   /(?:^|[.-])((?:af|ap|ca|cn|eu|eusc-de|il|me|mx|sa|us|us-gov|us-isob?|us-isof|eu-isoe)-(?:north|south)?(?:east|west|central)?-\d)(?![0-9])/
 
@@ -77,7 +77,7 @@ export function findRegionalHost(text: string): string | undefined {
 
 const MAX_DISTANCE = 2
 
-/** The partitions that have a domain which the host ends in, or nearly ends in; the longest domain decides. */
+/** The partition whose domain the host ends in, or nearly ends in. The longest such domain decides. */
 function findDefinitionByDomain(host: string): (typeof DEFINITIONS)[number] | undefined {
   const candidates = DEFINITIONS.filter(({ partition }) => partition !== 'aws-us-gov').flatMap(definition =>
     definition.domains.map(domain => {
@@ -92,8 +92,8 @@ function findDefinitionByDomain(host: string): (typeof DEFINITIONS)[number] | un
 }
 
 /**
- * STS hosts to use instead of one that is no STS endpoint: that of the region in its name, and one of the partition to
- * which its domain belongs, or nearly belongs. Empty if the host resembles no name of AWS.
+ * STS hosts to use instead of a host that is not an STS endpoint: that of the region in its name, and one of the partition
+ * whose domain it has, or nearly has. Empty if the host does not resemble a name of AWS.
  */
 export function suggestStsHosts(host: string): string[] {
   const byDomain = findDefinitionByDomain(host)
@@ -103,7 +103,7 @@ export function suggestStsHosts(host: string): string[] {
   if (regional === undefined || findPartition(regional) !== byDomain.partition) {
     const { partition, domains, example } = byDomain
     const isOfRegion = regional !== undefined && partition === 'aws'
-    // The domain of the partition aws is the one that people write for every partition.
+    // The domain of the partition aws is often written for hosts of other partitions.
     if (!isOfRegion) hosts.push(...(partition === 'aws' ? [GLOBAL] : []), `sts.${example}.${domains[0]}`)
   }
   return hosts

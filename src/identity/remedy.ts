@@ -1,4 +1,4 @@
-/** What the owner of the credentials or the operator can do about an error of STS, where its code alone does not say it. */
+/** Remedies for STS errors whose code does not explain itself, for the client and for the operator. */
 import { isOptInRegion } from './partition.js'
 import { guessTokenProblem, type Proof } from './proof.js'
 

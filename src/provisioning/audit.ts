@@ -56,8 +56,8 @@ const PRIVILEGES = {
 }
 
 /**
- * Whether the user of upstream.admin holds the privileges of these features. Some servers list none for any user, which
- * says nothing. Throws `provision/failed` with every privilege that is missing.
+ * Whether the user of upstream.admin holds the privileges of these features. Some servers list none for any user, so
+ * they are unknown there. Throws `provision/failed` with every privilege that is missing.
  */
 async function reviewPrivileges(
   runCommand: RunCommand,

@@ -44,7 +44,7 @@ export class DatabaseUsers {
 
   /** Throws `provision/unsupported` for a server that is known not to enforce roles. */
   async assertSupported(): Promise<void> {
-    // A server that refuses buildInfo is unknown, and shows what it can do when a user is created.
+    // If the server refuses buildInfo, creating a user will show whether it is supported.
     const reply = await this.#options.runCommand({ buildInfo: 1 })
     if (isFerretdb(reply)) {
       throw new Fault('provision/unsupported', undefined, { why: 'FerretDB does not enforce roles' })

@@ -42,7 +42,7 @@ export type ReconcileResult = { mark: VerifiedMark; previous?: VerifiedMark; pas
 /** Another process may create and drop the same user at the same time. */
 const MAX_ATTEMPTS = 3
 
-/** How long a user that this process created, and has not read back, is known to be its own. Milliseconds. */
+/** How long this process recognizes a user that it created and could not read back. Milliseconds. */
 const UNVERIFIED_MS = 60_000
 
 /** Every method throws `provision/*` and `upstream/unreachable`. */
@@ -135,7 +135,7 @@ export class UserReconciler {
     return !this.verifyMark(stored) && (mac === undefined || mac === written.mac)
   }
 
-  /** A user without a mark would be a foreign one to every replica, and to this process after a restart. */
+  /** Every replica would regard a user without a mark as foreign, and so would this process after a restart. */
   async #dropUnmarked(arn: string): Promise<never> {
     await this.users.drop(arn)
     this.#unverified.delete(arn)
@@ -189,7 +189,7 @@ export class UserReconciler {
     return { mark: { secret, period, clientSource, isSealed: true }, fields }
   }
 
-  /** Why a user without a valid mark is not that of this fleet. */
+  /** Why a user without a valid mark does not belong to this fleet. */
   describeForeign(user: StoredUser): string {
     return this.#readMark(user)
       ? 'has a password of a period more than one ahead of the clock of this proxy'
@@ -207,7 +207,7 @@ export class UserReconciler {
     return verifyMark(customData, { db, user, fleet }, secrets)
   }
 
-  /** Replicas differ by one period at most. A password of a later period would stay for as long as its clock was ahead. */
+  /** Clocks of replicas differ by at most one period. A later password would not change until the clock has caught up. */
   #isTooFarAhead({ isSealed, period }: VerifiedMark): boolean {
     return isSealed && period > this.#currentPeriod() + this.#options.periodMS / 1000
   }

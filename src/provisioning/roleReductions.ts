@@ -26,7 +26,7 @@ export class RoleReductions {
   }
 
   /**
-   * Adopts the roles that a principal must lose now; none if its database user may have all that it has. Returns whether
+   * Sets the roles that a principal must lose; an empty list if its database user may keep all of its roles. Returns whether
    * they became overdue by this call. `now` and `graceMS` are in milliseconds. Another change of the roles does not start
    * the grace period again.
    */

@@ -66,8 +66,8 @@ export class Revocation {
   }
 
   /**
-   * The fault `login/denied` of an access key that is denied. A client that has proven nothing yet must not learn of it,
-   * because it would learn which keys are on the deny list.
+   * The fault `login/denied` of an access key that is denied. An unverified client must not receive it, because
+   * the reply would reveal which keys are on the deny list.
    */
   findKeyDenial(accessKeyId: string): Fault | undefined {
     const denial = this.#denyList.findByAccessKey(accessKeyId, this.#options.now())

@@ -1,4 +1,4 @@
-/** What the reply to buildInfo says about the kind of server. */
+/** Recognizes the server product by its reply to buildInfo. */
 import type { Document } from 'bson'
 
 /** FerretDB 1 replies with `ferretdbVersion`, FerretDB 2 with `ferretdb: { version }`. */
@@ -7,8 +7,8 @@ export function isFerretdb(buildInfo: Document): boolean {
 }
 
 /**
- * Whether admin.system.users contains the users, as far as buildInfo tells. FerretDB 1 stores its users there, as MongoDB
- * does. To FerretDB 2 it is a collection like any other: it is empty, or has what any writer has put there.
+ * Whether admin.system.users contains the database users. FerretDB 1 stores its users there, as MongoDB does. FerretDB 2
+ * treats it as an ordinary collection, so its content proves nothing.
  */
 export function hasSystemUsers(buildInfo: Document): boolean {
   return !isFerretdb(buildInfo) || buildInfo.ferretdbVersion !== undefined

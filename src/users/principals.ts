@@ -79,7 +79,7 @@ function describeInvalidArn(text: string): string {
   return `arn: ${describeText(text)} ${describeArnProblem(text)}`
 }
 
-/** Each problem of a pattern, and the form of the text that has it. The first form that fits is reported. Each text says what to write instead. */
+/** Problems of patterns, each with the form of the text that has it. The first form that fits is reported. */
 const PATTERN_PROBLEMS: readonly (readonly [form: RegExp, problem: string])[] = [
   [/^(?!arn:)/, 'has a wildcard outside a name; write arn:PARTITION:iam::ACCOUNT:role/NAME with the * in NAME'],
   [/^arn:[^:]*\*/, 'has a wildcard in its partition; write the partition out'],

@@ -14,8 +14,8 @@ const BOOLEAN = 8
 const MAX_SESSION_BYTES = 128
 
 /**
- * Reads the first key, `autocommit` and `lsid` of the body of a message. Everything else is left to the server and is not validated.
- * Throws `message/malformed` if the body cannot be parsed this far.
+ * Reads the first key, `autocommit` and `lsid` of the body of a message. Everything else is left to the server and is not
+ * validated. Throws `message/malformed` if the body cannot be parsed this far.
  */
 export function peekCommand(frame: Frame): CommandSummary {
   const { body } = readMessage(frame)

@@ -83,7 +83,7 @@ export const toCode = (name: CodeName): number => codes[name]
 
 const names: ReadonlyMap<number, string> = new Map(Object.entries(codes).map(([name, code]) => [code, name]))
 
-/** The name of a code; mongod names codes without a name of their own `Location` and the number. */
+/** The name of a code. mongod writes `Location` and the number for codes without a name. */
 export const toCodeName = (code: number): string => names.get(code) ?? `Location${code}`
 
 /** Ends a command with an error reply. `extra` is added to the reply, for example `keyPattern` of a duplicate key. */
