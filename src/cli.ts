@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { type LoadedConfig, loadWithPolicy, withPolicy } from './app/policy.js'
 import { type CheckOptions, check } from './commands/check.js'
 import { explain, formatExplanationAsJson } from './commands/explain.js'
+import { expectsJson, formatFault, formatFaultAsJson } from './commands/failure.js'
 import {
   describeInvalidConfiguration,
   type Finding,
@@ -238,14 +239,11 @@ function print(text: string): void {
 
 const onSignal: OnSignal = (signal, run) => void process.on(signal, run)
 
-/** Prints a fault for the operator, with the stack only if it is a bug, and exits with its code. */
+/** Prints a fault for the operator, and exits with its code. */
 function fail(thrown: unknown): never {
   const fault = Fault.from(thrown)
-  const { summary, remedy } = fault.definition
-  const problems = fault.data('config/invalid', 'usage')?.problems
-  const text = fault.kind === 'internal' ? ((fault.cause as Error)?.stack ?? fault.stack) : fault.message
-  const lines = problems ? [summary, ...problems.map(line => `  ${line}`)] : [text]
-  process.stderr.write(`mongo-iam-proxy: ${escapeLines([...lines, remedy].join('\n'))}\n`)
+  if (expectsJson(process.argv.slice(2))) print(formatFaultAsJson(fault))
+  else process.stderr.write(`${escapeLines(formatFault(fault))}\n`)
   process.exit(toExitCode(fault))
 }
 

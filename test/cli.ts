@@ -370,3 +370,37 @@ t.test('settings --json prints every setting in one document', async t => {
   t.match(find('users'), { flag: null, variable: null, default: null, reloaded: true })
   t.match(find('upstream.uri'), { secret: true })
 })
+
+t.test('with --json, check, explain and settings end with a fault in JSON if they cannot answer', async t => {
+  const { file } = writeWithoutSecrets(t, { sts: { hosts: ['eu-west-1'] }, listen: { prot: 1 } })
+  const arn = 'arn:aws:iam::123456789012:user/a'
+  for (const [args, expected] of [
+    [['explain', arn, '--config', file], { kind: 'config/invalid', exitCode: 78, problems: /eu-west-1/ }],
+    [['explain', arn, '--config', '/none.yaml'], { kind: 'config/invalid', exitCode: 78, problems: /no such file/ }],
+    [['explain', 'x', '--config', file], { kind: 'config/invalid', exitCode: 78 }],
+    [['explain'], { kind: 'usage', exitCode: 64, problems: /explain takes one ARN/ }],
+    [['explain', arn, '--confg', file], { kind: 'usage', exitCode: 64, problems: /did you mean --config\?/ }],
+    [['check', '--confg', file, '--prot', '1'], { kind: 'usage', exitCode: 64, problems: /--config.*flag/s }],
+    [['check', file], { kind: 'usage', exitCode: 64, problems: /unexpected argument/ }],
+    [['check', '--config'], { kind: 'usage', exitCode: 64, problems: /--config needs a value/ }],
+    [['settings', 'x'], { kind: 'usage', exitCode: 64, problems: /unexpected argument/ }],
+    [['settings', '--json=yes'], { kind: 'usage', exitCode: 64, problems: /--json takes no value/ }],
+  ] as const) {
+    const { code, stdout, stderr } = await run([...args, '--json'])
+    t.match({ code, stderr }, { code: expected.exitCode, stderr: '' }, args.join(' '))
+    const [fault, ...more] = linesOf(stdout)
+    t.same(more, [])
+    t.same(Object.keys(fault), ['version', 'type', 'kind', 'exitCode', 'message', 'problems', 'remedy'])
+    t.match(
+      { ...fault, problems: fault.problems.join('\n') },
+      { version: 1, type: 'fault', message: /./, remedy: /./, ...expected },
+      args.join(' '),
+    )
+  }
+})
+
+t.test('without --json, a fault is a text on stderr', async t => {
+  for (const args of [['explain'], ['check', '--', '--json'], ['settings', 'x'], ['serve', '--json']]) {
+    t.match(await run(args), { code: 64, stdout: '', stderr: /^mongo-iam-proxy: / }, args.join(' '))
+  }
+})
