@@ -108,9 +108,17 @@ function createHelloAnswers() {
   let pending: { resolve(document: Document): void; reject(thrown: unknown): void } | undefined
   const answerHello: ConnectionOptions['answerHello'] = (request, _, signal) => {
     requests.push({ ...request })
-    return new Promise((resolve, reject) => {
-      pending = { resolve, reject }
-      signal.addEventListener('abort', () => reject(signal.reason))
+    return new Promise<Document>((resolve, reject) => {
+      const onAbort = () => reject(signal.reason)
+      const settle = (act: () => void) => {
+        signal.removeEventListener('abort', onAbort) // all hellos of a connection have one signal
+        act()
+      }
+      pending = {
+        resolve: document => settle(() => resolve(document)),
+        reject: thrown => settle(() => reject(thrown)),
+      }
+      signal.addEventListener('abort', onAbort)
     })
   }
   const takePending = async () => {

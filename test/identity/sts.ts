@@ -16,7 +16,8 @@ const SECOND = 'sts.us-east-1.amazonaws.com'
 const proof = validateProof(await signAsDriver(orders), challenge, date)
 const elsewhere = { ...challenge, host: SECOND }
 const proofForSecond = validateProof(await signAsDriver(alice, elsewhere), elsewhere, date)
-const never = new AbortController().signal
+/** A signal that is never aborted. Each call has its own: Node.js warns when many listen to one. */
+const never = () => new AbortController().signal
 /** A timeout in milliseconds that no test reaches. */
 const LONG = 5000
 const pem = (name: string) => readFileSync(new URL(`../support/tls/${name}`, import.meta.url), 'utf8')
@@ -51,12 +52,12 @@ async function outcome(
   options: Partial<StsClientOptions> = {},
 ): Promise<StsOutcome> {
   const { sts } = await createPair(t, answer, options)
-  return sts.getCallerIdentity(of, LONG, never)
+  return sts.getCallerIdentity(of, LONG, never())
 }
 
 t.test('the client sends the signed request and returns the identity', async t => {
   const { server, sts } = await createPair(t, respondIdentity)
-  t.match(await sts.getCallerIdentity(proof, LONG, never), { is: 'identity', identity: { arn: ALICE.Arn } })
+  t.match(await sts.getCallerIdentity(proof, LONG, never()), { is: 'identity', identity: { arn: ALICE.Arn } })
   const [call] = server.calls
   t.match(call, { method: 'POST', url: '/', body: 'Action=GetCallerIdentity&Version=2011-06-15' })
   const { connection, ...headers } = call?.headers ?? {}
@@ -77,7 +78,7 @@ t.test('the client sends the signed request and returns the identity', async t =
 t.test('sockets are reused, for one call at a time', async t => {
   const { server, sts } = await createPair(t, respondIdentity, { maxSockets: 3 })
   for (let round = 0; round < 3; round++) {
-    const outcomes = await Promise.all(Array.from({ length: 20 }, () => sts.getCallerIdentity(proof, LONG, never)))
+    const outcomes = await Promise.all(Array.from({ length: 20 }, () => sts.getCallerIdentity(proof, LONG, never())))
     t.ok(outcomes.every(({ is }) => is === 'identity'))
   }
   t.ok(server.opened() <= 3, `${server.opened()} sockets for 60 calls`)
@@ -155,7 +156,7 @@ t.test('an unreachable STS is an outage', async t => {
     now: Date.now,
   })
   t.teardown(() => sts.close())
-  t.match(await sts.getCallerIdentity(proof, LONG, never), { is: 'unavailable', why: /ECONNREFUSED/, next: 'retry' })
+  t.match(await sts.getCallerIdentity(proof, LONG, never()), { is: 'unavailable', why: /ECONNREFUSED/, next: 'retry' })
 })
 
 t.test('redirects are not followed', async t => {
@@ -197,14 +198,14 @@ t.test('an unknown key at another host than the first is no refusal', async t =>
 t.test('a host that is no longer offered is not called', async t => {
   const { server, sts } = await createPair(t, respondIdentity)
   const formerProof = { ...proof, challenge: { ...challenge, host: 'sts.eu-west-3.amazonaws.com' } }
-  t.match(await sts.getCallerIdentity(formerProof, LONG, never), { is: 'unavailable', next: 'first-host' })
+  t.match(await sts.getCallerIdentity(formerProof, LONG, never()), { is: 'unavailable', next: 'first-host' })
   t.equal(server.calls.length, 0)
 })
 
 t.test('an ARN of another partition is a fault', async t => {
   const china = identityXML({ ...ALICE, Arn: 'arn:aws-cn:iam::123456789012:user/alice' })
   const { sts } = await createPair(t, respond(200, china))
-  t.equal((await faultOfAsync(() => sts.getCallerIdentity(proof, LONG, never)))?.kind, 'identity/partition-mismatch')
+  t.equal((await faultOfAsync(() => sts.getCallerIdentity(proof, LONG, never())))?.kind, 'identity/partition-mismatch')
 })
 
 t.test('an answer of more than 64 KiB is rejected and its socket closed', async t => {
@@ -214,10 +215,10 @@ t.test('an answer of more than 64 KiB is rejected and its socket closed', async 
     const more = () => response.destroyed || response.write('\n'.repeat(8192), () => setImmediate(more))
     more()
   })
-  t.match(await sts.getCallerIdentity(proof, LONG, never), { is: 'unavailable', why: /longer than 65536/ })
+  t.match(await sts.getCallerIdentity(proof, LONG, never()), { is: 'unavailable', why: /longer than 65536/ })
   await server.quiet()
   const { sts: other } = await createPair(t, respond(200, `${identityXML()}${' '.repeat(60 * 1024)}`))
-  t.equal((await other.getCallerIdentity(proof, LONG, never)).is, 'identity')
+  t.equal((await other.getCallerIdentity(proof, LONG, never())).is, 'identity')
 })
 
 t.test('a missing or unfinished answer times out and its socket is closed', async t => {
@@ -225,14 +226,14 @@ t.test('a missing or unfinished answer times out and its socket is closed', asyn
   const endless: Answer = response => response.writeHead(200, { 'Content-Type': 'text/xml' }).write('<')
   for (const answer of [silent, endless]) {
     const { server, sts } = await createPair(t, answer)
-    t.match(await sts.getCallerIdentity(proof, 50.4, never), {
+    t.match(await sts.getCallerIdentity(proof, 50.4, never()), {
       is: 'unavailable',
       why: 'no answer within 50 ms',
       next: 'retry',
     })
     await server.quiet()
     const { server: second, sts: impatient } = await createPair(t, answer, { timeoutMS: 50 })
-    t.equal(await impatient.probe(HOST, never), 'no answer within 50 ms')
+    t.equal(await impatient.probe(HOST, never()), 'no answer within 50 ms')
     await second.quiet()
   }
 })
@@ -243,8 +244,8 @@ t.test('each call has its own timeout', async t => {
     t,
     (response, call) => void released.promise.then(() => respondIdentity(response, call)),
   )
-  const short = sts.getCallerIdentity(proof, 50, never)
-  const long = sts.getCallerIdentity(proof, LONG, never)
+  const short = sts.getCallerIdentity(proof, 50, never())
+  const long = sts.getCallerIdentity(proof, LONG, never())
   t.match(await short, { is: 'unavailable', why: 'no answer within 50 ms' })
   released.resolve(undefined)
   t.equal((await long).is, 'identity')
@@ -268,7 +269,7 @@ t.test('the timer of a call is cleared when the call is answered or aborted', as
     },
   })
   const { sts } = await createPair(t, respondIdentity)
-  const answered = sts.getCallerIdentity(proof, TIMEOUT, never)
+  const answered = sts.getCallerIdentity(proof, TIMEOUT, never())
   t.equal(timers.size, 1)
   await answered
   t.equal(timers.size, 0)
@@ -297,7 +298,7 @@ t.test('an aborted call closes its socket at once and makes room for the next ca
   await t.rejects(waiting, { message: 'aborted in the queue' }, 'it does not wait for the call before it')
   first.abort(new Error('left'))
   await t.rejects(call, { message: 'left' })
-  t.equal((await sts.getCallerIdentity(proof, LONG, never)).is, 'identity')
+  t.equal((await sts.getCallerIdentity(proof, LONG, never())).is, 'identity')
   t.equal(calls, 2, 'a call that is aborted in the queue is never sent')
   t.ok(server.opened() >= 2, 'the socket of an aborted call is not reused')
   await t.rejects(
@@ -315,7 +316,7 @@ t.test('two hundred aborted calls leave the pool usable', async t => {
   for (const one of aborts) one.abort()
   t.ok((await results).every(({ status }) => status === 'rejected'))
   open = true
-  t.equal((await sts.getCallerIdentity(proof, LONG, never)).is, 'identity')
+  t.equal((await sts.getCallerIdentity(proof, LONG, never())).is, 'identity')
 })
 
 t.test('after two hundred hostile proofs, the next valid one succeeds', async t => {
@@ -330,18 +331,18 @@ t.test('after two hundred hostile proofs, the next valid one succeeds', async t 
       { ...fields, t: fields.t + bad },
     ][n % 3] as typeof fields
     const thrown = await faultOfAsync(async () =>
-      sts.getCallerIdentity(validateProof(by, challenge, date), LONG, never),
+      sts.getCallerIdentity(validateProof(by, challenge, date), LONG, never()),
     )
     if (thrown?.kind !== 'proof/malformed') t.fail(`${n}: ${thrown?.kind}`)
   }
   t.equal(server.calls.length, 0)
   for (let n = 0; n < 200; n++) {
     const forged = { ...proof, token: new Secret(`token${hostile[n % hostile.length]}`) }
-    const thrown = await faultOfAsync(() => sts.getCallerIdentity(forged, LONG, never))
+    const thrown = await faultOfAsync(() => sts.getCallerIdentity(forged, LONG, never()))
     if (thrown?.kind !== 'internal') t.fail(`not validated ${n}: ${thrown?.kind}`)
   }
   t.equal(server.calls.length, 0, 'not even a proof that was not validated')
-  t.equal((await sts.getCallerIdentity(proof, LONG, never)).is, 'identity')
+  t.equal((await sts.getCallerIdentity(proof, LONG, never())).is, 'identity')
 })
 
 t.test('only answers of STS set the clock skew', async t => {
@@ -350,7 +351,7 @@ t.test('only answers of STS set the clock skew', async t => {
   const skew = async (answer: Answer) => {
     const { sts } = await createPair(t, answer, { now: () => now })
     t.equal(sts.clockSkewMS(), 0)
-    await sts.getCallerIdentity(proof, LONG, never)
+    await sts.getCallerIdentity(proof, LONG, never())
     return sts.clockSkewMS()
   }
   t.equal(await skew(respond(200, identityXML(), by(3600_000))), 3600_500)
@@ -365,11 +366,11 @@ t.test('only answers of STS set the clock skew', async t => {
 
 t.test('a host can be probed without credentials', async t => {
   const { server, sts } = await createPair(t, respond(403, errorXML('MissingAuthenticationToken')))
-  t.equal(await sts.probe(HOST, never), undefined)
+  t.equal(await sts.probe(HOST, never()), undefined)
   t.notOk(server.calls[0]?.headers.authorization)
-  t.match(await sts.probe('example.com', never), /not one of the hosts/)
+  t.match(await sts.probe('example.com', never()), /not one of the hosts/)
   const { sts: firewalled } = await createPair(t, respond(403, '<html></html>'))
-  t.equal(await firewalled.probe(HOST, never), 'it answered 403')
+  t.equal(await firewalled.probe(HOST, never()), 'it answered 403')
 })
 
 t.test('TLS verifies the offered host, whatever address is dialled', async t => {
@@ -385,7 +386,7 @@ t.test('TLS verifies the offered host, whatever address is dialled', async t => 
       ...(ca !== undefined && { ca }),
     })
     t.teardown(() => sts.close())
-    return { said: await sts.getCallerIdentity(by, LONG, never), calls: server.calls }
+    return { said: await sts.getCallerIdentity(by, LONG, never()), calls: server.calls }
   }
   const good = await ask('upstream.pem', pem('ca.pem'))
   t.equal(good.said.is, 'identity')
@@ -412,7 +413,7 @@ t.test('plain http is allowed to loopback addresses only', async t => {
 
 t.test('closing ends calls in flight', async t => {
   const { server, sts } = await createPair(t, () => {})
-  const call = sts.getCallerIdentity(proof, LONG, never)
+  const call = sts.getCallerIdentity(proof, LONG, never())
   await sts.close()
   t.equal((await call).is, 'unavailable')
   await server.quiet()
@@ -430,7 +431,7 @@ t.test('an STS that verifies signatures accepts the rebuilt requests', async t =
   })
   t.teardown(() => sts.close())
   const ask = async (by: Credentials) =>
-    sts.getCallerIdentity(validateProof(await signAsDriver(by), challenge, date), LONG, never)
+    sts.getCallerIdentity(validateProof(await signAsDriver(by), challenge, date), LONG, never())
   const alan = aws.createUser({ account: ALICE.Account, name: 'alan', path: '/r&d/' })
   const reader = aws.createRole({ account: ALICE.Account, name: 'reader', path: '/a/' })
   const key = aws.createAccessKey(alan)
@@ -451,7 +452,7 @@ t.test('an STS that verifies signatures accepts the rebuilt requests', async t =
   ] as const) {
     t.match(await ask(by), { is: 'refused', code, message: /./ }, code)
   }
-  t.equal(await sts.probe(HOST, never), undefined)
+  t.equal(await sts.probe(HOST, never()), undefined)
 })
 
 function deferred() {

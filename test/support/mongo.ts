@@ -43,22 +43,41 @@ export function codeNameOf(run: () => unknown): string | undefined {
   }
 }
 
-/** Connects a socket that speaks OP_MSG: `send` writes, `next` gives the next reply with its header, `ask` does both. */
+/**
+ * Connects a socket that speaks OP_MSG: `send` writes, `next` gives the next reply with its header, `ask` does both. Once the
+ * peer has closed the connection, `next` throws why.
+ */
 export async function connectRaw(t: Test, port: number) {
   const socket = connect(port, '127.0.0.1')
-  t.teardown(() => socket.destroy())
   const framer = new Framer(48_000_000)
   const arrived: Frame[] = []
-  const waiting: ((frame: Frame) => void)[] = []
+  const waiting: { resolve(frame: Frame): void; reject(reason: Error): void }[] = []
+  let closed: Error | undefined
+  t.teardown(() => {
+    waiting.length = 0
+    socket.destroy()
+  })
+  socket.on('error', error => {
+    closed = error
+  })
+  socket.on('close', () => {
+    closed ??= new Error('the peer closed the connection')
+    for (const { reject } of waiting.splice(0)) reject(closed)
+  })
   socket.on('data', chunk => {
     for (const one of framer.push(chunk)) {
       const wait = waiting.shift()
-      if (wait) wait(one)
+      if (wait) wait.resolve(one)
       else arrived.push(one)
     }
   })
+  const receive = () =>
+    new Promise<Frame>((resolve, reject) => {
+      if (closed) reject(closed)
+      else waiting.push({ resolve, reject })
+    })
   const next = async () => {
-    const one = arrived.shift() ?? (await new Promise<Frame>(resolve => waiting.push(resolve)))
+    const one = arrived.shift() ?? (await receive())
     return { ...one, ...readReply(one, { exact: true }) }
   }
   let requestID = 0
