@@ -149,6 +149,12 @@ export const logEvents = {
       'The setting `listen.advertise` is missing in front of a replica set, so hello reports the address that each client connected to.',
     fields: ['warning'],
   },
+  'upstream members exposed': {
+    levels: ['warn'],
+    summary:
+      'The upstream is used as a single server and belongs to a replica set. Its hello has the addresses of the members, to which clients may connect past the proxy.',
+    fields: ['warning'],
+  },
   'ldap authorization checked': {
     levels: ['info', 'warn', 'error'],
     summary: 'The state of LDAP authorization at the upstream, written when it changes.',

@@ -11,6 +11,8 @@ import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } fro
 export type DenyOptions = AccessOptions & {
   /** Milliseconds since 1970. */
   now(): number
+  /** A sentence about a denial that has no effect here. It is added all the same, as from a list that several proxies share. */
+  findWarning?(denial: Denial): string | undefined
   list(): { file: readonly Denial[]; admin: readonly Denial[] }
   /** Returns the number of connections that the denial closed. Throws `denials/not-persisted`. */
   deny(denial: Denial): Promise<number>
@@ -22,11 +24,18 @@ export type DenyOptions = AccessOptions & {
 type Handler = (denial: Denial, options: DenyOptions) => Promise<AdminResponse>
 
 const handlers: Readonly<Record<string, Handler>> = {
-  POST: async (denial, { now, deny }) =>
+  POST: async (denial, { now, deny, findWarning }) => {
     // An expired denial would replace one that is in effect.
-    denial.until && denial.until.getTime() <= now()
-      ? textResponse(400, 'until: is in the past; to remove an entry, DELETE it')
-      : jsonResponse(200, { denied: toFileEntry(denial), closed: await deny(denial) }),
+    if (denial.until && denial.until.getTime() <= now()) {
+      return textResponse(400, 'until: is in the past; to remove an entry, DELETE it')
+    }
+    const warning = findWarning?.(denial)
+    return jsonResponse(200, {
+      denied: toFileEntry(denial),
+      closed: await deny(denial),
+      ...(warning !== undefined && { warning }),
+    })
+  },
   DELETE: async (denial, { allow }) =>
     (await allow(denial))
       ? jsonResponse(200, { allowed: toFileEntry(denial) })

@@ -10,6 +10,7 @@ import type { Log } from '../log.js'
 import type { Revocation } from '../revocation/revocation.js'
 import type { Topology } from '../upstream/topology.js'
 import type { Pins } from '../users/pins.js'
+import { findUnservedDenials } from './ineffective.js'
 
 export type AdminInterfaceOptions = {
   /** The running configuration, which a reload changes. */
@@ -69,6 +70,7 @@ export async function startAdminInterface(options: AdminInterfaceOptions): Promi
       list: () => revocation.list(),
       deny: denial => revocation.deny(denial),
       allow: denial => revocation.allow(denial),
+      findWarning: denial => findUnservedDenials(config(), [denial])[0],
       now: Date.now,
       onPersistenceFailure: fault => log('error', 'denial not persisted', toLogFields(fault)),
     },

@@ -8,9 +8,25 @@ import type { HelloRequest } from '../client/handshake.js'
 import { isWildcard } from '../config/hosts.js'
 import type { Config } from '../config/load.js'
 import type { Log } from '../log.js'
+import { formatAddress } from '../upstream/address.js'
 import { type ClientSocketInfo, createAddressAdvertiser } from '../upstream/advertisedAddress.js'
 import { buildHelloReply, presentAsSingleMemberSet } from '../upstream/helloReply.js'
 import type { Topology } from '../upstream/topology.js'
+import type { TopologyView } from '../upstream/topologyView.js'
+
+/**
+ * A warning if clients learn addresses of members from this hello, because the proxy passes it on as that of a single server.
+ * Drivers connect to the addresses in a hello, unless `directConnection` is set on their own side.
+ */
+export function findExposedMembers(
+  { hello, isReplicaSet }: TopologyView,
+  { advertise }: Config['listen'],
+): string | undefined {
+  const { hosts = [], passives = [] } = hello
+  const advertised = advertise && formatAddress(advertise)
+  if (isReplicaSet || ![hosts, passives].flat().some(address => address !== advertised)) return undefined
+  return 'upstream.uri names one server (directConnection=true or upstream.topology: single), and this server belongs to a replica set. Its hello has the addresses of the members, so clients without directConnection=true connect to these, past the proxy. Remove that setting, or set directConnection=true in all clients'
+}
 
 export type HelloResponderOptions = {
   config: Pick<Config, 'listen' | 'tls'>
@@ -43,12 +59,13 @@ export class HelloResponder {
    */
   async answer(request: HelloRequest, connectionId: number, signal: AbortSignal, client: Socket): Promise<Document> {
     const { awaiting } = request
-    const { hello, isPrimary, isReplicaSet } = awaiting
+    const view = awaiting
       ? await this.#topology.awaitChange(awaiting.topologyVersion, awaiting.maxAwaitTimeMS, signal)
       : await this.#topology.freshView(signal)
     const fields = { connectionId, now: new Date() }
+    const { hello, isPrimary, isReplicaSet } = view
+    this.#warnOnce(view)
     if (!isReplicaSet) return buildHelloReply(hello, request, fields)
-    this.#warnOnce()
     const advertised = presentAsSingleMemberSet(hello, { address: this.#getAddress(client), primary: isPrimary })
     return buildHelloReply(advertised, request, fields)
   }
@@ -59,10 +76,14 @@ export class HelloResponder {
   }
 
   /** A single seed does not show at the start whether its server belongs to a replica set, so no problem is reported then. */
-  #warnOnce(): void {
+  #warnOnce(view: TopologyView): void {
+    if (this.#isWarned) return
+    const exposed = findExposedMembers(view, this.#listen)
     const { advertise, host } = this.#listen
-    if (this.#isWarned || advertise !== undefined || !isWildcard(host)) return
-    this.#isWarned = true
+    const isMissing = view.isReplicaSet && advertise === undefined && isWildcard(host)
+    this.#isWarned = exposed !== undefined || isMissing
+    if (exposed !== undefined) this.#log('warn', 'upstream members exposed', { warning: exposed })
+    if (!isMissing) return
     const warning =
       'listen.advertise is not set in front of a replica set, so hello reports the address that each client connected to'
     this.#log('warn', 'advertised address missing', { warning })

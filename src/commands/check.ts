@@ -12,6 +12,7 @@ import { access } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { createDescriptorBudget } from '../app/capacity.js'
 import { readDescriptorLimit } from '../app/descriptorLimit.js'
+import { findExposedMembers } from '../app/helloAnswer.js'
 import { findUnservedDenials } from '../app/ineffective.js'
 import { type LoadedConfig, type Policy, provisioningOptions } from '../app/policy.js'
 import { createConfiguredStsClient } from '../app/stsGateway.js'
@@ -191,7 +192,10 @@ class Checker {
     await Promise.all(
       members.map(({ target }) => this.#try(`upstream ${target.address}`, signal => describeMember(target, signal))),
     )
-    if (!this.#topology.currentView()?.isReplicaSet) return
+    const view = this.#topology.currentView()
+    const exposed = view && findExposedMembers(view, this.#config.listen)
+    if (exposed !== undefined) this.#remark('warning', exposed)
+    if (!view?.isReplicaSet) return
     await this.#try('primary', () => this.#topology.selectPrimary().target.address)
     this.#remark('note', 'clients see the primary only, so readPreference=secondary finds no server')
   }

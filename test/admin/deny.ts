@@ -62,6 +62,14 @@ t.test('an entry is added, listed and removed', async t => {
   t.same(JSON.parse(list.body), { file: [{ account: '123456789012', why: 'left' }], admin: [] })
 })
 
+t.test('a denial without effect is added, and the answer has a warning', async t => {
+  const { ask, done } = await started(t, { findWarning: ({ value }) => `the denial of ${value} has no effect` })
+  const { status, body } = await ask('POST', good, `"${ALICE}"`)
+  t.equal(status, 200)
+  t.match(JSON.parse(body), { denied: { arn: ALICE }, warning: `the denial of ${ALICE} has no effect` })
+  t.equal(done.length, 1)
+})
+
 t.test('no method works without the token', async t => {
   const { ask, done } = await started(t)
   for (const method of ['GET', 'POST', 'DELETE']) {

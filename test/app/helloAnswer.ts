@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import { Double } from 'bson'
 import t from 'tap'
-import { HelloResponder } from '../../src/app/helloAnswer.js'
+import { findExposedMembers, HelloResponder } from '../../src/app/helloAnswer.js'
 import { loadConfig } from '../../src/config/load.js'
 import type { Log } from '../../src/log.js'
 
@@ -49,7 +49,29 @@ t.test('without an advertised address the client socket gives it, and one line w
 })
 
 t.test('a single server is shown without an address of the proxy', async t => {
-  const { hello, lines } = responder({ 'listen.host': '0.0.0.0' }, false)
+  const { hello } = responder({ 'listen.host': '0.0.0.0' }, false)
   t.notMatch(await hello.answer(request, 7, signal, client), { me: '10.0.0.7:27017' })
+})
+
+t.test('one line warns that a single server exposes the members of its replica set', async t => {
+  const { hello, lines } = responder({ 'listen.host': '0.0.0.0' }, false)
+  for (let count = 0; count < 2; count++) await hello.answer(request, 7, signal, client)
+  t.match(lines, [['warn', 'upstream members exposed', { warning: /belongs to a replica set.* past the proxy/ }]])
+  t.equal(lines.length, 1)
+})
+
+t.test('a single server whose only member is the advertised address exposes none', async t => {
+  const { hello, lines } = responder({ 'listen.advertise': 'mongo-0:27017' }, false)
+  await hello.answer(request, 7, signal, client)
   t.same(lines, [])
+})
+
+t.test('a standalone server exposes no member', async t => {
+  const view = { hello: { ok: new Double(1), isWritablePrimary: true, maxWireVersion: 21 }, isPrimary: true }
+  const { listen } = loadConfig({
+    args: { 'upstream.uri': 'mongodb://a' },
+    env: {},
+    readFile: () => ({ bytes: Buffer.alloc(0), mode: 0 }),
+  })
+  t.equal(findExposedMembers({ ...view, isReplicaSet: false }, listen), undefined)
 })

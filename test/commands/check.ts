@@ -24,8 +24,8 @@ const formatFindings = (findings: Finding[]) => findings.map(finding => formatFi
 
 const DENY_FILE = '- arn:aws:iam::123456789012:user/a\n...\n'
 
-/** A replica set of three members, and `check` for a proxy in front of it. */
-async function startCheck(t: Test, more: object = {}) {
+/** A replica set of three members, and `check` for a proxy in front of it. `more`: settings, or what makes them of a member. */
+async function startCheck(t: Test, more: object | ((member: string) => object) = {}) {
   const sts = await startSts({ iam: createIam({ random: randomBytes, now: Date.now }) })
   t.teardown(() => sts.close())
   const set = await startReplicaSet({ now: Date.now, random: randomBytes, root })
@@ -35,7 +35,7 @@ async function startCheck(t: Test, more: object = {}) {
     upstream: { uri: `mongodb://${first?.host}/`, admin: { uri: set.uri() } },
     sts: { insecure: true, hosts: [{ host: 'sts.eu-west-1.amazonaws.com', connect: `127.0.0.1:${sts.port}` }] },
     users: [{ arn: 'arn:aws:iam::123456789012:user/a', user: 'root', passwordEnv: 'PASSWORD' }],
-    ...more,
+    ...(typeof more === 'function' ? more(`${first?.host}`) : more),
   })
   const readFile = (path: string) => ({
     bytes: path.endsWith('.pem') ? readFileSync(path) : Buffer.from(path === '/deny.yaml' ? DENY_FILE : file),
@@ -54,6 +54,15 @@ t.test('every member of a replica set is checked, and the primary is named', asy
   t.ok(lines.some(line => line.startsWith('ok note: ') && line.includes('readPreference=secondary')))
   t.ok(lines.some(line => line.startsWith('ok LDAP authorization: off')))
   t.ok(lines.some(line => line.startsWith('ok user root')))
+})
+
+t.test('a member that is used as a single server exposes the others', async t => {
+  const { set, run } = await startCheck(t, (member: string) => ({
+    upstream: { uri: `mongodb://${member}/?directConnection=true` },
+  }))
+  const lines = await run()
+  t.ok(lines.some(line => line.startsWith('ok warning: ') && line.includes('belongs to a replica set')))
+  t.ok(lines.some(line => line.startsWith(`ok upstream ${set.members()[0]?.host}: answers`)))
 })
 
 t.test('an unreachable member and a missing primary are failures', async t => {
