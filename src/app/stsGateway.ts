@@ -5,6 +5,7 @@
  *                     ▲                                         ├─▶ host selector   (health of the host)
  *                     └──────── retry, one permit each ◀────────┴─▶ metrics, clock skew
  */
+import { LRUCache } from 'lru-cache'
 import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
 import { createTokenBuckets, type Rate, type TokenBuckets } from '../budget/buckets.js'
 import { createDurationWindow, type DurationWindow } from '../budget/durationWindow.js'
@@ -13,12 +14,20 @@ import { createScheduler, type Scheduler } from '../budget/scheduler.js'
 import { bucketKey } from '../client/login.js'
 import { after, now, sleep } from '../clock.js'
 import type { Config } from '../config/load.js'
+import { Fault } from '../errors.js'
 import { createClockSync } from '../identity/clockSync.js'
-import { inactiveKeyOutcome, type StsFailure, type StsOutcome } from '../identity/outcome.js'
+import {
+  inactiveKeyOutcome,
+  type StsFailure,
+  type StsOutcome,
+  type Unavailable,
+  unavailable,
+} from '../identity/outcome.js'
 import type { Proof } from '../identity/proof.js'
-import { type AcquirePermit, withRetry } from '../identity/retry.js'
+import { type AcquirePermit, type RetryOptions, withRetry } from '../identity/retry.js'
 import { createStsClient, type StsClient } from '../identity/sts.js'
 import type { Log } from '../log.js'
+import { rejectOnAbort } from '../upstream/deadline.js'
 import { PROXY_NAME, VERSION } from '../upstream/metadata.js'
 
 /** Bounds that no real deployment reaches: buckets, and subnets that the host selector remembers. */
@@ -32,6 +41,8 @@ const CALL_MS = 3_000
 /** An imitated answer takes the median duration of this many answers of its host, or this long before the first one. */
 const MEASURED_ANSWERS = 31
 const FIRST_ANSWER_MS = 100
+/** How long a throttle of a bucket is imitated, unless AWS answers a call: longer than all attempts. Milliseconds. */
+const THROTTLED_MS = CALL_MS + 1_000
 /** A change of the clock skew that is logged. Milliseconds. */
 const LOGGED_SKEW_MS = 60_000
 
@@ -67,6 +78,10 @@ export class StsGateway {
   readonly #firstHost: string | undefined
   /** How long the latest answers took, by host. */
   readonly #durations: ReadonlyMap<string, DurationWindow>
+  /** Why the last call without credentials failed, by host. */
+  readonly #probeFailures = new Map<string, Unavailable | undefined>()
+  /** The last throttles of buckets that no answer has followed. */
+  readonly #unansweredThrottles = new LRUCache<string, { at: number; outcome: StsFailure }>({ max: MAX_BUCKETS })
   readonly #metrics: MetricsRecorder
   readonly #log: Log
   /** Throttles by bucket. Only accounts that have logged in get a name here, because anyone can invent access keys. */
@@ -78,6 +93,7 @@ export class StsGateway {
   readonly acquirePermit: Scheduler['acquire']
   /** Calls GetCallerIdentity. Each attempt needs a permit. Throws `budget/exhausted` and the reason of the signal. */
   readonly getCallerIdentity: ReturnType<typeof withRetry>
+  readonly #imitateCall: ReturnType<typeof withRetry>
   /** Resolves once this host was asked for the time within the last second. Throws `sts/unavailable`. */
   readonly syncClock: (host: string) => Promise<void>
 
@@ -106,7 +122,7 @@ export class StsGateway {
           ? log('info', 'sts host restored', { sts: host })
           : log('warn', 'sts host ejected', { sts: host, why }),
     })
-    this.getCallerIdentity = withRetry((proof, ms, signal) => this.#callOnce(proof, ms, signal), {
+    const retryOptions: RetryOptions = {
       attemptMS: ATTEMPT_MS,
       deadlineMS: CALL_MS,
       queueMS: () => this.#queueMS,
@@ -114,7 +130,9 @@ export class StsGateway {
       random: Math.random,
       sleep,
       shouldRetry: (proof, outcome) => this.#shouldRetry(proof, outcome),
-    })
+    }
+    this.getCallerIdentity = withRetry((proof, ms, signal) => this.#callOnce(proof, ms, signal), retryOptions)
+    this.#imitateCall = withRetry((proof, _, signal) => this.#imitateOnce(proof, signal), retryOptions)
     this.syncClock = createClockSync({ probe: host => this.probe(host, ATTEMPT_MS), now })
   }
 
@@ -126,29 +144,29 @@ export class StsGateway {
   /** Calls a host without credentials, which also measures the clock skew. Returns why it failed, if it did. */
   async probe(host: string, timeoutMS = CALL_MS): Promise<string | undefined> {
     const startedAt = now()
-    const failure = await this.#client.probe(host, AbortSignal.timeout(timeoutMS)).catch(String)
+    const failure = await this.#client
+      .probe(host, AbortSignal.timeout(timeoutMS))
+      .catch(thrown => unavailable(String(thrown), 'retry'))
+    this.#probeFailures.set(host, failure)
     if (failure === undefined) this.#recordDuration(host, startedAt)
     this.#recordSkew()
-    return failure
+    return failure?.why
   }
 
   /**
-   * The outcome of an inactive key, without a call, after the time of one: the login waits in the queue for its permit,
-   * returns it, and waits for the median duration of an answer. Throws `budget/exhausted` and the reason of the signal.
+   * The outcome of an inactive key, without a call for it, after the time of one, with its permits and retries. Throws
+   * `budget/exhausted` and the reason of the signal.
    */
   async imitateInactiveKey(
-    { challenge: { host } }: Proof,
+    proof: Proof,
     address: string,
     acquirePermit: AcquirePermit,
     signal: AbortSignal,
   ): Promise<StsFailure> {
-    const release = await acquirePermit(this.#queueMS)
-    release()
-    await sleep(this.#durations.get(host)?.median() ?? FIRST_ANSWER_MS, signal)
-    signal.throwIfAborted()
-    const isFirst = host === this.#firstHost
-    if (!isFirst) this.#hosts.preferFirstHost(address)
-    return inactiveKeyOutcome(isFirst)
+    const outcome = await this.#imitateCall(proof, acquirePermit, signal)
+    if (outcome.is === 'identity') throw new Fault('internal')
+    if (outcome.is === 'unavailable' && outcome.next === 'first-host') this.#hosts.preferFirstHost(address)
+    return outcome
   }
 
   /** Raises the priority of the waiting logins of a credential that has become known in this subnet. */
@@ -192,6 +210,8 @@ export class StsGateway {
     const outcome = await this.#client.getCallerIdentity(proof, timeoutMS, signal)
     if (outcome.is === 'identity' || outcome.is === 'refused') this.#recordDuration(proof.challenge.host, startedAt)
     const bucket = bucketKey(proof)
+    if (outcome.is === 'throttled') this.#unansweredThrottles.set(bucket, { at: now(), outcome })
+    else if (outcome.is !== 'unavailable') this.#unansweredThrottles.delete(bucket)
     const throttles = this.#throttles.get(bucket)
     if (outcome.is === 'identity' && throttles === undefined && this.#throttles.size < MAX_NAMED_BUCKETS) {
       this.#throttles.set(bucket, 0)
@@ -203,6 +223,24 @@ export class StsGateway {
     this.#metrics.count('sts_calls_total', 1, { outcome: outcome.is })
     this.#recordSkew()
     return outcome
+  }
+
+  /**
+   * An inactive key gets no answer while STS is down or throttles its account, and a client must not notice a difference. So
+   * the host is asked at most once a second for all such keys, without credentials, which costs no account anything.
+   */
+  async #imitateOnce(proof: Proof, signal: AbortSignal): Promise<StsFailure> {
+    const { host } = proof.challenge
+    const isUp = rejectOnAbort(signal, this.syncClock(host)).then(
+      () => true,
+      () => false,
+    )
+    await Promise.all([isUp, sleep(this.#durations.get(host)?.median() ?? FIRST_ANSWER_MS, signal)])
+    signal.throwIfAborted()
+    if (!(await isUp)) return this.#probeFailures.get(host) ?? unavailable('no answer', 'retry')
+    const throttle = this.#unansweredThrottles.get(bucketKey(proof))
+    if (throttle && now() - throttle.at < THROTTLED_MS) return throttle.outcome
+    return inactiveKeyOutcome(host === this.#firstHost)
   }
 
   /** Records a missing answer at once, so that a host that is down is ejected before its first logins have failed. */

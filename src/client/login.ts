@@ -7,7 +7,7 @@
  * The order of these steps makes a login safe. Whatever can be refused without a call to STS is refused before it. A
  * connection is registered before its identity is looked up in the deny list, so that a denial added later finds it.
  *
- * A denied access key costs no call either, but its client must not notice: anyone can show a key id, and could find out
+ * STS does not see a denied access key either, but its client must not notice: anyone can show a key id, and could find out
  * which ones are denied. So the login takes the same steps and the same time as that of an inactive key.
  */
 import { decodeAccountId } from '../budget/account.js'
@@ -101,7 +101,7 @@ export type AuthenticatorOptions = {
   ): ReturnType<Scheduler['acquire']>
   /** Calls STS, with a permit for each attempt. */
   askSts(proof: Proof, acquire: AcquirePermit, signal: AbortSignal): Promise<StsOutcome>
-  /** The outcome of an inactive key, after the time of a call. Makes no call and holds no permit. */
+  /** The outcome of an inactive key, after the time of a call with its permits. STS does not see the key. */
   imitateInactiveKey(proof: Proof, address: string, acquire: AcquirePermit, signal: AbortSignal): Promise<StsFailure>
   /** Caches an outcome without a call, as `recordOutcome` caches that of a call. */
   cacheOutcome: RefusalCache['store']

@@ -371,7 +371,7 @@ class Checker {
     // The client times out a little earlier, because its error says more than the timeout of the question.
     const client = createConfiguredStsClient(config.sts, timeoutMS * 0.9)
     const ask = async (host: string, signal: AbortSignal): Promise<Answer> => {
-      const why = await client.probe(host, signal)
+      const why = (await client.probe(host, signal))?.why
       const skewSeconds = Math.round(client.clockSkewMS() / 1000)
       if (why !== undefined) {
         const advice = describeStsTlsFailure(why)

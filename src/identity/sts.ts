@@ -45,8 +45,8 @@ export type { CallSts, StsOutcome }
 
 export type StsClient = {
   getCallerIdentity: CallSts
-  /** Calls a host without credentials. Returns why the call failed; undefined if STS answered. */
-  probe(host: string, signal: AbortSignal): Promise<string | undefined>
+  /** Calls a host without credentials. Returns the failure; undefined if STS answered. */
+  probe(host: string, signal: AbortSignal): Promise<Unavailable | undefined>
   /** How far the clock of STS is ahead of the proxy's, in milliseconds, by its latest answer; 0 before the first one. */
   clockSkewMS(): number
   /** Ends all calls and closes all sockets. */
@@ -99,10 +99,10 @@ export function createStsClient({
     },
     async probe(host, signal) {
       const endpoint = endpoints.get(host)
-      if (!endpoint) return `${host} is not one of the hosts`
+      if (!endpoint) return unavailable(`${host} is not one of the hosts`, 'none')
       const response = await send(endpoint.pool, buildUnsignedRequest(host), userAgent, timeoutMS, signal)
       const outcome = 'is' in response ? response : interpret(response, endpoint)
-      return outcome.is === 'unavailable' ? outcome.why : undefined
+      return outcome.is === 'unavailable' ? outcome : undefined
     },
     clockSkewMS: () => skewMS,
     async close() {
