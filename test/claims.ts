@@ -25,6 +25,11 @@ const claims: readonly Claim[] = [
     confirmedBy: ['moto', 'the signer of the Node.js driver'],
   },
   {
+    claim: 'calls to STS go through an HTTP proxy, whose failures are never a refusal',
+    tests: ['interop/stsProxy.ts', 'identity/connectProxy.ts'],
+    confirmedBy: ['tinyproxy 1.11'],
+  },
+  {
     claim: 'SCRAM-SHA-256 to the upstream, with a third round trip and without speculative authentication',
     tests: ['interop/ferretdb.ts'],
     confirmedBy: ['FerretDB 1.24'],

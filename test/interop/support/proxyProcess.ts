@@ -20,6 +20,8 @@ export type ProxyOptions = {
   provisioningSecret?: string
   /** Further groups of settings. */
   settings?: object
+  /** Further environment variables. */
+  env?: Record<string, string>
 }
 
 export type ProxyProcess = {
@@ -27,19 +29,22 @@ export type ProxyProcess = {
   uri: string
   /** Runs another command of the program with the same configuration. */
   run(command: string): Promise<ProgramResult>
+  /** The end of its log. */
+  stderr(): string
 }
 
 /** Starts the proxy on a free port. Resolves when it accepts logins. The proxy ends with the test. */
 export async function startProxyProcess(
   t: Test,
-  { upstream, sts, users, provisioningSecret, settings }: ProxyOptions,
+  { upstream, sts, users, provisioningSecret, settings, env: variables = {} }: ProxyOptions,
 ): Promise<ProxyProcess> {
   if (!existsSync(program)) throw new Error(`${program} is missing: run \`npm run build\` first`)
   const home = createTempFolder(t)
   const config = join(home, 'proxy.yaml')
   const secretFile = join(home, 'provisioning-secret')
   if (provisioningSecret !== undefined) writeFileSync(secretFile, provisioningSecret, { mode: 0o600 })
-  const env = Object.fromEntries(users.flatMap((rule, n) => ('user' in rule ? [[`PASSWORD_${n}`, rule.password]] : [])))
+  const passwords = users.flatMap((rule, n) => ('user' in rule ? [[`PASSWORD_${n}`, rule.password]] : []))
+  const env = { ...variables, ...Object.fromEntries(passwords) }
   const file = {
     listen: { host: '127.0.0.1', port: 0 },
     upstream,
@@ -57,5 +62,6 @@ export async function startProxyProcess(
   return {
     uri: `mongodb://127.0.0.1:${port}/?authSource=%24external&authMechanism=MONGODB-AWS`,
     run: command => runNode(t, [program, command, '--config', config], '', { env }),
+    stderr: running.stderr,
   }
 }

@@ -1,13 +1,18 @@
-/** Third-party servers next to the proxy: FerretDB and SecantusDB as the upstream, and moto as AWS. Each ends with its test. */
+/**
+ * Third-party servers next to the proxy: FerretDB and SecantusDB as the upstream, moto as AWS, and tinyproxy on the way to it.
+ * Each ends with its test.
+ */
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { createServer, request } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Document, MongoClient } from 'mongodb'
 import type { Test } from 'tap'
 import { createTempFolder } from '../../support/program.js'
-import { findFreePort, startProgram, waitForLine } from './childProcess.js'
+import { findFreePort, type RunningProgram, startProgram, waitForLine } from './childProcess.js'
 import type { Program } from './toolchains.js'
 
 const ROOT = { user: 'root', password: 'of the server' }
@@ -139,6 +144,66 @@ export async function startMotoAdapter(t: Test, motoPort: number): Promise<numbe
     server.closeAllConnections()
   })
   return (server.address() as AddressInfo).port
+}
+
+export type Tinyproxy = {
+  url: string
+  /** What it has printed. */
+  log(): string
+  start(): Promise<void>
+  stop(): Promise<void>
+}
+
+/** Starts tinyproxy on a free port. It allows CONNECT to one port, with these credentials (`user:password`). */
+export async function startTinyproxy(
+  t: Test,
+  program: Program,
+  { allowedPort, credentials }: { allowedPort: number; credentials: string },
+): Promise<Tinyproxy> {
+  const port = await findFreePort()
+  const configFile = join(createTempFolder(t), 'tinyproxy.conf')
+  const lines = [
+    `Port ${port}`,
+    'Listen 127.0.0.1',
+    'Timeout 60',
+    'LogLevel Connect',
+    `BasicAuth ${credentials.replace(':', ' ')}`,
+    `ConnectPort ${allowedPort}`,
+  ]
+  writeFileSync(configFile, `${lines.join('\n')}\n`)
+  let log = ''
+  let running: RunningProgram
+  const start = async (): Promise<void> => {
+    running = startProgram(t, program, ['-d', '-c', configFile])
+    running.child.stdout.on('data', chunk => {
+      log += chunk
+    })
+    while (!(await accepts(port))) {
+      if (running.child.exitCode !== null) throw new Error(`tinyproxy exited: ${log}${running.stderr()}`)
+      await sleep(20)
+    }
+  }
+  await start()
+  return {
+    url: `http://127.0.0.1:${port}`,
+    log: () => log,
+    start,
+    async stop() {
+      running.child.kill('SIGKILL')
+      await running.exited
+    },
+  }
+}
+
+/** Whether a program listens on this port. */
+async function accepts(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1')
+  const accepted = await once(socket, 'connect').then(
+    () => true,
+    () => false,
+  )
+  socket.destroy()
+  return accepted
 }
 
 const STS_NAMESPACE = 'https://sts.amazonaws.com/doc/2011-06-15/'

@@ -1,9 +1,10 @@
 /**
  * Builds the third-party programs of the interop tests: Python packages, Go programs and Node.js clients. Each is built
  * once, from the versions pinned in this repository, into the folder `.cache`, which Git ignores. Only python3 with venv,
- * go, cargo and flock have to be installed: PyPI has wheels of all pinned packages, and FerretDB uses a SQLite written in Go.
+ * go, cargo, flock and tinyproxy have to be installed: PyPI has wheels of all pinned packages, and FerretDB uses a SQLite
+ * written in Go.
  */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -118,6 +119,13 @@ export async function buildFerretdb(): Promise<Program> {
     await run('go', ['build', ...flags, '-o', program, `${module}/cmd/ferretdb`], folder)
   })
   return [program]
+}
+
+/** tinyproxy, an HTTP forward proxy that the system has to provide. Debian has it as a package. */
+export async function findTinyproxy(): Promise<Program> {
+  const { error, status } = spawnSync('tinyproxy', ['-v'], { stdio: 'ignore' })
+  if (!error && status === 0) return ['tinyproxy']
+  throw new Error(`tinyproxy is missing: ${error?.message ?? `it exited with ${status}`}`)
 }
 
 /** Builds a folder again unless it was built from the same pinned versions. */
