@@ -15,11 +15,18 @@ const URI_HINT = 'in a connection string, write + as %2B, / as %2F and = as %3D'
 export function findInvalidTokenPart(token: string): string | undefined {
   if (token === '') return 'is empty'
   if (token.length > MAX_TOKEN_LENGTH) return `is longer than ${MAX_TOKEN_LENGTH} characters`
-  if (/^\s|\s$/.test(token)) return `begins or ends with ${nameOfBlank(/^\s|\s$/.exec(token)?.[0])}; remove it`
+  const [outer] = /^\s|\s$/.exec(token) ?? []
   const [blank] = /\s/.exec(token) ?? []
+  if (outer !== undefined && !(outer === ' ' && isOuterBlankOfToken(token)))
+    return `begins or ends with ${nameOfBlank(outer)}; remove it`
   if (blank === ' ') return `contains a blank, which was probably a +; ${URI_HINT}`
   if (blank !== undefined) return `contains ${nameOfBlank(blank)}; write the token on one line`
   return /^[\x21-\x7e]+$/.test(token) ? undefined : 'contains a character that is not printable ASCII'
+}
+
+/** Whether a blank at an end was probably a +: other ones were, too, or the token has the length of base64 with it. */
+function isOuterBlankOfToken(token: string): boolean {
+  return /\S +\S/.test(token) || (token.trim() !== '' && token.length % 4 === 0)
 }
 
 /** Why STS may not know this session token. */

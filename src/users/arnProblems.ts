@@ -44,7 +44,14 @@ const MEANT_AS_ARN = /arn\s*:|(?:iam|sts)\s*::|:\s*(?:assumed-)?roles?\/|:\s*use
 
 /** What is wrong with the name of an `$external` user that was meant as an ARN; undefined for every other name. */
 export function describeMalformedName(name: string): string | undefined {
-  if (parseArn(name) || !MEANT_AS_ARN.test(name.normalize('NFKC'))) return undefined
+  if (parseArn(name)) return undefined
+  const plain = name.normalize('NFKC')
+  if (!MEANT_AS_ARN.test(plain)) {
+    const decoded = plain.replace(/%([2-7][0-9a-f])/gi, (_, code: string) =>
+      String.fromCharCode(Number.parseInt(code, 16)),
+    )
+    return MEANT_AS_ARN.test(decoded) ? 'is percent-encoded; write : and / as they are' : undefined
+  }
   if (name.includes('*'))
     return 'contains *, and names in $external are no patterns; write a rule, or one user for each principal'
   return describeArnProblem(name)

@@ -6,6 +6,9 @@ const TOKEN = `IQoJb3JpZ2luX2VjE${'Abc+/123'.repeat(20)}=`.padEnd(180, '=')
 t.test('a token that no header can carry is described with its remedy, and without its text', async t => {
   for (const [token, problem] of [
     [TOKEN.replaceAll('+', ' '), /^contains a blank, which was probably a \+; .* write \+ as %2B/],
+    [` ${TOKEN.slice(1)}`, /^contains a blank, which was probably a \+; .* write \+ as %2B/],
+    [`${TOKEN.slice(0, -1)} `, /^contains a blank, which was probably a \+/],
+    [` ${TOKEN.replaceAll('+', ' ')}`, /^contains a blank, which was probably a \+/],
     [`${TOKEN}\n`, /^begins or ends with a line break; remove it$/],
     [`${TOKEN}\r\n`, /^begins or ends with a line break; remove it$/],
     [` ${TOKEN}`, /^begins or ends with a blank; remove it$/],

@@ -29,6 +29,8 @@ t.test('a name that was meant as an ARN and is none has a problem', async t => {
     [`arn:aws:iam::${A}:group/g`, /is a group/],
     [`arn:aws:s3:::bucket`, /not of IAM or STS/],
     [`arn:aws:iam::${A}:role/`, /is not the ARN/],
+    [`arn%3Aaws%3Aiam%3A%3A${A}%3Arole%2Fx`, /is percent-encoded/],
+    [`ARN%3aAWS%3aIAM%3a%3a${A}%3aUSER%2fX`, /is percent-encoded/],
     ['arn:', /is not/],
     ['ARN:', /lower case/],
     [`arn:aws:iam::${A}:role/${'x'.repeat(5_000)}`, /is not the ARN/],
@@ -48,6 +50,7 @@ t.test('an ARN, and the name of a user of another kind, has none', async t => {
     'alice@example.com',
     'uid=alice,ou=roles,dc=example',
     'oidc/admins',
+    'oidc%2Fadmins%3A50%25',
     '',
   ]) {
     t.equal(describeMalformedName(name), undefined, name)
