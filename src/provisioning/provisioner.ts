@@ -45,8 +45,9 @@ export type ProvisionerOptions = ProvisioningOptions & {
 }
 
 type CachedPrincipal = {
-  /** What this process decided. */
+  /** What this process decided; `UNCERTAIN` while a change of the roles has no good reply. */
   rolesKey: string
+  /** The roles that the database user may have. */
   roles: readonly Role[]
   /** The mark as it was last read or written, and the one before. */
   mark: VerifiedMark
@@ -74,6 +75,9 @@ const PASSWORD_RESET_DELAY_MS = 10_000
 const DEFAULT_MAX_PRINCIPALS = 10_000
 /** Logins use the same few connections of the administrator. */
 const MAX_CONCURRENT_SYNCS = 2
+
+/** Equal to no key of roles, so that the next decision is written, whatever it is. */
+const UNCERTAIN = ''
 
 /** Failures of the administrator's connection, which say nothing about the user. */
 const ADMIN_FAILURES: ReadonlySet<FaultKind> = new Set<FaultKind>(['upstream/unreachable', 'provision/failed'])
@@ -224,6 +228,7 @@ export class Provisioner {
       const result = await this.#reconciler.reconcile(desired, {
         replaceRoles: this.#principals.get(arn)?.rolesKey !== rolesKey,
         resetPassword: this.#createResetDecision(arn, refused),
+        beforeRoleChange: () => this.#expectEitherRoles(desired),
       })
       this.#forgetFailure(arn)
       return this.#cache(desired, rolesKey, result).credentials
@@ -234,6 +239,15 @@ export class Provisioner {
       if (fault.kind.startsWith('provision/')) this.#logFailure(arn, fault)
       throw fault
     }
+  }
+
+  /** MongoDB may apply a change whose reply is lost. Until the next good reply the user may have both roles. */
+  #expectEitherRoles({ arn, roles }: DesiredUser): void {
+    const cached = this.#principals.peek(arn)
+    if (!cached) return
+    const added = roles.filter(role => !cached.roles.some(held => formatRole(held) === formatRole(role)))
+    cached.roles = [...cached.roles, ...added]
+    cached.rolesKey = UNCERTAIN
   }
 
   /** The last failure if another attempt would be too early. */

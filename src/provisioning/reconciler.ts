@@ -34,6 +34,8 @@ export type ReconcileOptions = {
   replaceRoles: boolean
   /** Whether to set the password again, although it is of this period. */
   resetPassword: (mark: VerifiedMark) => boolean
+  /** Called right before roles are replaced. If the reply is lost, MongoDB may have either roles. */
+  beforeRoleChange?: () => void
 }
 
 /** `mark`: the mark now. `previous`: the mark before, if the password was set. */
@@ -153,7 +155,7 @@ export class UserReconciler {
   async #update(
     user: StoredUser,
     roles: readonly RoleName[],
-    { replaceRoles, resetPassword }: ReconcileOptions,
+    { replaceRoles, resetPassword, beforeRoleChange }: ReconcileOptions,
   ): Promise<ReconcileResult | undefined> {
     const { user: arn } = user
     const mark = this.verifyMark(user)
@@ -167,6 +169,7 @@ export class UserReconciler {
     const credentials = keepsPassword ? undefined : this.#buildCredentials(arn, mark)
     const rolesDiffer = replaceRoles && getRoleSetKey(user.roles) !== getRoleSetKey(roles)
     if (!credentials && !rolesDiffer) return { mark, passwordSet: false }
+    if (rolesDiffer) beforeRoleChange?.()
     if (!(await this.users.update(arn, { ...credentials?.fields, ...(rolesDiffer && { roles }) }))) return undefined
     this.#logChange(rolesDiffer ? 'updated, with other roles' : 'updated', arn)
     return credentials ? { mark: credentials.mark, previous: mark, passwordSet: true } : { mark, passwordSet: false }

@@ -450,13 +450,16 @@ const GRACE_MS = 6_000
 async function startFailing(t: Test, roles = writes) {
   const scene = await startProvisioning(t)
   const { runCommand: run } = scene.partsOf()
-  const upstream = { failure: undefined as Document | Fault | undefined }
+  const upstream = { failure: undefined as Document | Fault | undefined, losesReplies: false }
   const lines: unknown[][] = []
   const failures: FaultKind[] = []
   const provisioner = scene.make({
     runCommand: async (command, db) => {
       if (upstream.failure instanceof Fault) throw upstream.failure
-      return upstream.failure && !('usersInfo' in command) ? upstream.failure : run(command, db)
+      if (upstream.failure && !('usersInfo' in command)) return upstream.failure
+      const reply = await run(command, db)
+      if (upstream.losesReplies && 'updateUser' in command) throw new Fault('upstream/unreachable')
+      return reply
     },
     log: (...line: unknown[]) => void lines.push(line),
     onSyncFailure: kind => failures.push(kind),
@@ -506,6 +509,42 @@ t.test('roles that MongoDB does not take away in time are overdue until it does'
     t.equal(note(getRoles, 20_000), false)
     t.equal(provisioner.unrevokedCount, 0)
   }
+})
+
+t.test('roles of a change whose reply was lost are taken away again', async t => {
+  for (const hasReturned of ['by sync', 'at a login', 'never'] as const) {
+    const { provisioner, upstream, note, clock, stored } = await startFailing(t, reads)
+    upstream.losesReplies = true
+    await provisioner.syncRoles(() => writes)
+    t.same((await stored('orders'))?.roles, writes, 'MongoDB has applied the change')
+    const getRoles = () => [...reads]
+    clock.now += 2_000
+    upstream.losesReplies = false
+    if (hasReturned === 'never') {
+      upstream.failure = new Fault('upstream/unreachable')
+      await provisioner.syncRoles(getRoles)
+      t.equal(note(getRoles, 0), false)
+      t.equal(note(getRoles, GRACE_MS), true, 'the user may still write')
+      continue
+    }
+    if (hasReturned === 'by sync') await provisioner.syncRoles(getRoles)
+    else await provisioner.ensureUser(orders)
+    t.same((await stored('orders'))?.roles, reads, hasReturned)
+    t.equal(note(getRoles, GRACE_MS), false)
+    t.equal(provisioner.unrevokedCount, 0)
+  }
+})
+
+t.test('a change that MongoDB refused leaves nothing to take away', async t => {
+  const { provisioner, upstream, note, clock } = await startFailing(t, reads)
+  upstream.failure = refusal
+  await provisioner.syncRoles(() => writes)
+  clock.now += 2_000
+  const getRoles = () => [...reads]
+  await provisioner.syncRoles(getRoles) // reads the user, which has these roles
+  t.equal(note(getRoles, 0), false)
+  t.equal(note(getRoles, GRACE_MS), false)
+  t.equal(provisioner.unrevokedCount, 0)
 })
 
 t.test('only a loss of roles becomes overdue', async t => {
