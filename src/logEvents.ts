@@ -143,6 +143,18 @@ export const logEvents = {
     fields: ['upstream'],
     fault: true,
   },
+  'no primary': {
+    levels: ['warn', 'error'],
+    summary:
+      'The upstream has no primary, so logins wait. A warning at once, because a planned step-down does this as well; an error if there is still none after five seconds.',
+    fields: ['upstream', 'since', 'seconds'],
+  },
+  'primary found': {
+    levels: ['info'],
+    summary:
+      'A member is the primary: the first one, another one, or the last one again. `seconds` is the time without one.',
+    fields: ['upstream', 'seconds'],
+  },
   'advertised address missing': {
     levels: ['warn'],
     summary:

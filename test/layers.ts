@@ -42,7 +42,7 @@ const PURE = [
   /^users\/(rules|match|principals|permissionSets|arnProblems|roles|networks|conditions|directoryUsers|collectionRole|lostRoles)\.ts$/,
   /^revocation\/(denials|denyFile|liveConnections)\.ts$/,
   /^provisioning\/(password|roleReductions)\.ts$/,
-  /^upstream\/(address|deadline|edition|helloReply|topologyVersion|metadata|topologyDescription|topologyView|primaryTerm)\.ts$/,
+  /^upstream\/(address|deadline|edition|helloReply|topologyVersion|metadata|topologyDescription|topologyView|primaryTerm|memberStatus)\.ts$/,
 ]
 const IMPURE_MODULES = /^(node:)?(net|tls|fs|http|https|dns|dgram|child_process|timers)(\/|$)|^undici$/
 const IMPURE_CODE: [string, RegExp][] = [

@@ -143,6 +143,21 @@ export const metrics = {
     help: 'Users of $external that do not do what their names suggest: malformed ARNs, sessions, duplicates. The log and check name them.',
   },
   upstream_up: { kind: 'gauge', labels: {}, help: '1 while the upstream answers hello, otherwise 0.' },
+  upstream_member_up: {
+    kind: 'collected',
+    labels: { member: [] },
+    help: '1 while this member of the upstream answers hello, otherwise 0. At most 50 members.',
+  },
+  upstream_primary: {
+    kind: 'collected',
+    labels: {},
+    help: '1 while logins have a member to go to, otherwise 0: the primary, or with upstream.topology single the one member.',
+  },
+  upstream_elections_total: {
+    kind: 'counter',
+    labels: {},
+    help: 'Elections since the proxy started: a primary of another election replaced the last known one.',
+  },
   shed_total: {
     kind: 'counter',
     labels: {},
@@ -164,7 +179,7 @@ type LabelArguments<N extends MetricName> = keyof LabelValues<N> extends never ?
 export type Stage = (typeof metrics.connections.labels.stage)[number]
 export type LdapState = (typeof metrics.ldap_authorization.labels.state)[number]
 
-/** Returns the current value of a collected metric for each value of its label. */
+/** Returns the current value of a collected metric for each value of its label. Without a label, the key does not matter. */
 export type GaugeCollector = () => Readonly<Record<string, number>>
 export type GaugeCollectors = Partial<Record<NameOf<'collected'>, GaugeCollector>>
 
@@ -228,12 +243,13 @@ function createHistogram(config: MetricConfig, definition: MetricDefinition): Hi
 }
 
 function createCollectedGauge(config: MetricConfig, collect: GaugeCollector): void {
-  const [label = ''] = config.labelNames
+  const [label] = config.labelNames
   new Gauge({
     ...config,
     collect() {
       this.reset()
-      for (const [value, number] of Object.entries(collect())) this.set({ [label]: value }, number)
+      for (const [value, number] of Object.entries(collect()))
+        this.set(label === undefined ? {} : { [label]: value }, number)
     },
   })
 }

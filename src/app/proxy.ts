@@ -22,10 +22,12 @@ import type { Config } from '../config/load.js'
 import type { Fault, FaultKind, Level } from '../errors.js'
 import { LdapGuard } from '../ldap/guard.js'
 import { createLdapProbe } from '../ldap/probe.js'
-import type { Log } from '../log.js'
+import { type Log, silentLog } from '../log.js'
 import { randomBytes } from '../random.js'
 import { type AdminClient, createAdminClient } from '../upstream/admin.js'
 import type { Channel } from '../upstream/channel.js'
+import type { MemberStatus } from '../upstream/memberStatus.js'
+import { PrimaryHistory } from '../upstream/primaryHistory.js'
 import { Topology } from '../upstream/topology.js'
 import { readTopologyVersion } from '../upstream/topologyVersion.js'
 import { startAdminInterface } from './adminInterface.js'
@@ -81,6 +83,7 @@ class ProxyServer {
   readonly #metrics: MetricsRecorder
   readonly #connectionMetrics: ConnectionMetrics
   readonly #adminClient: AdminClient | undefined
+  readonly #primaryHistory: PrimaryHistory
   readonly #topology: Topology
   readonly #ldap: LdapGuard
   readonly #hello: HelloResponder
@@ -109,6 +112,7 @@ class ProxyServer {
     this.#capacity = new Capacity(loaded, this.#metrics, log)
     this.#connectionMetrics = createConnectionMetrics(this.#metrics)
     this.#adminClient = config.upstream.admin && createAdminClient(config.upstream.admin)
+    this.#primaryHistory = this.#createPrimaryHistory(policy)
     this.#topology = new Topology({
       upstream: policy.upstream,
       single: policy.isSingle,
@@ -117,7 +121,10 @@ class ProxyServer {
       random: Math.random,
       after,
       onServerRestart: () => void this.#ldap.recheck(),
-      onUpdate: () => this.#logins?.onTopologyUpdate(),
+      onUpdate: () => {
+        this.#primaryHistory.update(this.#topology?.currentPrimary())
+        this.#logins?.onTopologyUpdate()
+      },
       onTermClosed: reason => this.#listener?.closeMonitors(reason),
     })
     this.#ldap = this.#createLdapGuard()
@@ -143,6 +150,8 @@ class ProxyServer {
     })
     this.#metrics.addGauges({
       connections: () => this.#listener?.countByStage() ?? NO_CONNECTIONS,
+      upstream_member_up: () => countUp(this.#topology.members()),
+      upstream_primary: () => ({ '': this.#topology.currentPrimary() ? 1 : 0 }),
       ...this.#capacity.gauges(),
       ...this.#logins.gauges(),
     })
@@ -168,6 +177,17 @@ class ProxyServer {
     const { config, policy } = this.#initial
     this.#log('info', 'ready', { host: config.listen.host, port, upstream: policy.upstream.name, adminPort })
     return { port, adminPort, initialized, reload, stop: delay => this.#stop(delay), kill: () => this.#kill() }
+  }
+
+  #createPrimaryHistory({ upstream, isSingle }: LoadedConfig['policy']): PrimaryHistory {
+    return new PrimaryHistory({
+      upstream: upstream.name,
+      log: isSingle ? silentLog : this.#log, // a single member is used whatever its role
+      onElection: () => this.#metrics.count('upstream_elections_total', 1),
+      after,
+      now,
+      wallClock: Date.now,
+    })
   }
 
   #createLdapGuard(): LdapGuard {
@@ -302,6 +322,7 @@ class ProxyServer {
     await this.#logins.close()
     this.#ldap.close()
     await this.#adminClient?.close()
+    this.#primaryHistory.close()
     this.#topology.close()
     this.#log('info', 'stopped')
   }
@@ -313,6 +334,10 @@ function listenerSettings(
   { connections, reserve }: ConnectionLimits,
 ): Pick<ListenerOptions, 'connections' | 'reserve' | 'perAddress' | 'tls'> {
   return { connections, reserve, perAddress: listen.perAddress, ...(tls && { tls: { ...tls, key: tls.key.reveal() } }) }
+}
+
+function countUp(members: readonly MemberStatus[]): Record<string, number> {
+  return Object.fromEntries(members.map(({ address, state }) => [address, state === 'unreachable' ? 0 : 1]))
 }
 
 /** True if both name their process and the processes differ. */

@@ -15,6 +15,8 @@ import type { Log } from '../log.js'
 import { rejectOnAbort } from './deadline.js'
 import { MemberAdditionLimit } from './memberAdditionLimit.js'
 import { MemberCheck } from './memberCheck.js'
+import { describeMemberState, type MemberStatus } from './memberStatus.js'
+import type { CurrentPrimary } from './primaryHistory.js'
 import { createTermController, type PrimaryTerm, type TermController } from './primaryTerm.js'
 import { SeedlistLookup } from './seedlistLookup.js'
 import { ServerMonitor } from './serverMonitor.js'
@@ -132,6 +134,25 @@ export class Topology {
   /** Whether `selectPrimary` finds one. */
   hasPrimary(): boolean {
     return !this.#stop.signal.aborted && this.#description.primary !== undefined && this.#term !== undefined
+  }
+
+  /**
+   * The primary that answers, and the key of its term; undefined while there is none. With `single` it is the one member,
+   * whatever its role.
+   */
+  currentPrimary(): CurrentPrimary | undefined {
+    const { primary, history } = this.#description
+    if (this.#stop.signal.aborted || primary === undefined || history.termKey === undefined) return undefined
+    return this.#hellos.get(primary) && { address: primary, term: history.termKey }
+  }
+
+  /** Every monitored member, by address. */
+  members(): MemberStatus[] {
+    const primary = this.currentPrimary()?.address
+    return [...this.#monitors].map(([address, monitor]) => {
+      const hello = monitor.cachedHello()
+      return { address, state: describeMemberState(hello, address === primary), why: monitor.lastError()?.message }
+    })
   }
 
   /** Resolves when the members have answered, as `freshView` asks them, whatever they say. Throws as `freshView` does. */

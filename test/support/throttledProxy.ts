@@ -14,6 +14,7 @@ import { type StsServer, startSts } from '../../sandbox/src/aws/sts.js'
 import { startMongoServer } from '../../sandbox/src/mongo/server.js'
 import type { AwsKeys } from './clients.js'
 import { type LogLine, loadClock, startInProcess } from './inProcessProxy.js'
+import { scrapeMetrics } from './metrics.js'
 import type { TestClock } from './testClock.js'
 
 export const HOSTS = ['sts.eu-west-1.amazonaws.com', 'sts.us-east-1.amazonaws.com'] as const
@@ -106,20 +107,10 @@ export async function startThrottledProxy(
       const login = { by: 'aws', accessKeyId, secretAccessKey, ...token } as const
       return runLoginBurst({ addresses: 4, maxMS: 3_600_000, ...options, port: proxy.port, login })
     },
-    metrics: async () => readMetrics(await (await fetch(`http://127.0.0.1:${proxy.adminPort}/metrics`)).text()),
+    metrics: () => scrapeMetrics(proxy.adminPort),
     setQuota: believed => reload(configOf(believed)),
     setLogin: login => reload(configOf(quota, login)),
     closed: () => log.filter(isClosed),
     closedLines: (count, matches = () => true) => logged(line => isClosed(line) && matches(line), count),
   }
-}
-
-function readMetrics(text: string): Record<string, number> {
-  const lines = text.split('\n').filter(line => line !== '' && !line.startsWith('#'))
-  return Object.fromEntries(
-    lines.map(line => {
-      const at = line.lastIndexOf(' ')
-      return [line.slice(0, at).replace('mongo_iam_proxy_', ''), Number(line.slice(at + 1))]
-    }),
-  )
 }

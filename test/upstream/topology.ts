@@ -497,3 +497,32 @@ t.test('close ends all sockets and rejects waiting clients', async t => {
   t.equal(faultOf(() => topology.selectPrimary())?.kind, 'proxy/shutdown')
   await until(() => set.members.every(({ sockets }) => sockets.size === 0))
 })
+
+t.test('members and the current primary follow an election and a member that goes away', async t => {
+  const { topology, set, a, b, c } = await startMonitoredSet(t)
+  const states = () => Object.fromEntries(topology.members().map(({ address, state }) => [address, state]))
+  t.same(states(), { [a.address]: 'primary', [b.address]: 'secondary', [c.address]: 'secondary' })
+  t.match(topology.currentPrimary(), { address: a.address })
+  const { term } = topology.currentPrimary() ?? {}
+  a.changeHello(set.secondary)
+  await until(() => topology.currentPrimary() === undefined)
+  b.changeHello(set.primary(2))
+  await until(() => topology.currentPrimary()?.address === b.address)
+  t.not(topology.currentPrimary()?.term, term)
+  await c.stop()
+  await until(() => states()[c.address] === 'unreachable')
+  t.match(
+    topology.members().filter(({ why }) => why !== undefined),
+    [{ address: c.address, why: /unreachable/ }],
+  )
+  topology.close()
+  t.equal(topology.currentPrimary(), undefined)
+})
+
+t.test('a single member is the primary while it answers', async t => {
+  const upstream = await startScriptedUpstream(t, () => memberHello({ isWritablePrimary: false, secondary: true }))
+  const { topology } = createTopologyFor(t, `mongodb://${upstream.target.address}/`, { single: true })
+  t.equal(topology.currentPrimary(), undefined)
+  await topology.freshView(never())
+  t.match(topology.currentPrimary(), { address: upstream.target.address })
+})

@@ -1,0 +1,40 @@
+/** Each outage shows in the metrics at the next scrape and in the log at once. */
+import t from 'tap'
+import { scrapeMetrics } from '../support/metrics.js'
+import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
+
+t.test('a primary that is gone, and the next one', async t => {
+  const { proxy, set, hosts, log, logged, clock } = await startReplicaSetProxy(
+    t,
+    { 'admin.port': '0' },
+    { electionMS: null, testClock: true },
+  )
+  const up = (host: string) => `upstream_member_up{member="${host}"}`
+  const first = set.primary()
+  t.match(
+    log.filter(({ event }) => event === 'primary found'),
+    [{ level: 'info', upstream: first?.host }],
+  )
+  const before = await scrapeMetrics(proxy.adminPort)
+  t.match(before, { upstream_primary: 1, upstream_elections_total: 0 })
+  t.same(
+    hosts.map(host => before[up(host)]),
+    [1, 1, 1],
+  )
+  set.stepDown()
+  await logged(({ event, level }) => event === 'no primary' && level === 'warn')
+  t.match(await scrapeMetrics(proxy.adminPort), { upstream_primary: 0, upstream_up: 1 })
+  await clock.pass(5_000)
+  await logged(({ event, level }) => event === 'no primary' && level === 'error')
+  const next = set.members().find(member => member !== first)
+  if (!next) throw new Error('there are three members')
+  set.elect(next)
+  const [, found] = await logged(({ event }) => event === 'primary found', 2)
+  t.match(found, { upstream: next.host })
+  t.ok(Number(found?.seconds) >= 5)
+  t.match(await scrapeMetrics(proxy.adminPort), { upstream_primary: 1, upstream_elections_total: 1 })
+  const lost = set.members().find(member => member !== next)
+  if (lost) await set.kill(lost)
+  await logged(({ event, upstream }) => event === 'upstream unreachable' && upstream === lost?.host)
+  t.match(await scrapeMetrics(proxy.adminPort), { [up(lost?.host ?? '')]: 0, [up(next.host)]: 1 })
+})
