@@ -3,6 +3,9 @@
 import { randomBytes } from 'node:crypto'
 import { type LoadedConfig, loadWithPolicy, withPolicy } from './app/policy.js'
 import { type CheckOptions, check } from './commands/check.js'
+import { importPackage } from './commands/doctor/awsSdk.js'
+import { parseTarget } from './commands/doctor/target.js'
+import { doctor } from './commands/doctor.js'
 import { explain, formatExplanationAsJson } from './commands/explain.js'
 import { expectsJson, formatFault, formatFaultAsJson } from './commands/failure.js'
 import {
@@ -42,6 +45,12 @@ const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any Mo
   mongo-iam-proxy explain ARN --config FILE
                                           shows the rule or directory entry of a principal, or why there is none
       --json                              prints one JSON document
+  mongo-iam-proxy doctor ADDRESS          logs in to a running proxy as a client, and says what fails and what to do.
+                                          ADDRESS: the connection string of an application, or host:port
+      --config FILE                       also shows the rule that decides, or the nearest one
+      --tls --tls-ca-file FILE --tls-certificate-key-file FILE --replica-set NAME
+                                          the options of host:port
+      --json                              prints JSON lines: the findings, then a summary
   mongo-iam-proxy users prune --config FILE
                                           removes the database users of the proxy that no rule or entry needs
       --all                               removes all database users of the proxy
@@ -61,6 +70,7 @@ const commands: Record<string, Command> = {
   demo: runDemo,
   check: runCheck,
   explain: runExplain,
+  doctor: runDoctor,
   users: runUsers,
   settings: printSettings,
   help: printHelp,
@@ -162,6 +172,56 @@ async function runExplain(argv: string[]): Promise<number> {
   if (own.json) print(formatExplanationAsJson(explanation))
   else for (const line of explanation.lines) print(escapeUnprintable(line))
   return explanation.isComplete ? 0 : 78
+}
+
+async function runDoctor(argv: string[]): Promise<number> {
+  const { own, settings, positionals } = parseFlags(argv, {
+    ...CONFIG_FLAGS,
+    tls: 'toggle',
+    'tls-ca-file': 'text',
+    'tls-certificate-key-file': 'text',
+    'replica-set': 'text',
+    json: 'toggle',
+  })
+  const [address, ...more] = positionals
+  if (address === undefined || more.length > 0) throw new Fault('usage', 'doctor takes one address')
+  if (own.config === undefined && Object.keys(settings).length > 0) {
+    throw new Fault('usage', 'settings of the proxy have no effect without --config')
+  }
+  const { tls, 'tls-ca-file': caFile, 'tls-certificate-key-file': certificateKeyFile, 'replica-set': replicaSet } = own
+  const flags = {
+    ...(tls && { tls }),
+    ...(caFile !== undefined && { caFile }),
+    ...(certificateKeyFile !== undefined && { certificateKeyFile }),
+    ...(replicaSet !== undefined && { replicaSet }),
+  }
+  const target = parseTarget(address, flags, path => readFile(path).bytes)
+  const loaded = own.config === undefined ? undefined : loadWithOrWithoutSecrets(own, settings)
+  // The AWS SDK would write to stderr that later releases of it need a newer Node.js.
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true'
+  const format = own.json ? formatFindingAsJson : formatFinding
+  const { findings, verdict } = await doctor({
+    target,
+    env: process.env,
+    loaded,
+    loadPackage: importPackage,
+    onFinding: finding => print(format(finding)),
+  })
+  print(own.json ? formatSummaryAsJson(findings, verdict) : `\n${verdict.sentence}`)
+  return exitCodeOf(findings)
+}
+
+/** On the machine of a client, the secret files of the proxy are missing. Rules can be explained without them. */
+function loadWithOrWithoutSecrets(
+  own: CommandLine<typeof CONFIG_FLAGS>['own'],
+  settings: Record<string, string>,
+): LoadedConfig {
+  try {
+    return load(own, settings)
+  } catch (thrown) {
+    if (Fault.from(thrown).kind !== 'config/invalid') throw thrown
+    return load(own, settings, { skipSecrets: true })
+  }
 }
 
 async function runUsers([subcommand, ...argv]: string[]): Promise<number> {

@@ -32,6 +32,7 @@ const LAYERS = [
 
 /** Files without a socket, file, clock or randomness of their own: the caller passes in what they need. */
 const PURE = [
+  /^commands\/doctor\/(diagnosis|stsEndpoint|(network|hello|credential|login)Diagnosis)\.ts$/,
   /^config\/(nearest|missingBlank|endMark)\.ts$/,
   /^wire\//,
   /^sasl\//,

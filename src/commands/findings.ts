@@ -1,5 +1,5 @@
 /**
- * Findings of `check` and `users prune`, and their two forms: a line of text, and a line of JSON.
+ * Findings of `check`, `doctor` and `users prune`, and their two forms: a line of text, and a line of JSON.
  *
  *     ok    upstream 127.0.0.1:27017: answers, version 8.0.4
  *     {"version":1,"type":"finding","level":"ok","question":"upstream","text":"upstream 127.0.0.1:27017: answers, …"}
@@ -36,11 +36,11 @@ export function describeInvalidConfiguration(problems: readonly string[]): Findi
   return problems.map(text => ({ level: 'failure', question: 'configuration', text }))
 }
 
-/** The last line of JSON. Without it, the program ended early. */
-export function formatSummaryAsJson(findings: readonly Finding[]): string {
+/** The last line of JSON. Without it, the program ended early. `more`: further fields. */
+export function formatSummaryAsJson(findings: readonly Finding[], more: object = {}): string {
   const count = (level: FindingLevel) => findings.filter(finding => finding.level === level).length
   const counts = { ok: count('ok'), note: count('note'), warning: count('warning'), failure: count('failure') }
-  return JSON.stringify({ version: JSON_VERSION, type: 'summary', ok: counts.failure === 0, findings: counts })
+  return JSON.stringify({ version: JSON_VERSION, type: 'summary', ok: counts.failure === 0, findings: counts, ...more })
 }
 
 /** A finding whose text begins with `warning: ` or `note: `. Any other text is a note. */
