@@ -34,7 +34,7 @@ import { openChannel } from '../upstream/channel.js'
 import { rejectOnAbort } from '../upstream/deadline.js'
 import { dial } from '../upstream/dial.js'
 import { addProxyMetadata } from '../upstream/metadata.js'
-import { assertOk, sanitizeText } from '../upstream/reply.js'
+import { assertHelloOk, assertOk, sanitizeText } from '../upstream/reply.js'
 import { createScramKeyCache } from '../upstream/scramKeys.js'
 import type { Target } from '../upstream/target.js'
 import { Topology } from '../upstream/topology.js'
@@ -407,7 +407,7 @@ async function describeMember(target: Target, signal: AbortSignal): Promise<stri
   const channel = await openChannel(target, signal)
   try {
     const command = { hello: 1, client: addProxyMetadata(undefined), $db: 'admin' }
-    const { setName } = assertOk(await channel.request(command, signal), target.address)
+    const { setName } = assertHelloOk(await channel.request(command, signal), target.address)
     const { version } = await channel.request({ buildInfo: 1, $db: 'admin' }, signal)
     return `answers, version ${version}${typeof setName === 'string' ? `, member of ${setName}` : ''}`
   } finally {

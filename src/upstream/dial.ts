@@ -12,7 +12,7 @@ import type { Secret } from '../log.js'
 import { createClientFinal, createClientFirst, SCRAM_SHA_256, verifyServerFinal } from '../sasl/scram.js'
 import { type Channel, openChannel } from './channel.js'
 import { addProxyMetadata } from './metadata.js'
-import { assertOk, sanitizeText } from './reply.js'
+import { assertHelloOk, assertOk, sanitizeText } from './reply.js'
 import type { ScramKeyCache } from './scramKeys.js'
 import type { Target } from './target.js'
 
@@ -42,7 +42,7 @@ const MECHANISM_UNAVAILABLE = 334
 const LOGIN_DETAILS = { [MECHANISM_UNAVAILABLE]: `${SCRAM_SHA_256} is not enabled there` }
 
 /**
- * Throws `upstream/unreachable` (no connection, stopping, another replica set, not the primary),
+ * Throws `upstream/unreachable` (no connection, stopping, an error in reply to hello, another replica set, not the primary),
  * `upstream/authentication-failed` (the server rejects this user), `upstream/protocol-error` (the server breaks the
  * protocol, or cannot prove that it knows the password), the signal's reason, and what `onAuthenticated` throws.
  */
@@ -60,11 +60,13 @@ export async function dial(options: DialOptions): Promise<UpstreamConnection> {
 
 async function logIn(channel: Channel, options: DialOptions): Promise<Document> {
   const { target, user, clientMetadata, scramKeys, random, signal, apiVersion } = options
-  const run = async (command: Document, $db: string) => {
+  const send = (command: Document, $db: string) => {
     if (apiVersion !== undefined) command.apiVersion = apiVersion
     command.$db = $db
-    return assertOk(await channel.request(command, signal), target.address, LOGIN_DETAILS)
+    return channel.request(command, signal)
   }
+  const run = async (command: Document, $db: string) =>
+    assertOk(await send(command, $db), target.address, LOGIN_DETAILS)
   const credentials = { upstream: target.address, name: user.name, password: user.password }
   const clientFirst = createClientFirst(user.name, random(24).toString('base64'))
   const saslStart = {
@@ -74,7 +76,8 @@ async function logIn(channel: Channel, options: DialOptions): Promise<Document> 
     options: { skipEmptyExchange: true },
   }
   const client = addProxyMetadata(clientMetadata)
-  const hello = await run({ hello: 1, client, speculativeAuthenticate: { ...saslStart, db: user.db } }, 'admin')
+  const helloCommand = { hello: 1, client, speculativeAuthenticate: { ...saslStart, db: user.db } }
+  const hello = assertHelloOk(await send(helloCommand, 'admin'), target.address)
   assertMember(hello, options)
   const serverFirst = readSaslReply(hello.speculativeAuthenticate ?? (await run(saslStart, user.db)))
   if (serverFirst.done) throw protocolError('the SASL conversation ended before the proof')

@@ -20,6 +20,21 @@ export function assertOk(reply: Document, upstream: string, details: Record<numb
   throw new Fault('upstream/authentication-failed', details[code], fields)
 }
 
+/**
+ * Returns the reply to hello if its `ok` is 1. Throws `upstream/unreachable`, like the monitors: hello concerns no user, so
+ * whatever the error is, the database user was not rejected.
+ */
+export function assertHelloOk(hello: Document, upstream: string): Document {
+  if (Number(hello.ok) === 1) return hello
+  const { code, codeName, errmsg } = hello
+  throw new Fault('upstream/unreachable', 'the member answered hello with an error', {
+    upstream,
+    code: Number(code),
+    codeName: sanitizeText(codeName),
+    errmsg: sanitizeText(errmsg),
+  })
+}
+
 /** A text from the upstream, cut for the log. Undefined for a value of another type. */
 export function sanitizeText(text: unknown): string | undefined {
   return typeof text === 'string' ? text.slice(0, MAX_TEXT_LENGTH) : undefined

@@ -315,6 +315,16 @@ t.test('findings are reported while a later question still waits for its answer'
   t.ok((await checked).some(line => line.startsWith('FAIL STS ')))
 })
 
+t.test('a server that answers hello with an error has not rejected a user', async t => {
+  const upstream = await startScriptedUpstream(t, () => ({ ok: 0, code: 1234, errmsg: 'failing' }))
+  const { run } = await startCheck(t, {
+    upstream: { uri: `mongodb://127.0.0.1:${upstream.port}/?directConnection=true` },
+  })
+  const [line] = (await run()).filter(text => text.startsWith(`FAIL upstream 127.0.0.1:${upstream.port}: `))
+  t.match(line, /the member answered hello with an error.*failing/)
+  t.notMatch(line, /user/)
+})
+
 /** A standalone server whose connectionStatus is `status`, with or without TLS. */
 function startAdministered(t: Test, status: object, tls?: string) {
   const hello = { isWritablePrimary: true, maxWireVersion: 25, minWireVersion: 0, ok: 1 }

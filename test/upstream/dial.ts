@@ -125,6 +125,15 @@ t.test('an upstream that shuts down throws upstream/unreachable at any command',
   )
 })
 
+t.test('an error in reply to hello does not mean that the database user was rejected', async t => {
+  const failing = { ok: 0, code: 1234, codeName: 'Location1234', errmsg: 'failing' }
+  t.match(await dialFault(t, ({ name }) => (name === 'hello' ? failing : memberHello())), {
+    kind: 'upstream/unreachable',
+    detail: 'the member answered hello with an error',
+    facts: { code: 1234, codeName: 'Location1234', errmsg: 'failing' },
+  })
+})
+
 t.test('a member of another replica set than the connection string names is not used', async t => {
   const upstream = await startScriptedUpstream(t, scriptedMongod())
   const named = (replicaSet: string) => ({ target: { ...upstream.target, replicaSet } })
