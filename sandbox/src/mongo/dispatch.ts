@@ -51,10 +51,14 @@ function explainNeeds(request: Request): RequiredPrivilege[] {
   return typeof needs === 'function' ? needs(inner) : []
 }
 
+const HELLO = new Set(['hello', 'isMaster', 'ismaster'])
+
 /** Runs one command. Throws `connectionClosed` if the fail point closes the connection. */
 export function runCommand(request: Request): CommandResult {
-  const { name, session, instance } = request
-  const failure = instance.failPoint.enter(name, session.metadata?.application?.name)
+  const { name, body, session, instance } = request
+  // The first hello of a connection brings the metadata itself. mongod 4.9 and later applies its fail point to that one, too.
+  const metadata = session.metadata ?? (HELLO.has(name) ? body.client : undefined)
+  const failure = instance.failPoint.enter(name, metadata?.application?.name)
   const answer = failure ? applyFailure(failure, request, () => execute(request)) : execute(request)
   return instance.replica ? addReplicaSetFields(request, answer, failure !== undefined) : answer
 }

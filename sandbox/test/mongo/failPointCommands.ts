@@ -55,6 +55,17 @@ t.test('the fail point applies to the applications with its name', async t => {
   t.equal(await errorCodeOf(other.db('app').command({ find: 'c' })), undefined)
 })
 
+t.test('the fail point applies to the hello that brings the name of the application', async t => {
+  const { set, server } = await startWithFailPoint(t)
+  await set('alwaysOn', { failCommands: ['hello'], errorCode: 2, appName: 'reports' })
+  const hello = async (name: string) => {
+    const client = { application: { name }, driver: { name: 'd', version: '1' }, os: { type: 'Linux' } }
+    return (await connectRaw(t, server.port)).ask({ hello: 1, client, $db: 'admin' })
+  }
+  t.match(await hello('reports'), { ok: 0, code: 2 })
+  t.match(await hello('orders'), { ok: 1 })
+})
+
 t.test('a closed connection gets no reply, and the write is not applied', async t => {
   const { set, app } = await startWithFailPoint(t)
   await set({ times: 1 }, { failCommands: ['insert'], closeConnection: true, errorCode: 2 })
