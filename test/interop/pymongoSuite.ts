@@ -3,7 +3,8 @@
  * `pymongo/differences.json` lists it with the reason. A test that differs runs once more on both sides, because some
  * tests of the suite depend on timing.
  *
- * By default the files run that take about ten minutes. `INTEROP_PYMONGO=all` runs all files that need a server.
+ * By default the files run that take about ten minutes. `INTEROP_PYMONGO=all` runs all files that need a server, and
+ * `INTEROP_PYMONGO=test_csot.py,test_pooling.py` runs these.
  */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -26,7 +27,7 @@ const readJson = (name: string) => JSON.parse(readFileSync(new URL(name, import.
 const { byDefault, further }: FileList = readJson('pymongo/files.json')
 const differences: Difference[] = readJson('pymongo/differences.json')
 const expected = new Set(differences.flatMap(({ tests }) => tests))
-const files = process.env.INTEROP_PYMONGO === 'all' ? [...byDefault, ...further] : byDefault
+const files = chooseFiles(process.env.INTEROP_PYMONGO)
 
 const { value: suite, skip: noSuite } = await prepareOrSkip(installPymongoSuite)
 const { value: secantusdb, skip: noSecantusdb } = await prepareOrSkip(installSecantusdb)
@@ -87,6 +88,11 @@ for (const [name, { start, skip }] of Object.entries(servers)) {
       })
     }
   })
+}
+
+function chooseFiles(choice = ''): string[] {
+  if (choice === '') return byDefault
+  return choice === 'all' ? [...byDefault, ...further] : choice.split(',')
 }
 
 async function dropDatabases(uri: string): Promise<void> {
