@@ -112,6 +112,28 @@ t.test('certificates: an unknown authority, a wrong name, an expired one; the lo
   }
 })
 
+t.test('a client certificate that the proxy requires is named', async t => {
+  const folder = createTempFolder(t)
+  for (const name of ['listener', 'workload']) writeFileSync(`${folder}/${name}.pem`, readPem(name))
+  const settings = { 'tls.certFile': 'pem', 'tls.keyFile': 'pem', 'tls.clientCAFile': 'clientCA' }
+  const proxy = await startTestProxy(t, { settings, files: { pem, clientCA: readPem('clientCA') } })
+  const args = [addressOf(proxy), '--tls', '--tls-ca-file', `${folder}/listener.pem`]
+  const env = environmentOf(proxy, proxy.keyOf('alice'))
+  const { cause, sentence } = await examine(t, args, env)
+  t.equal(cause, 'hello')
+  t.match(sentence, /requires a client certificate .*add tlsCertificateKeyFile=FILE/)
+  const certificate = ['--tls-certificate-key-file', `${folder}/workload.pem`]
+  t.equal((await examine(t, [...args, ...certificate], env)).cause, null)
+})
+
+t.test('an address that fails is a warning if another one of the connection string works', async t => {
+  const proxy = await startTestProxy(t)
+  const uri = `mongodb://127.0.0.1:1,${addressOf(proxy)}/?authMechanism=MONGODB-AWS`
+  const { cause, find } = await examine(t, [uri], environmentOf(proxy, proxy.keyOf('alice')))
+  t.equal(cause, null)
+  t.match(find('tcp'), { level: 'warning', text: /127\.0\.0\.1:1: nothing listens there/ })
+})
+
 t.test('a token that has expired is named before the login that it makes fail', async t => {
   const proxy = await startTestProxy(t)
   const env = environmentOf(proxy, proxy.session(60))
@@ -172,6 +194,17 @@ t.test('the name of the replica set is compared with hello, and the login is tri
     /^A login succeeds .*but drivers may fail: .*replicaSet=rs1, .*presents rs0.*write replicaSet=rs0/,
   )
   t.equal((await examine(t, [uri('rs0')], env)).cause, null)
+})
+
+t.test('an advertised address that cannot be reached is named', async t => {
+  const proxy = await startReplicaSetProxy(t, { 'listen.advertise': '127.0.0.1:1' })
+  const env = { ...credentialEnvironment(proxy.key), AWS_ENDPOINT_URL_STS: proxy.sts.url }
+  const { cause, sentence } = await examine(t, [`127.0.0.1:${proxy.proxy.port}`, '--replica-set', 'rs0'], env)
+  t.equal(cause, 'replicaSet')
+  t.match(
+    sentence,
+    /drivers connect to 127\.0\.0\.1:1, because hello names it.*nothing listens.*correct listen\.advertise/,
+  )
 })
 
 t.test('LDAP authorization is named', async t => {

@@ -208,7 +208,7 @@ export function diagnoseCaller(evidence: CallerEvidence, keys: AwsKeys, host: st
     case 'unavailable':
     case 'failed':
       return warning(
-        `${host} does not answer here (${evidence.why}), so the ARN is unknown; logins do not need this, because the proxy calls STS`,
+        `${host} gives no usable answer here (${evidence.why}), so the ARN is unknown; logins do not need this, because the proxy calls STS`,
       )
   }
 }
