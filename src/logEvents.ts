@@ -172,6 +172,17 @@ export const logEvents = {
     summary: 'The state of LDAP authorization at the upstream, written when it changes.',
     fields: ['state', 'why', 'assume'],
   },
+  'certificate expires soon': {
+    levels: ['warn'],
+    summary: 'A certificate expires within 30 days. Written at start, and once a day.',
+    fields: ['file', 'certificate', 'setting', 'expiresAt', 'daysLeft'],
+  },
+  'certificate expired': {
+    levels: ['error'],
+    summary:
+      'A certificate has expired: one of a chain, or the last one of a file of authorities. The peers that verify it refuse to connect. Written at start, at the expiry, and once a day.',
+    fields: ['file', 'certificate', 'setting', 'expiresAt'],
+  },
   'configuration warning': {
     levels: ['warn'],
     summary: 'The configuration is valid but probably not intended.',
@@ -194,7 +205,8 @@ export const logEvents = {
   },
   'restart required': {
     levels: ['warn'],
-    summary: 'Settings changed that the proxy reads only when it starts.',
+    summary:
+      'Settings changed that the proxy reads only when it starts, or certificates that a connection string names.',
     fields: ['settings'],
   },
   'rule removed': {

@@ -143,6 +143,11 @@ export const metrics = {
     help: 'Users of $external that do not do what their names suggest: malformed ARNs, sessions, duplicates. The log and check name them.',
   },
   upstream_up: { kind: 'gauge', labels: {}, help: '1 while the upstream answers hello, otherwise 0.' },
+  tls_certificate_expiry_seconds: {
+    kind: 'collected',
+    labels: { file: [] },
+    help: 'Seconds until a certificate expires, negative afterwards: of a certificate file the first of its chain, of a CA file the last. Files of tls.* and of the connection strings.',
+  },
   upstream_member_up: {
     kind: 'collected',
     labels: { member: [] },

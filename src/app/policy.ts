@@ -15,6 +15,7 @@ import type { AdminClient } from '../upstream/admin.js'
 import { parseUpstreamUri, type UpstreamConfig } from '../upstream/target.js'
 import { parseNetwork } from '../users/networks.js'
 import { compileRules, type Rules } from '../users/rules.js'
+import { type CertificateFile, readUpstreamCertificates } from './certificates.js'
 import { findUnservedRules, listIneffectiveEntries } from './ineffective.js'
 
 export type Policy = {
@@ -24,6 +25,8 @@ export type Policy = {
   upstream: UpstreamConfig
   /** True: the proxy serves the one address of `upstream.uri`, whatever its role. False: it follows the primary. */
   isSingle: boolean
+  /** The certificates that the connection strings name. */
+  upstreamCertificates: readonly CertificateFile[]
 }
 
 /** A configuration and the policy that was compiled from it, so that nothing is compiled or read a second time. */
@@ -84,12 +87,15 @@ function readDenyFile({ deny: { file = '', text } }: Config): { denials: readonl
 }
 
 function compileUpstream(
-  { upstream: { uri, topology }, listen }: Config,
+  config: Config,
   readFile: ReadFile,
-): { upstream?: Pick<Policy, 'upstream' | 'isSingle'>; problems: string[] } {
+): { upstream?: Pick<Policy, 'upstream' | 'isSingle' | 'upstreamCertificates'>; problems: string[] } {
+  const { uri, topology } = config.upstream
+  const { listen } = config
   // A missing or unreadable URI is a problem that loading has reported.
   if (uri.reveal() === '') return { problems: [] }
-  const upstream = parseOrProblems(uri, readFile)
+  const read = readOnce(readFile)
+  const upstream = parseOrProblems(uri, read)
   if (Array.isArray(upstream)) return { problems: upstream.map(problem => `upstream.uri: ${problem}`) }
   const { directConnection, seeds, srv, connectionOptions } = upstream
   const isSingle = topology === undefined ? directConnection : topology === 'single'
@@ -105,7 +111,20 @@ function compileUpstream(
       `listen.advertise: required in front of a replica set, because clients cannot connect to ${listen.host}: set the host:port by which clients reach the proxy`,
     )
   }
-  return { upstream: { upstream, isSingle }, problems }
+  return {
+    upstream: { upstream, isSingle, upstreamCertificates: readUpstreamCertificates(config, read) },
+    problems,
+  }
+}
+
+/** Reads each file once, so that all readers see the same contents. */
+function readOnce(readFile: ReadFile): ReadFile {
+  const known = new Map<string, ReturnType<ReadFile>>()
+  return path => {
+    const result = known.get(path) ?? readFile(path)
+    known.set(path, result)
+    return result
+  }
 }
 
 function parseOrProblems(uri: Config['upstream']['uri'], readFile: ReadFile): UpstreamConfig | string[] {

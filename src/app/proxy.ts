@@ -32,6 +32,8 @@ import { Topology } from '../upstream/topology.js'
 import { readTopologyVersion } from '../upstream/topologyVersion.js'
 import { startAdminInterface } from './adminInterface.js'
 import { Capacity } from './capacity.js'
+import { readServerCertificates } from './certificates.js'
+import { CertificateWatch } from './certificateWatch.js'
 import { createConnectionMetrics } from './connectionMetrics.js'
 import { HelloResponder } from './helloAnswer.js'
 import { Logins } from './logins.js'
@@ -84,6 +86,7 @@ class ProxyServer {
   readonly #connectionMetrics: ConnectionMetrics
   readonly #adminClient: AdminClient | undefined
   readonly #primaryHistory: PrimaryHistory
+  readonly #certificates: CertificateWatch
   readonly #topology: Topology
   readonly #ldap: LdapGuard
   readonly #hello: HelloResponder
@@ -112,6 +115,7 @@ class ProxyServer {
     this.#capacity = new Capacity(loaded, this.#metrics, log)
     this.#connectionMetrics = createConnectionMetrics(this.#metrics)
     this.#adminClient = config.upstream.admin && createAdminClient(config.upstream.admin)
+    this.#certificates = new CertificateWatch({ log, after, wallClock: Date.now })
     this.#primaryHistory = this.#createPrimaryHistory(policy)
     this.#topology = new Topology({
       upstream: policy.upstream,
@@ -150,6 +154,7 @@ class ProxyServer {
     })
     this.#metrics.addGauges({
       connections: () => this.#listener?.countByStage() ?? NO_CONNECTIONS,
+      tls_certificate_expiry_seconds: () => this.#certificates.secondsLeft(),
       upstream_member_up: () => countUp(this.#topology.members()),
       upstream_primary: () => ({ '': this.#topology.currentPrimary() ? 1 : 0 }),
       ...this.#capacity.gauges(),
@@ -165,6 +170,7 @@ class ProxyServer {
       await this.#close()
       throw thrown
     }
+    this.#watchCertificates(this.#initial)
     const { port } = this.#listener
     const adminPort = this.#adminServer?.port
     const initialized = Promise.all([this.#ldap.start(), this.#logins.start()]).then(() => {})
@@ -292,6 +298,11 @@ class ProxyServer {
     this.#config = config
     this.#setLogLevel(config.log.level)
     this.#logins.apply(next)
+    this.#watchCertificates(next)
+  }
+
+  #watchCertificates({ config, policy }: LoadedConfig): void {
+    this.#certificates.watch([...readServerCertificates(config), ...policy.upstreamCertificates])
   }
 
   async #stop(delay = this.#config.drain.delay): Promise<void> {
@@ -322,6 +333,7 @@ class ProxyServer {
     await this.#logins.close()
     this.#ldap.close()
     await this.#adminClient?.close()
+    this.#certificates.close()
     this.#primaryHistory.close()
     this.#topology.close()
     this.#log('info', 'stopped')

@@ -11,6 +11,7 @@ import { Fault, type FaultData } from '../errors.js'
 import { type Log, Secret } from '../log.js'
 import { type Denial, formatDenial, getDenialKey } from '../revocation/denials.js'
 import { formatDenyFile, parseDenyFile } from '../revocation/denyFile.js'
+import { findRenewed } from './certificates.js'
 import { type LoadedConfig, type Policy, settingConflicts } from './policy.js'
 import { findWeakenedProtections } from './protections.js'
 
@@ -127,8 +128,8 @@ class Reloader {
     const { log } = this.#options
     const before = this.#running
     const { config, applied, needRestart } = mergeLiveSettings(before.config, next)
-    const { upstream, isSingle } = before.policy
-    const merged = { config, policy: { ...policy, upstream, isSingle }, hasEndMark }
+    const { upstream, isSingle, upstreamCertificates } = before.policy
+    const merged = { config, policy: { ...policy, upstream, isSingle, upstreamCertificates }, hasEndMark }
     // A new rule may need a setting that waits for a restart, such as pins.file.
     const problems = settingConflicts(config, policy.rules)
     if (problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
@@ -143,9 +144,9 @@ class Reloader {
     for (const warning of config.warnings) {
       if (!before.config.warnings.includes(warning)) log('warn', 'configuration warning', { warning })
     }
-    if (needRestart.length > 0) {
-      log('warn', 'restart required', { settings: needRestart })
-    }
+    const renewed = findRenewed(upstreamCertificates, policy.upstreamCertificates)
+    const settings = [...new Set([...needRestart, ...renewed])]
+    if (settings.length > 0) log('warn', 'restart required', { settings })
     log('info', 'configuration reloaded', { applied })
   }
 

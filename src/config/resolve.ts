@@ -22,7 +22,7 @@ export type Config = Omit<Settings, 'tls' | 'upstream' | 'users' | 'admin' | 'de
   sts: Omit<Settings['sts'], 'proxyCredentialsFile'> & { proxyCredentials: Secret | undefined }
   login: Omit<Settings['login'], 'timeout'> & { timeout: number }
   /** PEM texts. Undefined means plain connections: either `tls: off` is written out, or the listener is on loopback. */
-  tls: { cert: string; key: Secret; clientCA: string | undefined } | undefined
+  tls: ListenerTls | undefined
   /** Connection strings. `admin` is for administrative commands and never for a client session. */
   upstream: { uri: Secret; admin: Secret | undefined; topology: Settings['upstream']['topology'] }
   users: readonly UserConfig[]
@@ -33,6 +33,15 @@ export type Config = Omit<Settings, 'tls' | 'upstream' | 'users' | 'admin' | 'de
   provision: Omit<Settings['provision'], 'secretFile'> & { secrets: readonly Secret[] }
   /** Sentences for the log about settings that are valid and should still be known to the operator. */
   warnings: readonly string[]
+}
+
+export type ListenerTls = {
+  cert: string
+  key: Secret
+  clientCA: string | undefined
+  /** Paths of the files with `cert` and `clientCA`, for reports. */
+  certFile?: string | undefined
+  clientCAFile?: string | undefined
 }
 
 /** A rule as written, with the password that it names. */
@@ -249,7 +258,7 @@ class Resolver {
       const message = `${describePath(clientCAFile)} holds no PEM certificate, or a block that is not one`
       return this.#refuse(this.#subject('tls.clientCAFile'), message)
     }
-    return { cert: pair.cert, key: new Secret(pair.key), clientCA }
+    return { cert: pair.cert, key: new Secret(pair.key), clientCA, certFile, clientCAFile }
   }
 
   #readKeyPair(certFile: string | undefined, keyFile: string | undefined): { cert: string; key: string } | undefined {

@@ -1,4 +1,4 @@
-/** How a connection string protects its connections, to compare it with another one. */
+/** What a connection string says about TLS: how it protects its connections, and the files that it names. */
 import { ConnectionString } from 'mongodb-connection-string-url'
 import type { Secret } from '../log.js'
 import { parseTlsSwitch, parseUriOptions, parseVerification, type TlsOptions } from './uriOptions.js'
@@ -21,6 +21,14 @@ export function readUriProtection(uri: Secret): UriProtection | undefined {
     verify: parseVerification(options, problems),
     hasAuthority: options.text('tlsCAFile') !== undefined,
   }
+}
+
+/** The files with certificates that a connection string names. It is empty if the text is not a connection string. */
+export function readTlsFiles(uri: Secret): { authority?: string | undefined; clientCertificate?: string | undefined } {
+  const parsed = parse(uri)
+  if (!parsed) return {}
+  const options = parseUriOptions(parsed, [])
+  return { authority: options.text('tlsCAFile'), clientCertificate: options.text('tlsCertificateKeyFile') }
 }
 
 function parse(uri: Secret): ConnectionString | undefined {

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { type LoadedConfig, loadWithPolicy } from '../../src/app/policy.js'
 import { createReloader, findRemovedEntries, mergeLiveSettings, type ReloadOptions } from '../../src/app/reload.js'
@@ -235,4 +236,27 @@ t.test('the new denials of an invalid configuration take effect, and its deny fi
   reload({}, { '/deny': '[]\n...' })
   t.same(denied.at(-1), [], 'a valid configuration removes denials')
   t.equal(lines.filter(([, event]) => String(event).endsWith(' removed')).length, 4)
+})
+
+t.test('a renewed certificate of the upstream needs a restart, which the log names', async t => {
+  const pem = (name: string) => readFileSync(new URL(`../support/tls/${name}.pem`, import.meta.url), 'utf8')
+  const upstream = { uri: 'mongodb://127.0.0.1/?tls=true&tlsCAFile=/ca' }
+  const loaded = (name: string) => load({ upstream, directory: { enabled: false } }, { '/ca': pem(name) })
+  const lines: unknown[] = []
+  const applied: LoadedConfig[] = []
+  const reload = createReloader(loaded('ca'), {
+    apply: next => void applied.push(next),
+    log: (_level, event, fields) => void lines.push([event, fields]),
+    onOutcome: () => {},
+    onWeakened: () => {},
+  })
+  reload(loaded('ca'))
+  t.same(lines.splice(0), [['configuration reloaded', { applied: [] }]])
+  reload(loaded('clientCA'))
+  t.same(lines[0], ['restart required', { settings: ['upstream.uri'] }])
+  t.same(
+    applied.map(({ policy }) => policy.upstreamCertificates[0]?.fingerprint),
+    Array(2).fill(loaded('ca').policy.upstreamCertificates[0]?.fingerprint),
+    'the certificate in use is the one from the start',
+  )
 })

@@ -1,7 +1,10 @@
 /** Each outage shows in the metrics at the next scrape and in the log at once. */
+import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { scrapeMetrics } from '../support/metrics.js'
 import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
+
+const pem = (name: string) => readFileSync(new URL(`../support/tls/${name}.pem`, import.meta.url))
 
 t.test('a primary that is gone, and the next one', async t => {
   const { proxy, set, hosts, log, logged, clock } = await startReplicaSetProxy(
@@ -37,4 +40,20 @@ t.test('a primary that is gone, and the next one', async t => {
   if (lost) await set.kill(lost)
   await logged(({ event, upstream }) => event === 'upstream unreachable' && upstream === lost?.host)
   t.match(await scrapeMetrics(proxy.adminPort), { [up(lost?.host ?? '')]: 0, [up(next.host)]: 1 })
+})
+
+t.test('an expired certificate of the listener, and the one that a reload brings', async t => {
+  const { proxy, log, logged, reload, config } = await startReplicaSetProxy(
+    t,
+    { 'admin.port': '0', 'tls.certFile': '/tls.pem', 'tls.keyFile': '/tls.pem' },
+    { files: { '/tls.pem': pem('expired') } },
+  )
+  const left = 'tls_certificate_expiry_seconds{file="/tls.pem"}'
+  t.match(await logged(({ event }) => event === 'certificate expired'), [
+    { level: 'error', file: '/tls.pem', certificate: 'server', setting: 'tls.certFile' },
+  ])
+  t.ok(Number((await scrapeMetrics(proxy.adminPort))[left]) < 0)
+  reload(config, { '/tls.pem': pem('listener') })
+  t.ok(Number((await scrapeMetrics(proxy.adminPort))[left]) > 86_400 * 365)
+  t.equal(log.filter(({ event }) => event === 'certificate expired').length, 1)
 })

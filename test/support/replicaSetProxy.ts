@@ -25,6 +25,8 @@ type ReplicaSetProxyOptions = {
   maxAge?: string
   /** Runs the proxy by the test clock. */
   testClock?: boolean
+  /** Further files that settings name. */
+  files?: Record<string, Buffer>
 }
 
 /**
@@ -35,7 +37,14 @@ type ReplicaSetProxyOptions = {
 export async function startReplicaSetProxy(
   t: Test,
   settings: Record<string, string> = {},
-  { electionMS = 20, down = false, majority, maxAge, testClock = maxAge !== undefined }: ReplicaSetProxyOptions = {},
+  {
+    electionMS = 20,
+    down = false,
+    majority,
+    maxAge,
+    testClock = maxAge !== undefined,
+    files: more,
+  }: ReplicaSetProxyOptions = {},
 ) {
   const aws = createIam({ random: randomBytes, now: Date.now })
   const alice = aws.createUser({ account: '123456789012', name: 'alice' })
@@ -61,7 +70,7 @@ export async function startReplicaSetProxy(
     users: [{ arn: alice.arn, user: 'alice', passwordEnv: 'ALICE', ...(maxAge && { maxAge }) }],
   }
   if (down) for (const member of [...members]) await set.kill(member)
-  const files = { pem: readFileSync(PEM) }
+  const files = { pem: readFileSync(PEM), ...more }
   const started = await startInProcess(t, {
     config,
     settings,
@@ -69,8 +78,8 @@ export async function startReplicaSetProxy(
     files,
     realClock: !testClock,
   })
-  const { proxy, uri, clock, log, logged } = started
+  const { proxy, uri, clock, log, logged, reload } = started
   const client = (driver: Driver = 'mongodb7', options?: MongoClientOptions) =>
     createClient(t, driver, uri, key, options)
-  return { set, proxy, clock, log, logged, hosts, key, sts, uri, client }
+  return { set, proxy, config, reload, clock, log, logged, hosts, key, sts, uri, client }
 }
