@@ -5,6 +5,8 @@
 // for each <!-- faults: KIND KIND … -->, and every fault must be in one of them.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { metrics } from '../dist/admin/metrics.js'
+import { auditEvents, describeField, envelope } from '../dist/audit/events.js'
+import { createAuditSchema } from '../dist/audit/schema.js'
 import { settingsTable } from '../dist/config/table.js'
 import { faults } from '../dist/errors.js'
 import { createLog } from '../dist/log.js'
@@ -100,6 +102,27 @@ function eventSections() {
   return `${sections.join('\n\n')}\n`
 }
 
+function auditEnvelopeTable() {
+  return table(
+    ['field', 'meaning'],
+    Object.entries(envelope).map(([name, schema]) => [code(name), schema.description]),
+  )
+}
+
+function auditSections() {
+  const sections = Object.entries(auditEvents).map(([type, { summary, required, optional, personalData }]) => {
+    const row = isRequired => name => [code(name), isRequired ? 'always' : '', describeField(name)]
+    const rows = [...required.map(row(true)), ...optional.map(row(false))]
+    return [
+      `## ${type}`,
+      summary,
+      `Personal data: ${personalData.length === 0 ? 'none' : personalData.map(code).join(', ')}.`,
+      table(['field', 'present', 'meaning'], rows).trimEnd(),
+    ].join('\n\n')
+  })
+  return `${sections.join('\n\n')}\n`
+}
+
 function fillFaultTables(text) {
   const seen = []
   const filled = text.replace(/(<!-- faults: ([^>]*) -->\n)[^]*?(<!-- \/faults -->)/g, (_, open, list, close) => {
@@ -126,6 +149,8 @@ const pages = {
     block('events', eventSections()),
     block('fault-fields', fieldsTable(Object.keys(faultFields))),
   ],
+  'docs/reference/audit.md': [block('envelope', auditEnvelopeTable()), block('audit-events', auditSections())],
+  'docs/reference/audit.schema.json': [() => `${JSON.stringify(createAuditSchema(), null, 2)}\n`],
   'docs/errors.md': [fillFaultTables],
   'docs/provisioning.md': [block('privileges', `\`\`\`js\n${formatCreateRoleScript()}\`\`\`\n`)],
 }

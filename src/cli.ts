@@ -124,7 +124,10 @@ async function runDemo(argv: string[]): Promise<number> {
     port,
   })
   try {
-    const running = await startReloadingProxy(readFile => withPolicy(configure(readFile), readFile))
+    const running = await startReloadingProxy(
+      readFile => withPolicy(configure(readFile), readFile),
+      own.json === true && !Object.hasOwn(settings, 'audit.to') ? 'stderr' : undefined,
+    )
     await running.proxy.initialized
     print(announce(running.proxy))
     await runUntilStopped(running, onSignal)

@@ -332,6 +332,13 @@ export const faults = {
     summary: 'the client disconnected before the login was decided',
     remedy: 'Nothing. Some tools open several connections and abandon some of them.',
   },
+  'audit/unavailable': {
+    level: 'error',
+    reply: RETRY,
+    summary: 'the audit trail cannot be written, and audit.onFailure is refuse',
+    remedy:
+      'See `why` of the line `audit trail failing`. Free space on the disk or correct audit.to. Until then, `audit.onFailure: serve` admits logins without a record.',
+  },
   'ldap/on': {
     level: 'error',
     reply: REFUSED,
@@ -519,7 +526,7 @@ export type FaultData = {
   'budget/exhausted': Backoff
   'users/unreadable': { readonly why: string }
   'login/denied': { readonly denial: string }
-  'login/revoked': { readonly denial?: string | undefined }
+  'login/revoked': { readonly denial?: string | undefined; readonly why?: string }
   'login/concurrency-limit': Backoff
   'login/signature-limit': Backoff
   'login/principal-limit': Backoff

@@ -5,7 +5,7 @@ import { pino } from 'pino'
 import type { Facts, Level } from './errors.js'
 import type { LogEvent, logEvents } from './logEvents.js'
 import type { LogField } from './logFields.js'
-import { escapeUnprintable, MAX_TEXT, truncate } from './printable.js'
+import { boundValue, escapeUnprintable, MAX_TEXT, truncate } from './printable.js'
 
 type Definition<E extends LogEvent> = (typeof logEvents)[E]
 
@@ -66,34 +66,14 @@ function createStderrStream(): LogStream & { flush(): void } {
 
 /** ARNs are verified by STS, and names of database users may be ARNs. A stack trace is the only description of a bug. */
 const MAX_TEXT_OF: Partial<Record<LogField, number>> = { arn: 2_048, user: 2_048, stack: 8_192 }
-/** Maximum number of entries of an array or object, and maximum depth. */
-const MAX_ENTRIES = 100
-const MAX_DEPTH = 5
-
 /** Bounds every text in the fields of a line, however deep. The end of a truncated text or list is `…`. */
 function boundFields(fields: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(fields).map(([name, value]) => [
       truncate(name, MAX_TEXT),
-      boundValue(value, MAX_TEXT_OF[name as LogField] ?? MAX_TEXT, 0),
+      boundValue(value, MAX_TEXT_OF[name as LogField] ?? MAX_TEXT),
     ]),
   )
-}
-
-function boundValue(value: unknown, max: number, depth: number): unknown {
-  if (typeof value === 'string') return truncate(value, max)
-  if (typeof value !== 'object' || value === null) return value
-  if (depth > MAX_DEPTH) return '…'
-  if ('toJSON' in value && typeof value.toJSON === 'function') return boundValue(value.toJSON(), max, depth + 1)
-  if (Array.isArray(value)) {
-    const shown = value.slice(0, MAX_ENTRIES).map(entry => boundValue(entry, max, depth + 1))
-    return value.length > MAX_ENTRIES ? [...shown, '…'] : shown
-  }
-  const entries = Object.entries(value)
-  const shown = entries
-    .slice(0, MAX_ENTRIES)
-    .map(([key, entry]) => [truncate(key, MAX_TEXT), boundValue(entry, max, depth + 1)])
-  return Object.fromEntries(entries.length > MAX_ENTRIES ? [...shown, ['…', entries.length - MAX_ENTRIES]] : shown)
 }
 
 export type LeveledLog = Log & {
@@ -103,11 +83,12 @@ export type LeveledLog = Log & {
 
 /**
  * Creates a log that writes to a stream. The default is stderr, because stdout belongs to the output of commands. A line of
- * level error is flushed at once. Texts of clients, servers and AWS are bounded and escaped here and nowhere else.
+ * level error is flushed at once. `hide` replaces what must not be shown in a line. Texts of clients, servers and AWS are bounded and escaped here and nowhere else.
  */
 export function createLog(
   level: Level | 'silent',
   stream: LogStream & { flush?(): void } = createStderrStream(),
+  hide: (line: string) => string = line => line,
 ): LeveledLog {
   const root = pino(
     {
@@ -117,7 +98,7 @@ export function createLog(
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: label => ({ level: label }) },
     },
-    { write: line => void stream.write(`${escapeUnprintable(line.slice(0, -1))}\n`) },
+    { write: line => void stream.write(`${escapeUnprintable(hide(line.slice(0, -1)))}\n`) },
   )
   const log: Log = (lineLevel: Level, event, fields) => {
     if (root.isLevelEnabled(lineLevel)) root[lineLevel](boundFields({ ...fields }), event)

@@ -275,6 +275,23 @@ export const logEvents = {
     fields: ['arn', 'roles'],
     fault: true,
   },
+  'audit trail failing': {
+    levels: ['error'],
+    summary:
+      'The audit trail cannot be written. Written once until it works again. `audit.onFailure` decides whether logins are admitted meanwhile.',
+    fields: ['why'],
+  },
+  'audit trail restored': {
+    levels: ['info'],
+    summary: 'The audit trail can be written again.',
+    fields: [],
+  },
+  'audit trail not reopened': {
+    levels: ['error'],
+    summary: 'After SIGHUP the file in `audit.to` could not be opened. The trail goes on in the file that is open.',
+    fields: [],
+    fault: true,
+  },
   'admin request refused': {
     levels: ['warn'],
     summary: 'A request to the admin interface had no valid token. At most one line per second.',

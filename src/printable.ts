@@ -38,3 +38,27 @@ export function truncate(text: string, max: number): string {
   const isPairSplit = /[\ud800-\udbff]/.test(text.charAt(end - 1)) && /[\udc00-\udfff]/.test(text.charAt(end))
   return `${text.slice(0, isPairSplit ? end - 1 : end)}…`
 }
+
+/** Maximum number of entries of an array or object, and maximum depth. */
+const MAX_ENTRIES = 100
+const MAX_DEPTH = 5
+
+/**
+ * Bounds a value for JSON, however deep: a text has at most `max` characters, a list or object `MAX_ENTRIES` entries. The end
+ * of what was truncated is `…`.
+ */
+export function boundValue(value: unknown, max: number, depth = 0): unknown {
+  if (typeof value === 'string') return truncate(value, max)
+  if (typeof value !== 'object' || value === null) return value
+  if (depth > MAX_DEPTH) return '…'
+  if ('toJSON' in value && typeof value.toJSON === 'function') return boundValue(value.toJSON(), max, depth + 1)
+  if (Array.isArray(value)) {
+    const shown = value.slice(0, MAX_ENTRIES).map(entry => boundValue(entry, max, depth + 1))
+    return value.length > MAX_ENTRIES ? [...shown, '…'] : shown
+  }
+  const entries = Object.entries(value)
+  const shown = entries
+    .slice(0, MAX_ENTRIES)
+    .map(([key, entry]) => [truncate(key, MAX_TEXT), boundValue(entry, max, depth + 1)])
+  return Object.fromEntries(entries.length > MAX_ENTRIES ? [...shown, ['…', entries.length - MAX_ENTRIES]] : shown)
+}

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { metrics } from '../src/admin/metrics.js'
 import { loadWithPolicy } from '../src/app/policy.js'
+import { auditEvents } from '../src/audit/events.js'
 import { hasEndMark } from '../src/config/endMark.js'
 import { loadConfig } from '../src/config/load.js'
 import { allSettings } from '../src/config/settings.js'
@@ -70,7 +71,7 @@ t.test('every setting, fault and metric that a page names exists', async t => {
     for (const code of codeSpans(text)) {
       const [setting] = /^[a-z]+(\.[a-zA-Z]+)+(?=$|:)/.exec(code) ?? []
       if (setting && groups.has(setting.split('.')[0] ?? '') && !/^admin\.system\.|\.com$/.test(setting))
-        t.ok(known(setting), `${name}: ${code}`)
+        t.ok(known(setting) || Object.hasOwn(auditEvents, setting), `${name}: ${code}`)
       const [, group] = /^([a-z]+)\/[a-z-]+$/.exec(code) ?? []
       if (group && faultGroups.has(group)) t.ok(kinds.includes(code), `${name}: ${code}`)
       const [, metric] =

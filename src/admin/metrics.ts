@@ -6,9 +6,11 @@
  * would otherwise miss its first event.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { type AuditEventType, auditEvents } from '../audit/events.js'
 import { type FaultKind, faults } from '../errors.js'
 
 const FAULT_KINDS = Object.keys(faults) as FaultKind[]
+const AUDIT_EVENT_TYPES = Object.keys(auditEvents) as AuditEventType[]
 const PREFIX = 'mongo_iam_proxy_'
 /** Upper bounds in seconds. A login takes milliseconds, and `login.timeout` (8 s) at most. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
@@ -38,6 +40,26 @@ export const metrics = {
     kind: 'collected',
     labels: { arn: [] },
     help: 'Sessions of the ten principals that have the most.',
+  },
+  audit_up: {
+    kind: 'gauge',
+    labels: {},
+    help: '1 if the audit trail can be written, otherwise 0.',
+  },
+  audit_waiting_bytes: {
+    kind: 'gauge',
+    labels: {},
+    help: 'Bytes of the audit trail that wait to be written. Above 16 MiB events are lost.',
+  },
+  audit_events_total: {
+    kind: 'counter',
+    labels: { type: AUDIT_EVENT_TYPES },
+    help: 'Events of the audit trail by type, lost ones included.',
+  },
+  audit_lost_events_total: {
+    kind: 'counter',
+    labels: {},
+    help: 'Events of the audit trail that were lost. The event audit.gap names them.',
   },
   failed_accepts_total: {
     kind: 'counter',

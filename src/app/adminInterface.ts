@@ -24,6 +24,8 @@ export type AdminInterfaceOptions = {
   pins: Pins | undefined
   /** The number of principals whose database user still has roles that were taken away. */
   countUnrevoked(): number
+  /** Sets the gauges of the audit trail. */
+  updateAuditMetrics(): void
   metrics: MetricsRecorder
   log: Log
 }
@@ -58,6 +60,7 @@ export async function startAdminInterface(options: AdminInterfaceOptions): Promi
       }
     },
     metrics: () => {
+      options.updateAuditMetrics()
       metrics.set('upstream_up', topology.currentView() ? 1 : 0)
       metrics.set('unrevoked_roles', countUnrevoked())
       metrics.setState('ldap_authorization', ldap.getState())

@@ -3,7 +3,14 @@
  * It finds the problems that only other parts of the program understand, such as an invalid ARN or connection string.
  */
 import { isWildcard } from '../config/hosts.js'
-import { type Config, type ConfigSources, loadAndCompile, type RuleOrigin } from '../config/load.js'
+import {
+  type Config,
+  type ConfigSource,
+  type ConfigSources,
+  loadAndCompile,
+  NO_SOURCE,
+  type RuleOrigin,
+} from '../config/load.js'
 import type { ReadFile } from '../config/reading.js'
 import { Fault } from '../errors.js'
 import type { Log } from '../log.js'
@@ -35,16 +42,18 @@ export type LoadedConfig = {
   policy: Policy
   /** The file ends in a line of three dots, which shows that it is complete. */
   hasEndMark: boolean
+  /** Where it comes from. */
+  source: ConfigSource
 }
 
 /** Loads and compiles. Throws `config/invalid` with every problem of both. */
 export function loadWithPolicy(sources: ConfigSources): LoadedConfig {
-  const { config, compiled, hasEndMark } = loadAndCompile(sources, (config, origins) => {
+  const { config, compiled, hasEndMark, source } = loadAndCompile(sources, (config, origins) => {
     const { policy, problems } = compilePolicy(config, sources.readFile, origins)
     return { compiled: policy, problems }
   })
   if (!compiled) throw new Error('a policy without problems is complete')
-  return withWarnings({ config, policy: compiled, hasEndMark })
+  return withWarnings({ config, policy: compiled, hasEndMark, source })
 }
 
 /** Compiles a configuration that was made in code. Throws `config/invalid` with every problem. */
@@ -53,7 +62,7 @@ export function withPolicy(config: Config, readFile: ReadFile): LoadedConfig {
   if (!policy || problems.length > 0) {
     throw new Fault('config/invalid', problems.join('\n'), { problems, deny: config.deny })
   }
-  return withWarnings({ config, policy, hasEndMark: false })
+  return withWarnings({ config, policy, hasEndMark: false, source: NO_SOURCE })
 }
 
 /** Adds the warnings about rules and denials to those about settings. */

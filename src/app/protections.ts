@@ -53,6 +53,7 @@ type Describe = (before: Config, after: Config) => string | undefined
 const NONE = null
 
 export const PROTECTIONS: Readonly<Record<SettingPath, Describe | null>> = {
+  instance: NONE,
   'listen.host': moreExposed(({ listen }) => listen.host),
   'listen.port': NONE,
   'listen.advertise': NONE,
@@ -112,6 +113,10 @@ export const PROTECTIONS: Readonly<Record<SettingPath, Describe | null>> = {
   'provision.clientSource': ({ provision: before }, { provision: after }) =>
     describeNetworks('the list', parseNetworks(before.clientSource), parseNetworks(after.clientSource)),
   'log.level': NONE,
+  'audit.to': NONE, // it cannot be turned off
+  'audit.onFailure': turnedOn(({ audit }) => audit.onFailure === 'serve', 'is serve instead of refuse'),
+  'audit.sessionName': turnedOn(({ audit }) => audit.sessionName === 'full', 'is full instead of hash'),
+  'audit.hashKeyFile': NONE,
   'pins.file': removed(({ pins }) => pins.file),
   'directory.enabled': turnedOn(({ directory }) => directory.enabled),
   'directory.refresh': longer(({ directory }) => directory.refresh),

@@ -12,6 +12,8 @@ import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import { calculateObjectSize, type Document } from 'bson'
 import { createMetricsRecorder, type MetricsRecorder } from '../admin/metrics.js'
 import type { AdminServer } from '../admin/server.js'
+import type { AuditDestination } from '../audit/destination.js'
+import { PROXY_ACTOR } from '../audit/events.js'
 import { createAcceptQueue } from '../client/acceptQueue.js'
 import { Connection, type ConnectionMetrics, type ConnectionOptions } from '../client/connection.js'
 import { type Listener, type ListenerOptions, listen } from '../client/listener.js'
@@ -27,13 +29,16 @@ import { randomBytes } from '../random.js'
 import { type AdminClient, createAdminClient } from '../upstream/admin.js'
 import type { Channel } from '../upstream/channel.js'
 import type { MemberStatus } from '../upstream/memberStatus.js'
+import { VERSION } from '../upstream/metadata.js'
 import { PrimaryHistory } from '../upstream/primaryHistory.js'
 import { Topology } from '../upstream/topology.js'
 import { readTopologyVersion } from '../upstream/topologyVersion.js'
 import { startAdminInterface } from './adminInterface.js'
+import { type RunningAudit, startAuditTrail } from './auditTrail.js'
 import { Capacity } from './capacity.js'
 import { readServerCertificates } from './certificates.js'
 import { CertificateWatch } from './certificateWatch.js'
+import { ConnectionAuditor } from './connectionAudit.js'
 import { createConnectionMetrics } from './connectionMetrics.js'
 import { HelloResponder } from './helloAnswer.js'
 import { Logins } from './logins.js'
@@ -52,9 +57,11 @@ export type RunningProxy = {
    * Drains: reports not ready and accepts clients for `delay` milliseconds (by default `drain.delay`), then lets running
    * operations finish within `drain.timeout`.
    */
-  stop(delay?: number): Promise<void>
+  stop(delay?: number, signal?: string): Promise<void>
   /** Closes every connection at once. */
   kill(): Promise<void>
+  /** Opens the file of the audit trail again. */
+  reopenAudit(): void
 }
 
 /** Log lines per second about unauthenticated connections, for each kind of fault. */
@@ -65,16 +72,17 @@ const MAX_BUILD_INFO_BYTES = 16_384
 const NO_CONNECTIONS = { connecting: 0, unauthenticated: 0, authenticating: 0, authenticated: 0 }
 
 /**
- * Starts a proxy. `setLogLevel` is called when `log.level` changes. Throws `config/invalid` if a file of the proxy cannot
+ * Starts a proxy, whose audit trail goes to `audit`. `setLogLevel` is called when `log.level` changes. Throws `config/invalid` if a file of the proxy cannot
  * be read, and `listener/address-unavailable`.
  */
 export async function startProxy(
   loaded: LoadedConfig,
   log: Log,
+  audit: AuditDestination,
   setLogLevel: (level: Level) => void = () => {},
 ): Promise<RunningProxy> {
   for (const warning of loaded.config.warnings) log('warn', 'configuration warning', { warning })
-  const server = new ProxyServer(loaded, log, setLogLevel)
+  const server = new ProxyServer(loaded, log, audit, setLogLevel)
   return server.start()
 }
 
@@ -93,8 +101,12 @@ class ProxyServer {
   readonly #logins: Logins
   readonly #shouldLog: (kind: FaultKind) => boolean
   readonly #capacity: Capacity
-  /** The running configuration. */
+  readonly #audit: RunningAudit
+  readonly #connectionAudit: ConnectionAuditor
+  /** The running configuration, and the hash of its file. */
   #config: Config
+  #configHash: string
+  #stopSignal = 'none'
   #listener: Listener | undefined
   #adminServer: AdminServer | undefined
   #buildInfo: Document | undefined
@@ -105,13 +117,21 @@ class ProxyServer {
   readonly #skipDrain = new AbortController()
   #closed: Promise<void> | undefined
 
-  constructor(loaded: LoadedConfig, log: Log, setLogLevel: (level: Level) => void) {
+  constructor(loaded: LoadedConfig, log: Log, audit: AuditDestination, setLogLevel: (level: Level) => void) {
     const { config, policy } = loaded
     this.#initial = loaded
     this.#config = config
+    this.#configHash = loaded.source.hash
     this.#log = log
     this.#setLogLevel = setLogLevel
     this.#metrics = createMetricsRecorder({}, { includeProcess: true })
+    this.#audit = startAuditTrail(config, audit, this.#metrics, log)
+    this.#connectionAudit = new ConnectionAuditor({
+      trail: this.#audit.trail,
+      refusesWithoutAudit: () => this.#config.audit.onFailure === 'refuse',
+      configHash: () => this.#configHash,
+      after,
+    })
     this.#capacity = new Capacity(loaded, this.#metrics, log)
     this.#connectionMetrics = createConnectionMetrics(this.#metrics)
     this.#adminClient = config.upstream.admin && createAdminClient(config.upstream.admin)
@@ -182,7 +202,16 @@ class ProxyServer {
     })
     const { config, policy } = this.#initial
     this.#log('info', 'ready', { host: config.listen.host, port, upstream: policy.upstream.name, adminPort })
-    return { port, adminPort, initialized, reload, stop: delay => this.#stop(delay), kill: () => this.#kill() }
+    this.#audit.trail.record('process.start', { actor: PROXY_ACTOR, version: VERSION, configHash: this.#configHash })
+    return {
+      port,
+      adminPort,
+      initialized,
+      reload,
+      stop: (delay, signal) => this.#stop(delay, signal),
+      kill: () => this.#kill(),
+      reopenAudit: () => this.#audit.reopen(),
+    }
   }
 
   #createPrimaryHistory({ upstream, isSingle }: LoadedConfig['policy']): PrimaryHistory {
@@ -230,6 +259,7 @@ class ProxyServer {
       revocation: this.#logins.revocation,
       pins: this.#logins.pins,
       countUnrevoked: () => this.#logins.unrevokedCount,
+      updateAuditMetrics: () => this.#audit.updateMetrics(),
       metrics: this.#metrics,
       log: this.#log,
     })
@@ -276,6 +306,7 @@ class ProxyServer {
       }),
       answerHello: (request, connectionId, signal, client) => this.#hello.answer(request, connectionId, signal, client),
       authenticator,
+      audit: this.#connectionAudit,
       reauthenticationMode: () => this.#config.listen.reauthenticate,
       metrics: this.#connectionMetrics,
       nextRequestID: () => this.#nextRequestID(),
@@ -290,12 +321,13 @@ class ProxyServer {
   }
 
   #apply(next: LoadedConfig): void {
-    const { config } = next
+    const { config, source } = next
     const fitted = this.#capacity.fit(config)
     this.#listener?.reconfigure(listenerSettings(config, fitted.limits)) // may throw, so it comes before any change
     this.#capacity.apply(config, fitted)
     this.#hello.useCertificate(config.tls?.cert)
     this.#config = config
+    this.#configHash = source.hash
     this.#setLogLevel(config.log.level)
     this.#logins.apply(next)
     this.#watchCertificates(next)
@@ -305,7 +337,8 @@ class ProxyServer {
     this.#certificates.watch([...readServerCertificates(config), ...policy.upstreamCertificates])
   }
 
-  async #stop(delay = this.#config.drain.delay): Promise<void> {
+  async #stop(delay = this.#config.drain.delay, stopSignal = 'none'): Promise<void> {
+    this.#stopSignal = stopSignal
     const { signal } = this.#skipDrain
     this.#isDraining = true
     await sleep(delay, signal)
@@ -336,6 +369,9 @@ class ProxyServer {
     this.#certificates.close()
     this.#primaryHistory.close()
     this.#topology.close()
+    this.#connectionAudit.flush()
+    this.#audit.trail.record('process.stop', { actor: PROXY_ACTOR, signal: this.#stopSignal })
+    await this.#audit.trail.close()
     this.#log('info', 'stopped')
   }
 }

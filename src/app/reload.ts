@@ -33,6 +33,7 @@ const SETTING_OF_VALUE: Readonly<Record<string, string>> = {
   'admin.token': 'admin.tokenFile',
   'deny.text': 'deny.file',
   'provision.secrets': 'provision.secretFile',
+  'audit.hashKey': 'audit.hashKeyFile',
 }
 
 const liveSettings = new Set(allSettings.filter(({ definition }) => definition.live).map(({ path }) => path))
@@ -124,12 +125,12 @@ class Reloader {
   }
 
   #apply(loaded: LoadedConfig): void {
-    const { config: next, policy, hasEndMark } = loaded
+    const { config: next, policy, hasEndMark, source } = loaded
     const { log } = this.#options
     const before = this.#running
     const { config, applied, needRestart } = mergeLiveSettings(before.config, next)
     const { upstream, isSingle, upstreamCertificates } = before.policy
-    const merged = { config, policy: { ...policy, upstream, isSingle, upstreamCertificates }, hasEndMark }
+    const merged = { config, policy: { ...policy, upstream, isSingle, upstreamCertificates }, hasEndMark, source }
     // A new rule may need a setting that waits for a restart, such as pins.file.
     const problems = settingConflicts(config, policy.rules)
     if (problems.length > 0) throw new Fault('config/invalid', problems.join('\n'), { problems })
@@ -157,14 +158,14 @@ class Reloader {
 
   #addDenials(deny: FaultData['config/invalid']['deny']): void {
     const { file, text } = deny ?? {}
-    const { config, policy, hasEndMark } = this.#running
+    const { config, policy, ...rest } = this.#running
     if (file === undefined || file !== config.deny.file || text === undefined) return
     const { all, problems } = parseDenyFile(text, file)
     const asText = (denial: Denial) => formatDenyFile([denial])
     const known = new Set(policy.denials.map(asText))
     const added = all.filter(denial => !known.has(asText(denial)))
     if (problems.length > 0 || added.length === 0) return
-    this.#running = { config, policy: { ...policy, denials: [...policy.denials, ...added] }, hasEndMark }
+    this.#running = { config, policy: { ...policy, denials: [...policy.denials, ...added] }, ...rest }
     this.#options.apply(this.#running)
     this.#options.log('warn', 'deny file reloaded', { denials: added.map(formatDenial) })
   }

@@ -55,6 +55,8 @@ export class Connection implements ConversationHost {
   readonly #socket: Socket
   readonly #options: ConnectionOptions
   readonly #openedAt: number
+  /** When the client was logged in. */
+  #admittedAt: number | undefined
   #stage: Stage = 'connecting'
   #conversation: Conversation | undefined // until the relay starts
   #relay: Relay | undefined
@@ -116,9 +118,10 @@ export class Connection implements ConversationHost {
   }
 
   startRelay(session: UpstreamSession, lastReply: Buffer, fromClient: Buffer, client: ClientInfo): void {
-    const { answerHello, metrics, nextRequestID, after, now } = this.#options
+    const { answerHello, audit, metrics, nextRequestID, after, now } = this.#options
     const { id } = this.client
     const socket = this.#socket
+    this.#admittedAt = now()
     this.#bytesBeforeRelay = { read: socket.bytesRead - fromClient.length, written: socket.bytesWritten }
     socket.write(lastReply)
     const relay = new Relay({
@@ -133,6 +136,7 @@ export class Connection implements ConversationHost {
       onRefused: name => {
         metrics.recordRefusedCommand()
         this.recordRefusal(name)
+        audit.recordCommandRefused(this.client, { command: name, record: this.loginRecord })
       },
       onUnexpectedReply: fault => this.log('debug', 'unexpected reply', toLogFields(fault)),
       nextRequestID,
@@ -150,16 +154,23 @@ export class Connection implements ConversationHost {
     })
   }
 
-  #limitLoginAge(relay: Relay, { live }: UpstreamSession, { metadata }: ClientInfo): () => void {
-    const { authenticator, handshakeContext, metrics, reauthenticationMode, after } = this.#options
-    const { address } = this
+  #limitLoginAge(relay: Relay, { live, endpoint }: UpstreamSession, info: ClientInfo): () => void {
+    const { audit, authenticator, handshakeContext, metrics, reauthenticationMode, after } = this.#options
+    const { address, client } = this
     return limitLoginAge(relay, {
       request: { client: {}, address, certificate: this.client.certificate, destroy: live.destroy },
       user: this.loginRecord.user,
       live,
       authenticator,
-      mode: reauthenticates(metadata) ? reauthenticationMode : closeMode,
+      mode: reauthenticates(info.metadata) ? reauthenticationMode : closeMode,
       handshakeContext: () => handshakeContext(address),
+      audit: {
+        assertAvailable: () => audit.assertAvailable(),
+        recordLogin: record =>
+          audit.recordLogin(client, { record, info, upstream: endpoint, kind: 'reauthentication' }),
+        recordRefused: (record, fault) =>
+          audit.recordLoginRefused(client, { record, info, fault, kind: 'reauthentication' }),
+      },
       metrics,
       log: this.log,
       after,
@@ -183,12 +194,29 @@ export class Connection implements ConversationHost {
       metrics.recordRelayedBytes({ toUpstream: bytesRead - read, toClient: bytesWritten - written })
     } else endSocket(this.#socket, after)
     if (fault) metrics.recordFault(fault.kind)
+    this.#auditEnd(by, fault)
     this.#logClose(by, fault)
+  }
+
+  #auditEnd(by: CloseReason['by'], fault: Fault | undefined): void {
+    if (this.#admittedAt === undefined) return
+    const { audit, now } = this.#options
+    audit.recordSessionEnd(this.client, {
+      by,
+      ...(fault && { fault }),
+      record: this.loginRecord,
+      durationMS: Math.round(now() - this.#admittedAt),
+      bytes: this.#countBytes(),
+    })
+  }
+
+  #countBytes(): { fromClient: number; toClient: number } {
+    const { bytesRead, bytesWritten } = this.#socket
+    return { fromClient: bytesRead, toClient: bytesWritten }
   }
 
   #logClose(by: CloseReason['by'], fault: Fault | undefined): void {
     const { loginRecord: record } = this
-    const { bytesRead, bytesWritten } = this.#socket
     this.log(this.#chooseLevel(fault), 'connection closed', {
       stage: this.#stage,
       by,
@@ -196,7 +224,7 @@ export class Connection implements ConversationHost {
       ...(this.#refusals && { refused: Object.fromEntries(this.#refusals) }),
       ...(fault && toLogFields(fault)),
       ms: { ...record.ms, open: Math.round(this.#options.now() - this.#openedAt) },
-      bytes: { fromClient: bytesRead, toClient: bytesWritten },
+      bytes: this.#countBytes(),
     })
   }
 }

@@ -32,13 +32,18 @@ import type { PrincipalRefusals } from './principalRefusals.js'
 import type { SessionSlots } from './sessionSlots.js'
 import { type AuthenticatedUpstream, UpstreamSession } from './upstreamSession.js'
 
-/** What the log line of a connection says about its login. */
+/** What the log line of a connection and the audit trail say about its login. */
 export type LoginRecord = {
   accessKeyId?: string
   arn?: string
+  /** What STS or a cache said about the signer. */
+  identity?: Identity
+  /** The host that was offered, and the id of its answer. */
+  sts?: { host: string; requestId: string | null }
   user?: string
   /** The rule or directory user that admitted the client. */
   by?: Match['decidedBy']
+  match?: Match
   /** A cache decided about the identity, without a call to STS. */
   cached?: true
   /** Milliseconds by stage. */
@@ -202,6 +207,7 @@ export class Authenticator {
       if (denial) throw denial.answerAs(await this.#imitateRefusal(attempt))
       const identity = await this.#identify(attempt)
       record.arn = identity.arn
+      record.identity = identity
       const result = await finish({ accessKeyId, identity, slot }, progress)
       outcome = record.cached ? 'cached' : 'verified'
       return result
@@ -262,12 +268,14 @@ export class Authenticator {
     // A refusal overrides a cached identity: the session has expired since.
     this.#assertNotRefused(attempt)
     const { identity: cached, store } = findIdentity({ ...proof, certificate, fingerprint })
+    record.sts = { host, requestId: null }
     if (cached) {
       record.cached = true
       return cached
     }
     const outcome = await this.#timeSts(record, () => askSts(proof, this.#createPermitSource(attempt), signal))
     recordOutcome(host, fingerprint, outcome, subnet)
+    if ('requestId' in outcome) record.sts = { host, requestId: outcome.requestId ?? null }
     if (outcome.is !== 'identity') throw createStsFault(outcome, proof)
     store(outcome.identity)
     return outcome.identity
@@ -355,6 +363,7 @@ export class Authenticator {
       assertNotDenied(accessKeyId, identity)
       const match = await this.#authorize(identity, peer, abort.signal)
       live.match = match
+      record.match = match
       record.by = match.decidedBy
       releaseSlot = this.#acquireSessionSlot(identity, match, slot)
       const onUser = ({ name, db }: DatabaseUser): void => {
@@ -402,6 +411,7 @@ export class Authenticator {
     }
     assertNotDenied(accessKeyId, identity)
     const match = await this.#authorize(identity, address, signal)
+    record.match = match
     record.by = match.decidedBy
     signal.throwIfAborted()
     if (!live.match || !isSameDatabaseUser(match, live.match)) {

@@ -12,6 +12,7 @@ import type { Log } from '../log.js'
 import { readTopologyVersion } from '../upstream/topologyVersion.js'
 import type { Frame } from '../wire/frame.js'
 import { type Command, EXHAUST_ALLOWED, MORE_TO_COME, readCommand, writeMessage, writeReply } from '../wire/message.js'
+import type { ConnectionAudit } from './audit.js'
 import { Backpressure } from './backpressure.js'
 import { type ClientWait, type CloseReason, unauthenticatedEndings } from './closing.js'
 import type { Stage } from './connectionTable.js'
@@ -40,6 +41,9 @@ const IDLE_TIMEOUT_MS = 600_000
 const CHALLENGE_TIMEOUT_MS = 30_000
 /** Minimum interval between two streamed hello replies without news. No driver asks for less. Milliseconds. */
 const MIN_STREAM_INTERVAL_MS = 500
+
+/** The commands with which a client logs in, by any mechanism. */
+const LOGIN_COMMANDS = new Set(['saslStart', 'saslContinue', 'authenticate'])
 
 /** Aborts a login or a hello. One shared error, because a new one costs a stack trace per connection. */
 const CLIENT_LEFT = new Error('the client left')
@@ -74,6 +78,7 @@ export type ConversationOptions = {
   /** The reply to a hello, from an upstream reply that is newer than the request. `client`: the client's socket. */
   answerHello(request: HelloRequest, connectionId: number, signal: AbortSignal, client: Socket): Promise<Document>
   authenticator: Pick<Authenticator, 'login'>
+  audit: ConnectionAudit
   metrics: ConversationMetrics
   nextRequestID(): number
   after: After
@@ -105,6 +110,8 @@ export class Conversation {
   readonly #abort = new AbortController()
   readonly #frames: FrameReader
   #state: State = initialState
+  /** What the client has sent about itself; known after the state has left it behind. */
+  #info: ClientInfo | undefined
   #clientWait: ClientWait = 'nothing'
   #isDraining = false
   #helloCount = 0
@@ -177,6 +184,7 @@ export class Conversation {
 
   async #perform(command: Command, action: Action): Promise<'continue' | 'relayed'> {
     this.#state = action.next
+    if ('client' in action.next) this.#info = action.next.client
     switch (action.do) {
       case 'reply':
         this.#reply(command, action.document)
@@ -197,11 +205,22 @@ export class Conversation {
   #refuse(command: Command, { fault, next }: Action & { do: 'refuse' }): void {
     const { client, log } = this.#host
     const document = toReply(fault, client.id)
+    this.#auditRefusal(command, fault)
     if (!document || next.at === 'closed') throw fault
     log('debug', 'command refused', toLogFields(fault))
     this.#host.recordRefusal(fault.kind)
     this.#options.metrics.recordFault(fault.kind)
     this.#reply(command, document)
+  }
+
+  #auditRefusal({ name }: Command, fault: Fault): void {
+    const { audit } = this.#options
+    const { client, loginRecord: record } = this.#host
+    if (LOGIN_COMMANDS.has(name)) {
+      audit.recordLoginRefused(client, { record, info: this.#info, fault, kind: 'first' })
+    } else if (fault.kind === 'command/unauthorized') {
+      audit.recordCommandRefused(client, { command: name, fault, record })
+    }
   }
 
   async #logIn(command: Command, action: Action & { do: 'prove' }): Promise<'continue' | 'relayed'> {
@@ -213,8 +232,10 @@ export class Conversation {
     host.setStage('authenticating')
     let session: UpstreamSession
     try {
+      this.#options.audit.assertAvailable()
       session = await this.#options.authenticator.login(this.#createLoginRequest(action), this.#abort)
       this.#assertWanted(session)
+      await this.#auditLogin(session, client)
     } catch (thrown) {
       const fault = Fault.from(thrown)
       metrics.recordLogin(fault.kind, record)
@@ -229,6 +250,22 @@ export class Conversation {
     const lastReply = writeReply(command, last.document, nextRequestID())
     host.startRelay(session, lastReply, this.#frames.release(), client)
     return 'relayed'
+  }
+
+  /** Waits until the login is recorded. The client may have left meanwhile, or access may have been revoked. */
+  async #auditLogin(session: UpstreamSession, info: ClientInfo): Promise<void> {
+    const { audit } = this.#options
+    const { client, loginRecord: record } = this.#host
+    try {
+      await audit.recordLogin(client, { record, info, upstream: session.endpoint, kind: 'first' })
+      this.#assertWanted(session)
+    } catch (thrown) {
+      const fault = Fault.from(thrown)
+      session.dispose()
+      const bytes = { fromClient: this.#socket.bytesRead, toClient: this.#socket.bytesWritten }
+      audit.recordSessionEnd(client, { by: 'proxy', fault, record, durationMS: 0, bytes })
+      throw fault
+    }
   }
 
   #createLoginRequest({ fields, challenge, client }: Action & { do: 'prove' }): LoginRequest {

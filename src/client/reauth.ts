@@ -49,6 +49,14 @@ export type ReauthOptions = {
   /** `ask`: request another login with code 391. `close`: close the connection between operations. */
   mode(): 'ask' | 'close'
   handshakeContext(): HandshakeContext
+  /** The audit trail, for the logins of this connection. */
+  audit: {
+    /** Throws `audit/unavailable`. */
+    assertAvailable(): void
+    /** Resolves once it is recorded. Throws `audit/unavailable`. */
+    recordLogin(record: LoginRecord): Promise<void>
+    recordRefused(record: LoginRecord, fault: Fault): void
+  }
   metrics: Pick<ConversationMetrics, 'recordLogin'>
   /** The log of the connection. */
   log: Log
@@ -183,15 +191,18 @@ class LoginAgeLimit {
 
   /** Reports a success or a failure. The end of the relay, which aborts `signal`, aborts the login too. */
   async #reauthenticate(proof: Pick<LoginRequest, 'fields' | 'challenge'>, signal: AbortSignal): Promise<void> {
-    const { request, user, live, authenticator, metrics, log } = this.#options
+    const { request, user, live, authenticator, audit, metrics, log } = this.#options
     const record: LoginRecord = { ...(user !== undefined && { user }), ms: {} }
     try {
+      audit.assertAvailable()
       await withLinkedController(signal, abort =>
         authenticator.reauthenticate({ ...request, ...proof, record }, live, abort),
       )
+      await audit.recordLogin(record)
     } catch (thrown) {
       const fault = Fault.from(thrown)
       metrics.recordLogin(fault.kind, record)
+      audit.recordRefused(record, fault)
       log(fault.definition.level, 'reauthentication failed', {
         ...toLoginFields(record),
         ms: record.ms,

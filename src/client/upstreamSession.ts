@@ -20,7 +20,12 @@ export type AuthenticatedUpstream = {
   hello: Document
   /** The session ends with this term. */
   term: PrimaryTerm
+  /** The member, as host:port. */
+  address: string
 }
+
+/** Names a session upstream, so that it can be found in the log of MongoDB. `connectionId`: null if the server has none. */
+export type UpstreamEndpoint = { address: string; localPort: number | null; connectionId: number | null }
 
 /** Owns the socket and the entry. Its owner calls `dispose`, or `release` if a relay closes the socket. */
 export class UpstreamSession {
@@ -30,11 +35,12 @@ export class UpstreamSession {
   readonly term: PrimaryTerm
   readonly live: LiveConnection
   readonly maxMessageBytes: number
+  readonly endpoint: UpstreamEndpoint
   readonly #release: () => void
 
   /** `release` gives back the session slot and removes `live` from the live connections; further calls have no effect. */
   constructor(
-    { socket, readBuffer, rest, hello, term }: AuthenticatedUpstream,
+    { socket, readBuffer, rest, hello, term, address }: AuthenticatedUpstream,
     live: LiveConnection,
     release: () => void,
   ) {
@@ -44,6 +50,7 @@ export class UpstreamSession {
     this.term = term
     this.live = live
     this.maxMessageBytes = readMaxMessageBytes(hello)
+    this.endpoint = { address, localPort: socket.localPort ?? null, connectionId: readConnectionId(hello) }
     this.#release = release
   }
 
@@ -63,4 +70,10 @@ export class UpstreamSession {
 function readMaxMessageBytes({ maxMessageSizeBytes }: Document): number {
   const bytes = Number(maxMessageSizeBytes)
   return bytes > 0 ? Math.min(bytes, MAX_MESSAGE_BYTES) : MAX_MESSAGE_BYTES
+}
+
+/** The server's own id of the connection, which its log calls `connN`. */
+function readConnectionId({ connectionId }: Document): number | null {
+  const id = Number(connectionId ?? Number.NaN)
+  return Number.isSafeInteger(id) ? id : null
 }

@@ -1,7 +1,7 @@
 /**
  * Runs the proxy until a signal stops it, and reloads the configuration when one of its files changes.
  *
- *     SIGHUP                      reloads now
+ *     SIGHUP                      reloads now, and opens the file of the audit trail again
  *     SIGTERM                     drains: not ready, still accepting for `drain.delay`, then running operations finish
  *     SIGINT                      drains without `drain.delay`, which is for load balancers and not for a terminal
  *     a second SIGTERM or SIGINT  stops at once
@@ -9,10 +9,12 @@
 import { setFlagsFromString } from 'node:v8'
 import type { LoadedConfig } from '../app/policy.js'
 import { type RunningProxy, startProxy } from '../app/proxy.js'
+import { openAuditDestination } from '../audit/destination.js'
 import { after } from '../clock.js'
 import { type ReadFile, readFile } from '../config/reading.js'
 import { fileStamp, recordReads, watchFiles, watchFolder } from '../config/watch.js'
 import { Fault } from '../errors.js'
+import { createSessionNameHash } from '../identity/sessionNames.js'
 import { createLog, type Log } from '../log.js'
 import { describePath } from '../redaction.js'
 
@@ -34,7 +36,10 @@ export async function serve(load: LoadPolicy, onSignal: OnSignal): Promise<void>
   // Registered before the start, because a SIGHUP without a handler ends the process.
   onSignal('SIGHUP', () => requestReload())
   const running = await startReloadingProxy(load)
-  requestReload = running.requestReload
+  requestReload = () => {
+    running.proxy.reopenAudit()
+    running.requestReload()
+  }
   await runUntilStopped(running, onSignal)
 }
 
@@ -44,13 +49,19 @@ export async function serve(load: LoadPolicy, onSignal: OnSignal): Promise<void>
  */
 const SINGLE_THREADED_SCAVENGES = '--no-parallel-scavenge'
 
-/** Starts a proxy that reloads its configuration when one of the files changes from which it was loaded. */
-export async function startReloadingProxy(load: LoadPolicy): Promise<ReloadingProxy> {
+/**
+ * Starts a proxy that reloads its configuration when one of the files changes from which it was loaded. `auditTo` overrides
+ * the setting. Throws `config/invalid` if the file of the audit trail cannot be opened.
+ */
+export async function startReloadingProxy(load: LoadPolicy, auditTo?: 'stderr' | undefined): Promise<ReloadingProxy> {
   setFlagsFromString(SINGLE_THREADED_SCAVENGES)
   const { read, snapshot } = recordReads(readFile, fileStamp)
   const loaded = load(read)
-  const log = createLog(loaded.config.log.level)
-  const proxy = await startProxy(loaded, log, log.setLevel)
+  const { audit, log: logSettings } = loaded.config
+  const hide = audit.hashKey && createSessionNameHash(audit.hashKey)
+  const log = createLog(logSettings.level, undefined, hide)
+  const destination = openAuditDestination(auditTo ?? audit.to)
+  const proxy = await startProxy(loaded, log, destination, log.setLevel)
   let running = loaded
   const watcher = watchFiles<LoadedConfig | Fault>(
     {
@@ -84,7 +95,7 @@ export function runUntilStopped({ proxy, log }: ReloadingProxy, onSignal: OnSign
     let isDraining = false
     const stop = (signal: 'SIGTERM' | 'SIGINT'): void => {
       log('info', 'draining', { signal, forced: isDraining })
-      const stopped = isDraining ? proxy.kill() : signal === 'SIGINT' ? proxy.stop(0) : proxy.stop()
+      const stopped = isDraining ? proxy.kill() : proxy.stop(signal === 'SIGINT' ? 0 : undefined, signal)
       isDraining = true
       stopped.then(resolve)
     }

@@ -42,8 +42,8 @@ export function listIneffectiveSettings(settings: Settings, isGiven: IsGiven): s
 }
 
 /** The files that the proxy writes. */
-const OWN_FILES = ['pins.file', 'deny.adminFile']
-const filePaths = allSettings.map(({ path }) => path).filter(path => /file$/i.test(path))
+const OWN_FILES = ['pins.file', 'deny.adminFile', 'audit.to']
+const filePaths = allSettings.map(({ path }) => path).filter(path => /file$/i.test(path) || path === 'audit.to')
 
 /** A file that the proxy writes belongs to one setting: writing it would destroy what another one reads. */
 export function findSharedFiles(settings: Settings, configFile: string | undefined): Problem[] {

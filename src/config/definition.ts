@@ -60,6 +60,12 @@ export const hostOf = (error: string) =>
     error,
   })
 
+/** A name without spaces. */
+export const name = kind(
+  textOf('expected a name of 1 to 64 letters, digits, dots, dashes and underscores', /^[0-9A-Za-z._-]{1,64}$/),
+  {},
+)
+
 export const address = kind(hostOf('expected an address like 127.0.0.1 or ::1, or a host name'), {})
 export const toggle = kind(
   z.preprocess(

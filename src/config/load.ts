@@ -5,6 +5,7 @@
  *
  * Nothing is cached or printed here. The contents of secret files and connection strings leave as a `Secret`.
  */
+import { createHash } from 'node:crypto'
 import { Fault } from '../errors.js'
 import { countCharacters, describePath } from '../redaction.js'
 import { type FileContents, parseFile } from './file.js'
@@ -54,8 +55,13 @@ export function loadConfig(sources: ConfigSources): Config {
   return loadAndCompile(sources, () => ({ compiled: undefined, problems: [] })).config
 }
 
+/** The configuration file. `hash`: the SHA-256 of its contents, in hexadecimal; of nothing if there is no file. */
+export type ConfigSource = { file: string | undefined; hash: string; modified: Date | undefined }
+
+export const NO_SOURCE: ConfigSource = { file: undefined, hash: hashText(''), modified: undefined }
+
 /** `hasEndMark`: the file ends in a line of three dots. */
-export type CompiledConfig<T> = { config: Config; compiled: T; hasEndMark: boolean }
+export type CompiledConfig<T> = { config: Config; compiled: T; hasEndMark: boolean; source: ConfigSource }
 
 /**
  * The configuration and what `compile` made of it. Throws `config/invalid`, whose `problems` are lines like
@@ -93,7 +99,7 @@ export function loadAndCompile<T>(sources: ConfigSources, compile: Compile<T>): 
   if (lines.length > 0) {
     throw new Fault('config/invalid', lines.join('\n'), { problems: lines, deny: config.deny })
   }
-  return { config, compiled, hasEndMark: contents.hasEndMark }
+  return { config, compiled, hasEndMark: contents.hasEndMark, source: contents.source }
 }
 
 /** Appends the source of the setting that a line begins with, unless the line has a source or the setting has none. */
@@ -105,9 +111,9 @@ function withSource(line: string, origins: ReadonlyMap<string, Origin>): string 
 }
 
 /** `isCut`: the end mark is missing and required, so the file may lack its last settings. */
-function readConfigFile(sources: ConfigSources): FileContents & { isCut: boolean } {
+function readConfigFile(sources: ConfigSources): FileContents & { isCut: boolean; source: ConfigSource } {
   const { file, readFile } = sources
-  const none = { values: new Map<string, never>(), hasEndMark: false, isCut: false }
+  const none = { values: new Map<string, never>(), hasEndMark: false, isCut: false, source: NO_SOURCE }
   if (file === undefined) return { ...none, problems: [], isParsed: true }
   const read = readText(readFile, file)
   if ('why' in read) {
@@ -116,10 +122,15 @@ function readConfigFile(sources: ConfigSources): FileContents & { isCut: boolean
     return { ...none, problems: [{ path: '', message, from }], isParsed: false }
   }
   const name = getShownName(file)
+  const source: ConfigSource = { file, hash: hashText(read.text), modified: read.modified }
   const contents = parseFile(read.text, name)
   const message = contents.hasEndMark ? undefined : findCut(sources)
   const cut = message === undefined ? [] : [{ path: '', message, from: name }]
-  return { ...contents, problems: [...contents.problems, ...cut], isCut: cut.length > 0 }
+  return { ...contents, problems: [...contents.problems, ...cut], isCut: cut.length > 0, source }
+}
+
+function hashText(text: string): string {
+  return createHash('sha256').update(text).digest('hex')
 }
 
 /** The problem of a file without the end mark; undefined if the mark is not required. */

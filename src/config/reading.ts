@@ -2,13 +2,15 @@
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { errorCode } from '../errors.js'
 
-/** The bytes of a file and its permission bits. Throws the errors of `node:fs`. */
-export type ReadFile = (path: string) => { bytes: Buffer; mode: number }
+/** The bytes of a file, its permission bits, and when it was last modified. Throws the errors of `node:fs`. */
+export type ReadFile = (path: string) => { bytes: Buffer; mode: number; modified?: Date }
 
 export const readFile: ReadFile = path => {
   const descriptor = openSync(path, 'r')
   try {
-    return { bytes: readFileSync(descriptor), mode: fstatSync(descriptor).mode }
+    const bytes = readFileSync(descriptor)
+    const { mode, mtime: modified } = fstatSync(descriptor)
+    return { bytes, mode, modified }
   } finally {
     closeSync(descriptor)
   }
@@ -24,11 +26,14 @@ const REASONS: Readonly<Record<string, string>> = {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
-/** The text of a file and whether every user may read it, or the reason why there is no text. */
-export function readText(read: ReadFile, path: string): { text: string; isWorldReadable: boolean } | { why: string } {
+/** `isWorldReadable`: every user of the machine may read the file. */
+export type TextFile = { text: string; isWorldReadable: boolean; modified: Date | undefined }
+
+/** The text of a file, or the reason why there is none. */
+export function readText(read: ReadFile, path: string): TextFile | { why: string } {
   try {
-    const { bytes, mode } = read(path)
-    return { text: utf8.decode(bytes), isWorldReadable: (mode & 0o004) !== 0 }
+    const { bytes, mode, modified } = read(path)
+    return { text: utf8.decode(bytes), isWorldReadable: (mode & 0o004) !== 0, modified }
   } catch (thrown) {
     const code = errorCode(thrown) ?? 'unknown'
     return { why: REASONS[code] ?? `error ${code}` }

@@ -17,10 +17,15 @@ import { type ReadFile, readText } from './reading.js'
 import type { Settings } from './settings.js'
 import { uriProblem, withoutClientCertificate } from './uri.js'
 
-export type Config = Omit<Settings, 'tls' | 'upstream' | 'users' | 'admin' | 'deny' | 'provision' | 'login' | 'sts'> & {
+export type Config = Omit<
+  Settings,
+  'tls' | 'upstream' | 'users' | 'admin' | 'deny' | 'provision' | 'login' | 'sts' | 'audit'
+> & {
   /** `proxyCredentials` is `user:password`. */
   sts: Omit<Settings['sts'], 'proxyCredentialsFile'> & { proxyCredentials: Secret | undefined }
   login: Omit<Settings['login'], 'timeout'> & { timeout: number }
+  /** `hashKey`: set if `sessionName` is hash. */
+  audit: Omit<Settings['audit'], 'hashKeyFile'> & { hashKey: Secret | undefined }
   /** PEM texts. Undefined means plain connections: either `tls: off` is written out, or the listener is on loopback. */
   tls: ListenerTls | undefined
   /** Connection strings. `admin` is for administrative commands and never for a client session. */
@@ -119,7 +124,7 @@ class Resolver {
   }
 
   resolve(): Config {
-    const { tls: _tls, upstream, users: _users, admin, deny, provision, login, ...rest } = this.#settings
+    const { tls: _tls, upstream, users: _users, admin, deny, provision, login, audit, ...rest } = this.#settings
     this.#checkInsecureSts()
     this.#checkSuccessCache()
     this.#checkConnectionLimits()
@@ -140,6 +145,7 @@ class Resolver {
       admin: { host: admin.host, port: admin.port, hosts: admin.hosts, token: this.#readToken() },
       deny: { ...deny, text: this.#readNamedFile(this.#subject('deny.file'), deny.file) },
       provision: this.#readProvision(provision),
+      audit: this.#readAudit(audit),
       warnings: this.#warnings,
     }
     this.#warnings.push(...listIneffectiveSettings(this.#settings, path => this.#origins.has(path)))
@@ -310,6 +316,20 @@ class Resolver {
     if (TOKEN.test(token)) return new Secret(token)
     const message = `in ${describePath(tokenFile)}: expected one line of 20 to 512 printable characters without spaces`
     return this.#refuse(subject, message)
+  }
+
+  #readAudit({ hashKeyFile, ...rest }: Settings['audit']): Config['audit'] {
+    const subject = { ...this.#subject('audit.hashKeyFile'), secret: true }
+    const key = this.#readSecretFile(subject, hashKeyFile, STAND_INS.token)
+    const isHash = rest.sessionName === 'hash'
+    if (isHash && hashKeyFile === undefined) {
+      this.#refuse(this.#subject('audit.sessionName'), 'hash requires audit.hashKeyFile')
+    }
+    if (key !== undefined && !TOKEN.test(key)) {
+      const message = `in ${describePath(hashKeyFile)}: expected one line of 20 to 512 printable characters without spaces`
+      this.#refuse(subject, message)
+    }
+    return { ...rest, hashKey: isHash && key !== undefined ? new Secret(key) : undefined }
   }
 
   #readUsers(): UserConfig[] {

@@ -3,10 +3,12 @@
  * variable. The reference tables, the validation and the type of the configuration derive from it too.
  */
 import type { z } from 'zod'
+import { auditDestination } from './auditDestination.js'
 import {
   address,
   duration,
   fraction,
+  name,
   oneOf,
   path,
   port,
@@ -23,6 +25,9 @@ import { scope, users } from './users.js'
 
 /** `self` is the value of the group itself: `tls: off` in the place of `tls: { certFile: … }`. */
 export const settings = {
+  instance: name({
+    about: 'Name of this replica of the proxy in the audit trail; by default the host name.',
+  }),
   listen: {
     host: address({ about: 'Address on which the proxy accepts clients.', fallback: '127.0.0.1' }),
     port: port({ about: 'Port on which the proxy accepts clients; 0 takes any free port.', fallback: '27017' }),
@@ -250,6 +255,32 @@ export const settings = {
       'warn',
       'error',
     )({ about: 'Lowest level that is logged.', fallback: 'info', live: true }),
+  },
+  audit: {
+    to: auditDestination({
+      about: 'Where the audit trail goes: stdout, stderr, or the path of a file, which is opened again on SIGHUP.',
+      fallback: 'stdout',
+    }),
+    onFailure: oneOf(
+      'serve',
+      'refuse',
+    )({
+      about:
+        'What happens while the audit trail cannot be written: serve logs an error and goes on; refuse answers logins with code 262. Open sessions go on.',
+      fallback: 'serve',
+      live: true,
+    }),
+    sessionName: oneOf(
+      'full',
+      'hash',
+    )({
+      about:
+        'How session names of roles and names of federated users appear in the audit trail, the log and everywhere else: full, or as a keyed hash. They are often e-mail addresses.',
+      fallback: 'full',
+    }),
+    hashKeyFile: path({
+      about: 'File with the key for audit.sessionName: hash, at least 20 characters; the same on all replicas.',
+    }),
   },
   pins: {
     file: path({

@@ -7,12 +7,15 @@
 import { Fault } from '../errors.js'
 import type { Partition } from './partition.js'
 import type { Proof } from './proof.js'
-import { type Identity, parseIdentity, parseStsError, type StsError } from './reply.js'
+import { type Identity, parseIdentity, parseRequestId, parseStsError, type StsError } from './reply.js'
 
-/** `code` and `message` come from AWS. The message is one printable line that does not repeat the request. */
+/**
+ * `code`, `message` and `requestId` come from AWS. The message is one printable line that does not repeat the request. AWS
+ * support can find a call by its request id.
+ */
 export type StsOutcome =
-  | { is: 'identity'; identity: Identity }
-  | { is: 'refused'; code: string; message?: string }
+  | { is: 'identity'; identity: Identity; requestId?: string }
+  | { is: 'refused'; code: string; message?: string; requestId?: string }
   | { is: 'throttled'; code: string }
   | Unavailable
 /** Every outcome except an identity. */
@@ -56,19 +59,24 @@ export function classifyResponse(
   partition: Partition,
   isFirstHost: boolean,
 ): StsOutcome {
-  if (status !== 200) return classifyError(status, parseStsError(status, text), isFirstHost)
+  if (status !== 200) return classifyErrorResponse(status, text, isFirstHost)
   if (typeof type === 'string' && XML.test(type)) return classifyIdentity(text, partition)
   return unavailable('it answered 200 with something that is not XML', 'none')
 }
 
 function classifyIdentity(text: string, partition: Partition): StsOutcome {
   try {
-    return { is: 'identity', identity: parseIdentity(text, partition) }
+    return { is: 'identity', identity: parseIdentity(text, partition), ...parseRequestId(text) }
   } catch (thrown) {
     const unusable = thrown instanceof Fault ? thrown.data('sts/unavailable') : undefined
     if (!unusable) throw thrown
     return unavailable(`it answered 200 with a document that is unusable: ${unusable.why}`, 'none')
   }
+}
+
+function classifyErrorResponse(status: number, text: string, isFirstHost: boolean): StsFailure {
+  const outcome = classifyError(status, parseStsError(status, text), isFirstHost)
+  return outcome.is === 'refused' ? { ...outcome, ...parseRequestId(text) } : outcome
 }
 
 function classifyError(status: number, error: StsError | undefined, isFirstHost: boolean): StsFailure {
@@ -93,8 +101,10 @@ export function inactiveKeyOutcome(isFirstHost: boolean): StsFailure {
 export function withoutEchoedSecrets(outcome: StsOutcome, { signature, token, challenge }: Proof): StsOutcome {
   if (outcome.is !== 'refused' || outcome.message === undefined) return outcome
   const secrets = [signature.reveal(), token?.reveal(), challenge.nonce.toString('base64')]
-  const { is, code, message } = outcome
-  return secrets.some(secret => secret !== undefined && message.includes(secret)) ? { is, code } : outcome
+  const { is, code, message, requestId } = outcome
+  return secrets.some(secret => secret !== undefined && message.includes(secret))
+    ? { is, code, ...(requestId !== undefined && { requestId }) }
+    : outcome
 }
 
 export function unavailable(why: string, next: Unavailable['next']): Unavailable {

@@ -195,3 +195,9 @@ function parseXML(text: string): unknown {
 function unusable(why: string): Fault {
   return new Fault('sts/unavailable', undefined, { why })
 }
+
+/** The request id in a document of STS, which must be valid. */
+export function parseRequestId(text: string): { requestId?: string } {
+  const [, requestId] = /<RequestId>([A-Za-z0-9-]{1,64})<\/RequestId>/.exec(text) ?? []
+  return requestId === undefined ? {} : { requestId: detach(requestId) }
+}

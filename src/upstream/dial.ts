@@ -34,8 +34,11 @@ export type DialOptions = {
   onAuthenticated?: ((channel: Channel, hello: Document) => Promise<void>) | undefined
 }
 
-/** `socket` is paused. `rest`: bytes that were read beyond the last reply. `hello` has its BSON types. */
-export type UpstreamConnection = ReturnType<Channel['handOver']> & { hello: Document }
+/**
+ * `socket` is paused. `rest`: bytes that were read beyond the last reply. `hello` has its BSON types. `address`: the member,
+ * as host:port.
+ */
+export type UpstreamConnection = ReturnType<Channel['handOver']> & { hello: Document; address: string }
 
 /** The server's code MechanismUnavailable. */
 const MECHANISM_UNAVAILABLE = 334
@@ -51,7 +54,7 @@ export async function dial(options: DialOptions): Promise<UpstreamConnection> {
   try {
     const hello = await logIn(channel, options)
     await options.onAuthenticated?.(channel, hello)
-    return { ...channel.handOver(), hello }
+    return { ...channel.handOver(), hello, address: options.target.address }
   } catch (thrown) {
     channel.destroy()
     throw thrown

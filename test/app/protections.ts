@@ -38,6 +38,8 @@ const admin = (options: string) => ({
 
 /** For each setting that protects: what it was, what it is, and what the log says. */
 const SAMPLES: Record<string, readonly (readonly [before: Mapping, after: Mapping, says: RegExp])[]> = {
+  'audit.onFailure': [[{ audit: { onFailure: 'refuse' } }, {}, /is serve instead of refuse/]],
+  'audit.sessionName': [[{ audit: { sessionName: 'hash', hashKeyFile: '/token' } }, {}, /is full instead of hash/]],
   'listen.host': [
     [{ listen: { host: '::1' } }, { listen: { host: '10.0.0.1' }, tls: 'off' }, /is not loopback/],
     [{ listen: { host: '10.0.0.1' }, tls: 'off' }, { listen: { host: '0.0.0.0' }, tls: 'off' }, /every address/],

@@ -42,8 +42,9 @@ t.test(
     const { sts, askGenuine, imitate } = await startGateway(t)
     const genuine = await askGenuine()
     t.match(genuine, { is: 'refused', code: 'InvalidClientTokenId' })
+    const { requestId: _, ...expected } = genuine as typeof genuine & { requestId?: string } // the client does not see it
     const before = sts.calls()
-    t.same(await Promise.all([imitate(), imitate(), imitate()]), [genuine, genuine, genuine])
+    t.same(await Promise.all([imitate(), imitate(), imitate()]), [expected, expected, expected])
     t.equal(sts.calls().GetCallerIdentity, before.GetCallerIdentity)
     t.equal(sts.calls().unsigned, before.unsigned + 1)
   },

@@ -9,6 +9,7 @@ import { type ListenerOptions, listen } from '../../src/client/listener.js'
 import { Fault, type FaultKind } from '../../src/errors.js'
 import { silentLog } from '../../src/log.js'
 import { writeMessage } from '../../src/wire/message.js'
+import { silentAudit } from '../support/audit.js'
 import {
   type FakeConnection,
   pem,
@@ -19,6 +20,7 @@ import {
   unqueued,
   until,
 } from '../support/clientListener.js'
+
 import { createManualClock } from '../support/clock.js'
 import { faultOfAsync } from '../support/faults.js'
 import { createFrameReceiver, waitForClose } from '../support/sockets.js'
@@ -233,6 +235,7 @@ async function startProxyListener(t: Test, options: Partial<ListenerOptions> = {
           },
           reauthenticate: async () => {},
         },
+        audit: silentAudit,
         reauthenticationMode: () => 'ask',
         shouldLog: () => true,
         metrics: {

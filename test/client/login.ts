@@ -218,6 +218,9 @@ t.test('the login record has the identity and the time of each stage', async t =
     accessKeyId: 'AKIASP2TPHJSQH3FJXYZ',
     arn: ARN,
     user: 'alice@admin',
+    identity,
+    sts: { host: challenge.host, requestId: null },
+    match,
     by: { rule: 1 },
     ms: { queue: 100, sts: 20, upstream: 3, login: 123 },
   }
@@ -254,6 +257,7 @@ t.test('the longest message is that of the upstream, within the limit of MongoDB
         rest: Buffer.alloc(0),
         hello: { maxMessageSizeBytes },
         term,
+        address: '127.0.0.1:27018',
       }),
     })
     t.equal((await attempt.authenticator.login(await createLoginRequest(), attempt.abort)).maxMessageBytes, bytes)

@@ -55,7 +55,7 @@ t.test('the answer of STS decides, and without an identity no upstream is dialed
     t.equal(fault?.kind, kind)
     t.match(fault?.message, message)
     t.equal(last, 'askSts')
-    t.same(Object.keys(record).sort(), ['accessKeyId', 'ms'], 'only the access key is recorded')
+    t.same(Object.keys(record).sort(), ['accessKeyId', 'ms', 'sts'], 'only the access key and the host are recorded')
   }
   const { fault } = await runLogin({
     askSts: async () => ({ is: 'unavailable', why: 'ENOTFOUND 10.0.0.1', next: 'none' }),

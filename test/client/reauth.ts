@@ -66,6 +66,7 @@ function createAgedLogin({ maxAgeMS = AGE, mode = 'ask', reauthenticate = async 
           throw createFault('login/session-limit')
         },
       }),
+      audit: { assertAvailable() {}, async recordLogin() {}, recordRefused() {} },
       metrics: { recordLogin: outcome => void logins.push(outcome) },
       log: (level, event, fields) => void lines.push({ level, event, ...fields }),
       after: clock.after,

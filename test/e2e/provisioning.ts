@@ -6,6 +6,7 @@ import { startSts } from '../../sandbox/src/aws/sts.js'
 import { loadWithPolicy } from '../../src/app/policy.js'
 import { startProxy } from '../../src/app/proxy.js'
 import { silentLog } from '../../src/log.js'
+import { createMemoryDestination } from '../support/audit.js'
 import { createClient } from '../support/clients.js'
 import { startInProcess } from '../support/inProcessProxy.js'
 import { errorCodeOf, startMongo } from '../support/mongo.js'
@@ -36,7 +37,11 @@ async function startFleet(t: Test) {
       bytes: Buffer.from(path === 'secret' ? secrets.join('\n') : file),
       mode: 0o600,
     })
-    const proxy = await startProxy(loadWithPolicy({ file: 'proxy.yaml', args: {}, env: {}, readFile }), silentLog)
+    const proxy = await startProxy(
+      loadWithPolicy({ file: 'proxy.yaml', args: {}, env: {}, readFile }),
+      silentLog,
+      createMemoryDestination(),
+    )
     t.teardown(() => proxy.kill())
     await proxy.initialized
     const uri = `mongodb://127.0.0.1:${proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import { setImmediate as nextIteration } from 'node:timers/promises'
 import { Binary, type Document, Double, Int32, Long, ObjectId, serialize } from 'bson'
 import type { Test } from 'tap'
+import type { ConnectionAudit } from '../../src/client/audit.js'
 import { Connection, type ConnectionOptions } from '../../src/client/connection.js'
 import type { Stage } from '../../src/client/connectionTable.js'
 import type { Authenticator } from '../../src/client/login.js'
@@ -16,6 +17,7 @@ import type { LiveConnection } from '../../src/revocation/liveConnections.js'
 import { createTermController } from '../../src/upstream/primaryTerm.js'
 import { OP_QUERY, writeFrame } from '../../src/wire/frame.js'
 import { EXHAUST_ALLOWED, writeMessage } from '../../src/wire/message.js'
+import { silentAudit } from './audit.js'
 import { createManualClock } from './clock.js'
 import { createFault } from './faults.js'
 import { createFrameReceiver, readBufferOf, socketPair } from './sockets.js'
@@ -74,6 +76,7 @@ export type Settings = {
   login?: Login
   answerHello?: ConnectionOptions['answerHello']
   client?: Partial<AcceptedClient>
+  audit?: ConnectionAudit
 }
 
 /** A login that succeeds as alice, with this upstream. */
@@ -86,7 +89,14 @@ export const succeedWith =
     Object.assign(record, ALICE)
     record.ms.sts = 12
     const socket = upstream as Socket
-    const connected = { socket, readBuffer: readBufferOf(upstream), rest: Buffer.alloc(0), hello: {}, term }
+    const connected = {
+      socket,
+      readBuffer: readBufferOf(upstream),
+      rest: Buffer.alloc(0),
+      hello: {},
+      term,
+      address: '127.0.0.1:27018',
+    }
     return new UpstreamSession(connected, live, unregister)
   }
 
@@ -99,7 +109,7 @@ export const failWith =
 /** Serves `socket`. */
 export function serveConnection(
   socket: Duplex,
-  { login = failWith('sts/refused'), answerHello, client }: Settings = {},
+  { login = failWith('sts/refused'), answerHello, client, audit = silentAudit }: Settings = {},
 ) {
   const addresses: string[] = []
   const clock = createManualClock()
@@ -140,6 +150,7 @@ export function serveConnection(
       answerHello ??
       (async request => ({ [request.legacy ? 'ismaster' : 'isWritablePrimary']: true, ok: new Double(1) })),
     authenticator: { login, reauthenticate: async () => {} },
+    audit,
     reauthenticationMode: () => 'ask',
     shouldLog: () => true,
     metrics: {

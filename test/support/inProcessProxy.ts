@@ -4,6 +4,7 @@ import type { loadWithPolicy } from '../../src/app/policy.js'
 import type { RunningProxy, startProxy } from '../../src/app/proxy.js'
 import type { Fault } from '../../src/errors.js'
 import type { createLog } from '../../src/log.js'
+import { type AuditLine, createMemoryDestination } from './audit.js'
 import { findUndocumented } from './logLines.js'
 import { createTestClock, type TestClock } from './testClock.js'
 
@@ -31,6 +32,8 @@ export type InProcessProxy = {
   reload(config: object, files?: Record<string, string | Buffer>): void
   /** What the proxy logged. */
   log: LogLine[]
+  /** The events of its audit trail so far. */
+  audit(): AuditLine[]
   /** Resolves with the lines that match, as soon as there are `count` of them. */
   logged(matches: (line: LogLine) => boolean, count?: number): Promise<LogLine[]>
 }
@@ -93,7 +96,8 @@ export async function startInProcess(
   t.teardown(() => {
     if (undocumented.size > 0) throw new Error(`missing in the table of log events: ${[...undocumented].join(', ')}`)
   })
-  const proxy = await startProxy(load(config), createLog('info', { write }))
+  const destination = createMemoryDestination()
+  const proxy = await startProxy(load(config), createLog('info', { write }), destination)
   t.teardown(() => proxy.kill())
   await proxy.initialized
   return {
@@ -108,6 +112,7 @@ export async function startInProcess(
       }
     },
     log,
+    audit: () => destination.events(),
     async logged(matches, count = 1) {
       for (;;) {
         const lines = log.filter(matches)

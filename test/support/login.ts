@@ -61,6 +61,7 @@ export const createUpstream = (socket = new PassThrough() as unknown as Socket, 
   rest: Buffer.alloc(0),
   hello,
   term,
+  address: '127.0.0.1:27018',
 })
 
 const RECORDED = [

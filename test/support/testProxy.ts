@@ -13,6 +13,7 @@ import { createIam, type Iam } from '../../sandbox/src/aws/iam.js'
 import { type StsServer, startSts } from '../../sandbox/src/aws/sts.js'
 import { type MongoServer, startMongoServer } from '../../sandbox/src/mongo/server.js'
 import type { RunningProxy } from '../../src/app/proxy.js'
+import type { AuditLine } from './audit.js'
 import { type AwsKeys, createClient, type Driver } from './clients.js'
 import { type LogLine, startInProcess } from './inProcessProxy.js'
 import { type NetworkLink, openLink } from './networkLink.js'
@@ -44,6 +45,8 @@ export type TestProxy = {
   reload(settings: Record<string, unknown>, files?: Record<string, string>): void
   /** What the proxy logged. */
   log: LogLine[]
+  /** The events of its audit trail so far. */
+  audit(): AuditLine[]
   /** Resolves with the log lines of closed connections that match, as soon as there are `count` of them. */
   closedLines(count: number, matches?: (line: LogLine) => boolean): Promise<LogLine[]>
 }
@@ -98,7 +101,15 @@ export async function startTestProxy(
     ],
   }
   const env = { ALICE: 'of alice', BOB: 'not of bob', ORDERS: 'of orders' }
-  const { proxy: running, uri, clock, reload, log, logged } = await startInProcess(t, { config, settings, env, files })
+  const {
+    proxy: running,
+    uri,
+    clock,
+    reload,
+    log,
+    audit,
+    logged,
+  } = await startInProcess(t, { config, settings, env, files })
   return {
     iam: aws,
     sts,
@@ -119,6 +130,7 @@ export async function startTestProxy(
     client: (driver, keys, options, query = '') => createClient(t, driver, `${uri}${query}`, keys, options),
     reload: (changed, more) => reload({ ...config, ...changed }, more),
     log,
+    audit,
     closedLines: (count, matches = () => true) =>
       logged(line => line.event === 'connection closed' && matches(line), count),
   }

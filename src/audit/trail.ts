@@ -1,0 +1,89 @@
+/**
+ * The audit trail: gives each event its time and number, and one line of JSON to the writer.
+ *
+ * Events are never sampled and do not depend on `log.level`. A lost event keeps its number. When the destination works
+ * again, `audit.gap` names the numbers that are missing.
+ */
+import { boundValue, escapeUnprintable } from '../printable.js'
+import {
+  type AuditEvent,
+  type AuditEventType,
+  MAX_AUDIT_TEXT,
+  PROXY_ACTOR,
+  type RecordAuditEvent,
+  SCHEMA_VERSION,
+} from './events.js'
+import type { AuditWriter } from './writer.js'
+
+export type AuditTrailOptions = {
+  instance: string
+  /** Twelve hexadecimal digits that are new in each run. */
+  boot: string
+  /** Milliseconds since 1970. */
+  wallClock(): number
+  /** Replaces what must not be shown in a line. */
+  hide?: ((text: string) => string) | undefined
+  writer: Pick<AuditWriter, 'append' | 'whenWritten' | 'isFailing' | 'onRecovered' | 'close'>
+  /** Called for each event, for the metrics. */
+  onRecorded?(type: AuditEventType): void
+}
+
+export class AuditTrail {
+  readonly #options: AuditTrailOptions
+  #lastNumber = 0
+
+  constructor(options: AuditTrailOptions) {
+    this.#options = options
+    options.writer.onRecovered(lost => {
+      if (!lost) return
+      const { from, to } = lost
+      this.record('audit.gap', { actor: PROXY_ACTOR, from, to, count: to - from + 1 })
+    })
+  }
+
+  get boot(): string {
+    return this.#options.boot
+  }
+
+  readonly record: RecordAuditEvent = (type, event) => {
+    const { writer, onRecorded } = this.#options
+    this.#lastNumber += 1
+    writer.append(this.#lastNumber, this.#format(type, event))
+    onRecorded?.(type)
+  }
+
+  /** Resolves with true once the operating system has taken all events so far, or with false if the destination fails. */
+  whenWritten(): Promise<boolean> {
+    return this.#options.writer.whenWritten()
+  }
+
+  get isFailing(): boolean {
+    return this.#options.writer.isFailing
+  }
+
+  close(): Promise<void> {
+    return this.#options.writer.close()
+  }
+
+  #format<T extends AuditEventType>(
+    type: T,
+    { outcome = 'success', actor, address, port, connection, ...fields }: AuditEvent<T>,
+  ): string {
+    const { instance, boot, wallClock, hide } = this.#options
+    const line = JSON.stringify({
+      schema: SCHEMA_VERSION,
+      time: new Date(wallClock()).toISOString(),
+      instance,
+      boot,
+      seq: this.#lastNumber,
+      type,
+      outcome,
+      actor: boundValue(actor, MAX_AUDIT_TEXT),
+      address: address ?? null,
+      port: port ?? null,
+      connection: connection ?? null,
+      ...(boundValue(fields, MAX_AUDIT_TEXT) as object),
+    })
+    return `${escapeUnprintable(hide ? hide(line) : line)}\n`
+  }
+}
