@@ -105,7 +105,7 @@ export const PROTECTIONS: Readonly<Record<SettingPath, Describe | null>> = {
     (after.hosts ?? []).some(host => !(before.hosts ?? []).includes(host)) ? 'has more names' : undefined,
   'admin.tokenFile': removed(({ admin }) => admin.token),
   'deny.file': removed(({ deny }) => deny.file),
-  'deny.adminFile': removed(({ deny }) => deny.adminFile),
+  'deny.adminFile': ownFile(({ deny }) => deny.adminFile),
   'provision.secretFile': NONE,
   'provision.database': NONE,
   'provision.fleet': NONE,
@@ -117,7 +117,7 @@ export const PROTECTIONS: Readonly<Record<SettingPath, Describe | null>> = {
   'audit.onFailure': turnedOn(({ audit }) => audit.onFailure === 'serve', 'is serve instead of refuse'),
   'audit.sessionName': turnedOn(({ audit }) => audit.sessionName === 'full', 'is full instead of hash'),
   'audit.hashKeyFile': NONE,
-  'pins.file': removed(({ pins }) => pins.file),
+  'pins.file': ownFile(({ pins }) => pins.file),
   'directory.enabled': turnedOn(({ directory }) => directory.enabled),
   'directory.refresh': longer(({ directory }) => directory.refresh),
   users: NONE, // the rules are compared one by one
@@ -125,6 +125,14 @@ export const PROTECTIONS: Readonly<Record<SettingPath, Describe | null>> = {
 
 function removed(get: (config: Config) => unknown, weakening = 'was removed'): Describe {
   return (before, after) => (get(before) !== undefined && get(after) === undefined ? weakening : undefined)
+}
+
+/** A file that the proxy writes. The denials or pins in it do not follow to another file. */
+function ownFile(get: (config: Config) => string | undefined): Describe {
+  return (before, after) => {
+    if (get(before) === undefined || get(before) === get(after)) return undefined
+    return get(after) === undefined ? 'was removed' : 'names another file'
+  }
 }
 
 function turnedOn(get: (config: Config) => boolean, weakening = 'was turned on'): Describe {

@@ -344,10 +344,14 @@ class Checker {
     const admin = this.#admin
     if (!this.#config.directory.enabled || !admin) return
     let warnings: readonly string[] = []
-    await this.#try('directory', async () => {
-      const users = await readExternalUsers(admin, servedPartition(this.#config.sts.hosts))
-      warnings = users.warnings
-      return `${users.byPrincipal.size} principals in $external`
+    await this.#try('directory', async (): Promise<Answer> => {
+      try {
+        const users = await readExternalUsers(admin, servedPartition(this.#config.sts.hosts))
+        warnings = users.warnings
+        return `${users.byPrincipal.size} principals in $external`
+      } catch (thrown) {
+        return { level: 'failure', text: `cannot be read: ${describeReadFailure(thrown)}. ${DIRECTORY_REMEDY}` }
+      }
     })
     for (const warning of warnings) this.#remark('warning', `directory: ${warning}`)
   }
@@ -434,11 +438,9 @@ async function describeAdmin(admin: AdminClient): Promise<Answer> {
   }
 }
 
+const DIRECTORY_REMEDY = 'Check that the user of upstream.admin may read admin.system.users.'
+
 async function readExternalUsers(admin: AdminClient, partition: string) {
-  try {
-    const documents = await createExternalUsers(command => admin.runCommand(command)).readAll()
-    return parseDirectoryUsers(documents, { partition, maxWarnings: MAX_DIRECTORY_WARNINGS })
-  } catch (thrown) {
-    throw new Fault('users/unreadable', undefined, { why: describeReadFailure(thrown) })
-  }
+  const documents = await createExternalUsers(command => admin.runCommand(command)).readAll()
+  return parseDirectoryUsers(documents, { partition, maxWarnings: MAX_DIRECTORY_WARNINGS })
 }

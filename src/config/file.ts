@@ -2,7 +2,7 @@
 import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml'
 import { hasEndMark } from './endMark.js'
 import { describeSyntaxError } from './fileSyntax.js'
-import { unknownKey } from './keys.js'
+import { ALL_KEYS, unknownKey } from './keys.js'
 import { findMissingBlank, MISSING_BLANK } from './missingBlank.js'
 import type { Problem } from './problem.js'
 import { isDefinition, type SettingGroup, settings } from './settings.js'
@@ -82,7 +82,8 @@ const keysOf = (group: SettingGroup) => Object.keys(group).filter(name => name !
 
 /** YAML reads `port:27017` without a blank as text, and a group of such lines as well. */
 function missingBlankIn(node: Node | null, group: SettingGroup): string {
-  const name = isScalar(node) ? findMissingBlank(String(node.value), keysOf(group)) : undefined
+  const text = isScalar(node) ? String(node.value) : ''
+  const name = findMissingBlank(text, keysOf(group)) ?? findMissingBlank(text, ALL_KEYS)
   return name === undefined ? '' : `; ${MISSING_BLANK} of ${name}`
 }
 

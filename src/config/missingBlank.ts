@@ -7,3 +7,8 @@ export function findMissingBlank(text: string, names: readonly string[]): string
   const [, name = ''] = /^([A-Za-z]+):(?=\S)/.exec(text) ?? []
   return names.includes(name) ? name : undefined
 }
+
+/** Like `findMissingBlank`, for an entry of a list. Such an entry may be an ARN, which begins with a name and a colon too. */
+export function findMissingBlankOfEntry(text: string, names: readonly string[]): string | undefined {
+  return /^arn:(?!arn:)/.test(text) ? undefined : findMissingBlank(text, names)
+}

@@ -2,6 +2,7 @@
 import type { z } from 'zod'
 import { describeText } from '../redaction.js'
 import { ENTRY_KEYS, unknownKey } from './keys.js'
+import { findMissingBlankOfEntry, MISSING_BLANK } from './missingBlank.js'
 import { didYouMean } from './nearest.js'
 
 export type Problem = { path: string; message: string; from?: string | undefined }
@@ -24,7 +25,8 @@ type ValueProblem = { inside: InnerPath; at: InnerPath; message: string }
 export function describeIssues(error: z.ZodError, value: unknown, secret: boolean): ValueProblem[] {
   return error.issues.flatMap((issue): ValueProblem[] => {
     const inside = shorten(issue.path, value)
-    if (issue.code !== 'unrecognized_keys') return [{ inside, at: inside, message: describeIssue(issue, secret) }]
+    if (issue.code !== 'unrecognized_keys')
+      return [{ inside, at: inside, message: describeIssue(issue, inside, secret) }]
     return issue.keys.map(key => {
       const { name, message } = unknownKey(key, ENTRY_KEYS)
       return { inside: name === undefined ? inside : [...inside, name], at: [...inside, key], message }
@@ -32,10 +34,14 @@ export function describeIssues(error: z.ZodError, value: unknown, secret: boolea
   })
 }
 
-function describeIssue(issue: z.core.$ZodIssue, secret: boolean): string {
+function describeIssue(issue: z.core.$ZodIssue, inside: InnerPath, secret: boolean): string {
   const { message, input } = issue
   if (secret || !message.startsWith('expected') || message.includes('(not shown)')) return message
-  return `${message}, got ${describeValue(input)}${typeof input === 'string' ? didYouMean(input, wordsOf(issue)) : ''}`
+  if (typeof input !== 'string') return `${message}, got ${describeValue(input)}`
+  const isEntry = typeof inside.at(-1) === 'number'
+  const key = isEntry ? findMissingBlankOfEntry(input, ENTRY_KEYS) : undefined
+  const hint = key === undefined ? didYouMean(input, wordsOf(issue)) : `; ${MISSING_BLANK} of ${key}`
+  return `${message}, got ${describeValue(input)}${hint}`
 }
 
 /** The words that the schema of the value knows. */

@@ -1,6 +1,6 @@
 /** The deny list: principals whose logins are refused and whose live connections close, whatever the rules say. */
 import { z } from 'zod'
-import { findMissingBlank, MISSING_BLANK } from '../config/missingBlank.js'
+import { findMissingBlank, findMissingBlankOfEntry, MISSING_BLANK } from '../config/missingBlank.js'
 import { didYouMean } from '../config/nearest.js'
 import { type Arn, canonicalizeArn, parseArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
@@ -42,6 +42,8 @@ const untilSchema = z.iso
   .refine(date => /^\d{4}-/.test(date.toISOString()), { error: 'must be between the years 0 and 9999' })
 
 const KINDS = ['arn', 'principalId', 'accessKey', 'account', 'session'] as const satisfies readonly DenialKind[]
+/** Keys of an entry. */
+const KEYS: readonly string[] = [...KINDS, 'why', 'until']
 
 const mappingSchema = z.strictObject(
   {
@@ -103,6 +105,8 @@ const KIND_BY_FORM: readonly (readonly [RegExp, DenialKind])[] = [
 export function parseDenial(entry: unknown): Denial | string {
   if (typeof entry === 'number') return UNQUOTED_NUMBER
   if (typeof entry === 'string') {
+    const name = findMissingBlankOfEntry(entry, KEYS)
+    if (name !== undefined) return `${name}: ${MISSING_BLANK}`
     const kind = KIND_BY_FORM.find(([form]) => form.test(entry))?.[1]
     if (kind === undefined) return 'must be an ARN, a principal id, an access key id, or an account of 12 digits'
     return parseValue(kind, entry)
@@ -128,10 +132,9 @@ function describeIssue({ issues: [issue] }: z.ZodError): string {
 
 /** A key is not repeated: without a blank after its colon, a value is a part of the key. */
 function describeUnknownKey(key: string): string {
-  const names = [...KINDS, 'why', 'until']
-  const name = findMissingBlank(key, names)
+  const name = findMissingBlank(key, KEYS)
   if (name !== undefined) return `${name}: ${MISSING_BLANK}`
-  return `has an unknown key, ${describeText(key)}${didYouMean(key, names)}`
+  return `has an unknown key, ${describeText(key)}${didYouMean(key, KEYS)}`
 }
 
 /** Joins the denials of several sources. Of two denials of the same principal, the one that lasts longer counts. */

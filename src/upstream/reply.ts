@@ -2,8 +2,8 @@
 import type { Document } from 'bson'
 import { Fault } from '../errors.js'
 
-/** Codes of a server that stops, starts or steps down. They say nothing about the user. */
-const UNAVAILABLE_CODES = new Set([6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436])
+/** Codes of a server that stops, starts, steps down or has no majority yet. They say nothing about the user. */
+const UNAVAILABLE_CODES = new Set([6, 7, 89, 91, 134, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436])
 
 /** Upstream texts are cut to this length in the log. */
 const MAX_TEXT_LENGTH = 200

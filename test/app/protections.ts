@@ -130,6 +130,15 @@ t.test('a setting that protects less is named, and one that protects more is not
   }
 })
 
+t.test('a file of denials or pins that moves is named, because its entries stay behind', async t => {
+  t.same(weakened({ pins: { file: '/pins' } }, { pins: { file: '/other' } }), [
+    { setting: 'pins.file', weakening: 'names another file' },
+  ])
+  t.same(weakened({ deny: { adminFile: '/denied' } }, { deny: { adminFile: '/other' } }), [
+    { setting: 'deny.adminFile', weakening: 'names another file' },
+  ])
+})
+
 const ARN = 'arn:aws:iam::123456789012:role/app'
 const rule = (conditions: Mapping, arn = ARN) => ({ arn, roles: ['read@app.orders'], ...conditions })
 const withRules = (...users: Mapping[]) => ({

@@ -843,7 +843,23 @@ t.test(
       ['users:\n- user: x\n  password:hunter2', /^not YAML: .*; a blank is missing after the colon of password \(from/],
       ['users:\n- { user:hunter2 }', `users[0].user: ${missing} (from proxy.yaml:2:5)`],
       ['users:\n- { password:hunter2 }', /^users\[0\]\.password: passwords are not allowed .*\(from proxy.yaml:2:5\)$/],
-      ['password:hunter2', /^expected a mapping of settings/],
+      ['password:hunter2', `expected a mapping of settings; ${missing} of password (from proxy.yaml:1:1)`],
+      [
+        'users:\n- user:hunter2',
+        /^users\[0\]: .*; a blank is missing after the colon of user \(from proxy.yaml:2:3\)$/,
+      ],
+      [
+        'users: ["arn:arn:aws:iam::123456789012:user/hunter2"]',
+        /^users\[0\]: .*; a blank is missing after the colon of arn \(from proxy.yaml:1:9\)$/,
+      ],
+      [
+        'users: ["arn:aws:iam::123456789012:user/a"]',
+        /^users\[0\]: .*got a text of \d+ characters \(from proxy.yaml:1:9\)$/,
+      ],
+      [
+        'sts: { hosts: ["host:sts.amazonaws.com"] }',
+        /^sts.hosts\[0\]: .*; a blank is missing after the colon of host \(/,
+      ],
       ['password: hunter2', /^password: passwords are not allowed/],
       [
         'sts: { hosts: [{ host: my-sts, connect:hunter2 }] }',

@@ -146,6 +146,19 @@ t.test('each problem of a file is reported with its line', async t => {
   ])
 })
 
+t.test('an entry with a missing blank is reported with the name before the colon', async t => {
+  const missing = 'a blank is missing after the colon'
+  for (const [entry, name] of [
+    ['account:123456789012', 'account'],
+    [`accessKey:${KEY}`, 'accessKey'],
+    ['session:arn:aws:sts::123456789012:assumed-role/orders-api/pod-7', 'session'],
+    ['arn:arn:aws:iam::123456789012:role/orders-api', 'arn'],
+    ['{account:"123456789012"}', 'account'],
+  ] as const) {
+    t.same(listOf(`- ${entry}`).problems, [`${name}: ${missing} (from deny.yaml:1:3)`], entry)
+  }
+})
+
 t.test('a file that is cut anywhere is a problem', async t => {
   const whole = `- ${KEY}\n- arn: arn:aws:iam::123456789012:role/orders-api\n  why: left\n- "123456789012"\n...\n`
   t.equal(parseDenyFile(whole, 'deny.yaml').all.length, 3)

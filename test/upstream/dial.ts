@@ -134,6 +134,14 @@ t.test('an error in reply to hello does not mean that the database user was reje
   })
 })
 
+t.test('a member that is not the primary, or has no majority yet, throws upstream/unreachable', async t => {
+  for (const code of [134, 189, 10058, 10107, 11602, 13435, 13436]) {
+    const reply = { ok: 0, code, errmsg: 'not now' }
+    const fault = await dialFault(t, ({ name }) => (name === 'hello' ? memberHello() : reply))
+    t.match(fault, { kind: 'upstream/unreachable', facts: { code } }, `${code}`)
+  }
+})
+
 t.test('a member of another replica set than the connection string names is not used', async t => {
   const upstream = await startScriptedUpstream(t, scriptedMongod())
   const named = (replicaSet: string) => ({ target: { ...upstream.target, replicaSet } })
