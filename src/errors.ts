@@ -457,6 +457,13 @@ export const faults = {
     remedy:
       'Set tls=true in the connection string, and tlsCAFile to a CA file that contains the issuer of tls.certFile.',
   },
+  'tls/no-message': {
+    level: 'info',
+    reply: null,
+    summary: 'the client closed the connection after the TLS handshake, without a message',
+    remedy:
+      'Read `why`. Renew an expired certificate, use a name of the certificate in connection strings, or give clients a tlsCAFile with the issuer of tls.certFile. Point health checks at /healthz of the admin port.',
+  },
   'listener/address-unavailable': {
     level: 'error',
     reply: null,

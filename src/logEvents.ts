@@ -64,7 +64,8 @@ export const logEvents = {
   },
   'tls handshake failed': {
     levels: ['debug', 'info'],
-    summary: 'A client did not complete the TLS handshake.',
+    summary:
+      'A client did not complete the TLS handshake. `why` has the likely cause. The fault of a client that completes it and closes without a message is `tls/no-message`, in its line `connection closed`.',
     fields: [...CONNECTION],
     fault: true,
   },

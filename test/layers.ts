@@ -39,7 +39,7 @@ const PURE = [
   /^sasl\//,
   /^budget\//,
   /^(backoff|ipAddress|printable|redaction)\.ts$/,
-  /^client\/(handshake|acceptQueue|addressIndex|closing|connectionTable|drivers|logSampler|openTransactions)\.ts$/,
+  /^client\/(handshake|acceptQueue|addressIndex|closing|connectionTable|drivers|logSampler|openTransactions|tlsCause)\.ts$/,
   /^identity\/(arn|detachedString|credentialProblems|remedy|credentialFingerprint|partition|proof|refusalCache|clockSync|identityCache|reply|outcome|retry)\.ts$/,
   /^users\/(rules|match|principals|permissionSets|arnProblems|roles|networks|conditions|directoryUsers|collectionRole|lostRoles)\.ts$/,
   /^audit\/(events|schema)\.ts$/,

@@ -283,6 +283,7 @@ class ProxyServer {
       backlog,
       ...listenerSettings(this.#config, this.#capacity.limits),
       after,
+      wallClock: Date.now,
       acceptQueue: createAcceptQueue({ defer: setImmediate, now }),
       log: this.#log,
       shouldLog: this.#shouldLog,

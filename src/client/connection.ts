@@ -1,5 +1,6 @@
 /** One client connection from accept to close: a conversation, then a relay, and one log line at the end. */
 import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import type { After } from '../clock.js'
 import { Fault, type FaultKind, type Level, toLogFields } from '../errors.js'
 import type { Log } from '../log.js'
@@ -186,7 +187,8 @@ export class Connection implements ConversationHost {
     return isMonitor && fault.kind === 'upstream/unreachable' ? 'info' : fault.definition.level
   }
 
-  #onEnd({ by, fault = this.closeReason?.fault }: CloseReason): void {
+  #onEnd({ by, fault: reason = this.closeReason?.fault }: CloseReason): void {
+    const fault = (by === 'client' && this.#findSilence()) || reason
     const { metrics, after } = this.#options
     const { bytesRead, bytesWritten } = this.#socket
     if (this.#relay) {
@@ -213,6 +215,14 @@ export class Connection implements ConversationHost {
   #countBytes(): { fromClient: number; toClient: number } {
     const { bytesRead, bytesWritten } = this.#socket
     return { fromClient: bytesRead, toClient: bytesWritten }
+  }
+
+  /** A client that closes a connection after the TLS handshake, before its first byte, has probably rejected the certificate. */
+  #findSilence(): Fault | undefined {
+    const { explainSilence } = this.client
+    if (!explainSilence || this.#socket.bytesRead > 0) return undefined
+    const { servername } = this.#socket as Partial<TLSSocket>
+    return new Fault('tls/no-message', undefined, { why: explainSilence(servername || undefined) })
   }
 
   #logClose(by: CloseReason['by'], fault: Fault | undefined): void {

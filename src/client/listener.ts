@@ -1,4 +1,5 @@
 /** Accepts client sockets, limits how many are open, does TLS, and closes connections on shutdown and elections. */
+import { X509Certificate } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import { toSubnet } from '../budget/subnet.js'
@@ -11,6 +12,7 @@ import type { Connection } from './connection.js'
 import { ConnectionTable, type Stage, type TableEntry } from './connectionTable.js'
 import type { AcceptedClient } from './preauth.js'
 import { createTlsContext, TlsHandshake, type TlsOptions } from './tls.js'
+import { explainFailure, explainSilence } from './tlsCause.js'
 
 /** Load balancers drop flows that are idle for 350 s, so probe earlier. */
 const KEEP_ALIVE_DELAY_MS = 60_000
@@ -28,6 +30,8 @@ export type ListenerOptions = {
   tls?: TlsOptions
   log: Log
   after: After
+  /** Milliseconds since 1970. */
+  wallClock(): number
   acceptQueue: AcceptQueue
   createConnection(socket: Socket, client: AcceptedClient): ServedConnection
   /** Whether to log another line about an unauthenticated client. */
@@ -51,6 +55,7 @@ type Entry = TableEntry & {
   readonly address: string
   readonly peer: string
   connection?: ServedConnection
+  isClosedByProxy?: boolean
 }
 
 /** Starts to listen. Throws `listener/address-unavailable`. */
@@ -66,6 +71,7 @@ export class Listener {
   readonly #table = new ConnectionTable<Entry>()
   #limits: Limits
   #tlsContext: SecureContext | undefined
+  #certificate: X509Certificate | undefined
   #clientCA: string | undefined
   #port = 0
   #lastId = 0
@@ -75,6 +81,7 @@ export class Listener {
     this.#options = options
     this.#limits = options
     this.#tlsContext = options.tls && createTlsContext(options.tls)
+    this.#certificate = options.tls && new X509Certificate(options.tls.cert)
     this.#clientCA = options.tls?.clientCA
     this.#server = createServer(
       {
@@ -131,6 +138,7 @@ export class Listener {
     this.#limits = limits
     if (!tls || !this.#tlsContext) return
     this.#tlsContext = createTlsContext(tls)
+    this.#certificate = new X509Certificate(tls.cert)
     if (tls.clientCA === this.#clientCA) return
     this.#clientCA = tls.clientCA
     const fault = new Fault('tls/handshake-failed', undefined, { why: 'the client CA has changed' })
@@ -152,9 +160,9 @@ export class Listener {
       this.#onEmpty = resolve
     })
     if (this.#table.size === 0) this.#onEmpty()
-    for (const { connection, socket } of this.#listAll()) {
-      if (connection) connection.drain()
-      else socket.destroy()
+    for (const entry of this.#listAll()) {
+      if (entry.connection) entry.connection.drain()
+      else closeSocket(entry)
     }
     return empty
   }
@@ -162,9 +170,9 @@ export class Listener {
   /** Stops accepting and destroys all connections. */
   destroy(): void {
     this.#server.close()
-    for (const { connection, socket } of this.#listAll()) {
-      connection?.destroy(new Fault('proxy/shutdown'))
-      socket.destroy()
+    for (const entry of this.#listAll()) {
+      entry.connection?.destroy(new Fault('proxy/shutdown'))
+      closeSocket(entry)
     }
   }
 
@@ -221,7 +229,7 @@ export class Listener {
     this.#remove(entry)
     if (entry.connection) return void entry.connection.destroy(fault) // which reports the fault itself
     this.#options.onRejected(fault)
-    entry.socket.destroy()
+    closeSocket(entry)
   }
 
   #remove(entry: Entry): void {
@@ -245,16 +253,32 @@ export class Listener {
       after,
       schedule: step => acceptQueue.schedule(entry.subnet, step),
       onSecure: (socket, fingerprint) => this.#serve(entry, socket, fingerprint),
-      onFailure: why => this.#onTlsFailure(entry, why),
+      onFailure: (code, servername) => this.#onTlsFailure(entry, code, servername),
     })
   }
 
-  #onTlsFailure({ id, address }: Entry, why: string): void {
+  #onTlsFailure(entry: Entry, code: string | undefined, servername: string | undefined): void {
+    if (entry.isClosedByProxy) return
+    const { id, address } = entry
     const { log, shouldLog, onRejected } = this.#options
+    const why =
+      code === undefined
+        ? `the client closed the connection during the handshake: ${this.#explainSilence(servername)}`
+        : this.#explainFailure(code, servername)
     const fault = new Fault('tls/handshake-failed', undefined, { why })
     onRejected(fault)
     const level = shouldLog(fault.kind) ? faults['tls/handshake-failed'].level : 'debug'
     log(level, 'tls handshake failed', { id, peer: address, ...toLogFields(fault) })
+  }
+
+  #explainFailure(code: string, servername: string | undefined): string {
+    const certificate = this.#certificate
+    return certificate ? explainFailure(code, { certificate, servername, now: this.#options.wallClock() }) : code
+  }
+
+  readonly #explainSilence = (servername: string | undefined): string => {
+    const certificate = this.#certificate as X509Certificate
+    return explainSilence({ certificate, servername, now: this.#options.wallClock() })
   }
 
   #serve(entry: Entry, socket: Socket, certificate: string | undefined): void {
@@ -263,6 +287,7 @@ export class Listener {
       id,
       peer,
       certificate,
+      explainSilence: this.#tlsContext && this.#explainSilence,
       setStage: stage => this.#table.move(entry, stage),
       markMonitor: () => this.#table.markMonitor(entry),
       recordActivity: () => this.#table.move(entry, entry.stage),
@@ -271,15 +296,21 @@ export class Listener {
   }
 
   #destroyEach(entries: readonly Entry[], fault: Fault): void {
-    for (const { connection, socket } of entries) {
-      if (connection) connection.destroy(fault)
-      else socket.destroy()
+    for (const entry of entries) {
+      if (entry.connection) entry.connection.destroy(fault)
+      else closeSocket(entry)
     }
   }
 
   #listAll(): Entry[] {
     return this.#table.list('connecting', 'unauthenticated', 'authenticating', 'authenticated')
   }
+}
+
+/** Closes a socket that has no connection yet. */
+function closeSocket(entry: Entry): void {
+  entry.isClosedByProxy = true
+  entry.socket.destroy()
 }
 
 /**

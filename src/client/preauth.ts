@@ -56,6 +56,8 @@ export type AcceptedClient = {
   peer: string
   /** The fingerprint of the client certificate that this very TLS handshake verified. */
   certificate: string | undefined
+  /** With TLS: the likely cause if the client closes the connection without a message. */
+  explainSilence?: ((servername: string | undefined) => string) | undefined
   setStage(stage: Stage): void
   /** The client has sent a second hello, or one that waits for a change. */
   markMonitor(): void

@@ -38,8 +38,11 @@ export type TlsHandshakeOptions = {
   schedule(step: () => void): void
   /** `socket` carries plain text. `fingerprint`: SHA-256 of the client certificate, if this handshake verified one. */
   onSecure(socket: Socket, fingerprint: string | undefined): void
-  /** Not called if the client leaves before the handshake begins. The socket is destroyed afterwards. */
-  onFailure(why: string): void
+  /**
+   * Not called if the client leaves before the handshake begins. `code` is undefined if the client closed the connection.
+   * The socket is destroyed afterwards.
+   */
+  onFailure(code: string | undefined, servername: string | undefined): void
 }
 
 /**
@@ -56,7 +59,7 @@ export class TlsHandshake {
     this.#raw = raw
     this.#options = options
     this.#cancelTimeout = options.after(HANDSHAKE_TIMEOUT_MS, () => this.#fail('timed out'))
-    raw.once('close', this.#cancelTimeout)
+    raw.once('close', this.#onClose)
     raw.once('readable', () => options.schedule(() => this.#begin()))
   }
 
@@ -87,21 +90,34 @@ export class TlsHandshake {
     onSecure(socket, isVerified ? socket.getPeerX509Certificate()?.fingerprint256 : undefined)
   }
 
-  readonly #onError = (error: NodeJS.ErrnoException): void => this.#fail(error.code ?? error.message)
+  readonly #onError = (error: NodeJS.ErrnoException): void =>
+    this.#fail(error.code === 'ECONNRESET' ? undefined : (error.code ?? error.message))
 
   /** Half-open sockets are for clients that wait for a reply. */
-  readonly #onEnd = (): void => void this.#raw.destroy()
+  readonly #onEnd = (): void => this.#fail(undefined)
 
-  #fail(why: string): void {
+  readonly #onClose = (): void => {
+    if (this.#socket) this.#fail(undefined)
+    else this.#cancelTimeout()
+  }
+
+  #fail(code: string | undefined): void {
     this.#stopListening()
-    this.#options.onFailure(why)
+    this.#options.onFailure(code, readServername(this.#socket))
     this.#raw.destroy()
   }
 
   #stopListening(): void {
     this.#cancelTimeout()
+    this.#raw.off('close', this.#onClose)
     this.#socket?.off('error', this.#onError).off('end', this.#onEnd).off('secure', this.#onSecure)
   }
+}
+
+/** The name that the client asked for. A TLSSocket has it only once the handshake is complete. */
+function readServername(socket: TLSSocket | undefined): string | undefined {
+  const { ssl } = (socket ?? {}) as { ssl?: { getServername?(): string | false | null | undefined } | null }
+  return ssl?.getServername?.() || undefined
 }
 
 /**

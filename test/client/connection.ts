@@ -456,3 +456,34 @@ t.test('a connection is live until it is closed, and may be revoked at any time'
     if (by === 'revoked') t.match(line, { fault: 'login/revoked', level: 'warn' })
   }
 })
+
+t.test('over TLS a client that closes before its first byte has a fault with the likely cause', async t => {
+  const explainSilence = () => 'the certificate of the proxy expired'
+  for (const leave of ['end', 'resetAndDestroy'] as const) {
+    const { client, closedLine, faults } = await startConnection(t, { client: { explainSilence } })
+    client[leave]()
+    t.match(await closedLine(), {
+      level: 'info',
+      by: 'client',
+      stage: 'connecting',
+      fault: 'tls/no-message',
+      why: 'the certificate of the proxy expired',
+    })
+    t.same(faults, ['tls/no-message'])
+  }
+})
+
+t.test('a client that has sent something, a plain one and one that the proxy closes are not silent', async t => {
+  const explainSilence = () => 'the certificate of the proxy expired'
+  const spoken = await startConnection(t, { client: { explainSilence } })
+  spoken.client.write(hello)
+  await spoken.nextReply()
+  spoken.client.end()
+  t.notHas(await spoken.closedLine(), { fault: 'tls/no-message' })
+  const plain = await startConnection(t)
+  plain.client.end()
+  t.notHas(await plain.closedLine(), { fault: 'tls/no-message' })
+  const slow = await startConnection(t, { client: { explainSilence } })
+  slow.clock.advance(5_000)
+  t.match(await slow.closedLine(), { fault: 'connection/frame-timeout' })
+})

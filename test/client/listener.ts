@@ -150,6 +150,7 @@ t.test('a taken or foreign listen address is a fault with exit code 69', async t
     perAddress: 1,
     log: silentLog,
     after: createManualClock().after,
+    wallClock: Date.now,
     acceptQueue: unqueued,
     createConnection: () => ({}) as Connection,
     onRejected: () => {},

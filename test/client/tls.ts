@@ -289,3 +289,43 @@ t.test('draining closes TLS handshakes', async t => {
   await listener.drain()
   await waitForClose(client)
 })
+
+/** A client of Node.js, which checks the certificate of the server only after its own part of the handshake. */
+async function rejectCertificate(port: number, options: ConnectionOptions) {
+  const client = connectTLS({ port, host: '127.0.0.1', servername: 'proxy.test', ca: readPem('ca'), ...options })
+  const [error] = await once(client, 'error')
+  return (error as NodeJS.ErrnoException).code
+}
+
+t.test('a client that rejects the certificate of the proxy is reported, and so is the defect', async t => {
+  const expired = readPem('expired')
+  for (const maxVersion of VERSIONS) {
+    const { listener, rejected, lines, connections } = await startListener(t, { tls: { cert: expired, key: expired } })
+    t.match(await rejectCertificate(listener.port, { maxVersion }), /CERT/)
+    await until(() => rejected.length + connections.length > 0)
+    const [line] = lines
+    // Where the handshake is complete, the connection reports it.
+    const why = line?.why ?? connections[0]?.client.explainSilence?.('proxy.test')
+    t.match(why, /the certificate of the proxy expired at 2026-/, maxVersion)
+    if (line) t.match(line, { fault: 'tls/handshake-failed', why: /^the client closed the connection/ })
+  }
+})
+
+t.test('the name that the client asked for is compared with the certificate', async t => {
+  const { listener, rejected, lines, connections } = await startListener(t, { tls })
+  await rejectCertificate(listener.port, { servername: 'other.test', ca: pem, maxVersion: 'TLSv1.3' })
+  await until(() => rejected.length + connections.length > 0)
+  const why = lines[0]?.why ?? connections[0]?.client.explainSilence?.('other.test')
+  t.match(why, 'the client asked for other.test, and the certificate of the proxy has other names')
+})
+
+t.test('a handshake that the proxy ends is not reported as one that the client ended', async t => {
+  const { listener, dial, rejected, lines } = await startListener(t, { tls })
+  const client = await dial()
+  client.write(Buffer.from('16030100f501', 'hex'))
+  await until(() => listener.countByStage().connecting === 1)
+  await nextIteration()
+  listener.destroy()
+  await waitForClose(client)
+  t.same([rejected, lines], [[], []])
+})

@@ -1,5 +1,7 @@
 /** Each outage shows in the metrics at the next scrape and in the log at once. */
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { connect as connectTLS } from 'node:tls'
 import t from 'tap'
 import { scrapeMetrics } from '../support/metrics.js'
 import { startReplicaSetProxy } from '../support/replicaSetProxy.js'
@@ -56,4 +58,24 @@ t.test('an expired certificate of the listener, and the one that a reload brings
   reload(config, { '/tls.pem': pem('listener') })
   t.ok(Number((await scrapeMetrics(proxy.adminPort))[left]) > 86_400 * 365)
   t.equal(log.filter(({ event }) => event === 'certificate expired').length, 1)
+})
+
+t.test('drivers that reject an expired certificate show in the log with the cause, and in the metrics', async t => {
+  const { proxy, logged } = await startReplicaSetProxy(
+    t,
+    { 'admin.port': '0', 'tls.certFile': '/tls.pem', 'tls.keyFile': '/tls.pem' },
+    { files: { '/tls.pem': pem('expired') } },
+  )
+  for (const [nth, maxVersion] of (['TLSv1.2', 'TLSv1.3'] as const).entries()) {
+    const client = connectTLS({ port: proxy.port, host: '127.0.0.1', servername: 'proxy.test', maxVersion })
+    t.teardown(() => client.destroy())
+    await once(client, 'error')
+    const lines = await logged(({ fault }) => fault === 'tls/no-message' || fault === 'tls/handshake-failed', nth + 1)
+    t.match(lines[nth], { level: 'info', why: /the certificate of the proxy expired at 2026-/ }, maxVersion)
+  }
+  const metrics = await scrapeMetrics(proxy.adminPort)
+  const [silent, failed] = ['tls/no-message', 'tls/handshake-failed'].map(
+    kind => metrics[`faults_total{kind="${kind}"}`],
+  )
+  t.same([silent, failed], [1, 1], 'Node.js closes the handshake of TLS 1.3 and completes that of TLS 1.2')
 })

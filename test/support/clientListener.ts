@@ -45,6 +45,7 @@ export async function startListener(t: Test, options: Partial<ListenerOptions> =
     perAddress: 50,
     log: createLog('debug', { write: line => lines.push(JSON.parse(line)) }),
     after: clock.after,
+    wallClock: Date.now,
     acceptQueue: unqueued,
     shouldLog: () => true,
     createConnection(socket, client) {
