@@ -88,7 +88,9 @@ export async function createTestbed(profile?: string): Promise<Testbed> {
       const path = writeFile(`proxy-${++proxies}.yaml`, stringify(config))
       const flags = profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : []
       const env = { ...process.env, BENCH_PASSWORD: PASSWORD }
-      return add(await startProgram(beside ?? CLI, ['serve', '--config', path], { env, flags, parseReady }))
+      // A file, as in production. An older build does not know the setting.
+      const audit = beside ? [] : ['--audit-to', `${path}.audit`]
+      return add(await startProgram(beside ?? CLI, ['serve', '--config', path, ...audit], { env, flags, parseReady }))
     },
     async startFloor() {
       const ports = [upstream, sts].map(({ info }) => String(info.port))
