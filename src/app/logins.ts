@@ -8,6 +8,7 @@
  */
 import type { Document } from 'bson'
 import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
+import type { RecordAuditEvent } from '../audit/events.js'
 import { Authenticator, type AuthenticatorOptions } from '../client/login.js'
 import type { SessionSlots } from '../client/sessionSlots.js'
 import { after, now } from '../clock.js'
@@ -51,6 +52,8 @@ export type LoginsOptions = {
   /** Throws `ldap/*` if LDAP authorization is not known to be off and cannot be excluded over this new connection. */
   assertLdapOffOver(channel: Channel, hello: Document, signal: AbortSignal): Promise<void>
   metrics: MetricsRecorder
+  /** Records events of the audit trail. */
+  record: RecordAuditEvent
   log: Log
 }
 
@@ -90,7 +93,7 @@ export class Logins {
 
   /** Throws `config/invalid` if `pins.file` or `deny.adminFile` cannot be read. */
   constructor(options: LoginsOptions) {
-    const { loaded, adminClient, metrics, log } = options
+    const { loaded, adminClient, metrics, record, log } = options
     const { config, policy } = loaded
     this.#options = options
     this.#config = config
@@ -114,7 +117,7 @@ export class Logins {
       now: Date.now,
     })
     this.#writeClient = config.upstream.admin && createAdminClient(config.upstream.admin)
-    const provisioning = this.#writeClient && provisioningOptions(config, this.#writeClient.runCommand, log)
+    const provisioning = this.#writeClient && provisioningOptions(config, this.#writeClient.runCommand, log, record)
     // Periods follow the clock of STS, so that a replica with a wrong clock does not write a period of its own.
     const stsNow = () => Date.now() + this.#sts.clockSkewMS()
     this.#provisioner =

@@ -2,6 +2,7 @@
  * Compiles a configuration into the policy of the proxy: rules, denials, the upstream, and how users are provisioned.
  * It finds the problems that only other parts of the program understand, such as an invalid ARN or connection string.
  */
+import type { RecordAuditEvent } from '../audit/events.js'
 import { isWildcard } from '../config/hosts.js'
 import {
   type Config,
@@ -182,8 +183,9 @@ export function provisioningOptions(
   { provision }: Config,
   runCommand: AdminClient['runCommand'],
   log: Log,
+  record: RecordAuditEvent,
 ): ProvisioningOptions | undefined {
   const { secrets, database, fleet, period, clientSource } = provision
   if (secrets.length === 0) return undefined
-  return { runCommand, secrets, database, fleet, periodMS: period, clientSource, now: Date.now, log }
+  return { runCommand, secrets, database, fleet, periodMS: period, clientSource, now: Date.now, log, record }
 }

@@ -162,6 +162,7 @@ class ProxyServer {
       stsCalls: this.#capacity.stsCalls,
       assertLdapOffOver: (channel, hello, signal) => this.#assertLdapOffOver(channel, hello, signal),
       metrics: this.#metrics,
+      record: this.#audit.trail.record,
       log,
     })
     this.#shouldLog = createLogSampler({

@@ -88,8 +88,11 @@ const fields = {
   principalId: text.describe('Unique id of the principal, such as AIDA… or AROA….'),
   problems: z.array(text).max(100).describe('Problems of the configuration.'),
   protection: z.boolean().describe('True if the change removed or widened a protection.'),
-  reason: text.describe('Why, in words: the fault that ended a session, or the `why` of a denial.'),
+  reason: text.describe(
+    'Why, in words: the fault that ended a session or made a change fail, or the `why` of a denial.',
+  ),
   remedy: text.describe('What to do.'),
+  role: text.describe('A role for one collection, as role@database.'),
   roles: z.array(text).nullable().describe('Roles, as role@database; null if the proxy does not know them.'),
   rolesBefore: z.array(text).nullable().describe('Roles before the change.'),
   rule: z
@@ -109,7 +112,7 @@ const fields = {
   upstream: z
     .strictObject({ address: text, localPort: z.int().nullable(), connectionId: z.int().nullable() })
     .describe('Upstream member, our local port there, and the connection id of MongoDB, which its log calls `connN`.'),
-  user: text.describe('Name of the database user.'),
+  user: text.describe('The database user, as name@database.'),
   version: text.describe('Version of the proxy.'),
   weakening: text.describe('How the protection is weaker than before.'),
   previous: text.describe('The value before the change, in words.'),
@@ -236,22 +239,35 @@ export const auditEvents = {
     personalData: ['directoryUser', 'arn'],
   },
   'user.created': {
-    summary: 'The proxy created the database user of a principal.',
+    summary:
+      'The proxy created the database user of a principal. If the outcome is failed, MongoDB may have created it all the same; this holds for every change in MongoDB.',
     required: ['user', 'roles'],
-    optional: ['arn'],
+    optional: ['arn', 'reason', 'code'],
     personalData: ['user', 'arn'],
   },
   'user.updated': {
-    summary: 'The proxy changed the roles or the password of a database user.',
+    summary: 'The proxy changed the roles or the password of a database user. Without `rolesBefore` its roles stay.',
     required: ['user', 'roles'],
-    optional: ['arn', 'rolesBefore'],
+    optional: ['arn', 'rolesBefore', 'reason', 'code'],
     personalData: ['user', 'arn'],
   },
   'user.dropped': {
-    summary: 'The proxy removed a database user.',
+    summary: 'The proxy, or `users prune`, removed a database user, which had these roles.',
     required: ['user', 'roles'],
-    optional: ['arn', 'reason'],
-    personalData: ['user', 'arn'],
+    optional: ['arn', 'reason', 'code'],
+    personalData: ['actor', 'user', 'arn'],
+  },
+  'role.created': {
+    summary: 'The proxy created a role for one collection.',
+    required: ['role'],
+    optional: ['reason', 'code'],
+    personalData: [],
+  },
+  'role.dropped': {
+    summary: '`users prune` removed a role for one collection that the proxy had created.',
+    required: ['role'],
+    optional: ['reason', 'code'],
+    personalData: ['actor'],
   },
   denied: {
     summary: 'An entry was added to the deny list through the admin interface.',

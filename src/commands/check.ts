@@ -359,7 +359,7 @@ class Checker {
   async #checkProvisioning(): Promise<void> {
     const { enabled: directory } = this.#config.directory
     const roles = this.#policy.rules.all.flatMap(({ grant }) => ('roles' in grant ? grant.roles : []))
-    const provisioning = this.#admin && provisioningOptions(this.#config, this.#admin.runCommand, silentLog)
+    const provisioning = this.#admin && provisioningOptions(this.#config, this.#admin.runCommand, silentLog, () => {})
     if (!provisioning || (roles.length === 0 && !directory)) return
     let notes: string[] = []
     await this.#try('provisioned users', async () => {

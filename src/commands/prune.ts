@@ -19,7 +19,7 @@ import type { Finding } from './findings.js'
 export async function pruneUsers({ config, policy }: LoadedConfig, { all }: { all: boolean }): Promise<Finding[]> {
   if (!config.upstream.admin) throw required('upstream.admin: required to list the users')
   const admin = createAdminClient(config.upstream.admin)
-  const provisioning = provisioningOptions(config, admin.runCommand, silentLog)
+  const provisioning = provisioningOptions(config, admin.runCommand, silentLog, () => {})
   if (!provisioning) throw required('provision.secretFile: required to tell which users this proxy created')
   const directory = config.directory.enabled && !all ? createDirectory(config, admin) : undefined
   try {

@@ -75,12 +75,19 @@ export class DatabaseUsers {
     return this.#write({ dropUser: user }, this.#options.db, ERROR_CODES.userNotFound)
   }
 
-  /** Creates the role unless it exists. Throws `provision/conflict` if another role has its name. */
-  async ensureRole(role: CollectionRole): Promise<void> {
+  /**
+   * Creates the role with `create`, which resolves to whether `run` has created it, unless it exists. Throws
+   * `provision/conflict` if another role has its name.
+   */
+  async ensureRole(
+    role: CollectionRole,
+    create: (name: RoleName, run: () => Promise<boolean>) => Promise<boolean>,
+  ): Promise<void> {
     const command = buildCreateRole(this.#options.fleet, role)
     const filter = { role: command.createRole, db: role.db }
     const [existing] = await this.#findRoles(filter)
-    if (!existing && (await this.#write(command, role.db, ERROR_CODES.roleExists))) return
+    const run = () => this.#write(command, role.db, ERROR_CODES.roleExists)
+    if (!existing && (await create(filter, run))) return
     const stored = existing ?? (await this.#findRoles(filter))[0]
     if (!stored || !isFleetRole(this.#options.fleet, stored)) throw new Fault('provision/conflict', undefined, filter)
   }

@@ -281,7 +281,7 @@ export class Provisioner {
     const decision = decide(getRoles, arn)
     if (!decision || decision.roles) return
     try {
-      await this.#reconciler.drop(arn)
+      await this.#reconciler.drop(arn, 'its principal has no roles any more')
     } catch (thrown) {
       const fault = Fault.from(thrown)
       this.#failures.set(arn, { fault, rolesKey: '', until: 0 })

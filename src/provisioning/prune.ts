@@ -24,17 +24,17 @@ export async function prune(options: ProvisioningOptions, getRoles: RoleLookup):
     const mark = reconciler.verifyMark(storedUser)
     const roles = mark && lookUp(getRoles, user)
     if (mark && !roles) {
-      if (await reconciler.drop(user)) result.users.push(user)
+      if (await reconciler.drop(user, 'no rule and no directory user needs it')) result.users.push(user)
       continue
     }
     for (const role of [...storedUser.roles, ...reconciler.toGrantedRoles(roles ?? [])]) {
       neededRoles.add(getRoleSetKey([role]))
     }
     const isOutdated = mark && mark.secret !== reconciler.primarySecret
-    if (isOutdated && (await reconciler.replaceSecret(user, mark))) result.rekeyed.push(user)
+    if (isOutdated && (await reconciler.replaceSecret(storedUser, mark))) result.rekeyed.push(user)
   }
   for (const role of await users.readRoles().catch(emptyIfUnauthorized)) {
-    if (!neededRoles.has(getRoleSetKey([role])) && (await users.dropRole(role))) result.roles.push(role)
+    if (!neededRoles.has(getRoleSetKey([role])) && (await reconciler.dropRole(role))) result.roles.push(role)
   }
   return result
 }

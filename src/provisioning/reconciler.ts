@@ -3,6 +3,7 @@
  * of this fleet.
  */
 import type { Document } from 'bson'
+import type { RecordAuditEvent } from '../audit/events.js'
 import { Fault } from '../errors.js'
 import type { Log, Secret } from '../log.js'
 import type { AdminClient } from '../upstream/admin.js'
@@ -10,6 +11,7 @@ import { isCollectionRole, type RoleName, toRoleName } from '../users/collection
 import type { Role } from '../users/match.js'
 import { DatabaseUsers, type StoredUser } from './databaseUsers.js'
 import { createMark, derivePassword, getPeriod, type Mark, type VerifiedMark, verifyMark } from './password.js'
+import { recordRoleChange, recordUserChange, type UserChange } from './userEvents.js'
 
 /** `arn`: the canonical ARN of the principal (the ARN of a match may be a pattern). */
 export type DesiredUser = { arn: string; roles: readonly Role[] }
@@ -27,6 +29,8 @@ export type ProvisioningOptions = {
   /** Milliseconds since 1970. */
   now: () => number
   log: Log
+  /** Records each change of a user or role. */
+  record: RecordAuditEvent
 }
 
 export type ReconcileOptions = {
@@ -46,6 +50,8 @@ const MAX_ATTEMPTS = 3
 
 /** How long this process recognizes a user that it created and could not read back. Milliseconds. */
 const UNVERIFIED_MS = 60_000
+
+const NEW_PASSWORD = 'new password'
 
 /** Every method throws `provision/*` and `upstream/unreachable`. */
 export class UserReconciler {
@@ -86,7 +92,12 @@ export class UserReconciler {
 
   /** Creates or updates a user and its roles. Throws `provision/conflict` if this fleet did not create the user. */
   async reconcile({ arn, roles }: DesiredUser, options: ReconcileOptions): Promise<ReconcileResult> {
-    for (const role of roles) if (isCollectionRole(role)) await this.users.ensureRole(role)
+    for (const role of roles) {
+      if (!isCollectionRole(role)) continue
+      await this.users.ensureRole(role, (name, run) =>
+        recordRoleChange(this.#options.record, 'role.created', name, run),
+      )
+    }
     const grantedRoles = this.toGrantedRoles(roles)
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const user = await this.users.read(arn)
@@ -98,33 +109,36 @@ export class UserReconciler {
   }
 
   /**
-   * Resolves to whether there was a user to drop. Throws `provision/conflict` if this fleet did not create it: it keeps its
-   * roles.
+   * Resolves to whether there was a user to drop, for this reason. Throws `provision/conflict` if this fleet did not create
+   * it: it keeps its roles.
    */
-  async drop(arn: string): Promise<boolean> {
+  async drop(arn: string, reason: string): Promise<boolean> {
     const user = await this.users.read(arn)
     if (user && !this.verifyMark(user)) throw this.#createConflict(user)
-    if (!user || !(await this.users.drop(arn))) return false
-    this.#logChange('dropped', arn)
-    return true
+    return user !== undefined && this.#drop(user, reason)
+  }
+
+  /** Drops a role of this fleet. Resolves to false if it does not exist. */
+  dropRole(role: RoleName): Promise<boolean> {
+    return recordRoleChange(this.#options.record, 'role.dropped', role, () => this.users.dropRole(role))
   }
 
   /** Sets the password by the first master secret. Resolves to false if the user does not exist. */
-  async replaceSecret(arn: string, previous: VerifiedMark): Promise<boolean> {
-    if (!(await this.users.update(arn, this.#buildCredentials(arn, previous).fields))) return false
-    this.#logChange('updated', arn)
-    return true
+  replaceSecret({ user: arn, roles }: StoredUser, previous: VerifiedMark): Promise<boolean> {
+    return this.#change('updated', { arn, roles, reason: NEW_PASSWORD }, () =>
+      this.users.update(arn, this.#buildCredentials(arn, previous).fields),
+    )
   }
 
   /** Undefined if another process created the user first, or has changed it already. */
   async #create(arn: string, roles: readonly RoleName[]): Promise<ReconcileResult | undefined> {
     await this.users.assertSupported()
     const { mark, fields } = this.#buildCredentials(arn)
-    if (!(await this.users.create(arn, { ...fields, roles }))) return undefined
+    const isCreated = await this.#change('created', { arn, roles }, () => this.users.create(arn, { ...fields, roles }))
+    if (!isCreated) return undefined
     this.#unverified.set(arn, this.#options.now())
-    this.#logChange('created', arn)
     const stored = await this.users.read(arn)
-    if (stored && this.#isMarkLost(stored)) return this.#dropUnmarked(arn)
+    if (stored && this.#isMarkLost(stored)) return this.#dropUnmarked(stored)
     this.#unverified.delete(arn)
     return stored && this.verifyMark(stored) ? { mark, passwordSet: true } : undefined
   }
@@ -138,11 +152,15 @@ export class UserReconciler {
   }
 
   /** Every replica would regard a user without a mark as foreign, and so would this process after a restart. */
-  async #dropUnmarked(arn: string): Promise<never> {
-    await this.users.drop(arn)
-    this.#unverified.delete(arn)
-    this.#logChange('dropped', arn)
-    throw new Fault('provision/unsupported', undefined, { why: 'the server does not keep the customData of a user' })
+  async #dropUnmarked(user: StoredUser): Promise<never> {
+    const why = 'the server does not keep the customData of a user'
+    await this.#drop(user, why)
+    this.#unverified.delete(user.user)
+    throw new Fault('provision/unsupported', undefined, { why })
+  }
+
+  #drop({ user: arn, roles }: StoredUser, reason: string): Promise<boolean> {
+    return this.#change('dropped', { arn, roles, reason }, () => this.users.drop(arn))
   }
 
   /** Whether this process created the user a moment ago and has not read it back since. */
@@ -160,7 +178,7 @@ export class UserReconciler {
     const { user: arn } = user
     const mark = this.verifyMark(user)
     if (!mark) {
-      if (this.#isUnverified(arn) && this.#isMarkLost(user)) return this.#dropUnmarked(arn)
+      if (this.#isUnverified(arn) && this.#isMarkLost(user)) return this.#dropUnmarked(user)
       await this.users.assertSupported() // a server without roles may have lost the mark of an earlier release
       throw this.#createConflict(user)
     }
@@ -170,8 +188,14 @@ export class UserReconciler {
     const rolesDiffer = replaceRoles && getRoleSetKey(user.roles) !== getRoleSetKey(roles)
     if (!credentials && !rolesDiffer) return { mark, passwordSet: false }
     if (rolesDiffer) beforeRoleChange?.()
-    if (!(await this.users.update(arn, { ...credentials?.fields, ...(rolesDiffer && { roles }) }))) return undefined
-    this.#logChange(rolesDiffer ? 'updated, with other roles' : 'updated', arn)
+    const fields = { ...credentials?.fields, ...(rolesDiffer && { roles }) }
+    const change = {
+      arn,
+      roles: rolesDiffer ? roles : user.roles,
+      ...(rolesDiffer && { rolesBefore: user.roles }),
+      ...(credentials && { reason: NEW_PASSWORD }),
+    }
+    if (!(await this.#change('updated', change, () => this.users.update(arn, fields)))) return undefined
     return credentials ? { mark: credentials.mark, previous: mark, passwordSet: true } : { mark, passwordSet: false }
   }
 
@@ -220,9 +244,17 @@ export class UserReconciler {
     return getPeriod(now(), periodMS)
   }
 
-  #logChange(change: string, user: string): void {
-    const { log, database } = this.#options
-    log('info', 'database user changed', { change, user: `${user}@${database}` })
+  /** Runs a command that changes a user, and reports the change. Resolves to false if there was nothing to change. */
+  async #change(
+    kind: 'created' | 'updated' | 'dropped',
+    change: Omit<UserChange, 'database'>,
+    run: () => Promise<boolean>,
+  ): Promise<boolean> {
+    const { log, database, record } = this.#options
+    if (!(await recordUserChange(record, `user.${kind}`, { ...change, database }, run))) return false
+    const description = change.rolesBefore ? `${kind}, with other roles` : kind
+    log('info', 'database user changed', { change: description, user: `${change.arn}@${database}` })
+    return true
   }
 }
 

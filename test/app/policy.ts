@@ -110,8 +110,14 @@ t.test('users are provisioned only with a master secret', async t => {
   const run = async () => ({ ok: 1 })
   const { sources } = sourcesOf({ upstream: { uri: 'mongodb://a' }, provision: { fleet: 'blue', period: '1h' } })
   const config = loadConfig(sources)
-  t.equal(provisioningOptions(config, run, silentLog), undefined)
+  t.equal(
+    provisioningOptions(config, run, silentLog, () => {}),
+    undefined,
+  )
   const [secret] = [config.upstream.uri]
   const provision = { ...config.provision, secrets: [secret] }
-  t.match(provisioningOptions({ ...config, provision }, run, silentLog), { fleet: 'blue', periodMS: 3_600_000 })
+  t.match(
+    provisioningOptions({ ...config, provision }, run, silentLog, () => {}),
+    { fleet: 'blue', periodMS: 3_600_000 },
+  )
 })

@@ -1,6 +1,7 @@
 /** Audit trails of tests, which validate every event with its schema. */
 import type { AuditDestination } from '../../src/audit/destination.js'
-import { type AuditEventType, createEventSchema } from '../../src/audit/events.js'
+import { type AuditEventType, createEventSchema, type RecordAuditEvent } from '../../src/audit/events.js'
+import { AuditTrail } from '../../src/audit/trail.js'
 import type { ConnectionAudit } from '../../src/client/audit.js'
 
 /** An event as a line of the trail has it. */
@@ -34,6 +35,26 @@ export function createMemoryDestination(): AuditDestination & { text(): string; 
     text: () => text,
     events: () => parseAuditLines(text),
   }
+}
+
+/** Records events for a test. `events`: those so far, validated. */
+export function createEventRecorder(): { record: RecordAuditEvent; events(): AuditLine[] } {
+  let text = ''
+  const { record } = new AuditTrail({
+    instance: 'test',
+    boot: '0123456789ab',
+    wallClock: () => 0,
+    writer: {
+      append(_, line) {
+        text += line
+      },
+      whenWritten: async () => true,
+      isFailing: false,
+      onRecovered() {},
+      async close() {},
+    },
+  })
+  return { record, events: () => parseAuditLines(text) }
 }
 
 /** An audit that records nothing. */

@@ -49,6 +49,7 @@ export function provisionAt(t: Test, server: ProvisionedServer) {
     periodMS: DAY_MS,
     now: () => clock.now,
     log: silentLog,
+    record: () => {},
     ...changes,
   })
   const keys = createScramKeyCache({ maxEntries: 1000 })
