@@ -51,9 +51,12 @@ function labelsText(labels) {
   return texts.join('; ')
 }
 
+/** The Prometheus types of our own kinds. */
+const TYPES = { state: 'gauge', collected: 'gauge', info: 'gauge', collectedCounter: 'counter' }
+
 function metricsTable() {
   const rows = Object.entries(metrics).map(([name, { kind, labels, help }]) => {
-    const type = kind === 'state' || kind === 'collected' ? 'gauge' : kind
+    const type = TYPES[kind] ?? kind
     return [code(`mongo_iam_proxy_${name}`), type, labelsText(labels), help]
   })
   return table(['metric', 'type', 'labels', 'meaning'], rows)

@@ -44,6 +44,7 @@ const PURE = [
   /^users\/(rules|match|principals|permissionSets|arnProblems|roles|networks|conditions|directoryUsers|collectionRole|lostRoles)\.ts$/,
   /^audit\/(events|schema)\.ts$/,
   /^revocation\/(denials|denyFile|liveConnections)\.ts$/,
+  /^app\/(ruleLogins)\.ts$/,
   /^provisioning\/(password|roleReductions)\.ts$/,
   /^upstream\/(address|deadline|edition|helloReply|topologyVersion|metadata|topologyDescription|topologyView|primaryTerm|memberStatus)\.ts$/,
 ]

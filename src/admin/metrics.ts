@@ -9,7 +9,15 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { type AuditEventType, auditEvents } from '../audit/events.js'
 import { type FaultKind, faults } from '../errors.js'
 
-const FAULT_KINDS = Object.keys(faults) as FaultKind[]
+const ALL_KINDS = Object.keys(faults) as FaultKind[]
+/** They end a program or answer a request to the admin interface, so no connection is counted with them. */
+const NOT_OF_CONNECTIONS: readonly FaultKind[] = [
+  ...(['usage', 'demo/sandbox-missing', 'listener/address-unavailable', 'denials/not-persisted'] as const),
+]
+const FAULT_KINDS = ALL_KINDS.filter(kind => !NOT_OF_CONNECTIONS.includes(kind))
+/** They end a connection, or refuse a command, before or after a login. */
+const OUTSIDE_LOGINS = /^(frame|message|hello|command|sasl|connection|listener|tls)\/|^login\/(expired|revoked)$/
+const LOGIN_FAULTS = FAULT_KINDS.filter(kind => !OUTSIDE_LOGINS.test(kind))
 const AUDIT_EVENT_TYPES = Object.keys(auditEvents) as AuditEventType[]
 const PREFIX = 'mongo_iam_proxy_'
 /** Upper bounds in seconds. A login takes milliseconds, and `login.timeout` (8 s) at most. */
@@ -18,9 +26,10 @@ const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 export type MetricDefinition = {
   /**
    * `state`: a gauge for each value of the label, of which one is 1. `collected`: a gauge that is computed for each scrape;
-   * an empty list of label values means that the configuration or the running proxy determines them.
+   * an empty list of label values means that the configuration or the running proxy determines them. `collectedCounter`:
+   * the same as a counter. `info`: a gauge that is 1 and whose labels are the information.
    */
-  kind: 'counter' | 'gauge' | 'histogram' | 'state' | 'collected'
+  kind: 'counter' | 'gauge' | 'histogram' | 'state' | 'collected' | 'collectedCounter' | 'info'
   labels: Readonly<Record<string, readonly string[]>>
   help: string
 }
@@ -68,8 +77,13 @@ export const metrics = {
   },
   logins_total: {
     kind: 'counter',
-    labels: { outcome: ['success', ...FAULT_KINDS] },
+    labels: { outcome: ['success', ...LOGIN_FAULTS] },
     help: 'Logins by outcome: success, or the kind of the fault.',
+  },
+  rule_logins_total: {
+    kind: 'collectedCounter',
+    labels: { rule: [] },
+    help: 'Successful logins by the ARN of their rule as written: the first 100, and other for the rest. The rule directory stands for the users of $external.',
   },
   login_seconds: { kind: 'histogram', labels: {}, help: 'Duration of logins, from the signed request to the reply.' },
   login_stage_seconds: {
@@ -148,6 +162,21 @@ export const metrics = {
     labels: { outcome: ['applied', 'rejected'] },
     help: 'Reloads of the configuration by outcome. After a rejected one the previous configuration stays in effect.',
   },
+  reload_timestamp_seconds: {
+    kind: 'collected',
+    labels: { outcome: ['applied', 'rejected'] },
+    help: 'Time of the last reload by outcome, in seconds since 1970: applied has the time of the start before the first one, rejected has 0.',
+  },
+  config_hash: {
+    kind: 'info',
+    labels: { hash: [] },
+    help: '1. The label is the SHA-256 of the configuration file in effect; replicas with the same file have the same one.',
+  },
+  build_info: {
+    kind: 'info',
+    labels: { version: [], node: [] },
+    help: '1. The labels are the versions of the proxy and of Node.js.',
+  },
   weakened_protections_total: {
     kind: 'counter',
     labels: {},
@@ -208,13 +237,15 @@ export type LdapState = (typeof metrics.ldap_authorization.labels.state)[number]
 
 /** Returns the current value of a collected metric for each value of its label. Without a label, the key does not matter. */
 export type GaugeCollector = () => Readonly<Record<string, number>>
-export type GaugeCollectors = Partial<Record<NameOf<'collected'>, GaugeCollector>>
+export type GaugeCollectors = Partial<Record<NameOf<'collected' | 'collectedCounter'>, GaugeCollector>>
 
 export type MetricsRecorder = {
   count<N extends NameOf<'counter'>>(name: N, by: number, ...labels: LabelArguments<N>): void
   observe<N extends NameOf<'histogram'>>(name: N, seconds: number, ...labels: LabelArguments<N>): void
   set<N extends NameOf<'gauge'>>(name: N, value: number): void
   setState(name: NameOf<'state'>, state: LdapState): void
+  /** Replaces the labels of an `info` metric. */
+  setInfo<N extends NameOf<'info'>>(name: N, labels: Record<keyof Table[N]['labels'], string>): void
   /** Adds collectors of parts that were built with this recorder. */
   addGauges(collectors: GaugeCollectors): void
   /** Returns all metrics in the Prometheus text format. */
@@ -237,7 +268,9 @@ export function createMetricsRecorder(initial: GaugeCollectors, { includeProcess
     const config = { name: PREFIX + name, help, labelNames: Object.keys(labels), registers: [register] }
     if (kind === 'counter') counters.set(name, zeroed(new Counter(config), definition))
     else if (kind === 'histogram') histograms.set(name, createHistogram(config, definition))
-    else if (kind === 'collected') createCollectedGauge(config, () => collectors[name as NameOf<'collected'>]?.() ?? {})
+    else if (kind === 'collected' || kind === 'collectedCounter') {
+      createCollected(config, kind, () => collectors[name as NameOf<typeof kind>]?.() ?? {})
+    } else if (kind === 'info') gauges.set(name, new Gauge(config))
     else gauges.set(name, zeroed(new Gauge(config), definition))
   }
   const setState: MetricsRecorder['setState'] = (name, state) => {
@@ -251,6 +284,10 @@ export function createMetricsRecorder(initial: GaugeCollectors, { includeProcess
     observe: (name, seconds, ...labels) => histograms.get(name)?.observe(untyped(labels), seconds),
     set: (name, value) => gauges.get(name)?.set(value),
     setState,
+    setInfo(name, labels) {
+      gauges.get(name)?.reset()
+      gauges.get(name)?.set(labels, 1)
+    },
     addGauges: more => void Object.assign(collectors, more),
     render: () => register.metrics(),
   }
@@ -269,14 +306,25 @@ function createHistogram(config: MetricConfig, definition: MetricDefinition): Hi
   return histogram
 }
 
-function createCollectedGauge(config: MetricConfig, collect: GaugeCollector): void {
+function createCollected(config: MetricConfig, kind: 'collected' | 'collectedCounter', collect: GaugeCollector): void {
   const [label] = config.labelNames
-  new Gauge({
+  const entries = () =>
+    Object.entries(collect()).map(([value, number]) => [label === undefined ? {} : { [label]: value }, number] as const)
+  if (kind === 'collected') {
+    new Gauge({
+      ...config,
+      collect() {
+        this.reset()
+        for (const [labels, number] of entries()) this.set(labels, number)
+      },
+    })
+    return
+  }
+  new Counter({
     ...config,
     collect() {
       this.reset()
-      for (const [value, number] of Object.entries(collect()))
-        this.set(label === undefined ? {} : { [label]: value }, number)
+      for (const [labels, number] of entries()) this.inc(labels, number)
     },
   })
 }

@@ -1,14 +1,16 @@
 /** Counts what client connections report. */
 import type { MetricsRecorder } from '../admin/metrics.js'
 import type { ConnectionMetrics } from '../client/connection.js'
+import type { RuleLogins } from './ruleLogins.js'
 
-export function createConnectionMetrics(metrics: MetricsRecorder): ConnectionMetrics {
+export function createConnectionMetrics(metrics: MetricsRecorder, ruleLogins: RuleLogins): ConnectionMetrics {
   return {
     recordFault(kind) {
       metrics.count('faults_total', 1, { kind })
       if (kind === 'listener/connection-limit') metrics.count('shed_total', 1)
     },
-    recordLogin(outcome, { ms }) {
+    recordLogin(outcome, { ms, by }) {
+      if (outcome === 'success' && by) ruleLogins.record(by)
       metrics.count('logins_total', 1, { outcome })
       if (ms.login !== undefined) metrics.observe('login_seconds', ms.login / 1000)
       for (const stage of ['queue', 'sts', 'upstream'] as const) {

@@ -9,6 +9,7 @@
  * the two servers; parts call each other only after it has returned.
  */
 import { resolveSrv, resolveTxt } from 'node:dns/promises'
+import { version as node } from 'node:process'
 import { calculateObjectSize, type Document } from 'bson'
 import { createMetricsRecorder, type MetricsRecorder } from '../admin/metrics.js'
 import type { AdminServer } from '../admin/server.js'
@@ -38,12 +39,14 @@ import { type RunningAudit, startAuditTrail } from './auditTrail.js'
 import { Capacity } from './capacity.js'
 import { readServerCertificates } from './certificates.js'
 import { CertificateWatch } from './certificateWatch.js'
+import { ConfigStatus } from './configStatus.js'
 import { ConnectionAuditor } from './connectionAudit.js'
 import { createConnectionMetrics } from './connectionMetrics.js'
 import { HelloResponder } from './helloAnswer.js'
 import { Logins } from './logins.js'
 import type { LoadedConfig } from './policy.js'
 import { createReloader } from './reload.js'
+import { RuleLogins } from './ruleLogins.js'
 
 export type RunningProxy = {
   port: number
@@ -103,9 +106,10 @@ class ProxyServer {
   readonly #capacity: Capacity
   readonly #audit: RunningAudit
   readonly #connectionAudit: ConnectionAuditor
-  /** The running configuration, and the hash of its file. */
+  readonly #ruleLogins = new RuleLogins()
+  readonly #configStatus: ConfigStatus
+  /** The running configuration. */
   #config: Config
-  #configHash: string
   #stopSignal = 'none'
   #listener: Listener | undefined
   #adminServer: AdminServer | undefined
@@ -121,19 +125,21 @@ class ProxyServer {
     const { config, policy } = loaded
     this.#initial = loaded
     this.#config = config
-    this.#configHash = loaded.source.hash
     this.#log = log
     this.#setLogLevel = setLogLevel
     this.#metrics = createMetricsRecorder({}, { includeProcess: true })
+    this.#metrics.setInfo('build_info', { version: VERSION, node })
+    this.#configStatus = new ConfigStatus(loaded.source.hash, this.#metrics, Date.now)
+    this.#followRules(loaded)
     this.#audit = startAuditTrail(config, audit, this.#metrics, log)
     this.#connectionAudit = new ConnectionAuditor({
       trail: this.#audit.trail,
       refusesWithoutAudit: () => this.#config.audit.onFailure === 'refuse',
-      configHash: () => this.#configHash,
+      configHash: () => this.#configStatus.hash,
       after,
     })
     this.#capacity = new Capacity(loaded, this.#metrics, log)
-    this.#connectionMetrics = createConnectionMetrics(this.#metrics)
+    this.#connectionMetrics = createConnectionMetrics(this.#metrics, this.#ruleLogins)
     this.#adminClient = config.upstream.admin && createAdminClient(config.upstream.admin)
     this.#certificates = new CertificateWatch({ log, after, wallClock: Date.now })
     this.#primaryHistory = this.#createPrimaryHistory(policy)
@@ -175,6 +181,8 @@ class ProxyServer {
     })
     this.#metrics.addGauges({
       connections: () => this.#listener?.countByStage() ?? NO_CONNECTIONS,
+      rule_logins_total: () => this.#ruleLogins.counts(),
+      reload_timestamp_seconds: () => this.#configStatus.timestamps(),
       tls_certificate_expiry_seconds: () => this.#certificates.secondsLeft(),
       upstream_member_up: () => countUp(this.#topology.members()),
       upstream_primary: () => ({ '': this.#topology.currentPrimary() ? 1 : 0 }),
@@ -198,12 +206,16 @@ class ProxyServer {
     const reload = createReloader(this.#initial, {
       apply: next => this.#apply(next),
       log: this.#log,
-      onOutcome: outcome => this.#metrics.count('reloads_total', 1, { outcome }),
+      onOutcome: outcome => this.#configStatus.recordReload(outcome),
       onWeakened: count => this.#metrics.count('weakened_protections_total', count),
     })
     const { config, policy } = this.#initial
     this.#log('info', 'ready', { host: config.listen.host, port, upstream: policy.upstream.name, adminPort })
-    this.#audit.trail.record('process.start', { actor: PROXY_ACTOR, version: VERSION, configHash: this.#configHash })
+    this.#audit.trail.record('process.start', {
+      actor: PROXY_ACTOR,
+      version: VERSION,
+      configHash: this.#configStatus.hash,
+    })
     return {
       port,
       adminPort,
@@ -329,10 +341,15 @@ class ProxyServer {
     this.#capacity.apply(config, fitted)
     this.#hello.useCertificate(config.tls?.cert)
     this.#config = config
-    this.#configHash = source.hash
+    this.#configStatus.setHash(source.hash)
+    this.#followRules(next)
     this.#setLogLevel(config.log.level)
     this.#logins.apply(next)
     this.#watchCertificates(next)
+  }
+
+  #followRules({ config, policy }: LoadedConfig): void {
+    this.#ruleLogins.setRules(policy.rules.all, { hasDirectory: config.directory.enabled })
   }
 
   #watchCertificates({ config, policy }: LoadedConfig): void {

@@ -64,7 +64,7 @@ const fields = {
   code: z.union([z.int(), text]).describe('Error code of MongoDB that the client received, or of AWS or Node.js.'),
   command: text.describe('Name of the command.'),
   commands: count.describe('Number of refused commands that this event stands for.'),
-  configHash: text.describe('SHA-256 of the configuration that was in effect, as in the metric `config_info`.'),
+  configHash: text.describe('SHA-256 of the configuration that was in effect, as in the metric `config_hash`.'),
   count: z.int().min(1).describe('Number of refusals that this event stands for.'),
   databaseUser: text.describe('Database user of the session, as name@database.'),
   denial: text.describe('Entry of the deny list.'),

@@ -77,6 +77,38 @@ t.test('a collected gauge is computed for each scrape', async t => {
   )
 })
 
+t.test('a collected counter has the type of a counter', async t => {
+  const record = createMetricsRecorder({ rule_logins_total: () => ({ 'arn:aws:iam::123456789012:user/alice': 7 }) })
+  t.match(await record.render(), '# TYPE mongo_iam_proxy_rule_logins_total counter\n')
+  for (let nth = 0; nth < 2; nth++) {
+    t.ok((await lines(record)).includes('rule_logins_total{rule="arn:aws:iam::123456789012:user/alice"} 7'))
+  }
+})
+
+t.test('an info metric is 1 and has the last labels alone', async t => {
+  const record = createMetricsRecorder({})
+  record.setInfo('build_info', { version: '1.0.0', node: 'v20' })
+  record.setInfo('build_info', { version: '1.0.1', node: 'v20' })
+  t.same(
+    (await lines(record)).filter(line => line.startsWith('build_info')),
+    ['build_info{version="1.0.1",node="v20"} 1'],
+  )
+})
+
+t.test('there is no series for an outcome that can never occur', async t => {
+  const shown = (await lines(createMetricsRecorder({}))).join('\n')
+  for (const kind of ['usage', 'demo/sandbox-missing', 'listener/address-unavailable', 'denials/not-persisted']) {
+    t.notMatch(shown, `"${kind}"`)
+  }
+  for (const kind of ['frame/length', 'hello/metadata-repeated', 'tls/no-message', 'connection/idle-timeout']) {
+    t.match(shown, `faults_total{kind="${kind}"} 0`)
+    t.notMatch(shown, `logins_total{outcome="${kind}"}`)
+  }
+  for (const kind of ['internal', 'config/invalid', 'proxy/shutdown', 'upstream/unreachable', 'proof/malformed']) {
+    t.match(shown, `logins_total{outcome="${kind}"} 0`, kind)
+  }
+})
+
 t.test('recorders do not share a registry', async t => {
   const [one, other] = [createMetricsRecorder({ connections: sizes }), createMetricsRecorder({ connections: sizes })]
   one.count('shed_total', 1)
