@@ -108,7 +108,7 @@ export class Logins {
     })
     this.#scramKeys = createScramKeyCache({ maxEntries: MAX_SCRAM_KEYS })
     this.#dials = new DialQueue({ topology: options.topology, waits: !policy.isSingle, now })
-    this.pins = config.pins.file === undefined ? undefined : openPins(config.pins.file, log)
+    this.pins = config.pins.file === undefined ? undefined : openPins(config.pins.file, log, record)
     this.#directory = createConfiguredDirectory(config, adminClient, metrics, log)
     this.#authorizer = createAuthorizer({
       rules: () => this.#rules,

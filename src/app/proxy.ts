@@ -252,6 +252,7 @@ class ProxyServer {
         return config().ldap.assume
       },
       log: this.#log,
+      record: this.#audit.trail.record,
       after,
     })
   }

@@ -285,7 +285,7 @@ export const auditEvents = {
     summary: 'The first login of a principal pinned its unique id.',
     required: ['arn', 'principalId'],
     optional: [],
-    personalData: ['arn', 'principalId'],
+    personalData: ['actor', 'arn', 'principalId'],
   },
   'pin.cleared': {
     summary: 'The pin of a principal was removed through the admin interface.',
@@ -301,7 +301,8 @@ export const auditEvents = {
     personalData: ['actor', 'address', 'target'],
   },
   ldap: {
-    summary: 'The state of LDAP authorization at the upstream changed. Logins are refused unless it is off.',
+    summary:
+      'The state of LDAP authorization at the upstream was found or changed. Logins are refused unless it is off, or unknown with `ldap.assume: off`.',
     required: ['state'],
     optional: ['reason', 'previous'],
     personalData: [],

@@ -5,6 +5,7 @@
  *                                    off ────────▶ admit
  *                                    unknown ────▶ ldap.assume, else ask over the login's own connection, else refuse
  */
+import { PROXY_ACTOR, type RecordAuditEvent } from '../audit/events.js'
 import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Log } from '../log.js'
@@ -19,6 +20,8 @@ export type LdapGuardOptions = {
   /** The setting `ldap.assume`, which decides while the state is unknown. A reload may change it. */
   readonly assume: 'off' | undefined
   log: Log
+  /** Records each change of the state. */
+  record: RecordAuditEvent
   after: After
 }
 
@@ -43,6 +46,7 @@ export class LdapGuard {
   /** Counts the server processes that the upstream was. */
   #generation = 0
   #loggedVerdict: string | undefined
+  #recordedState: LdapVerdict['state'] | undefined
   #cancelNextProbe = (): void => {}
 
   constructor(options: LdapGuardOptions) {
@@ -70,7 +74,7 @@ export class LdapGuard {
     this.#generation++
     // `on` stays on: ldap.assume vouches only for a state that cannot be known.
     if (this.#verdict.state === 'off') {
-      this.#verdict = { state: 'unknown', why: 'the upstream has restarted and has not answered yet' }
+      this.#setVerdict({ state: 'unknown', why: 'the upstream has restarted and has not answered yet' })
     }
     return this.#probe()
   }
@@ -128,7 +132,7 @@ export class LdapGuard {
 
   #adopt(verdict: LdapVerdict): void {
     const { assume, log } = this.#options
-    this.#verdict = verdict
+    this.#setVerdict(verdict)
     const text = `${verdict.state} ${verdict.why}`
     if (text === this.#loggedVerdict) return
     this.#loggedVerdict = text
@@ -137,6 +141,15 @@ export class LdapGuard {
       ...verdict,
       ...(verdict.state === 'unknown' && assume && { assume }),
     })
+  }
+
+  #setVerdict(verdict: LdapVerdict): void {
+    const { state, why: reason } = verdict
+    this.#verdict = verdict
+    const previous = this.#recordedState
+    if (state === previous) return
+    this.#recordedState = state
+    this.#options.record('ldap', { actor: PROXY_ACTOR, state, reason, ...(previous && { previous }) })
   }
 }
 

@@ -7,6 +7,7 @@
  * never read.
  */
 import { z } from 'zod'
+import type { RecordAuditEvent } from '../audit/events.js'
 import { Fault } from '../errors.js'
 import { parseArn } from '../identity/arn.js'
 import type { Identity } from '../identity/reply.js'
@@ -36,12 +37,12 @@ const schema = z.record(
 )
 
 /** Opens the pins in `pins.file`, which need not exist yet. Throws `config/invalid`. */
-export function openPins(path: string, log: Log = silentLog): Pins {
-  return createPins(openOwnFile(path, 'pins.file'), log)
+export function openPins(path: string, log: Log = silentLog, record?: RecordAuditEvent): Pins {
+  return createPins(openOwnFile(path, 'pins.file'), log, record)
 }
 
 /** Throws `config/invalid` for a file of another form: without its pins the proxy would trust the next id it sees. */
-export function createPins(file: OwnFile, log: Log): Pins {
+export function createPins(file: OwnFile, log: Log, record: RecordAuditEvent = () => {}): Pins {
   const pins = new SerializedFile<ReadonlyMap<string, string>>({
     file,
     value: file.text === undefined ? new Map() : parsePins(file.text, file.path),
@@ -62,7 +63,10 @@ export function createPins(file: OwnFile, log: Log): Pins {
         if (earlier !== undefined) return { result: { isNew: false, id: earlier } }
         return { next: new Map(value).set(arn, principalId), result: { isNew: true, id: principalId } }
       })
-      if (isNew) log('info', 'principal id pinned', { arn, principalId })
+      if (isNew) {
+        log('info', 'principal id pinned', { arn, principalId })
+        record('pin.set', { actor: { kind: 'principal', id: arn }, arn, principalId })
+      }
       return id
     },
     async clear(arn) {

@@ -3,6 +3,7 @@ import { Fault } from '../../src/errors.js'
 import { LdapGuard } from '../../src/ldap/guard.js'
 import type { LdapReplies } from '../../src/ldap/ldap.js'
 import { type Log, silentLog } from '../../src/log.js'
+import { createEventRecorder } from '../support/audit.js'
 import { createManualClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 
@@ -27,13 +28,14 @@ function createScripted(first: LdapReplies | Fault | undefined, assume?: 'off', 
     if (upstream.replies instanceof Fault) throw upstream.replies
     return upstream.replies
   }
-  const guard = new LdapGuard({ probe, intervalMS: 60_000, assume, log, after: clock.after })
+  const { record, events } = createEventRecorder()
+  const guard = new LdapGuard({ probe, intervalMS: 60_000, assume, log, record, after: clock.after })
   const settle = () => new Promise(resolve => setImmediate(resolve))
   const pass = async (ms: number) => {
     clock.advance(ms)
     await settle()
   }
-  return { guard, upstream, clock, pass, settle }
+  return { guard, upstream, clock, pass, settle, events }
 }
 
 t.test('no login is admitted before the upstream has answered', async t => {
@@ -76,6 +78,30 @@ t.test('the upstream is probed every minute, and a change is logged once', async
     { level: 'error', event: 'ldap authorization checked', state: 'on' },
     { level: 'warn', event: 'ldap authorization checked', state: 'unknown' },
   ])
+  guard.close()
+})
+
+t.test('the audit trail has each change of the state', async t => {
+  const { guard, upstream, pass, events } = createScripted(off)
+  await guard.start()
+  await pass(60_000)
+  upstream.replies = on
+  await pass(60_000)
+  upstream.replies = { ...on, options: denied }
+  await pass(60_000)
+  upstream.replies = off
+  await pass(60_000)
+  upstream.replies = undefined
+  guard.recheck()
+  t.match(events(), [
+    { type: 'ldap', actor: { kind: 'proxy' }, state: 'off', reason: String },
+    { state: 'on', previous: 'off', reason: /security\.ldap\.authz\.queryTemplate/ },
+    { state: 'unknown', previous: 'on' },
+    { state: 'off', previous: 'unknown' },
+    { state: 'unknown', previous: 'off', reason: /restarted/ },
+  ])
+  t.equal(events().length, 5)
+  t.notOk('previous' in (events()[0] ?? {}))
   guard.close()
 })
 
@@ -169,6 +195,7 @@ t.test('the answer to a probe that began before the restart does not count', asy
     intervalMS: 60_000,
     assume: undefined,
     log: silentLog,
+    record: () => {},
     after: createManualClock().after,
   })
   const started = guard.start()

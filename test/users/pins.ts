@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { type Log, silentLog } from '../../src/log.js'
 import { createPins, openPins } from '../../src/users/pins.js'
+import { createEventRecorder } from '../support/audit.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 
 const canonical = 'arn:aws:iam::123456789012:role/app'
@@ -58,6 +59,22 @@ t.test('a file of another form is a configuration problem', async t => {
     t.equal(faultOf(() => createPins({ path: 'pins.json', text, write }, silentLog))?.kind, 'config/invalid', text)
   }
   t.equal(createPins({ path: 'pins.json', text: '{}', write }, silentLog).get(canonical), undefined)
+})
+
+t.test('the audit trail has each new pin once, and none that could not be written', async t => {
+  const { record, events } = createEventRecorder()
+  let full = true
+  const write = async () => {
+    if (full) throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
+  }
+  const pins = createPins({ path: 'pins.json', text: undefined, write }, silentLog, record)
+  await pins.pin(first).catch(() => {})
+  full = false
+  await Promise.all([pins.pin(first), pins.pin(second)])
+  await pins.pin(first)
+  const actor = { kind: 'principal', id: canonical }
+  t.match(events(), [{ type: 'pin.set', actor, arn: canonical, principalId: first.principalId }])
+  t.equal(events().length, 1)
 })
 
 t.test('the log reports each new pin and each removed pin once', async t => {
