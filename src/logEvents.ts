@@ -295,7 +295,8 @@ export const logEvents = {
   },
   'admin request refused': {
     levels: ['warn'],
-    summary: 'A request to the admin interface had no valid token. At most one line per second.',
+    summary:
+      'A request to the admin interface was refused: by its Host header, its token or its content type. At most one line per second.',
     fields: ['path', 'address', 'attempts'],
   },
   'admin request failed': {

@@ -87,6 +87,10 @@ export class AdminConnection extends Duplex {
     return this.#socket.remoteAddress
   }
 
+  get remotePort(): number | undefined {
+    return this.#socket.remotePort
+  }
+
   /** From now on, what the client sends is dropped. Unread data would reset the connection before the answer arrives. */
   finishRequest(): void {
     this.#isRequestComplete = true

@@ -5,10 +5,20 @@
  */
 import { Fault } from '../errors.js'
 import { type Denial, parseDenial } from '../revocation/denials.js'
-import { type AccessOptions, checkAccess, readJsonBody } from './access.js'
+import { type Caller, readJsonBody } from './access.js'
 import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './http.js'
+import type { Route } from './routes.js'
 
-export type DenyOptions = AccessOptions & {
+/** A change of the deny list, or an attempt that failed. `closed`: the number of connections that the denial closed. */
+export type DenialChange = {
+  type: 'denied' | 'undenied'
+  denial: Denial
+  caller: Caller
+  closed?: number
+  fault?: Fault
+}
+
+export type DenyOptions = {
   /** Milliseconds since 1970. */
   now(): number
   /** A sentence about a denial that has no effect here. It is added all the same, as from a list that several proxies share. */
@@ -18,44 +28,54 @@ export type DenyOptions = AccessOptions & {
   deny(denial: Denial): Promise<number>
   /** Returns false if POST /deny did not add such an entry. Throws `denials/not-persisted`. */
   allow(denial: Denial): Promise<boolean>
-  onPersistenceFailure?(fault: Fault): void
+  onChange(change: DenialChange): void
 }
 
-type Handler = (denial: Denial, options: DenyOptions) => Promise<AdminResponse>
+type Change = (denial: Denial, caller: Caller, options: DenyOptions) => Promise<AdminResponse>
 
-const handlers: Readonly<Record<string, Handler>> = {
-  POST: async (denial, { now, deny, findWarning }) => {
-    // An expired denial would replace one that is in effect.
-    if (denial.until && denial.until.getTime() <= now()) {
-      return textResponse(400, 'until: is in the past; to remove an entry, DELETE it')
-    }
-    const warning = findWarning?.(denial)
-    return jsonResponse(200, {
-      denied: toFileEntry(denial),
-      closed: await deny(denial),
-      ...(warning !== undefined && { warning }),
-    })
-  },
-  DELETE: async (denial, { allow }) =>
-    (await allow(denial))
-      ? jsonResponse(200, { allowed: toFileEntry(denial) })
-      : textResponse(404, 'no such entry was added by POST /deny; remove entries of deny.file from that file'),
+const deny: Change = async (denial, caller, options) => {
+  // An expired denial would replace one that is in effect.
+  if (denial.until && denial.until.getTime() <= options.now()) {
+    return textResponse(400, 'until: is in the past; to remove an entry, DELETE it')
+  }
+  const warning = options.findWarning?.(denial)
+  const closed = await options.deny(denial)
+  options.onChange({ type: 'denied', denial, caller, closed })
+  return jsonResponse(200, { denied: toFileEntry(denial), closed, ...(warning !== undefined && { warning }) })
 }
 
-/** Handles a request to /deny. A change is answered with 200 once it is on disk, and with 507 if it cannot be saved. */
-export async function handleDenyRequest(request: AdminRequest, options: DenyOptions): Promise<AdminResponse> {
-  const refusal = checkAccess(request, options, ['GET', ...Object.keys(handlers)])
-  if (refusal) return refusal
-  const handle = handlers[request.method]
-  if (!handle) return jsonResponse(200, toFileEntries(options.list()))
+const allow: Change = async (denial, caller, options) => {
+  if (!(await options.allow(denial))) {
+    return textResponse(404, 'no such entry was added by POST /deny; remove entries of deny.file from that file')
+  }
+  options.onChange({ type: 'undenied', denial, caller })
+  return jsonResponse(200, { allowed: toFileEntry(denial) })
+}
+
+/** The route /deny. A change is answered with 200 once it is on disk, and with 507 if it cannot be saved. */
+export function createDenyRoute(options: DenyOptions): Route {
+  return {
+    GET: { access: 'read', isRecorded: true, run: () => jsonResponse(200, toFileEntries(options.list())) },
+    POST: { access: 'write', run: (request, caller) => change('denied', request, caller, options) },
+    DELETE: { access: 'write', run: (request, caller) => change('undenied', request, caller, options) },
+  }
+}
+
+async function change(
+  type: DenialChange['type'],
+  request: AdminRequest,
+  caller: Caller,
+  options: DenyOptions,
+): Promise<AdminResponse> {
   const body = await readJsonBody(request, parseDenial)
   if ('refusal' in body) return body.refusal
+  const denial = body.value
   try {
-    return await handle(body.value, options)
+    return await (type === 'denied' ? deny : allow)(denial, caller, options)
   } catch (thrown) {
     const fault = Fault.from(thrown)
+    options.onChange({ type, denial, caller, fault })
     if (fault.kind !== 'denials/not-persisted') throw fault
-    options.onPersistenceFailure?.(fault)
     return textResponse(fault.definition.httpStatus ?? 500, `${fault.message}. ${fault.definition.remedy}`)
   }
 }

@@ -8,32 +8,53 @@ import { z } from 'zod'
 import { Fault } from '../errors.js'
 import { canonicalizeArn, parseArn } from '../identity/arn.js'
 import type { Pins } from '../users/pins.js'
-import { type AccessOptions, checkAccess, readJsonBody } from './access.js'
+import { type Caller, readJsonBody } from './access.js'
 import { type AdminRequest, type AdminResponse, jsonResponse, textResponse } from './http.js'
+import type { Operation, Route } from './routes.js'
 
-export type PinsOptions = AccessOptions & {
+type PinList = Pick<Pins, 'all' | 'clear'>
+
+export type PinsOptions = {
   /** Undefined if pins.file is not set. */
-  pins: Pick<Pins, 'all' | 'clear'> | undefined
+  pins: PinList | undefined
+  onCleared(pin: { arn: string; principalId: string; caller: Caller }): void
 }
 
 const schema = z.strictObject({ arn: z.string() })
 
-/** Handles a request to /pins. DELETE is answered with 200 once the change is on disk, and with 507 if it cannot be saved. */
-export async function handlePinsRequest(
+/** The route /pins. DELETE is answered with 200 once the change is on disk, and with 507 if it cannot be saved. */
+export function createPinsRoute(options: PinsOptions): Route {
+  const withPins =
+    (run: (pins: PinList, request: AdminRequest, caller: Caller) => AdminResponse | Promise<AdminResponse>) =>
+    (...[request, caller]: Parameters<Operation['run']>) =>
+      options.pins ? run(options.pins, request, caller) : textResponse(404, 'there are no pins: pins.file is not set')
+  return {
+    GET: {
+      access: 'read',
+      isRecorded: true,
+      run: withPins(pins => jsonResponse(200, Object.fromEntries(pins.all()))),
+    },
+    DELETE: {
+      access: 'write',
+      run: withPins((pins, request, caller) => clear(pins, request, caller, options)),
+    },
+  }
+}
+
+async function clear(
+  pins: PinList,
   request: AdminRequest,
-  { pins, ...access }: PinsOptions,
+  caller: Caller,
+  { onCleared }: PinsOptions,
 ): Promise<AdminResponse> {
-  const refusal = checkAccess(request, access, ['GET', 'DELETE'])
-  if (refusal) return refusal
-  if (!pins) return textResponse(404, 'there are no pins: pins.file is not set')
-  if (request.method === 'GET') return jsonResponse(200, Object.fromEntries(pins.all()))
   const body = await readJsonBody(request, parsePrincipal)
   if ('refusal' in body) return body.refusal
   const { arn } = body.value
   try {
     const principalId = await pins.clear(arn)
-    if (principalId !== undefined) return jsonResponse(200, { cleared: { [arn]: principalId } })
-    return textResponse(404, `no id is pinned for ${arn}; GET /pins lists all pins`)
+    if (principalId === undefined) return textResponse(404, `no id is pinned for ${arn}; GET /pins lists all pins`)
+    onCleared({ arn, principalId, caller })
+    return jsonResponse(200, { cleared: { [arn]: principalId } })
   } catch (thrown) {
     const fault = Fault.from(thrown)
     const unreadable = fault.data('users/unreadable')

@@ -1,15 +1,24 @@
 /** Connects the admin server to the parts that its pages report and change. */
-import type { AccessOptions } from '../admin/access.js'
+import type { AccessOptions, AdminToken } from '../admin/access.js'
+import { createDenyRoute } from '../admin/deny.js'
+import { createHealthRoutes } from '../admin/health.js'
 import type { MetricsRecorder } from '../admin/metrics.js'
+import { createPinsRoute } from '../admin/pins.js'
+import type { RecordedRequest, Routes } from '../admin/routes.js'
 import { type AdminServer, startAdminServer } from '../admin/server.js'
+import type { RecordAuditEvent } from '../audit/events.js'
 import { after, now } from '../clock.js'
+import { DEFAULT_TOKEN_NAME } from '../config/adminTokens.js'
+import { isLoopback } from '../config/hosts.js'
 import type { Config } from '../config/load.js'
 import { toLogFields } from '../errors.js'
+import { createSessionNameHash } from '../identity/sessionNames.js'
 import type { LdapGuard } from '../ldap/guard.js'
 import type { Log } from '../log.js'
 import type { Revocation } from '../revocation/revocation.js'
 import type { Topology } from '../upstream/topology.js'
 import type { Pins } from '../users/pins.js'
+import { AdminAuditor } from './adminAudit.js'
 import { findUnservedDenials } from './ineffective.js'
 
 export type AdminInterfaceOptions = {
@@ -24,72 +33,108 @@ export type AdminInterfaceOptions = {
   pins: Pins | undefined
   /** The number of principals whose database user still has roles that were taken away. */
   countUnrevoked(): number
+  /** Records an event of the audit trail. */
+  recordAudit: RecordAuditEvent
   /** Sets the gauges of the audit trail. */
   updateAuditMetrics(): void
   metrics: MetricsRecorder
   log: Log
 }
 
-/** Unauthorized requests are logged at most this often, with their number since the last line. Milliseconds. */
-const UNAUTHORIZED_LOG_MS = 1_000
+/** Refused requests are logged at most this often, with their number since the last line. Milliseconds. */
+const REFUSAL_LOG_MS = 1_000
 
 /** Resolves with undefined if `admin.port` is off. Throws `listener/address-unavailable`. */
 export async function startAdminInterface(options: AdminInterfaceOptions): Promise<AdminServer | undefined> {
-  const { config, readiness, topology, ldap, revocation, pins, countUnrevoked, metrics, log } = options
-  const { host, port } = config().admin
+  const { config, maxConnections, recordAudit, log } = options
+  const { admin, audit } = config()
+  const { host, port } = admin
   if (port === 'off') return undefined
-  const access: AccessOptions = {
-    token: () => config().admin.token,
-    hosts: () => [config().admin.host, ...(config().admin.hosts ?? [])],
-  }
-  return startAdminServer({
+  const auditor = new AdminAuditor({ record: recordAudit, after })
+  const logRefused = createRefusalLog(log)
+  const server = await startAdminServer({
     host,
     port,
     after,
-    maxConnections: options.maxConnections,
-    ready: () => {
-      const { isReady, isDraining } = readiness()
-      return {
-        ready: isReady,
-        body: {
-          draining: isDraining,
-          ldap: ldap.getState(),
-          upstream: topology.currentView() !== undefined,
-          unrevokedRoles: countUnrevoked(),
-        },
-      }
+    maxConnections,
+    access: createAccess(config),
+    routes: createRoutes(options, auditor),
+    onRequest(request) {
+      auditor.recordRequest(request)
+      if (request.isRefused) logRefused(request)
     },
-    metrics: () => {
-      options.updateAuditMetrics()
-      metrics.set('upstream_up', topology.currentView() ? 1 : 0)
-      metrics.set('unrevoked_roles', countUnrevoked())
-      metrics.setState('ldap_authorization', ldap.getState())
-      return metrics.render()
+    onError: fault => log('error', 'admin request failed', toLogFields(fault)),
+    hide: audit.hashKey && createSessionNameHash(audit.hashKey),
+  })
+  return {
+    port: server.port,
+    async close() {
+      await server.close()
+      auditor.flush()
     },
-    hosts: access.hosts,
-    deny: {
-      token: access.token,
-      hosts: access.hosts,
+  }
+}
+
+function createAccess(config: () => Config): AccessOptions {
+  return {
+    tokens() {
+      const { token, tokens } = config().admin
+      const first: AdminToken[] = token ? [{ name: DEFAULT_TOKEN_NAME, may: 'write', token }] : []
+      return [...first, ...tokens]
+    },
+    hosts: () => [config().admin.host, ...(config().admin.hosts ?? [])],
+    isLocal: isLoopback(config().admin.host),
+  }
+}
+
+function createRoutes(options: AdminInterfaceOptions, auditor: AdminAuditor): Routes {
+  const { config, readiness, topology, ldap, revocation, pins, countUnrevoked, metrics, log } = options
+  return {
+    ...createHealthRoutes({
+      ready: () => {
+        const { isReady, isDraining } = readiness()
+        return {
+          ready: isReady,
+          body: {
+            draining: isDraining,
+            ldap: ldap.getState(),
+            upstream: topology.currentView() !== undefined,
+            unrevokedRoles: countUnrevoked(),
+          },
+        }
+      },
+      metrics: () => {
+        options.updateAuditMetrics()
+        metrics.set('upstream_up', topology.currentView() ? 1 : 0)
+        metrics.set('unrevoked_roles', countUnrevoked())
+        metrics.setState('ldap_authorization', ldap.getState())
+        return metrics.render()
+      },
+    }),
+    '/deny': createDenyRoute({
       list: () => revocation.list(),
       deny: denial => revocation.deny(denial),
       allow: denial => revocation.allow(denial),
       findWarning: denial => findUnservedDenials(config(), [denial])[0],
       now: Date.now,
-      onPersistenceFailure: fault => log('error', 'denial not persisted', toLogFields(fault)),
-    },
-    pins: { pins, token: access.token, hosts: access.hosts },
-    onError: fault => log('error', 'admin request failed', toLogFields(fault)),
-    onUnauthorized: createUnauthorizedLog(log),
-  })
+      onChange(change) {
+        auditor.recordDenialChange(change)
+        if (change.fault?.kind === 'denials/not-persisted') {
+          log('error', 'denial not persisted', toLogFields(change.fault))
+        }
+      },
+    }),
+    '/pins': createPinsRoute({ pins, onCleared: pin => auditor.recordPinCleared(pin) }),
+  }
 }
 
 /** Someone who guesses tokens must not fill the log. */
-function createUnauthorizedLog(log: Log): (path: string, address: string) => void {
+function createRefusalLog(log: Log): (request: RecordedRequest) => void {
   let attempts = 0
   let loggedAt = Number.NEGATIVE_INFINITY
-  return (path, address) => {
+  return ({ path, caller: { address } }) => {
     attempts += 1
-    if (now() - loggedAt < UNAUTHORIZED_LOG_MS) return
+    if (now() - loggedAt < REFUSAL_LOG_MS) return
     log('warn', 'admin request refused', { path, address, attempts })
     attempts = 0
     loggedAt = now()

@@ -104,6 +104,7 @@ export const PROTECTIONS: Readonly<Record<SettingPath, Describe | null>> = {
   'admin.hosts': ({ admin: before }, { admin: after }) =>
     (after.hosts ?? []).some(host => !(before.hosts ?? []).includes(host)) ? 'has more names' : undefined,
   'admin.tokenFile': removed(({ admin }) => admin.token),
+  'admin.tokens': ({ admin: before }, { admin: after }) => describeTokens(before.tokens, after.tokens),
   'deny.file': removed(({ deny }) => deny.file),
   'deny.adminFile': ownFile(({ deny }) => deny.adminFile),
   'provision.secretFile': NONE,
@@ -155,6 +156,15 @@ function moreExposed(get: (config: Config) => string): Describe {
     if (next <= exposure(get(before))) return undefined
     return next === 2 ? 'is every address of this machine' : 'is not loopback'
   }
+}
+
+/** Adding the first tokens, or one that may read, is an ordinary change. */
+function describeTokens(before: Config['admin']['tokens'], after: Config['admin']['tokens']): string | undefined {
+  if (before.length === 0) return undefined
+  if (after.length === 0) return 'was removed'
+  const writers = new Set(before.filter(({ may }) => may === 'write').map(({ name }) => name))
+  const added = after.filter(({ name, may }) => may === 'write' && !writers.has(name)).length
+  return added > 0 ? `has ${added} more that may write` : undefined
 }
 
 function parseNetworks(texts: readonly string[] = []): Network[] {

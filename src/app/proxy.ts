@@ -273,6 +273,7 @@ class ProxyServer {
       revocation: this.#logins.revocation,
       pins: this.#logins.pins,
       countUnrevoked: () => this.#logins.unrevokedCount,
+      recordAudit: this.#audit.trail.record,
       updateAuditMetrics: () => this.#audit.updateMetrics(),
       metrics: this.#metrics,
       log: this.#log,

@@ -310,7 +310,7 @@ class Checker {
       })
       for (const warning of findUnservedDenials(this.#config, denials))
         this.#remark('warning', `deny.adminFile: ${warning}`)
-    } else if (admin.token && admin.port !== 'off') {
+    } else if ((admin.token || admin.tokens.some(({ may }) => may === 'write')) && admin.port !== 'off') {
       this.#remark('note', '/deny cannot add denials, because deny.adminFile is not set')
     }
   }

@@ -1,21 +1,28 @@
 /** Settings without effect because of another setting, and files that two settings name. Reads no file. */
 import { resolve } from 'node:path'
+import { isLoopback } from './hosts.js'
 import type { Problem } from './problem.js'
 import { allSettings, type Settings } from './settings.js'
 
 type IsGiven = (path: string) => boolean
 
 const hasAdminInterface = ({ admin }: Settings) => admin.port !== 'off'
-const hasToken = ({ admin }: Settings) => hasAdminInterface({ admin } as Settings) && admin.tokenFile !== undefined
+const hasToken = ({ admin }: Settings) => admin.tokenFile !== undefined || (admin.tokens ?? []).length > 0
+const hasWriteToken = ({ admin }: Settings) =>
+  admin.port !== 'off' && (admin.tokenFile !== undefined || (admin.tokens ?? []).some(({ may }) => may === 'write'))
 const provisions = ({ provision }: Settings) => provision.secretFile !== undefined
 
 /** Settings, what they need, and why they have no effect without it. Settings that were not given are skipped. */
 const NEEDS: readonly { paths: readonly string[]; needs: (settings: Settings) => boolean; why: string }[] = [
-  { paths: ['admin.host', 'admin.tokenFile', 'admin.hosts'], needs: hasAdminInterface, why: 'admin.port is off' },
+  {
+    paths: ['admin.host', 'admin.tokenFile', 'admin.tokens', 'admin.hosts'],
+    needs: hasAdminInterface,
+    why: 'admin.port is off',
+  },
   {
     paths: ['admin.hosts'],
-    needs: settings => !hasAdminInterface(settings) || hasToken(settings),
-    why: 'admin.tokenFile is not set, so /deny and /pins are disabled',
+    needs: settings => !hasAdminInterface(settings) || hasToken(settings) || isLoopback(settings.admin.host),
+    why: 'neither admin.tokenFile nor admin.tokens is set, so only health and metrics can be read',
   },
   {
     paths: ['directory.refresh'],
@@ -34,8 +41,8 @@ export function listIneffectiveSettings(settings: Settings, isGiven: IsGiven): s
   const warnings = NEEDS.flatMap(({ paths, needs, why }) =>
     needs(settings) ? [] : paths.filter(isGiven).map(path => `${path}: has no effect, because ${why}`),
   )
-  if (isGiven('deny.adminFile') && !hasToken(settings)) {
-    const why = hasAdminInterface(settings) ? 'admin.tokenFile is not set' : 'admin.port is off'
+  if (isGiven('deny.adminFile') && !hasWriteToken(settings)) {
+    const why = hasAdminInterface(settings) ? 'no token of the admin interface may write' : 'admin.port is off'
     warnings.push(`deny.adminFile: its denials count, but none can be added or removed, because ${why}`)
   }
   return warnings
@@ -54,6 +61,7 @@ export function findSharedFiles(settings: Settings, configFile: string | undefin
       path: `users[${index}].passwordFile`,
       file: passwordFile,
     })),
+    ...(settings.admin.tokens ?? []).map(({ file }, index) => ({ path: `admin.tokens[${index}].file`, file })),
   ]
   return OWN_FILES.flatMap((path, index) => {
     const file = valueAt(settings, path)

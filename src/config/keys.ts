@@ -3,14 +3,15 @@
  * `uri:mongodb://root:hunter2@mongo/` as keys.
  */
 import { describeText } from '../redaction.js'
+import { ADMIN_TOKEN_KEYS } from './adminTokens.js'
 import { STS_HOST_KEYS } from './hosts.js'
 import { findMissingBlank, MISSING_BLANK } from './missingBlank.js'
 import { didYouMean } from './nearest.js'
 import { allSettings } from './settings.js'
 import { RULE_KEYS } from './users.js'
 
-/** Keys of rules and of STS hosts. */
-export const ENTRY_KEYS: readonly string[] = [...RULE_KEYS, ...STS_HOST_KEYS]
+/** Keys of rules, of STS hosts and of admin tokens. */
+export const ENTRY_KEYS: readonly string[] = [...RULE_KEYS, ...STS_HOST_KEYS, ...ADMIN_TOKEN_KEYS]
 
 /** Every key that is valid somewhere in the file, and `password`, which is never valid. */
 export const ALL_KEYS: readonly string[] = [

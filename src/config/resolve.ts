@@ -7,6 +7,7 @@ import { X509Certificate } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
 import { Secret } from '../log.js'
 import { describePath } from '../redaction.js'
+import { DEFAULT_TOKEN_NAME } from './adminTokens.js'
 import { findSharedFiles, listIneffectiveSettings } from './conflicts.js'
 import { divideConnections } from './connectionLimits.js'
 import { formatDuration } from './definition.js'
@@ -31,7 +32,11 @@ export type Config = Omit<
   /** Connection strings. `admin` is for administrative commands and never for a client session. */
   upstream: { uri: Secret; admin: Secret | undefined; topology: Settings['upstream']['topology'] }
   users: readonly UserConfig[]
-  admin: Omit<Settings['admin'], 'tokenFile'> & { token: Secret | undefined }
+  /** `token`: that of `tokenFile`, which may write. */
+  admin: Omit<Settings['admin'], 'tokenFile' | 'tokens'> & {
+    token: Secret | undefined
+    tokens: readonly AdminTokenConfig[]
+  }
   /** `text` is the contents of `file`. */
   deny: Settings['deny'] & { text: string | undefined }
   /** `secrets` is empty if no file is set; the first one is for new passwords. */
@@ -48,6 +53,9 @@ export type ListenerTls = {
   certFile?: string | undefined
   clientCAFile?: string | undefined
 }
+
+/** An entry of `admin.tokens` with its token. `write` includes `read`. */
+export type AdminTokenConfig = Omit<NonNullable<Settings['admin']['tokens']>[number], 'file'> & { token: Secret }
 
 /** A rule as written, with the password that it names. */
 export type UserConfig = Omit<NonNullable<Settings['users']>[number], 'passwordFile' | 'passwordEnv' | 'maxAge'> & {
@@ -88,6 +96,7 @@ type Subject = { path: string; from: string | undefined; secret?: boolean }
 
 /** The time of a login after its wait in the queue: 3 s for STS with retries, and 1 s for the upstream. Milliseconds. */
 const AFTER_QUEUE_MS = 4_000
+const PLAIN_TEXT = 'admin.host is not loopback, so the token crosses the network in plain text'
 /** Short tokens can be guessed. */
 const TOKEN = /^[\x21-\x7e]{20,512}$/
 
@@ -142,7 +151,7 @@ class Resolver {
       },
       login: { ...login, timeout: this.#readLoginTimeout(login) },
       users: this.#readUsers(),
-      admin: { host: admin.host, port: admin.port, hosts: admin.hosts, token: this.#readToken() },
+      admin: { host: admin.host, port: admin.port, hosts: admin.hosts, ...this.#readAdminTokens(admin) },
       deny: { ...deny, text: this.#readNamedFile(this.#subject('deny.file'), deny.file) },
       provision: this.#readProvision(provision),
       audit: this.#readAudit(audit),
@@ -305,16 +314,41 @@ class Resolver {
     return new Secret(this.#skipSecrets ? withoutClientCertificate(value) : value)
   }
 
-  #readToken(): Secret | undefined {
-    const subject = { ...this.#subject('admin.tokenFile'), secret: true }
-    const { tokenFile, host, port } = this.#settings.admin
-    const token = this.#readSecretFile(subject, tokenFile, STAND_INS.token)
-    if (token === undefined) return undefined
-    if (port !== 'off' && !isLoopback(host)) {
-      this.#warnings.push(`${subject.path}: admin.host is not loopback, so the token crosses the network in plain text`)
-    }
-    if (TOKEN.test(token)) return new Secret(token)
-    const message = `in ${describePath(tokenFile)}: expected one line of 20 to 512 printable characters without spaces`
+  #readAdminTokens({
+    tokenFile,
+    tokens = [],
+    host,
+    port,
+  }: Settings['admin']): Pick<Config['admin'], 'token' | 'tokens'> {
+    const isExposed = port !== 'off' && !isLoopback(host)
+    const subject = this.#subject('admin.tokenFile')
+    const token = tokenFile === undefined ? undefined : this.#readToken(subject, tokenFile)
+    if (token && isExposed) this.#warnings.push(`${subject.path}: ${PLAIN_TEXT}`)
+    const origin = this.#origins.get('admin.tokens')
+    const known = token ? [token] : []
+    const list = tokens.flatMap(({ name, may, file }, position): AdminTokenConfig[] => {
+      const index = origin?.validIndexes?.[position] ?? position
+      const at = (key: string) => ({ path: `admin.tokens[${index}].${key}`, from: origin?.inside([index, key]) })
+      if (name === DEFAULT_TOKEN_NAME && tokenFile !== undefined) {
+        this.#refuse(at('name'), `${name} is the name of admin.tokenFile: choose another`)
+      }
+      const token = this.#readToken(at('file'), file)
+      if (!token) return []
+      if (!this.#skipSecrets && known.some(other => other.equals(token))) {
+        this.#refuse(at('file'), 'another name has the same token, so the audit trail could not tell them apart')
+      }
+      known.push(token)
+      return [{ name, may, token }]
+    })
+    if (list.length > 0 && isExposed) this.#warnings.push(`admin.tokens: ${PLAIN_TEXT}`)
+    return { token, tokens: list }
+  }
+
+  #readToken({ path, from }: Subject, file: string): Secret | undefined {
+    const subject = { path, from, secret: true }
+    const token = this.#readSecretFile(subject, file, STAND_INS.token)
+    if (token === undefined || TOKEN.test(token)) return token === undefined ? undefined : new Secret(token)
+    const message = `in ${describePath(file)}: expected one line of 20 to 512 printable characters without spaces`
     return this.#refuse(subject, message)
   }
 

@@ -3,6 +3,7 @@
  * variable. The reference tables, the validation and the type of the configuration derive from it too.
  */
 import type { z } from 'zod'
+import { adminTokens } from './adminTokens.js'
 import { auditDestination } from './auditDestination.js'
 import {
   address,
@@ -219,11 +220,17 @@ export const settings = {
       fallback: '9216',
     }),
     hosts: hostNames({
-      about: 'Host names under which /deny and /pins may be requested, besides admin.host and loopback.',
+      about:
+        'Host names under which the admin interface may be requested, besides admin.host and loopback. Not checked for /healthz, /readyz and /metrics if admin.host is not loopback.',
       live: true,
     }),
     tokenFile: path({
-      about: 'File with the bearer token for /deny and /pins, at least 20 characters; without it both are disabled.',
+      about: 'File with a bearer token that may read and write, at least 20 characters; its name is default.',
+      live: true,
+    }),
+    tokens: adminTokens({
+      about:
+        'Bearer tokens of the admin interface: each has a name for the audit trail, a file with at least 20 characters, and may read, or write, which includes read. Every write needs one; reads need none if admin.host is loopback.',
       live: true,
     }),
   },

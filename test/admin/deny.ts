@@ -1,50 +1,32 @@
-import { randomUUID } from 'node:crypto'
-import { request } from 'node:http'
-import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
-import type { DenyOptions } from '../../src/admin/deny.js'
-import { startAdminServer } from '../../src/admin/server.js'
-import { after } from '../../src/clock.js'
+import { createDenyRoute, type DenialChange, type DenyOptions } from '../../src/admin/deny.js'
 import { Fault } from '../../src/errors.js'
-import { Secret } from '../../src/log.js'
 import type { Denial } from '../../src/revocation/denials.js'
+import { startTestAdminServer, type TestAdminOptions, WRITE_TOKEN } from '../support/adminServer.js'
 
-const TOKEN = randomUUID()
 const ALICE = 'arn:aws:iam::123456789012:user/alice'
-const good = { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' }
+const good = { authorization: `Bearer ${WRITE_TOKEN}`, 'content-type': 'application/json' }
 
-async function started(t: Test, parts: Partial<DenyOptions> = {}) {
+async function started(t: Test, parts: Partial<DenyOptions> = {}, server: TestAdminOptions = {}) {
   const done: [string, Denial][] = []
-  const failed: Fault[] = []
-  const server = await startAdminServer({
-    host: '127.0.0.1',
-    port: 0,
-    after,
-    ready: () => ({ ready: true, body: {} }),
-    metrics: async () => '',
-    onError: fault => failed.push(fault),
-    deny: {
-      token: () => new Secret(TOKEN),
-      hosts: () => ['proxy.internal'],
-      now: () => Date.parse('2026-11-22T12:00:00Z'),
-      list: () => ({ file: [{ kind: 'account', value: '123456789012', why: 'left' }], admin: [] }),
-      deny: async denial => done.push(['deny', denial]) + 2,
-      allow: async denial => done.push(['allow', denial]) > 0,
-      ...parts,
+  const changes: DenialChange[] = []
+  const { ask: askPath, faults } = await startTestAdminServer(t, {
+    hosts: () => ['proxy.internal'],
+    ...server,
+    routes: {
+      '/deny': createDenyRoute({
+        now: () => Date.parse('2026-11-22T12:00:00Z'),
+        list: () => ({ file: [{ kind: 'account', value: '123456789012', why: 'left' }], admin: [] }),
+        deny: async denial => done.push(['deny', denial]) + 2,
+        allow: async denial => done.push(['allow', denial]) > 0,
+        onChange: change => changes.push(change),
+        ...parts,
+      }),
     },
   })
-  t.teardown(() => server.close())
   const ask = (method: string, headers: Record<string, string> = good, body = '') =>
-    new Promise<{ status: number | undefined; headers: Record<string, unknown>; body: string }>((resolve, reject) => {
-      const length = headers['transfer-encoding'] ? {} : { 'content-length': `${Buffer.byteLength(body)}` }
-      const asked = { host: '127.0.0.1', port: server.port, path: '/deny', method, headers: { ...headers, ...length } }
-      request(asked, async response =>
-        resolve({ status: response.statusCode, headers: response.headers, body: await text(response) }),
-      )
-        .on('error', reject)
-        .end(body)
-    })
-  return { ask, done, failed }
+    askPath('/deny', { method, headers, body })
+  return { ask, done, changes, failed: faults }
 }
 
 t.test('an entry is added, listed and removed', async t => {
@@ -70,18 +52,18 @@ t.test('a denial without effect is added, and the answer has a warning', async t
   t.equal(done.length, 1)
 })
 
-t.test('no method works without the token', async t => {
+t.test('no change works without the token', async t => {
   const { ask, done } = await started(t)
-  for (const method of ['GET', 'POST', 'DELETE']) {
+  for (const method of ['POST', 'DELETE']) {
     for (const authorization of [
       undefined,
       '',
-      TOKEN,
-      `Basic ${TOKEN}`,
+      WRITE_TOKEN,
+      `Basic ${WRITE_TOKEN}`,
       'Bearer',
       'Bearer x',
-      `Bearer ${TOKEN}x`,
-      `Bearer ${TOKEN.slice(1)}`,
+      `Bearer ${WRITE_TOKEN}x`,
+      `Bearer ${WRITE_TOKEN.slice(1)}`,
     ]) {
       const { authorization: _, ...rest } = good
       const headers = { ...rest, ...(authorization !== undefined && { authorization }) }
@@ -92,12 +74,15 @@ t.test('no method works without the token', async t => {
   t.same(done, [])
 })
 
-t.test('the page does not exist if admin.tokenFile is not set', async t => {
-  const { ask, done } = await started(t, { token: () => undefined })
-  for (const method of ['GET', 'POST', 'DELETE', 'PUT']) {
-    t.match(await ask(method, good, `"${ALICE}"`), { status: 404, body: /admin\.tokenFile/ })
-  }
-  t.same(done, [])
+t.test('changes are reported with the name of the token', async t => {
+  const { ask, changes } = await started(t)
+  await ask('POST', good, `"${ALICE}"`)
+  await ask('DELETE', good, `"${ALICE}"`)
+  const caller = { token: 'ops', address: '127.0.0.1', port: Number }
+  t.match(changes, [
+    { type: 'denied', denial: { value: ALICE }, closed: 3, caller },
+    { type: 'undenied', denial: { value: ALICE }, caller },
+  ])
 })
 
 t.test('a web page has no access: by DNS rebinding, with a form, or by CORS', async t => {
@@ -173,6 +158,7 @@ t.test('a change that cannot be saved is answered with 507, and a bug with 500 a
     deny: () => Promise.reject(new Fault('denials/not-persisted', undefined, { why: 'ENOSPC' })),
   })
   t.match(await full.ask('POST', good, `"${ALICE}"`), { status: 507, body: /could not be saved/ })
+  t.match(full.changes, [{ type: 'denied', fault: { kind: 'denials/not-persisted' } }])
   const broken = await started(t, { allow: () => Promise.reject(new Error('internal detail')) })
   t.match(await broken.ask('DELETE', good, `"${ALICE}"`), { status: 500, body: 'internal error; see the log\n' })
   t.equal(broken.failed.length, 1)

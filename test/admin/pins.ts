@@ -1,50 +1,53 @@
-import { randomUUID } from 'node:crypto'
 import t from 'tap'
-import type { AdminRequest } from '../../src/admin/http.js'
-import { handlePinsRequest, type PinsOptions } from '../../src/admin/pins.js'
-import { startAdminServer } from '../../src/admin/server.js'
-import { after } from '../../src/clock.js'
+import { createPinsRoute, type PinsOptions } from '../../src/admin/pins.js'
+import type { Method } from '../../src/admin/routes.js'
 import { Fault } from '../../src/errors.js'
-import { Secret, silentLog } from '../../src/log.js'
+import { silentLog } from '../../src/log.js'
 import { createPins } from '../../src/users/pins.js'
 import { faultOfAsync } from '../support/faults.js'
 
-const TOKEN = randomUUID()
 const APP = 'arn:aws:iam::123456789012:role/app'
 const ID = 'AROACKCEVSQ6C2EXAMPLE'
-const good = { host: 'localhost', authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' }
+const CALLER = { token: 'ops', address: '192.0.2.10', port: 50_000 }
 
 function asked(parts: Partial<PinsOptions> = {}) {
   const text = JSON.stringify({ [APP]: ID })
   const pins = createPins({ path: 'pins.json', text, write: async () => {} }, silentLog)
-  const all = { pins, token: () => new Secret(TOKEN), hosts: () => [], ...parts }
-  const ask = (method: string, body = '', headers: AdminRequest['headers'] = good) =>
-    handlePinsRequest({ method, headers, readBody: async max => (body.length <= max ? body : undefined) }, all)
-  return { ask, pins }
+  const cleared: unknown[] = []
+  const route = createPinsRoute({ pins, onCleared: pin => cleared.push(pin), ...parts })
+  const ask = async (method: Method, body = '') => {
+    const operation = route[method]
+    if (!operation) throw new Error(`no ${method}`)
+    return operation.run(
+      {
+        method,
+        path: '/pins',
+        query: new URLSearchParams(),
+        headers: {},
+        peer: CALLER,
+        readBody: async max => (body.length <= max ? body : undefined),
+      },
+      CALLER,
+    )
+  }
+  return { ask, pins, cleared, route }
 }
+
+t.test('clearing a pin needs a token that may write, and both methods are recorded', async t => {
+  const { route } = asked()
+  t.match(route, { GET: { access: 'read', isRecorded: true }, DELETE: { access: 'write' } })
+})
 
 t.test('pins are listed, and a pin is cleared by any ARN of its principal', async t => {
   for (const arn of [APP, 'arn:aws:iam::123456789012:role/team/app', 'arn:aws:sts::123456789012:assumed-role/app/*']) {
-    const { ask, pins } = asked()
+    const { ask, pins, cleared } = asked()
     t.same(JSON.parse((await ask('GET')).body), { [APP]: ID })
     const answer = await ask('DELETE', JSON.stringify({ arn }))
     t.same([answer.status, JSON.parse(answer.body)], [200, { cleared: { [APP]: ID } }])
     t.equal(pins.get(APP), undefined)
+    t.same(cleared, [{ arn: APP, principalId: ID, caller: CALLER }])
     t.match(await ask('DELETE', JSON.stringify({ arn })), { status: 404, body: /no id is pinned for .*role\/app/ })
   }
-})
-
-t.test('the checks of /deny apply', async t => {
-  const { ask, pins } = asked()
-  const body = JSON.stringify({ arn: APP })
-  for (const method of ['GET', 'DELETE']) {
-    t.match(await ask(method, body, { ...good, authorization: 'Bearer guessed' }), { status: 401 })
-    t.match(await ask(method, body, { ...good, host: 'evil.example.com' }), { status: 421 })
-    t.match(await asked({ token: () => undefined }).ask(method, body), { status: 404, body: /admin\.tokenFile/ })
-  }
-  t.match(await ask('DELETE', body, { ...good, 'content-type': 'text/plain' }), { status: 415 })
-  t.match(await ask('POST', body), { status: 405, headers: { allow: 'GET, DELETE' } })
-  t.equal(pins.get(APP), ID)
 })
 
 t.test('an invalid principal is answered with its problem', async t => {
@@ -70,24 +73,4 @@ t.test('there are no pins without pins.file, and a change that cannot be saved i
   t.equal(pins.get(APP), ID)
   const broken = asked({ pins: { ...pins, clear: () => Promise.reject(new Fault('internal')) } })
   t.equal((await faultOfAsync(() => broken.ask('DELETE', JSON.stringify({ arn: APP }))))?.kind, 'internal')
-})
-
-t.test('the admin server has the page if it has pins', async t => {
-  const sources = {
-    host: '127.0.0.1',
-    port: 0,
-    after,
-    ready: () => ({ ready: true, body: {} }),
-    metrics: async () => '',
-  }
-  const { pins } = asked()
-  for (const [more, status] of [
-    [{}, 404],
-    [{ pins: { pins, token: () => new Secret(TOKEN), hosts: () => [] } }, 200],
-  ] as const) {
-    const server = await startAdminServer({ ...sources, ...more })
-    t.teardown(() => server.close())
-    const headers = { authorization: `Bearer ${TOKEN}` }
-    t.equal((await fetch(`http://127.0.0.1:${server.port}/pins`, { headers })).status, status)
-  }
 })

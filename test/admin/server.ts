@@ -1,12 +1,8 @@
-import { request } from 'node:http'
 import { connect, Server, type Socket } from 'node:net'
-import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { MAX_ADMIN_CONNECTIONS } from '../../src/admin/connections.js'
-import { type AdminServerOptions, startAdminServer } from '../../src/admin/server.js'
-import { after } from '../../src/clock.js'
-import type { Fault } from '../../src/errors.js'
-import { Secret } from '../../src/log.js'
+import { createDenyRoute, type DenyOptions } from '../../src/admin/deny.js'
+import { startTestAdminServer, WRITE_TOKEN } from '../support/adminServer.js'
 import { faultOfAsync } from '../support/faults.js'
 import { waitForClose } from '../support/sockets.js'
 import { waitUntil } from '../support/waitUntil.js'
@@ -37,25 +33,13 @@ async function answerOf(t: Test, port: number, bytes: string): Promise<string> {
   return answer
 }
 
-async function started(t: Test, sources: Partial<AdminServerOptions> = {}) {
-  const server = await startAdminServer({
-    host: '127.0.0.1',
-    port: 0,
-    after,
-    ready: () => ({ ready: true, body: {} }),
-    metrics: async () => 'up 1\n',
-    ...sources,
-  })
-  t.teardown(() => server.close())
-  const ask = (path: string, { method = 'GET', headers = {} as Record<string, string> } = {}) =>
-    new Promise<{ status: number | undefined; headers: Record<string, unknown>; body: string }>((resolve, reject) => {
-      request({ host: '127.0.0.1', port: server.port, path, method, headers }, async response =>
-        resolve({ status: response.statusCode, headers: response.headers, body: await text(response) }),
-      )
-        .on('error', reject)
-        .end()
-    })
-  return { server, ask }
+const started = startTestAdminServer
+const noDenials: DenyOptions = {
+  list: () => ({ file: [], admin: [] }),
+  deny: async () => 0,
+  allow: async () => false,
+  now: () => 0,
+  onChange() {},
 }
 
 t.test('/healthz answers 200', async t => {
@@ -85,18 +69,24 @@ t.test('/metrics answers in the Prometheus text format', async t => {
 })
 
 t.test('a failing page is a 500 without details', async t => {
-  const faults: Fault[] = []
-  const { ask } = await started(t, {
+  const { ask, faults } = await started(t, {
     metrics: () => Promise.reject(new Error('internal detail')),
     ready: () => {
       throw new Error('internal detail')
     },
-    onError: fault => faults.push(fault),
   })
   for (const path of ['/metrics', '/readyz']) {
     t.match(await ask(path), { status: 500, body: 'internal error; see the log\n' }, path)
   }
   t.match(faults, [{ kind: 'internal' }, { kind: 'internal' }])
+})
+
+t.test('a response shows nothing that must be hidden', async t => {
+  const { ask } = await started(t, {
+    metrics: async () => 'alice@example.com',
+    hide: text => text.replaceAll('alice@example.com', 'hash-1'),
+  })
+  t.match(await ask('/metrics'), { body: 'hash-1', headers: { 'content-length': '6' } })
 })
 
 t.test('other paths are 404, and other methods 405', async t => {
@@ -164,16 +154,15 @@ t.test('a connection answers one request and closes, however many are pipelined 
   const { server } = await started(t, {
     ready: () => count({ ready: true, body: {} }),
     metrics: async () => count('up 1\n'),
-    deny: {
-      token: () => new Secret('0123456789abcdef'),
-      hosts: () => [],
-      list: () => count({ file: [], admin: [] }),
-      deny: async () => count({ changed: true }) as never,
-      allow: async () => undefined as never,
-      now: () => 0,
+    routes: {
+      '/deny': createDenyRoute({
+        ...noDenials,
+        list: () => count({ file: [], admin: [] }),
+        deny: async () => count(0),
+      }),
     },
   })
-  const authorization = 'Authorization: Bearer 0123456789abcdef\r\n'
+  const authorization = `Authorization: Bearer ${WRITE_TOKEN}\r\n`
   const body = '{"arn":"arn:aws:iam::123456789012:user/eve"}'
   const post = `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n`
   for (const [request, called] of [
@@ -246,17 +235,10 @@ t.test('a connection has five seconds for its request, and fifteen for all', asy
 
 t.test('a body that is too long or does not come ends with its connection', async t => {
   const { server, ask } = await started(t, {
-    deny: {
-      token: () => new Secret('0123456789abcdef'),
-      hosts: () => [],
-      list: () => ({ file: [], admin: [] }),
-      deny: async () => undefined as never,
-      allow: async () => undefined as never,
-      now: () => 0,
-    },
+    routes: { '/deny': createDenyRoute(noDenials) },
   })
   const head = (length: number) =>
-    `POST /deny HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer 0123456789abcdef\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n`
+    `POST /deny HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${WRITE_TOKEN}\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n`
   t.match(await answerOf(t, server.port, `${head(1_000_000)}${'x'.repeat(100_000)}`), /^HTTP\/1\.1 413 /)
   const [left] = (await openSockets(t, server.port, 1)) as [Socket]
   left.end(`${head(10)}x`)
@@ -286,14 +268,8 @@ t.test('close frees the port at once, even if connections are open', async t => 
   silent.resume()
   await server.close()
   await gone
-  const again = await startAdminServer({
-    host: '127.0.0.1',
-    port: server.port,
-    after,
-    ready: () => ({ ready: true, body: {} }),
-    metrics: async () => '',
-  })
-  await again.close()
+  const again = await started(t, { port: server.port })
+  await again.server.close()
 })
 
 t.test('a connection that cannot be accepted does not stop the server', async t => {

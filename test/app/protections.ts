@@ -17,6 +17,7 @@ const files: Record<string, string> = {
   '/ca': one ?? '',
   '/cas': `${one}${other}`,
   '/token': '0123456789abcdefghij',
+  '/reader': 'reader-reader-reader',
   '/deny': '[]\n...\n',
   '/master': 'x'.repeat(44),
 }
@@ -29,6 +30,8 @@ function load(settings: Mapping): LoadedConfig {
 
 const weakened = (before: Mapping, after: Mapping) => findWeakenedProtections(load(before), load(after))
 
+const ops = { name: 'ops', file: '/token', may: 'write' }
+const reader = { name: 'grafana', file: '/reader', may: 'read' }
 const tls = { certFile: '/crt', keyFile: '/key' }
 const insecure = { hosts: [{ host: 'my-sts', connect: '127.0.0.1:1' }] }
 const uri = (options: string) => ({ upstream: { uri: `mongodb://127.0.0.1/?${options}` } })
@@ -91,6 +94,14 @@ const SAMPLES: Record<string, readonly (readonly [before: Mapping, after: Mappin
   'admin.port': [[{ admin: { port: 'off' } }, {}, /was off/]],
   'admin.hosts': [[{ admin: { hosts: ['a'] } }, { admin: { hosts: ['a', 'b'] } }, /has more names/]],
   'admin.tokenFile': [[{ admin: { tokenFile: '/token' } }, {}, /was removed/]],
+  'admin.tokens': [
+    [{ admin: { tokens: [ops, reader] } }, {}, /was removed/],
+    [
+      { admin: { tokens: [ops, reader] } },
+      { admin: { tokens: [ops, { ...reader, may: 'write' }] } },
+      /1 more that may/,
+    ],
+  ],
   'deny.file': [[{ deny: { file: '/deny' } }, {}, /was removed/]],
   'deny.adminFile': [[{ deny: { adminFile: '/denied' } }, {}, /was removed/]],
   'provision.period': [[{ provision: { period: '1h' } }, {}, /is 24h instead of 1h/]],

@@ -17,13 +17,14 @@ const base = {
     { arn: BOB, user: 'bob', passwordFile: '/bob' },
   ],
   deny: { file: '/deny' },
-  admin: { tokenFile: '/token' },
+  admin: { tokenFile: '/token', tokens: [{ name: 'ops', file: '/ops', may: 'write' }] },
 }
 const files: Record<string, string> = {
   '/admin': 'mongodb://a:b@127.0.0.1/',
   '/bob': 'of bob',
   '/deny': '- "123456789012"\n...\n',
   '/token': '0123456789abcdefghij',
+  '/ops': 'ops-ops-ops-ops-ops-ops',
 }
 
 /** Loads the base configuration with these groups of settings and these files replaced. */
@@ -62,6 +63,7 @@ t.test('a changed file is a change of the setting that names it, also for secret
     ['/bob', 'another', 'users', 'applied'],
     ['/deny', '[]\n...', 'deny.file', 'applied'],
     ['/token', '0123456789abcdefghiX', 'admin.tokenFile', 'applied'],
+    ['/ops', 'ops-ops-ops-ops-ops-opX', 'admin.tokens', 'applied'],
     ['/admin', 'mongodb://a:c@127.0.0.1/', 'upstream.admin.uri', 'needRestart'],
   ] as const) {
     const merged = mergeLiveSettings(configOf(), configOf({}, { [path]: text }))
@@ -179,16 +181,17 @@ t.test('each protection that a reload removes or widens is logged by name and co
   t.match(lines, [
     ['warn', 'denial removed', { denial: 'account 123456789012' }],
     ['warn', 'protection weakened', { setting: 'admin.tokenFile', weakening: 'was removed' }],
+    ['warn', 'protection weakened', { setting: 'admin.tokens', weakening: 'was removed' }],
     ['warn', 'protection weakened', { setting: 'deny.file', weakening: 'was removed' }],
     ['warn', 'protection weakened', { setting: 'pins.file', weakening: 'was removed' }],
     ['warn', 'protection weakened', { setting: 'users', pattern: ALICE, weakening: 'clientSource was removed' }],
     ['info', 'configuration reloaded'],
   ])
-  t.same(weakened, [0, 5])
+  t.same(weakened, [0, 6])
   reload({ deny: {}, admin: {}, log: { level: 'warn' } })
-  t.same(weakened, [0, 5, 0], 'once, although pins.file still waits for a restart')
+  t.same(weakened, [0, 6, 0], 'once, although pins.file still waits for a restart')
   t.equal(reload({ users: [{ arn: 'alice' }], deny: {} }), false)
-  t.same(weakened, [0, 5, 0], 'a rejected configuration weakens nothing')
+  t.same(weakened, [0, 6, 0], 'a rejected configuration weakens nothing')
 })
 
 t.test('a rule that needs a setting which waits for a restart is rejected', async t => {

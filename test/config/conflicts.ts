@@ -12,6 +12,7 @@ function load(settings: object) {
     readFile: path => ({ bytes: bytes(path), mode: 0o600 }),
   })
 }
+const OPS = { name: 'ops', file: '/ops', may: 'write' }
 /** The first warning is that there are no rules. */
 const warningsOf = (settings: object) => load(settings).warnings.slice(1)
 const problemsOf = (settings: object) => faultOf(() => load(settings))?.data('config/invalid')?.problems ?? []
@@ -19,7 +20,9 @@ const problemsOf = (settings: object) => faultOf(() => load(settings))?.data('co
 t.test('a setting that another one makes void is a warning with its name', async t => {
   for (const [settings, expected] of [
     [{ admin: { port: 'off', tokenFile: '/token' } }, /^admin\.tokenFile: has no effect, because admin\.port is off/],
-    [{ admin: { hosts: ['proxy'] } }, /^admin\.hosts: has no effect, because admin\.tokenFile is not set/],
+    [{ admin: { port: 'off', tokens: [OPS] } }, /^admin\.tokens: has no effect, because admin\.port is off/],
+    [{ admin: { host: '10.0.0.7', hosts: ['proxy'] } }, /^admin\.hosts: has no effect, because neither/],
+    [{ admin: { tokens: [{ ...OPS, may: 'read' }] }, deny: { adminFile: '/own' } }, /^deny\.adminFile: .*may write/],
     [{ deny: { adminFile: '/own' } }, /^deny\.adminFile: its denials count, but none can be added/],
     [{ directory: { refresh: '5s' } }, /^directory\.refresh: has no effect, because directory\.enabled is false/],
     [{ provision: { fleet: 'a' } }, /^provision\.fleet: has no effect, because provision\.secretFile is not set/],
@@ -28,12 +31,15 @@ t.test('a setting that another one makes void is a warning with its name', async
     t.match(warningsOf(settings), [expected], JSON.stringify(settings))
   }
   t.same(warningsOf({}), [])
+  t.same(warningsOf({ admin: { hosts: ['proxy'] } }), [], 'loopback reads need no token')
+  t.same(warningsOf({ admin: { tokens: [OPS] }, deny: { adminFile: '/own' } }), [])
   t.same(warningsOf({ admin: { tokenFile: '/token', hosts: ['proxy'] }, deny: { adminFile: '/own' } }), [])
 })
 
 t.test('a file that the proxy writes is refused as the file of any other setting', async t => {
   for (const [settings, expected] of [
     [{ pins: { file: '/a' }, deny: { adminFile: '/a' } }, /^deny\.adminFile: is also pins\.file/],
+    [{ pins: { file: '/a' }, admin: { tokens: [{ ...OPS, file: '/a' }] } }, /^pins\.file: is also admin\.tokens\[0\]/],
     [{ pins: { file: '/proxy.yaml' } }, /^pins\.file: is also the configuration/],
     [{ pins: { file: '/b/../a' }, provision: { secretFile: '/a' } }, /^pins\.file: is also provision\.secretFile/],
     [

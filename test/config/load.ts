@@ -720,6 +720,41 @@ t.test('the token of the admin interface must be long and is never shown', async
   }
 })
 
+t.test('the tokens of the admin interface have distinct names and values, which are never shown', async t => {
+  const files = { ops: 'hunter2-hunter2-hunter2\n', grafana: 'hunter3-hunter3-hunter3\n', short: 'hunter2' }
+  const listed = (tokens: string, args = {}) => ({ yaml: `admin: { tokens: [${tokens}] }`, files, args })
+  const { admin } = loaded({
+    ...listed('{ name: ops, file: ops, may: write }, { name: grafana, file: grafana, may: read }'),
+    args: upstream,
+  })
+  t.same(
+    admin.tokens.map(({ name, may, token }) => [name, may, token.reveal()]),
+    [
+      ['ops', 'write', 'hunter2-hunter2-hunter2'],
+      ['grafana', 'read', 'hunter3-hunter3-hunter3'],
+    ],
+  )
+  t.same(loaded({ args: upstream }).admin.tokens, [])
+  const other = '{ name: grafana, file: grafana, may: read }'
+  for (const [tokens, expected] of [
+    [`{ name: ops, file: short, may: write }, ${other}`, /^admin\.tokens\[0\]\.file: in .*expected one line of 20/],
+    [`${other}, { name: ops, file: nowhere, may: read }`, /^admin\.tokens\[1\]\.file: cannot read .*yaml:1:/],
+    [`${other}, { name: ops, file: grafana, may: read }`, /^admin\.tokens\[1\]\.file: another name has the same token/],
+    [`${other}, { name: grafana, file: ops, may: read }`, /^admin\.tokens: entry 2 has the name of entry 1/],
+    [`${other}, { name: ops, file: ops, may: delete }`, /^admin\.tokens\[1\]\.may: expected read or write/],
+    [`${other}, { name: "hunter2 hunter2", file: ops, may: read }`, /^admin\.tokens\[1\]\.name: expected a name/],
+    [`${other}, hunter2`, /^admin\.tokens\[1\]: expected a mapping of name, file and may/],
+  ] as const) {
+    const [first, ...more] = problems(listed(tokens)) as string[]
+    t.match(first, expected)
+    t.same(more, [], tokens)
+    t.notMatch(first, /hunter2/)
+  }
+  t.match(problems(listed('{ name: default, file: ops, may: read }', { 'admin.tokenFile': 'grafana' })), [
+    /^admin\.tokens\[0\]\.name: default is the name of admin\.tokenFile/,
+  ])
+})
+
 t.test('a token that would cross the network in plain text causes a warning', async t => {
   const files = { token: 'hunter2-hunter2-hunter2\n' }
   const args = { ...upstream, 'admin.tokenFile': 'token' }
@@ -731,6 +766,8 @@ t.test('a token that would cross the network in plain text causes a warning', as
     'admin.tokenFile: has no effect, because admin.port is off',
   ])
   t.match(warningsOf({ 'admin.host': '0.0.0.0' }), [/^admin\.tokenFile: admin\.host is not loopback.* plain text/])
+  const yaml = 'admin: { host: 0.0.0.0, tokens: [{ name: ops, file: token, may: write }] }'
+  t.match(loaded({ yaml, args: upstream, files }).warnings[1], /^admin\.tokens: admin\.host is not loopback/)
 })
 
 t.test('host names of the admin interface have no port and are compared in lower case', async t => {

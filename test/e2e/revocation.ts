@@ -211,6 +211,14 @@ t.test(
     })
     t.match(await proxy.closedLines(1, isRevoked), [{ denial: roleARN, reason: 'ticket 4711' }])
     await expectRefusal(t, client)
+    const by = { actor: { kind: 'admin', id: 'default' }, address: '127.0.0.1' }
+    t.match(
+      proxy.audit().filter(({ type }) => ['denied', 'admin.request'].includes(type)),
+      [
+        { type: 'denied', ...by, denial: roleARN, reason: 'ticket 4711', count: 1 },
+        { type: 'admin.request', ...by, method: 'POST', path: '/deny', code: 200 },
+      ],
+    )
 
     const next = await withAdmin(t, adminFile)
     t.match(JSON.parse((await next.ask('GET', undefined)).body), { file: [], admin: [{ arn: roleARN }] })

@@ -64,6 +64,8 @@ admin:
   port: 9216
   hosts: [proxy.internal, 10.0.0.7]
   tokenFile: /run/token
+  tokens:
+    - { name: ops, file: /run/ops, may: write }
 deny: { file: /etc/deny.yaml, adminFile: /var/denied.yaml }
 provision:
   secretFile: /run/master
@@ -103,6 +105,7 @@ const DENY_FILE = `- arn:aws:iam::123456789012:role/orders-api
 `
 const FILES: Record<string, string> = {
   '/run/token': '0123456789abcdefghij',
+  '/run/ops': 'ops-ops-ops-ops-ops-ops',
   '/run/master': 'x'.repeat(44),
   '/run/alice': SECRET,
   '/etc/deny.yaml': DENY_FILE,
