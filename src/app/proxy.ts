@@ -75,8 +75,8 @@ const MAX_BUILD_INFO_BYTES = 16_384
 const NO_CONNECTIONS = { connecting: 0, unauthenticated: 0, authenticating: 0, authenticated: 0 }
 
 /**
- * Starts a proxy, whose audit trail goes to `audit`. `setLogLevel` is called when `log.level` changes. Throws `config/invalid` if a file of the proxy cannot
- * be read, and `listener/address-unavailable`.
+ * Starts a proxy, whose audit trail goes to `audit`. `setLogLevel` is called when `log.level` changes. Throws
+ * `config/invalid` if a file of the proxy cannot be read, and `listener/address-unavailable`.
  */
 export async function startProxy(
   loaded: LoadedConfig,

@@ -1,12 +1,12 @@
 /** The audit trail of real drivers, and of a process that is killed. */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
 import { parseAuditLines } from '../support/audit.js'
-import { createClient, requireClients } from '../support/clients.js'
+import { type AwsKeys, createClient, requireClients } from '../support/clients.js'
 import { startTestProxy } from '../support/testProxy.js'
 import { waitUntil } from '../support/waitUntil.js'
 
@@ -88,17 +88,47 @@ t.test('after kill -9 under load, every admitted session is in the trail', async
   )
 })
 
-type Ready = { proxy: { port: number }; principals: { accessKeyId: string; secretAccessKey: string }[] }
+t.test('with audit.sessionName: hash no output has the session name, and the documented command finds it', async t => {
+  const folder = t.testdir({ key: '0123456789abcdefghij\n', 'audit.jsonl': '' })
+  const [file, key] = [join(folder, 'audit.jsonl'), join(folder, 'key')]
+  const hashing = ['--audit-session-name', 'hash', '--audit-hash-key-file', key, '--log-level', 'debug']
+  const { process, ready, stderr } = await startDemo(t, file, hashing)
+  const principal = ready.principals.find(({ sessionToken }) => sessionToken !== undefined)
+  const name = 'demo' // of the demo's session
+  const uri = `mongodb://127.0.0.1:${ready.proxy.port}/?authSource=%24external&authMechanism=MONGODB-AWS`
+  const client = await createClient(t, 'mongodb7', uri, principal as AwsKeys, { maxPoolSize: 1 })
+  await client.connect()
+  await client.close()
+  const metrics = await (await fetch(`${ready.admin}/metrics`)).text()
+  process.kill('SIGTERM')
+  await once(process, 'close')
+  const command = `printf %s ${name} | openssl dgst -sha256 -hmac "$(cat ${key})" | sed 's/.* /hash-/' | cut -c -37`
+  const hash = execFileSync('sh', ['-c', command], { encoding: 'utf8' }).trim()
+  const trail = readFileSync(file, 'utf8')
+  t.match(parseAuditLines(trail).find(({ type }) => type === 'login')?.arn, new RegExp(`assumed-role/[^/]+/${hash}$`))
+  for (const text of [trail, stderr(), metrics]) t.notMatch(text, new RegExp(`[/:]${name}\\b`))
+  t.match(stderr(), hash, 'the log has the hash')
+})
 
-async function startDemo(t: Test, file: string): Promise<{ process: ChildProcess; ready: Ready }> {
+type Ready = { proxy: { port: number }; admin: string; principals: (AwsKeys & { arn: string })[] }
+
+async function startDemo(
+  t: Test,
+  file: string,
+  more: readonly string[] = [],
+): Promise<{ process: ChildProcess; ready: Ready; stderr(): string }> {
   const cli = new URL('../../dist/cli.js', import.meta.url).pathname
-  const args = [cli, 'demo', '--json', '--port', '0', '--admin-port', '0', '--audit-to', file]
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const args = [cli, 'demo', '--json', '--port', '0', '--admin-port', '0', '--audit-to', file, ...more]
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  let stderr = ''
+  child.stderr.on('data', chunk => {
+    stderr += chunk
+  })
   t.teardown(async () => {
     if (child.exitCode !== null || child.signalCode !== null) return
     child.kill('SIGKILL')
     await once(child, 'exit')
   })
   const [line] = await once(createInterface({ input: child.stdout }), 'line')
-  return { process: child, ready: JSON.parse(line) }
+  return { process: child, ready: JSON.parse(line), stderr: () => stderr }
 }
