@@ -541,10 +541,14 @@ export type FaultData = {
   'upstream/unreachable': UpstreamError
   'upstream/authentication-failed': UpstreamError
   'provision/failed': UpstreamError
-  /** `deny`: the settings of the deny list, if they could be read although others could not. It is never printed. */
+  /**
+   * `deny`: the settings of the deny list, if they could be read although others could not. `source`: the configuration file.
+   * Neither is printed.
+   */
   'config/invalid': {
     readonly problems?: readonly string[]
     readonly deny?: { readonly file?: string | undefined; readonly text?: string | undefined }
+    readonly source?: { readonly file: string | undefined; readonly hash: string; readonly modified: Date | undefined }
   }
   usage: { readonly problems?: readonly string[] }
 }
@@ -621,10 +625,10 @@ function collectFacts(fault: Fault): Facts {
   return cause instanceof Fault ? { ...collectFacts(cause), ...facts } : facts
 }
 
-/** All facts, except the settings that an invalid configuration carries for the code. */
+/** All facts, except what an invalid configuration carries for the code. */
 function printableFacts({ kind, facts }: Fault): Facts {
   if (kind !== 'config/invalid') return facts
-  const { deny: _, ...others } = facts as Facts & FaultData['config/invalid']
+  const { deny: _deny, source: _source, ...others } = facts as Facts & FaultData['config/invalid']
   return others
 }
 

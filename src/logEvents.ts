@@ -218,8 +218,8 @@ export const logEvents = {
   'protection weakened': {
     levels: ['warn'],
     summary:
-      'A reload removed or widened a protection: a condition of a rule, or a setting. A configuration file that was cut is one reason. If `restart required` names the setting, the change waits for the restart.',
-    fields: ['setting', 'pattern', 'weakening'],
+      'A reload removed or widened a protection: a condition of a rule, a denial, or a setting. A configuration file that was cut is one reason. If `restart required` names the setting, the change waits for the restart.',
+    fields: ['setting', 'pattern', 'denial', 'weakening'],
   },
   'denial added': {
     levels: ['warn'],

@@ -176,11 +176,11 @@ function splitPeer(peer: string): { address: string; port: number } {
 }
 
 /** The roles that the proxy granted; null for a database user of the operator. */
-function listRoles({ grant }: Match): string[] | null {
+export function listRoles({ grant }: Pick<Match, 'grant'>): string[] | null {
   return 'roles' in grant ? grant.roles.map(formatRole) : null
 }
 
-function describeMatch(match: Match): Pick<AuditEvent<'login'>, 'rule' | 'directoryUser'> {
+export function describeMatch(match: Match): Pick<AuditEvent<'login'>, 'rule' | 'directoryUser'> {
   const { decidedBy, arn, grant } = match
   if (!('rule' in decidedBy)) return decidedBy
   const given = 'user' in grant ? `${grant.user.name}@${grant.user.db}` : grant.roles.map(formatRole).join(', ')

@@ -18,8 +18,8 @@ import { parseNetwork } from '../users/networks.js'
 import type { LoadedConfig } from './policy.js'
 import { describeNetworks, findWeakenedRules } from './ruleProtections.js'
 
-/** `pattern`: the ARN of the rule, if it is about one. `weakening`: how it protects less than before, in words. */
-export type WeakenedProtection = { setting: string; pattern?: string; weakening: string }
+/** `pattern` or `denial`: the rule or denial, if it is about one. `weakening`: how it protects less than before, in words. */
+export type WeakenedProtection = { setting: string; pattern?: string; denial?: string; weakening: string }
 
 /** Compares what two files say, whether or not a setting takes effect before a restart. */
 export function findWeakenedProtections(before: LoadedConfig, after: LoadedConfig): WeakenedProtection[] {
@@ -31,18 +31,21 @@ export function findWeakenedProtections(before: LoadedConfig, after: LoadedConfi
   const denials = findShortenedDenials(before.policy.denials, after.policy.denials)
   return [
     ...settings,
-    ...denials.map(weakening => ({ setting: 'deny.file', weakening })),
+    ...denials.map(denial => ({ setting: 'deny.file', ...denial })),
     ...rules.map(rule => ({ setting: 'users', ...rule })),
   ]
 }
 
-/** The denials that end earlier than before, in words. A denial that is gone is logged as removed. */
-function findShortenedDenials(before: readonly Denial[], after: readonly Denial[]): string[] {
+/** The denials that end earlier than before. A denial that is gone is logged as removed. */
+function findShortenedDenials(
+  before: readonly Denial[],
+  after: readonly Denial[],
+): { denial: string; weakening: string }[] {
   const next = new Map(createDenyList(after).all.map(denial => [getDenialKey(denial), denial]))
   return createDenyList(before).all.flatMap(denial => {
     const { until } = next.get(getDenialKey(denial)) ?? {}
     if (until === undefined || (denial.until !== undefined && denial.until <= until)) return []
-    return [`the denial of ${formatDenial(denial)} ends at ${until.toISOString()}`]
+    return [{ denial: formatDenial(denial), weakening: `ends at ${until.toISOString()}` }]
   })
 }
 

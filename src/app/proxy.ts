@@ -39,6 +39,7 @@ import { type RunningAudit, startAuditTrail } from './auditTrail.js'
 import { Capacity } from './capacity.js'
 import { readServerCertificates } from './certificates.js'
 import { CertificateWatch } from './certificateWatch.js'
+import { ChangeAuditor } from './changeAudit.js'
 import { ConfigStatus } from './configStatus.js'
 import { ConnectionAuditor } from './connectionAudit.js'
 import { createConnectionMetrics } from './connectionMetrics.js'
@@ -106,6 +107,7 @@ class ProxyServer {
   readonly #capacity: Capacity
   readonly #audit: RunningAudit
   readonly #connectionAudit: ConnectionAuditor
+  readonly #changeAudit: ChangeAuditor
   readonly #ruleLogins = new RuleLogins()
   readonly #configStatus: ConfigStatus
   /** The running configuration. */
@@ -132,6 +134,7 @@ class ProxyServer {
     this.#configStatus = new ConfigStatus(loaded.source.hash, this.#metrics, Date.now)
     this.#followRules(loaded)
     this.#audit = startAuditTrail(config, audit, this.#metrics, log)
+    this.#changeAudit = new ChangeAuditor(this.#audit.trail)
     this.#connectionAudit = new ConnectionAuditor({
       trail: this.#audit.trail,
       refusesWithoutAudit: () => this.#config.audit.onFailure === 'refuse',
@@ -192,6 +195,7 @@ class ProxyServer {
   }
 
   async start(): Promise<RunningProxy> {
+    this.#changeAudit.recordLoaded(this.#initial)
     try {
       this.#adminServer = await this.#startAdminInterface()
       this.#listener = await this.#listen()
@@ -206,6 +210,7 @@ class ProxyServer {
     const reload = createReloader(this.#initial, {
       apply: next => this.#apply(next),
       log: this.#log,
+      audit: this.#changeAudit,
       onOutcome: outcome => this.#configStatus.recordReload(outcome),
       onWeakened: count => this.#metrics.count('weakened_protections_total', count),
     })
@@ -391,6 +396,7 @@ class ProxyServer {
     this.#primaryHistory.close()
     this.#topology.close()
     this.#connectionAudit.flush()
+    this.#changeAudit.flush()
     this.#audit.trail.record('process.stop', { actor: PROXY_ACTOR, signal: this.#stopSignal })
     await this.#audit.trail.close()
     this.#log('info', 'stopped')

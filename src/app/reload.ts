@@ -13,7 +13,7 @@ import { type Denial, formatDenial, getDenialKey } from '../revocation/denials.j
 import { formatDenyFile, parseDenyFile } from '../revocation/denyFile.js'
 import { findRenewed } from './certificates.js'
 import { type LoadedConfig, type Policy, settingConflicts } from './policy.js'
-import { findWeakenedProtections } from './protections.js'
+import { findWeakenedProtections, type WeakenedProtection } from './protections.js'
 
 export type MergedConfig = {
   /** Live settings have their new value; all others keep the value with which the proxy was started. */
@@ -78,10 +78,25 @@ export function findRemovedEntries(
   ]
 }
 
+/** Receives what changed, for the audit trail. */
+export type ReloadAudit = {
+  /** `before` and `after` are what the files say, whether or not a setting takes effect before a restart. */
+  recordApplied(before: LoadedConfig, after: LoadedConfig, weakened: readonly WeakenedProtection[]): void
+  /** `source`: the rejected configuration, as far as it is known. */
+  recordRejected(
+    problems: readonly string[],
+    source: FaultData['config/invalid']['source'],
+    running: LoadedConfig,
+  ): void
+  /** The deny file took effect although the rest of the configuration was rejected. */
+  recordDenials(before: LoadedConfig, after: LoadedConfig): void
+}
+
 export type ReloadOptions = {
   /** Applies the live settings to the running proxy, all of them or none. May throw. */
   apply(next: LoadedConfig): void
   log: Log
+  audit: ReloadAudit
   onOutcome(outcome: 'applied' | 'rejected'): void
   /** Called with the number of protections that a reload removed or widened. */
   onWeakened(count: number): void
@@ -117,7 +132,7 @@ class Reloader {
       this.#options.onOutcome('applied')
       return true
     } catch (thrown) {
-      this.#reject(Fault.from(thrown))
+      this.#reject(Fault.from(thrown), next instanceof Fault ? undefined : next.source)
       this.#options.onOutcome('rejected')
       this.#addDenials(next instanceof Fault ? next.data('config/invalid')?.deny : next.config.deny)
       return false
@@ -138,9 +153,12 @@ class Reloader {
     this.#running = merged
     const removed = findRemovedEntries(before.policy, policy)
     for (const entry of removed) log('warn', 'pattern' in entry ? 'rule removed' : 'denial removed', entry)
-    const weakened = findWeakenedProtections(this.#lastApplied, loaded)
+    const { denials } = before.policy
+    const last = { ...this.#lastApplied, policy: { ...this.#lastApplied.policy, denials } } // those of a rejected one count
+    const weakened = findWeakenedProtections(last, loaded)
     for (const protection of weakened) log('warn', 'protection weakened', protection)
     this.#options.onWeakened(weakened.length + removed.filter(entry => 'denial' in entry).length)
+    this.#options.audit.recordApplied(last, loaded, weakened)
     this.#lastApplied = loaded
     for (const warning of config.warnings) {
       if (!before.config.warnings.includes(warning)) log('warn', 'configuration warning', { warning })
@@ -151,9 +169,12 @@ class Reloader {
     log('info', 'configuration reloaded', { applied })
   }
 
-  #reject(fault: Fault): void {
-    const problems = fault.data('config/invalid')?.problems ?? [fault.kind === 'internal' ? fault.stack : fault.message]
-    for (const problem of problems) this.#options.log('error', 'configuration rejected', { problem })
+  #reject(fault: Fault, source: LoadedConfig['source'] | undefined): void {
+    const { log, audit } = this.#options
+    const { problems, source: invalid } = fault.data('config/invalid') ?? {}
+    const lines = problems ?? [fault.kind === 'internal' ? fault.stack : fault.message]
+    for (const problem of lines) log('error', 'configuration rejected', { problem })
+    audit.recordRejected(problems ?? [fault.message], source ?? invalid, this.#running)
   }
 
   #addDenials(deny: FaultData['config/invalid']['deny']): void {
@@ -165,8 +186,13 @@ class Reloader {
     const known = new Set(policy.denials.map(asText))
     const added = all.filter(denial => !known.has(asText(denial)))
     if (problems.length > 0 || added.length === 0) return
+    const before = this.#running
     this.#running = { config, policy: { ...policy, denials: [...policy.denials, ...added] }, ...rest }
     this.#options.apply(this.#running)
+    this.#options.audit.recordDenials(before, {
+      ...this.#running,
+      config: { ...config, deny: { ...config.deny, text } },
+    })
     this.#options.log('warn', 'deny file reloaded', { denials: added.map(formatDenial) })
   }
 }

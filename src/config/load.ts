@@ -14,6 +14,7 @@ import { describeIssues, formatProblem, joinPath, type Problem } from './problem
 import { type ReadFile, readText } from './reading.js'
 import { type Config, type Origin, resolve } from './resolve.js'
 import { allSettings, isOurVariable, type Setting, type Settings, VARIABLE_PREFIX } from './settings.js'
+import { describeValue } from './shownValue.js'
 
 export type { Config }
 
@@ -55,10 +56,21 @@ export function loadConfig(sources: ConfigSources): Config {
   return loadAndCompile(sources, () => ({ compiled: undefined, problems: [] })).config
 }
 
-/** The configuration file. `hash`: the SHA-256 of its contents, in hexadecimal; of nothing if there is no file. */
-export type ConfigSource = { file: string | undefined; hash: string; modified: Date | undefined }
+/** A setting that was given. `text`: its value, as far as it may be shown. */
+export type GivenSetting = { text: string; isInFile: boolean }
 
-export const NO_SOURCE: ConfigSource = { file: undefined, hash: hashText(''), modified: undefined }
+/**
+ * The configuration file, and the settings that it or the command line gives, by path. `hash`: the SHA-256 of its contents,
+ * in hexadecimal; of nothing if there is no file.
+ */
+export type ConfigSource = {
+  file: string | undefined
+  hash: string
+  modified: Date | undefined
+  given: ReadonlyMap<string, GivenSetting>
+}
+
+export const NO_SOURCE: ConfigSource = { file: undefined, hash: hashText(''), modified: undefined, given: new Map() }
 
 /** `hasEndMark`: the file ends in a line of three dots. */
 export type CompiledConfig<T> = { config: Config; compiled: T; hasEndMark: boolean; source: ConfigSource }
@@ -71,7 +83,8 @@ export type CompiledConfig<T> = { config: Config; compiled: T; hasEndMark: boole
 export function loadAndCompile<T>(sources: ConfigSources, compile: Compile<T>): CompiledConfig<T> {
   const contents = readConfigFile(sources)
   const problems = [...contents.problems]
-  const { settings, origins, problems: valueProblems } = readSettings(sources, contents)
+  const { settings, origins, given, problems: valueProblems } = readSettings(sources, contents)
+  const source = { ...contents.source, given }
   problems.push(...valueProblems)
 
   // A file that could not be parsed does not show which settings are missing.
@@ -97,9 +110,9 @@ export function loadAndCompile<T>(sources: ConfigSources, compile: Compile<T>): 
   const sourcedProblems = compileProblems.map(problem => withSource(problem, origins))
   const lines = [...problems.map(formatProblem), ...(isParsed ? sourcedProblems : [])]
   if (lines.length > 0) {
-    throw new Fault('config/invalid', lines.join('\n'), { problems: lines, deny: config.deny })
+    throw new Fault('config/invalid', lines.join('\n'), { problems: lines, deny: config.deny, source })
   }
-  return { config, compiled, hasEndMark: contents.hasEndMark, source: contents.source }
+  return { config, compiled, hasEndMark: contents.hasEndMark, source }
 }
 
 /** Appends the source of the setting that a line begins with, unless the line has a source or the setting has none. */
@@ -122,14 +135,15 @@ function readConfigFile(sources: ConfigSources): FileContents & { isCut: boolean
     return { ...none, problems: [{ path: '', message, from }], isParsed: false }
   }
   const name = getShownName(file)
-  const source: ConfigSource = { file, hash: hashText(read.text), modified: read.modified }
+  const source = { ...NO_SOURCE, file, hash: hashText(read.text), modified: read.modified }
   const contents = parseFile(read.text, name)
   const message = contents.hasEndMark ? undefined : findCut(sources)
   const cut = message === undefined ? [] : [{ path: '', message, from: name }]
   return { ...contents, problems: [...contents.problems, ...cut], isCut: cut.length > 0, source }
 }
 
-function hashText(text: string): string {
+/** The SHA-256 of a text, in hexadecimal. */
+export function hashText(text: string): string {
   return createHash('sha256').update(text).digest('hex')
 }
 
@@ -153,15 +167,20 @@ function readSettings(sources: ConfigSources, contents: FileContents) {
   const origins = new Map<string, Origin>()
   const settings: Record<string, unknown> = {}
   const problems: Problem[] = []
+  const givenSettings = new Map<string, GivenSetting>()
   for (const setting of allSettings) {
     const given = findValue(setting, sources, contents)
     const result = validateSetting(setting, given)
     const { validIndexes } = result
-    if (given) origins.set(setting.path, { ...given, ...(validIndexes && { validIndexes }) })
+    if (given) {
+      origins.set(setting.path, { ...given, ...(validIndexes && { validIndexes }) })
+      const text = result.problems.length > 0 ? '' : describeValue(setting.definition, given.value)
+      givenSettings.set(setting.path, { text, isInFile: !given.isText })
+    }
     problems.push(...result.problems)
     setIn(settings, setting.keys, result.value)
   }
-  return { settings: settings as Settings, origins, problems }
+  return { settings: settings as Settings, origins, given: givenSettings, problems }
 }
 
 /** A value that was given; `isText` tells a flag or variable from the file. */

@@ -225,7 +225,8 @@ t.test('a denial that ends earlier than before is named', async t => {
   const shortened = [
     {
       setting: 'deny.file',
-      weakening: 'the denial of accessKey AKIAIOSFODNN7EXAMPLE ends at 2027-01-01T00:00:00.000Z',
+      denial: 'accessKey AKIAIOSFODNN7EXAMPLE',
+      weakening: 'ends at 2027-01-01T00:00:00.000Z',
     },
   ]
   const compare = (before: string, ...after: string[]) =>

@@ -106,6 +106,8 @@ t.test('removed rules and denials are named; another spelling is the same denial
   t.same(findRemovedEntries(before, policyOf({}, { '/deny': '- account: "123456789012"\n...' })), [])
 })
 
+const silentReloadAudit = { recordApplied() {}, recordRejected() {}, recordDenials() {} }
+
 /** A reloader whose proxy only records what is applied. */
 function recordingReloader(apply: ReloadOptions['apply'] = () => {}) {
   const lines: unknown[][] = []
@@ -121,6 +123,7 @@ function recordingReloader(apply: ReloadOptions['apply'] = () => {}) {
       denied.push(next.policy.denials.map(formatDenial))
     },
     log,
+    audit: silentReloadAudit,
     onOutcome: outcome => outcomes.push(outcome),
     onWeakened: count => void weakened.push(count),
   })
@@ -250,6 +253,7 @@ t.test('a renewed certificate of the upstream needs a restart, which the log nam
   const reload = createReloader(loaded('ca'), {
     apply: next => void applied.push(next),
     log: (_level, event, fields) => void lines.push([event, fields]),
+    audit: silentReloadAudit,
     onOutcome: () => {},
     onWeakened: () => {},
   })

@@ -50,6 +50,26 @@ t.test('a session that a denial ends is recorded as revoked', async t => {
   )
 })
 
+t.test('a reload that grants root to a new role is recorded, and so is one that is rejected', async t => {
+  const secret = { 'provision.secretFile': '/master' }
+  const proxy = await startTestProxy(t, { settings: secret, files: { '/master': 'x'.repeat(44) } })
+  t.match(
+    proxy.audit().find(({ type, change }) => type === 'config' && change === 'loaded'),
+    { subject: 'file' },
+  )
+  const arn = 'arn:aws:iam::123456789012:role/contractor'
+  proxy.reload({ users: [{ arn, roles: ['root@admin'] }] })
+  await waitUntil(() => proxy.audit().some(({ change }) => change === 'added'))
+  t.match(
+    proxy.audit().filter(({ change }) => change === 'added'),
+    [{ type: 'config', subject: 'rule', arn, roles: ['root@admin'], actor: { kind: 'file', id: 'proxy.yaml' } }],
+  )
+  proxy.reload({ users: [{ arn: 'contractor', roles: ['root@admin'] }] })
+  await waitUntil(() => proxy.audit().some(({ change }) => change === 'rejected'))
+  const [rejected] = proxy.audit().filter(({ change }) => change === 'rejected')
+  t.match(rejected, { outcome: 'failed', problems: [/^users, rule 1: /], fileHash: /^[0-9a-f]{64}$/ })
+})
+
 t.test('after kill -9 under load, every admitted session is in the trail', async t => {
   const file = join(t.testdir(), 'audit.jsonl')
   const { process, ready } = await startDemo(t, file)

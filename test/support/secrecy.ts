@@ -3,8 +3,10 @@
  *
  * ARNs, roles and absolute paths may be repeated, so the secret is not put there.
  */
+import { ChangeAuditor } from '../../src/app/changeAudit.js'
 import { type LoadedConfig, loadWithPolicy } from '../../src/app/policy.js'
 import { createReloader } from '../../src/app/reload.js'
+import type { AuditEvent } from '../../src/audit/events.js'
 import { parseFlags } from '../../src/config/flags.js'
 import type { ConfigSources } from '../../src/config/load.js'
 import { allSettings } from '../../src/config/settings.js'
@@ -132,11 +134,20 @@ const whole = load({ file: 'main' }, { main: WHOLE })
 const warnings: string[] = []
 process.emitWarning = (warning: unknown) => void warnings.push(String(warning))
 
+/** The events of the audit trail, without the database users of rules, which every login shows. */
+const audit = new ChangeAuditor({
+  record(_type, fields) {
+    const { rule: _, ...event } = fields as AuditEvent<'config'>
+    lines.push(JSON.stringify(event).replace(/"user .*?@[^;"]*/g, '"'))
+  },
+  whenWritten: async () => true,
+})
+
 /** Everything that the operator may see of an attempt to load: the fault, and the log of a reload. */
 export function messagesOf(next: LoadedConfig | Fault): string {
   if (whole instanceof Fault) throw whole
   lines.length = 0
-  createReloader(whole, { apply: () => {}, log, onOutcome: () => {}, onWeakened: () => {} })(next)
+  createReloader(whole, { apply: () => {}, log, audit, onOutcome: () => {}, onWeakened: () => {} })(next)
   if (!(next instanceof Fault)) return [...lines, ...warnings.splice(0), ...next.config.warnings].join('\n')
   const problems = next.data('config/invalid', 'usage')?.problems ?? []
   return [
