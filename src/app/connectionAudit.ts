@@ -3,9 +3,10 @@ import type { Actor, AuditEvent } from '../audit/events.js'
 import { type RefusalSummary, RefusalWindow } from '../audit/refusalWindow.js'
 import type { AuditTrail } from '../audit/trail.js'
 import { toSubnet } from '../budget/subnet.js'
-import type { AuditedClient, ConnectionAudit } from '../client/audit.js'
+import type { AuditedClient, CertificateRefusal, ConnectionAudit } from '../client/audit.js'
 import type { ClientInfo } from '../client/handshake.js'
 import type { LoginRecord } from '../client/login.js'
+import { NO_CERTIFICATE } from '../client/tls.js'
 import type { After } from '../clock.js'
 import { Fault } from '../errors.js'
 import type { Match } from '../users/match.js'
@@ -23,6 +24,7 @@ export class ConnectionAuditor implements ConnectionAudit {
   readonly #options: ConnectionAuditOptions
   readonly #refusedLogins: RefusalWindow
   readonly #refusedCommands: RefusalWindow
+  readonly #refusedCertificates: RefusalWindow
 
   constructor(options: ConnectionAuditOptions) {
     const { after, trail } = options
@@ -41,6 +43,10 @@ export class ConnectionAuditor implements ConnectionAudit {
         }),
     })
     this.#refusedCommands = new RefusalWindow({ after, onSummary: summary => this.#recordRefusedCommands(summary) })
+    this.#refusedCertificates = new RefusalWindow({
+      after,
+      onSummary: summary => this.#recordRefusedCertificates(summary),
+    })
   }
 
   assertAvailable(): void {
@@ -141,10 +147,28 @@ export class ConnectionAuditor implements ConnectionAudit {
     })
   }
 
+  /** Records a TLS handshake that failed because the client certificate is missing or not trusted. */
+  recordCertificateRefused({ id, peer }: AuditedClient, { code, fingerprint }: CertificateRefusal): void {
+    const { trail } = this.#options
+    const client = splitPeer(peer)
+    if (!this.#refusedCertificates.add(toSubnet(client.address), code)) return
+    trail.record('certificate.refused', {
+      outcome: 'refused',
+      actor: CLIENT,
+      ...client,
+      connection: `${trail.boot}-${id}`,
+      reason: describeCertificateError(code),
+      code,
+      fingerprint,
+      count: 1,
+    })
+  }
+
   /** Records the refusals that wait for the end of their second. */
   flush(): void {
     this.#refusedLogins.flush()
     this.#refusedCommands.flush()
+    this.#refusedCertificates.flush()
   }
 
   #recordRefusedCommands({ subnet, reason, count }: RefusalSummary): void {
@@ -157,9 +181,26 @@ export class ConnectionAuditor implements ConnectionAudit {
     })
   }
 
+  #recordRefusedCertificates({ subnet, reason: code, count }: RefusalSummary): void {
+    this.#options.trail.record('certificate.refused', {
+      outcome: 'refused',
+      actor: CLIENT,
+      reason: code === undefined ? ANY : describeCertificateError(code),
+      code,
+      subnet: subnet ?? ANY,
+      count,
+    })
+  }
+
   #describeClient({ id, peer }: AuditedClient, record: LoginRecord) {
     return { actor: toActor(record), ...splitPeer(peer), connection: `${this.#options.trail.boot}-${id}` }
   }
+}
+
+function describeCertificateError(code: string): string {
+  if (code === NO_CERTIFICATE) return 'the client presented no certificate'
+  if (code === 'CERT_HAS_EXPIRED') return 'the client certificate has expired'
+  return 'the client certificate is not trusted'
 }
 
 const ANY = 'any'

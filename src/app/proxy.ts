@@ -310,6 +310,7 @@ class ProxyServer {
       maxDescriptor: () => this.#capacity.maxDescriptor,
       onAcceptFailed: why => this.#capacity.recordFailedAccept(why),
       onRejected: ({ kind }) => this.#connectionMetrics.recordFault(kind),
+      onCertificateRefused: (client, refusal) => this.#connectionAudit.recordCertificateRefused(client, refusal),
       createConnection: (socket, client) => new Connection(socket, client, options),
     })
   }

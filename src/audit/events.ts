@@ -202,9 +202,10 @@ export const auditEvents = {
     personalData: ['actor', 'address', 'arn', 'databaseUser', 'subnet'],
   },
   'certificate.refused': {
-    summary: 'The TLS handshake of a client failed because its certificate is missing or not trusted.',
+    summary:
+      'The TLS handshake of a client failed because its certificate is missing or not trusted. Above 20 per second of one client subnet and code, or 500 per second in all, one event per second stands for the rest.',
     required: ['reason', 'count'],
-    optional: ['subnet', 'code'],
+    optional: ['subnet', 'code', 'fingerprint'],
     personalData: ['address', 'subnet'],
   },
   config: {

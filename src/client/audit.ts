@@ -11,6 +11,9 @@ export type AuditedClient = { readonly id: number; readonly peer: string }
 /** `first`: the login that opens the session. */
 export type LoginKind = 'first' | 'reauthentication'
 
+/** `code`: the error of Node.js. `fingerprint`: SHA-256 of the certificate; undefined if the client presented none. */
+export type CertificateRefusal = { code: string; fingerprint: string | undefined }
+
 export type ConnectionAudit = {
   /** Throws `audit/unavailable` if logins must be refused because nothing can be recorded. */
   assertAvailable(): void

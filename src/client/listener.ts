@@ -8,10 +8,11 @@ import { describeListenAddress } from '../config/hosts.js'
 import { Fault, type FaultKind, faults, toLogFields } from '../errors.js'
 import type { Log } from '../log.js'
 import type { AcceptQueue } from './acceptQueue.js'
+import type { AuditedClient, CertificateRefusal } from './audit.js'
 import type { Connection } from './connection.js'
 import { ConnectionTable, type Stage, type TableEntry } from './connectionTable.js'
 import type { AcceptedClient } from './preauth.js'
-import { createTlsContext, TlsHandshake, type TlsOptions } from './tls.js'
+import { createTlsContext, type TlsFailure, TlsHandshake, type TlsOptions } from './tls.js'
 import { explainFailure, explainSilence } from './tlsCause.js'
 
 /** Load balancers drop flows that are idle for 350 s, so probe earlier. */
@@ -38,6 +39,8 @@ export type ListenerOptions = {
   shouldLog(kind: FaultKind): boolean
   /** Called for each socket that is closed before a connection is created for it. */
   onRejected(fault: Fault): void
+  /** Called for each handshake that failed because the client certificate is missing or not trusted. */
+  onCertificateRefused(client: AuditedClient, refusal: CertificateRefusal): void
   /** Descriptors with this number and above are not for clients. */
   maxDescriptor(): number
   /** Called for each connection that could not be accepted. */
@@ -253,14 +256,15 @@ export class Listener {
       after,
       schedule: step => acceptQueue.schedule(entry.subnet, step),
       onSecure: (socket, fingerprint) => this.#serve(entry, socket, fingerprint),
-      onFailure: (code, servername) => this.#onTlsFailure(entry, code, servername),
+      onFailure: failure => this.#onTlsFailure(entry, failure),
     })
   }
 
-  #onTlsFailure(entry: Entry, code: string | undefined, servername: string | undefined): void {
+  #onTlsFailure(entry: Entry, { code, servername, refusedCertificate }: TlsFailure): void {
     if (entry.isClosedByProxy) return
     const { id, address } = entry
-    const { log, shouldLog, onRejected } = this.#options
+    const { log, shouldLog, onRejected, onCertificateRefused } = this.#options
+    if (refusedCertificate && code !== undefined) onCertificateRefused(entry, { code, ...refusedCertificate })
     const why =
       code === undefined
         ? `the client closed the connection during the handshake: ${this.#explainSilence(servername)}`

@@ -5,6 +5,8 @@ import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 import type { After } from '../clock.js'
 
 const HANDSHAKE_TIMEOUT_MS = 5_000
+/** The error of a handshake in which the client presents no certificate. */
+export const NO_CERTIFICATE = 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE'
 
 const SETTINGS = {
   minVersion: 'TLSv1.2',
@@ -29,6 +31,14 @@ export function createTlsContext({ cert, key, clientCA }: TlsOptions): SecureCon
   return createSecureContext({ cert, key, ...SETTINGS, ca: clientCA, secureOptions })
 }
 
+/** `code` is undefined if the client closed the connection. */
+export type TlsFailure = {
+  code: string | undefined
+  servername: string | undefined
+  /** Set if the client certificate is the cause. `fingerprint`: its SHA-256, if there is one. */
+  refusedCertificate?: { fingerprint: string | undefined }
+}
+
 export type TlsHandshakeOptions = {
   context: SecureContext
   /** Whether clients must present a certificate. */
@@ -38,11 +48,8 @@ export type TlsHandshakeOptions = {
   schedule(step: () => void): void
   /** `socket` carries plain text. `fingerprint`: SHA-256 of the client certificate, if this handshake verified one. */
   onSecure(socket: Socket, fingerprint: string | undefined): void
-  /**
-   * Not called if the client leaves before the handshake begins. `code` is undefined if the client closed the connection.
-   * The socket is destroyed afterwards.
-   */
-  onFailure(code: string | undefined, servername: string | undefined): void
+  /** Not called if the client leaves before the handshake begins. The socket is destroyed afterwards. */
+  onFailure(failure: TlsFailure): void
 }
 
 /**
@@ -83,15 +90,20 @@ export class TlsHandshake {
     const socket = this.#socket as TLSSocket
     const { requireClientCertificate, onSecure } = this.#options
     const why = requireClientCertificate ? findCertificateError(socket) : undefined
-    if (why !== undefined) return void this.#fail(why)
+    if (why !== undefined) {
+      const fingerprint = socket.getPeerX509Certificate()?.fingerprint256
+      return void this.#fail(why, { fingerprint })
+    }
     this.#stopListening()
     // A resumed session presents what an earlier handshake verified, if anything.
     const isVerified = requireClientCertificate && !socket.isSessionReused()
     onSecure(socket, isVerified ? socket.getPeerX509Certificate()?.fingerprint256 : undefined)
   }
 
-  readonly #onError = (error: NodeJS.ErrnoException): void =>
-    this.#fail(error.code === 'ECONNRESET' ? undefined : (error.code ?? error.message))
+  readonly #onError = (error: NodeJS.ErrnoException): void => {
+    if (error.code === NO_CERTIFICATE) this.#fail(error.code, { fingerprint: undefined })
+    else this.#fail(error.code === 'ECONNRESET' ? undefined : (error.code ?? error.message))
+  }
 
   /** Half-open sockets are for clients that wait for a reply. */
   readonly #onEnd = (): void => this.#fail(undefined)
@@ -101,9 +113,10 @@ export class TlsHandshake {
     else this.#cancelTimeout()
   }
 
-  #fail(code: string | undefined): void {
+  #fail(code: string | undefined, refusedCertificate?: TlsFailure['refusedCertificate']): void {
     this.#stopListening()
-    this.#options.onFailure(code, readServername(this.#socket))
+    const servername = readServername(this.#socket)
+    this.#options.onFailure({ code, servername, ...(refusedCertificate && { refusedCertificate }) })
     this.#raw.destroy()
   }
 

@@ -133,6 +133,33 @@ t.test('without a trail, logins are served or refused as the setting says', asyn
   t.equal((await faultOfAsync(() => refusing.recordLogin(client, login)))?.kind, 'audit/unavailable')
 })
 
+t.test('refused client certificates are bounded, with the reason and the fingerprint', async t => {
+  const { auditor, clock, events } = createAuditor()
+  const missing = { code: 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE', fingerprint: undefined }
+  auditor.recordCertificateRefused(client, { code: 'CERT_HAS_EXPIRED', fingerprint: 'AB:CD' })
+  auditor.recordCertificateRefused(client, { code: 'DEPTH_ZERO_SELF_SIGNED_CERT', fingerprint: 'EF:01' })
+  for (let times = 0; times < 1000; times++) auditor.recordCertificateRefused(client, missing)
+  clock.advance(1_000)
+  t.match(events().slice(0, 3), [
+    {
+      type: 'certificate.refused',
+      outcome: 'refused',
+      actor: { kind: 'client', id: null },
+      address: '2001:db8::1',
+      port: 50_000,
+      connection: '0123456789ab-7',
+      reason: 'the client certificate has expired',
+      code: 'CERT_HAS_EXPIRED',
+      fingerprint: 'AB:CD',
+      count: 1,
+    },
+    { reason: 'the client certificate is not trusted', fingerprint: 'EF:01' },
+    { reason: 'the client presented no certificate' },
+  ])
+  t.match(events()[22], { code: missing.code, count: 980, subnet: '2001:db8:0:0::/64', address: null })
+  t.equal(events().length, 23)
+})
+
 t.test('refused commands are bounded as well', async t => {
   const { auditor, events } = createAuditor()
   for (let times = 0; times < 100; times++) auditor.recordCommandRefused(client, { command: 'logout', record })

@@ -154,6 +154,7 @@ t.test('a taken or foreign listen address is a fault with exit code 69', async t
     acceptQueue: unqueued,
     createConnection: () => ({}) as Connection,
     onRejected: () => {},
+    onCertificateRefused: () => {},
     maxDescriptor: () => Number.POSITIVE_INFINITY,
     onAcceptFailed: () => {},
     shouldLog: () => true,

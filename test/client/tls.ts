@@ -146,7 +146,7 @@ t.test('a client with a certificate of the client CA is served and identified by
 })
 
 t.test('a missing, self-signed or expired client certificate is refused, and the log says why', async t => {
-  const { dialTls, connections, rejected, lines } = await startVerifyingListener(t)
+  const { dialTls, connections, rejected, refusedCertificates, lines } = await startVerifyingListener(t)
   const cases: [string | undefined, RegExp][] = [
     [undefined, /PEER_DID_NOT_RETURN_A_CERTIFICATE/],
     ['selfSigned', /DEPTH_ZERO_SELF_SIGNED_CERT/],
@@ -157,10 +157,13 @@ t.test('a missing, self-signed or expired client certificate is refused, and the
     for (const [name, why] of cases) {
       const { client } = await dialTls(name, { maxVersion })
       t.match(lines.at(-1), { fault: 'tls/handshake-failed', why }, `${name}, ${maxVersion}`)
+      const fingerprint = name && new X509Certificate(readPem(name)).fingerprint256
+      t.match(refusedCertificates.at(-1), { peer: /^127\.0\.0\.1:\d+$/, code: why, fingerprint })
       await waitForClose(client)
     }
   }
   t.equal(rejected.length, 8)
+  t.equal(refusedCertificates.length, 8)
   t.equal(connections.length, 0)
 })
 
@@ -218,12 +221,13 @@ t.test('a connection has no fingerprint where client certificates are not verifi
 
 t.test('plain text on the TLS port closes the connection with a log line', async t => {
   for (const bytes of [hello(), Buffer.from('GET / HTTP/1.1\r\n\r\n'), Buffer.alloc(100)]) {
-    const { listener, dial, rejected, lines, connections, clock } = await startListener(t, { tls })
+    const { listener, dial, rejected, refusedCertificates, lines, connections, clock } = await startListener(t, { tls })
     const client = await dial()
     client.write(bytes)
     await waitForClose(client)
     await until(() => sum(listener.countByStage()) === 0)
     t.same(rejected, ['tls/handshake-failed'])
+    t.same(refusedCertificates, [], 'no certificate was refused')
     t.match(lines, [
       {
         event: 'tls handshake failed',

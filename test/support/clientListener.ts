@@ -5,6 +5,7 @@ import { connect, type Socket } from 'node:net'
 import { setImmediate as nextIteration } from 'node:timers/promises'
 import type { Test } from 'tap'
 import type { AcceptQueue } from '../../src/client/acceptQueue.js'
+import type { CertificateRefusal } from '../../src/client/audit.js'
 import { type ListenerOptions, listen } from '../../src/client/listener.js'
 import type { AcceptedClient } from '../../src/client/preauth.js'
 import type { Fault, FaultKind } from '../../src/errors.js'
@@ -33,6 +34,7 @@ export async function startListener(t: Test, options: Partial<ListenerOptions> =
   const clock = createManualClock()
   const connections: FakeConnection[] = []
   const rejected: FaultKind[] = []
+  const refusedCertificates: ({ peer: string } & CertificateRefusal)[] = []
   const failedAccepts: string[] = []
   const lines: Record<string, unknown>[] = []
   const clients: Socket[] = []
@@ -54,6 +56,7 @@ export async function startListener(t: Test, options: Partial<ListenerOptions> =
       return connection
     },
     onRejected: fault => rejected.push(fault.kind),
+    onCertificateRefused: ({ peer }, refusal) => refusedCertificates.push({ peer, ...refusal }),
     maxDescriptor: () => Number.POSITIVE_INFINITY,
     onAcceptFailed: why => failedAccepts.push(why),
     ...options,
@@ -78,7 +81,7 @@ export async function startListener(t: Test, options: Partial<ListenerOptions> =
     listener.destroy()
     for (const client of clients) client.destroy()
   })
-  return { listener, clock, connections, rejected, failedAccepts, lines, dial, dialServed }
+  return { listener, clock, connections, rejected, refusedCertificates, failedAccepts, lines, dial, dialServed }
 }
 
 function createFakeConnection(socket: Socket, client: AcceptedClient) {
