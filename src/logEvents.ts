@@ -127,6 +127,12 @@ export const logEvents = {
     summary: 'An STS host did not answer when the proxy started.',
     fields: ['sts', 'why'],
   },
+  'sts throttled': {
+    levels: ['warn'],
+    summary:
+      'AWS throttled a call, so the proxy calls less often for this account and logins may wait. At most one line in a minute; `sts_calls_total` counts the calls.',
+    fields: ['sts', 'account', 'perSecond'],
+  },
   'clock skew detected': {
     levels: ['warn'],
     summary:
@@ -155,6 +161,12 @@ export const logEvents = {
     summary:
       'A member is the primary: the first one, another one, or the last one again. `seconds` is the time without one.',
     fields: ['upstream', 'seconds'],
+  },
+  'upstream refuses connections': {
+    levels: ['error'],
+    summary:
+      'The primary answers the monitor of the proxy and closes new connections: it has probably reached `net.maxIncomingConnections`. At most one line in a minute; `upstream_refused_connections_total` counts the connections.',
+    fields: ['upstream'],
   },
   'advertised address missing': {
     levels: ['warn'],

@@ -61,6 +61,7 @@ export const faultFields = {
 
 /** Other fields of events. */
 export const eventFields = {
+  account: 'Account of the access key; `none` if the key names none.',
   adminPort: 'Port of the admin interface.',
   applied: 'Settings that changed.',
   assume: 'The setting `ldap.assume`, which decides while the state is unknown.',
@@ -83,6 +84,7 @@ export const eventFields = {
   me: 'Address by which the member knows itself.',
   ms: 'Milliseconds: `open` for the whole connection, and for each stage of the login: `login`, `queue`, `sts`, `upstream`.',
   path: 'Path of the HTTP request.',
+  perSecond: 'Calls per second that the proxy makes for this account from now on.',
   pattern: 'ARN or ARN pattern of a rule.',
   peer: 'IP address and port of the client.',
   primary: 'Address of the primary that the member reports.',

@@ -214,6 +214,11 @@ export const metrics = {
     labels: {},
     help: 'Elections since the proxy started: a primary of another election replaced the last known one.',
   },
+  upstream_refused_connections_total: {
+    kind: 'counter',
+    labels: {},
+    help: 'Connections of logins that the primary closed although it answers its monitor: it has probably reached net.maxIncomingConnections.',
+  },
   shed_total: {
     kind: 'counter',
     labels: {},

@@ -39,10 +39,11 @@ import type { Rules } from '../users/rules.js'
 import { createLoginCaches, type LoginCaches } from './loginCaches.js'
 import { type LoadedConfig, provisioningOptions } from './policy.js'
 import { StsGateway } from './stsGateway.js'
+import { UpstreamRefusals } from './upstreamRefusals.js'
 
 export type LoginsOptions = {
   loaded: LoadedConfig
-  topology: Pick<Topology, 'hasPrimary' | 'selectPrimary' | 'recheck'>
+  topology: Pick<Topology, 'hasPrimary' | 'selectPrimary' | 'recheck' | 'currentPrimary'>
   /** Reads the directory. It is undefined without `upstream.admin`. */
   adminClient: AdminClient | undefined
   ldap: Pick<LdapGuard, 'getState' | 'assertOff'>
@@ -87,6 +88,7 @@ export class Logins {
   readonly #provisioner: Provisioner | undefined
   readonly #scramKeys: ScramKeyCache
   readonly #dials: DialQueue
+  readonly #upstreamRefusals: UpstreamRefusals
   #isClosed = false
   #cancelNextSync = (): void => {}
   readonly #syncProvisionedUsers = singleFlight(() => this.#syncRoles())
@@ -108,6 +110,8 @@ export class Logins {
     })
     this.#scramKeys = createScramKeyCache({ maxEntries: MAX_SCRAM_KEYS })
     this.#dials = new DialQueue({ topology: options.topology, waits: !policy.isSingle, now })
+    const currentPrimary = () => options.topology.currentPrimary()
+    this.#upstreamRefusals = new UpstreamRefusals({ currentPrimary, metrics, log, now })
     this.pins = config.pins.file === undefined ? undefined : openPins(config.pins.file, log, record)
     this.#directory = createConfiguredDirectory(config, adminClient, metrics, log)
     this.#authorizer = createAuthorizer({
@@ -269,7 +273,7 @@ export class Logins {
     login: AbortSignal,
   ) {
     const { loaded, assertLdapOffOver } = this.#options
-    const { dialed, term } = await this.#dials.run(address, login, (target, signal) =>
+    const dialing = this.#dials.run(address, login, (target, signal) =>
       dial({
         target,
         requirePrimary: !loaded.policy.isSingle,
@@ -282,6 +286,10 @@ export class Logins {
         onAuthenticated: (channel, hello) => assertLdapOffOver(channel, hello, signal),
       }),
     )
+    const { dialed, term } = await dialing.catch(thrown => {
+      this.#upstreamRefusals.record(thrown)
+      throw thrown
+    })
     return { ...dialed, term }
   }
 

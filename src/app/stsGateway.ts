@@ -45,6 +45,8 @@ const FIRST_ANSWER_MS = 100
 const THROTTLED_MS = CALL_MS + 1_000
 /** A change of the clock skew that is logged. Milliseconds. */
 const LOGGED_SKEW_MS = 60_000
+/** Minimum interval between log lines about throttles. Anyone can invent keys of any account. Milliseconds. */
+const THROTTLE_LOG_MS = 60_000
 
 type Budget = Pick<Config['sts'], 'quota' | 'share'>
 type GatewayConfig = Pick<Config, 'sts' | 'login'>
@@ -87,6 +89,7 @@ export class StsGateway {
   /** Throttles by bucket. Only accounts that have logged in get a name here, because anyone can invent access keys. */
   readonly #throttles = new Map<string, number>()
   #loggedSkewMS = 0
+  #throttleLoggedAt = Number.NEGATIVE_INFINITY
   #queueMS: number
 
   /** Waits for a permit to call STS. Throws `budget/exhausted` and the reason of the signal. */
@@ -218,6 +221,7 @@ export class StsGateway {
     }
     if (outcome.is === 'throttled') {
       this.#buckets.recordThrottle(bucket)
+      this.#logThrottle(bucket)
       if (throttles !== undefined) this.#throttles.set(bucket, throttles + 1)
     }
     this.#metrics.count('sts_calls_total', 1, { outcome: outcome.is })
@@ -250,6 +254,14 @@ export class StsGateway {
     const health = this.#hosts.health()
     const areAllEjected = Object.values(health).every(value => value === 0)
     return health[host] !== 0 || areAllEjected
+  }
+
+  #logThrottle(bucket: string): void {
+    if (now() - this.#throttleLoggedAt < THROTTLE_LOG_MS) return
+    this.#throttleLoggedAt = now()
+    const [account, sts] = bucket.split(' ')
+    const perSecond = Math.round(this.#buckets.level(bucket).perSecond * 10) / 10
+    this.#log('warn', 'sts throttled', { sts, account, perSecond })
   }
 
   #recordDuration(host: string, startedAt: number): void {

@@ -7,6 +7,8 @@ export type NetworkLink = {
   port: number
   /** New connections are refused; existing ones stay open. */
   refuseConnections(): Promise<void>
+  /** New connections are accepted and closed, as by a server at its connection limit; existing ones stay open. */
+  closeNewConnections(): void
   /** Closes every connection. */
   resetConnections(): void
   /** New connections are accepted, and no byte passes. */
@@ -21,6 +23,7 @@ export type NetworkLink = {
 export async function openLink(t: Test, target: number): Promise<NetworkLink> {
   const sockets = new Set<Socket>()
   let passes = true
+  let isFull = false
   let port = 0
   let server: Server
   let accepted: (() => void)[] = []
@@ -35,6 +38,7 @@ export async function openLink(t: Test, target: number): Promise<NetworkLink> {
     const waiting = accepted
     accepted = []
     for (const resolve of waiting) resolve()
+    if (isFull) return void outer.destroy()
     if (!passes) return void outer.resume()
     const inner = connect(target, '127.0.0.1')
     register(inner)
@@ -44,6 +48,7 @@ export async function openLink(t: Test, target: number): Promise<NetworkLink> {
   }
   const restore = async () => {
     passes = true
+    isFull = false
     if (server?.listening) return
     server = createServer({ allowHalfOpen: true }, accept).listen(port, '127.0.0.1')
     await once(server, 'listening')
@@ -60,6 +65,9 @@ export async function openLink(t: Test, target: number): Promise<NetworkLink> {
   return {
     port,
     refuseConnections: async () => void server.close(),
+    closeNewConnections() {
+      isFull = true
+    },
     resetConnections,
     blackhole() {
       passes = false

@@ -42,6 +42,8 @@ export type ThrottledProxy = {
   setLogin(login: Record<string, string>): void
   /** The log lines of closed connections. */
   closed(): LogLine[]
+  /** Resolves with the lines that match, as soon as there is one. */
+  logged(matches: (line: LogLine) => boolean): Promise<LogLine[]>
   /** Resolves with the log lines of closed connections that match, as soon as there are `count` of them. */
   closedLines(count: number, matches?: (line: LogLine) => boolean): Promise<LogLine[]>
 }
@@ -111,6 +113,7 @@ export async function startThrottledProxy(
     setQuota: believed => reload(configOf(believed)),
     setLogin: login => reload(configOf(quota, login)),
     closed: () => log.filter(isClosed),
+    logged,
     closedLines: (count, matches = () => true) => logged(line => isClosed(line) && matches(line), count),
   }
 }
