@@ -14,6 +14,7 @@ import {
 } from './configAudit.js'
 import type { LoadedConfig } from './policy.js'
 import type { ReloadAudit } from './reload.js'
+import { describeLoadedSecrets, describeSecretChanges, type SecretEvent } from './secretAudit.js'
 
 /** Events that are recorded at once. */
 const GROUP_SIZE = 500
@@ -30,10 +31,12 @@ export class ChangeAuditor implements ReloadAudit {
   /** Records what the proxy starts with. */
   recordLoaded(loaded: LoadedConfig): void {
     this.#recordConfig(describeLoaded(loaded))
+    this.#recordSecrets(describeLoadedSecrets(loaded))
   }
 
   recordApplied(...[before, after, weakened]: Parameters<ReloadAudit['recordApplied']>): void {
     this.#recordConfig(describeChanges(before, after, weakened))
+    this.#recordSecrets(describeSecretChanges(before, after))
   }
 
   recordRejected(...[problems, source, running]: Parameters<ReloadAudit['recordRejected']>): void {
@@ -51,6 +54,10 @@ export class ChangeAuditor implements ReloadAudit {
 
   #recordConfig(events: readonly ConfigEvent[]): void {
     this.#add(events.map(event => () => this.#trail.record('config', event)))
+  }
+
+  #recordSecrets(events: readonly SecretEvent[]): void {
+    this.#add(events.map(event => () => this.#trail.record('secret', event)))
   }
 
   #add(records: readonly (() => void)[]): void {

@@ -19,7 +19,8 @@ type Change = ConfigEvent['change']
 type Origin = Pick<ConfigEvent, 'actor' | 'configHash' | 'file' | 'fileHash' | 'fileTime'>
 
 const MAX_PROBLEMS = 100
-const AFTER_RESTART = 'takes effect after a restart'
+/** Why a change of a setting that is not live has no effect yet. */
+export const AFTER_RESTART = 'takes effect after a restart'
 const OTHER_SCOPE = 'is for other scopes'
 
 const liveSettings = new Set<string>(allSettings.filter(({ definition }) => definition.live).map(({ path }) => path))
@@ -292,6 +293,6 @@ function describeSource({ file, hash, modified }: Omit<ConfigSource, 'given'>): 
   }
 }
 
-function toActor(file: string | undefined): Actor {
+export function toActor(file: string | undefined): Actor {
   return file === undefined ? PROXY_ACTOR : { kind: 'file', id: file }
 }

@@ -76,7 +76,7 @@ const fields = {
   file: text.describe('Path of the file.'),
   fileHash: text.describe('SHA-256 of the contents of the file.'),
   fileTime: dateTime.describe('Time at which the file was last modified.'),
-  fingerprint: text.describe('SHA-256 fingerprint of the client certificate.'),
+  fingerprint: text.describe('SHA-256 fingerprint of the certificate.'),
   from: z.int().min(1).describe('Number of the first lost event.'),
   loginKind: z.enum(['first', 'reauthentication']).describe('First login of the connection, or a renewed one.'),
   method: text.describe('HTTP method.'),
@@ -310,10 +310,10 @@ export const auditEvents = {
   },
   secret: {
     summary:
-      'A secret, a private key or a certificate was read at start, added, changed or removed. Its value is not shown.',
+      'A secret, a private key or a certificate was read at start, added, changed or removed. Its value is not shown. With the setting `users` it is the password of the rule for `arn`.',
     required: ['change', 'setting'],
-    optional: ['file', 'fileHash', 'fileTime', 'fingerprint'],
-    personalData: [],
+    optional: ['arn', 'file', 'fileHash', 'fileTime', 'fingerprint', 'reason'],
+    personalData: ['arn'],
   },
   command: {
     summary: 'A command of the operator that changes something.',

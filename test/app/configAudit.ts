@@ -70,7 +70,8 @@ function start(initial = load()) {
 }
 
 const FILE = { actor: { kind: 'file', id: '/proxy.yaml' }, file: '/proxy.yaml', fileTime: '1970-01-01T00:00:00.001Z' }
-const withoutFile = (events: AuditLine[]) => events.filter(({ subject }) => subject !== 'file')
+const withoutFile = (events: AuditLine[]) =>
+  events.filter(({ type, subject }) => type === 'config' && subject !== 'file')
 
 t.test('at start, the file, each given protection, each rule and each denial are recorded', async t => {
   const events = start()
