@@ -1,7 +1,7 @@
 /**
  * Builds the third-party programs of the interop tests: Python packages, Go programs and Node.js clients. Each is built
  * once, from the versions pinned in this repository, into the folder `.cache`, which Git ignores. Only python3 with venv,
- * go, cargo, flock and tinyproxy have to be installed: PyPI has wheels of all pinned packages, and FerretDB uses a SQLite
+ * go, cargo, flock, tinyproxy and promtool have to be installed: PyPI has wheels of all pinned packages, and FerretDB uses a SQLite
  * written in Go.
  */
 import { spawn, spawnSync } from 'node:child_process'
@@ -126,6 +126,13 @@ export async function findTinyproxy(): Promise<Program> {
   const { error, status } = spawnSync('tinyproxy', ['-v'], { stdio: 'ignore' })
   if (!error && status === 0) return ['tinyproxy']
   throw new Error(`tinyproxy is missing: ${error?.message ?? `it exited with ${status}`}`)
+}
+
+/** promtool, which checks and tests rules of Prometheus. Debian's package `prometheus` has it. */
+export async function findPromtool(): Promise<Program> {
+  const { error, status } = spawnSync('promtool', ['--version'], { stdio: 'ignore' })
+  if (!error && status === 0) return ['promtool']
+  throw new Error(`promtool is missing: ${error?.message ?? `it exited with ${status}`}`)
 }
 
 /** Builds a folder again unless it was built from the same pinned versions. */
