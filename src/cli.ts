@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** Turns arguments and environment into an exit code. Only this file touches `process`. */
 import { randomBytes } from 'node:crypto'
+import { userInfo } from 'node:os'
 import { type LoadedConfig, loadWithPolicy, withPolicy } from './app/policy.js'
 import { type CheckOptions, check } from './commands/check.js'
 import { importPackage } from './commands/doctor/awsSdk.js'
@@ -15,6 +16,7 @@ import {
   formatFindingAsJson,
   formatSummaryAsJson,
 } from './commands/findings.js'
+import { changeUser, listUsers, parseGrantedRoles, parsePrincipal, readAdminUri } from './commands/grants.js'
 import { pruneUsers } from './commands/prune.js'
 import { type OnSignal, runUntilStopped, serve, startReloadingProxy } from './commands/serve.js'
 import { type CommandFlags, type CommandLine, parseFlags } from './config/flags.js'
@@ -54,6 +56,16 @@ const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any Mo
   mongo-iam-proxy users prune --config FILE
                                           removes the database users of the proxy that no rule or entry needs
       --all                               removes all database users of the proxy
+  mongo-iam-proxy users list --admin-uri-file FILE
+                                          lists the users of $external that are IAM principals
+  mongo-iam-proxy users grant ARN ROLE@DB... --admin-uri-file FILE
+                                          adds roles to the user of $external for a principal, or creates it
+  mongo-iam-proxy users revoke ARN ROLE@DB... --admin-uri-file FILE
+                                          takes these roles away
+      --all                               instead of roles: drops the user
+      --dry-run                           shows what grant or revoke would change
+      --config FILE                       also shows the rule that decides instead, and gives audit.to
+      --json                              prints JSON lines: the findings, then a summary
   mongo-iam-proxy settings                prints the settings; each is also a flag and a variable
       --json                              prints one JSON document
 
@@ -214,28 +226,99 @@ async function runDoctor(argv: string[]): Promise<number> {
   return exitCodeOf(findings)
 }
 
-/** On the machine of a client, the secret files of the proxy are missing. Rules can be explained without them. */
+/**
+ * On the machine of a client or an administrator, the secret files of the proxy are missing. Rules can be explained without
+ * them, and only hashes of session names need one.
+ */
 function loadWithOrWithoutSecrets(
   own: CommandLine<typeof CONFIG_FLAGS>['own'],
   settings: Record<string, string>,
+  { needsHashKey = false } = {},
 ): LoadedConfig {
   try {
     return load(own, settings)
   } catch (thrown) {
     if (Fault.from(thrown).kind !== 'config/invalid') throw thrown
-    return load(own, settings, { skipSecrets: true })
+    const loaded = load(own, settings, { skipSecrets: true })
+    if (needsHashKey && loaded.config.audit.sessionName === 'hash') throw thrown
+    return loaded
   }
 }
 
-async function runUsers([subcommand, ...argv]: string[]): Promise<number> {
-  if (subcommand !== 'prune') {
-    const got = subcommand === undefined ? '' : `, got ${describeText(subcommand)}`
-    throw new Fault('usage', `users needs the subcommand prune${got}`)
-  }
+const userCommands: Record<string, Command> = {
+  prune: runUsersPrune,
+  list: runUsersList,
+  grant: argv => runUserChange('users grant', argv),
+  revoke: argv => runUserChange('users revoke', argv),
+}
+
+async function runUsers([subcommand = '', ...argv]: string[]): Promise<number> {
+  const command = Object.hasOwn(userCommands, subcommand) ? userCommands[subcommand] : undefined
+  if (command) return command(argv)
+  const names = Object.keys(userCommands)
+  const got = subcommand === '' ? '' : `, got ${describeText(subcommand)}${didYouMean(subcommand, names)}`
+  throw new Fault('usage', `users needs one of the subcommands ${names.join(', ')}${got}`)
+}
+
+async function runUsersPrune(argv: string[]): Promise<number> {
   const { own, settings } = parseFlagsOnly(argv, { ...CONFIG_FLAGS, all: 'toggle' })
   const findings = await pruneUsers(load(own, settings), { all: own.all === true })
   for (const finding of findings) print(formatFinding(finding))
   return exitCodeOf(findings)
+}
+
+const DIRECTORY_FLAGS = { ...CONFIG_FLAGS, 'admin-uri-file': 'text', json: 'toggle' } as const
+
+async function runUsersList(argv: string[]): Promise<number> {
+  const { own, settings } = parseFlagsOnly(argv, DIRECTORY_FLAGS)
+  const { access, findings } = openDirectory(own, settings)
+  const users = await listUsers(access)
+  if (own.json) print(formatSummaryAsJson(findings, { users: users ?? [] }))
+  return exitCodeOf(findings)
+}
+
+async function runUserChange(command: 'users grant' | 'users revoke', argv: string[]): Promise<number> {
+  const { own, settings, positionals } = parseFlags(argv, { ...DIRECTORY_FLAGS, 'dry-run': 'toggle', all: 'toggle' })
+  const [text, ...roles] = positionals
+  if (text === undefined) throw new Fault('usage', `${command} takes an ARN and roles`)
+  parsePrincipal(text)
+  if (own.all && command === 'users grant') throw new Fault('usage', '--all is for users revoke')
+  if (own.all && roles.length > 0) throw new Fault('usage', '--all drops the user, so it takes no roles')
+  if (!own.all && roles.length === 0) {
+    const hint = command === 'users revoke' ? ', or --all to drop the user' : ''
+    throw new Fault('usage', `${command} needs roles, as role@database${hint}`)
+  }
+  const granted = own.all ? 'all' : parseGrantedRoles(roles)
+  const { access, findings } = openDirectory(own, settings)
+  const isDryRun = own['dry-run'] === true
+  const result = await changeUser({ ...access, command, text, roles: granted, isDryRun, operator: findOperator() })
+  if (own.json) print(formatSummaryAsJson(findings, { dryRun: isDryRun, ...result }))
+  return exitCodeOf(findings)
+}
+
+/** What the commands about `$external` users need. `findings`: those so far, each of which has been printed. */
+function openDirectory(own: CommandLine<typeof DIRECTORY_FLAGS>['own'], settings: Record<string, string>) {
+  if (own.config === undefined && Object.keys(settings).length > 0) {
+    throw new Fault('usage', 'settings of the proxy have no effect without --config')
+  }
+  const adminUri = readAdminUri(own['admin-uri-file'], readFile)
+  const loaded = own.config === undefined ? undefined : loadWithOrWithoutSecrets(own, settings, { needsHashKey: true })
+  const format = own.json ? formatFindingAsJson : formatFinding
+  const findings: Finding[] = []
+  const onFinding = (finding: Finding): void => {
+    findings.push(finding)
+    print(format(finding))
+  }
+  return { access: { adminUri, loaded, onFinding }, findings }
+}
+
+/** The user of the operating system. In a container, its number may have no name. */
+function findOperator(): string {
+  try {
+    return userInfo().username
+  } catch {
+    return `uid ${process.getuid?.() ?? 'unknown'}`
+  }
 }
 
 async function printSettings(argv: string[]): Promise<number> {

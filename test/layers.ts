@@ -41,7 +41,7 @@ const PURE = [
   /^(backoff|ipAddress|printable|redaction)\.ts$/,
   /^client\/(handshake|acceptQueue|addressIndex|closing|connectionTable|drivers|logSampler|openTransactions|tlsCause)\.ts$/,
   /^identity\/(arn|detachedString|credentialProblems|remedy|credentialFingerprint|partition|proof|refusalCache|clockSync|identityCache|reply|outcome|retry)\.ts$/,
-  /^users\/(rules|match|principals|permissionSets|arnProblems|roles|networks|conditions|directoryUsers|collectionRole|lostRoles)\.ts$/,
+  /^users\/(rules|match|principals|permissionSets|arnProblems|roles|networks|conditions|directoryUsers|entryChange|collectionRole|lostRoles)\.ts$/,
   /^audit\/(events|schema)\.ts$/,
   /^revocation\/(denials|denyFile|liveConnections)\.ts$/,
   /^app\/(ruleLogins)\.ts$/,

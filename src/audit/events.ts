@@ -318,7 +318,7 @@ export const auditEvents = {
   command: {
     summary: 'A command of the operator that changes something.',
     required: ['command'],
-    optional: ['arn', 'user', 'roles', 'rolesBefore', 'reason', 'denial', 'target', 'until'],
+    optional: ['arn', 'change', 'user', 'roles', 'rolesBefore', 'reason', 'denial', 'target', 'until'],
     personalData: ['actor', 'arn', 'user', 'denial', 'target'],
   },
   'process.start': {

@@ -1,5 +1,5 @@
 /**
- * Findings of `check`, `doctor` and `users prune`, and their two forms: a line of text, and a line of JSON.
+ * Findings of `check`, `doctor` and `users`, and their two forms: a line of text, and a line of JSON.
  *
  *     ok    upstream 127.0.0.1:27017: answers, version 8.0.4
  *     {"version":1,"type":"finding","level":"ok","question":"upstream","text":"upstream 127.0.0.1:27017: answers, …"}
