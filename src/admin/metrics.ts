@@ -16,7 +16,8 @@ const NOT_OF_CONNECTIONS: readonly FaultKind[] = [
 ]
 const FAULT_KINDS = ALL_KINDS.filter(kind => !NOT_OF_CONNECTIONS.includes(kind))
 /** They end a connection, or refuse a command, before or after a login. */
-const OUTSIDE_LOGINS = /^(frame|message|hello|command|sasl|connection|listener|tls)\/|^login\/(expired|revoked)$/
+const OUTSIDE_LOGINS =
+  /^(frame|message|hello|command|sasl|connection|listener|tls)\/|^(login\/(expired|revoked)|provision\/overdue|upstream\/stepped-down)$/
 const LOGIN_FAULTS = FAULT_KINDS.filter(kind => !OUTSIDE_LOGINS.test(kind))
 const AUDIT_EVENT_TYPES = Object.keys(auditEvents) as AuditEventType[]
 const PREFIX = 'mongo_iam_proxy_'

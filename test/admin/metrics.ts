@@ -100,7 +100,7 @@ t.test('there is no series for an outcome that can never occur', async t => {
   for (const kind of ['usage', 'demo/sandbox-missing', 'listener/address-unavailable', 'denials/not-persisted']) {
     t.notMatch(shown, `"${kind}"`)
   }
-  for (const kind of ['frame/length', 'hello/metadata-repeated', 'tls/no-message', 'connection/idle-timeout']) {
+  for (const kind of ['frame/length', 'hello/metadata-repeated', 'tls/no-message', 'upstream/stepped-down']) {
     t.match(shown, `faults_total{kind="${kind}"} 0`)
     t.notMatch(shown, `logins_total{outcome="${kind}"}`)
   }
