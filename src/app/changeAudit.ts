@@ -12,6 +12,7 @@ import {
   describeLoaded,
   describeRejection,
 } from './configAudit.js'
+import { describeDirectoryChanges } from './directoryAudit.js'
 import type { LoadedConfig } from './policy.js'
 import type { ReloadAudit } from './reload.js'
 import { describeLoadedSecrets, describeSecretChanges, type SecretEvent } from './secretAudit.js'
@@ -45,6 +46,11 @@ export class ChangeAuditor implements ReloadAudit {
 
   recordDenials(...[before, after]: Parameters<ReloadAudit['recordDenials']>): void {
     this.#recordConfig(describeDenialChanges(before, after))
+  }
+
+  /** Records how a read of the directory differs from the one before. */
+  recordDirectory(...reads: Parameters<typeof describeDirectoryChanges>): void {
+    this.#add(describeDirectoryChanges(...reads).map(event => () => this.#trail.record('directory', event)))
   }
 
   /** Records at once what still waits. */

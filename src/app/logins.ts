@@ -32,7 +32,7 @@ import { createScramKeyCache, type ScramKeyCache } from '../upstream/scramKeys.j
 import { singleFlight } from '../upstream/singleFlight.js'
 import type { Topology } from '../upstream/topology.js'
 import { type Authorizer, createAuthorizer } from '../users/decision.js'
-import { Directory } from '../users/directory.js'
+import { Directory, type DirectoryOptions } from '../users/directory.js'
 import type { Match } from '../users/match.js'
 import { openPins, type Pins } from '../users/pins.js'
 import type { Rules } from '../users/rules.js'
@@ -56,6 +56,8 @@ export type LoginsOptions = {
   /** Records events of the audit trail. */
   record: RecordAuditEvent
   log: Log
+  /** Called after each read of the directory that differs. */
+  onDirectoryEntries: NonNullable<DirectoryOptions['onEntries']>
 }
 
 /** A bound that no real deployment reaches. */
@@ -95,7 +97,7 @@ export class Logins {
 
   /** Throws `config/invalid` if `pins.file` or `deny.adminFile` cannot be read. */
   constructor(options: LoginsOptions) {
-    const { loaded, adminClient, metrics, record, log } = options
+    const { loaded, metrics, record, log } = options
     const { config, policy } = loaded
     this.#options = options
     this.#config = config
@@ -113,7 +115,7 @@ export class Logins {
     const currentPrimary = () => options.topology.currentPrimary()
     this.#upstreamRefusals = new UpstreamRefusals({ currentPrimary, metrics, log, now })
     this.pins = config.pins.file === undefined ? undefined : openPins(config.pins.file, log, record)
-    this.#directory = createConfiguredDirectory(config, adminClient, metrics, log)
+    this.#directory = createConfiguredDirectory(config, options)
     this.#authorizer = createAuthorizer({
       rules: () => this.#rules,
       directory: this.#directory,
@@ -344,9 +346,7 @@ export class Logins {
 
 function createConfiguredDirectory(
   { directory: { enabled, refresh }, sts }: Config,
-  adminClient: AdminClient | undefined,
-  metrics: MetricsRecorder,
-  log: Log,
+  { adminClient, metrics, log, onDirectoryEntries }: LoginsOptions,
 ): Directory | undefined {
   if (!enabled) return undefined
   // Policy compilation reports a directory without upstream.admin as a problem.
@@ -358,6 +358,7 @@ function createConfiguredDirectory(
     now,
     log,
     partition: servedPartition(sts.hosts),
+    onEntries: onDirectoryEntries,
     onInvalidCount: count => metrics.set('directory_invalid_users', count),
   })
 }

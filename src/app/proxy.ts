@@ -172,6 +172,7 @@ class ProxyServer {
       assertLdapOffOver: (channel, hello, signal) => this.#assertLdapOffOver(channel, hello, signal),
       metrics: this.#metrics,
       record: this.#audit.trail.record,
+      onDirectoryEntries: (before, after) => this.#changeAudit.recordDirectory(before, after),
       log,
     })
     this.#shouldLog = createLogSampler({

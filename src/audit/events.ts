@@ -234,7 +234,8 @@ export const auditEvents = {
     personalData: ['arn', 'denial'],
   },
   directory: {
-    summary: 'A database administrator added, changed or removed a user of `$external`.',
+    summary:
+      'A user of `$external` was found at the first read, or a database administrator added, changed or removed it. `reason` says why no login can be this user.',
     required: ['change', 'directoryUser', 'roles'],
     optional: ['arn', 'rolesBefore', 'reason', 'previous', 'current'],
     personalData: ['directoryUser', 'arn'],

@@ -21,6 +21,7 @@ import { singleFlight } from '../upstream/singleFlight.js'
 import {
   createUnreadableFault,
   type DirectoryMatch,
+  type DirectoryUsers,
   isProblem,
   parseDirectoryUsers,
   toFault,
@@ -43,6 +44,8 @@ export type DirectoryOptions = {
   partition?: string
   /** Called after a read with the number of users that do not do what their names suggest. */
   onInvalidCount?(count: number): void
+  /** Called after a read that differs from the one before, which is undefined at first. */
+  onEntries?(before: DirectoryUsers['entries'] | undefined, after: DirectoryUsers['entries']): void
 }
 
 /** A good read is valid for new logins for this many refreshes, if no other one follows. */
@@ -64,6 +67,7 @@ export class Directory {
   /** When the last good read began. */
   #lastReadAt: number | undefined
   #lastReadText = ''
+  #lastEntries: DirectoryUsers['entries'] | undefined
   #readCount = 0
   #firstRead: Promise<void> | undefined
   #waitingForRead: (() => void)[] = []
@@ -213,11 +217,13 @@ export class Directory {
     // Nearly every read equals the one before, and there may be thousands of users: skip the parser then.
     const text = JSON.stringify(documents)
     if (text === this.#lastReadText && this.#found.size === 0) return
-    const { partition, onInvalidCount } = this.#options
-    const { byPrincipal, warnings, invalidCount } = parseDirectoryUsers(documents, { partition })
+    const { partition, onInvalidCount, onEntries } = this.#options
+    const { byPrincipal, entries, warnings, invalidCount } = parseDirectoryUsers(documents, { partition })
     this.#lastReadText = text
     this.#reportWarnings(warnings)
     onInvalidCount?.(invalidCount)
+    onEntries?.(this.#lastEntries, entries)
+    this.#lastEntries = entries
     const before = new Map(this.#lastRead)
     for (const [arn, { match }] of this.#found) before.set(arn, match)
     // A user that was found during this read may be newer than it.

@@ -24,9 +24,23 @@ export type DirectoryProblem = {
 
 export type DirectoryMatch = Match | DirectoryProblem
 
+/** A user of `$external`, whether or not it can log in. */
+export type DirectoryEntry = {
+  /** The principal in canonical spelling; undefined if the name is not the ARN of one. */
+  arn: string | undefined
+  /** Null if they cannot be read. */
+  roles: readonly Role[] | null
+  /** Its authenticationRestrictions as JSON; empty if it has none. */
+  restrictions: string
+  /** Why no login can be this user; undefined if one can. */
+  problem: string | undefined
+}
+
 export type DirectoryUsers = {
   /** By canonical ARN. */
   byPrincipal: ReadonlyMap<string, DirectoryMatch>
+  /** All users by name. */
+  entries: ReadonlyMap<string, DirectoryEntry>
   /** Sentences about users that do not work as their creator may expect. The last one counts those that are left out. */
   warnings: readonly string[]
   /** How many such sentences there are. */
@@ -48,6 +62,7 @@ export function parseDirectoryUsers(
   { partition, maxWarnings = MAX_WARNINGS }: DirectoryParserOptions = {},
 ): DirectoryUsers {
   const byPrincipal = new Map<string, DirectoryMatch>()
+  const entries = new Map<string, DirectoryEntry>()
   const warnings: string[] = []
   for (const document of documents) {
     const { user, db } = document
@@ -56,15 +71,31 @@ export function parseDirectoryUsers(
     const arn = parseArn(user)
     const problem = arn ? findNameProblem(user, arn, partition) : describeMalformed(user)
     if (problem !== undefined) warnings.push(problem)
+    entries.set(user, createEntry(document, arn, problem))
     if (!arn || arn.session !== undefined) continue
     const principal = canonicalizeArn(arn)
     const other = byPrincipal.get(principal)
     byPrincipal.set(principal, other ? createAmbiguity(other, user) : parseUser(document, user, principal, warnings))
   }
   for (const [principal, match] of byPrincipal) {
-    if (isProblem(match)) warnings.push(`${principal} is refused: ${describeProblem(match)}`)
+    if (!isProblem(match)) continue
+    warnings.push(`${principal} is refused: ${describeProblem(match)}`)
+    for (const user of match.directoryUsers) {
+      const entry = entries.get(user)
+      if (entry) entries.set(user, { ...entry, problem: describeProblem(match) })
+    }
   }
-  return { byPrincipal, warnings: shorten(warnings, maxWarnings), invalidCount: warnings.length }
+  return { byPrincipal, entries, warnings: shorten(warnings, maxWarnings), invalidCount: warnings.length }
+}
+
+function createEntry(document: Document, arn: Arn | undefined, problem: string | undefined): DirectoryEntry {
+  const { authenticationRestrictions: restrictions } = document
+  return {
+    arn: arn && arn.session === undefined ? canonicalizeArn(arn) : undefined,
+    roles: parseRoles(document.roles) ?? null,
+    restrictions: Array.isArray(restrictions) && restrictions.length === 0 ? '' : (JSON.stringify(restrictions) ?? ''),
+    problem: problem ?? (arn ? undefined : 'its name is not the ARN of a principal'),
+  }
 }
 
 /** What is wrong with a name that is an ARN. */

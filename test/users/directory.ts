@@ -40,7 +40,9 @@ function createScripted(t: Test, ...users: Document[]) {
     buildInfo: { version: '8.0.0' } as Document,
   }
   const counts: number[] = []
+  const entries: (string[] | undefined)[][] = []
   const directory = new Directory({
+    onEntries: (before, after) => void entries.push([before && [...before.keys()], [...after.keys()]]),
     onInvalidCount: count => counts.push(count),
     partition: 'aws',
     runCommand: async command => {
@@ -67,6 +69,7 @@ function createScripted(t: Test, ...users: Document[]) {
   const settle = () => new Promise(resolve => setImmediate(resolve))
   return {
     counts,
+    entries,
     directory,
     clock,
     lines,
@@ -101,6 +104,21 @@ t.test('the users of $external are read with read concern majority and without t
       projection: { credentials: 0 },
       readConcern: { level: 'majority' },
     },
+  ])
+})
+
+t.test('each read that differs is reported with the users of the one before', async t => {
+  const { directory, upstream, entries, refresh } = createScripted(t, user(alice.canonical))
+  await directory.start()
+  await refresh()
+  upstream.failure = { ok: 0, errmsg: 'no', code: 1 }
+  await refresh()
+  upstream.failure = undefined
+  upstream.users = [user('CN=app')]
+  await refresh()
+  t.same(entries, [
+    [undefined, [alice.canonical]],
+    [[alice.canonical], ['CN=app']],
   ])
 })
 
