@@ -262,7 +262,7 @@ async function runUsers([subcommand = '', ...argv]: string[]): Promise<number> {
 
 async function runUsersPrune(argv: string[]): Promise<number> {
   const { own, settings } = parseFlagsOnly(argv, { ...CONFIG_FLAGS, all: 'toggle' })
-  const findings = await pruneUsers(load(own, settings), { all: own.all === true })
+  const findings = await pruneUsers(load(own, settings), { all: own.all === true, user: findOperator() })
   for (const finding of findings) print(formatFinding(finding))
   return exitCodeOf(findings)
 }

@@ -2,7 +2,7 @@
 import { hostname } from 'node:os'
 import type { MetricsRecorder } from '../admin/metrics.js'
 import type { AuditDestination } from '../audit/destination.js'
-import { PROXY_ACTOR } from '../audit/events.js'
+import { type AuditEventType, PROXY_ACTOR } from '../audit/events.js'
 import { AuditTrail } from '../audit/trail.js'
 import { AuditWriter } from '../audit/writer.js'
 import { after } from '../clock.js'
@@ -24,7 +24,7 @@ export type RunningAudit = {
 
 /** Starts with the event `audit.opened`. */
 export function startAuditTrail(
-  { instance, audit }: Pick<Config, 'instance' | 'audit'>,
+  config: Pick<Config, 'instance' | 'audit'>,
   destination: AuditDestination,
   metrics: MetricsRecorder,
   log: Log,
@@ -39,14 +39,7 @@ export function startAuditTrail(
     },
     onLost: () => metrics.count('audit_lost_events_total', 1),
   })
-  const trail = new AuditTrail({
-    instance: instance ?? hostname(),
-    boot: randomBytes(BOOT_BYTES).toString('hex'),
-    wallClock: Date.now,
-    hide: audit.hashKey && createSessionNameHash(audit.hashKey),
-    writer,
-    onRecorded: type => metrics.count('audit_events_total', 1, { type }),
-  })
+  const trail = createTrail(config, writer, type => metrics.count('audit_events_total', 1, { type }))
   const recordOpened = (): void => trail.record('audit.opened', { actor: PROXY_ACTOR, destination: destination.name })
   recordOpened()
   return {
@@ -64,4 +57,20 @@ export function startAuditTrail(
       }
     },
   }
+}
+
+/** The trail of one run, with an id of its own. */
+export function createTrail(
+  { instance, audit }: Pick<Config, 'instance' | 'audit'>,
+  writer: AuditWriter,
+  onRecorded?: (type: AuditEventType) => void,
+): AuditTrail {
+  return new AuditTrail({
+    instance: instance ?? hostname(),
+    boot: randomBytes(BOOT_BYTES).toString('hex'),
+    wallClock: Date.now,
+    hide: audit.hashKey && createSessionNameHash(audit.hashKey),
+    writer,
+    ...(onRecorded && { onRecorded }),
+  })
 }

@@ -317,7 +317,8 @@ export const auditEvents = {
     personalData: ['arn'],
   },
   command: {
-    summary: 'A command of the operator that changes something.',
+    summary:
+      'A command of the operator that changes something. It is recorded before its first change, and again if it fails.',
     required: ['command'],
     optional: ['arn', 'change', 'user', 'roles', 'rolesBefore', 'reason', 'denial', 'target', 'until'],
     personalData: ['actor', 'arn', 'user', 'denial', 'target'],
