@@ -4,7 +4,8 @@
  *     node commandRunner.mjs PROGRAM
  *
  * A line of JSON on stdin is a run, `{"args": […], "env": {…}}`; a line on stdout is its result,
- * `{"code": N, "stdout": "…", "stderr": "…"}`. Each run evaluates PROGRAM anew. Runs follow each other.
+ * `{"run": N, "code": N, "stdout": "…", "stderr": "…"}`. Each run evaluates PROGRAM anew. Runs follow each other. Other lines on
+ * stdout are events of audit trails, which bypass `process.stdout`.
  */
 import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
@@ -34,7 +35,7 @@ async function run({ args, env }) {
     process.removeAllListeners(event)
   }
   for (const stream of [stdout, stderr]) stream.removeAllListeners('error')
-  return result
+  return { run: runs, ...result }
 }
 
 for await (const line of createInterface(process.stdin)) writeResult(`${JSON.stringify(await run(JSON.parse(line)))}\n`)

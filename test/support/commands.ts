@@ -1,5 +1,4 @@
 /** The command line as a function: exit code and output of any number of runs, for the price of one process. */
-import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
@@ -14,7 +13,7 @@ export type RunCommand = (args: readonly string[], env?: Record<string, string>)
 /** Starts the process that runs the commands, one after another. It ends with the test. */
 export function startCommandRunner(t: Test): RunCommand {
   const { child, exited } = startNode(t, [runner, program])
-  const results = createInterface(child.stdout)
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
   let problems = ''
   child.stderr.on('data', chunk => {
     problems += chunk
@@ -24,8 +23,11 @@ export function startCommandRunner(t: Test): RunCommand {
   let last: Promise<unknown> = Promise.resolve()
   const run: RunCommand = async (args, env = {}) => {
     child.stdin.write(`${JSON.stringify({ args, env })}\n`)
-    const [line] = await Promise.race([once(results, 'line'), ended])
-    return JSON.parse(line)
+    for (;;) {
+      const { value: line } = await Promise.race([lines.next(), ended])
+      const result = JSON.parse(line ?? (await ended))
+      if ('run' in result) return result
+    }
   }
   return (args, env) => {
     const result = last.then(() => run(args, env))
