@@ -1,7 +1,7 @@
 /** The alerts and the dashboard use only what the proxy has, and each alert leads to its entry of the runbook. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { findUnknownNames, readAlertRules, readKnownMetrics } from './support/promql.js'
+import { findUnknownNames, readAlertRules, readDashboardExpressions, readKnownMetrics } from './support/promql.js'
 
 const rules = readAlertRules()
 const known = await readKnownMetrics()
@@ -10,6 +10,12 @@ const entries = [...runbook.matchAll(/^### (MongoIamProxy\w+)$/gm)].map(([, name
 
 t.test('alerts use metrics, labels and values that exist', async t => {
   for (const { alert, expr } of rules) t.same(findUnknownNames(expr, known), [], alert)
+})
+
+t.test('the dashboard uses metrics, labels and values that exist', async t => {
+  const expressions = readDashboardExpressions()
+  t.ok(expressions.length > 20)
+  for (const { title, expr } of expressions) t.same(findUnknownNames(expr, known), [], title)
 })
 
 t.test('each alert has a severity, a summary, a description, and an entry of the runbook under its name', async t => {

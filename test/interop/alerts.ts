@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { createMetricsRecorder } from '../../src/admin/metrics.js'
 import { createTempFolder } from '../support/program.js'
-import { readAlertRules } from '../support/promql.js'
+import { readAlertRules, readDashboardExpressions } from '../support/promql.js'
 import { type Incident, incidents } from './support/incidents.js'
 import { findPromtool, prepareOrSkip } from './support/toolchains.js'
 
@@ -132,6 +132,17 @@ function testRules(t: Test, incident: Incident): void {
 
 t.test('Prometheus accepts the rules', { skip }, async t => {
   const { status, output } = runPromtool(['check', 'rules', '--lint=all', '--lint-fatal', RULES])
+  t.equal(status, 0, output)
+})
+
+t.test('Prometheus can parse the expressions of the dashboard', { skip }, async t => {
+  const rules = readDashboardExpressions().map(({ expr }, index) => ({
+    record: `panel_${index}`,
+    expr: expr.replaceAll('$__rate_interval', '1m'),
+  }))
+  const file = join(createTempFolder(t), 'dashboard.json')
+  writeFileSync(file, JSON.stringify({ groups: [{ name: 'dashboard', rules }] }))
+  const { status, output } = runPromtool(['check', 'rules', file])
   t.equal(status, 0, output)
 })
 

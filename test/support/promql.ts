@@ -18,6 +18,15 @@ export function readAlertRules(): AlertRule[] {
   return groups.flatMap(({ rules }) => rules)
 }
 
+const DASHBOARD_FILE = new URL('../../deploy/grafana/mongo-iam-proxy.json', import.meta.url)
+type Panel = { title: string; targets?: { expr: string }[] }
+
+/** The expressions of the Grafana dashboard, by the title of their panel. */
+export function readDashboardExpressions(): { title: string; expr: string }[] {
+  const { panels } = JSON.parse(readFileSync(DASHBOARD_FILE, 'utf8')) as { panels: Panel[] }
+  return panels.flatMap(({ title, targets = [] }) => targets.map(({ expr }) => ({ title, expr })))
+}
+
 /** Labels that Prometheus adds to each series. */
 const TARGET_LABELS = ['job', 'instance']
 const KEYWORDS = new Set(['and', 'or', 'unless', 'bool', 'offset'])
