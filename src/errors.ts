@@ -419,6 +419,12 @@ export const faults = {
     summary: 'too many requests are waiting for a reply on one connection',
     remedy: 'Find the client by `peer`. Supported drivers wait for a reply before they send the next request.',
   },
+  'connection/closed-by-admin': {
+    level: 'info',
+    reply: null,
+    summary: 'an administrator closed the session',
+    remedy: 'Nothing. The client may log in again; the audit trail has the name of the token (`admin.request`).',
+  },
   'connection/reset': {
     level: 'info',
     reply: null,

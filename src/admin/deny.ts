@@ -3,6 +3,7 @@
  *
  *     POST /deny  {"arn": "arn:aws:iam::123456789012:user/mallory", "why": "ticket 4711"}
  */
+import { z } from 'zod'
 import { Fault } from '../errors.js'
 import { type Denial, parseDenial } from '../revocation/denials.js'
 import { type Caller, readJsonBody } from './access.js'
@@ -52,12 +53,42 @@ const allow: Change = async (denial, caller, options) => {
   return jsonResponse(200, { allowed: toFileEntry(denial) })
 }
 
+/** An entry has one of the first five. */
+const entrySchema = z.strictObject({
+  arn: z.string().optional(),
+  session: z.string().optional(),
+  principalId: z.string().optional(),
+  accessKey: z.string().optional(),
+  account: z.string().optional(),
+  why: z.string().optional(),
+  until: z.iso.datetime().optional(),
+})
+const bodySchema = z.union([entrySchema, z.string()])
+
 /** The route /deny. A change is answered with 200 once it is on disk, and with 507 if it cannot be saved. */
 export function createDenyRoute(options: DenyOptions): Route {
   return {
-    GET: { access: 'read', isRecorded: true, run: () => jsonResponse(200, toFileEntries(options.list())) },
-    POST: { access: 'write', run: (request, caller) => change('denied', request, caller, options) },
-    DELETE: { access: 'write', run: (request, caller) => change('undenied', request, caller, options) },
+    GET: {
+      access: 'read',
+      isRecorded: true,
+      summary: 'The deny list: entries of deny.file, and those that were added here.',
+      response: z.strictObject({ file: z.array(entrySchema), admin: z.array(entrySchema) }),
+      run: () => jsonResponse(200, toFileEntries(options.list())),
+    },
+    POST: {
+      access: 'write',
+      summary: 'Adds an entry to the deny list and closes the sessions that it denies. 507: it could not be saved.',
+      body: bodySchema,
+      response: z.strictObject({ denied: entrySchema, closed: z.int(), warning: z.string().optional() }),
+      run: (request, caller) => change('denied', request, caller, options),
+    },
+    DELETE: {
+      access: 'write',
+      summary: 'Removes an entry that was added here. 507: the change could not be saved.',
+      body: bodySchema,
+      response: z.strictObject({ allowed: entrySchema }),
+      run: (request, caller) => change('undenied', request, caller, options),
+    },
   }
 }
 

@@ -1,4 +1,5 @@
 /** Liveness, readiness and metrics, which need no token. */
+import { z } from 'zod'
 import { jsonResponse, textResponse } from './http.js'
 import type { Routes } from './routes.js'
 
@@ -12,10 +13,12 @@ export type HealthOptions = {
 export function createHealthRoutes({ ready, metrics }: HealthOptions): Routes {
   const render = shareConcurrent(metrics)
   return {
-    '/healthz': { GET: { access: 'open', run: () => textResponse(200, 'ok') } },
+    '/healthz': { GET: { access: 'open', summary: 'Liveness.', run: () => textResponse(200, 'ok') } },
     '/readyz': {
       GET: {
         access: 'open',
+        summary: 'Readiness: 200 if logins can be admitted, otherwise 503 with the same body.',
+        response: z.looseObject({ ready: z.boolean() }),
         run() {
           const { ready: isReady, body } = ready()
           return jsonResponse(isReady ? 200 : 503, { ready: isReady, ...body })
@@ -25,6 +28,7 @@ export function createHealthRoutes({ ready, metrics }: HealthOptions): Routes {
     '/metrics': {
       GET: {
         access: 'open',
+        summary: 'Metrics in the Prometheus text format.',
         run: async () => ({ status: 200, type: 'text/plain; version=0.0.4; charset=utf-8', body: await render() }),
       },
     },

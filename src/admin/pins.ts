@@ -32,10 +32,15 @@ export function createPinsRoute(options: PinsOptions): Route {
     GET: {
       access: 'read',
       isRecorded: true,
+      summary: 'Pinned ids by principal.',
+      response: z.record(z.string(), z.string()),
       run: withPins(pins => jsonResponse(200, Object.fromEntries(pins.all()))),
     },
     DELETE: {
       access: 'write',
+      summary: 'Clears a pin, so that the next login pins an id. 507: the change could not be saved.',
+      body: schema,
+      response: z.strictObject({ cleared: z.record(z.string(), z.string()) }),
       run: withPins((pins, request, caller) => clear(pins, request, caller, options)),
     },
   }

@@ -2,6 +2,7 @@
  * The routes of the admin interface: every path, its methods, and the access that each needs. A request is checked here, so
  * that a route cannot forget it.
  */
+import type { z } from 'zod'
 import { type Access, type AccessOptions, type Caller, checkAccess } from './access.js'
 import { type AdminRequest, type AdminResponse, textResponse } from './http.js'
 
@@ -9,6 +10,13 @@ export type Operation = {
   access: Access
   /** Whether the audit trail records this read. It records every write. */
   isRecorded?: boolean
+  /** One sentence, for the OpenAPI document. */
+  summary: string
+  /** Query parameters. */
+  parameters?: readonly { readonly name: string; readonly description: string; readonly schema: z.ZodType }[]
+  /** The JSON of a request and of status 200; text if there is no schema. */
+  body?: z.ZodType
+  response?: z.ZodType
   run(request: AdminRequest, caller: Caller): AdminResponse | Promise<AdminResponse>
 }
 

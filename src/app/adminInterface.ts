@@ -1,23 +1,34 @@
 /** Connects the admin server to the parts that its pages report and change. */
 import type { AccessOptions, AdminToken } from '../admin/access.js'
+import { createBudgetsRoutes } from '../admin/budgets.js'
 import { createDenyRoute } from '../admin/deny.js'
 import { createHealthRoutes } from '../admin/health.js'
-import type { MetricsRecorder } from '../admin/metrics.js'
+import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
+import { withOpenApi } from '../admin/openapi.js'
 import { createPinsRoute } from '../admin/pins.js'
+import { createPrincipalsRoutes } from '../admin/principals.js'
+import { createRefusalsRoutes } from '../admin/refusals.js'
 import type { RecordedRequest, Routes } from '../admin/routes.js'
+import { createRulesRoutes } from '../admin/rules.js'
 import { type AdminServer, startAdminServer } from '../admin/server.js'
-import type { RecordAuditEvent } from '../audit/events.js'
+import { createSessionsRoutes } from '../admin/sessions.js'
+import { createSettingsRoutes } from '../admin/settingsInForce.js'
+import { type AdminStatus, createStatusRoutes } from '../admin/status.js'
+import type { AuditTrail } from '../audit/trail.js'
 import { after, now } from '../clock.js'
 import { DEFAULT_TOKEN_NAME } from '../config/adminTokens.js'
 import { isLoopback } from '../config/hosts.js'
 import type { Config } from '../config/load.js'
-import { toLogFields } from '../errors.js'
+import { type Level, toLogFields } from '../errors.js'
 import { createSessionNameHash } from '../identity/sessionNames.js'
 import type { LdapGuard } from '../ldap/guard.js'
 import type { Log } from '../log.js'
 import type { Revocation } from '../revocation/revocation.js'
+import { VERSION } from '../upstream/metadata.js'
 import type { Topology } from '../upstream/topology.js'
 import type { Pins } from '../users/pins.js'
+import type { Rule } from '../users/rules.js'
+import type { Activity } from './activity.js'
 import { AdminAuditor } from './adminAudit.js'
 import { findUnservedDenials } from './ineffective.js'
 
@@ -27,14 +38,25 @@ export type AdminInterfaceOptions = {
   maxConnections: number
   /** Whether the proxy is ready, and whether it is draining. */
   readiness(): { isReady: boolean; isDraining: boolean }
-  topology: Pick<Topology, 'currentView'>
+  topology: Pick<Topology, 'currentView' | 'currentPrimary' | 'members'>
   ldap: Pick<LdapGuard, 'getState'>
   revocation: Pick<Revocation, 'list' | 'deny' | 'allow'>
   pins: Pins | undefined
   /** The number of principals whose database user still has roles that were taken away. */
   countUnrevoked(): number
-  /** Records an event of the audit trail. */
-  recordAudit: RecordAuditEvent
+  audit: Pick<AuditTrail, 'record' | 'boot' | 'isFailing'>
+  activity: Activity
+  /** Milliseconds since 1970. */
+  startedAt: number
+  /** The gauges of session slots and of the budget of calls to STS. */
+  gauges: GaugeCollectors
+  configHash(): string
+  /** The rules in force. */
+  rules(): readonly Rule[]
+  /** Logins by the description of a rule. */
+  countRuleLogins(): Readonly<Record<string, number>>
+  logLevel(): Level
+  setLogLevel(level: Level): void
   /** Sets the gauges of the audit trail. */
   updateAuditMetrics(): void
   metrics: MetricsRecorder
@@ -46,11 +68,11 @@ const REFUSAL_LOG_MS = 1_000
 
 /** Resolves with undefined if `admin.port` is off. Throws `listener/address-unavailable`. */
 export async function startAdminInterface(options: AdminInterfaceOptions): Promise<AdminServer | undefined> {
-  const { config, maxConnections, recordAudit, log } = options
-  const { admin, audit } = config()
+  const { config, maxConnections, audit, log } = options
+  const { admin, audit: settings } = config()
   const { host, port } = admin
   if (port === 'off') return undefined
-  const auditor = new AdminAuditor({ record: recordAudit, after })
+  const auditor = new AdminAuditor({ record: audit.record, after })
   const logRefused = createRefusalLog(log)
   const server = await startAdminServer({
     host,
@@ -58,13 +80,16 @@ export async function startAdminInterface(options: AdminInterfaceOptions): Promi
     after,
     maxConnections,
     access: createAccess(config),
-    routes: createRoutes(options, auditor),
+    routes: withOpenApi(
+      { ...createRoutes(options, auditor), ...createStateRoutes(options), ...createSettingsRoutes(config) },
+      VERSION,
+    ),
     onRequest(request) {
       auditor.recordRequest(request)
       if (request.isRefused) logRefused(request)
     },
     onError: fault => log('error', 'admin request failed', toLogFields(fault)),
-    hide: audit.hashKey && createSessionNameHash(audit.hashKey),
+    hide: settings.hashKey && createSessionNameHash(settings.hashKey),
   })
   return {
     port: server.port,
@@ -125,6 +150,54 @@ function createRoutes(options: AdminInterfaceOptions, auditor: AdminAuditor): Ro
       },
     }),
     '/pins': createPinsRoute({ pins, onCleared: pin => auditor.recordPinCleared(pin) }),
+  }
+}
+
+/** The routes that show the state of the proxy, and those that change it without a file. */
+function createStateRoutes(options: AdminInterfaceOptions): Routes {
+  const { activity, gauges, rules, countRuleLogins, setLogLevel } = options
+  return {
+    ...createStatusRoutes({ status: () => describeStatus(options), setLogLevel }),
+    ...createSessionsRoutes({
+      list: page => activity.listSessions(page),
+      close: id => activity.closeSession(id),
+    }),
+    ...createPrincipalsRoutes(page => activity.listPrincipals(page)),
+    ...createRefusalsRoutes(() => activity.listRefusals()),
+    ...createRulesRoutes({ rules, countLogins: countRuleLogins }),
+    ...createBudgetsRoutes(() => ({
+      tokens: gauges.sts_bucket_tokens?.() ?? {},
+      perSecond: gauges.sts_bucket_rate?.() ?? {},
+      throttles: gauges.sts_bucket_throttles?.() ?? {},
+      waiting: gauges.sts_bucket_waiting?.() ?? {},
+      health: gauges.sts_host_health?.() ?? {},
+    })),
+  }
+}
+
+function describeStatus(options: AdminInterfaceOptions): AdminStatus {
+  const { readiness, topology, ldap, revocation, countUnrevoked, audit, gauges, configHash, logLevel, startedAt } =
+    options
+  const { isReady, isDraining } = readiness()
+  const { taken = 0, free = 0 } = gauges.session_slots?.() ?? {}
+  const { file, admin } = revocation.list()
+  return {
+    version: VERSION,
+    boot: audit.boot,
+    startedAt: new Date(startedAt).toISOString(),
+    ready: isReady,
+    draining: isDraining,
+    ldap: ldap.getState(),
+    upstream: {
+      primary: topology.currentPrimary()?.address ?? null,
+      members: topology.members().map(({ address, state }) => ({ address, state })),
+    },
+    sessions: { open: taken, free },
+    denials: { file: file.length, admin: admin.length },
+    unrevokedRoles: countUnrevoked(),
+    audit: { failing: audit.isFailing },
+    configHash: configHash(),
+    logLevel: logLevel(),
   }
 }
 

@@ -34,6 +34,8 @@ import { VERSION } from '../upstream/metadata.js'
 import { PrimaryHistory } from '../upstream/primaryHistory.js'
 import { Topology } from '../upstream/topology.js'
 import { readTopologyVersion } from '../upstream/topologyVersion.js'
+import type { Rule } from '../users/rules.js'
+import { Activity } from './activity.js'
 import { startAdminInterface } from './adminInterface.js'
 import { type RunningAudit, startAuditTrail } from './auditTrail.js'
 import { Capacity } from './capacity.js'
@@ -108,10 +110,14 @@ class ProxyServer {
   readonly #audit: RunningAudit
   readonly #connectionAudit: ConnectionAuditor
   readonly #changeAudit: ChangeAuditor
+  readonly #activity: Activity
+  readonly #startedAt = Date.now()
   readonly #ruleLogins = new RuleLogins()
   readonly #configStatus: ConfigStatus
   /** The running configuration. */
   #config: Config
+  #rules: readonly Rule[]
+  #logLevel: Level
   #stopSignal = 'none'
   #listener: Listener | undefined
   #adminServer: AdminServer | undefined
@@ -127,6 +133,8 @@ class ProxyServer {
     const { config, policy } = loaded
     this.#initial = loaded
     this.#config = config
+    this.#rules = policy.rules.all
+    this.#logLevel = config.log.level
     this.#log = log
     this.#setLogLevel = setLogLevel
     this.#metrics = createMetricsRecorder({}, { includeProcess: true })
@@ -140,6 +148,11 @@ class ProxyServer {
       refusesWithoutAudit: () => this.#config.audit.onFailure === 'refuse',
       configHash: () => this.#configStatus.hash,
       after,
+    })
+    this.#activity = new Activity({
+      audit: this.#connectionAudit,
+      boot: this.#audit.trail.boot,
+      wallClock: Date.now,
     })
     this.#capacity = new Capacity(loaded, this.#metrics, log)
     this.#connectionMetrics = createConnectionMetrics(this.#metrics, this.#ruleLogins)
@@ -279,7 +292,15 @@ class ProxyServer {
       revocation: this.#logins.revocation,
       pins: this.#logins.pins,
       countUnrevoked: () => this.#logins.unrevokedCount,
-      recordAudit: this.#audit.trail.record,
+      audit: this.#audit.trail,
+      activity: this.#activity,
+      startedAt: this.#startedAt,
+      gauges: { ...this.#capacity.gauges(), ...this.#logins.gauges() },
+      configHash: () => this.#configStatus.hash,
+      rules: () => this.#rules,
+      countRuleLogins: () => this.#ruleLogins.counts(),
+      logLevel: () => this.#logLevel,
+      setLogLevel: level => this.#changeLogLevel(level),
       updateAuditMetrics: () => this.#audit.updateMetrics(),
       metrics: this.#metrics,
       log: this.#log,
@@ -312,7 +333,7 @@ class ProxyServer {
       onAcceptFailed: why => this.#capacity.recordFailedAccept(why),
       onRejected: ({ kind }) => this.#connectionMetrics.recordFault(kind),
       onCertificateRefused: (client, refusal) => this.#connectionAudit.recordCertificateRefused(client, refusal),
-      createConnection: (socket, client) => new Connection(socket, client, options),
+      createConnection: (socket, client) => this.#activity.track(client, new Connection(socket, client, options)),
     })
   }
 
@@ -329,7 +350,7 @@ class ProxyServer {
       }),
       answerHello: (request, connectionId, signal, client) => this.#hello.answer(request, connectionId, signal, client),
       authenticator,
-      audit: this.#connectionAudit,
+      audit: this.#activity,
       reauthenticationMode: () => this.#config.listen.reauthenticate,
       metrics: this.#connectionMetrics,
       nextRequestID: () => this.#nextRequestID(),
@@ -352,13 +373,19 @@ class ProxyServer {
     this.#config = config
     this.#configStatus.setHash(source.hash)
     this.#followRules(next)
-    this.#setLogLevel(config.log.level)
+    this.#rules = next.policy.rules.all
+    this.#changeLogLevel(config.log.level)
     this.#logins.apply(next)
     this.#watchCertificates(next)
   }
 
   #followRules({ config, policy }: LoadedConfig): void {
     this.#ruleLogins.setRules(policy.rules.all, { hasDirectory: config.directory.enabled })
+  }
+
+  #changeLogLevel(level: Level): void {
+    this.#logLevel = level
+    this.#setLogLevel(level)
   }
 
   #watchCertificates({ config, policy }: LoadedConfig): void {

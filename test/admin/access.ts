@@ -6,8 +6,8 @@ import { READ_TOKEN, startTestAdminServer, TOKENS, WRITE_TOKEN } from '../suppor
 const JSON_TYPE = { 'content-type': 'application/json' }
 const routes: Routes = {
   '/things': {
-    GET: { access: 'read', run: (_, { token }) => jsonResponse(200, { token: token ?? null }) },
-    POST: { access: 'write', run: (_, { token }) => jsonResponse(200, { token: token ?? null }) },
+    GET: { access: 'read', summary: 'A thing.', run: (_, { token }) => jsonResponse(200, { token: token ?? null }) },
+    POST: { access: 'write', summary: 'A thing.', run: (_, { token }) => jsonResponse(200, { token: token ?? null }) },
   },
 }
 

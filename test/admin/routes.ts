@@ -5,13 +5,18 @@ import { READ_TOKEN, startTestAdminServer, WRITE_TOKEN } from '../support/adminS
 
 const write = { authorization: `Bearer ${WRITE_TOKEN}`, 'content-type': 'application/json' }
 const routes: Routes = {
-  '/open': { GET: { access: 'open', run: () => textResponse(200, 'open') } },
-  '/plain': { GET: { access: 'read', run: () => textResponse(200, 'plain') } },
+  '/open': { GET: { access: 'open', summary: 'A thing.', run: () => textResponse(200, 'open') } },
+  '/plain': { GET: { access: 'read', summary: 'A thing.', run: () => textResponse(200, 'plain') } },
   '/secret': {
-    GET: { access: 'read', isRecorded: true, run: () => textResponse(200, 'secret') },
-    POST: { access: 'write', run: () => ({ ...jsonResponse(404, 'no such thing'), target: 'thing 7' }) },
+    GET: { access: 'read', summary: 'A thing.', isRecorded: true, run: () => textResponse(200, 'secret') },
+    POST: {
+      access: 'write',
+      summary: 'A thing.',
+      run: () => ({ ...jsonResponse(404, 'no such thing'), target: 'thing 7' }),
+    },
     DELETE: {
       access: 'write',
+      summary: 'A thing.',
       run: () => {
         throw new Error('internal detail')
       },
