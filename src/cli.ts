@@ -3,6 +3,8 @@
 import { randomBytes } from 'node:crypto'
 import { userInfo } from 'node:os'
 import { type LoadedConfig, loadWithPolicy, withPolicy } from './app/policy.js'
+import { type AdminOutput, closeSession, deny, listSessions, showStatus, undeny } from './commands/administer.js'
+import { type AskAdmin, createAdminRequester } from './commands/adminRequest.js'
 import { type CheckOptions, check } from './commands/check.js'
 import { importPackage } from './commands/doctor/awsSdk.js'
 import { parseTarget } from './commands/doctor/target.js'
@@ -66,6 +68,14 @@ const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any Mo
       --dry-run                           shows what grant or revoke would change
       --config FILE                       also shows the rule that decides instead, and gives audit.to
       --json                              prints JSON lines: the findings, then a summary
+  mongo-iam-proxy status                  shows the state of a running proxy
+  mongo-iam-proxy sessions                lists its open sessions
+  mongo-iam-proxy sessions close ID       closes a session; its client may log in again
+  mongo-iam-proxy deny ARN --why TEXT     denies a principal or a session and closes its sessions
+      --until TIME                        until a time like 2026-12-24T00:00:00Z
+  mongo-iam-proxy undeny ARN              removes such a denial
+      --admin URL --token-file FILE       for these five: the admin interface (http://127.0.0.1:9216) and its token
+      --json                              prints one JSON document
   mongo-iam-proxy settings                prints the settings; each is also a flag and a variable
       --json                              prints one JSON document
 
@@ -84,6 +94,10 @@ const commands: Record<string, Command> = {
   explain: runExplain,
   doctor: runDoctor,
   users: runUsers,
+  status: argv => administer(argv, {}, [], ask => showStatus(ask)),
+  sessions: runSessions,
+  deny: runDeny,
+  undeny: argv => administer(argv, {}, ['ARN'], (ask, [arn = '']) => undeny(ask, arn)),
   settings: printSettings,
   help: printHelp,
   version: printVersion,
@@ -319,6 +333,50 @@ function findOperator(): string {
   } catch {
     return `uid ${process.getuid?.() ?? 'unknown'}`
   }
+}
+
+function runSessions([subcommand, ...argv]: string[]): Promise<number> {
+  if (subcommand === 'close') return administer(argv, {}, ['ID'], (ask, [id = '']) => closeSession(ask, id))
+  return administer(subcommand === undefined ? [] : [subcommand, ...argv], {}, [], ask => listSessions(ask))
+}
+
+function runDeny(argv: string[]): Promise<number> {
+  return administer(argv, { why: 'text', until: 'text' }, ['ARN'], (ask, [arn = ''], { why, until }) => {
+    if (why === undefined) throw new Fault('usage', 'deny needs --why, which the audit trail records')
+    return deny(ask, arn, why, until)
+  })
+}
+
+/** Runs a command that asks a running proxy. `needs`: the names of its arguments. */
+async function administer(
+  argv: string[],
+  flags: Readonly<Record<string, 'text'>>,
+  needs: readonly string[],
+  run: (
+    ask: AskAdmin,
+    positionals: readonly string[],
+    own: Readonly<Record<string, string | undefined>>,
+  ) => Promise<AdminOutput>,
+): Promise<number> {
+  const { own, settings, positionals } = parseFlags(argv, {
+    ...flags,
+    admin: 'text',
+    'token-file': 'text',
+    json: 'toggle',
+  })
+  if (Object.keys(settings).length > 0) throw new Fault('usage', 'settings of the proxy have no effect on this command')
+  if (positionals.length !== needs.length) {
+    throw new Fault(
+      'usage',
+      `this command takes ${needs.length === 0 ? 'no argument' : `one argument, ${needs.join(', ')}`}`,
+    )
+  }
+  const { json, ...texts } = own as Readonly<Record<string, string | undefined>> & { json?: unknown }
+  const ask = createAdminRequester({ url: texts.admin, tokenFile: texts['token-file'] })
+  const output = await run(ask, positionals, texts)
+  if (json) print(JSON.stringify({ version: 1, answer: output.json }))
+  else for (const line of output.lines) print(escapeUnprintable(line))
+  return 0
 }
 
 async function printSettings(argv: string[]): Promise<number> {

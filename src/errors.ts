@@ -498,6 +498,14 @@ export const faults = {
     remedy: 'Run `mongo-iam-proxy --help`.',
     exit: 64,
   },
+  'admin/failed': {
+    level: 'error',
+    reply: null,
+    summary: 'the admin interface of the proxy did not do it',
+    remedy:
+      'Check --admin, and --token-file, whose token must be one of admin.tokens of the running proxy and may write.',
+    exit: 78,
+  },
   internal: {
     level: 'error',
     reply: { code: 8, codeName: 'UnknownError' },

@@ -252,6 +252,7 @@ t.test('exit codes are those of sysexits(3)', async t => {
   t.same(exits, {
     'listener/address-unavailable': 69,
     'config/invalid': 78,
+    'admin/failed': 78,
     'demo/sandbox-missing': 64,
     usage: 64,
     internal: 70,

@@ -12,7 +12,13 @@ import { type FaultKind, faults } from '../errors.js'
 const ALL_KINDS = Object.keys(faults) as FaultKind[]
 /** They end a program or answer a request to the admin interface, so no connection is counted with them. */
 const NOT_OF_CONNECTIONS: readonly FaultKind[] = [
-  ...(['usage', 'demo/sandbox-missing', 'listener/address-unavailable', 'denials/not-persisted'] as const),
+  ...([
+    'usage',
+    'admin/failed',
+    'demo/sandbox-missing',
+    'listener/address-unavailable',
+    'denials/not-persisted',
+  ] as const),
 ]
 const FAULT_KINDS = ALL_KINDS.filter(kind => !NOT_OF_CONNECTIONS.includes(kind))
 /** They end a connection, or refuse a command, before or after a login. */

@@ -9,7 +9,17 @@ import { type Fault, toExitCode } from '../errors.js'
 const JSON_VERSION = 1
 
 /** Commands whose output is JSON with `--json`, whatever happens. */
-const JSON_COMMANDS: readonly string[] = ['check', 'doctor', 'explain', 'settings', 'users']
+const JSON_COMMANDS: readonly string[] = [
+  'check',
+  'deny',
+  'doctor',
+  'explain',
+  'sessions',
+  'settings',
+  'status',
+  'undeny',
+  'users',
+]
 
 /** Whether the caller expects JSON. A wrong command line cannot be parsed, so this reads the arguments alone. */
 export function expectsJson([command = '', ...argv]: readonly string[]): boolean {
