@@ -11,7 +11,7 @@
 import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import type { LoadedConfig } from '../app/policy.js'
-import { Fault } from '../errors.js'
+import { Fault, toLogFields } from '../errors.js'
 import { type Address, formatAddress, parseAddress } from '../upstream/address.js'
 import { resolveSeedlist } from '../upstream/srv.js'
 import { createTarget, type Target } from '../upstream/target.js'
@@ -125,8 +125,9 @@ class Doctor {
       this.#add('dns', subject, { level: 'ok', text: found.seeds.join(', ') })
       return { addresses: found.seeds, replicaSet: replicaSet ?? found.replicaSet }
     } catch (thrown) {
-      const { facts, message } = Fault.from(thrown)
-      const why = facts.why ?? facts.code ?? (codeOf(thrown) === 'ETIMEDOUT' ? 'ETIMEDOUT' : message)
+      const fault = Fault.from(thrown)
+      const { code } = fault.data('upstream/unreachable') ?? {}
+      const why = code ?? (codeOf(thrown) === 'ETIMEDOUT' ? 'ETIMEDOUT' : toLogFields(fault).why)
       this.#add(
         'dns',
         subject,
