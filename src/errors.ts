@@ -106,7 +106,8 @@ export const faults = {
       codeName: 'ClientMetadataDocumentTooLarge',
       toText: () => 'The client metadata document must be less then or equal to 512 bytes',
     },
-    summary: 'the client document of hello is larger than 512 bytes',
+    summary:
+      'the client document of hello is larger than 512 bytes, or driver and application in it leave no room for the marker',
     remedy: 'Shorten the driver information that the application or its framework adds.',
   },
   'hello/metadata-repeated': {

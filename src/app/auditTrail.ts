@@ -8,9 +8,11 @@ import { AuditWriter } from '../audit/writer.js'
 import { after } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { Fault, toLogFields } from '../errors.js'
-import { createSessionNameHash } from '../identity/sessionNames.js'
+import type { Identity } from '../identity/reply.js'
+import { createSessionNameHash, readSessionName } from '../identity/sessionNames.js'
 import type { Log } from '../log.js'
 import { randomBytes } from '../random.js'
+import type { Marker } from '../upstream/metadata.js'
 
 const BOOT_BYTES = 6
 
@@ -20,6 +22,8 @@ export type RunningAudit = {
   reopen(): void
   /** Sets the gauges, before a scrape. */
   updateMetrics(): void
+  /** Names a client connection as the events do. */
+  createMarker(connectionId: number, identity: Identity): Marker
 }
 
 /** Starts with the event `audit.opened`. */
@@ -40,10 +44,16 @@ export function startAuditTrail(
     onLost: () => metrics.count('audit_lost_events_total', 1),
   })
   const trail = createTrail(config, writer, type => metrics.count('audit_events_total', 1, { type }))
+  const { hashKey } = config.audit
+  const hide = hashKey && createSessionNameHash(hashKey)
   const recordOpened = (): void => trail.record('audit.opened', { actor: PROXY_ACTOR, destination: destination.name })
   recordOpened()
   return {
     trail,
+    createMarker: (connectionId, identity) => ({
+      connection: trail.nameConnection(connectionId),
+      session: readSessionName(identity, hide),
+    }),
     updateMetrics() {
       metrics.set('audit_up', writer.isFailing ? 0 : 1)
       metrics.set('audit_waiting_bytes', writer.waitingBytes)

@@ -156,7 +156,7 @@ export class ConnectionAuditor implements ConnectionAudit {
       outcome: 'refused',
       actor: CLIENT,
       ...client,
-      connection: `${trail.boot}-${id}`,
+      connection: trail.nameConnection(id),
       reason: describeCertificateError(code),
       code,
       fingerprint,
@@ -193,7 +193,7 @@ export class ConnectionAuditor implements ConnectionAudit {
   }
 
   #describeClient({ id, peer }: AuditedClient, record: LoginRecord) {
-    return { actor: toActor(record), ...splitPeer(peer), connection: `${this.#options.trail.boot}-${id}` }
+    return { actor: toActor(record), ...splitPeer(peer), connection: this.#options.trail.nameConnection(id) }
   }
 }
 

@@ -27,6 +27,7 @@ import { type AdminClient, createAdminClient } from '../upstream/admin.js'
 import type { Channel } from '../upstream/channel.js'
 import { type UpstreamConnection as Dialed, dial } from '../upstream/dial.js'
 import { DialQueue } from '../upstream/dialQueue.js'
+import { type Marker, markMetadata } from '../upstream/metadata.js'
 import type { PrimaryTerm } from '../upstream/primaryTerm.js'
 import { createScramKeyCache, type ScramKeyCache } from '../upstream/scramKeys.js'
 import { singleFlight } from '../upstream/singleFlight.js'
@@ -48,6 +49,8 @@ export type LoginsOptions = {
   adminClient: AdminClient | undefined
   ldap: Pick<LdapGuard, 'getState' | 'assertOff'>
   sessionSlots: SessionSlots
+  /** Names the connection of a client in the metadata that the upstream gets. */
+  createMarker(connectionId: number, identity: Identity): Marker
   /** Concurrent calls to STS. */
   stsCalls: number
   /** Throws `ldap/*` if LDAP authorization is not known to be off and cannot be excluded over this new connection. */
@@ -249,10 +252,12 @@ export class Logins {
 
   /** Opens the upstream connection of a login as the database user of the rule, or as the provisioned user. */
   async #connectUpstream(
-    { match: { grant }, identity, address, onUser }: Parameters<ConnectUpstream>[0],
-    client: ClientInfo,
+    { match: { grant }, identity, connectionId, address, onUser }: Parameters<ConnectUpstream>[0],
+    { metadata, apiVersion }: ClientInfo,
     signal: AbortSignal,
   ): ReturnType<ConnectUpstream> {
+    const marker = this.#options.createMarker(connectionId, identity)
+    const client = { clientMetadata: markMetadata(metadata, marker), apiVersion }
     const connectAs: ConnectAs<Dialed & { term: PrimaryTerm }> = user => this.#dial(user, client, address, signal)
     if ('user' in grant) {
       const { name, db } = grant.user
@@ -270,7 +275,7 @@ export class Logins {
 
   async #dial(
     user: Parameters<ConnectAs<unknown>>[0],
-    { metadata, apiVersion }: ClientInfo,
+    { clientMetadata, apiVersion }: { clientMetadata: Document; apiVersion: string | undefined },
     address: string,
     login: AbortSignal,
   ) {
@@ -280,7 +285,7 @@ export class Logins {
         target,
         requirePrimary: !loaded.policy.isSingle,
         user,
-        clientMetadata: metadata,
+        clientMetadata,
         scramKeys: this.#scramKeys,
         random: randomBytes,
         signal,

@@ -181,6 +181,7 @@ class ProxyServer {
       adminClient: this.#adminClient,
       ldap: this.#ldap,
       sessionSlots: this.#capacity.sessionSlots,
+      createMarker: this.#audit.createMarker,
       stsCalls: this.#capacity.stsCalls,
       assertLdapOffOver: (channel, hello, signal) => this.#assertLdapOffOver(channel, hello, signal),
       metrics: this.#metrics,

@@ -137,7 +137,7 @@ const PERSON = ['actor', 'address', 'arn', 'accessKeyId', 'principalId'] as cons
 export const auditEvents = {
   login: {
     summary:
-      'A client is logged in. The operating system has taken this event before the client receives the last reply of the login. A renewed login has the connection ids of the first one.',
+      'A client is logged in. The operating system has taken this event before the client receives the last reply of the login. A renewed login has the connection ids of the first one, and the metadata at MongoDB stays that of the first one.',
     required: [
       'arn',
       'accessKeyId',

@@ -45,6 +45,11 @@ export class AuditTrail {
     return this.#options.boot
   }
 
+  /** The id of a client connection that is unique across restarts and replicas. */
+  nameConnection(id: number): string {
+    return `${this.#options.boot}-${id}`
+  }
+
   readonly record: RecordAuditEvent = (type, event) => {
     const { writer, onRecorded } = this.#options
     this.#lastNumber += 1

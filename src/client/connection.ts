@@ -159,7 +159,7 @@ export class Connection implements ConversationHost {
     const { audit, authenticator, handshakeContext, metrics, reauthenticationMode, after } = this.#options
     const { address, client } = this
     return limitLoginAge(relay, {
-      request: { client: {}, address, certificate: this.client.certificate, destroy: live.destroy },
+      request: { client: {}, connectionId: client.id, address, certificate: client.certificate, destroy: live.destroy },
       user: this.loginRecord.user,
       live,
       authenticator,

@@ -59,6 +59,8 @@ export type LoginRequest = {
   fields: ProofFields
   challenge: Challenge
   client: ClientInfo
+  /** The id of the client's connection. */
+  connectionId: number
   /** The client's address, without its port. */
   address: string
   /** The fingerprint of the client certificate that this very TLS handshake verified. */
@@ -120,7 +122,7 @@ export type AuthenticatorOptions = {
    * If the state of LDAP authorization is unknown, determines it over this connection and throws `ldap/*`.
    */
   connectUpstream(
-    as: { match: Match; identity: Identity; address: string; onUser(user: DatabaseUser): void },
+    as: { match: Match; identity: Identity; connectionId: number; address: string; onUser(user: DatabaseUser): void },
     client: ClientInfo,
     signal: AbortSignal,
   ): Promise<AuthenticatedUpstream>
@@ -345,7 +347,7 @@ export class Authenticator {
   }
 
   async #openSession(
-    { address: peer, client, record, destroy }: LoginRequest,
+    { connectionId, address: peer, client, record, destroy }: LoginRequest,
     abort: AbortController,
     { accessKeyId, identity, slot }: VerifiedIdentity,
     progress: Progress,
@@ -370,8 +372,9 @@ export class Authenticator {
         record.user = `${name}@${db}`
       }
       progress.connectStartedAt = now()
-      const upstream = await connectUpstream({ match, identity, address: peer, onUser }, client, abort.signal).finally(
-        () => addTime(record, 'upstream', now() - progress.connectStartedAt),
+      const as = { match, identity, connectionId, address: peer, onUser }
+      const upstream = await connectUpstream(as, client, abort.signal).finally(() =>
+        addTime(record, 'upstream', now() - progress.connectStartedAt),
       )
       session = new UpstreamSession(upstream, live, release)
       assertLdapOff()

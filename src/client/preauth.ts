@@ -273,9 +273,9 @@ export class Conversation {
   #createLoginRequest({ fields, challenge, client }: Action & { do: 'prove' }): LoginRequest {
     const host = this.#host
     const { address, loginRecord: record } = host
-    const { certificate } = host.client
+    const { id: connectionId, certificate } = host.client
     const destroy = (fault: Fault): void => host.destroy(fault)
-    return { fields, challenge, client, address, certificate, record, destroy }
+    return { fields, challenge, client, connectionId, address, certificate, record, destroy }
   }
 
   /** Disposes of a session whose client has left or whose primary has stepped down, and throws. */

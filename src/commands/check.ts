@@ -33,7 +33,7 @@ import { type AdminClient, createAdminClient } from '../upstream/admin.js'
 import { openChannel } from '../upstream/channel.js'
 import { rejectOnAbort } from '../upstream/deadline.js'
 import { dial } from '../upstream/dial.js'
-import { addProxyMetadata } from '../upstream/metadata.js'
+import { PROXY_METADATA } from '../upstream/metadata.js'
 import { assertHelloOk, assertOk, sanitizeText } from '../upstream/reply.js'
 import { createScramKeyCache } from '../upstream/scramKeys.js'
 import type { Target } from '../upstream/target.js'
@@ -212,7 +212,7 @@ class Checker {
   async #logInWithCertificate(signal: AbortSignal): Promise<Answer> {
     const channel = await openChannel(this.#topology.selectPrimary().target, signal)
     try {
-      await channel.request({ hello: 1, client: addProxyMetadata(undefined), $db: 'admin' }, signal)
+      await channel.request({ hello: 1, client: PROXY_METADATA, $db: 'admin' }, signal)
       const reply = await channel.request({ authenticate: 1, mechanism: 'MONGODB-X509', $db: '$external' }, signal)
       if (Number(reply.ok) !== 1) return 'belongs to no database user'
       const user = sanitizeText(reply.user) ?? 'a database user'
@@ -248,7 +248,7 @@ class Checker {
       target: this.#topology.selectPrimary().target,
       requirePrimary: !this.#policy.isSingle,
       user: { ...user, password },
-      clientMetadata: undefined,
+      clientMetadata: PROXY_METADATA,
       scramKeys: createScramKeyCache({ maxEntries: 1 }),
       random: randomBytes,
       signal,
@@ -410,7 +410,7 @@ async function forEachConcurrently<T>(items: readonly T[], limit: number, run: (
 async function describeMember(target: Target, signal: AbortSignal): Promise<string> {
   const channel = await openChannel(target, signal)
   try {
-    const command = { hello: 1, client: addProxyMetadata(undefined), $db: 'admin' }
+    const command = { hello: 1, client: PROXY_METADATA, $db: 'admin' }
     const { setName } = assertHelloOk(await channel.request(command, signal), target.address)
     const { version } = await channel.request({ buildInfo: 1, $db: 'admin' }, signal)
     return `answers, version ${version}${typeof setName === 'string' ? `, member of ${setName}` : ''}`

@@ -11,6 +11,7 @@
 import { createHmac } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { Secret } from '../log.js'
+import type { Identity } from './reply.js'
 
 /** A session name: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html. A final dot may end a sentence. */
 const NAME = '([\\w+=,.@-]+?)(?=[,.]?(?:[^\\w+=,.@-]|$))'
@@ -36,3 +37,12 @@ export function createSessionNameHash(key: Secret): (text: string) => string {
 }
 
 const PREFIX = 'hash-'
+
+/** The name of a role session or federated user; undefined for other principals. `hide`: hashes the name in a text. */
+export function readSessionName(
+  { kind, arn }: Pick<Identity, 'kind' | 'arn'>,
+  hide: ((text: string) => string) | undefined,
+): string | undefined {
+  if (kind !== 'assumed-role' && kind !== 'federated-user') return undefined
+  return (hide ? hide(arn) : arn).split('/').at(-1)
+}

@@ -2,7 +2,7 @@
 import { Fault } from '../errors.js'
 import type { AdminClient } from '../upstream/admin.js'
 import { openChannel } from '../upstream/channel.js'
-import { addProxyMetadata } from '../upstream/metadata.js'
+import { PROXY_METADATA } from '../upstream/metadata.js'
 import type { Target } from '../upstream/target.js'
 import type { Topology } from '../upstream/topology.js'
 import { evaluateLdap, type LdapReplies, queryLdapSettings } from './ldap.js'
@@ -44,7 +44,7 @@ async function queryMember(target: Target, admin: AdminClient | undefined, signa
   const channel = await openChannel(target, signal)
   try {
     const runCommand = (command: object) => channel.request({ ...command, $db: 'admin' }, signal)
-    await runCommand({ hello: 1, client: addProxyMetadata(undefined) })
+    await runCommand({ hello: 1, client: PROXY_METADATA })
     const buildInfo = await runCommand({ buildInfo: 1 })
     if (admin) return { ...(await queryLdapSettings(command => admin.runCommand(command))), buildInfo }
     const replies = { buildInfo, options: undefined, parameters: undefined }

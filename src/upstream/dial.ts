@@ -11,7 +11,6 @@ import { Fault } from '../errors.js'
 import type { Secret } from '../log.js'
 import { createClientFinal, createClientFirst, SCRAM_SHA_256, verifyServerFinal } from '../sasl/scram.js'
 import { type Channel, openChannel } from './channel.js'
-import { addProxyMetadata } from './metadata.js'
 import { assertHelloOk, assertOk, sanitizeText } from './reply.js'
 import type { ScramKeyCache } from './scramKeys.js'
 import type { Target } from './target.js'
@@ -23,8 +22,8 @@ export type DialOptions = {
   /** Rejects a member whose hello does not say that it is the primary. */
   requirePrimary?: boolean
   user: DatabaseUser
-  /** The `client` document of the client's hello, with its BSON types; undefined if it sent none. */
-  clientMetadata: Document | undefined
+  /** The `client` document of hello. */
+  clientMetadata: Document
   scramKeys: ScramKeyCache
   random: (bytes: number) => Buffer
   signal: AbortSignal
@@ -78,8 +77,7 @@ async function logIn(channel: Channel, options: DialOptions): Promise<Document> 
     payload: new Binary(clientFirst.payload),
     options: { skipEmptyExchange: true },
   }
-  const client = addProxyMetadata(clientMetadata)
-  const helloCommand = { hello: 1, client, speculativeAuthenticate: { ...saslStart, db: user.db } }
+  const helloCommand = { hello: 1, client: clientMetadata, speculativeAuthenticate: { ...saslStart, db: user.db } }
   const hello = assertHelloOk(await send(helloCommand, 'admin'), target.address)
   assertMember(hello, options)
   const serverFirst = readSaslReply(hello.speculativeAuthenticate ?? (await run(saslStart, user.db)))

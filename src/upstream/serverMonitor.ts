@@ -19,7 +19,7 @@ import { type Channel, openChannel } from './channel.js'
 import { ConnectionError, connectionFailureOf } from './connectionError.js'
 import { withTimeout } from './deadline.js'
 import { validateHello } from './helloReply.js'
-import { addProxyMetadata } from './metadata.js'
+import { PROXY_METADATA } from './metadata.js'
 import { sanitizeText } from './reply.js'
 import { singleFlight } from './singleFlight.js'
 import type { Target } from './target.js'
@@ -179,7 +179,7 @@ export class ServerMonitor {
   async #connect(signal: AbortSignal): Promise<[Channel, Document]> {
     const channel = await openChannel(this.#options.target, signal)
     try {
-      const reply = await channel.request({ ...HELLO, client: addProxyMetadata(undefined) }, signal)
+      const reply = await channel.request({ ...HELLO, client: PROXY_METADATA }, signal)
       return [channel, this.#acceptHello(reply)]
     } catch (thrown) {
       channel.destroy()

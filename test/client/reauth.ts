@@ -46,7 +46,7 @@ function createAgedLogin({ maxAgeMS = AGE, mode = 'ask', reauthenticate = async 
       drain: (requester, fault) => void drains.push({ requester, kind: fault?.kind, detail: fault?.detail }),
     },
     {
-      request: { client: {}, address: '192.0.2.7', certificate: undefined, destroy: () => {} },
+      request: { client: {}, connectionId: 7, address: '192.0.2.7', certificate: undefined, destroy: () => {} },
       user: 'alice@admin',
       live,
       authenticator: {

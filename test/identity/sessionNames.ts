@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createSessionNameHash } from '../../src/identity/sessionNames.js'
+import { createSessionNameHash, readSessionName } from '../../src/identity/sessionNames.js'
 import { Secret } from '../../src/log.js'
 
 const hide = createSessionNameHash(new Secret('0123456789abcdefghij'))
@@ -46,4 +46,16 @@ t.test('another key gives another hash', async t => {
   const other = createSessionNameHash(new Secret('another-key-of-20-chars'))
   const arn = 'arn:aws:sts::123456789012:assumed-role/app/alice'
   t.not(other(arn), hide(arn))
+})
+
+t.test('the name of a session, as other texts have it', async t => {
+  const role = { kind: 'assumed-role', arn: `arn:aws:sts::123456789012:assumed-role/app/${ALICE}` } as const
+  const federated = { kind: 'federated-user', arn: `arn:aws:sts::123456789012:federated-user/${ALICE}` } as const
+  t.equal(readSessionName(role, undefined), ALICE)
+  t.equal(readSessionName(federated, undefined), ALICE)
+  t.equal(hide(role.arn), role.arn.replace(ALICE, readSessionName(role, hide) ?? ''))
+  t.equal(readSessionName(federated, hide), readSessionName(role, hide))
+  for (const kind of ['user', 'root'] as const) {
+    t.equal(readSessionName({ kind, arn: `arn:aws:iam::123456789012:${kind}/alice` }, undefined), undefined)
+  }
 })

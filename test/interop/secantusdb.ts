@@ -11,6 +11,7 @@ import { Secret } from '../../src/log.js'
 import { type Feature, listFeatures, listPrivileges, type Privilege } from '../../src/provisioning/privileges.js'
 import { createAdminClient } from '../../src/upstream/admin.js'
 import { type AwsKeys, createClient } from '../support/clients.js'
+import { findLogins, listOperations, toEndpoint } from '../support/correlation.js'
 import { startInProcess } from '../support/inProcessProxy.js'
 import { errorCodeOf } from '../support/mongo.js'
 import { assertNeedsEachPrivilege, features } from '../support/privileges.js'
@@ -219,4 +220,36 @@ t.test('with the Python server, the proxy reads the directory', { skip: noPython
   const mechanisms = ['MONGODB-X509'] // the server asks for one, although the user of a directory needs none
   await server.command('$external', { createUser: carol.arn, roles: [{ role: 'read', db: 'app' }], mechanisms })
   await t.rejects(ping(), { code: 262, message: /keeps no customData/ }, 'it is found, and cannot be provisioned here')
+})
+
+t.test('with the Python server, from a connection to the person', { skip: noPython }, async t => {
+  const server = await startServer(t, python ?? [''])
+  const sts = await startStsFor(t)
+  const proxy = await startInProcess(t, {
+    config: {
+      listen: { host: '127.0.0.1', port: 0 },
+      upstream: {
+        uri: `mongodb://127.0.0.1:${server.port}/?replicaSet=secantus`,
+        admin: { uri: server.uriFor('iam-proxy', 'of the proxy') },
+      },
+      sts: { insecure: true, hosts: [{ host: 'sts.us-east-1.amazonaws.com', connect: `127.0.0.1:${sts.port}` }] },
+      admin: { port: 'off' },
+      users: [{ arn: role.arn, user: 'alice', passwordEnv: 'ALICE' }],
+    },
+    env: { ALICE: PASSWORD },
+  })
+  const people = ['bob@example.com', 'carol@example.com']
+  for (const person of people) {
+    const client = await createClient(t, 'mongodb7', proxy.uri, iam.assumeRole(role, person), { maxPoolSize: 1 })
+    await client.db('app').collection('orders').insertOne({ person })
+  }
+  const operations = await listOperations(server.adminUri)
+  for (const person of people) {
+    const found = operations.filter(({ clientMetadata }) => clientMetadata?.platform?.includes(` session=${person} | `))
+    t.equal(found.length, 1, 'a person has one connection')
+    const [login, ...others] = findLogins(found[0] ?? {}, proxy.audit())
+    t.equal(login?.arn, `arn:aws:sts::${ACCOUNT}:assumed-role/orders-api/${person}`)
+    t.strictSame(login?.upstream, toEndpoint(found[0] ?? {}, `127.0.0.1:${server.port}`))
+    t.same(others, [])
+  }
 })

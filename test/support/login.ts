@@ -48,6 +48,7 @@ export async function createLoginRequest(
     fields: { a, d, t },
     challenge,
     client: { metadata, apiVersion: '1' },
+    connectionId: 7,
     address: '127.0.0.1',
     certificate: undefined,
     record: { ms: {} },

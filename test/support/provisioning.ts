@@ -9,6 +9,7 @@ import { Provisioner, type ProvisionerOptions } from '../../src/provisioning/pro
 import type { DesiredUser } from '../../src/provisioning/reconciler.js'
 import { type AdminClient, createAdminClient } from '../../src/upstream/admin.js'
 import { dial } from '../../src/upstream/dial.js'
+import { PROXY_METADATA } from '../../src/upstream/metadata.js'
 import { createScramKeyCache } from '../../src/upstream/scramKeys.js'
 import { createTarget } from '../../src/upstream/target.js'
 import { startMongo } from './mongo.js'
@@ -71,7 +72,7 @@ export function provisionAt(t: Test, server: ProvisionedServer) {
         const { socket } = await dial({
           target,
           user,
-          clientMetadata: undefined,
+          clientMetadata: PROXY_METADATA,
           scramKeys: keys,
           random: randomBytes,
           signal,

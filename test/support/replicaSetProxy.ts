@@ -78,8 +78,8 @@ export async function startReplicaSetProxy(
     files,
     realClock: !testClock,
   })
-  const { proxy, uri, clock, log, logged, reload } = started
+  const { proxy, uri, clock, log, logged, reload, audit } = started
   const client = (driver: Driver = 'mongodb7', options?: MongoClientOptions) =>
     createClient(t, driver, uri, key, options)
-  return { set, proxy, config, reload, clock, log, logged, hosts, key, sts, uri, client }
+  return { set, proxy, config, reload, clock, log, logged, audit, hosts, iam: aws, key, sts, uri, client }
 }

@@ -37,6 +37,7 @@ const codes = {
   CommandNotSupportedOnView: 166,
   InvalidPipelineOperator: 168,
   FailPointSetFailed: 171,
+  ClientMetadataDocumentTooLarge: 185,
   ClientMetadataCannotBeMutated: 186,
   PrimarySteppedDown: 189,
   WriteConflict: 112,

@@ -1,11 +1,12 @@
 /** Commands before authentication: hello and its legacy names, ping, buildInfo, whatsmyuri. */
-import { type Document, Double, Int32, Long, ObjectId } from 'bson'
+import { calculateObjectSize, type Document, Double, Int32, Long, ObjectId } from 'bson'
 import { findMechanisms, saslStart } from './authenticationCommands.js'
 import { CommandError } from './commandError.js'
 import type { TopologyVersion } from './hello.js'
 import { type CommandResult, type Commands, parseNumber, type Request, StreamedReply } from './request.js'
 
 export const VERSION = '7.0.99'
+const MAX_METADATA_BYTES = 512
 
 export const handshakeCommands: Commands = {
   hello: { requires: 'nothing', run: hello },
@@ -22,6 +23,12 @@ function hello(request: Request): CommandResult {
   if (body.client !== undefined) {
     if (session.metadata) {
       throw new CommandError('ClientMetadataCannotBeMutated', 'The client metadata document may only be sent once')
+    }
+    if (calculateObjectSize(body.client) > MAX_METADATA_BYTES) {
+      throw new CommandError(
+        'ClientMetadataDocumentTooLarge',
+        `The client metadata document must be less then or equal to ${MAX_METADATA_BYTES} bytes`,
+      )
     }
     session.metadata = body.client
   }

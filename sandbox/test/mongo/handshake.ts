@@ -1,4 +1,4 @@
-import { Long, serialize } from 'bson'
+import { calculateObjectSize, Long, serialize } from 'bson'
 import { MongoClient } from 'mongodb'
 import t from 'tap'
 import { connectRaw, startMongo } from '../../../test/support/mongo.js'
@@ -58,6 +58,16 @@ t.test('client metadata can be sent once', async t => {
   const client = { driver: { name: 'x', version: '1' }, os: { type: 'y' } }
   t.match(await ask({ hello: 1, client, $db: 'admin' }), { ok: { value: 1 } })
   t.match(await ask({ hello: 1, client, $db: 'admin' }), { code: { value: 186 } })
+})
+
+t.test('client metadata has at most 512 bytes', async t => {
+  const { server } = await startMongo(t)
+  const { ask } = await connectRaw(t, server.port)
+  const sized = (version: string) => ({ driver: { name: 'x', version }, os: { type: 'y' } })
+  const room = 512 - calculateObjectSize(sized(''))
+  const hello = (length: number) => ask({ hello: 1, client: sized('7'.repeat(length)), $db: 'admin' })
+  t.match(await hello(room + 1), { code: { value: 185 } })
+  t.match(await hello(room), { ok: { value: 1 } })
 })
 
 t.test('an awaited hello waits for a change', async t => {
