@@ -305,6 +305,13 @@ export const logEvents = {
     fields: [],
     fault: true,
   },
+  'traces not sent': {
+    levels: ['warn'],
+    summary:
+      'The OpenTelemetry collector did not take the traces of some logins, which are lost. Written once until it takes them again. Logins are not affected.',
+    fields: ['why'],
+  },
+  'traces sent again': { levels: ['info'], summary: 'The collector takes traces again.', fields: [] },
   'admin request refused': {
     levels: ['warn'],
     summary:

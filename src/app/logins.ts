@@ -55,6 +55,8 @@ export type LoginsOptions = {
   stsCalls: number
   /** Throws `ldap/*` if LDAP authorization is not known to be off and cannot be excluded over this new connection. */
   assertLdapOffOver(channel: Channel, hello: Document, signal: AbortSignal): Promise<void>
+  /** Whether logins are traced. */
+  isTraced: boolean
   metrics: MetricsRecorder
   /** Records events of the audit trail. */
   record: RecordAuditEvent
@@ -208,7 +210,7 @@ export class Logins {
   }
 
   #createAuthenticator(): Authenticator {
-    const { ldap, sessionSlots } = this.#options
+    const { ldap, sessionSlots, isTraced } = this.#options
     return new Authenticator({
       sessionSlots,
       principalRefusals: this.#caches.principalRefusals,
@@ -240,6 +242,7 @@ export class Logins {
       connectUpstream: (principal, client, signal) => this.#connectUpstream(principal, client, signal),
       after,
       deadlineMS: () => this.#config.login.timeout,
+      isTraced,
     })
   }
 
@@ -252,7 +255,7 @@ export class Logins {
 
   /** Opens the upstream connection of a login as the database user of the rule, or as the provisioned user. */
   async #connectUpstream(
-    { match: { grant }, identity, connectionId, address, onUser }: Parameters<ConnectUpstream>[0],
+    { match: { grant }, identity, connectionId, address, onUser, timeProvisioning }: Parameters<ConnectUpstream>[0],
     { metadata, apiVersion }: ClientInfo,
     signal: AbortSignal,
   ): ReturnType<ConnectUpstream> {
@@ -270,7 +273,7 @@ export class Logins {
     onUser({ name: identity.canonical, db: this.#config.provision.database })
     const wanted = { arn: identity.canonical, roles: grant.roles }
     await this.#dials.waitForPrimary(address, signal) // users cannot be created without one
-    return logInWithPasswords(this.#provisioner, wanted, connectAs, signal)
+    return logInWithPasswords(this.#provisioner, wanted, connectAs, signal, timeProvisioning)
   }
 
   async #dial(

@@ -121,6 +121,7 @@ export const PROTECTIONS: Readonly<Record<SettingPath, Describe | null>> = {
   'audit.onFailure': turnedOn(({ audit }) => audit.onFailure === 'serve', 'is serve instead of refuse'),
   'audit.sessionName': turnedOn(({ audit }) => audit.sessionName === 'full', 'is full instead of hash'),
   'audit.hashKeyFile': NONE,
+  'tracing.enabled': NONE,
   'pins.file': ownFile(({ pins }) => pins.file),
   'directory.enabled': turnedOn(({ directory }) => directory.enabled),
   'directory.refresh': longer(({ directory }) => directory.refresh),

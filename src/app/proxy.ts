@@ -16,6 +16,7 @@ import type { AdminServer } from '../admin/server.js'
 import type { AuditDestination } from '../audit/destination.js'
 import { PROXY_ACTOR } from '../audit/events.js'
 import { createAcceptQueue } from '../client/acceptQueue.js'
+import type { ConnectionAudit } from '../client/audit.js'
 import { Connection, type ConnectionMetrics, type ConnectionOptions } from '../client/connection.js'
 import { type Listener, type ListenerOptions, listen } from '../client/listener.js'
 import { createLogSampler } from '../client/logSampler.js'
@@ -45,11 +46,13 @@ import { ChangeAuditor } from './changeAudit.js'
 import { ConfigStatus } from './configStatus.js'
 import { ConnectionAuditor } from './connectionAudit.js'
 import { createConnectionMetrics } from './connectionMetrics.js'
+import { traceLogins } from './connectionTracing.js'
 import { HelloResponder } from './helloAnswer.js'
 import { Logins } from './logins.js'
 import type { LoadedConfig } from './policy.js'
 import { createReloader } from './reload.js'
 import { RuleLogins } from './ruleLogins.js'
+import type { Tracing } from './tracing.js'
 
 export type RunningProxy = {
   port: number
@@ -78,17 +81,18 @@ const MAX_BUILD_INFO_BYTES = 16_384
 const NO_CONNECTIONS = { connecting: 0, unauthenticated: 0, authenticating: 0, authenticated: 0 }
 
 /**
- * Starts a proxy, whose audit trail goes to `audit`. `setLogLevel` is called when `log.level` changes. Throws
- * `config/invalid` if a file of the proxy cannot be read, and `listener/address-unavailable`.
+ * Starts a proxy, whose audit trail goes to `audit`. `setLogLevel` is called when `log.level` changes. `tracing` is closed with
+ * the proxy. Throws `config/invalid` if a file of the proxy cannot be read, and `listener/address-unavailable`.
  */
 export async function startProxy(
   loaded: LoadedConfig,
   log: Log,
   audit: AuditDestination,
   setLogLevel: (level: Level) => void = () => {},
+  tracing?: Tracing | undefined,
 ): Promise<RunningProxy> {
   for (const warning of loaded.config.warnings) log('warn', 'configuration warning', { warning })
-  const server = new ProxyServer(loaded, log, audit, setLogLevel)
+  const server = new ProxyServer(loaded, log, audit, setLogLevel, tracing)
   return server.start()
 }
 
@@ -112,6 +116,7 @@ class ProxyServer {
   readonly #changeAudit: ChangeAuditor
   readonly #activity: Activity
   readonly #startedAt = Date.now()
+  readonly #tracing: Tracing | undefined
   readonly #ruleLogins = new RuleLogins()
   readonly #configStatus: ConfigStatus
   /** The running configuration. */
@@ -129,8 +134,15 @@ class ProxyServer {
   readonly #skipDrain = new AbortController()
   #closed: Promise<void> | undefined
 
-  constructor(loaded: LoadedConfig, log: Log, audit: AuditDestination, setLogLevel: (level: Level) => void) {
+  constructor(
+    loaded: LoadedConfig,
+    log: Log,
+    audit: AuditDestination,
+    setLogLevel: (level: Level) => void,
+    tracing: Tracing | undefined,
+  ) {
     const { config, policy } = loaded
+    this.#tracing = tracing
     this.#initial = loaded
     this.#config = config
     this.#rules = policy.rules.all
@@ -184,6 +196,7 @@ class ProxyServer {
       createMarker: this.#audit.createMarker,
       stsCalls: this.#capacity.stsCalls,
       assertLdapOffOver: (channel, hello, signal) => this.#assertLdapOffOver(channel, hello, signal),
+      isTraced: tracing !== undefined,
       metrics: this.#metrics,
       record: this.#audit.trail.record,
       onDirectoryEntries: (before, after) => this.#changeAudit.recordDirectory(before, after),
@@ -351,13 +364,20 @@ class ProxyServer {
       }),
       answerHello: (request, connectionId, signal, client) => this.#hello.answer(request, connectionId, signal, client),
       authenticator,
-      audit: this.#activity,
+      audit: this.#createConnectionAudit(),
       reauthenticationMode: () => this.#config.listen.reauthenticate,
       metrics: this.#connectionMetrics,
       nextRequestID: () => this.#nextRequestID(),
       now,
       after,
     }
+  }
+
+  #createConnectionAudit(): ConnectionAudit {
+    const tracing = this.#tracing
+    if (!tracing) return this.#activity
+    const { boot } = this.#audit.trail
+    return traceLogins(this.#activity, { trace: span => tracing.trace(span), boot, now, wallClock: Date.now })
   }
 
   #nextRequestID(): number {
@@ -428,7 +448,7 @@ class ProxyServer {
     this.#connectionAudit.flush()
     this.#changeAudit.flush()
     this.#audit.trail.record('process.stop', { actor: PROXY_ACTOR, signal: this.#stopSignal })
-    await this.#audit.trail.close()
+    await Promise.all([this.#audit.trail.close(), this.#tracing?.close()])
     this.#log('info', 'stopped')
   }
 }

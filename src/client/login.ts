@@ -23,6 +23,7 @@ import type { RefusalCache } from '../identity/refusalCache.js'
 import { findRemedy } from '../identity/remedy.js'
 import type { Identity } from '../identity/reply.js'
 import type { AcquirePermit } from '../identity/retry.js'
+import type { TimeStep } from '../provisioning/passwordAttempts.js'
 import type { LiveConnection } from '../revocation/liveConnections.js'
 import type { Challenge, ProofFields } from '../sasl/aws.js'
 import { rejectOnAbort } from '../upstream/deadline.js'
@@ -48,6 +49,16 @@ export type LoginRecord = {
   cached?: true
   /** Milliseconds by stage. */
   ms: Partial<Record<'queue' | 'sts' | 'upstream' | 'login', number>>
+  /** When its stages ran. Only a login that is traced has one. */
+  timeline?: LoginTimeline | undefined
+}
+
+/** Monotonic milliseconds. A stage that is repeated, such as a call to STS, is there more than once. */
+export type LoginTimeline = { startedAt: number; endedAt: number; stages: LoginStage[] }
+export type LoginStage = {
+  name: 'queue' | 'sts' | 'provisioning' | 'upstream'
+  startedAt: number
+  endedAt: number
 }
 
 /** The fields of a log line about a login, without the durations. */
@@ -118,17 +129,27 @@ export type AuthenticatorOptions = {
   /** The rule or directory user for this identity; a promise if the directory has to be read. Throws `users/*`. */
   authorize(identity: Identity, address: string): Match | Promise<Match>
   /**
-   * Logs in upstream, and waits for a primary if there is none. Calls `onUser` with the database user first.
+   * Logs in upstream, and waits for a primary if there is none. Calls `onUser` with the database user first, and
+   * `timeProvisioning` with each step that creates or updates this user.
    * If the state of LDAP authorization is unknown, determines it over this connection and throws `ldap/*`.
    */
   connectUpstream(
-    as: { match: Match; identity: Identity; connectionId: number; address: string; onUser(user: DatabaseUser): void },
+    as: {
+      match: Match
+      identity: Identity
+      connectionId: number
+      address: string
+      onUser(user: DatabaseUser): void
+      timeProvisioning: TimeStep
+    },
     client: ClientInfo,
     signal: AbortSignal,
   ): Promise<AuthenticatedUpstream>
   after: After
   /** Milliseconds for the whole login. */
   deadlineMS(): number
+  /** Whether records have a timeline. */
+  isTraced: boolean
 }
 
 /** The share of the deadline that belongs to the upstream. If it had this long, it is unreachable. Milliseconds. */
@@ -190,9 +211,10 @@ export class Authenticator {
     abort: AbortController,
     finish: (verified: VerifiedIdentity, progress: Progress) => Promise<T>,
   ): Promise<T> {
-    const { now, findKeyDenial, assertLdapOff, reserveSlot, fingerprint } = this.#options
+    const { now, findKeyDenial, assertLdapOff, reserveSlot, fingerprint, isTraced } = this.#options
     const { address, record } = request
     const startedAt = now()
+    if (isTraced) record.timeline = { startedAt, endedAt: startedAt, stages: [] }
     const progress: Progress = { connectStartedAt: Number.POSITIVE_INFINITY }
     const cancelDeadline = this.#startDeadline(abort, progress)
     let slot: LoginSlot | undefined
@@ -220,7 +242,9 @@ export class Authenticator {
     } finally {
       slot?.release(outcome)
       cancelDeadline()
-      record.ms.login = Math.round(now() - startedAt)
+      const endedAt = now()
+      record.ms.login = Math.round(endedAt - startedAt)
+      if (record.timeline) record.timeline.endedAt = endedAt
     }
   }
 
@@ -333,16 +357,28 @@ export class Authenticator {
         try {
           // Many clients with one expired session wait here together. One call decides for all of them.
           this.#assertNotRefused(attempt)
-          return release
+          return this.#timeCall(record, release)
         } catch (thrown) {
           release()
           throw thrown
         }
       } finally {
-        const waited = now() - startedAt
-        addTime(record, 'queue', waited)
-        addTime(record, 'sts', -waited)
+        const endedAt = now()
+        addTime(record, 'queue', endedAt - startedAt)
+        addTime(record, 'sts', startedAt - endedAt)
+        addStage(record, 'queue', startedAt, endedAt)
       }
+    }
+  }
+
+  /** A call to STS begins with its permit and ends with the release of it. */
+  #timeCall(record: LoginRecord, release: () => void): () => void {
+    if (!record.timeline) return release
+    const { now } = this.#options
+    const startedAt = now()
+    return () => {
+      addStage(record, 'sts', startedAt, now())
+      release()
     }
   }
 
@@ -372,10 +408,19 @@ export class Authenticator {
         record.user = `${name}@${db}`
       }
       progress.connectStartedAt = now()
-      const as = { match, identity, connectionId, address: peer, onUser }
-      const upstream = await connectUpstream(as, client, abort.signal).finally(() =>
-        addTime(record, 'upstream', now() - progress.connectStartedAt),
-      )
+      const as = {
+        match,
+        identity,
+        connectionId,
+        address: peer,
+        onUser,
+        timeProvisioning: createStepTimer(record, now),
+      }
+      const upstream = await connectUpstream(as, client, abort.signal).finally(() => {
+        const endedAt = now()
+        addTime(record, 'upstream', endedAt - progress.connectStartedAt)
+        addStage(record, 'upstream', progress.connectStartedAt, endedAt)
+      })
       session = new UpstreamSession(upstream, live, release)
       assertLdapOff()
       assertNotDenied(accessKeyId, identity)
@@ -466,6 +511,18 @@ function describeAnswer(code: string | undefined, proof: Proof) {
     ...(code !== undefined && { code }),
     ...(remedy !== undefined && { remedy }),
   }
+}
+
+function createStepTimer(record: LoginRecord, now: () => number): TimeStep {
+  if (!record.timeline) return step => step
+  return step => {
+    const startedAt = now()
+    return step.finally(() => addStage(record, 'provisioning', startedAt, now()))
+  }
+}
+
+function addStage({ timeline }: LoginRecord, name: LoginStage['name'], startedAt: number, endedAt: number): void {
+  timeline?.stages.push({ name, startedAt, endedAt })
 }
 
 /** Adds to the time of a stage, in whole milliseconds. */

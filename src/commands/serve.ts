@@ -9,6 +9,7 @@
 import { setFlagsFromString } from 'node:v8'
 import type { LoadedConfig } from '../app/policy.js'
 import { type RunningProxy, startProxy } from '../app/proxy.js'
+import { startTracing } from '../app/tracing.js'
 import { openAuditDestination } from '../audit/destination.js'
 import { after } from '../clock.js'
 import { type ReadFile, readFile } from '../config/reading.js'
@@ -51,7 +52,7 @@ const SINGLE_THREADED_SCAVENGES = '--no-parallel-scavenge'
 
 /**
  * Starts a proxy that reloads its configuration when one of the files changes from which it was loaded. `auditTo` overrides
- * the setting. Throws `config/invalid` if the file of the audit trail cannot be opened.
+ * the setting. Throws `config/invalid` if the file of the audit trail cannot be opened or a package for traces is missing.
  */
 export async function startReloadingProxy(load: LoadPolicy, auditTo?: 'stderr' | undefined): Promise<ReloadingProxy> {
   setFlagsFromString(SINGLE_THREADED_SCAVENGES)
@@ -60,8 +61,9 @@ export async function startReloadingProxy(load: LoadPolicy, auditTo?: 'stderr' |
   const { audit, log: logSettings } = loaded.config
   const hide = audit.hashKey && createSessionNameHash(audit.hashKey)
   const log = createLog(logSettings.level, undefined, hide)
+  const tracing = await startTracing({ config: loaded.config, hide, log })
   const destination = openAuditDestination(auditTo ?? audit.to)
-  const proxy = await startProxy(loaded, log, destination, log.setLevel)
+  const proxy = await startProxy(loaded, log, destination, log.setLevel, tracing)
   let running = loaded
   const watcher = watchFiles<LoadedConfig | Fault>(
     {

@@ -16,17 +16,20 @@ import type { Problem } from './problem.js'
 import { parseSecrets } from './provision.js'
 import { type ReadFile, readText } from './reading.js'
 import type { Settings } from './settings.js'
+import { readTracing, type TracingConfig } from './tracing.js'
 import { uriProblem, withoutClientCertificate } from './uri.js'
 
 export type Config = Omit<
   Settings,
-  'tls' | 'upstream' | 'users' | 'admin' | 'deny' | 'provision' | 'login' | 'sts' | 'audit'
+  'tls' | 'upstream' | 'users' | 'admin' | 'deny' | 'provision' | 'login' | 'sts' | 'audit' | 'tracing'
 > & {
   /** `proxyCredentials` is `user:password`. */
   sts: Omit<Settings['sts'], 'proxyCredentialsFile'> & { proxyCredentials: Secret | undefined }
   login: Omit<Settings['login'], 'timeout'> & { timeout: number }
   /** `hashKey`: set if `sessionName` is hash. */
   audit: Omit<Settings['audit'], 'hashKeyFile'> & { hashKey: Secret | undefined }
+  /** `enabled`: by the setting and by the variables of OpenTelemetry. */
+  tracing: TracingConfig
   /** PEM texts. Undefined means plain connections: either `tls: off` is written out, or the listener is on loopback. */
   tls: ListenerTls | undefined
   /** Connection strings. `admin` is for administrative commands and never for a client session. */
@@ -133,7 +136,18 @@ class Resolver {
   }
 
   resolve(): Config {
-    const { tls: _tls, upstream, users: _users, admin, deny, provision, login, audit, ...rest } = this.#settings
+    const {
+      tls: _tls,
+      upstream,
+      users: _users,
+      admin,
+      deny,
+      provision,
+      login,
+      audit,
+      tracing,
+      ...rest
+    } = this.#settings
     this.#checkInsecureSts()
     this.#checkSuccessCache()
     this.#checkConnectionLimits()
@@ -155,6 +169,7 @@ class Resolver {
       deny: { ...deny, text: this.#readNamedFile(this.#subject('deny.file'), deny.file) },
       provision: this.#readProvision(provision),
       audit: this.#readAudit(audit),
+      tracing: this.#readTracing(tracing),
       warnings: this.#warnings,
     }
     this.#warnings.push(...listIneffectiveSettings(this.#settings, path => this.#origins.has(path)))
@@ -364,6 +379,13 @@ class Resolver {
       this.#refuse(subject, message)
     }
     return { ...rest, hashKey: isHash && key !== undefined ? new Secret(key) : undefined }
+  }
+
+  #readTracing({ enabled }: Settings['tracing']): TracingConfig {
+    const { tracing, problems, warnings } = readTracing(enabled, this.#env)
+    this.problems.push(...problems)
+    this.#warnings.push(...warnings)
+    return tracing
   }
 
   #readUsers(): UserConfig[] {

@@ -289,6 +289,13 @@ export const settings = {
       about: 'File with the key for audit.sessionName: hash, at least 20 characters; the same on all replicas.',
     }),
   },
+  tracing: {
+    enabled: toggle({
+      about:
+        'Sends an OpenTelemetry trace of each login. The variables of OpenTelemetry, such as OTEL_EXPORTER_OTLP_ENDPOINT, say where.',
+      fallback: 'false',
+    }),
+  },
   pins: {
     file: path({
       about: 'File in which the proxy stores principal ids pinned by firstUse; not to be shared between processes.',

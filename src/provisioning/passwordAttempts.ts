@@ -9,21 +9,26 @@ import type { DesiredUser } from './reconciler.js'
 /** Connects to the upstream as this user. Rejects with `upstream/authentication-failed` if the password is refused. */
 export type ConnectAs<T> = (user: DatabaseUser & { password: Secret }) => Promise<T>
 
+/** Returns a step after it has begun to measure it. */
+export type TimeStep = <T>(step: Promise<T>) => Promise<T>
+
 /**
  * Resolves to the result of `connect` for the first password that the upstream accepts. Rejects with the faults of
  * `connect` and of the provisioner, with `upstream/authentication-failed` when all passwords are refused, and with the
  * reason of the signal. An abort does not stop the provisioner, because other logins may wait for the same user.
+ * `time` gets each step of the provisioner.
  */
 export async function logInWithPasswords<T>(
   provisioner: Pick<Provisioner, 'ensureUser' | 'handleRefusal'>,
   desired: DesiredUser,
   connect: ConnectAs<T>,
   signal: AbortSignal,
+  time: TimeStep = step => step,
 ): Promise<T> {
-  const credentials = await rejectOnAbort(signal, provisioner.ensureUser(desired))
+  const credentials = await time(rejectOnAbort(signal, provisioner.ensureUser(desired)))
   const first = await tryPasswords(credentials, connect)
   if (!(first instanceof Fault)) return first
-  const others = await rejectOnAbort(signal, provisioner.handleRefusal(desired, credentials))
+  const others = await time(rejectOnAbort(signal, provisioner.handleRefusal(desired, credentials)))
   const second = await tryPasswords(others, connect)
   if (second instanceof Fault) throw second
   return second

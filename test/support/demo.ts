@@ -40,10 +40,32 @@ export type Demo = {
 }
 
 /** Starts the demo on free ports, with further flags. Resolves when it accepts logins. It ends with the test. */
-export async function startDemo(t: Test, ...flags: string[]): Promise<Demo> {
+export function startDemo(t: Test, ...flags: string[]): Promise<Demo> {
+  return startDemoWith(t, {}, ...flags)
+}
+
+/** The same, with these variables and a module that is loaded first. */
+export async function startDemoWith(
+  t: Test,
+  { env = {}, preload }: { env?: Record<string, string>; preload?: string },
+  ...flags: string[]
+): Promise<Demo> {
   if (!existsSync(program)) throw new Error(`${program} is missing: run \`npm run build\` first (npm test does)`)
-  const args = [program, 'demo', '--json', '--port', '0', '--admin-port', '0', '--log-level', 'info', ...flags]
-  const { child, exited } = startNode(t, args)
+  const first = preload === undefined ? [] : ['--import', preload]
+  const args = [
+    ...first,
+    program,
+    'demo',
+    '--json',
+    '--port',
+    '0',
+    '--admin-port',
+    '0',
+    '--log-level',
+    'info',
+    ...flags,
+  ]
+  const { child, exited } = startNode(t, args, { env })
   const log: Record<string, unknown>[] = []
   const stderr: string[] = []
   const lines = createInterface(child.stderr).on('line', line => {
@@ -51,14 +73,14 @@ export async function startDemo(t: Test, ...flags: string[]): Promise<Demo> {
     if (line.startsWith('{')) log.push(JSON.parse(line))
   })
   let stdout = ''
-  const first = await new Promise<string>((resolve, reject) => {
+  const announcement = await new Promise<string>((resolve, reject) => {
     child.stdout.setEncoding('utf8').on('data', chunk => {
       stdout += chunk
       if (stdout.includes('\n')) resolve(stdout)
     })
     exited.then(code => reject(new Error(`the demo ended with ${code}: ${stderr.join('\n')}`)))
   })
-  const ready: ReadyLine = JSON.parse(first)
+  const ready: ReadyLine = JSON.parse(announcement)
   const named = (name: string): Principal => {
     const found = ready.principals.find(({ user }) => user === name)
     if (!found) throw new Error(`the demo has no ${name}`)

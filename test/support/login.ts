@@ -115,6 +115,7 @@ export function createAuthenticator(replaced: Partial<AuthenticatorOptions> = {}
     }),
     after: clock.after,
     deadlineMS: () => 8000,
+    isTraced: false,
     ...replaced,
   }
   const record = (name: (typeof RECORDED)[number]) => [
