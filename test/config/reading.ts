@@ -1,14 +1,17 @@
-import { chmodSync } from 'node:fs'
+import { chmodSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { readFile, readText } from '../../src/config/reading.js'
 
-t.test('the text of a file comes with whether every user may read it', async t => {
+t.test('the text of a file comes with whether every user may read it, and when it was modified', async t => {
   const folder = t.testdir({ mine: 'für mich', everyones: 'x' })
   chmodSync(join(folder, 'mine'), 0o600)
   chmodSync(join(folder, 'everyones'), 0o644)
-  t.same(readText(readFile, join(folder, 'mine')), { text: 'für mich', isWorldReadable: false })
-  t.same(readText(readFile, join(folder, 'everyones')), { text: 'x', isWorldReadable: true })
+  const [mine, everyones] = [join(folder, 'mine'), join(folder, 'everyones')]
+  const modified = new Date('2026-08-13T12:00:00Z')
+  for (const path of [mine, everyones]) utimesSync(path, modified, modified)
+  t.same(readText(readFile, mine), { text: 'für mich', isWorldReadable: false, modified })
+  t.same(readText(readFile, everyones), { text: 'x', isWorldReadable: true, modified })
 })
 
 t.test('a file that cannot be read gives the reason', async t => {

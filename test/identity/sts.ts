@@ -9,7 +9,7 @@ import { Secret } from '../../src/log.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 import { type Answer, startHttpServer } from '../support/httpServer.js'
 import { alice, type Credentials, challenge, date, orders, signAsDriver } from '../support/proofs.js'
-import { ALICE, errorXML, identityXML } from '../support/stsReplies.js'
+import { ALICE, errorXML, identityXML, REQUEST_ID } from '../support/stsReplies.js'
 
 const HOST = challenge.host
 const SECOND = 'sts.us-east-1.amazonaws.com'
@@ -93,17 +93,17 @@ t.test('a closed list of codes means refused', async t => {
     'AccessDenied',
     'RegionDisabledException',
   ]) {
-    const expected = { is: 'refused', code, message: 'A sentence.' }
+    const expected = { is: 'refused', code, message: 'A sentence.', requestId: REQUEST_ID }
     t.same(await outcome(t, respond(403, errorXML(code))), expected, code)
   }
   const echo = errorXML('IncompleteSignature', (await signAsDriver(orders)).a)
-  t.same(await outcome(t, respond(400, echo)), { is: 'refused', code: 'IncompleteSignature' })
+  t.same(await outcome(t, respond(400, echo)), { is: 'refused', code: 'IncompleteSignature', requestId: REQUEST_ID })
 })
 
 t.test('a message of AWS that repeats a secret is dropped', async t => {
   for (const secret of [orders.sessionToken, proof.signature.reveal(), challenge.nonce.toString('base64')]) {
     const said = await outcome(t, respond(403, errorXML('SignatureDoesNotMatch', `We got ${secret}.`)))
-    t.same(said, { is: 'refused', code: 'SignatureDoesNotMatch' })
+    t.same(said, { is: 'refused', code: 'SignatureDoesNotMatch', requestId: REQUEST_ID })
   }
 })
 

@@ -1,6 +1,9 @@
 /** The documents of STS, as AWS writes them. */
 
 const STS = 'https://sts.amazonaws.com/doc/2011-06-15/'
+/** The request id of every reply. */
+export const REQUEST_ID = '01234567-89ab-cdef-0123-456789abcdef'
+
 export const ALICE = {
   Arn: 'arn:aws:iam::123456789012:user/alice',
   UserId: 'AIDACKCEVSQ6C2EXAMPLE',
@@ -20,7 +23,7 @@ export function identityXML({ Arn, UserId, Account } = ALICE, xmlns = STS): stri
     <Account>${Account}</Account>
   </GetCallerIdentityResult>
   <ResponseMetadata>
-    <RequestId>01234567-89ab-cdef-0123-456789abcdef</RequestId>
+    <RequestId>${REQUEST_ID}</RequestId>
   </ResponseMetadata>
 </GetCallerIdentityResponse>
 `
@@ -33,7 +36,7 @@ export function errorXML(code: string, message = 'A sentence.', xmlns = STS): st
     <Code>${code}</Code>
     <Message>${message}</Message>
   </Error>
-  <RequestId>01234567-89ab-cdef-0123-456789abcdef</RequestId>
+  <RequestId>${REQUEST_ID}</RequestId>
 </ErrorResponse>
 `
 }
