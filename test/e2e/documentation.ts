@@ -1,4 +1,4 @@
-/** The commands of docs/revocation.md about denials and pins, run unchanged except for the port. */
+/** The commands of docs/admin.md and docs/revocation.md about tokens, denials and pins, run unchanged but for the port. */
 import { execFile } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,9 +11,12 @@ import { waitUntil } from '../support/waitUntil.js'
 
 await requireClients('mongodb7')
 
-const page = readFileSync(new URL('../../docs/revocation.md', import.meta.url), 'utf8')
-const blocks = [...page.matchAll(/^```bash\n([\s\S]*?)^```$/gm)].map(([, text = '']) => text)
-const about = (word: string) => blocks.find(block => block.includes(word)) ?? ''
+/** The block of shell commands on a page that contains a word. */
+const about = (word: string, page = 'revocation') => {
+  const text = readFileSync(new URL(`../../docs/${page}.md`, import.meta.url), 'utf8')
+  const blocks = [...text.matchAll(/^```(?:bash|sh)\n([\s\S]*?)^```$/gm)].map(([, block = '']) => block)
+  return blocks.find(block => block.includes(word)) ?? ''
+}
 
 t.test('the commands add and remove a denial and a pin', async t => {
   const cwd = createTempFolder(t)
@@ -22,7 +25,7 @@ t.test('the commands add and remove a denial and a pin', async t => {
       const env = { PATH: process.env.PATH, HOME: cwd }
       execFile('sh', ['-ec', script], { cwd, env }, (error, stdout) => (error ? reject(error) : resolve(stdout)))
     })
-  await run(about('urandom'))
+  await run(about('urandom', 'admin'))
   const deny = join(cwd, 'deny.yaml')
   writeFileSync(deny, '[]\n...\n')
   const files = ['--admin-token-file', join(cwd, 'admin-token'), '--deny-admin-file', join(cwd, 'denied.yaml')]
