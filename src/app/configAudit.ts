@@ -1,5 +1,5 @@
 /**
- * What a configuration says, and how two of them differ, as events of the audit trail: one for each rule, denial and
+ * Turns a configuration, or the difference between two configurations, into audit events: one event per rule, denial and
  * setting. Values that may be secrets are not shown.
  */
 import { type Actor, type AuditEvent, PROXY_ACTOR } from '../audit/events.js'

@@ -1,4 +1,4 @@
-/** How two reads of the directory differ, as events of the audit trail: one for each user of `$external`. */
+/** Turns the difference between two reads of the directory into audit events: one event per user of `$external`. */
 import { type AuditEvent, DATABASE_ACTOR } from '../audit/events.js'
 import type { DirectoryEntry, DirectoryUsers } from '../users/directoryUsers.js'
 import { formatRole } from '../users/roles.js'

@@ -112,7 +112,7 @@ export class Conversation {
   readonly #abort = new AbortController()
   readonly #frames: FrameReader
   #state: State = initialState
-  /** What the client has sent about itself; known after the state has left it behind. */
+  /** The client's metadata and API version. The states after the challenge no longer hold them. */
   #info: ClientInfo | undefined
   #clientWait: ClientWait = 'nothing'
   #isDraining = false

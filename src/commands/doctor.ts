@@ -1,6 +1,6 @@
 /**
- * `doctor ADDRESS`: acts as a client of a running proxy, with the AWS credentials of its environment, and says what keeps a
- * login from succeeding. Each step has its own time limit, and a step that fails ends only those that need it.
+ * `doctor ADDRESS`: acts as a client of a running proxy, with the AWS credentials of its environment, and reports why
+ * a login fails. Each step has its own time limit. A failed step skips only the steps that depend on it.
  *
  *     connection string ─▶ DNS ─▶ TCP ─▶ TLS ─▶ hello ─▶ replica set ─▶ mechanism, region ─┐
  *     credentials ─▶ GetCallerIdentity ─▶ clock ───────────────────────────────────────────┴▶ login ─▶ LDAP ─▶ rule

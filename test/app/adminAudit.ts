@@ -1,9 +1,8 @@
 import t from 'tap'
 import type { RecordedRequest } from '../../src/admin/routes.js'
 import { AdminAuditor } from '../../src/app/adminAudit.js'
-import { AuditTrail } from '../../src/audit/trail.js'
 import { Fault } from '../../src/errors.js'
-import { parseAuditLines } from '../support/audit.js'
+import { createEventRecorder } from '../support/audit.js'
 import { createManualClock } from '../support/clock.js'
 
 const caller = { token: 'ops', address: '192.0.2.10', port: 50_000 }
@@ -18,25 +17,11 @@ const refused: RecordedRequest = {
 
 function createAuditor() {
   const clock = createManualClock()
-  let text = ''
-  const trail = new AuditTrail({
-    instance: 'proxy-1',
-    boot: '0123456789ab',
-    wallClock: () => 0,
-    writer: {
-      append(_, line) {
-        text += line
-      },
-      whenWritten: async () => true,
-      isFailing: false,
-      onRecovered() {},
-      async close() {},
-    },
-  })
+  const { record, events } = createEventRecorder()
   return {
-    auditor: new AdminAuditor({ record: trail.record, after: clock.after }),
+    auditor: new AdminAuditor({ record, after: clock.after }),
     clock,
-    events: () => parseAuditLines(text),
+    events,
   }
 }
 

@@ -1,8 +1,7 @@
 import t from 'tap'
 import { ConnectionAuditor } from '../../src/app/connectionAudit.js'
-import { AuditTrail } from '../../src/audit/trail.js'
 import { Fault } from '../../src/errors.js'
-import { parseAuditLines } from '../support/audit.js'
+import { createTestTrail } from '../support/audit.js'
 import { createManualClock } from '../support/clock.js'
 import { faultOf, faultOfAsync } from '../support/faults.js'
 import { identity, match } from '../support/login.js'
@@ -21,30 +20,14 @@ const info = { metadata: { application: { name: 'orders' }, driver: { name: 'nod
 
 function createAuditor({ isFailing = false, onFailure = 'serve' } = {}) {
   const clock = createManualClock()
-  let text = ''
-  const trail = new AuditTrail({
-    instance: 'proxy-1',
-    boot: '0123456789ab',
-    wallClock: () => 0,
-    writer: {
-      append(_, line) {
-        text += line
-      },
-      whenWritten: async () => !isFailing,
-      get isFailing() {
-        return isFailing
-      },
-      onRecovered() {},
-      async close() {},
-    },
-  })
+  const { trail, events } = createTestTrail({ isFailing })
   const auditor = new ConnectionAuditor({
     trail,
     refusesWithoutAudit: () => onFailure === 'refuse',
     configHash: () => 'c0ffee',
     after: clock.after,
   })
-  return { auditor, clock, events: () => parseAuditLines(text) }
+  return { auditor, clock, events }
 }
 
 t.test('a login names the person, the rule, the call to STS and the connection upstream', async t => {

@@ -37,10 +37,10 @@ export function createMemoryDestination(): AuditDestination & { text(): string; 
   }
 }
 
-/** Records events for a test. `events`: those so far, validated. */
-export function createEventRecorder(): { record: RecordAuditEvent; events(): AuditLine[] } {
+/** A trail without a destination. `isFailing`: nothing is written. `events`: those so far, validated. */
+export function createTestTrail({ isFailing = false } = {}): { trail: AuditTrail; events(): AuditLine[] } {
   let text = ''
-  const { record } = new AuditTrail({
+  const trail = new AuditTrail({
     instance: 'test',
     boot: '0123456789ab',
     wallClock: () => 0,
@@ -48,13 +48,19 @@ export function createEventRecorder(): { record: RecordAuditEvent; events(): Aud
       append(_, line) {
         text += line
       },
-      whenWritten: async () => true,
-      isFailing: false,
+      whenWritten: async () => !isFailing,
+      isFailing,
       onRecovered() {},
       async close() {},
     },
   })
-  return { record, events: () => parseAuditLines(text) }
+  return { trail, events: () => parseAuditLines(text) }
+}
+
+/** Records events for a test. `events`: those so far, validated. */
+export function createEventRecorder(): { record: RecordAuditEvent; events(): AuditLine[] } {
+  const { trail, events } = createTestTrail()
+  return { record: trail.record, events }
 }
 
 /** An audit that records nothing. */

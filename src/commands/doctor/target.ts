@@ -89,7 +89,7 @@ function parseTls(
   return parseTlsOptions(parseUriOptions(only, problems), { byDefault: uri.isSRV, readFile, problems })
 }
 
-/** What drivers refuse, or what keeps them from logging in with AWS. */
+/** Finds options that drivers reject, and options with which they do not log in with AWS. */
 function findProblems(uri: ConnectionString, values: ReadonlyMap<string, string>): Diagnosis[] {
   const found: Diagnosis[] = []
   const mechanism = values.get('authmechanism')
