@@ -1,12 +1,10 @@
 /** The audit trail of a command. Its events go where those of the proxy go, and their actor is the user who runs it. */
-import { type AuditDestination, openAuditDestination } from '../audit/destination.js'
+import type { AuditDestination } from '../audit/destination.js'
 import type { Actor, RecordAuditEvent } from '../audit/events.js'
 import type { AuditTrail } from '../audit/trail.js'
-import { AuditWriter } from '../audit/writer.js'
-import { after } from '../clock.js'
 import type { Config } from '../config/load.js'
 import { Fault } from '../errors.js'
-import { createTrail } from './auditTrail.js'
+import { createCommandTrail } from './commandTrail.js'
 
 export type CommandAuditOptions = {
   config: Pick<Config, 'instance' | 'audit'>
@@ -63,18 +61,10 @@ export class CommandAudit {
   }
 
   #open(): AuditTrail {
-    const { config, open = openAuditDestination } = this.#options
-    const { to } = config.audit
-    const destination = open(to === 'stdout' ? 'stderr' : to) // stdout has the output of the command
-    const writer = new AuditWriter({
-      destination,
-      after,
-      defer: setImmediate,
-      onFailureChange: why => {
-        this.#problem = why ?? this.#problem
-      },
-      onLost() {},
-    })
-    return createTrail(config, writer)
+    const { config, open } = this.#options
+    const onFailure = (why: string): void => {
+      this.#problem = why
+    }
+    return createCommandTrail(config, { open, onFailure }).trail
   }
 }
