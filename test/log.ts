@@ -244,7 +244,7 @@ t.test('only these files reveal secrets', async t => {
   const allowed: Record<string, string> = {
     'log.ts': 'defines reveal',
     'app/policy.ts': 'the connection string, to know whether there is one',
-    'app/proxy.ts': 'the private key, for TLS',
+    'app/clientListener.ts': 'the private key, for TLS',
     'commands/doctor/awsSdk.ts': 'credentials, to sign a request',
     'commands/doctor/credentialDiagnosis.ts': 'credentials, to find damage in them',
     'identity/sessionNames.ts': 'the key of hashed session names',

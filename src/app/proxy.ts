@@ -10,31 +10,21 @@
  */
 import { resolveSrv, resolveTxt } from 'node:dns/promises'
 import { version as node } from 'node:process'
-import { calculateObjectSize, type Document } from 'bson'
 import { createMetricsRecorder, type MetricsRecorder } from '../admin/metrics.js'
 import type { AdminServer } from '../admin/server.js'
 import type { AuditDestination } from '../audit/destination.js'
 import { PROXY_ACTOR } from '../audit/events.js'
-import { createAcceptQueue } from '../client/acceptQueue.js'
-import type { ConnectionAudit } from '../client/audit.js'
-import { Connection, type ConnectionMetrics, type ConnectionOptions } from '../client/connection.js'
-import { type Listener, type ListenerOptions, listen } from '../client/listener.js'
-import { createLogSampler } from '../client/logSampler.js'
+import type { ConnectionMetrics } from '../client/connection.js'
+import type { Listener } from '../client/listener.js'
 import { after, now, sleep } from '../clock.js'
-import type { ConnectionLimits } from '../config/connectionLimits.js'
 import type { Config } from '../config/load.js'
-import type { Fault, FaultKind, Level } from '../errors.js'
-import { LdapGuard } from '../ldap/guard.js'
-import { createLdapProbe } from '../ldap/probe.js'
+import type { Fault, Level } from '../errors.js'
 import { type Log, silentLog } from '../log.js'
-import { randomBytes } from '../random.js'
 import { type AdminClient, createAdminClient } from '../upstream/admin.js'
-import type { Channel } from '../upstream/channel.js'
 import type { MemberStatus } from '../upstream/memberStatus.js'
 import { VERSION } from '../upstream/metadata.js'
 import { PrimaryHistory } from '../upstream/primaryHistory.js'
 import { Topology } from '../upstream/topology.js'
-import { readTopologyVersion } from '../upstream/topologyVersion.js'
 import type { Rule } from '../users/rules.js'
 import { Activity } from './activity.js'
 import { startAdminInterface } from './adminInterface.js'
@@ -43,11 +33,12 @@ import { Capacity } from './capacity.js'
 import { readServerCertificates } from './certificates.js'
 import { CertificateWatch } from './certificateWatch.js'
 import { ChangeAuditor } from './changeAudit.js'
+import { listenerSettings, startClientListener } from './clientListener.js'
 import { ConfigStatus } from './configStatus.js'
 import { ConnectionAuditor } from './connectionAudit.js'
 import { createConnectionMetrics } from './connectionMetrics.js'
-import { traceLogins } from './connectionTracing.js'
 import { HelloResponder } from './helloAnswer.js'
+import { LdapChecks } from './ldapChecks.js'
 import { Logins } from './logins.js'
 import type { LoadedConfig } from './policy.js'
 import { createReloader } from './reload.js'
@@ -72,11 +63,6 @@ export type RunningProxy = {
   /** Opens the file of the audit trail again. */
   reopenAudit(): void
 }
-
-/** Log lines per second about unauthenticated connections, for each kind of fault. */
-const MAX_LINES_PER_SECOND = 20
-/** Unauthenticated clients may request buildInfo, so a hostile upstream must not make it large. Bytes. */
-const MAX_BUILD_INFO_BYTES = 16_384
 
 const NO_CONNECTIONS = { connecting: 0, unauthenticated: 0, authenticating: 0, authenticated: 0 }
 
@@ -106,10 +92,9 @@ class ProxyServer {
   readonly #primaryHistory: PrimaryHistory
   readonly #certificates: CertificateWatch
   readonly #topology: Topology
-  readonly #ldap: LdapGuard
+  readonly #ldap: LdapChecks
   readonly #hello: HelloResponder
   readonly #logins: Logins
-  readonly #shouldLog: (kind: FaultKind) => boolean
   readonly #capacity: Capacity
   readonly #audit: RunningAudit
   readonly #connectionAudit: ConnectionAuditor
@@ -126,8 +111,6 @@ class ProxyServer {
   #stopSignal = 'none'
   #listener: Listener | undefined
   #adminServer: AdminServer | undefined
-  #buildInfo: Document | undefined
-  #lastRequestID = 0
   #hasBeenReady = false
   #isDraining = false
   /** Ends the waits of a drain. */
@@ -178,37 +161,35 @@ class ProxyServer {
       log,
       random: Math.random,
       after,
-      onServerRestart: () => void this.#ldap.recheck(),
+      onServerRestart: () => void this.#ldap.guard.recheck(),
       onUpdate: () => {
         this.#primaryHistory.update(this.#topology?.currentPrimary())
         this.#logins?.onTopologyUpdate()
       },
       onTermClosed: reason => this.#listener?.closeMonitors(reason),
     })
-    this.#ldap = this.#createLdapGuard()
+    this.#ldap = new LdapChecks({
+      config: () => this.#config,
+      topology: this.#topology,
+      adminClient: this.#adminClient,
+      record: this.#audit.trail.record,
+      log,
+    })
     this.#hello = new HelloResponder({ config, topology: this.#topology, log })
     this.#logins = new Logins({
       loaded,
       topology: this.#topology,
       adminClient: this.#adminClient,
-      ldap: this.#ldap,
+      ldap: this.#ldap.guard,
       sessionSlots: this.#capacity.sessionSlots,
       createMarker: this.#audit.createMarker,
       stsCalls: this.#capacity.stsCalls,
-      assertLdapOffOver: (channel, hello, signal) => this.#assertLdapOffOver(channel, hello, signal),
+      assertLdapOffOver: (channel, hello, signal) => this.#ldap.assertOffOver(channel, hello, signal),
       isTraced: tracing !== undefined,
       metrics: this.#metrics,
       record: this.#audit.trail.record,
       onDirectoryEntries: (before, after) => this.#changeAudit.recordDirectory(before, after),
       log,
-    })
-    this.#shouldLog = createLogSampler({
-      maxPerSecond: MAX_LINES_PER_SECOND,
-      onSuppressed: kind => {
-        const warning = `more than ${MAX_LINES_PER_SECOND} lines per second of ${kind}: further ones are counted in faults_total only`
-        log('warn', 'log lines suppressed', { warning })
-      },
-      now,
     })
     this.#metrics.addGauges({
       connections: () => this.#listener?.countByStage() ?? NO_CONNECTIONS,
@@ -226,7 +207,7 @@ class ProxyServer {
     this.#changeAudit.recordLoaded(this.#initial)
     try {
       this.#adminServer = await this.#startAdminInterface()
-      this.#listener = await this.#listen()
+      this.#listener = await this.#startListener()
     } catch (thrown) {
       await this.#close()
       throw thrown
@@ -234,7 +215,7 @@ class ProxyServer {
     this.#watchCertificates(this.#initial)
     const { port } = this.#listener
     const adminPort = this.#adminServer?.port
-    const initialized = Promise.all([this.#ldap.start(), this.#logins.start()]).then(() => {})
+    const initialized = Promise.all([this.#ldap.guard.start(), this.#logins.start()]).then(() => {})
     const reload = createReloader(this.#initial, {
       apply: next => this.#apply(next),
       log: this.#log,
@@ -271,38 +252,13 @@ class ProxyServer {
     })
   }
 
-  #createLdapGuard(): LdapGuard {
-    const probe = createLdapProbe(this.#topology, this.#adminClient)
-    const config = () => this.#config
-    return new LdapGuard({
-      probe: async signal => {
-        const replies = await probe(signal)
-        if (isPresentable(replies.buildInfo)) this.#buildInfo = replies.buildInfo
-        return replies
-      },
-      intervalMS: this.#config.ldap.every,
-      get assume() {
-        return config().ldap.assume
-      },
-      log: this.#log,
-      record: this.#audit.trail.record,
-      after,
-    })
-  }
-
-  /** A process that the monitors have not seen yet may have LDAP on, whatever the process before it answered. */
-  #assertLdapOffOver(channel: Channel, hello: Document, signal: AbortSignal): Promise<void> {
-    if (isAnotherProcess(this.#topology.currentView()?.hello, hello)) void this.#ldap.recheck()
-    return this.#ldap.assertOffOver(command => channel.request({ ...command, $db: 'admin' }, signal))
-  }
-
   #startAdminInterface(): Promise<AdminServer | undefined> {
     return startAdminInterface({
       config: () => this.#config,
       maxConnections: this.#capacity.adminConnections,
       readiness: () => ({ isReady: this.#isReady(), isDraining: this.#isDraining }),
       topology: this.#topology,
-      ldap: this.#ldap,
+      ldap: this.#ldap.guard,
       revocation: this.#logins.revocation,
       pins: this.#logins.pins,
       countUnrevoked: () => this.#logins.unrevokedCount,
@@ -326,63 +282,24 @@ class ProxyServer {
    * sessions out of the load balancer.
    */
   #isReady(): boolean {
-    this.#hasBeenReady ||= this.#ldap.getState() === 'off'
+    this.#hasBeenReady ||= this.#ldap.guard.getState() === 'off'
     return this.#hasBeenReady && !this.#isDraining
   }
 
-  #listen(): Promise<Listener> {
-    const { host, port, backlog } = this.#config.listen
-    const options = this.#connectionOptions()
-    return listen({
-      host,
-      port,
-      backlog,
-      ...listenerSettings(this.#config, this.#capacity.limits),
-      after,
-      wallClock: Date.now,
-      acceptQueue: createAcceptQueue({ defer: setImmediate, now }),
-      log: this.#log,
-      shouldLog: this.#shouldLog,
-      maxDescriptor: () => this.#capacity.maxDescriptor,
-      onAcceptFailed: why => this.#capacity.recordFailedAccept(why),
-      onRejected: ({ kind }) => this.#connectionMetrics.recordFault(kind),
-      onCertificateRefused: (client, refusal) => this.#connectionAudit.recordCertificateRefused(client, refusal),
-      createConnection: (socket, client) => this.#activity.track(client, new Connection(socket, client, options)),
-    })
-  }
-
-  #connectionOptions(): ConnectionOptions {
-    const { authenticator } = this.#logins
-    return {
-      log: this.#log,
-      shouldLog: this.#shouldLog,
-      handshakeContext: address => ({
-        stsHost: () => this.#logins.selectStsHost(address),
-        random: randomBytes,
-        buildInfo: () => this.#buildInfo,
-        assertSessionSlotFree: () => this.#capacity.sessionSlots.assertFree(),
-      }),
-      answerHello: (request, connectionId, signal, client) => this.#hello.answer(request, connectionId, signal, client),
-      authenticator,
-      audit: this.#createConnectionAudit(),
-      reauthenticationMode: () => this.#config.listen.reauthenticate,
+  #startListener(): Promise<Listener> {
+    return startClientListener({
+      config: () => this.#config,
+      capacity: this.#capacity,
+      logins: this.#logins,
+      hello: this.#hello,
+      ldap: this.#ldap,
+      activity: this.#activity,
+      audit: this.#connectionAudit,
+      boot: this.#audit.trail.boot,
+      tracing: this.#tracing,
       metrics: this.#connectionMetrics,
-      nextRequestID: () => this.#nextRequestID(),
-      now,
-      after,
-    }
-  }
-
-  #createConnectionAudit(): ConnectionAudit {
-    const tracing = this.#tracing
-    if (!tracing) return this.#activity
-    const { boot } = this.#audit.trail
-    return traceLogins(this.#activity, { trace: span => tracing.trace(span), boot, now, wallClock: Date.now })
-  }
-
-  #nextRequestID(): number {
-    this.#lastRequestID = (this.#lastRequestID + 1) & 0x7fffffff
-    return this.#lastRequestID
+      log: this.#log,
+    })
   }
 
   #apply(next: LoadedConfig): void {
@@ -440,7 +357,7 @@ class ProxyServer {
   async #closeParts(): Promise<void> {
     await this.#adminServer?.close()
     await this.#logins.close()
-    this.#ldap.close()
+    this.#ldap.guard.close()
     await this.#adminClient?.close()
     this.#certificates.close()
     this.#primaryHistory.close()
@@ -453,25 +370,6 @@ class ProxyServer {
   }
 }
 
-/** The settings of the listener that a reload changes. */
-function listenerSettings(
-  { listen, tls }: Config,
-  { connections, reserve }: ConnectionLimits,
-): Pick<ListenerOptions, 'connections' | 'reserve' | 'perAddress' | 'tls'> {
-  return { connections, reserve, perAddress: listen.perAddress, ...(tls && { tls: { ...tls, key: tls.key.reveal() } }) }
-}
-
 function countUp(members: readonly MemberStatus[]): Record<string, number> {
   return Object.fromEntries(members.map(({ address, state }) => [address, state === 'unreachable' ? 0 : 1]))
-}
-
-/** True if both name their process and the processes differ. */
-function isAnotherProcess(known: Document | undefined, current: Document): boolean {
-  const [before, after] = [known && readTopologyVersion(known), readTopologyVersion(current)]
-  return before !== undefined && after !== undefined && !before.processId.equals(after.processId)
-}
-
-function isPresentable(buildInfo: Document | undefined): buildInfo is Document {
-  if (buildInfo === undefined || Number(buildInfo.ok) !== 1) return false
-  return calculateObjectSize(buildInfo) <= MAX_BUILD_INFO_BYTES
 }
