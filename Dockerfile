@@ -26,6 +26,7 @@ WORKDIR /opt/mongo-iam-proxy
 COPY package.json ./
 COPY --from=dependencies /install/node_modules node_modules
 COPY --from=build /build/dist dist
+COPY web web
 USER node
 EXPOSE 27017 9216
 ENTRYPOINT ["node", "dist/cli.js"]

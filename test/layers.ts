@@ -13,6 +13,7 @@ const LAYERS = [
   ['client/'],
   [
     'admin/',
+    'page/',
     'config/',
     'revocation/',
     'provisioning/',
@@ -43,6 +44,7 @@ const PURE = [
   /^identity\/(arn|detachedString|credentialProblems|remedy|credentialFingerprint|partition|proof|refusalCache|clockSync|identityCache|reply|outcome|retry)\.ts$/,
   /^users\/(rules|match|principals|permissionSets|arnProblems|roles|networks|conditions|directoryUsers|entryChange|collectionRole|lostRoles)\.ts$/,
   /^audit\/(events|schema)\.ts$/,
+  /^page\/(sections\/\w+|html|times|quantities|arn|table|details|chart|sections|document|snapshot)\.ts$/,
   /^revocation\/(denials|denyFile|liveConnections)\.ts$/,
   /^app\/(ruleLogins)\.ts$/,
   /^provisioning\/(password|roleReductions)\.ts$/,
@@ -59,7 +61,7 @@ const IMPURE_CODE: [string, RegExp][] = [
 /** The process belongs to cli.ts; log.ts knows the default destination of the log. */
 const PROCESS = ['cli.ts', 'log.ts']
 
-type Import = { to: string; dynamic: boolean }
+type Import = { to: string; dynamic: boolean; isType?: boolean }
 type File = { name: string; text: string; code: string; imports: Import[] }
 
 const files = filesBelow(SRC)
@@ -91,9 +93,10 @@ function withoutComments(text: string): string {
 function importsOf(name: string, text: string): Import[] {
   const resolved = (to: string) => (to.startsWith('.') ? join(dirname(name), to).replace(/\.js$/, '.ts') : to)
   return [
-    ...[...text.matchAll(/^(?:import|export)\b[^'"]*?from '([^']+)'|^import '([^']+)'/gm)].map(([, from, bare]) => ({
+    ...[...text.matchAll(/^(?:import|export)\b[^'"]*?from '([^']+)'|^import '([^']+)'/gm)].map(([all, from, bare]) => ({
       to: resolved(from ?? bare ?? ''),
       dynamic: false,
+      isType: /^(import|export) type\b/.test(all),
     })),
     ...[...text.matchAll(/\bimport\('([^']+)'\)/g)].map(([, to = '']) => ({ to: resolved(to), dynamic: true })),
   ]
@@ -238,14 +241,14 @@ t.test('pure files have no socket, no file, no clock and no chance', async t => 
   }
 })
 
-t.test('pure files import pure files, and errors and log', async t => {
+t.test('pure files import pure files, errors, log, and types', async t => {
   const pure = (name: string) => PURE.some(pattern => pattern.test(name))
   const odd = files
     .filter(({ name }) => pure(name))
     .flatMap(({ name, imports }) =>
       imports
         .filter(inside)
-        .filter(({ to }) => !pure(to) && to !== 'errors.ts' && to !== 'log.ts')
+        .filter(({ to, isType }) => !pure(to) && !isType && to !== 'errors.ts' && to !== 'log.ts')
         .map(({ to }) => `${name} → ${to}`),
     )
   t.same(odd, [])
