@@ -11,12 +11,10 @@ import { renderEmpty, renderTable } from './table.js'
 export type ChartLine = {
   /** Where the column is in the series, such as `['logins', 'success']`. */
   path: readonly string[]
-  name: string
+  name: string | Html
   column: Column
   /** Number of the style of the line, from 0 to 7. */
   style: number
-  /** Drawn as a thin line. */
-  isMinor?: boolean
 }
 
 export type ChartOptions = {
@@ -24,12 +22,11 @@ export type ChartOptions = {
   /** What the vertical axis shows, with its unit. */
   caption: string
   lines: readonly ChartLine[]
-  unit: 'perSecond' | 'milliseconds' | 'count'
   format(value: number | null): string
   empty: string
 }
 
-export function renderChart({ id, caption, lines, unit, format, empty }: ChartOptions): Html {
+export function renderChart({ id, caption, lines, format, empty }: ChartOptions): Html {
   if (lines.length === 0) return renderEmpty(empty)
   const rows = lines.map(line => ({ ...line, ...summarize(line.column) }))
   const column = (title: string, value: 'last' | 'mean' | 'peak') => ({
@@ -41,8 +38,7 @@ export function renderChart({ id, caption, lines, unit, format, empty }: ChartOp
     title: 'Series',
     cell: (row: ChartLine) => html`${renderMarker(row)} ${row.name}`,
   }
-  return html`<p class="chart-caption" aria-hidden="true">${caption}</p>
-<div class="chart" data-chart="${id}" data-caption="${caption}" data-unit="${unit}" data-key="${id}-chart"></div>
+  return html`${renderPlot({ id, caption })}
 ${renderTable({
   id: `${id}-values`,
   caption,
@@ -54,7 +50,13 @@ ${renderTable({
 })}`
 }
 
+/** The place of the chart. The lines are those of the markers in the same section. */
+export function renderPlot({ id, caption }: Pick<ChartOptions, 'id' | 'caption'>): Html {
+  return html`<p class="chart-caption" aria-hidden="true">${caption}</p>
+<div class="chart" data-chart="${id}" data-caption="${caption}" data-key="${id}-chart"></div>`
+}
+
 /** A sample of the line. Its dashes tell it apart without color. */
-function renderMarker({ path, style, isMinor }: ChartLine): Html {
-  return html`<svg class="marker line-${style} ${isMinor ? 'minor' : ''}" data-series="${JSON.stringify(path)}" viewBox="0 0 24 8" width="24" height="8" aria-hidden="true" focusable="false"><line x1="0" y1="4" x2="24" y2="4"></line></svg>`
+export function renderMarker({ path, style }: Pick<ChartLine, 'path' | 'style'>): Html {
+  return html`<svg class="marker line-${style}" data-series="${JSON.stringify(path)}" viewBox="0 0 24 8" width="24" height="8" aria-hidden="true" focusable="false"><line x1="0" y1="4" x2="24" y2="4"></line></svg>`
 }

@@ -39,14 +39,13 @@ export function renderDocument(snapshot: StatusSnapshot, assets: Assets): string
 <header>
 <div class="brand"><h1>mongo-iam-proxy</h1> <code class="instance">${status.instance}</code></div>
 ${SECTIONS.filter(({ id }) => id === IN_HEADER).map(section => renderContent(section, snapshot))}
-<p class="connection" data-state="static"><span id="connection" role="status"></span> <span class="data-time">Data of <span id="data-time">${renderTime(time, time)}</span> UTC</span><noscript>. <a href="">Load the page again</a> for newer data.</noscript></p>
-<button type="button" id="theme" hidden="">Theme</button>
+<p class="connection" data-state="static"><span id="connection" role="status"></span> <span class="data-time">data of <span id="data-time">${renderTime(time, time)}</span> UTC</span><noscript>. <a href="">Load the page again</a> for newer data.</noscript></p>
 </header>
 <nav aria-label="Sections"><ul>${body.map(({ id, title }) => html`<li><a href="#${id}">${title}</a></li>`)}</ul></nav>
 <main id="main" tabindex="-1">
 ${body.map(section => renderSection(section, snapshot))}
 </main>
-<footer><p>All times are UTC. mongo-iam-proxy ${status.version}.</p></footer>
+<footer><p>All times are UTC. mongo-iam-proxy ${status.version}.</p><button type="button" id="theme" hidden="">Colors</button></footer>
 </body>
 </html>
 `
@@ -55,7 +54,7 @@ ${body.map(section => renderSection(section, snapshot))}
 
 function renderSection(section: Section, snapshot: StatusSnapshot): Html {
   const { id, title } = section
-  return html`<section id="${id}" aria-labelledby="${id}-heading">
+  return html`<section id="${id}">
 <h2 id="${id}-heading" tabindex="-1">${title}</h2>
 ${renderContent(section, snapshot)}
 </section>

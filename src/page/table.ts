@@ -35,8 +35,8 @@ export function renderTable<T>(options: TableOptions<T>): Html {
   const head = columns.map(
     column => html`<th scope="col" role="columnheader" class="${classOf(column)}">${column.title}</th>`,
   )
-  return html`<div class="scroll" role="region" aria-labelledby="${id}-caption" tabindex="0" data-key="${id}-region">
-<table role="table" class="${narrow}"><caption id="${id}-caption" class="${hidesCaption ? 'hidden' : ''}">${caption}</caption>
+  return html`<div class="scroll" role="group" aria-labelledby="${id}-caption" tabindex="0" data-key="${id}-region">
+<table role="table" class="${narrow}"><caption id="${id}-caption" class="${hidesCaption ? 'visually-hidden' : ''}">${caption}</caption>
 <thead role="rowgroup"><tr role="row">${head}</tr></thead>
 <tbody role="rowgroup">${rows.map(row => renderRow(row, columns, keyOf(row)))}</tbody>
 </table></div>`

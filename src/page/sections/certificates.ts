@@ -10,6 +10,7 @@ export function renderCertificates({ certificates }: StatusSnapshot): Html {
   return renderTable({
     id: 'certificates',
     caption: 'Certificates',
+    hidesCaption: true,
     columns: [
       { title: 'File', cell: ({ file }) => html`<code>${file}</code>` },
       { title: 'Setting', cell: ({ setting }) => html`<code>${setting}</code>` },

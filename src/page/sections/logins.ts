@@ -20,7 +20,6 @@ export function renderLogins({ series }: StatusSnapshot): Html {
     id: 'logins',
     caption: 'Logins per second, last 15 minutes',
     lines,
-    unit: 'perSecond',
     format: formatRate,
     empty: 'No sample yet.',
   })}${!hasLogins && renderEmpty('No login in the last 15 minutes.')}

@@ -1,4 +1,5 @@
 /** The members of the upstream, its primary, and the elections. */
+import { renderAddress } from '../address.js'
 import { type Html, html } from '../html.js'
 import { formatPlural } from '../quantities.js'
 import type { StatusSnapshot } from '../snapshot.js'
@@ -9,13 +10,14 @@ export function renderMembers({ status, primary, time }: StatusSnapshot): Html {
   return html`<p>${
     primary.primary === undefined
       ? html`<span class="bad">✕ No primary</span> since ${renderMoment(primary.since, time)}. Logins wait for one.`
-      : html`Logins go to <code>${primary.primary}</code> since ${renderMoment(primary.since, time)}.`
+      : html`Logins go to ${renderAddress(primary.primary)} since ${renderMoment(primary.since, time)}.`
   } ${formatPlural(primary.elections, 'election')} since the start.</p>
 ${renderTable({
   id: 'members',
   caption: 'Members',
+  hidesCaption: true,
   columns: [
-    { title: 'Member', cell: ({ address }) => html`<code>${address}</code>` },
+    { title: 'Member', cell: ({ address }) => renderAddress(address) },
     { title: 'State', cell: ({ state }) => describeMember(state) },
   ],
   rows: status.upstream.members,
@@ -29,7 +31,7 @@ ${renderTable({
     { title: 'Time', cell: ({ at }) => renderTime(at, time) },
     {
       title: 'Primary',
-      cell: change => (change.primary === undefined ? 'none' : html`<code>${change.primary}</code>`),
+      cell: change => (change.primary === undefined ? 'none' : renderAddress(change.primary)),
     },
     {
       title: 'Without primary',

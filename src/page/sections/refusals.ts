@@ -2,6 +2,7 @@
 import { renderArn } from '../arn.js'
 import { type Detail, renderDetails } from '../details.js'
 import { type Html, html, htmlLines } from '../html.js'
+import { renderProse } from '../prose.js'
 import { formatCount } from '../quantities.js'
 import type { StatusSnapshot } from '../snapshot.js'
 import { renderEmpty } from '../table.js'
@@ -13,7 +14,7 @@ const MAX_COPY = 4_000
 
 export function renderRefusals({ refusals, time }: StatusSnapshot): Html {
   if (refusals.length === 0) return renderEmpty('No login has been refused since the start.')
-  return html`<ol class="refusals">${refusals.map(refusal => renderRefusal(refusal, time))}</ol>`
+  return html`<ol class="refusals" role="list">${refusals.map(refusal => renderRefusal(refusal, time))}</ol>`
 }
 
 function renderRefusal(refusal: Refusal, now: number): Html {
@@ -30,7 +31,7 @@ function renderRefusal(refusal: Refusal, now: number): Html {
   return html`<li data-key="${key}">
 <h3><span class="reason">${reason}</span>${count > 1 && html` <span class="count">${formatCount(count)} times</span>`}</h3>
 ${renderDetails(details)}
-<p class="advice">${advice.text}</p>
+<p class="advice">${renderProse(advice.text)}</p>
 ${advice.copy !== undefined && renderCopy(advice.copy, reason)}
 </li>
 `
@@ -38,6 +39,6 @@ ${advice.copy !== undefined && renderCopy(advice.copy, reason)}
 
 /** The button is for scripts alone, so it is hidden until one takes it over. */
 function renderCopy(text: string, reason: string): Html {
-  return html`<div class="copy"><pre tabindex="0" role="region" aria-label="Text to copy: ${reason}"><code data-copy="">${htmlLines(text, MAX_COPY)}</code></pre>
-<button type="button" class="copy-button" data-copy-button="" hidden="">Copy<span class="hidden"> the text for: ${reason}</span></button></div>`
+  return html`<div class="copy"><pre><code data-copy="">${htmlLines(text, MAX_COPY)}</code></pre>
+<button type="button" class="copy-button" data-copy-button="" hidden="">Copy<span class="visually-hidden"> the text for: ${reason}</span></button></div>`
 }

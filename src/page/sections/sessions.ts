@@ -12,7 +12,6 @@ export function renderSessions({ series }: StatusSnapshot): Html {
     id: 'sessions',
     caption: 'Open sessions, last 15 minutes',
     lines: [{ path: ['sessions'], name: 'sessions', column: series.sessions, style: 0 }],
-    unit: 'count',
     format: formatCount,
     empty: 'No sample yet.',
   })
