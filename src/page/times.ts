@@ -8,7 +8,7 @@ const DAY_MS = 24 * HOUR_MS
 
 /** A moment and how long ago it is. The age has coarse steps, so that the text rarely changes. */
 export function renderMoment(at: number, now: number): Html {
-  return html`${renderTime(at, now)} <span class="age">${describeAge(now - at)}</span>`
+  return html`${renderTime(at, now)} <span class="age">· ${describeAge(now - at)}</span>`
 }
 
 /** The time of day, with the date if that is another one than today's. */

@@ -248,7 +248,7 @@ testPage(
   async ({ t, page }) => {
     t.match(await textOf(page, '.state'), /Serving: 1 error, 1 warning/)
     t.match(await textOf(page, '#principals'), /role\/orders-api/)
-    t.match(await textOf(page, '#logins'), /success\s+15/)
+    t.match(await textOf(page, '#logins'), /success\s+9\.5/)
     t.match(await textOf(page, '.connection'), /data of 03:12:40 UTC\. Load the page again for newer data\./i)
     t.equal(await page.locator('button:visible').count(), 0)
   },

@@ -9,16 +9,27 @@ const SAMPLES = 180
 const STEP_MS = 5_000
 const ago = (ms: number): string => new Date(TIME - ms).toISOString()
 
-/** A wave around `level`, the same at each run. */
-const wave = (level: number, height: number, period: number): (number | null)[] =>
+/** Between -1 and 1, the same at each run. */
+const noise = (index: number): number => {
+  const value = Math.sin(index * 12.9898) * 43_758.5453
+  return 2 * (value - Math.floor(value)) - 1
+}
+/** A noisy wave around `level`. */
+const wave = (level: number, height: number, period: number): number[] =>
   Array.from({ length: SAMPLES }, (_, index) =>
-    Math.max(0, level + height * Math.sin(index / period) + (height / 3) * Math.sin(index * 1.7)),
+    Math.max(0, level + height * Math.sin(index / period) + height * 0.35 * noise(index * period)),
   )
+/** Zero, and for a few samples more. */
+const bursts = (height: number): number[] =>
+  zero().map((_, index) => (noise(index) > 0.8 ? height * Math.abs(noise(index * 3)) : 0))
 const zero = (): number[] => Array(SAMPLES).fill(0)
 const hill = (from: number, length: number, height: number): number[] =>
-  zero().map((_, index) =>
-    index < from || index > from + length ? 0 : Math.round(height * Math.sin((Math.PI * (index - from)) / length)),
-  )
+  zero().map((_, index) => {
+    if (index < from || index > from + length) return 0
+    return Math.max(0, height * Math.sin((Math.PI * (index - from)) / length) * (1 + 0.12 * noise(index)))
+  })
+/** One account is throttled, so its logins wait. */
+const throttledQueue = hill(138, 60, 46).map(Math.round)
 
 const ORDERS = 'arn:aws:iam::123456789012:role/orders-api'
 const BUCKETS = ['123456789012 sts.eu-central-1.amazonaws.com', '210987654321 sts.eu-central-1.amazonaws.com', 'other']
@@ -95,7 +106,7 @@ export const snapshot: StatusSnapshot = {
   budgets: {
     buckets: [
       { bucket: BUCKETS[0] ?? '', tokens: 83, perSecond: 60, throttles: 0, waiting: 0 },
-      { bucket: BUCKETS[1] ?? '', tokens: 0.4, perSecond: 21.5, throttles: 17, waiting: 23 },
+      { bucket: BUCKETS[1] ?? '', tokens: 0.4, perSecond: 21.5, throttles: 17, waiting: throttledQueue.at(-1) ?? 0 },
       { bucket: BUCKETS[2] ?? '', tokens: null, perSecond: null, throttles: null, waiting: 0 },
     ],
     hosts: [
@@ -174,21 +185,23 @@ export const snapshot: StatusSnapshot = {
   ],
   series: {
     times: Array.from({ length: SAMPLES }, (_, index) => (TIME - (SAMPLES - 1 - index) * STEP_MS) / 1_000),
-    logins: { success: wave(14, 5, 19), refused: wave(0.2, 0.5, 7), unavailable: hill(82, 6, 9) },
+    logins: { success: wave(14, 5, 40), refused: bursts(1.2), unavailable: hill(82, 7, 9) },
     latency: {
-      queue: { median: wave(1, 0.6, 11), p99: hill(120, 50, 420).map(value => value + 4) },
-      sts: { median: wave(24, 5, 13), p99: wave(88, 30, 9) },
-      upstream: { median: wave(7, 2, 17), p99: hill(82, 8, 900).map(value => value + 22) },
+      queue: { median: wave(1, 0.6, 11), p99: hill(138, 60, 420).map(value => value + 4) },
+      sts: { median: wave(24, 5, 13), p99: wave(88, 30, 17) },
+      upstream: { median: wave(7, 2, 17), p99: hill(82, 8, 900).map((value, index) => value + 22 + 6 * noise(index)) },
     },
-    stsCalls: {
-      identity: wave(13, 5, 19),
-      refused: wave(0.1, 0.3, 7),
-      throttled: hill(120, 40, 3),
-      unavailable: zero(),
-    },
-    waiting: Object.fromEntries(BUCKETS.map((bucket, index) => [bucket, index === 1 ? hill(118, 61, 46) : zero()])),
-    tokens: Object.fromEntries(BUCKETS.map(bucket => [bucket, wave(60, 20, 23)])),
-    sessions: wave(400, 20, 31).map(value => value && Math.round(value)),
+    stsCalls: { identity: wave(13, 5, 40), refused: bursts(0.8), throttled: hill(136, 50, 3), unavailable: zero() },
+    waiting: Object.fromEntries(BUCKETS.map((bucket, index) => [bucket, index === 1 ? throttledQueue : zero()])),
+    tokens: Object.fromEntries(
+      BUCKETS.slice(0, 2).map((bucket, index) => [
+        bucket,
+        index === 0 ? wave(83, 9, 23) : throttledQueue.map((waiting, at) => (waiting > 0 ? 0.4 : 66 + 6 * noise(at))),
+      ]),
+    ),
+    sessions: wave(400, 20, 31)
+      .map(value => Math.round(value))
+      .with(-1, 412),
   },
 }
 

@@ -4,7 +4,7 @@ import type { Problem, StatusSnapshot } from '../snapshot.js'
 import { renderEmpty } from '../table.js'
 
 export function renderProblems({ problems }: StatusSnapshot): Html {
-  if (problems.length === 0) return renderEmpty('No problem found. Alerts of Prometheus may know more.')
+  if (problems.length === 0) return renderEmpty('No problem found. The Prometheus alerts check more than this page.')
   return html`<ul class="problems" role="list">${problems.map(renderProblem)}</ul>`
 }
 

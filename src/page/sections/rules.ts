@@ -5,12 +5,15 @@ import { formatCount } from '../quantities.js'
 import type { StatusSnapshot } from '../snapshot.js'
 import { renderTable } from '../table.js'
 
+/** Entries that sum up others. */
+const SPECIAL: Readonly<Record<string, string>> = { directory: 'users of $external', other: 'all other rules' }
+
 export function renderRules({ rules }: StatusSnapshot): Html {
   return renderTable({
     id: 'rules',
     caption: 'Rules in order, at most 50, with logins since the start',
     columns: [
-      { title: 'Rule', cell: ({ rule }) => renderArn(rule) },
+      { title: 'Rule', cell: ({ rule }) => SPECIAL[rule] ?? renderArn(rule) },
       { title: 'Logins', isNumber: true, cell: ({ logins }) => formatCount(logins) },
     ],
     rows: rules,

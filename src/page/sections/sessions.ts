@@ -27,7 +27,7 @@ export function renderPrincipals({ principals, time }: StatusSnapshot): Html {
       { title: 'Logins', isNumber: true, cell: ({ logins }) => formatCount(logins) },
       { title: 'Last login', cell: ({ lastLogin }) => renderMoment(Date.parse(lastLogin), time) },
       { title: 'From', cell: ({ lastAddress }) => html`<code>${lastAddress}</code>` },
-      { title: 'Last session name', cell: ({ lastArn, principal }) => sessionNameOf(lastArn, principal) },
+      { title: 'Session name', cell: ({ lastArn, principal }) => sessionNameOf(lastArn, principal) },
     ],
     rows: principals,
     keyOf: ({ principal }) => principal,
