@@ -9,10 +9,12 @@
 export const MAX_TEXT = 500
 
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
+/** Most texts are printable ASCII, and this test is cheaper than the one above. */
+const NOT_PRINTABLE_ASCII = /[^\x20-\x7e]/
 
 /** Writes each unprintable character as an escape sequence of JSON, such as `\u001b`. */
 export function escapeUnprintable(text: string): string {
-  return text.replace(UNPRINTABLE, escapeCharacter)
+  return NOT_PRINTABLE_ASCII.test(text) ? text.replace(UNPRINTABLE, escapeCharacter) : text
 }
 
 /** Like `escapeUnprintable`, for a text of several lines. */
@@ -45,20 +47,41 @@ const MAX_DEPTH = 5
 
 /**
  * Bounds a value for JSON, however deep: a text has at most `max` characters, a list or object `MAX_ENTRIES` entries. The end
- * of what was truncated is `…`.
+ * of what was truncated is `…`. A value within these bounds is returned as it is.
  */
-export function boundValue(value: unknown, max: number, depth = 0): unknown {
+export function boundValue(value: unknown, max: number): unknown {
+  return isBounded(value, max, 0) ? value : truncateValue(value, max, 0)
+}
+
+/** Copies nothing, because nearly every value is within the bounds. */
+function isBounded(value: unknown, max: number, depth: number): boolean {
+  if (typeof value === 'string') return value.length <= max
+  if (typeof value !== 'object' || value === null) return true
+  if (depth > MAX_DEPTH || 'toJSON' in value) return false
+  if (Array.isArray(value)) {
+    return value.length <= MAX_ENTRIES && value.every(entry => isBounded(entry, max, depth + 1))
+  }
+  let entries = 0
+  for (const key in value) {
+    entries += 1
+    if (entries > MAX_ENTRIES || key.length > MAX_TEXT) return false
+    if (!isBounded((value as Record<string, unknown>)[key], max, depth + 1)) return false
+  }
+  return true
+}
+
+function truncateValue(value: unknown, max: number, depth: number): unknown {
   if (typeof value === 'string') return truncate(value, max)
   if (typeof value !== 'object' || value === null) return value
   if (depth > MAX_DEPTH) return '…'
-  if ('toJSON' in value && typeof value.toJSON === 'function') return boundValue(value.toJSON(), max, depth + 1)
+  if ('toJSON' in value && typeof value.toJSON === 'function') return truncateValue(value.toJSON(), max, depth + 1)
   if (Array.isArray(value)) {
-    const shown = value.slice(0, MAX_ENTRIES).map(entry => boundValue(entry, max, depth + 1))
+    const shown = value.slice(0, MAX_ENTRIES).map(entry => truncateValue(entry, max, depth + 1))
     return value.length > MAX_ENTRIES ? [...shown, '…'] : shown
   }
   const entries = Object.entries(value)
   const shown = entries
     .slice(0, MAX_ENTRIES)
-    .map(([key, entry]) => [truncate(key, MAX_TEXT), boundValue(entry, max, depth + 1)])
+    .map(([key, entry]) => [truncate(key, MAX_TEXT), truncateValue(entry, max, depth + 1)])
   return Object.fromEntries(entries.length > MAX_ENTRIES ? [...shown, ['…', entries.length - MAX_ENTRIES]] : shown)
 }

@@ -9,7 +9,7 @@ import { allSettings } from '../config/settings.js'
 import { createDenyList, type Denial, formatDenial, getDenialKey } from '../revocation/denials.js'
 import { formatNetwork } from '../users/networks.js'
 import type { Rule, Rules } from '../users/rules.js'
-import { describeMatch, listRoles } from './connectionAudit.js'
+import { describeRule, listRoles } from './connectionAudit.js'
 import type { LoadedConfig } from './policy.js'
 import { PROTECTIONS, type WeakenedProtection } from './protections.js'
 import { mergeLiveSettings } from './reload.js'
@@ -41,7 +41,7 @@ export function describeLoaded(loaded: LoadedConfig): ConfigEvent[] {
         current: text,
       }),
     )
-  const rules = listRules(policy.rules).map(rule => describeRule('loaded', undefined, rule, loaded))
+  const rules = listRules(policy.rules).map(rule => createRuleEvent('loaded', undefined, rule, loaded))
   const denials = createDenyList(policy.denials).all.map(denial => describeDenial('loaded', undefined, denial, loaded))
   return [...file, ...settings, ...rules, ...denials]
 }
@@ -166,7 +166,7 @@ function describeRuleChanges(
       was && is && describeContent(was) === describeContent(is) && isInScope(was, before) === isInScope(is, after)
     if (!rule || (isSame && !hasWeakening)) return []
     if (hasWeakening) reported.add(was.description)
-    const event = describeRule(was ? (is ? 'changed' : 'removed') : 'added', was, is, after)
+    const event = createRuleEvent(was ? (is ? 'changed' : 'removed') : 'added', was, is, after)
     return [hasWeakening ? withWeakening(event, weakened, isWeaker) : event]
   })
   return [...describeOrder(pairs, after), ...events]
@@ -192,7 +192,12 @@ function describeOrder(pairs: ReturnType<typeof pairRules>, after: LoadedConfig)
   return [event]
 }
 
-function describeRule(change: Change, was: Rule | undefined, is: Rule | undefined, loaded: LoadedConfig): ConfigEvent {
+function createRuleEvent(
+  change: Change,
+  was: Rule | undefined,
+  is: Rule | undefined,
+  loaded: LoadedConfig,
+): ConfigEvent {
   const rule = is ?? was
   if (!rule) throw new Error('a change of no rule')
   return {
@@ -200,7 +205,7 @@ function describeRule(change: Change, was: Rule | undefined, is: Rule | undefine
     change,
     subject: 'rule',
     arn: rule.arn,
-    rule: describeMatch(rule).rule,
+    rule: describeRule(rule),
     ...(was && { rolesBefore: listRoles(was) }),
     ...(is && { roles: listRoles(is) }),
     ...describeTexts(was && describeConditions(was), is && describeConditions(is)),

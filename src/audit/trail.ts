@@ -30,10 +30,13 @@ export type AuditTrailOptions = {
 
 export class AuditTrail {
   readonly #options: AuditTrailOptions
+  /** The fields that name this process, as JSON. */
+  readonly #origin: string
   #lastNumber = 0
 
   constructor(options: AuditTrailOptions) {
     this.#options = options
+    this.#origin = `"instance":${JSON.stringify(options.instance)},"boot":${JSON.stringify(options.boot)}`
     options.writer.onRecovered(lost => {
       if (!lost) return
       const { from, to } = lost
@@ -70,25 +73,21 @@ export class AuditTrail {
     return this.#options.writer.close()
   }
 
-  #format<T extends AuditEventType>(
-    type: T,
-    { outcome = 'success', actor, address, port, connection, ...fields }: AuditEvent<T>,
-  ): string {
-    const { instance, boot, wallClock, hide } = this.#options
-    const line = JSON.stringify({
-      schema: SCHEMA_VERSION,
-      time: new Date(wallClock()).toISOString(),
-      instance,
-      boot,
-      seq: this.#lastNumber,
-      type,
-      outcome,
-      actor: boundValue(actor, MAX_AUDIT_TEXT),
-      address: address ?? null,
-      port: port ?? null,
-      connection: connection ?? null,
-      ...(boundValue(fields, MAX_AUDIT_TEXT) as object),
-    })
+  /** Copies no event into an object with the common fields, since that took a third of the time of the whole line. */
+  #format<T extends AuditEventType>(type: T, event: AuditEvent<T>): string {
+    const { wallClock, hide } = this.#options
+    const time = new Date(wallClock()).toISOString()
+    let start = `{"schema":${SCHEMA_VERSION},"time":"${time}",${this.#origin},"seq":${this.#lastNumber},"type":"${type}"`
+    for (const [name, value] of DEFAULTS) if (event[name] === undefined) start += `,"${name}":${value}`
+    const line = `${start},${JSON.stringify(boundValue(event, MAX_AUDIT_TEXT)).slice(1)}`
     return `${escapeUnprintable(hide ? hide(line) : line)}\n`
   }
 }
+
+/** The JSON of fields that each line has, whether the event has them or not. */
+const DEFAULTS = [
+  ['outcome', '"success"'],
+  ['address', 'null'],
+  ['port', 'null'],
+  ['connection', 'null'],
+] as const
