@@ -44,7 +44,7 @@ const PURE = [
   /^identity\/(arn|detachedString|credentialProblems|remedy|credentialFingerprint|partition|proof|refusalCache|clockSync|identityCache|reply|outcome|retry)\.ts$/,
   /^users\/(rules|match|principals|permissionSets|arnProblems|roles|networks|conditions|directoryUsers|entryChange|collectionRole|lostRoles)\.ts$/,
   /^audit\/(events|schema)\.ts$/,
-  /^page\/(sections\/\w+|html|times|quantities|arn|address|prose|table|details|chart|sections|document|snapshot)\.ts$/,
+  /^page\/(sections\/\w+|html|times|quantities|arn|address|prose|table|details|chart|sections|document|snapshot|series|recentCounts|problems|advice)\.ts$/,
   /^revocation\/(denials|denyFile|liveConnections)\.ts$/,
   /^app\/(ruleLogins)\.ts$/,
   /^provisioning\/(password|roleReductions)\.ts$/,

@@ -260,6 +260,10 @@ export type MetricsRecorder = {
   setInfo<N extends NameOf<'info'>>(name: N, labels: Record<keyof Table[N]['labels'], string>): void
   /** Adds collectors of parts that were built with this recorder. */
   addGauges(collectors: GaugeCollectors): void
+  /** Returns the totals of a counter by the value of its label; by the empty string without a label. */
+  readCounter(name: NameOf<'counter'>): Promise<Record<string, number>>
+  /** Returns, by the value of the label, how many observations each upper bound has. The last bound is infinite. */
+  readHistogram(name: NameOf<'histogram'>): Promise<Record<string, [upTo: number, count: number][]>>
   /** Returns all metrics in the Prometheus text format. */
   render(): Promise<string>
 }
@@ -301,6 +305,14 @@ export function createMetricsRecorder(initial: GaugeCollectors, { includeProcess
       gauges.get(name)?.set(labels, 1)
     },
     addGauges: more => void Object.assign(collectors, more),
+    async readCounter(name) {
+      const { values = [] } = (await counters.get(name)?.get()) ?? {}
+      return Object.fromEntries(values.map(({ labels, value }) => [Object.values(labels)[0] ?? '', value]))
+    },
+    async readHistogram(name) {
+      const { values = [] } = (await histograms.get(name)?.get()) ?? {}
+      return readDistributions(values)
+    },
     render: () => register.metrics(),
   }
 }
@@ -339,6 +351,21 @@ function createCollected(config: MetricConfig, kind: 'collected' | 'collectedCou
       for (const [labels, number] of entries()) this.inc(labels, number)
     },
   })
+}
+
+type HistogramValue = { labels: Partial<Record<string, string | number>>; value: number }
+
+/** Only the values of buckets have a bound, the label `le`. */
+function readDistributions(values: readonly HistogramValue[]): Record<string, [number, number][]> {
+  const distributions: Record<string, [number, number][]> = {}
+  for (const { labels, value } of values) {
+    const { le, ...rest } = labels
+    if (le === undefined) continue
+    const key = String(Object.values(rest)[0] ?? '')
+    distributions[key] ??= []
+    distributions[key].push([le === '+Inf' ? Number.POSITIVE_INFINITY : Number(le), value])
+  }
+  return distributions
 }
 
 /** prom-client does not know the types of the table. */

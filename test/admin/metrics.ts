@@ -155,3 +155,21 @@ t.test('metrics of the process are optional, and do not keep a process running',
   )
   t.notMatch(await createMetricsRecorder({ connections: sizes }).render(), 'process_resident_memory_bytes')
 })
+
+t.test('totals of counters and histograms can be read', async t => {
+  const record = createMetricsRecorder({})
+  record.count('sts_calls_total', 2, { outcome: 'throttled' })
+  record.count('shed_total', 3)
+  record.observe('login_stage_seconds', 0.007, { stage: 'sts' })
+  record.observe('login_stage_seconds', 60, { stage: 'sts' })
+  t.same(await record.readCounter('sts_calls_total'), { identity: 0, refused: 0, throttled: 2, unavailable: 0 })
+  t.same(await record.readCounter('shed_total'), { '': 3 })
+  const { sts = [], queue = [] } = await record.readHistogram('login_stage_seconds')
+  t.same(sts.slice(0, 3), [
+    [0.005, 0],
+    [0.01, 1],
+    [0.025, 1],
+  ])
+  t.same(sts.at(-1), [Number.POSITIVE_INFINITY, 2])
+  t.equal(sts.length, queue.length)
+})
