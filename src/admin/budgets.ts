@@ -22,6 +22,21 @@ type Gauge = Readonly<Record<string, number>>
 /** Values by bucket, and health by host. */
 export type BudgetGauges = { tokens: Gauge; perSecond: Gauge; throttles: Gauge; waiting: Gauge; health: Gauge }
 
+type Budgets = z.infer<typeof budgetsSchema>
+
+export function describeBudgets({ tokens, perSecond, throttles, waiting, health }: BudgetGauges): Budgets {
+  return {
+    buckets: Object.keys(waiting).map(bucket => ({
+      bucket,
+      tokens: tokens[bucket] ?? null,
+      perSecond: perSecond[bucket] ?? null,
+      throttles: throttles[bucket] ?? null,
+      waiting: waiting[bucket] ?? 0,
+    })),
+    hosts: Object.entries(health).map(([host, value]) => ({ host, health: value })),
+  }
+}
+
 export function createBudgetsRoutes(read: () => BudgetGauges): Routes {
   return {
     '/budgets': {
@@ -29,18 +44,7 @@ export function createBudgetsRoutes(read: () => BudgetGauges): Routes {
         access: 'read',
         summary: 'Budget of calls to STS.',
         response: budgetsSchema,
-        run() {
-          const { tokens, perSecond, throttles, waiting, health } = read()
-          const buckets = Object.keys(waiting).map(bucket => ({
-            bucket,
-            tokens: tokens[bucket] ?? null,
-            perSecond: perSecond[bucket] ?? null,
-            throttles: throttles[bucket] ?? null,
-            waiting: waiting[bucket] ?? 0,
-          }))
-          const hosts = Object.entries(health).map(([host, value]) => ({ host, health: value }))
-          return jsonResponse(200, { buckets, hosts } satisfies z.infer<typeof budgetsSchema>)
-        },
+        run: () => jsonResponse(200, describeBudgets(read())),
       },
     },
   }

@@ -2,9 +2,11 @@
  * The connections of the admin interface, each for one request.
  *
  *     accepted ──▶ waiting for its request ──▶ answering ──▶ closed
+ *                                                  └──▶ streaming ──▶ closed
  *
  * A connection that exceeds the limit of its phase evicts the oldest connection of the same phase. Clients that send
- * nothing therefore never lock out a request, and clients that do not read their answer never lock out the next one.
+ * nothing therefore never lock out a request, and clients that do not read their answer never lock out the next one. Streams
+ * are few, live longer, and are not evicted: a page that somebody watches must not go blank because of others.
  * `maxConnections` of Node.js was rejected, because it turns the newest connection away, which may be a liveness probe.
  */
 import type { Socket } from 'node:net'
@@ -13,22 +15,29 @@ import type { After } from '../clock.js'
 
 /** Connections at a time, if the file descriptors suffice. */
 export const MAX_ADMIN_CONNECTIONS = 128
+/** Streams among them, at most a quarter of all. */
+const MAX_STREAMS = 20
 /** How long a connection may wait for its request, and how long it may live. An honest request takes milliseconds. */
 const WAIT_MS = 5_000
 const LIFETIME_MS = 15_000
 /** The parser of Node.js gets this many bytes at a time, so that it sees few pipelined requests after the first one. */
 const PART_BYTES = 512
 
+/** Streams at a time, if there are so many connections in all. */
+export const countStreams = (maxConnections: number): number => Math.min(MAX_STREAMS, Math.floor(maxConnections / 4))
+
 export class AdminConnections {
   /** The oldest connection comes first. */
   readonly #waiting = new Set<AdminConnection>()
   readonly #answering = new Set<AdminConnection>()
+  readonly #streaming = new Set<AdminConnection>()
+  readonly #lifetimes = new WeakMap<AdminConnection, () => void>()
   readonly #maxPerPhase: number
   readonly #after: After
 
-  /** `maxConnections`: in both phases together. */
+  /** `maxConnections`: in all phases together. */
   constructor(maxConnections: number, after: After) {
-    this.#maxPerPhase = Math.floor(maxConnections / 2)
+    this.#maxPerPhase = Math.floor((maxConnections - countStreams(maxConnections)) / 2)
     this.#after = after
   }
 
@@ -37,12 +46,11 @@ export class AdminConnections {
     const cancelWait = this.#after(WAIT_MS, () => {
       if (this.#waiting.has(connection)) connection.destroy()
     })
-    const cancelLifetime = this.#after(LIFETIME_MS, () => connection.destroy())
+    this.#limitLifetime(connection)
     connection.once('close', () => {
       cancelWait()
-      cancelLifetime()
-      this.#waiting.delete(connection)
-      this.#answering.delete(connection)
+      this.#lifetimes.get(connection)?.()
+      for (const phase of [this.#waiting, this.#answering, this.#streaming]) phase.delete(connection)
     })
     this.#addToPhase(this.#waiting, connection)
     return connection
@@ -55,8 +63,27 @@ export class AdminConnections {
     return true
   }
 
+  /** The answer of this connection has no end yet. */
+  startStream(connection: AdminConnection): void {
+    this.#answering.delete(connection)
+    this.#streaming.add(connection)
+    this.#lifetimes.get(connection)?.()
+  }
+
+  /** The stream has ended. The client has some time to read the rest. */
+  endStream(connection: AdminConnection): void {
+    if (!connection.closed) this.#limitLifetime(connection)
+  }
+
   closeAll(): void {
-    for (const connection of [...this.#waiting, ...this.#answering]) connection.destroy()
+    for (const connection of [...this.#waiting, ...this.#answering, ...this.#streaming]) connection.destroy()
+  }
+
+  #limitLifetime(connection: AdminConnection): void {
+    this.#lifetimes.set(
+      connection,
+      this.#after(LIFETIME_MS, () => connection.destroy()),
+    )
   }
 
   #addToPhase(phase: Set<AdminConnection>, connection: AdminConnection): void {

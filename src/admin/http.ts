@@ -15,10 +15,26 @@ export type AdminRequest = {
   readBody(maxBytes: number): Promise<string | undefined>
 }
 
+/** A response that has no end yet. */
+export type ResponseStream = {
+  /** Bytes that the client has not read. */
+  readonly unreadBytes: number
+  write(bytes: Buffer): void
+  /** Ends the response behind what was written. */
+  end(): void
+  /** Closes the connection at once. */
+  destroy(): void
+  onClose(run: () => void): void
+}
+
 export type AdminResponse = {
   status: number
   type: string
   body: string
+  /** Sent as they are, in place of `body`. */
+  bytes?: Buffer
+  /** Gets the response when its headers are sent, in place of `body`. Not called if the client has disconnected. */
+  stream?(response: ResponseStream): void
   headers?: Readonly<Record<string, string>>
   /** For the audit trail: what the request was about. */
   target?: string

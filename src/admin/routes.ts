@@ -89,5 +89,6 @@ async function runOperation(
 }
 
 function notFound(routes: Routes): AdminResponse {
-  return textResponse(404, `not found; paths: ${Object.keys(routes).join(', ')}`)
+  const paths = Object.keys(routes).filter(path => !path.startsWith('/assets/'))
+  return textResponse(404, `not found; paths: ${paths.join(', ')}`)
 }

@@ -5,7 +5,7 @@ import type { After } from '../clock.js'
 import { describeListenAddress } from '../config/hosts.js'
 import { errorCode, Fault } from '../errors.js'
 import { AdminConnection, AdminConnections, MAX_ADMIN_CONNECTIONS } from './connections.js'
-import { type AdminRequest, type AdminResponse, textResponse } from './http.js'
+import { type AdminRequest, type AdminResponse, type ResponseStream, textResponse } from './http.js'
 import { type RoutingOptions, routeRequest } from './routes.js'
 
 export type AdminServerOptions = RoutingOptions & {
@@ -41,8 +41,23 @@ export async function startAdminServer(options: AdminServerOptions): Promise<Adm
     if (!(connection instanceof AdminConnection)) return
     const isFirst = connections.acceptRequest(connection)
     if (!isFirst || !hasBody(request)) connection.finishRequest()
-    if (isFirst) void respond(request, response, options)
+    if (isFirst) void respond(request, response, connection)
   })
+  const respond = async (request: IncomingMessage, response: ServerResponse, connection: AdminConnection) => {
+    const answer = await handle(request, options)
+    writeHead(response, answer)
+    if (!answer.stream) return void response.end(answer.bytes ?? answer.body)
+    if (connection.destroyed) return
+    connections.startStream(connection)
+    response.on('error', () => {}) // 'close' follows
+    response.flushHeaders()
+    try {
+      answer.stream(createStream(response, connection, connections))
+    } catch (thrown) {
+      options.onError(Fault.from(thrown))
+      connection.destroy()
+    }
+  }
   const server = createServer(socket => http.emit('connection', connections.add(socket)))
   await listen(server, options)
   return {
@@ -59,17 +74,34 @@ function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }
 
-async function respond(request: IncomingMessage, response: ServerResponse, options: AdminServerOptions): Promise<void> {
-  const { status, type, body, headers } = await handle(request, options)
+function writeHead(response: ServerResponse, { status, type, body, bytes, stream, headers }: AdminResponse): void {
   response.writeHead(status, {
     'content-type': type,
-    'content-length': Buffer.byteLength(body),
+    ...(!stream && { 'content-length': Buffer.byteLength(bytes ?? body) }),
     connection: 'close',
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
     ...headers,
   })
-  response.end(body)
+}
+
+function createStream(
+  response: ServerResponse,
+  connection: AdminConnection,
+  connections: AdminConnections,
+): ResponseStream {
+  return {
+    get unreadBytes() {
+      return response.writableLength
+    },
+    write: bytes => void response.write(bytes),
+    end() {
+      response.end()
+      connections.endStream(connection)
+    },
+    destroy: () => connection.destroy(),
+    onClose: run => void connection.once('close', run),
+  }
 }
 
 async function handle(request: IncomingMessage, options: AdminServerOptions): Promise<AdminResponse> {

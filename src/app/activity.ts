@@ -95,18 +95,35 @@ export class Activity implements ConnectionAudit {
   }
 
   listPrincipals(page: Page): { items: readonly AdminPrincipal[]; next: number | null } {
-    const counts = new Map<string, number>()
-    for (const { login } of this.#sessions.values()) {
-      const arn = login.record.identity?.canonical ?? ''
-      counts.set(arn, (counts.get(arn) ?? 0) + 1)
-    }
+    const counts = this.#countSessions()
     const { items, next } = slicePage([...this.#principals.keys()].sort(), page)
     return { items: items.flatMap(arn => this.#describePrincipal(arn, counts.get(arn) ?? 0)), next }
+  }
+
+  /** The principals with the most sessions, then those with the latest logins. */
+  listLargestPrincipals(limit: number): AdminPrincipal[] {
+    const counts = this.#countSessions()
+    const largest = [...counts].sort(([, one], [, other]) => other - one).map(([arn]) => arn)
+    const arns = new Set(largest.slice(0, limit))
+    for (const arn of this.#principals.keys()) {
+      if (arns.size >= limit) break
+      arns.add(arn)
+    }
+    return [...arns].flatMap(arn => this.#describePrincipal(arn, counts.get(arn) ?? 0))
   }
 
   /** The newest one first. */
   listRefusals(): AdminRefusal[] {
     return this.#refusals.map(({ at, ...rest }) => ({ time: new Date(at).toISOString(), ...rest })).reverse()
+  }
+
+  #countSessions(): Map<string, number> {
+    const counts = new Map<string, number>()
+    for (const { login } of this.#sessions.values()) {
+      const arn = login.record.identity?.canonical ?? ''
+      counts.set(arn, (counts.get(arn) ?? 0) + 1)
+    }
+    return counts
   }
 
   #notePrincipal({ peer }: AuditedClient, { identity }: LoginRecord, at: number): void {

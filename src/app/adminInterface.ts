@@ -1,6 +1,7 @@
 /** Connects the admin server to the parts that its pages report and change. */
-import type { AccessOptions, AdminToken } from '../admin/access.js'
-import { createBudgetsRoutes } from '../admin/budgets.js'
+import { type AccessOptions, type AdminToken, checkAccess } from '../admin/access.js'
+import { type BudgetGauges, createBudgetsRoutes } from '../admin/budgets.js'
+import { countStreams } from '../admin/connections.js'
 import { createDenyRoute } from '../admin/deny.js'
 import { createHealthRoutes } from '../admin/health.js'
 import type { GaugeCollectors, MetricsRecorder } from '../admin/metrics.js'
@@ -19,18 +20,22 @@ import { after, now } from '../clock.js'
 import { DEFAULT_TOKEN_NAME } from '../config/adminTokens.js'
 import { isLoopback } from '../config/hosts.js'
 import type { Config } from '../config/load.js'
-import { type Level, toLogFields } from '../errors.js'
+import { type Fault, type Level, toLogFields } from '../errors.js'
 import { createSessionNameHash } from '../identity/sessionNames.js'
 import type { LdapGuard } from '../ldap/guard.js'
 import type { Log } from '../log.js'
 import type { Revocation } from '../revocation/revocation.js'
 import { VERSION } from '../upstream/metadata.js'
+import type { PrimaryHistory } from '../upstream/primaryHistory.js'
 import type { Topology } from '../upstream/topology.js'
 import type { Pins } from '../users/pins.js'
 import type { Rule } from '../users/rules.js'
 import type { Activity } from './activity.js'
 import { AdminAuditor } from './adminAudit.js'
+import type { CertificateWatch } from './certificateWatch.js'
+import type { ConfigStatus } from './configStatus.js'
 import { findUnservedDenials } from './ineffective.js'
+import { StatusPage } from './statusPage.js'
 
 export type AdminInterfaceOptions = {
   /** The running configuration, which a reload changes. */
@@ -44,13 +49,20 @@ export type AdminInterfaceOptions = {
   pins: Pins | undefined
   /** The number of principals whose database user still has roles that were taken away. */
   countUnrevoked(): number
-  audit: Pick<AuditTrail, 'record' | 'boot' | 'isFailing'>
+  audit: Pick<AuditTrail, 'record' | 'instance' | 'boot' | 'isFailing'>
   activity: Activity
   /** Milliseconds since 1970. */
   startedAt: number
   /** The gauges of session slots and of the budget of calls to STS. */
   gauges: GaugeCollectors
   configHash(): string
+  configStatus: Pick<ConfigStatus, 'report'>
+  primaryHistory: Pick<PrimaryHistory, 'status'>
+  certificates: Pick<CertificateWatch, 'list'>
+  /** Why $external cannot be read. */
+  findDirectoryProblem(): { why: string; isStale: boolean } | undefined
+  /** How far the clock of STS is ahead. */
+  clockSkewMS(): number
   /** The rules in force. */
   rules(): readonly Rule[]
   /** Logins by the description of a rule. */
@@ -74,26 +86,38 @@ export async function startAdminInterface(options: AdminInterfaceOptions): Promi
   if (port === 'off') return undefined
   const auditor = new AdminAuditor({ record: audit.record, after })
   const logRefused = createRefusalLog(log)
+  const access = createAccess(config)
+  const hide = settings.hashKey && createSessionNameHash(settings.hashKey)
+  const onError = (fault: Fault) => log('error', 'admin request failed', toLogFields(fault))
+  const page = createStatusPage(options, access, { hide, onError })
+  await page.start()
   const server = await startAdminServer({
     host,
     port,
     after,
     maxConnections,
-    access: createAccess(config),
-    routes: withOpenApi(
-      { ...createRoutes(options, auditor), ...createStateRoutes(options), ...createSettingsRoutes(config) },
-      VERSION,
-    ),
+    access,
+    routes: {
+      ...withOpenApi(
+        { ...createRoutes(options, auditor), ...createStateRoutes(options), ...createSettingsRoutes(config) },
+        VERSION,
+      ),
+      ...page.routes,
+    },
     onRequest(request) {
       auditor.recordRequest(request)
       if (request.isRefused) logRefused(request)
     },
-    onError: fault => log('error', 'admin request failed', toLogFields(fault)),
-    hide: settings.hashKey && createSessionNameHash(settings.hashKey),
+    onError,
+    hide,
+  }).catch(thrown => {
+    page.close()
+    throw thrown
   })
   return {
     port: server.port,
     async close() {
+      page.close()
       await server.close()
       auditor.flush()
     },
@@ -165,14 +189,46 @@ function createStateRoutes(options: AdminInterfaceOptions): Routes {
     ...createPrincipalsRoutes(page => activity.listPrincipals(page)),
     ...createRefusalsRoutes(() => activity.listRefusals()),
     ...createRulesRoutes({ rules, countLogins: countRuleLogins }),
-    ...createBudgetsRoutes(() => ({
-      tokens: gauges.sts_bucket_tokens?.() ?? {},
-      perSecond: gauges.sts_bucket_rate?.() ?? {},
-      throttles: gauges.sts_bucket_throttles?.() ?? {},
-      waiting: gauges.sts_bucket_waiting?.() ?? {},
-      health: gauges.sts_host_health?.() ?? {},
-    })),
+    ...createBudgetsRoutes(() => readBudgets(gauges)),
   }
+}
+
+function readBudgets(gauges: GaugeCollectors): BudgetGauges {
+  return {
+    tokens: gauges.sts_bucket_tokens?.() ?? {},
+    perSecond: gauges.sts_bucket_rate?.() ?? {},
+    throttles: gauges.sts_bucket_throttles?.() ?? {},
+    waiting: gauges.sts_bucket_waiting?.() ?? {},
+    health: gauges.sts_host_health?.() ?? {},
+  }
+}
+
+function createStatusPage(
+  options: AdminInterfaceOptions,
+  access: AccessOptions,
+  { hide, onError }: { hide: ((text: string) => string) | undefined; onError(fault: Fault): void },
+): StatusPage {
+  const { audit, activity, gauges, configStatus, primaryHistory, certificates, metrics, maxConnections } = options
+  return new StatusPage({
+    instance: audit.instance,
+    readStatus: () => describeStatus(options),
+    readBudgets: () => readBudgets(gauges),
+    configStatus,
+    primaryHistory,
+    certificates,
+    findDirectoryProblem: options.findDirectoryProblem,
+    clockSkewMS: options.clockSkewMS,
+    activity,
+    countRuleLogins: options.countRuleLogins,
+    metrics,
+    maxStreams: countStreams(maxConnections),
+    isPermitted: request => checkAccess(request, 'read', access).refusal === undefined,
+    hide,
+    onError,
+    after,
+    now,
+    wallClock: Date.now,
+  })
 }
 
 function describeStatus(options: AdminInterfaceOptions): AdminStatus {

@@ -24,7 +24,13 @@ export type CertificateFile = {
   fingerprint: string
 }
 
-export type CertificateStatus = { file: string; role: CertificateRole; expiresAt: Date; daysLeft: number }
+export type CertificateStatus = {
+  file: string
+  role: CertificateRole
+  setting: string
+  expiresAt: Date
+  daysLeft: number
+}
 
 const DAY_MS = 86_400_000
 const BLOCK = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]*-----END (?:TRUSTED |X509 )?CERTIFICATE-----/g
@@ -68,9 +74,10 @@ export function readUpstreamCertificates(
 export function listCertificates(files: readonly CertificateFile[], now: number): CertificateStatus[] {
   return [...files]
     .sort((a, b) => a.expiresAt - b.expiresAt)
-    .map(({ file, role, expiresAt }) => ({
+    .map(({ file, role, setting, expiresAt }) => ({
       file,
       role,
+      setting,
       expiresAt: new Date(expiresAt),
       daysLeft: daysUntil(expiresAt, now),
     }))

@@ -154,6 +154,16 @@ export class Logins {
     return this.#provisioner?.unrevokedCount ?? 0
   }
 
+  /** Why $external cannot be read; undefined if it can, or is not used. */
+  findDirectoryProblem(): ReturnType<Directory['findProblem']> {
+    return this.#directory?.findProblem()
+  }
+
+  /** How far the clock of STS is ahead of the clock of the proxy. Milliseconds. */
+  clockSkewMS(): number {
+    return this.#sts.clockSkewMS()
+  }
+
   gauges(): GaugeCollectors {
     const upstream_logins = () => ({ dialing: this.#dials.dialing, waiting: this.#dials.length })
     return { ...this.#sts.gauges(), upstream_logins }

@@ -44,6 +44,10 @@ export class AuditTrail {
     })
   }
 
+  get instance(): string {
+    return this.#options.instance
+  }
+
   get boot(): string {
     return this.#options.boot
   }

@@ -101,6 +101,11 @@ export class Directory {
     return this.#firstRead
   }
 
+  /** Why the last read failed, and whether logins are refused for it. Undefined after a good read. */
+  findProblem(): { why: string; isStale: boolean } | undefined {
+    return !this.#hasFailed ? undefined : { why: this.#failure, isStale: !this.#isValid() }
+  }
+
   close(): void {
     this.#isClosed = true
     this.#cancelNextRead()

@@ -114,3 +114,20 @@ t.test('refusals are bounded, the newest one first, and equal ones in a row are 
   for (let number = 0; number < 500; number++) refuse(1, number % 2 ? 'users/no-rule' : 'login/timeout')
   t.equal(activity.listRefusals().length, 200)
 })
+
+t.test('the principals with the most sessions come first, then those with the latest logins', async t => {
+  const { activity, client, logIn } = createActivity()
+  const arn = (name: string) => `arn:aws:iam::123456789012:user/${name}`
+  for (const [id, name] of [...'abbcccd'].entries()) logIn(id, arn(name))
+  activity.recordSessionEnd(client(0), { ...end, record: logIn(0, arn('a')) })
+  activity.recordSessionEnd(client(6), { ...end, record: logIn(6, arn('d')) })
+  const list = (limit: number) =>
+    activity.listLargestPrincipals(limit).map(({ principal, sessions }) => [principal.at(-1), sessions])
+  t.same(list(1), [['c', 3]])
+  t.same(list(10), [
+    ['c', 3],
+    ['b', 2],
+    ['d', 0],
+    ['a', 0],
+  ])
+})

@@ -77,8 +77,8 @@ const file = (role: CertificateFile['role'], expiresAt: number, fingerprint = 'A
 t.test('the list has the days that are left, the first expiry at the beginning', async t => {
   const day = 86_400_000
   t.same(listCertificates([file('server', 5.5 * day), file('client CA', 0)], day), [
-    { file: '/client CA', role: 'client CA', expiresAt: new Date(0), daysLeft: -1 },
-    { file: '/server', role: 'server', expiresAt: new Date(5.5 * day), daysLeft: 4 },
+    { file: '/client CA', role: 'client CA', setting: 'upstream.uri', expiresAt: new Date(0), daysLeft: -1 },
+    { file: '/server', role: 'server', setting: 'upstream.uri', expiresAt: new Date(5.5 * day), daysLeft: 4 },
   ])
   t.equal(daysUntil(day, 1), 0, 'the last day')
 })

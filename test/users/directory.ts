@@ -377,6 +377,21 @@ t.test('the addresses of one /64 share a lookup limit', async t => {
   await waiting
 })
 
+t.test('a failed read is a problem, which grows when logins are refused for it', async t => {
+  const one = createScripted(t, user(alice.canonical))
+  t.equal(one.directory.findProblem(), undefined, 'it has not been read yet')
+  await one.directory.start()
+  t.equal(one.directory.findProblem(), undefined)
+  one.upstream.failure = { ok: 0, code: 13, codeName: 'Unauthorized', errmsg: 'no' }
+  await one.refresh()
+  t.match(one.directory.findProblem(), { why: /./, isStale: false })
+  for (let count = 0; count < 3; count += 1) await one.refresh()
+  t.match(one.directory.findProblem(), { isStale: true })
+  one.upstream.failure = undefined
+  await one.refresh()
+  t.equal(one.directory.findProblem(), undefined)
+})
+
 t.test('while the directory is unreadable new logins fail and open connections keep the last read', async t => {
   for (const failure of [
     new Fault('upstream/unreachable', undefined, { code: 'ECONNREFUSED' }),

@@ -23,5 +23,5 @@ export function renderLogins({ series }: StatusSnapshot): Html {
     format: formatRate,
     empty: 'No sample yet.',
   })}${!hasLogins && renderEmpty('No login in the last 15 minutes.')}
-<p class="note">Refused: the identity, the rule or the client was at fault. Unavailable: the proxy, STS or MongoDB could not decide, and clients retry.</p>`
+<p class="note">Refused: the identity, the rule or the client was at fault. Unavailable: the proxy, STS or MongoDB could not decide, and clients retry. Abandoned: the client disconnected first.</p>`
 }
