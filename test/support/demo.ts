@@ -44,17 +44,17 @@ export function startDemo(t: Test, ...flags: string[]): Promise<Demo> {
   return startDemoWith(t, {}, ...flags)
 }
 
-/** The same, with these variables and a module that is loaded first. */
+/** The same, with these variables, a module that is loaded first, and the program of another installation. */
 export async function startDemoWith(
   t: Test,
-  { env = {}, preload }: { env?: Record<string, string>; preload?: string },
+  { env = {}, preload, installed = program }: { env?: Record<string, string>; preload?: string; installed?: string },
   ...flags: string[]
 ): Promise<Demo> {
-  if (!existsSync(program)) throw new Error(`${program} is missing: run \`npm run build\` first (npm test does)`)
+  if (!existsSync(installed)) throw new Error(`${installed} is missing: run \`npm run build\` first (npm test does)`)
   const first = preload === undefined ? [] : ['--import', preload]
   const args = [
     ...first,
-    program,
+    installed,
     'demo',
     '--json',
     '--port',
