@@ -4,9 +4,11 @@ import type { ConnectionAudit } from '../client/audit.js'
 import { Connection, type ConnectionMetrics, type ConnectionOptions } from '../client/connection.js'
 import { type Listener, type ListenerOptions, listen } from '../client/listener.js'
 import { createLogSampler } from '../client/logSampler.js'
+import { SocketServer } from '../client/socketServer.js'
 import { after, now } from '../clock.js'
 import type { ConnectionLimits } from '../config/connectionLimits.js'
 import type { Config } from '../config/load.js'
+import type { Fault } from '../errors.js'
 import type { Log } from '../log.js'
 import { randomBytes } from '../random.js'
 import type { Activity } from './activity.js'
@@ -44,21 +46,31 @@ export function startClientListener(options: ClientListenerOptions): Promise<Lis
   const { host, port, backlog } = config().listen
   const shouldLog = createSampler(log)
   const connectionOptions = createConnectionOptions(options, shouldLog)
+  const acceptQueue = createAcceptQueue({ defer: setImmediate, now })
+  const settings = listenerSettings(config(), capacity.limits)
+  const onRejected = ({ kind }: Fault): void => metrics.recordFault(kind)
+  const sockets = new SocketServer({
+    tls: settings.tls,
+    log,
+    after,
+    wallClock: Date.now,
+    acceptQueue,
+    shouldLog,
+    onRejected,
+    onCertificateRefused: (client, refusal) => audit.recordCertificateRefused(client, refusal),
+    createConnection: (socket, client) => activity.track(client, new Connection(socket, client, connectionOptions)),
+  })
   return listen({
     host,
     port,
     backlog,
-    ...listenerSettings(config(), capacity.limits),
-    after,
-    wallClock: Date.now,
-    acceptQueue: createAcceptQueue({ defer: setImmediate, now }),
+    ...settings,
+    acceptQueue,
     log,
-    shouldLog,
+    sockets,
     maxDescriptor: () => capacity.maxDescriptor,
     onAcceptFailed: why => capacity.recordFailedAccept(why),
-    onRejected: ({ kind }) => metrics.recordFault(kind),
-    onCertificateRefused: (client, refusal) => audit.recordCertificateRefused(client, refusal),
-    createConnection: (socket, client) => activity.track(client, new Connection(socket, client, connectionOptions)),
+    onRejected,
   })
 }
 

@@ -8,7 +8,7 @@ import type { CloseReason } from './closing.js'
 import type { Stage } from './connectionTable.js'
 import { reauthenticates } from './drivers.js'
 import { type ClientInfo, readHello } from './handshake.js'
-import { type Authenticator, type LoginRecord, toLoginFields } from './login.js'
+import { type ConnectionAuthenticator, type LoginRecord, toLoginFields } from './login.js'
 import {
   type AcceptedClient,
   Conversation,
@@ -18,7 +18,7 @@ import {
 } from './preauth.js'
 import { limitLoginAge } from './reauth.js'
 import { Relay } from './relay.js'
-import type { UpstreamSession } from './upstreamSession.js'
+import type { Session } from './upstreamSession.js'
 
 /**
  * The mode for drivers that report code 391 to their application. They retry most operations that a closed connection
@@ -31,7 +31,7 @@ const MAX_REFUSALS = 8
 const LAST_REPLY_TIMEOUT_MS = 1_000
 
 export type ConnectionOptions = ConversationOptions & {
-  authenticator: Pick<Authenticator, 'login' | 'reauthenticate'>
+  authenticator: ConnectionAuthenticator
   /** What happens to a connection whose login is older than its rule allows. */
   reauthenticationMode(): 'ask' | 'close'
   metrics: ConnectionMetrics
@@ -118,7 +118,7 @@ export class Connection implements ConversationHost {
     this.#options.log(level, event, { id, peer, ...fields } as typeof fields)
   }
 
-  startRelay(session: UpstreamSession, lastReply: Buffer, fromClient: Buffer, client: ClientInfo): void {
+  startRelay(session: Session, lastReply: Buffer, fromClient: Buffer, client: ClientInfo): void {
     const { answerHello, audit, metrics, nextRequestID, after, now } = this.#options
     const { id } = this.client
     const socket = this.#socket
@@ -155,20 +155,26 @@ export class Connection implements ConversationHost {
     })
   }
 
-  #limitLoginAge(relay: Relay, { live, endpoint }: UpstreamSession, info: ClientInfo): () => void {
+  #limitLoginAge(relay: Relay, session: Session, info: ClientInfo): () => void {
     const { audit, authenticator, handshakeContext, metrics, reauthenticationMode, after } = this.#options
     const { address, client } = this
     return limitLoginAge(relay, {
-      request: { client: {}, connectionId: client.id, address, certificate: client.certificate, destroy: live.destroy },
+      request: {
+        client: {},
+        connectionId: client.id,
+        address,
+        certificate: client.certificate,
+        destroy: fault => this.destroy(fault),
+      },
       user: this.loginRecord.user,
-      live,
-      authenticator,
+      maxAgeMS: () => session.live.match?.maxAgeMS,
+      reauthenticate: (request, abort) => authenticator.reauthenticate(request, session.live, abort),
       mode: reauthenticates(info.metadata) ? reauthenticationMode : closeMode,
-      handshakeContext: () => handshakeContext(address),
+      handshakeContext: command => handshakeContext(address, command),
       audit: {
         assertAvailable: () => audit.assertAvailable(),
         recordLogin: record =>
-          audit.recordLogin(client, { record, info, upstream: endpoint, kind: 'reauthentication' }),
+          audit.recordLogin(client, { record, info, upstream: session.endpoint, kind: 'reauthentication' }),
         recordRefused: (record, fault) =>
           audit.recordLoginRefused(client, { record, info, fault, kind: 'reauthentication' }),
       },

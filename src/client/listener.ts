@@ -1,19 +1,13 @@
-/** Accepts client sockets, limits how many are open, does TLS, and closes connections on shutdown and elections. */
-import { X509Certificate } from 'node:crypto'
+/** Accepts client sockets, limits how many are open, and closes connections on shutdown and elections. */
 import { createServer, type Server, type Socket } from 'node:net'
-import type { SecureContext } from 'node:tls'
 import { toSubnet } from '../budget/subnet.js'
-import type { After } from '../clock.js'
 import { describeListenAddress } from '../config/hosts.js'
-import { Fault, type FaultKind, faults, toLogFields } from '../errors.js'
+import { Fault, toLogFields } from '../errors.js'
 import type { Log } from '../log.js'
 import type { AcceptQueue } from './acceptQueue.js'
-import type { AuditedClient, CertificateRefusal } from './audit.js'
-import type { Connection } from './connection.js'
 import { ConnectionTable, type Stage, type TableEntry } from './connectionTable.js'
-import type { AcceptedClient } from './preauth.js'
-import { createTlsContext, type TlsFailure, TlsHandshake, type TlsOptions } from './tls.js'
-import { explainFailure, explainSilence } from './tlsCause.js'
+import type { ServedConnection, SocketServer } from './socketServer.js'
+import type { TlsOptions } from './tls.js'
 
 /** Load balancers drop flows that are idle for 350 s, so probe earlier. */
 const KEEP_ALIVE_DELAY_MS = 60_000
@@ -30,17 +24,10 @@ export type ListenerOptions = {
   perAddress: number
   tls?: TlsOptions
   log: Log
-  after: After
-  /** Milliseconds since 1970. */
-  wallClock(): number
   acceptQueue: AcceptQueue
-  createConnection(socket: Socket, client: AcceptedClient): ServedConnection
-  /** Whether to log another line about an unauthenticated client. */
-  shouldLog(kind: FaultKind): boolean
-  /** Called for each socket that is closed before a connection is created for it. */
+  sockets: Pick<SocketServer, 'serve' | 'reconfigure'>
+  /** Called for each socket that is closed before it is served. */
   onRejected(fault: Fault): void
-  /** Called for each handshake that failed because the client certificate is missing or not trusted. */
-  onCertificateRefused(client: AuditedClient, refusal: CertificateRefusal): void
   /** Descriptors with this number and above are not for clients. */
   maxDescriptor(): number
   /** Called for each connection that could not be accepted. */
@@ -49,16 +36,15 @@ export type ListenerOptions = {
 
 type Limits = Pick<ListenerOptions, 'connections' | 'reserve' | 'perAddress'>
 
-export type ServedConnection = Pick<Connection, 'drain' | 'closeIfMonitor' | 'destroy'>
-
 type Entry = TableEntry & {
   readonly id: number
   readonly socket: Socket
   /** The client's address, without its port. */
   readonly address: string
   readonly peer: string
+  /** Undefined while the socket is queued. */
   connection?: ServedConnection
-  isClosedByProxy?: boolean
+  onClosed(): void
 }
 
 /** Starts to listen. Throws `listener/address-unavailable`. */
@@ -73,8 +59,6 @@ export class Listener {
   readonly #server: Server
   readonly #table = new ConnectionTable<Entry>()
   #limits: Limits
-  #tlsContext: SecureContext | undefined
-  #certificate: X509Certificate | undefined
   #clientCA: string | undefined
   #port = 0
   #lastId = 0
@@ -83,8 +67,6 @@ export class Listener {
   constructor(options: ListenerOptions) {
     this.#options = options
     this.#limits = options
-    this.#tlsContext = options.tls && createTlsContext(options.tls)
-    this.#certificate = options.tls && new X509Certificate(options.tls.cert)
     this.#clientCA = options.tls?.clientCA
     this.#server = createServer(
       {
@@ -138,11 +120,9 @@ export class Listener {
    * another client CA, all unauthenticated connections are closed, because the previous CA admitted them.
    */
   reconfigure({ tls, ...limits }: Limits & Pick<ListenerOptions, 'tls'>): void {
+    this.#options.sockets.reconfigure(tls) // may throw
     this.#limits = limits
-    if (!tls || !this.#tlsContext) return
-    this.#tlsContext = createTlsContext(tls)
-    this.#certificate = new X509Certificate(tls.cert)
-    if (tls.clientCA === this.#clientCA) return
+    if (!tls || tls.clientCA === this.#clientCA) return
     this.#clientCA = tls.clientCA
     const fault = new Fault('tls/handshake-failed', undefined, { why: 'the client CA has changed' })
     this.#destroyEach(this.#table.list('connecting', 'unauthenticated', 'authenticating'), fault)
@@ -165,7 +145,7 @@ export class Listener {
     if (this.#table.size === 0) this.#onEmpty()
     for (const entry of this.#listAll()) {
       if (entry.connection) entry.connection.drain()
-      else closeSocket(entry)
+      else entry.socket.destroy()
     }
     return empty
   }
@@ -174,8 +154,8 @@ export class Listener {
   destroy(): void {
     this.#server.close()
     for (const entry of this.#listAll()) {
-      entry.connection?.destroy(new Fault('proxy/shutdown'))
-      closeSocket(entry)
+      if (entry.connection) entry.connection.destroy(new Fault('proxy/shutdown'))
+      else entry.socket.destroy()
     }
   }
 
@@ -199,9 +179,10 @@ export class Listener {
       stage: 'connecting',
       isMonitor: false,
       lastActive: 0,
+      onClosed: () => this.#remove(entry),
     }
     this.#table.add(entry)
-    socket.once('close', () => this.#remove(entry))
+    socket.once('close', entry.onClosed)
     this.#options.acceptQueue.enqueue(subnet, () => this.#start(entry))
   }
 
@@ -232,7 +213,7 @@ export class Listener {
     this.#remove(entry)
     if (entry.connection) return void entry.connection.destroy(fault) // which reports the fault itself
     this.#options.onRejected(fault)
-    closeSocket(entry)
+    entry.socket.destroy()
   }
 
   #remove(entry: Entry): void {
@@ -241,80 +222,30 @@ export class Listener {
 
   /** Begins to serve a queued socket. */
   #start(entry: Entry): void {
-    const { socket } = entry
+    const { id, peer, subnet, socket, onClosed } = entry
     if (socket.destroyed) return
-    if (this.#tlsContext) return void this.#startTls(entry, this.#tlsContext)
-    this.#serve(entry, socket, undefined)
-    socket.resume()
-  }
-
-  #startTls(entry: Entry, context: SecureContext): void {
-    const { after, acceptQueue } = this.#options
-    new TlsHandshake(entry.socket, {
-      context,
-      requireClientCertificate: this.#clientCA !== undefined,
-      after,
-      schedule: step => acceptQueue.schedule(entry.subnet, step),
-      onSecure: (socket, fingerprint) => this.#serve(entry, socket, fingerprint),
-      onFailure: failure => this.#onTlsFailure(entry, failure),
-    })
-  }
-
-  #onTlsFailure(entry: Entry, { code, servername, refusedCertificate }: TlsFailure): void {
-    if (entry.isClosedByProxy) return
-    const { id, address } = entry
-    const { log, shouldLog, onRejected, onCertificateRefused } = this.#options
-    if (refusedCertificate && code !== undefined) onCertificateRefused(entry, { code, ...refusedCertificate })
-    const why =
-      code === undefined
-        ? `the client closed the connection during the handshake: ${this.#explainSilence(servername)}`
-        : this.#explainFailure(code, servername)
-    const fault = new Fault('tls/handshake-failed', undefined, { why })
-    onRejected(fault)
-    const level = shouldLog(fault.kind) ? faults['tls/handshake-failed'].level : 'debug'
-    log(level, 'tls handshake failed', { id, peer: address, ...toLogFields(fault) })
-  }
-
-  #explainFailure(code: string, servername: string | undefined): string {
-    const certificate = this.#certificate
-    return certificate ? explainFailure(code, { certificate, servername, now: this.#options.wallClock() }) : code
-  }
-
-  readonly #explainSilence = (servername: string | undefined): string => {
-    const certificate = this.#certificate as X509Certificate
-    return explainSilence({ certificate, servername, now: this.#options.wallClock() })
-  }
-
-  #serve(entry: Entry, socket: Socket, certificate: string | undefined): void {
-    const { id, peer, subnet } = entry
-    entry.connection = this.#options.createConnection(socket, {
+    socket.off('close', onClosed)
+    entry.connection = this.#options.sockets.serve(socket, {
       id,
       peer,
-      certificate,
-      explainSilence: this.#tlsContext && this.#explainSilence,
+      subnet,
       setStage: stage => this.#table.move(entry, stage),
       markMonitor: () => this.#table.markMonitor(entry),
       recordActivity: () => this.#table.move(entry, entry.stage),
-      schedule: step => this.#options.acceptQueue.schedule(subnet, step),
+      onClosed,
     })
   }
 
   #destroyEach(entries: readonly Entry[], fault: Fault): void {
     for (const entry of entries) {
       if (entry.connection) entry.connection.destroy(fault)
-      else closeSocket(entry)
+      else entry.socket.destroy()
     }
   }
 
   #listAll(): Entry[] {
     return this.#table.list('connecting', 'unauthenticated', 'authenticating', 'authenticated')
   }
-}
-
-/** Closes a socket that has no connection yet. */
-function closeSocket(entry: Entry): void {
-  entry.isClosedByProxy = true
-  entry.socket.destroy()
 }
 
 /**

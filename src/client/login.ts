@@ -31,7 +31,7 @@ import { type DatabaseUser, isSameDatabaseUser, type Match } from '../users/matc
 import type { ClientInfo } from './handshake.js'
 import type { PrincipalRefusals } from './principalRefusals.js'
 import type { SessionSlots } from './sessionSlots.js'
-import { type AuthenticatedUpstream, UpstreamSession } from './upstreamSession.js'
+import { type AuthenticatedUpstream, type Session, UpstreamSession } from './upstreamSession.js'
 
 /** What the log line of a connection and the audit trail say about its login. */
 export type LoginRecord = {
@@ -80,6 +80,13 @@ export type LoginRequest = {
   record: LoginRecord
   /** Closes the client's connection, at any stage. */
   destroy(fault: Fault): void
+}
+
+/** What a connection needs of logins. Both methods throw the fault that explains a refusal. */
+export type ConnectionAuthenticator = {
+  login(request: LoginRequest, abort: AbortController): Promise<Session>
+  /** Authenticates the client of a session again. `live` is that of the session, which stays. */
+  reauthenticate(request: LoginRequest, live: Session['live'], abort: AbortController): Promise<void>
 }
 
 export type AuthenticatorOptions = {
@@ -170,7 +177,7 @@ type LoginAttempt = { request: LoginRequest; purpose: Purpose; proof: Proof; slo
  * Every method takes an AbortController that ends the login early. The client aborts it by leaving. The login itself
  * aborts it with a fault at its deadline. One controller serves all steps, because each costs as much as handling a frame.
  */
-export class Authenticator {
+export class Authenticator implements ConnectionAuthenticator {
   readonly #options: AuthenticatorOptions
 
   constructor(options: AuthenticatorOptions) {

@@ -28,8 +28,8 @@ import {
   initialState,
   type State,
 } from './handshake.js'
-import type { Authenticator, LoginRecord, LoginRequest } from './login.js'
-import type { UpstreamSession } from './upstreamSession.js'
+import type { ConnectionAuthenticator, LoginRecord, LoginRequest } from './login.js'
+import type { Session } from './upstreamSession.js'
 
 /** The longest frame before login. hello and SASL messages are far shorter. */
 const MAX_FRAME_BYTES = 64 * 1024
@@ -75,11 +75,11 @@ export type ConversationMetrics = {
 /** The same for all connections. */
 export type ConversationOptions = {
   log: Log
-  /** The context for a client of this address. */
-  handshakeContext(address: string): HandshakeContext
+  /** The context in which a client of this address sends a command; a promise if it depends on another process. */
+  handshakeContext(address: string, command: string): HandshakeContext | Promise<HandshakeContext>
   /** The reply to a hello, from an upstream reply that is newer than the request. `client`: the client's socket. */
   answerHello(request: HelloRequest, connectionId: number, signal: AbortSignal, client: Socket): Promise<Document>
-  authenticator: Pick<Authenticator, 'login'>
+  authenticator: Pick<ConnectionAuthenticator, 'login'>
   audit: ConnectionAudit
   metrics: ConversationMetrics
   nextRequestID(): number
@@ -99,7 +99,7 @@ export type ConversationHost = {
   /** Records a command that was refused while the connection goes on. `what`: its name, or the kind of its fault. */
   recordRefusal(what: string): void
   /** Hands the socket over to a relay, synchronously. `fromClient`: bytes that were read and not answered. */
-  startRelay(session: UpstreamSession, lastReply: Buffer, fromClient: Buffer, client: ClientInfo): void
+  startRelay(session: Session, lastReply: Buffer, fromClient: Buffer, client: ClientInfo): void
   destroy(fault: Fault): void
 }
 
@@ -171,8 +171,9 @@ export class Conversation {
     host.client.recordActivity()
     const command = readCommand(frame)
     try {
-      const context = this.#options.handshakeContext(host.address)
-      return await this.#perform(command, handleCommand(this.#state, command, context))
+      const context = this.#options.handshakeContext(host.address, command.name)
+      const action = handleCommand(this.#state, command, context instanceof Promise ? await context : context)
+      return await this.#perform(command, action)
     } catch (thrown) {
       const fault = Fault.from(thrown)
       if (host.closeReason?.by === 'proxy') return host.closeReason
@@ -232,7 +233,7 @@ export class Conversation {
     const { metrics, nextRequestID } = this.#options
     this.#clientWait = 'login'
     host.setStage('authenticating')
-    let session: UpstreamSession
+    let session: Session
     try {
       this.#options.audit.assertAvailable()
       session = await this.#options.authenticator.login(this.#createLoginRequest(action), this.#abort)
@@ -255,7 +256,7 @@ export class Conversation {
   }
 
   /** Waits until the login is recorded. The client may have left meanwhile, or access may have been revoked. */
-  async #auditLogin(session: UpstreamSession, info: ClientInfo): Promise<void> {
+  async #auditLogin(session: Session, info: ClientInfo): Promise<void> {
     const { audit } = this.#options
     const { client, loginRecord: record } = this.#host
     try {
@@ -279,7 +280,7 @@ export class Conversation {
   }
 
   /** Disposes of a session whose client has left or whose primary has stepped down, and throws. */
-  #assertWanted(session: UpstreamSession): void {
+  #assertWanted(session: Session): void {
     const { aborted } = this.#abort.signal
     if (!aborted && !session.term.endReason) return
     session.dispose()

@@ -17,12 +17,11 @@ import type { Document } from 'bson'
 import type { After } from '../clock.js'
 import { Fault, toLogFields } from '../errors.js'
 import type { Log } from '../log.js'
-import type { LiveConnection } from '../revocation/liveConnections.js'
 import { withLinkedController } from '../upstream/deadline.js'
 import type { Command } from '../wire/message.js'
 import type { CommandSummary } from '../wire/peek.js'
 import { finishLogin, type HandshakeContext, handleCommand, initialState, type State } from './handshake.js'
-import { type Authenticator, type LoginRecord, type LoginRequest, toLoginFields } from './login.js'
+import { type LoginRecord, type LoginRequest, toLoginFields } from './login.js'
 import { OpenTransactions } from './openTransactions.js'
 import type { ConversationMetrics } from './preauth.js'
 import type { Relay } from './relay.js'
@@ -44,11 +43,13 @@ export type ReauthOptions = {
   request: Omit<LoginRequest, 'fields' | 'challenge' | 'record'>
   /** The database user of the connection, as it is logged. */
   user: string | undefined
-  live: LiveConnection
-  authenticator: Pick<Authenticator, 'reauthenticate'>
+  /** The maximum age of the last login; undefined without a limit. Milliseconds. */
+  maxAgeMS(): number | undefined
+  /** Authenticates the client again. Throws the fault that explains a refusal. */
+  reauthenticate(request: LoginRequest, abort: AbortController): Promise<void>
   /** `ask`: request another login with code 391. `close`: close the connection between operations. */
   mode(): 'ask' | 'close'
-  handshakeContext(): HandshakeContext
+  handshakeContext(command: string): HandshakeContext | Promise<HandshakeContext>
   /** The audit trail, for the logins of this connection. */
   audit: {
     /** Throws `audit/unavailable`. */
@@ -65,7 +66,7 @@ export type ReauthOptions = {
 
 /** Limits the age of the login of a relay, if its rule has a limit. Returns a function that ends this. */
 export function limitLoginAge(relay: Pick<Relay, 'setInterceptor' | 'drain'>, options: ReauthOptions): () => void {
-  if (options.live.match?.maxAgeMS === undefined) return doNothing
+  if (options.maxAgeMS() === undefined) return doNothing
   const limit = new LoginAgeLimit(relay, options)
   limit.start()
   return () => limit.stop()
@@ -95,7 +96,7 @@ class LoginAgeLimit {
     this.#isLoginDue = false
     this.#hasDeadline = false
     this.#isExpired = false
-    const maxAgeMS = this.#options.live.match?.maxAgeMS
+    const maxAgeMS = this.#options.maxAgeMS()
     if (maxAgeMS === undefined) return
     this.#cancelTimer = this.#options.after(maxAgeMS, () => this.#expire())
     if (maxAgeMS <= OBSERVATION_MS) this.#observe()
@@ -172,7 +173,9 @@ class LoginAgeLimit {
   async #authenticate(command: Command, signal: AbortSignal): Promise<Document | Fault> {
     this.#isLoginDue = false
     this.#startDeadline()
-    const context = { ...this.#options.handshakeContext(), assertSessionSlotFree: doNothing } // the session has its slot
+    const current = this.#options.handshakeContext(command.name)
+    const known = current instanceof Promise ? await current : current
+    const context = { ...known, assertSessionSlotFree: doNothing } // the session has its slot
     const action = handleCommand(this.#state, command, context)
     this.#state = action.next
     if (action.do === 'refuse' && action.next.at !== 'closed') return action.fault
@@ -191,13 +194,11 @@ class LoginAgeLimit {
 
   /** Reports a success or a failure. The end of the relay, which aborts `signal`, aborts the login too. */
   async #reauthenticate(proof: Pick<LoginRequest, 'fields' | 'challenge'>, signal: AbortSignal): Promise<void> {
-    const { request, user, live, authenticator, audit, metrics, log } = this.#options
+    const { request, user, reauthenticate, audit, metrics, log } = this.#options
     const record: LoginRecord = { ...(user !== undefined && { user }), ms: {} }
     try {
       audit.assertAvailable()
-      await withLinkedController(signal, abort =>
-        authenticator.reauthenticate({ ...request, ...proof, record }, live, abort),
-      )
+      await withLinkedController(signal, abort => reauthenticate({ ...request, ...proof, record }, abort))
       await audit.recordLogin(record)
     } catch (thrown) {
       const fault = Fault.from(thrown)

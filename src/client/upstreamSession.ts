@@ -27,8 +27,24 @@ export type AuthenticatedUpstream = {
 /** Names a session upstream, so that it can be found in the log of MongoDB. `connectionId`: null if the server has none. */
 export type UpstreamEndpoint = { address: string; localPort: number | null; connectionId: number | null }
 
+/** A session upstream, as a connection and its relay use it. */
+export type Session = {
+  readonly socket: Socket
+  readonly readBuffer: Pick<ReadBuffer, 'setConsumer'>
+  readonly rest: Buffer
+  readonly term: Pick<PrimaryTerm, 'endReason' | 'onCloseSessions'>
+  readonly maxMessageBytes: number
+  readonly endpoint: UpstreamEndpoint
+  /** `match`: what admitted its last login. */
+  readonly live: { readonly match: { readonly maxAgeMS?: number | undefined } | undefined }
+  /** Gives back the session slot and removes the entry from the live connections. */
+  release(): void
+  /** Does the same and destroys the socket. */
+  dispose(): void
+}
+
 /** Owns the socket and the entry. Its owner calls `dispose`, or `release` if a relay closes the socket. */
-export class UpstreamSession {
+export class UpstreamSession implements Session {
   readonly socket: Socket
   readonly readBuffer: Pick<ReadBuffer, 'setConsumer'>
   readonly rest: Buffer
@@ -54,12 +70,10 @@ export class UpstreamSession {
     this.#release = release
   }
 
-  /** Gives back the session slot and removes the entry from the live connections. */
   release(): void {
     this.#release()
   }
 
-  /** Does the same and destroys the socket. */
   dispose(): void {
     this.release()
     this.socket.destroy()
@@ -67,7 +81,7 @@ export class UpstreamSession {
 }
 
 /** The upstream's `maxMessageSizeBytes`, which is not trusted above MongoDB's own limit. */
-function readMaxMessageBytes({ maxMessageSizeBytes }: Document): number {
+export function readMaxMessageBytes({ maxMessageSizeBytes }: Document): number {
   const bytes = Number(maxMessageSizeBytes)
   return bytes > 0 ? Math.min(bytes, MAX_MESSAGE_BYTES) : MAX_MESSAGE_BYTES
 }

@@ -49,9 +49,8 @@ const LOGIN_DETAILS = { [MECHANISM_UNAVAILABLE]: `${SCRAM_SHA_256} is not enable
  * protocol, or cannot prove that it knows the password), the signal's reason, and what `onAuthenticated` throws.
  */
 export async function dial(options: DialOptions): Promise<UpstreamConnection> {
-  const channel = await openChannel(options.target, options.signal)
+  const { channel, hello } = await openAuthenticated(options)
   try {
-    const hello = await logIn(channel, options)
     await options.onAuthenticated?.(channel, hello)
     return { ...channel.handOver(), hello, address: options.target.address }
   } catch (thrown) {
@@ -60,7 +59,20 @@ export async function dial(options: DialOptions): Promise<UpstreamConnection> {
   }
 }
 
-async function logIn(channel: Channel, options: DialOptions): Promise<Document> {
+/** The same without `onAuthenticated`: the caller owns the channel. */
+export async function openAuthenticated(
+  options: Omit<DialOptions, 'onAuthenticated'>,
+): Promise<{ channel: Channel; hello: Document }> {
+  const channel = await openChannel(options.target, options.signal)
+  try {
+    return { channel, hello: await logIn(channel, options) }
+  } catch (thrown) {
+    channel.destroy()
+    throw thrown
+  }
+}
+
+async function logIn(channel: Channel, options: Omit<DialOptions, 'onAuthenticated'>): Promise<Document> {
   const { target, user, clientMetadata, scramKeys, random, signal, apiVersion } = options
   const send = (command: Document, $db: string) => {
     if (apiVersion !== undefined) command.apiVersion = apiVersion
@@ -95,7 +107,10 @@ async function logIn(channel: Channel, options: DialOptions): Promise<Document> 
 }
 
 /** Checks the hello of this very connection, since the monitors' hellos may be older than an election. */
-function assertMember(hello: Document, { target, requirePrimary }: DialOptions): void {
+function assertMember(
+  hello: Document,
+  { target, requirePrimary }: Pick<DialOptions, 'target' | 'requirePrimary'>,
+): void {
   if (target.replicaSet !== undefined && hello.setName !== target.replicaSet) {
     throw new Fault('upstream/unreachable', 'the member does not belong to the replica set that upstream.uri names', {
       expected: target.replicaSet,

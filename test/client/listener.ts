@@ -149,15 +149,11 @@ t.test('a taken or foreign listen address is a fault with exit code 69', async t
     reserve: 0,
     perAddress: 1,
     log: silentLog,
-    after: createManualClock().after,
-    wallClock: Date.now,
     acceptQueue: unqueued,
-    createConnection: () => ({}) as Connection,
+    sockets: { serve: () => ({}) as Connection, reconfigure() {} },
     onRejected: () => {},
-    onCertificateRefused: () => {},
     maxDescriptor: () => Number.POSITIVE_INFINITY,
     onAcceptFailed: () => {},
-    shouldLog: () => true,
   }
   for (const [host, port] of [
     ['127.0.0.1', listener.port],

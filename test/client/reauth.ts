@@ -48,13 +48,10 @@ function createAgedLogin({ maxAgeMS = AGE, mode = 'ask', reauthenticate = async 
     {
       request: { client: {}, connectionId: 7, address: '192.0.2.7', certificate: undefined, destroy: () => {} },
       user: 'alice@admin',
-      live,
-      authenticator: {
-        reauthenticate: async (request, entry, abort) => {
-          t.equal(entry, live)
-          requests.push(request)
-          await reauthenticate(abort, request.record)
-        },
+      maxAgeMS: () => live.match?.maxAgeMS,
+      reauthenticate: async (request, abort) => {
+        requests.push(request)
+        await reauthenticate(abort, request.record)
       },
       mode: () => mode,
       handshakeContext: () => ({

@@ -8,6 +8,7 @@ import type { AcceptQueue } from '../../src/client/acceptQueue.js'
 import type { CertificateRefusal } from '../../src/client/audit.js'
 import { type ListenerOptions, listen } from '../../src/client/listener.js'
 import type { AcceptedClient } from '../../src/client/preauth.js'
+import { SocketServer, type SocketServerOptions } from '../../src/client/socketServer.js'
 import type { Fault, FaultKind } from '../../src/errors.js'
 import { createLog } from '../../src/log.js'
 import { createManualClock } from './clock.js'
@@ -30,7 +31,7 @@ export type FakeConnection = {
   drained: boolean
 }
 
-export async function startListener(t: Test, options: Partial<ListenerOptions> = {}) {
+export async function startListener(t: Test, options: Partial<ListenerOptions & SocketServerOptions> = {}) {
   const clock = createManualClock()
   const connections: FakeConnection[] = []
   const rejected: FaultKind[] = []
@@ -38,6 +39,24 @@ export async function startListener(t: Test, options: Partial<ListenerOptions> =
   const failedAccepts: string[] = []
   const lines: Record<string, unknown>[] = []
   const clients: Socket[] = []
+  const settings = {
+    log: createLog('debug', { write: line => lines.push(JSON.parse(line)) }),
+    acceptQueue: unqueued,
+    onRejected: (fault: Fault) => void rejected.push(fault.kind),
+    ...options,
+  }
+  const sockets = new SocketServer({
+    after: clock.after,
+    wallClock: Date.now,
+    shouldLog: () => true,
+    createConnection(socket, client) {
+      const connection = createFakeConnection(socket, client)
+      connections.push(connection.fake)
+      return connection
+    },
+    onCertificateRefused: ({ peer }, refusal) => refusedCertificates.push({ peer, ...refusal }),
+    ...settings,
+  })
   const listener = await listen({
     host: '127.0.0.1',
     port: 0,
@@ -45,21 +64,10 @@ export async function startListener(t: Test, options: Partial<ListenerOptions> =
     connections: 100,
     reserve: 0,
     perAddress: 50,
-    log: createLog('debug', { write: line => lines.push(JSON.parse(line)) }),
-    after: clock.after,
-    wallClock: Date.now,
-    acceptQueue: unqueued,
-    shouldLog: () => true,
-    createConnection(socket, client) {
-      const connection = createFakeConnection(socket, client)
-      connections.push(connection.fake)
-      return connection
-    },
-    onRejected: fault => rejected.push(fault.kind),
-    onCertificateRefused: ({ peer }, refusal) => refusedCertificates.push({ peer, ...refusal }),
+    sockets,
     maxDescriptor: () => Number.POSITIVE_INFINITY,
     onAcceptFailed: why => failedAccepts.push(why),
-    ...options,
+    ...settings,
   })
   /** Resolves once the client has connected. */
   const dial = async (from = '127.0.0.1'): Promise<Socket> => {
