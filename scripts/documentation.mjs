@@ -7,6 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { metrics } from '../dist/admin/metrics.js'
 import { auditEvents, describeField, envelope } from '../dist/audit/events.js'
 import { createAuditSchema } from '../dist/audit/schema.js'
+import { createConfigSchema } from '../dist/config/schema.js'
 import { settingsTable } from '../dist/config/table.js'
 import { faults } from '../dist/errors.js'
 import { createLog } from '../dist/log.js'
@@ -154,6 +155,7 @@ const pages = {
   ],
   'docs/reference/audit.md': [block('envelope', auditEnvelopeTable()), block('audit-events', auditSections())],
   'docs/reference/audit.schema.json': [() => `${JSON.stringify(createAuditSchema(), null, 2)}\n`],
+  'docs/reference/config.schema.json': [() => `${JSON.stringify(createConfigSchema(), null, 2)}\n`],
   'docs/errors.md': [fillFaultTables],
   'docs/provisioning.md': [block('privileges', `\`\`\`js\n${formatCreateRoleScript()}\`\`\`\n`)],
 }

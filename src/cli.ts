@@ -25,6 +25,7 @@ import { type CommandFlags, type CommandLine, parseFlags } from './config/flags.
 import { loadConfig } from './config/load.js'
 import { didYouMean } from './config/nearest.js'
 import { type ReadFile, readFile } from './config/reading.js'
+import { createConfigSchema } from './config/schema.js'
 import { settingsJson, settingsText } from './config/table.js'
 import { Fault, toExitCode } from './errors.js'
 import { escapeLines, escapeUnprintable } from './printable.js'
@@ -78,6 +79,7 @@ const HELP = `mongo-iam-proxy ${VERSION}: AWS IAM login (MONGODB-AWS) for any Mo
       --json                              prints one JSON document
   mongo-iam-proxy settings                prints the settings; each is also a flag and a variable
       --json                              prints one JSON document
+  mongo-iam-proxy schema                  prints the JSON Schema of the configuration file, for editors
 
 With --require-end-mark, a FILE that does not end in a line of three dots (...) is refused.
 
@@ -99,6 +101,7 @@ const commands: Record<string, Command> = {
   deny: runDeny,
   undeny: argv => administer(argv, {}, ['ARN'], (ask, [arn = '']) => undeny(ask, arn)),
   settings: printSettings,
+  schema: printSchema,
   help: printHelp,
   version: printVersion,
 }
@@ -382,6 +385,12 @@ async function administer(
 async function printSettings(argv: string[]): Promise<number> {
   const { own } = parseFlagsOnly(argv, { json: 'toggle' })
   process.stdout.write(own.json ? `${settingsJson()}\n` : settingsText())
+  return 0
+}
+
+async function printSchema(argv: string[]): Promise<number> {
+  parseFlagsOnly(argv, {})
+  process.stdout.write(`${JSON.stringify(createConfigSchema(), null, 2)}\n`)
   return 0
 }
 

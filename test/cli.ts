@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { Int32 } from 'bson'
@@ -27,6 +27,11 @@ t.test('without arguments and with --help, the program prints its commands', asy
     code: 0,
     stdout: /listen\.port .*\n.*--listen-port {2}MONGO_IAM_PROXY_LISTEN_PORT/,
   })
+})
+
+t.test('schema prints the JSON Schema that the documentation has', async t => {
+  const page = readFileSync(new URL('../docs/reference/config.schema.json', import.meta.url), 'utf8')
+  t.match(await run(['schema']), { code: 0, stdout: page, stderr: '' })
 })
 
 t.test('an invalid command line is exit code 64 and a message', async t => {

@@ -4,8 +4,10 @@ import { kind, pathOf } from './definition.js'
 const path = pathOf()
 
 export const auditDestination = kind(
-  path.refine(text => text === 'stdout' || text === 'stderr' || text.startsWith('/'), {
-    error: 'expected stdout, stderr or an absolute path',
-  }),
+  path
+    .refine(text => text === 'stdout' || text === 'stderr' || text.startsWith('/'), {
+      error: 'expected stdout, stderr or an absolute path',
+    })
+    .meta({ anyOf: [{ enum: ['stdout', 'stderr'] }, { pattern: '^/' }] }),
   {},
 )

@@ -69,7 +69,7 @@ const stsHostName = textOf(EXPECTED_HOST).superRefine((host, context) => {
   context.addIssue({ code: 'custom', message: problem ?? EXPECTED_HOST, input: host })
 })
 
-const HOST_AND_PORT = /^(?:\[([0-9a-f.]*:[0-9a-f:.]+)\]|([a-z0-9.-]{1,255})):(\d{1,5})$/i
+const HOST_AND_PORT = /^(?:\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]{1,255})):(\d{1,5})$/
 const expectedAddress = 'expected host:port'
 const address = textOf(expectedAddress, HOST_AND_PORT)
   .transform((text): Address => {
@@ -96,7 +96,9 @@ export const hostNames = kind(
   listOf(
     hostOf('expected a name or an address without a port').transform(host => host.toLowerCase()),
     'expected a list of names',
-  ).refine(names => names.length <= 64, { error: 'expected at most 64 names' }),
+  )
+    .refine(names => names.length <= 64, { error: 'expected at most 64 names' })
+    .meta({ maxItems: 64 }),
   {},
 )
 
@@ -116,16 +118,18 @@ const stsHost = z.preprocess(
 
 /** All hosts belong to one partition, and each is listed once. */
 export const stsHosts = kind(
-  listOf(stsHost, 'expected a list of hosts').superRefine((hosts, context) => {
-    const refuse = (message: string): void => context.addIssue({ code: 'custom', message, input: hosts })
-    if (hosts.length === 0) return refuse('expected at least one host')
-    if (hosts.length > 64) return refuse('expected at most 64 hosts')
-    const partitions = new Set(hosts.map(({ host }) => findPartition(host) ?? 'none of AWS'))
-    if (partitions.size > 1) refuse(`hosts of several partitions: ${[...partitions].join(', ')}`)
-    const firstIndexes = hosts.map(({ host }) => hosts.findIndex(other => other.host === host))
-    const repeated = firstIndexes.findIndex((first, index) => first < index)
-    if (repeated >= 0) refuse(`entry ${repeated + 1} has the host of entry ${(firstIndexes[repeated] ?? 0) + 1}`)
-  }),
+  listOf(stsHost, 'expected a list of hosts')
+    .superRefine((hosts, context) => {
+      const refuse = (message: string): void => context.addIssue({ code: 'custom', message, input: hosts })
+      if (hosts.length === 0) return refuse('expected at least one host')
+      if (hosts.length > 64) return refuse('expected at most 64 hosts')
+      const partitions = new Set(hosts.map(({ host }) => findPartition(host) ?? 'none of AWS'))
+      if (partitions.size > 1) refuse(`hosts of several partitions: ${[...partitions].join(', ')}`)
+      const firstIndexes = hosts.map(({ host }) => hosts.findIndex(other => other.host === host))
+      const repeated = firstIndexes.findIndex((first, index) => first < index)
+      if (repeated >= 0) refuse(`entry ${repeated + 1} has the host of entry ${(firstIndexes[repeated] ?? 0) + 1}`)
+    })
+    .meta({ minItems: 1, maxItems: 64, uniqueItems: true }),
   {},
 )
 

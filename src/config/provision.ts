@@ -8,10 +8,11 @@ const RESERVED_DATABASES = ['admin', 'local', 'config', '$external']
 
 /** A database for the proxy alone, so that its privileges there can be granted without those on other databases. */
 export const ownDatabase = kind(
-  textOf('expected the name of a database', /^[^/\\. "$*<>:|?\0]{1,63}$/).refine(
-    name => !RESERVED_DATABASES.includes(name),
-    { error: 'expected a database for the proxy alone, not one of the server' },
-  ),
+  textOf('expected the name of a database', /^[^/\\. "$*<>:|?\0]{1,63}$/)
+    .refine(name => !RESERVED_DATABASES.includes(name), {
+      error: 'expected a database for the proxy alone, not one of the server',
+    })
+    .meta({ not: { enum: RESERVED_DATABASES } }),
   {},
 )
 
@@ -19,7 +20,8 @@ export const ownDatabase = kind(
 export const networks = kind(
   listOf(textOf('expected a network like 10.0.0.0/8'), 'expected a list of networks')
     .refine(list => list.length > 0, { error: 'expected at least one network' })
-    .refine(list => list.length <= 256, { error: 'expected at most 256 networks' }),
+    .refine(list => list.length <= 256, { error: 'expected at most 256 networks' })
+    .meta({ minItems: 1, maxItems: 256 }),
   {},
 )
 

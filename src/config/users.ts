@@ -88,6 +88,24 @@ const rule = z
       when: isMapping,
     },
   )
+  .meta({
+    allOf: [
+      { oneOf: [{ required: ['arn'] }, { required: ['sso'] }] },
+      {
+        oneOf: [
+          {
+            required: ['roles'],
+            not: { anyOf: ['user', 'passwordFile', 'passwordEnv'].map(key => ({ required: [key] })) },
+          },
+          {
+            required: ['user'],
+            not: { required: ['roles'] },
+            oneOf: [{ required: ['passwordFile'] }, { required: ['passwordEnv'] }],
+          },
+        ],
+      },
+    ],
+  })
 
 /** Every key of a rule, and of the mapping in it. */
 export const RULE_KEYS: readonly string[] = [...Object.keys(rule.shape), ...Object.keys(sso.shape)]

@@ -25,7 +25,15 @@ const { version, dependencies, optionalDependencies } = JSON.parse(readFileSync(
 
 t.test('the package holds the program, the files of the status page and the license', async t => {
   const files = (await mustRun('tar', ['-tzf', packed.proxy], { cwd: root })).trim().split('\n')
-  for (const file of ['dist/cli.js', 'web/status.css', 'web/status.js', 'LICENSE', 'NOTICE', 'README.md']) {
+  for (const file of [
+    'dist/cli.js',
+    'web/status.css',
+    'web/status.js',
+    'docs/reference/config.schema.json',
+    'LICENSE',
+    'NOTICE',
+    'README.md',
+  ]) {
     t.ok(files.includes(`package/${file}`), file)
   }
   t.same(
